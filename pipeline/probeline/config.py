@@ -1,0 +1,97 @@
+"""What a run was asked to do, resolved once from the command line and the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+class Bar(Protocol):
+    """A progress bar under way."""
+
+    def update(self, n: int) -> object:
+        """Count `n` more items done."""
+
+
+class Console(Protocol):
+    """Where a stage says what it does: the command line prints it, a test collects it."""
+
+    def say(self, line: str) -> None:
+        """Show one line."""
+
+    def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Bar]:
+        """Show a progress bar over `total` items."""
+
+
+class Silence:
+    """A console that shows nothing."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    @contextmanager
+    def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:  # noqa: ARG002
+        """Yield a bar that counts for nobody."""
+
+        class Nothing:
+            def update(self, n: int) -> object:
+                return n
+
+        yield Nothing()
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run's options; each field is one option of the command line.
+
+    Attributes
+    ----------
+    dataset : str
+        ``digits``, ``cifar10``, ``hymenoptera`` or ``folder:PATH``.
+    backbones : tuple of str
+    weights : str
+        ``DEFAULT``, a name of the net's weights enum, ``wheel``, ``none`` or the path of a file.
+    data, cache, reports : Path
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        One of `PRECISIONS`; of extraction.
+    image_size : int or None
+        None for the weights' own.
+    limit : int or None
+        At most so many images of each part.
+    seed, seeds : int
+        The first seed of what is random in fitting, and how many are run.
+    data_seed : int
+        Of splits and of `limit`.
+    batch_size, workers : int or None
+        None to choose by device.
+    epochs : int or None
+        Of fine-tuning; None for the recipe's or the built-in number.
+    freeze_batchnorm : bool
+        Keep BatchNorm statistics and parameters as they are while fine-tuning.
+    """
+
+    dataset: str = "digits"
+    backbones: tuple[str, ...] = ("resnet18",)
+    weights: str = "DEFAULT"
+    data: Path = Path("data")
+    cache: Path = Path("cache")
+    reports: Path = Path("reports")
+    device: str = "auto"
+    precision: str = "fp32"
+    image_size: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    seeds: int = 1
+    data_seed: int = 0
+    batch_size: int | None = None
+    workers: int | None = None
+    epochs: int | None = None
+    freeze_batchnorm: bool = False
+    console: Console = field(default_factory=Silence, compare=False)

@@ -1,0 +1,94 @@
+"""What can go wrong through no fault of the program, each as one line that says what to do next.
+
+Every error inherits from :class:`ProbelineError` and from the built-in family a Python caller would catch.
+The command line prints ``str(error)`` as one line and exits with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ProbelineError(Exception):
+    """The user's input is wrong, or the world did not cooperate.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong.
+    where : object, optional
+        The file, option or row it was found at.
+    expected, got : object, optional
+        What would have been right, and what was there.
+    remedy : str, optional
+        The next command or step, as an instruction.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        line = what if where is None else f"{what}: {where}"
+        details = [f"{word} {value}" for word, value in (("expected", expected), ("got", got)) if value is not None]
+        if details:
+            line += " (" + ", ".join(details) + ")"
+        if remedy:
+            line += f"; {remedy}"
+        super().__init__(" ".join(line.split()))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnknownName(ProbelineError, LookupError):
+    """A name that is not one of those there are; lists them."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str], *, remedy: str | None = None) -> None:
+        super().__init__(f"unknown {kind} {name!r}", expected="one of: " + ", ".join(valid), remedy=remedy)
+
+
+class BadOption(ProbelineError, ValueError):
+    """An option whose value cannot be used."""
+
+
+class MissingData(ProbelineError, FileNotFoundError):
+    """A file or folder that should be there and is not."""
+
+
+class BadData(ProbelineError, ValueError):
+    """Input data, an image or an archive that does not hold what its format promises."""
+
+
+class BadWeights(ProbelineError, ValueError):
+    """A weights file that does not belong to the net, or is no plain state dict."""
+
+
+class DownloadFailed(ProbelineError, OSError):
+    """A download that did not arrive, or arrived with other bytes than it should have."""
+
+
+class BadCache(ProbelineError, OSError):
+    """A cache entry that does not prove what it claims."""
+
+
+class CannotWrite(ProbelineError, OSError):
+    """No permission, no space or another refusal of the file system."""
+
+
+class MissingExtra(ProbelineError, ImportError):
+    """An optional dependency that this request needs."""
+
+
+class OutOfMemory(ProbelineError, MemoryError):
+    """Not even the smallest batch fits the device."""
+
+
+class Diverged(ProbelineError, ArithmeticError):
+    """Training met a value that is not finite."""

@@ -1,0 +1,95 @@
+"""When are two runs the same? Canonical JSON, its sha256, and the version of everything that is hashed.
+
+Standard library only: freshness is decided without importing torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+FEATURES_VERSION = 1
+"""Bump when the same net, weights, pixels and options would give other feature values than before."""
+
+PREPROCESS_VERSION = 1
+"""Bump when decoding, resizing, cropping or normalising gives other pixel values for an equal record."""
+
+SPLITS_VERSION = 1
+"""Bump when an equal part and data seed would give other row sets."""
+
+HEADS_VERSION = 1
+"""Bump when a solver or its selection would choose or fit another head from equal features."""
+
+TRAIN_VERSION = 1
+"""Bump when the fine-tune trainer would take other steps from an equal configuration."""
+
+FORMAT_VERSION = 1
+"""Bump when the files of a cache entry change their layout (cache/README.md holds the format)."""
+
+SCORE_VERSION = 1
+"""Bump when the fields of a score record change their meaning."""
+
+REPORT_VERSION = 1
+"""Bump when equal scores would draw another report."""
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one JSON text of `value`: sorted keys, no white space, ASCII, no NaN or infinity.
+
+    Floats keep Python's shortest form that reads back equal, so 1.0 and 1 differ, as they should.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a value that has no such text.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of the canonical JSON of `value` as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def digest_bytes(data: bytes | bytearray | memoryview) -> str:
+    """Return the sha256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """Return the sha256 of an ordered list of strings, each hashed with its length, as hexadecimal digits."""
+    total = hashlib.sha256()
+    for line in lines:
+        data = line.encode("utf-8")
+        total.update(b"%d:" % len(data))
+        total.update(data)
+    return total.hexdigest()
+
+
+_SEAL = b',"sha256":"'
+_SEAL_LENGTH = len(_SEAL) + 64 + len(b'"}\n')
+
+
+def seal(record: dict[str, Any]) -> bytes:
+    """Return `record` as a line of canonical JSON whose last member is the sha256 of all before it.
+
+    The hash is that of the canonical JSON of `record` without that member; the text stays valid JSON.
+    """
+    if not record or "sha256" in record:
+        raise ValueError("a sealed record has at least one field, and none that is called sha256")
+    body = canonical(record)
+    return body[:-1] + _SEAL + digest_bytes(body).encode("ascii") + b'"}\n'
+
+
+def unseal(data: bytes) -> dict[str, Any] | None:
+    """Return the record that :func:`seal` wrote, or None where any byte of `data` differs from it."""
+    cut = len(data) - _SEAL_LENGTH
+    if cut < 1:
+        return None
+    body = data[:cut] + b"}"
+    if data[cut:] != _SEAL + digest_bytes(body).encode("ascii") + b'"}\n':
+        return None
+    record = json.loads(body)
+    return record if isinstance(record, dict) else None

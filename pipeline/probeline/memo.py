@@ -1,0 +1,80 @@
+"""A memo of what was read from files: by path, size, mtime and inode, for source images and weights only.
+
+It saves time and never decides what is in a cache: shards are hashed for real in every process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+_SETTLED_NS = 2_000_000_000
+"""A file younger than this may change again within one tick of its file system's clock: not remembered."""
+
+
+def fingerprint(path: Path) -> list[int]:
+    """Return [size in bytes, mtime in ns, inode] of the file that `path` leads to."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+class Memo:
+    """Values remembered for files, kept as one JSON file that may be deleted at any time.
+
+    Parameters
+    ----------
+    path : Path
+        Where the memo is kept. A memo that cannot be read is an empty one; one that cannot be written is
+        not an error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed = False
+        self._entries: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            entries = json.loads(path.read_bytes())
+            if isinstance(entries, dict):
+                self._entries = entries
+
+    def get(self, name: str, files: list[Path]) -> Any | None:
+        """Return what was put under `name`, or None where there is nothing or a file changed since."""
+        entry = self._entries.get(name)
+        if not isinstance(entry, dict):
+            return None
+        try:
+            now = [[str(file.absolute()), *fingerprint(file)] for file in files]
+        except OSError:
+            return None
+        return entry.get("value") if entry.get("files") == now else None
+
+    def put(self, name: str, files: list[Path], value: Any) -> None:
+        """Remember a JSON value for `name` for as long as `files` stay as they are."""
+        newest = time.time_ns() - _SETTLED_NS
+        marks = [fingerprint(file) for file in files]
+        if any(mark[1] > newest for mark in marks):
+            return
+        files_now = [[str(file.absolute()), *mark] for file, mark in zip(files, marks, strict=True)]
+        self._entries[name] = {"files": files_now, "value": value}
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the memo where anything changed; atomically, and silently not at all where that fails."""
+        if not self._changed:
+            return
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "w") as stream:
+                    json.dump(self._entries, stream, separators=(",", ":"))
+                Path(name).replace(self._path)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+            self._changed = False
