@@ -1,0 +1,55 @@
+"""Which device runs the net, how precisely, and what it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from probeline.errors import BadOption, UnknownName
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(name: str) -> torch.device:
+    """Return the device that `name` asks for; ``auto`` prefers CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    UnknownName, BadOption
+        No such device, or none on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UnknownName("device", name, ["auto", "cpu", "cuda", "cuda:N", "mps"])
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise BadOption(
+                f"no device {name} here", got=f"{count} CUDA devices", remedy="use --device auto or --device cpu"
+            )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BadOption("no device mps here", remedy="use --device auto or --device cpu")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """Return what a report calls the device: the GPU's name, ``Apple GPU`` or ``CPU``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU" if device.type == "mps" else "CPU"
+
+
+@contextmanager
+def exact_float32(precision: str) -> Iterator[None]:
+    """Run a block with TF32 off, or on where `precision` is ``tf32``, and put the settings back."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,107 @@
+"""The frozen net that extraction runs: eval mode, no gradients, BatchNorm folded, channels last, one precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from probeline.backbones.device import DTYPES
+from probeline.backbones.fold import fold_batchnorm
+from probeline.backbones.resample import Resample
+from probeline.backbones.resolve import Loaded
+from probeline.backbones.tap import set_head
+from probeline.errors import OutOfMemory
+from probeline.records import Preprocess
+
+
+class Normalize:
+    """uint8 pixels to a net's float input, in one pass over rows of interleaved channels.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    device : torch.device
+    """
+
+    def __init__(self, preprocess: Preprocess, device: torch.device) -> None:
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
+        self._scale = (1 / (255 * std)).float().repeat(preprocess.crop).to(device)
+        self._shift = (-mean / std).float().repeat(preprocess.crop).to(device)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return float32 [B, 3, S, S], channels last, for uint8 [B, S, S, 3]."""
+        batch, side = pixels.shape[:2]
+        rows = pixels.reshape(batch, side, side * 3).to(torch.float32)
+        rows = rows.mul_(self._scale).add_(self._shift)
+        return rows.reshape(batch, side, side, 3).permute(0, 3, 1, 2)
+
+
+class Frozen:
+    """A net that gives embeddings and can do nothing else.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        Taken over: its head is removed, its BatchNorms are folded.
+    device : torch.device
+    precision : str
+        ``fp32``, ``tf32`` (the same arithmetic type, the caller allows TF32), ``bf16`` or ``fp16``.
+    """
+
+    def __init__(self, loaded: Loaded, device: torch.device, precision: str) -> None:
+        net = loaded.net.eval().requires_grad_(False)
+        set_head(net, loaded.tap, nn.Identity())
+        self.folded = fold_batchnorm(net, loaded.backbone.preprocess.crop)
+        self.device = device
+        self.net = net.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = DTYPES[precision]
+        self._preprocess = loaded.backbone.preprocess
+        self._normalize = Normalize(self._preprocess, device)
+        self._resamplers: dict[tuple[int, int], Resample] = {}
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return float32 [B, D] on the device for uint8 [B, H, W, 3] on the CPU or the device.
+
+        Pixels of another size than the crop are resized and cropped on the device, as Pillow would. On lack of
+        memory the batch is halved, and halved again.
+
+        Raises
+        ------
+        OutOfMemory
+            Where a single image does not fit.
+        """
+        try:
+            return self._forward(pixels)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler: the exception's traceback keeps the failed batch's tensors alive.
+        if len(pixels) == 1:
+            raise OutOfMemory(
+                f"one image does not fit into the memory of {self.device}", remedy="use a smaller --image-size or net"
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(pixels) // 2
+        return torch.cat([self.embed(pixels[:half]), self.embed(pixels[half:])])
+
+    @torch.inference_mode()
+    def _forward(self, pixels: Tensor) -> Tensor:
+        pixels = pixels.to(self.device, non_blocking=True)
+        crop = self._preprocess.crop
+        if pixels.shape[1:3] != (crop, crop):
+            pixels = self._resampler(*pixels.shape[1:3])(pixels)
+        features: Tensor = self.net(self._normalize(pixels).to(self._dtype))
+        return features.float()
+
+    def _resampler(self, height: int, width: int) -> Resample:
+        size = height, width
+        if size not in self._resamplers:
+            self._resamplers[size] = Resample(height, width, self._preprocess, self.device)
+        return self._resamplers[size]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether torch ran out of memory; on the CPU and MPS it says so only in words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

@@ -1,0 +1,45 @@
+"""Which backbones there are, told without importing torch."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+from pathlib import Path
+
+from probeline.errors import MissingExtra, UnknownName
+
+TIMM = "timm:"
+
+
+def package_folder(name: str) -> Path:
+    """Return where an installed package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise MissingExtra(f"{name} is not installed", remedy=f"pip install {name}")
+    return Path(spec.origin).parent
+
+
+def _is_registration(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register_model"
+
+
+@functools.cache
+def torchvision_names() -> tuple[str, ...]:
+    """Return the names of torchvision's classification nets, read from its sources."""
+    sources = (package_folder("torchvision") / "models").glob("*.py")
+    statements = (node for file in sources for node in ast.parse(file.read_text(encoding="utf-8")).body)
+    functions = (node for node in statements if isinstance(node, ast.FunctionDef))
+    return tuple(sorted(node.name for node in functions if any(map(_is_registration, node.decorator_list))))
+
+
+def check_name(name: str) -> None:
+    """Refuse a backbone that does not exist; timm's own names are left to timm.
+
+    Raises
+    ------
+    UnknownName
+        Lists torchvision's.
+    """
+    if not name.startswith(TIMM) and name not in torchvision_names():
+        raise UnknownName("backbone", name, [*torchvision_names(), "timm:NAME (any net of timm)"])

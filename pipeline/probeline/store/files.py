@@ -1,0 +1,106 @@
+"""The only calls with which the store changes a disk: whole files, made durable, published without replacing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from probeline.errors import CannotWrite
+
+TEMPORARY = ".tmp"
+"""Suffix of files under way; whatever carries it belongs to nobody once its writer is gone."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(folder, error) from error
+
+
+def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
+    """Write `data` to `path` durably and whole, or not at all.
+
+    The bytes go to a temporary name in the same folder, are synced, and get their name by a link that fails where
+    the name is taken.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+    replace : bool
+        Take the name from whatever holds it.
+
+    Returns
+    -------
+    bool
+        False where another writer was first; nothing was changed then.
+
+    Raises
+    ------
+    CannotWrite
+        No permission, no space, or another refusal; no partial file is left under `path`.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        try:
+            _write_synced(temporary, data)
+            published = _take_name(temporary, path, replace=replace)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _refused(path, error) from error
+    return published
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take_name(temporary: Path, path: Path, *, replace: bool) -> bool:
+    if replace:
+        temporary.replace(path)
+        return True
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links: the only other call that refuses a taken name.
+        if path.exists():
+            return False
+        temporary.rename(path)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
+        "cannot write the cache",
+        where=path,
+        got=error.strerror or type(error).__name__,
+        remedy="free space or fix permissions, or choose another --cache; finished shards are kept",
+    )
