@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+STRATEGIES = ("full", "scratch")
 
 
 class Bar(Protocol):
@@ -71,8 +73,12 @@ class Config:
         Of splits and of `limit`.
     batch_size, workers : int or None
         None to choose by device.
-    epochs : int or None
-        Of fine-tuning; None for the recipe's or the built-in number.
+    epochs : int
+        Of fine-tuning and training from scratch.
+    lr : float
+        Peak learning rate of a fine-tune's head, and of all of a net from scratch; below the head a tenth of it.
+    strategies : tuple of str
+        Of `STRATEGIES`: what the fine-tune stage trains.
     freeze_batchnorm : bool
         Keep BatchNorm statistics and parameters as they are while fine-tuning.
     """
@@ -92,6 +98,28 @@ class Config:
     data_seed: int = 0
     batch_size: int | None = None
     workers: int | None = None
-    epochs: int | None = None
+    epochs: int = 10
+    lr: float = 1e-3
+    strategies: tuple[str, ...] = STRATEGIES
     freeze_batchnorm: bool = False
     console: Console = field(default_factory=Silence, compare=False)
+
+
+def command_line(config: Config, verb: str, **changes: object) -> str:
+    """Return the command that runs `verb` with these options: only those that differ from the defaults."""
+    words = ["probeline", verb]
+    for option in fields(Config):
+        value = changes.get(option.name, getattr(config, option.name))
+        if option.name in ("console", "dataset") or value == option.default:
+            continue
+        name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
+        if value is True:
+            words.append(name)
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [name, *(shlex.quote(str(item)) for item in values)]
+    words[2:2] = ["--dataset", shlex.quote(config.dataset)]
+    return " ".join(words)
+
+
+_SINGULAR = {"backbones": "backbone", "strategies": "strategy"}

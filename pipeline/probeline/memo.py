@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from probeline import disk
+from probeline.errors import CannotWrite
 
 _SETTLED_NS = 2_000_000_000
 """A file younger than this may change again within one tick of its file system's clock: not remembered."""
@@ -67,14 +68,7 @@ class Memo:
         """Write the memo where anything changed; atomically, and silently not at all where that fails."""
         if not self._changed:
             return
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "w") as stream:
-                    json.dump(self._entries, stream, separators=(",", ":"))
-                Path(name).replace(self._path)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+        with contextlib.suppress(CannotWrite):
+            disk.make_folder(self._path.parent)
+            disk.publish(self._path, json.dumps(self._entries, separators=(",", ":")).encode(), replace=True)
             self._changed = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.names import check_name
+from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, digest
 from probeline.memo import Memo
 from probeline.records import Backbone, Preprocess
@@ -72,13 +72,6 @@ def _from_json(record: dict[str, Any]) -> Backbone:
     return Backbone(**{**record, "preprocess": Preprocess(**preprocess)})
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
     """Return the backbone's record, and the net where it had to be built for it.
 
@@ -95,7 +88,7 @@ def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tupl
         "name": name,
         "weights": weights,
         "image_size": image_size,
-        "versions": [_version(package) for package in ("torch", "torchvision", "timm")],
+        "versions": [installed(package) for package in ("torch", "torchvision", "timm")],
         "code": [FEATURES_VERSION, PREPROCESS_VERSION],
     }
     label = "backbone:" + digest(request)

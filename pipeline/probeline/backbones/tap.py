@@ -52,10 +52,25 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).abs().max() <= 1e-4 * b.abs().max().clamp(min=1e-6))
 
 
+def _leaves(result: Tensor) -> set[int]:
+    """Return the ids of the parameters that a tensor was computed from, read off autograd's graph."""
+    seen: set[Any] = set()
+    leaves: set[int] = set()
+    nodes = [result.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        nodes += [following for following, _ in node.next_functions]
+    return leaves
+
+
 def _dependencies(net: nn.Module, embedding: Tensor, head: str, entered: set[str]) -> tuple[str, ...]:
-    named = dict(net.named_parameters(remove_duplicate=False))
-    gradients = torch.autograd.grad(embedding.sum(), list(named.values()), allow_unused=True)
-    used = {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+    leaves = _leaves(embedding)
+    used = {name for name, parameter in net.named_parameters(remove_duplicate=False) if id(parameter) in leaves}
     for name, _ in net.named_buffers(remove_duplicate=False):
         owner, _, leaf = name.rpartition(".")
         if owner in entered and leaf != "num_batches_tracked":

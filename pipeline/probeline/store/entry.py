@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from probeline import disk
 from probeline.errors import BadCache, MissingData
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest, seal, unseal
 from probeline.records import Backbone, FeatureSet, FloatArray, Part
-from probeline.store import files, hdf5
+from probeline.store import hdf5
 
 ROWS_PER_SHARD = 1024
 
@@ -104,8 +105,8 @@ def begin(entry: Entry) -> None:
     ------
     BadCache, CannotWrite
     """
-    files.make_folder(entry.folder)
-    files.publish(entry.folder / "entry.json", seal(entry.record()))
+    disk.make_folder(entry.folder)
+    disk.publish(entry.folder / "entry.json", seal(entry.record()))
     _check_entry_file(entry)
 
 
@@ -197,8 +198,8 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     path = entry.shard_path(number)
     # A shard without a record is a dead writer's, or a live one's that is about to lose its name and find
     # the same numbers there; either way only bytes that a record vouches for are ever read.
-    if not files.publish(path, data) and _shard_record(entry, number) is None and path.read_bytes() != data:
-        files.publish(path, data, replace=True)
+    if not disk.publish(path, data) and _shard_record(entry, number) is None and path.read_bytes() != data:
+        disk.publish(path, data, replace=True)
     record = {
         "format": FORMAT_VERSION,
         "key": entry.key,
@@ -208,7 +209,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
         "file_sha256": hashlib.sha256(data).hexdigest(),
         "provenance": dict(provenance),
     }
-    files.publish(path.with_suffix(".json"), seal(record))
+    disk.publish(path.with_suffix(".json"), seal(record))
 
 
 def _proven_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from probeline.errors import BadCache
 from probeline.records import FloatArray
@@ -57,7 +59,7 @@ def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[Flo
     return features, tuple(name.decode("utf-8") for name in names.tolist())
 
 
-def _read(file: h5py.File, path: str, where: Path) -> np.ndarray:  # type: ignore[type-arg]
+def _read(file: h5py.File, path: str, where: Path) -> npt.NDArray[Any]:
     group = file
     for step in path.split("/"):
         if not isinstance(group.get(step, getlink=True), h5py.HardLink):

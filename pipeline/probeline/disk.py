@@ -1,4 +1,4 @@
-"""The only calls with which the store changes a disk: whole files, made durable, published without replacing."""
+"""The only calls that change a disk: whole files, made durable, never seen half-written."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def _take_name(temporary: Path, path: Path, *, replace: bool) -> bool:
     except FileExistsError:
         return False
     except OSError:
-        # A file system without hard links: the only other call that refuses a taken name.
+        # A file system without hard links: the check is not atomic, so two writers may both believe to be first.
+        # Writing one content twice is harmless, and records vouch for the content.
         if path.exists():
             return False
         temporary.rename(path)
@@ -99,8 +100,8 @@ def sync_folder(folder: Path) -> None:
 
 def _refused(path: Path, error: OSError) -> CannotWrite:
     return CannotWrite(
-        "cannot write the cache",
+        "cannot write",
         where=path,
         got=error.strerror or type(error).__name__,
-        remedy="free space or fix permissions, or choose another --cache; finished shards are kept",
+        remedy="free space or fix permissions, or choose another folder, then run again: what is finished is kept",
     )

@@ -1,0 +1,5 @@
+"""``python -m probeline``."""
+
+from probeline.cli import entry_point
+
+entry_point()

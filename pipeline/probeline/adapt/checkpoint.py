@@ -1,0 +1,65 @@
+"""Checkpoints: tensors as safetensors, everything else as sealed JSON beside them; no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from probeline import disk
+from probeline.identity import digest_bytes, seal, unseal
+
+
+def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write NAME.safetensors, then NAME.json that vouches for it; a crash between the two leaves no checkpoint.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    disk.make_folder(folder)
+    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+    disk.publish(folder / f"{name}.safetensors", data, replace=True)
+    record = seal({**facts, "tensors_sha256": digest_bytes(data)})
+    disk.publish(folder / f"{name}.json", record, replace=True)
+
+
+def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the tensors and facts of a checkpoint of the run `key`, or None where there is no whole one."""
+    try:
+        record = unseal((folder / f"{name}.json").read_bytes())
+        data = (folder / f"{name}.safetensors").read_bytes()
+    except FileNotFoundError:
+        return None
+    if record is None or record.get("key") != key or record.get("tensors_sha256") != digest_bytes(data):
+        return None
+    return load(data), record
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a checkpoint, its record first."""
+    for suffix in (".json", ".safetensors"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return all tensors that the next step depends on, by name: the net's and the optimizer's."""
+    tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors
+
+
+def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`training_tensors` returned."""
+    net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, field = name.split(".", 2)
+            state.setdefault(int(index), {})[field] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,0 +1,67 @@
+"""What a number was measured on: hardware and versions, told without importing what they are versions of."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py", "pillow")
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the git commit of the checkout that this code runs from, or None where it is installed."""
+    git = Path(__file__).resolve().parents[2] / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        reference = head.removeprefix("ref: ")
+        return head if reference == head else (git / reference).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def cores() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(package: str) -> str | None:
+    """Return an installed package's version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def environment(device: str = "CPU") -> Mapping[str, str | int]:
+    """Return hardware and versions as JSON values.
+
+    Parameters
+    ----------
+    device : str
+        What the numbers were computed on, as :func:`probeline.backbones.device.describe` names it.
+    """
+    versions = {name: found for name in PACKAGES if (found := installed(name)) is not None}
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": cores(),
+        "device": device,
+        "python": platform.python_version(),
+        **versions,
+        "probeline": installed("probeline") or "source",
+    }

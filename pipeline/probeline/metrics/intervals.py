@@ -1,0 +1,79 @@
+"""How sure a number is: an interval for one score, tests for differences on the same images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest, norm
+
+Classes = npt.NDArray[np.int64]
+
+
+def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a proportion.
+
+    Parameters
+    ----------
+    successes : float
+        In [0, n]; fractional where it is a mean over seeds.
+    n : int
+        Trials, at least 1.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        In [0, 1].
+
+    References
+    ----------
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    if not 0 <= successes <= n or n < 1 or not 0 < confidence < 1:
+        raise ValueError(f"no interval for {successes} of {n} at {confidence}")
+    z = float(norm.ppf((1 + confidence) / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
+    """Return the two-sided p-value that two predictors are right equally often, from the images they split on.
+
+    Parameters
+    ----------
+    labels, a, b : int64 [n]
+        True classes, and the two predictors' ones for the same images.
+
+    References
+    ----------
+    McNemar 1947, "Note on the sampling error of the difference between correlated proportions", in its exact form.
+    """
+    if labels.shape != a.shape or labels.shape != b.shape:
+        raise ValueError(f"labels and predictions differ in shape: {labels.shape}, {a.shape}, {b.shape}")
+    only_a = int(((a == labels) & (b != labels)).sum())
+    only_b = int(((a != labels) & (b == labels)).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several, in the order given; each stays within [0, 1].
+
+    References
+    ----------
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    order = sorted(range(len(ps)), key=lambda place: ps[place])
+    adjusted = [0.0] * len(ps)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = highest
+    return adjusted

@@ -1,0 +1,172 @@
+"""Fine-tune: train the whole net, from its pretrained weights and from scratch, on the probe's very rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probeline.config import command_line
+from probeline.errors import BadData
+from probeline.identity import TRAIN_VERSION
+from probeline.images.decode import random_resized_crop, resize_crop
+from probeline.images.reading import Unreadable, ordered, read_batch
+from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import macro, top1
+from probeline.records import Backbone, IntArray, PixelArray, Preprocess, Score
+from probeline.report.files import find_score, save_score
+from probeline.stages.inputs import Inputs
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from probeline.adapt.trainer import Feed, Training
+    from probeline.backbones.resolve import Loaded
+
+METHODS = {"full": "finetune", "scratch": "scratch"}
+"""The score's method of each strategy."""
+
+CROP_SCALE = (0.35, 1.0)
+"""Share of the image's area in a random resized crop; ImageNet training goes down to 0.08, too hard for a few epochs."""
+
+_WEIGHT_DECAY = 0.01
+_BATCH = 32
+
+
+def run(inputs: Inputs) -> None:
+    """Train what the configuration's strategies ask for, with every seed, where there is no score of it yet.
+
+    Raises
+    ------
+    ProbelineError
+    """
+    config = inputs.config
+    for name in config.backbones:
+        for strategy in config.strategies:
+            weights = "none" if strategy == "scratch" else config.weights
+            backbone, loaded = inputs.backbone(name, weights)
+            for seed in range(config.seed, config.seed + config.seeds):
+                _train(inputs, backbone, loaded, strategy, seed)
+                loaded = None
+
+
+def training_facts(inputs: Inputs, strategy: str, seed: int) -> dict[str, object]:
+    """Return the options of one training run, all of which change its result."""
+    config = inputs.config
+    return {
+        "epochs": config.epochs,
+        "batch_size": config.batch_size or _BATCH,
+        "lr": config.lr,
+        "backbone_lr": config.lr if strategy == "scratch" else config.lr / 10,
+        "weight_decay": _WEIGHT_DECAY,
+        "freeze_batchnorm": config.freeze_batchnorm and strategy != "scratch",
+        "precision": "fp32" if config.precision == "fp32" else "amp",
+        "seed": seed,
+    }
+
+
+def _feed(inputs: Inputs, part: str, preprocess: Preprocess, threads: int) -> Feed:
+    """Return what reads a part's pixels for the trainer: the centre as the probe sees it, or a random crop and flip."""
+    images, flips = inputs.dataset.images[part], inputs.dataset.flips
+
+    def read(rows: IntArray, augmentation: int | None) -> PixelArray:
+        def view(image: Image.Image, row: int) -> PixelArray:
+            if augmentation is None:
+                return resize_crop(image, preprocess)
+            rng = np.random.default_rng([augmentation, row])
+            crop = random_resized_crop(
+                image, preprocess.crop, rng, scale=CROP_SCALE, interpolation=preprocess.interpolation
+            )
+            return crop[:, ::-1] if flips and rng.random() < 0.5 else crop
+
+        pixels = read_batch(images, rows, view, preprocess.crop)
+        if isinstance(pixels, Unreadable):
+            raise BadData("an image cannot be read", where=pixels.errors[0], remedy="replace it and run extract again")
+        return pixels
+
+    def feed(batches: Sequence[IntArray], augmentation: int | None) -> Iterator[PixelArray]:
+        for _, pixels in ordered(lambda rows: read(rows, augmentation), batches, threads):
+            yield pixels
+
+    return feed
+
+
+def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: str, seed: int) -> None:
+    config, splits, method = inputs.config, inputs.splits, METHODS[strategy]
+    facts = training_facts(inputs, strategy, seed)
+    key = inputs.score_key(
+        method,
+        version=TRAIN_VERSION,
+        weights=backbone.weights_sha256 if strategy == "full" else "none",
+        backbone=backbone.name,
+        preprocess=backbone.preprocess.identity(),
+        flips=inputs.dataset.flips,
+        crop_scale=list(CROP_SCALE),
+        **facts,
+    )
+    title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
+    folder = inputs.scores
+    where = {"backbone": backbone.name, "weights": backbone.weights, "method": method, "seed": seed, "key": key}
+    if isinstance(find_score(folder, **where), Score):
+        config.console.say(f"finetune: {title}: its score is there")
+        return
+
+    import torch
+
+    from probeline.adapt.trainer import Trainer, Training, fresh_head
+    from probeline.backbones import device as devices
+    from probeline.backbones.zoo import random_net
+
+    device = devices.choose(config.device)
+    net = loaded or inputs.net(backbone.name, "none" if strategy == "scratch" else config.weights)
+    if strategy == "scratch":
+        net.net.load_state_dict(random_net(backbone.name, seed).state_dict())
+    fresh_head(net.net, net.tap, len(inputs.dataset.class_names), seed)
+    threads = config.workers or torch.get_num_threads()
+    feed, val_feed, test_feed = (
+        _feed(inputs, split.part, backbone.preprocess, threads) for split in (splits.train, splits.val, splits.test)
+    )
+    training = Training(**facts)
+    labels = {name: part.labels for name, part in inputs.dataset.parts.items()}
+    trainer = Trainer(net.net, net.tap, backbone.preprocess, feed, labels[splits.train.part], device, training)
+    with devices.exact_float32("fp32"):
+        trained = trainer.fit(
+            splits.train.rows,
+            splits.val.rows,
+            val_feed,
+            labels[splits.val.part],
+            key=key,
+            folder=config.cache / inputs.dataset.name / f"{backbone.slug}-{method}" / f"seed{seed}-{key[:12]}",
+            console=config.console,
+            title=f"finetune {title}",
+        )
+        predictions = trainer.predict(splits.test.rows, test_feed).argmax(1).numpy()
+    truth = labels[splits.test.part][splits.test.rows]
+    best = trained.history[trained.best_epoch - 1]
+    score = Score(
+        **inputs.conditions(devices.describe(device)),
+        backbone=backbone.name,
+        weights=backbone.weights,
+        method=method,
+        key=key,
+        image_size=backbone.preprocess.crop,
+        precision=training.precision,
+        seed=seed,
+        top1=top1(truth, predictions),
+        macro=macro(truth, predictions, len(inputs.dataset.class_names)),
+        interval=wilson(int((truth == predictions).sum()), len(truth)),
+        val_top1=best["val_top1"],
+        predictions=tuple(predictions.tolist()),
+        chosen={"lr": training.lr, "epoch": trained.best_epoch},
+        chosen_by=f"val (n={len(splits.val)})",
+        trainable=trained.trainable,
+        total=sum(parameter.numel() for group in trainer.groups for parameter in group),
+        warm_seconds=trained.seconds,
+        cold_seconds=trained.seconds,
+        converged=True,
+        certificate={**facts, "backbone": "own" if strategy == "scratch" else backbone.weights_sha256},
+        history=trained.history,
+    )
+    save_score(folder, score)
+    config.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {trained.seconds:.0f} s")

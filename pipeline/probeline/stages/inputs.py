@@ -1,0 +1,128 @@
+"""What every stage begins with: the data set, who plays which role, the backbones and where their embeddings are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probeline.backbones.resolve import Loaded, load, resolve
+from probeline.config import Config
+from probeline.environment import environment
+from probeline.identity import digest
+from probeline.images import datasets
+from probeline.images.splits import split
+from probeline.memo import Memo
+from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, Splits, splits_digest
+from probeline.store import entry as store
+
+
+class Inputs:
+    """The inputs of a run, each made when it is first asked for and then kept for the stages that follow.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._memo = Memo(config.cache / ".memo.json")
+        self._features: dict[Path, FeatureSet] = {}
+
+    @functools.cached_property
+    def dataset(self) -> DataSet:
+        """The data set of the run.
+
+        Raises
+        ------
+        ProbelineError
+            As :func:`probeline.images.datasets.load`.
+        """
+        config = self.config
+        dataset = datasets.load(
+            config.dataset,
+            config.data,
+            self._memo,
+            limit=config.limit,
+            data_seed=config.data_seed,
+            console=config.console,
+        )
+        self._memo.save()
+        for skipped in dataset.skipped:
+            config.console.say(f"skipped {skipped.path}: {skipped.reason}")
+        return dataset
+
+    @functools.cached_property
+    def splits(self) -> Splits:
+        """Who is fitted on, who chooses, who is reported."""
+        return split(self.dataset, data_seed=self.config.data_seed)
+
+    @functools.cached_property
+    def splits_sha256(self) -> str:
+        """sha256 over the rows of every role, with their labels."""
+        return splits_digest(self.dataset, self.splits)
+
+    @property
+    def reports(self) -> Path:
+        """The folder of this data set's scores and report."""
+        return self.config.reports / self.dataset.name
+
+    def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
+        """Return a backbone's record, and the net too where it had to be built to know it."""
+        weights = self.config.weights if weights is None else weights
+        resolved = resolve(name, weights, self.config.image_size, self._memo)
+        self._memo.save()
+        return resolved
+
+    def net(self, name: str, weights: str | None = None) -> Loaded:
+        """Build a backbone's net anew."""
+        return load(name, self.config.weights if weights is None else weights, self.config.image_size)[0]
+
+    def entry(self, backbone: Backbone, part: str) -> store.Entry:
+        """Return where the embeddings of a part are, or will be."""
+        return store.locate(self.config.cache, self.dataset.parts[part], backbone, self.config.precision)
+
+    def features(self, backbone: Backbone, part: str) -> FeatureSet:
+        """Return the embeddings of a part, read and proven once.
+
+        Raises
+        ------
+        MissingData
+            Not all extracted.
+        BadCache
+        """
+        entry = self.entry(backbone, part)
+        if entry.folder not in self._features:
+            self._features[entry.folder] = store.read(entry)
+        return self._features[entry.folder]
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts that any role reads."""
+        splits = self.splits
+        return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
+
+    def score_key(self, method: str, **facts: Any) -> str:
+        """Return the key of a score: what was asked, of which rows with which labels."""
+        return digest({"method": method, "splits": self.splits_sha256, **facts})
+
+    def conditions(self, device: str) -> dict[str, Any]:
+        """Return the fields of a score that every method of this run shares."""
+        splits = self.splits
+        return {
+            "dataset": self.dataset.name,
+            "n_train": len(splits.train),
+            "n_val": len(splits.val),
+            "n_test": len(splits.test),
+            "class_names": self.dataset.class_names,
+            "labels": tuple(self.dataset.parts[splits.test.part].labels[splits.test.rows].tolist()),
+            "environment": environment(device),
+        }
+
+
+def stack(blocks: Iterable[FloatArray]) -> FloatArray:
+    """Return row blocks [n_i, D] as one array [sum n_i, D]."""
+    return np.concatenate(list(blocks))

@@ -1,0 +1,51 @@
+"""What several test files share: real data where it is at hand, and small parts made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from probeline.identity import digest
+from probeline.records import Backbone, Part, Preprocess
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Every test leaves torch's thread count as it found it."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of real data and weights, with TORCH_HOME leading to its weights."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data and weights in {SHARED}")
+    monkeypatch.setenv("TORCH_HOME", str(SHARED / "torch_home"))
+    return SHARED
+
+
+@pytest.fixture
+def preprocess() -> Preprocess:
+    """A small preprocessing record."""
+    return Preprocess(resize=36, crop=32, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+@pytest.fixture
+def backbone(preprocess: Preprocess) -> Backbone:
+    """A backbone's record with D = 5."""
+    return Backbone("tiny", "none", "0" * 64, "penultimate", "none", 5, 100, 10, preprocess)
+
+
+def make_part(n: int, *, classes: int = 3, name: str = "train") -> Part:
+    """Return a part of `n` rows whose contents are made up."""
+    ids = tuple(f"{name}/{row:05d}" for row in range(n))
+    labels = np.arange(n, dtype=np.int64) % classes
+    return Part("toy", name, ids, tuple(map(digest, ids)), labels, tuple(f"class {k}" for k in range(classes)))

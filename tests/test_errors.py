@@ -1,0 +1,31 @@
+"""Errors are one line each, and belong to the family a Python caller would catch."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from probeline import errors
+
+
+def test_a_line_says_what_where_expected_got_and_what_next() -> None:
+    error = errors.BadData("a file is short", where="a.bin", expected="3 bytes", got="2\nbytes", remedy="fetch it")
+    assert str(error) == "a file is short: a.bin (expected 3 bytes, got 2 bytes); fetch it"
+    assert error.exit_code == 2
+
+
+def test_an_unknown_name_lists_the_valid_ones() -> None:
+    assert str(errors.UnknownName("verb", "exract", ["extract", "probe"])) == (
+        "unknown verb 'exract' (expected one of: extract, probe)"
+    )
+
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_error_is_ours(kind: type[Exception]) -> None:
+    assert issubclass(kind, errors.ProbelineError)
+    if kind is not errors.ProbelineError:
+        assert len(kind.__bases__) == 2
