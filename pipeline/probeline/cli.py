@@ -62,7 +62,13 @@ class _Parser(argparse.ArgumentParser):
 def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", metavar="D", help="digits, cifar10, hymenoptera or folder:PATH (default digits)")
-    add("--backbone", dest="backbones", nargs="+", metavar="B", help="torchvision's names, or timm:NAME (default resnet18)")
+    add(
+        "--backbone",
+        dest="backbones",
+        nargs="+",
+        metavar="B",
+        help="torchvision's names, or timm:NAME (default resnet18)",
+    )
     add("--weights", metavar="W", help="DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the PATH of a state dict")
     add("--data", type=Path, metavar="DIR", help="parent of the data sets' folders (default $PROBELINE_DATA or data/)")
     add("--cache", type=Path, metavar="DIR", help="where embeddings are kept (default cache/)")
@@ -79,7 +85,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, metavar="N", help="threads that decode, and on a CPU run the net (default its cores)")
     add("--epochs", type=int, metavar="N", help="of fine-tuning (default 10)")
     add("--lr", type=float, metavar="R", help="peak learning rate of a fine-tune's head (default 0.001)")
-    add("--strategy", dest="strategies", nargs="+", metavar="S", help=f"of finetune: {', '.join(STRATEGIES)} (default both)")
+    add(
+        "--strategy",
+        dest="strategies",
+        nargs="+",
+        metavar="S",
+        help=f"of finetune: {', '.join(STRATEGIES)} (default both)",
+    )
     add("--freeze-batchnorm", action="store_true", default=None, help="fine-tune with BatchNorm as it is")
     add("--json", action="store_true", help="print one JSON object")
 
@@ -189,7 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"probeline: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("probeline: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print(
+            "probeline: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr
+        )
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

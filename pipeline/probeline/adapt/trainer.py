@@ -67,8 +67,8 @@ class Trained:
         Per epoch: epoch, lr, train_loss, train_top1 (on augmented images), val_loss, val_top1, seconds.
     best_epoch : int
         The epoch whose weights the net now has: highest val top-1, then lowest val loss, then earliest.
-    trainable : int
-        Number of parameters trained.
+    trainable, total : int
+        Number of parameters trained, and of those in use, the head's among them.
     seconds : float
         Summed over epochs, also those of an interrupted run that this one continues.
     resumed_from : int
@@ -78,6 +78,7 @@ class Trained:
     history: tuple[dict[str, Any], ...]
     best_epoch: int
     trainable: int
+    total: int
     seconds: float
     resumed_from: int
 
@@ -163,6 +164,11 @@ class Trainer:
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training = training
         self._feed = feed
+        self._in_use = [
+            parameter
+            for name, parameter in net.named_parameters()
+            if name in tap.tensors or name.startswith(tap.head + ".")
+        ]
         self._labels = torch.from_numpy(labels)
         self._device = device
         self._normalize = Normalize(preprocess, device)
@@ -232,7 +238,8 @@ class Trainer:
         return Trained(
             history=tuple(history),
             best_epoch=len(kept[1]["history"]),
-            trainable=sum(p.numel() for group in self._optimizer.param_groups for p in group["params"]),
+            trainable=sum(p.numel() for p in self._in_use if p.requires_grad),
+            total=sum(p.numel() for p in self._in_use),
             seconds=sum(epoch["seconds"] for epoch in history),
             resumed_from=resumed_from,
         )

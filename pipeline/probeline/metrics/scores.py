@@ -38,7 +38,8 @@ def per_class(labels: Classes, predictions: Classes, classes: int) -> npt.NDArra
     _check(labels, predictions)
     counts = np.bincount(labels, minlength=classes)
     right = np.bincount(labels[labels == predictions], minlength=classes)
-    return np.divide(right, counts, out=np.full(classes, np.nan), where=counts > 0)
+    shares: npt.NDArray[np.float64] = np.divide(right, counts, out=np.full(classes, np.nan), where=counts > 0)
+    return shares
 
 
 def macro(labels: Classes, predictions: Classes, classes: int) -> float:

@@ -167,9 +167,7 @@ class Engine:
         preprocess = self._backbone.preprocess
         return read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
 
-    def _features(
-        self, entry: store.Entry, batches: list[_Batch]
-    ) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+    def _features(self, entry: store.Entry, batches: list[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:

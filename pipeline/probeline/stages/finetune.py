@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.config import command_line
 from probeline.errors import BadData
 from probeline.identity import TRAIN_VERSION
 from probeline.images.decode import random_resized_crop, resize_crop
@@ -21,14 +20,14 @@ from probeline.stages.inputs import Inputs
 if TYPE_CHECKING:
     from PIL import Image
 
-    from probeline.adapt.trainer import Feed, Training
+    from probeline.adapt.trainer import Feed
     from probeline.backbones.resolve import Loaded
 
 METHODS = {"full": "finetune", "scratch": "scratch"}
 """The score's method of each strategy."""
 
 CROP_SCALE = (0.35, 1.0)
-"""Share of the image's area in a random resized crop; ImageNet training goes down to 0.08, too hard for a few epochs."""
+"""Share of the image's area in a random resized crop; ImageNet's 0.08 is too hard for a few epochs."""
 
 _WEIGHT_DECAY = 0.01
 _BATCH = 32
@@ -51,7 +50,7 @@ def run(inputs: Inputs) -> None:
                 loaded = None
 
 
-def training_facts(inputs: Inputs, strategy: str, seed: int) -> dict[str, object]:
+def training_facts(inputs: Inputs, strategy: str, seed: int) -> dict[str, Any]:
     """Return the options of one training run, all of which change its result."""
     config = inputs.config
     return {
@@ -107,8 +106,8 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
     )
     title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
     folder = inputs.scores
-    where = {"backbone": backbone.name, "weights": backbone.weights, "method": method, "seed": seed, "key": key}
-    if isinstance(find_score(folder, **where), Score):
+    found = find_score(folder, backbone=backbone.name, weights=backbone.weights, method=method, seed=seed, key=key)
+    if isinstance(found, Score):
         config.console.say(f"finetune: {title}: its score is there")
         return
 
@@ -161,7 +160,7 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         chosen={"lr": training.lr, "epoch": trained.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
         trainable=trained.trainable,
-        total=sum(parameter.numel() for group in trainer.groups for parameter in group),
+        total=trained.total,
         warm_seconds=trained.seconds,
         cold_seconds=trained.seconds,
         converged=True,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from probeline.backbones.resolve import Loaded, load, resolve
 from probeline.config import Config
@@ -16,7 +13,7 @@ from probeline.identity import digest
 from probeline.images import datasets
 from probeline.images.splits import split
 from probeline.memo import Memo
-from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, Splits, splits_digest
+from probeline.records import Backbone, DataSet, FeatureSet, Splits, splits_digest
 from probeline.store import entry as store
 
 
@@ -68,8 +65,13 @@ class Inputs:
 
     @property
     def reports(self) -> Path:
-        """The folder of this data set's scores and report."""
+        """The folder of this data set's report."""
         return self.config.reports / self.dataset.name
+
+    @property
+    def scores(self) -> Path:
+        """The folder of this data set's score records."""
+        return self.reports / "scores"
 
     def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
         """Return a backbone's record, and the net too where it had to be built to know it."""
@@ -121,8 +123,3 @@ class Inputs:
             "labels": tuple(self.dataset.parts[splits.test.part].labels[splits.test.rows].tolist()),
             "environment": environment(device),
         }
-
-
-def stack(blocks: Iterable[FloatArray]) -> FloatArray:
-    """Return row blocks [n_i, D] as one array [sum n_i, D]."""
-    return np.concatenate(list(blocks))

@@ -1,0 +1,48 @@
+"""What every solver asks of the arrays it is handed. A failure here is a defect of the caller, hence ValueError."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def check_features(X: Array, *, columns: int | None = None) -> None:
+    """Require finite float32 or float64 features [N, D] with N and D at least 1.
+
+    Parameters
+    ----------
+    X : array
+    columns : int, optional
+        The D that is expected.
+
+    Raises
+    ------
+    ValueError
+    """
+    if X.ndim != 2 or 0 in X.shape or X.dtype not in (np.float32, np.float64):
+        raise ValueError(f"features must be float32 or float64 [N, D], not {X.dtype} {list(X.shape)}")
+    if columns is not None and X.shape[1] != columns:
+        raise ValueError(f"features have {X.shape[1]} columns where {columns} are expected")
+    # A sum is finite unless a term is not, or it overflows: one pass without a boolean copy of X.
+    if not np.isfinite(X.sum(dtype=np.float64)) and not np.isfinite(X).all():
+        raise ValueError("features hold values that are not finite")
+
+
+def check_labelled(X: Array, y: Array, classes: int) -> None:
+    """Require features as :func:`check_features` does, with int64 labels [N] in [0, classes), at least two classes.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_features(X)
+    if y.dtype != np.int64 or y.shape != (X.shape[0],):
+        raise ValueError(f"labels must be int64 [{X.shape[0]}], not {y.dtype} {list(y.shape)}")
+    if classes < 2:
+        raise ValueError(f"a head needs at least two classes, not {classes}")
+    if y.min() < 0 or y.max() >= classes:
+        raise ValueError(f"labels lie in [{y.min()}, {y.max()}], outside [0, {classes})")

@@ -1,0 +1,100 @@
+"""A linear head and what it says of features: no solver, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.heads.checks import check_features
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What proves a fit, computed in float64 at the stored float32 weights.
+
+    Attributes
+    ----------
+    gradient_norm : float
+        Euclidean norm of the objective's gradient by weights and bias.
+    objective : float
+        Mean cross-entropy (nats) + l2 / 2 * ||W||^2.
+    iterations : int
+    converged : bool
+        Whether the solver met its tolerance; each solver's docstring says which that is.
+    """
+
+    gradient_norm: float
+    objective: float
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """An l2-regularised logistic regression on standardised features.
+
+    Attributes
+    ----------
+    weight : float32 [K, D], or [1, D] for two classes
+        One logit decides between two classes, as in scikit-learn; it is class 1's, and class 0's is 0.
+    bias : float32 [K] or [1]
+    l2 : float
+        1 / (C n) in scikit-learn's terms.
+    certificate : Certificate
+    """
+
+    weight: FloatArray
+    bias: FloatArray
+    l2: float
+    certificate: Certificate
+
+    @property
+    def gap(self) -> float:
+        """How far the objective can lie above its minimum: gradient_norm^2 / (2 l2).
+
+        The objective is l2-strongly convex in the weights, which bounds the excess by that (Boyd and Vandenberghe,
+        Convex Optimization, 2004, eq. 9.9) once the bias is at its own optimum; its gradient counts in the norm.
+        """
+        return self.certificate.gradient_norm**2 / (2 * self.l2)
+
+
+class Linear(Protocol):
+    """Anything with a linear map: weight float32 [K or 1, D] and bias float32 [K or 1]."""
+
+    @property
+    def weight(self) -> FloatArray: ...
+
+    @property
+    def bias(self) -> FloatArray: ...
+
+
+def decision(head: Linear, X: FloatArray) -> FloatArray:
+    """Return logits float32 [N, K], one column a class also where two classes have one logit: (0, z).
+
+    Parameters
+    ----------
+    head : Linear
+    X : float32 [N, D]
+        Standardised as the head's fitting rows were.
+
+    Raises
+    ------
+    ValueError
+        Where `X` is no finite array of the head's D columns.
+    """
+    check_features(X, columns=head.weight.shape[1])
+    logits = X @ head.weight.T + head.bias
+    if head.weight.shape[0] == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    return logits.astype(np.float32, copy=False)
+
+
+def predict(head: Linear, X: FloatArray) -> IntArray:
+    """Return the class of the largest logit, int64 [N]; the lower class where two are equal."""
+    return decision(head, X).argmax(axis=1)

@@ -1,0 +1,270 @@
+"""The l2-regularised logistic regression path: every l2 of a grid from one factorisation.
+
+The objective is scikit-learn's, by the mean: cross-entropy / N + l2 / 2 * ||W||^2 with l2 = 1 / (C N) and a free bias;
+two classes are one logit.
+
+Boehning (1992, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44, 197-200) bounds the Hessian
+of the mean cross-entropy by c * X^T X / N for every class, with c = 1/2 (1/4 for one logit). In the eigenbasis of
+X^T X / N, with eigenvalues s, the bound on the whole Hessian is then diagonal for every l2 at once: c * s + l2.
+L-BFGS runs in coordinates divided by its root, where no direction is much steeper than another. The weights are
+rotated, not X. Centring X, by algebra alone, decouples the bias, which is one more coordinate: s = 1, no penalty.
+
+One evaluation is two products with X. They run in float32, in blocks of rows whose results are summed in float64. The
+noise of that, some 1e-9 of the objective, can end the descent early; the last steps are then taken in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import OptimizeResult, minimize
+from torch import Tensor
+
+from probeline.heads.checks import check_labelled
+from probeline.heads.linear import Certificate, Head
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+TOLERANCE = 1e-4
+"""By how much the objective may exceed its minimum, as a part of itself."""
+
+MAX_ITERATIONS = 1000
+
+_BLOCK = 4096
+"""Rows of a product: at 1,280 columns 21 MB, which may still be in a cache when the block is used again."""
+
+_NOISE = {torch.float32: 1e-8, torch.float64: 1e-15}
+"""A decrease, as a part of the objective, that rounding can hide."""
+
+
+def fit_path(
+    X: FloatArray,
+    y: IntArray,
+    classes: int,
+    l2s: Sequence[float],
+    *,
+    device: str | torch.device = "cpu",
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> list[Head]:
+    """Fit one head for each l2, from the strongest to the weakest, each started where the path so far leads.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+        Standardised features.
+    y : int64 [N]
+        Classes in [0, classes). A class without rows gets a bias far below the others'.
+    classes : int
+        K, at least 2.
+    l2s : sequence of float
+        Positive, in any order.
+    device : str or torch.device
+        Where the products run; the CPU instead of MPS, which has no float64.
+    tolerance : float
+        A head is converged where ``head.gap <= tolerance * objective``, so that a small l2 asks for a small gradient.
+    max_iterations : int
+        L-BFGS steps for each l2; a head that used them up is returned with ``converged=False``.
+
+    Returns
+    -------
+    list of Head
+        In the order of `l2s`.
+
+    Raises
+    ------
+    ValueError
+        Where an array or an l2 is not as described.
+    """
+    check_labelled(X, y, classes)
+    if X.dtype != np.float32:
+        raise ValueError(f"features must be float32, not {X.dtype}")
+    if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
+        raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
+    device = torch.device(device)
+    problem = _pose(_tensor(X, device), _tensor(y, device), 1 if classes == 2 else classes)
+    path = [(math.inf, problem.mean.new_zeros(problem.rows, X.shape[1] + 1))]
+    heads: dict[float, Head] = {}
+    for l2 in sorted(set(l2s), reverse=True):
+        coefficients = _lead_on(path, l2)
+        iterations = 0
+        for precision in (torch.float32, torch.float64):
+            coefficients, steps = _descend(
+                problem, l2, coefficients, precision, tolerance=tolerance, max_steps=max_iterations - iterations
+            )
+            iterations += steps
+            heads[l2] = _head(problem, l2, coefficients, iterations, tolerance)
+            if heads[l2].certificate.converged or iterations >= max_iterations:
+                break
+        path.append((l2, coefficients))
+    return [heads[l2] for l2 in l2s]
+
+
+def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+    """Return a head's objective and the Euclidean norm of its gradient, in float64.
+
+    Parameters
+    ----------
+    X : float32 or float64 [N, D]
+    y : int64 [N]
+    weight : float32 [K, D] or [1, D]
+    bias : float32 [K] or [1]
+    l2 : float
+    """
+    cpu = torch.device("cpu")
+    coefficients = torch.from_numpy(np.column_stack([weight, bias]))
+    return _certify(_tensor(X, cpu), _tensor(y, cpu), coefficients, l2)
+
+
+def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Return the array on the device; a copy of one that is read-only, which torch has no notion of."""
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor if device.type == "mps" else tensor.to(device)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What the l2s of a path share. Coefficients are weights with the bias as their last column.
+
+    Attributes
+    ----------
+    X : float32 [N, D]
+    y : int64 [N]
+    rows : int
+        Rows of the coefficients: K, or 1 for two classes.
+    mean : float64 [D]
+    basis : float64 [D, R]
+        Orthonormal eigenvectors of X^T X / N, X centred. R = min(N, D): they span X's rows, and so every solution.
+    curvature : float64 [R + 1]
+        The bound on the Hessian of the cross-entropy along the basis, and for the bias.
+    """
+
+    X: Tensor
+    y: Tensor
+    rows: int
+    mean: Tensor
+    basis: Tensor
+    curvature: Tensor
+
+    def rotated(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients [rows, D + 1] as coordinates [rows, R + 1] along the basis, the bias for centred X."""
+        weight, bias = coefficients[:, :-1], coefficients[:, -1]
+        return torch.cat([weight @ self.basis, (bias + weight @ self.mean)[:, None]], dim=1)
+
+    def natural(self, rotated: Tensor) -> Tensor:
+        """Return the coefficients that :meth:`rotated` turned."""
+        weight = rotated[:, :-1] @ self.basis.T
+        return torch.cat([weight, (rotated[:, -1] - weight @ self.mean)[:, None]], dim=1)
+
+    def pulled_back(self, gradient: Tensor) -> Tensor:
+        """Return a gradient by the coefficients as one by the rotated coordinates."""
+        by_bias = gradient[:, -1:]
+        return torch.cat([(gradient[:, :-1] - by_bias * self.mean) @ self.basis, by_bias], dim=1)
+
+
+def _pose(X: Tensor, y: Tensor, rows: int) -> _Problem:
+    n, columns = X.shape
+    mean = X.mean(dim=0, dtype=torch.float64)
+    if columns <= n:
+        gram = torch.zeros(columns, columns, dtype=torch.float64, device=X.device)
+        for block in X.split(_BLOCK):
+            gram += block.T @ block
+        values, basis = torch.linalg.eigh(gram / n - torch.outer(mean, mean))
+    else:
+        span, triangle = torch.linalg.qr((X - mean).T)
+        values, vectors = torch.linalg.eigh(triangle @ triangle.T / n)
+        basis = span @ vectors
+    bound = 0.25 if rows == 1 else 0.5
+    curvature = bound * torch.cat([values.clamp_min(0), values.new_ones(1)])
+    return _Problem(X, y, rows, mean, basis, curvature)
+
+
+def _lead_on(path: list[tuple[float, Tensor]], l2: float) -> Tensor:
+    """Return where the line through the last two solutions, drawn over log l2, meets `l2`: it halves the work."""
+    if len(path) == 1:
+        return path[0][1]
+    (l2_before, before), (l2_last, last) = path[-2:]
+    pace = math.log(l2_last / l2) / math.log(l2_before / l2_last)
+    return last + min(pace, 1) * (last - before)
+
+
+def _descend(
+    problem: _Problem, l2: float, start: Tensor, precision: torch.dtype, *, tolerance: float, max_steps: int
+) -> tuple[Tensor, int]:
+    """Return the coefficients that L-BFGS reaches from `start`, and in how many steps."""
+    penalty = torch.full_like(problem.curvature, l2)
+    penalty[-1] = 0
+    scale = (problem.curvature + penalty).rsqrt()
+    gap = before = math.inf
+
+    def unscaled(x: npt.NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(x).to(scale.device).view(problem.rows, -1) * scale
+
+    def evaluate(x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        nonlocal gap
+        at = unscaled(x)
+        loss, gradient = _cross_entropy(problem.X, problem.y, problem.natural(at), precision)
+        gradient = problem.pulled_back(gradient) + penalty * at
+        gap = float(gradient.square().sum()) / (2 * l2)
+        return loss + 0.5 * float((penalty * at.square()).sum()), (gradient * scale).flatten().cpu().numpy()
+
+    def stop_where_done(intermediate_result: OptimizeResult) -> None:
+        nonlocal before
+        objective = intermediate_result.fun
+        decrease, before = before - objective, objective
+        # Half the tolerance: rounding the weights to float32 takes its share.
+        if gap <= 0.5 * tolerance * objective or decrease <= _NOISE[precision] * objective:
+            raise StopIteration
+
+    found = minimize(
+        evaluate,
+        (problem.rotated(start) / scale).flatten().cpu().numpy(),
+        method="L-BFGS-B",
+        jac=True,
+        callback=stop_where_done,
+        options={"maxiter": max_steps, "maxfun": 20 * max_steps, "ftol": 0, "gtol": 0},
+    )
+    return problem.natural(unscaled(found.x)), int(found.nit)
+
+
+def _head(problem: _Problem, l2: float, coefficients: Tensor, iterations: int, tolerance: float) -> Head:
+    stored = coefficients.float()
+    objective, norm = _certify(problem.X, problem.y, stored, l2)
+    converged = norm**2 <= 2 * l2 * tolerance * objective
+    values = stored.cpu().numpy()
+    return Head(values[:, :-1].copy(), values[:, -1].copy(), l2, Certificate(norm, objective, iterations, converged))
+
+
+def _certify(X: Tensor, y: Tensor, coefficients: Tensor, l2: float) -> tuple[float, float]:
+    coefficients = coefficients.double()
+    weight = coefficients[:, :-1]
+    loss, gradient = _cross_entropy(X, y, coefficients, torch.float64)
+    gradient[:, :-1] += l2 * weight
+    return loss + 0.5 * l2 * float(weight.square().sum()), float(torch.linalg.vector_norm(gradient))
+
+
+def _cross_entropy(X: Tensor, y: Tensor, coefficients: Tensor, precision: torch.dtype) -> tuple[float, Tensor]:
+    """Return the mean cross-entropy and its gradient, float64 [rows, D + 1], with products in `precision`."""
+    weight, bias = coefficients[:, :-1].to(precision), coefficients[:, -1]
+    loss = torch.zeros((), dtype=torch.float64, device=X.device)
+    gradient = torch.zeros_like(coefficients)
+    for rows, labels in zip(X.split(_BLOCK), y.split(_BLOCK), strict=True):
+        block = rows.to(precision)
+        logits = (block @ weight.T).double() + bias
+        if len(bias) == 1:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        log_total = logits.logsumexp(dim=1, keepdim=True)
+        loss += (log_total - logits.gather(1, labels[:, None])).sum()
+        residual = (logits - log_total).exp()
+        residual.scatter_add_(1, labels[:, None], -torch.ones_like(log_total))
+        residual = residual[:, -len(bias) :]
+        gradient[:, :-1] += residual.to(precision).T @ block
+        gradient[:, -1] += residual.sum(dim=0)
+    return float(loss) / len(X), gradient / len(X)

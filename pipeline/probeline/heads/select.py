@@ -1,0 +1,31 @@
+"""Which of several candidates to take, by what they do on rows that none was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+L2_GRID = tuple(10.0 ** (half / 2) for half in range(-12, 5))
+"""l2 of the exact probe: half decades from 1e-6 to 1e2, 17 values."""
+
+
+def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) -> tuple[int, bool]:
+    """Return the place of the best candidate, and whether it stands at an end of its grid.
+
+    Parameters
+    ----------
+    scores : sequence of (float, float)
+        Val top-1 in [0, 1] and val negative log-likelihood of each candidate.
+    strengths : sequence of float
+        The candidates' values; of candidates equal in both scores the one with the larger value is taken.
+
+    Returns
+    -------
+    place : int
+        Highest top-1; of equals the lowest negative log-likelihood.
+    edge : bool
+        True where a value beyond the grid might have been better; never for a grid of one or two.
+    """
+    if len(scores) != len(strengths) or not scores:
+        raise ValueError(f"{len(scores)} scores for {len(strengths)} candidates")
+    place = max(range(len(scores)), key=lambda at: (scores[at][0], -scores[at][1], strengths[at]))
+    return place, len(scores) > 2 and strengths[place] in (min(strengths), max(strengths))

@@ -1,0 +1,161 @@
+"""Unpacking archives without trusting them: one folder of plain files, all of it or none."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from probeline import disk
+from probeline.errors import BadData, CannotWrite
+
+_File = tuple[str, int, IO[bytes]]
+"""Name in the archive, declared size in bytes, content."""
+
+
+def extract_tar(archive: Path, folder: Path, *, entries: int, size: int) -> None:
+    """Unpack a .tar.gz that holds one folder, under the rules of :func:`extract_zip`."""
+
+    def files() -> Generator[_File, None, None]:
+        most = size + 4096 * entries + tarfile.RECORDSIZE
+        with _Bounded(archive, most) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+            for number, member in enumerate(tar, start=1):
+                _check_entry(member.name, number, entries, plain=member.isreg() or member.isdir())
+                content = tar.extractfile(member)
+                if content is not None:
+                    yield member.name, member.size, content
+            while plain.read(1 << 20):  # the rest is padding, and then the checksum of all
+                pass
+
+    _extract(archive, folder, files, size)
+
+
+def extract_zip(archive: Path, folder: Path, *, entries: int, size: int) -> None:
+    """Unpack a .zip that holds one folder.
+
+    Only plain files and folders are taken, without the owners, rights and times that go with them. They are
+    written beside `folder`, which gets its name once all are there; where it has come into being meanwhile, it stays
+    as it is.
+
+    Parameters
+    ----------
+    archive : Path
+    folder : Path
+        What becomes of the archive's one folder, which has the same name.
+    entries : int
+        The most files and folders that are accepted.
+    size : int
+        The most bytes that are accepted, unpacked.
+
+    Raises
+    ------
+    BadData
+        For a damaged archive, a name that leads elsewhere, a link, a device, or more than the limits.
+    CannotWrite
+    """
+
+    def files() -> Generator[_File, None, None]:
+        with zipfile.ZipFile(archive) as pack:
+            for number, member in enumerate(pack.infolist(), start=1):
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                _check_entry(member.filename, number, entries, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
+                if not member.filename.endswith("/"):
+                    with pack.open(member) as content:
+                        yield member.filename, member.file_size, content
+
+    _extract(archive, folder, files, size)
+
+
+class _Refused(Exception):
+    """The archive holds what it should not."""
+
+
+class _Bounded(gzip.GzipFile):
+    """A compressed stream that ends in an error where it unpacks to more than a number of bytes."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path, "rb")
+        self._most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > self._most:
+            raise _Refused("more bytes than expected")
+        return super().read(size)
+
+
+_BROKEN = (
+    _Refused,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
+"""What the readers of archives raise on damaged ones."""
+
+
+def _check_entry(name: str, number: int, entries: int, *, plain: bool) -> None:
+    if number > entries:
+        raise _Refused(f"more than {entries} entries")
+    if not plain:
+        raise _Refused(f"{name!r} is a link or a device")
+
+
+def _extract(archive: Path, folder: Path, files: Callable[[], Generator[_File, None, None]], size: int) -> None:
+    disk.make_folder(folder.parent)
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=disk.TEMPORARY))
+        try:
+            left = size
+            with closing(files()) as found:
+                for name, length, content in found:
+                    left -= length
+                    if left < 0:
+                        raise _Refused(f"more than {size} bytes")
+                    _write(scratch / _inside(name, folder.name), length, content)
+            if not (scratch / folder.name).is_dir():
+                raise _Refused(f"no folder {folder.name!r}")
+            if not folder.exists():
+                (scratch / folder.name).rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except _BROKEN as error:
+        raise BadData(
+            "archive cannot be unpacked", where=archive, got=error, remedy="remove it and run the command again"
+        ) from error
+    except OSError as error:
+        raise CannotWrite("archive cannot be unpacked", where=folder, got=error.strerror or error) from error
+
+
+def _inside(name: str, top: str) -> PurePosixPath:
+    """Return where a file goes, as a path that starts with the archive's one folder."""
+    path = PurePosixPath(name)
+    if "\\" in name or ".." in path.parts or path.parts[:1] != (top,) or len(path.parts) < 2:
+        raise _Refused(f"{name!r} leads out of {top!r}")
+    return path
+
+
+def _write(path: Path, length: int, content: IO[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        raise _Refused(f"{path.name!r} comes twice")
+    with path.open("xb") as file:
+        while chunk := content.read(1 << 20):
+            length -= len(chunk)
+            if length < 0:
+                break
+            file.write(chunk)
+    if length:
+        raise _Refused(f"{path.name!r} is not as long as declared")

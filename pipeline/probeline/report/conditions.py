@@ -1,0 +1,74 @@
+"""No number without its conditions: what was fitted, chosen and read, and on which machine."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from probeline.records import Score
+from probeline.report.methods import ORDER, method
+from probeline.report.words import listing
+
+_MACHINE = ("machine", "processor", "cores", "device")
+"""Of an environment's facts, those that are no versions."""
+
+Conditions = Mapping[str, Sequence[str]]
+"""Headings, and the lines under each."""
+
+
+def conditions(scores: Sequence[Score], extra: Conditions) -> dict[str, list[str]]:
+    """Return in words what the scores' numbers depend on, `extra` last.
+
+    A line that does not hold for every score says for which it does.
+    """
+    found: dict[str, list[str]] = {}
+    if scores:
+        first = scores[0]
+        labels = Counter(first.labels)
+        frequent = f"{100 * max(labels.values(), default=0) / max(len(first.labels), 1):.1f} %"
+        seeds = sorted({score.seed for score in scores if score.seed is not None})
+        found = {
+            "Data": [f"{first.dataset}, {len(first.class_names)} classes; the most frequent is {frequent} of test"],
+            "Images": _lines(scores, lambda s: f"{s.n_train:,} train, {s.n_val:,} val, {s.n_test:,} test"),
+            "Seeds": [listing([str(seed) for seed in seeds]) if seeds else "none: nothing here is random"],
+            "Chosen by": _lines([score for score in scores if score.chosen_by], lambda s: s.chosen_by),
+            "Test": ["read once, after every choice was made"],
+            "Weights": _lines(scores, lambda s: s.weights),
+            "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
+            "Hardware and versions": _lines(scores, lambda s: _environment(s.environment)),
+        }
+    return {name: list(lines) for name, lines in {**found, **extra}.items() if lines}
+
+
+def _lines(scores: Sequence[Score], text: Callable[[Score], str]) -> list[str]:
+    """Return the distinct texts of the scores, each with the rows it holds for where there are several."""
+    holds: dict[str, list[Score]] = defaultdict(list)
+    for score in sorted(scores, key=lambda s: (ORDER[s.method], s.backbone)):
+        holds[text(score)].append(score)
+    if len(holds) == 1:
+        return list(holds)
+    return [f"{line} ({_who(those, scores)})" for line, those in holds.items()]
+
+
+def _who(those: Sequence[Score], scores: Sequence[Score]) -> str:
+    """Name some of the scores as briefly as it can be done: by method, by backbone, or by both."""
+    rest = [score for score in scores if score not in those]
+    methods = dict.fromkeys(score.method for score in those)
+    if methods.keys().isdisjoint(score.method for score in rest):
+        return ", ".join(method(name).short for name in methods)
+    backbones = dict.fromkeys(score.backbone for score in those)
+    if backbones.keys().isdisjoint(score.backbone for score in rest):
+        return ", ".join(backbones)
+    by_backbone = {
+        name: ", ".join(dict.fromkeys(method(score.method).short for score in those if score.backbone == name))
+        for name in backbones
+    }
+    return "; ".join(f"{backbone}: {names}" for backbone, names in by_backbone.items())
+
+
+def _environment(facts: Mapping[str, Any]) -> str:
+    """Return ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
+    machine = [f"{facts[name]} cores" if name == "cores" else str(facts[name]) for name in _MACHINE if name in facts]
+    versions = [f"{name} {version}" for name, version in facts.items() if name not in _MACHINE]
+    return "; ".join(filter(None, (", ".join(machine), ", ".join(versions)))) or "not recorded"

@@ -1,0 +1,67 @@
+"""Who recognises most: top-1 of every row, with its interval and its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probeline.report.figures.sheet import sheet, span
+from probeline.report.figures.style import SIZE, WIDTH
+from probeline.report.methods import method
+from probeline.report.rows import Block, Row
+from probeline.report.words import decimals, percent
+
+
+def accuracy(table: Sequence[Block]) -> Figure:
+    """Return a dot with its 95 % interval for each row, grouped by backbone; `table` has at least one block."""
+    rows = [row for block in table for row in block.rows]
+    places = decimals(row.n_test for row in rows)
+    seeds = max(row.seeds for row in rows)
+    caption = (
+        f"Dot and bar: top-1 on {span(row.n_test for row in rows)} test images and its Wilson 95 % interval for "
+        "drawing other images."
+    )
+    if seeds > 1:
+        caption += f" A dot is the mean over up to {seeds} seeds; the small dots below it are single seeds."
+    if not all(row.converged for row in rows):
+        caption += " Hollow: the fit stopped before its tolerance."
+    title = f"Test accuracy on {table[0].scores[0][0].dataset}, by backbone and method"
+    figure = sheet(WIDTH, 1.3 + 0.235 * (len(rows) + len(table)), title, caption)
+    axes = figure.add_subplot()
+    labels: list[str] = []
+    for block in table:
+        _heading(axes, block.title, len(labels))
+        labels.append("")
+        for row in block.rows:
+            _dot(axes, row, len(labels), places)
+            labels.append(row.short)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(len(labels) - 0.3, -0.6)
+    axes.set_xlabel("test top-1, %")
+    return figure
+
+
+def _heading(axes: Axes, title: str, y: float) -> None:
+    beside = axes.get_yaxis_transform()
+    text = axes.text(0, y, title, transform=beside, ha="left", va="center_baseline", fontweight="bold", zorder=4)
+    text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+
+
+def _dot(axes: Axes, row: Row, y: float, places: int) -> None:
+    colour = method(row.method).colour
+    axes.plot([100 * end for end in row.interval], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+    face = colour if row.converged else "white"
+    axes.plot(100 * row.top1, y, "o", color=colour, markerfacecolor=face, markersize=6, markeredgewidth=1.3, zorder=3)
+    if row.seeds > 1:
+        below = np.full(row.seeds, y + 0.32)
+        axes.plot(
+            100 * np.array(row.top1_by_seed), below, "o", color=colour, markersize=2.6, markeredgewidth=0, zorder=3
+        )
+    beside = axes.get_yaxis_transform()
+    axes.text(1.015, y, percent(row.top1, places), transform=beside, ha="left", va="center_baseline", fontsize=SIZE)

@@ -1,0 +1,122 @@
+"""What accuracy costs: top-1 against the seconds from pictures to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from probeline.report.figures.labels import Pixels, place, tie_end
+from probeline.report.figures.sheet import legend_label, sheet, span
+from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, SMALL, WIDTH
+from probeline.report.methods import ORDER, method
+from probeline.report.rows import Block, Row
+from probeline.report.words import seconds
+
+Spot = tuple[float, float]
+
+_LEAST = 1e-3
+"""Seconds; a logarithm has no zero."""
+
+_DOT, _GAP = DPI / 17, DPI / 40
+"""Pixels: half a marker, and what stays clear around a name."""
+
+
+def cost(table: Sequence[Block]) -> Figure | None:
+    """Return top-1 against cold seconds with the Pareto front, or None for a single row."""
+    rows = [(block.title, row) for block in table for row in block.rows]
+    if len(rows) < 2:
+        return None
+    caption = (
+        "Cold seconds count everything from pictures to predictions, the extraction of features included. The line "
+        "joins the rows, outlined, that no other beats in both accuracy and time. "
+        f"n = {span(row.n_test for _, row in rows)} test images; means over seeds."
+    )
+    methods = sorted({row.method for _, row in rows}, key=ORDER.__getitem__)
+    titles = {block.title: legend_label(block.title) for block in table}
+    lines = len(methods) + sum(title.count("\n") + 1 for title in titles.values())
+    height = max(4.8, 1.5 + LINE * lines)
+    figure = sheet(WIDTH, height, f"What accuracy costs on {table[0].scores[0][0].dataset}", caption)
+    axes = figure.add_subplot()
+    markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
+    front = _front([row for _, row in rows])
+    for title, row in rows:
+        (dot,) = axes.plot(*_spot(row), markers[title], color=method(row.method).colour, markersize=7.5)
+        if row in front:
+            dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
+        else:
+            dot.set(markeredgecolor="white", markeredgewidth=0.7, zorder=3)
+    steps = np.array([_spot(row) for row in front])
+    axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=1.0, zorder=1)
+    axes.set_xscale("log")
+    axes.margins(x=0.1, y=0.12)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -3), min(high, 103))
+    _second_ticks(axes, [_spot(row)[0] for _, row in rows])
+    axes.set_xlabel("cold seconds (log scale)")
+    axes.set_ylabel("test top-1, %")
+    if len(table) == 1:
+        _label(figure, axes, [_spot(row) for _, row in rows], [row.short for _, row in rows], steps)
+    else:  # names of methods and backbones at every dot would not fit
+        keys = [_key("s", method(name).colour, method(name).short) for name in methods]
+        keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
+        axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
+    return figure
+
+
+def _spot(row: Row) -> Spot:
+    return max(row.cold_seconds, _LEAST), 100 * row.top1
+
+
+def _front(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that no other beats in both accuracy and time, the fastest first."""
+    front: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.cold_seconds, -row.top1)):
+        if not front or row.top1 > front[-1].top1:
+            front.append(row)
+    return front
+
+
+def _key(marker: str, colour: str, label: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
+
+
+def _second_ticks(axes: Axes, values: Sequence[float]) -> None:
+    narrow = max(values) < 100 * min(values)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: seconds(x)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: Pixels) -> None:
+    """Write a name near each spot, clear of other names, spots and steps, and joined to its spot where it is far."""
+    figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
+    points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
+    texts = [
+        axes.annotate(name, spot, xytext=(0, 0), textcoords="offset pixels", fontsize=SMALL, color=INK, zorder=5)
+        for name, spot in zip(names, spots, strict=True)
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    sizes = np.array([(box.width, box.height) for box in boxes])
+    turns = np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)  # a step goes right, then up
+    lines = [_boxes(corners[:-1], turns), _boxes(turns, corners[1:])]
+    obstacles = np.concatenate([np.concatenate([points - _DOT, points + _DOT], axis=1), *lines])
+    room = axes.get_window_extent()
+    lefts = place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap=_GAP)
+    for text, point, left, size in zip(texts, points, lefts, sizes, strict=True):
+        text.set_position(tuple(left - point))
+        text.set_in_layout(False)
+        nearest = tie_end(point, left, size)
+        if np.hypot(*(nearest - point)) > 2 * _DOT:
+            ends = axes.transData.inverted().transform([point, nearest])
+            axes.plot(ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.5, zorder=2)
+
+
+def _boxes(one: Pixels, other: Pixels) -> Pixels:
+    thin = np.array([-1.0, -1.0, 1.0, 1.0])
+    boxes: Pixels = np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=1) + thin
+    return boxes

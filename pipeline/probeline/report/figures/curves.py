@@ -1,0 +1,152 @@
+"""How it got there: training per epoch, and the val scores along the probe's path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from probeline.records import Score
+from probeline.report.figures.sheet import legend_label, sheet, span
+from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, SIZE, WIDTH
+from probeline.report.methods import method
+from probeline.report.rows import Block
+
+
+def training(table: Sequence[Block]) -> Figure | None:
+    """Return loss and top-1 per epoch for the rows that have a history, or None where none has."""
+    curves = {
+        (block.title, row.short): (row.method, [score for score in scores if score.history])
+        for block in table
+        for row, scores in zip(block.rows, block.scores, strict=True)
+        if any(score.history for score in scores)
+    }
+    if not curves:
+        return None
+    titles = list(dict.fromkeys(title for title, _ in curves))
+    shorts = list(dict.fromkeys(short for _, short in curves))
+    beside = len(shorts) == 1  # loss beside top-1; with several methods above it, and the methods beside each other
+    shape = (1, 2) if beside else (2, len(shorts))
+    scores = [score for _, those in curves.values() for score in those]
+    caption = f"Solid: val, n = {span(score.n_val for score in scores)}. "
+    caption += f"Dashed: train, n = {span(score.n_train for score in scores)}."
+    if any("epoch" in score.chosen for score in scores):
+        caption += " Dot: the epoch that val chose."
+    if any(len(those) > 1 for _, those in curves.values()):
+        caption += " Thick: mean over seeds. Thin: single seeds."
+    figure = sheet(
+        max(WIDTH, 0.6 + 2.3 * shape[1]),
+        1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
+        f"Training on {table[0].scores[0][0].dataset}, epoch by epoch",
+        caption,
+    )
+    bands = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
+    for band, title in zip(bands, titles, strict=True):
+        if len(titles) > 1:
+            band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
+        panels = band.subplots(*shape, squeeze=False, sharex="col", sharey=False if beside else "row")
+        here = [short for short in shorts if (title, short) in curves]
+        for column, short in enumerate(here):
+            pair = panels[0] if beside else panels[:, column]
+            name, scores = curves[title, short]
+            _pair(pair, scores, method(name).colour)
+            pair[0].set_title(short, color=method(name).colour)
+        for axes in () if beside else panels[:, len(here) :].flat:
+            axes.set_axis_off()
+        panels[0, 0].set_ylabel("cross-entropy loss")
+        (panels[0, 1] if beside else panels[1, 0]).set_ylabel("top-1, %")
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch")
+    return figure
+
+
+def _pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
+    """Draw the loss into the first panel and top-1 into the second."""
+    for axes, what, scale in zip(pair, ("loss", "top1"), (1.0, 100.0), strict=True):
+        for role, dash in (("train", "--"), ("val", "-")):
+            _curve(axes, scores, f"{role}_{what}", scale, colour, dash)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:
+    """Draw one quantity over the epochs: a thin line for each seed, and their mean where there are several."""
+    alone = len(scores) == 1
+    lines: list[dict[int, float]] = []
+    for score in scores:
+        line = {entry["epoch"]: scale * entry[field] for entry in score.history if entry.get(field) is not None}
+        width, alpha = (1.4, 1.0) if alone else (0.5, 0.6)
+        axes.plot(list(line), list(line.values()), dash, color=colour, linewidth=width, alpha=alpha)
+        if field.startswith("val"):
+            chosen = [epoch for epoch in line if epoch == score.chosen.get("epoch")]
+            axes.plot(chosen, [line[epoch] for epoch in chosen], "o", color=colour, markersize=4)
+        lines.append(line)
+    epochs = sorted({epoch for line in lines for epoch in line})
+    means = [fmean(line[epoch] for line in lines if epoch in line) for epoch in epochs]
+    if not alone:
+        axes.plot(epochs, means, dash, color=colour, linewidth=1.6)
+    if len(epochs) == 1:  # a line needs two
+        axes.plot(epochs, means, "o", color=colour, markersize=4, markerfacecolor=colour if dash == "-" else "white")
+
+
+def path(table: Sequence[Block]) -> Figure | None:
+    """Return val top-1 and val loss over l2 for the exact probes, or None where none has a path."""
+    probes = [
+        (legend_label(", ".join(filter(None, (block.title, row.variant)))), scores[0])
+        for block in table
+        for row, scores in zip(block.rows, block.scores, strict=True)
+        if row.method == "probe" and any(entry["l2"] > 0 for entry in scores[0].path)
+    ]
+    if not probes:
+        return None
+    caption = "Each point is one fit of the exact probe. Ring: the l2 that was chosen, by "
+    caption += "; ".join(dict.fromkeys(score.chosen_by for _, score in probes))
+    caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
+    fields = [
+        (field, scale, label)
+        for field, scale, label in (("top1", 100.0, "val top-1, %"), ("nll", 1.0, "val cross-entropy"))
+        if any(entry.get(field) is not None for _, score in probes for entry in score.path)
+    ]
+    title = f"Choosing l2 for the linear probe on {probes[0][1].dataset}"
+    lines = sum(name.count("\n") + 1 for name, _ in probes)
+    figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption)
+    panels = figure.subplots(len(fields), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (field, scale, label) in zip(panels, fields, strict=True):
+        for i, (_, score) in enumerate(probes):
+            _along(axes, score, field, scale, i)
+        axes.set_ylabel(label)
+    panels[-1].set_xscale("log")
+    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12))
+    panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
+    panels[-1].xaxis.set_minor_locator(NullLocator())
+    panels[-1].set_xlabel("l2 (log scale)")
+    if len(probes) > 1:
+        keys = [Line2D([], [], **_mark(i), label=name) for i, (name, _) in enumerate(probes)]
+        figure.legend(handles=keys, loc="outside right upper", handlelength=3)
+    return figure
+
+
+def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
+    entries = [entry for entry in score.path if entry["l2"] > 0 and entry.get(field) is not None]
+    entries.sort(key=lambda entry: entry["l2"])
+    axes.plot([entry["l2"] for entry in entries], [scale * entry[field] for entry in entries], **_mark(i))
+    for entry in entries:
+        if entry["l2"] == score.chosen.get("l2"):
+            axes.plot(
+                entry["l2"], scale * entry[field], "o", color=INK, markerfacecolor="none", markersize=10, zorder=4
+            )
+
+
+def _mark(i: int) -> dict[str, Any]:
+    """Return how the line of the i-th probe looks: their colour is one, that of the method."""
+    return {
+        "linestyle": DASHES[i % len(DASHES)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "color": method("probe").colour,
+        "linewidth": 1.3,
+        "markersize": 4,
+    }

@@ -1,0 +1,72 @@
+"""Where the labels of a scatter plot go, so that none covers another label, a point or a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.float64]
+
+_DISTANCES = (13.0, 18.0, 24.0, 31.0, 39.0, 48.0, 58.0, 70.0, 84.0, 100.0)
+_ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200, 70, 110, 290, 250])
+"""In the order of preference: beside, above and below, then what lies between."""
+
+_TIE = 24
+"""Points along a tie at which it is tested for what it crosses."""
+
+
+def place(points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[float], gap: float) -> Pixels:
+    """Return the lower left corner of each label, greedily: the nearest place that is free around its point.
+
+    A place is free where the label covers nothing, and the straight tie from it to its point crosses nothing.
+
+    Parameters
+    ----------
+    points : float64 [n, 2]
+        What the labels belong to, in pixels.
+    sizes : float64 [n, 2]
+        Width and height of each label, in pixels.
+    obstacles : float64 [m, 4]
+        Left, bottom, right and top end of what no label may cover, in pixels; what holds a label's own point does
+        not stand in the way of its tie.
+    bounds : 4 floats
+        The same ends of the room there is.
+    gap : float
+        Pixels to keep clear around each label.
+
+    Returns
+    -------
+    float64 [n, 2]
+        Where no place is free, the one that is in the way of least.
+    """
+    taken = obstacles
+    corners = np.empty_like(points)
+    ways = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+    for i, (point, size) in enumerate(zip(points, sizes, strict=True)):
+        corner = np.concatenate([point + ways * (size / 2 + distance) - size / 2 for distance in _DISTANCES])
+        box = np.concatenate([corner - gap, corner + size + gap], axis=1)
+        low = np.maximum(box[:, None, :2], taken[None, :, :2])
+        high = np.minimum(box[:, None, 2:], taken[None, :, 2:])
+        covered = np.prod(np.clip(high - low, 0, None), axis=2).sum(axis=1)
+        ties = point + np.linspace(0, 1, _TIE)[None, :, None] * (tie_end(point, corner, size) - point)[:, None, :]
+        others = taken[~_within(point, taken)]
+        crossed = _within(ties[:, :, None, :], others).any(axis=2).sum(axis=1)
+        outside = np.clip(bounds[:2] - box[:, :2], 0, None) + np.clip(box[:, 2:] - bounds[2:], 0, None)
+        # Leaving the room is worse than crossing, crossing worse than covering a corner; argmin takes the first, the
+        # most preferred of equals.
+        best = int(np.argmin(covered + 100 * crossed + 1e6 * outside.sum(axis=1)))
+        corners[i] = corner[best]
+        tie = np.concatenate([ties[best] - 2, ties[best] + 2], axis=1)
+        taken = np.concatenate([taken, box[best : best + 1], tie])
+    return corners
+
+
+def tie_end(point: Pixels, corner: Pixels, size: Pixels) -> Pixels:
+    """Return the spot of a label, float64 [..., 2], that is nearest to `point`: where a tie to it ends."""
+    return np.clip(point, corner, corner + size)
+
+
+def _within(spot: Pixels, boxes: Pixels) -> npt.NDArray[np.bool_]:
+    return np.asarray(((boxes[:, :2] <= spot) & (spot <= boxes[:, 2:])).all(axis=-1))

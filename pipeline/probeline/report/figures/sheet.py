@@ -1,0 +1,98 @@
+"""What every figure starts and ends with: the look, the sheet with its title and caption, and the PNG."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+
+from probeline.report.figures.style import DPI, FAMILY, MUTED, RC, SMALL, TITLE
+
+_NAME_LENGTH = 22
+"""Characters of a class name in a figure; longer ones are cut."""
+
+
+_LEGEND_LENGTH = 36
+"""Characters of a line in a legend: at most half of a figure's width."""
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw with matplotlib's own defaults and ours, not the user's, and put theirs back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        with mpl.rc_context(RC):
+            yield
+
+
+def sheet(width: float, height: float, title: str, caption: str, *, square: bool = False) -> Figure:
+    """Return an empty figure of `width` x `height` inches, `title` above and `caption` below what comes."""
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=square)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    left = 0.1 / width
+    for text in (
+        figure.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold"),
+        figure.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED),
+    ):
+        _wrap(text, DPI * (width - 0.2))
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as a PNG file, without the name of the software that would change its bytes."""
+    figure.draw_without_rendering()  # the layout around a square takes two passes to settle; saving is the second
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    return data.getvalue()
+
+
+def names(class_names: Sequence[str]) -> list[str]:
+    """Return class names as a figure can show them: long ones cut, and numbered where the font has no such letters."""
+    letters = _letters()
+    shown = []
+    for number, name in enumerate(class_names):
+        text = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
+        shown.append(text if text and all(ord(letter) in letters for letter in text) else f"class {number}")
+    return shown
+
+
+def legend_label(title: str) -> str:
+    """Return a block's title in lines so short that a legend of them leaves room for the axes."""
+    return textwrap.fill(title, _LEGEND_LENGTH)
+
+
+def span(values: Iterable[int]) -> str:
+    """Return ``10,000``, or ``900 to 10,000`` where the values differ."""
+    ends = sorted(set(values))
+    return f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
+
+
+def classes(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return class numbers as an array, int64 [n]."""
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def _wrap(text: Text, room: float) -> None:
+    """Break a text into lines of as many characters as fit into `room` pixels."""
+    whole = text.get_text()
+    length = len(whole)
+    while text.get_window_extent().width > room and length > 1:
+        length -= 1
+        text.set_text(textwrap.fill(whole, length))
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties(family=FAMILY))).get_charmap())

@@ -1,0 +1,63 @@
+"""How every figure looks: one place for sizes, fonts, greys and markers. Colours of methods are in methods.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DPI = 150
+"""Dots per inch: a figure 7.5 inches wide fills a page on GitHub and prints sharply in a column."""
+
+WIDTH = 7.5
+"""Inches, of a figure that is not bound to another shape."""
+
+FAMILY = "DejaVu Sans"
+"""Comes with matplotlib, so that a figure depends on no font of the system."""
+
+INK, MUTED, FAINT = "#1A1A1A", "#5F5F5F", "#D9D9D9"
+"""Text and axes; captions and what stands back; grids."""
+
+SIZE, SMALL, TITLE = 8.5, 7.0, 11.0
+"""Points: text, captions and crowded labels, titles."""
+
+LINE = 0.21
+"""Inches from one line of a legend to the next."""
+
+MARKERS = "osD^vPX*<>ph"
+"""One for each backbone where colour is taken by the method; they repeat after the twelfth."""
+
+DASHES = ("-", "--", "-.", ":")
+"""One for each backbone where lines cross."""
+
+RC: dict[Any, Any] = {
+    "font.family": FAMILY,
+    "font.size": SIZE,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
+    "axes.unicode_minus": True,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": SIZE,
+    "axes.titlesize": SIZE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": SIZE,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+"""Over matplotlib's defaults, whatever the user's own settings say."""

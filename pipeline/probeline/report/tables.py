@@ -1,0 +1,233 @@
+"""The table of a report for each kind of reader: Markdown, a terminal, CSV, and a record for JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from csv import writer
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import PurePosixPath
+from textwrap import fill
+from typing import Any
+
+from probeline.report.conditions import Conditions
+from probeline.report.rows import LEVEL, Block, Row
+from probeline.report.verdict import verdict
+from probeline.report.words import count, decimals, percent, points, probability, seconds
+
+TERMINAL_WIDTH = 118
+"""Characters; a last column that is longer is cut."""
+
+Missing = Sequence[tuple[str, str]]
+"""Rows that have not been run: what, and the command that would run it."""
+
+_UNCONVERGED, _EDGE = "†", "‡"
+
+_MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
+"""What Markdown would take for markup."""
+
+
+def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, figures: Sequence[str]) -> str:
+    """Return a report that renders on GitHub and reads well as plain text.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    conditions : mapping
+        Of :func:`probeline.report.conditions.conditions`.
+    missing : sequence of (str, str)
+    figures : sequence of str
+        Their paths from the report's folder.
+    """
+    dataset = blocks[0].scores[0][0].dataset if blocks else ""
+    parts = [f"# {_escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
+    if blocks:
+        first, *others = verdict(blocks)
+        parts.append("\n".join([f"**{_escape(first)}**", *(f"\n{_escape(line)}" for line in others)]))
+        parts.append("## Results\n\n" + _markdown_table(blocks))
+        parts.append("\n".join(f"- {_escape(note)}" for note in _notes(blocks)))
+    if missing:
+        parts.append("## Not run\n\n" + "\n".join(f"- {_escape(what)}: {_code(how)}" for what, how in missing))
+    if figures:
+        shown = (f"![{_escape(PurePosixPath(path).stem)}]({path})" for path in figures)
+        parts.append("## Figures\n\n" + "\n\n".join(shown))
+    if conditions:
+        lines = []
+        for name, said in conditions.items():
+            if len(said) == 1:
+                lines.append(f"- **{_escape(name)}**: {_escape(said[0])}")
+            else:
+                lines += [f"- **{_escape(name)}**:", *(f"  - {_escape(line)}" for line in said)]
+        parts.append("## Conditions\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
+    """Return the table for a terminal of `TERMINAL_WIDTH` characters, with the verdict and the notes below it."""
+    rows = [row for block in blocks for row in block.rows]
+    columns = _columns(rows, brief=True)
+    grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    head, *body = ["  " + "  ".join(line).rstrip() for line in _padded(grid, columns)]
+    lines = [head] if rows else []
+    for block in blocks:
+        lines.append(block.title)
+        lines += [body.pop(0) for _ in block.rows]
+    table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
+    below = [fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks), *_notes(blocks))]
+    below += [f"Not run: {what}: {how}" for what, how in missing]
+    return "\n".join([*table, "", *below] if rows else below)
+
+
+def csv(blocks: Sequence[Block]) -> str:
+    """Return a header and one line for each row with every field of it, shares in [0, 1]; empty without rows."""
+    lines = [_flat(row) for block in blocks for row in block.rows]
+    text = StringIO()
+    if lines:
+        table = writer(text, lineterminator="\n")
+        table.writerow(lines[0])
+        table.writerows(line.values() for line in lines)
+    return text.getvalue()
+
+
+def record(blocks: Sequence[Block], conditions: Conditions, missing: Missing) -> dict[str, Any]:
+    """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
+    return {
+        "verdict": verdict(blocks),
+        "rows": [asdict(row) for block in blocks for row in block.rows],
+        "missing": [{"what": what, "command": how} for what, how in missing],
+        "conditions": conditions,
+    }
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cell: Callable[[Row], str]
+    left: bool = False
+
+
+def _columns(rows: Sequence[Row], *, brief: bool) -> list[_Column]:
+    """Return the columns after the backbone's; one in which no row has anything to say is left out."""
+    places = decimals(row.n_test for row in rows)
+
+    def top1(row: Row) -> str:
+        low, high = (percent(end, 1 if brief else places) for end in row.interval)
+        return f"{percent(row.top1, places)} ({low}–{high})"
+
+    def spread(row: Row) -> str:
+        if row.seed_std is None:
+            return ""
+        return percent(row.seed_std, places) + ("" if brief else f" ({row.seeds})")
+
+    def over_probe(row: Row) -> str:
+        if row.over_probe is None:
+            return "reference" if row.reference and len(rows) > 1 else ""
+        return f"{points(row.over_probe.top1, places)} ({probability(row.over_probe.p)})"
+
+    def headroom(row: Row) -> str:
+        return points(row.headroom.top1, places) if row.headroom else ""
+
+    def method(row: Row) -> str:
+        return (row.short if brief else row.title) + ("" if row.converged else f" {_UNCONVERGED}")
+
+    def chosen(row: Row) -> str:
+        return row.chosen + (f" {_EDGE}" if row.edge else "")
+
+    def parameters(row: Row) -> str:
+        return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
+
+    columns = [
+        _Column("method" if brief else "Method", method, left=True),
+        _Column("params" if brief else "Trainable / total", parameters),
+        _Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1),
+        _Column("sd" if brief else "Seed sd (seeds)", spread),
+        _Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places)),
+        _Column("cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds)),
+        _Column("warm s" if brief else "Warm s", lambda row: seconds(row.warm_seconds)),
+        _Column("headroom" if brief else "Headroom", headroom),
+        _Column("chosen" if brief else "Chosen", chosen, left=True),
+    ]
+    if not brief:
+        columns.insert(7, _Column("Over the probe", over_probe))
+        columns.append(_Column("By", lambda row: row.chosen_by, left=True))
+        if len({row.n_train for row in rows}) > 1:
+            columns.insert(1, _Column("Train images", lambda row: f"{row.n_train:,}"))
+    return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def _notes(blocks: Sequence[Block]) -> list[str]:
+    """Return what a reader of the table has to know, no more than this table needs."""
+    rows = [row for block in blocks for row in block.rows]
+    if not rows:
+        return []
+    notes = []
+    if any(not row.converged for row in rows):
+        notes.append(f"{_UNCONVERGED} stopped before its tolerance: the numbers are those of an unfinished fit.")
+    if any(row.edge for row in rows):
+        notes.append(f"{_EDGE} chosen at the end of its grid: a wider grid may do better.")
+    notes.append(
+        "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."
+    )
+    if any(row.seed_std is not None for row in rows):
+        notes.append("With several seeds all numbers are means; sd is over the seeds.")
+    notes.append("Cold seconds include extracting the features, warm ones have them at hand.")
+    if any(row.over_probe or row.headroom for row in rows):
+        notes.append(
+            "Differences are in percentage points; p is McNemar's exact test on the predictions of each row's first "
+            f"seed, adjusted by Holm's method for their number, and counts as real below {LEVEL}."
+        )
+    if any(row.over_probe for row in rows):
+        notes.append("The probe that others are compared with is the exact one with the highest val top-1.")
+    if any(row.headroom for row in rows):
+        notes.append("Headroom is fine-tune minus exact probe on the same test images, fitted on the same train rows.")
+    return notes
+
+
+def _markdown_table(blocks: Sequence[Block]) -> str:
+    titles = {id(row): block.title for block in blocks for row in block.rows}
+    rows = [row for block in blocks for row in block.rows]
+    columns = [_Column("Backbone", lambda row: titles[id(row)], left=True), *_columns(rows, brief=False)]
+    grid = [[column.head for column in columns], *([_escape(column.cell(row)) for column in columns] for row in rows)]
+    head, *body = _padded(grid, columns)
+    rule = [
+        ":" + "-" * (len(cell) - 1) if column.left else "-" * (len(cell) - 1) + ":"
+        for cell, column in zip(head, columns, strict=True)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+
+
+def _padded(grid: Sequence[Sequence[str]], columns: Sequence[_Column]) -> list[list[str]]:
+    """Return the cells of a table, each as wide as its column."""
+    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
+    return [
+        [
+            cell.ljust(width) if column.left else cell.rjust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ]
+        for line in grid
+    ]
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """Return a row with one value a field."""
+    flat = asdict(row)
+    flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
+    flat["interval_low"], flat["interval_high"] = flat.pop("interval")
+    for name in ("headroom", "over_probe"):
+        difference = flat.pop(name) or {"top1": None, "p": None, "real": None}
+        flat |= {f"{name}_{field}": value for field, value in difference.items()}
+    return flat
+
+
+def _escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Return `text` as a code span, whatever backticks it holds."""
+    line = " ".join(text.split())
+    longest = max(map(len, re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"

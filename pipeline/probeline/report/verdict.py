@@ -1,0 +1,70 @@
+"""What the numbers say, in a few sentences: which row is best, by how much, and whether test can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from probeline.report.rows import Block, Difference, Row
+from probeline.report.words import decimals, listing, percent, points, probability
+
+_NAMED = 6
+"""Longer lists of rows are counted, not named."""
+
+Titled = tuple[str, Row]
+"""A row with the title of its block."""
+
+
+def verdict(blocks: Sequence[Block]) -> list[str]:
+    """Return a few sentences on the rows of `blocks`: the best, its lead over the best probe, the headrooms."""
+    rows: list[Titled] = [(block.title, row) for block in blocks for row in block.rows]
+    if not rows:
+        return ["Nothing has been scored yet."]
+    places = decimals(row.n_test for _, row in rows)
+    best = max(rows, key=lambda titled: titled[1].top1)
+    low, high = (percent(end, places) for end in best[1].interval)
+    spread = f"; {best[1].seeds} seeds, sd {percent(best[1].seed_std, places)}" if best[1].seed_std is not None else ""
+    lines = [
+        f"Highest on test: {best[1].title}, {best[0]}: {percent(best[1].top1, places)} % "
+        f"(95 % interval {low} to {high}, n = {best[1].n_test:,}{spread})."
+    ]
+    reference = next((titled for titled in rows if titled[1].reference), None)
+    if reference is not None:
+        lines += _against(reference, best, rows, places)
+    lines += [
+        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {points(row.headroom.top1, places)} points from its probe to its fine-tune, "
+        f"{_judged(row.headroom)}."
+        for title, row in rows
+        if row.headroom is not None
+    ]
+    return lines
+
+
+def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: int) -> list[str]:
+    """Return the sentences that compare the best row, then all others, with the reference probe."""
+    lines = []
+    again = "it"
+    several = sum(row.method == "probe" for _, row in rows) > 1
+    probe = f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
+    difference = best[1].over_probe
+    if difference is not None:
+        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {points(difference.top1, places)} points, "
+        text += _judged(difference)
+        if best[1].n_train != reference[1].n_train:
+            text += f"; fitted on {best[1].n_train:,} images, the probe on {reference[1].n_train:,}"
+        lines.append(text + ".")
+        again = "that probe"
+    alone = len({title for title, _ in rows}) == 1
+    alike = [
+        row.short if alone else f"{row.short} of {title}"
+        for title, row in rows
+        if row is not best[1] and row.over_probe is not None and not row.over_probe.real
+    ]
+    if alike:
+        named = listing(alike) if len(alike) <= _NAMED else f"{len(alike)} of the other {len(rows) - 1} rows"
+        lines.append(f"Not told apart from {again} by these test images: {named}.")
+    return lines
+
+
+def _judged(difference: Difference) -> str:
+    p = probability(difference.p)
+    return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"

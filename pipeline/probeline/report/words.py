@@ -1,0 +1,47 @@
+"""Numbers as people read them. A percent sign belongs to reports only; everywhere else top-1 lies in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+_FINE_N = 1000
+"""From so many test images on, one image moves top-1 by at most a tenth of a percent: a second decimal tells."""
+
+
+def decimals(n_test: Iterable[int]) -> int:
+    """Return how many decimals percentages of these test sets deserve."""
+    return 2 if min(n_test, default=0) >= _FINE_N else 1
+
+
+def percent(share: float, places: int) -> str:
+    """Return a share in [0, 1] as percent, without the sign: ``78.35``."""
+    return f"{100 * share:.{places}f}"
+
+
+def points(difference: float, places: int) -> str:
+    """Return a difference of two shares in percentage points, signed: ``+3.10``, ``−0.25``, ``±0.00``."""
+    text = f"{100 * difference:+.{places}f}"
+    return "±" + text[1:] if not text.strip("+-0.") else text.replace("-", "−")
+
+
+def probability(p: float) -> str:
+    """Return a p-value with its sign of relation: ``p < 0.001``, ``p = 0.012``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def seconds(value: float) -> str:
+    """Return seconds with three digits at least: ``0.0421``, ``12.6``, ``4,512``."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def count(value: int) -> str:
+    """Return a number of parameters in three digits: ``650``, ``12.8k``, ``2.24M``."""
+    for letter, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return str(value)
+
+
+def listing(items: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""

@@ -1,0 +1,115 @@
+"""The report's files: written when the scores say something new, and left alone when they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from probeline.disk import make_folder, publish
+from probeline.identity import REPORT_VERSION, digest, digest_bytes
+from probeline.records import Score
+from probeline.report.conditions import Conditions, conditions
+from probeline.report.rows import blocks
+from probeline.report.tables import Missing, csv, markdown, record
+
+_NAME = "report.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files of a report.
+
+    Attributes
+    ----------
+    markdown, json, csv : Path
+    figures : tuple of Path
+    written : bool
+        False where the files were there already and said the same.
+    """
+
+    markdown: Path
+    json: Path
+    csv: Path
+    figures: tuple[Path, ...]
+    written: bool
+
+
+def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Conditions) -> Report:
+    """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
+
+    They are up to date where report.json is whole and names the same scores, missing rows, conditions and
+    `REPORT_VERSION`, and every file that it lists has the bytes that it says; then nothing is written, and
+    matplotlib is not imported. Figures that the report before listed and this one does not have are removed;
+    no other file is touched.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Of one data set; one for each row and seed.
+    missing : sequence of (str, str)
+        Rows that have not been run: what, and the command that would run it.
+    folder : Path
+    extra : mapping of str to sequences of str
+        Further conditions: headings, and the lines under each, such as the paths of the feature caches.
+
+    Raises
+    ------
+    BadData, UnknownName
+        Where the scores do not fit one table; see :func:`probeline.report.rows.blocks`.
+    CannotWrite
+        Where the file system refuses.
+    """
+    key = digest(
+        {
+            "scores": sorted(digest(vars(score)) for score in scores),
+            "missing": [list(row) for row in missing],
+            "conditions": {name: list(lines) for name, lines in extra.items()},
+            "version": REPORT_VERSION,
+        }
+    )
+    before = _previous(folder)
+    if before.get("key") == key and all(_holds(folder / name, sha256) for name, sha256 in before["files"].items()):
+        return _report(folder, before["files"], written=False)
+
+    from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
+
+    table, facts = blocks(scores), conditions(scores, extra)
+    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures")]
+    make_folder(folder)
+    publish(folder / "report.md", markdown(table, facts, missing, figures).encode(), replace=True)
+    publish(folder / "report.csv", csv(table).encode(), replace=True)
+    names = ["report.md", "report.csv", *figures]
+    for name in set(before.get("files", ())) - set(names):
+        if PurePosixPath(name).parent == PurePosixPath("figures"):
+            (folder / name).unlink(missing_ok=True)
+    # Last, since it vouches for the others: a report that was interrupted is not up to date.
+    files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
+    facts_of_all = {"key": key, "version": REPORT_VERSION, **record(table, facts, missing), "files": files}
+    text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
+    publish(folder / _NAME, f"{text}\n".encode(), replace=True)
+    return _report(folder, files, written=True)
+
+
+def _previous(folder: Path) -> dict[str, Any]:
+    """Return the record of the report that is there, or an empty one where none is whole."""
+    try:
+        found = json.loads((folder / _NAME).read_bytes())
+        whole = isinstance(found, dict) and found.pop("sha256", None) == digest(found)
+    except (OSError, ValueError):
+        return {}
+    return found if whole else {}
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return digest_bytes(path.read_bytes()) == sha256
+    except OSError:
+        return False
+
+
+def _report(folder: Path, files: Iterable[str], *, written: bool) -> Report:
+    figures = tuple(folder / name for name in files if name.startswith("figures/"))
+    return Report(folder / "report.md", folder / _NAME, folder / "report.csv", figures, written)

@@ -1,0 +1,66 @@
+"""Compare: one table, its figures and its conditions from every score of the data set; no torch."""
+
+from __future__ import annotations
+
+from probeline.config import command_line
+from probeline.records import Score
+from probeline.report.files import load_scores
+from probeline.report.methods import METHODS
+from probeline.report.rows import blocks
+from probeline.report.tables import terminal
+from probeline.report.write import write
+from probeline.stages.inputs import Inputs
+
+STAGE = {
+    "probe": "probe",
+    "probe-refit": "probe",
+    "probe-sgd": "probe",
+    "logistic": "baselines",
+    "knn": "baselines",
+    "centroid": "baselines",
+    "finetune": "finetune",
+    "scratch": "finetune",
+}
+"""The verb that makes each method's score."""
+
+
+def run(inputs: Inputs) -> dict[str, object]:
+    """Write the report of all scores that belong to the data set as it is now, and return where.
+
+    Raises
+    ------
+    ProbelineError
+    """
+    config = inputs.config
+    found, ignored = load_scores(inputs.scores)
+    for item in ignored:
+        config.console.say(f"compare: left out {item.path}: {item.reason}")
+    test = inputs.splits.test
+    labels = tuple(inputs.dataset.parts[test.part].labels[test.rows].tolist())
+    scores = [score for score in found if score.labels == labels and score.class_names == inputs.dataset.class_names]
+    if len(scores) < len(found):
+        config.console.say(f"compare: left out {len(found) - len(scores)} scores of other rows or labels")
+    missing = _missing(inputs, scores)
+    report = write(scores, missing, inputs.reports, {"embeddings": _caches(inputs)})
+    config.console.say(terminal(blocks(scores), missing))
+    state = "written to" if report.written else "is up to date in"
+    config.console.say(f"compare: the report {state} {report.markdown}")
+    return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
+
+
+def _caches(inputs: Inputs) -> list[str]:
+    entries = (
+        inputs.entry(inputs.backbone(name)[0], part) for name in inputs.config.backbones for part in inputs.parts()
+    )
+    return [str(entry.folder) for entry in entries if entry.folder.exists()]
+
+
+def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
+    config = inputs.config
+    there = {(score.backbone, score.method) for score in scores}
+    return [
+        (f"{method.title} of {name}", command_line(config, STAGE[method.name], backbones=(name,)))
+        for name in config.backbones
+        for method in METHODS
+        if (name, method.name) not in there
+    ]

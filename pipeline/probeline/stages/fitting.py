@@ -1,0 +1,176 @@
+"""What probe and baselines share: the arrays of each round of fitting, and the score that comes of a choice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probeline.heads.standardize import apply, fit_scaler
+from probeline.identity import HEADS_VERSION
+from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import macro, nll, top1
+from probeline.records import Backbone, FloatArray, IntArray, Score, Split
+from probeline.report.files import find_score, save_score
+from probeline.stages.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Round:
+    """Rows to fit on and rows held out, standardised by the rows fitted on.
+
+    Attributes
+    ----------
+    X : float32 [n, D]
+    y : int64 [n]
+    X_held : float32 [m, D]
+    y_held : int64 [m]
+    """
+
+    X: FloatArray
+    y: IntArray
+    X_held: FloatArray
+    y_held: IntArray
+
+
+def _round(X: FloatArray, y: IntArray, X_held: FloatArray, y_held: IntArray) -> Round:
+    scaler = fit_scaler(X)
+    return Round(apply(scaler, X), y, apply(scaler, X_held), y_held)
+
+
+class Task:
+    """One backbone's embeddings of one data set, ready for any head.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    backbone : Backbone
+    """
+
+    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
+        self.inputs = inputs
+        self.backbone = backbone
+        self.classes = len(inputs.dataset.class_names)
+        self.chosen_by = inputs.splits.chosen_by
+
+    def _rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
+        inputs = self.inputs
+        features = [inputs.features(self.backbone, split.part).features[split.rows] for split in splits]
+        labels = [inputs.dataset.parts[split.part].labels[split.rows] for split in splits]
+        return np.concatenate(features), np.concatenate(labels)
+
+    def selection(self) -> list[Round]:
+        """Return the rounds that choose hyper-parameters: train and val, or each fold against the others."""
+        splits = self.inputs.splits
+        if not splits.folds:
+            return [_round(*self._rows(splits.train), *self._rows(splits.val))]
+        part = splits.train.part
+        every = np.sort(np.concatenate(splits.folds))
+        rounds = []
+        for fold in splits.folds:
+            others = Split(part, np.setdiff1d(every, fold), "train")
+            rounds.append(_round(*self._rows(others), *self._rows(Split(part, fold, "val"))))
+        return rounds
+
+    def final(self, *, with_val: bool = False) -> Round:
+        """Return the round that is reported: fitted on train (and val, for a refit), held out is test."""
+        splits = self.inputs.splits
+        fitted = (splits.train, splits.val) if with_val else (splits.train,)
+        return _round(*self._rows(*fitted), *self._rows(splits.test))
+
+    @property
+    def frozen_parameters(self) -> int:
+        """Parameters below the head."""
+        return self.backbone.parameters - self.backbone.head_parameters
+
+    def key(self, method: str, **facts: Any) -> str:
+        """Return the key of a score of this task."""
+        features = [self.inputs.entry(self.backbone, part).key for part in self.inputs.parts()]
+        return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
+
+    def done(self, method: str, key: str, seed: int | None = None) -> bool:
+        """Say whether the score of this key is there, and tell the user so."""
+        backbone = self.backbone
+        found = find_score(
+            self.inputs.scores,
+            backbone=backbone.name,
+            weights=backbone.weights,
+            method=method,
+            seed=seed,
+            key=key,
+        )
+        if isinstance(found, Score):
+            self.inputs.config.console.say(f"{self.title(method, seed)}: its score is there")
+        return isinstance(found, Score)
+
+    def title(self, method: str, seed: int | None) -> str:
+        """Return what a line about this fit begins with."""
+        return f"{method}: {self.inputs.dataset.name} x {self.backbone.name}" + (
+            "" if seed is None else f", seed {seed}"
+        )
+
+    def save(self, method: str, key: str, predictions: IntArray, seconds: float, **facts: Any) -> Score:
+        """Write the score of predictions int64 [n_test] on the test rows, and return it."""
+        inputs, backbone = self.inputs, self.backbone
+        test = inputs.splits.test
+        truth = inputs.dataset.parts[test.part].labels[test.rows]
+        extraction = sum(inputs.features(backbone, part).seconds for part in inputs.parts())
+        conditions = inputs.conditions("CPU")
+        score = Score(
+            **{**conditions, **facts},
+            backbone=backbone.name,
+            weights=backbone.weights,
+            method=method,
+            key=key,
+            image_size=backbone.preprocess.crop,
+            precision=inputs.config.precision,
+            top1=top1(truth, predictions),
+            macro=macro(truth, predictions, self.classes),
+            interval=wilson(int((truth == predictions).sum()), len(truth)),
+            predictions=tuple(predictions.tolist()),
+            warm_seconds=seconds,
+            cold_seconds=seconds + extraction,
+        )
+        save_score(inputs.scores, score)
+        choice = ", ".join(f"{name} {value:.4g}" for name, value in score.chosen.items())
+        inputs.config.console.say(
+            f"{self.title(method, score.seed)}: test top-1 {score.top1:.4f}"
+            + (f", {choice} chosen by {score.chosen_by}" if choice else "")
+            + f", {seconds:.1f} s"
+        )
+        return score
+
+
+Candidate = Mapping[str, Any]
+Predict = Callable[[Round], Sequence[FloatArray]]
+"""Fits every candidate on a round and returns the logits or votes [m, K] of each for the held-out rows."""
+
+
+def evaluate(rounds: Sequence[Round], candidates: Sequence[Candidate], predict: Predict) -> tuple[Candidate, ...]:
+    """Return each candidate with its val ``top1`` and ``nll``, averaged over the held-out rows of all rounds."""
+    right = np.zeros(len(candidates))
+    loss = np.zeros(len(candidates))
+    rows = 0
+    for task in rounds:
+        for place, logits in enumerate(predict(task)):
+            right[place] += len(task.y_held) * top1(task.y_held, logits.argmax(1))
+            loss[place] += len(task.y_held) * nll(task.y_held, logits)
+        rows += len(task.y_held)
+    return tuple(
+        {**candidate, "top1": right[place] / rows, "nll": loss[place] / rows}
+        for place, candidate in enumerate(candidates)
+    )
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return time.perf_counter() - self._start

@@ -1,0 +1,118 @@
+"""Probe: linear heads on cached embeddings; the exact one over a path of l2, and the course's one by Adam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probeline.heads.select import L2_GRID, choose
+from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
+from probeline.stages.inputs import Inputs
+
+_SGD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 5e-4, "dropout": 0.0, "epochs": 30, "batch_size": 256}
+"""The courses' recipe: Adam with a cosine schedule."""
+
+_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+
+
+def run(inputs: Inputs) -> None:
+    """Fit the heads of every backbone where there is no score of them yet.
+
+    Raises
+    ------
+    MissingData
+        The embeddings have not been extracted.
+    ProbelineError
+    """
+    for name in inputs.config.backbones:
+        task = Task(inputs, inputs.backbone(name)[0])
+        _exact(task)
+        for seed in range(inputs.config.seed, inputs.config.seed + inputs.config.seeds):
+            _sgd(task, seed)
+
+
+def _exact(task: Task) -> None:
+    facts = {"l2": list(L2_GRID)}
+    keys = {method: task.key(method, **facts) for method in ("probe", "probe-refit")}
+    done = {method: task.done(method, key) for method, key in keys.items()}
+    if all(done.values()):
+        return
+
+    from probeline.heads.linear import decision, predict
+    from probeline.heads.logistic import fit_path
+
+    watch = Stopwatch()
+    rounds = task.selection()
+    candidates = [{"l2": l2} for l2 in L2_GRID]
+    path = evaluate(
+        rounds,
+        candidates,
+        lambda held: [decision(head, held.X_held) for head in fit_path(held.X, held.y, task.classes, L2_GRID)],
+    )
+    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], L2_GRID)
+    chosen_in = watch.seconds()
+    for method, key in keys.items():
+        if done[method]:
+            continue
+        watch = Stopwatch()
+        final = task.final(with_val=method == "probe-refit")
+        (head,) = fit_path(final.X, final.y, task.classes, [L2_GRID[chosen]])
+        certificate = head.certificate
+        task.save(
+            method,
+            key,
+            predict(head, final.X_held),
+            chosen_in + watch.seconds(),
+            seed=None,
+            n_train=len(final.y),
+            chosen={"l2": head.l2},
+            chosen_by=task.chosen_by,
+            val_top1=path[chosen]["top1"],
+            trainable=head.weight.size + head.bias.size,
+            total=task.frozen_parameters + head.weight.size + head.bias.size,
+            converged=certificate.converged,
+            certificate={**vars(certificate), "gap": head.gap, "edge": edge},
+            path=path,
+        )
+
+
+def _sgd(task: Task, seed: int) -> None:
+    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SGD)
+    if task.done("probe-sgd", key, seed):
+        return
+
+    from probeline.heads.linear import decision, predict
+    from probeline.heads.sgd import SgdHead, fit_sgd
+
+    def fit(held: Round, lr: float, *, watched: bool) -> SgdHead:
+        val: dict[str, Any] = {"X_val": held.X_held, "y_val": held.y_held} if watched else {}
+        return fit_sgd(held.X, held.y, task.classes, lr=lr, seed=seed, **_SGD, **val)
+
+    watch = Stopwatch()
+    rounds = task.selection()
+    heads = {}
+
+    def predictions(held: Round) -> list[Any]:
+        fitted = [fit(held, lr, watched=True) for lr in _RATES]
+        heads[id(held)] = fitted
+        return [decision(head, held.X_held) for head in fitted]
+
+    path = evaluate(rounds, [{"lr": lr} for lr in _RATES], predictions)
+    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], _RATES)
+    final = task.final()
+    head = fit(final, _RATES[chosen], watched=False)
+    task.save(
+        "probe-sgd",
+        key,
+        predict(head, final.X_held),
+        watch.seconds(),
+        seed=seed,
+        chosen={"lr": _RATES[chosen]},
+        chosen_by=task.chosen_by,
+        val_top1=path[chosen]["top1"],
+        trainable=head.weight.size + head.bias.size,
+        total=task.frozen_parameters + head.weight.size + head.bias.size,
+        converged=True,
+        certificate={**_SGD, "edge": edge},
+        history=heads[id(rounds[0])][chosen].history,
+        path=path,
+    )
