@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pipeline" / "probeline"
 
 FLOORS = [
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
     {"stages", "recipes"},
     {"adapt", "report", "images", "store"},
     {"backbones", "metrics"},

@@ -56,6 +56,7 @@ class Frozen:
         self.net = net.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dtype = DTYPES[precision]
         self._preprocess = loaded.backbone.preprocess
+        self.image_size = self._preprocess.crop
         self._normalize = Normalize(self._preprocess, device)
         self._resamplers: dict[tuple[int, int], Resample] = {}
 
@@ -87,12 +88,15 @@ class Frozen:
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:
-        pixels = pixels.to(self.device, non_blocking=True)
-        crop = self._preprocess.crop
-        if pixels.shape[1:3] != (crop, crop):
-            pixels = self._resampler(*pixels.shape[1:3])(pixels)
-        features: Tensor = self.net(self._normalize(pixels).to(self._dtype))
+        features: Tensor = self.net(self.prepare(pixels))
         return features.float()
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Return the net's input [B, 3, S, S], on its device and in its type, for uint8 [B, H, W, 3]."""
+        pixels = pixels.to(self.device, non_blocking=True)
+        if pixels.shape[1:3] != (self.image_size, self.image_size):
+            pixels = self._resampler(*pixels.shape[1:3])(pixels)
+        return self._normalize(pixels).to(self._dtype)
 
     def _resampler(self, height: int, width: int) -> Resample:
         size = height, width

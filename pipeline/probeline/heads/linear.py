@@ -97,4 +97,5 @@ def decision(head: Linear, X: FloatArray) -> FloatArray:
 
 def predict(head: Linear, X: FloatArray) -> IntArray:
     """Return the class of the largest logit, int64 [N]; the lower class where two are equal."""
-    return decision(head, X).argmax(axis=1)
+    classes: IntArray = decision(head, X).argmax(axis=1)
+    return classes

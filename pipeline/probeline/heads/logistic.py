@@ -28,6 +28,7 @@ from torch import Tensor
 
 from probeline.heads.checks import check_labelled
 from probeline.heads.linear import Certificate, Head
+from probeline.heads.tensors import resident
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -88,8 +89,8 @@ def fit_path(
         raise ValueError(f"features must be float32, not {X.dtype}")
     if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
         raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
-    device = torch.device(device)
-    problem = _pose(_tensor(X, device), _tensor(y, device), 1 if classes == 2 else classes)
+    home = "cpu" if torch.device(device).type == "mps" else device
+    problem = _pose(resident(X, home), resident(y, home), 1 if classes == 2 else classes)
     path = [(math.inf, problem.mean.new_zeros(problem.rows, X.shape[1] + 1))]
     heads: dict[float, Head] = {}
     for l2 in sorted(set(l2s), reverse=True):
@@ -118,15 +119,7 @@ def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArr
     bias : float32 [K] or [1]
     l2 : float
     """
-    cpu = torch.device("cpu")
-    coefficients = torch.from_numpy(np.column_stack([weight, bias]))
-    return _certify(_tensor(X, cpu), _tensor(y, cpu), coefficients, l2)
-
-
-def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Return the array on the device; a copy of one that is read-only, which torch has no notion of."""
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return tensor if device.type == "mps" else tensor.to(device)
+    return _certify(resident(X), resident(y), torch.from_numpy(np.column_stack([weight, bias])), l2)
 
 
 @dataclass(frozen=True)
@@ -174,7 +167,7 @@ def _pose(X: Tensor, y: Tensor, rows: int) -> _Problem:
     mean = X.mean(dim=0, dtype=torch.float64)
     if columns <= n:
         gram = torch.zeros(columns, columns, dtype=torch.float64, device=X.device)
-        for block in X.split(_BLOCK):
+        for block in torch.split(X, _BLOCK):
             gram += block.T @ block
         values, basis = torch.linalg.eigh(gram / n - torch.outer(mean, mean))
     else:
@@ -255,7 +248,7 @@ def _cross_entropy(X: Tensor, y: Tensor, coefficients: Tensor, precision: torch.
     weight, bias = coefficients[:, :-1].to(precision), coefficients[:, -1]
     loss = torch.zeros((), dtype=torch.float64, device=X.device)
     gradient = torch.zeros_like(coefficients)
-    for rows, labels in zip(X.split(_BLOCK), y.split(_BLOCK), strict=True):
+    for rows, labels in zip(torch.split(X, _BLOCK), torch.split(y, _BLOCK), strict=True):
         block = rows.to(precision)
         logits = (block @ weight.T).double() + bias
         if len(bias) == 1:

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from probeline.heads.checks import check_features, check_labelled
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 _SMOOTHING = 1e-3
-"""What an absent class counts for in the logarithm of votes; far below a half of the nearest neighbour's bonus."""
+"""What an absent class counts for in the logarithm of votes; half of what breaks a tie."""
+
+_MEMORY = 256
+"""Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
 
 def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
     """Return for each k the logits float32 [m, K] of a vote among the k nearest rows by cosine.
 
     Each neighbour has one vote; of classes with equally many the nearest neighbour's wins, and otherwise the lower.
-    The logits are the logarithms of the votes, so that their softmax is the share of votes.
+    Of rows equally near the first comes first. The logits are the logarithms of the shares of votes, smoothed.
 
     Parameters
     ----------
@@ -29,20 +34,33 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
         Each in [1, N]; one search serves all.
     classes : int
         K.
+
+    Raises
+    ------
+    ValueError
+        Where an array or a k is not as described.
     """
+    check_labelled(X, y, classes)
+    check_features(X_held, columns=X.shape[1])
+    if not ks or not all(1 <= k <= len(y) for k in ks):
+        raise ValueError(f"each k must lie in [1, {len(y)}], and there must be one: {list(ks)}")
+    import sklearn
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=max(ks), metric="cosine", algorithm="brute").fit(X)
-    nearest = y[index.kneighbors(X_held, return_distance=False)]
-    rows = np.arange(len(X_held))
-    found = {}
-    for k in ks:
-        votes = np.zeros((len(X_held), classes))
-        for rank in range(k):
-            np.add.at(votes, (rows, nearest[:, rank]), 1)
-        votes[rows, nearest[:, 0]] += 2 * _SMOOTHING
-        found[k] = np.log((votes + _SMOOTHING) / k).astype(np.float32)
-    return found
+    with sklearn.config_context(working_memory=_MEMORY):
+        distances, places = index.kneighbors(X_held)
+    places = np.take_along_axis(places, np.lexsort((places, distances)), axis=1)
+    nearest = y[places]
+    every = np.arange(len(X_held))
+    votes = np.zeros((len(X_held), classes))
+    votes[every, nearest[:, 0]] = 2 * _SMOOTHING
+    logits = {}
+    for k in range(1, max(ks) + 1):
+        votes[every, nearest[:, k - 1]] += 1
+        if k in ks:
+            logits[k] = np.log((votes + _SMOOTHING) / k).astype(np.float32)
+    return {k: logits[k] for k in ks}
 
 
 def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes: int) -> FloatArray:
@@ -57,11 +75,18 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes:
     X_held : float32 [m, D]
     classes : int
         K.
+
+    Raises
+    ------
+    ValueError
+        Where an array is not as described.
     """
-    from sklearn.metrics import pairwise_distances
+    check_labelled(X, y, classes)
+    check_features(X_held, columns=X.shape[1])
+    from sklearn.metrics import euclidean_distances
 
     logits = np.full((len(X_held), classes), np.finfo(np.float32).min, np.float32)
     present = np.unique(y)
     centroids = np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])
-    logits[:, present] = -0.5 * pairwise_distances(X_held.astype(np.float64), centroids) ** 2
+    logits[:, present] = -0.5 * euclidean_distances(X_held.astype(np.float64), centroids, squared=True)
     return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 L2_GRID = tuple(10.0 ** (half / 2) for half in range(-12, 5))
@@ -24,8 +25,20 @@ def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) ->
         Highest top-1; of equals the lowest negative log-likelihood.
     edge : bool
         True where a value beyond the grid might have been better; never for a grid of one or two.
+
+    Raises
+    ------
+    ValueError
+        Where there is nothing to choose from, or a score is no number.
     """
     if len(scores) != len(strengths) or not scores:
         raise ValueError(f"{len(scores)} scores for {len(strengths)} candidates")
-    place = max(range(len(scores)), key=lambda at: (scores[at][0], -scores[at][1], strengths[at]))
+    if any(math.isnan(value) for score in scores for value in score):
+        raise ValueError(f"a score is no number: {list(scores)}")
+
+    def merit(place: int) -> tuple[float, float, float]:
+        top1, nll = scores[place]
+        return round(top1, 12), -nll, strengths[place]  # a mean over folds may differ in its last bit alone
+
+    place = max(range(len(scores)), key=merit)
     return place, len(scores) > 2 and strengths[place] in (min(strengths), max(strengths))

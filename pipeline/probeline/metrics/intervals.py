@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, norm
 
+from probeline.metrics.scores import check_classes
+
 Classes = npt.NDArray[np.int64]
 
 
@@ -39,7 +41,9 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = max(0.0, centre - half) if successes > 0 else 0.0  # at the ends rounding would leave 1e-17
+    high = min(1.0, centre + half) if successes < n else 1.0
+    return low, high
 
 
 def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
@@ -54,8 +58,7 @@ def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
     ----------
     McNemar 1947, "Note on the sampling error of the difference between correlated proportions", in its exact form.
     """
-    if labels.shape != a.shape or labels.shape != b.shape:
-        raise ValueError(f"labels and predictions differ in shape: {labels.shape}, {a.shape}, {b.shape}")
+    check_classes(labels, a, b)
     only_a = int(((a == labels) & (b != labels)).sum())
     only_b = int(((a != labels) & (b == labels)).sum())
     if only_a + only_b == 0:
@@ -66,10 +69,17 @@ def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p-values adjusted for being several, in the order given; each stays within [0, 1].
 
+    Raises
+    ------
+    ValueError
+        Where one is no probability.
+
     References
     ----------
     Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
+    if not all(0 <= p <= 1 for p in ps):
+        raise ValueError(f"not all of these are probabilities: {list(ps)}")
     order = sorted(range(len(ps)), key=lambda place: ps[place])
     adjusted = [0.0] * len(ps)
     highest = 0.0

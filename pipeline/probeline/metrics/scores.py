@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
 Classes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.floating[Any]]
 
 
-def _check(labels: Classes, predictions: Classes) -> None:
-    if labels.shape != predictions.shape or labels.ndim != 1 or not len(labels):
-        raise ValueError(f"labels and predictions are int64 [n], n > 0, not {labels.shape} and {predictions.shape}")
+def check_classes(*arrays: Classes, classes: int | None = None) -> None:
+    """Require int64 arrays of one length n > 0, with values in [0, classes).
+
+    Raises
+    ------
+    ValueError
+    """
+    for array in arrays:
+        if array.dtype != np.int64 or array.shape != arrays[0].shape or array.ndim != 1 or not len(array):
+            found = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
+            raise ValueError(f"classes must be int64 [n] of one length n > 0, not {found}")
+        if array.min() < 0 or (classes is not None and array.max() >= classes):
+            raise ValueError(f"classes lie in [{array.min()}, {array.max()}], outside [0, {classes})")
+
+
+def _check_logits(labels: Classes, logits: Floats) -> None:
+    if logits.ndim != 2 or not np.issubdtype(logits.dtype, np.floating) or len(logits) != len(labels):
+        raise ValueError(f"logits must be floats [{len(labels)}, K], not {logits.dtype} {list(logits.shape)}")
+    if np.isnan(logits).any():
+        raise ValueError("a logit is no number")
+    check_classes(labels, classes=logits.shape[1])
 
 
 def top1(labels: Classes, predictions: Classes) -> float:
@@ -22,7 +42,7 @@ def top1(labels: Classes, predictions: Classes) -> float:
     ----------
     labels, predictions : int64 [n]
     """
-    _check(labels, predictions)
+    check_classes(labels, predictions)
     return float((labels == predictions).mean())
 
 
@@ -35,10 +55,11 @@ def per_class(labels: Classes, predictions: Classes, classes: int) -> npt.NDArra
     classes : int
         K.
     """
-    _check(labels, predictions)
+    check_classes(labels, predictions, classes=classes)
     counts = np.bincount(labels, minlength=classes)
     right = np.bincount(labels[labels == predictions], minlength=classes)
-    shares: npt.NDArray[np.float64] = np.divide(right, counts, out=np.full(classes, np.nan), where=counts > 0)
+    shares = np.full(classes, np.nan)
+    np.divide(right, counts, out=shares, where=counts > 0)
     return shares
 
 
@@ -49,13 +70,9 @@ def macro(labels: Classes, predictions: Classes, classes: int) -> float:
 
 def confusion(labels: Classes, predictions: Classes, classes: int) -> npt.NDArray[np.int64]:
     """Return the counts int64 [K, K]: rows are true classes, columns predicted ones."""
-    _check(labels, predictions)
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-
-
-def _check_logits(labels: Classes, logits: Floats) -> None:
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(f"logits are [n, K] with labels [n], n > 0, not {logits.shape} and {labels.shape}")
+    check_classes(labels, predictions, classes=classes)
+    counts = np.bincount(labels * classes + predictions, minlength=classes**2)
+    return counts.reshape(classes, classes).astype(np.int64, copy=False)
 
 
 def top_k(labels: Classes, logits: Floats, k: int) -> float:
@@ -64,6 +81,8 @@ def top_k(labels: Classes, logits: Floats, k: int) -> float:
     A class tied with the true one counts as above it, so that constant logits score nothing.
     """
     _check_logits(labels, logits)
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k = {k} lies outside [1, {logits.shape[1]}]")
     true = np.take_along_axis(logits, labels[:, None], axis=1)
     return float(((logits >= true).sum(axis=1) <= k).mean())
 

@@ -20,8 +20,8 @@ from probeline.report.methods import ORDER, method
 LEVEL = 0.05
 """Below it, a p-value counts a difference as more than the luck of the test images."""
 
-
 Pair = tuple[int, int]
+"""Two rows by their number: the one, and what it is compared with."""
 
 
 @dataclass(frozen=True)

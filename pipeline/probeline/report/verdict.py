@@ -24,15 +24,15 @@ def verdict(blocks: Sequence[Block]) -> list[str]:
     low, high = (percent(end, places) for end in best[1].interval)
     spread = f"; {best[1].seeds} seeds, sd {percent(best[1].seed_std, places)}" if best[1].seed_std is not None else ""
     lines = [
-        f"Highest on test: {best[1].title}, {best[0]}: {percent(best[1].top1, places)} % "
+        f"Highest on test: {percent(best[1].top1, places)} % by {best[1].short} on {best[0]} "
         f"(95 % interval {low} to {high}, n = {best[1].n_test:,}{spread})."
     ]
     reference = next((titled for titled in rows if titled[1].reference), None)
     if reference is not None:
         lines += _against(reference, best, rows, places)
     lines += [
-        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {points(row.headroom.top1, places)} points from its probe to its fine-tune, "
-        f"{_judged(row.headroom)}."
+        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {points(row.headroom.top1, places)} points "
+        f"from its probe to its fine-tune, {_judged(row.headroom)}."
         for title, row in rows
         if row.headroom is not None
     ]

@@ -25,8 +25,8 @@ def points(difference: float, places: int) -> str:
 
 
 def probability(p: float) -> str:
-    """Return a p-value with its sign of relation: ``p < 0.001``, ``p = 0.012``."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    """Return a p-value with its sign of relation: ``p < 0.001``, ``p = 0.0123``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
 def seconds(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probeline.config import command_line
 from probeline.records import Score
-from probeline.report.files import load_scores
+from probeline.report.files import load_scores, score_path
 from probeline.report.methods import METHODS
 from probeline.report.rows import blocks
 from probeline.report.tables import terminal
@@ -40,12 +40,31 @@ def run(inputs: Inputs) -> dict[str, object]:
     scores = [score for score in found if score.labels == labels and score.class_names == inputs.dataset.class_names]
     if len(scores) < len(found):
         config.console.say(f"compare: left out {len(found) - len(scores)} scores of other rows or labels")
+    scores = _newest(inputs, scores)
     missing = _missing(inputs, scores)
     report = write(scores, missing, inputs.reports, {"embeddings": _caches(inputs)})
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
+
+
+def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
+    """Keep the score that was written last where one row and seed was run with several options."""
+
+    def written(score: Score) -> int:
+        path = score_path(inputs.scores, score.backbone, score.weights, score.method, score.seed, score.key)
+        return path.stat().st_mtime_ns
+
+    newest: dict[tuple[object, ...], Score] = {}
+    for score in sorted(scores, key=written):
+        place = (score.backbone, score.weights, score.image_size, score.precision, score.method, score.seed)
+        if place in newest:
+            inputs.config.console.say(
+                f"compare: {score.method} of {score.backbone} was run with several options; the last run is shown"
+            )
+        newest[place] = score
+    return list(newest.values())
 
 
 def _caches(inputs: Inputs) -> list[str]:

@@ -90,7 +90,7 @@ class Engine:
         self._inputs = inputs
         self._backbone = backbone
         self.device: torch.device = device.choose(config.device)
-        self._device_name = device.describe(self.device)
+        self.device_name = device.describe(self.device)
         self.frozen: Frozen = Frozen(loaded or inputs.net(backbone.name), self.device, config.precision)
         on_cpu = self.device.type == "cpu"
         self.batch_size = config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
@@ -134,7 +134,7 @@ class Engine:
                 if number == min(2 * self.threads, len(batches) - 1):
                     rate = done / (time.perf_counter() - started)
                     console.say(
-                        f"extract: {_title(entry, self._backbone)}: {total:,} images on {self._device_name}, about "
+                        f"extract: {_title(entry, self._backbone)}: {total:,} images on {self.device_name}, about "
                         f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
                         f"{total * entry.dim * 4 / 1e6:.1f} MB"
                     )
@@ -193,7 +193,7 @@ class Engine:
 
     def _provenance(self, seconds: float) -> dict[str, Any]:
         return {
-            **environment(self._device_name),
+            **environment(self.device_name),
             "batch_size": self.batch_size,
             "workers": self.threads,
             "folded_batchnorms": self.frozen.folded,

@@ -55,9 +55,8 @@ def draw(scores: Sequence[Score], folder: Path) -> list[Path]:
         "cost": partial(cost, table),
         "per-class": partial(by_class, table),
         **{
-            f"confusion-{slug(row.backbone)}-{row.method}": partial(confusions, *what)
-            for what in _confused(table)
-            for row in [what[1]]
+            f"confusion-{slug(row.backbone)}-{row.method}": partial(confusions, title, row, score)
+            for title, row, score in _confused(table)
         },
         "path": partial(path, table),
         "training": partial(training, table),

@@ -22,9 +22,8 @@ from probeline.report.figures.style import DPI, FAMILY, MUTED, RC, SMALL, TITLE
 _NAME_LENGTH = 22
 """Characters of a class name in a figure; longer ones are cut."""
 
-
-_LEGEND_LENGTH = 36
-"""Characters of a line in a legend: at most half of a figure's width."""
+_LEGEND_LENGTH = 32
+"""Characters of a line in a legend: less than half of a figure's width."""
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+# Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
+.DEFAULT_GOAL := help
+.PHONY: help demo all extract probe baselines finetune compare recipe test bench lint clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+DATASET ?= hymenoptera
+BACKBONES ?= resnet18
+
+OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
+	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") \
+	$(if $(CACHE),--cache "$(CACHE)") $(if $(REPORTS),--reports "$(REPORTS)") \
+	$(if $(DEVICE),--device $(DEVICE)) $(if $(PRECISION),--precision $(PRECISION)) \
+	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
+	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
+	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
+	$(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
+
+help:  ## show the targets and their variables
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@echo
+	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
+	@echo '             DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS= DATA_SEED= EPOCHS= LR= STRATEGY='
+	@echo '             BATCH_SIZE= WORKERS=     (probeline VERB --help says what each means)'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The dev environment holds all that the demo needs.
+$(VENV)/demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	@test -e $(VENV)/dev || $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratch on bundled data and weights
+	@$(VENV)/bin/probeline run --recipe demo
+
+all: $(VENV)/demo  ## every stage on DATASET with BACKBONES
+	@$(VENV)/bin/probeline run $(OPTIONS)
+
+extract: $(VENV)/demo  ## run each frozen backbone once and cache its embeddings
+	@$(VENV)/bin/probeline extract $(OPTIONS)
+
+probe: extract  ## fit linear heads on the cached embeddings
+	@$(VENV)/bin/probeline probe $(OPTIONS)
+
+baselines: extract  ## scikit-learn logistic regression, k-NN and centroids on them
+	@$(VENV)/bin/probeline baselines $(OPTIONS)
+
+finetune: $(VENV)/demo  ## train the whole net, from its weights and from scratch
+	@$(VENV)/bin/probeline finetune $(OPTIONS)
+
+compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
+	@$(VENV)/bin/probeline compare $(OPTIONS)
+
+recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
+	@$(VENV)/bin/probeline run --recipe "$(NAME)"
+
+test: $(VENV)/dev  ## lint, types and the whole suite, offline
+	@$(VENV)/bin/ruff check pipeline tests
+	@$(VENV)/bin/ruff format --check -q pipeline tests
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/dev  ## format and lint the sources, check the types
+	@$(VENV)/bin/ruff format pipeline tests
+	@$(VENV)/bin/ruff check --fix pipeline tests
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/dev  ## extraction beside a plain loop and the bare forward pass
+	@$(VENV)/bin/probeline bench $(OPTIONS)
+
+clean:  ## remove what was built; embeddings, scores and data stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info
+	find pipeline tests -name __pycache__ -prune -exec rm -rf {} +

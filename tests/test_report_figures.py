@@ -1,0 +1,210 @@
+"""Figures: those that have data, with equal bytes for equal scores, and nothing clipped or covered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from probeline.records import Score
+from probeline.report.figures import draw
+from probeline.report.figures.accuracy import accuracy
+from probeline.report.figures.classes import by_class, confusions
+from probeline.report.figures.cost import cost
+from probeline.report.figures.curves import path, training
+from probeline.report.figures.labels import place
+from probeline.report.figures.sheet import look, names, png
+from probeline.report.methods import METHODS
+from probeline.report.rows import Block, blocks
+from probeline.report.write import write
+from test_report_rows import CIFAR, make_score, make_scores
+
+LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
+MANY_CLASSES = [f"a class whose name is long {i}" for i in range(60)]
+
+
+def confusion(table: Sequence[Block]) -> Figure:
+    return confusions(table[0].title, table[0].rows[-1], table[0].scores[-1][0])
+
+
+def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
+    bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
+    assert draw([], tmp_path) == []
+    assert [path.name for path in draw([replace(bare, method="knn")], tmp_path)] == ["accuracy.png", "per-class.png"]
+    everything = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
+    assert [path.name for path in draw(everything, tmp_path)] == [
+        "accuracy.png",
+        "cost.png",
+        "per-class.png",
+        "confusion-mobilenet_v2-probe.png",
+        "confusion-mobilenet_v2-finetune.png",
+        "path.png",
+        "training.png",
+    ]
+
+
+def test_the_finetune_of_the_reference_probes_backbone_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
+    scores = [
+        make_score("probe", "resnet18", val_top1=0.9, n_test=40),
+        make_score("probe", "timm:x/y", val_top1=0.8, n_test=40),
+        make_score("finetune", "resnet18", val_top1=0.7, seed=0, n_test=40),
+        make_score("finetune", "timm:x/y", val_top1=0.99, seed=0, n_test=40),
+    ]
+    names = [path.name for path in draw(scores, tmp_path) if "confusion" in path.name]
+    assert names == ["confusion-resnet18-probe.png", "confusion-resnet18-finetune.png"]
+    names = [path.name for path in draw(scores[:2] + scores[3:], tmp_path) if "confusion" in path.name]
+    assert names == ["confusion-resnet18-probe.png", "confusion-timm--x--y-finetune.png"]
+
+
+def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
+    scores = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
+    write(scores, [], tmp_path / "a", {})
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 20, "image.cmap": "gray"}):
+        write(scores, [], tmp_path / "b", {})
+        assert mpl.rcParams["font.size"] == 30
+    a, b = (
+        {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*.*"))}
+        for folder in (tmp_path / "a", tmp_path / "b")
+    )
+    assert a == b
+    figures = [data for path, data in a.items() if path.suffix == ".png"]
+    assert len(figures) == 7
+    assert all(data.startswith(b"\x89PNG") and b"Software" not in data for data in figures)
+
+
+def test_pyplot_is_not_imported() -> None:
+    program = "import sys, probeline.report.figures; print('matplotlib.pyplot' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "False False\n"
+
+
+def drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
+    """Return the texts that drawing the figure really shows: ticks out of range are not among them."""
+    figure.draw_without_rendering()
+    found: list[Text] = []
+    draw_text = Text.draw
+
+    def watch(text: Text, renderer: object) -> None:
+        if text.get_visible() and text.get_text().strip():
+            found.append(text)
+        draw_text(text, renderer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", watch)
+        figure.draw_without_rendering()
+    return [text for i, text in enumerate(found) if text not in found[:i]]
+
+
+TWO = make_scores(seeds=5, class_names=("ants", "bees"), n_test=153)
+TEN = make_scores(
+    ("mobilenet_v2", LONG, "squeezenet1_1"), ("probe", "probe-sgd", "knn", "finetune"), seeds=2, n_test=200
+)
+MANY = make_scores((LONG,), ("probe", "finetune"), class_names=MANY_CLASSES, n_test=300)
+EDGE = [
+    make_score(accuracy=1.0, n_test=20, cold_seconds=0.0, class_names=("only",)),
+    make_score("knn", accuracy=0.0, n_test=20, class_names=("only",), cold_seconds=0.0),
+]
+
+
+@pytest.mark.parametrize("scores", [TWO, TEN, MANY, EDGE], ids=["two", "ten", "sixty", "edge"])
+@pytest.mark.parametrize("make", [accuracy, cost, by_class, confusion, path, training])
+def test_no_text_is_clipped_or_covers_another(
+    make: Callable[[Sequence[Block]], Figure | None], scores: list[Score], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with look():
+        figure = make(blocks(scores))
+        if figure is None:
+            assert scores is EDGE
+            assert make is training
+            return
+        texts = drawn(figure, monkeypatch)
+        # The box around a slanted text says nothing of what its letters cover.
+        boxes = [(text, text.get_window_extent()) for text in texts]
+    assert len(texts) > 5
+    for text, box in boxes:
+        low, high = figure.bbox.min, figure.bbox.max
+        assert (box.min >= low).all(), text
+        assert (box.max <= high).all(), text
+    straight = [(text, box) for text, box in boxes if text.get_rotation() % 90 == 0]
+    for (text, box), (other, its) in combinations(straight, 2):
+        overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
+        # Boxes of neighbouring lines may touch by a pixel; no letter is as thin.
+        assert (overlap <= 1).any(), (text, other)
+
+
+def test_long_names_leave_room_for_the_axes() -> None:
+    table = blocks(make_scores(("m" * 70, "w" * 70), ("probe", "knn"), n_test=20))
+    with look():
+        for make in (cost, path):
+            figure = make(table)
+            assert figure is not None
+            png(figure)
+            # A legend takes less than half of the width; made of the widest letter there is, two thirds.
+            assert figure.axes[0].get_position().width > 0.25
+
+
+def test_names_that_a_figure_cannot_show_become_numbers() -> None:
+    shown = names(["US$ bill $", "日本語", "", "two\nlines", "x" * 40, "Ærø"])
+    assert shown == ["US$ bill $", "class 1", "class 2", "class 3", "x" * 21 + "…", "Ærø"]
+
+
+def test_strange_class_names_are_drawn_without_a_warning() -> None:
+    scores = make_scores(methods=("probe",), class_names=("$\\frac$", "日本", "a\nb", "_x^2_"), n_test=40)
+    with look():
+        for make in (by_class, confusion):
+            png(make(blocks(scores)))
+
+
+def test_classes_without_test_images_are_left_out() -> None:
+    score = make_score(n_test=40, class_names=CIFAR)
+    labels = tuple(label % 4 for label in score.labels)
+    with look():
+        figure = by_class(blocks([replace(score, labels=labels)]))
+    shown = {text.get_text() for text in figure.axes[0].get_yticklabels()}
+    assert shown == set(CIFAR[:4])
+
+
+def test_histories_and_paths_may_have_holes() -> None:
+    history = ({"epoch": 1, "train_loss": 1.0, "train_top1": 0.5, "val_loss": None, "val_top1": 0.6},)
+    trail = ({"l2": 0.0, "top1": 0.5, "nll": 1.0}, {"l2": 0.1, "top1": 0.6, "nll": None})
+    scores = [make_score("finetune", seed=0, n_test=20, history=history), make_score(n_test=20, path=trail)]
+    with look():
+        for make in (training, path):
+            figure = make(blocks(scores))
+            assert figure is not None
+            png(figure)
+
+
+def test_colours_are_distinct() -> None:
+    assert len({method.colour for method in METHODS}) == len(METHODS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(100, 900), st.integers(100, 500)), min_size=1, max_size=6))
+def test_labels_of_a_few_points_never_cover_anything(spots: list[tuple[int, int]]) -> None:
+    points = np.array(spots, dtype=np.float64)
+    sizes = np.tile([90.0, 14.0], (len(points), 1))
+    dots = np.concatenate([points - 7, points + 7], axis=1)
+    corners = place(points, sizes, dots, (0, 0, 1000, 600), gap=2)
+    found = np.concatenate([np.concatenate([corners, corners + sizes], axis=1), dots])
+    overlap = np.minimum(found[:, None, 2:], found[None, :, 2:]) - np.maximum(found[:, None, :2], found[None, :, :2])
+    covered = (overlap > 0).all(axis=2)[: len(points)]
+    covered[:, : len(points)] &= ~np.eye(len(points), dtype=bool)
+    assert not covered.any()
+    assert (corners >= 0).all()
+    assert (corners + sizes <= [1000, 600]).all()

@@ -1,0 +1,141 @@
+"""Tables: the same numbers in Markdown, in a terminal, in CSV and as a record."""
+
+from __future__ import annotations
+
+import csv as csv_reader
+import io
+import json
+import re
+
+import pytest
+
+from probeline.report.conditions import conditions
+from probeline.report.rows import aggregate, blocks
+from probeline.report.tables import TERMINAL_WIDTH, csv, markdown, record, terminal
+from test_report_rows import make_score, make_scores
+
+MISSING = [("fine-tune of resnet18", "probeline finetune --backbone resnet18")]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def table(text: str) -> list[dict[str, str]]:
+    head, rule, *body = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(line) for line in (head, rule, *body)} == {len(head)}, "the columns are aligned"
+    assert all(re.fullmatch(r":-+|-+:", cell) for cell in cells(rule))
+    return [dict(zip(cells(head), cells(line), strict=True)) for line in body]
+
+
+def test_markdown_holds_every_row_and_number() -> None:
+    scores = make_scores(("mobilenet_v2", "timm:tf_efficientnet_lite0"), seeds=3, n_test=1000)
+    text = markdown(
+        blocks(scores), conditions(scores, {"Feature caches": ["cache/a", "cache/b"]}), MISSING, ["figures/a.png"]
+    )
+    rows = table(text)
+    assert len(rows) == 16
+    assert rows[0]["Backbone"] == "mobilenet_v2"
+    assert rows[0]["Test top-1 % (95 % interval)"] == "80.00 (77.41–82.36)"
+    assert rows[0]["Over the probe"] == "reference"
+    assert rows[0]["Chosen"] == "l2 0.001"
+    assert rows[0]["By"] == "val (n=5000)"
+    tuned = rows[6]
+    assert tuned["Method"] == "full fine-tune"
+    assert tuned["Trainable / total"] == "2.24M / 2.24M"
+    assert tuned["Seed sd (seeds)"] == "0.40 (3)"
+    assert tuned["Headroom"] == "+9.40"
+    assert tuned["Over the probe"] == "+9.40 (p < 0.001)"
+    assert (tuned["Cold s"], tuned["Warm s"]) == ("3,080", "2,900")
+    assert rows[1]["Train images"] == "50,000"
+    assert "- fine-tune of resnet18: `probeline finetune --backbone resnet18`" in text
+    assert "![a](figures/a.png)" in text
+    assert "- **Feature caches**:\n  - cache/a\n  - cache/b" in text
+    assert text.startswith("# cifar10: ")
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+
+
+def test_columns_without_anything_to_say_are_left_out() -> None:
+    (row,) = table(markdown(blocks([make_score()]), {}, (), ()))
+    assert not {"Seed sd (seeds)", "Headroom", "Over the probe", "Train images"} & row.keys()
+    assert "Not run" not in markdown(blocks([make_score()]), {}, (), ())
+
+
+def test_flags_come_with_their_footnotes() -> None:
+    plain = markdown(blocks([make_score()]), {}, (), ())
+    assert "†" not in plain
+    assert "‡" not in plain
+    flagged = [make_score(converged=False), make_score("logistic", certificate={"edge": True})]
+    text = markdown(blocks(flagged), {}, (), ())
+    rows = table(text)
+    assert [row["Method"] for row in rows] == ["linear probe (exact) †", "scikit-learn logistic regression"]
+    assert [row["Chosen"] for row in rows] == ["l2 0.001", "C 0.02 ‡"]
+    assert "- † stopped before its tolerance" in text
+    assert "- ‡ chosen at the end of its grid" in text
+
+
+def test_names_are_shown_as_they_are() -> None:
+    score = make_score(dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
+    text = markdown(blocks([score]), conditions([score], {}), [("a `b`", "run `x` ``y``")], ())
+    (row,) = table(text)
+    assert row["Chosen"] == r"metric a\|b"
+    assert text.startswith(r"# folder--a\|b: ")
+    assert r"\*my\* \<weights> [1\](x).pth" in text
+    assert "- a \\`b\\`: ``` run `x` ``y`` ```" in text
+
+
+def test_a_report_without_scores_names_what_is_missing() -> None:
+    text = markdown([], {}, MISSING, ())
+    assert text.startswith("# Nothing has been scored yet\n")
+    assert "probeline finetune --backbone resnet18" in text
+    assert terminal([], MISSING).splitlines() == [
+        "Nothing has been scored yet.",
+        "Not run: fine-tune of resnet18: probeline finetune --backbone resnet18",
+    ]
+
+
+@pytest.mark.parametrize("n_test", [153, 10_000])
+def test_the_terminal_table_fits(n_test: int) -> None:
+    scores = make_scores(
+        ("mobilenet_v2", "timm:tf_efficientnet_lite0"), seeds=2, n_test=n_test, certificate={"edge": True}
+    )
+    text = terminal(blocks(scores), MISSING)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= TERMINAL_WIDTH
+    assert "…" not in text
+    assert lines[1] == "mobilenet_v2"
+    assert lines[10] == "timm:tf_efficientnet_lite0"
+    assert lines[2].startswith("  linear probe (exact)")
+    assert lines[2].endswith("l2 0.001 ‡")
+    assert lines[-1] == "Not run: fine-tune of resnet18: probeline finetune --backbone resnet18"
+
+
+def test_what_does_not_fit_a_terminal_is_cut_visibly() -> None:
+    text = terminal(blocks([make_score(chosen={f"option{i}": i for i in range(20)})]))
+    assert max(map(len, text.splitlines())) == TERMINAL_WIDTH
+    assert text.splitlines()[2].endswith("…")
+
+
+def test_csv_reads_back_as_the_rows() -> None:
+    scores = make_scores(seeds=2, n_test=200)
+    lines = list(csv_reader.DictReader(io.StringIO(csv(blocks(scores)))))
+    rows = aggregate(scores)
+    assert [line["method"] for line in lines] == [row.method for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        assert float(line["top1"]) == row.top1
+        assert (float(line["interval_low"]), float(line["interval_high"])) == row.interval
+        assert line["seed_std"] == ("" if row.seed_std is None else str(row.seed_std))
+        assert line["headroom_top1"] == ("" if row.headroom is None else str(row.headroom.top1))
+        assert line["over_probe_p"] == ("" if row.over_probe is None else str(row.over_probe.p))
+        assert [float(top1) for top1 in line["top1_by_seed"].split()] == list(row.top1_by_seed)
+    assert csv([]) == ""
+
+
+def test_the_record_is_json_and_complete() -> None:
+    scores = make_scores(seeds=2, n_test=200)
+    found = json.loads(json.dumps(record(blocks(scores), {"Data": ["x"]}, MISSING), allow_nan=False))
+    assert [row["top1"] for row in found["rows"]] == [row.top1 for row in aggregate(scores)]
+    assert found["missing"] == [{"what": MISSING[0][0], "command": MISSING[0][1]}]
+    assert found["conditions"] == {"Data": ["x"]}
+    assert found["verdict"][0].startswith("Highest on test")

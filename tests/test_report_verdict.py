@@ -1,0 +1,65 @@
+"""The verdict: no stronger than the numbers allow."""
+
+from __future__ import annotations
+
+from probeline.records import Score
+from probeline.report.rows import blocks
+from probeline.report.verdict import verdict
+from test_report_rows import make_score, make_scores
+
+
+def said(*scores: Score) -> str:
+    return "\n".join(verdict(blocks(scores)))
+
+
+def test_nothing_scored() -> None:
+    assert said() == "Nothing has been scored yet."
+
+
+def test_one_row_is_named_with_its_interval_and_n() -> None:
+    assert said(make_score(accuracy=0.8, n_test=1000)) == (
+        "Highest on test: 80.00 % by linear probe (exact) on mobilenet_v2 (95 % interval 77.41 to 82.36, n = 1,000)."
+    )
+
+
+def test_a_clear_lead_is_called_real() -> None:
+    text = said(make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9))
+    assert text.startswith("Highest on test: 90.0 % by full fine-tune on mobilenet_v2")
+    assert "Over the linear probe, 70.0 %: +20.0 points, a real difference (p < 0.001)." in text
+    assert "Headroom of mobilenet_v2: +20.0 points from its probe to its fine-tune, a real difference" in text
+    assert "Not told apart" not in text
+
+
+def test_a_lead_within_the_noise_is_not() -> None:
+    text = said(make_score(accuracy=0.80, n_test=100), make_score("finetune", seed=0, accuracy=0.82, n_test=100))
+    assert "+2.0 points, not told apart by these test images" in text
+    assert "real" not in text
+
+
+def test_the_probe_may_win() -> None:
+    text = said(make_score(accuracy=0.9), make_score("knn", accuracy=0.899), make_score("centroid", accuracy=0.5))
+    assert text.startswith("Highest on test: 90.0 % by linear probe (exact) on")
+    assert text.endswith("Not told apart from it by these test images: k-NN.")
+
+
+def test_several_probes_say_which_is_meant() -> None:
+    text = said(*make_scores(("strong", "weak"), ("probe", "finetune"), seeds=2))
+    assert "Over the linear probe that val prefers (strong)" in text
+    assert "Headroom of strong:" in text
+    assert "Headroom of weak:" in text
+    assert "2 seeds, sd" in text
+
+
+def test_more_images_to_fit_on_are_mentioned() -> None:
+    text = said(make_score(accuracy=0.7), make_score("probe-refit", accuracy=0.9))
+    assert "; fitted on 50,000 images, the probe on 45,000." in text
+
+
+def test_long_lists_are_counted() -> None:
+    names = [f"net{i}" for i in range(9)]
+    text = said(*(make_score(backbone=name, accuracy=0.8) for name in names))
+    assert "Not told apart from it by these test images: 8 of the other 8 rows." in text
+
+
+def test_without_a_probe_nothing_is_compared() -> None:
+    assert said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9)).count("\n") == 0
