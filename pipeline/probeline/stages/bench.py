@@ -17,7 +17,7 @@ from probeline.config import Silence
 from probeline.environment import environment
 from probeline.images.decode import decode
 from probeline.records import Backbone, ImageArray, Part
-from probeline.stages.extract import Engine
+from probeline.stages.engine import Engine
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 
