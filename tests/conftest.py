@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from probeline.backbones import vision
 from probeline.identity import digest
 from probeline.records import Backbone, Part, Preprocess
+
+vision.models()  # before any test imports timm, which imports torchvision by itself
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from probeline import __version__
-from probeline.config import PRECISIONS, STRATEGIES, Bar, Config
-from probeline.errors import ProbelineError, UnknownName
+from probeline.config import DEVICES, PRECISIONS, STRATEGIES, Bar, Config, command_line
+from probeline.errors import BadOption, ProbelineError, UnknownName
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 VERBS = {
@@ -27,6 +29,31 @@ VERBS = {
     "list": "list datasets, backbones or recipes",
     "bench": "measure extraction beside a plain loop and the bare forward pass",
 }
+
+_MOST = 2**31 - 1
+_RANGES = {
+    "image_size": (1, 4096),
+    "limit": (1, _MOST),
+    "seed": (0, _MOST),
+    "seeds": (1, _MOST),
+    "data_seed": (0, _MOST),
+    "batch_size": (1, _MOST),
+    "workers": (1, 1024),
+    "epochs": (1, _MOST),
+    "lr": (1e-12, 100.0),
+}
+"""Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
+
+
+def _print(line: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed by whoever started us
+        return
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any longer, as after `| head`: no reason to lose the work.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Terminal:
@@ -42,8 +69,8 @@ class Terminal:
         self._stream = sys.stderr if quiet else sys.stdout
 
     def say(self, line: str) -> None:
-        """Print one line."""
-        print(line, file=self._stream, flush=True)
+        """Print one line; where its reader is gone, drop it."""
+        _print(line, self._stream)
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:
@@ -58,6 +85,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         raise ProbelineError(message, remedy=f"see {self.prog} --help")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        _print(message.rstrip("\n"), file)
+
 
 def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -66,6 +96,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         dest="backbones",
         nargs="+",
+        action="extend",
         metavar="B",
         help="torchvision's names, or timm:NAME (default resnet18)",
     )
@@ -89,6 +120,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         dest="strategies",
         nargs="+",
+        action="extend",
         metavar="S",
         help=f"of finetune: {', '.join(STRATEGIES)} (default both)",
     )
@@ -104,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"probeline {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for verb, purpose in VERBS.items():
-        child = verbs.add_parser(verb, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        description = purpose[0].upper() + purpose[1:] + "."
+        child = verbs.add_parser(verb, help=purpose, description=description, allow_abbrev=False)
         if verb == "list":
             child.add_argument("what", help="datasets, backbones or recipes")
             child.add_argument("--json", action="store_true", help="print one JSON array")
@@ -113,34 +146,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(config: Config) -> None:
-    for name in ("image_size", "limit", "seeds", "batch_size", "workers", "epochs"):
+def _check(config: Config) -> None:
+    for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ProbelineError(f"--{name.replace('_', '-')} must be at least 1", got=value)
-    for name in ("seed", "data_seed"):
-        if getattr(config, name) < 0:
-            raise ProbelineError(f"--{name.replace('_', '-')} must not be negative", got=getattr(config, name))
+        if value is not None and not least <= value <= most:
+            raise BadOption(f"bad --{name.replace('_', '-')}", expected=f"{least} to {most}", got=value)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", config.device):
+        raise UnknownName("device", config.device, DEVICES)
     if config.precision not in PRECISIONS:
         raise UnknownName("precision", config.precision, PRECISIONS)
     for strategy in config.strategies:
         if strategy not in STRATEGIES:
             raise UnknownName("strategy", strategy, STRATEGIES)
+    try:
+        command_line(config, "run").encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadOption(
+            "an option is not valid Unicode", got=ascii(error.object), remedy="rename that file or folder"
+        ) from error
 
 
 def _config(arguments: argparse.Namespace) -> Config:
     from probeline.recipes import read
 
-    options: dict[str, Any] = {}
-    if "PROBELINE_DATA" in os.environ:
-        options["data"] = Path(os.environ["PROBELINE_DATA"])
-    if arguments.recipe:
-        options |= read(arguments.recipe)
+    options = read(arguments.recipe) if arguments.recipe else {}
     known = {field.name for field in fields(Config)}
-    given = {name: value for name, value in vars(arguments).items() if name in known and value is not None}
-    options |= {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    for name, value in vars(arguments).items():
+        if name in known and value is not None:
+            options[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
     config = Config(**options, console=Terminal(quiet=arguments.json))
-    _positive(config)
+    _check(config)
     return config
 
 
@@ -163,13 +198,31 @@ def _list(what: str) -> Sequence[str]:
 def _run_stages(config: Config, verbs: Sequence[str]) -> dict[str, Any]:
     import importlib
 
+    from probeline.backbones.names import check_name
     from probeline.stages.inputs import Inputs
 
+    # What is wrong is told before a net is built, let alone fetched.
+    for name in config.backbones:
+        check_name(name)
     inputs = Inputs(config)
+    inputs.parts()
     result: dict[str, Any] = {}
     for verb in verbs:
         result[verb] = importlib.import_module(f"probeline.stages.{verb}").run(inputs)
     return result
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    parsed = _parser().parse_args(arguments)
+    if parsed.verb is None:
+        raise UnknownName("verb", "", VERBS, remedy="see probeline --help")
+    if parsed.verb == "list":
+        found = _list(parsed.what)
+        _print(json.dumps(found) if parsed.json else "\n".join(found), sys.stdout)
+        return
+    result = _run_stages(_config(parsed), STAGES if parsed.verb == "run" else (parsed.verb,))
+    if parsed.json:
+        _print(json.dumps(result), sys.stdout)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,34 +236,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done; 2 the input is wrong, said in one line on standard error; 3 verification found something bad.
+        0 done; 2 the input is wrong or the world did not cooperate, said in one line on standard error;
+        3 verification found something bad.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` and ``--version``.
     """
     try:
-        parsed = _parser().parse_args(arguments)
-        if parsed.verb is None:
-            raise UnknownName("verb", "", VERBS, remedy="see probeline --help")
-        if parsed.verb == "list":
-            found = _list(parsed.what)
-            print(json.dumps(found) if parsed.json else "\n".join(found))
-            return 0
-        config = _config(parsed)
-        result = _run_stages(config, STAGES if parsed.verb == "run" else (parsed.verb,))
-        if parsed.json:
-            print(json.dumps(result))
+        _run(arguments)
     except ProbelineError as error:
-        print(f"probeline: {error}", file=sys.stderr)
+        _print(f"probeline: {error}", sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "probeline: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr
-        )
+        _print("probeline: interrupted; what is finished is kept, and the same command goes on from there", sys.stderr)
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        # What no room foresaw: a folder in a file's place, a name too long, a disk that fails.
+        reason = error.strerror or str(error) or type(error).__name__
+        _print(f"probeline: {ProbelineError('the system refused', where=error.filename, got=reason)}", sys.stderr)
+        return 2
     return 0
 
 
 def entry_point() -> None:
     """Run the process's command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(errors="replace")
     sys.exit(main())

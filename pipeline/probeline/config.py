@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +12,7 @@ from typing import Protocol
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 STRATEGIES = ("full", "scratch")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
 class Bar(Protocol):
@@ -59,6 +61,7 @@ class Config:
     weights : str
         ``DEFAULT``, a name of the net's weights enum, ``wheel``, ``none`` or the path of a file.
     data, cache, reports : Path
+        `data` is $PROBELINE_DATA, or ``data``, where nothing else is said.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
@@ -86,7 +89,7 @@ class Config:
     dataset: str = "digits"
     backbones: tuple[str, ...] = ("resnet18",)
     weights: str = "DEFAULT"
-    data: Path = Path("data")
+    data: Path = field(default_factory=lambda: Path(os.environ.get("PROBELINE_DATA") or "data"))
     cache: Path = Path("cache")
     reports: Path = Path("reports")
     device: str = "auto"
@@ -106,19 +109,29 @@ class Config:
 
 
 def command_line(config: Config, verb: str, **changes: object) -> str:
-    """Return the command that runs `verb` with these options: only those that differ from the defaults."""
+    """Return the command that runs `verb` with these options: the data set, and what differs from the defaults.
+
+    Parameters
+    ----------
+    config : Config
+    verb : str
+    **changes
+        Fields of `config` that the command has otherwise.
+    """
+    defaults = Config()
     words = ["probeline", verb]
     for option in fields(Config):
         value = changes.get(option.name, getattr(config, option.name))
-        if option.name in ("console", "dataset") or value == option.default:
+        if option.name == "console" or (option.name != "dataset" and value == getattr(defaults, option.name)):
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
+        values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
         if value is True:
             words.append(name)
+        elif values[0].startswith("-"):
+            words.append(f"{name}={shlex.quote(values[0])}")
         else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [name, *(shlex.quote(str(item)) for item in values)]
-    words[2:2] = ["--dataset", shlex.quote(config.dataset)]
+            words += [name, *map(shlex.quote, values)]
     return " ".join(words)
 
 

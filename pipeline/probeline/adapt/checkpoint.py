@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from probeline import disk
+from probeline.errors import BadCache, CannotWrite
 from probeline.identity import digest_bytes, seal, unseal
 
 
@@ -22,28 +23,51 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping
     CannotWrite
     """
     disk.make_folder(folder)
-    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    data = save(
+        {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    )
     disk.publish(folder / f"{name}.safetensors", data, replace=True)
     record = seal({**facts, "tensors_sha256": digest_bytes(data)})
     disk.publish(folder / f"{name}.json", record, replace=True)
 
 
 def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return the tensors and facts of a checkpoint of the run `key`, or None where there is no whole one."""
+    """Return the tensors and facts of a checkpoint of the run `key`, or None where there is no whole one.
+
+    Raises
+    ------
+    BadCache
+        The file system refuses to read what is there.
+    """
     try:
         record = unseal((folder / f"{name}.json").read_bytes())
         data = (folder / f"{name}.safetensors").read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise BadCache(
+            "cannot read a checkpoint", where=folder, got=error.strerror, remedy="fix its permissions or remove it"
+        ) from error
     if record is None or record.get("key") != key or record.get("tensors_sha256") != digest_bytes(data):
         return None
     return load(data), record
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a checkpoint, its record first."""
-    for suffix in (".json", ".safetensors"):
-        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    """Remove a checkpoint, its record first.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        for suffix in (".json", ".safetensors"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(
+            "cannot remove a checkpoint", where=folder, got=error.strerror, remedy="remove it by hand"
+        ) from error
 
 
 def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -55,7 +79,7 @@ def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`training_tensors` returned."""
+    """Put back what :func:`training_tensors` returned, in the memory layout of the net's own tensors."""
     net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -63,3 +87,7 @@ def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[s
             _, index, field = name.split(".", 2)
             state.setdefault(int(index), {})[field] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
 from probeline.heads.checks import check_labelled
+from probeline.heads.lbfgs import minimise
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.tensors import resident
 
@@ -41,8 +41,8 @@ MAX_ITERATIONS = 1000
 _BLOCK = 4096
 """Rows of a product: at 1,280 columns 21 MB, which may still be in a cache when the block is used again."""
 
-_NOISE = {torch.float32: 1e-8, torch.float64: 1e-15}
-"""A decrease, as a part of the objective, that rounding can hide."""
+_NOISE = {torch.float32: 1e-6, torch.float64: 1e-15}
+"""Rounding of the objective, as a part of it."""
 
 
 def fit_path(
@@ -95,14 +95,21 @@ def fit_path(
     heads: dict[float, Head] = {}
     for l2 in sorted(set(l2s), reverse=True):
         coefficients = _lead_on(path, l2)
-        iterations = 0
-        for precision in (torch.float32, torch.float64):
-            coefficients, steps = _descend(
-                problem, l2, coefficients, precision, tolerance=tolerance, max_steps=max_iterations - iterations
+        iterations, precision, goal = 0, torch.float32, 0.5 * tolerance
+        while True:
+            coefficients, steps, reached = _descend(
+                problem, l2, coefficients, precision, goal=goal, max_steps=max_iterations - iterations
             )
             iterations += steps
+            coefficients = _settle_bias(problem, coefficients)
             heads[l2] = _head(problem, l2, coefficients, iterations, tolerance)
             if heads[l2].certificate.converged or iterations >= max_iterations:
+                break
+            if reached:  # settling the bias, or rounding the weights to float32, took more than was to spare
+                goal /= 4
+            elif precision is torch.float32:
+                precision = torch.float64
+            else:
                 break
         path.append((l2, coefficients))
     return [heads[l2] for l2 in l2s]
@@ -189,42 +196,52 @@ def _lead_on(path: list[tuple[float, Tensor]], l2: float) -> Tensor:
 
 
 def _descend(
-    problem: _Problem, l2: float, start: Tensor, precision: torch.dtype, *, tolerance: float, max_steps: int
-) -> tuple[Tensor, int]:
-    """Return the coefficients that L-BFGS reaches from `start`, and in how many steps."""
+    problem: _Problem, l2: float, start: Tensor, precision: torch.dtype, *, goal: float, max_steps: int
+) -> tuple[Tensor, int, bool]:
+    """Return the coefficients that L-BFGS finds from `start`, in how many steps, and whether their gap met the goal."""
     penalty = torch.full_like(problem.curvature, l2)
     penalty[-1] = 0
     scale = (problem.curvature + penalty).rsqrt()
-    gap = before = math.inf
+    gap = objective = math.inf
 
-    def unscaled(x: npt.NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(x).to(scale.device).view(problem.rows, -1) * scale
-
-    def evaluate(x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        nonlocal gap
-        at = unscaled(x)
+    def evaluate(scaled: Tensor) -> tuple[float, Tensor]:
+        nonlocal gap, objective
+        at = scaled * scale
         loss, gradient = _cross_entropy(problem.X, problem.y, problem.natural(at), precision)
         gradient = problem.pulled_back(gradient) + penalty * at
         gap = float(gradient.square().sum()) / (2 * l2)
-        return loss + 0.5 * float((penalty * at.square()).sum()), (gradient * scale).flatten().cpu().numpy()
+        objective = loss + 0.5 * float((penalty * at.square()).sum())
+        return objective, gradient * scale
 
-    def stop_where_done(intermediate_result: OptimizeResult) -> None:
-        nonlocal before
-        objective = intermediate_result.fun
-        decrease, before = before - objective, objective
-        # Half the tolerance: rounding the weights to float32 takes its share.
-        if gap <= 0.5 * tolerance * objective or decrease <= _NOISE[precision] * objective:
-            raise StopIteration
-
-    found = minimize(
+    found, steps = minimise(
         evaluate,
-        (problem.rotated(start) / scale).flatten().cpu().numpy(),
-        method="L-BFGS-B",
-        jac=True,
-        callback=stop_where_done,
-        options={"maxiter": max_steps, "maxfun": 20 * max_steps, "ftol": 0, "gtol": 0},
+        problem.rotated(start) / scale,
+        done=lambda: gap <= goal * objective,
+        noise=_NOISE[precision],
+        max_steps=max_steps,
     )
-    return problem.natural(unscaled(found.x)), int(found.nit)
+    return problem.natural(found * scale), steps, gap <= goal * objective
+
+
+def _settle_bias(problem: _Problem, coefficients: Tensor) -> Tensor:
+    """Return the coefficients after a Newton step of the bias, which no l2 holds in place as :attr:`Head.gap` needs it.
+
+    A step that moves no two logits apart by more than 1 is sure to descend (Bach 2010, "Self-concordant analysis for
+    logistic regression", Electron. J. Stat. 4, 384-414).
+    """
+    rows = problem.rows
+    counts = torch.bincount(problem.y, minlength=rows)[-rows:]
+    expected = torch.zeros(rows, dtype=torch.float64, device=problem.X.device)
+    pairs = torch.zeros(rows, rows, dtype=torch.float64, device=problem.X.device)
+    for block in torch.split(problem.X, _BLOCK):
+        chances = _logits(block, coefficients, torch.float64).softmax(dim=1)[:, -rows:]
+        expected += chances.sum(dim=0)
+        pairs += chances.T @ chances
+    hessian = torch.diag(expected) - pairs
+    step = torch.linalg.pinv(hessian, rtol=1e-10, hermitian=True) @ (counts - expected)
+    moved = coefficients.clone()
+    moved[:, -1] += step / max(1.0, 2 * float(step.abs().max()))
+    return moved
 
 
 def _head(problem: _Problem, l2: float, coefficients: Tensor, iterations: int, tolerance: float) -> Head:
@@ -245,19 +262,21 @@ def _certify(X: Tensor, y: Tensor, coefficients: Tensor, l2: float) -> tuple[flo
 
 def _cross_entropy(X: Tensor, y: Tensor, coefficients: Tensor, precision: torch.dtype) -> tuple[float, Tensor]:
     """Return the mean cross-entropy and its gradient, float64 [rows, D + 1], with products in `precision`."""
-    weight, bias = coefficients[:, :-1].to(precision), coefficients[:, -1]
     loss = torch.zeros((), dtype=torch.float64, device=X.device)
     gradient = torch.zeros_like(coefficients)
-    for rows, labels in zip(torch.split(X, _BLOCK), torch.split(y, _BLOCK), strict=True):
-        block = rows.to(precision)
-        logits = (block @ weight.T).double() + bias
-        if len(bias) == 1:
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    for block, labels in zip(torch.split(X, _BLOCK), torch.split(y, _BLOCK), strict=True):
+        logits = _logits(block, coefficients, precision)
         log_total = logits.logsumexp(dim=1, keepdim=True)
         loss += (log_total - logits.gather(1, labels[:, None])).sum()
         residual = (logits - log_total).exp()
         residual.scatter_add_(1, labels[:, None], -torch.ones_like(log_total))
-        residual = residual[:, -len(bias) :]
-        gradient[:, :-1] += residual.to(precision).T @ block
+        residual = residual[:, -len(coefficients) :]
+        gradient[:, :-1] += residual.to(precision).T @ block.to(precision)
         gradient[:, -1] += residual.sum(dim=0)
     return float(loss) / len(X), gradient / len(X)
+
+
+def _logits(block: Tensor, coefficients: Tensor, precision: torch.dtype) -> Tensor:
+    """Return float64 [n, K], of a product in `precision`; class 0's column is 0 where there is one logit."""
+    logits = (block.to(precision) @ coefficients[:, :-1].to(precision).T).double() + coefficients[:, -1]
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if len(coefficients) == 1 else logits

@@ -10,6 +10,9 @@ from typing import Any
 from probeline.config import Config
 from probeline.errors import UnknownName
 
+_PLACES = ("data", "cache", "reports", "console")
+"""What a recipe leaves to whoever runs it: it says what is run, not where."""
+
 
 def names() -> tuple[str, ...]:
     """Return the names of the packaged recipes."""
@@ -27,7 +30,7 @@ def read(name: str) -> dict[str, Any]:
     if name not in names():
         raise UnknownName("recipe", name, names())
     options = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
-    known = [field.name for field in fields(Config) if field.name != "console"]
+    known = [field.name for field in fields(Config) if field.name not in _PLACES]
     for option in options:
         if option not in known:
             raise UnknownName(f"option in recipe {name}", option, known)

@@ -68,10 +68,9 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
 
 
 def _caches(inputs: Inputs) -> list[str]:
-    entries = (
-        inputs.entry(inputs.backbone(name)[0], part) for name in inputs.config.backbones for part in inputs.parts()
-    )
-    return [str(entry.folder) for entry in entries if entry.folder.exists()]
+    # Read off the disk: which net the configuration asks for need not be known, nor be at hand, to compare scores.
+    folder = inputs.config.cache / inputs.dataset.name
+    return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
 
 
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:

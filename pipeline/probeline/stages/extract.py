@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probeline.errors import BadData
 from probeline.stages.engine import Engine, title
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
@@ -16,6 +17,7 @@ def run(inputs: Inputs) -> None:
         Names the images that cannot be read; all shards without them are written.
     ProbelineError
     """
+    unreadable: list[str] = []
     for name in inputs.config.backbones:
         backbone, loaded = inputs.backbone(name)
         entries = [inputs.entry(backbone, part) for part in inputs.parts()]
@@ -24,10 +26,15 @@ def run(inputs: Inputs) -> None:
         for entry in entries:
             if todo[entry.part.name]:
                 engine = engine or Engine(inputs, backbone, loaded)
-                engine.fill(entry, todo[entry.part.name])
+                try:
+                    engine.fill(entry, todo[entry.part.name])
+                except BadData as error:
+                    unreadable.append(str(error))
             else:
                 hashed = store.prove(entry)
                 inputs.config.console.say(
                     f"extract: {title(entry, backbone)}: {len(entry.part):,} embeddings are in {entry.folder}, "
                     f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
                 )
+    if unreadable:
+        raise BadData("; ".join(unreadable))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.errors import BadData
 from probeline.identity import TRAIN_VERSION
 from probeline.images.decode import random_resized_crop, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
@@ -60,7 +59,7 @@ def training_facts(inputs: Inputs, strategy: str, seed: int) -> dict[str, Any]:
         "backbone_lr": config.lr if strategy == "scratch" else config.lr / 10,
         "weight_decay": _WEIGHT_DECAY,
         "freeze_batchnorm": config.freeze_batchnorm and strategy != "scratch",
-        "precision": "fp32" if config.precision == "fp32" else "amp",
+        "precision": config.precision,
         "seed": seed,
     }
 
@@ -81,7 +80,7 @@ def _feed(inputs: Inputs, part: str, preprocess: Preprocess, threads: int) -> Fe
 
         pixels = read_batch(images, rows, view, preprocess.crop)
         if isinstance(pixels, Unreadable):
-            raise BadData("an image cannot be read", where=pixels.errors[0], remedy="replace it and run extract again")
+            raise pixels.errors[0]
         return pixels
 
     def feed(batches: Sequence[IntArray], augmentation: int | None) -> Iterator[PixelArray]:
@@ -113,6 +112,7 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
 
     import torch
 
+    from probeline.adapt import checkpoint
     from probeline.adapt.trainer import Trainer, Training, fresh_head
     from probeline.backbones import device as devices
     from probeline.backbones.zoo import random_net
@@ -129,14 +129,15 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
     training = Training(**facts)
     labels = {name: part.labels for name, part in inputs.dataset.parts.items()}
     trainer = Trainer(net.net, net.tap, backbone.preprocess, feed, labels[splits.train.part], device, training)
-    with devices.exact_float32("fp32"):
+    checkpoints = config.cache / inputs.dataset.name / f"{backbone.slug}-{method}" / f"seed{seed}-{key[:12]}"
+    with devices.exact_float32(training.precision):
         trained = trainer.fit(
             splits.train.rows,
             splits.val.rows,
             val_feed,
             labels[splits.val.part],
             key=key,
-            folder=config.cache / inputs.dataset.name / f"{backbone.slug}-{method}" / f"seed{seed}-{key[:12]}",
+            folder=checkpoints,
             console=config.console,
             title=f"finetune {title}",
         )
@@ -168,4 +169,5 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         history=trained.history,
     )
     save_score(folder, score)
+    checkpoint.remove(checkpoints, "last")
     config.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {trained.seconds:.0f} s")

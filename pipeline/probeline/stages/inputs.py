@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from probeline.backbones.resolve import Loaded, load, resolve
-from probeline.config import Config
+from probeline.config import Config, command_line
 from probeline.environment import environment
+from probeline.errors import BadData, MissingData
 from probeline.identity import digest
 from probeline.images import datasets
 from probeline.images.splits import split
@@ -55,8 +56,22 @@ class Inputs:
 
     @functools.cached_property
     def splits(self) -> Splits:
-        """Who is fitted on, who chooses, who is reported."""
-        return split(self.dataset, data_seed=self.config.data_seed)
+        """Who is fitted on, who chooses, who is reported.
+
+        Raises
+        ------
+        BadData
+            Too few images for that.
+        """
+        splits = split(self.dataset, data_seed=self.config.data_seed)
+        if not len(splits.test):
+            raise BadData(
+                "no image is left to test on",
+                where=self.dataset.name,
+                expected="three or more of a class",
+                remedy="add images, or raise --limit",
+            )
+        return splits
 
     @functools.cached_property
     def splits_sha256(self) -> str:
@@ -94,11 +109,17 @@ class Inputs:
         Raises
         ------
         MissingData
-            Not all extracted.
+            Not all extracted; names the command that does it.
         BadCache
         """
         entry = self.entry(backbone, part)
         if entry.folder not in self._features:
+            if absent := store.missing(entry):
+                raise MissingData(
+                    f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+                    where=entry.folder,
+                    remedy=f"run: {command_line(self.config, 'extract')}",
+                )
             self._features[entry.folder] = store.read(entry)
         return self._features[entry.folder]
 

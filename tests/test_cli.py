@@ -1,0 +1,490 @@
+"""The command line: one clear line for what is wrong, one JSON object where asked, and nothing done twice."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from probeline import cli
+from probeline.backbones.names import torchvision_names
+from probeline.backbones.zoo import random_net
+from probeline.config import DEVICES, PRECISIONS, STRATEGIES
+from probeline.images.datasets import NAMES
+from probeline.recipes import names as recipe_names
+from probeline.stages.inputs import Inputs
+
+
+class Result(NamedTuple):
+    """What a run left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small nets gain nothing from more, and lose much where other processes want the same cores."""
+    with threadpool_limits(1):
+        yield
+
+
+def words(verb: str, root: Path, **options: Any) -> list[str]:
+    """Return the arguments of a small run that keeps all it writes below `root`; an option of None is left out."""
+    small = {
+        "dataset": "digits",
+        "backbone": "squeezenet1_1",
+        "weights": "none",
+        "image_size": 64,
+        "limit": 60,
+        "epochs": 1,
+        "cache": root / "cache",
+        "reports": root / "reports",
+        "data": root / "data",
+    }
+    arguments = [verb]
+    for name, value in {**small, **options}.items():
+        if value is True:
+            arguments.append("--" + name.replace("_", "-"))
+        elif value is not None:
+            arguments.append(f"--{name.replace('_', '-')}={value}")
+    return arguments
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(verb: str, root: Path = tmp_path, **options: Any) -> Result:
+        code = cli.main(words(verb, root, **options))
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+def refused(result: Result) -> str:
+    """Return the one line on standard error of a run that was refused."""
+    assert result.code == 2
+    assert result.err.startswith("probeline: ")
+    assert result.err.count("\n") == 1
+    assert result.err.endswith("\n")
+    return result.err[:-1]
+
+
+def files(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Return when each file below `root` was written, and its bytes."""
+    found = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def make_photos(root: Path, classes: tuple[str, ...] = ("ants", "bees"), *, n: int = 6) -> Path:
+    """Make a folder of classes of `n` small JPEGs each."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.jpg")
+    return root
+
+
+# What is unknown
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("dataset", "mnist", NAMES),
+        ("dataset", "", NAMES),
+        ("dataset", "folder:", NAMES),
+        ("backbone", "resnet19", (*torchvision_names(), "timm:NAME")),
+        ("backbone", "", torchvision_names()),
+        ("backbone", "timm:vit_nope", ("vit", "timm.list_models()")),
+        ("weights", "IMAGENET21K", ("IMAGENET1K_V1", "DEFAULT", "none", "PATH of a file")),
+        ("weights", "", ("IMAGENET1K_V1", "none")),
+        ("weights", "wheel", ("DEFAULT", "none", "PATH of a file")),
+        ("device", "tpu", DEVICES),
+        ("device", "", DEVICES),
+        ("device", "cuda:", DEVICES),
+        ("device", "cuda:99999999999999999999", DEVICES),
+        ("precision", "fp8", PRECISIONS),
+        ("strategy", "half", STRATEGIES),
+        ("recipe", "nope", recipe_names()),
+        ("recipe", "../demo", recipe_names()),
+    ],
+)
+def test_unknown_names_list_the_valid_ones(
+    option: str, value: str, valid: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    if value.startswith("timm:"):
+        pytest.importorskip("timm")
+    line = refused(run("extract", **{option: value}))
+    assert "unknown" in line or "no device" in line
+    assert value.removeprefix("timm:") in line
+    for name in valid:
+        assert name in line
+    assert not [path for path in files(tmp_path) if not path.endswith(".memo.json")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "valid"),
+    [
+        ([], cli.VERBS),
+        (["nope"], cli.VERBS),
+        (["list", "nope"], ("datasets", "backbones", "recipes")),
+        (["list"], ("what",)),
+        (["extract", "--nope"], ("--help",)),
+        (["extract", "--lim", "5"], ("--lim",)),
+        (["extract", "--backbone"], ("--backbone",)),
+        (["extract", "digits"], ("digits",)),
+    ],
+)
+def test_unknown_verbs_and_options(
+    arguments: list[str], valid: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(Result(cli.main(arguments), *capsys.readouterr()))
+    for name in valid:
+        assert name in line
+
+
+def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inputs, "backbone", None)
+    for verb in cli.VERBS.keys() - {"list"}:
+        assert "unknown data set" in refused(run(verb, dataset="mnist"))
+        assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist"))
+
+
+def test_a_device_that_is_not_here(run: Run) -> None:
+    if torch.cuda.device_count() > 99:
+        pytest.skip("it is here")
+    assert "use --device auto or --device cpu" in refused(run("extract", device="cuda:99", image_size=32))
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("option", ["image_size", "limit", "seeds", "batch_size", "workers", "epochs"])
+@pytest.mark.parametrize("value", [0, -1, 10**30])
+def test_numbers_out_of_range_are_refused(option: str, value: int, run: Run) -> None:
+    line = refused(run("extract", **{option: value}))
+    assert re.search(rf"bad --{option.replace('_', '-')} \(expected 1 to \d+, got {value}\)", line)
+
+
+@pytest.mark.parametrize("option", ["seed", "data_seed"])
+@pytest.mark.parametrize("value", [-1, 10**30])
+def test_seeds_out_of_range_are_refused(option: str, value: int, run: Run) -> None:
+    assert f"--{option.replace('_', '-')} (expected 0 to 2147483647, got {value})" in refused(
+        run("probe", **{option: value})
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e400", "1e30"])
+def test_learning_rates_out_of_range_are_refused(value: str, run: Run) -> None:
+    assert "bad --lr" in refused(run("finetune", lr=value))
+
+
+@pytest.mark.parametrize("option", ["image_size", "limit", "seed", "lr"])
+@pytest.mark.parametrize("value", ["", "many", "1,5", "0x10"])
+def test_what_is_no_number_is_refused(option: str, value: str, run: Run) -> None:
+    line = refused(run("extract", **{option: value}))
+    assert f"--{option.replace('_', '-')}" in line
+    assert repr(value) in line
+
+
+def test_a_limit_that_leaves_nothing_to_test_on(run: Run) -> None:
+    assert "expected 10 or more, one image of each class, got 9" in refused(run("extract", limit=9))
+    assert "no image is left to test on" in refused(run("extract", limit=20))
+
+
+def test_an_image_size_the_net_cannot_take(run: Run, tmp_path: Path) -> None:
+    line = refused(run("extract", image_size=4))
+    assert "squeezenet1_1 cannot take images of 4 pixels" in line
+    assert "--image-size" in line
+    assert not list(tmp_path.rglob("entry.json"))
+
+
+# Folders of images
+
+
+def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
+    def line_for(root: Path) -> str:
+        return refused(run("extract", dataset=f"folder:{root}", limit=None))
+
+    assert f"no such folder of images: {tmp_path}/nowhere" in line_for(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert f"no class folders for all: {tmp_path}/empty" in line_for(tmp_path / "empty")
+    one = line_for(make_photos(tmp_path / "one", ("ants",)))
+    assert "two class folders or more, got ants" in one
+    make_photos(tmp_path / "two" / "train")
+    make_photos(tmp_path / "two" / "test", ("ants", "wasps"))
+    two = line_for(tmp_path / "two")
+    assert "class 'wasps' of test is not in train" in two
+    assert "ants, bees" in two
+    assert "no image is left to test on" in line_for(make_photos(tmp_path / "few", n=2))
+    assert "'ants' in folder--single/all (expected 2 or more, got 1)" in line_for(make_photos(tmp_path / "single", n=1))
+    (tmp_path / "file").touch()
+    assert "no such folder" in line_for(tmp_path / "file")
+    assert "File name too long" in line_for(tmp_path / ("x" * 300))
+
+
+def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos")
+    spoilt = root / "ants" / "3.jpg"
+    spoilt.write_bytes(spoilt.read_bytes()[:200])
+    options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32}
+    for verb in ("extract", "finetune", "run"):
+        assert str(spoilt) in refused(run(verb, **options))
+
+
+# Weights
+
+
+def test_weights_of_another_net_name_the_first_mismatch(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(random_net("squeezenet1_0", 0).state_dict(), path)
+    line = refused(run("extract", weights=path))
+    assert f"the weights are of another net: {path}" in line
+    assert "expected features.0.weight [64, 3, 3, 3], got [96, 3, 7, 7]" in line
+
+
+def test_weights_that_are_no_weights(run: Run, tmp_path: Path) -> None:
+    assert "no weights file" in refused(run("extract", weights=tmp_path / "nowhere.pth"))
+    assert "no weights file" in refused(run("extract", weights=tmp_path))
+    (tmp_path / "text.pth").write_text("no weights")
+    assert "cannot read the weights file" in refused(run("extract", weights=tmp_path / "text.pth"))
+
+
+# Places that cannot be written or read
+
+
+@pytest.mark.parametrize("option", ["cache", "data"])
+def test_a_file_where_a_folder_should_be(option: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    dataset = "digits" if option == "cache" else "hymenoptera"
+    line = refused(run("extract", **{option: tmp_path / "file", "dataset": dataset}))
+    assert "cannot write" in line
+    assert str(tmp_path / "file") in line
+
+
+@pytest.mark.parametrize("verb", ["baselines", "compare"])
+def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "file").touch()
+    line = refused(run(verb, finished, reports=tmp_path / "file"))
+    assert f"cannot write: {tmp_path}/file" in line
+    assert "run again: what is finished is kept" in line
+
+
+@pytest.mark.parametrize(
+    ("call", "code"), [("open", errno.EACCES), ("write", errno.ENOSPC), ("fsync", errno.ENOSPC), ("fsync", errno.EIO)]
+)
+def test_disks_that_refuse_are_one_line(
+    call: str, code: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        line = refused(run("extract", image_size=32))
+    assert f"got {os.strerror(code)}" in line
+    assert "cannot write" in line
+    assert not [path for path in files(tmp_path) if not path.endswith(".tmp")]
+    assert run("extract", image_size=32).code == 0
+
+
+def test_what_no_room_foresaw_is_one_line_too(run: Run, tmp_path: Path) -> None:
+    assert run("extract", image_size=32).code == 0
+    (path,) = tmp_path.rglob("entry.json")
+    path.unlink()
+    path.mkdir()
+    assert f"the system refused: {path} (got Is a directory)" in refused(run("extract", image_size=32))
+
+
+def test_names_that_are_not_unicode(run: Run) -> None:
+    assert r"\udcff" in refused(run("compare", cache=os.fsdecode(b"/\xff/cache")))
+
+
+# Before and after
+
+
+def test_the_line_about_missing_embeddings_is_the_command_that_makes_them(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_photos(tmp_path / "two classes")
+    options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32, "data_seed": 3}
+    for verb in ("probe", "baselines"):
+        line = refused(run(verb, **options))
+        assert "1 of 1 shards are not extracted yet" in line
+        program, *command = shlex.split(line.partition("; run: ")[2])
+        assert (program, command[0]) == ("probeline", "extract")
+        assert set(words("extract", tmp_path, **options)[1:]) == joined(command[1:])
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    assert run("baselines", **options).code == 0
+
+
+def joined(command: list[str]) -> set[str]:
+    """Return ``--name=value`` for each ``--name value``."""
+    return {f"{name}={value}" for name, value in zip(command[::2], command[1::2], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of all stages; its cache and reports are there, and nothing is left to do."""
+    root = tmp_path_factory.mktemp("finished")
+    with threadpool_limits(1):
+        assert cli.main(words("run", root)) == 0
+    assert not list(root.rglob("*.tmp"))
+    return root
+
+
+SECOND = """
+import json, sys
+from probeline.cli import main
+for verb in ("extract", "probe", "baselines", "finetune", "compare", "run"):
+    assert main([verb, *sys.argv[1:]]) == 0, verb
+    heavy = {"torch", "torchvision", "timm", "matplotlib"} & set(sys.modules)
+    assert not heavy, (verb, heavy)
+"""
+
+
+def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished: Path) -> None:
+    before = files(finished)
+    assert sum(name.endswith(".h5") for name in before) == 1
+    assert sum(name.startswith("reports/digits-limit60/scores/") for name in before) == 8
+    arguments = words("", finished)[1:]
+    done = subprocess.run([sys.executable, "-c", SECOND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("its score is there") == 2 * 8
+    assert done.stdout.count("every shard proven") == 2
+    assert done.stdout.count("the report is up to date in") == 2
+    assert files(finished) == before
+
+
+def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
+    monkeypatch.setattr(Inputs, "backbone", None)
+    monkeypatch.setattr(Inputs, "net", None)
+    result = run("compare", cache=finished / "cache", backbone="resnet18", weights="DEFAULT", image_size=None)
+    assert result.code == 0
+    assert "linear probe (exact)" in result.out
+    assert "Not run: linear probe (exact) of resnet18: probeline probe" in result.out
+    (entry,) = finished.rglob("entry.json")
+    assert str(entry.parent) in (tmp_path / "reports/digits-limit60/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("verb", ["extract", "probe", "baselines", "finetune", "compare", "run"])
+def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finished: Path, run: Run) -> None:
+    told = run(verb, finished)
+    assert (told.code, told.err) == (0, "")
+    result = run(verb, finished, json=True)
+    assert result.code == 0
+    assert result.out.count("\n") == 1
+    assert json.loads(result.out).keys() == set(cli.STAGES if verb == "run" else (verb,))
+    assert result.err == told.out
+
+
+def test_json_of_a_refusal_is_none(run: Run) -> None:
+    result = run("extract", dataset="mnist", json=True)
+    refused(result)
+    assert result.out == ""
+
+
+@pytest.mark.parametrize("what", ["datasets", "backbones", "recipes"])
+def test_lists_are_the_same_as_json(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", what]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert cli.main(["list", what, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == lines
+    assert len(lines) == len(set(lines)) > 0
+
+
+def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("probeline.stages.engine.read_batch", interrupt)
+        line = refused(run("extract", image_size=32))
+    assert line == "probeline: interrupted; what is finished is kept, and the same command goes on from there"
+    assert run("extract", image_size=32).code == 0
+
+
+# The process
+
+
+def process(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run ``python -m probeline`` with its standard output and error in pipes."""
+    command = [sys.executable, "-m", "probeline", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False, **options)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_of_any_encoding_shows_the_table(encoding: str, finished: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = process(words("compare", finished), env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    table = done.stdout.decode(encoding)
+    assert "linear probe (exact)" in table
+    assert ("–" in table) == (encoding == "utf-8")
+
+
+def test_wrong_input_gives_the_process_code_2() -> None:
+    done = process(["extract", "--dataset", "mnist"], capture_output=True)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert refused(Result(done.returncode, "", done.stderr.decode()))
+
+
+@pytest.mark.parametrize("verb", ["compare", "list backbones", "--help", "extract --help"])
+def test_a_reader_who_leaves_does_no_harm(verb: str, finished: Path) -> None:
+    arguments = words(verb, finished) if verb == "compare" else verb.split()
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = process(arguments, stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_work_goes_on_where_nobody_reads(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert cli.main(words("extract", tmp_path, image_size=32)) == 0
+        monkeypatch.undo()
+    assert "every shard proven" in run("extract", image_size=32).out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_an_output_that_is_full_is_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = process(["list", "datasets"], stdout=full, stderr=subprocess.PIPE)
+    line = refused(Result(done.returncode, "", done.stderr.decode()))
+    assert os.strerror(errno.ENOSPC) in line
+
+
+def test_closed_streams_do_no_harm() -> None:
+    def close_both() -> None:
+        os.close(1)
+        os.close(2)
+
+    assert process(["list", "datasets"], preexec_fn=close_both).returncode == 0
+    assert process(["list", "nothing"], preexec_fn=close_both).returncode == 2
