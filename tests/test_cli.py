@@ -150,7 +150,7 @@ def test_unknown_names_list_the_valid_ones(
         (["list", "nope"], ("datasets", "backbones", "recipes")),
         (["list"], ("what",)),
         (["extract", "--nope"], ("--help",)),
-        (["extract", "--lim", "5"], ("--lim",)),
+        (["extract", "--lim", "5"], ("unrecognized arguments: --lim 5",)),
         (["extract", "--backbone"], ("--backbone",)),
         (["extract", "digits"], ("digits",)),
     ],

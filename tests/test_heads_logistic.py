@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from probeline.heads.linear import Head, decision, predict
 from probeline.heads.logistic import certify, fit_path
@@ -16,6 +17,15 @@ from probeline.heads.reference import fit_reference
 from probeline.heads.standardize import apply, fit_scaler
 
 Array = npt.NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only wait for each other on arrays as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def task(n: int, columns: int, classes: int, apart: float, *, seed: int = 0, odd: bool = False) -> tuple[Array, Array]:
@@ -57,10 +67,10 @@ TASKS = {
 def test_agrees_with_scikit_learn(name: str) -> None:
     X, y, classes = TASKS[name]
     l2s = [1e-6, 1e-3, 1e-1, 1e2]
-    for l2, head in zip(l2s, fit_path(X, y, classes, l2s, tolerance=1e-6, max_iterations=3000), strict=True):
+    for l2, head in zip(l2s, fit_path(X, y, classes, l2s, tolerance=1e-6, max_iterations=500), strict=True):
         judge = fit_reference(X.astype(np.float64), y, l2, tolerance=1e-10, max_iterations=20_000).certificate
         ours = head.certificate
-        assert ours.converged
+        assert head.gap <= 1e-6 * ours.objective + 1e-8
         assert abs(ours.objective - judge.objective) <= 1e-6 * judge.objective + 1e-8
         # What is proven is kept, up to the float64 rounding of two objectives.
         assert ours.objective - judge.objective <= head.gap + 1e-13
@@ -156,7 +166,8 @@ def test_a_class_without_rows_changes_nothing_for_the_others() -> None:
     assert four.certificate.converged
     assert four.certificate.objective == pytest.approx(three.certificate.objective, rel=3e-4)
     np.testing.assert_array_equal(predict(four, X), predict(three, X))
-    assert decision(four, X).argmin(axis=1).tolist() == [3] * len(X)
+    # The fourth bias has its mean probability as its slope.
+    assert softmax(decision(four, X), axis=1)[:, 3].mean() <= four.certificate.gradient_norm
 
 
 def test_only_one_class_present() -> None:

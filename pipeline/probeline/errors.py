@@ -41,7 +41,7 @@ class ProbelineError(Exception):
             line += " (" + ", ".join(details) + ")"
         if remedy:
             line += f"; {remedy}"
-        super().__init__(" ".join(line.split()))
+        super().__init__(" ".join(part.strip() for part in line.splitlines()))
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -38,7 +38,7 @@ class Memo:
         self._path = path
         self._changed = False
         self._entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             entries = json.loads(path.read_bytes())
             if isinstance(entries, dict):
                 self._entries = entries

@@ -41,6 +41,11 @@ MAX_ITERATIONS = 1000
 _BLOCK = 4096
 """Rows of a product: at 1,280 columns 21 MB, which may still be in a cache when the block is used again."""
 
+_SETTLED = 1e-6
+"""Nats that the last Newton step of the bias may promise; they shrink quadratically, so that it leaves far less."""
+
+_NEWTON_STEPS = 20
+
 _NOISE = {torch.float32: 1e-6, torch.float64: 1e-15}
 """Rounding of the objective, as a part of it."""
 
@@ -62,7 +67,7 @@ def fit_path(
     X : float32 [N, D]
         Standardised features.
     y : int64 [N]
-        Classes in [0, classes). A class without rows gets a bias far below the others'.
+        Classes in [0, classes). A class without rows becomes improbable.
     classes : int
         K, at least 2.
     l2s : sequence of float
@@ -181,8 +186,7 @@ def _pose(X: Tensor, y: Tensor, rows: int) -> _Problem:
         span, triangle = torch.linalg.qr((X - mean).T)
         values, vectors = torch.linalg.eigh(triangle @ triangle.T / n)
         basis = span @ vectors
-    bound = 0.25 if rows == 1 else 0.5
-    curvature = bound * torch.cat([values.clamp_min(0), values.new_ones(1)])
+    curvature = torch.cat([values.clamp_min(0), values.new_ones(1)])
     return _Problem(X, y, rows, mean, basis, curvature)
 
 
@@ -201,7 +205,8 @@ def _descend(
     """Return the coefficients that L-BFGS finds from `start`, in how many steps, and whether their gap met the goal."""
     penalty = torch.full_like(problem.curvature, l2)
     penalty[-1] = 0
-    scale = (problem.curvature + penalty).rsqrt()
+    steepness = _bias_moments(problem, start)[1].diagonal().mean()
+    scale = (steepness * problem.curvature + penalty).rsqrt()
     gap = objective = math.inf
 
     def evaluate(scaled: Tensor) -> tuple[float, Tensor]:
@@ -224,24 +229,31 @@ def _descend(
 
 
 def _settle_bias(problem: _Problem, coefficients: Tensor) -> Tensor:
-    """Return the coefficients after a Newton step of the bias, which no l2 holds in place as :attr:`Head.gap` needs it.
+    """Return the coefficients with the bias at its optimum, where :attr:`Head.gap` needs it and no l2 holds it.
 
-    A step that moves no two logits apart by more than 1 is sure to descend (Bach 2010, "Self-concordant analysis for
-    logistic regression", Electron. J. Stat. 4, 384-414).
+    Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
+    "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414).
     """
-    rows = problem.rows
-    counts = torch.bincount(problem.y, minlength=rows)[-rows:]
-    expected = torch.zeros(rows, dtype=torch.float64, device=problem.X.device)
-    pairs = torch.zeros(rows, rows, dtype=torch.float64, device=problem.X.device)
+    shares = torch.bincount(problem.y, minlength=problem.rows)[-problem.rows :] / len(problem.y)
+    settled = coefficients.clone()
+    for _ in range(_NEWTON_STEPS):
+        expected, hessian = _bias_moments(problem, settled)
+        step = torch.linalg.pinv(hessian, rtol=1e-10, hermitian=True) @ (shares - expected)
+        settled[:, -1] += step / max(1.0, 2 * float(step.abs().max()))
+        if float(step @ (shares - expected)) < _SETTLED:
+            break
+    return settled
+
+
+def _bias_moments(problem: _Problem, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean probabilities [rows] and the Hessian by the bias [rows, rows], both float64."""
+    expected = torch.zeros_like(coefficients[:, -1])
+    pairs = torch.zeros(problem.rows, problem.rows, dtype=torch.float64, device=problem.X.device)
     for block in torch.split(problem.X, _BLOCK):
-        chances = _logits(block, coefficients, torch.float64).softmax(dim=1)[:, -rows:]
-        expected += chances.sum(dim=0)
-        pairs += chances.T @ chances
-    hessian = torch.diag(expected) - pairs
-    step = torch.linalg.pinv(hessian, rtol=1e-10, hermitian=True) @ (counts - expected)
-    moved = coefficients.clone()
-    moved[:, -1] += step / max(1.0, 2 * float(step.abs().max()))
-    return moved
+        chances = _logits(block, coefficients, torch.float64).softmax(dim=1)[:, -problem.rows :]
+        expected += chances.sum(dim=0) / len(problem.X)
+        pairs += chances.T @ chances / len(problem.X)
+    return expected, torch.diag(expected) - pairs
 
 
 def _head(problem: _Problem, l2: float, coefficients: Tensor, iterations: int, tolerance: float) -> Head:
