@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -22,15 +23,20 @@ _TRIALS = 20
 _PATIENCE = 10
 """Steps without a visible decrease of the value or the gradient after which rounding has taken over."""
 
-Evaluate = Callable[[Tensor], tuple[float, Tensor]]
-Place = tuple[Tensor, float, Tensor]
+Evaluate = Callable[[Tensor], tuple[float, Tensor, bool]]
 Pair = tuple[Tensor, Tensor]
 
 
-def minimise(
-    evaluate: Evaluate, start: Tensor, *, done: Callable[[], bool], noise: float, max_steps: int
-) -> tuple[Tensor, int]:
-    """Descend from `start` until `done`, or `max_steps`, or where rounding hides the way.
+@dataclass(frozen=True)
+class _Place:
+    at: Tensor
+    value: float
+    gradient: Tensor
+    good: bool
+
+
+def minimise(evaluate: Evaluate, start: Tensor, *, noise: float, max_steps: int) -> tuple[Tensor, int]:
+    """Descend from `start` to a good place, or for `max_steps`, or to where rounding hides the way.
 
     Nocedal's two-loop recursion (Nocedal and Wright 2006, "Numerical Optimization", algorithm 7.4) with the approximate
     Wolfe conditions of Hager and Zhang (2005, "A new conjugate gradient method with guaranteed descent and an efficient
@@ -39,11 +45,9 @@ def minimise(
     Parameters
     ----------
     evaluate : callable
-        Returns value and gradient at a place. The curvature is at most 1 in every direction, so that a step of one
-        gradient is sure to descend.
+        Returns value and gradient at a place, and whether it is good enough. The curvature should be near 1: the first
+        trial is one gradient long.
     start : float64 tensor
-    done : callable
-        Whether the place evaluated last is good enough; asked after each step.
     noise : float
         Rounding of a value, as a part of it.
     max_steps : int
@@ -53,27 +57,26 @@ def minimise(
     place : float64 tensor
     steps : int
     """
-    value, gradient = evaluate(start)
-    here: Place = (start, value, gradient)
+    here = _Place(start, *evaluate(start))
     pairs: deque[Pair] = deque(maxlen=_MEMORY)
-    lowest, smallest = value, _dot(gradient, gradient)
+    lowest, smallest = here.value, _dot(here.gradient, here.gradient)
     steps = idle = 0
-    while steps < max_steps and idle < _PATIENCE and not done():
-        there = _step(evaluate, here, _direction(here[2], pairs), noise)
+    while steps < max_steps and idle < _PATIENCE and not here.good:
+        there = _search(evaluate, here, _direction(here.gradient, pairs), noise)
         if there is None:
             if not pairs:
                 break
             pairs.clear()
             continue
-        change, bend = there[0] - here[0], there[2] - here[2]
+        change, bend = there.at - here.at, there.gradient - here.gradient
         if _dot(change, bend) > 0:
             pairs.append((change, bend))
         here = there
         steps += 1
-        norm = _dot(here[2], here[2])
-        idle = 0 if here[1] < lowest * (1 - noise) or norm < 0.8 * smallest else idle + 1
-        lowest, smallest = min(lowest, here[1]), min(smallest, norm)
-    return here[0], steps
+        norm = _dot(here.gradient, here.gradient)
+        idle = 0 if here.value < lowest - noise * abs(lowest) or norm < 0.8 * smallest else idle + 1
+        lowest, smallest = min(lowest, here.value), min(smallest, norm)
+    return here.at, steps
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
@@ -95,23 +98,22 @@ def _direction(gradient: Tensor, pairs: deque[Pair]) -> Tensor:
     return direction
 
 
-def _step(evaluate: Evaluate, here: Place, direction: Tensor, noise: float) -> Place | None:
+def _search(evaluate: Evaluate, here: _Place, direction: Tensor, noise: float) -> _Place | None:
     """Return a place along `direction` where the slope has flattened and the value has not risen, or None."""
-    place, value, gradient = here
-    slope = _dot(gradient, direction)
+    slope = _dot(here.gradient, direction)
     near, near_slope = 0.0, slope
     far, far_slope = math.inf, math.inf
     length = 1.0
     for _ in range(_TRIALS if slope < 0 else 0):
-        there = place + length * direction
-        value_there, gradient_there = evaluate(there)
-        slope_there = _dot(gradient_there, direction)
-        if value_there > value * (1 + noise) or slope_there > -0.8 * slope:
+        at = here.at + length * direction
+        there = _Place(at, *evaluate(at))
+        slope_there = _dot(there.gradient, direction)
+        if there.value > here.value + noise * abs(here.value) or slope_there > -0.8 * slope:
             far, far_slope = length, slope_there
         elif slope_there < 0.9 * slope:
             near, near_slope = length, slope_there
         else:
-            return there, value_there, gradient_there
+            return there
         if math.isinf(far):
             length *= 4
         elif far_slope > 0:  # a secant, kept away from the ends

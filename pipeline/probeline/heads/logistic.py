@@ -5,12 +5,13 @@ two classes are one logit.
 
 Boehning (1992, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44, 197-200) bounds the Hessian
 of the mean cross-entropy by c * X^T X / N for every class, with c = 1/2 (1/4 for one logit). In the eigenbasis of
-X^T X / N, with eigenvalues s, the bound on the whole Hessian is then diagonal for every l2 at once: c * s + l2.
-L-BFGS runs in coordinates divided by its root, where no direction is much steeper than another. The weights are
-rotated, not X. Centring X, by algebra alone, decouples the bias, which is one more coordinate: s = 1, no penalty.
+X^T X / N, with eigenvalues s, the bound on the whole Hessian is diagonal for every l2 at once: c * s + l2. L-BFGS runs
+in coordinates divided by its root, where no direction is much steeper than another; for c it takes the mean p (1 - p)
+at its start, for where classes separate that is far below the bound, which would let a step take ten times as many. The
+weights are rotated, not X. Centring X, by algebra alone, decouples the bias: one more coordinate, s = 1, no penalty.
 
-One evaluation is two products with X. They run in float32, in blocks of rows whose results are summed in float64. The
-noise of that, some 1e-9 of the objective, can end the descent early; the last steps are then taken in float64.
+One evaluation is two products with X. They run in float32, in blocks of rows whose results are summed in float64. Where
+their rounding ends the descent early, the last steps are taken in float64.
 """
 
 from __future__ import annotations
@@ -41,8 +42,14 @@ MAX_ITERATIONS = 1000
 _BLOCK = 4096
 """Rows of a product: at 1,280 columns 21 MB, which may still be in a cache when the block is used again."""
 
-_SETTLED = 1e-6
-"""Nats that the last Newton step of the bias may promise; they shrink quadratically, so that it leaves far less."""
+_ROUNDS = ((torch.float32, 0.5), (torch.float32, 0.1), (torch.float64, 0.1), (torch.float64, 0.01))
+"""Precision of the products, and the part of the tolerance aimed at: settling the bias and rounding take some back."""
+
+_FLATTEST = 1e-6
+"""Least mean p (1 - p) that steps are measured by."""
+
+_SETTLED = 1e-9
+"""Nats that the last Newton step of the bias may promise to save; what it leaves is far less, by their square."""
 
 _NEWTON_STEPS = 20
 
@@ -100,21 +107,15 @@ def fit_path(
     heads: dict[float, Head] = {}
     for l2 in sorted(set(l2s), reverse=True):
         coefficients = _lead_on(path, l2)
-        iterations, precision, goal = 0, torch.float32, 0.5 * tolerance
-        while True:
-            coefficients, steps, reached = _descend(
-                problem, l2, coefficients, precision, goal=goal, max_steps=max_iterations - iterations
+        iterations = 0
+        for precision, share in _ROUNDS:
+            coefficients, steps = _descend(
+                problem, l2, coefficients, precision, goal=share * tolerance, max_steps=max_iterations - iterations
             )
             iterations += steps
             coefficients = _settle_bias(problem, coefficients)
             heads[l2] = _head(problem, l2, coefficients, iterations, tolerance)
             if heads[l2].certificate.converged or iterations >= max_iterations:
-                break
-            if reached:  # settling the bias, or rounding the weights to float32, took more than was to spare
-                goal /= 4
-            elif precision is torch.float32:
-                precision = torch.float64
-            else:
                 break
         path.append((l2, coefficients))
     return [heads[l2] for l2 in l2s]
@@ -148,7 +149,7 @@ class _Problem:
     basis : float64 [D, R]
         Orthonormal eigenvectors of X^T X / N, X centred. R = min(N, D): they span X's rows, and so every solution.
     curvature : float64 [R + 1]
-        The bound on the Hessian of the cross-entropy along the basis, and for the bias.
+        The mean square of X along each vector of the basis, and 1 for the bias.
     """
 
     X: Tensor
@@ -201,31 +202,23 @@ def _lead_on(path: list[tuple[float, Tensor]], l2: float) -> Tensor:
 
 def _descend(
     problem: _Problem, l2: float, start: Tensor, precision: torch.dtype, *, goal: float, max_steps: int
-) -> tuple[Tensor, int, bool]:
-    """Return the coefficients that L-BFGS finds from `start`, in how many steps, and whether their gap met the goal."""
+) -> tuple[Tensor, int]:
+    """Return the coefficients that L-BFGS finds from `start`, and in how many steps."""
     penalty = torch.full_like(problem.curvature, l2)
     penalty[-1] = 0
-    steepness = _bias_moments(problem, start)[1].diagonal().mean()
+    steepness = _bias_moments(problem, start)[1].diagonal().mean().clamp_min(_FLATTEST)
     scale = (steepness * problem.curvature + penalty).rsqrt()
-    gap = objective = math.inf
 
-    def evaluate(scaled: Tensor) -> tuple[float, Tensor]:
-        nonlocal gap, objective
+    def evaluate(scaled: Tensor) -> tuple[float, Tensor, bool]:
         at = scaled * scale
         loss, gradient = _cross_entropy(problem.X, problem.y, problem.natural(at), precision)
         gradient = problem.pulled_back(gradient) + penalty * at
-        gap = float(gradient.square().sum()) / (2 * l2)
         objective = loss + 0.5 * float((penalty * at.square()).sum())
-        return objective, gradient * scale
+        good = float(gradient.square().sum()) <= 2 * l2 * goal * objective
+        return objective, gradient * scale, good
 
-    found, steps = minimise(
-        evaluate,
-        problem.rotated(start) / scale,
-        done=lambda: gap <= goal * objective,
-        noise=_NOISE[precision],
-        max_steps=max_steps,
-    )
-    return problem.natural(found * scale), steps, gap <= goal * objective
+    found, steps = minimise(evaluate, problem.rotated(start) / scale, noise=_NOISE[precision], max_steps=max_steps)
+    return problem.natural(found * scale), steps
 
 
 def _settle_bias(problem: _Problem, coefficients: Tensor) -> Tensor:
@@ -234,7 +227,7 @@ def _settle_bias(problem: _Problem, coefficients: Tensor) -> Tensor:
     Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
     "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414).
     """
-    shares = torch.bincount(problem.y, minlength=problem.rows)[-problem.rows :] / len(problem.y)
+    shares = torch.bincount(problem.y, minlength=problem.rows)[-problem.rows :].double() / len(problem.y)
     settled = coefficients.clone()
     for _ in range(_NEWTON_STEPS):
         expected, hessian = _bias_moments(problem, settled)

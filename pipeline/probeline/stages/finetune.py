@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,11 +42,12 @@ def run(inputs: Inputs) -> None:
     """
     config = inputs.config
     for name in config.backbones:
+        pretrained, loaded = inputs.backbone(name)
         for strategy in config.strategies:
-            weights = "none" if strategy == "scratch" else config.weights
-            backbone, loaded = inputs.backbone(name, weights)
+            # From scratch the net sees the very pixels that the pretrained one sees.
+            backbone = replace(pretrained, weights="none") if strategy == "scratch" else pretrained
             for seed in range(config.seed, config.seed + config.seeds):
-                _train(inputs, backbone, loaded, strategy, seed)
+                _train(inputs, backbone, loaded if strategy == "full" else None, strategy, seed)
                 loaded = None
 
 
@@ -115,10 +117,12 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
     from probeline.adapt import checkpoint
     from probeline.adapt.trainer import Trainer, Training, fresh_head
     from probeline.backbones import device as devices
+    from probeline.backbones.resolve import load
     from probeline.backbones.zoo import random_net
 
     device = devices.choose(config.device)
-    net = loaded or inputs.net(backbone.name, "none" if strategy == "scratch" else config.weights)
+    weights = "none" if strategy == "scratch" else config.weights
+    net = loaded or load(backbone.name, weights, backbone.preprocess.crop)[0]
     if strategy == "scratch":
         net.net.load_state_dict(random_net(backbone.name, seed).state_dict())
     fresh_head(net.net, net.tap, len(inputs.dataset.class_names), seed)
