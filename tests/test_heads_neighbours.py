@@ -52,3 +52,27 @@ def test_a_class_without_rows_is_never_nearest() -> None:
     assert logits.shape == (25, 6)
     assert np.isfinite(logits).all()
     assert logits.argmax(1).max() < 4
+
+
+def test_of_rows_equally_near_the_first_comes_first() -> None:
+    X = np.tile(np.array([[1, 0], [0, 1]], np.float32), (4, 1))
+    y = np.array([3, 0, 2, 0, 1, 0, 0, 0])
+    found = knn(X, y, np.array([[2, 0]], np.float32), [4, 1, 2], classes=4)
+    assert list(found) == [4, 1, 2]
+    # Rows 0, 2, 4, 6 lie in that direction: classes 3, 2, 1, 0, each with a vote, and row 0 has class 3.
+    assert found[4].argmax() == 3
+    assert found[4][0, 0] == found[4][0, 1] == found[4][0, 2]
+
+
+@pytest.mark.parametrize("ks", [[], [0], [91], [1, 200]])
+def test_a_k_without_so_many_rows_is_refused(ks: list[int]) -> None:
+    X, y, held = sample()
+    with pytest.raises(ValueError, match="k must lie in"):
+        knn(X, y, held, ks, classes=4)
+
+
+def test_held_out_rows_of_another_width_are_refused() -> None:
+    X, y, held = sample()
+    for fit in (lambda: knn(X, y, held[:, :5], [1], classes=4), lambda: nearest_centroid(X, y, held[:, :5], classes=4)):
+        with pytest.raises(ValueError, match="5 columns where 6"):
+            fit()

@@ -36,3 +36,8 @@ def test_the_grid_is_half_decades() -> None:
     assert (L2_GRID[0], L2_GRID[-1]) == (1e-5, 1e2)
     for weaker, stronger in pairwise(L2_GRID):
         assert stronger / weaker == pytest.approx(10**0.5)
+
+
+def test_the_last_bit_of_a_mean_decides_nothing() -> None:
+    assert 0.1 + 0.2 > 0.3
+    assert choose([(0.1 + 0.2, 0.5), (0.3, 0.4), (0.2, 0.1)], [1, 2, 3]) == (1, False)

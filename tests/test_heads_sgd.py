@@ -79,3 +79,38 @@ def test_a_loss_that_is_not_finite_is_one_line() -> None:
     X, y = blobs()
     with pytest.raises(Diverged, match=r"diverged: epoch \d+; use a learning rate below"):
         fit_sgd(X * 1e30, y, 3, **{**OPTIONS, "optimizer": "sgd", "lr": 1e30})
+
+
+def test_the_last_step_is_guarded_too() -> None:
+    X, y = blobs(32)
+    with pytest.raises(Diverged, match="epoch 1"):  # one batch: its loss is finite, the weights after it are not
+        fit_sgd(X * 1e4, y, 3, **{**OPTIONS, "optimizer": "sgd", "lr": 1e38, "epochs": 1})
+
+
+def test_the_rate_falls_along_half_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = blobs(50)
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def watch(self: torch.optim.SGD, closure: None = None) -> None:
+        rates.extend(group["lr"] for group in self.param_groups)
+        step(self, closure)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watch)
+    fit_sgd(X, y, 3, **{**OPTIONS, "optimizer": "sgd", "lr": 0.2, "epochs": 5, "batch_size": 32})
+    expected = 0.1 * (1 + np.cos(np.pi * np.arange(10) / 10))  # two batches an epoch, the second of 18
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+
+def test_read_only_arrays_are_taken() -> None:
+    X, y = blobs()
+    X.setflags(write=False)
+    y.setflags(write=False)
+    assert len(fit_sgd(X, y, 3, **{**OPTIONS, "epochs": 2}, X_val=X, y_val=y).history) == 2
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"batch_size": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_impossible_numbers_are_refused(change: dict[str, Any]) -> None:
+    X, y = blobs()
+    with pytest.raises(ValueError, match="no training with"):
+        fit_sgd(X, y, 3, **{**OPTIONS, **change})

@@ -34,3 +34,23 @@ def test_other_rows_are_moved_by_the_fitting_rows_alone() -> None:
 def test_what_is_no_feature_array_is_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="features"):
         fit_scaler(bad.astype(np.float32))
+
+
+def test_statistics_of_more_rows_than_a_block() -> None:
+    X = (1000 + np.random.default_rng(0).standard_normal((20_000, 2))).astype(np.float32)
+    scaler = fit_scaler(X)
+    np.testing.assert_array_equal(scaler.mean, X.astype(np.float64).mean(axis=0).astype(np.float32))
+    np.testing.assert_allclose(scaler.std, X.astype(np.float64).std(axis=0), rtol=1e-6)  # float32 holds 6e-8
+
+
+def test_the_array_stays_as_it_is() -> None:
+    X = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+    before = X.copy()
+    scaled = apply(fit_scaler(X), X)
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(X, before)
+
+
+def test_rows_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 columns where 3"):
+        apply(fit_scaler(np.zeros((5, 3), np.float32)), np.zeros((5, 4), np.float32))

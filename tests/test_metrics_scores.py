@@ -55,3 +55,23 @@ def test_nothing_has_no_score() -> None:
         scores.top1(nothing, nothing)
     with pytest.raises(ValueError, match="n > 0"):
         scores.nll(nothing, np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize("bad", [np.array([0, 0, 0, 1, 1, 4]), np.array([0, 0, 0, 1, 1, -1])])
+def test_a_class_that_there_is_not_is_refused(bad: np.ndarray) -> None:
+    for score in (scores.per_class, scores.macro, scores.confusion):
+        with pytest.raises(ValueError, match="outside"):
+            score(bad, GUESSES, 4)
+        with pytest.raises(ValueError, match="outside"):
+            score(GUESSES, bad, 4)
+    for score in (scores.nll, lambda labels, logits: scores.top_k(labels, logits, 1)):
+        with pytest.raises(ValueError, match="outside"):
+            score(bad, np.zeros((6, 4)))
+
+
+def test_logits_that_are_no_numbers_are_refused() -> None:
+    logits = np.zeros((6, 4))
+    logits[2, 1] = np.nan
+    for score in (scores.nll, lambda labels, logits: scores.top_k(labels, logits, 1)):
+        with pytest.raises(ValueError, match="no number"):
+            score(LABELS, logits)

@@ -67,9 +67,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(place / "pictures" / name / f"{number:02d}.png")
     weights = place / "squeezed.safetensors"
     save_file(random_net(NET, 7).state_dict(), weights)
-    # A file that has just been written is not remembered.
-    os.utime(weights, (1_000_000_000, 1_000_000_000))
-    os.utime(weights, (1_500_000_000, 1_500_000_000))  # old enough to be remembered
+    for file in (weights, *place.rglob("*.png")):  # a file that has just been written is not remembered
+        os.utime(file, (1_000_000_000, 1_000_000_000))
     return place
 
 

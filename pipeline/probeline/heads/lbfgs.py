@@ -108,9 +108,9 @@ def _search(evaluate: Evaluate, here: _Place, direction: Tensor, noise: float) -
         at = here.at + length * direction
         there = _Place(at, *evaluate(at))
         slope_there = _dot(there.gradient, direction)
-        if there.value > here.value + noise * abs(here.value) or slope_there > -0.8 * slope:
-            far, far_slope = length, slope_there
-        elif slope_there < 0.9 * slope:
+        if not (there.value <= here.value + noise * abs(here.value) and slope_there <= -0.8 * slope):
+            far, far_slope = length, slope_there  # also where either is no number
+        elif slope_there < 0.9 * slope and not there.good:
             near, near_slope = length, slope_there
         else:
             return there

@@ -23,7 +23,8 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
     """Return for each k the logits float32 [m, K] of a vote among the k nearest rows by cosine.
 
     Each neighbour has one vote; of classes with equally many the nearest neighbour's wins, and otherwise the lower.
-    Of rows equally near the first comes first. The logits are the logarithms of the shares of votes, smoothed.
+    Of neighbours equally near the first row comes first; where more rows are equally near than k has room for,
+    scikit-learn picks, the same ones each time. The logits are the logarithms of the shares of votes, smoothed.
 
     Parameters
     ----------
