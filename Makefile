@@ -63,7 +63,7 @@ test: $(VENV)/dev  ## lint, types and the whole suite, offline
 	@$(VENV)/bin/ruff check pipeline tests
 	@$(VENV)/bin/ruff format --check -q pipeline tests
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/dev  ## format and lint the sources, check the types
 	@$(VENV)/bin/ruff format pipeline tests
