@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-_IMAGES, _ROUNDS = 384, 5
+_IMAGES, _ROUNDS = 192, 4
 
 
 def run(inputs: Inputs) -> dict[str, Any]:
