@@ -106,7 +106,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--reports", type=Path, metavar="DIR", help="where scores and reports are written (default reports/)")
     add("--recipe", metavar="NAME", help="options from a packaged recipe; those given here come first")
     add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where the net runs (default auto)")
-    add("--precision", metavar="P", help=f"of extraction: {', '.join(PRECISIONS)} (default fp32)")
+    add("--precision", metavar="P", help=f"of extraction and training: {', '.join(PRECISIONS)} (default fp32)")
     add("--image-size", type=int, metavar="N", help="side of the net's input in pixels (default the weights' own)")
     add("--limit", type=int, metavar="N", help="at most N images of each part, stratified")
     add("--seed", type=int, metavar="S", help="first seed of fitting (default 0)")

@@ -65,7 +65,7 @@ class Config:
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
-        One of `PRECISIONS`; of extraction.
+        One of `PRECISIONS`; of extraction and of training.
     image_size : int or None
         None for the weights' own.
     limit : int or None

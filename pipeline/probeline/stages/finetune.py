@@ -11,8 +11,6 @@ import numpy as np
 from probeline.identity import TRAIN_VERSION
 from probeline.images.decode import random_resized_crop, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
-from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import macro, top1
 from probeline.records import Backbone, IntArray, PixelArray, Preprocess, Score
 from probeline.report.files import find_score, save_score
 from probeline.stages.inputs import Inputs
@@ -146,10 +144,9 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
             title=f"finetune {title}",
         )
         predictions = trainer.predict(splits.test.rows, test_feed).argmax(1).numpy()
-    truth = labels[splits.test.part][splits.test.rows]
     best = trained.history[trained.best_epoch - 1]
     score = Score(
-        **inputs.conditions(devices.describe(device)),
+        **inputs.scored(predictions, devices.describe(device)),
         backbone=backbone.name,
         weights=backbone.weights,
         method=method,
@@ -157,11 +154,7 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         image_size=backbone.preprocess.crop,
         precision=training.precision,
         seed=seed,
-        top1=top1(truth, predictions),
-        macro=macro(truth, predictions, len(inputs.dataset.class_names)),
-        interval=wilson(int((truth == predictions).sum()), len(truth)),
         val_top1=best["val_top1"],
-        predictions=tuple(predictions.tolist()),
         chosen={"lr": training.lr, "epoch": trained.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
         trainable=trained.trainable,

@@ -11,8 +11,7 @@ import numpy as np
 
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.identity import HEADS_VERSION
-from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import macro, nll, top1
+from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
 from probeline.report.files import find_score, save_score
 from probeline.stages.inputs import Inputs
@@ -115,22 +114,15 @@ class Task:
     def save(self, method: str, key: str, predictions: IntArray, seconds: float, **facts: Any) -> Score:
         """Write the score of predictions int64 [n_test] on the test rows, and return it."""
         inputs, backbone = self.inputs, self.backbone
-        test = inputs.splits.test
-        truth = inputs.dataset.parts[test.part].labels[test.rows]
         extraction = sum(inputs.features(backbone, part).seconds for part in inputs.parts())
-        conditions = inputs.conditions("CPU")
         score = Score(
-            **{**conditions, **facts},
+            **{**inputs.scored(predictions, "CPU"), **facts},
             backbone=backbone.name,
             weights=backbone.weights,
             method=method,
             key=key,
             image_size=backbone.preprocess.crop,
             precision=inputs.config.precision,
-            top1=top1(truth, predictions),
-            macro=macro(truth, predictions, self.classes),
-            interval=wilson(int((truth == predictions).sum()), len(truth)),
-            predictions=tuple(predictions.tolist()),
             warm_seconds=seconds,
             cold_seconds=seconds + extraction,
         )

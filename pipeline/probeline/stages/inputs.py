@@ -14,7 +14,9 @@ from probeline.identity import digest
 from probeline.images import datasets
 from probeline.images.splits import split
 from probeline.memo import Memo
-from probeline.records import Backbone, DataSet, FeatureSet, Splits, splits_digest
+from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import macro, top1
+from probeline.records import Backbone, DataSet, FeatureSet, IntArray, Splits, splits_digest
 from probeline.store import entry as store
 
 
@@ -132,15 +134,20 @@ class Inputs:
         """Return the key of a score: what was asked, of which rows with which labels."""
         return digest({"method": method, "splits": self.splits_sha256, **facts})
 
-    def conditions(self, device: str) -> dict[str, Any]:
-        """Return the fields of a score that every method of this run shares."""
-        splits = self.splits
+    def scored(self, predictions: IntArray, device: str) -> dict[str, Any]:
+        """Return the fields of a score that follow from test predictions int64 [n_test], whatever the method."""
+        splits, classes = self.splits, self.dataset.class_names
+        truth = self.dataset.parts[splits.test.part].labels[splits.test.rows]
         return {
             "dataset": self.dataset.name,
             "n_train": len(splits.train),
             "n_val": len(splits.val),
             "n_test": len(splits.test),
-            "class_names": self.dataset.class_names,
-            "labels": tuple(self.dataset.parts[splits.test.part].labels[splits.test.rows].tolist()),
+            "class_names": classes,
+            "labels": tuple(truth.tolist()),
+            "predictions": tuple(predictions.tolist()),
+            "top1": top1(truth, predictions),
+            "macro": macro(truth, predictions, len(classes)),
+            "interval": wilson(int((truth == predictions).sum()), len(truth)),
             "environment": environment(device),
         }
