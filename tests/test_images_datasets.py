@@ -142,3 +142,8 @@ def test_nothing_here_imports_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_home_of_nobody_is_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="nosuchuser"):
+        load("folder:~nosuchuser/pictures", tmp_path)

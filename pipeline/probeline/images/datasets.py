@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from probeline.config import Console
@@ -48,7 +49,9 @@ def load(
     """
     subset = Subset(limit, data_seed)
     if name.removeprefix("folder:") not in ("", name):
-        return folder.load(Path(name.removeprefix("folder:")).expanduser(), subset, memo, console=console)
+        # Not Path.expanduser, which raises for the home of nobody.
+        path = os.path.expanduser(name.removeprefix("folder:"))  # noqa: PTH111
+        return folder.load(Path(path), subset, memo, console=console)
     if name == "digits":
         return digits.load(subset)
     if name == "cifar10":
