@@ -15,7 +15,7 @@ from probeline.identity import digest
 from probeline.metrics.intervals import holm, mcnemar, wilson
 from probeline.metrics.scores import macro, top1
 from probeline.records import Score
-from probeline.report.rows import Row, aggregate, blocks
+from probeline.report.rows import Row, blocks
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 METHODS = ("probe", "probe-refit", "probe-sgd", "logistic", "knn", "centroid", "finetune", "scratch")
@@ -41,6 +41,10 @@ HERE = {
     "torch": "2.13.0",
     "numpy": "2.4.1",
 }
+
+
+def aggregate(scores: Sequence[Score]) -> list[Row]:
+    return [row for block in blocks(scores) for row in block.rows]
 
 
 def make_score(

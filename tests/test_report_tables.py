@@ -10,9 +10,9 @@ import re
 import pytest
 
 from probeline.report.conditions import conditions
-from probeline.report.rows import aggregate, blocks
+from probeline.report.rows import blocks
 from probeline.report.tables import TERMINAL_WIDTH, csv, markdown, record, terminal
-from test_report_rows import make_score, make_scores
+from test_report_rows import aggregate, make_score, make_scores
 
 MISSING = [("fine-tune of resnet18", "probeline finetune --backbone resnet18")]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 L2_GRID = tuple(10.0 ** (half / 2) for half in range(-10, 5))
-"""l2 of the exact probe: half decades from 1e-5 to 1e2, 15 values; below, a fit takes long and fits noise."""
+"""l2 of the exact probe: half decades from 1e-5 to 1e2, 15 values."""
 
 
 def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) -> tuple[int, bool]:

@@ -75,18 +75,6 @@ def confusion(labels: Classes, predictions: Classes, classes: int) -> npt.NDArra
     return counts.reshape(classes, classes).astype(np.int64, copy=False)
 
 
-def top_k(labels: Classes, logits: Floats, k: int) -> float:
-    """Return the share of rows whose true class is among the k highest logits [n, K], in [0, 1].
-
-    A class tied with the true one counts as above it, so that constant logits score nothing.
-    """
-    _check_logits(labels, logits)
-    if not 1 <= k <= logits.shape[1]:
-        raise ValueError(f"k = {k} lies outside [1, {logits.shape[1]}]")
-    true = np.take_along_axis(logits, labels[:, None], axis=1)
-    return float(((logits >= true).sum(axis=1) <= k).mean())
-
-
 def nll(labels: Classes, logits: Floats) -> float:
     """Return the mean negative log-likelihood in nats of logits [n, K], in float64."""
     _check_logits(labels, logits)

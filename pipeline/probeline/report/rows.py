@@ -146,11 +146,6 @@ class Block:
     scores: tuple[tuple[Score, ...], ...]
 
 
-def aggregate(scores: Sequence[Score]) -> list[Row]:
-    """Return the rows of a table, in its order: the rows of :func:`blocks`, one block after the other."""
-    return [row for block in blocks(scores) for row in block.rows]
-
-
 def blocks(scores: Sequence[Score]) -> list[Block]:
     """Group scores into rows and rows into blocks, the block with the highest top-1 first.
 
