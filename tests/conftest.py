@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from probeline.backbones import vision
 from probeline.identity import digest
 from probeline.records import Backbone, Part, Preprocess
+from probeline.store import entry as store
+from small_runs import locate_small
 
 vision.models()  # before any test imports timm, which imports torchvision by itself
 
@@ -24,6 +27,19 @@ def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small nets gain nothing from more, and lose much where other processes want the same cores."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries whose shards hold a few rows."""
+    monkeypatch.setattr(store, "locate", locate_small)
 
 
 @pytest.fixture

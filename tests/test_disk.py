@@ -22,6 +22,19 @@ def test_the_first_writer_keeps_the_name(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208
 
 
+def test_what_can_be_written_is_known_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    disk.check_writable(tmp_path)
+    disk.check_writable(tmp_path / "not" / "yet")
+    for inside in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CannotWrite, match=os.strerror(errno.ENOTDIR)):
+            disk.check_writable(inside)
+    monkeypatch.setattr(os, "access", lambda *arguments: False)  # root may write anywhere
+    with pytest.raises(CannotWrite, match=f"{tmp_path}/not/yet .*{os.strerror(errno.EACCES)}"):
+        disk.check_writable(tmp_path / "not" / "yet")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "open"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_a_refused_call_leaves_nothing_behind(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from probeline.errors import BadData
+from probeline.identity import digest_bytes
 from probeline.images.decode import decode, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
 from probeline.records import ImageArray, ImageFiles, IntArray, PixelArray, Preprocess
@@ -25,7 +26,7 @@ def files(tmp_path: Path) -> ImageFiles:
     paths = tuple(tmp_path / f"{row}.png" for row in range(N))
     for row, path in enumerate(paths):
         Image.new("RGB", (40 + row, 50), (10 * row, 1, 2)).save(path)
-    return ImageFiles(paths)
+    return ImageFiles(paths, tuple(digest_bytes(path.read_bytes()) for path in paths))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -23,6 +25,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refused(folder, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, or cannot be made; nothing is changed.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    reason = errno.ENOTDIR if not there.is_dir() else errno.EACCES if not os.access(there, os.W_OK | os.X_OK) else 0
+    if reason:
+        raise _refused(folder, OSError(reason, os.strerror(reason)))
 
 
 def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
@@ -59,6 +74,35 @@ def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     except OSError as error:
         raise _refused(path, error) from error
     return published
+
+
+def remove(path: Path) -> None:
+    """Remove a file, durably; nothing happens where there is none.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def put_aside(path: Path, other: Path) -> None:
+    """Give a file another name in its folder, durably; nothing happens where there is no such file.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, other)  # noqa: PTH105
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def _write_synced(path: Path, data: bytes) -> None:

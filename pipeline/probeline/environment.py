@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py", "pillow")
 
@@ -20,6 +22,16 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+@functools.cache
+def _driver() -> str | None:
+    """Return the version of the NVIDIA driver, or None where there is none."""
+    try:
+        found = re.search(r"\b\d{3,}(\.\d+)+", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return found.group() if found else None
 
 
 @functools.cache
@@ -62,6 +74,13 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
         "cores": cores(),
         "device": device,
         "python": platform.python_version(),
+        **({"driver": driver} if (driver := _driver()) else {}),
         **versions,
         "probeline": installed("probeline") or "source",
     }
+
+
+def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of an environment's facts that could change what a net computes and are told without torch."""
+    names = ("machine", "processor", "driver", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
+    return {name: facts.get(name) for name in names}

@@ -78,6 +78,12 @@ class BadCache(ProbelineError, OSError):
     """A cache entry that does not prove what it claims."""
 
 
+class Mismatch(ProbelineError, ArithmeticError):
+    """A verification found numbers that are not what they must be."""
+
+    exit_code = 3
+
+
 class CannotWrite(ProbelineError, OSError):
     """No permission, no space or another refusal of the file system."""
 

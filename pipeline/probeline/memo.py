@@ -29,15 +29,17 @@ class Memo:
 
     Parameters
     ----------
-    path : Path
-        Where the memo is kept. A memo that cannot be read is an empty one; one that cannot be written is
-        not an error.
+    path : Path or None
+        Where the memo is kept; None for one that remembers nothing. A memo that cannot be read is an empty one; one
+        that cannot be written is not an error.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._changed = False
         self._entries: dict[str, Any] = {}
+        if path is None:
+            return
         with contextlib.suppress(OSError, ValueError, RecursionError):
             entries = json.loads(path.read_bytes())
             if isinstance(entries, dict):
@@ -56,6 +58,8 @@ class Memo:
 
     def put(self, name: str, files: list[Path], value: Any) -> None:
         """Remember a JSON value for `name` for as long as `files` stay as they are."""
+        if self._path is None:
+            return
         newest = time.time_ns() - _SETTLED_NS
         marks = [fingerprint(file) for file in files]
         if any(mark[1] > newest for mark in marks):
@@ -66,7 +70,7 @@ class Memo:
 
     def save(self) -> None:
         """Write the memo where anything changed; atomically, and silently not at all where that fails."""
-        if not self._changed:
+        if self._path is None or not self._changed:
             return
         with contextlib.suppress(CannotWrite):
             disk.make_folder(self._path.parent)

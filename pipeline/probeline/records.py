@@ -5,7 +5,7 @@ Lengths in the docstrings: N rows of a part, n rows of a split, D feature size, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,11 @@ FloatArray = npt.NDArray[np.float32]
 PixelArray = npt.NDArray[np.uint8]
 
 Role = Literal["train", "val", "test"]
+
+
+def samples_digest(sample_ids: Sequence[str], content: Sequence[str]) -> str:
+    """Return the sha256 over ordered sample ids with their content hashes."""
+    return digest_lines(f"{name}\0{sha256}" for name, sha256 in zip(sample_ids, content, strict=True))
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Part:
     @cached_property
     def samples_sha256(self) -> str:
         """sha256 over the ordered sample ids with their content hashes."""
-        return digest_lines(f"{name}\0{content}" for name, content in zip(self.sample_ids, self.content, strict=True))
+        return samples_digest(self.sample_ids, self.content)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,10 @@ class ImageArray:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of varying size, one file a row."""
+    """Images of varying size, one file a row, and the sha256 that each had when it was listed."""
 
     paths: tuple[Path, ...]
+    content: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ it by the image's shape from Pillow 13 on, so that equal keys would have met dif
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from probeline.errors import BadData
+from probeline.identity import digest_bytes
 from probeline.records import PixelArray, Preprocess
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
@@ -48,18 +50,27 @@ _UPRIGHT = {
 """EXIF orientation to the move that undoes it."""
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, sha256: str | None = None) -> Image.Image:
     """Return the image of a file, upright and in mode RGB. Safe to call from many threads.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str, optional
+        What the very bytes that are decoded must have, where a key vouches for them.
 
     Raises
     ------
     BadData
-        For a file that cannot be read as an image, whatever the cause.
+        For a file that cannot be read as an image, whatever the cause, or that is not the one it was.
     """
     # Pillow warns of odd metadata; warnings.catch_warnings would race between threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        data = path.read_bytes()
+        if sha256 is not None and digest_bytes(data) != sha256:
+            raise ValueError("other content than when the data set was listed")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MOST_PIXELS:
                 raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")

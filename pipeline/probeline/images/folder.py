@@ -133,15 +133,16 @@ def build(listing: Listing, name: str, subset: Subset, memo: Memo, console: Cons
     for part, listed in listing.parts.items():
         rows = subset.rows(listed.labels, classes=len(listing.class_names))
         paths = tuple(listed.paths[row] for row in rows)
+        content = _contents(paths, memo, console)
         parts[part] = Part(
             dataset=subset.name(name),
             name=part,
             sample_ids=tuple(listed.sample_ids[row] for row in rows),
-            content=_contents(paths, memo, console),
+            content=content,
             labels=listed.labels[rows],
             class_names=listing.class_names,
         )
-        images[part] = ImageFiles(paths)
+        images[part] = ImageFiles(paths, content)
     names = list(parts)
     return DataSet(
         name=subset.name(name),

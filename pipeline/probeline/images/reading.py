@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -35,6 +35,18 @@ class Unreadable:
     errors: tuple[BadData, ...]
 
 
+def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
+    """Return one image of a part in mode RGB.
+
+    Raises
+    ------
+    BadData
+    """
+    if isinstance(images, ImageArray):
+        return Image.fromarray(images.pixels[row])
+    return decode(images.paths[row], images.content[row])
+
+
 def read_batch(
     images: ImageArray | ImageFiles, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
 ) -> PixelArray | Unreadable:
@@ -58,8 +70,7 @@ def read_batch(
     unreadable: dict[int, BadData] = {}
     for slot, row in zip(pixels, rows.tolist(), strict=True):
         try:
-            image = Image.fromarray(images.pixels[row]) if isinstance(images, ImageArray) else decode(images.paths[row])
-            slot[:] = view(image, row)
+            slot[:] = view(open_image(images, row), row)
         except BadData as error:
             unreadable[row] = error
     return Unreadable(tuple(unreadable), tuple(unreadable.values())) if unreadable else pixels
@@ -67,7 +78,7 @@ def read_batch(
 
 def ordered(
     task: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     threads: int,
     *,
     initializer: Callable[[], object] | None = None,
@@ -81,7 +92,8 @@ def ordered(
     ----------
     task : callable
         Called from many threads.
-    items : sequence
+    items : iterable
+        Asked for its next one in the caller's thread.
     threads : int
     initializer : callable, optional
         Run once in each thread.

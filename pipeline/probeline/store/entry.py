@@ -6,8 +6,8 @@ cache/README.md specifies the files byte by byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ import numpy as np
 from probeline import disk
 from probeline.errors import BadCache, MissingData
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest, seal, unseal
-from probeline.records import Backbone, FeatureSet, FloatArray, Part
+from probeline.records import Backbone, FeatureSet, FloatArray, IntArray, Part, samples_digest
 from probeline.store import hdf5
 
 ROWS_PER_SHARD = 1024
+
+_LONGEST = 200
+_NO_NAME = {"/", "\\", *map(chr, range(32))}
+"""Longest name of a folder that a record may ask for, and what must not be in it."""
 
 
 def key_inputs(part: Part, backbone: Backbone, precision: str) -> dict[str, Any]:
@@ -45,21 +49,30 @@ class Entry:
     Attributes
     ----------
     folder : Path
-    part : Part
+    dataset, part : str
+        For people; not identity.
     inputs : mapping
         Of the key.
     tap : str
     dim : int
         D.
+    sample_ids, content : tuple of str [N]
+        What names each row, and the sha256 of its source.
     rows_per_shard : int
     """
 
     folder: Path
-    part: Part
+    dataset: str
+    part: str
     inputs: Mapping[str, Any]
     tap: str
     dim: int
+    sample_ids: tuple[str, ...]
+    content: tuple[str, ...]
     rows_per_shard: int = ROWS_PER_SHARD
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
 
     @property
     def key(self) -> str:
@@ -69,7 +82,7 @@ class Entry:
     @property
     def shards(self) -> tuple[range, ...]:
         """The row range of each shard."""
-        n, step = len(self.part), self.rows_per_shard
+        n, step = len(self), self.rows_per_shard
         return tuple(range(start, min(start + step, n)) for start in range(0, n, step))
 
     def shard_path(self, number: int) -> Path:
@@ -80,22 +93,91 @@ class Entry:
         """Return what entry.json holds."""
         return {
             "format": FORMAT_VERSION,
-            "dataset": self.part.dataset,
-            "part": self.part.name,
+            "dataset": self.dataset,
+            "part": self.part,
             "key": self.key,
             "inputs": dict(self.inputs),
             "tap": self.tap,
             "dim": self.dim,
             "rows_per_shard": self.rows_per_shard,
-            "samples": [list(pair) for pair in zip(self.part.sample_ids, self.part.content, strict=True)],
+            "samples": [list(pair) for pair in zip(self.sample_ids, self.content, strict=True)],
         }
 
 
 def locate(cache: Path, part: Part, backbone: Backbone, precision: str) -> Entry:
     """Return the entry that these embeddings have or will have; nothing is read or written."""
     inputs = key_inputs(part, backbone, precision)
-    folder = cache / part.dataset / f"{backbone.slug}-{backbone.tap}" / f"{part.name}-{digest(inputs)[:12]}"
-    return Entry(folder, part, inputs, backbone.tap, backbone.dim)
+    folder = _folder(cache, part.dataset, f"{backbone.slug}-{backbone.tap}", part.name, digest(inputs))
+    return Entry(folder, part.dataset, part.name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content)
+
+
+def from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
+    """Return the entry that a record describes, or None where the record does not agree with itself."""
+    try:
+        sample_ids, content = zip(*record["samples"], strict=True)
+        entry = Entry(
+            folder=folder,
+            dataset=record["dataset"],
+            part=record["part"],
+            inputs=record["inputs"],
+            tap=record["tap"],
+            dim=record["dim"],
+            sample_ids=sample_ids,
+            content=content,
+            rows_per_shard=record["rows_per_shard"],
+        )
+        agrees = entry.record() == record and entry.inputs["samples_sha256"] == samples_digest(sample_ids, content)
+        whole = entry.dim > 0 and entry.rows_per_shard > 0 and all(isinstance(name, str) for name in sample_ids)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return entry if agrees and whole else None
+
+
+def open_entry(folder: Path) -> Entry:
+    """Return the entry that a folder holds, told from its own record alone.
+
+    Raises
+    ------
+    MissingData
+        There is no record.
+    BadCache
+        The record is damaged, of another format version, or does not agree with itself.
+    """
+    path = folder / "entry.json"
+    entry = from_record(folder, _read_record(path))
+    if entry is None or not folder.name.endswith(f"-{entry.key[:12]}"):
+        raise BadCache(
+            "a record of the cache does not agree with itself",
+            where=path,
+            expected="the key of its inputs, in its folder's name too, and the digest of its samples",
+            remedy="delete the folder, then run extract again",
+        )
+    return entry
+
+
+def entries(cache: Path) -> Iterator[Path]:
+    """Yield the folders of a cache that hold an entry's record, sorted."""
+    yield from sorted(path.parent for path in cache.glob("*/*/*/entry.json"))
+
+
+def _folder(cache: Path, dataset: str, net: str, part: str, key: str) -> Path:
+    return cache / dataset / net / f"{part}-{key[:12]}"
+
+
+def moved(entry: Entry, cache: Path) -> Entry:
+    """Return an entry as it would be in another cache.
+
+    Raises
+    ------
+    BadCache
+        Its names are no names of folders, as only a forged record can have them.
+    """
+    backbone = str(entry.inputs.get("backbone", "")).replace("/", "--").replace(":", "--")
+    names = (entry.dataset, f"{backbone}-{entry.tap}", entry.part)
+    for name in (*names, entry.tap):
+        if not isinstance(name, str) or not name or len(name) > _LONGEST or name[0] == "." or set(name) & _NO_NAME:
+            raise BadCache("a record of the cache names no folder", got=ascii(name)[:100])
+    return replace(entry, folder=_folder(cache, *names, entry.key))
 
 
 def begin(entry: Entry) -> None:
@@ -111,7 +193,10 @@ def begin(entry: Entry) -> None:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    record = unseal(path.read_bytes())
+    try:
+        record = unseal(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingData("no cache entry here", where=path.parent, remedy="run extract") from error
     if record is None:
         raise BadCache(
             "a record of the cache is damaged",
@@ -154,7 +239,7 @@ def missing(entry: Entry) -> list[int]:
     if not (entry.folder / "entry.json").exists():
         return list(range(len(entry.shards)))
     _check_entry_file(entry)
-    return [number for number in range(len(entry.shards)) if _shard_record(entry, number) is None]
+    return [number for number in range(len(entry.shards)) if not is_done(entry, number)]
 
 
 def _shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
@@ -171,6 +256,17 @@ def _shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
             remedy="delete it and its shard, then run extract again",
         )
     return record
+
+
+def is_done(entry: Entry, number: int) -> bool:
+    """Say whether a shard has its record: whether it is left to extract.
+
+    Raises
+    ------
+    BadCache
+        There is a record, and it is not what it must be.
+    """
+    return _shard_record(entry, number) is not None
 
 
 def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
@@ -194,7 +290,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")
-    data = hdf5.encode(entry.tap, features, entry.part.sample_ids[rows.start : rows.stop])
+    data = hdf5.encode(entry.tap, features, entry.sample_ids[rows.start : rows.stop])
     path = entry.shard_path(number)
     # A shard without a record is a dead writer's, or a live one's that is about to lose its name and find
     # the same numbers there; either way only bytes that a record vouches for are ever read.
@@ -244,6 +340,61 @@ def prove(entry: Entry) -> int:
     return sum(len(_proven_bytes(entry, number)[0]) for number in range(len(entry.shards)))
 
 
+def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
+    """Return the features float32 [rows, D] of one shard, hashed on the very bytes that are decoded, and its record.
+
+    Raises
+    ------
+    BadCache, MissingData
+    """
+    rows = entry.shards[number]
+    data, record = _proven_bytes(entry, number)
+    path = entry.shard_path(number)
+    block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, path)
+    if sample_ids != entry.sample_ids[rows.start : rows.stop] or not np.isfinite(block).all():
+        raise BadCache(
+            "a shard holds other rows than its entry",
+            where=path,
+            remedy=f"delete it and {path.with_suffix('.json').name}, then run extract again",
+        )
+    return block, record
+
+
+def provenance(entry: Entry, number: int) -> Mapping[str, Any]:
+    """Return what is recorded of how a shard was made.
+
+    Raises
+    ------
+    BadCache, MissingData
+    """
+    record = _shard_record(entry, number)
+    if record is None:
+        raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
+    found: Mapping[str, Any] = record["provenance"]
+    return found
+
+
+def rows_of(entry: Entry, shards: list[int]) -> IntArray:
+    """Return the rows int64 [n] that some shards hold."""
+    ranges = [np.arange(entry.shards[shard].start, entry.shards[shard].stop, dtype=np.int64) for shard in shards]
+    return np.concatenate([np.empty(0, np.int64), *ranges])
+
+
+def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
+    """Return the features float32 [n, D] of some rows; only the shards that hold them are read, each once.
+
+    Raises
+    ------
+    BadCache, MissingData
+    """
+    features = np.empty((len(rows), entry.dim), np.float32)
+    shards = rows // entry.rows_per_shard
+    for number in np.unique(shards).tolist():
+        wanted = shards == number
+        features[wanted] = read_shard(entry, number)[0][rows[wanted] - number * entry.rows_per_shard]
+    return features
+
+
 def read(entry: Entry) -> FeatureSet:
     """Return the embeddings of a complete entry, each shard hashed on the very bytes that are decoded.
 
@@ -253,15 +404,10 @@ def read(entry: Entry) -> FeatureSet:
     """
     if missing(entry):
         raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
-    features = np.empty((len(entry.part), entry.dim), np.float32)
+    features = np.empty((len(entry), entry.dim), np.float32)
     provenance = []
     for number, rows in enumerate(entry.shards):
-        data, record = _proven_bytes(entry, number)
-        path = entry.shard_path(number)
-        block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, path)
-        if sample_ids != entry.part.sample_ids[rows.start : rows.stop] or not np.isfinite(block).all():
-            raise BadCache("a shard holds other rows than its entry", where=path, remedy="delete the entry's folder")
-        features[rows.start : rows.stop] = block
+        features[rows.start : rows.stop], record = read_shard(entry, number)
         provenance.append(record["provenance"])
     seconds = float(sum(item.get("seconds", 0.0) for item in provenance))
-    return FeatureSet(features, entry.part.sample_ids, entry.key, seconds, tuple(provenance))
+    return FeatureSet(features, entry.sample_ids, entry.key, seconds, tuple(provenance))

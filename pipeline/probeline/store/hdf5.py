@@ -59,6 +59,54 @@ def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[Flo
     return features, tuple(name.decode("utf-8") for name in names.tolist())
 
 
+def encode_export(
+    tap: str, features: FloatArray, sample_ids: tuple[str, ...], content: tuple[str, ...], manifest: bytes
+) -> bytes:
+    """Return a whole entry as the bytes of one HDF5 file.
+
+    Parameters
+    ----------
+    tap : str
+    features : float32 [N, D]
+    sample_ids, content : tuple of str [N]
+    manifest : bytes
+        What the receiver proves the rest by.
+    """
+    block = min(BLOCK_ROWS, len(features))
+    with h5py.File("export", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
+        file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))
+        for path, texts in (("sample_ids", sample_ids), ("content", content)):
+            names = [text.encode("utf-8") for text in texts]
+            kind = h5py.string_dtype("utf-8", max(1, *map(len, names)))
+            file.create_dataset(path, data=np.array(names, dtype=kind), chunks=(block,))
+        raw = np.frombuffer(manifest, np.uint8)
+        file.create_dataset("manifest", data=raw, chunks=raw.shape)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def decode_export(data: bytes, where: Path) -> tuple[bytes, FloatArray]:
+    """Return manifest and features float32 [N, D] of an exported file. Neither is proven.
+
+    Raises
+    ------
+    BadCache
+    """
+    try:
+        with h5py.File(h5py.h5f.open_file_image(data)) as file:
+            manifest = _read(file, "manifest", where)
+            group = file.get("features")
+            taps = list(group) if isinstance(group, h5py.Group) else []
+            if len(taps) != 1:
+                raise _foreign(where, f"{len(taps)} data sets of features")
+            features = _read(file, f"features/{taps[0]}", where)
+    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
+        raise _foreign(where, f"{type(error).__name__}: {error}") from error
+    if features.dtype != np.dtype("<f4") or features.ndim != 2 or manifest.dtype != np.uint8:
+        raise _foreign(where, f"features {features.dtype} {features.shape}, manifest {manifest.dtype}")
+    return manifest.tobytes(), features
+
+
 def _read(file: h5py.File, path: str, where: Path) -> npt.NDArray[Any]:
     group = file
     for step in path.split("/"):
@@ -79,5 +127,5 @@ def _foreign(where: Path, got: str) -> BadCache:
         where=where,
         expected="features and sample_ids as cache/README.md specifies",
         got=got,
-        remedy=f"delete it and its record {where.with_suffix('.json').name}, then run extract again",
+        remedy=f"delete it and {where.with_suffix('.json').name}, then run extract again",
     )

@@ -1,0 +1,70 @@
+"""Real runs small enough for tests: digits or a few photos, a random net, shards of a few rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from probeline.config import Config, Silence
+from probeline.stages import extract
+from probeline.stages.inputs import Inputs
+from probeline.store import entry as store
+
+ROWS = 16
+"""Rows a shard here, so that 60 images make four shards."""
+
+_LOCATE = store.locate
+
+
+class Listening(Silence):
+    """A console that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def locate_small(*arguments: Any) -> store.Entry:
+    """Stand in for `locate`, with shards of `ROWS` rows."""
+    return dataclasses.replace(_LOCATE(*arguments), rows_per_shard=ROWS)
+
+
+def configuration(cache: Path, **options: Any) -> Config:
+    small: dict[str, Any] = {
+        "backbones": ("squeezenet1_1",),
+        "weights": "none",
+        "image_size": 32,
+        "limit": 60,
+        "batch_size": 6,
+        "workers": 2,
+        "reports": cache.parent / "reports",
+    }
+    return Config(cache=cache, **{**small, **options})
+
+
+def extracted(cache: Path, **options: Any) -> Inputs:
+    extract.run(Inputs(configuration(cache, **options)))
+    return Inputs(configuration(cache, **options))
+
+
+def shards(cache: Path) -> dict[str, bytes]:
+    """Return the bytes of all that does not depend on when and where it was made: entries and shards."""
+    files = (path for path in cache.rglob("*") if path.suffix == ".h5" or path.name == "entry.json")
+    return {str(path.relative_to(cache)): path.read_bytes() for path in sorted(files)}
+
+
+def make_photos(root: Path, classes: tuple[str, ...] = ("ants", "bees"), *, n: int = 10, seed: int = 0) -> Path:
+    """Make a folder of classes of `n` small JPEGs each."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.jpg")
+    return root
