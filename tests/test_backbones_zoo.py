@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,24 @@ def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:
         zoo.build("resnet18", str(path))
     with pytest.raises(BadWeights, match=r"expected layer1\.0\.conv1\.weight \[64, 64, 1, 1\], got \[64, 64, 3, 3\]"):
         zoo.build("resnet50", str(path))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        torch.Tensor.to_sparse,
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to(torch.int8),
+        lambda tensor: tensor.to("meta"),
+    ],
+    ids=["sparse", "complex", "int8", "meta"],
+)
+def test_weights_that_are_no_plain_numbers_are_named(spoil: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    net = zoo.random_net("squeezenet1_1", 0)
+    state = net.state_dict()
+    state["features.3.squeeze.bias"] = spoil(state["features.3.squeeze.bias"])
+    with pytest.raises(BadWeights, match=r"expected features\.3\.squeeze\.bias as plain real numbers, got torch\."):
+        weights.load_state(net, state, where=Path("w.pth"))
 
 
 class Evil:

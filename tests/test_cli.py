@@ -10,14 +10,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from probeline import cli
@@ -26,7 +24,10 @@ from probeline.backbones.zoo import random_net
 from probeline.config import DEVICES, PRECISIONS, STRATEGIES
 from probeline.images.datasets import NAMES
 from probeline.recipes import names as recipe_names
+from probeline.stages import fitting
+from probeline.stages.compare import STAGE
 from probeline.stages.inputs import Inputs
+from small_runs import make_photos
 
 
 class Result(NamedTuple):
@@ -39,12 +40,7 @@ class Result(NamedTuple):
 
 Run = Callable[..., Result]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small nets gain nothing from more, and lose much where other processes want the same cores."""
-    with threadpool_limits(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def words(verb: str, root: Path, **options: Any) -> list[str]:
@@ -91,17 +87,6 @@ def files(root: Path) -> dict[str, tuple[int, bytes]]:
     """Return when each file below `root` was written, and its bytes."""
     found = (path for path in sorted(root.rglob("*")) if path.is_file())
     return {str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
-
-
-def make_photos(root: Path, classes: tuple[str, ...] = ("ants", "bees"), *, n: int = 6) -> Path:
-    """Make a folder of classes of `n` small JPEGs each."""
-    rng = np.random.default_rng(0)
-    for name in classes:
-        (root / name).mkdir(parents=True)
-        for number in range(n):
-            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number}.jpg")
-    return root
 
 
 # What is unknown
@@ -165,7 +150,7 @@ def test_unknown_verbs_and_options(
 
 def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inputs, "backbone", None)
-    for verb in cli.VERBS.keys() - {"list"}:
+    for verb in cli.VERBS.keys() - {"list", "cache", "show"}:
         assert "unknown data set" in refused(run(verb, dataset="mnist"))
         assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist"))
 
@@ -229,10 +214,10 @@ def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
     assert f"no such folder of images: {tmp_path}/nowhere" in line_for(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert f"no class folders for all: {tmp_path}/empty" in line_for(tmp_path / "empty")
-    one = line_for(make_photos(tmp_path / "one", ("ants",)))
+    one = line_for(make_photos(tmp_path / "one", ("ants",), n=6))
     assert "two class folders or more, got ants" in one
-    make_photos(tmp_path / "two" / "train")
-    make_photos(tmp_path / "two" / "test", ("ants", "wasps"))
+    make_photos(tmp_path / "two" / "train", n=6)
+    make_photos(tmp_path / "two" / "test", ("ants", "wasps"), n=6)
     two = line_for(tmp_path / "two")
     assert "class 'wasps' of test is not in train" in two
     assert "ants, bees" in two
@@ -244,7 +229,7 @@ def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -> None:
-    root = make_photos(tmp_path / "photos")
+    root = make_photos(tmp_path / "photos", n=6)
     spoilt = root / "ants" / "3.jpg"
     spoilt.write_bytes(spoilt.read_bytes()[:200])
     options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32}
@@ -290,6 +275,14 @@ def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, fin
     assert "run again: what is finished is kept" in line
 
 
+def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(
+    run: Run, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(fitting.Task, "selection", None)
+    assert "cannot write" in refused(run("probe", finished, reports=tmp_path / "file"))
+
+
 @pytest.mark.parametrize(
     ("call", "code"), [("open", errno.EACCES), ("write", errno.ENOSPC), ("fsync", errno.ENOSPC), ("fsync", errno.EIO)]
 )
@@ -326,7 +319,7 @@ def test_names_that_are_not_unicode(run: Run) -> None:
 def test_the_line_about_missing_embeddings_is_the_command_that_makes_them(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = make_photos(tmp_path / "two classes")
+    root = make_photos(tmp_path / "two classes", n=6)
     options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32, "data_seed": 3}
     for verb in ("probe", "baselines"):
         line = refused(run(verb, **options))
@@ -390,6 +383,26 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
     assert str(entry.parent) in (tmp_path / "reports/digits-limit60/report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({}, 0),
+        ({"image_size": None}, 0),
+        ({"image_size": 32}, len(STAGE)),
+        ({"precision": "bf16"}, len(STAGE)),
+        ({"weights": "DEFAULT"}, len(STAGE) - 1),
+        ({"weights": "/any/none.pth"}, len(STAGE) - 1),
+    ],
+)
+def test_what_was_not_run_is_named_with_its_command(
+    options: dict[str, Any], missing: int, finished: Path, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
+    result = run("compare", **options)  # a net from scratch has no weights, so that one counts for all of them
+    assert result.code == 0
+    assert result.out.count("Not run: ") == missing
+
+
 @pytest.mark.parametrize("verb", ["extract", "probe", "baselines", "finetune", "compare", "run"])
 def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finished: Path, run: Run) -> None:
     told = run(verb, finished)
@@ -397,8 +410,19 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     result = run(verb, finished, json=True)
     assert result.code == 0
     assert result.out.count("\n") == 1
-    assert json.loads(result.out).keys() == set(cli.STAGES if verb == "run" else (verb,))
+    found = json.loads(result.out)
+    assert found.keys() == set(cli.STAGES if verb == "run" else (verb,))
     assert result.err == told.out
+    for part in found.get("extract", ()):
+        assert (Path(part["folder"]) / "entry.json").exists()
+        assert part["extracted_shards"] == 0
+        assert part["shape"] == [60, 512]
+    for stage in ("probe", "baselines", "finetune"):
+        for outcome in found.get(stage, ()):
+            score = json.loads(Path(outcome["file"]).read_text(encoding="utf-8"))["score"]
+            assert {**{name: score.get(name) for name in outcome}, "file": outcome["file"]} == outcome
+    methods = [outcome["method"] for stage in ("probe", "baselines", "finetune") for outcome in found.get(stage, ())]
+    assert verb != "run" or methods == list(STAGE)
 
 
 def test_json_of_a_refusal_is_none(run: Run) -> None:

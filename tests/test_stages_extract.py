@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import io
 import json
@@ -15,17 +14,16 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from probeline.config import Config, Silence, command_line
+from probeline.config import command_line
 from probeline.environment import PACKAGES, installed
 from probeline.errors import BadCache, BadData, CannotWrite, Diverged
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
@@ -34,73 +32,21 @@ from probeline.records import FloatArray
 from probeline.stages import engine, extract
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
+from small_runs import ROWS, Listening, configuration, extracted, locate_small, make_photos, shards
 
-ROWS = 16
-"""Rows a shard here, so that 60 images make four shards."""
-
-LOCATE = store.locate
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small nets gain nothing from more, and lose much where other processes want the same cores."""
-    with threadpool_limits(1):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    def locate(*arguments: Any) -> store.Entry:
-        return dataclasses.replace(LOCATE(*arguments), rows_per_shard=ROWS)
-
-    monkeypatch.setattr(store, "locate", locate)
-
-
-def configuration(cache: Path, **options: Any) -> Config:
-    small: dict[str, Any] = {
-        "backbones": ("squeezenet1_1",),
-        "weights": "none",
-        "image_size": 32,
-        "limit": 60,
-        "batch_size": 6,
-        "workers": 2,
-        "reports": cache.parent / "reports",
-    }
-    return Config(cache=cache, **{**small, **options})
-
-
-def extracted(cache: Path, **options: Any) -> Inputs:
-    extract.run(Inputs(configuration(cache, **options)))
-    return Inputs(configuration(cache, **options))
-
-
-def shards(cache: Path) -> dict[str, bytes]:
-    """Return the bytes of all that does not depend on when and where it was made: entries and shards."""
-    files = (path for path in cache.rglob("*") if path.suffix == ".h5" or path.name == "entry.json")
-    return {str(path.relative_to(cache)): path.read_bytes() for path in sorted(files)}
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of digits, extracted in one go."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setattr(store, "locate", lambda *a: dataclasses.replace(LOCATE(*a), rows_per_shard=ROWS))
+        patch.setattr(store, "locate", locate_small)
         cache = tmp_path_factory.mktemp("uninterrupted") / "cache"
         extracted(cache)
     files = shards(cache)
     assert len(files) == 1 + 4
     return files
-
-
-def make_photos(root: Path, *, n: int = 10, seed: int = 0) -> Path:
-    """Make a folder of two classes of `n` small JPEGs each."""
-    rng = np.random.default_rng(seed)
-    for name in ("ants", "bees"):
-        (root / name).mkdir(parents=True)
-        for number in range(n):
-            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number}.jpg")
-    return root
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -191,15 +137,10 @@ def test_what_is_there_is_proven_and_left_alone(tmp_path: Path, monkeypatch: pyt
     extracted(cache)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
     monkeypatch.setattr(extract, "Engine", None)
-    said: list[str] = []
-
-    class Listening(Silence):
-        def say(self, line: str) -> None:
-            said.append(line)
-
-    extract.run(Inputs(configuration(cache, console=Listening())))
-    assert "60 embeddings are in" in said[0]
-    assert "every shard proven" in said[0]
+    console = Listening()
+    extract.run(Inputs(configuration(cache, console=console)))
+    assert "60 embeddings are in" in console.said[0]
+    assert "every shard proven" in console.said[0]
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
     assert after == before
 
@@ -410,7 +351,9 @@ def test_a_real_interrupt_keeps_what_is_finished(tmp_path: Path, uninterrupted: 
         deadline = time.monotonic() + 120
         while child.poll() is None and not list(cache.rglob("shard-00001.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
+        for _ in range(3):  # an impatient finger
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.02)
         # The batch under way ends first, so the signal comes while the third shard's are read.
         out, err = child.communicate(timeout=120)
     finally:
@@ -425,6 +368,77 @@ def test_a_real_interrupt_keeps_what_is_finished(tmp_path: Path, uninterrupted: 
     extracted(cache)
     assert shards(cache) == uninterrupted
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+# Several processes
+
+WORKER = """
+import os, sys, time
+from small_runs import locate_small
+from probeline.store import entry
+entry.locate = locate_small
+from probeline.stages import engine
+read_batch = engine.read_batch
+def telling(images, rows, *arguments):
+    with open(os.environ["TOLD"], "a") as told:
+        told.write(f"{os.environ['WHO']} {rows[0]}\\n")
+    time.sleep(0.2)
+    return read_batch(images, rows, *arguments)
+engine.read_batch = telling
+from probeline.cli import entry_point
+sys.argv[0] = "probeline"
+entry_point()
+"""
+
+
+def worker(who: str, cache: Path, told: Path) -> subprocess.Popen[str]:
+    command = command_line(configuration(cache, workers=1), "extract")
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, *shlex.split(command)[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TOLD": str(told),
+            "WHO": who,
+        },
+    )
+
+
+def test_processes_share_the_work_and_no_row_is_done_twice(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    cache, told = tmp_path / "cache", tmp_path / "told"
+    children = [worker(who, cache, told) for who in ("one", "other")]
+    for child in children:
+        assert child.communicate(timeout=240)[1] == ""
+        assert child.returncode == 0
+    assert shards(cache) == uninterrupted
+    assert not list(cache.rglob("*.lock"))
+    lines = [line.split() for line in told.read_text().splitlines()]
+    assert sorted(int(row) for _, row in lines) == sorted(row for shard in range(4) for row in starts(shard))
+
+
+def test_a_killed_process_holds_up_nobody(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    cache, told = tmp_path / "cache", tmp_path / "told"
+    victim = worker("victim", cache, told)
+    try:
+        deadline = time.monotonic() + 120
+        while victim.poll() is None and not list(cache.rglob("shard-00000.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        victim.kill()
+        victim.communicate()
+        assert list(cache.rglob("*.lock")), "it died with a claim in its hand"
+        survivor = worker("survivor", cache, told)
+        assert survivor.communicate(timeout=240)[1] == ""
+    finally:
+        victim.kill()
+    assert shards(cache) == uninterrupted
+    assert not list(cache.rglob("*.lock"))
+    done = [int(row) for who, row in map(str.split, told.read_text().splitlines()) if who == "survivor"]
+    assert len(done) == len(set(done)), "what the survivor did, it did once"
+    assert 0 not in done, "what the victim had finished stayed"
 
 
 # Disks that refuse

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from probeline.backbones.tap import find_tap
 from probeline.backbones.zoo import random_net
 from probeline.config import Bar, Config, Silence
 from probeline.errors import BadData, Diverged
+from probeline.identity import digest_bytes
 from probeline.images.decode import decode, resize_crop
 from probeline.images.reading import Unreadable, read_batch
 from probeline.images.splits import split
@@ -312,14 +313,14 @@ def test_a_run_that_diverges_leaves_no_score(world: Path, tmp_path: Path) -> Non
 def keys(config: Config, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | None = None) -> dict[str, str]:
     """Return the key of each method of a run, without training."""
     found: dict[str, str] = {}
-    score = Score(*[None] * sum(f.name not in ("certificate", "history", "path", "environment") for f in fields(Score)))  # type: ignore[arg-type]
 
-    def find(folder: Path, *, method: str, key: str, **_: object) -> Score:
+    def finished(_: Inputs, backbone: object, method: str, seed: object, key: str, title: str) -> str:
         found[method] = key
-        return score
+        return method
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "find_score", find)
+        patch.setattr(Inputs, "finished", finished)
+        patch.setattr(Inputs, "outcome", lambda _, method: {"method": method})
         inputs = Inputs(config)
         if dataset is not None:
             inputs.__dict__["dataset"] = dataset
@@ -584,7 +585,8 @@ def test_an_image_that_cannot_be_read_is_one_line(world: Path, tmp_path: Path) -
     broken = tmp_path / "broken.png"
     broken.write_bytes(files.paths[bad].read_bytes()[:200])
     paths = (*files.paths[:bad], broken, *files.paths[bad + 1 :])
-    inputs.__dict__["dataset"] = replace(inputs.dataset, images={"all": ImageFiles(paths)})
+    content = (*files.content[:bad], digest_bytes(broken.read_bytes()), *files.content[bad + 1 :])
+    inputs.__dict__["dataset"] = replace(inputs.dataset, images={"all": replace(files, paths=paths, content=content)})
     with pytest.raises(BadData) as caught:
         finetune.run(inputs)
     assert str(caught.value).count("cannot be read") == 1

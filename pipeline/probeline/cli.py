@@ -8,14 +8,15 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from probeline import __version__
-from probeline.config import DEVICES, PRECISIONS, STRATEGIES, Bar, Config, command_line
+from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, command_line
 from probeline.errors import BadOption, ProbelineError, UnknownName
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
@@ -26,9 +27,16 @@ VERBS = {
     "baselines": "fit scikit-learn's logistic regression, nearest neighbours and centroids on them",
     "finetune": "train the whole net, from its weights and from scratch",
     "compare": "write the tables and figures of all scores of the data set",
+    "verify": "check every byte of the cache, and its rows against the images and the net",
+    "explain": "say which fields of the key differ from the nearest entry of the cache",
+    "show": "say which image a row is: show [PART:]ROW ...",
+    "cache": "list, remove, tidy, export or import entries: cache ls|rm|gc|export|import ...",
     "list": "list datasets, backbones or recipes",
     "bench": "measure extraction beside a plain loop and the bare forward pass",
 }
+
+_WITHOUT_DATA = {"verify", "cache"}
+"""Verbs that do without the data set where it is not at hand."""
 
 _MOST = 2**31 - 1
 _RANGES = {
@@ -41,6 +49,7 @@ _RANGES = {
     "workers": (1, 1024),
     "epochs": (1, _MOST),
     "lr": (1e-12, 100.0),
+    "canary": (0, _MOST),
 }
 """Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
 
@@ -71,6 +80,13 @@ class Terminal:
     def say(self, line: str) -> None:
         """Print one line; where its reader is gone, drop it."""
         _print(line, self._stream)
+
+    def confirm(self, question: str) -> bool | None:
+        """Ask on standard error and read the answer from standard input; None where that is no terminal."""
+        if sys.stdin is None or not sys.stdin.isatty():
+            return None
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:
@@ -125,6 +141,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help=f"of finetune: {', '.join(STRATEGIES)} (default both)",
     )
     add("--freeze-batchnorm", action="store_true", default=None, help="fine-tune with BatchNorm as it is")
+    add(
+        "--canary",
+        type=int,
+        metavar="K",
+        help="rows to run again where an entry was made elsewhere or by other software (default 8, 0 for none)",
+    )
+    add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
+    add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
+    add("--repair", action="store_true", default=None, help="verify: put aside what is bad and extract it again")
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -142,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
             child.add_argument("what", help="datasets, backbones or recipes")
             child.add_argument("--json", action="store_true", help="print one JSON array")
         else:
+            if verb in TAKES_WORDS:
+                child.add_argument("words", nargs="+", metavar=TAKES_WORDS[verb], help=argparse.SUPPRESS)
             _options(child)
     return parser
 
@@ -205,7 +232,8 @@ def _run_stages(config: Config, verbs: Sequence[str]) -> dict[str, Any]:
     for name in config.backbones:
         check_name(name)
     inputs = Inputs(config)
-    inputs.parts()
+    if not _WITHOUT_DATA.issuperset(verbs):
+        inputs.parts()
     result: dict[str, Any] = {}
     for verb in verbs:
         result[verb] = importlib.import_module(f"probeline.stages.{verb}").run(inputs)
@@ -260,9 +288,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _interrupt_once(*_: object) -> NoReturn:
+    # The first Ctrl-C waits for the batches under way; a second one meanwhile would turn that into a crash.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def entry_point() -> None:
     """Run the process's command line and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGINT, _interrupt_once)
     sys.exit(main())

@@ -14,6 +14,9 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 STRATEGIES = ("full", "scratch")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
+TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION"}
+"""Verbs that something may follow, and what that is called."""
+
 
 class Bar(Protocol):
     """A progress bar under way."""
@@ -31,9 +34,15 @@ class Console(Protocol):
     def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Bar]:
         """Show a progress bar over `total` items."""
 
+    def confirm(self, question: str) -> bool | None:
+        """Ask a question that is answered by yes or no; None where nobody is there to answer."""
+
 
 class Silence:
     """A console that shows nothing."""
+
+    def confirm(self, question: str) -> bool | None:
+        """Answer for nobody."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
@@ -51,7 +60,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Config:
-    """One run's options; each field is one option of the command line.
+    """One run's options; each field is one option of the command line, but for `words`.
 
     Attributes
     ----------
@@ -84,6 +93,16 @@ class Config:
         Of `STRATEGIES`: what the fine-tune stage trains.
     freeze_batchnorm : bool
         Keep BatchNorm statistics and parameters as they are while fine-tuning.
+    canary : int or None
+        Rows that are run again where an entry was made under other conditions; None for the default, 0 for none.
+    repair : bool
+        Whether `verify` extracts anew what it finds bad.
+    words : tuple of str
+        What follows the verb, where it takes anything: rows to show, or what to do with the cache.
+    sha256 : str or None
+        Of a file to import, where its sender told it.
+    yes : bool
+        Remove without asking.
     """
 
     dataset: str = "digits"
@@ -105,6 +124,11 @@ class Config:
     lr: float = 1e-3
     strategies: tuple[str, ...] = STRATEGIES
     freeze_batchnorm: bool = False
+    canary: int | None = None
+    repair: bool = False
+    words: tuple[str, ...] = ()
+    sha256: str | None = None
+    yes: bool = False
     console: Console = field(default_factory=Silence, compare=False)
 
 
@@ -119,10 +143,11 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
         Fields of `config` that the command has otherwise.
     """
     defaults = Config()
-    words = ["probeline", verb]
+    words = ["probeline", verb, *(map(shlex.quote, config.words) if verb in TAKES_WORDS else ())]
     for option in fields(Config):
         value = changes.get(option.name, getattr(config, option.name))
-        if option.name == "console" or (option.name != "dataset" and value == getattr(defaults, option.name)):
+        usual = option.name != "dataset" and value == getattr(defaults, option.name)
+        if usual or option.name in ("console", "words"):
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]

@@ -23,7 +23,7 @@ def choose(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", name):
         raise UnknownName("device", name, ["auto", "cpu", "cuda", "cuda:N", "mps"])
     device = torch.device(name)
     if device.type == "cuda":

@@ -20,6 +20,11 @@ def package_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
+def looks_like_path(weights: str) -> bool:
+    """Say whether ``--weights`` names a file rather than a kind of weights."""
+    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+
+
 def _is_registration(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register_model"
 

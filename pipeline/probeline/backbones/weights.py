@@ -104,6 +104,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def _holds_numbers(tensor: Tensor, *, like: Tensor) -> bool:
+    """Say whether a tensor is dense, in memory, and of the kind of number that `like` is."""
+    dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+    return dense and not tensor.is_complex() and tensor.is_floating_point() == like.is_floating_point()
+
+
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: Path) -> None:
     """Copy a state dict into the net, all of it, or name the first tensor that does not fit.
 
@@ -124,6 +130,9 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: Path) -> N
             raise refuse(f"{name} {list(tensor.shape)}", "no such tensor")
         if state[name].shape != tensor.shape:
             raise refuse(f"{name} {list(tensor.shape)}", str(list(state[name].shape)))
+        if not _holds_numbers(state[name], like=tensor):
+            got = f"{state[name].dtype}, {state[name].layout}, on {state[name].device}"
+            raise refuse(f"{name} as plain {'real' if tensor.is_floating_point() else 'whole'} numbers", got)
     extra = next((name for name in state if name not in wanted), None)
     if extra is not None:
         raise refuse("no more tensors", f"{extra} {list(state[extra].shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 import warnings
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probeline.backbones import vision
-from probeline.backbones.names import TIMM, check_name
+from probeline.backbones.names import TIMM, check_name, looks_like_path
 from probeline.backbones.weights import check_file_hash, download, load_state, read_state
 from probeline.errors import DownloadFailed, MissingData, MissingExtra, UnknownName
 from probeline.records import Preprocess
@@ -89,11 +90,6 @@ class Built:
     files: tuple[Path, ...]
 
 
-def looks_like_path(weights: str) -> bool:
-    """Say whether ``--weights`` names a file rather than a kind of weights."""
-    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
-
-
 def build(name: str, weights: str) -> Built:
     """Return the net `name` with `weights`.
 
@@ -140,8 +136,8 @@ def _empty(name: str, *, init: bool = False, **options: Any) -> nn.Module:
         timm = vision.timm()
         bare = name.removeprefix(TIMM)
         if not timm.is_model(bare):
-            near = timm.list_models(f"*{bare.split('_')[0]}*")[:20] or timm.list_models()[:20]
-            raise UnknownName("timm net", bare, near, remedy="see timm.list_models()")
+            near = difflib.get_close_matches(bare, timm.list_models(), n=20, cutoff=0.4)
+            raise UnknownName("timm net", bare, near or timm.list_models()[:20], remedy="see timm.list_models()")
         return cast(nn.Module, timm.create_model(bare, pretrained=False))
     if name in ("googlenet", "inception_v3"):
         options = {"init_weights": init, "aux_logits": True, **options}

@@ -73,7 +73,7 @@ def load_scores(folder: Path) -> tuple[list[Score], list[Ignored]]:
 
 
 def find_score(
-    folder: Path, *, backbone: str, weights: str, method: str, seed: int | None, key: str
+    folder: Path, backbone: str, weights: str, method: str, seed: int | None, key: str
 ) -> Score | Ignored | None:
     """Return the score of this key, or None where there is none, or why the file in its place is not used."""
     path = score_path(folder, backbone, weights, method, seed, key)

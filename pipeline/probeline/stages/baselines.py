@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from probeline.heads.select import choose
-from probeline.records import FloatArray
+from probeline.records import FloatArray, Score
 from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
 from probeline.stages.inputs import Inputs
 
@@ -13,8 +15,8 @@ REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 
 
-def run(inputs: Inputs) -> None:
-    """Fit the baselines of every backbone where there is no score of them yet.
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Fit the baselines of every backbone where there is no score of them yet, and return all their outcomes.
 
     Raises
     ------
@@ -22,17 +24,17 @@ def run(inputs: Inputs) -> None:
         The embeddings have not been extracted.
     ProbelineError
     """
+    scores: list[Score] = []
     for name in inputs.config.backbones:
         task = Task(inputs, inputs.backbone(name)[0])
-        _logistic(task)
-        _knn(task)
-        _centroid(task)
+        scores += [_logistic(task), _knn(task), _centroid(task)]
+    return [inputs.outcome(score) for score in scores]
 
 
-def _logistic(task: Task) -> None:
+def _logistic(task: Task) -> Score:
     key = task.key("logistic", l2=list(REFERENCE_L2))
-    if task.done("logistic", key):
-        return
+    if found := task.done("logistic", key):
+        return found
 
     from probeline.heads.linear import decision, predict
     from probeline.heads.reference import fit_reference
@@ -46,7 +48,7 @@ def _logistic(task: Task) -> None:
     final = task.final()
     head = fit_reference(final.X, final.y, REFERENCE_L2[chosen])
     parameters = head.weight.size + head.bias.size
-    task.save(
+    return task.save(
         "logistic",
         key,
         predict(head, final.X_held),
@@ -63,10 +65,10 @@ def _logistic(task: Task) -> None:
     )
 
 
-def _knn(task: Task) -> None:
+def _knn(task: Task) -> Score:
     key = task.key("knn", k=list(NEIGHBOURS), metric="cosine")
-    if task.done("knn", key):
-        return
+    if found := task.done("knn", key):
+        return found
 
     from probeline.heads.neighbours import knn
 
@@ -82,7 +84,7 @@ def _knn(task: Task) -> None:
     chosen, edge = choose([(point["top1"], point["nll"]) for point in path], ks)
     final = task.final()
     predictions = knn(final.X, final.y, final.X_held, [ks[chosen]], classes=task.classes)[ks[chosen]].argmax(1)
-    task.save(
+    return task.save(
         "knn",
         key,
         predictions,
@@ -99,10 +101,10 @@ def _knn(task: Task) -> None:
     )
 
 
-def _centroid(task: Task) -> None:
+def _centroid(task: Task) -> Score:
     key = task.key("centroid")
-    if task.done("centroid", key):
-        return
+    if found := task.done("centroid", key):
+        return found
 
     from probeline.heads.neighbours import nearest_centroid
 
@@ -111,7 +113,7 @@ def _centroid(task: Task) -> None:
         task.selection(), [{}], lambda held: [nearest_centroid(held.X, held.y, held.X_held, classes=task.classes)]
     )
     final = task.final()
-    task.save(
+    return task.save(
         "centroid",
         key,
         nearest_centroid(final.X, final.y, final.X_held, classes=task.classes).argmax(1),

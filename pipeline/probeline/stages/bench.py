@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from probeline import disk
 from probeline.config import Silence
 from probeline.environment import environment
-from probeline.images.decode import decode
-from probeline.records import Backbone, ImageArray, Part
+from probeline.images.reading import open_image
+from probeline.records import Backbone, Part
 from probeline.stages.engine import Engine
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
@@ -146,12 +146,7 @@ class _Photos:
         return self._length
 
     def __getitem__(self, row: int) -> Tensor:
-        from PIL import Image
-
-        images = self._images
-        return self._view(
-            Image.fromarray(images.pixels[row]) if isinstance(images, ImageArray) else decode(images.paths[row])
-        )
+        return self._view(open_image(self._images, row))
 
 
 def _plain(inputs: Inputs, part: Part, backbone: Backbone, net: Any, engine: Engine) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from probeline.config import command_line
+from pathlib import Path
+
+from probeline.backbones.names import looks_like_path
+from probeline.config import Config, command_line
 from probeline.records import Score
 from probeline.report.files import load_scores, score_path
 from probeline.report.methods import METHODS
@@ -73,9 +76,20 @@ def _caches(inputs: Inputs) -> list[str]:
     return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
 
 
+def _as_asked(config: Config, score: Score) -> bool:
+    """Say whether a score is of the weights, input size and precision that the configuration asks for.
+
+    Told without building a net: what ``DEFAULT`` stands for is not looked up, any pretrained weights will do.
+    """
+    asked = Path(config.weights).name if looks_like_path(config.weights) else config.weights
+    weights = score.method == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
+    size = config.image_size in (None, score.image_size)
+    return weights and size and score.precision == config.precision
+
+
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     config = inputs.config
-    there = {(score.backbone, score.method) for score in scores}
+    there = {(score.backbone, score.method) for score in scores if _as_asked(config, score)}
     return [
         (f"{method.title} of {name}", command_line(config, STAGE[method.name], backbones=(name,)))
         for name in config.backbones

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.images.decode import resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
-from probeline.records import Backbone, ImageArray, IntArray, PixelArray
+from probeline.records import Backbone, FloatArray, ImageArray, IntArray, PixelArray
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
+from probeline.store.claims import Claims
+from probeline.store.reuse import Known
 
 if TYPE_CHECKING:
     import torch
@@ -30,15 +34,25 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images a forward pass: on a CPU few, so that activations stay in its caches."""
 
 
-def title(entry: store.Entry, backbone: Backbone) -> str:
+def title(entry: store.Entry) -> str:
     """Return what a line about an entry calls it."""
-    return f"{entry.part.dataset}/{entry.part.name} x {backbone.name}"
+    return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
 
 
 @dataclass(frozen=True)
 class _Batch:
     shard: int
     rows: IntArray
+    last: bool = True
+    """Of its shard."""
+
+
+@dataclass
+class _Shard:
+    """A shard under way: blocks of rows with their features, as the device gives them."""
+
+    blocks: list[tuple[IntArray, Tensor]] = field(default_factory=list)
+    spoilt: bool = False
 
 
 class Engine:
@@ -73,8 +87,37 @@ class Engine:
         self.threads = config.workers or torch.get_num_threads()
         self._on_cpu = on_cpu
 
-    def fill(self, entry: store.Entry, shards: list[int]) -> None:
+    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+        """Return the features float32 [n, D] of some rows; nothing is written.
+
+        Raises
+        ------
+        BadData
+            The first image that cannot be read.
+        OutOfMemory
+        """
+        from probeline.backbones.device import exact_float32
+
+        batches = (_Batch(0, rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size))
+        found = []
+        with exact_float32(self._inputs.config.precision):
+            for _, features in self._features(entry, batches):
+                if isinstance(features, Unreadable):
+                    raise features.errors[0]
+                found.append(features.cpu().numpy())
+        return np.concatenate(found)
+
+    def fill(self, entry: store.Entry, shards: list[int], known: Known | None = None) -> None:
         """Extract the shards that are missing and write each as soon as it is whole.
+
+        What another process is at work on is left to it, and waited for at the end.
+
+        Parameters
+        ----------
+        entry : Entry
+        shards : list of int
+        known : Known, optional
+            Rows that need no pass.
 
         Raises
         ------
@@ -86,64 +129,77 @@ class Engine:
 
         console = self._inputs.config.console
         store.begin(entry)
-        batches = [batch for shard in shards for batch in self._split(shard, entry.shards[shard])]
-        total = sum(len(batch.rows) for batch in batches)
+        todo = {shard: _unknown(entry.shards[shard], known) for shard in shards}
+        total = sum(map(len, todo.values()))
         unreadable: list[BadData] = []
-        started = last = time.perf_counter()
-        done = 0
         with (
             exact_float32(self._inputs.config.precision),
-            console.bar(f"extract {title(entry, self._backbone)}", total, "img") as bar,
+            Claims(entry, shards) as claims,
+            console.bar(f"extract {title(entry)}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
         ):
-            writing: list[Future[None]] = []
-            pending: list[Tensor] = []
-            spoilt = False
-            for number, (batch, features) in enumerate(self._features(entry, batches)):
-                if isinstance(features, Unreadable):
-                    unreadable += features.errors
-                    spoilt = True
-                else:
-                    pending.append(features)
-                done += len(batch.rows)
-                bar.update(len(batch.rows))
-                if number == min(2 * self.threads, len(batches) - 1):
-                    rate = done / (time.perf_counter() - started)
-                    console.say(
-                        f"extract: {title(entry, self._backbone)}: {total:,} images on {self.device_name}, about "
-                        f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
-                        f"{total * entry.dim * 4 / 1e6:.1f} MB"
-                    )
-                if number + 1 == len(batches) or batches[number + 1].shard != batch.shard:
-                    if not spoilt:
+            writing: deque[Future[None]] = deque()
+            started = last = time.perf_counter()
+            done = 0
+            told = False
+            while claims.left:
+                under_way = _Shard()
+                batches = (batch for shard in claims.take() for batch in self._split(shard, todo[shard]))
+                for number, (batch, features) in enumerate(self._features(entry, batches)):
+                    if isinstance(features, Unreadable):
+                        unreadable += features.errors
+                        under_way.spoilt = True
+                    else:
+                        under_way.blocks.append((batch.rows, features))
+                    done += len(batch.rows)
+                    bar.update(len(batch.rows))
+                    if not told and (number == 2 * self.threads or done == total):
+                        told = True
+                        rate = done / (time.perf_counter() - started)
+                        console.say(
+                            f"extract: {title(entry)}: {total:,} images on {self.device_name}, about "
+                            f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
+                            f"{total * entry.dim * 4 / 1e6:.1f} MB"
+                        )
+                    if not batch.last:
+                        continue
+                    if under_way.spoilt:
+                        claims.release(batch.shard)
+                    else:
                         now = time.perf_counter()
                         provenance = self._provenance(now - last)
                         last = now
-                        writing.append(writer.submit(_write, entry, batch.shard, pending, provenance))
-                        for earlier in writing[:-2]:
-                            earlier.result()
-                    pending, spoilt = [], False
-            for future in writing:
-                future.result()
+                        task = functools.partial(_write, entry, batch.shard, under_way.blocks, known, provenance)
+                        writing.append(writer.submit(_then, task, functools.partial(claims.release, batch.shard)))
+                        while len(writing) > 2:
+                            writing.popleft().result()
+                    under_way = _Shard()
+                while writing:
+                    writing.popleft().result()
+                if claims.left:
+                    console.say(f"extract: {title(entry)}: other processes have the rest in hand; waiting for them")
+                for shard in claims.wait():
+                    bar.update(len(todo[shard]))
         if unreadable:
             raise BadData(
-                f"{len(unreadable)} images cannot be read",
+                "an image cannot be read" if len(unreadable) == 1 else f"{len(unreadable)} images cannot be read",
                 where="; ".join(str(error) for error in unreadable[:5]) + ("; ..." if len(unreadable) > 5 else ""),
                 remedy="replace or remove them, then run extract again: finished shards are kept",
             )
 
-    def _split(self, shard: int, rows: range) -> Iterator[_Batch]:
-        for start in range(rows.start, rows.stop, self.batch_size):
-            yield _Batch(shard, np.arange(start, min(start + self.batch_size, rows.stop)))
+    def _split(self, shard: int, rows: IntArray) -> Iterator[_Batch]:
+        for start in range(0, len(rows), self.batch_size):
+            stop = start + self.batch_size
+            yield _Batch(shard, rows[start:stop], last=stop >= len(rows))
 
     def _pixels(self, entry: store.Entry, rows: IntArray) -> PixelArray | Unreadable:
-        images = self._inputs.dataset.images[entry.part.name]
+        images = self._inputs.dataset.images[entry.part]
         if isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
         preprocess = self._backbone.preprocess
         return read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
 
-    def _features(self, entry: store.Entry, batches: list[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+    def _features(self, entry: store.Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
@@ -179,8 +235,32 @@ class Engine:
         }
 
 
-def _write(entry: store.Entry, shard: int, blocks: list[Tensor], provenance: dict[str, Any]) -> None:
-    features = np.concatenate([block.cpu().numpy() for block in blocks])
+def _unknown(rows: range, known: Known | None) -> IntArray:
+    """Return the rows of a shard that must go through the net."""
+    every = np.arange(rows.start, rows.stop)
+    return every if known is None else np.setdiff1d(every, known.rows, assume_unique=True)
+
+
+def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
+    try:
+        task()
+    finally:
+        always()
+
+
+def _write(
+    entry: store.Entry,
+    shard: int,
+    blocks: list[tuple[IntArray, Tensor]],
+    known: Known | None,
+    provenance: dict[str, Any],
+) -> None:
+    rows = entry.shards[shard]
+    features = np.empty((len(rows), entry.dim), np.float32)
+    for places, block in blocks:
+        features[places - rows.start] = block.cpu().numpy()
+    if known is not None:
+        provenance = known.copy_into(features, rows, provenance)
     if not np.isfinite(features).all():
         raise Diverged(
             "the net gives features that are not finite",

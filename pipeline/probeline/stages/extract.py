@@ -2,39 +2,140 @@
 
 from __future__ import annotations
 
-from probeline.errors import BadData
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline.environment import environment
+from probeline.errors import BadData, Mismatch
+from probeline.records import Backbone, FloatArray, IntArray
+from probeline.stages import canary
 from probeline.stages.engine import Engine, title
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
+from probeline.store.reuse import gather
+
+if TYPE_CHECKING:
+    from probeline.backbones.resolve import Loaded
 
 
-def run(inputs: Inputs) -> None:
-    """Make sure that the embeddings of every backbone over every part are in the cache.
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Make sure that the embeddings of every backbone over every part are in the cache, and return where.
 
     Raises
     ------
     BadData
         Names the images that cannot be read; all shards without them are written.
+    Mismatch
+        Rows that were made under other conditions come out differently today.
     ProbelineError
     """
     unreadable: list[str] = []
+    found: list[dict[str, Any]] = []
     for name in inputs.config.backbones:
         backbone, loaded = inputs.backbone(name)
-        entries = [inputs.entry(backbone, part) for part in inputs.parts()]
-        todo = {entry.part.name: store.missing(entry) for entry in entries}
-        engine: Engine | None = None
-        for entry in entries:
-            if todo[entry.part.name]:
-                engine = engine or Engine(inputs, backbone, loaded)
+        engine = functools.cache(functools.partial(_build, inputs, backbone, loaded))
+        jobs = [_Job(inputs, inputs.entry(backbone, part), engine) for part in inputs.parts()]
+        todo = [store.missing(job.entry) for job in jobs]
+        for job, shards in zip(jobs, todo, strict=True):
+            entry = job.entry
+            _hold_earlier(job, [shard for shard in range(len(entry.shards)) if shard not in shards])
+            if shards:
                 try:
-                    engine.fill(entry, todo[entry.part.name])
+                    _fill(job, shards)
                 except BadData as error:
                     unreadable.append(str(error))
             else:
                 hashed = store.prove(entry)
                 inputs.config.console.say(
-                    f"extract: {title(entry, backbone)}: {len(entry.part):,} embeddings are in {entry.folder}, "
+                    f"extract: {job.title}: {len(entry):,} embeddings are in {entry.folder}, "
                     f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
                 )
+            found.append(
+                {
+                    "backbone": name,
+                    "part": entry.part,
+                    "shape": [len(entry), entry.dim],
+                    "extracted_shards": len(shards),
+                    "key": entry.key,
+                    "folder": str(entry.folder),
+                }
+            )
     if unreadable:
         raise BadData("; ".join(unreadable))
+    return found
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One entry to make sure of; the net is built when it is first needed."""
+
+    inputs: Inputs
+    entry: store.Entry
+    engine: Callable[[], Engine]
+
+    @property
+    def title(self) -> str:
+        return title(self.entry)
+
+    @property
+    def canaries(self) -> int:
+        asked = self.inputs.config.canary
+        return canary.ROWS if asked is None else asked
+
+
+def _build(inputs: Inputs, backbone: Backbone, loaded: Loaded | None) -> Engine:
+    return Engine(inputs, backbone, loaded)
+
+
+def _fill(job: _Job, shards: list[int]) -> None:
+    """Write shards: rows that other entries hold are copied, only the others go through the net."""
+    entry, say = job.entry, job.inputs.config.console.say
+    known = gather(entry, shards, job.inputs.config.cache, say=say)
+    if not len(known.rows):
+        job.engine().fill(entry, shards)
+        return
+    try:
+        _hold(job, known.rows[known.foreign], known.features[known.foreign], "of other entries")
+    except Mismatch as error:
+        say(f"extract: nothing is copied: {error}")
+        job.engine().fill(entry, shards)
+        return
+    say(
+        f"extract: {job.title}: {len(known.rows):,} embeddings of equal images are copied from "
+        f"{len(known.sources)} other entries, every shard proven"
+    )
+    store.begin(entry)
+    for shard in (shard for shard in shards if known.holds(entry.shards[shard])):
+        rows = entry.shards[shard]
+        features = np.empty((len(rows), entry.dim), np.float32)
+        facts = known.copy_into(features, rows, {**environment("none"), "seconds": 0.0})
+        store.write_shard(entry, shard, features, facts)
+    if rest := [shard for shard in shards if not known.holds(entry.shards[shard])]:
+        job.engine().fill(entry, rest, known)
+
+
+def _hold_earlier(job: _Job, there: list[int]) -> None:
+    """Run a few rows again of the shards that were made under other conditions than today's, once for each of these."""
+    shards = [shard for shard in there if canary.is_foreign(store.provenance(job.entry, shard))]
+    name = canary.memo_name(job.entry, shards, job.canaries)
+    if not shards or not job.canaries or job.inputs.remembered(name):
+        return
+    rows = canary.pick(job.entry, store.rows_of(job.entry, shards), job.canaries)
+    _hold(job, rows, store.read_rows(job.entry, rows), "in the cache")
+    job.inputs.remember(name)
+
+
+def _hold(job: _Job, rows: IntArray, stored: FloatArray, whose: str) -> None:
+    """Run up to so many of the rows again as canaries are asked for, and hold them against what is stored."""
+    rows_again = canary.pick(job.entry, rows, job.canaries)
+    if not len(rows_again):
+        return
+    worst = canary.check(job.inputs, job.engine(), job.entry, rows_again, stored[np.searchsorted(rows, rows_again)])
+    job.inputs.config.console.say(
+        f"extract: {job.title}: rows {whose} were made under other conditions; {len(rows_again)} of them, run again, "
+        f"differ by at most {worst:.1e} of a row's largest value"
+    )

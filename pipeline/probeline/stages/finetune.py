@@ -12,7 +12,7 @@ from probeline.identity import TRAIN_VERSION
 from probeline.images.decode import random_resized_crop, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
 from probeline.records import Backbone, IntArray, PixelArray, Preprocess, Score
-from probeline.report.files import find_score, save_score
+from probeline.report.files import save_score
 from probeline.stages.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -31,22 +31,24 @@ _WEIGHT_DECAY = 0.01
 _BATCH = 32
 
 
-def run(inputs: Inputs) -> None:
-    """Train what the configuration's strategies ask for, with every seed, where there is no score of it yet.
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Train what the configuration asks for, with every seed, where there is no score of it yet; return all outcomes.
 
     Raises
     ------
     ProbelineError
     """
     config = inputs.config
+    scores: list[Score] = []
     for name in config.backbones:
         pretrained, loaded = inputs.backbone(name)
         for strategy in config.strategies:
             # From scratch the net sees the very pixels that the pretrained one sees.
             backbone = replace(pretrained, weights="none") if strategy == "scratch" else pretrained
             for seed in range(config.seed, config.seed + config.seeds):
-                _train(inputs, backbone, loaded if strategy == "full" else None, strategy, seed)
+                scores.append(_train(inputs, backbone, loaded if strategy == "full" else None, strategy, seed))
                 loaded = None
+    return [inputs.outcome(score) for score in scores]
 
 
 def training_facts(inputs: Inputs, strategy: str, seed: int) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _feed(inputs: Inputs, part: str, preprocess: Preprocess, threads: int) -> Fe
     return feed
 
 
-def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: str, seed: int) -> None:
+def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: str, seed: int) -> Score:
     config, splits, method = inputs.config, inputs.splits, METHODS[strategy]
     facts = training_facts(inputs, strategy, seed)
     key = inputs.score_key(
@@ -104,11 +106,8 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         **facts,
     )
     title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
-    folder = inputs.scores
-    found = find_score(folder, backbone=backbone.name, weights=backbone.weights, method=method, seed=seed, key=key)
-    if isinstance(found, Score):
-        config.console.say(f"finetune: {title}: its score is there")
-        return
+    if found := inputs.finished(backbone, method, seed, key, f"finetune: {title}"):
+        return found
 
     import torch
 
@@ -165,6 +164,7 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         certificate={**facts, "backbone": "own" if strategy == "scratch" else backbone.weights_sha256},
         history=trained.history,
     )
-    save_score(folder, score)
+    save_score(inputs.scores, score)
     checkpoint.remove(checkpoints, "last")
     config.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {trained.seconds:.0f} s")
+    return score

@@ -13,7 +13,7 @@ from probeline.heads.standardize import apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
-from probeline.report.files import find_score, save_score
+from probeline.report.files import save_score
 from probeline.stages.inputs import Inputs
 
 
@@ -90,20 +90,9 @@ class Task:
         features = [self.inputs.entry(self.backbone, part).key for part in self.inputs.parts()]
         return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
 
-    def done(self, method: str, key: str, seed: int | None = None) -> bool:
-        """Say whether the score of this key is there, and tell the user so."""
-        backbone = self.backbone
-        found = find_score(
-            self.inputs.scores,
-            backbone=backbone.name,
-            weights=backbone.weights,
-            method=method,
-            seed=seed,
-            key=key,
-        )
-        if isinstance(found, Score):
-            self.inputs.config.console.say(f"{self.title(method, seed)}: its score is there")
-        return isinstance(found, Score)
+    def done(self, method: str, key: str, seed: int | None = None) -> Score | None:
+        """Return the score of this key where it is there, and tell the user so."""
+        return self.inputs.finished(self.backbone, method, seed, key, self.title(method, seed))
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from probeline import disk
 from probeline.backbones.resolve import Loaded, load, resolve
 from probeline.config import Config, command_line
 from probeline.environment import environment
@@ -16,7 +17,8 @@ from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import macro, top1
-from probeline.records import Backbone, DataSet, FeatureSet, IntArray, Splits, splits_digest
+from probeline.records import Backbone, DataSet, FeatureSet, IntArray, Score, Splits, splits_digest
+from probeline.report.files import find_score, score_path
 from probeline.store import entry as store
 
 
@@ -26,11 +28,14 @@ class Inputs:
     Parameters
     ----------
     config : Config
+    remember : bool
+        Whether what was found of files before may be believed; where not, all is found anew and nothing downloaded.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, remember: bool = True) -> None:
         self.config = config
-        self._memo = Memo(config.cache / ".memo.json")
+        self._memo = Memo(config.cache / ".memo.json" if remember else None)
+        self._download = remember
         self._features: dict[Path, FeatureSet] = {}
 
     @functools.cached_property
@@ -50,6 +55,7 @@ class Inputs:
             limit=config.limit,
             data_seed=config.data_seed,
             console=config.console,
+            download=self._download,
         )
         self._memo.save()
         for skipped in dataset.skipped:
@@ -89,6 +95,15 @@ class Inputs:
     def scores(self) -> Path:
         """The folder of this data set's score records."""
         return self.reports / "scores"
+
+    def remembered(self, name: str) -> bool:
+        """Say whether something was found true before."""
+        return self._memo.get(name, []) is True
+
+    def remember(self, name: str) -> None:
+        """Remember that something was found true; losing it costs only the time to find it again."""
+        self._memo.put(name, [], True)
+        self._memo.save()
 
     def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
         """Return a backbone's record, and the net too where it had to be built to know it."""
@@ -133,6 +148,36 @@ class Inputs:
     def score_key(self, method: str, **facts: Any) -> str:
         """Return the key of a score: what was asked, of which rows with which labels."""
         return digest({"method": method, "splits": self.splits_sha256, **facts})
+
+    def finished(self, backbone: Backbone, method: str, seed: int | None, key: str, title: str) -> Score | None:
+        """Return the score of this key and tell the user that it is there; None where it is yet to be made.
+
+        Raises
+        ------
+        CannotWrite
+            It is yet to be made, and could not be kept.
+        """
+        place = (backbone.name, backbone.weights, method, seed, key)
+        found = find_score(self.scores, *place)
+        if isinstance(found, Score):
+            self.config.console.say(f"{title}: its score is there")
+            return found
+        disk.check_writable(self.scores)
+        return None
+
+    def outcome(self, score: Score) -> dict[str, Any]:
+        """Return what ``--json`` tells of a score, and where the rest of it is."""
+        place = (score.backbone, score.weights, score.method, score.seed, score.key)
+        return {
+            "backbone": score.backbone,
+            "weights": score.weights,
+            "method": score.method,
+            "seed": score.seed,
+            "top1": score.top1,
+            "interval": score.interval,
+            "chosen": score.chosen,
+            "file": str(score_path(self.scores, *place)),
+        }
 
     def scored(self, predictions: IntArray, device: str) -> dict[str, Any]:
         """Return the fields of a score that follow from test predictions int64 [n_test], whatever the method."""

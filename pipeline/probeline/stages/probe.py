@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.heads.select import L2_GRID, choose
+from probeline.records import Score
 from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
 from probeline.stages.inputs import Inputs
 
@@ -14,8 +15,8 @@ _SGD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 5e-4, "dropout": 0.
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
-def run(inputs: Inputs) -> None:
-    """Fit the heads of every backbone where there is no score of them yet.
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Fit the heads of every backbone where there is no score of them yet, and return all their outcomes.
 
     Raises
     ------
@@ -23,19 +24,20 @@ def run(inputs: Inputs) -> None:
         The embeddings have not been extracted.
     ProbelineError
     """
+    scores: list[Score] = []
     for name in inputs.config.backbones:
         task = Task(inputs, inputs.backbone(name)[0])
-        _exact(task)
-        for seed in range(inputs.config.seed, inputs.config.seed + inputs.config.seeds):
-            _sgd(task, seed)
+        scores += _exact(task)
+        scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
+    return [inputs.outcome(score) for score in scores]
 
 
-def _exact(task: Task) -> None:
+def _exact(task: Task) -> list[Score]:
     facts = {"l2": list(L2_GRID)}
     keys = {method: task.key(method, **facts) for method in ("probe", "probe-refit")}
-    done = {method: task.done(method, key) for method, key in keys.items()}
-    if all(done.values()):
-        return
+    scores = {method: score for method, key in keys.items() if (score := task.done(method, key))}
+    if len(scores) == len(keys):
+        return list(scores.values())
 
     from probeline.heads.linear import decision, predict
     from probeline.heads.logistic import fit_path
@@ -51,13 +53,13 @@ def _exact(task: Task) -> None:
     chosen, edge = choose([(point["top1"], point["nll"]) for point in path], L2_GRID)
     chosen_in = watch.seconds()
     for method, key in keys.items():
-        if done[method]:
+        if method in scores:
             continue
         watch = Stopwatch()
         final = task.final(with_val=method == "probe-refit")
         (head,) = fit_path(final.X, final.y, task.classes, [L2_GRID[chosen]])
         certificate = head.certificate
-        task.save(
+        scores[method] = task.save(
             method,
             key,
             predict(head, final.X_held),
@@ -73,12 +75,13 @@ def _exact(task: Task) -> None:
             certificate={**vars(certificate), "gap": head.gap, "edge": edge},
             path=path,
         )
+    return [scores[method] for method in keys]
 
 
-def _sgd(task: Task, seed: int) -> None:
+def _sgd(task: Task, seed: int) -> Score:
     key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SGD)
-    if task.done("probe-sgd", key, seed):
-        return
+    if found := task.done("probe-sgd", key, seed):
+        return found
 
     from probeline.heads.linear import decision, predict
     from probeline.heads.sgd import SgdHead, fit_sgd
@@ -100,7 +103,7 @@ def _sgd(task: Task, seed: int) -> None:
     chosen, edge = choose([(point["top1"], point["nll"]) for point in path], _RATES)
     final = task.final()
     head = fit(final, _RATES[chosen], watched=False)
-    task.save(
+    return task.save(
         "probe-sgd",
         key,
         predict(head, final.X_held),

@@ -1,0 +1,127 @@
+"""Show: which image a row is, what role it plays, and what is stored of it; no torch where its embedding is there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from probeline.config import TAKES_WORDS, command_line
+from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.records import Backbone, DataSet, ImageFiles, Splits
+from probeline.stages.inputs import Inputs
+from probeline.store import entry as store
+
+_Row = tuple[str, int]
+"""A part, and a row of it."""
+
+
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Say of each row that was asked for which image it is, and where its embedding by each backbone lies.
+
+    Only the shards that hold the rows are read, each proven.
+
+    Raises
+    ------
+    BadOption, UnknownName
+        A row or a part that the data set does not have.
+    MissingData
+        A row that is not extracted yet; names the command that does it.
+    ProbelineError
+    """
+    asked = [_parse(word, inputs.dataset) for word in inputs.config.words]
+    embeddings = []
+    for name in inputs.config.backbones:
+        backbone, _ = inputs.backbone(name)
+        embeddings.append(_embeddings(inputs, backbone, asked))
+    told = [{**_image(inputs, row), "embeddings": [by_row[row] for by_row in embeddings]} for row in asked]
+    for image in told:
+        for line in _lines(image, inputs):
+            inputs.config.console.say(line)
+    return told
+
+
+def _parse(word: str, dataset: DataSet) -> _Row:
+    named, _, number = word.rpartition(":")
+    if not re.fullmatch(r"\d{1,18}", number, re.ASCII):
+        raise BadOption("no row", where=repr(word), expected=f"{TAKES_WORDS['show']}, the row a number from 0")
+    parts = tuple(dataset.parts)
+    part = named or parts[0]
+    if part not in parts:
+        raise UnknownName("part", part, parts)
+    if not named and len(parts) > 1:
+        raise BadOption(
+            "row of which part?", where=word, expected="one of: " + ", ".join(f"{name}:{number}" for name in parts)
+        )
+    n = len(dataset.parts[part])
+    if int(number) >= n:
+        raise BadOption("no such row", where=word, expected=f"0 to {n - 1}: {part} of {dataset.name} has {n:,} rows")
+    return part, int(number)
+
+
+def _image(inputs: Inputs, row: _Row) -> dict[str, Any]:
+    name, number = row
+    part, images = inputs.dataset.parts[name], inputs.dataset.images[name]
+    role, fold = _role(inputs.splits, row)
+    return {
+        "part": name,
+        "row": number,
+        "sample_id": part.sample_ids[number],
+        "class": part.class_names[part.labels[number]],
+        "label": int(part.labels[number]),
+        "role": role,
+        "fold": fold,
+        "file": str(images.paths[number]) if isinstance(images, ImageFiles) else None,
+        "content_sha256": part.content[number],
+    }
+
+
+def _role(splits: Splits, row: _Row) -> tuple[str | None, int | None]:
+    """Return train, val or test, and which fold holds the row out, counted from 1, where there are folds."""
+    part, number = row
+    roles = (splits.train, splits.val, splits.test)
+    role = next((split.role for split in roles if split.part == part and number in split.rows), None)
+    folds = splits.folds if part == splits.train.part else ()
+    return role, next((place for place, rows in enumerate(folds, 1) if number in rows), None)
+
+
+def _embeddings(inputs: Inputs, backbone: Backbone, asked: list[_Row]) -> dict[_Row, dict[str, Any]]:
+    """Return what is stored of each row by one backbone; each shard is read once."""
+    found = {}
+    for part in dict.fromkeys(part for part, _ in asked):
+        entry = inputs.entry(backbone, part)
+        rows = sorted({row for of, row in asked if of == part})
+        for row in rows:
+            if not store.is_done(entry, row // entry.rows_per_shard):
+                raise MissingData(
+                    f"row {row} of {part} is not extracted yet",
+                    where=entry.folder,
+                    remedy=f"run: {command_line(inputs.config, 'extract')}",
+                )
+        for row, values in zip(rows, store.read_rows(entry, np.array(rows)), strict=True):
+            shard, offset = divmod(row, entry.rows_per_shard)
+            found[part, row] = {
+                "backbone": backbone.name,
+                "key": entry.key,
+                "shard": str(entry.shard_path(shard)),
+                "offset": offset,
+                "norm": float(np.linalg.norm(values.astype(np.float64))),
+                "first": values[:3].tolist(),
+            }
+    return found
+
+
+def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
+    folds = f", fold {image['fold']} of {len(inputs.splits.folds)}" if image["fold"] else ""
+    source = image["file"] or "no file of its own"
+    return [
+        f"show: {inputs.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
+        f"class {image['class']}, {image['role'] or 'no role'}{folds}",
+        f"show:   {source}, sha256 {image['content_sha256']}",
+        *(
+            f"show:   {stored['backbone']}: row {stored['offset']} of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
+            f"begins {' '.join(f'{value:.6g}' for value in stored['first'])}"
+            for stored in image["embeddings"]
+        ),
+    ]

@@ -1,0 +1,192 @@
+"""The cache verb: what is there, and nothing removed without a yes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probeline import cli
+from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.stages import cache as verb
+from probeline.stages.inputs import Inputs
+from probeline.store import entry as store
+from small_runs import Listening, configuration, extracted, shards
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Two entries: 60 digits in four shards, 30 in two."""
+    extracted(tmp_path / "cache")
+    extracted(tmp_path / "cache", limit=30)
+    return tmp_path / "cache"
+
+
+class Asked(Listening):
+    """A console whose user gives one answer."""
+
+    def __init__(self, answer: bool | None) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def confirm(self, question: str) -> bool | None:
+        self.said.append(question)
+        return self.answer
+
+
+def do(cache: Path, *words: str, answer: bool | None = None, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    console = Asked(answer)
+    return verb.run(Inputs(configuration(cache, console=console, words=words, **options))), console.said
+
+
+def keys(cache: Path) -> list[str]:
+    return sorted(store.open_entry(folder).key for folder in store.entries(cache))
+
+
+def test_ls_tells_what_is_there(cache: Path) -> None:
+    found, said = do(cache, "ls")
+    assert [(entry["rows"], entry["shards"]) for entry in found["entries"]] == [(30, 2), (60, 4)]
+    assert sorted(entry["key"] for entry in found["entries"]) == keys(cache)
+    for entry, line in zip(found["entries"], said, strict=False):
+        assert entry["bytes"] == sum(path.stat().st_size for path in Path(entry["folder"]).iterdir())
+        assert line.startswith(entry["key"][:12])
+        assert "squeezenet1_1" in line
+        assert "old" in line
+    assert "2 entries" in said[-1]
+
+
+def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
+    one, other = store.entries(cache)
+    (one / "entry.json").write_bytes(b"{}")
+    for suffix in (".h5", ".json"):
+        (other / f"shard-00002{suffix}").unlink()
+    found, said = do(cache, "ls")
+    assert "damaged: probeline verify" in said[0]
+    assert "3 of 4 shards" in said[1]
+    assert found["entries"][0]["key"] is None
+
+
+def test_an_empty_cache(tmp_path: Path) -> None:
+    assert do(tmp_path / "none", "ls")[0]["entries"] == []
+    assert do(tmp_path / "none", "gc")[0] == {"files": 0, "bytes": 0}
+    with pytest.raises(MissingData):
+        do(tmp_path / "none", "rm", "abcdef123456")
+
+
+@pytest.mark.parametrize("answer", [None, False])
+def test_nothing_is_removed_without_a_yes(answer: bool | None, cache: Path) -> None:
+    before = shards(cache)
+    if answer is None:
+        with pytest.raises(BadOption, match=r"without a yes.*--yes"):
+            do(cache, "rm", keys(cache)[0])
+    else:
+        assert do(cache, "rm", keys(cache)[0], answer=answer)[0] == {"files": 0, "bytes": 0}
+    assert shards(cache) == before
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_rm_removes_the_entry_and_no_other(asked: bool, cache: Path) -> None:
+    gone, kept = list(store.entries(cache))
+    stranger = gone / "notes.txt"
+    stranger.write_text("mine", encoding="utf-8")
+    files = [path for path in gone.iterdir() if path != stranger]
+    size = sum(path.stat().st_size for path in files)
+    options: dict[str, Any] = {"answer": True} if asked else {"yes": True}
+    found, said = do(cache, "rm", gone.name[-12:], **options)
+    assert found == {"files": len(files), "bytes": size}
+    assert ("remove 1 entries for good?" in said) is asked
+    assert list(gone.iterdir()) == [stranger], "what is not the cache's own stays"
+    assert list(store.entries(cache)) == [kept]
+
+
+def test_rm_takes_empty_folders_along(cache: Path) -> None:
+    gone = next(iter(store.entries(cache)))
+    do(cache, "rm", str(gone), yes=True)
+    assert not gone.parent.parent.exists()
+    assert cache.exists()
+
+
+def old(path: Path, seconds: float = 2 * 86_400) -> Path:
+    path.touch()
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    before = shards(cache)
+    dead = 2**22 + 1  # above the largest number of a process
+    gone = [
+        old(folder / f"shard-00000.h5.{dead}-abcdef01.tmp"),
+        old(folder / f"shard-00000.h5.{os.getpid()}-abcdef02.tmp"),
+        old(folder / "shard-00001.h5.bad"),
+        old(folder / "shard-00001.lock"),
+        old(folder / "shard-00002.h5"),
+    ]
+    kept = [
+        old(folder / f"shard-00000.h5.{os.getpid()}-abcdef03.tmp", 60),
+        old(folder / "shard-00003.lock"),
+        old(folder / "shard-00003.h5"),
+        old(folder / "notes.bad.txt"),
+        cache / ".memo.json",
+    ]
+    outside = cache.parent / "outside.h5.bad"
+    outside.touch()
+    (folder / "shard-00007.h5.bad").symlink_to(outside)
+    held = os.open(kept[1], os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        assert do(cache, "gc", answer=False)[0]["files"] == 0
+        found, said = do(cache, "gc", answer=True)
+    finally:
+        os.close(held)
+    assert found["files"] == len(gone)
+    assert "remove 5 leftover files?" in said
+    assert not [path for path in gone if path.exists()]
+    assert all(path.exists() for path in (*kept, outside))
+    left = shards(cache)
+    left.pop(str(kept[2].relative_to(cache)))
+    assert left == before
+
+
+def test_export_and_import(cache: Path, tmp_path: Path) -> None:
+    entry = store.open_entry(list(store.entries(cache))[1])
+    sent, said = do(cache, "export", entry.key[:8], str(tmp_path / "entry.h5"))
+    assert said[0].endswith(sent["sha256"])
+    assert f"--sha256 {sent['sha256']}" in said[1]
+    found, said = do(tmp_path / "other", "import", str(tmp_path / "entry.h5"), sha256=sent["sha256"])
+    assert (found["key"], found["new_shards"]) == (entry.key, 4)
+    theirs = {name: data for name, data in shards(cache).items() if str(entry.folder.relative_to(cache)) in name}
+    assert shards(tmp_path / "other") == theirs
+    assert "it was there already" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
+    extracted(tmp_path / "other")  # as good as extracted here
+    assert shards(tmp_path / "other") == theirs
+
+
+@pytest.mark.parametrize("words", [("rm",), ("ls", "x"), ("export", "abcdef"), ("import",), ("gc", "now")])
+def test_bad_arguments_are_told_the_usage(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match=f"expected probeline cache {words[0]}"):
+        do(tmp_path / "cache", *words)
+
+
+def test_unknown_actions_and_entries(cache: Path) -> None:
+    with pytest.raises(UnknownName, match="one of: ls, rm, gc, export, import"):
+        do(cache, "drop")
+    with pytest.raises(UnknownName, match="unknown key"):
+        do(cache, "rm", "0123456789ab", yes=True)
+
+
+def test_the_command_line_reaches_it(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "ls", f"--cache={cache}"]) == 0
+    assert "2 entries" in capsys.readouterr().out
+    assert cli.main(["cache", "rm", keys(cache)[0], f"--cache={cache}"]) == 2
+    assert "nothing is removed without a yes" in capsys.readouterr().err
+    assert cli.main(["cache", "rm", keys(cache)[0], "--yes", f"--cache={cache}"]) == 0
+    assert len(keys(cache)) == 1
