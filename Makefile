@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune compare recipe test bench lint clean
+.PHONY: help demo all extract probe baselines finetune compare recipe verify explain test faults bench lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,14 +14,14 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
-	$(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
+	$(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
 
 help:  ## show the targets and their variables
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS= DATA_SEED= EPOCHS= LR= STRATEGY='
-	@echo '             BATCH_SIZE= WORKERS=     (probeline VERB --help says what each means)'
+	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,12 @@ compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
 	@$(VENV)/bin/probeline run --recipe "$(NAME)"
 
+verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
+	@$(VENV)/bin/probeline verify $(OPTIONS)
+
+explain: $(VENV)/demo  ## say which field of the key differs from the nearest cached entry
+	@$(VENV)/bin/probeline explain $(OPTIONS)
+
 test: $(VENV)/dev  ## lint, types and the whole suite, offline
 	@$(VENV)/bin/ruff check pipeline tests
 	@$(VENV)/bin/ruff format --check -q pipeline tests
@@ -69,6 +75,9 @@ lint: $(VENV)/dev  ## format and lint the sources, check the types
 	@$(VENV)/bin/ruff format pipeline tests
 	@$(VENV)/bin/ruff check --fix pipeline tests
 	@$(VENV)/bin/mypy
+
+faults: $(VENV)/dev  ## kills, flipped bytes, full disks, many writers, power loss: what the cache survives
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python tests/faults
 
 bench: $(VENV)/dev  ## extraction beside a plain loop and the bare forward pass
 	@$(VENV)/bin/probeline bench $(OPTIONS)
