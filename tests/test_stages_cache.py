@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from probeline import cli
-from probeline.errors import BadOption, MissingData, UnknownName
+from probeline import cli, disk
+from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
 from probeline.stages import cache as verb
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
+from probeline.store.claims import Claims
 from small_runs import Listening, configuration, extracted, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
@@ -31,16 +33,21 @@ def cache(tmp_path: Path) -> Path:
 class Asked(Listening):
     """A console whose user gives one answer."""
 
-    def __init__(self, answer: bool | None) -> None:
+    def __init__(self, answer: bool | Callable[[], object] | None) -> None:
         super().__init__()
         self.answer = answer
 
     def confirm(self, question: str) -> bool | None:
         self.said.append(question)
+        if callable(self.answer):  # what happens while the user thinks, who then says yes
+            self.answer()
+            return True
         return self.answer
 
 
-def do(cache: Path, *words: str, answer: bool | None = None, **options: Any) -> tuple[dict[str, Any], list[str]]:
+def do(
+    cache: Path, *words: str, answer: bool | Callable[[], object] | None = None, **options: Any
+) -> tuple[dict[str, Any], list[str]]:
     console = Asked(answer)
     return verb.run(Inputs(configuration(cache, console=console, words=words, **options))), console.said
 
@@ -70,6 +77,24 @@ def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
     assert "damaged: probeline verify" in said[0]
     assert "3 of 4 shards" in said[1]
     assert found["entries"][0]["key"] is None
+
+
+@pytest.mark.parametrize("fault", ["no record of a shard's", "no shard", "no record of its own"])
+def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> None:
+    folder = list(store.entries(cache))[1]
+    if fault == "no record of a shard's":
+        (folder / "shard-00001.json").write_bytes(b"{}")
+    else:
+        (folder / ("shard-00001.h5" if fault == "no shard" else "entry.json")).unlink()
+    found, said = do(cache, "ls")
+    assert [entry["damaged"] for entry in found["entries"]] == [False, True]
+    assert ["damaged" in line for line in said] == [False, True, False]
+
+
+def test_ls_beside_a_writer(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    (folder / "shard-00000.h5.1-abcdef01.tmp").symlink_to("gone")  # as a file is that goes between name and size
+    assert len(do(cache, "ls")[0]["entries"]) == 2
 
 
 def test_an_empty_cache(tmp_path: Path) -> None:
@@ -112,6 +137,68 @@ def test_rm_takes_empty_folders_along(cache: Path) -> None:
     assert cache.exists()
 
 
+def test_rm_leaves_the_cache_itself(cache: Path) -> None:
+    (cache / ".memo.json").unlink(missing_ok=True)
+    do(cache, "rm", *keys(cache), yes=True)
+    assert list(cache.iterdir()) == []
+
+
+def test_rm_removes_what_is_damaged(cache: Path) -> None:
+    gone, kept = store.entries(cache)
+    (gone / "entry.json").write_bytes(b"{}")
+    do(cache, "rm", gone.name[-12:], yes=True)
+    assert not gone.exists()
+    assert list(store.entries(cache)) == [kept]
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_rm_does_not_follow_links_out_of_the_cache(level: int, cache: Path, tmp_path: Path) -> None:
+    entry = next(iter(store.entries(cache)))
+    before = shards(cache)
+    parts = entry.relative_to(cache).parts[:level]
+    link = tmp_path / "links" / Path(*parts)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(cache / Path(*parts))
+    for name in (entry.name[-12:], str(entry), str(cache), str(tmp_path)):
+        with pytest.raises(BadOption, match="not the folder of an entry in this cache"):
+            do(tmp_path / "links", "rm", name, yes=True)
+    assert shards(cache) == before
+
+
+def test_rm_waits_for_no_writer(cache: Path) -> None:
+    entry = store.open_entry(next(iter(store.entries(cache))))
+    (entry.folder / "shard-00001.json").unlink()
+    before = shards(cache)
+    with Claims(entry, [1]) as claims:
+        assert list(claims.take()) == [1]
+        with pytest.raises(BadOption, match="another process is at work on this entry"):
+            do(cache, "rm", entry.key, yes=True)
+        assert shards(cache) == before
+    do(cache, "rm", entry.key, yes=True)
+    assert not entry.folder.exists()
+
+
+def test_an_rm_that_dies_leaves_a_smaller_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = store.open_entry(list(store.entries(cache))[1])
+    files = len(list(entry.folder.iterdir()))
+    real = disk.remove
+    calls = 0
+
+    def remove(path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        real(path)
+        raise CannotWrite("the machine dies here")
+
+    monkeypatch.setattr(disk, "remove", remove)
+    while entry.folder.exists() and calls < files:
+        with pytest.raises(CannotWrite):
+            do(cache, "rm", str(entry.folder), yes=True)
+        stock = do(cache, "ls")[0]["entries"]
+        assert not any(found["damaged"] for found in stock), f"after {calls} files"
+    assert calls == files
+
+
 def old(path: Path, seconds: float = 2 * 86_400) -> Path:
     path.touch()
     then = time.time() - seconds
@@ -148,12 +235,49 @@ def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
     finally:
         os.close(held)
     assert found["files"] == len(gone)
-    assert "remove 5 leftover files?" in said
+    assert "remove 5 leftovers?" in said
     assert not [path for path in gone if path.exists()]
     assert all(path.exists() for path in (*kept, outside))
     left = shards(cache)
     left.pop(str(kept[2].relative_to(cache)))
     assert left == before
+
+
+def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
+    folder = list(store.entries(cache))[1]
+    record, aside = folder / "shard-00002.json", cache.parent / "record"
+    record.rename(aside)
+    old(folder / "shard-00002.h5")
+    gone = old(folder / f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp")
+
+    def meanwhile() -> None:
+        aside.rename(record)  # another process finishes the shard
+        gone.unlink()
+
+    assert do(cache, "gc", answer=meanwhile)[0] == {"files": 0, "bytes": 0}
+    assert store.missing(store.open_entry(folder)) == []
+    assert len(store.read(store.open_entry(folder)).features) == 60
+
+
+def test_gc_leaves_young_files_to_writers_on_other_machines(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    kept = [folder / f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp", folder / "shard-00002.h5", cache / "new"]
+    kept[0].touch()
+    kept[1].touch()
+    kept[2].mkdir()
+    unknown = old(folder / f"shard-00000.h5.{'9' * 30}-abcdef01.tmp")
+    assert do(cache, "gc", yes=True)[0]["files"] == 0
+    assert all(path.exists() for path in (*kept, unknown))
+
+
+def test_gc_removes_empty_folders(cache: Path) -> None:
+    before = shards(cache)
+    inner = cache / "digits-limit7" / "tiny-penultimate" / "all-0123456789ab"
+    inner.mkdir(parents=True)
+    old(inner)
+    assert do(cache, "gc", yes=True)[0]["files"] == 1
+    assert not inner.parents[1].exists()
+    assert shards(cache) == before
 
 
 def test_export_and_import(cache: Path, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from probeline import cli, environment
 from probeline.errors import Mismatch
 from probeline.identity import digest_bytes, seal
 from probeline.records import FloatArray
-from probeline.stages import canary, engine, explain, extract, verify
+from probeline.stages import engine, explain, extract, verify
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
-from probeline.store import hdf5
+from probeline.store import exchange, hdf5
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
@@ -201,8 +201,7 @@ def test_numbers_that_another_net_made_are_caught(change: Callable[[FloatArray],
 def elsewhere(monkeypatch: pytest.MonkeyPatch, **facts: str) -> None:
     """Make this machine another one."""
     real = environment.environment
-    for room in (canary, extract, engine):
-        monkeypatch.setattr(room, "environment", lambda device="CPU": {**real(device), **facts}, raising=False)
+    monkeypatch.setattr(environment, "environment", lambda device="CPU": {**real(device), **facts})
 
 
 def test_an_entry_of_another_machine_is_held_against_this_one_once(
@@ -211,7 +210,9 @@ def test_an_entry_of_another_machine_is_held_against_this_one_once(
     before = shards(cache)
     elsewhere(monkeypatch, processor="another processor")
     _, said = ask(extract, cache)
-    assert "rows in the cache were made under other conditions; 8 of them, run again, differ by at most" in said[0]
+    assert (
+        "rows in the cache were made elsewhere or by other software; 8 of them, run again, differ by at most" in said[0]
+    )
     monkeypatch.setattr(extract, "Engine", None)
     _, said = ask(extract, cache)
     assert len(said) == 1, "what passed is remembered"
@@ -226,6 +227,13 @@ def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.Mo
     assert "3 of them, run again" in ask(extract, cache, canary=3)[1][0]
     elsewhere(monkeypatch, torch="99.2")
     assert len(ask(extract, cache, canary=0)[1]) == 1
+
+
+def test_what_was_taken_in_from_elsewhere_is_held_against_this_machine(cache: Path) -> None:
+    sha256 = exchange.export(entry_of(cache), cache.parent / "entry.h5")
+    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
+    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    assert len(ask(extract, cache.parent / "theirs")[1]) == 1
 
 
 def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +292,6 @@ def test_rows_of_a_machine_that_computes_otherwise_are_not_copied(cache: Path, m
     for number in range(4):
         rewrite(entry_of(cache), number, wrong_net)
     elsewhere(monkeypatch, processor="another processor")
-    monkeypatch.setattr("probeline.store.reuse.environment", canary.environment)
     _, said = ask(extract, cache, limit=30)
     assert "nothing is copied" in said[0]
     inputs = Inputs(configuration(cache, limit=30))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,11 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.errors import BadCache, BadData, MissingData, ProbelineError
-from probeline.identity import digest_bytes, seal, unseal
-from probeline.records import Backbone, FloatArray
+from probeline.errors import BadCache, BadData, BadOption, MissingData, ProbelineError
+from probeline.identity import digest, digest_bytes, seal, unseal
+from probeline.records import Backbone, FloatArray, samples_digest
+from probeline.store import claims, exchange, hdf5
 from probeline.store import entry as store
-from probeline.store import exchange, hdf5
 
 ROWS = 10
 
@@ -96,12 +99,50 @@ def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: store.Entry) -> No
     assert not (tmp_path / "entry.h5").exists()
 
 
+def test_a_folder_is_no_file_to_write(tmp_path: Path, entry: store.Entry) -> None:
+    with pytest.raises(BadOption, match="this is a folder"):
+        exchange.export(entry, tmp_path)
+
+
+@pytest.mark.parametrize("sha256", ["0" * 64, ""])
 def test_another_file_than_the_one_that_was_sent_is_not_opened(
-    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+    sha256: str, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5, "decode_export", None)
+    monkeypatch.setattr(exchange, "_foreign", None)
     with pytest.raises(BadCache, match=r"not the file that was sent.*fetch it again"):
-        exchange.take_in(file, tmp_path / "theirs", "0" * 64)
+        exchange.take_in(file, tmp_path / "theirs", sha256)
+
+
+def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, entry: store.Entry) -> None:
+    path = entry.shard_path(1)
+    for gone in (path, path.with_suffix(".json")):
+        gone.unlink()
+    before = entry.shard_path(2).stat().st_mtime_ns
+    assert exchange.take_in(file, tmp_path / "ours")[1] == 1
+    assert entry.shard_path(2).stat().st_mtime_ns == before
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00001\.h5"):
+        exchange.take_in(file, tmp_path / "ours")
+
+
+def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
+    tmp_path: Path, file: Path, entry: store.Entry, features: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other's rows differ in their last bits, as they do between machines: both files must not mix.
+    theirs = features[4:8] * np.float32(1 + 1e-6)
+    for suffix in (".h5", ".json"):
+        entry.shard_path(1).with_suffix(suffix).unlink()
+    with claims.Claims(entry, [1]) as other:
+        assert list(other.take()) == [1]
+
+        def finish(seconds: float) -> None:
+            store.write_shard(entry, 1, theirs, {})
+            other.release(1)
+
+        monkeypatch.setattr(claims.time, "sleep", finish)
+        assert exchange.take_in(file, tmp_path / "ours")[1] == 0
+    np.testing.assert_array_equal(store.read(entry).features[4:8], theirs)
 
 
 def test_a_damaged_file_gives_the_same_rows_or_none(
@@ -109,7 +150,7 @@ def test_a_damaged_file_gives_the_same_rows_or_none(
 ) -> None:
     # In this process for speed; the flips at which HDF5 itself hangs or crashes are the fault suite's.
     data = file.read_bytes()
-    monkeypatch.setattr(exchange, "_foreign", lambda path: hdf5.decode_export(path.read_bytes(), path))
+    monkeypatch.setattr(exchange, "_foreign", lambda path: exchange._known(path, digest_bytes(path.read_bytes())))
     rng = np.random.default_rng(3)
     values = data.index(features.tobytes())
     places = [*rng.choice(range(values, values + features.nbytes), 100), *rng.choice(len(data) - 2048, 100) + 2048]
@@ -127,6 +168,19 @@ def test_a_damaged_file_gives_the_same_rows_or_none(
             np.testing.assert_array_equal(rows_in(cache), features)
             assert number >= 100, "a changed value was taken in"
     assert refused >= 100
+
+
+def test_damage_where_hdf5_keeps_its_tables_is_survived(tmp_path: Path, file: Path, features: FloatArray) -> None:
+    data = file.read_bytes()
+    for number, place in enumerate(np.random.default_rng(4).choice(2048, 12, replace=False)):
+        bad, cache = tmp_path / "bad.h5", tmp_path / f"theirs{number}"
+        bad.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        try:
+            exchange.take_in(bad, cache)
+        except BadCache:
+            assert not cache.exists()
+        else:
+            np.testing.assert_array_equal(rows_in(cache), features)
 
 
 @pytest.mark.parametrize("length", [0, 100, 5000, -1])
@@ -172,19 +226,44 @@ def test_the_reader_has_little_memory(tmp_path: Path) -> None:
         exchange.take_in(path, tmp_path / "theirs")
 
 
-def forged(file: Path, **changes: Any) -> None:
-    """Change the record of an exported entry and seal the change, as somebody with bad intent would."""
-    manifest, features = hdf5.decode_export(file.read_bytes(), file)
-    record = unseal(manifest)
+def resealed(file: Path, manifest: bytes) -> None:
+    """Put another manifest into an exported file, as somebody with bad intent would."""
+    _, features = hdf5.decode_export(file.read_bytes())
+    names = ("any",) * len(features)
+    file.write_bytes(hdf5.encode_export("penultimate", features, names, names, manifest))
+
+
+def manifest_of(file: Path) -> dict[str, Any]:
+    record = unseal(hdf5.decode_export(file.read_bytes())[0])
     assert record is not None
-    told = record["entry"]
-    names, content = zip(*told["samples"], strict=True)
-    record["entry"] = {**told, **changes}
-    data = hdf5.encode_export("penultimate", features, names, content, seal(record))
-    file.write_bytes(data)
+    return record
 
 
-@pytest.mark.parametrize("name", ["..", "../../escape", "/etc", ".hidden", "", "a\\b", "a\0b", "x" * 300])
+def forged(file: Path, **changes: Any) -> None:
+    """Change the record of an exported entry and seal the change."""
+    record = manifest_of(file)
+    record["entry"] = {**record["entry"], **changes}
+    resealed(file, seal(record))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        "../../escape",
+        "/etc",
+        ".hidden",
+        "",
+        "a\\b",
+        "a\0b",
+        "x" * 300,
+        "é" * 150,
+        "a\ud800",
+        "a\x1b[31m",
+        "a\u202eb",
+    ],
+    ids=ascii,
+)
 @pytest.mark.parametrize("field", ["dataset", "part"])
 def test_names_that_lead_elsewhere_are_refused(name: str, field: str, tmp_path: Path, file: Path) -> None:
     forged(file, **{field: name})
@@ -194,7 +273,21 @@ def test_names_that_lead_elsewhere_are_refused(name: str, field: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"key": "0" * 64}, {"dim": 4}, {"rows_per_shard": 0}, {"samples": []}, {"format": 9}]
+    "changes",
+    [
+        {"key": "0" * 64},
+        {"dim": 4},
+        {"dim": 5.0},
+        {"rows_per_shard": 0},
+        {"rows_per_shard": 4.0},
+        {"rows_per_shard": True},
+        {"samples": []},
+        {"format": 9},
+        {"tap": ["penultimate"]},
+        {"tap": "other"},
+        {"inputs": {}},
+    ],
+    ids=str,
 )
 def test_records_that_do_not_agree_with_themselves_are_refused(
     changes: dict[str, Any], tmp_path: Path, file: Path
@@ -202,12 +295,59 @@ def test_records_that_do_not_agree_with_themselves_are_refused(
     forged(file, **changes)
     with pytest.raises(BadCache, match="no entry that can be trusted"):
         exchange.take_in(file, tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda samples, inputs: samples.__setitem__(1, [samples[1][0] + "\0", samples[1][1]]),
+        lambda samples, inputs: samples.__setitem__(1, [samples[0][0], samples[1][1]]),
+        lambda samples, inputs: samples.__setitem__(1, [samples[1][0], 5]),
+        lambda samples, inputs: inputs.__setitem__("backbone", 7),
+        lambda samples, inputs: inputs.pop("backbone"),
+        lambda samples, inputs: inputs.__setitem__("tap", "other"),
+    ],
+    ids=["a name that ends in NUL", "a name twice", "a number for a hash", "a number for a net", "no net", "a tap"],
+)
+def test_entries_that_nothing_could_have_written_are_refused(
+    change: Callable[[list[Any], dict[str, Any]], object], tmp_path: Path, file: Path
+) -> None:
+    told = manifest_of(file)["entry"]
+    change(told["samples"], told["inputs"])
+    told["inputs"]["samples_sha256"] = samples_digest(*zip(*told["samples"], strict=True))
+    forged(file, **{**told, "key": digest(told["inputs"])})
+    with pytest.raises(BadCache, match="does not agree with itself"):
+        exchange.take_in(file, tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize("seconds", ["1", [1], None, -1.0, 10**400])
+def test_seconds_that_cannot_be_added_up_are_refused(seconds: Any, tmp_path: Path, file: Path) -> None:
+    record = manifest_of(file)
+    record["shards"][2]["provenance"]["seconds"] = seconds
+    resealed(file, seal(record))
+    with pytest.raises(BadCache, match="no entry that can be trusted"):
+        exchange.take_in(file, tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
+def sealed_by_hand(body: bytes) -> bytes:
+    return body[:-1] + b',"sha256":"' + digest_bytes(body).encode() + b'"}\n'
+
+
+@pytest.mark.parametrize("value", [b"[" * 100_000 + b"]" * 100_000, b"1" * 5000, b"NaN", b"1e999", b"\xff"])
+def test_a_seal_around_anything_else_is_refused(value: bytes, tmp_path: Path, file: Path) -> None:
+    body = json.dumps(manifest_of(file), sort_keys=True, separators=(",", ":")).encode()
+    resealed(file, sealed_by_hand(body.replace(b'"seconds":0.5', b'"seconds":' + value)))
+    with pytest.raises(BadCache, match="its seal does not prove"):
+        exchange.take_in(file, tmp_path / "theirs")
 
 
 def test_values_that_the_manifest_does_not_prove_are_refused(
     tmp_path: Path, file: Path, entry: store.Entry, features: FloatArray
 ) -> None:
-    manifest, _ = hdf5.decode_export(file.read_bytes(), file)
+    manifest, _ = hdf5.decode_export(file.read_bytes())
     features[7, 2] = np.nextafter(features[7, 2], np.float32(9))
     file.write_bytes(hdf5.encode_export("penultimate", features, entry.sample_ids, entry.content, manifest))
     with pytest.raises(BadCache, match="other values in rows 4 to 7"):
@@ -221,6 +361,42 @@ def test_external_storage_is_refused(tmp_path: Path) -> None:
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
     with pytest.raises(BadCache, match="stored elsewhere or filtered"):
         exchange.take_in(path, tmp_path / "theirs")
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    # A pipe that nobody writes to: whoever opens it waits for ever.
+    pipe, path = tmp_path / "pipe", tmp_path / "links.h5"
+    os.mkfifo(pipe)
+    with h5py.File(path, "w") as file:
+        file["features"] = h5py.ExternalLink(str(pipe), "/features")
+        file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
+    program = "import sys\nfrom probeline.store import hdf5\nhdf5.decode_export(open(sys.argv[1], 'rb').read())"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=30)
+    assert "no plain features" in done.stderr
+
+
+def test_names_in_a_foreign_file_are_not_printed_raw(tmp_path: Path) -> None:
+    path = tmp_path / "escape.h5"
+    with h5py.File(path, "w") as file:
+        file["features/\x1b]0;title\x07"] = h5py.SoftLink("/nowhere")
+        file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
+    with pytest.raises(BadCache, match="no plain") as caught:
+        exchange.take_in(path, tmp_path / "theirs")
+    assert str(caught.value).isprintable()
+
+
+def test_the_reader_has_one_thread(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str]] = []
+    real = subprocess.run
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        seen.append(options["env"])
+        return real(command, **options)
+
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
+    monkeypatch.setattr(subprocess, "run", run)
+    exchange.take_in(file, tmp_path / "theirs")
+    assert seen[0]["OPENBLAS_NUM_THREADS"] == "1", "64 stacks take more address space than the reader may have"
 
 
 def test_no_such_file(tmp_path: Path) -> None:

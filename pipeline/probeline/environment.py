@@ -80,7 +80,13 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
     }
 
 
-def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of an environment's facts that could change what a net computes and are told without torch."""
+def conditions(facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return those of an environment's facts, or today's, that could change what a net computes; told without torch."""
     names = ("machine", "processor", "driver", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
-    return {name: facts.get(name) for name in names}
+    told = environment() if facts is None else facts
+    return {name: told.get(name) for name in names}
+
+
+def is_foreign(provenance: Mapping[str, Any]) -> bool:
+    """Say whether something was made by another machine or other software than today's."""
+    return bool(provenance.get("imported")) or conditions(provenance) != conditions()

@@ -9,7 +9,7 @@ from typing import Any
 from probeline.errors import BadOption, UnknownName
 from probeline.stages.inputs import Inputs
 from probeline.store import exchange, tidy
-from probeline.store.lookup import find_entry
+from probeline.store.lookup import find_entry, find_folder
 
 Result = dict[str, Any]
 
@@ -45,9 +45,10 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
             f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}  {len(entry):,} x {entry.dim}"
             f"  {one.shards} of {len(entry.shards)} shards"
             if entry
-            else f"{one.folder.relative_to(cache)}  damaged: probeline verify"
+            else str(one.folder.relative_to(cache))
         )
-        say(f"{one.folder.name[-12:]}  {what}  {_size(one.bytes)}  {_age(one.age)}")
+        damaged = "  damaged: probeline verify" if one.damaged else ""
+        say(f"{one.folder.name[-12:]}  {what}{damaged}  {_size(one.bytes)}  {_age(one.age)}")
     checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
     say(f"{len(stock)} entries, {_size(sum(one.bytes for one in stock))}; checkpoints of training {_size(checkpoints)}")
     return {
@@ -57,6 +58,7 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
                 "key": one.entry.key if one.entry else None,
                 "rows": len(one.entry) if one.entry else None,
                 "shards": one.shards,
+                "damaged": one.damaged,
                 "bytes": one.bytes,
                 "age_seconds": one.age,
             }
@@ -67,31 +69,38 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
 
 
 def _remove(inputs: Inputs, names: Sequence[str]) -> Result:
-    folders = [find_entry(name, inputs.config.cache).folder for name in names]
-    files = [path for folder in dict.fromkeys(folders) for path in tidy.own_files(folder)]
-    for folder in dict.fromkeys(folders):
-        inputs.config.console.say(f"{folder}  {_size(sum(path.stat().st_size for path in tidy.own_files(folder)))}")
-    return _removed(inputs, files, f"remove {len(set(folders))} entries for good?")
+    cache = inputs.config.cache
+    folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
+    for folder in folders:
+        inputs.config.console.say(f"{folder}  {_size(sum(tidy.files_of(folder, cache).values()))}")
+
+    def remove() -> dict[Path, int]:
+        found = [tidy.files_of(folder, cache) for folder in folders]
+        return {path: size for files in found for path, size in tidy.remove(files, cache).items()}
+
+    return _removed(inputs, f"remove {len(folders)} entries for good?", remove)
 
 
 def _tidy(inputs: Inputs, _: Sequence[str]) -> Result:
-    files = tidy.leftovers(inputs.config.cache)
-    for path in files:
-        inputs.config.console.say(f"{path}  {_size(path.stat().st_size)}")
-    if not files:
-        inputs.config.console.say(f"nothing to remove in {inputs.config.cache}")
+    cache = inputs.config.cache
+    found = tidy.leftovers(cache)
+    for path, size in found.items():
+        inputs.config.console.say(f"{path}  {_size(size)}")
+    if not found:
+        inputs.config.console.say(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
-    return _removed(inputs, files, f"remove {len(files)} leftover files?")
+    return _removed(inputs, f"remove {len(found)} leftovers?", lambda: tidy.remove_leftovers(found, cache))
 
 
-def _removed(inputs: Inputs, files: list[Path], question: str) -> Result:
-    """Remove files after a yes."""
+def _removed(inputs: Inputs, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
+    """Remove after a yes, and return how much that was."""
     answer = inputs.config.yes or inputs.config.console.confirm(question)
     if answer is None:
         raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
-    size = tidy.remove(files) if answer else 0
-    inputs.config.console.say(f"{len(files)} files removed, {_size(size)}" if answer else "nothing was removed")
-    return {"files": len(files) if answer else 0, "bytes": size}
+    gone = remove() if answer else {}
+    size = sum(gone.values())
+    inputs.config.console.say(f"{len(gone)} files removed, {_size(size)}" if answer else "nothing was removed")
+    return {"files": len(gone), "bytes": size}
 
 
 def _export(inputs: Inputs, arguments: Sequence[str]) -> Result:

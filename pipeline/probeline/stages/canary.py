@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from probeline.environment import conditions, environment
+from probeline.environment import conditions
 from probeline.errors import Mismatch
 from probeline.identity import digest
 from probeline.records import FloatArray, IntArray
@@ -30,14 +27,9 @@ much is allowed.
 """
 
 
-def is_foreign(provenance: Mapping[str, Any]) -> bool:
-    """Say whether a shard was made under other conditions than today's."""
-    return conditions(provenance) != conditions(environment())
-
-
 def memo_name(entry: store.Entry, shards: list[int], count: int) -> str:
     """Return the name under which it is remembered that some shards of an entry passed under today's conditions."""
-    return f"canary:{entry.key}:" + digest([shards, count, conditions(environment())])
+    return f"canary:{entry.key}:" + digest([shards, count, conditions()])
 
 
 def pick(entry: store.Entry, rows: IntArray, count: int) -> IntArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.environment import environment
+from probeline.environment import environment, is_foreign
 from probeline.errors import BadData, Mismatch
 from probeline.records import Backbone, FloatArray, IntArray
 from probeline.stages import canary
@@ -120,7 +120,7 @@ def _fill(job: _Job, shards: list[int]) -> None:
 
 def _hold_earlier(job: _Job, there: list[int]) -> None:
     """Run a few rows again of the shards that were made under other conditions than today's, once for each of these."""
-    shards = [shard for shard in there if canary.is_foreign(store.provenance(job.entry, shard))]
+    shards = [shard for shard in there if is_foreign(store.provenance(job.entry, shard))]
     name = canary.memo_name(job.entry, shards, job.canaries)
     if not shards or not job.canaries or job.inputs.remembered(name):
         return
@@ -136,6 +136,6 @@ def _hold(job: _Job, rows: IntArray, stored: FloatArray, whose: str) -> None:
         return
     worst = canary.check(job.inputs, job.engine(), job.entry, rows_again, stored[np.searchsorted(rows, rows_again)])
     job.inputs.config.console.say(
-        f"extract: {job.title}: rows {whose} were made under other conditions; {len(rows_again)} of them, run again, "
-        f"differ by at most {worst:.1e} of a row's largest value"
+        f"extract: {job.title}: rows {whose} were made elsewhere or by other software; {len(rows_again)} of them, "
+        f"run again, differ by at most {worst:.1e} of a row's largest value"
     )

@@ -22,8 +22,7 @@ from probeline.store import hdf5
 ROWS_PER_SHARD = 1024
 
 _LONGEST = 200
-_NO_NAME = {"/", "\\", *map(chr, range(32))}
-"""Longest name of a folder that a record may ask for, and what must not be in it."""
+"""Bytes of the longest name of a folder that a record may ask for."""
 
 
 def key_inputs(part: Part, backbone: Backbone, precision: str) -> dict[str, Any]:
@@ -127,10 +126,21 @@ def from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
             rows_per_shard=record["rows_per_shard"],
         )
         agrees = entry.record() == record and entry.inputs["samples_sha256"] == samples_digest(sample_ids, content)
-        whole = entry.dim > 0 and entry.rows_per_shard > 0 and all(isinstance(name, str) for name in sample_ids)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-    return entry if agrees and whole else None
+    return entry if agrees and _is_sound(entry) else None
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Say whether a record that agrees with itself has values that an entry can have; a forged one may not."""
+    texts = (entry.dataset, entry.part, entry.tap, entry.inputs.get("backbone"), *entry.sample_ids, *entry.content)
+    return (
+        all(type(number) is int and number > 0 for number in (entry.dim, entry.rows_per_shard))
+        and all(isinstance(text, str) for text in texts)
+        and entry.inputs.get("tap") == entry.tap
+        and len(set(entry.sample_ids)) == len(entry)
+        and not any("\0" in name for name in entry.sample_ids)
+    )
 
 
 def open_entry(folder: Path) -> Entry:
@@ -172,10 +182,12 @@ def moved(entry: Entry, cache: Path) -> Entry:
     BadCache
         Its names are no names of folders, as only a forged record can have them.
     """
-    backbone = str(entry.inputs.get("backbone", "")).replace("/", "--").replace(":", "--")
+    backbone = entry.inputs["backbone"].replace("/", "--").replace(":", "--")
     names = (entry.dataset, f"{backbone}-{entry.tap}", entry.part)
     for name in (*names, entry.tap):
-        if not isinstance(name, str) or not name or len(name) > _LONGEST or name[0] == "." or set(name) & _NO_NAME:
+        # Printable: no control characters, nothing that turns the line around, no half of a character.
+        plain = name.isprintable() and not set(name) & {"/", "\\"} and not name.startswith(".")
+        if not name or not plain or len(name.encode()) > _LONGEST:
             raise BadCache("a record of the cache names no folder", got=ascii(name)[:100])
     return replace(entry, folder=_folder(cache, *names, entry.key))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from probeline.errors import ProbelineError
 from probeline.records import FloatArray
 from probeline.store import hdf5
 
@@ -25,20 +26,23 @@ def main() -> None:
     """Read the file ``sys.argv[1]`` and write its manifest and features below the folder ``sys.argv[2]``."""
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
     size = path.stat().st_size
+    # A sparse file may be larger than all memory there is.
+    memory = min(_SPARE_BYTES + 4 * size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for limit, most in (
         (resource.RLIMIT_CPU, _CPU_SECONDS),
-        (resource.RLIMIT_AS, _SPARE_BYTES + 4 * size),
+        (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, 2 * size + 4096),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS has limits that it does not let anybody set
+            resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     try:
-        manifest, features = hdf5.decode_export(path.read_bytes(), path)
+        manifest, features = hdf5.decode_export(path.read_bytes())
         (folder / "manifest").write_bytes(manifest)
         (folder / "features").write_bytes(features.tobytes())
         (folder / "shape").write_text(json.dumps(features.shape), encoding="utf-8")
-    except (ProbelineError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         sys.stderr.write(str(error) or type(error).__name__)
         sys.exit(REFUSED)
 

@@ -50,10 +50,10 @@ def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[Flo
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
-            features = _read(file, f"features/{tap}", where)
-            names = _read(file, "sample_ids", where)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise _foreign(where, f"{type(error).__name__}: {error}") from error
+            features = _read(file, "features", tap)
+            names = _read(file, "sample_ids")
+    except _UNREADABLE as error:
+        raise _foreign(where, _told(error)) from error
     if features.dtype != np.dtype("<f4") or features.shape != (rows, dim) or names.shape != (rows,):
         raise _foreign(where, f"features {features.dtype} {features.shape}, ids {names.shape}")
     return features, tuple(name.decode("utf-8") for name in names.tolist())
@@ -85,40 +85,56 @@ def encode_export(
         return bytes(file.id.get_file_image())
 
 
-def decode_export(data: bytes, where: Path) -> tuple[bytes, FloatArray]:
+def decode_export(data: bytes) -> tuple[bytes, FloatArray]:
     """Return manifest and features float32 [N, D] of an exported file. Neither is proven.
 
     Raises
     ------
-    BadCache
+    ValueError
+        The file is not laid out as :func:`encode_export` does it.
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
-            manifest = _read(file, "manifest", where)
-            group = file.get("features")
+            manifest = _read(file, "manifest")
+            group = _step(file, "features")
             taps = list(group) if isinstance(group, h5py.Group) else []
             if len(taps) != 1:
-                raise _foreign(where, f"{len(taps)} data sets of features")
-            features = _read(file, f"features/{taps[0]}", where)
-    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
-        raise _foreign(where, f"{type(error).__name__}: {error}") from error
+                raise ValueError(f"{len(taps)} data sets of features")
+            features = _read(group, taps[0])
+    except _UNREADABLE as error:
+        raise ValueError(_told(error)) from error
     if features.dtype != np.dtype("<f4") or features.ndim != 2 or manifest.dtype != np.uint8:
-        raise _foreign(where, f"features {features.dtype} {features.shape}, manifest {manifest.dtype}")
+        raise ValueError(f"features {features.dtype} {features.shape}, manifest {manifest.dtype}")
     return manifest.tobytes(), features
 
 
-def _read(file: h5py.File, path: str, where: Path) -> npt.NDArray[Any]:
-    group = file
-    for step in path.split("/"):
-        if not isinstance(group.get(step, getlink=True), h5py.HardLink):
-            raise _foreign(where, f"no plain {path}")
-        group = group[step]
-    if not isinstance(group, h5py.Dataset):
-        raise _foreign(where, f"{path} is no data set")
-    plan = group.id.get_create_plist()
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryError)
+"""What h5py raises over files that are damaged, foreign or forged."""
+
+
+def _told(error: BaseException) -> str:
+    """Return an error as text that is safe to print: names in a foreign file may hold anything."""
+    text = f"{type(error).__name__}: {error}"[:300]
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _step(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """Return what lies in a group, where no link leads away from it: the link is asked before it is followed."""
+    if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"no plain {name}")
+    return group[name]
+
+
+def _read(group: h5py.Group, *path: str) -> npt.NDArray[Any]:
+    found = group
+    for name in path:
+        found = _step(found, name)
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{path[-1]} is no data set")
+    plan = found.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CHUNKED or plan.get_external_count() or plan.get_nfilters():
-        raise _foreign(where, f"{path} is stored elsewhere or filtered")
-    return np.asarray(group[()])
+        raise ValueError(f"{path[-1]} is stored elsewhere or filtered")
+    return np.asarray(found[()])
 
 
 def _foreign(where: Path, got: str) -> BadCache:

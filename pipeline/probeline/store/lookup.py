@@ -32,8 +32,13 @@ def find_entry(folder_or_key: str | os.PathLike[str], cache: Path) -> store.Entr
     BadOption
         Several keys do, which are listed; or the digits are too few.
     """
+    return store.open_entry(find_folder(folder_or_key, cache))
+
+
+def find_folder(folder_or_key: str | os.PathLike[str], cache: Path) -> Path:
+    """Return the folder of an entry, as :func:`find_entry` finds it; its record may be damaged."""
     digits = None if isinstance(folder_or_key, os.PathLike) else _digits_of_key(folder_or_key)
-    return store.open_entry(Path(folder_or_key).resolve()) if digits is None else _find(digits, cache.resolve())
+    return Path(folder_or_key).resolve() if digits is None else _find(digits, cache.resolve())
 
 
 def _digits_of_key(text: str) -> str | None:
@@ -46,11 +51,11 @@ def _digits_of_key(text: str) -> str | None:
     return digits
 
 
-def _find(digits: str, cache: Path) -> store.Entry:
+def _find(digits: str, cache: Path) -> Path:
     names = {folder: folder.relative_to(cache).as_posix() for folder in store.entries(cache)}
     if not names:
         raise MissingData("no entry in this cache", where=cache, remedy="run extract, or name another cache")
-    # A folder's name ends with the first 12 digits of the key; open_entry holds one against the other.
+    # A folder's name ends with the first 12 digits of the key; only further ones need the record.
     found = [folder for folder in names if folder.name[-12:].startswith(digits[:12])]
     if len(found) > 1:
         raise BadOption(
@@ -59,7 +64,6 @@ def _find(digits: str, cache: Path) -> store.Entry:
             expected="one of: " + ", ".join(names[folder] for folder in found),
             remedy="give more digits, or the folder",
         )
-    entry = store.open_entry(found[0]) if found else None
-    if entry is None or not entry.key.startswith(digits):
+    if not found or (len(digits) > 12 and not store.open_entry(found[0]).key.startswith(digits)):
         raise UnknownName("key", digits, names.values(), remedy=f"look in {cache}, or name another cache")
-    return entry
+    return found[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.environment import conditions, environment
+from probeline.environment import is_foreign
 from probeline.errors import ProbelineError
 from probeline.records import FloatArray, IntArray
 from probeline.store.entry import Entry, entries, is_done, open_entry, read_shard, rows_of
@@ -74,7 +74,6 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
     features = np.empty((len(entry), entry.dim), np.float32) if open_rows else np.empty((0, entry.dim), np.float32)
     seconds = np.zeros(len(entry))
     found, foreign = np.zeros(len(entry), bool), np.zeros(len(entry), bool)
-    today = conditions(environment())
     sources = []
     for donor in _donors(entry, cache, open_rows, say):
         before = int(found.sum())
@@ -89,7 +88,7 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
             except ProbelineError as error:
                 say(f"extract: not copied from: {error}")
                 continue
-            elsewhere = conditions(record["provenance"]) != today
+            elsewhere = is_foreign(record["provenance"])
             share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
             for row, targets in places.items():
                 features[targets] = block[row - rows.start]

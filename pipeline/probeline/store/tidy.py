@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
-from probeline.errors import ProbelineError
+from probeline.errors import BadOption, ProbelineError
 from probeline.store import claims
 from probeline.store import entry as store
 from probeline.store.audit import ASIDE
 
 _DAY = 86_400
-_WRITER = re.compile(r"\.(\d+)-[0-9a-f]+" + re.escape(disk.TEMPORARY) + "$")
+_MOMENT = 60
+"""Seconds for which a file may still be somebody's: its writer may be on another machine that shares the disk."""
+
+_FOLDER = re.compile(r".+-[0-9a-f]{12}")
+_WRITER = re.compile(r".+\.(\d{1,9})-[0-9a-f]+" + re.escape(disk.TEMPORARY))
 _OWN = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json|lock)|(entry|shard-\d{5,})\.(h5|json)" + re.escape(ASIDE))
+_HOLDS = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,11 @@ class Stock:
     ----------
     folder : Path
     entry : Entry or None
-        None where its record is damaged.
+        None where its record is damaged or gone.
     shards : int
         Extracted so far.
+    damaged : bool
+        A record cannot be believed, or what it describes is gone. What is in the shards is not looked at.
     bytes : int
         Of all files in the folder.
     age : float
@@ -40,6 +48,7 @@ class Stock:
     folder: Path
     entry: store.Entry | None
     shards: int
+    damaged: bool
     bytes: int
     age: float
 
@@ -48,74 +57,145 @@ def take_stock(cache: Path) -> list[Stock]:
     """Return what is in a cache, told from names, sizes and records; no shard is read."""
     found = []
     now = time.time()
-    for folder in store.entries(cache):
-        files = [path.stat() for path in folder.iterdir()]
-        entry = None
-        with contextlib.suppress(ProbelineError):
-            entry = store.open_entry(folder)
-        shards = sum(1 for _ in folder.glob("shard-*.json"))
-        age = now - max(status.st_mtime for status in files)
-        found.append(Stock(folder, entry, shards, sum(status.st_size for status in files), age))
+    for folder in sorted(path for path in cache.glob("*/*/*") if _FOLDER.fullmatch(path.name)):
+        files = _files(folder)
+        if not any(_HOLDS.fullmatch(path.name) for path in files):
+            continue
+        entry, shards, damaged = _entry(folder)
+        age = now - max(status.st_mtime for status in files.values())
+        found.append(Stock(folder, entry, shards, damaged, sum(status.st_size for status in files.values()), age))
     return found
 
 
-def own_files(folder: Path) -> list[Path]:
-    """Return the files of an entry's folder that the format names or a writer left, its own record last."""
-    found = [path for path in folder.iterdir() if _OWN.fullmatch(path.name) or _WRITER.search(path.name)]
-    return sorted(found, key=lambda path: (path.name == "entry.json", path.name))
+def files_of(folder: Path, cache: Path) -> dict[Path, int]:
+    """Return the files of an entry's folder that the format names or a writer left, with their sizes in bytes.
+
+    They are in the order in which they may be removed: a shard's record before the shard, so that what is left at any
+    moment is a smaller entry, and no damaged one; the entry's own record last.
+
+    Raises
+    ------
+    BadOption
+        The folder is none of an entry in this cache, or another process is at work on it.
+    """
+    top = cache.resolve()
+    if folder.resolve() != folder.absolute() or len(folder.parts) != len(top.parts) + 3 or top not in folder.parents:
+        raise BadOption(
+            "not the folder of an entry in this cache", where=folder, expected=f"one below {top}, not behind a link"
+        )
+    found = _files(folder)
+    if any(path.suffix == claims.SUFFIX and not claims.is_free(path) for path in found):
+        raise BadOption("another process is at work on this entry", where=folder, remedy="wait for its end")
+
+    def turn(path: Path) -> tuple[bool, bool, str]:
+        return path.name == "entry.json", path.suffix != ".json", path.name
+
+    own = [path for path in found if _OWN.fullmatch(path.name) or _WRITER.fullmatch(path.name)]
+    return {path: found[path].st_size for path in sorted(own, key=turn)}
 
 
-def leftovers(cache: Path) -> list[Path]:
-    """Return the files below a cache that nobody needs: of writers that died, and put aside by repairs.
+def leftovers(cache: Path) -> dict[Path, int]:
+    """Return what nobody needs below a cache, with its size: of writers that died, put aside by repairs, empty folders.
 
     A temporary file whose writer lives, a lock that is held and a shard whose lock is held stay.
     """
-    return [path for path in sorted(cache.rglob("*")) if not path.is_symlink() and path.is_file() and _idle(path)]
+    return {path: status.st_size for path in sorted(cache.rglob("*")) if (status := _idle(path))}
 
 
-def remove(paths: list[Path]) -> int:
-    """Remove files, then the folders above them that are empty; return how many bytes that were.
+def remove_leftovers(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
+    """Remove those of some leftovers that still are leftovers; return them.
 
     Raises
     ------
     CannotWrite
     """
-    size = 0
+    # Somebody may have gone on with them while the user thought about it.
+    return remove({path: size for path, size in paths.items() if _idle(path)}, cache)
+
+
+def remove(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
+    """Remove files and empty folders, then the folders above them that are empty, the cache not among them.
+
+    Raises
+    ------
+    CannotWrite
+    """
     for path in paths:
-        size += path.stat().st_size
-        disk.remove(path)
-    for folder in sorted({path.parent for path in paths}, reverse=True):
+        if not path.is_dir():
+            disk.remove(path)
+    for folder in sorted({path if path.is_dir() else path.parent for path in paths}, reverse=True):
         with contextlib.suppress(OSError):
-            while True:
+            while folder.resolve() != cache.resolve():
                 folder.rmdir()
                 folder = folder.parent
-    return size
+    return paths
 
 
-def _idle(path: Path) -> bool:
-    if writer := _WRITER.search(path.name):
-        return _abandoned(path, int(writer[1]))
+def _entry(folder: Path) -> tuple[store.Entry | None, int, bool]:
+    """Return the entry of a folder, how many of its shards are there, and whether any of it is damaged."""
+    try:
+        entry = store.open_entry(folder)
+    except ProbelineError:
+        return None, sum(1 for _ in folder.glob("shard-*.json")), True
+    shards, damaged = 0, False
+    for number in range(len(entry.shards)):
+        try:
+            done = store.is_done(entry, number)
+        except ProbelineError:
+            done, damaged = False, True
+        shards += done
+        damaged |= done and not entry.shard_path(number).exists()
+    return entry, shards, damaged
+
+
+def _files(folder: Path) -> dict[Path, os.stat_result]:
+    """Return the plain files in a folder, without those that go while they are looked at."""
+    found = {}
+    with contextlib.suppress(NotADirectoryError):
+        for path in folder.iterdir():
+            if (status := _status(path)) and stat.S_ISREG(status.st_mode):
+                found[path] = status
+    return found
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _idle(path: Path) -> os.stat_result | None:
+    """Return what is known of a leftover, or None where somebody may need it."""
+    status = _status(path)
+    if status is None:
+        return None
+    age = time.time() - status.st_mtime
+    if stat.S_ISDIR(status.st_mode):
+        return status if age > _MOMENT and not any(path.iterdir()) else None
+    return status if stat.S_ISREG(status.st_mode) and _is_idle_file(path, age) else None
+
+
+def _is_idle_file(path: Path, age: float) -> bool:
+    if writer := _WRITER.fullmatch(path.name):
+        return age > (_DAY if _lives(int(writer[1])) else _MOMENT)
     if not _OWN.fullmatch(path.name):
         return False
     if path.suffix == claims.SUFFIX:
         return claims.is_free(path)
-    return path.suffix == ASIDE or (path.suffix == ".h5" and _unrecorded(path))
+    return path.suffix == ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
 
 
-def _unrecorded(path: Path) -> bool:
+def _is_unrecorded(path: Path) -> bool:
     record, lock = path.with_suffix(".json"), path.with_suffix(claims.SUFFIX)
-    return not record.exists() and (not lock.exists() or claims.is_free(lock)) and _old(path, 60)
+    return not record.exists() and (not lock.exists() or claims.is_free(lock))
 
 
-def _abandoned(path: Path, pid: int) -> bool:
+def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return False
     except OSError:
-        pass
-    return _old(path, _DAY)
-
-
-def _old(path: Path, seconds: float) -> bool:
-    return time.time() - path.stat().st_mtime > seconds
+        return True
+    return True
