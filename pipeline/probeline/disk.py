@@ -15,7 +15,7 @@ TEMPORARY = ".tmp"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents.
+    """Make a folder and its parents, durably.
 
     Raises
     ------
@@ -23,6 +23,11 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        device = folder.stat().st_dev
+        for above in folder.absolute().parents:
+            if above.stat().st_dev != device or not os.access(above, os.R_OK):
+                break
+            sync_folder(above)  # also where it was there: its maker may have died before its name was durable
     except OSError as error:
         raise _refused(folder, error) from error
 

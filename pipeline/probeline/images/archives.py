@@ -68,6 +68,8 @@ def extract_zip(archive: Path, folder: Path, *, entries: int, size: int) -> None
             for number, member in enumerate(pack.infolist(), start=1):
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 _check_entry(member.filename, number, entries, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise _Refused(f"{member.filename!r} is compressed in an unusual way")
                 if not member.filename.endswith("/"):
                     with pack.open(member) as content:
                         yield member.filename, member.file_size, content

@@ -207,7 +207,7 @@ class Features:
         rows: IntArray = np.asarray(self._rows[index])
         values = np.empty((*rows.shape, self._entry.dim), np.float32)
         shards = rows // self._entry.rows_per_shard
-        for number in np.unique(shards).tolist():
+        for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
             wanted = shards == number
             values[wanted] = self._shards.block(number)[rows[wanted] - number * self._entry.rows_per_shard]
         return values

@@ -1,0 +1,403 @@
+"""The verbs in any order against a model: what is there, what is damaged, and which rows had to be computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest import mock
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from faults import producer
+from faults.figures import Figures
+from probeline.config import Config, Silence
+from probeline.errors import BadCache, Mismatch, ProbelineError
+from probeline.identity import digest
+from probeline.records import Backbone, FloatArray, IntArray
+from probeline.stages import extract, verify
+from probeline.store import entry as store
+from probeline.store.claims import Claims
+from probeline.store.reuse import Known
+
+STEPS = 40
+ROWS_PER_SHARD = 3
+CONTENTS = [digest(number) for number in range(8)]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has had enough."""
+
+
+class Listening(Silence):
+    """A console that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+class MadeInputs:
+    """What the stages ask of their inputs, for pictures that are made up."""
+
+    pictures: dict[str, str]
+    """Content by name: the data set as it is now."""
+
+    labels: int
+    cache: Path
+
+    def __init__(self, config: Config, *, remember: bool = True) -> None:  # noqa: ARG002
+        self.config = config
+        self.dataset = SimpleNamespace(name="made")
+
+    def backbone(self, name: str) -> tuple[Backbone, None]:  # noqa: ARG002
+        return producer.BACKBONE, None
+
+    def parts(self) -> tuple[str, ...]:
+        return ("all",)
+
+    def entry(self, backbone: Backbone, part: str) -> store.Entry:  # noqa: ARG002
+        pictures = MadeInputs.pictures
+        made = producer.make_part(tuple(pictures.values()), names=tuple(pictures))
+        relabelled = dataclasses.replace(made, labels=(made.labels + MadeInputs.labels) % 2)
+        return dataclasses.replace(
+            store.locate(MadeInputs.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
+        )
+
+
+class MadeEngine:
+    """The engine's protocol, with features that are a function of the content; it counts what it computes."""
+
+    computed: ClassVar[Counter[str]] = Counter()
+    shards_left: int | None = None
+    """Shards that it makes before the user interrupts it; None for all."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+        contents = [entry.content[row] for row in rows.tolist()]
+        MadeEngine.computed.update(contents)
+        return producer.embed(contents)
+
+    def fill(self, entry: store.Entry, shards: list[int], known: Known | None = None) -> None:
+        store.begin(entry)
+        with Claims(entry, shards) as claims:
+            while claims.left:
+                for number in claims.take():
+                    if MadeEngine.shards_left == 0:
+                        raise Interrupted
+                    rows = entry.shards[number]
+                    there = np.empty(0, np.int64) if known is None else known.rows
+                    unknown = np.setdiff1d(np.arange(rows.start, rows.stop), there)
+                    features = np.empty((len(rows), entry.dim), np.float32)
+                    if len(unknown):
+                        features[unknown - rows.start] = self.embed(entry, unknown)
+                    facts = producer.FACTS if known is None else known.copy_into(features, rows, producer.FACTS)
+                    store.write_shard(entry, number, features, facts)
+                    if MadeEngine.shards_left is not None:
+                        MadeEngine.shards_left -= 1
+                    claims.release(number)
+                claims.wait()
+
+
+@dataclass
+class Modelled:
+    """What an entry must be.
+
+    Attributes
+    ----------
+    entry : Entry
+    done : set of int
+        Shards with a record, whether good or bad.
+    damaged : set of str
+        Names of files that are not as they were written.
+    """
+
+    entry: store.Entry
+    done: set[int] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+
+    @property
+    def bad_record(self) -> bool:
+        return "entry.json" in self.damaged
+
+    def bad_shards(self, suffixes: tuple[str, ...] = (".h5", ".json")) -> set[int]:
+        """Return the shards with a record of which a file is damaged."""
+        return {number for number in self.done if any(f"shard-{number:05d}{s}" in self.damaged for s in suffixes)}
+
+    @property
+    def missing(self) -> list[int]:
+        return [number for number in range(len(self.entry.shards)) if number not in self.done]
+
+    def contents(self, number: int) -> list[str]:
+        rows = self.entry.shards[number]
+        return list(self.entry.content[rows.start : rows.stop])
+
+    def written(self, number: int) -> None:
+        self.done.add(number)
+        self.damaged -= {f"shard-{number:05d}.h5", f"shard-{number:05d}.json"}
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Extract, interrupt, relabel, add, remove, rename, reorder, damage, verify and repair, in any order."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = Path("/dev/shm")  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="probeline-faults-", dir=memory if memory.is_dir() else None))
+        MadeInputs.cache = self.folder / "cache"
+        MadeInputs.pictures = dict(zip("abcdef", [*CONTENTS[:5], CONTENTS[0]], strict=True))
+        MadeInputs.labels = 0
+        self.entries: dict[Path, Modelled] = {}
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def _config(self, **options: Any) -> tuple[MadeInputs, Listening]:
+        console = Listening()
+        return MadeInputs(
+            Config(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
+        ), console
+
+    def _entry(self) -> store.Entry:
+        return self._config()[0].entry(producer.BACKBONE, "all")
+
+    def _current(self) -> Modelled | None:
+        return self.entries.get(self._entry().folder)
+
+    # The data set
+
+    @rule(
+        change=st.sampled_from(["add", "add", "remove", "rename", "reorder"]),
+        place=st.integers(0, 9),
+        name=st.sampled_from("abcdefgh"),
+        content=st.sampled_from(CONTENTS),
+    )
+    def change_images(self, change: str, place: int, name: str, content: str) -> None:
+        before = self._entry().key
+        pictures = list(MadeInputs.pictures.items())
+        place %= len(pictures)
+        if change == "add":
+            pictures.append((name, content))  # under a name that is taken: another content
+        elif change == "remove" and len(pictures) > 1:
+            del pictures[place]
+        elif change == "rename" and name not in MadeInputs.pictures:
+            pictures[place] = (name, pictures[place][1])
+        elif change == "reorder":
+            pictures = pictures[place:] + pictures[:place]
+        differs = list(dict(pictures).items()) != list(MadeInputs.pictures.items())
+        MadeInputs.pictures = dict(pictures)
+        assert (self._entry().key != before) == differs
+
+    @rule()
+    def relabel(self) -> None:
+        before = self._entry().key
+        MadeInputs.labels += 1
+        assert self._entry().key == before
+
+    # Extraction
+
+    @initialize()
+    def first_extraction(self) -> None:
+        self._extract(None)
+
+    @rule()
+    def extract(self) -> None:
+        self._extract(None)
+
+    @rule(shards=st.integers(0, 3))
+    def interrupt(self, shards: int) -> None:
+        self._extract(shards)
+
+    def _extract(self, shards_left: int | None) -> None:
+        entry = self._entry()
+        there = self.entries.get(entry.folder)
+        model = there or Modelled(entry)
+        refused = model.bad_record or bool(model.bad_shards((".json",))) or (not model.missing and model.bad_shards())
+        elsewhere = self._available(entry.folder)
+        unknown = {
+            number: [content for content in model.contents(number) if content not in elsewhere]
+            for number in model.missing
+        }
+        copied = [number for number, contents in unknown.items() if not contents]
+        # Whole copies come first, and none is asked for by the engine.
+        rest = [number for number in unknown if number not in copied]
+        made = rest if shards_left is None else rest[:shards_left]
+        MadeEngine.computed, MadeEngine.shards_left = Counter(), shards_left
+        inputs, _ = self._config()
+        try:
+            extract.run(inputs)  # type: ignore[arg-type]
+        except BadCache:
+            assert refused
+            assert not MadeEngine.computed
+            StoreMachine.seen["refusals of a damaged entry"] += 1
+            return
+        except Interrupted:
+            assert len(made) < len(rest)
+            StoreMachine.seen["interrupts"] += 1
+        else:
+            assert made == rest
+        assert not refused
+        self.entries[entry.folder] = model
+        for number in (*copied, *made):
+            model.written(number)
+        assert MadeEngine.computed == Counter(content for number in made for content in unknown[number])
+        written = sum(len(model.contents(number)) for number in (*copied, *made))
+        StoreMachine.seen["rows computed"] += MadeEngine.computed.total()
+        StoreMachine.seen["rows copied"] += written - MadeEngine.computed.total()
+
+    def _available(self, folder: Path) -> set[str]:
+        """Return the contents whose features other entries can prove."""
+        return {
+            content
+            for other, model in self.entries.items()
+            if other != folder and not model.bad_record
+            for number in model.done - model.bad_shards()
+            for content in model.contents(number)
+        }
+
+    # Damage
+
+    @precondition(lambda self: self.entries)
+    @rule(
+        entry=st.integers(0, 99),
+        file=st.integers(0, 99),
+        fault=st.sampled_from(["flip", "flip", "cut", "gone"]),
+        place=st.integers(0, 2**20),
+    )
+    def damage(self, entry: int, file: int, fault: str, place: int) -> None:
+        model = list(self.entries.values())[entry % len(self.entries)]
+        files = sorted(set(producer.files(model.entry)) - model.damaged)
+        if not files:
+            return
+        name = files[file % len(files)]
+        path = model.entry.folder / name
+        data = path.read_bytes()
+        if fault == "gone" and name != "entry.json":
+            path.unlink()
+            if name.endswith(".json"):
+                model.done.discard(int(name[6:11]))
+                return
+        elif fault == "flip":
+            place %= len(data)
+            path.write_bytes(data[:place] + bytes([data[place] ^ (1 << place % 8)]) + data[place + 1 :])
+        else:
+            path.write_bytes(data[: place % len(data)])
+        model.damaged.add(name)
+        StoreMachine.seen["files damaged"] += 1
+
+    # Verification
+
+    @rule()
+    def verify(self) -> None:
+        self._verify(self._bad())
+
+    @rule()
+    def repair(self) -> None:
+        current = self._current()
+        MadeEngine.computed, MadeEngine.shards_left = Counter(), None
+        bad = current.bad_shards() if current else set()
+        if current is not None:
+            for number in bad:
+                current.written(number)
+            current.damaged.discard("entry.json")
+        self._verify(self._bad(), repair=True)
+        if current is not None:
+            assert MadeEngine.computed == Counter(c for number in bad for c in current.contents(number))
+            StoreMachine.seen["shards repaired"] += len(bad)
+
+    def _bad(self) -> set[tuple[str, str]]:
+        """Return folder and the beginning of the name of each bad thing that can be told."""
+        now = self._entry().folder
+        found: set[tuple[str, str]] = set()
+        for folder, model in self.entries.items():
+            if model.bad_record:
+                found.add((str(folder), "entry.json"))
+            # What an entry holds is told by its record alone, but for the one that is asked for.
+            if not model.bad_record or folder == now:
+                found |= {(str(folder), f"shard-{number:05d}") for number in model.bad_shards()}
+        return found
+
+    def _verify(self, bad: set[tuple[str, str]], **options: Any) -> None:
+        inputs, console = self._config(**options)
+        try:
+            verify.run(inputs)  # type: ignore[arg-type]
+            assert not bad
+        except Mismatch:
+            assert bad
+        lines = [line for line in console.said if line.startswith("verify: bad: ")]
+        assert len(lines) == len(bad), (lines, bad)
+        for folder, name in bad:
+            assert any(f"{folder}/{name}" in line for line in lines), (lines, folder, name)
+
+    # Reading
+
+    @invariant()
+    def what_is_read_is_right(self) -> None:
+        StoreMachine.seen["steps"] += 1
+        model = self._current()
+        entry = self._entry()
+        whole = model is not None and not model.missing and not model.bad_record and not model.bad_shards()
+        try:
+            found = store.read(entry)
+        except ProbelineError:
+            assert not whole
+            return
+        assert whole
+        np.testing.assert_array_equal(found.features, producer.truth(entry))
+        assert found.sample_ids == tuple(MadeInputs.pictures)
+
+
+def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
+    """Run `count` seeded programs; the first that the store does not follow is told, made as short as can be."""
+
+    class Seeded(StoreMachine):
+        pass
+
+    StoreMachine.seen = Counter()
+    chosen = settings(
+        max_examples=count,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    lost, parted = 0, ""
+    with (
+        mock.patch.object(extract, "Engine", MadeEngine),
+        mock.patch.object(verify, "Engine", MadeEngine),
+        mock.patch.object(verify, "Inputs", MadeInputs),
+    ):
+        try:
+            run_state_machine_as_test(seeded(seed)(Seeded), settings=chosen)
+        except Exception as error:
+            lost = 1
+            notes = " ".join(getattr(error, "__notes__", []))
+            parted = f"; the store and its model part: {error!r} {notes}"
+    steps = StoreMachine.seen.pop("steps", 0)
+    told = ", ".join(f"{number:,} {what}" for what, number in sorted(StoreMachine.seen.items()))
+    note = f"steps of {count} programs, each as a model foretells it: {told}{parted}"
+    return Figures("The verbs in any order, against a model", steps, steps - lost, lost, note)

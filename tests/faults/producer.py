@@ -1,0 +1,148 @@
+"""Entries made without a net: features are a function of the content alone, so each row can be told right or wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from probeline.environment import environment
+from probeline.identity import digest
+from probeline.records import Backbone, FloatArray, Part, Preprocess
+from probeline.store import entry as store
+from probeline.store.audit import audit
+from probeline.store.claims import Claims
+
+DIM = 8
+ROWS = 8
+"""Rows a shard."""
+
+FACTS = {**environment(), "seconds": 1.0}
+"""A provenance that is the same each time, so that records are too."""
+
+BACKBONE = Backbone(
+    name="made",
+    weights="none",
+    weights_sha256="0" * 64,
+    tap="penultimate",
+    pooling="none",
+    dim=DIM,
+    parameters=1,
+    head_parameters=1,
+    preprocess=Preprocess(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Yield a new folder, in memory where there is such a file system: disks sync slowly and are not under test."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(
+        prefix="probeline-faults-", dir=memory if os.access(memory, os.W_OK) else None
+    ) as folder:
+        yield Path(folder)
+
+
+def make_part(contents: Sequence[str], *, names: Sequence[str] | None = None, dataset: str = "made") -> Part:
+    """Return a part whose samples have these contents, sha256 each, and names that are given or follow from them."""
+    ids = tuple(f"sample/{content[:12]}" for content in contents) if names is None else tuple(names)
+    labels = np.arange(len(ids), dtype=np.int64) % 2
+    return Part(dataset, "all", ids, tuple(contents), labels, ("a", "b"))
+
+
+def make_entry(cache: Path, shards: int) -> store.Entry:
+    """Return an entry of so many shards, the last one short; nothing is written."""
+    part = make_part([digest(row) for row in range(shards * ROWS - 3)])
+    return dataclasses.replace(store.locate(cache, part, BACKBONE, "fp32"), rows_per_shard=ROWS)
+
+
+def embed(contents: Sequence[str]) -> FloatArray:
+    """Return the features float32 [n, D] of contents."""
+    values = np.array([list(bytes.fromhex(content)[:DIM]) for content in contents])
+    return ((values - 128) / 7).astype(np.float32)
+
+
+def truth(entry: store.Entry) -> FloatArray:
+    """Return what every row of an entry must be, float32 [N, D]."""
+    return embed(entry.content)
+
+
+def extract(
+    entry: store.Entry,
+    *,
+    begun: Callable[[int], object] = lambda number: None,
+    done: Callable[[int], object] = lambda number: None,
+    change: Callable[[FloatArray], FloatArray] = lambda values: values,
+) -> None:
+    """Write the shards that are missing, as the engine does: claimed, computed, written, given up.
+
+    Parameters
+    ----------
+    entry : Entry
+    begun, done : callable
+        Told the number of a shard before its features are computed, and once it is written.
+    change : callable
+        Makes other features of the right ones.
+    """
+    values = change(truth(entry))
+    shards = store.missing(entry)
+    store.begin(entry)
+    with Claims(entry, shards) as claims:
+        while claims.left:
+            for number in claims.take():
+                begun(number)
+                rows = entry.shards[number]
+                store.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
+                done(number)
+                claims.release(number)
+            claims.wait()
+
+
+def files(entry: store.Entry) -> dict[str, bytes]:
+    """Return the files of an entry that its format names."""
+    return {path.name: path.read_bytes() for path in sorted(entry.folder.glob("*")) if path.suffix in (".h5", ".json")}
+
+
+def clean(shards: int) -> dict[str, bytes]:
+    """Return the files of an entry that one writer made without a fault."""
+    with workplace() as place:
+        entry = make_entry(place, shards)
+        extract(entry)
+        return files(entry)
+
+
+def complaint(entry: store.Entry) -> str:
+    """Say what is wrong with an entry that may be incomplete, or nothing: each record must be kept by its shard."""
+    if not (entry.folder / "entry.json").exists():
+        left = list(files(entry)) if entry.folder.is_dir() else []
+        return f"shards without entry.json: {left}" if left else ""
+    audited = audit(entry.folder, entry)
+    if audited.findings:
+        return audited.findings[0].problem
+    values = truth(entry)
+    for number in audited.proven:
+        rows = entry.shards[number]
+        if not np.array_equal(store.read_shard(entry, number)[0], values[rows.start : rows.stop]):
+            return f"corrupt rows accepted: shard {number}"
+    return ""
+
+
+def proven(entry: store.Entry) -> set[int]:
+    """Return the shards that an audit proves."""
+    return set(audit(entry.folder, entry).proven) if entry.folder.is_dir() else set()
+
+
+def resumed(entry: store.Entry, expected: dict[str, bytes]) -> str:
+    """Run the extraction once more, and say where its files are not the expected ones."""
+    try:
+        extract(entry)
+    except Exception as error:
+        return f"the next run fails: {error!r}"
+    found = files(entry)
+    differing = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    return f"the next run leaves other bytes: {sorted(differing)}" if differing else complaint(entry)
