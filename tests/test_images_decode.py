@@ -271,6 +271,23 @@ def test_the_limit_holds_where_pillow_s_is_lifted(tmp_path: Path, monkeypatch: p
         decode(path)
 
 
+@pytest.mark.parametrize(("side", "refused"), [(policy.LONGEST_WEBP, False), (policy.LONGEST_WEBP + 1, True)])
+def test_an_animated_webp_no_larger_than_a_frame_can_be_is_read(tmp_path: Path, side: int, refused: bool) -> None:
+    """libwebp takes 40 s to fill a canvas of 8,847,383 x 17 pixels, which 600 bytes can declare."""
+    file = io.BytesIO()
+    Image.new("RGB", (5, 3), "red").save(file, "WEBP", save_all=True, append_images=[Image.new("RGB", (5, 3))])
+    data = bytearray(file.getvalue())
+    width = data.index(b"VP8X") + 12
+    data[width : width + 3] = (side - 1).to_bytes(3, "little")
+    path = tmp_path / "wide.webp"
+    path.write_bytes(data)
+    if refused:
+        with pytest.raises(BadData, match=f"a WebP with a side of {side} pixels, at most {side - 1}"):
+            decode(path)
+    else:
+        assert decode(path).size == (side, 3)
+
+
 def test_pillow_s_remarks_stay_inside(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A TIFF whose directory is cut makes Pillow warn; the image itself is sound."""
     path = saved(smooth(), tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x05\0\0")

@@ -17,7 +17,7 @@ from faults.children import sweep
 from faults.figures import Figures, summed
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
-from probeline.images.decode import FORMATS, MOST_PIXELS, decode, resize_crop
+from probeline.images.decode import FORMATS, LONGEST_WEBP, MOST_PIXELS, decode, resize_crop
 from probeline.records import PixelArray
 
 MEMORY = 4 << 30
@@ -80,6 +80,8 @@ def _as_pillow(data: bytes) -> PixelArray:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError("a bomb")
+        if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
+            raise ValueError("a canvas that no frame fills")
         image.load()
         try:
             upright = ImageOps.exif_transpose(image)
@@ -148,6 +150,10 @@ def _originals() -> Iterator[tuple[str, bytes]]:
     frames = [Image.fromarray(rng.integers(0, 256, (17, 23, 3), np.uint8)) for _ in range(3)]
     for form in ("TIFF", "WEBP", "PNG"):
         yield f"{form} of 3 frames", _saved(frames[0], form, save_all=True, append_images=frames[1:])
+    animation = bytearray(_saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    canvas = animation.index(b"VP8X") + 12
+    animation[canvas : canvas + 3] = (8_000_000).to_bytes(3, "little")
+    yield "WEBP of 3 frames on 8,000,001x17", bytes(animation)
     for form in ("GIF", "ICO", "PDF", "TGA"):
         yield f"{form} by the name of a JPEG", _saved(image, form)
     yield "EPS", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\n"

@@ -3,7 +3,8 @@
 The decode policy:
 
 * JPEG, PNG, BMP, WebP, TIFF and PNM, told by their content, not by their name; of several frames the first.
-* At most 178,956,970 pixels (Pillow's own limit, where it only warns), checked before any is decoded.
+* At most 178,956,970 pixels (Pillow's own limit, where it only warns), checked before any is decoded; a WebP of at most
+  16,383 on a side, which is what a frame can have. Only an animation may declare more, and takes a minute to fill it.
 * A truncated file is an error, never an image with a grey rest.
 * The EXIF orientation is applied; metadata that cannot be read have none. Colour profiles are ignored.
 * Alpha and transparent colours are composited on black.
@@ -32,6 +33,7 @@ from probeline.records import PixelArray, Preprocess
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 178_956_970
+LONGEST_WEBP = 16_383
 
 LONGEST = 100
 """Aspect ratio beyond which the resized image is not made in full before it is cropped."""
@@ -74,6 +76,8 @@ def decode(path: Path, sha256: str | None = None) -> Image.Image:
             pixels = image.width * image.height
             if pixels > MOST_PIXELS:
                 raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
+            if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
+                raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
             image.load()
             return _upright(_rgb(image), image)
     except Exception as error:  # Pillow's readers raise almost anything on a broken file
