@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from probeline import cli, environment
+from probeline.adapt import sealed
 from probeline.errors import Mismatch
 from probeline.identity import digest_bytes, seal
 from probeline.records import FloatArray
-from probeline.stages import engine, explain, extract, verify
+from probeline.stages import baselines, engine, explain, extract, probe, verify
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
-from probeline.store import exchange, hdf5
+from probeline.store import exchange, hdf5, tidy
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
@@ -74,7 +75,7 @@ def test_a_good_cache_is_told_what_was_checked(cache: Path) -> None:
 
 
 def test_an_empty_cache_has_nothing_bad(tmp_path: Path) -> None:
-    assert ask(verify, tmp_path / "cache")[0] == {"entries": []}
+    assert ask(verify, tmp_path / "cache")[0] == {"checkpoints": 0, "entries": []}
 
 
 def test_what_is_not_extracted_yet_is_no_fault(cache: Path) -> None:
@@ -93,7 +94,7 @@ def test_entries_of_other_nets_and_data_sets_are_checked_too(cache: Path, tmp_pa
     assert "something in the cache is bad" in line
     assert any(str(spoilt) in told for told in said)
     found, _ = ask(verify, cache.parent / "elsewhere")
-    assert found == {"entries": []}
+    assert found == {"checkpoints": 0, "entries": []}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,44 @@ def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monk
     assert "8 of 8 rows" in line
     assert "use another --cache" in line
     assert shards(cache) == before
+
+
+@pytest.mark.parametrize("stage", [probe, baselines])
+def test_no_head_is_fitted_on_rows_that_drift(stage: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, driver="1.2.3")
+    real = engine.Engine.embed
+    with monkeypatch.context() as drifting:
+        drifting.setattr(engine.Engine, "embed", lambda *arguments: real(*arguments) * np.float32(1.001))
+        line, _ = refused(stage, cache)
+    assert "8 of 8 rows" in line
+    assert not list((cache.parent / "reports").rglob("*.json"))
+    found, said = ask(stage, cache)
+    assert "8 of them, run again" in said[0]
+    assert sum("run again" in told for told in said) == 1, "what passed is remembered"
+    assert found
+
+
+def test_checkpoints_are_proven_too(cache: Path) -> None:
+    folder = cache / "digits-limit60" / "squeezenet1_1-finetune" / "seed0-0123456789ab"
+    sealed.write(folder, "best", b"tensors", {"key": "a" * 64})
+    sealed.write(folder, "last", b"more tensors", {"key": "a" * 64})
+    found, said = ask(verify, cache)
+    assert found["checkpoints"] == 2
+    assert any("2 of 2 proven" in told for told in said)
+    for name, position in (("best.safetensors", 3), ("best.json", 5)):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:position] + b"#" + whole[position + 1 :])
+        line, said = refused(verify, cache)
+        assert "something in the cache is bad" in line
+        assert any("checkpoint" in told and str(folder / "best") in told for told in said)
+        (folder / name).write_bytes(whole)
+    (folder / "best.safetensors").unlink()
+    refused(verify, cache)
+    _, said = ask(verify, cache, repair=True)
+    assert any("put aside" in told for told in said)
+    assert (folder / "best.json.bad").is_file()
+    assert ask(verify, cache)[0]["checkpoints"] == 1
+    assert tidy.leftovers(cache).keys() == {folder / "best.json.bad"}
 
 
 def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,9 @@ from probeline.errors import CannotWrite
 TEMPORARY = ".tmp"
 """Suffix of files under way; whatever carries it belongs to nobody once its writer is gone."""
 
+ASIDE = ".bad"
+"""Suffix of damaged files that a repair put aside."""
+
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, durably.
@@ -95,8 +98,8 @@ def remove(path: Path) -> None:
         raise _refused(path, error) from error
 
 
-def put_aside(path: Path, other: Path) -> None:
-    """Give a file another name in its folder, durably; nothing happens where there is no such file.
+def put_aside(path: Path) -> None:
+    """Give a file the suffix `ASIDE` too, durably; nothing happens where there is no such file.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def put_aside(path: Path, other: Path) -> None:
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path, other)  # noqa: PTH105
+            os.replace(path, path.with_name(path.name + ASIDE))  # noqa: PTH105
         sync_folder(path.parent)
     except OSError as error:
         raise _refused(path, error) from error

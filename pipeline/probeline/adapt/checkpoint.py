@@ -10,26 +10,22 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from probeline import disk
-from probeline.errors import BadCache, CannotWrite
-from probeline.identity import digest_bytes, seal, unseal
+from probeline.adapt import sealed
+from probeline.errors import CannotWrite
 
 
 def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write NAME.safetensors, then NAME.json that vouches for it; a crash between the two leaves no checkpoint.
+    """Write a checkpoint, whole or not at all.
 
     Raises
     ------
     CannotWrite
     """
-    disk.make_folder(folder)
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
     data = save(
         {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
     )
-    disk.publish(folder / f"{name}.safetensors", data, replace=True)
-    record = seal({**facts, "tensors_sha256": digest_bytes(data)})
-    disk.publish(folder / f"{name}.json", record, replace=True)
+    sealed.write(folder, name, data, facts)
 
 
 def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -40,18 +36,8 @@ def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str
     BadCache
         The file system refuses to read what is there.
     """
-    try:
-        record = unseal((folder / f"{name}.json").read_bytes())
-        data = (folder / f"{name}.safetensors").read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise BadCache(
-            "cannot read a checkpoint", where=folder, got=error.strerror, remedy="fix its permissions or remove it"
-        ) from error
-    if record is None or record.get("key") != key or record.get("tensors_sha256") != digest_bytes(data):
-        return None
-    return load(data), record
+    found = sealed.read(folder, name)
+    return (load(found[0]), found[1]) if found and found[1].get("key") == key else None
 
 
 def remove(folder: Path, name: str) -> None:

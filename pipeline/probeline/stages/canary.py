@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from probeline.environment import conditions
+from probeline.environment import conditions, is_foreign
 from probeline.errors import Mismatch
 from probeline.identity import digest
 from probeline.records import FloatArray, IntArray
@@ -27,9 +29,54 @@ much is allowed.
 """
 
 
-def memo_name(entry: store.Entry, shards: list[int], count: int) -> str:
-    """Return the name under which it is remembered that some shards of an entry passed under today's conditions."""
-    return f"canary:{entry.key}:" + digest([shards, count, conditions()])
+def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entry, there: list[int]) -> None:
+    """Run a few rows again of the shards that were made under other conditions than today's, once for each of these.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    engine : callable
+        Builds the net, where it comes to that.
+    entry : Entry
+    there : list of int
+        The shards that are not missing.
+
+    Raises
+    ------
+    Mismatch
+    """
+    shards = [shard for shard in there if is_foreign(store.provenance(entry, shard))]
+    count = _count(inputs)
+    name = f"canary:{entry.key}:" + digest([shards, count, conditions()])
+    if not shards or not count or inputs.remembered(name):
+        return
+    rows = pick(entry, store.rows_of(entry, shards), count)
+    hold(inputs, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
+    inputs.remember(name)
+
+
+def hold(
+    inputs: Inputs, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
+) -> None:
+    """Run up to so many of the rows again as canaries are asked for, and hold them against what is stored.
+
+    Raises
+    ------
+    Mismatch
+    """
+    again = pick(entry, rows, _count(inputs))
+    if not len(again):
+        return
+    worst = check(inputs, engine(), entry, again, stored[np.searchsorted(rows, again)])
+    inputs.config.console.say(
+        f"canary: {title(entry)}: rows {whose} were made elsewhere or by other software; {len(again)} of them, "
+        f"run again, differ by at most {worst:.1e} of a row's largest value"
+    )
+
+
+def _count(inputs: Inputs) -> int:
+    asked = inputs.config.canary
+    return ROWS if asked is None else asked
 
 
 def pick(entry: store.Entry, rows: IntArray, count: int) -> IntArray:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.environment import environment, is_foreign
+from probeline.environment import environment
 from probeline.errors import BadData, Mismatch
-from probeline.records import Backbone, FloatArray, IntArray
+from probeline.records import Backbone
 from probeline.stages import canary
 from probeline.stages.engine import Engine, title
 from probeline.stages.inputs import Inputs
@@ -42,7 +42,8 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         todo = [store.missing(job.entry) for job in jobs]
         for job, shards in zip(jobs, todo, strict=True):
             entry = job.entry
-            _hold_earlier(job, [shard for shard in range(len(entry.shards)) if shard not in shards])
+            there = [shard for shard in range(len(entry.shards)) if shard not in shards]
+            canary.hold_earlier(inputs, engine, entry, there)
             if shards:
                 try:
                     _fill(job, shards)
@@ -81,11 +82,6 @@ class _Job:
     def title(self) -> str:
         return title(self.entry)
 
-    @property
-    def canaries(self) -> int:
-        asked = self.inputs.config.canary
-        return canary.ROWS if asked is None else asked
-
 
 def _build(inputs: Inputs, backbone: Backbone, loaded: Loaded | None) -> Engine:
     return Engine(inputs, backbone, loaded)
@@ -99,7 +95,8 @@ def _fill(job: _Job, shards: list[int]) -> None:
         job.engine().fill(entry, shards)
         return
     try:
-        _hold(job, known.rows[known.foreign], known.features[known.foreign], "of other entries")
+        foreign = known.foreign
+        canary.hold(job.inputs, job.engine, entry, known.rows[foreign], known.features[foreign], "of other entries")
     except Mismatch as error:
         say(f"extract: nothing is copied: {error}")
         job.engine().fill(entry, shards)
@@ -116,26 +113,3 @@ def _fill(job: _Job, shards: list[int]) -> None:
         store.write_shard(entry, shard, features, facts)
     if rest := [shard for shard in shards if not known.holds(entry.shards[shard])]:
         job.engine().fill(entry, rest, known)
-
-
-def _hold_earlier(job: _Job, there: list[int]) -> None:
-    """Run a few rows again of the shards that were made under other conditions than today's, once for each of these."""
-    shards = [shard for shard in there if is_foreign(store.provenance(job.entry, shard))]
-    name = canary.memo_name(job.entry, shards, job.canaries)
-    if not shards or not job.canaries or job.inputs.remembered(name):
-        return
-    rows = canary.pick(job.entry, store.rows_of(job.entry, shards), job.canaries)
-    _hold(job, rows, store.read_rows(job.entry, rows), "in the cache")
-    job.inputs.remember(name)
-
-
-def _hold(job: _Job, rows: IntArray, stored: FloatArray, whose: str) -> None:
-    """Run up to so many of the rows again as canaries are asked for, and hold them against what is stored."""
-    rows_again = canary.pick(job.entry, rows, job.canaries)
-    if not len(rows_again):
-        return
-    worst = canary.check(job.inputs, job.engine(), job.entry, rows_again, stored[np.searchsorted(rows, rows_again)])
-    job.inputs.config.console.say(
-        f"extract: {job.title}: rows {whose} were made elsewhere or by other software; {len(rows_again)} of them, "
-        f"run again, differ by at most {worst:.1e} of a row's largest value"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
 from probeline.report.files import save_score
+from probeline.stages import canary
+from probeline.stages.engine import Engine
 from probeline.stages.inputs import Inputs
+from probeline.store import entry as store
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,21 @@ class Task:
         return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
 
     def done(self, method: str, key: str, seed: int | None = None) -> Score | None:
-        """Return the score of this key where it is there, and tell the user so."""
-        return self.inputs.finished(self.backbone, method, seed, key, self.title(method, seed))
+        """Return the score of this key where it is there, and tell the user so.
+
+        Where it is not, the embeddings will be read: those made elsewhere or by other software meet the canary first.
+        """
+        found = self.inputs.finished(self.backbone, method, seed, key, self.title(method, seed))
+        if found is None:
+            self._meet_canary()
+        return found
+
+    def _meet_canary(self) -> None:
+        engine = functools.cache(functools.partial(Engine, self.inputs, self.backbone))
+        for part in self.inputs.parts():
+            entry = self.inputs.entry(self.backbone, part)
+            if not store.missing(entry):
+                canary.hold_earlier(self.inputs, engine, entry, list(range(len(entry.shards))))
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from probeline.adapt import sealed
 from probeline.errors import Mismatch, MissingData
 from probeline.records import Backbone
 from probeline.stages import canary
@@ -17,7 +18,8 @@ def run(inputs: Inputs) -> dict[str, Any]:
     """Check every entry of the cache, and join those of the configuration to their images; return what was checked.
 
     Images and weights are hashed anew: no memo is asked. With ``repair`` what is bad in the configuration's entries
-    is put aside and extracted again; with ``canary`` so many rows of each of them are run again.
+    is put aside and extracted again, and bad checkpoints are put aside; with ``canary`` so many rows of each entry of
+    the configuration are run again.
 
     Raises
     ------
@@ -50,7 +52,18 @@ def run(inputs: Inputs) -> dict[str, Any]:
                 differing.append(str(error))
     for audited in audits.values():
         say(f"verify: {_told(audited, joined=audited.folder in joined)}")
+    checkpoints = sealed.checkpoints(config.cache)
+    torn = [place for place in checkpoints if sealed.read(*place) is None]
+    if checkpoints:
+        proven = len(checkpoints) - len(torn)
+        say(f"verify: checkpoints of training: {proven} of {len(checkpoints)} proven: seals, hashes")
+    if config.repair:
+        for folder, name in torn:
+            sealed.put_aside(folder, name)
+            say(f"verify: {folder / name}: put aside as *.bad; training that needs it begins anew")
+        torn = []
     findings = [finding.problem for audited in audits.values() for finding in audited.findings] + differing
+    findings += [f"a checkpoint is damaged, or its writer died between its two files: {f / name}" for f, name in torn]
     for finding in findings:
         say(f"verify: bad: {finding}")
     if findings:
@@ -61,6 +74,7 @@ def run(inputs: Inputs) -> dict[str, Any]:
         )
     say(f"verify: {len(audits)} entries in {config.cache}, nothing bad")
     return {
+        "checkpoints": len(checkpoints),
         "entries": [
             {
                 "folder": str(audited.folder),
@@ -71,7 +85,7 @@ def run(inputs: Inputs) -> dict[str, Any]:
                 "joined": audited.folder in joined,
             }
             for audited in audits.values()
-        ]
+        ],
     }
 
 

@@ -11,9 +11,6 @@ from probeline.errors import ProbelineError
 from probeline.store.claims import SUFFIX as LOCK
 from probeline.store.entry import Entry, is_done, open_entry, read_shard
 
-ASIDE = ".bad"
-"""Suffix of damaged files that a repair put aside."""
-
 _SHARD = re.compile(r"shard-(\d{5,})\.(h5|json)")
 
 
@@ -118,5 +115,5 @@ def put_aside(audited: Audit) -> list[int]:
     if any(finding.shard is None for finding in audited.findings):
         names.append("entry.json")
     for name in names:
-        disk.put_aside(audited.folder / name, audited.folder / (name + ASIDE))
+        disk.put_aside(audited.folder / name)
     return shards

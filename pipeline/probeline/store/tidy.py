@@ -14,7 +14,6 @@ from probeline import disk
 from probeline.errors import BadOption, ProbelineError
 from probeline.store import claims
 from probeline.store import entry as store
-from probeline.store.audit import ASIDE
 
 _DAY = 86_400
 _MOMENT = 60
@@ -22,7 +21,10 @@ _MOMENT = 60
 
 _FOLDER = re.compile(r".+-[0-9a-f]{12}")
 _WRITER = re.compile(r".+\.(\d{1,9})-[0-9a-f]+" + re.escape(disk.TEMPORARY))
-_OWN = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json|lock)|(entry|shard-\d{5,})\.(h5|json)" + re.escape(ASIDE))
+_OWN = re.compile(
+    r"entry\.json|shard-\d{5,}\.(h5|json|lock)|(entry|shard-\d{5,}|best|last)\.(h5|json|safetensors)"
+    + re.escape(disk.ASIDE)
+)
 _HOLDS = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 
@@ -183,7 +185,7 @@ def _is_idle_file(path: Path, age: float) -> bool:
         return False
     if path.suffix == claims.SUFFIX:
         return claims.is_free(path)
-    return path.suffix == ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
+    return path.suffix == disk.ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
 
 
 def _is_unrecorded(path: Path) -> bool:
