@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from probeline import disk
 from probeline.config import Silence
 from probeline.environment import environment
-from probeline.images.reading import open_image
+from probeline.images.reading import open_image, ordered
 from probeline.records import Backbone, Part
 from probeline.stages.engine import Engine
 from probeline.stages.inputs import Inputs
@@ -33,7 +35,9 @@ def run(inputs: Inputs) -> dict[str, Any]:
 
     The plain loop is a tutorial's: a DataLoader with a worker for each core, Pillow transforms, and the net as it
     comes, NCHW. The bare passes are those of the very net that extraction runs, with the same batch, on one resident
-    batch: once with torch's own threads, once with a thread for each batch.
+    batch: once with torch's own threads, once with a thread for each batch. Reading alone is decoding and resizing on
+    all threads, with no net. The ceiling is what the fastest bare pass and reading leave possible: the slower of the
+    two where the net has a device of its own, and both in turn where they share the cores.
 
     Returns
     -------
@@ -61,9 +65,11 @@ def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
         "ours": lambda: _ours(engine, part, backbone, inputs.config.precision),
         "bare": lambda: _bare(engine, len(part), threads=1),
         "bare, a thread a batch": lambda: _bare(engine, len(part), threads=engine.threads),
+        "reading alone": lambda: _reading(engine, part),
         "plain": lambda: _plain(inputs, part, backbone, plain_net, engine),
     }
-    if engine.device.type != "cpu":
+    on_cpu = engine.device.type == "cpu"
+    if not on_cpu:
         del contenders["bare, a thread a batch"]
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(_ROUNDS + 1):
@@ -74,9 +80,15 @@ def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
                 torch.cuda.synchronize()
             if turn:  # the first round warms caches and kernels up
                 rates[name].append(images / (time.perf_counter() - started))
+    rates["ceiling"] = [
+        1 / (1 / max(bare) + 1 / reading) if on_cpu else min(max(bare), reading)
+        for *bare, reading in zip(
+            *(rates[name] for name in contenders if name.startswith("bare")), rates["reading alone"], strict=True
+        )
+    ]
     ratios = {
         name: statistics.median(ours / other for ours, other in zip(rates["ours"], rates[name], strict=True))
-        for name in contenders
+        for name in rates
         if name != "ours"
     }
     middle = {name: statistics.median(values) for name, values in rates.items()}
@@ -109,6 +121,13 @@ def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int
         entry = store.locate(Path(folder), part, backbone, precision)
         engine.fill(entry, store.missing(entry))
     return len(part)
+
+
+def _reading(engine: Engine, part: Part) -> int:
+    batches = (
+        np.arange(start, min(start + engine.batch_size, len(part))) for start in range(0, len(part), engine.batch_size)
+    )
+    return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
 
 
 def _bare(engine: Engine, images: int, *, threads: int) -> int:

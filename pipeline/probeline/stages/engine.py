@@ -192,8 +192,9 @@ class Engine:
             stop = start + self.batch_size
             yield _Batch(shard, rows[start:stop], last=stop >= len(rows))
 
-    def _pixels(self, entry: store.Entry, rows: IntArray) -> PixelArray | Unreadable:
-        images = self._inputs.dataset.images[entry.part]
+    def pixels(self, part: str, rows: IntArray) -> PixelArray | Unreadable:
+        """Return what the device is given of a part: uint8 [n, H, W, 3], resized unless the device does that."""
+        images = self._inputs.dataset.images[part]
         if isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
         preprocess = self._backbone.preprocess
@@ -203,7 +204,7 @@ class Engine:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
-            pixels = self._pixels(entry, batch.rows)
+            pixels = self.pixels(entry.part, batch.rows)
             if isinstance(pixels, Unreadable):
                 return pixels
             tensor = torch.from_numpy(pixels)
