@@ -57,7 +57,7 @@ compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
 
 recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
-	@$(VENV)/bin/probeline run --recipe "$(NAME)"
+	@$(VENV)/bin/probeline run --recipe '$(NAME)'
 
 verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
 	@$(VENV)/bin/probeline verify $(OPTIONS)

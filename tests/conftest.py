@@ -14,7 +14,7 @@ from probeline.backbones import vision
 from probeline.identity import digest
 from probeline.records import Backbone, Part, Preprocess
 from probeline.store import entry as store
-from small_runs import locate_small
+from small_runs import ROWS, locate_small
 
 vision.models()  # before any test imports timm, which imports torchvision by itself
 
@@ -40,6 +40,7 @@ def one_thread() -> Iterator[None]:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries whose shards hold a few rows."""
     monkeypatch.setattr(store, "locate", locate_small)
+    monkeypatch.setattr(store, "ROWS_PER_SHARD", ROWS)
 
 
 @pytest.fixture

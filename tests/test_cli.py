@@ -306,7 +306,33 @@ def test_what_no_room_foresaw_is_one_line_too(run: Run, tmp_path: Path) -> None:
     (path,) = tmp_path.rglob("entry.json")
     path.unlink()
     path.mkdir()
-    assert f"the system refused: {path} (got Is a directory)" in refused(run("extract", image_size=32))
+    line = refused(run("extract", image_size=32))
+    assert f"a file of the cache cannot be read: {path} (got not a plain file)" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [("cache", "empty name"), ("reports", "empty name"), ("data", "empty name"), ("recipe", "unknown recipe ''")],
+)
+def test_empty_names_are_refused(option: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["run", f"--{option}="])
+    assert line in refused(Result(code, *capsys.readouterr()))
+
+
+def test_pipes_in_the_place_of_files_are_refused_and_not_waited_for(run: Run, tmp_path: Path) -> None:
+    assert run("extract", image_size=32).code == 0
+    for name in ("shard-00000.h5", "shard-00000.json", "entry.json", ".memo.json"):
+        (path,) = tmp_path.rglob(name)
+        whole = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        if name == ".memo.json":
+            assert run("extract", image_size=32).code == 0, "a memo may be lost"
+        else:
+            assert f"{path} (got not a plain file)" in refused(run("extract", image_size=32))
+            assert run("verify", image_size=32).code == 3
+        path.unlink()
+        path.write_bytes(whole)
 
 
 def test_names_that_are_not_unicode(run: Run) -> None:
@@ -389,6 +415,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
         ({}, 0),
         ({"image_size": None}, 0),
         ({"image_size": 32}, len(STAGE)),
+        ({"seeds": 3}, 3),
         ({"precision": "bf16"}, len(STAGE)),
         ({"weights": "DEFAULT"}, len(STAGE) - 1),
         ({"weights": "/any/none.pth"}, len(STAGE) - 1),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from probeline import cli, environment
 from probeline.adapt import sealed
-from probeline.errors import Mismatch
+from probeline.errors import Mismatch, MissingData
 from probeline.identity import digest_bytes, seal
 from probeline.records import FloatArray
 from probeline.stages import baselines, engine, explain, extract, probe, verify
@@ -75,7 +75,10 @@ def test_a_good_cache_is_told_what_was_checked(cache: Path) -> None:
 
 
 def test_an_empty_cache_has_nothing_bad(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     assert ask(verify, tmp_path / "cache")[0] == {"checkpoints": 0, "entries": []}
+    with pytest.raises(MissingData, match="no such folder"):
+        ask(verify, tmp_path / "elsewhere")
 
 
 def test_what_is_not_extracted_yet_is_no_fault(cache: Path) -> None:
@@ -93,8 +96,43 @@ def test_entries_of_other_nets_and_data_sets_are_checked_too(cache: Path, tmp_pa
     line, said = refused(verify, cache)
     assert "something in the cache is bad" in line
     assert any(str(spoilt) in told for told in said)
-    found, _ = ask(verify, cache.parent / "elsewhere")
-    assert found == {"checkpoints": 0, "entries": []}
+
+
+def test_a_lost_record_is_found_and_made_anew(cache: Path) -> None:
+    path = entry_of(cache).folder / "entry.json"
+    before = shards(cache)
+    path.unlink()
+    _, said = refused(verify, cache)
+    assert any("the record of an entry is gone" in told and str(path) in told for told in said)
+    ask(verify, cache, repair=True)
+    assert shards(cache) == before
+
+
+def test_another_format_is_no_damage(cache: Path) -> None:
+    path = entry_of(cache).folder / "entry.json"
+    path.write_bytes(seal({**entry_of(cache).record(), "format": 99}))
+    before = path.read_bytes()
+    _, said = refused(verify, cache, repair=True)
+    assert any("another format version" in told for told in said)
+    assert path.read_bytes() == before
+
+
+def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
+    path = entry_of(cache).shard_path(1)
+    for damage in (b"one", b"two"):
+        path.write_bytes(damage)
+        ask(verify, cache, repair=True)
+    assert path.with_name(path.name + ".bad").read_bytes() == b"one"
+    assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
+    assert len(tidy.leftovers(cache)) == 4
+
+
+def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
+    one, other = make_photos(tmp_path / "one"), make_photos(tmp_path / "other")
+    extracted(cache, dataset=f"folder:{one}", limit=None)
+    found, said = ask(explain, cache, dataset=f"folder:{other}", limit=None)
+    assert found[0]["differences"] == {}
+    assert "has its key: extract copies the rows" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +199,13 @@ def test_the_memo_is_not_believed(tmp_path: Path) -> None:
         file.write(data)
     os.utime(old, ns=(10**18, 10**18))
     assert Inputs(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
+    line, said = refused(verify, tmp_path / "cache", **options)
+    assert "something in the cache is bad" in line
+    assert any("1 file changed under an old size and time, such as ants/3.jpg: the memo" in told for told in said)
+    assert any("no entry of just these images" in told for told in said)
     found, said = ask(verify, tmp_path / "cache", **options)
     assert not found["entries"][0]["joined"]
-    assert any("the images or the net are others" in line for line in said)
+    assert ask(explain, tmp_path / "cache", **options)[0][0]["missing_shards"] > 0, "the memo is dropped"
 
 
 # Canary
@@ -235,6 +277,43 @@ def test_what_was_taken_in_from_elsewhere_is_held_against_this_machine(cache: Pa
     exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
     assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
     assert len(ask(extract, cache.parent / "theirs")[1]) == 1
+
+
+def test_what_passed_once_says_nothing_of_other_shards_of_the_same_key(cache: Path) -> None:
+    exchange.export(entry_of(cache), cache.parent / "entry.h5")
+    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs")
+    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    forged = entry_of(cache.parent / "theirs")
+    for number in range(4):
+        rewrite(forged, number, wrong_net)
+    line, _ = refused(extract, cache.parent / "theirs")
+    assert "come out differently" in line
+
+
+def test_rows_whose_entry_lost_its_record_meet_the_canary_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = entry_of(cache)
+    for number in range(4):
+        rewrite(entry, number, wrong_net)
+    (entry.folder / "entry.json").unlink()
+    elsewhere(monkeypatch, driver="1.2.3")
+    line, said = refused(extract, cache)
+    assert "come out differently" in line
+    assert "its record was gone and is made anew" in said[0]
+
+
+@pytest.mark.parametrize("facts", [{"device": "NVIDIA H100"}, {"driver": "1.2.3"}, {"processor": "another"}])
+def test_each_origin_has_its_own_canaries(facts: dict[str, str], cache: Path) -> None:
+    entry = entry_of(cache)
+    block, record = store.read_shard(entry, 2)
+    path = entry.shard_path(2).with_suffix(".json")
+    path.write_bytes(seal({**record, "provenance": {**record["provenance"], **facts}}))
+    assert "1 made elsewhere" in ask(verify, cache)[1][0]
+    assert f"{min(8, len(block))} of them, run again" in ask(extract, cache, canary=8)[1][0]
+
+
+def test_a_canary_that_could_run_nothing_again_says_so(cache: Path) -> None:
+    with pytest.raises(MissingData, match="no row was run again"):
+        ask(verify, cache, canary=8, limit=30)
 
 
 def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +434,8 @@ def test_explain_names_the_fields_that_differ(cache: Path) -> None:
         found, said = ask(explain, cache, **options)
         assert sorted(found[0]["differences"]) == fields
         assert found[0]["nearest"] == str(entry_of(cache).folder)
-        assert f"{len(fields)} fields of its key differ" in said[0]
+        count = "1 field of its key differs" if len(fields) == 1 else f"{len(fields)} fields of its key differ"
+        assert count in said[0]
     assert "30 removed" in ask(explain, cache, limit=30)[0][0]["differences"]["samples_sha256"]
     assert "30 of 30 rows have their content there" in ask(explain, cache, limit=30)[1][1]
 

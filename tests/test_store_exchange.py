@@ -31,8 +31,9 @@ def features() -> FloatArray:
 
 
 @pytest.fixture
-def entry(tmp_path: Path, backbone: Backbone, features: FloatArray) -> store.Entry:
+def entry(tmp_path: Path, backbone: Backbone, features: FloatArray, monkeypatch: pytest.MonkeyPatch) -> store.Entry:
     """A complete entry of three shards."""
+    monkeypatch.setattr(store, "ROWS_PER_SHARD", 4)
     found = dataclasses.replace(store.locate(tmp_path / "ours", make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
     store.begin(found)
     for number, rows in enumerate(found.shards):
@@ -279,6 +280,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, field: str, tmp_path: 
         {"dim": 4},
         {"dim": 5.0},
         {"rows_per_shard": 0},
+        {"rows_per_shard": 5},
         {"rows_per_shard": 4.0},
         {"rows_per_shard": True},
         {"samples": []},

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.environment import environment
+from probeline.environment import conditions, environment, origins
 from probeline.records import Backbone, FloatArray, Part
 from probeline.store import entry as store
 from probeline.store.reuse import Known, gather
+
+NOW = conditions(environment())
 
 
 def subset(part: Part, rows: list[int], *, dataset: str = "other", renamed: bool = False) -> Part:
@@ -67,7 +69,7 @@ def test_rows_are_found_by_content_whatever_their_name_place_and_data_set(
     np.testing.assert_array_equal(known.features, values(part)[rows])
     assert known.seconds.tolist() == [0.5, 0.5, 1.0, 0.5], "a shard's two seconds are shared by its rows"
     assert known.sources == (donor.key,)
-    assert not known.foreign.any()
+    assert known.made_elsewhere(NOW) == []
     assert said == []
 
 
@@ -131,4 +133,25 @@ def test_rows_of_other_conditions_are_told_apart(tmp_path: Path, part: Part, bac
     stored(tmp_path, subset(part, [0, 1, 2], dataset="today"), backbone)
     stored(tmp_path, subset(part, [3, 4, 5], dataset="then"), backbone, torch="2.0.0")
     known, _ = gathered(wanted(tmp_path, part, backbone), tmp_path)
-    assert known.rows[known.foreign].tolist() == [3, 4, 5]
+    (elsewhere,) = known.made_elsewhere(NOW)
+    assert known.rows[elsewhere].tolist() == [3, 4, 5]
+
+
+def test_where_rows_were_computed_travels_with_every_copy(tmp_path: Path, part: Part, backbone: Backbone) -> None:
+    """A copy of a copy is as far from today as the first of them was."""
+    first = stored(tmp_path, subset(part, [3, 4, 5], dataset="then"), backbone, torch="2.0.0")
+    second = wanted(tmp_path, subset(part, [4, 5], dataset="between"), backbone)
+    known, _ = gathered(second, tmp_path)
+    block = np.empty((2, 5), np.float32)
+    facts = known.copy_into(block, second.shards[0], {**environment("none"), "seconds": 0.0})
+    store.begin(second)
+    store.write_shard(second, 0, block, facts)
+    (made,) = origins(facts)
+    assert made["torch"] == "2.0.0"
+    for path in first.folder.iterdir():
+        path.unlink()
+    known, _ = gathered(wanted(tmp_path, subset(part, [5, 4], dataset="now"), backbone), tmp_path)
+    (elsewhere,) = known.made_elsewhere(NOW)
+    assert known.rows[elsewhere].tolist() == [0, 1]
+    mixed = {**environment("CPU"), "origins": [made, made]}
+    assert origins(mixed) == [NOW, made]

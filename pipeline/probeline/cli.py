@@ -117,9 +117,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="torchvision's names, or timm:NAME (default resnet18)",
     )
     add("--weights", metavar="W", help="DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the PATH of a state dict")
-    add("--data", type=Path, metavar="DIR", help="parent of the data sets' folders (default $PROBELINE_DATA or data/)")
-    add("--cache", type=Path, metavar="DIR", help="where embeddings are kept (default cache/)")
-    add("--reports", type=Path, metavar="DIR", help="where scores and reports are written (default reports/)")
+    add(
+        "--data",
+        type=_folder,
+        metavar="DIR",
+        help="parent of the data sets' folders (default $PROBELINE_DATA or data/)",
+    )
+    add("--cache", type=_folder, metavar="DIR", help="where embeddings are kept (default cache/)")
+    add("--reports", type=_folder, metavar="DIR", help="where scores and reports are written (default reports/)")
     add("--recipe", metavar="NAME", help="options from a packaged recipe; those given here come first")
     add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where the net runs (default auto)")
     add("--precision", metavar="P", help=f"of extraction and training: {', '.join(PRECISIONS)} (default fp32)")
@@ -173,6 +178,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name of a folder")
+    return Path(text)
+
+
 def _check(config: Config) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
@@ -196,7 +207,7 @@ def _check(config: Config) -> None:
 def _config(arguments: argparse.Namespace) -> Config:
     from probeline.recipes import read
 
-    options = read(arguments.recipe) if arguments.recipe else {}
+    options = {} if arguments.recipe is None else read(arguments.recipe)
     known = {field.name for field in fields(Config)}
     for name, value in vars(arguments).items():
         if name in known and value is not None:

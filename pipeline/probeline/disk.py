@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
+from itertools import chain, count
 from pathlib import Path
 
 from probeline.errors import CannotWrite
@@ -98,8 +100,20 @@ def remove(path: Path) -> None:
         raise _refused(path, error) from error
 
 
+def read(path: Path) -> bytes:
+    """Return the bytes of a plain file; what else has its name, such as a pipe, is refused and never waited for.
+
+    Raises
+    ------
+    OSError
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return path.read_bytes()
+
+
 def put_aside(path: Path) -> None:
-    """Give a file the suffix `ASIDE` too, durably; nothing happens where there is no such file.
+    """Give a file a suffix that ends in `ASIDE` and that no other has; nothing happens where there is no such file.
 
     Raises
     ------
@@ -107,7 +121,9 @@ def put_aside(path: Path) -> None:
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path, path.with_name(path.name + ASIDE))  # noqa: PTH105
+            numbers = chain([""], map(".{}".format, count(2)))
+            names = (path.with_name(f"{path.name}{number}{ASIDE}") for number in numbers)
+            os.replace(path, next(name for name in names if not name.exists()))  # noqa: PTH105
         sync_folder(path.parent)
     except OSError as error:
         raise _refused(path, error) from error

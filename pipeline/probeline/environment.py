@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import re
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,13 +81,41 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
     }
 
 
-def conditions(facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return those of an environment's facts, or today's, that could change what a net computes; told without torch."""
-    names = ("machine", "processor", "driver", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
-    told = environment() if facts is None else facts
-    return {name: told.get(name) for name in names}
+@functools.cache
+def _gpus() -> tuple[str, ...]:
+    """Return the names of the NVIDIA GPUs, as torch has them too."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
 
 
-def is_foreign(provenance: Mapping[str, Any]) -> bool:
-    """Say whether something was made by another machine or other software than today's."""
-    return bool(provenance.get("imported")) or conditions(provenance) != conditions()
+def likely_device(option: str) -> str:
+    """Return what a device option comes to on this machine, told without torch: a name as in provenance."""
+    kind, _, index = option.partition(":")
+    if kind in ("auto", "cuda") and _driver():
+        here = _gpus()[int(index or 0) :]
+        return here[0] if here else "GPU"
+    return "Apple GPU" if kind == "mps" or (kind == "auto" and sys.platform == "darwin") else "CPU"
+
+
+def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of an environment's facts that could change what a net computes."""
+    names = ("machine", "processor", "driver", "device", *PACKAGES, "probeline")
+    return {name: facts.get(name) for name in names if name not in ("scikit-learn", "h5py")}
+
+
+def today(option: str) -> dict[str, Any]:
+    """Return the conditions under which a net would compute now, with a device option."""
+    return conditions(environment(likely_device(option)))
+
+
+def origins(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the conditions under which the rows of a shard were computed, each once.
+
+    Rows that were copied were computed where the shard was that they come from.
+    """
+    own = [] if provenance.get("device") == "none" else [conditions(provenance)]
+    if provenance.get("imported"):
+        own = [{**conditions(provenance), "imported": True}]
+    found = own + [dict(origin) for origin in provenance.get("origins", [])]
+    return [origin for place, origin in enumerate(found) if origin not in found[:place]]

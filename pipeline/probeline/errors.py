@@ -78,6 +78,10 @@ class BadCache(ProbelineError, OSError):
     """A cache entry that does not prove what it claims."""
 
 
+class OtherFormat(BadCache):
+    """A cache entry of another format version, which may be as sound as any."""
+
+
 class Mismatch(ProbelineError, ArithmeticError):
     """A verification found numbers that are not what they must be."""
 

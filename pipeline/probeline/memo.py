@@ -41,7 +41,7 @@ class Memo:
         if path is None:
             return
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            entries = json.loads(path.read_bytes())
+            entries = json.loads(disk.read(path))
             if isinstance(entries, dict):
                 self._entries = entries
 
@@ -67,6 +67,17 @@ class Memo:
         files_now = [[str(file.absolute()), *mark] for file, mark in zip(files, marks, strict=True)]
         self._entries[name] = {"files": files_now, "value": value}
         self._changed = True
+
+    def drop(self) -> None:
+        """Forget everything, on the disk too.
+
+        Raises
+        ------
+        CannotWrite
+        """
+        self._entries, self._changed = {}, False
+        if self._path is not None and self._path.exists():
+            disk.remove(self._path)
 
     def save(self) -> None:
         """Write the memo where anything changed; atomically, and silently not at all where that fails."""

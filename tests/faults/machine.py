@@ -66,7 +66,7 @@ class MadeInputs:
 
     def __init__(self, config: Config, *, remember: bool = True) -> None:  # noqa: ARG002
         self.config = config
-        self.dataset = SimpleNamespace(name="made")
+        self.dataset = SimpleNamespace(name="made", parts={})
 
     def backbone(self, name: str) -> tuple[Backbone, None]:  # noqa: ARG002
         return producer.BACKBONE, None

@@ -32,8 +32,8 @@ def read(folder: Path, name: str) -> tuple[bytes, dict[str, Any]] | None:
         The file system refuses to read what is there.
     """
     try:
-        record = unseal((folder / f"{name}.json").read_bytes())
-        data = (folder / f"{name}.safetensors").read_bytes()
+        record = unseal(disk.read(folder / f"{name}.json"))
+        data = disk.read(folder / f"{name}.safetensors")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -172,8 +172,10 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     found = []
     for (backbone, name, size), members in places.items():
         parts = [backbone]
-        if len(weights[backbone]) > 1:
-            parts.append("untrained" if name == "none" else name)
+        if name == "none" and any(rows[i].method != "scratch" for i in members):
+            parts.append("untrained")
+        elif len(weights[backbone]) > 1:
+            parts.append(name)
         if len(sizes) > 1:
             parts.append(f"{size} px")
         members.sort(key=lambda i: _order(rows[i]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,9 @@ def _export(inputs: Inputs, arguments: Sequence[str]) -> Result:
     entry, path = find_entry(arguments[0], inputs.config.cache), Path(arguments[1])
     sha256 = exchange.export(entry, path)
     inputs.config.console.say(f"{path}  {_size(path.stat().st_size)}  sha256 {sha256}")
-    inputs.config.console.say(f"to take it in elsewhere: probeline cache import {path.name} --sha256 {sha256}")
+    inputs.config.console.say(
+        f"to take it in elsewhere: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}"
+    )
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from probeline.environment import conditions, is_foreign
+from probeline.environment import origins, today
 from probeline.errors import Mismatch
 from probeline.identity import digest
 from probeline.records import FloatArray, IntArray
@@ -45,33 +45,48 @@ def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entr
     ------
     Mismatch
     """
-    shards = [shard for shard in there if is_foreign(store.provenance(entry, shard))]
-    count = _count(inputs)
-    name = f"canary:{entry.key}:" + digest([shards, count, conditions()])
-    if not shards or not count or inputs.remembered(name):
+    now, count = today(inputs.config.device), _count(inputs)
+    by_origin: dict[str, list[int]] = {}
+    proofs = []
+    for shard in there:
+        record = store.shard_record(entry, shard)
+        if (made := origins(record["provenance"])) != [now]:
+            by_origin.setdefault(digest(made), []).append(shard)
+            proofs.append([shard, record["file_sha256"]])
+    name = f"canary:{entry.key}:" + digest([proofs, count, now])
+    if not proofs or not count or inputs.remembered(name):
         return
-    rows = pick(entry, store.rows_of(entry, shards), count)
+    rows = chosen(inputs, entry, [store.rows_of(entry, some) for some in by_origin.values()])
     hold(inputs, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
     inputs.remember(name)
+
+
+def made_elsewhere(inputs: Inputs, entry: store.Entry, there: tuple[int, ...]) -> int:
+    """Return how many shards were made under other conditions than today's."""
+    now = today(inputs.config.device)
+    return sum(origins(store.shard_record(entry, shard)["provenance"]) != [now] for shard in there)
 
 
 def hold(
     inputs: Inputs, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
 ) -> None:
-    """Run up to so many of the rows again as canaries are asked for, and hold them against what is stored.
+    """Run rows that were made under other conditions again, hold them against what is stored, and say how it went.
 
     Raises
     ------
     Mismatch
     """
-    again = pick(entry, rows, _count(inputs))
-    if not len(again):
-        return
-    worst = check(inputs, engine(), entry, again, stored[np.searchsorted(rows, again)])
+    worst = check(inputs, engine(), entry, rows, stored)
     inputs.config.console.say(
-        f"canary: {title(entry)}: rows {whose} were made elsewhere or by other software; {len(again)} of them, "
+        f"canary: {title(entry)}: rows {whose} were made elsewhere or by other software; {len(rows)} of them, "
         f"run again, differ by at most {worst:.1e} of a row's largest value"
     )
+
+
+def chosen(inputs: Inputs, entry: store.Entry, groups: list[IntArray]) -> IntArray:
+    """Return up to so many rows of each group as canaries are asked for, sorted."""
+    count = _count(inputs)
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(pick(entry, rows, count) for rows in groups)]))
 
 
 def _count(inputs: Inputs) -> int:

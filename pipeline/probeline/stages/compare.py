@@ -26,6 +26,9 @@ STAGE = {
 }
 """The verb that makes each method's score."""
 
+SEEDED = ("probe-sgd", "finetune", "scratch")
+"""The methods that have a score for each seed."""
+
 
 def run(inputs: Inputs) -> dict[str, object]:
     """Write the report of all scores that belong to the data set as it is now, and return where.
@@ -45,10 +48,12 @@ def run(inputs: Inputs) -> dict[str, object]:
         config.console.say(f"compare: left out {len(found) - len(scores)} scores of other rows or labels")
     scores = _newest(inputs, scores)
     missing = _missing(inputs, scores)
-    report = write(scores, missing, inputs.reports, {"embeddings": _caches(inputs)})
+    report = write(scores, missing, inputs.reports, {"Embeddings": _caches(inputs)})
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
+    for folder in _caches(inputs):
+        config.console.say(f"compare: embeddings are in {folder}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
 
 
@@ -89,10 +94,15 @@ def _as_asked(config: Config, score: Score) -> bool:
 
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     config = inputs.config
-    there = {(score.backbone, score.method) for score in scores if _as_asked(config, score)}
-    return [
-        (f"{method.title} of {name}", command_line(config, STAGE[method.name], backbones=(name,)))
-        for name in config.backbones
-        for method in METHODS
-        if (name, method.name) not in there
-    ]
+    there = {(score.backbone, score.method, score.seed) for score in scores if _as_asked(config, score)}
+    seeds = range(config.seed, config.seed + config.seeds)
+    found = []
+    for name in config.backbones:
+        for method in METHODS:
+            wanted = list(seeds) if method.name in SEEDED else [None]
+            absent = [seed for seed in wanted if (name, method.name, seed) not in there]
+            if absent:
+                few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
+                what = f"{method.title} of {name}{few}"
+                found.append((what, command_line(config, STAGE[method.name], backbones=(name,))))
+    return found

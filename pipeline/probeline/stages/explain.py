@@ -35,7 +35,14 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
             else:
                 nearest = min(cached, key=lambda other: _distance(entry, other))
                 differences = _differences(entry, nearest)
-                line = f"not in the cache; {len(differences)} fields of its key differ from {nearest.folder}"
+                count = len(differences)
+                if nearest.folder == entry.folder:
+                    line = f"begun, but none of its {absent} shards is in {entry.folder}"
+                elif not count:
+                    line = f"not in the cache under this name; {nearest.folder} has its key: extract copies the rows"
+                else:
+                    fields = "1 field of its key differs" if count == 1 else f"{count} fields of its key differ"
+                    line = f"not in the cache; {fields} from {nearest.folder}"
             say(f"explain: {title(entry)}: {line}")
             for field, difference in differences.items():
                 say(f"explain:   {field}: {difference}")

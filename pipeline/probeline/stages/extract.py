@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.environment import environment
+from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.records import Backbone
 from probeline.stages import canary
@@ -39,10 +39,13 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         backbone, loaded = inputs.backbone(name)
         engine = functools.cache(functools.partial(_build, inputs, backbone, loaded))
         jobs = [_Job(inputs, inputs.entry(backbone, part), engine) for part in inputs.parts()]
-        todo = [store.missing(job.entry) for job in jobs]
-        for job, shards in zip(jobs, todo, strict=True):
+        for job in jobs:
             entry = job.entry
-            there = [shard for shard in range(len(entry.shards)) if shard not in shards]
+            there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
+            if there and not (entry.folder / "entry.json").exists():
+                store.begin(entry)
+                inputs.config.console.say(f"extract: {job.title}: its record was gone and is made anew")
+            shards = store.missing(entry)
             canary.hold_earlier(inputs, engine, entry, there)
             if shards:
                 try:
@@ -95,8 +98,10 @@ def _fill(job: _Job, shards: list[int]) -> None:
         job.engine().fill(entry, shards)
         return
     try:
-        foreign = known.foreign
-        canary.hold(job.inputs, job.engine, entry, known.rows[foreign], known.features[foreign], "of other entries")
+        groups = [known.rows[places] for places in known.made_elsewhere(today(job.inputs.config.device))]
+        if len(again := canary.chosen(job.inputs, entry, groups)):
+            stored = known.features[np.searchsorted(known.rows, again)]
+            canary.hold(job.inputs, job.engine, entry, again, stored, "of other entries")
     except Mismatch as error:
         say(f"extract: nothing is copied: {error}")
         job.engine().fill(entry, shards)

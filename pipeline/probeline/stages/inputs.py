@@ -105,6 +105,10 @@ class Inputs:
         self._memo.put(name, [], True)
         self._memo.save()
 
+    def forget(self) -> None:
+        """Drop all that is remembered of files; what this object holds already stays."""
+        self._memo.drop()
+
     def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
         """Return a backbone's record, and the net too where it had to be built to know it."""
         weights = self.config.weights if weights is None else weights

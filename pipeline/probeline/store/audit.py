@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
-from probeline.errors import ProbelineError
+from probeline.errors import MissingData, OtherFormat, ProbelineError
 from probeline.store.claims import SUFFIX as LOCK
 from probeline.store.entry import Entry, is_done, open_entry, read_shard
 
@@ -38,7 +39,7 @@ class Audit:
     ----------
     folder : Path
     entry : Entry or None
-        None where its record cannot be read.
+        None where its record cannot be read, or is of another format.
     proven : tuple of int
         Shards whose record, hash, layout, order and values are right.
     missing : tuple of int
@@ -74,8 +75,13 @@ def audit(folder: Path, expected: Entry | None = None) -> Audit:
     try:
         found = open_entry(folder)
         entry = expected or found
-    except ProbelineError as error:
+    except MissingData:
+        findings.append(Finding(f"the record of an entry is gone: {folder / 'entry.json'}", None))
+    except OtherFormat as error:  # no damage, and nothing to repair
         findings.append(Finding(str(error), None))
+        entry = None
+    except (ProbelineError, OSError) as error:
+        findings.append(Finding(_told(error), None))
     if entry is None:
         return Audit(folder, None, (), (), tuple(findings), _leftovers(folder, 0), 0)
     proven, missing = [], []
@@ -90,7 +96,7 @@ def audit(folder: Path, expected: Entry | None = None) -> Audit:
             else:
                 missing.append(number)
         except (ProbelineError, OSError) as error:
-            findings.append(Finding(str(error), number))
+            findings.append(Finding(_told(error), number))
     leftovers = _leftovers(folder, len(entry.shards))
     return Audit(folder, entry, tuple(proven), tuple(missing), tuple(findings), leftovers, size)
 
@@ -100,7 +106,15 @@ def _leftovers(folder: Path, shards: int) -> tuple[Path, ...]:
         shard = _SHARD.fullmatch(path.name)
         return path.name == "entry.json" or path.suffix == LOCK or bool(shard and int(shard[1]) < shards)
 
-    return tuple(sorted(path for path in folder.iterdir() if not named(path)))
+    with contextlib.suppress(OSError):
+        return tuple(sorted(path for path in folder.iterdir() if not named(path)))
+    return ()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ProbelineError):
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
 
 
 def put_aside(audited: Audit) -> list[int]:

@@ -6,6 +6,7 @@ cache/README.md specifies the files byte by byte.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.errors import BadCache, MissingData
+from probeline.errors import BadCache, MissingData, OtherFormat
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest, seal, unseal
 from probeline.records import Backbone, FeatureSet, FloatArray, IntArray, Part, samples_digest
 from probeline.store import hdf5
 
 ROWS_PER_SHARD = 1024
+
+_FOLDER = re.compile(r".+-[0-9a-f]{12}")
+_FILE = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 _LONGEST = 200
 """Bytes of the longest name of a folder that a record may ask for."""
@@ -166,8 +170,16 @@ def open_entry(folder: Path) -> Entry:
 
 
 def entries(cache: Path) -> Iterator[Path]:
-    """Yield the folders of a cache that hold an entry's record, sorted."""
-    yield from sorted(path.parent for path in cache.glob("*/*/*/entry.json"))
+    """Yield the folders of a cache that hold an entry or what is left of one, or that cannot be looked into, sorted."""
+    for folder in sorted(cache.glob("*/*/*")):
+        if _FOLDER.fullmatch(folder.name) and folder.is_dir():
+            try:
+                if any(_FILE.fullmatch(path.name) for path in folder.iterdir()):
+                    yield folder
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            except OSError:
+                yield folder
 
 
 def _folder(cache: Path, dataset: str, net: str, part: str, key: str) -> Path:
@@ -206,9 +218,11 @@ def begin(entry: Entry) -> None:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = unseal(path.read_bytes())
+        record = unseal(disk.read(path))
     except FileNotFoundError as error:
         raise MissingData("no cache entry here", where=path.parent, remedy="run extract") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if record is None:
         raise BadCache(
             "a record of the cache is damaged",
@@ -217,7 +231,7 @@ def _read_record(path: Path) -> dict[str, Any]:
             remedy="delete it and what it describes, then run extract again",
         )
     if record.get("format") != FORMAT_VERSION:
-        raise BadCache(
+        raise OtherFormat(
             "the cache is of another format version",
             where=path,
             expected=FORMAT_VERSION,
@@ -225,6 +239,15 @@ def _read_record(path: Path) -> dict[str, Any]:
             remedy="use the version of Probeline that wrote it, or another --cache",
         )
     return record
+
+
+def _unreadable(path: Path, error: OSError) -> BadCache:
+    return BadCache(
+        "a file of the cache cannot be read",
+        where=path,
+        got=error.strerror,
+        remedy="fix its permissions, or put it aside with verify --repair",
+    )
 
 
 def _check_entry_file(entry: Entry) -> None:
@@ -306,7 +329,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     path = entry.shard_path(number)
     # A shard without a record is a dead writer's, or a live one's that is about to lose its name and find
     # the same numbers there; either way only bytes that a record vouches for are ever read.
-    if not disk.publish(path, data) and _shard_record(entry, number) is None and path.read_bytes() != data:
+    if not disk.publish(path, data) and _shard_record(entry, number) is None and disk.read(path) != data:
         disk.publish(path, data, replace=True)
     record = {
         "format": FORMAT_VERSION,
@@ -319,7 +342,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     }
     disk.publish(path.with_suffix(".json"), seal(record))
     standing = _shard_record(entry, number)
-    if standing is None or hashlib.sha256(path.read_bytes()).hexdigest() != standing["file_sha256"]:
+    if standing is None or hashlib.sha256(disk.read(path)).hexdigest() != standing["file_sha256"]:
         # Where locks do not work, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
         disk.publish(path.with_suffix(".json"), seal(record), replace=True)
@@ -332,9 +355,12 @@ def _proven_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
         raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
     remedy = f"delete it and {path.with_suffix('.json').name}, then run extract again: only this shard is redone"
     try:
-        data = path.read_bytes()
+        data = disk.read(path)
     except FileNotFoundError as error:
+        remedy = f"delete {path.with_suffix('.json').name}, then run extract again: only this shard is redone"
         raise BadCache("a shard is gone that its record describes", where=path, remedy=remedy) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if len(data) != record["bytes"] or hashlib.sha256(data).hexdigest() != record["file_sha256"]:
         raise BadCache(
             "a shard is damaged",
@@ -377,8 +403,8 @@ def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
     return block, record
 
 
-def provenance(entry: Entry, number: int) -> Mapping[str, Any]:
-    """Return what is recorded of how a shard was made.
+def shard_record(entry: Entry, number: int) -> Mapping[str, Any]:
+    """Return what is recorded of a shard: its hash, and under ``provenance`` how it was made.
 
     Raises
     ------
@@ -387,8 +413,7 @@ def provenance(entry: Entry, number: int) -> Mapping[str, Any]:
     record = _shard_record(entry, number)
     if record is None:
         raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
-    found: Mapping[str, Any] = record["provenance"]
-    return found
+    return record
 
 
 def rows_of(entry: Entry, shards: list[int]) -> IntArray:

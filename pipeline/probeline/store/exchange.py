@@ -56,7 +56,7 @@ def export(entry: store.Entry, path: Path) -> str:
     manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
     data = hdf5.encode_export(entry.tap, features, entry.sample_ids, entry.content, manifest)
     disk.make_folder(path.absolute().parent)
-    if not disk.publish(path, data) and path.read_bytes() != data:
+    if not disk.publish(path, data) and disk.read(path) != data:
         raise BadData("another file has this name", where=path, remedy="choose another name")
     return digest_bytes(data)
 
@@ -91,6 +91,8 @@ def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[store.E
     found = store.from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
     if found is None:
         raise _unproven(path, "an entry's record that does not agree with itself")
+    if found.rows_per_shard != store.ROWS_PER_SHARD:
+        raise _unproven(path, f"shards of {found.rows_per_shard} rows, not {store.ROWS_PER_SHARD}")
     entry = store.moved(found, cache)
     shards = record.get("shards")
     if features.shape != (len(entry), entry.dim) or not isinstance(shards, list) or len(shards) != len(entry.shards):

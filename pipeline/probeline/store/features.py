@@ -185,7 +185,7 @@ class Features:
         BadCache, MissingData
             The record was spoilt or removed since the entry was opened.
         """
-        return tuple(store.provenance(self._entry, number) for number in range(len(self._entry.shards)))
+        return tuple(store.shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
 
     def __getitem__(self, index: RowIndex) -> FloatArray:
         """Return rows as a new array float32 [..., D].

@@ -37,6 +37,8 @@ def find_entry(folder_or_key: str | os.PathLike[str], cache: Path) -> store.Entr
 
 def find_folder(folder_or_key: str | os.PathLike[str], cache: Path) -> Path:
     """Return the folder of an entry, as :func:`find_entry` finds it; its record may be damaged."""
+    if not isinstance(folder_or_key, str | os.PathLike):
+        raise BadOption("no entry", expected="a folder, or digits of a key", got=repr(folder_or_key))
     digits = None if isinstance(folder_or_key, os.PathLike) else _digits_of_key(folder_or_key)
     return Path(folder_or_key).resolve() if digits is None else _find(digits, cache.resolve())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.environment import is_foreign
+from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.records import FloatArray, IntArray
 from probeline.store.entry import Entry, entries, is_done, open_entry, read_shard, rows_of
@@ -26,8 +26,10 @@ class Known:
     features : float32 [m, D]
     seconds : float64 [m]
         What computing each row took where it was computed.
-    foreign : bool [m]
-        Whether it was computed under other conditions than today's.
+    origin : int64 [m]
+        Which of `origins`.
+    origins : tuple of lists
+        The conditions under which rows were computed.
     sources : tuple of str
         Keys of the entries they come from.
     """
@@ -35,7 +37,8 @@ class Known:
     rows: IntArray
     features: FloatArray
     seconds: np.ndarray[tuple[int], np.dtype[np.float64]]
-    foreign: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    origin: IntArray
+    origins: tuple[list[dict[str, Any]], ...]
     sources: tuple[str, ...]
 
     def holds(self, rows: range) -> bool:
@@ -51,7 +54,19 @@ class Known:
         if not copied:
             return dict(provenance)
         seconds = float(provenance.get("seconds", 0.0)) + float(self.seconds[here].sum())
-        return {**provenance, "seconds": seconds, "copied_rows": copied, "copied_from": list(self.sources)}
+        made = [one for place in np.unique(self.origin[here]).tolist() for one in self.origins[place]]
+        return {
+            **provenance,
+            "seconds": seconds,
+            "copied_rows": copied,
+            "copied_from": list(self.sources),
+            "origins": [one for place, one in enumerate(made) if one not in made[:place]],
+        }
+
+    def made_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
+        """Return the places in `rows` that were computed under other conditions than today's, by origin."""
+        elsewhere = [place for place, made in enumerate(self.origins) if made != [now]]
+        return [found for place in elsewhere if len(found := np.flatnonzero(self.origin == place))]
 
 
 def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> Known:
@@ -73,8 +88,9 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
         open_rows.setdefault(entry.content[row], []).append(row)
     features = np.empty((len(entry), entry.dim), np.float32) if open_rows else np.empty((0, entry.dim), np.float32)
     seconds = np.zeros(len(entry))
-    found, foreign = np.zeros(len(entry), bool), np.zeros(len(entry), bool)
-    sources = []
+    found, origin = np.zeros(len(entry), bool), np.zeros(len(entry), np.int64)
+    sources: list[str] = []
+    made: list[list[dict[str, Any]]] = []
     for donor in _donors(entry, cache, open_rows, say):
         before = int(found.sum())
         for number, rows in enumerate(donor.shards):
@@ -88,18 +104,19 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
             except ProbelineError as error:
                 say(f"extract: not copied from: {error}")
                 continue
-            elsewhere = is_foreign(record["provenance"])
+            if (here := origins(record["provenance"])) not in made:
+                made.append(here)
             share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
             for row, targets in places.items():
                 features[targets] = block[row - rows.start]
                 seconds[targets] = share
                 found[targets] = True
-                foreign[targets] = elsewhere
+                origin[targets] = made.index(here)
                 open_rows.pop(donor.content[row], None)
         if int(found.sum()) > before:
             sources.append(donor.key)
     known = np.flatnonzero(found).astype(np.int64)
-    return Known(known, features[known], seconds[known], foreign[known], tuple(sources))
+    return Known(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
 
 
 def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callable[[str], None]) -> list[Entry]:

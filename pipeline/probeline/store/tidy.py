@@ -19,13 +19,11 @@ _DAY = 86_400
 _MOMENT = 60
 """Seconds for which a file may still be somebody's: its writer may be on another machine that shares the disk."""
 
-_FOLDER = re.compile(r".+-[0-9a-f]{12}")
 _WRITER = re.compile(r".+\.(\d{1,9})-[0-9a-f]+" + re.escape(disk.TEMPORARY))
 _OWN = re.compile(
-    r"entry\.json|shard-\d{5,}\.(h5|json|lock)|(entry|shard-\d{5,}|best|last)\.(h5|json|safetensors)"
+    r"entry\.json|shard-\d{5,}\.(h5|json|lock)|(entry|shard-\d{5,}|best|last)\.(h5|json|safetensors)(\.\d+)?"
     + re.escape(disk.ASIDE)
 )
-_HOLDS = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ def take_stock(cache: Path) -> list[Stock]:
     """Return what is in a cache, told from names, sizes and records; no shard is read."""
     found = []
     now = time.time()
-    for folder in sorted(path for path in cache.glob("*/*/*") if _FOLDER.fullmatch(path.name)):
+    for folder in store.entries(cache):
         files = _files(folder)
-        if not any(_HOLDS.fullmatch(path.name) for path in files):
+        if not files:
             continue
         entry, shards, damaged = _entry(folder)
         age = now - max(status.st_mtime for status in files.values())

@@ -77,4 +77,6 @@ def _joined(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
         raise BadOption(
             "bad labels", expected=f"integers [{len(sample_ids)}]", got=f"{found.dtype} {list(found.shape)}"
         )
+    if len(found) and not -(2**63) <= int(found.min()) <= int(found.max()) < 2**63:
+        raise BadOption("bad labels", expected="integers of 64 bits", got=f"{found.min()} to {found.max()}")
     return found.astype(np.int64)

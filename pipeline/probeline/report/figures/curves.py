@@ -103,9 +103,12 @@ def path(table: Sequence[Block]) -> Figure | None:
     ]
     if not probes:
         return None
-    caption = "Each point is one fit of the exact probe. Ring: the l2 that was chosen, by "
-    caption += "; ".join(dict.fromkeys(score.chosen_by for _, score in probes))
-    caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
+    chosen_by = list(dict.fromkeys(score.chosen_by for _, score in probes))
+    caption = "Each point is the exact probe at one l2. Ring: the l2 that was chosen, by " + "; ".join(chosen_by)
+    if any("fold" in by for by in chosen_by):
+        caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
+    else:
+        caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
     fields = [
         (field, scale, label)
         for field, scale, label in (("top1", 100.0, "val top-1, %"), ("nll", 1.0, "val cross-entropy"))
