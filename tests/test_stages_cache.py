@@ -125,7 +125,7 @@ def test_rm_removes_the_entry_and_no_other(asked: bool, cache: Path) -> None:
     options: dict[str, Any] = {"answer": True} if asked else {"yes": True}
     found, said = do(cache, "rm", gone.name[-12:], **options)
     assert found == {"files": len(files), "bytes": size}
-    assert ("remove 1 entries for good?" in said) is asked
+    assert ("remove 1 entry for good?" in said) is asked
     assert list(gone.iterdir()) == [stranger], "what is not the cache's own stays"
     assert list(store.entries(cache)) == [kept]
 

@@ -41,6 +41,7 @@ class ProbelineError(Exception):
             line += " (" + ", ".join(details) + ")"
         if remedy:
             line += f"; {remedy}"
+        self.where, self.got = where, got
         super().__init__(" ".join(part.strip() for part in line.splitlines()))
 
     def __str__(self) -> str:

@@ -72,6 +72,8 @@ def decode(path: Path, sha256: str | None = None) -> Image.Image:
         data = path.read_bytes()
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
+        if not data:
+            raise ValueError("an empty file")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MOST_PIXELS:

@@ -51,7 +51,8 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
         damaged = "  damaged: probeline verify" if one.damaged else ""
         say(f"{one.folder.name[-12:]}  {what}{damaged}  {_size(one.bytes)}  {_age(one.age)}")
     checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
-    say(f"{len(stock)} entries, {_size(sum(one.bytes for one in stock))}; checkpoints of training {_size(checkpoints)}")
+    size = _size(sum(one.bytes for one in stock))
+    say(f"{_counted(len(stock), 'entry', 'entries')}, {size}; checkpoints of training {_size(checkpoints)}")
     return {
         "entries": [
             {
@@ -79,7 +80,7 @@ def _remove(inputs: Inputs, names: Sequence[str]) -> Result:
         found = [tidy.files_of(folder, cache) for folder in folders]
         return {path: size for files in found for path, size in tidy.remove(files, cache).items()}
 
-    return _removed(inputs, f"remove {len(folders)} entries for good?", remove)
+    return _removed(inputs, f"remove {_counted(len(folders), 'entry', 'entries')} for good?", remove)
 
 
 def _tidy(inputs: Inputs, _: Sequence[str]) -> Result:
@@ -90,7 +91,9 @@ def _tidy(inputs: Inputs, _: Sequence[str]) -> Result:
     if not found:
         inputs.config.console.say(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
-    return _removed(inputs, f"remove {len(found)} leftovers?", lambda: tidy.remove_leftovers(found, cache))
+    return _removed(
+        inputs, f"remove {_counted(len(found), 'leftover', 'leftovers')}?", lambda: tidy.remove_leftovers(found, cache)
+    )
 
 
 def _removed(inputs: Inputs, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
@@ -100,7 +103,9 @@ def _removed(inputs: Inputs, question: str, remove: Callable[[], dict[Path, int]
         raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
     gone = remove() if answer else {}
     size = sum(gone.values())
-    inputs.config.console.say(f"{len(gone)} files removed, {_size(size)}" if answer else "nothing was removed")
+    inputs.config.console.say(
+        f"{_counted(len(gone), 'file', 'files')} removed, {_size(size)}" if answer else "nothing was removed"
+    )
     return {"files": len(gone), "bytes": size}
 
 
@@ -119,6 +124,10 @@ def _import(inputs: Inputs, arguments: Sequence[str]) -> Result:
     done = f"{new} of {len(entry.shards)} shards are new" if new else "it was there already"
     inputs.config.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row proven; {done}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _size(size: int) -> str:

@@ -183,7 +183,8 @@ class Engine:
         if unreadable:
             raise BadData(
                 "an image cannot be read" if len(unreadable) == 1 else f"{len(unreadable)} images cannot be read",
-                where="; ".join(str(error) for error in unreadable[:5]) + ("; ..." if len(unreadable) > 5 else ""),
+                where="; ".join(f"{error.where} ({error.got})" for error in unreadable[:5])
+                + ("; ..." if len(unreadable) > 5 else ""),
                 remedy="replace or remove them, then run extract again: finished shards are kept",
             )
 

@@ -33,7 +33,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         Rows that were made under other conditions come out differently today.
     ProbelineError
     """
-    unreadable: list[str] = []
+    unreadable: list[BadData] = []
     found: list[dict[str, Any]] = []
     for name in inputs.config.backbones:
         backbone, loaded = inputs.backbone(name)
@@ -51,7 +51,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
                 try:
                     _fill(job, shards)
                 except BadData as error:
-                    unreadable.append(str(error))
+                    unreadable.append(error)
             else:
                 hashed = store.prove(entry)
                 inputs.config.console.say(
@@ -68,8 +68,14 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
                     "folder": str(entry.folder),
                 }
             )
+    if len(unreadable) == 1:
+        raise unreadable[0]
     if unreadable:
-        raise BadData("; ".join(unreadable))
+        raise BadData(
+            "images cannot be read",
+            where="; ".join(dict.fromkeys(str(error.where) for error in unreadable)),
+            remedy="replace or remove them, then run extract again: finished shards are kept",
+        )
     return found
 
 

@@ -115,7 +115,7 @@ def _embeddings(inputs: Inputs, backbone: Backbone, asked: list[_Row]) -> dict[_
 def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
     folds = f", fold {image['fold']} of {len(inputs.splits.folds)}" if image["fold"] else ""
     source = image["file"] or "no file of its own"
-    return [
+    lines = [
         f"show: {inputs.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
         f"class {image['class']}, {image['role'] or 'no role'}{folds}",
         f"show:   {source}, sha256 {image['content_sha256']}",
@@ -125,3 +125,4 @@ def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
             for stored in image["embeddings"]
         ),
     ]
+    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
