@@ -58,7 +58,7 @@ class Inputs:
             download=self._download,
         )
         self._memo.save()
-        for skipped in dataset.skipped:
+        for skipped in dataset.skipped if self._download else ():  # verify loads both ways, and tells once
             config.console.say(f"skipped {skipped.path}: {skipped.reason}")
         return dataset
 

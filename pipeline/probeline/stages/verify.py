@@ -37,7 +37,7 @@ def run(inputs: Inputs) -> dict[str, Any]:
     if not config.cache.is_dir():
         raise MissingData("no such folder", where=config.cache, remedy="run extract, or name another --cache")
     audits = {folder: audit(folder) for folder in store.entries(config.cache)}
-    findings = _untrue(inputs, fresh, nets)
+    untrue = _untrue(inputs, fresh, nets)
     audits |= {entry.folder: audit(entry.folder, entry) for entry, _ in joined.values()}
     again, differing = 0, []
     for folder, (entry, backbone) in joined.items():
@@ -61,17 +61,21 @@ def run(inputs: Inputs) -> dict[str, Any]:
     for audited in audits.values():
         say(f"verify: {_told(audited, inputs, joined=audited.folder in joined)}")
     checkpoints = sealed.checkpoints(config.cache)
-    findings += _torn(inputs, checkpoints)
-    findings += [finding.problem for audited in audits.values() for finding in audited.findings]
-    for finding in findings + differing:
+    damaged = _torn(inputs, checkpoints)
+    damaged += [finding.problem for audited in audits.values() for finding in audited.findings]
+    findings = untrue + damaged + differing
+    for finding in findings:
         say(f"verify: bad: {finding}")
-    if count := len(findings) + len(differing):
+    if findings:
+        remedies = (
+            (damaged, "run verify --repair with the --dataset, --backbone and --weights of the entries that are named"),
+            (untrue, "run extract again: what changed is extracted anew"),
+            (differing, "nothing was changed; find out what differs today, or use another --cache"),
+        )
         raise Mismatch(
-            "something in the cache is bad" if count == 1 else f"{count} things in the cache are bad",
+            "something in the cache is bad" if len(findings) == 1 else f"{len(findings)} things in the cache are bad",
             where=config.cache,
-            remedy="run verify --repair with the --dataset, --backbone and --weights of the entries that are named"
-            if findings
-            else "nothing was changed; find out what differs today, or use another --cache",
+            remedy="; ".join(remedy for some, remedy in remedies if some),
         )
     if config.canary and not again:
         raise MissingData(
