@@ -95,13 +95,14 @@ def likely_device(option: str) -> str:
     if kind in ("auto", "cuda") and _driver():
         here = _gpus()[int(index or 0) :]
         return here[0] if here else "GPU"
-    return "Apple GPU" if kind == "mps" or (kind == "auto" and sys.platform == "darwin") else "CPU"
+    apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
+    return "Apple GPU" if kind == "mps" or (kind == "auto" and apple) else "CPU"
 
 
 def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of an environment's facts that could change what a net computes."""
-    names = ("machine", "processor", "driver", "device", *PACKAGES, "probeline")
-    return {name: facts.get(name) for name in names if name not in ("scikit-learn", "h5py")}
+    names = ("machine", "processor", "driver", "device", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
+    return {name: facts.get(name) for name in names}
 
 
 def today(option: str) -> dict[str, Any]:
@@ -114,8 +115,9 @@ def origins(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Rows that were copied were computed where the shard was that they come from.
     """
-    own = [] if provenance.get("device") == "none" else [conditions(provenance)]
+    found = [dict(origin) for origin in provenance.get("origins", [])]
     if provenance.get("imported"):
-        own = [{**conditions(provenance), "imported": True}]
-    found = own + [dict(origin) for origin in provenance.get("origins", [])]
+        found.insert(0, {**conditions(provenance), "imported": True})
+    elif provenance.get("device") != "none":
+        found.insert(0, conditions(provenance))
     return [origin for place, origin in enumerate(found) if origin not in found[:place]]

@@ -22,6 +22,11 @@ class ProbelineError(Exception):
         What would have been right, and what was there.
     remedy : str, optional
         The next command or step, as an instruction.
+
+    Attributes
+    ----------
+    where, got : object
+        As given.
     """
 
     exit_code = 2

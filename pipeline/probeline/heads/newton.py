@@ -22,7 +22,7 @@ from probeline.heads.cross_entropy import Place, Rows, curve, logits_of, look, s
 from probeline.heads.preconditioner import Preconditioner
 
 _FORCING = 0.1
-"""Part of the gradient that the first step may leave; how much later ones may follows from how well it did."""
+"""Most of the gradient that a step may leave, the first excepted: it goes for the goal at once, as starts are warm."""
 
 _SLACK = 0.5
 """Part of the tolerance that is aimed at in float32, for the rounding of its gradient."""

@@ -4,7 +4,7 @@ The decode policy:
 
 * JPEG, PNG, BMP, WebP, TIFF and PNM, told by their content, not by their name; of several frames the first.
 * At most 178,956,970 pixels (Pillow's own limit, where it only warns), checked before any is decoded; a WebP of at most
-  16,383 on a side, which is what a frame can have. Only an animation may declare more, and takes a minute to fill it.
+  16,383 on a side, which is what a frame can have. Only an animation may declare more; filling 150 million took 40 s.
 * A truncated file is an error, never an image with a grey rest.
 * The EXIF orientation is applied; metadata that cannot be read have none. Colour profiles are ignored.
 * Alpha and transparent colours are composited on black.

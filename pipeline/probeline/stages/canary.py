@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -45,26 +45,24 @@ def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entr
     ------
     Mismatch
     """
-    now, count = today(inputs.config.device), _count(inputs)
-    by_origin: dict[str, list[int]] = {}
-    proofs = []
-    for shard in there:
-        record = store.shard_record(entry, shard)
-        if (made := origins(record["provenance"])) != [now]:
-            by_origin.setdefault(digest(made), []).append(shard)
-            proofs.append([shard, record["file_sha256"]])
-    name = f"canary:{entry.key}:" + digest([proofs, count, now])
+    count, strange = _count(inputs), made_elsewhere(inputs, entry, there)
+    proofs = [[shard, store.shard_record(entry, shard)["file_sha256"]] for some in strange for shard in some]
+    name = f"canary:{entry.key}:" + digest([proofs, count, today(inputs.config.device)])
     if not proofs or not count or inputs.remembered(name):
         return
-    rows = chosen(inputs, entry, [store.rows_of(entry, some) for some in by_origin.values()])
+    rows = chosen(inputs, entry, [store.rows_of(entry, some) for some in strange])
     hold(inputs, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
     inputs.remember(name)
 
 
-def made_elsewhere(inputs: Inputs, entry: store.Entry, there: tuple[int, ...]) -> int:
-    """Return how many shards were made under other conditions than today's."""
+def made_elsewhere(inputs: Inputs, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:
+    """Return the shards that were made under other conditions than today's, those of one origin together."""
     now = today(inputs.config.device)
-    return sum(origins(store.shard_record(entry, shard)["provenance"]) != [now] for shard in there)
+    found: dict[str, list[int]] = {}
+    for shard in there:
+        if (made := origins(store.shard_record(entry, shard)["provenance"])) != [now]:
+            found.setdefault(digest(made), []).append(shard)
+    return list(found.values())
 
 
 def hold(

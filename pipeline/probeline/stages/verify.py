@@ -36,9 +36,10 @@ def run(inputs: Inputs) -> dict[str, Any]:
     joined, nets = _joined(fresh)
     if not config.cache.is_dir():
         raise MissingData("no such folder", where=config.cache, remedy="run extract, or name another --cache")
-    audits = {folder: audit(folder) for folder in store.entries(config.cache)}
+    expected = {folder: entry for folder, (entry, _) in joined.items()}
+    folders = sorted({*store.entries(config.cache), *expected})
+    audits = {folder: audit(folder, expected.get(folder)) for folder in folders}
     untrue = _untrue(inputs, fresh, nets)
-    audits |= {entry.folder: audit(entry.folder, entry) for entry, _ in joined.values()}
     again, differing = 0, []
     for folder, (entry, backbone) in joined.items():
         engine: Engine | None = None
@@ -193,7 +194,7 @@ def _told(audited: Audit, inputs: Inputs, *, joined: bool) -> str:
         told += ", images and labels"
     if audited.missing:
         told += f"; {len(audited.missing)} not extracted yet"
-    if not inputs.config.canary and (strange := canary.made_elsewhere(inputs, entry, audited.proven)):
+    if not inputs.config.canary and (strange := sum(map(len, canary.made_elsewhere(inputs, entry, audited.proven)))):
         told += f"; {strange} made elsewhere or by other software: --canary 8 runs rows of them again"
     if audited.leftovers:
         told += f"; {len(audited.leftovers)} files that are no part of it (probeline cache gc)"
