@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from probeline.metrics.intervals import holm, mcnemar, wilson
+from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap, wilson
 
 
 def test_a_published_interval() -> None:
@@ -68,3 +68,44 @@ def test_holm_never_lowers_and_keeps_the_order(ps: list[float]) -> None:
         for j in range(len(ps)):
             if ps[i] < ps[j]:
                 assert adjusted[i] <= adjusted[j]
+
+
+def test_the_bootstrap_is_that_of_a_mean_of_paired_differences() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros(400, np.int64)
+    a, b = ((rng.random(400) < chance).astype(np.int64) for chance in (0.1, 0.2))
+    low, high = paired_bootstrap(labels, a, b)
+    difference = (a == 0).astype(float) - (b == 0)
+    half = 1.96 * difference.std() / np.sqrt(400)
+    # The normal approximation, within a tenth of its own half: ends are steps of 1 / 400 = 0.06 halves, and 10,000
+    # draws place a 2.5 % quantile to 0.03 halves (sqrt(0.025 * 0.975 / 10,000) over the density there, 0.058 per sd).
+    assert (low, high) == pytest.approx((difference.mean() - half, difference.mean() + half), abs=0.1 * half)
+    assert paired_bootstrap(labels, a, b) == (low, high)
+    narrow = paired_bootstrap(labels, a, b, confidence=0.5)
+    assert low < narrow[0] < narrow[1] < high
+
+
+def test_equal_predictors_have_no_interval_to_speak_of() -> None:
+    labels = np.arange(10)
+    assert paired_bootstrap(labels, labels, labels) == (0, 0)
+    assert paired_bootstrap(labels, labels, (labels + 1) % 10) == (1, 1)
+
+
+def test_several_seeds_count_by_their_share() -> None:
+    labels = np.zeros(60, np.int64)
+    rng = np.random.default_rng(1)
+    three, one = (rng.random((3, 60)) < 0.3).astype(np.int64), (rng.random(60) < 0.4).astype(np.int64)
+    low, high = paired_bootstrap(labels, three, one)
+    shares = (three == 0).mean(0) - (one == 0)
+    drawn = shares[rng.integers(0, 60, (10_000, 60))].mean(1)
+    # Steps of 1 / 180, and the luck of two sets of 10,000 draws.
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.012)
+    assert paired_bootstrap(labels, np.stack([one, one]), one) == (0, 0)
+
+
+@pytest.mark.parametrize("options", [{"draws": 0}, {"confidence": 1.0}])
+def test_an_impossible_bootstrap_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="no interval"):
+        paired_bootstrap(np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one length"):
+        paired_bootstrap(np.zeros(3, np.int64), np.zeros(2, np.int64), np.zeros(3, np.int64))

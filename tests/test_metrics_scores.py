@@ -67,3 +67,77 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
     logits[2, 1] = np.nan
     with pytest.raises(ValueError, match="no number"):
         scores.nll(LABELS, logits)
+
+
+def test_top_k_by_hand() -> None:
+    logits = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1], [1, 1, 1, 1]], np.float32)
+    labels = np.array([1, 0, 0, 2])
+    # Ranks from 0: 1, 3, 0 (the first of equals) and 2.
+    assert [scores.top_k(labels, logits, k) for k in (1, 2, 3, 4)] == [1 / 4, 2 / 4, 3 / 4, 1]
+    for k in (0, 5):
+        with pytest.raises(ValueError, match="k must lie"):
+            scores.top_k(labels, logits, k)
+
+
+def test_top_k_is_scikit_learns_and_top1_is_the_argmax() -> None:
+    rng = np.random.default_rng(1)
+    labels, logits = rng.integers(0, 12, 300), rng.standard_normal((300, 12)).astype(np.float32)
+    for k in (2, 5):
+        assert scores.top_k(labels, logits, k) == reference.top_k_accuracy_score(labels, logits, k=k)
+    coarse = logits.round()
+    assert scores.top_k(labels, coarse, 1) == scores.top1(labels, coarse.argmax(1))
+
+
+def test_chances_are_a_softmax_that_heat_flattens() -> None:
+    logits = np.array([[2.0, 0.0], [1e4, -1e4]], np.float32)
+    np.testing.assert_allclose(scores.chances(logits)[0], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))])
+    np.testing.assert_array_equal(scores.chances(logits)[1], [1, 0])
+    np.testing.assert_allclose(scores.chances(logits, 4.0)[0, 0], 1 / (1 + np.exp(-0.5)))
+    with pytest.raises(ValueError, match="positive"):
+        scores.chances(logits, 0.0)
+
+
+def test_brier_by_hand_and_by_scikit_learn() -> None:
+    # 0.3^2 + 0.2^2 + 0.1^2 = 0.14, and 1 + 0.36 + 0.16 = 1.52.
+    chances = np.array([[0.7, 0.2, 0.1], [0.6, 0.4, 0.0]])
+    assert scores.brier(np.array([0, 2]), chances) == pytest.approx((0.14 + 1.52) / 2)
+    rng = np.random.default_rng(2)
+    labels, chance = rng.integers(0, 2, 100), rng.random(100)
+    two = scores.brier(labels, np.stack([1 - chance, chance], axis=1))
+    assert two == pytest.approx(2 * reference.brier_score_loss(labels, chance))
+    assert scores.brier(np.array([0]), np.array([[0.0, 1.0]])) == 2
+
+
+def test_calibration_error_by_hand() -> None:
+    sure = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0])
+    right = np.array([1, 1, 1, 0, 1, 0, 1])
+    chances = np.stack([sure, 1 - sure], axis=1)
+    # Of ten bins: 4 images right 3 times at 0.95, with the one at 1.0 in the same bin; 2 images right once at 0.55.
+    expected = (abs(4 - (4 * 0.95 + 1)) + abs(1 - 1.1)) / 7
+    assert scores.ece(1 - right, chances, bins=10) == pytest.approx(expected)
+    assert scores.ece(np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]])) == 0
+    assert scores.ece(np.array([1, 1]), np.array([[1.0, 0.0], [1.0, 0.0]])) == 1
+    with pytest.raises(ValueError, match="a bin"):
+        scores.ece(np.array([0]), np.array([[1.0, 0.0]]), bins=0)
+
+
+def test_calibrated_chances_have_a_small_calibration_error() -> None:
+    rng = np.random.default_rng(3)
+    chances = rng.dirichlet([1, 1, 1], 20_000)
+    labels = (rng.random(20_000)[:, None] > chances.cumsum(1)).sum(1).astype(np.int64).clip(max=2)
+    # Each of 15 bins errs by less than its standard deviation on average, 0.5 / sqrt(n) per image: by Cauchy and
+    # Schwarz the sum is below 0.5 sqrt(15 / n) = 0.0137.
+    assert scores.ece(labels, chances) < 0.0137
+    sharper = chances**2 / (chances**2).sum(1, keepdims=True)
+    assert scores.ece(labels, sharper) > 0.05
+
+
+@pytest.mark.parametrize("rows", [[[0.5, 0.6]], [[1.2, -0.2]], [[np.nan, 1.0]]])
+def test_what_are_no_chances_is_refused(rows: list[list[float]]) -> None:
+    for score in (scores.brier, scores.ece):
+        with pytest.raises(ValueError, match=r"no probabilities|no number"):
+            score(np.array([0]), np.array(rows))
+
+
+def test_squared_distance_by_hand() -> None:
+    assert scores.squared(np.array([1]), np.array([[0.5, 3.0]], np.float32)) == 0.25 + 4

@@ -34,13 +34,13 @@ def test_markdown_holds_every_row_and_number() -> None:
         blocks(scores), conditions(scores, {"Feature caches": ["cache/a", "cache/b"]}), MISSING, ["figures/a.png"]
     )
     rows = table(text)
-    assert len(rows) == 16
+    assert len(rows) == 18
     assert rows[0]["Backbone"] == "mobilenet_v2"
     assert rows[0]["Test top-1 % (95 % interval)"] == "80.00 (77.41–82.36)"
     assert rows[0]["Over the probe"] == "reference"
     assert rows[0]["Chosen"] == "l2 0.001"
     assert rows[0]["By"] == "val (n=5000)"
-    tuned = rows[6]
+    tuned = rows[7]
     assert tuned["Method"] == "full fine-tune"
     assert tuned["Trainable / total"] == "2.24M / 2.24M"
     assert tuned["Seed sd (seeds)"] == "0.40 (3)"
@@ -105,7 +105,7 @@ def test_the_terminal_table_fits(n_test: int) -> None:
     assert max(map(len, lines)) <= TERMINAL_WIDTH
     assert "…" not in text
     assert lines[1] == "mobilenet_v2"
-    assert lines[10] == "timm:tf_efficientnet_lite0"
+    assert lines[11] == "timm:tf_efficientnet_lite0"
     assert lines[2].startswith("  linear probe (exact)")
     assert lines[2].endswith("l2 0.001 ‡")
     assert lines[-1] == "Not run: fine-tune of resnet18: probeline finetune --backbone resnet18"

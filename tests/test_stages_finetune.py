@@ -291,12 +291,13 @@ def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, mon
     finetune.run(inputs)
     splits = inputs.splits
     per_epoch = len(splits.train) + len(splits.val)
-    assert len(order) == 2 * per_epoch + len(splits.test)
+    # Val is read once more at the best epoch: its temperature is fitted before test is looked at.
+    assert len(order) == 2 * per_epoch + len(splits.val) + len(splits.test)
     for epoch in range(2):
         of = order[epoch * per_epoch : (epoch + 1) * per_epoch]
         assert sorted(of[: len(splits.train)]) == splits.train.rows.tolist()
         assert of[len(splits.train) :] == splits.val.rows.tolist()
-    assert order[2 * per_epoch :] == splits.test.rows.tolist()
+    assert order[2 * per_epoch :] == [*splits.val.rows, *splits.test.rows]
     assert not set(splits.test.rows) & set(order[: 2 * per_epoch])
 
 
@@ -614,7 +615,7 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(finetune, "read_batch", record)
     finetune.run(inputs)
-    assert seen == [(10, 9), (100, 6), (200, 5)]
+    assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
     (score,), _ = load_scores(inputs.scores)
     assert score.labels == tuple(parts["test"].labels.tolist())
     # All val images are alike and of one class: all right or all wrong, and never so by the labels of train's rows.

@@ -19,7 +19,7 @@ PREPROCESS_VERSION = 1
 SPLITS_VERSION = 1
 """Bump when an equal part and data seed would give other row sets."""
 
-HEADS_VERSION = 2
+HEADS_VERSION = 3
 """Bump when a solver or its selection would choose or fit another head from equal features."""
 
 TRAIN_VERSION = 1
@@ -28,10 +28,10 @@ TRAIN_VERSION = 1
 FORMAT_VERSION = 1
 """Bump when the files of a cache entry change their layout (cache/README.md holds the format)."""
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 """Bump when the fields of a score record change their meaning."""
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 """Bump when equal scores would draw another report."""
 
 

@@ -288,8 +288,22 @@ class Score:
     class_names : tuple of str [K]
     top1, macro : float
         Test accuracy and the mean of the classes' accuracies, in [0, 1].
+    top5 : float or None
+        The share of test images whose class is among the five most probable; None where there are few classes.
     interval : tuple of 2 floats
         Wilson's 95 % interval of `top1` for the sampling of the test images.
+    temperature : float
+        What the logits are divided by, fitted on the val rows' logits alone (out of fold where folds choose; a head
+        that is refit on train and val takes that of the head before).
+    nll, brier, ece : float
+        Of the test images with that temperature: mean negative log-likelihood (nats), Brier's score in [0, 2] and the
+        expected calibration error in [0, 1].
+    raw_nll, raw_ece : float
+        The same at temperature 1.
+    optimism : float or None
+        Test top-1 of the candidate that is best on test, minus that of the chosen one, in [0, 1]: what choosing on
+        test would have pretended. Never used for any choice; None where there was nothing to choose, or where the
+        others were not kept, as the epochs of training.
     val_top1 : float
         Of the chosen hyper-parameters, on the rows that chose them.
     predictions : tuple of int [n_test]
@@ -303,7 +317,7 @@ class Score:
     trainable, total : int
         Parameters that were trained, and parameters of the whole predictor.
     warm_seconds : float
-        Fitting and choosing, with the features at hand.
+        Fitting every candidate, choosing and reading test with them, with the features at hand.
     cold_seconds : float
         The same with the extraction of the features it needs.
     converged : bool
@@ -334,6 +348,13 @@ class Score:
     macro: float
     interval: tuple[float, float]
     val_top1: float
+    top5: float | None
+    temperature: float
+    nll: float
+    brier: float
+    ece: float
+    raw_nll: float
+    raw_ece: float
     predictions: tuple[int, ...]
     labels: tuple[int, ...]
     chosen: Mapping[str, Any]
@@ -343,6 +364,7 @@ class Score:
     warm_seconds: float
     cold_seconds: float
     converged: bool
+    optimism: float | None = None
     certificate: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
     path: tuple[Mapping[str, Any], ...] = ()

@@ -66,6 +66,57 @@ def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
+def paired_bootstrap(
+    labels: Classes, a: Classes, b: Classes, *, draws: int = 10_000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval for the top-1 of `a` minus that of `b`, by drawing the test images anew.
+
+    Where a predictor has several seeds, an image counts by the share of them that are right, so that the interval is
+    that of the difference of two mean top-1: for drawing other images, with these very seeds.
+
+    An image matters by its difference alone, which takes few values. So each draw is one of a multinomial
+    distribution over these, which is what drawing the images one by one with replacement amounts to.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    a, b : int64 [n] or [seeds, n]
+        The two predictors' classes for the same images.
+    draws : int
+        At least 1.
+    seed : int
+        0 or more. NumPy does not promise the same draws in each of its versions: the ends may then move by the luck of
+        the draws, about a hundredth of the interval's width for 10,000 of them.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        In [-1, 1]: the percentiles of the differences drawn.
+
+    References
+    ----------
+    Efron 1979, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1-26; the percentile
+    interval is that of Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
+    """
+    if draws < 1 or not 0 < confidence < 1:
+        raise ValueError(f"no interval of {draws} draws at {confidence}")
+    differences = _share_right(labels, a) - _share_right(labels, b)
+    values, counts = np.unique(differences.round(12), return_counts=True)  # 1/3 + 1/3 may differ from 2/3 in a last bit
+    drawn = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=draws)
+    low, high = np.quantile(drawn @ values / len(labels), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _share_right(labels: Classes, predictions: Classes) -> npt.NDArray[np.float64]:
+    """Return for each image the share of seeds that are right: float64 [n]."""
+    seeds = np.atleast_2d(predictions)
+    check_classes(labels, *seeds)
+    shares: npt.NDArray[np.float64] = (seeds == labels).mean(axis=0)
+    return shares
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p-values adjusted for being several, in the order given; each stays within [0, 1].
 

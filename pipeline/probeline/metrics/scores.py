@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 Classes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -33,6 +33,13 @@ def _check_logits(labels: Classes, logits: Floats) -> None:
     if np.isnan(logits).any():
         raise ValueError("a logit is no number")
     check_classes(labels, classes=logits.shape[1])
+
+
+def _check_probabilities(labels: Classes, probabilities: Floats) -> None:
+    _check_logits(labels, probabilities)
+    # 1e-3 is float16's rounding of a row's largest value; no softmax in float32 or float64 comes near it.
+    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
+        raise ValueError("the rows are no probabilities: each must be 0 or more and sum to 1")
 
 
 def top1(labels: Classes, predictions: Classes) -> float:
@@ -80,3 +87,95 @@ def nll(labels: Classes, logits: Floats) -> float:
     _check_logits(labels, logits)
     wide = logits.astype(np.float64)
     return float((logsumexp(wide, axis=1) - np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]).mean())
+
+
+def top_k(labels: Classes, logits: Floats, k: int) -> float:
+    """Return the share of images whose class is among the k of the largest logits, in [0, 1].
+
+    Of equal logits the lower class comes first, so that ``top_k(labels, logits, 1)`` is the top-1 of the argmax.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    logits : floats [n, K]
+    k : int
+        In [1, K].
+    """
+    _check_logits(labels, logits)
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must lie in [1, {logits.shape[1]}], not {k}")
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    lower = np.arange(logits.shape[1]) < labels[:, None]
+    ahead = (logits > own).sum(axis=1) + ((logits == own) & lower).sum(axis=1)
+    return float((ahead < k).mean())
+
+
+def chances(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the softmax float64 [n, K] of ``logits / temperature``.
+
+    Parameters
+    ----------
+    logits : floats [n, K]
+    temperature : float
+        Positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature is positive, not {temperature}")
+    shares: npt.NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return shares
+
+
+def brier(labels: Classes, probabilities: Floats) -> float:
+    """Return the mean squared distance of the probabilities to the truth, summed over the classes: in [0, 2].
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    probabilities : floats [n, K]
+
+    References
+    ----------
+    Brier 1950, "Verification of forecasts expressed in terms of probability", in its form for several classes.
+    """
+    _check_probabilities(labels, probabilities)
+    return squared(labels, probabilities)
+
+
+def squared(labels: Classes, outputs: Floats) -> float:
+    """Return the mean over rows of ``||output - one-hot label||^2``, in float64; of probabilities it is Brier's score.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    outputs : floats [n, K]
+    """
+    _check_logits(labels, outputs)
+    wide = outputs.astype(np.float64)
+    own = np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]
+    return float((np.square(wide).sum(axis=1) - np.square(own) + np.square(1 - own)).mean())
+
+
+def ece(labels: Classes, probabilities: Floats, bins: int = 15) -> float:
+    """Return the expected calibration error of the predicted class, in [0, 1].
+
+    The images are sorted by their largest probability into `bins` of equal width, each closed above; what is returned
+    is the mean over images of how far apart top-1 and the mean largest probability of their bin are. The number
+    depends on the bins and is above 0 by chance alone, the more so the fewer the images.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    probabilities : floats [n, K]
+    bins : int
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML, equation 3.
+    """
+    _check_probabilities(labels, probabilities)
+    if bins < 1:
+        raise ValueError(f"there must be a bin, not {bins}")
+    sure = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(places, weights=right - sure, minlength=bins)).sum() / len(labels))

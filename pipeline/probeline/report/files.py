@@ -93,7 +93,9 @@ def _read(folder: Path, path: Path) -> Score | Ignored:
     if record is None:
         return Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
     if record.get("version") != SCORE_VERSION:
-        return Ignored(path, f"has score version {record.get('version')}; this program reads {SCORE_VERSION}")
+        return Ignored(
+            path, f"has score version {record.get('version')}; this program reads {SCORE_VERSION}: run its stage again"
+        )
     try:
         score = Score.from_json(record["score"])
         known = score.method in ORDER

@@ -19,7 +19,7 @@ class Method:
         As a report calls it, and where room is scarce.
     colour : str
         Of its marks in the figures: Okabe and Ito's palette, which colour-blind readers can tell apart, with a
-        grey in place of the yellow that vanishes on white.
+        grey in place of the yellow that vanishes on white, and the wine red of Paul Tol's muted palette.
     """
 
     name: str
@@ -33,6 +33,7 @@ METHODS = (
     Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "#56B4E9"),
     Method("probe-sgd", "linear head (Adam)", "linear head (Adam)", "#009E73"),
     Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "#CC79A7"),
+    Method("ridge", "ridge regression", "ridge regression", "#882255"),
     Method("knn", "k-NN", "k-NN", "#E69F00"),
     Method("centroid", "nearest centroid", "nearest centroid", "#8C8C8C"),
     Method("finetune", "full fine-tune", "full fine-tune", "#D55E00"),

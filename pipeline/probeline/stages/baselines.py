@@ -1,16 +1,20 @@
-"""Baselines: scikit-learn's logistic regression on the same objective, nearest neighbours, nearest centroids."""
+"""Baselines: scikit-learn's logistic regression on the same objective, ridge, nearest neighbours and centroids."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from probeline.heads.select import choose
+from probeline.metrics.scores import squared
 from probeline.records import FloatArray, Score
-from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
+from probeline.stages.fitting import Round, Stopwatch, Task, select
 from probeline.stages.inputs import Inputs
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Whole decades, since each is a fit of its own; the exact probe's grid is finer and wider."""
+
+RIDGE_L2 = tuple(10.0 ** (half / 2) for half in range(-10, 9))
+"""Half decades from 1e-5 to 1e4, 19 values, as each costs one matrix product."""
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 
@@ -27,7 +31,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     scores: list[Score] = []
     for name in inputs.config.backbones:
         task = Task(inputs, inputs.backbone(name)[0])
-        scores += [_logistic(task), _knn(task), _centroid(task)]
+        scores += [_logistic(task), _ridge(task), _knn(task), _centroid(task)]
     return [inputs.outcome(score) for score in scores]
 
 
@@ -36,32 +40,68 @@ def _logistic(task: Task) -> Score:
     if found := task.done("logistic", key):
         return found
 
-    from probeline.heads.linear import decision, predict
+    from probeline.heads.linear import Head, decision
     from probeline.heads.reference import fit_reference
 
-    def path_of(held: Round) -> list[FloatArray]:
-        return [decision(fit_reference(held.X, held.y, l2), held.X_held) for l2 in REFERENCE_L2]
+    def fit(held: Round) -> list[Head]:
+        return [fit_reference(held.X, held.y, l2) for l2 in REFERENCE_L2]
+
+    def logits(heads: Sequence[Head], X: FloatArray) -> Iterable[FloatArray]:
+        return (decision(head, X) for head in heads)
 
     watch = Stopwatch()
-    path = evaluate(task.selection(), [{"l2": l2} for l2 in REFERENCE_L2], path_of)
-    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], REFERENCE_L2)
-    final = task.final()
-    head = fit_reference(final.X, final.y, REFERENCE_L2[chosen])
+    rounds = task.selection()
+    selection = select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, logits)
+    head = selection.fitted[selection.place]
     parameters = head.weight.size + head.bias.size
     return task.save(
         "logistic",
         key,
-        predict(head, final.X_held),
-        watch.seconds(),
+        selection,
+        logits(selection.fitted, task.test_rows(rounds[0])),
+        watch,
         seed=None,
-        chosen={"l2": head.l2},
-        chosen_by=task.chosen_by,
-        val_top1=path[chosen]["top1"],
         trainable=parameters,
         total=task.frozen_parameters + parameters,
         converged=head.certificate.converged,
-        certificate={**vars(head.certificate), "gap": head.gap, "edge": edge},
-        path=path,
+        certificate={**vars(head.certificate), "gap": head.gap, "edge": selection.edge},
+    )
+
+
+def _ridge(task: Task) -> Score:
+    """Ridge regression, chosen by val top-1, then by val squared error: it is what ridge makes small.
+
+    The likelihood of its scores would say little before a temperature is fitted.
+    """
+    key = task.key("ridge", l2=list(RIDGE_L2))
+    if found := task.done("ridge", key):
+        return found
+
+    from probeline.heads.linear import decision
+    from probeline.heads.ridge import RidgeHead, fit_ridge
+
+    def fit(held: Round) -> list[RidgeHead]:
+        return fit_ridge(held.X, held.y, task.classes, RIDGE_L2)
+
+    def scores(heads: Sequence[RidgeHead], X: FloatArray) -> Iterable[FloatArray]:
+        return (decision(head, X) for head in heads)
+
+    watch = Stopwatch()
+    rounds = task.selection()
+    selection = select(rounds, [{"l2": l2} for l2 in RIDGE_L2], RIDGE_L2, fit, scores, loss=squared)
+    head = selection.fitted[selection.place]
+    parameters = head.weight.size + head.bias.size
+    return task.save(
+        "ridge",
+        key,
+        selection,
+        scores(selection.fitted, task.test_rows(rounds[0])),
+        watch,
+        seed=None,
+        trainable=parameters,
+        total=task.frozen_parameters + parameters,
+        converged=True,
+        certificate={"edge": selection.edge},
     )
 
 
@@ -72,32 +112,24 @@ def _knn(task: Task) -> Score:
 
     from probeline.heads.neighbours import knn
 
+    def votes(fitted: Round, X: FloatArray) -> Iterable[FloatArray]:
+        return knn(fitted.X, fitted.y, X, ks, classes=task.classes).values()
+
     watch = Stopwatch()
     rounds = task.selection()
     ks = [k for k in NEIGHBOURS if k <= min(len(held.y) for held in rounds)]
-
-    def votes(held: Round) -> list[FloatArray]:
-        found = knn(held.X, held.y, held.X_held, ks, classes=task.classes)
-        return [found[k] for k in ks]
-
-    path = evaluate(rounds, [{"k": k} for k in ks], votes)
-    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], ks)
-    final = task.final()
-    predictions = knn(final.X, final.y, final.X_held, [ks[chosen]], classes=task.classes)[ks[chosen]].argmax(1)
+    selection = select(rounds, [{"k": k} for k in ks], ks, lambda held: held, votes)
     return task.save(
         "knn",
         key,
-        predictions,
-        watch.seconds(),
+        selection,
+        votes(selection.fitted, task.test_rows(rounds[0])),
+        watch,
         seed=None,
-        chosen={"k": ks[chosen]},
-        chosen_by=task.chosen_by,
-        val_top1=path[chosen]["top1"],
         trainable=0,
         total=task.frozen_parameters,
         converged=True,
-        certificate={"edge": edge},
-        path=path,
+        certificate={"edge": selection.edge},
     )
 
 
@@ -108,20 +140,19 @@ def _centroid(task: Task) -> Score:
 
     from probeline.heads.neighbours import nearest_centroid
 
+    def nearness(fitted: Round, X: FloatArray) -> Iterable[FloatArray]:
+        return [nearest_centroid(fitted.X, fitted.y, X, classes=task.classes)]
+
     watch = Stopwatch()
-    path = evaluate(
-        task.selection(), [{}], lambda held: [nearest_centroid(held.X, held.y, held.X_held, classes=task.classes)]
-    )
-    final = task.final()
+    rounds = task.selection()
+    selection = select(rounds, [{}], [0.0], lambda held: held, nearness)
     return task.save(
         "centroid",
         key,
-        nearest_centroid(final.X, final.y, final.X_held, classes=task.classes).argmax(1),
-        watch.seconds(),
+        selection,
+        nearness(selection.fitted, task.test_rows(rounds[0])),
+        watch,
         seed=None,
-        chosen={},
-        chosen_by="",
-        val_top1=path[0]["top1"],
         trainable=0,
         total=task.frozen_parameters,
         converged=True,

@@ -19,6 +19,7 @@ STAGE = {
     "probe-refit": "probe",
     "probe-sgd": "probe",
     "logistic": "baselines",
+    "ridge": "baselines",
     "knn": "baselines",
     "centroid": "baselines",
     "finetune": "finetune",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probeline.errors import Diverged
 from probeline.identity import TRAIN_VERSION
 from probeline.images.decode import random_resized_crop, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
@@ -142,10 +143,13 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
             console=config.console,
             title=f"finetune {title}",
         )
-        predictions = trainer.predict(splits.test.rows, test_feed).argmax(1).numpy()
+        val_logits = trainer.predict(splits.val.rows, val_feed).numpy()
+        logits = trainer.predict(splits.test.rows, test_feed).numpy()
+    if not np.isfinite(logits).all():
+        raise Diverged(f"{title}: the trained net's output is not finite on test images", remedy="use a lower --lr")
     best = trained.history[trained.best_epoch - 1]
     score = Score(
-        **inputs.scored(predictions, devices.describe(device)),
+        **inputs.scored(logits, devices.describe(device), labels[splits.val.part][splits.val.rows], val_logits),
         backbone=backbone.name,
         weights=backbone.weights,
         method=method,

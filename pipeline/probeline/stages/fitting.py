@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from probeline.heads.standardize import apply, fit_scaler
+from probeline.heads.select import choose
+from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
@@ -31,17 +32,56 @@ class Round:
     y : int64 [n]
     X_held : float32 [m, D]
     y_held : int64 [m]
+    scaler : Scaler
+        Of the rows fitted on.
     """
 
     X: FloatArray
     y: IntArray
     X_held: FloatArray
     y_held: IntArray
+    scaler: Scaler
 
 
 def _round(X: FloatArray, y: IntArray, X_held: FloatArray, y_held: IntArray) -> Round:
     scaler = fit_scaler(X)
-    return Round(apply(scaler, X), y, apply(scaler, X_held), y_held)
+    return Round(apply(scaler, X), y, apply(scaler, X_held), y_held, scaler)
+
+
+Candidate = Mapping[str, Any]
+"""The name of a hyper-parameter and its value."""
+
+Fitted = TypeVar("Fitted")
+
+
+@dataclass(frozen=True)
+class Selection(Generic[Fitted]):
+    """A choice among candidates, made without a look at the test rows.
+
+    Attributes
+    ----------
+    candidates : sequence of mappings
+    path : tuple of mappings
+        Each candidate with its val ``top1`` and loss, averaged over the held-out rows of all rounds.
+    place : int
+        The chosen one's.
+    edge : bool
+        Whether it stands at an end of its grid.
+    y_val : int64 [n]
+        Of the held-out rows, round after round.
+    logits : float32 [n, K]
+        What the chosen candidate said of them, fitted without them.
+    fitted : Fitted
+        All candidates as the first round fitted them, which is on the train rows: these are what test is read with.
+    """
+
+    candidates: Sequence[Candidate]
+    path: tuple[Candidate, ...]
+    place: int
+    edge: bool
+    y_val: IntArray
+    logits: FloatArray
+    fitted: Fitted
 
 
 class Task:
@@ -57,7 +97,6 @@ class Task:
         self.inputs = inputs
         self.backbone = backbone
         self.classes = len(inputs.dataset.class_names)
-        self.chosen_by = inputs.splits.chosen_by
 
     def _rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
         inputs = self.inputs
@@ -66,7 +105,10 @@ class Task:
         return np.concatenate(features), np.concatenate(labels)
 
     def selection(self) -> list[Round]:
-        """Return the rounds that choose hyper-parameters: train and val, or each fold against the others."""
+        """Return the rounds that choose hyper-parameters: train and val, or each fold against the others.
+
+        The first round's rows to fit on are the train rows in both cases, as the first fold is val.
+        """
         splits = self.inputs.splits
         if not splits.folds:
             return [_round(*self._rows(splits.train), *self._rows(splits.val))]
@@ -78,11 +120,14 @@ class Task:
             rounds.append(_round(*self._rows(others), *self._rows(Split(part, fold, "val"))))
         return rounds
 
-    def final(self, *, with_val: bool = False) -> Round:
-        """Return the round that is reported: fitted on train (and val, for a refit), held out is test."""
+    def refit(self) -> Round:
+        """Return the round that is fitted on train and val; held out is test."""
         splits = self.inputs.splits
-        fitted = (splits.train, splits.val) if with_val else (splits.train,)
-        return _round(*self._rows(*fitted), *self._rows(splits.test))
+        return _round(*self._rows(splits.train, splits.val), *self._rows(splits.test))
+
+    def test_rows(self, fitted: Round) -> FloatArray:
+        """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
+        return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
 
     @property
     def frozen_parameters(self) -> int:
@@ -117,12 +162,53 @@ class Task:
             "" if seed is None else f", seed {seed}"
         )
 
-    def save(self, method: str, key: str, predictions: IntArray, seconds: float, **facts: Any) -> Score:
-        """Write the score of predictions int64 [n_test] on the test rows, and return it."""
+    def save(
+        self,
+        method: str,
+        key: str,
+        selection: Selection[Any],
+        outputs: Iterable[FloatArray],
+        watch: Stopwatch,
+        **facts: Any,
+    ) -> Score:
+        """Write the score of the chosen candidate on the test rows, and return it.
+
+        Test is read here, when the choice stands: the other candidates are read too, but only for the score's
+        `optimism`. The score's seconds are those of `watch` when all of them are read.
+
+        Parameters
+        ----------
+        method, key : str
+        selection : Selection
+        outputs : iterable of float32 [n_test, K]
+            The logits of each candidate, in their order; used one at a time.
+        watch : Stopwatch
+        **facts
+            Further fields of the score, which win over those that follow from the choice.
+        """
         inputs, backbone = self.inputs, self.backbone
+        test = inputs.splits.test
+        truth = inputs.dataset.parts[test.part].labels[test.rows]
+        every: list[float] = []
+        logits = None
+        for place, output in enumerate(outputs):
+            every.append(top1(truth, output.argmax(1)))
+            logits = output if place == selection.place else logits
+        seconds = watch.seconds()
+        if logits is None or len(every) != len(selection.path):
+            raise ValueError(f"{len(every)} outputs for {len(selection.path)} candidates")
+        several = len(every) > 1
         extraction = sum(inputs.features(backbone, part).seconds for part in inputs.parts())
         score = Score(
-            **{**inputs.scored(predictions, "CPU"), **facts},
+            **{
+                **inputs.scored(logits, "CPU", selection.y_val, selection.logits),
+                "chosen": selection.candidates[selection.place],
+                "chosen_by": inputs.splits.chosen_by if several else "",
+                "val_top1": selection.path[selection.place]["top1"],
+                "optimism": max(every) - every[selection.place] if several else None,
+                "path": selection.path if several else (),
+                **facts,
+            },
             backbone=backbone.name,
             weights=backbone.weights,
             method=method,
@@ -142,32 +228,62 @@ class Task:
         return score
 
 
-Candidate = Mapping[str, Any]
-Predict = Callable[[Round], Sequence[FloatArray]]
-"""Fits every candidate on a round and returns the logits or votes [m, K] of each for the held-out rows."""
+def select(
+    rounds: Sequence[Round],
+    candidates: Sequence[Candidate],
+    strengths: Sequence[float],
+    fit: Callable[[Round], Fitted],
+    logits_of: Callable[[Fitted, FloatArray], Iterable[FloatArray]],
+    *,
+    loss: Callable[[IntArray, FloatArray], float] = nll,
+) -> Selection[Fitted]:
+    """Fit every candidate on each round and choose by the rows held out: top-1, then loss, then the stronger one.
 
-
-def evaluate(rounds: Sequence[Round], candidates: Sequence[Candidate], predict: Predict) -> tuple[Candidate, ...]:
-    """Return each candidate with its val ``top1`` and ``nll``, averaged over the held-out rows of all rounds."""
-    right = np.zeros(len(candidates))
-    loss = np.zeros(len(candidates))
-    rows = 0
-    for task in rounds:
-        for place, logits in enumerate(predict(task)):
-            right[place] += len(task.y_held) * top1(task.y_held, logits.argmax(1))
-            loss[place] += len(task.y_held) * nll(task.y_held, logits)
-        rows += len(task.y_held)
-    return tuple(
-        {**candidate, "top1": right[place] / rows, "nll": loss[place] / rows}
-        for place, candidate in enumerate(candidates)
+    Parameters
+    ----------
+    rounds : sequence of Round
+    candidates, strengths : sequence
+        A hyper-parameter's names and values, and the values that order them; see
+        :func:`probeline.heads.select.choose`.
+    fit : callable
+        Given a round, fits all candidates on it.
+    logits_of : callable
+        Given what `fit` returned and rows float32 [m, D], yields the logits float32 [m, K] of each candidate.
+    loss : callable
+        Of labels int64 [m] and logits; its name is that of its field in the path.
+    """
+    right, losses = np.zeros(len(candidates)), np.zeros(len(candidates))
+    said: list[list[FloatArray]] = [[] for _ in candidates]
+    every: list[Fitted] = []
+    place, edge = 0, False
+    for held in rounds:
+        fitted = fit(held)
+        every = every or [fitted]
+        for i, logits in enumerate(logits_of(fitted, held.X_held)):
+            right[i] += len(held.y_held) * top1(held.y_held, logits.argmax(1))
+            losses[i] += len(held.y_held) * loss(held.y_held, logits)
+            said[i].append(logits)
+            if held is rounds[-1]:
+                # The logits of all candidates may be many: only those of the best so far are kept.
+                rows = sum(len(one.y_held) for one in rounds)
+                scores = list(zip(right[: i + 1] / rows, losses[: i + 1] / rows, strict=True))
+                best, edge = choose(scores, strengths[: i + 1])
+                for loser in {place, i} - {best}:
+                    said[loser] = []
+                place = best
+    path = tuple(
+        {**candidate, "top1": float(score[0]), loss.__name__: float(score[1])}
+        for candidate, score in zip(candidates, scores, strict=True)
     )
+    y_val = np.concatenate([held.y_held for held in rounds])
+    return Selection(candidates, path, place, edge, y_val, np.concatenate(said[place]), every[0])
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Seconds since it was made, and those `before`."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
+    def __init__(self, before: float = 0.0) -> None:
+        self._start = time.perf_counter() - before
 
     def seconds(self) -> float:
         """Return the seconds so far."""

@@ -6,20 +6,26 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probeline import disk
 from probeline.backbones.resolve import Loaded, load, resolve
 from probeline.config import Config, command_line
 from probeline.environment import environment
 from probeline.errors import BadData, MissingData
+from probeline.heads.temperature import fit_temperature
 from probeline.identity import digest
 from probeline.images import datasets
 from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import macro, top1
-from probeline.records import Backbone, DataSet, FeatureSet, IntArray, Score, Splits, splits_digest
-from probeline.report.files import find_score, score_path
+from probeline.metrics.scores import brier, chances, ece, macro, nll, top1, top_k
+from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, splits_digest
+from probeline.report.files import Ignored, find_score, score_path
 from probeline.store import entry as store
+
+_FEW_CLASSES = 10
+"""Up to so many, top-5 says nothing."""
 
 
 class Inputs:
@@ -166,6 +172,8 @@ class Inputs:
         if isinstance(found, Score):
             self.config.console.say(f"{title}: its score is there")
             return found
+        if isinstance(found, Ignored):
+            self.config.console.say(f"{title}: made anew, as {found.path.name} {found.reason}")
         disk.check_writable(self.scores)
         return None
 
@@ -183,10 +191,26 @@ class Inputs:
             "file": str(score_path(self.scores, *place)),
         }
 
-    def scored(self, predictions: IntArray, device: str) -> dict[str, Any]:
-        """Return the fields of a score that follow from test predictions int64 [n_test], whatever the method."""
+    def scored(self, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray) -> dict[str, Any]:
+        """Return the fields of a score that follow from what a method said of the test images, whatever the method.
+
+        Its temperature is fitted on val alone. Top-5 is for data sets of more than 10 classes: of 10, half the
+        classes are among five, and of 5, all.
+
+        Parameters
+        ----------
+        logits : float32 [n_test, K]
+        device : str
+            That the method ran on.
+        y_val : int64 [m]
+        val_logits : float32 [m, K]
+            Of rows that the method was chosen by, and that what said so was not fitted on.
+        """
         splits, classes = self.splits, self.dataset.class_names
         truth = self.dataset.parts[splits.test.part].labels[splits.test.rows]
+        predictions = logits.argmax(1)
+        temperature = fit_temperature(y_val, val_logits)
+        sure = chances(logits, temperature)
         return {
             "dataset": self.dataset.name,
             "n_train": len(splits.train),
@@ -196,7 +220,14 @@ class Inputs:
             "labels": tuple(truth.tolist()),
             "predictions": tuple(predictions.tolist()),
             "top1": top1(truth, predictions),
+            "top5": top_k(truth, logits, 5) if len(classes) > _FEW_CLASSES else None,
             "macro": macro(truth, predictions, len(classes)),
             "interval": wilson(int((truth == predictions).sum()), len(truth)),
+            "temperature": temperature,
+            "nll": nll(truth, logits / np.float64(temperature)),
+            "brier": brier(truth, sure),
+            "ece": ece(truth, sure),
+            "raw_nll": nll(truth, logits),
+            "raw_ece": ece(truth, chances(logits)),
             "environment": environment(device),
         }

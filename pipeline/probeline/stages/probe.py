@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from probeline.heads.select import L2_GRID, choose
-from probeline.records import Score
-from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
+from probeline.heads.select import L2_GRID
+from probeline.records import FloatArray, Score
+from probeline.stages.fitting import Round, Stopwatch, Task, select
 from probeline.stages.inputs import Inputs
+
+if TYPE_CHECKING:
+    from probeline.heads.linear import Linear
 
 _SGD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 5e-4, "dropout": 0.0, "epochs": 30, "batch_size": 256}
 """The courses' recipe: Adam with a cosine schedule."""
@@ -39,41 +43,39 @@ def _exact(task: Task) -> list[Score]:
     if len(scores) == len(keys):
         return list(scores.values())
 
-    from probeline.heads.linear import decision, predict
+    from probeline.heads.linear import Head
     from probeline.heads.logistic import fit_path
+
+    def fit(held: Round) -> list[Head]:
+        return fit_path(held.X, held.y, task.classes, L2_GRID)
 
     watch = Stopwatch()
     rounds = task.selection()
-    candidates = [{"l2": l2} for l2 in L2_GRID]
-    path = evaluate(
-        rounds,
-        candidates,
-        lambda held: [decision(head, held.X_held) for head in fit_path(held.X, held.y, task.classes, L2_GRID)],
-    )
-    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], L2_GRID)
+    selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, _logits)
     chosen_in = watch.seconds()
     for method, key in keys.items():
         if method in scores:
             continue
-        watch = Stopwatch()
-        final = task.final(with_val=method == "probe-refit")
-        (head,) = fit_path(final.X, final.y, task.classes, [L2_GRID[chosen]])
+        watch = Stopwatch(chosen_in)
+        if method == "probe":
+            n_train, heads, X_test = len(rounds[0].y), selection.fitted, task.test_rows(rounds[0])
+        else:
+            refit = task.refit()
+            n_train, heads, X_test = len(refit.y), fit(refit), refit.X_held
+        head = heads[selection.place]
         certificate = head.certificate
         scores[method] = task.save(
             method,
             key,
-            predict(head, final.X_held),
-            chosen_in + watch.seconds(),
+            selection,
+            _logits(heads, X_test),
+            watch,
             seed=None,
-            n_train=len(final.y),
-            chosen={"l2": head.l2},
-            chosen_by=task.chosen_by,
-            val_top1=path[chosen]["top1"],
+            n_train=n_train,
             trainable=head.weight.size + head.bias.size,
             total=task.frozen_parameters + head.weight.size + head.bias.size,
             converged=certificate.converged,
-            certificate={**vars(certificate), "gap": head.gap, "edge": edge},
-            path=path,
+            certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},
         )
     return [scores[method] for method in keys]
 
@@ -83,39 +85,32 @@ def _sgd(task: Task, seed: int) -> Score:
     if found := task.done("probe-sgd", key, seed):
         return found
 
-    from probeline.heads.linear import decision, predict
     from probeline.heads.sgd import SgdHead, fit_sgd
 
-    def fit(held: Round, lr: float, *, watched: bool) -> SgdHead:
-        val: dict[str, Any] = {"X_val": held.X_held, "y_val": held.y_held} if watched else {}
-        return fit_sgd(held.X, held.y, task.classes, lr=lr, seed=seed, **_SGD, **val)
+    def fit(held: Round) -> list[SgdHead]:
+        val: dict[str, Any] = {"X_val": held.X_held, "y_val": held.y_held}
+        return [fit_sgd(held.X, held.y, task.classes, lr=lr, seed=seed, **_SGD, **val) for lr in _RATES]
 
     watch = Stopwatch()
     rounds = task.selection()
-    heads = {}
-
-    def predictions(held: Round) -> list[Any]:
-        fitted = [fit(held, lr, watched=True) for lr in _RATES]
-        heads[id(held)] = fitted
-        return [decision(head, held.X_held) for head in fitted]
-
-    path = evaluate(rounds, [{"lr": lr} for lr in _RATES], predictions)
-    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], _RATES)
-    final = task.final()
-    head = fit(final, _RATES[chosen], watched=False)
+    selection = select(rounds, [{"lr": lr} for lr in _RATES], _RATES, fit, _logits)
+    head = selection.fitted[selection.place]
     return task.save(
         "probe-sgd",
         key,
-        predict(head, final.X_held),
-        watch.seconds(),
+        selection,
+        _logits(selection.fitted, task.test_rows(rounds[0])),
+        watch,
         seed=seed,
-        chosen={"lr": _RATES[chosen]},
-        chosen_by=task.chosen_by,
-        val_top1=path[chosen]["top1"],
         trainable=head.weight.size + head.bias.size,
         total=task.frozen_parameters + head.weight.size + head.bias.size,
         converged=True,
-        certificate={**_SGD, "edge": edge},
-        history=heads[id(rounds[0])][chosen].history,
-        path=path,
+        certificate={**_SGD, "edge": selection.edge},
+        history=head.history,
     )
+
+
+def _logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:
+    from probeline.heads.linear import decision
+
+    return (decision(head, X) for head in heads)

@@ -1,0 +1,108 @@
+"""Ridge regression on the classes' indicators: one eigendecomposition, then every l2 for one matrix product.
+
+The objective is that of the other heads with squares in place of the cross-entropy: the mean over rows of
+``||W x + b - t||^2 / 2``, plus ``l2 / 2 * ||W||^2``, with t = 1 for a row's class and 0 for the others; b is free.
+It is scikit-learn's ``Ridge(alpha=l2 * N)``. Two classes have two scores, each the other's mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.heads.checks import check_labelled
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+_Wide = npt.NDArray[np.float64]
+
+_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class RidgeHead:
+    """A linear map whose scores estimate the indicators of the classes; they are no log-probabilities.
+
+    Attributes
+    ----------
+    weight : float32 [K, D]
+    bias : float32 [K]
+    l2 : float
+    """
+
+    weight: FloatArray
+    bias: FloatArray
+    l2: float
+
+
+def fit_ridge(X: npt.NDArray[Any], y: IntArray, classes: int, l2s: Sequence[float]) -> list[RidgeHead]:
+    """Fit one head for each l2, all from one eigendecomposition of the smaller of X'X and XX', in float64.
+
+    Parameters
+    ----------
+    X : float32 or float64 [N, D]
+    y : int64 [N]
+        Classes in [0, classes). A class without rows has the score 0 everywhere.
+    classes : int
+        K, at least 2.
+    l2s : sequence of float
+        Positive, in any order.
+
+    Returns
+    -------
+    list of RidgeHead
+        In the order of `l2s`.
+
+    Raises
+    ------
+    ValueError
+        Where an array or an l2 is not as described.
+
+    References
+    ----------
+    Hoerl and Kennard 1970, "Ridge regression: biased estimation for nonorthogonal problems", Technometrics 12, 55-67.
+    By XX': Saunders, Gammerman and Vovk 1998, "Ridge regression learning algorithm in dual variables", ICML.
+    """
+    check_labelled(X, y, classes)
+    if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
+        raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
+    shares = np.bincount(y, minlength=classes) / len(y)
+    mean = X.mean(axis=0, dtype=np.float64)
+    spectrum, left, right = (_primal if X.shape[1] <= len(y) else _dual)(X, y, shares, mean)
+    heads = []
+    for l2 in l2s:
+        weight = left @ (right / (spectrum + l2)[:, None])
+        heads.append(RidgeHead(weight.T.astype(np.float32), (shares - mean @ weight).astype(np.float32), l2))
+    return heads
+
+
+def _primal(X: npt.NDArray[Any], y: IntArray, shares: _Wide, mean: _Wide) -> tuple[_Wide, _Wide, _Wide]:
+    """Return e [D], V [D, D] and P [D, K] such that the weights of any l2 are V (P / (e + l2))."""
+    gram = np.zeros((X.shape[1], X.shape[1]))
+    moments = np.zeros((X.shape[1], len(shares)))
+    for start in range(0, len(y), _BLOCK):  # in blocks: no float64 copy of X
+        rows = slice(start, start + _BLOCK)
+        centred = X[rows] - mean
+        gram += centred.T @ centred
+        moments += centred.T @ _targets(y[rows], shares)
+    spectrum, vectors = np.linalg.eigh(gram / len(y))
+    return spectrum.clip(min=0), vectors, vectors.T @ (moments / len(y))
+
+
+def _dual(X: npt.NDArray[Any], y: IntArray, shares: _Wide, mean: _Wide) -> tuple[_Wide, _Wide, _Wide]:
+    """Return the same where there are fewer rows than columns: e [N], X'U [D, N] and U'T / N [N, K]."""
+    centred = X - mean
+    spectrum, vectors = np.linalg.eigh(centred @ centred.T / len(y))
+    return spectrum.clip(min=0), centred.T @ vectors, vectors.T @ _targets(y, shares) / len(y)
+
+
+def _targets(y: IntArray, shares: _Wide) -> _Wide:
+    """Return the centred indicators float64 [n, K] of classes int64 [n]."""
+    targets = np.repeat(-shares[None], len(y), axis=0)
+    targets[np.arange(len(y)), y] += 1
+    return targets

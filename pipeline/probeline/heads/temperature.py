@@ -1,0 +1,71 @@
+"""One number that makes logits tell how sure they may be: the temperature that they are divided by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import softmax
+
+from probeline.heads.checks import check_labelled
+
+LIMITS = (1e-3, 1e3)
+"""The lowest and the highest temperature: scores of one-hot targets ask for hundredths, squared distances for tens."""
+
+
+def fit_temperature(labels: npt.NDArray[np.int64], logits: npt.NDArray[np.floating[Any]]) -> float:
+    """Return the temperature of the lowest negative log-likelihood of ``softmax(logits / temperature)``.
+
+    The likelihood is concave in 1 / temperature, so that its slope has one sign change, which Brent's method finds.
+    Where every row is right there is none: the colder the better. Then the temperature is taken at which the mean
+    chance of the right class is (n + 1) / (n + 2), which is what Laplace's rule of succession expects of a predictor
+    that was right n times of n. One of the `LIMITS` is returned, and is that very number, where the temperature
+    would lie beyond it; 1 where the logits of each row are equal.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+        In [0, K). Of rows that the logits' head was not fitted on.
+    logits : float32 or float64 [n, K]
+
+    Raises
+    ------
+    ValueError
+        Where an array is not as described.
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML, section 4.2.
+    """
+    check_labelled(logits, labels, logits.shape[1])
+    wide = logits.astype(np.float64)
+    own = np.take_along_axis(wide, labels[:, None], axis=1)
+    wide -= own  # the right class at 0: its chance and the slope lose nothing to cancellation
+
+    def slope(log_inverse: float) -> float:
+        """Of the negative log-likelihood by 1 / temperature."""
+        shares = softmax(wide * math.exp(log_inverse), axis=1)
+        return float((shares * wide).sum(axis=1).mean())
+
+    def excess(log_inverse: float) -> float:
+        """Of the right class's mean chance over Laplace's."""
+        right = np.take_along_axis(softmax(wide * math.exp(log_inverse), axis=1), labels[:, None], axis=1)
+        return float(right.mean()) - (len(labels) + 1) / (len(labels) + 2)
+
+    if not wide.any():
+        return 1.0
+    return _root(slope if slope(-math.log(LIMITS[0])) > 0 else excess)
+
+
+def _root(rising: Callable[[float], float]) -> float:
+    """Return the temperature at the sign change of a function of -log temperature, or the limit it lies beyond."""
+    low, high = (-math.log(limit) for limit in reversed(LIMITS))
+    if rising(low) >= 0:
+        return LIMITS[1]
+    if rising(high) <= 0:
+        return LIMITS[0]
+    return math.exp(-brentq(rising, low, high, xtol=1e-9))
