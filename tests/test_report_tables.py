@@ -6,12 +6,15 @@ import csv as csv_reader
 import io
 import json
 import re
+from collections.abc import Sequence
 
 import pytest
 
-from probeline.report.conditions import conditions
+from probeline.records import Score
+from probeline.report.conditions import Conditions, conditions
+from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
-from probeline.report.tables import TERMINAL_WIDTH, csv, markdown, record, terminal
+from probeline.report.tables import TERMINAL_WIDTH, Missing, csv, markdown, record, terminal
 from test_report_rows import aggregate, make_score, make_scores
 
 MISSING = [("fine-tune of resnet18", "probeline finetune --backbone resnet18")]
@@ -21,8 +24,17 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def table(text: str) -> list[dict[str, str]]:
-    head, rule, *body = [line for line in text.splitlines() if line.startswith("|")]
+def rendered(
+    scores: Sequence[Score], facts: Conditions | None = None, missing: Missing = (), figures: Sequence[str] = ()
+) -> str:
+    found = blocks(scores)
+    return markdown(found, matrix(found), facts or {}, missing, figures)
+
+
+def table(text: str, number: int = 0) -> list[dict[str, str]]:
+    """Return the lines of one of the tables, each with its cells by their column's head."""
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    head, rule, *body = tables[number].splitlines()
     assert {len(line) for line in (head, rule, *body)} == {len(head)}, "the columns are aligned"
     assert all(re.fullmatch(r":-+|-+:", cell) for cell in cells(rule))
     return [dict(zip(cells(head), cells(line), strict=True)) for line in body]
@@ -30,9 +42,8 @@ def table(text: str) -> list[dict[str, str]]:
 
 def test_markdown_holds_every_row_and_number() -> None:
     scores = make_scores(("mobilenet_v2", "timm:tf_efficientnet_lite0"), seeds=3, n_test=1000)
-    text = markdown(
-        blocks(scores), conditions(scores, {"Feature caches": ["cache/a", "cache/b"]}), MISSING, ["figures/a.png"]
-    )
+    facts = conditions(scores, {"Feature caches": ["cache/a", "cache/b"]})
+    text = rendered(scores, facts, MISSING, ["figures/a.png"])
     rows = table(text)
     assert len(rows) == 18
     assert rows[0]["Backbone"] == "mobilenet_v2"
@@ -45,7 +56,7 @@ def test_markdown_holds_every_row_and_number() -> None:
     assert tuned["Trainable / total"] == "2.24M / 2.24M"
     assert tuned["Seed sd (seeds)"] == "0.40 (3)"
     assert tuned["Headroom"] == "+9.40"
-    assert tuned["Over the probe"] == "+9.40 (p < 0.001)"
+    assert re.fullmatch(r"\+9\.40 \(\+\d+\.\d\d to \+\d+\.\d\d; p < 0\.001\)", tuned["Over the probe"])
     assert (tuned["Cold s"], tuned["Warm s"]) == ("3,080", "2,900")
     assert rows[1]["Train images"] == "50,000"
     assert "- fine-tune of resnet18: `probeline finetune --backbone resnet18`" in text
@@ -57,17 +68,17 @@ def test_markdown_holds_every_row_and_number() -> None:
 
 
 def test_columns_without_anything_to_say_are_left_out() -> None:
-    (row,) = table(markdown(blocks([make_score()]), {}, (), ()))
+    (row,) = table(rendered([make_score()]))
     assert not {"Seed sd (seeds)", "Headroom", "Over the probe", "Train images"} & row.keys()
-    assert "Not run" not in markdown(blocks([make_score()]), {}, (), ())
+    assert "Not run" not in rendered([make_score()])
 
 
 def test_flags_come_with_their_footnotes() -> None:
-    plain = markdown(blocks([make_score()]), {}, (), ())
+    plain = rendered([make_score()])
     assert "†" not in plain
     assert "‡" not in plain
     flagged = [make_score(converged=False), make_score("logistic", certificate={"edge": True})]
-    text = markdown(blocks(flagged), {}, (), ())
+    text = rendered(flagged)
     rows = table(text)
     assert [row["Method"] for row in rows] == ["linear probe (exact) †", "scikit-learn logistic regression"]
     assert [row["Chosen"] for row in rows] == ["l2 0.001", "C 0.02 ‡"]
@@ -77,7 +88,7 @@ def test_flags_come_with_their_footnotes() -> None:
 
 def test_names_are_shown_as_they_are() -> None:
     score = make_score(dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
-    text = markdown(blocks([score]), conditions([score], {}), [("a `b`", "run `x` ``y``")], ())
+    text = rendered([score], conditions([score], {}), [("a `b`", "run `x` ``y``")])
     (row,) = table(text)
     assert row["Chosen"] == r"metric a\|b"
     assert text.startswith(r"# folder--a\|b: ")
@@ -86,7 +97,7 @@ def test_names_are_shown_as_they_are() -> None:
 
 
 def test_a_report_without_scores_names_what_is_missing() -> None:
-    text = markdown([], {}, MISSING, ())
+    text = rendered([], {}, MISSING)
     assert text.startswith("# Nothing has been scored yet\n")
     assert "probeline finetune --backbone resnet18" in text
     assert terminal([], MISSING).splitlines() == [
@@ -127,6 +138,10 @@ def test_csv_reads_back_as_the_rows() -> None:
         assert (float(line["interval_low"]), float(line["interval_high"])) == row.interval
         assert line["seed_std"] == ("" if row.seed_std is None else str(row.seed_std))
         assert line["headroom_top1"] == ("" if row.headroom is None else str(row.headroom.top1))
+        low = "" if row.over_probe is None else str(row.over_probe.interval[0])
+        assert line["over_probe_low"] == low
+        assert line["optimism"] == ("" if row.optimism is None else str(row.optimism))
+        assert float(line["nll"]) == row.nll
         assert line["over_probe_p"] == ("" if row.over_probe is None else str(row.over_probe.p))
         assert [float(top1) for top1 in line["top1_by_seed"].split()] == list(row.top1_by_seed)
     assert csv([]) == ""
@@ -134,8 +149,28 @@ def test_csv_reads_back_as_the_rows() -> None:
 
 def test_the_record_is_json_and_complete() -> None:
     scores = make_scores(seeds=2, n_test=200)
-    found = json.loads(json.dumps(record(blocks(scores), {"Data": ["x"]}, MISSING), allow_nan=False))
+    of = blocks(scores)
+    found = json.loads(json.dumps(record(of, matrix(of), {"Data": ["x"]}, MISSING), allow_nan=False))
     assert [row["top1"] for row in found["rows"]] == [row.top1 for row in aggregate(scores)]
     assert found["missing"] == [{"what": MISSING[0][0], "command": MISSING[0][1]}]
     assert found["conditions"] == {"Data": ["x"]}
     assert found["verdict"][0].startswith("Highest on test")
+
+
+def test_the_tables_beside_the_first_hold_the_same_rows() -> None:
+    scores = make_scores(seeds=2, n_test=200)
+    text = rendered(scores)
+    titles = [row.title for row in aggregate(scores)]
+    assert [line["Method"] for line in table(text, 1)] == titles
+    assert [line["No."] for line in table(text, 2)] == [str(number) for number in range(1, 10)]
+    assert "## Calibration and selection" in text
+    assert "## Any two rows" not in rendered([make_score(), make_score("knn")])
+
+
+def test_the_record_holds_every_pair() -> None:
+    found = blocks(make_scores(n_test=100))
+    pairs = record(found, matrix(found), {}, ())["pairs"]
+    assert len(pairs["rows"]) == 9
+    assert len(pairs["differences"]) == 36
+    assert pairs["differences"][0].keys() == {"row", "minus", "top1", "interval", "p", "real"}
+    assert pairs["rows"][0] == {"block": "mobilenet_v2", "row": "linear probe (exact)"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from probeline.records import Score
 from probeline.report.rows import blocks
 from probeline.report.verdict import verdict
@@ -25,14 +27,15 @@ def test_one_row_is_named_with_its_interval_and_n() -> None:
 def test_a_clear_lead_is_called_real() -> None:
     text = said(make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9))
     assert text.startswith("Highest on test: 90.0 % by full fine-tune on mobilenet_v2")
-    assert "Over the linear probe, 70.0 %: +20.0 points, a real difference (p < 0.001)." in text
-    assert "Headroom of mobilenet_v2: +20.0 points from its probe to its fine-tune, a real difference" in text
+    far = r"\+20\.0 points \(95 % interval \+1\d\.\d to \+2\d\.\d\)"
+    assert re.search(rf"Over the linear probe, 70\.0 %: {far}, a real difference \(p < 0\.001\)\.", text)
+    assert re.search(rf"Headroom of mobilenet_v2: {far} from its probe to its fine-tune, a real difference", text)
     assert "Not told apart" not in text
 
 
 def test_a_lead_within_the_noise_is_not() -> None:
     text = said(make_score(accuracy=0.80, n_test=100), make_score("finetune", seed=0, accuracy=0.82, n_test=100))
-    assert "+2.0 points, not told apart by these test images" in text
+    assert re.search(r"\+2\.0 points \(95 % interval −\d\.\d to \+\d+\.\d\), not told apart by these test images", text)
     assert "real" not in text
 
 

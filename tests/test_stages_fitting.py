@@ -15,13 +15,14 @@ from probeline.heads.neighbours import nearest_centroid
 from probeline.heads.ridge import fit_ridge
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.heads.temperature import fit_temperature
+from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
 from probeline.records import FloatArray, Score
-from probeline.report.files import load_scores
+from probeline.report.files import load_scores, save_score
 from probeline.stages import baselines, probe
 from probeline.stages.fitting import Round, select
 from probeline.stages.inputs import Inputs
-from small_runs import configuration, extracted
+from small_runs import Listening, configuration, extracted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,3 +176,22 @@ def test_nothing_is_fitted_twice(
     rows = len(splits.train) + len(splits.val)
     by_round = [rows - len(fold) for fold in splits.folds] if splits.folds else [len(splits.train)]
     assert calls == [*by_round, rows], "each round once, and the refit"
+
+
+def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew(
+    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+) -> None:
+    console = Listening()
+    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports", console=console))
+    score = fitted[1]["centroid"]
+    path = save_score(inputs.scores, score)
+    fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")
+    earlier = {name: value for name, value in score.to_json().items() if name not in fields}
+    path.write_bytes(seal({"version": 1, "score": earlier}))
+    found, (ignored,) = load_scores(inputs.scores)
+    assert found == []
+    assert ignored.reason == f"has score version 1; this program reads {SCORE_VERSION}: run its stage again"
+    baselines.run(inputs)
+    (line,) = [line for line in console.said if path.name in line]
+    assert line == f"centroid: digits-limit60 x squeezenet1_1: made anew, as {path.name} {ignored.reason}"
+    assert score.predictions in [one.predictions for one in load_scores(inputs.scores)[0]]

@@ -9,39 +9,12 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from probeline.errors import BadData
-from probeline.metrics.intervals import holm, mcnemar, wilson
+from probeline.heads.temperature import LIMITS
+from probeline.metrics.intervals import wilson
 from probeline.records import Score
+from probeline.report.differences import Difference, differences
 from probeline.report.methods import ORDER, method
-
-LEVEL = 0.05
-"""Below it, a p-value counts a difference as more than the luck of the test images."""
-
-Pair = tuple[int, int]
-"""Two rows by their number: the one, and what it is compared with."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a row is above another on the same test images, and whether these can tell.
-
-    Attributes
-    ----------
-    top1 : float
-        The one mean top-1 minus the other, in [-1, 1].
-    p : float
-        Of McNemar's exact test on the predictions of each row's first seed: two fitted predictors that are settled
-        before any result is seen. Adjusted by Holm's method over all the pairs of rows that a report tests.
-    real : bool
-        Whether `p` is below `LEVEL` and the two first seeds differ in the same direction as the means.
-    """
-
-    top1: float
-    p: float
-    real: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +34,8 @@ class Row:
         Images.
     top1, macro, val_top1 : float
         Means over the seeds, in [0, 1].
+    top5 : float or None
+        The same; None where there are few classes.
     top1_by_seed : tuple of float [seeds]
         In the order of the seeds.
     interval : tuple of 2 floats
@@ -68,6 +43,12 @@ class Row:
         would change. How much another seed would change is `seed_std`, not part of it.
     seed_std : float or None
         Sample standard deviation of `top1` over the seeds; None for one seed.
+    nll, brier, ece, temperature, raw_nll, raw_ece : float
+        Means over the seeds; see :class:`probeline.records.Score`.
+    temperature_limit : bool
+        Whether any seed's temperature is the lowest or the highest that there is.
+    optimism : float or None
+        Mean over the seeds that had something to choose, in [0, 1].
     cold_seconds, warm_seconds : float
         Means over the seeds.
     chosen, chosen_by : str
@@ -105,6 +86,15 @@ class Row:
     seed_std: float | None
     macro: float
     val_top1: float
+    top5: float | None
+    nll: float
+    brier: float
+    ece: float
+    temperature: float
+    temperature_limit: bool
+    raw_nll: float
+    raw_ece: float
+    optimism: float | None
     cold_seconds: float
     warm_seconds: float
     chosen: str
@@ -161,7 +151,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
         For a method that no report knows.
     """
     groups = _groups(scores)
-    rows = _compared([_row(group) for group in groups], [group[0] for group in groups])
+    rows = _compared([_row(group) for group in groups], groups)
     places: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == "scratch", _order(rows[i]))):
         places[_place(rows[i], places)].append(i)
@@ -242,6 +232,15 @@ def _row(group: tuple[Score, ...]) -> Row:
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
         macro=fmean(score.macro for score in group),
         val_top1=fmean(score.val_top1 for score in group),
+        top5=_mean(score.top5 for score in group),
+        nll=fmean(score.nll for score in group),
+        brier=fmean(score.brier for score in group),
+        ece=fmean(score.ece for score in group),
+        temperature=fmean(score.temperature for score in group),
+        temperature_limit=any(score.temperature in LIMITS for score in group),
+        raw_nll=fmean(score.raw_nll for score in group),
+        raw_ece=fmean(score.raw_ece for score in group),
+        optimism=_mean(score.optimism for score in group),
         cold_seconds=fmean(score.cold_seconds for score in group),
         warm_seconds=fmean(score.warm_seconds for score in group),
         chosen=_chosen([score.chosen for score in group]),
@@ -251,19 +250,26 @@ def _row(group: tuple[Score, ...]) -> Row:
     )
 
 
-def _compared(rows: list[Row], firsts: list[Score]) -> list[Row]:
-    """Return the rows with their differences; `firsts` are the scores of their first seeds."""
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that there are."""
+    there = [value for value in values if value is not None]
+    return fmean(there) if there else None
+
+
+def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
+    """Return the rows with their differences; `groups` are their scores."""
+    firsts = [group[0] for group in groups]
     probes = [i for i, row in enumerate(rows) if row.method == "probe"]
     best = min(probes, key=lambda i: (-rows[i].val_top1, _order(rows[i])), default=None)
     over_probe = {} if best is None else {i: (i, best) for i in range(len(rows)) if i != best}
     headroom = {i: (i, probe) for i in range(len(rows)) if (probe := _headroom_probe(i, rows, firsts)) is not None}
-    found = _differences({*over_probe.values(), *headroom.values()}, rows, firsts)
+    found = differences({*over_probe.values(), *headroom.values()}, groups)
     return [
         replace(
             row,
             reference=i == best,
-            over_probe=found.get(over_probe.get(i)),
-            headroom=found.get(headroom.get(i)),
+            over_probe=found.get(over_probe[i]) if i in over_probe else None,
+            headroom=found.get(headroom[i]) if i in headroom else None,
             variant=_variant(row, rows),
         )
         for i, row in enumerate(rows)
@@ -281,25 +287,6 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
         return None
     alike = [j for j, row in enumerate(rows) if row.method == "probe" and fits(j) == fits(i)]
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
-
-
-def _differences(pairs: Iterable[Pair], rows: list[Row], firsts: list[Score]) -> dict[Pair | None, Difference]:
-    """Return the difference of each pair of rows that share their test images."""
-    ps: dict[Pair, float] = {}
-    for i, j in sorted(pairs):
-        if firsts[i].labels == firsts[j].labels:
-            labels, a, b = (_classes(x) for x in (firsts[i].labels, firsts[i].predictions, firsts[j].predictions))
-            ps[i, j] = float(mcnemar(labels, a, b))
-    found: dict[Pair | None, Difference] = {}
-    for (i, j), p in zip(ps, holm(list(ps.values())) if ps else (), strict=True):
-        top1 = rows[i].top1 - rows[j].top1
-        agree = (firsts[i].top1 - firsts[j].top1) * top1 > 0
-        found[i, j] = Difference(top1, float(p), real=bool(p < LEVEL) and agree)
-    return found
-
-
-def _classes(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.asarray(numbers, dtype=np.int64)
 
 
 def _variant(row: Row, rows: list[Row]) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from csv import writer
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from io import StringIO
 from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
+from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
-from probeline.report.rows import LEVEL, Block, Row
+from probeline.report.differences import LEVEL
+from probeline.report.grid import Column, bullets, code, escape, padded, ruled
+from probeline.report.matrix import Matrix, matrix_notes, matrix_table
+from probeline.report.rows import Block, Row
 from probeline.report.verdict import verdict
 from probeline.report.words import count, decimals, percent, points, probability, seconds
 
@@ -24,16 +27,17 @@ Missing = Sequence[tuple[str, str]]
 
 _UNCONVERGED, _EDGE = "†", "‡"
 
-_MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
-"""What Markdown would take for markup."""
 
-
-def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, figures: Sequence[str]) -> str:
+def markdown(
+    blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing, figures: Sequence[str]
+) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
     Parameters
     ----------
     blocks : sequence of Block
+    pairs : Matrix
+        Of those blocks.
     conditions : mapping
         Of :func:`probeline.report.conditions.conditions`.
     missing : sequence of (str, str)
@@ -41,24 +45,31 @@ def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, 
         Their paths from the report's folder.
     """
     dataset = blocks[0].scores[0][0].dataset if blocks else ""
-    parts = [f"# {_escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
+    parts = [f"# {escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
     if blocks:
         first, *others = verdict(blocks)
-        parts.append("\n".join([f"**{_escape(first)}**", *(f"\n{_escape(line)}" for line in others)]))
-        parts.append("## Results\n\n" + _markdown_table(blocks))
-        parts.append("\n".join(f"- {_escape(note)}" for note in _notes(blocks)))
+        parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+        rows = [row for block in blocks for row in block.rows]
+        parts += ["## Results", _markdown_table(blocks, _columns), bullets(_notes(blocks))]
+        parts += [
+            "## Calibration and selection",
+            _markdown_table(blocks, calibration),
+            bullets(calibration_notes(rows)),
+        ]
+        if len(pairs.rows) > 2:
+            parts += ["## Any two rows", matrix_table(pairs), bullets(matrix_notes(pairs))]
     if missing:
-        parts.append("## Not run\n\n" + "\n".join(f"- {_escape(what)}: {_code(how)}" for what, how in missing))
+        parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
-        shown = (f"![{_escape(PurePosixPath(path).stem)}]({path})" for path in figures)
+        shown = (f"![{escape(PurePosixPath(path).stem)}]({path})" for path in figures)
         parts.append("## Figures\n\n" + "\n\n".join(shown))
     if conditions:
         lines = []
         for name, said in conditions.items():
             if len(said) == 1:
-                lines.append(f"- **{_escape(name)}**: {_escape(said[0])}")
+                lines.append(f"- **{escape(name)}**: {escape(said[0])}")
             else:
-                lines += [f"- **{_escape(name)}**:", *(f"  - {_escape(line)}" for line in said)]
+                lines += [f"- **{escape(name)}**:", *(f"  - {escape(line)}" for line in said)]
         parts.append("## Conditions\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
@@ -68,7 +79,7 @@ def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
     rows = [row for block in blocks for row in block.rows]
     columns = _columns(rows, brief=True)
     grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
-    head, *body = ["  " + "  ".join(line).rstrip() for line in _padded(grid, columns)]
+    head, *body = ["  " + "  ".join(line).rstrip() for line in padded(grid, [column.left for column in columns])]
     lines = [head] if rows else []
     for block in blocks:
         lines.append(block.title)
@@ -90,24 +101,24 @@ def csv(blocks: Sequence[Block]) -> str:
     return text.getvalue()
 
 
-def record(blocks: Sequence[Block], conditions: Conditions, missing: Missing) -> dict[str, Any]:
+def record(blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
         "rows": [asdict(row) for block in blocks for row in block.rows],
+        "pairs": {
+            "rows": [{"block": title, "row": row.title} for title, row in pairs.rows],
+            "differences": [
+                {"row": i, "minus": j, **asdict(difference)} for (i, j), difference in pairs.differences.items()
+            ],
+            "left_out": pairs.left_out,
+        },
         "missing": [{"what": what, "command": how} for what, how in missing],
         "conditions": conditions,
     }
 
 
-@dataclass(frozen=True)
-class _Column:
-    head: str
-    cell: Callable[[Row], str]
-    left: bool = False
-
-
-def _columns(rows: Sequence[Row], *, brief: bool) -> list[_Column]:
+def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
     """Return the columns after the backbone's; one in which no row has anything to say is left out."""
     places = decimals(row.n_test for row in rows)
 
@@ -123,7 +134,8 @@ def _columns(rows: Sequence[Row], *, brief: bool) -> list[_Column]:
     def over_probe(row: Row) -> str:
         if row.over_probe is None:
             return "reference" if row.reference and len(rows) > 1 else ""
-        return f"{points(row.over_probe.top1, places)} ({probability(row.over_probe.p)})"
+        low, high = (points(end, places) for end in row.over_probe.interval)
+        return f"{points(row.over_probe.top1, places)} ({low} to {high}; {probability(row.over_probe.p)})"
 
     def headroom(row: Row) -> str:
         return points(row.headroom.top1, places) if row.headroom else ""
@@ -138,21 +150,21 @@ def _columns(rows: Sequence[Row], *, brief: bool) -> list[_Column]:
         return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
 
     columns = [
-        _Column("method" if brief else "Method", method, left=True),
-        _Column("params" if brief else "Trainable / total", parameters),
-        _Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1),
-        _Column("sd" if brief else "Seed sd (seeds)", spread),
-        _Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places)),
-        _Column("cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds)),
-        _Column("warm s" if brief else "Warm s", lambda row: seconds(row.warm_seconds)),
-        _Column("headroom" if brief else "Headroom", headroom),
-        _Column("chosen" if brief else "Chosen", chosen, left=True),
+        Column("method" if brief else "Method", method, left=True),
+        Column("params" if brief else "Trainable / total", parameters),
+        Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1),
+        Column("sd" if brief else "Seed sd (seeds)", spread),
+        Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places)),
+        Column("cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds)),
+        Column("warm s" if brief else "Warm s", lambda row: seconds(row.warm_seconds)),
+        Column("headroom" if brief else "Headroom", headroom),
+        Column("chosen" if brief else "Chosen", chosen, left=True),
     ]
     if not brief:
-        columns.insert(7, _Column("Over the probe", over_probe))
-        columns.append(_Column("By", lambda row: row.chosen_by, left=True))
+        columns.insert(7, Column("Over the probe", over_probe))
+        columns.append(Column("By", lambda row: row.chosen_by, left=True))
         if len({row.n_train for row in rows}) > 1:
-            columns.insert(1, _Column("Train images", lambda row: f"{row.n_train:,}"))
+            columns.insert(1, Column("Train images", lambda row: f"{row.n_train:,}"))
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
 
@@ -174,8 +186,10 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
     notes.append("Cold seconds include extracting the features, warm ones have them at hand.")
     if any(row.over_probe or row.headroom for row in rows):
         notes.append(
-            "Differences are in percentage points; p is McNemar's exact test on the predictions of each row's first "
-            f"seed, adjusted by Holm's method for their number, and counts as real below {LEVEL}."
+            "Differences are in percentage points, with a 95 % interval for drawing other test images (paired "
+            "bootstrap, the seeds averaged, not adjusted for their number); p is McNemar's exact test on the "
+            "predictions of each row's first seed, adjusted by Holm's method for their number, and counts as real "
+            f"below {LEVEL}."
         )
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")
@@ -184,29 +198,12 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
     return notes
 
 
-def _markdown_table(blocks: Sequence[Block]) -> str:
+def _markdown_table(blocks: Sequence[Block], columns_of: Callable[[Sequence[Row]], list[Column]]) -> str:
     titles = {id(row): block.title for block in blocks for row in block.rows}
     rows = [row for block in blocks for row in block.rows]
-    columns = [_Column("Backbone", lambda row: titles[id(row)], left=True), *_columns(rows, brief=False)]
-    grid = [[column.head for column in columns], *([_escape(column.cell(row)) for column in columns] for row in rows)]
-    head, *body = _padded(grid, columns)
-    rule = [
-        ":" + "-" * (len(cell) - 1) if column.left else "-" * (len(cell) - 1) + ":"
-        for cell, column in zip(head, columns, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
-
-
-def _padded(grid: Sequence[Sequence[str]], columns: Sequence[_Column]) -> list[list[str]]:
-    """Return the cells of a table, each as wide as its column."""
-    widths = [max(len(line[i]) for line in grid) for i in range(len(columns))]
-    return [
-        [
-            cell.ljust(width) if column.left else cell.rjust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ]
-        for line in grid
-    ]
+    columns = [Column("Backbone", lambda row: titles[id(row)], left=True), *columns_of(rows)]
+    grid = [[column.head for column in columns], *([escape(column.cell(row)) for column in columns] for row in rows)]
+    return ruled(grid, [column.left for column in columns])
 
 
 def _flat(row: Row) -> dict[str, Any]:
@@ -215,19 +212,7 @@ def _flat(row: Row) -> dict[str, Any]:
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
     flat["interval_low"], flat["interval_high"] = flat.pop("interval")
     for name in ("headroom", "over_probe"):
-        difference = flat.pop(name) or {"top1": None, "p": None, "real": None}
-        flat |= {f"{name}_{field}": value for field, value in difference.items()}
+        difference = flat.pop(name) or {"top1": None, "interval": (None, None), "p": None, "real": None}
+        low, high = difference.pop("interval")
+        flat |= {f"{name}_{field}": value for field, value in {**difference, "low": low, "high": high}.items()}
     return flat
-
-
-def _escape(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Return `text` as a code span, whatever backticks it holds."""
-    line = " ".join(text.split())
-    longest = max(map(len, re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"

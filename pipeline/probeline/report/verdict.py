@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probeline.report.rows import Block, Difference, Row
+from probeline.report.differences import Difference
+from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, listing, percent, points, probability
 
 _NAMED = 6
@@ -31,7 +32,7 @@ def verdict(blocks: Sequence[Block]) -> list[str]:
     if reference is not None:
         lines += _against(reference, best, rows, places)
     lines += [
-        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {points(row.headroom.top1, places)} points "
+        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {_far(row.headroom, places)} "
         f"from its probe to its fine-tune, {_judged(row.headroom)}."
         for title, row in rows
         if row.headroom is not None
@@ -47,7 +48,7 @@ def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: in
     probe = f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
     difference = best[1].over_probe
     if difference is not None:
-        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {points(difference.top1, places)} points, "
+        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {_far(difference, places)}, "
         text += _judged(difference)
         if best[1].n_train != reference[1].n_train:
             text += f"; fitted on {best[1].n_train:,} images, the probe on {reference[1].n_train:,}"
@@ -63,6 +64,11 @@ def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: in
         named = listing(alike) if len(alike) <= _NAMED else f"{len(alike)} of the other {len(rows) - 1} rows"
         lines.append(f"Not told apart from {again} by these test images: {named}.")
     return lines
+
+
+def _far(difference: Difference, places: int) -> str:
+    low, high = (points(end, places) for end in difference.interval)
+    return f"{points(difference.top1, places)} points (95 % interval {low} to {high})"
 
 
 def _judged(difference: Difference) -> str:

@@ -12,6 +12,7 @@ from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.records import Score
 from probeline.report.conditions import Conditions, conditions
+from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
 from probeline.report.tables import Missing, csv, markdown, record
 
@@ -77,9 +78,10 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
     from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
 
     table, facts = blocks(scores), conditions(scores, extra)
+    pairs = matrix(table)
     figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures")]
     make_folder(folder)
-    publish(folder / "report.md", markdown(table, facts, missing, figures).encode(), replace=True)
+    publish(folder / "report.md", markdown(table, pairs, facts, missing, figures).encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
     names = ["report.md", "report.csv", *figures]
     for name in set(before.get("files", ())) - set(names):
@@ -87,7 +89,7 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    facts_of_all = {"key": key, "version": REPORT_VERSION, **record(table, facts, missing), "files": files}
+    facts_of_all = {"key": key, "version": REPORT_VERSION, **record(table, pairs, facts, missing), "files": files}
     text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
     publish(folder / _NAME, f"{text}\n".encode(), replace=True)
     return _report(folder, files, written=True)

@@ -145,8 +145,8 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         )
         val_logits = trainer.predict(splits.val.rows, val_feed).numpy()
         logits = trainer.predict(splits.test.rows, test_feed).numpy()
-    if not np.isfinite(logits).all():
-        raise Diverged(f"{title}: the trained net's output is not finite on test images", remedy="use a lower --lr")
+    if not (np.isfinite(val_logits).all() and np.isfinite(logits).all()):
+        raise Diverged(f"{title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
     best = trained.history[trained.best_epoch - 1]
     score = Score(
         **inputs.scored(logits, devices.describe(device), labels[splits.val.part][splits.val.rows], val_logits),
