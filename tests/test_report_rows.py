@@ -175,6 +175,17 @@ def test_seeds_of_one_row_are_averaged() -> None:
     assert row.interval[0] < row.top1 < row.interval[1]
 
 
+def test_accuracy_per_class_is_averaged_over_seeds() -> None:
+    names = ("ants", "bees", "wasps")
+    labels = (0, 0, 1, 1)
+    seeds = [
+        make_score("finetune", seed=seed, class_names=names, n_test=4, labels=labels, predictions=predictions)
+        for seed, predictions in enumerate([(0, 0, 1, 2), (0, 1, 1, 1)])
+    ]
+    (row,) = aggregate(seeds)
+    assert row.per_class == (0.75, 0.75, None)
+
+
 def test_a_single_score_has_no_seed_spread() -> None:
     (row,) = aggregate([make_score()])
     assert row.seed_std is None

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from probeline.records import Score
@@ -152,6 +153,10 @@ def test_the_record_is_json_and_complete() -> None:
     of = blocks(scores)
     found = json.loads(json.dumps(record(of, matrix(of), {"Data": ["x"]}, MISSING), allow_nan=False))
     assert [row["top1"] for row in found["rows"]] == [row.top1 for row in aggregate(scores)]
+    assert found["class_names"] == list(scores[0].class_names)
+    # 200 test images are twenty of each class, so that the mean over classes is top-1 itself.
+    for row in found["rows"]:
+        assert np.mean(row["per_class"]) == pytest.approx(row["top1"]) == pytest.approx(row["macro"])
     assert found["missing"] == [{"what": MISSING[0][0], "command": MISSING[0][1]}]
     assert found["conditions"] == {"Data": ["x"]}
     assert found["verdict"][0].startswith("Highest on test")

@@ -9,9 +9,12 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
 from probeline.errors import BadData
 from probeline.heads.temperature import LIMITS
 from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import per_class
 from probeline.records import Score
 from probeline.report.differences import Difference, differences
 from probeline.report.methods import ORDER, method
@@ -34,6 +37,8 @@ class Row:
         Images.
     top1, macro, val_top1 : float
         Means over the seeds, in [0, 1].
+    per_class : tuple of float or None [K]
+        The same of each class alone; None for a class without test images.
     top5 : float or None
         The same; None where there are few classes.
     top1_by_seed : tuple of float [seeds]
@@ -86,6 +91,7 @@ class Row:
     seed_std: float | None
     macro: float
     val_top1: float
+    per_class: tuple[float | None, ...]
     top5: float | None
     nll: float
     brier: float
@@ -232,6 +238,7 @@ def _row(group: tuple[Score, ...]) -> Row:
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
         macro=fmean(score.macro for score in group),
         val_top1=fmean(score.val_top1 for score in group),
+        per_class=_per_class(group),
         top5=_mean(score.top5 for score in group),
         nll=fmean(score.nll for score in group),
         brier=fmean(score.brier for score in group),
@@ -248,6 +255,13 @@ def _row(group: tuple[Score, ...]) -> Row:
         edge=any(facts.get("edge") is True for score in group for facts in (score.chosen, score.certificate)),
         converged=all(score.converged for score in group),
     )
+
+
+def _per_class(group: tuple[Score, ...]) -> tuple[float | None, ...]:
+    """Return each class's accuracy, the seeds averaged."""
+    labels, *said = (np.asarray(x, np.int64) for x in (group[0].labels, *(score.predictions for score in group)))
+    shares = np.mean([per_class(labels, predictions, len(group[0].class_names)) for predictions in said], axis=0)
+    return tuple(None if np.isnan(share) else float(share) for share in shares)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -105,6 +105,7 @@ def record(blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missi
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
+        "class_names": list(blocks[0].scores[0][0].class_names) if blocks else [],
         "rows": [asdict(row) for block in blocks for row in block.rows],
         "pairs": {
             "rows": [{"block": title, "row": row.title} for title, row in pairs.rows],
@@ -210,6 +211,7 @@ def _flat(row: Row) -> dict[str, Any]:
     """Return a row with one value a field."""
     flat = asdict(row)
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
+    flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)
     flat["interval_low"], flat["interval_high"] = flat.pop("interval")
     for name in ("headroom", "over_probe"):
         difference = flat.pop(name) or {"top1": None, "interval": (None, None), "p": None, "real": None}
