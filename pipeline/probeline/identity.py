@@ -19,7 +19,7 @@ PREPROCESS_VERSION = 1
 SPLITS_VERSION = 1
 """Bump when an equal part and data seed would give other row sets."""
 
-HEADS_VERSION = 2
+HEADS_VERSION = 3
 """Bump when a solver or its selection would choose or fit another head from equal features."""
 
 TRAIN_VERSION = 1

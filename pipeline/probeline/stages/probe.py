@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID, choose
 from probeline.records import Score
 from probeline.stages.fitting import Round, Stopwatch, Task, evaluate
 from probeline.stages.inputs import Inputs
 
-_SGD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 5e-4, "dropout": 0.0, "epochs": 30, "batch_size": 256}
+_SETTING: dict[str, Any] = {
+    "optimizer": "adam",
+    "weight_decay": 5e-4,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "schedule": "cosine",
+}
 """The courses' recipe: Adam with a cosine schedule."""
+
+_TRAINING: dict[str, Any] = {"epochs": 30, "batch_size": 256}
 
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -79,30 +89,35 @@ def _exact(task: Task) -> list[Score]:
 
 
 def _sgd(task: Task, seed: int) -> Score:
-    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SGD)
+    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SETTING, **_TRAINING)
     if found := task.done("probe-sgd", key, seed):
         return found
 
     from probeline.heads.linear import decision, predict
-    from probeline.heads.sgd import SgdHead, fit_sgd
+    from probeline.heads.sgd import Setting, SgdHead, fit_sgd
 
-    def fit(held: Round, lr: float, *, watched: bool) -> SgdHead:
+    def fit(held: Round, rates: Sequence[float], *, watched: bool) -> list[SgdHead]:
+        settings = [Setting(lr=lr, seed=seed, **_SETTING) for lr in rates]
         val: dict[str, Any] = {"X_val": held.X_held, "y_val": held.y_held} if watched else {}
-        return fit_sgd(held.X, held.y, task.classes, lr=lr, seed=seed, **_SGD, **val)
+        return fit_sgd(held.X, held.y, task.classes, settings, **_TRAINING, **val)
 
     watch = Stopwatch()
     rounds = task.selection()
-    heads = {}
-
-    def predictions(held: Round) -> list[Any]:
-        fitted = [fit(held, lr, watched=True) for lr in _RATES]
-        heads[id(held)] = fitted
-        return [decision(head, held.X_held) for head in fitted]
-
-    path = evaluate(rounds, [{"lr": lr} for lr in _RATES], predictions)
-    chosen, edge = choose([(point["top1"], point["nll"]) for point in path], _RATES)
+    fitted = {id(held): fit(held, _RATES, watched=True) for held in rounds}
+    sound = [place for place in range(len(_RATES)) if all(heads[place].diverged is None for heads in fitted.values())]
+    if not sound:
+        raise _diverged(task, seed, _RATES)
+    path = evaluate(
+        rounds,
+        [{"lr": _RATES[place]} for place in sound],
+        lambda held: [decision(fitted[id(held)][place], held.X_held) for place in sound],
+    )
+    best, _ = choose([(point["top1"], point["nll"]) for point in path], [_RATES[place] for place in sound])
+    chosen = sound[best]
     final = task.final()
-    head = fit(final, _RATES[chosen], watched=False)
+    (head,) = fit(final, [_RATES[chosen]], watched=False)
+    if head.diverged is not None:
+        raise _diverged(task, seed, [_RATES[chosen]])
     return task.save(
         "probe-sgd",
         key,
@@ -111,11 +126,25 @@ def _sgd(task: Task, seed: int) -> Score:
         seed=seed,
         chosen={"lr": _RATES[chosen]},
         chosen_by=task.chosen_by,
-        val_top1=path[chosen]["top1"],
+        val_top1=path[best]["top1"],
         trainable=head.weight.size + head.bias.size,
         total=task.frozen_parameters + head.weight.size + head.bias.size,
         converged=True,
-        certificate={**_SGD, "edge": edge},
-        history=heads[id(rounds[0])][chosen].history,
+        certificate={
+            **_SETTING,
+            **_TRAINING,
+            "edge": chosen in (0, len(_RATES) - 1),
+            "diverged": [lr for place, lr in enumerate(_RATES) if place not in sound],
+        },
+        history=fitted[id(rounds[0])][chosen].history,
         path=path,
+    )
+
+
+def _diverged(task: Task, seed: int, rates: Sequence[float]) -> Diverged:
+    return Diverged(
+        "every head's training diverged",
+        where=task.title("probe-sgd", seed),
+        got=f"learning rates {', '.join(f'{lr:g}' for lr in rates)}",
+        remedy="look for features that are not sound with probeline verify",
     )
