@@ -251,8 +251,8 @@ def _train(
             break
     layers = heads.layers().to("cpu", torch.float32).numpy()
     return [
-        SgdHead(np.ascontiguousarray(layer[:, :-1]), layer[:, -1].copy(), tuple(past), epoch)
-        for layer, past, epoch in zip(layers, history, diverged, strict=True)
+        SgdHead(np.ascontiguousarray(layer[:, :-1]), layer[:, -1].copy(), tuple(past), when)
+        for layer, past, when in zip(layers, history, diverged, strict=True)
     ]
 
 
@@ -272,14 +272,14 @@ class _Heads:
         columns, heads = X.shape[1], len(settings)
         start = draws.linear(columns, classes, draws.stream(settings[0].seed, draws.WEIGHTS)).T.to(X)
         self._shape = classes, heads
-        self._weight = start[:, :, None].expand(-1, -1, heads).reshape(columns + 1, classes * heads)
+        self._weight = start[:, :, None].expand(-1, -1, heads).flatten(1).contiguous()
         self._gradient = torch.empty_like(self._weight)
         self._update = _Sgd(self._weight) if settings[0].optimizer == "sgd" else _Adam(self._weight)
         self._logits = X.new_empty(max(batch_size, _BLOCK), classes * heads)
         self._log_chances = X.new_empty(max(batch_size, _BLOCK), classes, heads)
         decay = np.array([setting.weight_decay for setting in settings])
         apart = np.array([setting.optimizer == "adamw" for setting in settings])
-        self._l2, self._shrink = _per_head(decay * ~apart, X), _per_head(decay * apart, X)
+        self._l2, self._shrink = (self._per_column(_per_head(part, X)) for part in (decay * ~apart, decay * apart))
         self._smoothing = _per_head([setting.label_smoothing for setting in settings], X)
         self._smoothed = any(setting.label_smoothing for setting in settings)
         self._shrinks = bool(apart.any())
@@ -301,12 +301,13 @@ class _Heads:
         if self._smoothed:
             residual -= self._smoothing / classes
         residual = residual.view(len(batch), classes * heads)
-        torch.mul(self._weight, self._l2.repeat(classes), out=self._gradient)
+        torch.mul(self._weight, self._l2, out=self._gradient)
         self._gradient[:-1].addmm_(batch.T, residual, alpha=1 / len(batch))
         self._gradient[-1].add_(residual.sum(0), alpha=1 / len(batch))
+        rates = self._per_column(rates)
         if self._shrinks:
-            self._weight.mul_((1 - rates * self._shrink).repeat(classes))
-        self._weight.addcmul_(self._update(self._gradient), rates.repeat(classes))
+            self._weight.mul_(1 - rates * self._shrink)
+        self._weight.addcmul_(self._update(self._gradient), rates)
 
     def look(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy and top-1 of every head on rows that it does not learn from, both [H]."""
@@ -326,6 +327,10 @@ class _Heads:
     def layers(self) -> Tensor:
         """Return weights and, last, bias of every head, [H, K, D + 1]."""
         return self._weight.view(-1, *self._shape).permute(2, 1, 0)
+
+    def _per_column(self, of_heads: Tensor) -> Tensor:
+        """Return values [H] as the columns of the weights need them, [K * H]."""
+        return of_heads.expand(self._shape).reshape(-1)
 
     def _say(self, rows: Tensor) -> Tensor:
         """Return log probabilities [b, K, H], overwritten by the next call."""
@@ -374,5 +379,6 @@ class _Adam:
         return self._step
 
 
-def _per_head(values: Sequence[Any], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.array(values, dtype=np.float64)).to(like)
+def _per_head(values: Sequence[Any] | npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    exact = torch.from_numpy(np.array(values, dtype=np.float64))
+    return exact.to(like.dtype).to(like.device)  # in this order: not every device knows float64
