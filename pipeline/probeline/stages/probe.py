@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
 from probeline.records import FloatArray, Score
 from probeline.stages.fitting import Round, Stopwatch, Task, select
@@ -13,8 +14,16 @@ from probeline.stages.inputs import Inputs
 if TYPE_CHECKING:
     from probeline.heads.linear import Linear
 
-_SGD: dict[str, Any] = {"optimizer": "adam", "weight_decay": 5e-4, "dropout": 0.0, "epochs": 30, "batch_size": 256}
+_SETTING: dict[str, Any] = {
+    "optimizer": "adam",
+    "weight_decay": 5e-4,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "schedule": "cosine",
+}
 """The courses' recipe: Adam with a cosine schedule."""
+
+_TRAINING: dict[str, Any] = {"epochs": 30, "batch_size": 256}
 
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -81,19 +90,33 @@ def _exact(task: Task) -> list[Score]:
 
 
 def _sgd(task: Task, seed: int) -> Score:
-    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SGD)
+    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SETTING, **_TRAINING)
     if found := task.done("probe-sgd", key, seed):
         return found
 
-    from probeline.heads.sgd import SgdHead, fit_sgd
+    from probeline.heads.sgd import Setting, SgdHead, fit_sgd
 
-    def fit(held: Round) -> list[SgdHead]:
-        val: dict[str, Any] = {"X_val": held.X_held, "y_val": held.y_held}
-        return [fit_sgd(held.X, held.y, task.classes, lr=lr, seed=seed, **_SGD, **val) for lr in _RATES]
-
+    settings = [Setting(lr=lr, seed=seed, **_SETTING) for lr in _RATES]
     watch = Stopwatch()
     rounds = task.selection()
-    selection = select(rounds, [{"lr": lr} for lr in _RATES], _RATES, fit, _logits)
+    fitted = {
+        id(held): fit_sgd(held.X, held.y, task.classes, settings, **_TRAINING, X_val=held.X_held, y_val=held.y_held)
+        for held in rounds
+    }
+    sound = [place for place in range(len(_RATES)) if all(heads[place].diverged is None for heads in fitted.values())]
+    if not sound:
+        raise Diverged(
+            "every head's training diverged",
+            where=task.title("probe-sgd", seed),
+            got=f"learning rates {', '.join(f'{lr:g}' for lr in _RATES)}",
+            remedy="look for features that are not sound with probeline verify",
+        )
+
+    def fit(held: Round) -> list[SgdHead]:
+        return [fitted[id(held)][place] for place in sound]
+
+    rates = [_RATES[place] for place in sound]
+    selection = select(rounds, [{"lr": lr} for lr in rates], rates, fit, _logits)
     head = selection.fitted[selection.place]
     return task.save(
         "probe-sgd",
@@ -105,7 +128,12 @@ def _sgd(task: Task, seed: int) -> Score:
         trainable=head.weight.size + head.bias.size,
         total=task.frozen_parameters + head.weight.size + head.bias.size,
         converged=True,
-        certificate={**_SGD, "edge": selection.edge},
+        certificate={
+            **_SETTING,
+            **_TRAINING,
+            "edge": rates[selection.place] in (_RATES[0], _RATES[-1]),
+            "diverged": [lr for lr in _RATES if lr not in rates],
+        },
         history=head.history,
     )
 
