@@ -11,6 +11,8 @@ from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
+from probeline.records import Curve
+from probeline.report import learning
 from probeline.report.conditions import Conditions
 from probeline.report.rows import LEVEL, Block, Row
 from probeline.report.verdict import verdict
@@ -28,7 +30,13 @@ _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&
 """What Markdown would take for markup."""
 
 
-def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, figures: Sequence[str]) -> str:
+def markdown(
+    blocks: Sequence[Block],
+    conditions: Conditions,
+    missing: Missing,
+    figures: Sequence[str],
+    curves: Sequence[Curve] = (),
+) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
     Parameters
@@ -39,6 +47,7 @@ def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, 
     missing : sequence of (str, str)
     figures : sequence of str
         Their paths from the report's folder.
+    curves : sequence of Curve
     """
     dataset = blocks[0].scores[0][0].dataset if blocks else ""
     parts = [f"# {_escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
@@ -47,6 +56,9 @@ def markdown(blocks: Sequence[Block], conditions: Conditions, missing: Missing, 
         parts.append("\n".join([f"**{_escape(first)}**", *(f"\n{_escape(line)}" for line in others)]))
         parts.append("## Results\n\n" + _markdown_table(blocks))
         parts.append("\n".join(f"- {_escape(note)}" for note in _notes(blocks)))
+    if curves:
+        parts.append("## Learning curves\n\n" + _grid(learning.table(curves), left=2))
+        parts.append("\n".join(f"- {_escape(note)}" for note in learning.notes(curves)))
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {_escape(what)}: {_code(how)}" for what, how in missing))
     if figures:
@@ -90,13 +102,26 @@ def csv(blocks: Sequence[Block]) -> str:
     return text.getvalue()
 
 
-def record(blocks: Sequence[Block], conditions: Conditions, missing: Missing) -> dict[str, Any]:
+def record(
+    blocks: Sequence[Block], conditions: Conditions, missing: Missing, curves: Sequence[Curve] = ()
+) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
         "rows": [asdict(row) for block in blocks for row in block.rows],
         "missing": [{"what": what, "command": how} for what, how in missing],
         "conditions": conditions,
+        "curves": [
+            {
+                "title": title,
+                "key": curve.key,
+                "n_train": curve.n_train,
+                "n_val": curve.n_val,
+                "n_test": curve.n_test,
+                "steps": [step.to_json() for step in learning.steps(curve)],
+            }
+            for curve, title in zip(curves, learning.curve_titles(curves), strict=True)
+        ],
     }
 
 
@@ -189,10 +214,20 @@ def _markdown_table(blocks: Sequence[Block]) -> str:
     rows = [row for block in blocks for row in block.rows]
     columns = [_Column("Backbone", lambda row: titles[id(row)], left=True), *_columns(rows, brief=False)]
     grid = [[column.head for column in columns], *([_escape(column.cell(row)) for column in columns] for row in rows)]
-    head, *body = _padded(grid, columns)
+    return _ruled(_padded(grid, columns), [column.left for column in columns])
+
+
+def _grid(cells: Sequence[Sequence[str]], *, left: int) -> str:
+    """Return a Markdown table of a head and rows of cells, the first `left` columns aligned to the left."""
+    columns = [_Column(head, lambda _: "", left=i < left) for i, head in enumerate(cells[0])]
+    return _ruled(_padded([[_escape(cell) for cell in line] for line in cells], columns), [c.left for c in columns])
+
+
+def _ruled(lines: Sequence[Sequence[str]], left: Sequence[bool]) -> str:
+    head, *body = lines
     rule = [
-        ":" + "-" * (len(cell) - 1) if column.left else "-" * (len(cell) - 1) + ":"
-        for cell, column in zip(head, columns, strict=True)
+        ":" + "-" * (len(cell) - 1) if to_left else "-" * (len(cell) - 1) + ":"
+        for cell, to_left in zip(head, left, strict=True)
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 

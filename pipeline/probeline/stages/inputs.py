@@ -12,7 +12,7 @@ from probeline.config import Config, command_line
 from probeline.environment import environment
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest
-from probeline.images import datasets
+from probeline.images import datasets, groups, labels
 from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
@@ -45,7 +45,7 @@ class Inputs:
         Raises
         ------
         ProbelineError
-            As :func:`probeline.images.datasets.load`.
+            As :func:`probeline.images.datasets.load`, and what is wrong with files of labels and groups.
         """
         config = self.config
         dataset = datasets.load(
@@ -58,6 +58,13 @@ class Inputs:
             download=self._download,
         )
         self._memo.save()
+        whole = config.limit is None
+        if config.labels is not None:
+            dataset = labels.relabel(dataset, config.labels, whole=whole)
+        if config.groups is not None:
+            dataset = groups.group(dataset, config.groups, whole=whole)
+        if self._download and (leak := groups.leaks(dataset)):
+            config.console.say(leak)
         for skipped in dataset.skipped if self._download else ():  # verify loads both ways, and tells once
             config.console.say(f"skipped {skipped.path}: {skipped.reason}")
         return dataset
@@ -88,13 +95,18 @@ class Inputs:
 
     @property
     def reports(self) -> Path:
-        """The folder of this data set's report."""
-        return self.config.reports / self.dataset.name
+        """The folder of this data set's report; relabelled or grouped, it has one of its own."""
+        return self.config.reports / self.dataset.title
 
     @property
     def scores(self) -> Path:
         """The folder of this data set's score records."""
         return self.reports / "scores"
+
+    @property
+    def curves(self) -> Path:
+        """The folder of this data set's learning curves."""
+        return self.reports / "curves"
 
     def remembered(self, name: str) -> bool:
         """Say whether something was found true before."""
@@ -188,7 +200,7 @@ class Inputs:
         splits, classes = self.splits, self.dataset.class_names
         truth = self.dataset.parts[splits.test.part].labels[splits.test.rows]
         return {
-            "dataset": self.dataset.name,
+            "dataset": self.dataset.title,
             "n_train": len(splits.train),
             "n_val": len(splits.val),
             "n_test": len(splits.test),
