@@ -144,10 +144,12 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
     for curve in curves:
         others = [other for other in curves if other is not curve and other.backbone == curve.backbone]
         facts = (("weights", "{}"), ("image_size", "{} px"), ("precision", "{}"))
-        parts = [
+        parts = ["untrained"] if curve.weights == "none" else []
+        parts += [
             form.format(getattr(curve, name))
             for name, form in facts
-            if any(getattr(other, name) != getattr(curve, name) for other in others)
+            if (name, getattr(curve, name)) != ("weights", "none")
+            and any(getattr(other, name) != getattr(curve, name) for other in others)
         ]
         found.append(", ".join([curve.backbone, *parts]))
     return found

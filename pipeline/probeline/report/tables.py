@@ -49,8 +49,8 @@ def markdown(
         Their paths from the report's folder.
     curves : sequence of Curve
     """
-    dataset = blocks[0].scores[0][0].dataset if blocks else ""
-    parts = [f"# {_escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
+    dataset = blocks[0].scores[0][0].dataset if blocks else curves[0].dataset if curves else ""
+    parts = [f"# {_escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks:
         first, *others = verdict(blocks)
         parts.append("\n".join([f"**{_escape(first)}**", *(f"\n{_escape(line)}" for line in others)]))

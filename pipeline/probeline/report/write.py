@@ -81,7 +81,7 @@ def write(
 
     from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
 
-    table, facts = blocks(scores), conditions(scores, extra)
+    table, facts = blocks(scores), conditions(scores, extra, curves)
     figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves)]
     make_folder(folder)
     publish(folder / "report.md", markdown(table, facts, missing, figures, curves).encode(), replace=True)

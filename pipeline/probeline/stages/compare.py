@@ -94,7 +94,7 @@ def _curves(inputs: Inputs) -> list[Curve]:
         if place in newest:
             say(f"compare: the curve of {curve.backbone} was run with several options; the last run is shown")
         newest[place] = curve
-    return [newest[place] for place in sorted(newest, key=repr)]
+    return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
 
 
 def _caches(inputs: Inputs) -> list[str]:
