@@ -83,7 +83,7 @@ class Inputs:
             raise BadData(
                 "no image is left to test on",
                 where=self.dataset.name,
-                expected="three or more of a class",
+                expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
         return splits
