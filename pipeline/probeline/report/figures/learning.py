@@ -44,7 +44,7 @@ def learning(curves: Sequence[Curve]) -> Figure:
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True, width_ratios=_widths(curves, kinds))[0]
     for axes, kind in zip(panels, kinds, strict=True):
         for i, curve in enumerate(curves):
-            _line(axes, _of(curve, kind), i)
+            _line(axes, _of(curve, kind), i, alpha=0.16 if len(curves) <= _NAMED else 0.07)
         _ticks(axes, [step for curve in curves for step in _of(curve, kind)])
         axes.set_xlabel("train images (log scale)" if kind == "fraction" else "images a class (log scale)")
     panels[0].set_ylabel("test top-1, %")
@@ -89,10 +89,10 @@ def _colour(i: int) -> str:
     return _COLOURS[i % len(_COLOURS)]
 
 
-def _line(axes: Axes, found: Sequence[Step], i: int) -> None:
+def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
     x = [_x(step) for step in found]
     low, high = (np.array([100 * step.range[end] for step in found]) for end in (0, 1))
-    axes.fill_between(x, low, high, color=_colour(i), alpha=0.16, linewidth=0)
+    axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
     dash = DASHES[i // len(_COLOURS) % len(DASHES)]
     style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
     axes.plot(x, [100 * step.mean for step in found], **style, linestyle=dash, linewidth=1.5, gid="curve")
@@ -105,15 +105,19 @@ def _line(axes: Axes, found: Sequence[Step], i: int) -> None:
 
 
 def _ticks(axes: Axes, found: Sequence[Step]) -> None:
-    """Mark the steps themselves along the axis, each with its images and its share, the largest first."""
+    """Mark the steps themselves along the axis, each with its images and its share, the largest first.
+
+    Few images and many classes: several shares may be one and the same set of images.
+    """
     axes.set_xscale("log")
     axes.margins(x=0.07)
     names: dict[float, str] = {}
     width = np.log(max(map(_x, found)) / min(map(_x, found))) or 1.0
-    for step in sorted(found, key=_x, reverse=True):
-        if not names or np.log(min(names) / _x(step)) > _TICK * width:
-            share = f"{step.amount:g}"
-            names[_x(step)] = share if step.kind == "shots" else f"{_x(step):,.0f}\n{share} %"
+    for x in sorted(set(map(_x, found)), reverse=True):
+        if not names or np.log(min(names) / x) > _TICK * width:
+            here = [step for step in found if _x(step) == x]
+            shares = "–".join(f"{amount:g}" for amount in sorted({f(s.amount for s in here) for f in (min, max)}))
+            names[x] = shares if here[0].kind == "shots" else f"{x:,.0f}\n{shares} %"
     axes.set_xticks(list(names), list(names.values()), fontsize=SMALL)
     axes.xaxis.set_minor_locator(NullLocator())
 
