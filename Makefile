@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune compare recipe verify explain test faults bench lint clean
+.PHONY: help demo all extract probe baselines finetune curve compare recipe verify explain test faults bench lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -14,6 +14,8 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
+	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
+	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
 	$(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
 
 help:  ## show the targets and their variables
@@ -21,6 +23,7 @@ help:  ## show the targets and their variables
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS= DATA_SEED= EPOCHS= LR= STRATEGY='
+	@echo '             LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:
@@ -52,6 +55,9 @@ baselines: extract  ## scikit-learn logistic regression, k-NN and centroids on t
 
 finetune: $(VENV)/demo  ## train the whole net, from its weights and from scratch
 	@$(VENV)/bin/probeline finetune $(OPTIONS)
+
+curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, several draws each
+	@$(VENV)/bin/probeline curve $(OPTIONS)
 
 compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)

@@ -41,6 +41,11 @@ CONFIGS = st.builds(
     lr=st.floats(1e-12, 100.0),
     strategies=st.lists(st.sampled_from(STRATEGIES), min_size=1, unique=True).map(tuple),
     freeze_batchnorm=st.booleans(),
+    labels=st.none() | PATHS,
+    groups=st.none() | PATHS,
+    fractions=st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=3, unique=True).map(tuple),
+    shots=st.just((0,)) | st.lists(NUMBERS, min_size=1, max_size=3, unique=True).map(tuple),
+    draws=st.integers(1, 1000),
 )
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "probe": "fit linear heads on the cached embeddings",
     "baselines": "fit scikit-learn's logistic regression, nearest neighbours and centroids on them",
     "finetune": "train the whole net, from its weights and from scratch",
+    "curve": "fit the exact probe on growing parts of the train rows: the learning curve",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
@@ -50,6 +51,7 @@ _RANGES = {
     "epochs": (1, _MOST),
     "lr": (1e-12, 100.0),
     "canary": (0, _MOST),
+    "draws": (1, 1000),
 }
 """Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
 
@@ -152,6 +154,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="rows to run again where an entry was made elsewhere or by other software (default 8, 0 for none)",
     )
+    add("--labels", type=_file, metavar="FILE.csv", help="columns sample_id,label: other classes, an empty one drops")
+    add("--groups", type=_file, metavar="FILE.csv", help="columns sample_id,group: images that no split may part")
+    add("--fractions", type=float, nargs="+", metavar="PERCENT", help="of curve (default 1 2 5 10 20 50 100)")
+    add("--shots", type=int, nargs="+", metavar="K", help="of curve: images a class (default 1 2 4 8 16, 0 for none)")
+    add("--draws", type=int, metavar="N", help="of curve: how often each part is drawn (default 5)")
     add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
     add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
     add("--repair", action="store_true", default=None, help="verify: put aside what is bad and extract it again")
@@ -184,11 +191,22 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name of a file")
+    return Path(text)
+
+
 def _check(config: Config) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
             raise BadOption(f"bad --{name.replace('_', '-')}", expected=f"{least} to {most}", got=value)
+    for percent in config.fractions:
+        if not 0 < percent <= 100:
+            raise BadOption("bad --fractions", expected="percentages above 0, up to 100", got=f"{percent:g}")
+    if config.shots != (0,) and not all(1 <= k <= _MOST for k in config.shots):
+        raise BadOption("bad --shots", expected=f"numbers from 1 to {_MOST}, or 0 alone", got=min(config.shots))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", config.device):
         raise UnknownName("device", config.device, DEVICES)
     if config.precision not in PRECISIONS:

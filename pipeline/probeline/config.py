@@ -103,6 +103,14 @@ class Config:
         Of a file to import, where its sender told it.
     yes : bool
         Remove without asking.
+    labels, groups : Path or None
+        CSV files of the user's own, joined by sample id: other labels, and images that no split may part.
+    fractions : tuple of float
+        Of a learning curve: percent of the train rows, each in (0, 100].
+    shots : tuple of int
+        Of a learning curve: images a class; (0,) for none.
+    draws : int
+        How often each fraction is drawn.
     """
 
     dataset: str = "digits"
@@ -129,6 +137,11 @@ class Config:
     words: tuple[str, ...] = ()
     sha256: str | None = None
     yes: bool = False
+    labels: Path | None = None
+    groups: Path | None = None
+    fractions: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16)
+    draws: int = 5
     console: Console = field(default_factory=Silence, compare=False)
 
 

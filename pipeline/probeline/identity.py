@@ -31,6 +31,9 @@ FORMAT_VERSION = 1
 SCORE_VERSION = 2
 """Bump when the fields of a score record change their meaning."""
 
+CURVE_VERSION = 1
+"""Bump when the fields of a learning curve's record change their meaning."""
+
 REPORT_VERSION = 2
 """Bump when equal scores would draw another report."""
 

@@ -22,6 +22,9 @@ PixelArray = npt.NDArray[np.uint8]
 
 Role = Literal["train", "val", "test"]
 
+DROPPED = -1
+"""The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""
+
 
 def samples_digest(sample_ids: Sequence[str], content: Sequence[str]) -> str:
     """Return the sha256 over ordered sample ids with their content hashes."""
@@ -41,7 +44,7 @@ class Part:
     content : tuple of str [N]
         sha256 of each sample's source (the encoded file, or its raw pixels), hexadecimal.
     labels : int64 [N]
-        Class of each row. A join, not identity: labels never enter a key.
+        Class of each row, or `DROPPED`. A join, not identity: labels never enter a key.
     class_names : tuple of str [K]
     """
 
@@ -92,6 +95,24 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Join:
+    """A file of the user's own that was joined to a data set by sample id.
+
+    Attributes
+    ----------
+    kind : {"labels", "groups"}
+    sha256 : str
+        Over what it says of each image: the same for another order of its lines.
+    told : str
+        What a report says of it.
+    """
+
+    kind: Literal["labels", "groups"]
+    sha256: str
+    told: str
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set: its parts, where their pixels are, and what augmentation may do to them.
 
@@ -120,6 +141,15 @@ class DataSet:
     skipped: tuple[Skipped, ...] = ()
     val: str | None = None
     """A part that ships as val, where there is one beside test."""
+    groups: Mapping[str, IntArray] = field(default_factory=dict)
+    """Which rows no split may part: a number for each row of each part, int64 [N]; empty where nothing is said."""
+    joins: tuple[Join, ...] = ()
+    """The files that labels and groups came from, where they are not the data set's own."""
+
+    @property
+    def title(self) -> str:
+        """The name with the joins: what keeps the reports of relabelled data apart, while they share embeddings."""
+        return self.name + "".join(f"--{join.kind}-{join.sha256[:8]}" for join in self.joins)
 
 
 @dataclass(frozen=True)
@@ -387,6 +417,105 @@ class Score:
         for name in ("class_names", "interval", "predictions", "labels", "history", "path"):
             values[name] = tuple(values.get(name, ()))
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One head of a learning curve: the exact probe fitted on some of the train rows.
+
+    Attributes
+    ----------
+    kind : {"fraction", "shots"}
+    amount : float
+        Percent of the train rows, or images a class.
+    draw : int
+    n_train : int
+        Images it was fitted on.
+    short : int
+        Of shots: classes that have fewer images than that and gave all they have.
+    l2 : float
+        Chosen on the val rows.
+    edge : bool
+        Whether that stands at an end of its grid.
+    val_top1, test_top1 : float
+        Of the head that was chosen, in [0, 1]; test is read of no other.
+    converged : bool
+        Whether the fits of all l2 met their tolerance.
+    """
+
+    kind: Literal["fraction", "shots"]
+    amount: float
+    draw: int
+    n_train: int
+    short: int
+    l2: float
+    edge: bool
+    val_top1: float
+    test_top1: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one backbone on one data set.
+
+    Attributes
+    ----------
+    dataset, backbone, weights, precision : str
+    key : str
+        sha256 over everything that could change its numbers.
+    splits : str
+        sha256 over the rows of every role, with their labels.
+    image_size : int
+        Pixels.
+    class_names : tuple of str [K]
+    n_train, n_val, n_test : int
+        Images of the whole train set; of val, which is the same for every fraction and not scaled down with it; of
+        test.
+    draws, data_seed : int
+    grouped : bool
+        Whether fractions are of whole groups.
+    points : tuple of CurvePoint
+    warm_seconds, cold_seconds : float
+        All the fits; the same with the extraction of the features.
+    environment : mapping
+        Hardware and versions.
+    """
+
+    dataset: str
+    backbone: str
+    weights: str
+    precision: str
+    key: str
+    splits: str
+    image_size: int
+    class_names: tuple[str, ...]
+    n_train: int
+    n_val: int
+    n_test: int
+    draws: int
+    data_seed: int
+    grouped: bool
+    points: tuple[CurvePoint, ...]
+    warm_seconds: float
+    cold_seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Curve:
+        """Return the curve of a record that :meth:`to_json` made.
+
+        Raises
+        ------
+        KeyError, TypeError
+            Where the fields are not those of this version.
+        """
+        points = tuple(CurvePoint(**point) for point in record["points"])
+        return cls(**{**record, "class_names": tuple(record["class_names"]), "points": points})
 
 
 def splits_digest(dataset: DataSet, splits: Splits) -> str:

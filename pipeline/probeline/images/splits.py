@@ -6,7 +6,8 @@ import numpy as np
 
 from probeline.errors import BadData
 from probeline.images.strata import apportion, deal, draw, shuffled
-from probeline.records import DataSet, IntArray, Split, Splits
+from probeline.images.whole_groups import carve_groups, deal_groups, groups_of_class
+from probeline.records import DROPPED, DataSet, IntArray, Split, Splits
 
 ENOUGH_FOR_VAL = 1_000
 """Rows to fit and choose on, from which one val set serves; below it, folds do."""
@@ -22,7 +23,10 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
     Test is the test part, or a stratified fifth where train and test are the same part. Val is the part that
     ships as val, else a stratified tenth of the remaining rows of the train part, else, where those are fewer
     than 1,000, the first of k = min(5, smallest class) stratified folds. Every class keeps a row in train; a class
-    that gives rows to test keeps two.
+    that gives rows to test keeps two. Dropped rows play no role.
+
+    Where the data set has groups, all that is carved from one part is carved in whole groups, as near to these
+    shares as groups allow, and classes are counted in groups: a class that gives to test keeps two of them.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -39,30 +43,36 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
     Raises
     ------
     BadData
-        Where a class has too few images to be fitted and chosen on.
+        Where a class has too few images, or groups, to be fitted and chosen on, or none is left to choose on.
     BadOption
         For a negative seed.
     """
     labels = dataset.parts[dataset.train].labels
     order = shuffled(len(labels), data_seed, _PURPOSE_TEST)
     if dataset.train == dataset.test:
-        test, rest = _carve(labels, order, dataset, fraction=5, keep=2)
+        test, rest = _carve(dataset, order[labels[order] != DROPPED], fraction=5, keep=2)
     else:
-        test, rest = np.arange(len(dataset.parts[dataset.test])), np.arange(len(labels))
+        test, rest = _labelled(dataset, dataset.test), _labelled(dataset, dataset.train)
 
     folds: tuple[IntArray, ...] = ()
     val_part = dataset.train
     if dataset.val is not None:
-        _check_classes(labels, rest, dataset, at_least=1)
+        _check_classes(dataset, rest, at_least=1)
         val_part = dataset.val
-        train, val = rest, np.arange(len(dataset.parts[dataset.val]))
+        train, val = rest, _labelled(dataset, dataset.val)
     elif len(rest) >= ENOUGH_FOR_VAL:
-        _check_classes(labels, rest, dataset, at_least=1)
-        val, train = _carve(labels, _reordered(rest, data_seed, _PURPOSE_VAL), dataset, fraction=10, keep=1)
+        _check_classes(dataset, rest, at_least=1)
+        val, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), fraction=10, keep=1)
     else:
-        smallest = _check_classes(labels, rest, dataset, at_least=2)
-        folds = deal(labels, min(MOST_FOLDS, smallest), _reordered(rest, data_seed, _PURPOSE_FOLDS))
+        smallest = _check_classes(dataset, rest, at_least=2)
+        folds = _deal(dataset, min(MOST_FOLDS, smallest), _reordered(rest, data_seed, _PURPOSE_FOLDS))
         val, train = folds[0], np.sort(np.concatenate(folds[1:]))
+    if not len(val):
+        raise BadData(
+            "no image is left to choose on",
+            where=f"{dataset.name}/{val_part}",
+            remedy="add images, or divide groups that hold all of a class",
+        )
     return Splits(
         train=Split(dataset.train, train, "train"),
         val=Split(val_part, val, "val"),
@@ -76,10 +86,18 @@ def _reordered(rows: IntArray, seed: int, purpose: int) -> IntArray:
     return rows[shuffled(len(rows), seed, purpose)]
 
 
-def _carve(
-    labels: IntArray, order: IntArray, dataset: DataSet, *, fraction: int, keep: int
-) -> tuple[IntArray, IntArray]:
-    """Return a stratified 1 / `fraction` of the rows in `order`, and the rest; where it can, a class keeps `keep`."""
+def _labelled(dataset: DataSet, part: str) -> IntArray:
+    return np.flatnonzero(dataset.parts[part].labels != DROPPED).astype(np.int64, copy=False)
+
+
+def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tuple[IntArray, IntArray]:
+    """Return a stratified 1 / `fraction` of the train part's rows in `order`, and the rest.
+
+    Where it can, a class keeps `keep` rows, or groups.
+    """
+    labels = dataset.parts[dataset.train].labels
+    if dataset.groups:
+        return carve_groups(labels, dataset.groups[dataset.train], order, fraction=fraction, keep=keep)
     counts = np.bincount(labels[order], minlength=len(dataset.class_names))
     most = np.maximum(counts - keep, 0)
     total = (2 * len(order) + fraction) // (2 * fraction)
@@ -87,16 +105,35 @@ def _carve(
     return carved, np.setdiff1d(order, carved)
 
 
-def _check_classes(labels: IntArray, rows: IntArray, dataset: DataSet, *, at_least: int) -> int:
-    """Return the size of the smallest class among `rows`."""
-    counts = np.bincount(labels[rows], minlength=len(dataset.class_names))
+def _deal(dataset: DataSet, hands: int, order: IntArray) -> tuple[IntArray, ...]:
+    labels = dataset.parts[dataset.train].labels
+    if not dataset.groups:
+        return deal(labels, hands, order)
+    folds = deal_groups(labels, dataset.groups[dataset.train], hands, order)
+    for fold in folds:
+        left = np.bincount(labels[np.setdiff1d(order, fold)], minlength=len(dataset.class_names))
+        if not left.all():
+            raise BadData(
+                "groups leave a fold without a class to fit on",
+                where=f"{dataset.class_names[int(left.argmin())]!r} in {dataset.name}/{dataset.train}",
+                remedy="divide its groups, or drop the class",
+            )
+    return folds
+
+
+def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> int:
+    """Return the size of the smallest class among `rows` of the train part: images, or groups where there are any."""
+    labels, classes = dataset.parts[dataset.train].labels, len(dataset.class_names)
+    counts = np.bincount(labels[rows], minlength=classes)
+    if dataset.groups:
+        counts = groups_of_class(labels, dataset.groups[dataset.train], rows, classes)
     smallest = int(np.argmin(counts))
     if counts[smallest] < at_least:
         raise BadData(
-            "class with too few images to fit and to choose on",
+            f"class with too few {'groups' if dataset.groups else 'images'} to fit and to choose on",
             where=f"{dataset.class_names[smallest]!r} in {dataset.name}/{dataset.train}",
             expected=f"{at_least} or more",
             got=int(counts[smallest]),
-            remedy="add images of it, or remove its folder",
+            remedy="add images of it, or leave the class out",
         )
     return int(counts[smallest])

@@ -81,7 +81,7 @@ def draw(labels: IntArray, seats: IntArray, order: IntArray) -> IntArray:
     -------
     int64 [sum(seats)]
     """
-    return np.sort(order[_ranks(labels[order]) < seats[labels[order]]])
+    return np.sort(order[ranks(labels[order]) < seats[labels[order]]])
 
 
 def deal(labels: IntArray, hands: int, order: IntArray) -> tuple[IntArray, ...]:
@@ -104,8 +104,8 @@ def deal(labels: IntArray, hands: int, order: IntArray) -> tuple[IntArray, ...]:
     return tuple(np.sort(in_classes[hand::hands]) for hand in range(hands))
 
 
-def _ranks(labels: IntArray) -> IntArray:
-    """Return for each row how many earlier rows have its label."""
+def ranks(labels: IntArray) -> IntArray:
+    """Return for each row how many earlier rows have its label: int64 [n] of labels int64 [n]."""
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
     ranks = np.empty(len(labels), np.int64)

@@ -10,7 +10,7 @@ from typing import Any
 from probeline.config import Config
 from probeline.errors import UnknownName
 
-_PLACES = ("data", "cache", "reports", "console")
+_PLACES = ("data", "cache", "reports", "labels", "groups", "console")
 """What a recipe leaves to whoever runs it: it says what is run, not where."""
 
 

@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from probeline.records import Score
+from probeline.records import Curve, Score
+from probeline.report.learning import curve_titles
 from probeline.report.methods import ORDER, method
-from probeline.report.words import listing
+from probeline.report.words import listing, seconds
 
 _MACHINE = ("machine", "processor", "cores", "device")
 """Of an environment's facts, those that are no versions."""
@@ -17,8 +18,8 @@ Conditions = Mapping[str, Sequence[str]]
 """Headings, and the lines under each."""
 
 
-def conditions(scores: Sequence[Score], extra: Conditions) -> dict[str, list[str]]:
-    """Return in words what the scores' numbers depend on, `extra` last.
+def conditions(scores: Sequence[Score], extra: Conditions, curves: Sequence[Curve] = ()) -> dict[str, list[str]]:
+    """Return in words what the scores' and curves' numbers depend on, `extra` last.
 
     A line that does not hold for every score says for which it does.
     """
@@ -38,6 +39,14 @@ def conditions(scores: Sequence[Score], extra: Conditions) -> dict[str, list[str
             "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
             "Hardware and versions": _lines(scores, lambda s: _environment(s.environment)),
         }
+    if curves:
+        found["Learning curves"] = [
+            f"{title}: {curve.weights}, {curve.image_size} x {curve.image_size} px, {curve.precision}; "
+            f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {curve.draws} draws; "
+            f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
+            + _environment(curve.environment)
+            for curve, title in zip(curves, curve_titles(curves), strict=True)
+        ]
     return {name: list(lines) for name, lines in {**found, **extra}.items() if lines}
 
 

@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
+from probeline.records import Curve
+from probeline.report import learning
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
 from probeline.report.differences import LEVEL
@@ -29,7 +31,12 @@ _UNCONVERGED, _EDGE = "†", "‡"
 
 
 def markdown(
-    blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing, figures: Sequence[str]
+    blocks: Sequence[Block],
+    pairs: Matrix,
+    conditions: Conditions,
+    missing: Missing,
+    figures: Sequence[str],
+    curves: Sequence[Curve] = (),
 ) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
@@ -43,9 +50,10 @@ def markdown(
     missing : sequence of (str, str)
     figures : sequence of str
         Their paths from the report's folder.
+    curves : sequence of Curve
     """
-    dataset = blocks[0].scores[0][0].dataset if blocks else ""
-    parts = [f"# {escape(dataset)}: what frozen features give" if blocks else "# Nothing has been scored yet"]
+    dataset = blocks[0].scores[0][0].dataset if blocks else curves[0].dataset if curves else ""
+    parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks:
         first, *others = verdict(blocks)
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
@@ -58,6 +66,10 @@ def markdown(
         ]
         if len(pairs.rows) > 2:
             parts += ["## Any two rows", matrix_table(pairs), bullets(matrix_notes(pairs))]
+    if curves:
+        grid = [[escape(cell) for cell in line] for line in learning.table(curves)]
+        left = [place < 2 for place in range(len(grid[0]))]
+        parts += ["## Learning curves", ruled(grid, left), bullets(learning.notes(curves))]
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
@@ -101,7 +113,9 @@ def csv(blocks: Sequence[Block]) -> str:
     return text.getvalue()
 
 
-def record(blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing) -> dict[str, Any]:
+def record(
+    blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing, curves: Sequence[Curve] = ()
+) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
@@ -116,6 +130,17 @@ def record(blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missi
         },
         "missing": [{"what": what, "command": how} for what, how in missing],
         "conditions": conditions,
+        "curves": [
+            {
+                "title": title,
+                "key": curve.key,
+                "n_train": curve.n_train,
+                "n_val": curve.n_val,
+                "n_test": curve.n_test,
+                "steps": [step.to_json() for step in learning.steps(curve)],
+            }
+            for curve, title in zip(curves, learning.curve_titles(curves), strict=True)
+        ],
     }
 
 

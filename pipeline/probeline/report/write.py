@@ -10,7 +10,7 @@ from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
-from probeline.records import Score
+from probeline.records import Curve, Score
 from probeline.report.conditions import Conditions, conditions
 from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
@@ -38,7 +38,9 @@ class Report:
     written: bool
 
 
-def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Conditions) -> Report:
+def write(
+    scores: Sequence[Score], missing: Missing, folder: Path, extra: Conditions, curves: Sequence[Curve] = ()
+) -> Report:
     """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
 
     They are up to date where report.json is whole and names the same scores, missing rows, conditions and
@@ -55,6 +57,8 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
     folder : Path
     extra : mapping of str to sequences of str
         Further conditions: headings, and the lines under each, such as the paths of the feature caches.
+    curves : sequence of Curve
+        Learning curves of the same data set.
 
     Raises
     ------
@@ -69,6 +73,7 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
             "missing": [list(row) for row in missing],
             "conditions": {name: list(lines) for name, lines in extra.items()},
             "version": REPORT_VERSION,
+            **({"curves": [curve.to_json() for curve in curves]} if curves else {}),
         }
     )
     before = _previous(folder)
@@ -77,11 +82,11 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
 
     from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
 
-    table, facts = blocks(scores), conditions(scores, extra)
+    table, facts = blocks(scores), conditions(scores, extra, curves)
     pairs = matrix(table)
-    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures")]
+    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves)]
     make_folder(folder)
-    publish(folder / "report.md", markdown(table, pairs, facts, missing, figures).encode(), replace=True)
+    publish(folder / "report.md", markdown(table, pairs, facts, missing, figures, curves).encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
     names = ["report.md", "report.csv", *figures]
     for name in set(before.get("files", ())) - set(names):
@@ -89,7 +94,8 @@ def write(scores: Sequence[Score], missing: Missing, folder: Path, extra: Condit
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    facts_of_all = {"key": key, "version": REPORT_VERSION, **record(table, pairs, facts, missing), "files": files}
+    content = record(table, pairs, facts, missing, curves)
+    facts_of_all = {"key": key, "version": REPORT_VERSION, **content, "files": files}
     text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
     publish(folder / _NAME, f"{text}\n".encode(), replace=True)
     return _report(folder, files, written=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from probeline.environment import origins, today
 from probeline.errors import Mismatch
 from probeline.identity import digest
-from probeline.records import FloatArray, IntArray
+from probeline.records import Backbone, FloatArray, IntArray
 from probeline.stages.engine import Engine, title
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
@@ -53,6 +54,20 @@ def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entr
     rows = chosen(inputs, entry, [store.rows_of(entry, some) for some in strange])
     hold(inputs, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
     inputs.remember(name)
+
+
+def hold_all(inputs: Inputs, backbone: Backbone) -> None:
+    """Let all embeddings of a backbone that are in the cache meet the canary before they are used.
+
+    Raises
+    ------
+    Mismatch
+    """
+    engine = functools.cache(functools.partial(Engine, inputs, backbone))
+    for part in inputs.parts():
+        entry = inputs.entry(backbone, part)
+        if not store.missing(entry):
+            hold_earlier(inputs, engine, entry, list(range(len(entry.shards))))
 
 
 def made_elsewhere(inputs: Inputs, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from probeline.backbones.names import looks_like_path
 from probeline.config import Config, command_line
-from probeline.records import Score
+from probeline.records import Curve, Score
+from probeline.report.curve_files import load_curves
 from probeline.report.files import load_scores, score_path
 from probeline.report.methods import METHODS
 from probeline.report.rows import blocks
@@ -49,7 +50,10 @@ def run(inputs: Inputs) -> dict[str, object]:
         config.console.say(f"compare: left out {len(found) - len(scores)} scores of other rows or labels")
     scores = _newest(inputs, scores)
     missing = _missing(inputs, scores)
-    report = write(scores, missing, inputs.reports, {"Embeddings": _caches(inputs)})
+    extra = {"Embeddings": _caches(inputs)}
+    for join in inputs.dataset.joins:
+        extra[join.kind.capitalize()] = [join.told]
+    report = write(scores, missing, inputs.reports, extra, _curves(inputs))
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
@@ -74,6 +78,24 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
             )
         newest[place] = score
     return list(newest.values())
+
+
+def _curves(inputs: Inputs) -> list[Curve]:
+    """Return the learning curves of just these splits, of several of one backbone the one that was written last."""
+    say = inputs.config.console.say
+    found, ignored = load_curves(inputs.curves)
+    for item in ignored:
+        say(f"compare: left out {item.path}: {item.reason}")
+    curves = [curve for curve in found if curve.splits == inputs.splits_sha256]
+    if len(curves) < len(found):
+        say(f"compare: left out {len(found) - len(curves)} learning curves of other rows or labels")
+    newest: dict[tuple[object, ...], Curve] = {}
+    for curve in curves:
+        place = (curve.backbone, curve.weights, curve.image_size, curve.precision)
+        if place in newest:
+            say(f"compare: the curve of {curve.backbone} was run with several options; the last run is shown")
+        newest[place] = curve
+    return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
 
 
 def _caches(inputs: Inputs) -> list[str]:

@@ -15,7 +15,7 @@ from probeline.environment import environment
 from probeline.errors import BadData, MissingData
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import digest
-from probeline.images import datasets
+from probeline.images import datasets, groups, labels
 from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
@@ -51,7 +51,7 @@ class Inputs:
         Raises
         ------
         ProbelineError
-            As :func:`probeline.images.datasets.load`.
+            As :func:`probeline.images.datasets.load`, and what is wrong with files of labels and groups.
         """
         config = self.config
         dataset = datasets.load(
@@ -64,6 +64,13 @@ class Inputs:
             download=self._download,
         )
         self._memo.save()
+        whole = config.limit is None
+        if config.labels is not None:
+            dataset = labels.relabel(dataset, config.labels, whole=whole)
+        if config.groups is not None:
+            dataset = groups.group(dataset, config.groups, whole=whole)
+        if self._download and (leak := groups.leaks(dataset)):
+            config.console.say(leak)
         for skipped in dataset.skipped if self._download else ():  # verify loads both ways, and tells once
             config.console.say(f"skipped {skipped.path}: {skipped.reason}")
         return dataset
@@ -82,7 +89,7 @@ class Inputs:
             raise BadData(
                 "no image is left to test on",
                 where=self.dataset.name,
-                expected="three or more of a class",
+                expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
         return splits
@@ -94,13 +101,18 @@ class Inputs:
 
     @property
     def reports(self) -> Path:
-        """The folder of this data set's report."""
-        return self.config.reports / self.dataset.name
+        """The folder of this data set's report; relabelled or grouped, it has one of its own."""
+        return self.config.reports / self.dataset.title
 
     @property
     def scores(self) -> Path:
         """The folder of this data set's score records."""
         return self.reports / "scores"
+
+    @property
+    def curves(self) -> Path:
+        """The folder of this data set's learning curves."""
+        return self.reports / "curves"
 
     def remembered(self, name: str) -> bool:
         """Say whether something was found true before."""
@@ -212,7 +224,7 @@ class Inputs:
         temperature = fit_temperature(y_val, val_logits)
         sure = chances(logits, temperature)
         return {
-            "dataset": self.dataset.name,
+            "dataset": self.dataset.title,
             "n_train": len(splits.train),
             "n_val": len(splits.val),
             "n_test": len(splits.test),

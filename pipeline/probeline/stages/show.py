@@ -9,7 +9,7 @@ import numpy as np
 
 from probeline.config import TAKES_WORDS, command_line
 from probeline.errors import BadOption, MissingData, UnknownName
-from probeline.records import Backbone, DataSet, ImageFiles, Splits
+from probeline.records import DROPPED, Backbone, DataSet, ImageFiles, Splits
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 
@@ -64,12 +64,13 @@ def _image(inputs: Inputs, row: _Row) -> dict[str, Any]:
     name, number = row
     part, images = inputs.dataset.parts[name], inputs.dataset.images[name]
     role, fold = _role(inputs.splits, row)
+    label = int(part.labels[number])
     return {
         "part": name,
         "row": number,
         "sample_id": part.sample_ids[number],
-        "class": part.class_names[part.labels[number]],
-        "label": int(part.labels[number]),
+        "class": None if label == DROPPED else part.class_names[label],
+        "label": None if label == DROPPED else label,
         "role": role,
         "fold": fold,
         "file": str(images.paths[number]) if isinstance(images, ImageFiles) else None,
@@ -117,7 +118,7 @@ def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
     source = image["file"] or "no file of its own"
     lines = [
         f"show: {inputs.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
-        f"class {image['class']}, {image['role'] or 'no role'}{folds}",
+        f"{'dropped' if image['class'] is None else 'class ' + image['class']}, {image['role'] or 'no role'}{folds}",
         f"show:   {source}, sha256 {image['content_sha256']}",
         *(
             f"show:   {stored['backbone']}: row {stored['offset']} of {stored['shard']}, L2 norm {stored['norm']:.6g}, "

@@ -13,17 +13,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from probeline.disk import make_folder, publish
-from probeline.records import Score
+from probeline.records import Curve, Score
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
+from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import look, png
 from probeline.report.files import slug
 from probeline.report.rows import Block, Row, blocks
 
 
-def draw(scores: Sequence[Score], folder: Path) -> list[Path]:
+def draw(scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = ()) -> list[Path]:
     """Draw the figures that the scores have data for, and return their paths.
 
     Parameters
@@ -32,13 +33,15 @@ def draw(scores: Sequence[Score], folder: Path) -> list[Path]:
         Of one data set.
     folder : Path
         Created where it is missing.
+    curves : sequence of Curve
+        Learning curves of the same data set.
 
     Returns
     -------
     list of Path
         Among ``accuracy.png``, ``cost.png`` (two rows and more), ``per-class.png``,
         ``confusion-<backbone>-<method>.png`` (of the reference probe and of a fine-tune), ``path.png`` and
-        ``training.png`` (where scores have a path or a history).
+        ``training.png`` (where scores have a path or a history), and ``learning.png`` (where there are curves).
 
     Raises
     ------
@@ -48,9 +51,22 @@ def draw(scores: Sequence[Score], folder: Path) -> list[Path]:
         Where the file system refuses.
     """
     table = blocks(scores)
-    if not table:
-        return []
-    figures: dict[str, Callable[[], Figure | None]] = {
+    figures = _of_scores(table) if table else {}
+    if curves:
+        figures["learning"] = partial(learning, curves)
+    written = []
+    with look():
+        for name, make in figures.items():
+            figure = make()
+            if figure is not None:
+                make_folder(folder)
+                publish(folder / f"{name}.png", png(figure), replace=True)
+                written.append(folder / f"{name}.png")
+    return written
+
+
+def _of_scores(table: Sequence[Block]) -> dict[str, Callable[[], Figure | None]]:
+    return {
         "accuracy": partial(accuracy, table),
         "cost": partial(cost, table),
         "per-class": partial(by_class, table),
@@ -61,15 +77,6 @@ def draw(scores: Sequence[Score], folder: Path) -> list[Path]:
         "path": partial(path, table),
         "training": partial(training, table),
     }
-    written = []
-    with look():
-        for name, make in figures.items():
-            figure = make()
-            if figure is not None:
-                make_folder(folder)
-                publish(folder / f"{name}.png", png(figure), replace=True)
-                written.append(folder / f"{name}.png")
-    return written
 
 
 def _confused(table: Sequence[Block]) -> list[tuple[str, Row, Score]]:

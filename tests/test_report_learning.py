@@ -1,0 +1,185 @@
+"""Learning curves: steps of points, their table and figure, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from statistics import stdev
+
+import numpy as np
+import pytest
+
+from probeline.identity import digest
+from probeline.metrics.intervals import wilson
+from probeline.records import Curve, CurvePoint
+from probeline.report.curve_files import curve_path, find_curve, load_curves, save_curve
+from probeline.report.figures.learning import learning
+from probeline.report.figures.sheet import look, png
+from probeline.report.learning import curve_titles, notes, steps, table
+from probeline.report.tables import markdown
+from probeline.report.write import write
+from test_report_figures import drawn
+from test_report_rows import HERE
+
+LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
+
+
+def make_curve(
+    backbone: str = "mobilenet_v2",
+    top: float = 0.9,
+    *,
+    percents: Sequence[float] = (1, 2, 5, 10, 20, 50, 100),
+    shots: Sequence[int] = (1, 2, 4, 8, 16),
+    draws: int = 5,
+    n_train: int = 45_000,
+    n_test: int = 10_000,
+) -> Curve:
+    """Return a curve that rises towards `top` as the logarithm of its images does."""
+    rng = np.random.default_rng(len(backbone))
+    points = []
+    for kind, amounts in (("fraction", percents), ("shots", shots)):
+        for amount in amounts:
+            n = max(10, round(amount / 100 * n_train)) if kind == "fraction" else int(10 * amount)
+            for draw in range(1 if amount == 100 else draws):
+                value = top * np.log(n) / np.log(n_train) + rng.normal(0, 0.3 / np.sqrt(n))
+                right = round(float(np.clip(value, 0, 1)) * n_test) / n_test
+                fields = {"draw": draw, "n_train": n, "short": 0, "l2": 0.1, "edge": False, "converged": True}
+                points.append(CurvePoint(kind=kind, amount=float(amount), val_top1=right, test_top1=right, **fields))
+    return Curve(
+        dataset="cifar10",
+        backbone=backbone,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        key=digest([backbone, top]),
+        splits="0" * 64,
+        image_size=224,
+        class_names=("ants", "bees"),
+        n_train=n_train,
+        n_val=5000,
+        n_test=n_test,
+        draws=draws,
+        data_seed=0,
+        grouped=False,
+        points=tuple(points),
+        warm_seconds=40.0,
+        cold_seconds=700.0,
+        environment=HERE,
+    )
+
+
+def test_steps_gather_the_draws() -> None:
+    curve = make_curve()
+    found = steps(curve)
+    assert [step.title for step in found[:3]] == ["1 %", "2 %", "5 %"]
+    assert [step.title for step in found[-2:]] == ["8 a class", "16 a class"]
+    tops = [point.test_top1 for point in curve.points[:5]]
+    assert found[0].mean == pytest.approx(sum(tops) / 5)
+    assert found[0].sd == stdev(tops)
+    assert found[0].range == (min(tops), max(tops))
+    assert found[0].interval is None
+    whole = found[6]
+    assert (whole.draws, whole.sd, whole.images) == (1, None, "45,000")
+    assert whole.interval == wilson(round(whole.mean * 10_000), 10_000)
+
+
+def test_what_is_unusual_is_marked_and_explained() -> None:
+    curve = make_curve(percents=(10, 100), shots=(4,))
+    points = [replace(p, short=2) if p.kind == "shots" else replace(p, converged=p.draw != 1) for p in curve.points]
+    points[0] = replace(points[0], n_train=4600)
+    odd = replace(curve, points=tuple(points), grouped=True)
+    rows = table([odd])
+    assert [row[1] for row in rows[1:]] == ["10 % †", "100 %", "4 a class *"]
+    assert rows[1][2] == "4,500 to 4,600"
+    told = "\n".join(notes([odd]))
+    for words in ("whole groups", "* some classes have fewer", "† a fit stopped", "5,000 val images"):
+        assert words in told
+    plain = "\n".join(notes([curve]))
+    for words in ("whole groups", "* some", "†"):
+        assert words not in plain
+
+
+def test_titles_tell_curves_apart() -> None:
+    curve = make_curve()
+    assert curve_titles([curve, make_curve("resnet18")]) == ["mobilenet_v2", "resnet18"]
+    assert curve_titles([curve, replace(curve, weights="none"), replace(curve, image_size=64)]) == [
+        "mobilenet_v2, IMAGENET1K_V1, 224 px",
+        "mobilenet_v2, untrained, 224 px",
+        "mobilenet_v2, IMAGENET1K_V1, 64 px",
+    ]
+
+
+def test_curves_alone_make_a_report(tmp_path: Path) -> None:
+    curve = make_curve(n_test=100)
+    report = write([], [], tmp_path, {}, [curve])
+    assert [path.name for path in report.figures] == ["learning.png"]
+    text = report.markdown.read_text(encoding="utf-8")
+    assert text.startswith("# cifar10: what frozen features give")
+    assert "40 s warm, 700 s cold; Linux x86" in text.replace("\\_", "_")
+    assert not write([], [], tmp_path, {}, [curve]).written
+    assert write([], [], tmp_path, {}, [replace(curve, warm_seconds=1.0)]).written
+    assert "Learning" not in markdown([], {}, [], [])
+    assert write([], [], tmp_path, {}).figures == ()
+
+
+TWO = [make_curve(), make_curve("resnet18", 0.7)]
+SETS = {
+    "one": [make_curve()],
+    "two": TWO,
+    "no shots": [make_curve(shots=())],
+    "no fractions": [make_curve(percents=())],
+    "crossing": [make_curve(LONG, 0.91), make_curve("resnet18", 0.9), make_curve("squeezenet1_1", 0.89)],
+    "many": [make_curve(f"timm:net_{number}", 0.9 - 0.03 * number) for number in range(11)],
+    "crowded": [make_curve(percents=(10, 11, 12, 13, 99, 100), shots=(1, 50, 51))],
+    "one step": [make_curve(percents=(100,), shots=(1,), draws=1)],
+    "few images": [make_curve(n_train=90, n_test=20), make_curve(LONG, 0.2, n_train=90, n_test=20)],
+}
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with look():
+        figure = learning(SETS[case])
+        texts = drawn(figure, monkeypatch)
+        boxes = [(text, text.get_window_extent()) for text in texts]
+    for text, box in boxes:
+        assert (box.min >= figure.bbox.min).all(), text
+        assert (box.max <= figure.bbox.max).all(), text
+    for (text, box), (other, its) in combinations(boxes, 2):
+        overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
+        assert (overlap <= 1).any(), (text, other)
+    shown = "\n".join(text.get_text() for text in texts)
+    for title in curve_titles(SETS[case]):
+        assert title[:20] in shown
+
+
+def test_equal_curves_give_equal_bytes() -> None:
+    with look():
+        assert png(learning(TWO)) == png(learning(TWO))
+
+
+def test_what_is_saved_is_found(tmp_path: Path) -> None:
+    for curve in TWO:
+        path = save_curve(tmp_path / "curves", curve)
+        assert path == curve_path(tmp_path / "curves", curve.backbone, curve.key)
+        assert path.name == f"{curve.backbone}-{curve.key[:12]}.json"
+        assert find_curve(tmp_path / "curves", curve.backbone, curve.key) == curve
+        assert find_curve(tmp_path / "curves", curve.backbone, curve.key[:12] + "0" * 52) is None
+    found, ignored = load_curves(tmp_path / "curves")
+    assert sorted(found, key=lambda curve: curve.backbone) == TWO
+    assert ignored == []
+    assert load_curves(tmp_path / "nowhere") == ([], [])
+
+
+def test_a_damaged_or_moved_file_is_ignored(tmp_path: Path) -> None:
+    path = save_curve(tmp_path, TWO[0])
+    data = path.read_bytes()
+    for at in range(0, len(data), 501):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert find_curve(tmp_path, TWO[0].backbone, TWO[0].key) is None
+        found, (ignored,) = load_curves(tmp_path)
+        assert (found, ignored.path) == ([], path)
+    path.write_bytes(data)
+    path.rename(tmp_path / "other.json")
+    assert "belongs at" in load_curves(tmp_path)[1][0].reason
