@@ -67,6 +67,11 @@ class Config:
     dataset : str
         ``digits``, ``cifar10``, ``hymenoptera`` or ``folder:PATH``.
     backbones : tuple of str
+    taps : tuple of str
+        Where each backbone is read: ``penultimate``, a module's name, ``NAME:cls`` or ``NAME:mean`` of tokens,
+        ``last-K`` blocks of a transformer; ``a+b`` gives heads two side by side.
+    views : int
+        Augmented views of the train part that heads are fitted on beside it.
     weights : str
         ``DEFAULT``, a name of the net's weights enum, ``wheel``, ``none`` or the path of a file.
     data, cache, reports : Path
@@ -107,6 +112,8 @@ class Config:
 
     dataset: str = "digits"
     backbones: tuple[str, ...] = ("resnet18",)
+    taps: tuple[str, ...] = ("penultimate",)
+    views: int = 0
     weights: str = "DEFAULT"
     data: Path = field(default_factory=lambda: Path(os.environ.get("PROBELINE_DATA") or "data"))
     cache: Path = Path("cache")
@@ -160,4 +167,4 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
     return " ".join(words)
 
 
-_SINGULAR = {"backbones": "backbone", "strategies": "strategy"}
+_SINGULAR = {"backbones": "backbone", "taps": "tap", "strategies": "strategy"}

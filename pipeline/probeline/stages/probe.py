@@ -26,9 +26,10 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     """
     scores: list[Score] = []
     for name in inputs.config.backbones:
-        task = Task(inputs, inputs.backbone(name)[0])
-        scores += _exact(task)
-        scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
+        for taps in inputs.taps(name)[0]:
+            task = Task(inputs, *taps)
+            scores += _exact(task)
+            scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
     return [inputs.outcome(score) for score in scores]
 
 
@@ -51,7 +52,7 @@ def _exact(task: Task) -> list[Score]:
         lambda held: [decision(head, held.X_held) for head in fit_path(held.X, held.y, task.classes, L2_GRID)],
     )
     chosen, edge = choose([(point["top1"], point["nll"]) for point in path], L2_GRID)
-    chosen_in = watch.seconds()
+    chosen_in, splits = watch.seconds(), task.inputs.splits
     for method, key in keys.items():
         if method in scores:
             continue
@@ -65,7 +66,7 @@ def _exact(task: Task) -> list[Score]:
             predict(head, final.X_held),
             chosen_in + watch.seconds(),
             seed=None,
-            n_train=len(final.y),
+            n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
             chosen={"l2": head.l2},
             chosen_by=task.chosen_by,
             val_top1=path[chosen]["top1"],
