@@ -81,7 +81,7 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
 def _told_apart(score: Score) -> Score:
     """Return a score whose backbone says where it was read and what it was fitted on, as a row of a table must."""
     tap = "" if score.tap == PENULTIMATE else f" at {score.tap}"
-    views = "" if not score.views else f", {score.views} views"
+    views = f", {score.views} view{'s' if score.views > 1 else ''}" if score.views else ""
     return replace(score, backbone=f"{score.backbone}{tap}{views}")
 
 

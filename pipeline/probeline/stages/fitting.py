@@ -45,6 +45,10 @@ def _round(X: FloatArray, y: IntArray, X_held: FloatArray, y_held: IntArray) -> 
     return Round(apply(scaler, X), y, apply(scaler, X_held), y_held)
 
 
+def _side_by_side(blocks: list[FloatArray]) -> FloatArray:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+
 class Task:
     """One backbone's embeddings of one data set, ready for any head.
 
@@ -69,7 +73,7 @@ class Task:
         fitted = splits[0].role == "train"
         seen = [(split, view) for split in splits for view in (inputs.views(split.part) if fitted else (None,))]
         features = [
-            np.concatenate([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps], axis=1)
+            _side_by_side([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps])
             for split, view in seen
         ]
         labels = [inputs.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
