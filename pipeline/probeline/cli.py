@@ -233,6 +233,8 @@ def _config(arguments: argparse.Namespace) -> Config:
     options = {} if arguments.recipe is None else read(arguments.recipe)
     known = {field.name for field in fields(Config)}
     for name, value in vars(arguments).items():
+        if value == []:  # argparse takes the value of --option=-- away
+            raise BadOption(f"no value of --{name.replace('_', '-')}", got="--", remedy="a folder of that name is ./--")
         if name in known and value is not None:
             options[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
     config = Config(**options, console=Terminal(quiet=arguments.json))

@@ -158,6 +158,8 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+        if isinstance(value, Path) and values[0].startswith("-"):
+            values = [f"./{value}"]  # a folder that is called -- could not be said otherwise
         if value is True:
             words.append(name)
         elif values[0].startswith("-"):
