@@ -62,6 +62,8 @@ def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> Non
     read.clear()
     extracted(cache, **BOTH)
     assert sorted(read) == list(range(16, 48)), "shards 1 and 2, each once"
+    told = [store.shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
+    assert told == [[INNER, LAST], [INNER], [INNER, LAST], [INNER, LAST]]
     assert shards(cache) == whole
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 

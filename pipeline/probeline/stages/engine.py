@@ -216,7 +216,7 @@ class Engine:
                             held.claims.release(batch.shard)
                     else:
                         now = time.perf_counter()
-                        provenance = self._provenance(now - last)
+                        provenance = self._provenance(now - last, [held.want.entry.tap for held in batch.held])
                         last = now
                         for held in batch.held:
                             columns = self.frozen.columns[held.want.entry.tap]
@@ -286,7 +286,7 @@ class Engine:
         for batch, pixels in ordered(load, batches, self.threads):
             yield batch, pixels if isinstance(pixels, Unreadable) else self.frozen.embed(pixels)
 
-    def _provenance(self, seconds: float) -> dict[str, Any]:
+    def _provenance(self, seconds: float, taps: list[str]) -> dict[str, Any]:
         return {
             **environment(self.device_name),
             "batch_size": self.batch_size,
@@ -295,6 +295,7 @@ class Engine:
             "memory_layout": "channels_last",
             "commit": commit(),
             "seconds": seconds,
+            "taps": taps,
         }
 
 

@@ -210,6 +210,8 @@ class Inputs:
         return {
             "backbone": score.backbone,
             "weights": score.weights,
+            "tap": score.tap,
+            "views": score.views,
             "method": score.method,
             "seed": score.seed,
             "top1": score.top1,
