@@ -8,6 +8,7 @@ DATASET ?= hymenoptera
 BACKBONES ?= resnet18
 
 OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
+	$(if $(TAPS),--tap $(TAPS)) $(if $(VIEWS),--views $(VIEWS)) \
 	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") \
 	$(if $(CACHE),--cache "$(CACHE)") $(if $(REPORTS),--reports "$(REPORTS)") \
 	$(if $(DEVICE),--device $(DEVICE)) $(if $(PRECISION),--precision $(PRECISION)) \
@@ -22,8 +23,8 @@ help:  ## show the targets and their variables
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
-	@echo '             DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS= DATA_SEED= EPOCHS= LR= STRATEGY='
-	@echo '             LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
+	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
+	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY= LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:

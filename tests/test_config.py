@@ -17,6 +17,7 @@ from probeline import cli
 from probeline.config import PRECISIONS, STRATEGIES, Config, Silence, command_line
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
+TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
 PATHS = st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", min_size=1, max_size=12).map(Path)
 NUMBERS = st.integers(1, 2**31 - 1)
 
@@ -24,7 +25,9 @@ CONFIGS = st.builds(
     Config,
     dataset=st.sampled_from(["digits", "cifar10", "hymenoptera"]) | PATHS.map(lambda path: f"folder:{path}"),
     backbones=st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple),
-    weights=NAMES | PATHS.map(str),
+    taps=st.lists(TAPS, min_size=1, max_size=3, unique=True).map(tuple),
+    views=st.integers(0, 1000),
+    weights=NAMES | PATHS.map(str).filter(lambda text: text != "--"),
     data=PATHS,
     cache=PATHS,
     reports=PATHS,
@@ -114,6 +117,12 @@ def test_every_field_is_an_option_and_every_option_has_help(capsys: pytest.Captu
         if option.name != "console":
             words = command_line(Config(), "extract", **{option.name: True}).split()
             assert words[-1 if option.name != "dataset" else 2] in help_of
+
+
+def test_two_dashes_are_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["extract", "--reports=--"]) == 2
+    assert "no value of --reports (got --)" in capsys.readouterr().err
+    assert "--reports ./--" in command_line(Config(reports=Path("--")), "extract")
 
 
 def test_silence_is_a_console() -> None:

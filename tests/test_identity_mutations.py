@@ -17,6 +17,7 @@ from PIL import Image
 from probeline import environment
 from probeline.backbones import resolve
 from probeline.backbones.zoo import random_net
+from probeline.records import View
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from small_runs import configuration
@@ -134,6 +135,16 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
     others += [replace(backbone, tap="stage3"), replace(backbone, pooling="none")]
     keys = {inputs.entry(other, "all").key for other in (backbone, *others)}
     assert len(keys) == len(others) + 1
+
+
+def test_every_field_of_a_view_changes_the_key(world: World) -> None:
+    inputs = world.inputs()
+    backbone, _ = inputs.backbone(NET)
+    view = View(1, flips=True)
+    changes: dict[str, Any] = {"number": 2, "flips": False, "scale": (0.3, 1.0), "ratio": (0.7, 1.5)}
+    assert changes.keys() == vars(view).keys(), "a field that is not in this list"
+    views = [None, view, *(replace(view, **{name: value}) for name, value in changes.items())]
+    assert len({inputs.entry(backbone, "all", each).key for each in views}) == len(views)
 
 
 # What does not

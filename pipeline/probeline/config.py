@@ -67,6 +67,11 @@ class Config:
     dataset : str
         ``digits``, ``cifar10``, ``hymenoptera`` or ``folder:PATH``.
     backbones : tuple of str
+    taps : tuple of str
+        Where each backbone is read: ``penultimate``, a module's name, ``NAME:cls`` or ``NAME:mean`` of tokens,
+        ``last-K`` blocks of a transformer; ``a+b`` gives heads two side by side.
+    views : int
+        Augmented views of the train part that heads are fitted on beside it.
     weights : str
         ``DEFAULT``, a name of the net's weights enum, ``wheel``, ``none`` or the path of a file.
     data, cache, reports : Path
@@ -115,6 +120,8 @@ class Config:
 
     dataset: str = "digits"
     backbones: tuple[str, ...] = ("resnet18",)
+    taps: tuple[str, ...] = ("penultimate",)
+    views: int = 0
     weights: str = "DEFAULT"
     data: Path = field(default_factory=lambda: Path(os.environ.get("PROBELINE_DATA") or "data"))
     cache: Path = Path("cache")
@@ -164,6 +171,8 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+        if isinstance(value, Path) and values[0].startswith("-"):
+            values = [f"./{value}"]  # a folder that is called -- could not be said otherwise
         if value is True:
             words.append(name)
         elif values[0].startswith("-"):
@@ -173,4 +182,4 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
     return " ".join(words)
 
 
-_SINGULAR = {"backbones": "backbone", "strategies": "strategy"}
+_SINGULAR = {"backbones": "backbone", "taps": "tap", "strategies": "strategy"}

@@ -16,6 +16,9 @@ FEATURES_VERSION = 1
 PREPROCESS_VERSION = 1
 """Bump when decoding, resizing, cropping or normalising gives other pixel values for an equal record."""
 
+VIEWS_VERSION = 1
+"""Bump when an augmented view of an equal record would cut out another region, or mirror other images."""
+
 SPLITS_VERSION = 1
 """Bump when an equal part and data seed would give other row sets."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from probeline.identity import PREPROCESS_VERSION, digest, digest_lines
+from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -241,6 +241,44 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class View:
+    """An augmented view of a part: of each image one random region, resized to the crop, mirrored or not.
+
+    What is random depends on the view's number and the image's content alone.
+
+    Attributes
+    ----------
+    number : int
+        1 or more.
+    flips : bool
+        Whether every second image is mirrored.
+    scale : tuple of 2 floats
+        Range of the region's area, as a share of the image's.
+    ratio : tuple of 2 floats
+        Range of its width over height.
+    """
+
+    number: int
+    flips: bool
+    scale: tuple[float, float] = (0.25, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the key."""
+        return {**asdict(self), "scale": list(self.scale), "ratio": list(self.ratio), "views_version": VIEWS_VERSION}
+
+    @classmethod
+    def from_identity(cls, record: Mapping[str, Any]) -> View:
+        """Return the view of a record that :meth:`identity` made."""
+        return cls(record["number"], record["flips"], tuple(record["scale"]), tuple(record["ratio"]))
+
+
+def path_name(name: str) -> str:
+    """Return the name of a net or a tap as it stands in paths."""
+    return name.replace("/", "--").replace(":", "--")
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A frozen net, resolved: everything about it that a key or a report needs, without the net itself.
 
@@ -253,11 +291,13 @@ class Backbone:
     weights_sha256 : str
         Over the tensors in use at eval, by name; the head's own are not among them.
     tap, pooling : str
-        Where features are read (``penultimate``), and how a map becomes a vector (``none`` or ``avg``).
+        Where features are read (``penultimate``, ``layer3``, ``blocks.11:cls``), and how the output there becomes a
+        vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens.
     dim : int
         D.
     parameters : int
-        Trainable parameters of the stock net, its own head included.
+        Trainable parameters of the stock net, its own head included; at another tap than the penultimate one those
+        that the features depend on.
     head_parameters : int
         How many of them are the head's.
     preprocess : Preprocess
@@ -276,7 +316,7 @@ class Backbone:
     @property
     def slug(self) -> str:
         """The name as it stands in paths."""
-        return self.name.replace("/", "--").replace(":", "--")
+        return path_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -312,6 +352,10 @@ class Score:
         sha256 over everything that could change the row's numbers.
     image_size : int
     precision : str
+    tap : str
+        Where the features were read; ``a+b`` for two taps side by side.
+    views : int
+        Augmented views of each train image that were fitted on beside it.
     seed : int or None
         None where nothing is random.
     n_train, n_val, n_test : int
@@ -369,6 +413,8 @@ class Score:
     key: str
     image_size: int
     precision: str
+    tap: str = field(default="penultimate", kw_only=True)
+    views: int = field(default=0, kw_only=True)
     seed: int | None
     n_train: int
     n_val: int

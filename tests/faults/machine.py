@@ -32,6 +32,7 @@ from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.identity import digest
 from probeline.records import Backbone, FloatArray, IntArray
 from probeline.stages import extract, verify
+from probeline.stages.engine import Want
 from probeline.store import entry as store
 from probeline.store.claims import Claims
 from probeline.store.reuse import Known
@@ -68,8 +69,14 @@ class MadeInputs:
         self.config = config
         self.dataset = SimpleNamespace(name="made", parts={})
 
-    def backbone(self, name: str) -> tuple[Backbone, None]:  # noqa: ARG002
-        return producer.BACKBONE, None
+    def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
+        return ((producer.BACKBONE,),), None
+
+    def every_tap(self, name: str) -> tuple[Backbone, ...]:  # noqa: ARG002
+        return (producer.BACKBONE,)
+
+    def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
+        return (self.entry(backbone, "all"),)
 
     def parts(self) -> tuple[str, ...]:
         return ("all",)
@@ -90,7 +97,7 @@ class MadeEngine:
     shards_left: int | None = None
     """Shards that it makes before the user interrupts it; None for all."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, loaded: object = None) -> None:
         pass
 
     def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
@@ -98,7 +105,11 @@ class MadeEngine:
         MadeEngine.computed.update(contents)
         return producer.embed(contents)
 
-    def fill(self, entry: store.Entry, shards: list[int], known: Known | None = None) -> None:
+    def fill(self, *wants: Want) -> None:
+        for want in wants:
+            self._fill(want.entry, want.shards, want.known)
+
+    def _fill(self, entry: store.Entry, shards: list[int], known: Known | None) -> None:
         store.begin(entry)
         with Claims(entry, shards) as claims:
             while claims.left:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from probeline.backbones.device import DTYPES
 from probeline.backbones.fold import fold_batchnorm
+from probeline.backbones.inner import attach
+from probeline.backbones.names import PENULTIMATE
 from probeline.backbones.resample import Resample
 from probeline.backbones.resolve import Loaded
 from probeline.backbones.tap import set_head
@@ -46,12 +51,30 @@ class Frozen:
     device : torch.device
     precision : str
         ``fp32``, ``tf32`` (the same arithmetic type, the caller allows TF32), ``bf16`` or ``fp16``.
+    taps : sequence of str
+        What is read in one pass, as `loaded` has them by name.
+
+    Attributes
+    ----------
+    columns : mapping of str to slice
+        Which columns of the features are of which tap.
     """
 
-    def __init__(self, loaded: Loaded, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, loaded: Loaded, device: torch.device, precision: str, taps: Sequence[str] = (PENULTIMATE,)
+    ) -> None:
         net = loaded.net.eval().requires_grad_(False)
         set_head(net, loaded.tap, nn.Identity())
-        self.folded = fold_batchnorm(net, loaded.backbone.preprocess.crop)
+        inner = [loaded.inner[tap] for tap in taps if tap != PENULTIMATE]
+        self.folded = fold_batchnorm(net, loaded.backbone.preprocess.crop, inner)
+        self.columns: dict[str, slice] = {}
+        start = 0
+        for tap in taps:
+            dim = loaded.tap.dim if tap == PENULTIMATE else loaded.inner[tap].dim
+            self.columns[tap] = slice(start, start + dim)
+            start += dim
+        self._read = threading.local()  # on a CPU many threads run the net at once
+        attach(net, inner, lambda tap, values: vars(self._read).__setitem__(tap, values))
         self.device = device
         self.net = net.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dtype = DTYPES[precision]
@@ -63,8 +86,8 @@ class Frozen:
     def embed(self, pixels: Tensor) -> Tensor:
         """Return float32 [B, D] on the device for uint8 [B, H, W, 3] on the CPU or the device.
 
-        Pixels of another size than the crop are resized and cropped on the device, as Pillow would. On lack of
-        memory the batch is halved, and halved again.
+        The taps stand side by side, in `columns`. Pixels of another size than the crop are resized and cropped on the
+        device, as Pillow would. On lack of memory the batch is halved, and halved again.
 
         Raises
         ------
@@ -88,8 +111,12 @@ class Frozen:
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.net(self.prepare(pixels))
-        return features.float()
+        found: dict[str, Tensor] = vars(self._read)
+        found.clear()
+        found[PENULTIMATE] = self.net(self.prepare(pixels)).float()
+        features = [found[tap] for tap in self.columns]
+        found.clear()
+        return torch.cat(features, 1) if len(features) > 1 else features[0]
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Return the net's input [B, 3, S, S], on its device and in its type, for uint8 [B, H, W, 3]."""

@@ -5,11 +5,20 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from pathlib import Path
 
-from probeline.errors import MissingExtra, UnknownName
+from probeline.errors import BadOption, MissingExtra, UnknownName
 
 TIMM = "timm:"
+
+PENULTIMATE = "penultimate"
+"""The tap that every net has: the input of its head."""
+
+LAST = re.compile(r"last-(\d{1,4})")
+"""The last so many blocks of a transformer."""
+
+_TERM = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean)?")
 
 
 def package_folder(name: str) -> Path:
@@ -48,3 +57,17 @@ def check_name(name: str) -> None:
     """
     if not name.startswith(TIMM) and name not in torchvision_names():
         raise UnknownName("backbone", name, [*torchvision_names(), "timm:NAME (any net of timm)"])
+
+
+def terms(tap: str) -> tuple[str, ...]:
+    """Return what a tap is put together of: ``layer3+penultimate`` of two. Whether a net has them is not asked.
+
+    Raises
+    ------
+    BadOption
+        No name of a tap.
+    """
+    found = tuple(tap.split("+"))
+    if not all(_TERM.fullmatch(term) for term in found):
+        raise BadOption("bad --tap", expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, or A+B", got=tap)
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.names import check_name
+from probeline.backbones.names import PENULTIMATE, check_name
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, digest
 from probeline.memo import Memo
@@ -15,6 +16,7 @@ from probeline.records import Backbone, Preprocess
 if TYPE_CHECKING:
     from torch import nn
 
+    from probeline.backbones.inner import InnerTap
     from probeline.backbones.tap import Tap
 
 
@@ -27,22 +29,34 @@ class Loaded:
     net : nn.Module
         Eval mode, float32, on the CPU, its own head in place.
     tap : Tap
+        The penultimate one.
     backbone : Backbone
+        Read there.
+    inner : mapping of str to InnerTap
+        The other taps that were asked for, by name.
+    taps : mapping of str to tuple of Backbone
+        The records that each asked name stands for: ``last-2`` stands for four.
     """
 
     net: nn.Module
     tap: Tap
     backbone: Backbone
+    inner: Mapping[str, InnerTap] = field(default_factory=dict)
+    taps: Mapping[str, tuple[Backbone, ...]] = field(default_factory=dict)
 
 
-def load(name: str, weights: str, image_size: int | None) -> tuple[Loaded, tuple[Path, ...]]:
-    """Build the net, prove its tap and hash its tensors; also return the files the weights came from.
+def load(
+    name: str, weights: str, image_size: int | None, taps: Sequence[str] = (PENULTIMATE,)
+) -> tuple[Loaded, tuple[Path, ...]]:
+    """Build the net, prove its taps and hash its tensors; also return the files the weights came from.
 
     Raises
     ------
     ProbelineError
-        As :func:`probeline.backbones.zoo.build` and :func:`probeline.backbones.tap.find_tap`.
+        As :func:`probeline.backbones.zoo.build`, :func:`probeline.backbones.tap.find_tap` and
+        :func:`probeline.backbones.inner.find_inner`.
     """
+    from probeline.backbones.inner import find_inner
     from probeline.backbones.tap import find_tap
     from probeline.backbones.weights import tensors_sha256
     from probeline.backbones.zoo import build
@@ -56,14 +70,30 @@ def load(name: str, weights: str, image_size: int | None) -> tuple[Loaded, tuple
         name=name,
         weights=built.weights,
         weights_sha256=tensors_sha256(built.net, tap.tensors),
-        tap="penultimate",
+        tap=PENULTIMATE,
         pooling=tap.pooling,
         dim=tap.dim,
         parameters=sum(parameters[path].numel() for path in tap.tensors if path in parameters) + head_parameters,
         head_parameters=head_parameters,
         preprocess=preprocess,
     )
-    return Loaded(built.net, tap, backbone), built.files
+    asked = [term for term in taps if term != PENULTIMATE]
+    found = find_inner(built.net, tap.head, preprocess.crop, asked, name) if asked else {}
+    inner = {one.name: one for some in found.values() for one in some}
+    records = {
+        one.name: replace(
+            backbone,
+            weights_sha256=tensors_sha256(built.net, one.tensors),
+            tap=one.name,
+            pooling=one.pooling,
+            dim=one.dim,
+            parameters=sum(parameters[path].numel() for path in one.tensors if path in parameters),
+            head_parameters=0,
+        )
+        for one in inner.values()
+    }
+    meant = {term: tuple(records[one.name] for one in some) for term, some in found.items()}
+    return Loaded(built.net, tap, backbone, inner, {PENULTIMATE: (backbone,), **meant}), built.files
 
 
 def _from_json(record: dict[str, Any]) -> Backbone:
@@ -73,9 +103,17 @@ def _from_json(record: dict[str, Any]) -> Backbone:
 
 
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
-    """Return the backbone's record, and the net where it had to be built for it.
+    """Return the backbone's record at its penultimate tap, as :func:`resolve_taps` does."""
+    found, loaded = resolve_taps(name, weights, image_size, (PENULTIMATE,), memo)
+    return found[PENULTIMATE][0], loaded
 
-    The record is remembered under the request, the libraries' versions and the state of the weights file; where
+
+def resolve_taps(
+    name: str, weights: str, image_size: int | None, taps: Sequence[str], memo: Memo
+) -> tuple[dict[str, tuple[Backbone, ...]], Loaded | None]:
+    """Return the records that each tap stands for, and the net where it had to be built for them.
+
+    A record is remembered under the request, the libraries' versions and the state of the weights file; where
     any of them changed, the net is built anew. Weights whose file is unknown (timm's hub) are never remembered.
 
     Raises
@@ -94,11 +132,13 @@ def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tupl
     label = "backbone:" + digest(request)
     where = memo.get(label + ":files", [])
     if isinstance(where, list):
-        record = memo.get(label, [Path(path) for path in where])
-        if record is not None:
-            return _from_json(record), None
-    loaded, files = load(name, weights, image_size)
-    if files or weights == "none":
-        memo.put(label + ":files", [], [str(path) for path in files])
-        memo.put(label, list(files), asdict(loaded.backbone))
-    return loaded.backbone, loaded
+        files = [Path(path) for path in where]
+        known = {tap: memo.get(f"{label}:{tap}", files) for tap in taps}
+        if all(isinstance(records, list) for records in known.values()):
+            return {tap: tuple(map(_from_json, records or ())) for tap, records in known.items()}, None
+    loaded, read = load(name, weights, image_size, taps)
+    if read or weights == "none":
+        memo.put(label + ":files", [], [str(path) for path in read])
+        for tap, records in loaded.taps.items():
+            memo.put(f"{label}:{tap}", list(read), [asdict(record) for record in records])
+    return {tap: loaded.taps[tap] for tap in taps}, loaded

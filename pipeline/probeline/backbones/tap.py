@@ -52,24 +52,24 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).abs().max() <= 1e-4 * b.abs().max().clamp(min=1e-6))
 
 
-def _leaves(result: Tensor) -> set[int]:
-    """Return the ids of the parameters that a tensor was computed from, read off autograd's graph."""
-    seen: set[Any] = set()
+def graph(result: Tensor) -> tuple[set[Any], set[int]]:
+    """Return the nodes of autograd's graph that a tensor was computed by, and the ids of the parameters among them."""
+    nodes: set[Any] = set()
     leaves: set[int] = set()
-    nodes = [result.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
+    waiting = [result.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in nodes:
             continue
-        seen.add(node)
+        nodes.add(node)
         if hasattr(node, "variable"):
             leaves.add(id(node.variable))
-        nodes += [following for following, _ in node.next_functions]
-    return leaves
+        waiting += [following for following, _ in node.next_functions]
+    return nodes, leaves
 
 
 def _dependencies(net: nn.Module, embedding: Tensor, head: str, entered: set[str]) -> tuple[str, ...]:
-    leaves = _leaves(embedding)
+    _, leaves = graph(embedding)
     used = {name for name, parameter in net.named_parameters(remove_duplicate=False) if id(parameter) in leaves}
     for name, _ in net.named_buffers(remove_duplicate=False):
         owner, _, leaf = name.rpartition(".")

@@ -22,7 +22,7 @@ import io
 import math
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -130,10 +130,20 @@ def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
     return np.array(strip.resize((crop, new_height), resampling).crop((0, top, crop, top + crop)))
 
 
+class Draws(Protocol):
+    """What a random region is drawn by: a NumPy generator, or a stream that never changes."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number in [low, high)."""
+
+    def integers(self, low: int) -> Any:
+        """Return a whole number in [0, low)."""
+
+
 def random_resized_crop(
     image: Image.Image,
     size: int,
-    rng: np.random.Generator,
+    rng: Draws,
     *,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -147,7 +157,7 @@ def random_resized_crop(
         Mode RGB.
     size : int
         Side of the result, pixels.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or other draws
     scale : tuple of 2 floats
         Range of the region's area, as a share of the image's.
     ratio : tuple of 2 floats
@@ -182,7 +192,7 @@ def _resized_region(
 
 
 def _random_region(
-    width: int, height: int, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]
+    width: int, height: int, rng: Draws, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """Return left, top, width and height of a random region; after ten misfits the largest central one."""
     for _ in range(10):

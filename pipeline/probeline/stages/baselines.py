@@ -30,8 +30,9 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     """
     scores: list[Score] = []
     for name in inputs.config.backbones:
-        task = Task(inputs, inputs.backbone(name)[0])
-        scores += [_logistic(task), _ridge(task), _knn(task), _centroid(task)]
+        for taps in inputs.taps(name)[0]:
+            task = Task(inputs, *taps)
+            scores += [_logistic(task), _ridge(task), _knn(task), _centroid(task)]
     return [inputs.outcome(score) for score in scores]
 
 

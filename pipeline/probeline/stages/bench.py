@@ -19,7 +19,7 @@ from probeline.config import Silence
 from probeline.environment import environment
 from probeline.images.reading import open_image, ordered
 from probeline.records import Backbone, Part
-from probeline.stages.engine import Engine
+from probeline.stages.engine import Engine, Want
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 
@@ -119,7 +119,7 @@ def _first(part: Part, n: int) -> Part:
 def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         entry = store.locate(Path(folder), part, backbone, precision)
-        engine.fill(entry, store.missing(entry))
+        engine.fill(Want(entry, store.missing(entry)))
     return len(part)
 
 

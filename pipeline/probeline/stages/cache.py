@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.errors import BadOption, UnknownName
+from probeline.stages.engine import title
 from probeline.stages.inputs import Inputs
 from probeline.store import exchange, tidy
 from probeline.store.lookup import find_entry, find_folder
@@ -43,8 +44,7 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
     for one in stock:
         entry = one.entry
         what = (
-            f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}  {len(entry):,} x {entry.dim}"
-            f"  {one.shards} of {len(entry.shards)} shards"
+            f"{title(entry)}  {len(entry):,} x {entry.dim}  {one.shards} of {len(entry.shards)} shards"
             if entry
             else str(one.folder.relative_to(cache))
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from probeline.backbones.names import looks_like_path
+from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, command_line
 from probeline.records import Curve, Score
 from probeline.report.curve_files import load_curves
@@ -53,6 +54,7 @@ def run(inputs: Inputs) -> dict[str, object]:
     extra = {"Embeddings": _caches(inputs)}
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
+    scores = [_told_apart(score) for score in scores]
     report = write(scores, missing, inputs.reports, extra, _curves(inputs))
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
@@ -71,7 +73,8 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
 
     newest: dict[tuple[object, ...], Score] = {}
     for score in sorted(scores, key=written):
-        place = (score.backbone, score.weights, score.image_size, score.precision, score.method, score.seed)
+        net = (score.backbone, score.weights, score.image_size, score.precision)
+        place = (*net, score.tap, score.views, score.method, score.seed)
         if place in newest:
             inputs.config.console.say(
                 f"compare: {score.method} of {score.backbone} was run with several options; the last run is shown"
@@ -98,6 +101,13 @@ def _curves(inputs: Inputs) -> list[Curve]:
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
 
 
+def _told_apart(score: Score) -> Score:
+    """Return a score whose backbone says where it was read and what it was fitted on, as a row of a table must."""
+    tap = "" if score.tap == PENULTIMATE else f" at {score.tap}"
+    views = f", {score.views} view{'s' if score.views > 1 else ''}" if score.views else ""
+    return replace(score, backbone=f"{score.backbone}{tap}{views}")
+
+
 def _caches(inputs: Inputs) -> list[str]:
     # Read off the disk: which net the configuration asks for need not be known, nor be at hand, to compare scores.
     folder = inputs.config.cache / inputs.dataset.name
@@ -112,7 +122,18 @@ def _as_asked(config: Config, score: Score) -> bool:
     asked = Path(config.weights).name if looks_like_path(config.weights) else config.weights
     weights = score.method == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
     size = config.image_size in (None, score.image_size)
-    return weights and size and score.precision == config.precision
+    return weights and size and score.precision == config.precision and _read_as_asked(config, score)
+
+
+def _read_as_asked(config: Config, score: Score) -> bool:
+    """Say whether a head was given a tap and views that the configuration asks for; training knows of neither.
+
+    Which blocks ``last-4`` stands for only the net knows: any tap will do.
+    """
+    if STAGE[score.method] == "finetune":
+        return True
+    taps = score.tap in config.taps or any(LAST.fullmatch(term) for tap in config.taps for term in terms(tap))
+    return taps and score.views == config.views
 
 
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:

@@ -1,7 +1,11 @@
-"""The extraction engine: one frozen net on one device, fed by threads, its shards written as they are finished."""
+"""The extraction engine: one frozen net on one device, fed by threads, its shards written as they are finished.
+
+One pass of the net fills the entries of several taps.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -13,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.images.decode import resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
-from probeline.records import Backbone, FloatArray, ImageArray, IntArray, PixelArray
+from probeline.images.views import augmented
+from probeline.records import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from probeline.store.claims import Claims
@@ -25,6 +31,7 @@ from probeline.store.reuse import Known
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import Tensor
 
     from probeline.backbones.frozen import Frozen
@@ -36,7 +43,39 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 
 def title(entry: store.Entry) -> str:
     """Return what a line about an entry calls it."""
-    return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
+    tap = "" if entry.tap == PENULTIMATE else f" at {entry.tap}"
+    return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}{tap}"
+
+
+@dataclass(frozen=True)
+class Want:
+    """What is to be made of one entry.
+
+    Attributes
+    ----------
+    entry : Entry
+    shards : list of int
+    known : Known, optional
+        Rows that need no pass.
+    """
+
+    entry: store.Entry
+    shards: list[int]
+    known: Known | None = None
+
+    def unknown(self, shard: int) -> IntArray:
+        """Return the rows of a shard that must go through the net."""
+        rows = self.entry.shards[shard]
+        every = np.arange(rows.start, rows.stop)
+        return every if self.known is None else np.setdiff1d(every, self.known.rows, assume_unique=True)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What is wanted of one entry, and this process's claims on it."""
+
+    want: Want
+    claims: Claims
 
 
 @dataclass(frozen=True)
@@ -45,6 +84,8 @@ class _Batch:
     rows: IntArray
     last: bool = True
     """Of its shard."""
+    held: tuple[_Held, ...] = ()
+    """The entries that this process claimed the shard of."""
 
 
 @dataclass
@@ -65,12 +106,13 @@ class Engine:
     Parameters
     ----------
     inputs : Inputs
-    backbone : Backbone
+    *backbones : Backbone
+        One net at one or more taps.
     loaded : Loaded, optional
         The net, where it is built already.
     """
 
-    def __init__(self, inputs: Inputs, backbone: Backbone, loaded: Loaded | None = None) -> None:
+    def __init__(self, inputs: Inputs, *backbones: Backbone, loaded: Loaded | None = None) -> None:
         import torch
 
         from probeline.backbones import device
@@ -78,10 +120,12 @@ class Engine:
 
         config = inputs.config
         self._inputs = inputs
-        self._backbone = backbone
+        self._backbone = backbones[0]
         self.device: torch.device = device.choose(config.device)
         self.device_name = device.describe(self.device)
-        self.frozen: Frozen = Frozen(loaded or inputs.net(backbone.name), self.device, config.precision)
+        taps = [backbone.tap for backbone in backbones]
+        net = loaded or inputs.net(backbones[0].name, taps=taps)
+        self.frozen: Frozen = Frozen(net, self.device, config.precision, taps)
         on_cpu = self.device.type == "cpu"
         self.batch_size = config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
         self.threads = config.workers or torch.get_num_threads()
@@ -99,25 +143,25 @@ class Engine:
         from probeline.backbones.device import exact_float32
 
         batches = (_Batch(0, rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size))
+        columns = self.frozen.columns[entry.tap]
         found = []
         with exact_float32(self._inputs.config.precision):
             for _, features in self._features(entry, batches):
                 if isinstance(features, Unreadable):
                     raise features.errors[0]
-                found.append(features.cpu().numpy())
+                found.append(features[:, columns].cpu().numpy())
         return np.concatenate(found)
 
-    def fill(self, entry: store.Entry, shards: list[int], known: Known | None = None) -> None:
+    def fill(self, *wants: Want) -> None:
         """Extract the shards that are missing and write each as soon as it is whole.
 
-        What another process is at work on is left to it, and waited for at the end.
+        A shard goes through the net once for all entries that want it. What another process is at work on is left to
+        it, and waited for at the end.
 
         Parameters
         ----------
-        entry : Entry
-        shards : list of int
-        known : Known, optional
-            Rows that need no pass.
+        *wants : Want
+            Of entries that differ in their tap alone.
 
         Raises
         ------
@@ -128,24 +172,27 @@ class Engine:
         from probeline.backbones.device import exact_float32
 
         console = self._inputs.config.console
-        store.begin(entry)
-        todo = {shard: _unknown(entry.shards[shard], known) for shard in shards}
+        for want in wants:
+            store.begin(want.entry)
+        todo = {shard: _rows(wants, shard) for shard in sorted({shard for want in wants for shard in want.shards})}
         total = sum(map(len, todo.values()))
+        what = _title(wants)
         unreadable: list[BadData] = []
         with (
             exact_float32(self._inputs.config.precision),
-            Claims(entry, shards) as claims,
-            console.bar(f"extract {title(entry)}", total, "img") as bar,
+            contextlib.ExitStack() as claimed,
+            console.bar(f"extract {what}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
         ):
+            every = [_Held(want, claimed.enter_context(Claims(want.entry, want.shards))) for want in wants]
             writing: deque[Future[None]] = deque()
             started = last = time.perf_counter()
             done = 0
             told = False
-            while claims.left:
+            while any(held.claims.left for held in every):
                 under_way = _Shard()
-                batches = (batch for shard in claims.take() for batch in self._split(shard, todo[shard]))
-                for number, (batch, features) in enumerate(self._features(entry, batches)):
+                batches = (batch for shard in todo for batch in self._split(shard, every))
+                for number, (batch, features) in enumerate(self._features(wants[0].entry, batches)):
                     if isinstance(features, Unreadable):
                         unreadable += features.errors
                         under_way.spoilt = True
@@ -156,30 +203,36 @@ class Engine:
                     if not told and (number == 2 * self.threads or done == total):
                         told = True
                         rate = done / (time.perf_counter() - started)
+                        dim = sum(want.entry.dim for want in wants)
                         console.say(
-                            f"extract: {title(entry)}: {total:,} images on {self.device_name}, about "
+                            f"extract: {what}: {total:,} images on {self.device_name}, about "
                             f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
-                            f"{total * entry.dim * 4 / 1e6:.1f} MB"
+                            f"{total * dim * 4 / 1e6:.1f} MB"
                         )
                     if not batch.last:
                         continue
                     if under_way.spoilt:
-                        claims.release(batch.shard)
+                        for held in batch.held:
+                            held.claims.release(batch.shard)
                     else:
                         now = time.perf_counter()
-                        provenance = self._provenance(now - last)
+                        provenance = self._provenance(now - last, [held.want.entry.tap for held in batch.held])
                         last = now
-                        task = functools.partial(_write, entry, batch.shard, under_way.blocks, known, provenance)
-                        writing.append(writer.submit(_then, task, functools.partial(claims.release, batch.shard)))
-                        while len(writing) > 2:
+                        for held in batch.held:
+                            columns = self.frozen.columns[held.want.entry.tap]
+                            blocks = [(rows, features[:, columns]) for rows, features in under_way.blocks]
+                            task = functools.partial(_write, held.want, batch.shard, blocks, provenance)
+                            release = functools.partial(held.claims.release, batch.shard)
+                            writing.append(writer.submit(_then, task, release))
+                        while len(writing) > 2 * len(wants):
                             writing.popleft().result()
                     under_way = _Shard()
                 while writing:
                     writing.popleft().result()
-                if claims.left:
-                    console.say(f"extract: {title(entry)}: other processes have the rest in hand; waiting for them")
-                for shard in claims.wait():
-                    bar.update(len(todo[shard]))
+                if any(held.claims.left for held in every):
+                    console.say(f"extract: {what}: other processes have the rest in hand; waiting for them")
+                finished = {shard for held in every for shard in held.claims.wait()}
+                bar.update(sum(len(todo[shard]) for shard in finished))
         if unreadable:
             raise BadData(
                 "an image cannot be read" if len(unreadable) == 1 else f"{len(unreadable)} images cannot be read",
@@ -188,24 +241,32 @@ class Engine:
                 remedy="replace or remove them, then run extract again: finished shards are kept",
             )
 
-    def _split(self, shard: int, rows: IntArray) -> Iterator[_Batch]:
+    def _split(self, shard: int, every: list[_Held]) -> Iterator[_Batch]:
+        """Claim a shard of each entry that is free, and yield its batches."""
+        held = tuple(held for held in every if held.claims.claim(shard))
+        rows = _rows([one.want for one in held], shard)
         for start in range(0, len(rows), self.batch_size):
             stop = start + self.batch_size
-            yield _Batch(shard, rows[start:stop], last=stop >= len(rows))
+            yield _Batch(shard, rows[start:stop], stop >= len(rows), held)
 
-    def pixels(self, part: str, rows: IntArray) -> PixelArray | Unreadable:
+    def pixels(self, part: str, rows: IntArray, view: View | None = None) -> PixelArray | Unreadable:
         """Return what the device is given of a part: uint8 [n, H, W, 3], resized unless the device does that."""
         images = self._inputs.dataset.images[part]
-        if isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
+        if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
         preprocess = self._backbone.preprocess
-        return read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
+        content = self._inputs.dataset.parts[part].content
+
+        def see(image: Image.Image, row: int) -> PixelArray:
+            return resize_crop(image, preprocess) if view is None else augmented(image, preprocess, view, content[row])
+
+        return read_batch(images, rows, see, preprocess.crop)
 
     def _features(self, entry: store.Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
-            pixels = self.pixels(entry.part, batch.rows)
+            pixels = self.pixels(entry.images, batch.rows, entry.view)
             if isinstance(pixels, Unreadable):
                 return pixels
             tensor = torch.from_numpy(pixels)
@@ -225,7 +286,7 @@ class Engine:
         for batch, pixels in ordered(load, batches, self.threads):
             yield batch, pixels if isinstance(pixels, Unreadable) else self.frozen.embed(pixels)
 
-    def _provenance(self, seconds: float) -> dict[str, Any]:
+    def _provenance(self, seconds: float, taps: list[str]) -> dict[str, Any]:
         return {
             **environment(self.device_name),
             "batch_size": self.batch_size,
@@ -234,13 +295,19 @@ class Engine:
             "memory_layout": "channels_last",
             "commit": commit(),
             "seconds": seconds,
+            "taps": taps,
         }
 
 
-def _unknown(rows: range, known: Known | None) -> IntArray:
-    """Return the rows of a shard that must go through the net."""
-    every = np.arange(rows.start, rows.stop)
-    return every if known is None else np.setdiff1d(every, known.rows, assume_unique=True)
+def _rows(wants: Iterable[Want], shard: int) -> IntArray:
+    """Return the rows of a shard that must go through the net for any of some entries."""
+    rows = [want.unknown(shard) for want in wants if shard in want.shards]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
+
+
+def _title(wants: tuple[Want, ...]) -> str:
+    taps = f", {len(wants)} taps" if len(wants) > 1 else ""
+    return title(wants[0].entry) + taps
 
 
 def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
@@ -250,13 +317,8 @@ def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
         always()
 
 
-def _write(
-    entry: store.Entry,
-    shard: int,
-    blocks: list[tuple[IntArray, Tensor]],
-    known: Known | None,
-    provenance: dict[str, Any],
-) -> None:
+def _write(want: Want, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> None:
+    entry, known = want.entry, want.known
     rows = entry.shards[shard]
     features = np.empty((len(rows), entry.dim), np.float32)
     for places, block in blocks:

@@ -22,9 +22,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     cached = _cached(inputs)
     told = []
     for name in inputs.config.backbones:
-        backbone, _ = inputs.backbone(name)
-        for part in inputs.parts():
-            entry = inputs.entry(backbone, part)
+        for entry in (entry for tap in inputs.every_tap(name) for entry in inputs.entries(tap)):
             absent = len(store.missing(entry))
             differences: dict[str, str] = {}
             nearest = None
@@ -49,7 +47,8 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
             told.append(
                 {
                     "backbone": name,
-                    "part": part,
+                    "tap": entry.tap,
+                    "part": entry.part,
                     "key": entry.key,
                     "missing_shards": absent,
                     "nearest": str(nearest.folder) if nearest else None,

@@ -13,7 +13,7 @@ from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.records import Backbone
 from probeline.stages import canary
-from probeline.stages.engine import Engine, title
+from probeline.stages.engine import Engine, Want, title
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from probeline.store.reuse import gather
@@ -36,38 +36,30 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     unreadable: list[BadData] = []
     found: list[dict[str, Any]] = []
     for name in inputs.config.backbones:
-        backbone, loaded = inputs.backbone(name)
-        engine = functools.cache(functools.partial(_build, inputs, backbone, loaded))
-        jobs = [_Job(inputs, inputs.entry(backbone, part), engine) for part in inputs.parts()]
-        for job in jobs:
-            entry = job.entry
-            there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
-            if there and not (entry.folder / "entry.json").exists():
-                store.begin(entry)
-                inputs.config.console.say(f"extract: {job.title}: its record was gone and is made anew")
-            shards = store.missing(entry)
-            canary.hold_earlier(inputs, engine, entry, there)
-            if shards:
+        asked, loaded = inputs.taps(name)
+        taps = tuple(dict.fromkeys(tap for together in asked for tap in together))
+        engine = functools.cache(functools.partial(_build, inputs, taps, loaded))
+        for entries in zip(*map(inputs.entries, taps), strict=True):
+            jobs = [_Job(inputs, entry, engine) for entry in entries]
+            shards = [_look(job) for job in jobs]
+            wants = [want for job, some in zip(jobs, shards, strict=True) if some and (want := _copy(job, some))]
+            if wants:
                 try:
-                    _fill(job, shards)
+                    engine().fill(*wants)
                 except BadData as error:
                     unreadable.append(error)
-            else:
-                hashed = store.prove(entry)
-                inputs.config.console.say(
-                    f"extract: {job.title}: {len(entry):,} embeddings are in {entry.folder}, "
-                    f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
-                )
-            found.append(
+            found += [
                 {
                     "backbone": name,
+                    "tap": entry.tap,
                     "part": entry.part,
                     "shape": [len(entry), entry.dim],
-                    "extracted_shards": len(shards),
+                    "extracted_shards": len(some),
                     "key": entry.key,
                     "folder": str(entry.folder),
                 }
-            )
+                for entry, some in zip(entries, shards, strict=True)
+            ]
     if len(unreadable) == 1:
         raise unreadable[0]
     if unreadable:
@@ -92,17 +84,34 @@ class _Job:
         return title(self.entry)
 
 
-def _build(inputs: Inputs, backbone: Backbone, loaded: Loaded | None) -> Engine:
-    return Engine(inputs, backbone, loaded)
+def _build(inputs: Inputs, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
+    return Engine(inputs, *taps, loaded=loaded)
 
 
-def _fill(job: _Job, shards: list[int]) -> None:
-    """Write shards: rows that other entries hold are copied, only the others go through the net."""
+def _look(job: _Job) -> list[int]:
+    """Return the shards that are missing. Those that are there meet the canary, or are proven where none is missing."""
+    entry, say = job.entry, job.inputs.config.console.say
+    there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
+    if there and not (entry.folder / "entry.json").exists():
+        store.begin(entry)
+        say(f"extract: {job.title}: its record was gone and is made anew")
+    shards = store.missing(entry)
+    canary.hold_earlier(job.inputs, job.engine, entry, there)
+    if not shards:
+        hashed = store.prove(entry)
+        say(
+            f"extract: {job.title}: {len(entry):,} embeddings are in {entry.folder}, "
+            f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
+        )
+    return shards
+
+
+def _copy(job: _Job, shards: list[int]) -> Want | None:
+    """Write the shards whose rows other entries hold, and return what is left for the net."""
     entry, say = job.entry, job.inputs.config.console.say
     known = gather(entry, shards, job.inputs.config.cache, say=say)
     if not len(known.rows):
-        job.engine().fill(entry, shards)
-        return
+        return Want(entry, shards)
     try:
         groups = [known.rows[places] for places in known.made_elsewhere(today(job.inputs.config.device))]
         if len(again := canary.chosen(job.inputs, entry, groups)):
@@ -110,8 +119,7 @@ def _fill(job: _Job, shards: list[int]) -> None:
             canary.hold(job.inputs, job.engine, entry, again, stored, "of other entries")
     except Mismatch as error:
         say(f"extract: nothing is copied: {error}")
-        job.engine().fill(entry, shards)
-        return
+        return Want(entry, shards)
     say(
         f"extract: {job.title}: {len(known.rows):,} embeddings of equal images are copied from "
         f"{len(known.sources)} other entries, every shard proven"
@@ -122,5 +130,5 @@ def _fill(job: _Job, shards: list[int]) -> None:
         features = np.empty((len(rows), entry.dim), np.float32)
         facts = known.copy_into(features, rows, {**environment("none"), "seconds": 0.0})
         store.write_shard(entry, shard, features, facts)
-    if rest := [shard for shard in shards if not known.holds(entry.shards[shard])]:
-        job.engine().fill(entry, rest, known)
+    rest = [shard for shard in shards if not known.holds(entry.shards[shard])]
+    return Want(entry, rest, known) if rest else None

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.heads.select import choose
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
@@ -84,24 +85,37 @@ class Selection(Generic[Fitted]):
     fitted: Fitted
 
 
+def _side_by_side(blocks: list[FloatArray]) -> FloatArray:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+
 class Task:
     """One backbone's embeddings of one data set, ready for any head.
 
     Parameters
     ----------
     inputs : Inputs
-    backbone : Backbone
+    *taps : Backbone
+        One net at one tap, or at several whose features stand side by side.
     """
 
-    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
+    def __init__(self, inputs: Inputs, *taps: Backbone) -> None:
         self.inputs = inputs
-        self.backbone = backbone
+        self.taps = taps
+        self.backbone = taps[0]
+        self.tap = "+".join(tap.tap for tap in taps)
         self.classes = len(inputs.dataset.class_names)
 
     def _rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
         inputs = self.inputs
-        features = [inputs.features(self.backbone, split.part).features[split.rows] for split in splits]
-        labels = [inputs.dataset.parts[split.part].labels[split.rows] for split in splits]
+        # What is fitted on begins with train rows. Its images alone are seen augmented too; those held out come plain.
+        fitted = splits[0].role == "train"
+        seen = [(split, view) for split in splits for view in (inputs.views(split.part) if fitted else (None,))]
+        features = [
+            _side_by_side([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps])
+            for split, view in seen
+        ]
+        labels = [inputs.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
         return np.concatenate(features), np.concatenate(labels)
 
     def selection(self) -> list[Round]:
@@ -131,12 +145,12 @@ class Task:
 
     @property
     def frozen_parameters(self) -> int:
-        """Parameters below the head."""
-        return self.backbone.parameters - self.backbone.head_parameters
+        """Parameters below the head; of several taps the one that needs most of them counts."""
+        return max(tap.parameters - tap.head_parameters for tap in self.taps)
 
     def key(self, method: str, **facts: Any) -> str:
         """Return the key of a score of this task."""
-        features = [self.inputs.entry(self.backbone, part).key for part in self.inputs.parts()]
+        features = [entry.key for tap in self.taps for entry in self.inputs.entries(tap)]
         return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
 
     def done(self, method: str, key: str, seed: int | None = None) -> Score | None:
@@ -150,15 +164,15 @@ class Task:
         return found
 
     def _meet_canary(self) -> None:
-        engine = functools.cache(functools.partial(Engine, self.inputs, self.backbone))
-        for part in self.inputs.parts():
-            entry = self.inputs.entry(self.backbone, part)
+        engine = functools.cache(functools.partial(Engine, self.inputs, *self.taps))
+        for entry in (entry for tap in self.taps for entry in self.inputs.entries(tap)):
             if not store.missing(entry):
                 canary.hold_earlier(self.inputs, engine, entry, list(range(len(entry.shards))))
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""
-        return f"{method}: {self.inputs.dataset.name} x {self.backbone.name}" + (
+        tap = "" if self.tap == PENULTIMATE else f" at {self.tap}"
+        return f"{method}: {self.inputs.dataset.name} x {self.backbone.name}{tap}" + (
             "" if seed is None else f", seed {seed}"
         )
 
@@ -198,7 +212,12 @@ class Task:
         if logits is None or len(every) != len(selection.path):
             raise ValueError(f"{len(every)} outputs for {len(selection.path)} candidates")
         several = len(every) > 1
-        extraction = sum(inputs.features(backbone, part).seconds for part in inputs.parts())
+        # One pass gives every tap: of those side by side the longest counts.
+        extraction = sum(
+            max(inputs.features(tap, part, view).seconds for tap in self.taps)
+            for part in inputs.parts()
+            for view in inputs.views(part)
+        )
         score = Score(
             **{
                 **inputs.scored(logits, "CPU", selection.y_val, selection.logits),
@@ -215,6 +234,8 @@ class Task:
             key=key,
             image_size=backbone.preprocess.crop,
             precision=inputs.config.precision,
+            tap=self.tap,
+            views=inputs.config.views,
             warm_seconds=seconds,
             cold_seconds=seconds + extraction,
         )

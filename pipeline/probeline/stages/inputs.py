@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probeline import disk
-from probeline.backbones.resolve import Loaded, load, resolve
+from probeline.backbones.names import PENULTIMATE, terms
+from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.config import Config, command_line
 from probeline.environment import environment
 from probeline.errors import BadData, MissingData
@@ -20,7 +22,7 @@ from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, top1, top_k
-from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, splits_digest
+from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, View, splits_digest
 from probeline.report.files import Ignored, find_score, score_path
 from probeline.store import entry as store
 
@@ -128,21 +130,54 @@ class Inputs:
         self._memo.drop()
 
     def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
-        """Return a backbone's record, and the net too where it had to be built to know it."""
+        """Return a backbone's record at its penultimate tap, and the net too where it had to be built to know it."""
         weights = self.config.weights if weights is None else weights
         resolved = resolve(name, weights, self.config.image_size, self._memo)
         self._memo.save()
         return resolved
 
-    def net(self, name: str, weights: str | None = None) -> Loaded:
+    def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
+        """Return what heads are given of a backbone, and the net too where it had to be built to know it.
+
+        Returns
+        -------
+        tuple of tuples of Backbone
+            For each tap that was asked for, one record; several where they are to stand side by side.
+        Loaded or None
+        """
+        asked = [terms(tap) for tap in self.config.taps]
+        every = tuple(dict.fromkeys(term for each in asked for term in each))
+        meant, loaded = resolve_taps(name, self.config.weights, self.config.image_size, every, self._memo)
+        self._memo.save()
+        found: list[tuple[Backbone, ...]] = []
+        for each in asked:
+            records = tuple(dict.fromkeys(record for term in each for record in meant[term]))
+            found += [records] if len(each) > 1 else [(record,) for record in records]
+        return tuple(dict.fromkeys(found)), loaded
+
+    def every_tap(self, name: str) -> tuple[Backbone, ...]:
+        """Return the records of all taps that are read of a backbone, each once."""
+        return tuple(dict.fromkeys(tap for together in self.taps(name)[0] for tap in together))
+
+    def net(self, name: str, weights: str | None = None, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build a backbone's net anew."""
-        return load(name, self.config.weights if weights is None else weights, self.config.image_size)[0]
+        return load(name, self.config.weights if weights is None else weights, self.config.image_size, taps)[0]
 
-    def entry(self, backbone: Backbone, part: str) -> store.Entry:
+    def views(self, part: str) -> tuple[View | None, ...]:
+        """Return how the images of a part are seen: as they are, and augmented where train rows come from it."""
+        if part != self.splits.train.part:
+            return (None,)
+        return (None, *(View(number, self.dataset.flips) for number in range(1, self.config.views + 1)))
+
+    def entry(self, backbone: Backbone, part: str, view: View | None = None) -> store.Entry:
         """Return where the embeddings of a part are, or will be."""
-        return store.locate(self.config.cache, self.dataset.parts[part], backbone, self.config.precision)
+        return store.locate(self.config.cache, self.dataset.parts[part], backbone, self.config.precision, view)
 
-    def features(self, backbone: Backbone, part: str) -> FeatureSet:
+    def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
+        """Return where the embeddings of every part that any role reads are, those of its views after it."""
+        return tuple(self.entry(backbone, part, view) for part in self.parts() for view in self.views(part))
+
+    def features(self, backbone: Backbone, part: str, view: View | None = None) -> FeatureSet:
         """Return the embeddings of a part, read and proven once.
 
         Raises
@@ -151,7 +186,7 @@ class Inputs:
             Not all extracted; names the command that does it.
         BadCache
         """
-        entry = self.entry(backbone, part)
+        entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
             if absent := store.missing(entry):
                 raise MissingData(
@@ -195,6 +230,8 @@ class Inputs:
         return {
             "backbone": score.backbone,
             "weights": score.weights,
+            "tap": score.tap,
+            "views": score.views,
             "method": score.method,
             "seed": score.seed,
             "top1": score.top1,

@@ -39,9 +39,10 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     """
     scores: list[Score] = []
     for name in inputs.config.backbones:
-        task = Task(inputs, inputs.backbone(name)[0])
-        scores += _exact(task)
-        scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
+        for taps in inputs.taps(name)[0]:
+            task = Task(inputs, *taps)
+            scores += _exact(task)
+            scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
     return [inputs.outcome(score) for score in scores]
 
 
@@ -61,16 +62,16 @@ def _exact(task: Task) -> list[Score]:
     watch = Stopwatch()
     rounds = task.selection()
     selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, _logits)
-    chosen_in = watch.seconds()
+    chosen_in, splits = watch.seconds(), task.inputs.splits
     for method, key in keys.items():
         if method in scores:
             continue
         watch = Stopwatch(chosen_in)
         if method == "probe":
-            n_train, heads, X_test = len(rounds[0].y), selection.fitted, task.test_rows(rounds[0])
+            heads, X_test = selection.fitted, task.test_rows(rounds[0])
         else:
             refit = task.refit()
-            n_train, heads, X_test = len(refit.y), fit(refit), refit.X_held
+            heads, X_test = fit(refit), refit.X_held
         head = heads[selection.place]
         certificate = head.certificate
         scores[method] = task.save(
@@ -80,7 +81,7 @@ def _exact(task: Task) -> list[Score]:
             _logits(heads, X_test),
             watch,
             seed=None,
-            n_train=n_train,
+            n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
             trainable=head.weight.size + head.bias.size,
             total=task.frozen_parameters + head.weight.size + head.bias.size,
             converged=certificate.converged,

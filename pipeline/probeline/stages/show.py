@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.config import TAKES_WORDS, command_line
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.records import DROPPED, Backbone, DataSet, ImageFiles, Splits
@@ -31,11 +32,9 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
     """
     asked = [_parse(word, inputs.dataset) for word in inputs.config.words]
-    embeddings = []
-    for name in inputs.config.backbones:
-        backbone, _ = inputs.backbone(name)
-        embeddings.append(_embeddings(inputs, backbone, asked))
-    told = [{**_image(inputs, row), "embeddings": [by_row[row] for by_row in embeddings]} for row in asked]
+    taps = [tap for name in inputs.config.backbones for tap in inputs.every_tap(name)]
+    embeddings = [_embeddings(inputs, tap, asked) for tap in taps]
+    told = [{**_image(inputs, row), "embeddings": [one for found in embeddings for one in found[row]]} for row in asked]
     for image in told:
         for line in _lines(image, inputs):
             inputs.config.console.say(line)
@@ -87,30 +86,40 @@ def _role(splits: Splits, row: _Row) -> tuple[str | None, int | None]:
     return role, next((place for place, rows in enumerate(folds, 1) if number in rows), None)
 
 
-def _embeddings(inputs: Inputs, backbone: Backbone, asked: list[_Row]) -> dict[_Row, dict[str, Any]]:
-    """Return what is stored of each row by one backbone; each shard is read once."""
-    found = {}
-    for part in dict.fromkeys(part for part, _ in asked):
-        entry = inputs.entry(backbone, part)
+def _embeddings(inputs: Inputs, backbone: Backbone, asked: list[_Row]) -> dict[_Row, list[dict[str, Any]]]:
+    """Return what is stored of each row by one backbone, augmented views too; each shard is read once."""
+    found: dict[_Row, list[dict[str, Any]]] = {row: [] for row in asked}
+    parts = dict.fromkeys(part for part, _ in asked)
+    for part, view in ((name, view) for name in parts for view in inputs.views(name)):
+        entry = inputs.entry(backbone, part, view)
         rows = sorted({row for of, row in asked if of == part})
         for row in rows:
             if not store.is_done(entry, row // entry.rows_per_shard):
                 raise MissingData(
-                    f"row {row} of {part} is not extracted yet",
+                    f"row {row} of {entry.part} is not extracted yet",
                     where=entry.folder,
                     remedy=f"run: {command_line(inputs.config, 'extract')}",
                 )
         for row, values in zip(rows, store.read_rows(entry, np.array(rows)), strict=True):
             shard, offset = divmod(row, entry.rows_per_shard)
-            found[part, row] = {
-                "backbone": backbone.name,
-                "key": entry.key,
-                "shard": str(entry.shard_path(shard)),
-                "offset": offset,
-                "norm": float(np.linalg.norm(values.astype(np.float64))),
-                "first": values[:3].tolist(),
-            }
+            found[part, row].append(
+                {
+                    "backbone": backbone.name,
+                    "tap": backbone.tap,
+                    "view": view and view.number,
+                    "key": entry.key,
+                    "shard": str(entry.shard_path(shard)),
+                    "offset": offset,
+                    "norm": float(np.linalg.norm(values.astype(np.float64))),
+                    "first": values[:3].tolist(),
+                }
+            )
     return found
+
+
+def _called(stored: dict[str, Any]) -> str:
+    tap = "" if stored["tap"] == PENULTIMATE else f" at {stored['tap']}"
+    return f"{stored['backbone']}{tap}" + (f", view {stored['view']}" if stored["view"] else "")
 
 
 def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
@@ -121,7 +130,7 @@ def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
         f"{'dropped' if image['class'] is None else 'class ' + image['class']}, {image['role'] or 'no role'}{folds}",
         f"show:   {source}, sha256 {image['content_sha256']}",
         *(
-            f"show:   {stored['backbone']}: row {stored['offset']} of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
+            f"show:   {_called(stored)}: row {stored['offset']} of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
             f"begins {' '.join(f'{value:.6g}' for value in stored['first'])}"
             for stored in image["embeddings"]
         ),

@@ -7,9 +7,9 @@ from typing import Any
 
 from probeline.adapt import sealed
 from probeline.errors import Mismatch, MissingData
-from probeline.records import Backbone
+from probeline.records import Backbone, path_name
 from probeline.stages import canary
-from probeline.stages.engine import Engine, title
+from probeline.stages.engine import Engine, Want, title
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from probeline.store.audit import Audit, audit, put_aside
@@ -109,20 +109,19 @@ def _joined(fresh: Inputs) -> tuple[dict[Path, tuple[store.Entry, Backbone]], li
     """
     config, say = fresh.config, fresh.config.console.say
     try:
-        parts = fresh.parts()
+        fresh.parts()
     except MissingData as error:
         say(f"verify: not joined to its images: {error}")
         return {}, []
-    found, nets = {}, []
+    found: dict[Path, tuple[store.Entry, Backbone]] = {}
+    nets: list[Backbone] = []
     for name in config.backbones:
-        slug = name.replace("/", "--").replace(":", "--")
-        if not any((config.cache / fresh.dataset.name).glob(f"{slug}-*/*/*")):
+        if not any((config.cache / fresh.dataset.name).glob(f"{path_name(name)}-*/*/*")):
             say(f"verify: {fresh.dataset.name} x {name}: not in the cache, so not joined to its images")
             continue
-        backbone, _ = fresh.backbone(name)
-        nets.append(backbone)
-        for part in parts:
-            entry = fresh.entry(backbone, part)
+        taps = fresh.every_tap(name)
+        nets += taps
+        for backbone, entry in ((tap, entry) for tap in taps for entry in fresh.entries(tap)):
             if entry.folder.is_dir():
                 found[entry.folder] = (entry, backbone)
             else:
@@ -146,10 +145,10 @@ def _untrue(inputs: Inputs, fresh: Inputs, nets: list[Backbone]) -> list[str]:
             if changed:
                 files = "1 file" if len(changed) == 1 else f"{len(changed):,} files"
                 found.append(f"{files} changed under an old size and time, such as {part.sample_ids[changed[0]]}")
+    believed_nets = {tap for name in {net.name for net in nets} for tap in inputs.every_tap(name)}
     found += [
-        f"the weights of {backbone.name} changed under an old size and time"
-        for backbone in nets
-        if inputs.backbone(backbone.name)[0].weights_sha256 != backbone.weights_sha256
+        f"the weights of {name} changed under an old size and time"
+        for name in dict.fromkeys(net.name for net in nets if net not in believed_nets)
     ]
     if found:
         inputs.forget()
@@ -175,7 +174,7 @@ def _repair(entry: store.Entry, audited: Audit, engine: Engine, inputs: Inputs) 
     shards = put_aside(audited)
     store.begin(entry)
     if shards:
-        engine.fill(entry, shards)
+        engine.fill(Want(entry, shards))
     inputs.config.console.say(
         f"verify: {title(entry)}: made anew: {len(shards)} shards"
         + (", entry.json" if any(finding.shard is None for finding in audited.findings) else "")

@@ -63,12 +63,18 @@ class Claims:
     def take(self) -> Iterator[int]:
         """Yield shards as fast as they are asked for, each claimed and not done yet, until no other is free."""
         for number in list(self._open):
-            if self._lock(number):
-                self._open.remove(number)
-                if is_done(self._entry, number):
-                    self.release(number)
-                else:
-                    yield number
+            if self.claim(number):
+                yield number
+
+    def claim(self, number: int) -> bool:
+        """Claim one shard; False where it is done, held by another process, or none of those that are to be made."""
+        if number not in self._open or not self._lock(number):
+            return False
+        self._open.remove(number)
+        if is_done(self._entry, number):
+            self.release(number)
+            return False
+        return True
 
     def release(self, number: int) -> None:
         """Give up the claim on a shard, done or not."""

@@ -17,7 +17,7 @@ import numpy as np
 from probeline import disk
 from probeline.errors import BadCache, MissingData, OtherFormat
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest, seal, unseal
-from probeline.records import Backbone, FeatureSet, FloatArray, IntArray, Part, samples_digest
+from probeline.records import Backbone, FeatureSet, FloatArray, IntArray, Part, View, path_name, samples_digest
 from probeline.store import hdf5
 
 ROWS_PER_SHARD = 1024
@@ -29,7 +29,7 @@ _LONGEST = 200
 """Bytes of the longest name of a folder that a record may ask for."""
 
 
-def key_inputs(part: Part, backbone: Backbone, precision: str) -> dict[str, Any]:
+def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None = None) -> dict[str, Any]:
     """Return all that changes the numbers of an entry, and nothing else: what the key is the digest of."""
     return {
         "features_version": FEATURES_VERSION,
@@ -38,7 +38,7 @@ def key_inputs(part: Part, backbone: Backbone, precision: str) -> dict[str, Any]
         "tap": backbone.tap,
         "pooling": backbone.pooling,
         "preprocess": backbone.preprocess.identity(),
-        "view": None,
+        "view": None if view is None else view.identity(),
         "precision": precision,
         "dtype": "float32",
         "samples_sha256": part.samples_sha256,
@@ -53,7 +53,7 @@ class Entry:
     ----------
     folder : Path
     dataset, part : str
-        For people; not identity.
+        For people; not identity. The part of a view is ``train@view1``.
     inputs : mapping
         Of the key.
     tap : str
@@ -83,6 +83,17 @@ class Entry:
         return digest(self.inputs)
 
     @property
+    def view(self) -> View | None:
+        """How its images were augmented; None where they were not."""
+        record = self.inputs["view"]
+        return None if record is None else View.from_identity(record)
+
+    @property
+    def images(self) -> str:
+        """The part whose images these are, augmented or not."""
+        return self.part.partition("@")[0]
+
+    @property
     def shards(self) -> tuple[range, ...]:
         """The row range of each shard."""
         n, step = len(self), self.rows_per_shard
@@ -107,11 +118,12 @@ class Entry:
         }
 
 
-def locate(cache: Path, part: Part, backbone: Backbone, precision: str) -> Entry:
+def locate(cache: Path, part: Part, backbone: Backbone, precision: str, view: View | None = None) -> Entry:
     """Return the entry that these embeddings have or will have; nothing is read or written."""
-    inputs = key_inputs(part, backbone, precision)
-    folder = _folder(cache, part.dataset, f"{backbone.slug}-{backbone.tap}", part.name, digest(inputs))
-    return Entry(folder, part.dataset, part.name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content)
+    inputs = key_inputs(part, backbone, precision, view)
+    name = part.name if view is None else f"{part.name}@view{view.number}"
+    folder = _folder(cache, part.dataset, backbone.name, backbone.tap, name, digest(inputs))
+    return Entry(folder, part.dataset, name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content)
 
 
 def from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
@@ -182,8 +194,8 @@ def entries(cache: Path) -> Iterator[Path]:
                 yield folder
 
 
-def _folder(cache: Path, dataset: str, net: str, part: str, key: str) -> Path:
-    return cache / dataset / net / f"{part}-{key[:12]}"
+def _folder(cache: Path, dataset: str, backbone: str, tap: str, part: str, key: str) -> Path:
+    return cache / dataset / f"{path_name(backbone)}-{path_name(tap)}" / f"{part}-{key[:12]}"
 
 
 def moved(entry: Entry, cache: Path) -> Entry:
@@ -194,14 +206,13 @@ def moved(entry: Entry, cache: Path) -> Entry:
     BadCache
         Its names are no names of folders, as only a forged record can have them.
     """
-    backbone = entry.inputs["backbone"].replace("/", "--").replace(":", "--")
-    names = (entry.dataset, f"{backbone}-{entry.tap}", entry.part)
-    for name in (*names, entry.tap):
+    backbone = entry.inputs["backbone"]
+    for name in (entry.dataset, f"{path_name(backbone)}-{path_name(entry.tap)}", entry.part, entry.tap):
         # Printable: no control characters, nothing that turns the line around, no half of a character.
         plain = name.isprintable() and not set(name) & {"/", "\\"} and not name.startswith(".")
         if not name or not plain or len(name.encode()) > _LONGEST:
             raise BadCache("a record of the cache names no folder", got=ascii(name)[:100])
-    return replace(entry, folder=_folder(cache, *names, entry.key))
+    return replace(entry, folder=_folder(cache, entry.dataset, backbone, entry.tap, entry.part, entry.key))
 
 
 def begin(entry: Entry) -> None:
