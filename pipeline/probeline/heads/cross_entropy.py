@@ -1,12 +1,14 @@
-"""The mean cross-entropy of a linear head over many rows, and its derivatives, in blocks of rows.
+"""The mean cross-entropy of many linear heads over the same rows, and its derivatives, in blocks of rows.
 
-Coefficients are float64 [K, D + 1], the bias last; K = 1 for two classes, whose first one has the logit 0. Products
-with X run in a precision of the caller's choice, their results are summed over the blocks in float64.
+Every function takes a batch of H heads and reads X once: their weights stand side by side in one product. The
+coefficients are float64 [H, K, D + 1], the bias last; K = 1 for two classes, whose first one has the logit 0. Logits
+and probabilities are float32 [H, K, N]. Products with X run in a precision of the caller's choice, their results are
+summed over the blocks in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,19 +25,42 @@ _NEWTON_STEPS = 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows.
+    """Labelled rows, which need not all be in memory.
 
     Attributes
     ----------
-    X : float32 or float64 [N, D]
+    blocks : callable
+        Yields all rows of X in their order, as float32 [n, D] on the device of `y`.
+    columns : int
+        D.
     y : int64 [N]
     logits : int
         K, or 1 for two classes.
+    weights : float32 [N] or None
+        What each row counts for, 1 on average; None where that is 1 for all.
     """
 
-    X: Tensor
+    blocks: Callable[[], Iterator[Tensor]]
+    columns: int
     y: Tensor
     logits: int
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def pieces(self, size: int = _BLOCK) -> Iterator[tuple[slice, Tensor]]:
+        """Yield X in pieces of `size` rows or fewer, each with the rows that it holds."""
+        start = 0
+        for block in self.blocks():
+            for piece in torch.split(block, size):
+                yield slice(start, start + len(piece)), piece
+                start += len(piece)
+
+
+def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None) -> Rows:
+    """Return rows that are in memory: X float32 or float64 [N, D], for the others see :class:`Rows`."""
+    return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights)
 
 
 @dataclass(frozen=True)
@@ -44,102 +69,151 @@ class Place:
 
     Attributes
     ----------
-    logits : float64 [N, K]
-    chances : float32 [N, K]
-        Probability of each class that has a logit.
-    loss : float
+    logits, chances : float32 [H, K, N]
+        Logits, and the probability of each class that has one.
+    loss : float64 [H]
         Mean cross-entropy, nats.
-    gradient : float64 [K, D + 1]
+    gradient : float64 [H, K, D + 1]
         Of the loss by the coefficients.
     """
 
     logits: Tensor
     chances: Tensor
-    loss: float
+    loss: Tensor
     gradient: Tensor
 
-
-def logits_of(rows: Rows, coefficients: Tensor, precision: torch.dtype) -> Tensor:
-    """Return logits float64 [N, K] of coefficients [K, D + 1]."""
-    weight = coefficients[:, :-1].to(precision).T
-    return (
-        torch.cat([(block.to(precision) @ weight).double() for block in torch.split(rows.X, _BLOCK)])
-        + coefficients[:, -1]
-    )
+    def of(self, heads: Tensor) -> Place:
+        """Return what some of the heads see, by a mask or their numbers."""
+        return Place(self.logits[heads], self.chances[heads], self.loss[heads], self.gradient[heads])
 
 
-def look(rows: Rows, logits: Tensor, precision: torch.dtype) -> Place:
-    """Return loss and gradient where the logits are these, float64 [N, K]."""
-    loss = logits.new_zeros(())
-    gradient = logits.new_zeros(rows.logits, rows.X.shape[1] + 1)
-    chances = torch.empty_like(logits, dtype=torch.float32)
-    for block, labels, some, said in zip(
-        torch.split(rows.X, _BLOCK),
-        torch.split(rows.y, _BLOCK),
-        torch.split(chances, _BLOCK),
-        torch.split(logits, _BLOCK),
-        strict=True,
-    ):
-        log_chances = _log_chances(said)
-        loss -= log_chances.gather(1, labels[:, None]).sum()
-        residual = log_chances.exp_()
-        some.copy_(residual[:, -rows.logits :])
-        residual.scatter_add_(1, labels[:, None], -torch.ones_like(residual[:, :1]))
-        residual = residual[:, -rows.logits :]
-        gradient[:, :-1] += residual.to(precision).T @ block.to(precision)
-        gradient[:, -1] += residual.sum(dim=0)
-    return Place(logits, chances, float(loss) / len(logits), gradient / len(logits))
+def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
+    """Return logits float32 [H, K, N]."""
+    heads, classes, _ = coefficients.shape
+    logits = torch.empty(heads, classes, len(rows), device=coefficients.device)
+    weight, bias = _wide(coefficients, torch.float32)
+    for place, block in rows.pieces():
+        logits[:, :, place] = torch.addmm(bias, weight, block.float().T).view(heads, classes, -1)
+    return logits
+
+
+def look(rows: Rows, logits: Tensor) -> Place:
+    """Return loss and gradient where the logits are these, of products in float32."""
+    chances = torch.empty_like(logits)
+    sums = _Sums(logits.shape[:2], rows)
+    for place, block in rows.pieces():
+        chances[:, :, place] = sums.add(logits[:, :, place], block.float(), place)
+    return Place(logits, chances, *sums.means())
+
+
+def look_closely(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Return loss [H] and gradient [H, K, D + 1] in float64 throughout."""
+    heads, classes, _ = coefficients.shape
+    weight, bias = _wide(coefficients, torch.float64)
+    sums = _Sums((heads, classes), rows)
+    for place, block in rows.pieces():
+        wide = block.double()
+        sums.add(torch.addmm(bias, weight, wide.T).view(heads, classes, -1), wide, place)
+    return sums.means()
 
 
 def curve(rows: Rows, chances: Tensor, direction: Tensor) -> Tensor:
-    """Return the Hessian of the loss times a direction [K, D + 1], float64, of products in the precision of X."""
+    """Return the Hessians of the loss times a direction [H, K, D + 1] each, float64, of products in float32."""
     product = torch.zeros_like(direction)
-    weight, bias = direction[:, :-1].to(rows.X.dtype).T, direction[:, -1].to(rows.X.dtype)
-    for block, likely in zip(torch.split(rows.X, _BLOCK), torch.split(chances, _BLOCK), strict=True):
-        change = torch.addmm(bias, block, weight)
-        change = likely * (change - (likely * change).sum(dim=1, keepdim=True))
-        product[:, :-1] += change.T @ block
-        product[:, -1] += change.sum(dim=0)
-    return product / len(rows.X)
+    weight, bias = _wide(direction, torch.float32)
+    for place, block in rows.pieces():
+        wide = block.float()
+        likely = chances[:, :, place]
+        change = torch.addmm(bias, weight, wide.T).view(likely.shape)
+        change *= likely
+        change -= likely * change.sum(dim=1, keepdim=True)
+        if rows.weights is not None:
+            change *= rows.weights[place]
+        _add_product(product, change, wide)
+    return product / len(rows)
 
 
-def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[float, float]:
-    """Return the first and second derivative of the loss along a change of the logits [N, K]."""
-    first, second = logits.new_zeros(()), logits.new_zeros(())
-    for likely, labels, moved in zip(
-        _chances(rows, logits), torch.split(rows.y, _BLOCK), torch.split(change, _BLOCK), strict=True
-    ):
-        mean = (likely * moved).sum(dim=1)
-        second += (likely * moved.square()).sum() - mean.square().sum()
-        first += mean.sum() - _with_zero(moved).gather(1, labels[:, None]).sum()
-    return float(first) / len(logits), float(second) / len(logits)
+def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and second derivative [H] of the loss along a change of the logits [H, K, N]."""
+    first = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+    second = torch.zeros_like(first)
+    for start in range(0, len(rows), _BLOCK):
+        place = slice(start, start + _BLOCK)
+        moved = change[:, :, place]
+        likely = _log_chances(logits[:, :, place])[:, -rows.logits :].exp_()
+        weighted = likely * moved
+        mean = weighted.sum(dim=1)
+        taken = _with_zero(moved).gather(1, rows.y[place].expand(len(logits), 1, -1))[:, 0]
+        steps = torch.stack([mean - taken, (weighted * moved).sum(dim=1) - mean.square()])
+        if rows.weights is not None:
+            steps *= rows.weights[place]
+        along = steps.sum(dim=2, dtype=torch.float64)
+        first += along[0]
+        second += along[1]
+    return first / len(rows), second / len(rows)
 
 
 def settled_bias(rows: Rows, logits: Tensor, bias: Tensor) -> Tensor:
-    """Return the bias [K], float64, that has the least loss beside the weights of these logits.
+    """Return the bias [K], float64, of one head that has the least loss beside the weights of these logits [K, N].
 
     Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
     "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414).
     """
-    count = len(logits)
-    shares = torch.bincount(rows.y, minlength=rows.logits)[-rows.logits :].double() / count
+    count = len(rows)
+    weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
+    shares = torch.bincount(rows.y, weights.double(), minlength=max(2, rows.logits))[-rows.logits :] / count
     settled = bias.clone()
     for _ in range(_NEWTON_STEPS):
-        expected = torch.zeros_like(bias)
-        pairs = bias.new_zeros(rows.logits, rows.logits)
-        for likely in _chances(rows, logits + (settled - bias)):
-            expected += likely.sum(dim=0) / count
-            pairs += likely.T @ likely / count
-        step = torch.linalg.pinv(torch.diag(expected) - pairs, rtol=1e-10, hermitian=True) @ (shares - expected)
+        chances = _log_chances((logits + (settled - bias)[:, None])[None])[0, -rows.logits :].exp_()
+        weighted = chances * weights
+        expected = weighted.sum(dim=1, dtype=torch.float64) / count
+        slopes = shares - expected
+        curvature = torch.diag(expected) - (weighted @ chances.T).double() / count
+        step = torch.linalg.pinv(curvature, rtol=1e-6, hermitian=True) @ slopes
         settled += step / max(1.0, 2 * float(step.abs().max()))
-        if float(step @ (shares - expected)) < _SETTLED:
+        if float(step @ slopes) < _SETTLED:
             break
     return settled
 
 
-def _chances(rows: Rows, logits: Tensor) -> Iterator[Tensor]:
-    for block in torch.split(logits, _BLOCK):
-        yield _log_chances(block).exp_()[:, -rows.logits :]
+class _Sums:
+    """Loss and gradient, summed block by block."""
+
+    def __init__(self, shape: tuple[int, ...], rows: Rows) -> None:
+        self._rows = rows
+        self._loss = torch.zeros(shape[0], dtype=torch.float64, device=rows.y.device)
+        self._gradient = torch.zeros(*shape, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+
+    def add(self, logits: Tensor, block: Tensor, place: slice) -> Tensor:
+        """Add a block of rows with these logits [H, K, n]; return the probabilities [H, K, n]."""
+        labels = self._rows.y[place].expand(len(logits), 1, -1)
+        weights = None if self._rows.weights is None else self._rows.weights[place].to(logits.dtype)
+        log_chances = _log_chances(logits)
+        lost = log_chances.gather(1, labels)
+        self._loss -= (lost if weights is None else lost * weights).sum(dim=(1, 2), dtype=torch.float64)
+        residual = log_chances.exp_()
+        chances = residual[:, -self._rows.logits :].clone()
+        residual.scatter_add_(1, labels, -torch.ones_like(lost))
+        residual = residual[:, -self._rows.logits :]
+        _add_product(self._gradient, residual if weights is None else residual * weights, block)
+        return chances
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        return self._loss / len(self._rows), self._gradient / len(self._rows)
+
+
+def _add_product(product: Tensor, change: Tensor, block: Tensor) -> None:
+    """Add a change of the logits [H, K, n] times the rows [n, D] and a one for the bias to [H, K, D + 1]."""
+    heads, classes, count = change.shape
+    flat = change.reshape(heads * classes, count)
+    product[..., :-1] += (flat @ block).view(heads, classes, -1)
+    product[..., -1] += flat.sum(dim=1).view(heads, classes)
+
+
+def _wide(coefficients: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the weights [H * K, D] and the biases [H * K, 1] of all heads, for one product."""
+    flat = coefficients.reshape(-1, coefficients.shape[2]).to(precision)
+    return flat[:, :-1].contiguous(), flat[:, -1:]
 
 
 def _log_chances(logits: Tensor) -> Tensor:

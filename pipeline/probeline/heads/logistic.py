@@ -1,4 +1,4 @@
-"""The l2-regularised logistic regression path: every l2 of a grid, each from where the path so far leads.
+"""The l2-regularised logistic regression path: every l2 of a grid.
 
 The objective is scikit-learn's, by the mean: cross-entropy / N + l2 / 2 * ||W||^2 with l2 = 1 / (C N) and a free bias;
 two classes are one logit. The solver is in ``newton.py``; what makes it fast is in ``preconditioner.py``.
@@ -7,7 +7,7 @@ two classes are one logit. The solver is in ``newton.py``; what makes it fast is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,31 @@ import torch
 from torch import Tensor
 
 from probeline.heads.checks import check_labelled
-from probeline.heads.cross_entropy import Rows, logits_of, look
+from probeline.heads.cross_entropy import Rows, look_closely, resident_rows
 from probeline.heads.linear import Certificate, Head
-from probeline.heads.newton import minimise, penalised
-from probeline.heads.preconditioner import Preconditioner
+from probeline.heads.newton import Found, minimise, penalised
+from probeline.heads.preconditioner import SPREAD, STRONG, Preconditioner
 from probeline.heads.tensors import resident
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-TOLERANCE = 1e-4
-"""By how much the objective may exceed its minimum, as a part of itself."""
+TOLERANCE = 1e-6
+"""By how much the objective may exceed its minimum, as a part of itself and 0.01 nats."""
 
 MAX_ITERATIONS = 1000
+
+_WINDOW = 2
+"""Weaker values of l2 that are solved at once: the next ones start the nearer, the fewer they are."""
+
+_STRIDE = 10**1.5
+"""Most that l2 may fall at once below the strong ones; a longer way is taken in strides."""
+
+_ROUGH = 1e-3
+"""Tolerance on the way."""
+
+_MEMORY = 1 << 30
+"""Bytes that the logits of a batch may take; there are four arrays of them."""
 
 
 def fit_path(
@@ -37,11 +49,12 @@ def fit_path(
     classes: int,
     l2s: Sequence[float],
     *,
+    weights: FloatArray | None = None,
     device: str | torch.device = "cpu",
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> list[Head]:
-    """Fit one head for each l2, from the strongest to the weakest, each started where the path so far leads.
+    """Fit one head for each l2: the strong ones all at once, then the weaker ones from where the path so far leads.
 
     Parameters
     ----------
@@ -53,10 +66,13 @@ def fit_path(
         K, at least 2.
     l2s : sequence of float
         Positive, in any order.
+    weights : float32 [N], optional
+        What each row counts for, not negative; only their proportions matter.
     device : str or torch.device
         Where the products run; the CPU instead of MPS, which has no float64.
     tolerance : float
-        A head is converged where ``head.gap <= tolerance * objective``, so that a small l2 asks for a small gradient.
+        A head is converged where its objective exceeds its minimum by no more than that part of itself and 0.01 nats:
+        1e-6 of it and 1e-8 (see ``newton.py`` for how that is told).
     max_iterations : int
         Products with the Hessian for each l2; a head that used them up is returned with ``converged=False``.
 
@@ -73,21 +89,84 @@ def fit_path(
     check_labelled(X, y, classes)
     if X.dtype != np.float32:
         raise ValueError(f"features must be float32, not {X.dtype}")
+    home = "cpu" if torch.device(device).type == "mps" else device
+    logits = 1 if classes == 2 else classes
+    rows = resident_rows(resident(X, home), resident(y, home), logits, _relative(weights, len(y), home))
+    return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations)
+
+
+def solve_path(
+    rows: Rows, l2s: Sequence[float], *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+) -> list[Head]:
+    """Do what :func:`fit_path` does with rows that need not be in memory.
+
+    Raises
+    ------
+    ValueError
+        Where an l2 is not as described there.
+    """
     if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
         raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
-    home = "cpu" if torch.device(device).type == "mps" else device
-    rows = Rows(resident(X, home), resident(y, home), 1 if classes == 2 else classes)
     preconditioner = Preconditioner(rows)
-    path = [(math.inf, torch.zeros(rows.logits, X.shape[1] + 1, dtype=torch.float64, device=home))]
+    solved: dict[float, Tensor] = {}
     heads: dict[float, Head] = {}
-    for l2 in sorted(set(l2s), reverse=True):
-        found = minimise(rows, l2, _lead_on(path, l2), preconditioner, tolerance=tolerance, max_products=max_iterations)
-        path = [path[-1], (l2, found.coefficients)]
-        converged = found.gradient_norm**2 <= 2 * l2 * tolerance * found.objective
-        certificate = Certificate(found.gradient_norm, found.objective, found.products, converged)
-        values = found.coefficients.float().cpu().numpy()
-        heads[l2] = Head(values[:, :-1].copy(), values[:, -1].copy(), l2, certificate)
+    for window in _windows(sorted(set(l2s), reverse=True), STRONG * preconditioner.scale, rows):
+        l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
+        asked = window[0] in l2s
+        found = minimise(
+            rows,
+            l2,
+            torch.stack([_lead_on(solved, value, rows) for value in window]),
+            preconditioner,
+            tolerance=tolerance if asked else _ROUGH,
+            max_products=max_iterations,
+        )
+        solved |= zip(window, found.coefficients, strict=True)
+        if asked:
+            heads |= zip(window, _heads(window, found), strict=True)
     return [heads[l2] for l2 in l2s]
+
+
+def _heads(l2s: Sequence[float], found: Found) -> list[Head]:
+    values = found.coefficients.float().cpu().numpy()
+    facts = zip(
+        found.gradient_norm.tolist(),
+        found.objective.tolist(),
+        found.products.tolist(),
+        found.converged.tolist(),
+        strict=True,
+    )
+    return [
+        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, Certificate(*fact))
+        for l2, value, fact in zip(l2s, values, facts, strict=True)
+    ]
+
+
+def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
+    """Yield the values to solve at once, in their order, with those on the way to where there is none."""
+    most = max(1, _MEMORY // (4 * 4 * rows.logits * len(rows)))
+    count = sum(l2 >= strong for l2 in l2s)
+    for start in range(0, count, most):
+        yield l2s[start : min(start + most, count)]
+    last = min(strong, l2s[count - 1]) if count else strong
+    while count < len(l2s):
+        window = [l2 for l2 in l2s[count : count + min(_WINDOW, most)] if l2 * SPREAD >= l2s[count]]
+        strides = math.ceil(math.log(last / window[0]) / math.log(_STRIDE))
+        for stride in range(1, strides):
+            yield [last * (window[0] / last) ** (stride / strides)]
+        yield window
+        last = window[-1]
+        count += len(window)
+
+
+def _relative(weights: FloatArray | None, count: int, device: str | torch.device) -> Tensor | None:
+    """Return weights float32 [N] of mean 1."""
+    if weights is None:
+        return None
+    total = weights.sum(dtype=np.float64)
+    if weights.shape != (count,) or not np.isfinite(total) or weights.min() < 0 or not total > 0:
+        raise ValueError(f"weights must be [{count}], finite, not negative, and not all 0, not {list(weights.shape)}")
+    return resident((weights * (count / total)).astype(np.float32), device)
 
 
 def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
@@ -101,17 +180,26 @@ def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArr
     bias : float32 [K] or [1]
     l2 : float
     """
-    rows = Rows(resident(X), resident(y), len(weight))
-    at = torch.from_numpy(np.column_stack([weight, bias])).double()
-    place = look(rows, logits_of(rows, at, torch.float64), torch.float64)
-    objective, gradient = penalised(place, at, l2)
-    return objective, float(torch.linalg.vector_norm(gradient))
+    rows = resident_rows(resident(X), resident(y), len(weight))
+    at = torch.from_numpy(np.column_stack([weight, bias])).double()[None]
+    objective, gradient = penalised(*look_closely(rows, at), at, torch.tensor([l2], dtype=torch.float64))
+    return float(objective), float(torch.linalg.vector_norm(gradient))
 
 
-def _lead_on(path: list[tuple[float, Tensor]], l2: float) -> Tensor:
-    """Return where the line through the last two solutions, drawn over log l2, meets `l2`."""
-    (l2_before, before), (l2_last, last) = path[0], path[-1]
-    if math.isinf(l2_before):
-        return last
-    pace = math.log(l2_last / l2) / math.log(l2_before / l2_last)
-    return last + min(pace, 1) * (last - before)
+def _lead_on(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
+    """Return where the parabola through the last three solutions, drawn over log l2, meets `l2`; 0 at the start.
+
+    No further ahead than the last of them lie apart: there a parabola knows nothing.
+    """
+    known = list(solved)[-3:]
+    if not known:
+        return torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+    if known[-1] <= l2 or len(known) < 3:
+        return solved[known[-1]]
+    at = [math.log(each) for each in known]
+    target = max(math.log(l2), 2 * at[-1] - at[0])
+    parts = [
+        math.prod((target - other) / (here - other) for other in at if other != here) * solved[each]
+        for here, each in zip(at, known, strict=True)
+    ]
+    return torch.stack(parts).sum(dim=0)
