@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune curve compare recipe verify explain test faults bench lint clean
+.PHONY: help demo all extract probe baselines finetune curve compare recipe verify explain test faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -20,7 +20,7 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
 
 help:  ## show the targets and their variables
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
@@ -88,6 +88,9 @@ faults: $(VENV)/dev  ## kills, flipped bytes, full disks, many writers, power lo
 
 bench: $(VENV)/dev  ## extraction beside a plain loop and the bare forward pass
 	@$(VENV)/bin/probeline bench $(OPTIONS)
+
+bench-heads: $(VENV)/dev  ## heads beside scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
+	@$(VENV)/bin/python tests/bench_heads $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)") $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what was built; embeddings, scores and data stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info

@@ -31,11 +31,11 @@ def test_what_cannot_be_chosen_from_is_refused(scores: list[tuple[float, float]]
         choose(scores, [1, 2])
 
 
-def test_the_grid_is_half_decades() -> None:
-    assert len(L2_GRID) == 15
-    assert (L2_GRID[0], L2_GRID[-1]) == (1e-5, 1e2)
+def test_the_grid_is_quarter_decades() -> None:
+    assert len(L2_GRID) == 45
+    assert (L2_GRID[0], L2_GRID[-1]) == (1e-6, 1e5)
     for weaker, stronger in pairwise(L2_GRID):
-        assert stronger / weaker == pytest.approx(10**0.5)
+        assert stronger / weaker == pytest.approx(10**0.25)
 
 
 def test_the_last_bit_of_a_mean_decides_nothing() -> None:

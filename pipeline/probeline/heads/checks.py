@@ -40,8 +40,18 @@ def check_labelled(X: Array, y: Array, classes: int) -> None:
     ValueError
     """
     check_features(X)
-    if y.dtype != np.int64 or y.shape != (X.shape[0],):
-        raise ValueError(f"labels must be int64 [{X.shape[0]}], not {y.dtype} {list(y.shape)}")
+    check_labels(y, len(X), classes)
+
+
+def check_labels(y: Array, count: int, classes: int) -> None:
+    """Require int64 labels [count] in [0, classes), at least two classes.
+
+    Raises
+    ------
+    ValueError
+    """
+    if y.dtype != np.int64 or y.shape != (count,) or not count:
+        raise ValueError(f"labels must be int64 [{count}], one or more, not {y.dtype} {list(y.shape)}")
     if classes < 2:
         raise ValueError(f"a head needs at least two classes, not {classes}")
     if y.min() < 0 or y.max() >= classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +42,24 @@ def fit_scaler(X: FloatArray) -> Scaler:
         Where `X` is no finite array of that kind.
     """
     check_features(X)
-    mean = X.mean(axis=0, dtype=np.float64)
+    return scaler_of(lambda: (X[start : start + _BLOCK] for start in range(0, len(X), _BLOCK)))
+
+
+def scaler_of(blocks: Callable[[], Iterable[FloatArray]]) -> Scaler:
+    """Return the column statistics of rows that come in blocks, float32 [n, D] each; they are read twice."""
+    sums, ends, count = [], [], 0
+    for block in blocks():
+        sums.append(block.sum(axis=0, dtype=np.float64))
+        ends += [block.min(axis=0), block.max(axis=0)]
+        count += len(block)
+    mean = np.sum(sums, axis=0) / count
+    constant = np.min(ends, axis=0) == np.max(ends, axis=0)
     squares = np.zeros_like(mean)
-    for start in range(0, X.shape[0], _BLOCK):  # in blocks: no float64 copy of X
-        centred = X[start : start + _BLOCK] - mean
+    for block in blocks():
+        centred = block - mean
         squares += np.einsum("ij,ij->j", centred, centred)
-    std = np.sqrt(squares / X.shape[0]).astype(np.float32)
-    std[(X.min(axis=0) == X.max(axis=0)) | (std == 0)] = 1  # a constant column's std is rounding noise, not always 0
+    std = np.sqrt(squares / count).astype(np.float32)
+    std[constant | (std == 0)] = 1  # a constant column's std is rounding noise, not always 0
     return Scaler(mean.astype(np.float32), std)
 
 

@@ -1,0 +1,257 @@
+"""What is measured: each function gets arrays, does its work once, and says what came of it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.heads.select import L2_GRID
+from probeline.heads.standardize import apply, fit_scaler
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+CLASSES = 10
+BATCH = 256
+RATES = tuple(10.0 ** (-4 + number / 6) for number in range(13))
+DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
+
+
+def standardised(X: FloatArray) -> FloatArray:
+    return apply(fit_scaler(X), X)
+
+
+def arrays(folder: Path) -> tuple[FloatArray, IntArray]:
+    return np.load(folder / "X.npy"), np.load(folder / "y.npy")
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - started
+
+
+def warm_up(X: FloatArray, y: IntArray) -> None:
+    from probeline.heads.logistic import fit_path
+
+    fit_path(X[:2000], y[:2000], CLASSES, [1e-2])
+
+
+def head(folder: Path, l2: float) -> dict[str, Any]:
+    from probeline.heads.logistic import fit_path
+
+    X, y = arrays(folder)
+    warm_up(X, y)
+    (found,), seconds = timed(lambda: fit_path(X, y, CLASSES, [l2]))
+    facts = found.certificate
+    return {
+        "seconds": seconds,
+        "objective": facts.objective,
+        "products": facts.iterations,
+        "converged": facts.converged,
+    }
+
+
+def path(folder: Path) -> dict[str, Any]:
+    from probeline.heads.logistic import fit_path
+
+    X, y = arrays(folder)
+    warm_up(X, y)
+    found, seconds = timed(lambda: fit_path(X, y, CLASSES, L2_GRID))
+    return {
+        "seconds": seconds,
+        "objectives": [each.certificate.objective for each in found],
+        "products": sum(each.certificate.iterations for each in found),
+        "unconverged": sum(not each.certificate.converged for each in found),
+    }
+
+
+def reference(folder: Path, l2: float, tolerance: float) -> dict[str, Any]:
+    from probeline.heads.reference import fit_reference
+
+    X, y = arrays(folder)
+    fit_reference(X[:2000], y[:2000], l2)
+    found, seconds = timed(lambda: fit_reference(X, y, l2, tolerance=tolerance, max_iterations=10_000))
+    facts = found.certificate
+    return {"seconds": seconds, "objective": facts.objective, "iterations": facts.iterations}
+
+
+def reference_path(folder: Path, tolerance: float, most: int) -> dict[str, Any]:
+    from probeline.heads.reference import fit_reference
+
+    X, y = arrays(folder)
+    fit_reference(X[:2000], y[:2000], 1e-2)
+    heads: dict[float, Any] = {}
+    spent = []
+    for l2 in sorted(L2_GRID, reverse=True):
+        start = next(reversed(heads.values()), None)
+        heads[l2], seconds = timed(
+            lambda l2=l2, start=start: fit_reference(X, y, l2, tolerance=tolerance, max_iterations=most, start=start)
+        )
+        spent.append(seconds)
+        print(f"    {l2:.2e} {seconds:.1f} s {heads[l2].certificate}", file=sys.stderr, flush=True)
+    return {
+        "seconds": sum(spent),
+        "seconds_each": spent[::-1],
+        "objectives": [heads[l2].certificate.objective for l2 in L2_GRID],
+        "capped": sum(not each.certificate.converged for each in heads.values()),
+    }
+
+
+def sgd(folder: Path, epochs: int) -> dict[str, Any]:
+    from probeline.heads.sgd import Setting, fit_sgd
+
+    X, y = arrays(folder)
+    settings = [Setting(optimizer="adam", lr=lr, weight_decay=decay, seed=0) for lr in RATES for decay in DECAYS]
+    fit_sgd(X[:2000], y[:2000], CLASSES, settings, epochs=1, batch_size=BATCH)
+    found, seconds = timed(lambda: fit_sgd(X, y, CLASSES, settings, epochs=epochs, batch_size=BATCH))
+    return {"seconds": seconds, "heads": len(found), "train_loss": found[24].history[-1]["train_loss"]}
+
+
+def sgd_loop(folder: Path, epochs: int, heads: int) -> dict[str, Any]:
+    """A plain training loop for every thirteenth of the 52 heads: its own order of rows, torch's own optimizer."""
+    import torch
+    from torch import nn
+
+    X, y = (torch.from_numpy(array) for array in arrays(folder))
+
+    def train(rows: int, lr: float, decay: float, epochs: int) -> float:
+        layer = nn.Linear(X.shape[1], CLASSES)
+        stepper = torch.optim.Adam(layer.parameters(), lr=lr, weight_decay=decay)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, epochs * -(-rows // BATCH))
+        total = 0.0
+        for _ in range(epochs):
+            total = 0.0
+            for batch in torch.split(torch.randperm(rows), BATCH):
+                loss = nn.functional.cross_entropy(layer(X[batch]), y[batch])
+                stepper.zero_grad()
+                loss.backward()
+                stepper.step()
+                schedule.step()
+                total += loss.item() * len(batch)
+        return total / rows
+
+    every = [(lr, decay) for lr in RATES for decay in DECAYS]
+    torch.manual_seed(0)
+    train(2000, 1e-3, 0.0, 1)
+    losses, seconds = timed(lambda: [train(len(X), *setting, epochs) for setting in every[24 :: 52 // heads][:heads]])
+    return {"seconds": seconds * heads / len(losses), "heads": heads, "train_loss": losses[0]}
+
+
+def subsets(y: IntArray, shares: list[float], draws: int) -> list[IntArray]:
+    from probeline.images.strata import shuffled
+
+    return [
+        np.sort(shuffled(len(y), draw, 99)[: round(share * len(y))])
+        for share in shares
+        for draw in range(draws if share < 1 else 1)
+    ]
+
+
+def curve(folder: Path, shares: list[float], draws: int) -> dict[str, Any]:
+    from probeline.heads.logistic import fit_path
+
+    X, y = arrays(folder)
+    warm_up(X, y)
+    every = subsets(y, shares, draws)
+    found, seconds = timed(lambda: [fit_path(X[rows], y[rows], CLASSES, L2_GRID) for rows in every])
+    heads = [each for path in found for each in path]
+    return {
+        "seconds": seconds,
+        "heads": len(heads),
+        "unconverged": sum(not each.certificate.converged for each in heads),
+    }
+
+
+def curve_loop(folder: Path, shares: list[float], draws: int) -> dict[str, Any]:
+    from probeline.heads.logistic import fit_path
+
+    X, y = arrays(folder)
+    warm_up(X, y)
+    every = subsets(y, shares, draws)
+    _, seconds = timed(lambda: [fit_path(X[rows], y[rows], CLASSES, [l2]) for rows in every for l2 in L2_GRID])
+    return {"seconds": seconds, "heads": len(every) * len(L2_GRID)}
+
+
+def synthesise(folder: Path, rows: int, columns: int) -> dict[str, Any]:
+    """Write X.bin, float32, and y.npy: ten overlapping clouds with correlated columns."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(CLASSES, size=rows)
+    centres = 0.06 * rng.standard_normal((CLASSES, columns), dtype=np.float32)
+    mixing = rng.standard_normal((64, columns), dtype=np.float32) / 8
+    with (folder / "X.bin").open("wb") as file:
+        for start in range(0, rows, 8192):
+            labels = y[start : start + 8192]
+            block = rng.standard_normal((len(labels), columns), dtype=np.float32)
+            block += rng.standard_normal((len(labels), 64), dtype=np.float32) @ mixing + centres[labels]
+            file.write(block.tobytes())
+    np.save(folder / "y.npy", y)
+    (folder / "columns").write_text(str(columns))
+    return {"bytes": rows * columns * 4}
+
+
+def streamed(folder: Path, l2: float) -> dict[str, Any]:
+    from probeline.heads.streamed import fit_path_streamed
+
+    y, columns = np.load(folder / "y.npy"), int((folder / "columns").read_text())
+    passes = []
+
+    def blocks() -> Iterator[FloatArray]:
+        passes.append(1)
+        with (folder / "X.bin").open("rb") as file:
+            while len(block := np.fromfile(file, np.float32, 4096 * columns)):
+                yield block.reshape(-1, columns)
+
+    ((found,), _), seconds = timed(lambda: fit_path_streamed(blocks, y, CLASSES, [l2]))
+    facts = found.certificate
+    return {
+        "seconds": seconds,
+        "objective": facts.objective,
+        "converged": facts.converged,
+        "passes": len(passes),
+        "products": facts.iterations,
+    }
+
+
+def rate(folder: Path) -> dict[str, Any]:
+    """Operations per second of a wide product, and the operations of what no solver can do without."""
+    import torch
+
+    X, _ = arrays(folder)
+    wide = torch.from_numpy(X[:4096])
+    best = min(timed(lambda: wide.T @ wide)[1] for _ in range(5))
+    count, columns = X.shape
+    return {
+        "operations_per_second": 2 * 4096 * columns**2 / best,
+        "gram": 2 * count * columns**2,
+        "product": 4 * count * columns * CLASSES,
+    }
+
+
+def main() -> None:
+    name, folder, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    warnings.simplefilter("error")
+    found = globals()[name](folder, **options)
+    print(json.dumps({**found, "peak_bytes": peak_bytes()}))
+
+
+def peak_bytes() -> float:
+    """Return the most memory that this process held; on Linux without what its parent held when it began."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) * 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+if __name__ == "__main__":
+    main()
