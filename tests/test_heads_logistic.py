@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from scipy.special import logsumexp, softmax
+from sklearn.linear_model import LogisticRegression
 
 from probeline.heads.linear import Head, decision, predict
 from probeline.heads.logistic import certify, fit_path
@@ -278,3 +279,19 @@ def test_the_reference_passes_other_warnings_on(monkeypatch: pytest.MonkeyPatch)
     X, y, _ = TASKS["two classes"]
     with pytest.warns(UserWarning, match="something else"):
         fit_reference(X, y, 1e-2)
+
+
+@pytest.mark.parametrize("l2", [1e-10, 1e-12])
+def test_a_certificate_is_true_where_columns_differ_in_scale(l2: float) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 150)
+    X = rng.standard_normal((150, 4))
+    X[:, :3] += 1.5 * np.eye(3)[y]
+    X[:, 3] += y
+    X = ((X - X.mean(axis=0)) * [1e-4, 1, 1e-4, 1e-8]).astype(np.float32)
+    (head,) = fit_path(X, y, 3, [l2])
+    judge = LogisticRegression(C=1 / (l2 * len(y)), tol=1e-12, max_iter=1000, solver="newton-cholesky")
+    judge.fit(X.astype(np.float64), y)
+    least, _ = certify(X, y, judge.coef_, judge.intercept_, l2)
+    assert head.certificate.converged
+    assert head.certificate.objective <= least + 1e-6 * (least + 0.01)

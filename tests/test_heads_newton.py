@@ -259,3 +259,16 @@ def test_it_stops_where_it_is_told_and_says_how_far_it_came() -> None:
         torch.testing.assert_close(found.objective, objective, rtol=1e-14, atol=0)
         torch.testing.assert_close(found.gradient_norm, torch.linalg.vector_norm(slopes)[None], rtol=1e-9, atol=0)
         assert torch.equal(found.coefficients, found.coefficients.float().double())
+
+
+def test_a_class_that_is_certain_everywhere_has_an_inverse() -> None:
+    given = rows(50, 4, 3)
+    certain = torch.zeros(1, 3, 50)
+    certain[0, 0, :20] = 1
+    certain[0, 1:, 20:] = 0.5
+    l2 = torch.tensor([1e-30], dtype=torch.float64)
+    preconditioner = Preconditioner(given)
+    preconditioner.spend(10_000)
+    preconditioner.improve(l2, certain)
+    residual = gradient(given, torch.zeros(1, 3, 5, dtype=torch.float64), 1e-30)
+    assert preconditioner.solve(residual, l2, l2).isfinite().all()

@@ -17,7 +17,7 @@ FLOORS = [
     {"stages", "recipes"},
     {"adapt", "report", "images", "store"},
     {"backbones", "metrics"},
-    {"records", "config", "environment"},
+    {"records", "config", "environment", "estimator"},
     {"heads", "memo"},
     {"identity", "disk"},
     {"errors"},

@@ -1,27 +1,29 @@
 """Probeline: frozen-backbone embeddings, cached once, and everything that can be asked of them.
 
-:func:`open_features` reads a cache entry. It is loaded when it is first asked for: importing the package costs
-nothing.
+:func:`open_features` reads a cache entry, :class:`LinearProbe` is a scikit-learn classifier. They are loaded when they
+are first asked for: importing the package costs nothing.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from probeline.estimator import LinearProbe
     from probeline.store.features import Features, open_features
 
 __version__ = "0.1.0"
 
-__all__ = ["Features", "__version__", "open_features"]
+__all__ = ["Features", "LinearProbe", "__version__", "open_features"]
+
+_HOMES = {"Features": "store.features", "LinearProbe": "estimator", "open_features": "store.features"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from probeline.store import features
-
-    return getattr(features, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -30,7 +30,7 @@ _FLATTEST = 1e-6
 """Least mean p (1 - p): of a class that is certain everywhere."""
 
 _ROUNDING = 1e-6
-"""Ridge in units of a class's matrix, whose products are float32."""
+"""Ridge in units of a class's matrix, whose products are float32: of each column its own, as rounding is."""
 
 _MOST_BYTES = 3 << 29
 """Memory that the classes' matrices and their inverses may take."""
@@ -161,7 +161,9 @@ class Preconditioner:
         for matrix, inverse in zip(self._matrices, inverses, strict=True):
             ridged = matrix.double()
             ridge = ridged.diagonal()
-            ridge += _ROUNDING * torch.linalg.matrix_norm(ridged)
+            size = ridge.clamp_min(_FLATTEST).sqrt()
+            even = ridged / torch.outer(size, size)
+            ridge += _ROUNDING * torch.linalg.matrix_norm(even).clamp_min(1) * size.square()
             ridge[:-1] += l2
             inverse.copy_(torch.cholesky_inverse(torch.linalg.cholesky(ridged).float()))
         self._inverses = inverses
