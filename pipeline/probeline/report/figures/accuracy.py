@@ -16,7 +16,8 @@ from probeline.report.words import decimals, percent
 
 
 def accuracy(table: Sequence[Block]) -> Figure:
-    """Return a dot with its 95 % interval for each row, grouped by backbone; `table` has at least one block."""
+    """Return a dot with its 95 % interval for each row, by backbone and tap; `table` has at least one block."""
+    table = [part for block in table for part in block.parts()]
     rows = [row for block in table for row in block.rows]
     places = decimals(row.n_test for row in rows)
     seeds = max(row.seeds for row in rows)

@@ -47,7 +47,7 @@ def confusions(title: str, row: Row, score: Score) -> Figure:
     if row.seeds > 1:
         caption += f" The first of {row.seeds} seeds."
     width = side + (1.9 if numbered else 4.2)
-    figure = sheet(width, side + 1.4, f"Confusions of the {row.title} on {title}", caption, square=True)
+    figure = sheet(width, side + 1.4, f"Confusions of the {row.short} on {title}", caption, square=True)
     grid = figure.add_gridspec(1, 1 if numbered else 2, width_ratios=None if numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
     # The root spreads the low end, where the errors are.
@@ -95,8 +95,8 @@ def _most_confused(axes: Axes, counts: npt.NDArray[np.int64], shown: Sequence[st
 
 
 def by_class(table: Sequence[Block]) -> Figure:
-    """Return the accuracy of each class, the methods of one backbone side by side: that of the reference probe."""
-    block = next((block for block in table if any(row.reference for row in block.rows)), table[0])
+    """Return the accuracy of each class, the methods of one backbone and tap side by side: the reference probe's."""
+    block = next((block for block in table if any(row.reference for row in block.rows)), table[0]).leading()
     first = block.scores[0][0]
     k = len(first.class_names)
     images = np.bincount(classes(first.labels), minlength=k)

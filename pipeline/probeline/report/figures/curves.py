@@ -19,7 +19,11 @@ from probeline.report.rows import Block
 
 
 def training(table: Sequence[Block]) -> Figure | None:
-    """Return loss and top-1 per epoch for the rows that have a history, or None where none has."""
+    """Return loss and top-1 per epoch for the rows that have a history, or None where none has.
+
+    Of several taps of a backbone those heads are shown whose exact probe val prefers.
+    """
+    table = [block.leading() for block in table]
     curves = {
         (block.title, row.short): (row.method, [score for score in scores if score.history])
         for block in table
@@ -96,9 +100,10 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
 def path(table: Sequence[Block]) -> Figure | None:
     """Return val top-1 and val loss over l2 for the exact probes, or None where none has a path."""
     probes = [
-        (legend_label(", ".join(filter(None, (block.title, row.variant)))), scores[0])
+        (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
         for block in table
-        for row, scores in zip(block.rows, block.scores, strict=True)
+        for part in block.parts()
+        for row, scores in zip(part.rows, part.scores, strict=True)
         if row.method == "probe" and any(entry["l2"] > 0 for entry in scores[0].path)
     ]
     if not probes:
