@@ -99,8 +99,8 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     inputs = extracted(tmp_path / "cache", taps=taps)
     inner, last, both = (task(inputs, place) for place in range(3))
     assert [one.tap for one in (inner, last, both)] == list(taps)
-    side_by_side = np.concatenate([inner.final().X, last.final().X], axis=1)
-    assert np.array_equal(both.final().X, side_by_side)
+    side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
+    assert np.array_equal(both.refit().X, side_by_side)
     keys = [one.key("probe") for one in (inner, last, both)]
     assert len(set(keys)) == 3
     plain = Inputs(configuration(tmp_path / "cache"))
@@ -199,8 +199,17 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
     console.said.clear()
     compare.run(Inputs(configuration(cache, **options)))
     table = "\n".join(console.said)
-    for block in (f"squeezenet1_1 at {INNER}", f"squeezenet1_1 at {INNER}+{LAST}, 1 view", "squeezenet1_1"):
-        assert block in table
+    assert [line for line in table.splitlines() if line.startswith("squeezenet1_1")] == [
+        "squeezenet1_1, untrained",
+        f"squeezenet1_1, untrained, at {INNER}",
+        f"squeezenet1_1, untrained, at {INNER}+{LAST}, 1 view",
+    ]
+    # What is not run is told of the tap and views that were asked for, training without them.
+    assert f"k-NN of squeezenet1_1 at {INNER}+{LAST}: probeline baselines" in table
+    assert "nearest centroid of" not in table
+    (tuned,) = [line for line in table.splitlines() if line.startswith("Not run: full fine-tune")]
+    assert "--tap" not in tuned
+    assert "--views" not in tuned
     assert "several options" not in table
 
 

@@ -22,7 +22,7 @@ class Matrix:
     Attributes
     ----------
     rows : tuple of (str, Row)
-        Each with the title of its block's part, in the order of the table.
+        Each with the title of its block, in the order of the table.
     differences : mapping of (int, int) to Difference
         Of rows by their place in `rows`, the later minus the earlier, tested together. Without the pairs that were
         not read on the same test images.
@@ -38,10 +38,7 @@ class Matrix:
 def matrix(blocks: Sequence[Block]) -> Matrix:
     """Return the pairs of the rows of `blocks`."""
     every = [
-        (part.title, row, scores)
-        for block in blocks
-        for part in block.parts()
-        for row, scores in zip(part.rows, part.scores, strict=True)
+        (block.title, row, scores) for block in blocks for row, scores in zip(block.rows, block.scores, strict=True)
     ]
     best = sorted(range(len(every)), key=lambda i: -every[i][1].val_top1)[:MOST]
     kept = [every[i] for i in sorted(best)]
@@ -65,7 +62,7 @@ def matrix_table(pairs: Matrix) -> str:
     count = len(pairs.rows)
     grid = [["No.", "Row", *(f"minus {j + 1}" for j in range(count - 1))]]
     for i, (title, row) in enumerate(pairs.rows):
-        name = f"{row.short}, {title}" if several else row.short
+        name = ", ".join(filter(None, (row.short, row.where, title if several else "")))
         grid.append([str(i + 1), escape(name), *(cell(i, j) if j < i else "" for j in range(count - 1))])
     return ruled(grid, [False, True, *[False] * (count - 1)])
 

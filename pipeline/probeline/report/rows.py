@@ -179,7 +179,8 @@ class Block:
         return self._of(where, [i for i, row in enumerate(self.rows) if row.where == where or row.method in _TRAINED])
 
     def _of(self, where: str, members: Sequence[int]) -> Block:
-        title = f"{self.title} {where}" if where.startswith("at ") else ", ".join(filter(None, (self.title, where)))
+        comma = ", " if "," in self.title or not where.startswith("at ") else " "
+        title = comma.join(filter(None, (self.title, where)))
         return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
 
 

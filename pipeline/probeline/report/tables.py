@@ -222,10 +222,12 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
         )
     if any(row.tap != PENULTIMATE for row in rows):
         notes.append(
-            "Features are what the net's head is given; where a row says at which module or tap, what that puts out."
+            "Features are what the net's own head is given, or where a row says at which module, what that puts out."
         )
     if any(row.views for row in rows):
-        notes.append("Views are augmented copies of each train image, fitted on beside it; the others are seen plain.")
+        notes.append(
+            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain."
+        )
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")
     if any(row.headroom for row in rows):

@@ -140,8 +140,10 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
                 wanted = list(seeds) if method.name in SEEDED else [None]
                 absent = [seed for seed in wanted if (name, method.name, seed) not in there]
                 if absent:
-                    net = name if tap == PENULTIMATE or STAGE[method.name] == "finetune" else f"{name} at {tap}"
+                    trained = STAGE[method.name] == "finetune"
+                    net = name if tap == PENULTIMATE or trained else f"{name} at {tap}"
+                    options = {"taps": (PENULTIMATE,), "views": 0} if trained else {}
                     few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
                     what = f"{method.title} of {net}{few}"
-                    found[what, command_line(config, STAGE[method.name], backbones=(name,))] = None
+                    found[what, command_line(config, STAGE[method.name], backbones=(name,), **options)] = None
     return list(found)
