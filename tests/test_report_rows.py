@@ -368,7 +368,7 @@ def test_the_reference_may_be_of_any_tap() -> None:
     assert all(row.over_probe for row in block.rows if not row.reference)
     shown = block.leading()
     assert shown.title == "mobilenet_v2 at layer3"
-    assert [row.title for row in shown.rows] == ["from scratch", "linear probe (exact), at layer3"]
+    assert [row.title for row in shown.rows] == ["linear probe (exact), at layer3", "from scratch"]
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,13 @@ def test_the_terminal_tells_taps_in_headings() -> None:
     assert "Views are augmented copies" in seen
 
 
+def test_headroom_says_of_which_probe_it_is() -> None:
+    tuned = make_score("finetune", seed=0)
+    words = "exact probe at the penultimate tap, without views, on the same test images"
+    assert words in rendered([make_score(), make_score(views=1), tuned])
+    assert words not in rendered([make_score(), tuned])
+
+
 def test_csv_and_record_name_tap_and_views() -> None:
     found = blocks([make_score(), make_score(tap="blocks.4", views=2)])
     (plain, inner) = csv_reader.DictReader(io.StringIO(csv(found)))

@@ -170,13 +170,14 @@ class Block:
         return [self._of(where, members) for where, members in places.items()]
 
     def leading(self) -> Block:
-        """Return the part whose exact probe has the highest `val_top1`, with the rows of training beside it.
+        """Return the part whose exact probe has the highest `val_top1`, and after it the rows of training.
 
         For figures that have room for one tap: the test images have no say in which.
         """
         probes = [row for row in self.rows if row.method == "probe"] or list(self.rows)
         where = max(probes, key=lambda row: row.val_top1).where
-        return self._of(where, [i for i, row in enumerate(self.rows) if row.where == where or row.method in _TRAINED])
+        heads = [i for i, row in enumerate(self.rows) if row.where == where and row.method not in TRAINED]
+        return self._of(where, heads + [i for i, row in enumerate(self.rows) if row.method in TRAINED])
 
     def _of(self, where: str, members: Sequence[int]) -> Block:
         comma = ", " if "," in self.title or not where.startswith("at ") else " "
@@ -184,8 +185,8 @@ class Block:
         return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
 
 
-_TRAINED = ("finetune", "scratch")
-"""The methods that train the net itself."""
+TRAINED = ("finetune", "scratch")
+"""The methods that train the net itself, and so have no tap."""
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:

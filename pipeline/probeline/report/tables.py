@@ -231,7 +231,10 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")
     if any(row.headroom for row in rows):
-        notes.append("Headroom is fine-tune minus exact probe on the same test images, fitted on the same train rows.")
+        tap = " at the penultimate tap, without views," if any(row.where for row in rows) else ""
+        notes.append(
+            f"Headroom is fine-tune minus exact probe{tap} on the same test images, fitted on the same train rows."
+        )
     return notes
 
 

@@ -17,7 +17,7 @@ from probeline.records import Score
 from probeline.report.figures.sheet import classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.methods import method
-from probeline.report.rows import Block, Row
+from probeline.report.rows import TRAINED, Block, Row
 from probeline.report.words import percent
 
 _LISTED = 20
@@ -107,6 +107,8 @@ def by_class(table: Sequence[Block]) -> Figure:
         f"Percent of each class's test images that are recognised; n says how many it has, of {first.n_test:,}. "
         "Means over seeds."
     )
+    if any(row.where for row in block.rows) and any(row.method in TRAINED for row in block.rows):
+        caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)
     figure = sheet(
         max(2.6 + 0.66 * len(block.rows), 5.0), height, f"Accuracy by class on {block.title}, {which}", caption

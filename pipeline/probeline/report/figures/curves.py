@@ -23,6 +23,7 @@ def training(table: Sequence[Block]) -> Figure | None:
 
     Of several taps of a backbone those heads are shown whose exact probe val prefers.
     """
+    inner = any(row.where for block in table for row in block.rows)
     table = [block.leading() for block in table]
     curves = {
         (block.title, row.short): (row.method, [score for score in scores if score.history])
@@ -43,6 +44,8 @@ def training(table: Sequence[Block]) -> Figure | None:
         caption += " Dot: the epoch that val chose."
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
+    if inner:
+        caption += " Of several taps that whose probe val prefers is shown; a net that is trained has none."
     figure = sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
         1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
@@ -51,7 +54,7 @@ def training(table: Sequence[Block]) -> Figure | None:
     )
     bands = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
     for band, title in zip(bands, titles, strict=True):
-        if len(titles) > 1:
+        if inner or len(titles) > 1:
             band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
         panels = band.subplots(*shape, squeeze=False, sharex="col", sharey=False if beside else "row")
         here = [short for short in shorts if (title, short) in curves]
