@@ -13,7 +13,7 @@ import pytest
 from probeline import cli
 from probeline.images.reading import read_batch
 from probeline.records import Score
-from probeline.stages import baselines, compare, engine, explain, extract, show, verify
+from probeline.stages import baselines, canary, compare, curve, engine, explain, extract, show, verify
 from probeline.stages.fitting import Task
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
@@ -211,6 +211,28 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
     assert "--tap" not in tuned
     assert "--views" not in tuned
     assert "several options" not in table
+
+
+def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    console = Listening()
+    options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "canary": 2, "console": console}
+    extracted(cache, **options)
+    monkeypatch.setattr(canary, "made_elsewhere", lambda _, __, there: [there])
+
+    def met() -> list[str]:
+        told = [line.split(":")[1].strip() for line in console.said if line.startswith("canary:")]
+        console.said.clear()
+        return told
+
+    curve.run(Inputs(configuration(cache, fractions=(100.0,), shots=(0,), **options)))
+    assert met() == [f"digits-limit60/all x squeezenet1_1 at {INNER}", "digits-limit60/all x squeezenet1_1"]
+    # What passed is remembered: of what heads read, the views alone are left to be held.
+    inputs = Inputs(configuration(cache, **options))
+    baselines._centroid(task(inputs))
+    assert met() == [f"digits-limit60/all@view1 x squeezenet1_1 at {INNER}", "digits-limit60/all@view1 x squeezenet1_1"]
+    baselines._ridge(task(inputs))
+    assert met() == []
 
 
 def test_a_tap_that_is_none_is_told_before_any_image_is_read(
