@@ -51,13 +51,13 @@ extract: $(VENV)/demo  ## run each frozen backbone once and cache its embeddings
 probe: extract  ## fit linear heads on the cached embeddings
 	@$(VENV)/bin/probeline probe $(OPTIONS)
 
-baselines: extract  ## scikit-learn logistic regression, k-NN and centroids on them
+baselines: extract  ## scikit-learn logistic regression, ridge regression, k-NN and centroids on them
 	@$(VENV)/bin/probeline baselines $(OPTIONS)
 
 finetune: $(VENV)/demo  ## train the whole net, from its weights and from scratch
 	@$(VENV)/bin/probeline finetune $(OPTIONS)
 
-curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, several draws each
+curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each
 	@$(VENV)/bin/probeline curve $(OPTIONS)
 
 compare: $(VENV)/demo  ## write table and figures of all scores of DATASET

@@ -115,13 +115,18 @@ TEN = make_scores(
     ("mobilenet_v2", LONG, "squeezenet1_1"), ("probe", "probe-sgd", "knn", "finetune"), seeds=2, n_test=200
 )
 MANY = make_scores((LONG,), ("probe", "finetune"), class_names=MANY_CLASSES, n_test=300)
+TAPS = [
+    score
+    for changes in ({}, {"tap": "blocks.11:cls"}, {"tap": "blocks.11:cls+penultimate", "views": 3})
+    for score in make_scores((LONG,), ("probe", "probe-sgd", "knn"), seeds=2, n_test=200, **changes)
+] + make_scores((LONG,), ("finetune",), n_test=200)
 EDGE = [
     make_score(accuracy=1.0, n_test=20, cold_seconds=0.0, class_names=("only",)),
     make_score("knn", accuracy=0.0, n_test=20, class_names=("only",), cold_seconds=0.0),
 ]
 
 
-@pytest.mark.parametrize("scores", [TWO, TEN, MANY, EDGE], ids=["two", "ten", "sixty", "edge"])
+@pytest.mark.parametrize("scores", [TWO, TEN, MANY, TAPS, EDGE], ids=["two", "ten", "sixty", "taps", "edge"])
 @pytest.mark.parametrize("make", [accuracy, cost, by_class, confusion, path, training])
 def test_no_text_is_clipped_or_covers_another(
     make: Callable[[Sequence[Block]], Figure | None], scores: list[Score], monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from probeline.report.curve_files import curve_path, find_curve, load_curves, sa
 from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import look, png
 from probeline.report.learning import curve_titles, notes, steps, table
+from probeline.report.matrix import matrix
 from probeline.report.tables import markdown
 from probeline.report.write import write
 from test_report_figures import drawn
@@ -103,6 +104,7 @@ def test_what_is_unusual_is_marked_and_explained() -> None:
 def test_titles_tell_curves_apart() -> None:
     curve = make_curve()
     assert curve_titles([curve, make_curve("resnet18")]) == ["mobilenet_v2", "resnet18"]
+    assert curve_titles([curve, replace(curve, tap="layer3")]) == ["mobilenet_v2", "mobilenet_v2 at layer3"]
     assert curve_titles([curve, replace(curve, weights="none"), replace(curve, image_size=64)]) == [
         "mobilenet_v2, IMAGENET1K_V1, 224 px",
         "mobilenet_v2, untrained, 224 px",
@@ -119,7 +121,7 @@ def test_curves_alone_make_a_report(tmp_path: Path) -> None:
     assert "40 s warm, 700 s cold; Linux x86" in text.replace("\\_", "_")
     assert not write([], [], tmp_path, {}, [curve]).written
     assert write([], [], tmp_path, {}, [replace(curve, warm_seconds=1.0)]).written
-    assert "Learning" not in markdown([], {}, [], [])
+    assert "Learning" not in markdown([], matrix([]), {}, [], [])
     assert write([], [], tmp_path, {}).figures == ()
 
 

@@ -66,6 +66,13 @@ def test_rows_of_several_backbones_are_told_apart() -> None:
     assert "k-NN, two" in text
 
 
+def test_rows_of_several_taps_are_told_apart() -> None:
+    scores = [make_score(tap=tap, n_test=60) for tap in ("penultimate", "layer3")]
+    text = matrix_table(matrix(blocks(scores)))
+    assert "| linear probe (exact)            |" in text
+    assert "| linear probe (exact), at layer3 |" in text
+
+
 def test_no_rows_have_no_pairs() -> None:
     found = matrix([])
     assert (found.rows, dict(found.differences), found.left_out) == ((), {}, 0)

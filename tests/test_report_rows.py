@@ -310,6 +310,67 @@ def test_rows_of_one_method_are_told_apart() -> None:
     assert [row.variant for row in fraction] == ["450 train", "45,000 train"]
 
 
+PLACES: tuple[dict[str, Any], ...] = ({}, {"tap": "layer10"}, {"tap": "layer3", "views": 3}, {"tap": "layer3+layer10"})
+
+
+def test_taps_and_views_stand_in_one_block() -> None:
+    heads = [make_score(method, **place) for place in PLACES for method in ("knn", "probe")]
+    (block,) = blocks([*heads[::-1], make_score("finetune", seed=0), make_score("scratch", seed=0)])
+    assert block.title == "mobilenet_v2"
+    assert [row.title for row in block.rows] == [
+        "linear probe (exact)",
+        "k-NN",
+        "full fine-tune",
+        "from scratch",
+        "linear probe (exact), at layer3, 3 views",
+        "k-NN, at layer3, 3 views",
+        "linear probe (exact), at layer10",
+        "k-NN, at layer10",
+        "linear probe (exact), at layer3+layer10",
+        "k-NN, at layer3+layer10",
+    ]
+    assert [(part.title, len(part.rows)) for part in block.parts()] == [
+        ("mobilenet_v2", 4),
+        ("mobilenet_v2 at layer3, 3 views", 2),
+        ("mobilenet_v2 at layer10", 2),
+        ("mobilenet_v2 at layer3+layer10", 2),
+    ]
+    assert all(part.scores[0][0].method == "probe" for part in block.parts())
+    assert {row.short for row in block.rows[4:]} == {"linear probe (exact)", "k-NN"}
+
+
+def test_a_tap_is_told_beside_what_else_differs() -> None:
+    scores = [make_score(views=1, precision=precision) for precision in ("bf16", "fp32")]
+    rows = aggregate([*scores, make_score(views=2)])
+    assert [row.variant for row in rows] == ["1 view, bf16", "1 view, fp32", "2 views"]
+    assert [row.short for row in rows[:2]] == ["linear probe (exact), bf16", "linear probe (exact), fp32"]
+    assert blocks(scores)[0].parts()[0].title == "mobilenet_v2, 1 view"
+
+
+def test_headroom_is_from_the_penultimate_probe_without_views() -> None:
+    tuned = make_score("finetune", accuracy=0.9, seed=0)
+    others = [make_score(accuracy=0.8, **place) for place in (*PLACES[1:], {"views": 1})]
+    assert only(aggregate([*others, tuned]), "finetune").headroom is None
+    headroom = only(aggregate([*others, make_score(accuracy=0.7), tuned]), "finetune").headroom
+    assert headroom is not None
+    assert headroom.top1 == pytest.approx(0.2)
+
+
+def test_the_reference_may_be_of_any_tap() -> None:
+    scores = [
+        make_score(val_top1=0.7),
+        make_score(tap="layer3", val_top1=0.8),
+        make_score("knn"),
+        make_score("scratch"),
+    ]
+    (block,) = blocks(scores)
+    assert [row.tap for row in block.rows if row.reference] == ["layer3"]
+    assert all(row.over_probe for row in block.rows if not row.reference)
+    shown = block.leading()
+    assert shown.title == "mobilenet_v2 at layer3"
+    assert [row.title for row in shown.rows] == ["linear probe (exact), at layer3", "from scratch"]
+
+
 @pytest.mark.parametrize(
     ("choices", "text"),
     [

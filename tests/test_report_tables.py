@@ -123,6 +123,36 @@ def test_the_terminal_table_fits(n_test: int) -> None:
     assert lines[-1] == "Not run: fine-tune of resnet18: probeline finetune --backbone resnet18"
 
 
+def test_the_terminal_tells_taps_in_headings() -> None:
+    scores = [make_score(method, **place) for place in ({}, {"tap": "blocks.4"}) for method in ("probe", "knn")]
+    lines = terminal(blocks(scores)).splitlines()
+    assert (lines[1], lines[4]) == ("mobilenet_v2", "mobilenet_v2 at blocks.4")
+    assert lines[5].split("  ")[1] == "linear probe (exact)"
+    for wanted, text in ((True, terminal(blocks(scores))), (False, terminal(blocks(scores[:2])))):
+        assert ("says at which module" in " ".join(text.split())) == wanted
+    seen = terminal(blocks([make_score(views=2)]))
+    assert "mobilenet_v2, 2 views" in seen
+    assert "Views are augmented copies" in seen
+
+
+def test_headroom_says_of_which_probe_it_is() -> None:
+    tuned = make_score("finetune", seed=0)
+    words = "exact probe at the penultimate tap, without views, on the same test images"
+    assert words in rendered([make_score(), make_score(views=1), tuned])
+    assert words not in rendered([make_score(), tuned])
+
+
+def test_csv_and_record_name_tap_and_views() -> None:
+    found = blocks([make_score(), make_score(tap="blocks.4", views=2)])
+    (plain, inner) = csv_reader.DictReader(io.StringIO(csv(found)))
+    assert (plain["tap"], plain["views"], plain["variant"]) == ("penultimate", "0", "")
+    assert (inner["tap"], inner["views"], inner["variant"]) == ("blocks.4", "2", "at blocks.4, 2 views")
+    assert [(row["tap"], row["views"]) for row in record(found, matrix(found), {}, ())["rows"]] == [
+        ("penultimate", 0),
+        ("blocks.4", 2),
+    ]
+
+
 def test_what_does_not_fit_a_terminal_is_cut_visibly() -> None:
     text = terminal(blocks([make_score(chosen={f"option{i}": i for i in range(20)})]))
     assert max(map(len, text.splitlines())) == TERMINAL_WIDTH

@@ -53,6 +53,17 @@ def test_several_probes_say_which_is_meant() -> None:
     assert "2 seeds, sd" in text
 
 
+def test_taps_are_named() -> None:
+    tuned = make_score("finetune", seed=0, accuracy=0.75)
+    text = said(
+        make_score(accuracy=0.7), make_score(accuracy=0.9, tap="layer3"), make_score("knn", tap="layer3"), tuned
+    )
+    assert text.startswith("Highest on test: 90.0 % by linear probe (exact) on mobilenet_v2 at layer3 (95 %")
+    assert re.search(r"Headroom of mobilenet_v2: \+5\.0 points .* from its probe to its fine-tune", text)
+    text = said(make_score(accuracy=0.7, val_top1=0.9), make_score(accuracy=0.9, tap="layer3", val_top1=0.8))
+    assert "Over the linear probe that val prefers (mobilenet_v2), 70.0 %" in text
+
+
 def test_more_images_to_fit_on_are_mentioned() -> None:
     text = said(make_score(accuracy=0.7), make_score("probe-refit", accuracy=0.9))
     assert "; fitted on 50,000 images, the probe on 45,000." in text

@@ -138,6 +138,24 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monk
         curve.run(inputs(root, **options))
 
 
+def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taps = ("penultimate", "features.3+penultimate")
+    extracted(root / "cache", taps=taps)
+    console = Listening()
+    told = curve.run(inputs(root, taps=taps, views=2, console=console, reports=root / "taps"))
+    assert [one["tap"] for one in told] == list(taps)
+    assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
+    found, _ = load_curves(root / "taps" / "digits-limit60" / "curves")
+    by = {one.tap: one for one in found}
+    (plain,), _ = load_curves(inputs(root).curves)
+    assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
+    assert by[taps[1]].points != plain.points
+    # Both are shown; a second run fits nothing.
+    assert len(compare._curves(inputs(root, reports=root / "taps"))) == 2
+    monkeypatch.setattr(curve, "_fit", None)
+    curve.run(inputs(root, taps=taps, reports=root / "taps"))
+
+
 def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) -> None:
     console = Listening()
     compare.run(inputs(root, console=console))

@@ -13,7 +13,7 @@ import pytest
 from probeline import cli
 from probeline.images.reading import read_batch
 from probeline.records import Score
-from probeline.stages import baselines, compare, engine, explain, extract, show, verify
+from probeline.stages import baselines, canary, compare, curve, engine, explain, extract, show, verify
 from probeline.stages.fitting import Task
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
@@ -99,8 +99,8 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     inputs = extracted(tmp_path / "cache", taps=taps)
     inner, last, both = (task(inputs, place) for place in range(3))
     assert [one.tap for one in (inner, last, both)] == list(taps)
-    side_by_side = np.concatenate([inner.final().X, last.final().X], axis=1)
-    assert np.array_equal(both.final().X, side_by_side)
+    side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
+    assert np.array_equal(both.refit().X, side_by_side)
     keys = [one.key("probe") for one in (inner, last, both)]
     assert len(set(keys)) == 3
     plain = Inputs(configuration(tmp_path / "cache"))
@@ -199,9 +199,40 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
     console.said.clear()
     compare.run(Inputs(configuration(cache, **options)))
     table = "\n".join(console.said)
-    for block in (f"squeezenet1_1 at {INNER}", f"squeezenet1_1 at {INNER}+{LAST}, 1 view", "squeezenet1_1"):
-        assert block in table
+    assert [line for line in table.splitlines() if line.startswith("squeezenet1_1")] == [
+        "squeezenet1_1, untrained",
+        f"squeezenet1_1, untrained, at {INNER}",
+        f"squeezenet1_1, untrained, at {INNER}+{LAST}, 1 view",
+    ]
+    # What is not run is told of the tap and views that were asked for, training without them.
+    assert f"k-NN of squeezenet1_1 at {INNER}+{LAST}: probeline baselines" in table
+    assert "nearest centroid of" not in table
+    (tuned,) = [line for line in table.splitlines() if line.startswith("Not run: full fine-tune")]
+    assert "--tap" not in tuned
+    assert "--views" not in tuned
     assert "several options" not in table
+
+
+def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    console = Listening()
+    options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "canary": 2, "console": console}
+    extracted(cache, **options)
+    monkeypatch.setattr(canary, "made_elsewhere", lambda _, __, there: [there])
+
+    def met() -> list[str]:
+        told = [line.split(":")[1].strip() for line in console.said if line.startswith("canary:")]
+        console.said.clear()
+        return told
+
+    curve.run(Inputs(configuration(cache, fractions=(100.0,), shots=(0,), **options)))
+    assert met() == [f"digits-limit60/all x squeezenet1_1 at {INNER}", "digits-limit60/all x squeezenet1_1"]
+    # What passed is remembered: of what heads read, the views alone are left to be held.
+    inputs = Inputs(configuration(cache, **options))
+    baselines._centroid(task(inputs))
+    assert met() == [f"digits-limit60/all@view1 x squeezenet1_1 at {INNER}", "digits-limit60/all@view1 x squeezenet1_1"]
+    baselines._ridge(task(inputs))
+    assert met() == []
 
 
 def test_a_tap_that_is_none_is_told_before_any_image_is_read(

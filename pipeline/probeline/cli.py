@@ -24,9 +24,9 @@ VERBS = {
     "run": "all stages in their order, in one process",
     "extract": "run each frozen backbone once over the data set and cache its embeddings",
     "probe": "fit linear heads on the cached embeddings",
-    "baselines": "fit scikit-learn's logistic regression, nearest neighbours and centroids on them",
+    "baselines": "fit scikit-learn's logistic regression, ridge regression, nearest neighbours and centroids on them",
     "finetune": "train the whole net, from its weights and from scratch",
-    "curve": "fit the exact probe on growing parts of the train rows: the learning curve",
+    "curve": "fit the exact probe on growing parts of the train rows: the learning curve, at each tap",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
@@ -135,7 +135,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--views",
         type=int,
         metavar="V",
-        help="augmented views of the train part that heads are fitted on too (default 0)",
+        help="augmented views of the train part that heads are fitted on too (default 0); curve takes none",
     )
     add("--weights", metavar="W", help="DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the PATH of a state dict")
     add(

@@ -503,11 +503,13 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of one backbone on one data set.
+    """The learning curve of one backbone at one tap on one data set.
 
     Attributes
     ----------
     dataset, backbone, weights, precision : str
+    tap : str
+        Where the features were read; ``a+b`` for two taps side by side.
     key : str
         sha256 over everything that could change its numbers.
     splits : str
@@ -532,6 +534,7 @@ class Curve:
     backbone: str
     weights: str
     precision: str
+    tap: str = field(default="penultimate", kw_only=True)
     key: str
     splits: str
     image_size: int

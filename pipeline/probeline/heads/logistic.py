@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,15 @@ def fit_path(
         raise ValueError(f"features must be float32, not {X.dtype}")
     home = "cpu" if torch.device(device).type == "mps" else device
     logits = 1 if classes == 2 else classes
-    rows = resident_rows(resident(X, home), resident(y, home), logits, _relative(weights, len(y), home))
-    return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    features, labels, relative = resident(X, home), resident(y, home), _relative(weights, len(y), home)
+    rows = resident_rows(features, labels, logits, relative)
+    if X.shape[1] <= len(y):
+        return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
+    span, triangle = torch.linalg.qr(features.double().T)
+    within = resident_rows(triangle.T.float().contiguous(), labels, logits, relative)
+    heads = solve_path(within, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    return [_spanning(head, span, rows) for head in heads]
 
 
 def solve_path(
@@ -125,6 +133,17 @@ def solve_path(
         if asked:
             heads |= zip(window, _heads(window, found), strict=True)
     return [heads[l2] for l2 in l2s]
+
+
+def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
+    """Return the head of rows whose coordinates along `span`, float64 [D, N], a head was fitted on."""
+    weight = (torch.from_numpy(head.weight).to(span) @ span.T).float()
+    bias = torch.from_numpy(head.bias).to(weight)
+    at = torch.cat([weight, bias[:, None]], dim=1).double()[None]
+    objective, gradient = penalised(*look_closely(rows, at), at, at.new_tensor([head.l2]))
+    norm = float(torch.linalg.vector_norm(gradient))
+    certificate = replace(head.certificate, gradient_norm=norm, objective=float(objective))
+    return replace(head, weight=weight.cpu().numpy(), certificate=certificate)
 
 
 def _heads(l2s: Sequence[float], found: Found) -> list[Head]:

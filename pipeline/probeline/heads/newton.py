@@ -12,8 +12,9 @@ certificate.
 
 How far an objective is above its minimum is told by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
 Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in the place of H^-1. Conjugate
-gradients tell how much too small that is, by the longest step that they took along one of their directions; a margin is
-kept beside that. Or it is told by g^T g / (2 l2), a bound (ibid., eq. 9.9), where that is less.
+gradients tell how much too small that is, by the longest step that they took along one of their directions, and so does
+the curvature that has gone since it was made; a margin is kept beside that. Or it is told by g^T g / (2 l2), a bound
+(ibid., eq. 9.9), where that is less.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ class _Descent:
             lowest[heads] = torch.minimum(lowest[heads], objective)
             smallest[heads] = torch.minimum(smallest[heads], power)
             norm = torch.linalg.vector_norm(gradient, dim=(1, 2))
-            margin, bound = self._margin[heads], norm.square() / (2 * l2)
+            margin = self._margin[heads] * self._preconditioner.faded(steepness)
+            bound = norm.square() / (2 * l2)
             excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
             self.objective[heads], self.norm[heads], self.excess[heads] = objective, norm, excess
             allowed = self.allowed(objective) * (1 if closely else _SLACK)

@@ -74,6 +74,7 @@ class Preconditioner:
         self._inverted_at = 0.0
         self._since = 0
         self._evenly = True
+        self._steepness = math.nan
         self._fits = 2 * 4 * rows.logits * (columns + 1) ** 2 <= _MOST_BYTES
         self._price(count / 4)
 
@@ -132,10 +133,15 @@ class Preconditioner:
         moved = torch.bmm(self._inverses, _apart(residual).float().permute(1, 2, 0))
         return _apart(moved.permute(2, 0, 1).double())
 
+    def faded(self, steepness: Tensor) -> Tensor:
+        """Return by what factor curvature has gone since the inverse was made, 1 or more, for heads as steep [H]."""
+        return torch.ones_like(steepness) if self._evenly else (self._steepness / steepness).clamp_min(1)
+
     def _weigh(self, chances: Tensor) -> Tensor:
         """Return each class's matrix, float32 [K, D + 1, D + 1]."""
         rows = self._rows
         doubt = chances * (1 - chances)
+        self._steepness = float(doubt.mean())
         if rows.weights is not None:
             doubt *= rows.weights
         chosen = torch.stack([_most(each) for each in doubt])
@@ -204,23 +210,13 @@ def _add_symmetric(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def _spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean [D] of X, and eigenvalues [R] and eigenvectors [D, R] of its covariance, float64.
-
-    R = min(N, D): they span the rows, and so every solution.
-    """
+    """Return the mean [D] of X, and eigenvalues [D] and eigenvectors [D, D] of its covariance, float64."""
     count, columns = len(rows), rows.columns
     weights = rows.weights
     mean = torch.zeros(columns, dtype=torch.float64, device=rows.y.device)
     for place, block in rows.pieces():
         mean += (block if weights is None else block * weights[place, None]).sum(dim=0, dtype=torch.float64)
     mean /= count
-    if columns > count:
-        centred = torch.cat([block.double() for _, block in rows.pieces()]) - mean
-        if weights is not None:
-            centred *= weights.double().sqrt()[:, None]
-        span, triangle = torch.linalg.qr(centred.T)
-        values, vectors = torch.linalg.eigh(triangle @ triangle.T / count)
-        return mean, values.clamp_min(0), span @ vectors
     gram = torch.zeros(columns, columns, dtype=torch.float64, device=rows.y.device)
     for place, block in rows.pieces():
         wide = block.float()

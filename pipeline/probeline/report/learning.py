@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.metrics.intervals import wilson
 from probeline.records import Curve, CurvePoint
 from probeline.report.words import decimals, listing, percent
@@ -139,7 +140,7 @@ def notes(curves: Sequence[Curve]) -> list[str]:
 
 
 def curve_titles(curves: Sequence[Curve]) -> list[str]:
-    """Return what each curve is called: its backbone, with what tells it from others of that backbone."""
+    """Return what each curve is called: its backbone and tap, with what tells it from others of that backbone."""
     found = []
     for curve in curves:
         others = [other for other in curves if other is not curve and other.backbone == curve.backbone]
@@ -151,7 +152,8 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
             if (name, getattr(curve, name)) != ("weights", "none")
             and any(getattr(other, name) != getattr(curve, name) for other in others)
         ]
-        found.append(", ".join([curve.backbone, *parts]))
+        net = curve.backbone if curve.tap == PENULTIMATE else f"{curve.backbone} at {curve.tap}"
+        found.append(", ".join([net, *parts]))
     return found
 
 

@@ -62,7 +62,7 @@ def matrix_table(pairs: Matrix) -> str:
     count = len(pairs.rows)
     grid = [["No.", "Row", *(f"minus {j + 1}" for j in range(count - 1))]]
     for i, (title, row) in enumerate(pairs.rows):
-        name = f"{row.short}, {title}" if several else row.short
+        name = ", ".join(filter(None, (row.short, row.where, title if several else "")))
         grid.append([str(i + 1), escape(name), *(cell(i, j) if j < i else "" for j in range(count - 1))])
     return ruled(grid, [False, True, *[False] * (count - 1)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.errors import BadData
 from probeline.heads.temperature import LIMITS
 from probeline.metrics.intervals import wilson
@@ -29,6 +31,10 @@ class Row:
     backbone, weights, precision, method : str
     image_size : int
         Pixels.
+    tap : str
+        Where the features were read; ``a+b`` for two taps side by side.
+    views : int
+        Augmented views of each train image that were fitted on beside it.
     seeds : int
         How many scores the row holds.
     trainable, total : int
@@ -64,20 +70,23 @@ class Row:
         Whether every seed's fit did.
     headroom : Difference or None
         On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of
-        train and val rows.
+        train and val rows, at the penultimate tap and without views.
     reference : bool
         Whether this is the probe that the others are compared with: of all exact probes the one with the highest
-        `val_top1`, so that the choice costs the test set nothing.
+        `val_top1`, whatever its tap and views, so that the choice costs the test set nothing.
     over_probe : Difference or None
         To the reference; None on the reference itself and on other test images.
     variant : str
-        What tells this row from others of its method in its block, such as ``bf16``; empty where it is the only one.
+        What tells this row from others of its method in its block, such as ``bf16``; first of it `where`, even where
+        it is the only one.
     """
 
     backbone: str
     weights: str
     image_size: int
     precision: str
+    tap: str
+    views: int
     method: str
     seeds: int
     trainable: int
@@ -113,14 +122,26 @@ class Row:
     variant: str = ""
 
     @property
+    def where(self) -> str:
+        """Tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
+        tap = "" if self.tap == PENULTIMATE else f"at {self.tap}"
+        views = f"{self.views} view{'s' if self.views > 1 else ''}" if self.views else ""
+        return ", ".join(filter(None, (tap, views)))
+
+    @property
+    def detail(self) -> str:
+        """The variant without `where`."""
+        return self.variant.removeprefix(self.where).removeprefix(", ")
+
+    @property
     def title(self) -> str:
         """The method as a report calls it, with the variant."""
         return ", ".join(filter(None, (method(self.method).title, self.variant)))
 
     @property
     def short(self) -> str:
-        """The same where room is scarce."""
-        return ", ".join(filter(None, (method(self.method).short, self.variant)))
+        """The same where room is scarce, without `where`: the title of a block's part tells that."""
+        return ", ".join(filter(None, (method(self.method).short, self.detail)))
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,7 @@ class Block:
     title : str
         The backbone, with its weights and image size where several are compared.
     rows : tuple of Row
-        In the order of the methods.
+        Tap by tap, and at each in the order of the methods; training, which knows of no taps, is with the penultimate.
     scores : tuple of tuples of Score
         The scores of each row, in the order of their seeds.
     """
@@ -141,12 +162,38 @@ class Block:
     rows: tuple[Row, ...]
     scores: tuple[tuple[Score, ...], ...]
 
+    def parts(self) -> list[Block]:
+        """Return the rows of each tap and number of views as a block of their own, with both in its title."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for i, row in enumerate(self.rows):
+            places[row.where].append(i)
+        return [self._of(where, members) for where, members in places.items()]
+
+    def leading(self) -> Block:
+        """Return the part whose exact probe has the highest `val_top1`, and after it the rows of training.
+
+        For figures that have room for one tap: the test images have no say in which.
+        """
+        probes = [row for row in self.rows if row.method == "probe"] or list(self.rows)
+        where = max(probes, key=lambda row: row.val_top1).where
+        heads = [i for i, row in enumerate(self.rows) if row.where == where and row.method not in TRAINED]
+        return self._of(where, heads + [i for i, row in enumerate(self.rows) if row.method in TRAINED])
+
+    def _of(self, where: str, members: Sequence[int]) -> Block:
+        comma = ", " if "," in self.title or not where.startswith("at ") else " "
+        title = comma.join(filter(None, (self.title, where)))
+        return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
+
+
+TRAINED = ("finetune", "scratch")
+"""The methods that train the net itself, and so have no tap."""
+
 
 def blocks(scores: Sequence[Score]) -> list[Block]:
     """Group scores into rows and rows into blocks, the block with the highest top-1 first.
 
-    Scores that agree in backbone, weights, image size, precision, method and number of rows are the seeds of one
-    row. Training from scratch has no weights; its row stands in the block of the same backbone and image size.
+    Scores that agree in backbone, weights, image size, precision, tap, views, method and number of rows are the seeds
+    of one row. Training from scratch has no weights; its row stands in the block of the same backbone and image size.
 
     Raises
     ------
@@ -193,8 +240,8 @@ def _groups(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
                 got=f"{score.dataset} with {len(score.class_names)}, or other class names",
                 remedy="report one data set at a time",
             )
-        fields = (score.backbone, score.weights, score.image_size, score.precision, score.method)
-        groups[(*fields, score.n_train, score.n_val, score.n_test)].append(score)
+        net = (score.backbone, score.weights, score.image_size, score.precision)
+        groups[(*net, score.tap, score.views, score.method, score.n_train, score.n_val, score.n_test)].append(score)
     for group in groups.values():
         group.sort(key=_seed)
         for one, other in pairwise(group):
@@ -225,6 +272,8 @@ def _row(group: tuple[Score, ...]) -> Row:
         weights=first.weights,
         image_size=first.image_size,
         precision=first.precision,
+        tap=first.tap,
+        views=first.views,
         method=first.method,
         seeds=len(group),
         trainable=first.trainable,
@@ -299,16 +348,18 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
 
     if rows[i].method != "finetune":
         return None
-    alike = [j for j, row in enumerate(rows) if row.method == "probe" and fits(j) == fits(i)]
+    plain = [j for j, row in enumerate(rows) if row.method == "probe" and row.tap == PENULTIMATE and not row.views]
+    alike = [j for j in plain if fits(j) == fits(i)]
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
 
 
 def _variant(row: Row, rows: list[Row]) -> str:
-    def same(other: Row) -> bool:
-        return (other.backbone, other.weights, other.image_size) == (row.backbone, row.weights, row.image_size)
+    def place(row: Row) -> tuple[object, ...]:
+        return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
 
-    alike = [other for other in rows if other.method == row.method and same(other)]
-    parts = [row.precision] if len({other.precision for other in alike}) > 1 else []
+    alike = [other for other in rows if place(other) == place(row)]
+    parts = [row.where] if row.where else []
+    parts += [row.precision] if len({other.precision for other in alike}) > 1 else []
     parts += [
         f"{getattr(row, name):,} {name[2:]}"
         for name in ("n_train", "n_val", "n_test")
@@ -328,6 +379,10 @@ def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, 
 
 def _order(row: Row) -> tuple[object, ...]:
     return (
+        row.tap.count("+"),
+        row.tap != PENULTIMATE,
+        [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", row.tap)],
+        row.views,
         ORDER[row.method],
         row.backbone,
         row.weights,

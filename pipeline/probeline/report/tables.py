@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.records import Curve
 from probeline.report import learning
 from probeline.report.calibration import calibration, calibration_notes
@@ -88,14 +89,15 @@ def markdown(
 
 def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
     """Return the table for a terminal of `TERMINAL_WIDTH` characters, with the verdict and the notes below it."""
-    rows = [row for block in blocks for row in block.rows]
+    parts = [part for block in blocks for part in block.parts()]
+    rows = [row for part in parts for row in part.rows]
     columns = _columns(rows, brief=True)
     grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
     head, *body = ["  " + "  ".join(line).rstrip() for line in padded(grid, [column.left for column in columns])]
     lines = [head] if rows else []
-    for block in blocks:
-        lines.append(block.title)
-        lines += [body.pop(0) for _ in block.rows]
+    for part in parts:
+        lines.append(part.title)
+        lines += [body.pop(0) for _ in part.rows]
     table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
     below = [fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks), *_notes(blocks))]
     below += [f"Not run: {what}: {how}" for what, how in missing]
@@ -133,6 +135,7 @@ def record(
         "curves": [
             {
                 "title": title,
+                "tap": curve.tap,
                 "key": curve.key,
                 "n_train": curve.n_train,
                 "n_val": curve.n_val,
@@ -217,10 +220,21 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
             "predictions of each row's first seed, adjusted by Holm's method for their number, and counts as real "
             f"below {LEVEL}."
         )
+    if any(row.tap != PENULTIMATE for row in rows):
+        notes.append(
+            "Features are what the net's own head is given, or where a row says at which module, what that puts out."
+        )
+    if any(row.views for row in rows):
+        notes.append(
+            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain."
+        )
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")
     if any(row.headroom for row in rows):
-        notes.append("Headroom is fine-tune minus exact probe on the same test images, fitted on the same train rows.")
+        tap = " at the penultimate tap, without views," if any(row.where for row in rows) else ""
+        notes.append(
+            f"Headroom is fine-tune minus exact probe{tap} on the same test images, fitted on the same train rows."
+        )
     return notes
 
 

@@ -12,12 +12,12 @@ _NAMED = 6
 """Longer lists of rows are counted, not named."""
 
 Titled = tuple[str, Row]
-"""A row with the title of its block."""
+"""A row with the title of its block's part."""
 
 
 def verdict(blocks: Sequence[Block]) -> list[str]:
     """Return a few sentences on the rows of `blocks`: the best, its lead over the best probe, the headrooms."""
-    rows: list[Titled] = [(block.title, row) for block in blocks for row in block.rows]
+    rows: list[Titled] = [(part.title, row) for block in blocks for part in block.parts() for row in part.rows]
     if not rows:
         return ["Nothing has been scored yet."]
     places = decimals(row.n_test for _, row in rows)
@@ -32,7 +32,7 @@ def verdict(blocks: Sequence[Block]) -> list[str]:
     if reference is not None:
         lines += _against(reference, best, rows, places)
     lines += [
-        f"Headroom of {', '.join(filter(None, (title, row.variant)))}: {_far(row.headroom, places)} "
+        f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {_far(row.headroom, places)} "
         f"from its probe to its fine-tune, {_judged(row.headroom)}."
         for title, row in rows
         if row.headroom is not None

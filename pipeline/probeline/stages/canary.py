@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -56,16 +56,22 @@ def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entr
     inputs.remember(name)
 
 
-def hold_all(inputs: Inputs, backbone: Backbone) -> None:
-    """Let all embeddings of a backbone that are in the cache meet the canary before they are used.
+def hold_all(inputs: Inputs, taps: Sequence[Backbone], entries: Iterable[store.Entry]) -> None:
+    """Let those of some entries that are in the cache meet the canary before they are used.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    taps : sequence of Backbone
+        One net at each tap that an entry is of.
+    entries : iterable of Entry
 
     Raises
     ------
     Mismatch
     """
-    engine = functools.cache(functools.partial(Engine, inputs, backbone))
-    for part in inputs.parts():
-        entry = inputs.entry(backbone, part)
+    engine = functools.cache(functools.partial(Engine, inputs, *taps))
+    for entry in entries:
         if not store.missing(entry):
             hold_earlier(inputs, engine, entry, list(range(len(entry.shards))))
 

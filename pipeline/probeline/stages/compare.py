@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
@@ -54,7 +53,6 @@ def run(inputs: Inputs) -> dict[str, object]:
     extra = {"Embeddings": _caches(inputs)}
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
-    scores = [_told_apart(score) for score in scores]
     report = write(scores, missing, inputs.reports, extra, _curves(inputs))
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
@@ -94,18 +92,11 @@ def _curves(inputs: Inputs) -> list[Curve]:
         say(f"compare: left out {len(found) - len(curves)} learning curves of other rows or labels")
     newest: dict[tuple[object, ...], Curve] = {}
     for curve in curves:
-        place = (curve.backbone, curve.weights, curve.image_size, curve.precision)
+        place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap)
         if place in newest:
             say(f"compare: the curve of {curve.backbone} was run with several options; the last run is shown")
         newest[place] = curve
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
-
-
-def _told_apart(score: Score) -> Score:
-    """Return a score whose backbone says where it was read and what it was fitted on, as a row of a table must."""
-    tap = "" if score.tap == PENULTIMATE else f" at {score.tap}"
-    views = f", {score.views} view{'s' if score.views > 1 else ''}" if score.views else ""
-    return replace(score, backbone=f"{score.backbone}{tap}{views}")
 
 
 def _caches(inputs: Inputs) -> list[str]:
@@ -122,31 +113,37 @@ def _as_asked(config: Config, score: Score) -> bool:
     asked = Path(config.weights).name if looks_like_path(config.weights) else config.weights
     weights = score.method == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
     size = config.image_size in (None, score.image_size)
-    return weights and size and score.precision == config.precision and _read_as_asked(config, score)
+    return weights and size and score.precision == config.precision
 
 
-def _read_as_asked(config: Config, score: Score) -> bool:
-    """Say whether a head was given a tap and views that the configuration asks for; training knows of neither.
+def _read_as_asked(config: Config, tap: str, score: Score) -> bool:
+    """Say whether a head was given this tap, and the views that the configuration asks for; training knows of neither.
 
     Which blocks ``last-4`` stands for only the net knows: any tap will do.
     """
     if STAGE[score.method] == "finetune":
         return True
-    taps = score.tap in config.taps or any(LAST.fullmatch(term) for tap in config.taps for term in terms(tap))
-    return taps and score.views == config.views
+    return (score.tap == tap or any(map(LAST.fullmatch, terms(tap)))) and score.views == config.views
 
 
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     config = inputs.config
-    there = {(score.backbone, score.method, score.seed) for score in scores if _as_asked(config, score)}
+    asked = [score for score in scores if _as_asked(config, score)]
     seeds = range(config.seed, config.seed + config.seeds)
-    found = []
+    found: dict[tuple[str, str], None] = {}
     for name in config.backbones:
-        for method in METHODS:
-            wanted = list(seeds) if method.name in SEEDED else [None]
-            absent = [seed for seed in wanted if (name, method.name, seed) not in there]
-            if absent:
-                few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
-                what = f"{method.title} of {name}{few}"
-                found.append((what, command_line(config, STAGE[method.name], backbones=(name,))))
-    return found
+        for tap in config.taps:
+            there = {
+                (score.backbone, score.method, score.seed) for score in asked if _read_as_asked(config, tap, score)
+            }
+            for method in METHODS:
+                wanted = list(seeds) if method.name in SEEDED else [None]
+                absent = [seed for seed in wanted if (name, method.name, seed) not in there]
+                if absent:
+                    trained = STAGE[method.name] == "finetune"
+                    net = name if tap == PENULTIMATE or trained else f"{name} at {tap}"
+                    options = {"taps": (PENULTIMATE,), "views": 0} if trained else {}
+                    few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
+                    what = f"{method.title} of {net}{few}"
+                    found[what, command_line(config, STAGE[method.name], backbones=(name,), **options)] = None
+    return list(found)

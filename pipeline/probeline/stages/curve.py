@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from probeline import disk
+from probeline.backbones.names import PENULTIMATE
 from probeline.environment import environment
 from probeline.heads.select import L2_GRID, choose
 from probeline.heads.standardize import apply, fit_scaler
@@ -20,14 +22,15 @@ from probeline.report.curve_files import curve_path, find_curve, save_curve
 from probeline.report.learning import steps
 from probeline.report.words import percent
 from probeline.stages import canary
+from probeline.stages.fitting import side_by_side
 from probeline.stages.inputs import Inputs
 
 
 def run(inputs: Inputs) -> list[dict[str, Any]]:
-    """Fit the learning curve of every backbone where it is not there yet, and return their steps.
+    """Fit the learning curve of every backbone at every tap where it is not there yet, and return their steps.
 
     Every fraction chooses its l2 on the same val rows, those of the probe, or the first fold where there are folds:
-    val is not scaled down with the fraction.
+    val is not scaled down with the fraction. Views play no part: every image is fitted on as it is.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         The embeddings have not been extracted.
     ProbelineError
     """
-    return [_outcome(inputs, _curve(inputs, inputs.backbone(name)[0])) for name in inputs.config.backbones]
+    return [_outcome(inputs, _curve(inputs, taps)) for name in inputs.config.backbones for taps in inputs.taps(name)[0]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class _Rows:
     y: IntArray
 
 
-def _curve(inputs: Inputs, backbone: Backbone) -> Curve:
+def _curve(inputs: Inputs, taps: Sequence[Backbone]) -> Curve:
+    backbone, tap = taps[0], "+".join(tap.tap for tap in taps)
     config, splits, dataset = inputs.config, inputs.splits, inputs.dataset
     wanted = portions(
         dataset.parts[splits.train.part].labels,
@@ -57,21 +61,22 @@ def _curve(inputs: Inputs, backbone: Backbone) -> Curve:
         data_seed=config.data_seed,
         groups=dataset.groups.get(splits.train.part),
     )
+    entries = [inputs.entry(tap, part) for tap in taps for part in inputs.parts()]
     key = inputs.score_key(
         "curve",
         version=HEADS_VERSION,
-        features=[inputs.entry(backbone, part).key for part in inputs.parts()],
+        features=[entry.key for entry in entries],
         l2=list(L2_GRID),
         # The row sets themselves: whatever draws them, other rows are another curve.
         portions=[[one.kind, one.amount, one.draw, digest_bytes(one.rows.tobytes())] for one in wanted],
     )
-    title = f"curve: {dataset.name} x {backbone.name}"
+    title = f"curve: {dataset.name} x {backbone.name}" + ("" if tap == PENULTIMATE else f" at {tap}")
     if found := find_curve(inputs.curves, backbone.name, key):
         config.console.say(f"{title}: it is there")
         return found
     disk.check_writable(inputs.curves)
-    canary.hold_all(inputs, backbone)
-    train, val, test = (_rows(inputs, backbone, split) for split in (splits.train, splits.val, splits.test))
+    canary.hold_all(inputs, taps, entries)
+    train, val, test = (_rows(inputs, taps, split) for split in (splits.train, splits.val, splits.test))
 
     start = time.perf_counter()
     points: list[CurvePoint] = []
@@ -85,11 +90,14 @@ def _curve(inputs: Inputs, backbone: Backbone) -> Curve:
             points.append(_point(one, fitted[rows]))
             bar.update(1)
     seconds = time.perf_counter() - start
+    # One pass gives every tap: of those side by side the longest counts.
+    extraction = sum(max(inputs.features(tap, part).seconds for tap in taps) for part in inputs.parts())
     curve = Curve(
         dataset=dataset.title,
         backbone=backbone.name,
         weights=backbone.weights,
         precision=config.precision,
+        tap=tap,
         key=key,
         splits=inputs.splits_sha256,
         image_size=backbone.preprocess.crop,
@@ -102,7 +110,7 @@ def _curve(inputs: Inputs, backbone: Backbone) -> Curve:
         grouped=bool(dataset.groups),
         points=tuple(points),
         warm_seconds=seconds,
-        cold_seconds=seconds + sum(inputs.features(backbone, part).seconds for part in inputs.parts()),
+        cold_seconds=seconds + extraction,
         environment=environment("CPU"),
     )
     save_curve(inputs.curves, curve)
@@ -114,8 +122,8 @@ def _curve(inputs: Inputs, backbone: Backbone) -> Curve:
     return curve
 
 
-def _rows(inputs: Inputs, backbone: Backbone, split: Split) -> _Rows:
-    features = inputs.features(backbone, split.part).features[split.rows]
+def _rows(inputs: Inputs, taps: Sequence[Backbone], split: Split) -> _Rows:
+    features = side_by_side([inputs.features(tap, split.part).features[split.rows] for tap in taps])
     return _Rows(features, inputs.dataset.parts[split.part].labels[split.rows])
 
 
@@ -149,6 +157,7 @@ def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
     return {
         "backbone": curve.backbone,
         "weights": curve.weights,
+        "tap": curve.tap,
         "steps": [step.to_json() for step in steps(curve)],
         "file": str(curve_path(inputs.curves, curve.backbone, curve.key)),
     }

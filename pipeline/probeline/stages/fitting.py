@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
 from probeline.report.files import save_score
 from probeline.stages import canary
-from probeline.stages.engine import Engine
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 
@@ -85,7 +83,8 @@ class Selection(Generic[Fitted]):
     fitted: Fitted
 
 
-def _side_by_side(blocks: list[FloatArray]) -> FloatArray:
+def side_by_side(blocks: Sequence[FloatArray]) -> FloatArray:
+    """Return the features of several taps as one array: float32 [n, the sum of their sizes]."""
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
@@ -112,7 +111,7 @@ class Task:
         fitted = splits[0].role == "train"
         seen = [(split, view) for split in splits for view in (inputs.views(split.part) if fitted else (None,))]
         features = [
-            _side_by_side([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps])
+            side_by_side([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps])
             for split, view in seen
         ]
         labels = [inputs.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
@@ -150,8 +149,11 @@ class Task:
 
     def key(self, method: str, **facts: Any) -> str:
         """Return the key of a score of this task."""
-        features = [entry.key for tap in self.taps for entry in self.inputs.entries(tap)]
+        features = [entry.key for entry in self._entries()]
         return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
+
+    def _entries(self) -> list[store.Entry]:
+        return [entry for tap in self.taps for entry in self.inputs.entries(tap)]
 
     def done(self, method: str, key: str, seed: int | None = None) -> Score | None:
         """Return the score of this key where it is there, and tell the user so.
@@ -160,14 +162,8 @@ class Task:
         """
         found = self.inputs.finished(self.backbone, method, seed, key, self.title(method, seed))
         if found is None:
-            self._meet_canary()
+            canary.hold_all(self.inputs, self.taps, self._entries())
         return found
-
-    def _meet_canary(self) -> None:
-        engine = functools.cache(functools.partial(Engine, self.inputs, *self.taps))
-        for entry in (entry for tap in self.taps for entry in self.inputs.entries(tap)):
-            if not store.missing(entry):
-                canary.hold_earlier(self.inputs, engine, entry, list(range(len(entry.shards))))
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""

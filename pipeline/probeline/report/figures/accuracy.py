@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,9 +15,13 @@ from probeline.report.methods import method
 from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, percent
 
+_HEADING_LENGTH = 64
+"""Characters of a line above the rows of a backbone and tap: bold ones of middling width fill three quarters."""
+
 
 def accuracy(table: Sequence[Block]) -> Figure:
-    """Return a dot with its 95 % interval for each row, grouped by backbone; `table` has at least one block."""
+    """Return a dot with its 95 % interval for each row, by backbone and tap; `table` has at least one block."""
+    table = [part for block in table for part in block.parts()]
     rows = [row for block in table for row in block.rows]
     places = decimals(row.n_test for row in rows)
     seeds = max(row.seeds for row in rows)
@@ -29,12 +34,14 @@ def accuracy(table: Sequence[Block]) -> Figure:
     if not all(row.converged for row in rows):
         caption += " Hollow: the fit stopped before its tolerance."
     title = f"Test accuracy on {table[0].scores[0][0].dataset}, by backbone and method"
-    figure = sheet(WIDTH, 1.3 + 0.235 * (len(rows) + len(table)), title, caption)
+    headings = {part.title: wrap(part.title, _HEADING_LENGTH) for part in table}
+    figure = sheet(WIDTH, 1.3 + 0.235 * (len(rows) + sum(map(len, headings.values()))), title, caption)
     axes = figure.add_subplot()
     labels: list[str] = []
     for block in table:
-        _heading(axes, block.title, len(labels))
-        labels.append("")
+        for line in headings[block.title]:
+            _heading(axes, line, len(labels))
+            labels.append("")
         for row in block.rows:
             _dot(axes, row, len(labels), places)
             labels.append(row.short)

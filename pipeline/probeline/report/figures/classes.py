@@ -17,7 +17,7 @@ from probeline.records import Score
 from probeline.report.figures.sheet import classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.methods import method
-from probeline.report.rows import Block, Row
+from probeline.report.rows import TRAINED, Block, Row
 from probeline.report.words import percent
 
 _LISTED = 20
@@ -47,7 +47,7 @@ def confusions(title: str, row: Row, score: Score) -> Figure:
     if row.seeds > 1:
         caption += f" The first of {row.seeds} seeds."
     width = side + (1.9 if numbered else 4.2)
-    figure = sheet(width, side + 1.4, f"Confusions of the {row.title} on {title}", caption, square=True)
+    figure = sheet(width, side + 1.4, f"Confusions of the {row.short} on {title}", caption, square=True)
     grid = figure.add_gridspec(1, 1 if numbered else 2, width_ratios=None if numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
     # The root spreads the low end, where the errors are.
@@ -95,8 +95,8 @@ def _most_confused(axes: Axes, counts: npt.NDArray[np.int64], shown: Sequence[st
 
 
 def by_class(table: Sequence[Block]) -> Figure:
-    """Return the accuracy of each class, the methods of one backbone side by side: that of the reference probe."""
-    block = next((block for block in table if any(row.reference for row in block.rows)), table[0])
+    """Return the accuracy of each class, the methods of one backbone and tap side by side: the reference probe's."""
+    block = next((block for block in table if any(row.reference for row in block.rows)), table[0]).leading()
     first = block.scores[0][0]
     k = len(first.class_names)
     images = np.bincount(classes(first.labels), minlength=k)
@@ -107,6 +107,8 @@ def by_class(table: Sequence[Block]) -> Figure:
         f"Percent of each class's test images that are recognised; n says how many it has, of {first.n_test:,}. "
         "Means over seeds."
     )
+    if any(row.where for row in block.rows) and any(row.method in TRAINED for row in block.rows):
+        caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)
     figure = sheet(
         max(2.6 + 0.66 * len(block.rows), 5.0), height, f"Accuracy by class on {block.title}, {which}", caption

@@ -28,7 +28,8 @@ _DOT, _GAP = DPI / 17, DPI / 40
 
 def cost(table: Sequence[Block]) -> Figure | None:
     """Return top-1 against cold seconds with the Pareto front, or None for a single row."""
-    rows = [(block.title, row) for block in table for row in block.rows]
+    table = [part for block in table for part in block.parts()]
+    rows = [(part.title, row) for part in table for row in part.rows]
     if len(rows) < 2:
         return None
     caption = (

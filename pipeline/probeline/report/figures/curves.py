@@ -19,7 +19,12 @@ from probeline.report.rows import Block
 
 
 def training(table: Sequence[Block]) -> Figure | None:
-    """Return loss and top-1 per epoch for the rows that have a history, or None where none has."""
+    """Return loss and top-1 per epoch for the rows that have a history, or None where none has.
+
+    Of several taps of a backbone those heads are shown whose exact probe val prefers.
+    """
+    inner = any(row.where for block in table for row in block.rows)
+    table = [block.leading() for block in table]
     curves = {
         (block.title, row.short): (row.method, [score for score in scores if score.history])
         for block in table
@@ -39,6 +44,8 @@ def training(table: Sequence[Block]) -> Figure | None:
         caption += " Dot: the epoch that val chose."
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
+    if inner:
+        caption += " Of several taps that whose probe val prefers is shown; a net that is trained has none."
     figure = sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
         1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
@@ -47,7 +54,7 @@ def training(table: Sequence[Block]) -> Figure | None:
     )
     bands = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
     for band, title in zip(bands, titles, strict=True):
-        if len(titles) > 1:
+        if inner or len(titles) > 1:
             band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
         panels = band.subplots(*shape, squeeze=False, sharex="col", sharey=False if beside else "row")
         here = [short for short in shorts if (title, short) in curves]
@@ -96,9 +103,10 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
 def path(table: Sequence[Block]) -> Figure | None:
     """Return val top-1 and val loss over l2 for the exact probes, or None where none has a path."""
     probes = [
-        (legend_label(", ".join(filter(None, (block.title, row.variant)))), scores[0])
+        (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
         for block in table
-        for row, scores in zip(block.rows, block.scores, strict=True)
+        for part in block.parts()
+        for row, scores in zip(part.rows, part.scores, strict=True)
         if row.method == "probe" and any(entry["l2"] > 0 for entry in scores[0].path)
     ]
     if not probes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def names(class_names: Sequence[str]) -> list[str]:
 
 def legend_label(title: str) -> str:
     """Return a block's title in lines so short that a legend of them leaves room for the axes."""
-    return textwrap.fill(title, _LEGEND_LENGTH)
+    return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
 
 
 def span(values: Iterable[int]) -> str:
