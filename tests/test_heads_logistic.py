@@ -295,3 +295,14 @@ def test_a_certificate_is_true_where_columns_differ_in_scale(l2: float) -> None:
     least, _ = certify(X, y, judge.coef_, judge.intercept_, l2)
     assert head.certificate.converged
     assert head.certificate.objective <= least + 1e-6 * (least + 0.01)
+
+
+def test_rows_that_are_certain_still_tell_the_way() -> None:
+    # Few rows of many columns: at a weak l2 each is right by more than float32 can hold of a probability.
+    rng = np.random.default_rng(0)
+    y = np.arange(12) % 10
+    X = (rng.standard_normal((12, 1280)) + 0.5 * rng.standard_normal((10, 1280))[y]).astype(np.float32)
+    for head in fit_path(X, y, 10, [1e-2, 1e-4, 1e-6]):
+        assert head.certificate.converged
+        judge = fit_reference(X.astype(np.float64), y, head.l2, tolerance=1e-10, max_iterations=20_000).certificate
+        assert abs(head.certificate.objective - judge.objective) <= 1e-6 * judge.objective + 1e-8

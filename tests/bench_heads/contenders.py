@@ -75,10 +75,11 @@ def path(folder: Path) -> dict[str, Any]:
     }
 
 
-def reference(folder: Path, l2: float, tolerance: float) -> dict[str, Any]:
+def reference(folder: Path, l2: float, tolerance: float, *, double: bool = False) -> dict[str, Any]:
     from probeline.heads.reference import fit_reference
 
     X, y = arrays(folder)
+    X = X.astype(np.float64) if double else X
     fit_reference(X[:2000], y[:2000], l2)
     found, seconds = timed(lambda: fit_reference(X, y, l2, tolerance=tolerance, max_iterations=10_000))
     facts = found.certificate

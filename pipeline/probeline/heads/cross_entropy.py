@@ -139,12 +139,12 @@ def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     second = torch.zeros_like(first)
     for start in range(0, len(rows), _BLOCK):
         place = slice(start, start + _BLOCK)
-        moved = change[:, :, place]
-        likely = _log_chances(logits[:, :, place])[:, -rows.logits :].exp_()
-        weighted = likely * moved
+        moved = _with_zero(change[:, :, place])
+        # From the true class on, as what all classes share would drown what a certain row adds.
+        moved = moved - moved.gather(1, rows.y[place].expand(len(moved), 1, -1))
+        weighted = _log_chances(logits[:, :, place]).exp_() * moved
         mean = weighted.sum(dim=1)
-        taken = _with_zero(moved).gather(1, rows.y[place].expand(len(logits), 1, -1))[:, 0]
-        steps = torch.stack([mean - taken, (weighted * moved).sum(dim=1) - mean.square()])
+        steps = torch.stack([mean, (weighted * moved).sum(dim=1) - mean.square()])
         if rows.weights is not None:
             steps *= rows.weights[place]
         along = steps.sum(dim=2, dtype=torch.float64)
@@ -193,7 +193,9 @@ class _Sums:
         self._loss -= (lost if weights is None else lost * weights).sum(dim=(1, 2), dtype=torch.float64)
         residual = log_chances.exp_()
         chances = residual[:, -self._rows.logits :].clone()
-        residual.scatter_add_(1, labels, -torch.ones_like(lost))
+        # Minus the others' sum, and not p - 1, which for a certain row is rounding alone.
+        residual.scatter_(1, labels, 0)
+        residual.scatter_(1, labels, -residual.sum(dim=1, keepdim=True))
         residual = residual[:, -self._rows.logits :]
         _add_product(self._gradient, residual if weights is None else residual * weights, block)
         return chances

@@ -80,11 +80,11 @@ class Preconditioner:
 
     def _price(self, weighed: float) -> None:
         """Reckon what matrices of so many rows cost, in products with the Hessian."""
-        # In operations of a wide product, a class. The factor was measured, on 500 to 1,300 columns and 1 to 300
-        # classes: a product with few columns takes 33 / (K + 1) more for its operations.
+        # In operations of a wide product, a class. The factors were measured: a product with few columns takes
+        # 33 / (K + 1) more for its operations (500 to 1,300 columns, 1 to 300 classes), and rows must be gathered.
         columns = self._rows.columns
         product = 4 * len(self._rows) * columns * (1 + 33 / (self._rows.logits + 1))
-        work = 1.25 * weighed * columns**2 + 2 * columns**3
+        work = 1.75 * weighed * columns**2 + 2 * columns**3
         self._cost = max(_LEAST, math.ceil(work / product)) if self._fits else math.inf
 
     def spend(self, products: int) -> None:
