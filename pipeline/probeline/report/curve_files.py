@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from probeline.disk import make_folder, publish
-from probeline.identity import CURVE_VERSION, seal, unseal
+from probeline.identity import CURVE_VERSION, seal
 from probeline.records import Curve
-from probeline.report.files import Ignored, slug
+from probeline.report.files import Ignored, opened, slug
 
 
 def curve_path(folder: Path, backbone: str, key: str) -> Path:
@@ -50,14 +50,9 @@ def load_curves(folder: Path) -> tuple[list[Curve], list[Ignored]]:
 
 
 def _read(path: Path) -> Curve | Ignored:
-    try:
-        record = unseal(path.read_bytes())
-    except OSError as error:
-        return Ignored(path, f"cannot be read: {error.strerror}")
-    if record is None:
-        return Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
-    if record.get("version") != CURVE_VERSION:
-        return Ignored(path, f"has curve version {record.get('version')}; this program reads {CURVE_VERSION}")
+    record = opened(path, "curve", CURVE_VERSION)
+    if isinstance(record, Ignored):
+        return record
     try:
         curve = Curve.from_json(record["curve"])
         place = curve_path(path.parent, curve.backbone, curve.key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import SCORE_VERSION, seal, unseal
@@ -85,17 +86,24 @@ def find_score(
     return found
 
 
-def _read(folder: Path, path: Path) -> Score | Ignored:
+def opened(path: Path, what: str, version: int) -> dict[str, Any] | Ignored:
+    """Return the sealed record in a file, `what` of this version, or why it is not used."""
     try:
         record = unseal(path.read_bytes())
     except OSError as error:
         return Ignored(path, f"cannot be read: {error.strerror}")
     if record is None:
         return Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
-    if record.get("version") != SCORE_VERSION:
-        return Ignored(
-            path, f"has score version {record.get('version')}; this program reads {SCORE_VERSION}: run its stage again"
-        )
+    if record.get("version") != version:
+        found = f"has {what} version {record.get('version')}"
+        return Ignored(path, f"{found}; this program reads {version}: run its stage again")
+    return record
+
+
+def _read(folder: Path, path: Path) -> Score | Ignored:
+    record = opened(path, "score", SCORE_VERSION)
+    if isinstance(record, Ignored):
+        return record
     try:
         score = Score.from_json(record["score"])
         known = score.method in ORDER
