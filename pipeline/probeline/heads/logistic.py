@@ -137,13 +137,10 @@ def solve_path(
 
 def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
     """Return the head of rows whose coordinates along `span`, float64 [D, N], a head was fitted on."""
-    weight = (torch.from_numpy(head.weight).to(span) @ span.T).float()
-    bias = torch.from_numpy(head.bias).to(weight)
-    at = torch.cat([weight, bias[:, None]], dim=1).double()[None]
-    objective, gradient = penalised(*look_closely(rows, at), at, at.new_tensor([head.l2]))
-    norm = float(torch.linalg.vector_norm(gradient))
-    certificate = replace(head.certificate, gradient_norm=norm, objective=float(objective))
-    return replace(head, weight=weight.cpu().numpy(), certificate=certificate)
+    weight = (torch.from_numpy(head.weight).to(span) @ span.T).float().cpu().numpy()
+    objective, norm = _seen(rows, weight, head.bias, head.l2)
+    certificate = replace(head.certificate, gradient_norm=norm, objective=objective)
+    return replace(head, weight=weight, certificate=certificate)
 
 
 def _heads(l2s: Sequence[float], found: Found) -> list[Head]:
@@ -199,9 +196,12 @@ def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArr
     bias : float32 [K] or [1]
     l2 : float
     """
-    rows = resident_rows(resident(X), resident(y), len(weight))
-    at = torch.from_numpy(np.column_stack([weight, bias])).double()[None]
-    objective, gradient = penalised(*look_closely(rows, at), at, torch.tensor([l2], dtype=torch.float64))
+    return _seen(resident_rows(resident(X), resident(y), len(weight)), weight, bias, l2)
+
+
+def _seen(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+    at = torch.from_numpy(np.column_stack([weight, bias])).to(rows.y.device).double()[None]
+    objective, gradient = penalised(*look_closely(rows, at), at, at.new_tensor([l2]))
     return float(objective), float(torch.linalg.vector_norm(gradient))
 
 

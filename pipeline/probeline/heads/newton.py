@@ -177,8 +177,7 @@ class _Descent:
         No l2 holds the bias, and the bound on the gap asks for its optimum.
         """
         at = at.float().double()
-        for head in at:
-            logits = logits_of(self._rows, head[None])[0]
+        for head, logits in zip(at, logits_of(self._rows, at), strict=True):
             head[:, -1] = settled_bias(self._rows, logits, head[:, -1]).float().double()
         return at
 

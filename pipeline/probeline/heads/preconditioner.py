@@ -105,7 +105,7 @@ class Preconditioner:
             Probabilities where the solvers stand; the matrices are those of the weakest l2.
         """
         if self.is_due(l2):
-            self._matrices = self._weigh(chances[l2.argmin()])
+            self._weigh(chances[l2.argmin()])
             self._inverted_at = 0.0
             self._since = 0
         self.aim(l2)
@@ -137,8 +137,8 @@ class Preconditioner:
         """Return by what factor curvature has gone since the inverse was made, 1 or more, for heads as steep [H]."""
         return torch.ones_like(steepness) if self._evenly else (self._steepness / steepness).clamp_min(1)
 
-    def _weigh(self, chances: Tensor) -> Tensor:
-        """Return each class's matrix, float32 [K, D + 1, D + 1]."""
+    def _weigh(self, chances: Tensor) -> None:
+        """Make each class's matrix, float32 [K, D + 1, D + 1]."""
         rows = self._rows
         doubt = chances * (1 - chances)
         self._steepness = float(doubt.mean())
@@ -157,7 +157,6 @@ class Preconditioner:
                 _add_symmetric(matrix, part * by[here, None], part)
         for matrix in self._matrices:
             matrix.copy_(matrix.tril() + matrix.tril(-1).T)
-        return self._matrices
 
     def _invert(self, l2: float) -> None:
         """Invert each class's matrix + l2."""
@@ -214,13 +213,13 @@ def _spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     count, columns = len(rows), rows.columns
     weights = rows.weights
     mean = torch.zeros(columns, dtype=torch.float64, device=rows.y.device)
-    for place, block in rows.pieces():
-        mean += (block if weights is None else block * weights[place, None]).sum(dim=0, dtype=torch.float64)
-    mean /= count
     gram = torch.zeros(columns, columns, dtype=torch.float64, device=rows.y.device)
     for place, block in rows.pieces():
         wide = block.float()
-        _add_symmetric(gram, wide if weights is None else wide * weights[place, None], wide)
+        weighted = wide if weights is None else wide * weights[place, None]
+        mean += weighted.sum(dim=0, dtype=torch.float64)
+        _add_symmetric(gram, weighted, wide)
+    mean /= count
     gram = gram.tril() + gram.tril(-1).T
     values, basis = torch.linalg.eigh(gram / count - torch.outer(mean, mean))
     return mean, values.clamp_min(0), basis

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from probeline.metrics.scores import squared
 from probeline.records import FloatArray, Score
-from probeline.stages.fitting import Round, Stopwatch, Task, select
+from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select
 from probeline.stages.inputs import Inputs
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -41,29 +41,24 @@ def _logistic(task: Task) -> Score:
     if found := task.done("logistic", key):
         return found
 
-    from probeline.heads.linear import Head, decision
+    from probeline.heads.linear import Head
     from probeline.heads.reference import fit_reference
 
     def fit(held: Round) -> list[Head]:
         return [fit_reference(held.X, held.y, l2) for l2 in REFERENCE_L2]
 
-    def logits(heads: Sequence[Head], X: FloatArray) -> Iterable[FloatArray]:
-        return (decision(head, X) for head in heads)
-
     watch = Stopwatch()
     rounds = task.selection()
-    selection = select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, logits)
+    selection = select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, linear_logits)
     head = selection.fitted[selection.place]
-    parameters = head.weight.size + head.bias.size
     return task.save(
         "logistic",
         key,
         selection,
-        logits(selection.fitted, task.test_rows(rounds[0])),
+        linear_logits(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=None,
-        trainable=parameters,
-        total=task.frozen_parameters + parameters,
+        **task.sizes(head),
         converged=head.certificate.converged,
         certificate={**vars(head.certificate), "gap": head.gap, "edge": selection.edge},
     )
@@ -78,29 +73,23 @@ def _ridge(task: Task) -> Score:
     if found := task.done("ridge", key):
         return found
 
-    from probeline.heads.linear import decision
     from probeline.heads.ridge import RidgeHead, fit_ridge
 
     def fit(held: Round) -> list[RidgeHead]:
         return fit_ridge(held.X, held.y, task.classes, RIDGE_L2)
 
-    def scores(heads: Sequence[RidgeHead], X: FloatArray) -> Iterable[FloatArray]:
-        return (decision(head, X) for head in heads)
-
     watch = Stopwatch()
     rounds = task.selection()
-    selection = select(rounds, [{"l2": l2} for l2 in RIDGE_L2], RIDGE_L2, fit, scores, loss=squared)
+    selection = select(rounds, [{"l2": l2} for l2 in RIDGE_L2], RIDGE_L2, fit, linear_logits, loss=squared)
     head = selection.fitted[selection.place]
-    parameters = head.weight.size + head.bias.size
     return task.save(
         "ridge",
         key,
         selection,
-        scores(selection.fitted, task.test_rows(rounds[0])),
+        linear_logits(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=None,
-        trainable=parameters,
-        total=task.frozen_parameters + parameters,
+        **task.sizes(head),
         converged=True,
         certificate={"edge": selection.edge},
     )
@@ -127,8 +116,7 @@ def _knn(task: Task) -> Score:
         votes(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=None,
-        trainable=0,
-        total=task.frozen_parameters,
+        **task.sizes(),
         converged=True,
         certificate={"edge": selection.edge},
     )
@@ -154,7 +142,6 @@ def _centroid(task: Task) -> Score:
         nearness(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=None,
-        trainable=0,
-        total=task.frozen_parameters,
+        **task.sizes(),
         converged=True,
     )

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
+from probeline.heads.linear import Linear, decision
 from probeline.heads.select import choose
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
@@ -141,6 +142,11 @@ class Task:
     def test_rows(self, fitted: Round) -> FloatArray:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
         return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
+
+    def sizes(self, head: Linear | None = None) -> dict[str, int]:
+        """Return the fields of a score that count parameters: those of a linear head, or of none, and of all."""
+        trainable = 0 if head is None else head.weight.size + head.bias.size
+        return {"trainable": trainable, "total": self.frozen_parameters + trainable}
 
     @property
     def frozen_parameters(self) -> int:
@@ -294,6 +300,11 @@ def select(
     )
     y_val = np.concatenate([held.y_held for held in rounds])
     return Selection(candidates, path, place, edge, y_val, np.concatenate(said[place]), every[0])
+
+
+def linear_logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:
+    """Yield the logits float32 [m, K] of each linear head for rows float32 [m, D]."""
+    return (decision(head, X) for head in heads)
 
 
 class Stopwatch:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
-from probeline.records import FloatArray, Score
-from probeline.stages.fitting import Round, Stopwatch, Task, select
+from probeline.records import Score
+from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select
 from probeline.stages.inputs import Inputs
-
-if TYPE_CHECKING:
-    from probeline.heads.linear import Linear
 
 _SETTING: dict[str, Any] = {
     "optimizer": "adam",
@@ -61,7 +57,7 @@ def _exact(task: Task) -> list[Score]:
 
     watch = Stopwatch()
     rounds = task.selection()
-    selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, _logits)
+    selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, linear_logits)
     chosen_in, splits = watch.seconds(), task.inputs.splits
     for method, key in keys.items():
         if method in scores:
@@ -78,12 +74,11 @@ def _exact(task: Task) -> list[Score]:
             method,
             key,
             selection,
-            _logits(heads, X_test),
+            linear_logits(heads, X_test),
             watch,
             seed=None,
             n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
-            trainable=head.weight.size + head.bias.size,
-            total=task.frozen_parameters + head.weight.size + head.bias.size,
+            **task.sizes(head),
             converged=certificate.converged,
             certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},
         )
@@ -117,17 +112,16 @@ def _sgd(task: Task, seed: int) -> Score:
         return [fitted[id(held)][place] for place in sound]
 
     rates = [_RATES[place] for place in sound]
-    selection = select(rounds, [{"lr": lr} for lr in rates], rates, fit, _logits)
+    selection = select(rounds, [{"lr": lr} for lr in rates], rates, fit, linear_logits)
     head = selection.fitted[selection.place]
     return task.save(
         "probe-sgd",
         key,
         selection,
-        _logits(selection.fitted, task.test_rows(rounds[0])),
+        linear_logits(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=seed,
-        trainable=head.weight.size + head.bias.size,
-        total=task.frozen_parameters + head.weight.size + head.bias.size,
+        **task.sizes(head),
         converged=True,
         certificate={
             **_SETTING,
@@ -137,9 +131,3 @@ def _sgd(task: Task, seed: int) -> Score:
         },
         history=head.history,
     )
-
-
-def _logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:
-    from probeline.heads.linear import decision
-
-    return (decision(head, X) for head in heads)
