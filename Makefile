@@ -15,6 +15,7 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
+	$(if $(SGD),--sgd $(SGD)) $(if $(MLP),--mlp $(MLP)) \
 	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
 	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
 	$(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
@@ -24,7 +25,7 @@ help:  ## show the targets and their variables
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
-	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY= LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
+	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from probeline import open_features
 from probeline.heads.logistic import fit_path
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.heads.streamed import fit_path_streamed
+from small_runs import extracted
 
 L2S = [1e1, 1e-1, 1e-3, 1e-5]
 
@@ -57,3 +60,16 @@ def test_labels_are_checked_before_any_pass(labels: np.ndarray) -> None:
 
     with pytest.raises(ValueError, match="labels"):
         fit_path_streamed(blocks, labels, 3, [1e-2])
+
+
+def test_the_shards_of_a_cache_are_blocks_like_any_other(tmp_path: Path) -> None:
+    inputs = extracted(tmp_path / "cache", limit=100)
+    entry = inputs.entry(inputs.backbone("squeezenet1_1")[0], "all")
+    features = open_features(entry.folder, keep_bytes=0)
+    y = inputs.dataset.parts["all"].labels
+    blocks = lambda: (features[start : start + 32] for start in range(0, len(features), 32))  # noqa: E731
+    (streamed,), scaler = fit_path_streamed(blocks, y, 10, [1e-2])
+    X = inputs.features(inputs.backbone("squeezenet1_1")[0], "all").features
+    (whole,) = fit_path(apply(scaler, X), y, 10, [1e-2])
+    allowed = 1e-6 * whole.certificate.objective + 1e-8
+    assert abs(streamed.certificate.objective - whole.certificate.objective) <= 2 * allowed

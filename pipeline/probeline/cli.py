@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 from probeline import __version__
 from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, command_line
 from probeline.errors import BadOption, ProbelineError, UnknownName
+from probeline.stages.grids import MLP, SGD, grid
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 VERBS = {
@@ -159,6 +160,20 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, metavar="N", help="of fine-tuning (default 10)")
     add("--lr", type=float, metavar="R", help="peak learning rate of a fine-tune's head (default 0.001)")
     add(
+        "--sgd",
+        nargs="+",
+        action="extend",
+        metavar="NAME=V[,V...]",
+        help=f"of probe: the heads trained in minibatches: {', '.join(SGD)}; several values of a name make a grid",
+    )
+    add(
+        "--mlp",
+        nargs="+",
+        action="extend",
+        metavar="NAME=V[,V...]",
+        help=f"of probe: fit an MLP head too: {', '.join(MLP)}",
+    )
+    add(
         "--strategy",
         dest="strategies",
         nargs="+",
@@ -221,6 +236,8 @@ def _check(config: Config) -> None:
 
     for tap in config.taps:
         terms(tap)
+    grid("sgd", SGD, config.sgd)
+    grid("mlp", MLP, config.mlp)
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:

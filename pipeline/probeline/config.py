@@ -94,6 +94,9 @@ class Config:
         Of fine-tuning and training from scratch.
     lr : float
         Peak learning rate of a fine-tune's head, and of all of a net from scratch; below the head a tenth of it.
+    sgd, mlp : tuple of str
+        Grids of the heads trained in minibatches, ``lr=1e-4,1e-3`` and the like; see :mod:`probeline.stages.grids`.
+        No MLP head is fitted where its own is empty.
     strategies : tuple of str
         Of `STRATEGIES`: what the fine-tune stage trains.
     freeze_batchnorm : bool
@@ -137,6 +140,8 @@ class Config:
     workers: int | None = None
     epochs: int = 10
     lr: float = 1e-3
+    sgd: tuple[str, ...] = ()
+    mlp: tuple[str, ...] = ()
     strategies: tuple[str, ...] = STRATEGIES
     freeze_batchnorm: bool = False
     canary: int | None = None

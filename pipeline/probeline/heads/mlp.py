@@ -57,11 +57,6 @@ class MlpHead:
     history: tuple[dict[str, Any], ...]
     diverged: int | None
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers were trained."""
-        return self.hidden_weight.size + self.hidden_bias.size + self.weight.size + self.bias.size
-
 
 def mlp_decision(head: MlpHead, X: FloatArray) -> FloatArray:
     """Return logits float32 [N, K] of features float32 [N, D], standardised as the head's fitting rows were.

@@ -18,7 +18,8 @@ def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) ->
     scores : sequence of (float, float)
         Val top-1 in [0, 1] and val negative log-likelihood of each candidate.
     strengths : sequence of float
-        The candidates' values; of candidates equal in both scores the one with the larger value is taken.
+        The candidates' values, all alike where they have no order; of candidates equal in both scores the one with the
+        larger value is taken, or else the first.
 
     Returns
     -------
@@ -42,4 +43,4 @@ def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) ->
         return round(top1, 12), -nll, strengths[place]  # a mean over folds may differ in its last bit alone
 
     place = max(range(len(scores)), key=merit)
-    return place, len(scores) > 2 and strengths[place] in (min(strengths), max(strengths))
+    return place, len(set(strengths)) > 2 and strengths[place] in (min(strengths), max(strengths))

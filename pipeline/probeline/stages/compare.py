@@ -19,6 +19,7 @@ STAGE = {
     "probe": "probe",
     "probe-refit": "probe",
     "probe-sgd": "probe",
+    "probe-mlp": "probe",
     "logistic": "baselines",
     "ridge": "baselines",
     "knn": "baselines",
@@ -28,7 +29,7 @@ STAGE = {
 }
 """The verb that makes each method's score."""
 
-SEEDED = ("probe-sgd", "finetune", "scratch")
+SEEDED = ("probe-sgd", "probe-mlp", "finetune", "scratch")
 """The methods that have a score for each seed."""
 
 
@@ -137,6 +138,8 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
                 (score.backbone, score.method, score.seed) for score in asked if _read_as_asked(config, tap, score)
             }
             for method in METHODS:
+                if method.name == "probe-mlp" and not config.mlp:
+                    continue  # fitted only where it is asked for
                 wanted = list(seeds) if method.name in SEEDED else [None]
                 absent = [seed for seed in wanted if (name, method.name, seed) not in there]
                 if absent:

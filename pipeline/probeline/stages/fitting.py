@@ -143,9 +143,9 @@ class Task:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
         return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
 
-    def sizes(self, head: Linear | None = None) -> dict[str, int]:
-        """Return the fields of a score that count parameters: those of a linear head, or of none, and of all."""
-        trainable = 0 if head is None else head.weight.size + head.bias.size
+    def sizes(self, head: object = None) -> dict[str, int]:
+        """Return the fields of a score that count parameters: those of a head, which are its arrays, and of all."""
+        trainable = sum(part.size for part in vars(head).values() if isinstance(part, np.ndarray)) if head else 0
         return {"trainable": trainable, "total": self.frozen_parameters + trainable}
 
     @property

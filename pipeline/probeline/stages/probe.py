@@ -1,27 +1,20 @@
-"""Probe: linear heads on cached embeddings; the exact one over a path of l2, and the course's one by Adam."""
+"""Probe: heads on cached embeddings; the exact linear one over a path of l2, and those trained in minibatches."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
-from probeline.records import Score
+from probeline.records import FloatArray, Score
 from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select
+from probeline.stages.grids import MLP, SGD, Grid, grid
 from probeline.stages.inputs import Inputs
 
-_SETTING: dict[str, Any] = {
-    "optimizer": "adam",
-    "weight_decay": 5e-4,
-    "dropout": 0.0,
-    "label_smoothing": 0.0,
-    "schedule": "cosine",
-}
-"""The courses' recipe: Adam with a cosine schedule."""
-
-_TRAINING: dict[str, Any] = {"epochs": 30, "batch_size": 256}
-
-_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+if TYPE_CHECKING:
+    from probeline.heads.mlp import MlpHead
+    from probeline.heads.sgd import SgdHead
 
 
 def run(inputs: Inputs) -> list[dict[str, Any]]:
@@ -38,7 +31,10 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         for taps in inputs.taps(name)[0]:
             task = Task(inputs, *taps)
             scores += _exact(task)
-            scores += [_sgd(task, inputs.config.seed + number) for number in range(inputs.config.seeds)]
+            for seed in range(inputs.config.seed, inputs.config.seed + inputs.config.seeds):
+                scores.append(_sgd(task, seed))
+                if inputs.config.mlp:
+                    scores.append(_mlp(task, seed))
     return [inputs.outcome(score) for score in scores]
 
 
@@ -86,48 +82,91 @@ def _exact(task: Task) -> list[Score]:
 
 
 def _sgd(task: Task, seed: int) -> Score:
-    key = task.key("probe-sgd", seed=seed, lr=list(_RATES), **_SETTING, **_TRAINING)
-    if found := task.done("probe-sgd", key, seed):
+    asked = grid("sgd", SGD, task.inputs.config.sgd)
+
+    def fit(held: Round) -> list[SgdHead]:
+        from probeline.heads.sgd import Setting, fit_sgd
+
+        shared = asked.fixed()
+        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
+        settings = [Setting(**candidate, **shared, seed=seed) for candidate in asked.candidates()]
+        return fit_sgd(held.X, held.y, task.classes, settings, **training, X_val=held.X_held, y_val=held.y_held)
+
+    return _trained(task, "probe-sgd", seed, asked, fit, linear_logits)
+
+
+def _mlp(task: Task, seed: int) -> Score:
+    asked = grid("mlp", MLP, task.inputs.config.mlp)
+
+    def fit(held: Round) -> list[MlpHead]:
+        from probeline.heads.mlp import fit_mlp
+
+        facts = {**asked.fixed(), "seed": seed, "X_val": held.X_held, "y_val": held.y_held}
+        return [fit_mlp(held.X, held.y, task.classes, **candidate, **facts) for candidate in asked.candidates()]
+
+    def logits(heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
+        from probeline.heads.mlp import mlp_decision
+
+        return (mlp_decision(head, X) for head in heads)
+
+    return _trained(task, "probe-mlp", seed, asked, fit, logits)
+
+
+Trained = TypeVar("Trained", "SgdHead", "MlpHead")
+
+
+def _trained(
+    task: Task,
+    method: str,
+    seed: int,
+    asked: Grid,
+    fit: Callable[[Round], list[Trained]],
+    logits_of: Callable[[Sequence[Trained], FloatArray], Iterable[FloatArray]],
+) -> Score:
+    """Return the score of the best candidate of those whose training diverged on no round."""
+    key = task.key(method, seed=seed, **{name: list(values) for name, values in asked.values.items()})
+    if found := task.done(method, key, seed):
         return found
 
-    from probeline.heads.sgd import Setting, SgdHead, fit_sgd
-
-    settings = [Setting(lr=lr, seed=seed, **_SETTING) for lr in _RATES]
     watch = Stopwatch()
     rounds = task.selection()
-    fitted = {
-        id(held): fit_sgd(held.X, held.y, task.classes, settings, **_TRAINING, X_val=held.X_held, y_val=held.y_held)
-        for held in rounds
-    }
-    sound = [place for place in range(len(_RATES)) if all(heads[place].diverged is None for heads in fitted.values())]
+    candidates = asked.candidates()
+    fitted = {id(held): fit(held) for held in rounds}
+    sound = [i for i in range(len(candidates)) if all(heads[i].diverged is None for heads in fitted.values())]
     if not sound:
         raise Diverged(
             "every head's training diverged",
-            where=task.title("probe-sgd", seed),
-            got=f"learning rates {', '.join(f'{lr:g}' for lr in _RATES)}",
+            where=task.title(method, seed),
+            got=", ".join(_words(candidate) for candidate in candidates) or _words(asked.fixed()),
             remedy="look for features that are not sound with probeline verify",
         )
-
-    def fit(held: Round) -> list[SgdHead]:
-        return [fitted[id(held)][place] for place in sound]
-
-    rates = [_RATES[place] for place in sound]
-    selection = select(rounds, [{"lr": lr} for lr in rates], rates, fit, linear_logits)
+    selection = select(
+        rounds,
+        [candidates[i] for i in sound],
+        [0.0] * len(sound),
+        lambda held: [fitted[id(held)][i] for i in sound],
+        logits_of,
+    )
     head = selection.fitted[selection.place]
     return task.save(
-        "probe-sgd",
+        method,
         key,
         selection,
-        linear_logits(selection.fitted, task.test_rows(rounds[0])),
+        logits_of(selection.fitted, task.test_rows(rounds[0])),
         watch,
         seed=seed,
         **task.sizes(head),
         converged=True,
         certificate={
-            **_SETTING,
-            **_TRAINING,
-            "edge": rates[selection.place] in (_RATES[0], _RATES[-1]),
-            "diverged": [lr for lr in _RATES if lr not in rates],
+            **asked.fixed(),
+            "edge": asked.edge(candidates[sound[selection.place]]),
+            "diverged": [_words(candidate) for i, candidate in enumerate(candidates) if i not in sound],
         },
         history=head.history,
+    )
+
+
+def _words(candidate: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in candidate.items()
     )
