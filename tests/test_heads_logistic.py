@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,43 @@ def test_only_one_class_present() -> None:
     for present in (0, 1):
         (head,) = fit_path(X, np.full_like(y, present), 2, [1e-2])
         assert set(predict(head, X)) == {present}
+
+
+@pytest.mark.parametrize("l2", [1e-2, 10.0, 1e5])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_one_class_alone_costs_nothing_at_any_l2(classes: int, l2: float) -> None:
+    X = TASKS["two classes"][0]
+    (head,) = fit_path(X, np.zeros(len(X), np.int64), classes, [l2])
+    assert head.certificate.converged
+    # The infimum is 0, so that 1e-8 nats are all that is allowed.
+    assert head.certificate.objective <= 1e-8
+
+
+def test_a_bias_far_from_0_is_found_at_a_strong_l2() -> None:
+    X = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    y = np.array([0] * 99 + [1])
+    weights = np.where(y == 1, 1e-6, 1).astype(np.float32)
+    (head,) = fit_path(X, y, 2, [1e5], weights=weights)
+    rare = 1e-6 / (99 + 1e-6)
+    # So strong an l2 leaves the bias alone, whose least loss is the entropy of the classes' shares.
+    least = -rare * math.log(rare) - (1 - rare) * math.log1p(-rare)
+    assert head.certificate.converged
+    assert head.certificate.objective <= least * (1 + 1e-6) + 1e-8
+
+
+def test_values_as_an_array_and_next_to_each_other_are_taken() -> None:
+    X, y, classes = TASKS["ten classes"]
+    l2s = np.array([0.03, 0.1 * 0.1, 0.01, 1e-3, 1e-4])
+    heads = fit_path(X, y, classes, l2s)
+    for head, (alone,) in zip(heads, (fit_path(X, y, classes, [l2]) for l2 in l2s.tolist()), strict=True):
+        assert head.certificate.converged
+        assert head.certificate.objective == pytest.approx(alone.certificate.objective, rel=2e-6, abs=2e-8)
+
+
+def test_features_beyond_float32_are_refused() -> None:
+    X, y, classes = TASKS["two classes"]
+    with pytest.raises(ValueError, match="squares overflow"):
+        fit_path(np.full_like(X, 1e30), y, classes, [1e-2])
 
 
 def test_read_only_and_strided_arrays_are_taken_and_left_as_they_are() -> None:

@@ -68,7 +68,7 @@ def check(splits: Splits, data: DataSet) -> None:
         assert all((np.diff(fold) > 0).all() for fold in splits.folds)
         labels = data.parts[splits.train.part].labels
         by_class = np.array([np.bincount(labels[fold], minlength=len(data.class_names)) for fold in splits.folds])
-        assert by_class.min() >= 1
+        assert (by_class.sum(axis=0) > by_class.max(axis=0)).all(), "a fold holds all of a class"
         assert (np.ptp(by_class, axis=0) <= 1).all()
         assert np.ptp(by_class.sum(axis=1)) <= 1
 
@@ -91,12 +91,27 @@ def test_fewer_rows_are_folded() -> None:
     assert splits.chosen_by == "5-fold (n=999)"
 
 
-def test_the_smallest_class_bounds_the_folds() -> None:
-    for smallest, folds in ((2, 2), (4, 4), (5, 5), (6, 5)):
+def test_a_small_class_does_not_make_the_folds_fewer() -> None:
+    for smallest in (2, 3, 5, 6):
         data = dataset({"train": [40, smallest], "test": [1, 1]})
         splits = split(data, data_seed=0)
         check(splits, data)
-        assert len(splits.folds) == folds
+        assert len(splits.folds) == 5
+        for fold in splits.folds:
+            left = np.setdiff1d(np.concatenate(splits.folds), fold)
+            assert np.bincount(data.parts["train"].labels[left], minlength=2).all()
+
+
+def test_folds_are_no_more_than_rows() -> None:
+    data = dataset({"train": [2, 2], "test": [1, 1]})
+    assert [len(fold) for fold in split(data, data_seed=0).folds] == [1, 1, 1, 1]
+
+
+def test_classes_that_outnumber_val_are_not_all_in_it() -> None:
+    data = dataset({"train": [2] * 600, "test": [1] * 600})
+    splits = split(data, data_seed=0)
+    check(splits, data)
+    assert (len(splits.train), len(splits.val)) == (1080, 120)
 
 
 def test_one_part_gives_a_fifth_to_test_first() -> None:
@@ -129,7 +144,7 @@ def test_rare_classes_stay_in_train() -> None:
     splits = split(data, data_seed=0)
     check(splits, data)
     assert counts(splits, data, "test")[1:] == [0, 1]
-    assert len(splits.folds) == 2
+    assert len(splits.folds) == 5
 
 
 @pytest.mark.parametrize("sizes", [{"train": [50, 1], "test": [5, 5]}, {"all": [50, 1]}])
@@ -168,7 +183,7 @@ GOLDEN = {
     "fifth then tenth": ({"all": [701, 399, 200]}, 0, "d5ba7f5420d3ff4e"),
     "folds": ({"train": [123, 121], "val": [70, 83]}, 0, "d95a2733d6d44f12"),
     "tenth": ({"train": [500, 503], "test": [10, 10]}, 7, "7d80e877403f7e17"),
-    "fifth then folds": ({"all": [11, 4, 30]}, 2**40, "e92ef8694e8c5028"),
+    "fifth then folds": ({"all": [11, 4, 30]}, 2**40, "46d4f27856096222"),
 }
 
 

@@ -76,4 +76,10 @@ def test_long_lists_are_counted() -> None:
 
 
 def test_without_a_probe_nothing_is_compared() -> None:
-    assert said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9)).count("\n") == 0
+    first, second = said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9)).splitlines()
+    assert first.startswith("Highest on test: 90.0 % by full fine-tune")
+    assert second == "It is the highest of 2 rows because test says so, and therefore on the lucky side."
+
+
+def test_one_row_is_the_highest_by_nobodys_choice() -> None:
+    assert said(make_score("knn")).count("\n") == 0

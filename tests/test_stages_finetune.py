@@ -36,7 +36,7 @@ from probeline.metrics.intervals import wilson
 from probeline.records import DataSet, ImageArray, ImageFiles, IntArray, PixelArray, Preprocess, Score
 from probeline.report.files import load_scores, score_path
 from probeline.stages import finetune
-from probeline.stages.inputs import Inputs
+from probeline.stages.inputs import Asked, Inputs
 
 NET = "squeezenet1_1"
 SIZE = 32
@@ -142,7 +142,9 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, 
     assert [epoch["epoch"] for epoch in score.history] == [1, 2]
     best = score.history[score.chosen["epoch"] - 1]
     assert score.val_top1 == best["val_top1"] == max(epoch["val_top1"] for epoch in score.history)
-    assert score.chosen == {"lr": 1e-3, "epoch": best["epoch"]}
+    assert score.chosen == {"epoch": best["epoch"]}
+    assert score.options["lr"] == 1e-3
+    assert score.splits == inputs.splits_sha256
     assert score.chosen_by == f"val (n={len(splits.val)})"
     assert score.trainable == score.total == SQUEEZENET
     assert score.warm_seconds == score.cold_seconds == sum(epoch["seconds"] for epoch in score.history)
@@ -315,9 +317,9 @@ def keys(config: Config, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | Non
     """Return the key of each method of a run, without training."""
     found: dict[str, str] = {}
 
-    def finished(_: Inputs, backbone: object, method: str, seed: object, key: str, title: str) -> str:
-        found[method] = key
-        return method
+    def finished(_: Inputs, backbone: object, asked: Asked, title: str) -> str:
+        found[asked.method] = asked.key
+        return asked.method
 
     with monkeypatch.context() as patch:
         patch.setattr(Inputs, "finished", finished)

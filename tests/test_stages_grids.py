@@ -36,10 +36,11 @@ def test_a_value_twice_is_one() -> None:
     assert grid("sgd", SGD, ("lr=1e-3,0.001",)).candidates() == [{}]
 
 
-def test_only_the_ends_of_a_numeric_axis_of_three_or_more_are_edges() -> None:
+def test_an_end_of_a_numeric_axis_is_an_edge_unless_nothing_lies_beyond() -> None:
     asked = grid("sgd", SGD, ("lr=1e-2,1e-4,1e-3", "dropout=0,0.5", "schedule=cosine,step,constant"))
-    plain = {"dropout": 0.5, "schedule": "step"}
+    plain = {"dropout": 0.0, "schedule": "step"}
     assert [asked.edge({"lr": lr, **plain}) for lr in (1e-4, 1e-3, 1e-2)] == [True, False, True]
+    assert asked.edge({"lr": 1e-3, "dropout": 0.5, "schedule": "step"}), "of two values each is an end"
 
 
 @pytest.mark.parametrize(

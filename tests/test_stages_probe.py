@@ -54,15 +54,15 @@ def test_no_rate_that_converges_is_one_line(inputs: Inputs, monkeypatch: pytest.
 
 
 def test_a_grid_of_several_axes_is_chosen_from(inputs: Inputs, tmp_path: Path) -> None:
-    asked = ("lr=1e-3,1e-2", "dropout=0,0.5", "weight_decay=0", "optimizer=adamw", "epochs=3")
+    asked = ("lr=1e-3,1e-2", "optimizer=adamw,sgd", "dropout=0", "schedule=step", "epochs=3")
     other = Inputs(configuration(inputs.config.cache, reports=tmp_path / "reports", sgd=asked))
     probe.run(other)
     score = sgd_score(other)
-    combinations = [(lr, dropout) for lr in (1e-3, 1e-2) for dropout in (0.0, 0.5)]
-    assert [(point["lr"], point["dropout"]) for point in score.path] == combinations
-    assert score.chosen.keys() == {"lr", "dropout"}
-    assert score.certificate["optimizer"] == "adamw"
-    assert score.certificate["edge"] is False, "two values have no inside"
+    combinations = [(lr, optimizer) for lr in (1e-3, 1e-2) for optimizer in ("adamw", "sgd")]
+    assert [(point["lr"], point["optimizer"]) for point in score.path] == combinations
+    assert score.chosen.keys() == {"lr", "optimizer"}
+    assert score.options["schedule"] == ["step"]
+    assert score.certificate["edge"] is True, "of two rates each is an end"
     assert len(score.history) == 3
 
 
@@ -78,7 +78,7 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(inputs: Inputs, tmp_path: P
     for score in found:
         width, columns = score.chosen["width"], 512
         assert score.trainable == width * columns + width + 10 * width + 10
-        assert score.certificate["lr"] == 1e-2
+        assert score.options["lr"] == [1e-2]
         assert score.history[-1]["train_top1"] > 0.9, "36 images can be learnt by heart"
         # The same head by hand, on the train rows alone.
         splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]

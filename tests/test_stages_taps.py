@@ -101,10 +101,12 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     assert [one.tap for one in (inner, last, both)] == list(taps)
     side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
     assert np.array_equal(both.refit().X, side_by_side)
-    keys = [one.key("probe") for one in (inner, last, both)]
+    keys = [one.ask("probe").key for one in (inner, last, both)]
     assert len(set(keys)) == 3
     plain = Inputs(configuration(tmp_path / "cache"))
-    assert keys[1] == Task(plain, plain.backbone("squeezenet1_1")[0]).key("probe"), "as it was before there were taps"
+    assert keys[1] == Task(plain, plain.backbone("squeezenet1_1")[0]).ask("probe").key, (
+        "as it was before there were taps"
+    )
     assert inner.frozen_parameters < last.frozen_parameters == both.frozen_parameters
 
     found = [baselines._centroid(one) for one in (inner, both)]
@@ -169,7 +171,7 @@ def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) 
     for fold, held, without in zip(splits.folds, seen.selection(), plain.selection(), strict=True):
         assert len(held.y_held) == len(fold) == len(without.y_held)
         assert len(held.y) == 3 * (len(every) - len(fold))
-    assert seen.key("probe") != plain.key("probe")
+    assert seen.ask("probe").key != plain.ask("probe").key
     score = baselines._centroid(seen)
     assert (score.views, score.n_train) == (2, n)
 

@@ -119,6 +119,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first, weights = _distinct(X, codes, weights)
         rows, centre, unit = _centred(X, first, weights)
         l2 = 1 / (self.C * float(weights.sum()))
+        if l2 / unit**2 == 0:
+            raise ValueError(f"C={self.C:g} is too large: 1 / C is nothing beside the loss of so many rows")
         even = weights.min() == weights.max()
         [head] = fit_path(
             rows,
@@ -261,6 +263,8 @@ def _centred(X: Array, rows: IntArray, weights: DoubleArray) -> tuple[npt.NDArra
     for block, share in zip(blocks, share_blocks, strict=True):
         centred = X[block] - centre
         square += float(share @ np.einsum("ij,ij->i", centred, centred)) / X.shape[1]
+    if not math.isfinite(square):
+        raise ValueError("X holds values whose squares overflow float64: scale its columns")
     unit = 2.0 ** round(math.log2(square) / 2) if square > 0 else 1.0
     scaled = np.empty((len(rows), X.shape[1]), dtype=np.float32)
     for start, block in zip(range(0, len(rows), _BLOCK), blocks, strict=True):

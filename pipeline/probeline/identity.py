@@ -19,7 +19,7 @@ PREPROCESS_VERSION = 1
 VIEWS_VERSION = 1
 """Bump when an augmented view of an equal record would cut out another region, or mirror other images."""
 
-SPLITS_VERSION = 1
+SPLITS_VERSION = 2
 """Bump when an equal part and data seed would give other row sets."""
 
 HEADS_VERSION = 3
@@ -31,13 +31,13 @@ TRAIN_VERSION = 1
 FORMAT_VERSION = 1
 """Bump when the files of a cache entry change their layout (cache/README.md holds the format)."""
 
-SCORE_VERSION = 2
+SCORE_VERSION = 3
 """Bump when the fields of a score record change their meaning."""
 
 CURVE_VERSION = 1
 """Bump when the fields of a learning curve's record change their meaning."""
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 """Bump when equal scores would draw another report."""
 
 

@@ -350,6 +350,11 @@ class Score:
     dataset, backbone, weights, method : str
     key : str
         sha256 over everything that could change the row's numbers.
+    splits : str
+        sha256 over the rows of every role, with their labels: scores that agree in it are of the same images.
+    options : mapping
+        All that was asked of the method but for its seed, and the version of its code: scores that agree in it are
+        the seeds of one row.
     image_size : int
     precision : str
     tap : str
@@ -359,6 +364,7 @@ class Score:
     seed : int or None
         None where nothing is random.
     n_train, n_val, n_test : int
+        Images that it was fitted on, that only chose, and that it was read on.
     class_names : tuple of str [K]
     top1, macro : float
         Test accuracy and the mean of the classes' accuracies, in [0, 1].
@@ -411,6 +417,8 @@ class Score:
     weights: str
     method: str
     key: str
+    splits: str
+    options: Mapping[str, Any]
     image_size: int
     precision: str
     tap: str = field(default="penultimate", kw_only=True)

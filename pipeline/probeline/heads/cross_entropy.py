@@ -8,6 +8,7 @@ summed over the blocks in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,14 @@ _BLOCK = 2048
 _SETTLED = 1e-9
 """Nats that the last Newton step of the bias may promise to save; what it leaves is far less, by their square."""
 
-_NEWTON_STEPS = 20
+_NEWTON_STEPS = 200
+"""Of the bias: some are many, where a class has hardly any row, as each moves a logit by no more than 1."""
+
+_NO_CURVATURE = 1e-12
+"""Of a class that hardly any row may have, in parts of the largest."""
+
+_CHANCES = 1 << 24
+"""Probabilities that are held at once while the bias is settled."""
 
 
 @dataclass(frozen=True)
@@ -153,27 +161,57 @@ def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     return first / len(rows), second / len(rows)
 
 
-def settled_bias(rows: Rows, logits: Tensor, bias: Tensor) -> Tensor:
+def settled_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, float]:
     """Return the bias [K], float64, of one head that has the least loss beside the weights of these logits [K, N].
 
     Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
-    "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414).
+    "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414). With it comes what the last step
+    promised to save, in nats: more than the loss is above its least.
     """
-    count = len(rows)
+    count, classes = len(rows), max(2, rows.logits)
     weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
-    shares = torch.bincount(rows.y, weights.double(), minlength=max(2, rows.logits))[-rows.logits :] / count
-    settled = bias.clone()
+    settled, saved, size = bias.clone(), math.inf, max(1, _CHANCES // classes)
     for _ in range(_NEWTON_STEPS):
-        chances = _log_chances((logits + (settled - bias)[:, None])[None])[0, -rows.logits :].exp_()
-        weighted = chances * weights
-        expected = weighted.sum(dim=1, dtype=torch.float64) / count
-        slopes = shares - expected
-        curvature = torch.diag(expected) - (weighted @ chances.T).double() / count
-        step = torch.linalg.pinv(curvature, rtol=1e-6, hermitian=True) @ slopes
-        settled += step / max(1.0, 2 * float(step.abs().max()))
-        if float(step @ slopes) < _SETTLED:
+        slopes, together = bias.new_zeros(classes), bias.new_zeros(classes, classes)
+        moved = (settled - bias).float()[:, None]
+        for start in range(0, count, size):
+            place = slice(start, start + size)
+            chances = _log_chances((logits[:, place] + moved)[None])[0].exp_()
+            together += (chances * weights[place]) @ chances.T
+            # What the true class lacks is what the others have: for a certain row 1 - p is rounding alone.
+            labels = rows.y[place]
+            wrong = chances.scatter_(0, labels[None], 0) * weights[place]
+            slopes -= wrong.sum(dim=1, dtype=torch.float64)
+            slopes += torch.bincount(labels, wrong.sum(dim=0, dtype=torch.float64), minlength=classes)
+        step, saved = _bias_step(slopes / count, together / count)
+        settled += step[-rows.logits :]
+        if saved < _SETTLED:
             break
-    return settled
+    return settled, saved
+
+
+def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:
+    """Return the next step of all classes' biases [C], none by more than 1/2, and what a whole one would save.
+
+    Parameters
+    ----------
+    slopes : float64 [C]
+        Share of each class less its mean probability; their sum is 0.
+    together : float64 [C, C]
+        Mean products of two classes' probabilities.
+    """
+    # Its rows sum to 0, which tells p (1 - p) without a difference of what is nearly alike.
+    curvature = -together
+    curvature.fill_diagonal_(0)
+    curvature -= torch.diag(curvature.sum(dim=1))
+    # What moves all classes alike changes nothing: it is given a curvature, and stays 0.
+    scale = curvature.diagonal().max().clamp_min(torch.finfo(curvature.dtype).tiny)
+    curvature += scale / len(slopes) + torch.diag(torch.full_like(slopes, _NO_CURVATURE * float(scale)))
+    step = torch.linalg.solve(curvature, slopes)
+    saved = float(step @ slopes)
+    if len(slopes) == 2:
+        step = step - step[0]
+    return step / max(1.0, 2 * float(step.abs().max())), saved
 
 
 class _Sums:

@@ -113,8 +113,9 @@ def solve_path(
     ValueError
         Where an l2 is not as described there.
     """
+    l2s = list(l2s)
     if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
-        raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
+        raise ValueError(f"each l2 must be positive and finite, and there must be one: {l2s}")
     preconditioner = Preconditioner(rows)
     solved: dict[float, Tensor] = {}
     heads: dict[float, Head] = {}
@@ -129,7 +130,7 @@ def solve_path(
             tolerance=tolerance if asked else _ROUGH,
             max_products=max_iterations,
         )
-        solved |= zip(window, found.coefficients, strict=True)
+        solved = dict([*solved.items(), *zip(window, found.coefficients, strict=True)][-_KNOWN:])
         if asked:
             heads |= zip(window, _heads(window, found), strict=True)
     return [heads[l2] for l2 in l2s]
@@ -205,12 +206,22 @@ def _seen(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[
     return float(objective), float(torch.linalg.vector_norm(gradient))
 
 
+_KNOWN = 8
+"""Solutions that are kept to lead on from: some may lie too near to each other for a parabola."""
+
+_APART = 0.01
+"""Least difference of their log l2."""
+
+
 def _lead_on(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
     """Return where the parabola through the last three solutions, drawn over log l2, meets `l2`; 0 at the start.
 
     No further ahead than the last of them lie apart: there a parabola knows nothing.
     """
-    known = list(solved)[-3:]
+    known: list[float] = []
+    for one in reversed(solved):
+        if len(known) < 3 and not any(abs(math.log(one / other)) < _APART for other in known):
+            known.insert(0, one)
     if not known:
         return torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
     if known[-1] <= l2 or len(known) < 3:

@@ -68,7 +68,7 @@ def mlp_decision(head: MlpHead, X: FloatArray) -> FloatArray:
     """
     check_features(X, columns=head.hidden_weight.shape[1])
     layers = [resident(array) for array in (head.hidden_weight, head.hidden_bias, head.weight, head.bias)]
-    logits: FloatArray = _forward(resident(X), layers, head.activation).numpy()
+    logits: FloatArray = _forward(resident(X.astype(np.float32, copy=False)), layers, head.activation).numpy()
     return logits
 
 

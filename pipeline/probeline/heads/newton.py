@@ -120,6 +120,7 @@ class _Descent:
         self.products = torch.zeros(len(l2), dtype=torch.int64, device=l2.device)
         self._steepness = torch.full_like(l2, 0.25)
         self._margin = torch.full_like(l2, _DOUBT)
+        self._unsettled = torch.zeros_like(l2)
 
     def allowed(self, objective: Tensor) -> Tensor:
         return self._tolerance * (objective + _FLOOR)
@@ -143,6 +144,7 @@ class _Descent:
             margin = self._margin[heads] * self._preconditioner.faded(steepness)
             bound = norm.square() / (2 * l2)
             excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
+            excess = excess + self._unsettled[heads]
             self.objective[heads], self.norm[heads], self.excess[heads] = objective, norm, excess
             allowed = self.allowed(objective) * (1 if closely else _SLACK)
             onward = (excess > allowed) & (idle[heads] < _PATIENCE) & (self.products[heads] < self._max_products)
@@ -161,25 +163,31 @@ class _Descent:
     def _look(self, heads: Tensor, logits: Tensor | None, *, closely: bool) -> tuple[Place, Tensor, Tensor]:
         """Return what the heads see, their objectives and gradients."""
         if closely:
-            self.at[heads] = self._settled(self.at[heads])
+            self.at[heads], self._unsettled[heads] = self._settled(self.at[heads])
         at = self.at[heads]
         if closely:
             empty = at.new_empty(len(at), 0)
             place = Place(empty, empty, *look_closely(self._rows, at))
         else:
             place = look(self._rows, logits_of(self._rows, at) if logits is None else logits)
-            self._steepness[heads] = (place.chances * (1 - place.chances)).mean(dim=(1, 2)).double()
+            doubt = place.chances * (1 - place.chances)
+            if self._rows.weights is not None:
+                doubt *= self._rows.weights
+            self._steepness[heads] = doubt.mean(dim=(1, 2)).double()
         return place, *penalised(place.loss, place.gradient, at, self._l2[heads])
 
-    def _settled(self, at: Tensor) -> Tensor:
-        """Return the nearest float32 coefficients with the bias at its optimum.
+    def _settled(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the nearest float32 coefficients with the bias at its optimum, and what it may lack of that, in nats.
 
         No l2 holds the bias, and the bound on the gap asks for its optimum.
         """
         at = at.float().double()
+        lacking = []
         for head, logits in zip(at, logits_of(self._rows, at), strict=True):
-            head[:, -1] = settled_bias(self._rows, logits, head[:, -1]).float().double()
-        return at
+            bias, saved = settled_bias(self._rows, logits, head[:, -1])
+            head[:, -1] = bias.float().double()
+            lacking.append(saved)
+        return at, at.new_tensor(lacking)
 
     def _step(self, heads: Tensor, place: Place, gradient: Tensor, target: Tensor) -> Tensor:
         """Take one step with each head; return the logits there."""

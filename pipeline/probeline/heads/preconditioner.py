@@ -141,9 +141,9 @@ class Preconditioner:
         """Make each class's matrix, float32 [K, D + 1, D + 1]."""
         rows = self._rows
         doubt = chances * (1 - chances)
-        self._steepness = float(doubt.mean())
         if rows.weights is not None:
             doubt *= rows.weights
+        self._steepness = float(doubt.mean())
         chosen = torch.stack([_most(each) for each in doubt])
         self._price(float(chosen.sum()) / len(doubt))
         weight = doubt / (_COVERED * len(rows))
@@ -221,5 +221,7 @@ def _spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         _add_symmetric(gram, weighted, wide)
     mean /= count
     gram = gram.tril() + gram.tril(-1).T
+    if not gram.isfinite().all():
+        raise ValueError("features are too large for float32: their squares overflow")
     values, basis = torch.linalg.eigh(gram / count - torch.outer(mean, mean))
     return mean, values.clamp_min(0), basis

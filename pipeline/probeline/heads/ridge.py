@@ -69,8 +69,9 @@ def fit_ridge(X: npt.NDArray[Any], y: IntArray, classes: int, l2s: Sequence[floa
     By XX': Saunders, Gammerman and Vovk 1998, "Ridge regression learning algorithm in dual variables", ICML.
     """
     check_labelled(X, y, classes)
+    l2s = list(l2s)
     if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
-        raise ValueError(f"each l2 must be positive and finite, and there must be one: {list(l2s)}")
+        raise ValueError(f"each l2 must be positive and finite, and there must be one: {l2s}")
     shares = np.bincount(y, minlength=classes) / len(y)
     mean = X.mean(axis=0, dtype=np.float64)
     spectrum, left, right = (_primal if X.shape[1] <= len(y) else _dual)(X, y, shares, mean)

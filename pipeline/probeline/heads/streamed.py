@@ -32,7 +32,8 @@ def fit_path_streamed(
 ) -> tuple[list[Head], Scaler]:
     """Fit what :func:`probeline.heads.logistic.fit_path` fits, on rows that are standardised as they pass.
 
-    Memory holds one block, 16 bytes for each row, class and head that are solved at once, and some matrices [D, D].
+    Memory holds one block, 16 to 28 bytes for each row, class and head that are solved at once, and some matrices
+    [D, D].
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def fit_path_streamed(
     Raises
     ------
     ValueError
-        Where an array or an l2 is not as described, or a pass yields other rows than the one before.
+        Where an array or an l2 is not as described, or a pass yields another number of rows or columns.
     """
 
     def checked() -> Iterator[FloatArray]:
@@ -65,9 +66,12 @@ def fit_path_streamed(
             check_features(block, columns=columns[0] if columns else None)
             columns[:] = block.shape[1:]
             rows += len(block)
+            if rows > len(y):
+                break
             yield block
         if rows != len(y):
-            raise ValueError(f"{rows} rows of features for {len(y)} labels")
+            more = "or more " if rows > len(y) else ""
+            raise ValueError(f"{rows} {more}rows of features for {len(y)} labels")
 
     columns: list[int] = []
     check_labels(y, len(y), classes)

@@ -95,7 +95,8 @@ def portions(
         for draw, order in enumerate(orders):
             chosen = _fraction(labels, order, percent, groups)
             found.append(Portion("fraction", percent, draw, chosen))
-            if len(chosen) == len(rows):
+            # Groups may fill one draw and not another: only what no draw can change is drawn once.
+            if len(chosen) == len(rows) and (groups is None or percent == 100):
                 break
     counts = np.bincount(labels[rows])
     counts = counts[counts > 0]

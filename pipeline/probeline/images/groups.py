@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from probeline.errors import BadData
 from probeline.identity import digest, digest_lines
 from probeline.images import columns
 from probeline.records import DROPPED, DataSet, Join
@@ -29,9 +30,16 @@ def group(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
     Raises
     ------
     MissingData, BadData
-        As :func:`probeline.images.columns.read`.
+        As :func:`probeline.images.columns.read`; and where the file names a group of no image at all.
     """
     given = columns.read(path, "group", dataset, whole=whole)
+    if not any(given.get(i) for part in dataset.parts.values() for i in part.sample_ids):
+        raise BadData(
+            f"the --groups file gives no image of {dataset.name} a group",
+            where=path,
+            expected=f"sample ids such as {next(i for part in dataset.parts.values() for i in part.sample_ids)!r}",
+            got=f"{len(given):,} lines",
+        )
     numbers: dict[str, int] = {}
     groups, said, alone = {}, {}, 0
     for name, part in dataset.parts.items():
@@ -40,9 +48,12 @@ def group(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
         groups[name] = np.array([numbers.setdefault(of, len(numbers)) for of in names], np.int64)
         said[name] = digest_lines(f"{i}\0{of}" for i, of in zip(part.sample_ids, names, strict=True))
         alone += sum(of.startswith("i") for of in names)
-    told = f"{path.name}: {len(numbers) - alone:,} groups that no split parts"
+    grouped = replace(dataset, groups=groups)
+    shared = _shared(grouped)
+    told = f"{path.name}: {len(numbers) - alone:,} groups" + ("" if shared else " that no split parts")
     told += f"; {alone:,} images belong to none" if alone else ""
-    return replace(dataset, groups=groups, joins=(*dataset.joins, Join("groups", digest(said), told)))
+    told += "".join(f"; {line}" for line in shared)
+    return replace(grouped, joins=(*dataset.joins, Join("groups", digest(said), told)))
 
 
 def leaks(dataset: DataSet) -> str | None:
@@ -50,6 +61,12 @@ def leaks(dataset: DataSet) -> str | None:
 
     Parts are as their owner shipped them, so nothing is moved; but what was fitted on has seen such a group.
     """
+    if told := _shared(dataset):
+        return "groups: " + "; ".join(told) + ": the parts stay as they ship, so accuracy there may be too high"
+    return None
+
+
+def _shared(dataset: DataSet) -> list[str]:
     told = []
     roles = (dataset.train, dataset.val, dataset.test)
     parts = dict.fromkeys(name for name in roles if name is not None and name in dataset.groups)
@@ -59,6 +76,4 @@ def leaks(dataset: DataSet) -> str | None:
         if len(shared):
             images = int(np.isin(there, shared).sum())
             told.append(f"{len(shared):,} groups of {one} are also in {other}, with {images:,} of its images")
-    if not told:
-        return None
-    return "groups: " + "; ".join(told) + ": the parts stay as they ship, so accuracy there may be too high"
+    return told

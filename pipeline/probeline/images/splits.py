@@ -12,7 +12,7 @@ from probeline.records import DROPPED, DataSet, IntArray, Split, Splits
 ENOUGH_FOR_VAL = 1_000
 """Rows to fit and choose on, from which one val set serves; below it, folds do."""
 
-MOST_FOLDS = 5
+FOLDS = 5
 
 _PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS = 2, 3, 4
 
@@ -22,11 +22,12 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
 
     Test is the test part, or a stratified fifth where train and test are the same part. Val is the part that
     ships as val, else a stratified tenth of the remaining rows of the train part, else, where those are fewer
-    than 1,000, the first of k = min(5, smallest class) stratified folds. Every class keeps a row in train; a class
-    that gives rows to test keeps two. Dropped rows play no role.
+    than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows to test
+    keeps two. Dropped rows play no role.
 
     Where the data set has groups, all that is carved from one part is carved in whole groups, as near to these
-    shares as groups allow, and classes are counted in groups: a class that gives to test keeps two of them.
+    shares as groups allow, and classes are counted in groups: a class that gives to test keeps two of them. Folds are
+    fewer than five where otherwise one would hold all groups of a class.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -64,8 +65,8 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
         _check_classes(dataset, rest, at_least=1)
         val, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), fraction=10, keep=1)
     else:
-        smallest = _check_classes(dataset, rest, at_least=2)
-        folds = _deal(dataset, min(MOST_FOLDS, smallest), _reordered(rest, data_seed, _PURPOSE_FOLDS))
+        _check_classes(dataset, rest, at_least=2)
+        folds = _deal(dataset, _reordered(rest, data_seed, _PURPOSE_FOLDS))
         val, train = folds[0], np.sort(np.concatenate(folds[1:]))
     if not len(val):
         raise BadData(
@@ -101,28 +102,33 @@ def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tu
     counts = np.bincount(labels[order], minlength=len(dataset.class_names))
     most = np.maximum(counts - keep, 0)
     total = (2 * len(order) + fraction) // (2 * fraction)
-    carved = draw(labels, apportion(counts, total, least=np.minimum(most, 1), most=most), order)
+    # Where classes outnumber what is to be carved, not each of them can be in it.
+    least = np.minimum(most, 1) if total >= len(counts) else np.zeros_like(most)
+    carved = draw(labels, apportion(counts, total, least=least, most=most), order)
     return carved, np.setdiff1d(order, carved)
 
 
-def _deal(dataset: DataSet, hands: int, order: IntArray) -> tuple[IntArray, ...]:
+def _deal(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
     labels = dataset.parts[dataset.train].labels
     if not dataset.groups:
-        return deal(labels, hands, order)
-    folds = deal_groups(labels, dataset.groups[dataset.train], hands, order)
-    for fold in folds:
-        left = np.bincount(labels[np.setdiff1d(order, fold)], minlength=len(dataset.class_names))
-        if not left.all():
-            raise BadData(
-                "groups leave a fold without a class to fit on",
-                where=f"{dataset.class_names[int(left.argmin())]!r} in {dataset.name}/{dataset.train}",
-                remedy="divide its groups, or drop the class",
-            )
-    return folds
+        return deal(labels, min(FOLDS, len(order)), order)
+    lacking = 0
+    for hands in range(min(FOLDS, len(order)), 1, -1):
+        folds = deal_groups(labels, dataset.groups[dataset.train], hands, order)
+        others = (np.setdiff1d(order, fold) for fold in folds)
+        counts = np.array([np.bincount(labels[left], minlength=len(dataset.class_names)) for left in others])
+        if counts.all() and all(map(len, folds)):
+            return folds
+        lacking = int(counts.min(0).argmin())
+    raise BadData(
+        "groups leave a fold without a class to fit on",
+        where=f"{dataset.class_names[lacking]!r} in {dataset.name}/{dataset.train}",
+        remedy="divide its groups, or drop the class",
+    )
 
 
-def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> int:
-    """Return the size of the smallest class among `rows` of the train part: images, or groups where there are any."""
+def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> None:
+    """Refuse a data set whose smallest class among `rows` of the train part has too few images, or groups."""
     labels, classes = dataset.parts[dataset.train].labels, len(dataset.class_names)
     counts = np.bincount(labels[rows], minlength=classes)
     if dataset.groups:
@@ -136,4 +142,3 @@ def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> int:
             got=int(counts[smallest]),
             remedy="add images of it, or leave the class out",
         )
-    return int(counts[smallest])

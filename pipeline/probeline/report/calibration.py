@@ -47,7 +47,8 @@ def calibration_notes(rows: Sequence[Row]) -> list[str]:
     notes += [
         "NLL (mean negative log-likelihood, nats), Brier's score (0 to 2) and ECE (expected calibration error of the "
         "predicted class, 15 bins of equal width) are of the test images, with the logits divided by a temperature "
-        "that was fitted on val alone; at 1 they stand as the method gives them. Lower is better.",
+        "that was fitted on val alone, or out of fold where folds choose; at 1 they stand as the method gives them. "
+        "Lower is better.",
         "ECE is above 0 by chance alone, the more so the fewer the test images.",
     ]
     if others := [text for name, text in _NO_CHANCES.items() if any(row.method == name for row in rows)]:

@@ -9,7 +9,7 @@ from typing import Any
 from probeline.records import Curve, Score
 from probeline.report.learning import curve_titles
 from probeline.report.methods import ORDER, method
-from probeline.report.words import listing, seconds
+from probeline.report.words import listing, option, seconds
 
 _MACHINE = ("machine", "processor", "cores", "device")
 """Of an environment's facts, those that are no versions."""
@@ -34,7 +34,8 @@ def conditions(scores: Sequence[Score], extra: Conditions, curves: Sequence[Curv
             "Images": _lines(scores, lambda s: f"{s.n_train:,} train, {s.n_val:,} val, {s.n_test:,} test"),
             "Seeds": [listing([str(seed) for seed in seeds]) if seeds else "none: nothing here is random"],
             "Chosen by": _lines([score for score in scores if score.chosen_by], lambda s: s.chosen_by),
-            "Test": ["read once, after every choice was made"],
+            "Options": _lines(scores, lambda s: _options(s.options)),
+            "Test": ["chose nothing: it was read when every choice stood"],
             "Weights": _lines(scores, lambda s: s.weights),
             "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
             "Hardware and versions": _lines(scores, lambda s: _environment(s.environment)),
@@ -74,6 +75,14 @@ def _who(those: Sequence[Score], scores: Sequence[Score]) -> str:
         for name in backbones
     }
     return "; ".join(f"{backbone}: {names}" for backbone, names in by_backbone.items())
+
+
+_NOT_TOLD = ("version", "weights")
+"""Of a score's options, what other lines tell of, or nobody asked for."""
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(option(name, value) for name, value in options.items() if name not in _NOT_TOLD) or "none"
 
 
 def _environment(facts: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ class Difference:
         Of McNemar's exact test on the predictions of each row's first seed: two fitted predictors that are settled
         before any result is seen. Adjusted by Holm's method over all the pairs of rows that are tested together.
     real : bool
-        Whether `p` is below `LEVEL` and the two first seeds differ in the same direction as the means.
+        Whether `p` is below `LEVEL`, the two first seeds differ in the same direction as the means, and the interval
+        leaves out 0: so neither one lucky seed nor the other seeds alone make a difference real.
     """
 
     top1: float
@@ -51,7 +52,7 @@ def differences(pairs: Iterable[Pair], rows: Sequence[Sequence[Score]]) -> dict[
     rows : sequence of sequences of Score
         Of each row the scores of its seeds.
     """
-    tested = sorted(pair for pair in set(pairs) if rows[pair[0]][0].labels == rows[pair[1]][0].labels)
+    tested = sorted(pair for pair in set(pairs) if rows[pair[0]][0].splits == rows[pair[1]][0].splits)
     labels = {i: _classes([rows[i][0].labels])[0] for pair in tested for i in pair}
     said = {i: _classes([score.predictions for score in rows[i]]) for i in labels}
     ps = holm([mcnemar(labels[i], said[i][0], said[j][0]) for i, j in tested])
@@ -60,7 +61,8 @@ def differences(pairs: Iterable[Pair], rows: Sequence[Sequence[Score]]) -> dict[
         top1 = fmean(score.top1 for score in rows[i]) - fmean(score.top1 for score in rows[j])
         agree = (rows[i][0].top1 - rows[j][0].top1) * top1 > 0
         interval = paired_bootstrap(labels[i], said[i], said[j])
-        found[i, j] = Difference(top1, interval, p, real=p < LEVEL and agree)
+        apart = interval[0] > 0 or interval[1] < 0
+        found[i, j] = Difference(top1, interval, p, real=p < LEVEL and agree and apart)
     return found
 
 

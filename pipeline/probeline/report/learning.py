@@ -136,6 +136,8 @@ def notes(curves: Sequence[Curve]) -> list[str]:
         lines.append("* some classes have fewer images than that and give all they have.")
     if not all(step.converged for step in every):
         lines.append("† a fit stopped before its tolerance.")
+    if any(step.edge for step in every):
+        lines.append("‡ a draw chose an l2 at the end of the grid.")
     return lines
 
 
@@ -162,7 +164,7 @@ def _n(curves: Sequence[Curve], name: str) -> str:
 
 
 def _marks(step: Step) -> str:
-    return (" *" if step.short else "") + ("" if step.converged else " †")
+    return (" *" if step.short else "") + ("" if step.converged else " †") + (" ‡" if step.edge else "")
 
 
 def _ends(ends: tuple[float, float], places: int) -> str:

@@ -31,7 +31,7 @@ class Method:
 METHODS = (
     Method("probe", "linear probe (exact)", "linear probe (exact)", "#0072B2"),
     Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "#56B4E9"),
-    Method("probe-sgd", "linear head (Adam)", "linear head (Adam)", "#009E73"),
+    Method("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "#009E73"),
     Method("probe-mlp", "MLP head", "MLP head", "#999933"),
     Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "#CC79A7"),
     Method("ridge", "ridge regression", "ridge regression", "#882255"),

@@ -15,11 +15,13 @@ import numpy as np
 from probeline.backbones.names import PENULTIMATE
 from probeline.errors import BadData
 from probeline.heads.temperature import LIMITS
+from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
 from probeline.records import Score
 from probeline.report.differences import Difference, differences
 from probeline.report.methods import ORDER, method
+from probeline.report.words import option
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Row:
         Whether any seed chose a value at the end of its grid.
     converged : bool
         Whether every seed's fit did.
+    diverged : int
+        Candidates that were no choice as their training diverged; the most of any seed.
     headroom : Difference or None
         On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of
         train and val rows, at the penultimate tap and without views.
@@ -116,6 +120,7 @@ class Row:
     chosen_by: str
     edge: bool
     converged: bool
+    diverged: int
     headroom: Difference | None = None
     reference: bool = False
     over_probe: Difference | None = None
@@ -192,14 +197,13 @@ TRAINED = ("finetune", "scratch")
 def blocks(scores: Sequence[Score]) -> list[Block]:
     """Group scores into rows and rows into blocks, the block with the highest top-1 first.
 
-    Scores that agree in backbone, weights, image size, precision, tap, views, method and number of rows are the seeds
-    of one row. Training from scratch has no weights; its row stands in the block of the same backbone and image size.
+    Scores that agree in backbone, weights, image size, precision, tap, views, method, options and rows are the seeds of
+    one row. Training from scratch has no weights; its row stands in the block of the same backbone and image size.
 
     Raises
     ------
     BadData
-        Where scores are of several data sets, two scores claim one seed of one row, or the seeds of a row were
-        read on different test images.
+        Where scores are of several data sets, or two scores claim one seed of one row.
     UnknownName
         For a method that no report knows.
     """
@@ -241,7 +245,8 @@ def _groups(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
                 remedy="report one data set at a time",
             )
         net = (score.backbone, score.weights, score.image_size, score.precision)
-        groups[(*net, score.tap, score.views, score.method, score.n_train, score.n_val, score.n_test)].append(score)
+        asked = (score.splits, canonical(dict(score.options)), score.n_train, score.n_val, score.n_test)
+        groups[(*net, score.tap, score.views, score.method, *asked)].append(score)
     for group in groups.values():
         group.sort(key=_seed)
         for one, other in pairwise(group):
@@ -252,13 +257,6 @@ def _groups(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
                     where=where,
                     got=f"keys {one.key[:12]} and {other.key[:12]}",
                     remedy="delete the score file of the one that is out of date",
-                )
-            if one.labels != other.labels:
-                raise BadData(
-                    "the seeds of one row were read on different test images",
-                    where=where,
-                    got=f"keys {one.key[:12]} and {other.key[:12]}",
-                    remedy="run every seed with one --data-seed, and delete the score files of the other",
                 )
     return [tuple(group) for group in groups.values()]
 
@@ -303,6 +301,7 @@ def _row(group: tuple[Score, ...]) -> Row:
         chosen_by="; ".join(dict.fromkeys(score.chosen_by for score in group)),
         edge=any(facts.get("edge") is True for score in group for facts in (score.chosen, score.certificate)),
         converged=all(score.converged for score in group),
+        diverged=max(len(score.certificate.get("diverged", ())) for score in group),
     )
 
 
@@ -333,7 +332,7 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
             reference=i == best,
             over_probe=found.get(over_probe[i]) if i in over_probe else None,
             headroom=found.get(headroom[i]) if i in headroom else None,
-            variant=_variant(row, rows),
+            variant=_variant(i, rows, firsts),
         )
         for i, row in enumerate(rows)
     ]
@@ -344,7 +343,7 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
 
     def fits(j: int) -> tuple[object, ...]:
         row = rows[j]
-        return row.backbone, row.weights, row.image_size, row.n_train, row.n_val, firsts[j].labels
+        return row.backbone, row.weights, row.image_size, row.n_train, row.n_val, firsts[j].splits
 
     if rows[i].method != "finetune":
         return None
@@ -353,17 +352,26 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
 
 
-def _variant(row: Row, rows: list[Row]) -> str:
+def _variant(i: int, rows: list[Row], firsts: list[Score]) -> str:
+    """Return what tells a row from others of its method in its place: precision, numbers of rows, options."""
+
     def place(row: Row) -> tuple[object, ...]:
         return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
 
-    alike = [other for other in rows if place(other) == place(row)]
+    row = rows[i]
+    alike = [j for j, other in enumerate(rows) if place(other) == place(row)]
     parts = [row.where] if row.where else []
-    parts += [row.precision] if len({other.precision for other in alike}) > 1 else []
+    parts += [row.precision] if len({rows[j].precision for j in alike}) > 1 else []
     parts += [
         f"{getattr(row, name):,} {name[2:]}"
         for name in ("n_train", "n_val", "n_test")
-        if len({getattr(other, name) for other in alike}) > 1
+        if len({getattr(rows[j], name) for j in alike}) > 1
+    ]
+    options = firsts[i].options
+    parts += [
+        option(name, value)
+        for name, value in options.items()
+        if any(firsts[j].options.get(name, value) != value for j in alike)
     ]
     return ", ".join(parts)
 

@@ -28,7 +28,7 @@ TERMINAL_WIDTH = 118
 Missing = Sequence[tuple[str, str]]
 """Rows that have not been run: what, and the command that would run it."""
 
-_UNCONVERGED, _EDGE = "†", "‡"
+_UNCONVERGED, _EDGE, _DIVERGED = "†", "‡", "§"
 
 
 def markdown(
@@ -173,7 +173,7 @@ def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         return (row.short if brief else row.title) + ("" if row.converged else f" {_UNCONVERGED}")
 
     def chosen(row: Row) -> str:
-        return row.chosen + (f" {_EDGE}" if row.edge else "")
+        return row.chosen + (f" {_EDGE}" if row.edge else "") + (f" {_DIVERGED}" if row.diverged else "")
 
     def parameters(row: Row) -> str:
         return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
@@ -207,6 +207,8 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
         notes.append(f"{_UNCONVERGED} stopped before its tolerance: the numbers are those of an unfinished fit.")
     if any(row.edge for row in rows):
         notes.append(f"{_EDGE} chosen at the end of its grid: a wider grid may do better.")
+    if diverged := max(row.diverged for row in rows):
+        notes.append(f"{_DIVERGED} up to {diverged} candidates of its grid diverged and were no choice.")
     notes.append(
         "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."
     )
@@ -218,7 +220,7 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
             "Differences are in percentage points, with a 95 % interval for drawing other test images (paired "
             "bootstrap, the seeds averaged, not adjusted for their number); p is McNemar's exact test on the "
             "predictions of each row's first seed, adjusted by Holm's method for their number, and counts as real "
-            f"below {LEVEL}."
+            f"below {LEVEL} where the interval leaves out 0."
         )
     if any(row.tap != PENULTIMATE for row in rows):
         notes.append(
@@ -226,7 +228,8 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
         )
     if any(row.views for row in rows):
         notes.append(
-            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain."
+            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain, and in "
+            "a refit so are val images that ship as a part of their own."
         )
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")

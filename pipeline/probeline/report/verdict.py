@@ -28,6 +28,8 @@ def verdict(blocks: Sequence[Block]) -> list[str]:
         f"Highest on test: {percent(best[1].top1, places)} % by {best[1].short} on {best[0]} "
         f"(95 % interval {low} to {high}, n = {best[1].n_test:,}{spread})."
     ]
+    if len(rows) > 1:
+        lines.append(f"It is the highest of {len(rows)} rows because test says so, and therefore on the lucky side.")
     reference = next((titled for titled in rows if titled[1].reference), None)
     if reference is not None:
         lines += _against(reference, best, rows, places)

@@ -42,6 +42,26 @@ def count(value: int) -> str:
     return str(value)
 
 
+def option(name: str, value: object) -> str:
+    """Return a hyper-parameter and its value, or the values of its grid: ``lr 0.001``, ``l2 1e-06 to 1e+05 (45)``."""
+    name = name.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    if not isinstance(value, list | tuple):
+        return f"{name} {_brief(value)}"
+    if len(value) > _FEW and all(isinstance(one, int | float) for one in value):
+        return f"{name} {_brief(min(value))} to {_brief(max(value))} ({len(value)})"
+    return f"{name} {'/'.join(map(_brief, value))}"
+
+
+_FEW = 3
+"""Longer grids are told by their ends."""
+
+
+def _brief(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def listing(items: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""

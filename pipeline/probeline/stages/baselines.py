@@ -7,7 +7,7 @@ from typing import Any
 
 from probeline.metrics.scores import squared
 from probeline.records import FloatArray, Score
-from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select
+from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select, with_certificates
 from probeline.stages.inputs import Inputs
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -37,8 +37,8 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _logistic(task: Task) -> Score:
-    key = task.key("logistic", l2=list(REFERENCE_L2))
-    if found := task.done("logistic", key):
+    asked = task.ask("logistic", l2=list(REFERENCE_L2))
+    if found := task.done(asked):
         return found
 
     from probeline.heads.linear import Head
@@ -49,15 +49,13 @@ def _logistic(task: Task) -> Score:
 
     watch = Stopwatch()
     rounds = task.selection()
-    selection = select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, linear_logits)
+    selection = with_certificates(select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, linear_logits))
     head = selection.fitted[selection.place]
     return task.save(
-        "logistic",
-        key,
+        asked,
         selection,
         linear_logits(selection.fitted, task.test_rows(rounds[0])),
         watch,
-        seed=None,
         **task.sizes(head),
         converged=head.certificate.converged,
         certificate={**vars(head.certificate), "gap": head.gap, "edge": selection.edge},
@@ -69,8 +67,8 @@ def _ridge(task: Task) -> Score:
 
     The likelihood of its scores would say little before a temperature is fitted.
     """
-    key = task.key("ridge", l2=list(RIDGE_L2))
-    if found := task.done("ridge", key):
+    asked = task.ask("ridge", l2=list(RIDGE_L2))
+    if found := task.done(asked):
         return found
 
     from probeline.heads.ridge import RidgeHead, fit_ridge
@@ -83,12 +81,10 @@ def _ridge(task: Task) -> Score:
     selection = select(rounds, [{"l2": l2} for l2 in RIDGE_L2], RIDGE_L2, fit, linear_logits, loss=squared)
     head = selection.fitted[selection.place]
     return task.save(
-        "ridge",
-        key,
+        asked,
         selection,
         linear_logits(selection.fitted, task.test_rows(rounds[0])),
         watch,
-        seed=None,
         **task.sizes(head),
         converged=True,
         certificate={"edge": selection.edge},
@@ -96,8 +92,8 @@ def _ridge(task: Task) -> Score:
 
 
 def _knn(task: Task) -> Score:
-    key = task.key("knn", k=list(NEIGHBOURS), metric="cosine")
-    if found := task.done("knn", key):
+    asked = task.ask("knn", k=list(NEIGHBOURS), metric="cosine")
+    if found := task.done(asked):
         return found
 
     from probeline.heads.neighbours import knn
@@ -110,21 +106,20 @@ def _knn(task: Task) -> Score:
     ks = [k for k in NEIGHBOURS if k <= min(len(held.y) for held in rounds)]
     selection = select(rounds, [{"k": k} for k in ks], ks, lambda held: held, votes)
     return task.save(
-        "knn",
-        key,
+        asked,
         selection,
         votes(selection.fitted, task.test_rows(rounds[0])),
         watch,
-        seed=None,
         **task.sizes(),
         converged=True,
-        certificate={"edge": selection.edge},
+        # Fewer than one neighbour there are not: that end of the grid hides nothing beyond it.
+        certificate={"edge": selection.edge and ks[selection.place] > 1},
     )
 
 
 def _centroid(task: Task) -> Score:
-    key = task.key("centroid")
-    if found := task.done("centroid", key):
+    asked = task.ask("centroid")
+    if found := task.done(asked):
         return found
 
     from probeline.heads.neighbours import nearest_centroid
@@ -136,12 +131,10 @@ def _centroid(task: Task) -> Score:
     rounds = task.selection()
     selection = select(rounds, [{}], [0.0], lambda held: held, nearness)
     return task.save(
-        "centroid",
-        key,
+        asked,
         selection,
         nearness(selection.fitted, task.test_rows(rounds[0])),
         watch,
-        seed=None,
         **task.sizes(),
         converged=True,
     )

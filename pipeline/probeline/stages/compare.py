@@ -6,6 +6,8 @@ from pathlib import Path
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, command_line
+from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
+from probeline.images.copies import copies
 from probeline.records import Curve, Score
 from probeline.report.curve_files import load_curves
 from probeline.report.files import load_scores, score_path
@@ -44,16 +46,21 @@ def run(inputs: Inputs) -> dict[str, object]:
     found, ignored = load_scores(inputs.scores)
     for item in ignored:
         config.console.say(f"compare: left out {item.path}: {item.reason}")
-    test = inputs.splits.test
-    labels = tuple(inputs.dataset.parts[test.part].labels[test.rows].tolist())
-    scores = [score for score in found if score.labels == labels and score.class_names == inputs.dataset.class_names]
+    scores = [score for score in found if score.splits == inputs.splits_sha256]
     if len(scores) < len(found):
-        config.console.say(f"compare: left out {len(found) - len(scores)} scores of other rows or labels")
-    scores = _newest(inputs, scores)
+        config.console.say(f"compare: left out {len(found) - len(scores)} scores of other images, splits or labels")
+    current = [score for score in scores if score.options.get("version") == _version(score)]
+    if len(current) < len(scores):
+        config.console.say(
+            f"compare: left out {len(scores) - len(current)} scores of an earlier version of their method"
+        )
+    scores = _newest(inputs, current)
     missing = _missing(inputs, scores)
     extra = {"Embeddings": _caches(inputs)}
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
+    if told := copies(inputs.dataset, inputs.splits):
+        extra["Copies"] = [told.removeprefix("copies: ")]
     report = write(scores, missing, inputs.reports, extra, _curves(inputs))
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
@@ -63,8 +70,12 @@ def run(inputs: Inputs) -> dict[str, object]:
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
 
 
+def _version(score: Score) -> int:
+    return TRAIN_VERSION if STAGE[score.method] == "finetune" else HEADS_VERSION
+
+
 def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
-    """Keep the score that was written last where one row and seed was run with several options."""
+    """Keep the score that was written last where one row and seed was run on embeddings of two keys."""
 
     def written(score: Score) -> int:
         path = score_path(inputs.scores, score.backbone, score.weights, score.method, score.seed, score.key)
@@ -73,10 +84,10 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
     newest: dict[tuple[object, ...], Score] = {}
     for score in sorted(scores, key=written):
         net = (score.backbone, score.weights, score.image_size, score.precision)
-        place = (*net, score.tap, score.views, score.method, score.seed)
+        place = (*net, score.tap, score.views, score.method, canonical(dict(score.options)), score.seed)
         if place in newest:
             inputs.config.console.say(
-                f"compare: {score.method} of {score.backbone} was run with several options; the last run is shown"
+                f"compare: {score.method} of {score.backbone} was run on other embeddings before; the last run is shown"
             )
         newest[place] = score
     return list(newest.values())

@@ -96,18 +96,24 @@ def _feed(inputs: Inputs, part: str, preprocess: Preprocess, threads: int) -> Fe
 def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: str, seed: int) -> Score:
     config, splits, method = inputs.config, inputs.splits, METHODS[strategy]
     facts = training_facts(inputs, strategy, seed)
-    key = inputs.score_key(
+    asked = inputs.ask(
         method,
-        version=TRAIN_VERSION,
+        seed,
+        {
+            "version": TRAIN_VERSION,
+            "weights": backbone.weights_sha256[:12] if strategy == "full" else "none",
+            **{name: value for name, value in facts.items() if name not in ("seed", "precision")},
+        },
+        precision=config.precision,
         weights=backbone.weights_sha256 if strategy == "full" else "none",
         backbone=backbone.name,
         preprocess=backbone.preprocess.identity(),
         flips=inputs.dataset.flips,
         crop_scale=list(CROP_SCALE),
-        **facts,
     )
+    key = asked.key
     title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
-    if found := inputs.finished(backbone, method, seed, key, f"finetune: {title}"):
+    if found := inputs.finished(backbone, asked, f"finetune: {title}"):
         return found
 
     import torch
@@ -154,11 +160,12 @@ def _train(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, strategy: 
         weights=backbone.weights,
         method=method,
         key=key,
+        options=asked.options,
         image_size=backbone.preprocess.crop,
         precision=training.precision,
         seed=seed,
         val_top1=best["val_top1"],
-        chosen={"lr": training.lr, "epoch": trained.best_epoch},
+        chosen={"epoch": trained.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
         trainable=trained.trainable,
         total=trained.total,

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.heads.linear import Linear, decision
+from probeline.heads.linear import Head, Linear, decision
 from probeline.heads.select import choose
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
 from probeline.records import Backbone, FloatArray, IntArray, Score, Split
 from probeline.report.files import save_score
+from probeline.report.words import option
 from probeline.stages import canary
-from probeline.stages.inputs import Inputs
+from probeline.stages.inputs import Asked, Inputs
 from probeline.store import entry as store
 
 
@@ -153,20 +154,23 @@ class Task:
         """Parameters below the head; of several taps the one that needs most of them counts."""
         return max(tap.parameters - tap.head_parameters for tap in self.taps)
 
-    def key(self, method: str, **facts: Any) -> str:
-        """Return the key of a score of this task."""
+    def ask(self, method: str, seed: int | None = None, **options: Any) -> Asked:
+        """Return what is asked of a method that is fitted on these embeddings."""
         features = [entry.key for entry in self._entries()]
-        return self.inputs.score_key(method, version=HEADS_VERSION, features=features, **facts)
+        weights = self.backbone.weights_sha256[:12]
+        return self.inputs.ask(
+            method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
+        )
 
     def _entries(self) -> list[store.Entry]:
         return [entry for tap in self.taps for entry in self.inputs.entries(tap)]
 
-    def done(self, method: str, key: str, seed: int | None = None) -> Score | None:
-        """Return the score of this key where it is there, and tell the user so.
+    def done(self, asked: Asked) -> Score | None:
+        """Return the score that is asked for where it is there, and tell the user so.
 
         Where it is not, the embeddings will be read: those made elsewhere or by other software meet the canary first.
         """
-        found = self.inputs.finished(self.backbone, method, seed, key, self.title(method, seed))
+        found = self.inputs.finished(self.backbone, asked, self.title(asked.method, asked.seed))
         if found is None:
             canary.hold_all(self.inputs, self.taps, self._entries())
         return found
@@ -180,8 +184,7 @@ class Task:
 
     def save(
         self,
-        method: str,
-        key: str,
+        asked: Asked,
         selection: Selection[Any],
         outputs: Iterable[FloatArray],
         watch: Stopwatch,
@@ -194,7 +197,7 @@ class Task:
 
         Parameters
         ----------
-        method, key : str
+        asked : Asked
         selection : Selection
         outputs : iterable of float32 [n_test, K]
             The logits of each candidate, in their order; used one at a time.
@@ -232,8 +235,10 @@ class Task:
             },
             backbone=backbone.name,
             weights=backbone.weights,
-            method=method,
-            key=key,
+            method=asked.method,
+            seed=asked.seed,
+            key=asked.key,
+            options=asked.options,
             image_size=backbone.preprocess.crop,
             precision=inputs.config.precision,
             tap=self.tap,
@@ -242,9 +247,9 @@ class Task:
             cold_seconds=seconds + extraction,
         )
         save_score(inputs.scores, score)
-        choice = ", ".join(f"{name} {value:.4g}" for name, value in score.chosen.items())
+        choice = ", ".join(option(name, value) for name, value in score.chosen.items())
         inputs.config.console.say(
-            f"{self.title(method, score.seed)}: test top-1 {score.top1:.4f}"
+            f"{self.title(asked.method, asked.seed)}: test top-1 {score.top1:.4f}"
             + (f", {choice} chosen by {score.chosen_by}" if choice else "")
             + f", {seconds:.1f} s"
         )
@@ -300,6 +305,15 @@ def select(
     )
     y_val = np.concatenate([held.y_held for held in rounds])
     return Selection(candidates, path, place, edge, y_val, np.concatenate(said[place]), every[0])
+
+
+def with_certificates(selection: Selection[list[Head]]) -> Selection[list[Head]]:
+    """Return a selection whose path says of each candidate whether its fit on the train rows converged."""
+    path = tuple(
+        {**said, "converged": head.certificate.converged}
+        for said, head in zip(selection.path, selection.fitted, strict=True)
+    )
+    return replace(selection, path=path)
 
 
 def linear_logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:

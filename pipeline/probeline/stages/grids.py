@@ -46,7 +46,7 @@ SGD: Mapping[str, Axis] = {
 """The courses' recipe, Adam with a cosine schedule, at several learning rates."""
 
 MLP: Mapping[str, Axis] = {
-    "lr": Axis((3e-4, 1e-3), (1e-12, 100.0)),
+    "lr": Axis((3e-4, 1e-3, 3e-3), (1e-12, 100.0)),
     "weight_decay": Axis((1e-2,), (0.0, 100.0)),
     "dropout": Axis((0.5,), _SHARE),
     "label_smoothing": Axis((0.0,), _SHARE),
@@ -64,9 +64,11 @@ class Grid:
     Attributes
     ----------
     values : mapping from str to tuple
+    axes : mapping from str to Axis
     """
 
     values: Mapping[str, tuple[Any, ...]]
+    axes: Mapping[str, Axis]
 
     def candidates(self) -> list[dict[str, Any]]:
         """Return every combination of the axes that have several values; the last axis changes first."""
@@ -78,10 +80,11 @@ class Grid:
         return {name: values[0] for name, values in self.values.items() if len(values) == 1}
 
     def edge(self, candidate: Mapping[str, Any]) -> bool:
-        """Say whether a candidate stands at an end of a numeric axis of more than two values."""
+        """Say whether a candidate stands at an end of a numeric axis, beyond which there are other values."""
         return any(
-            len(values) > 2 and not isinstance(values[0], str) and candidate[name] in (min(values), max(values))
+            candidate[name] in {min(values), max(values)} - set(self.axes[name].within)
             for name, values in self._several().items()
+            if not isinstance(values[0], str)
         )
 
     def _several(self) -> dict[str, tuple[Any, ...]]:
@@ -111,7 +114,7 @@ def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
             got = f"{name}={listed}" if name not in axes else f"{name} twice"
             raise BadOption(f"bad --{option}", expected=f"NAME=VALUE[,VALUE...] of {', '.join(axes)}", got=got)
         values[name] = _values(option, name, axes[name], listed)
-    return Grid(values)
+    return Grid(values, axes)
 
 
 def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from probeline.errors import BadData, MissingData
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import digest
 from probeline.images import datasets, groups, labels
+from probeline.images.copies import copies
 from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
@@ -28,6 +30,27 @@ from probeline.store import entry as store
 
 _FEW_CLASSES = 10
 """Up to so many, top-5 says nothing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One score as it is asked for.
+
+    Attributes
+    ----------
+    method : str
+    seed : int or None
+        None where nothing is random.
+    options : mapping
+        All else that is asked of the method, and the version of its code.
+    key : str
+        sha256 over all of that, and over what it is asked of.
+    """
+
+    method: str
+    seed: int | None
+    options: Mapping[str, Any]
+    key: str
 
 
 class Inputs:
@@ -94,6 +117,8 @@ class Inputs:
                 expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
+        if self._download and (told := copies(self.dataset, splits)):
+            self.config.console.say(told)
         return splits
 
     @functools.cached_property
@@ -203,19 +228,22 @@ class Inputs:
         return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
 
     def score_key(self, method: str, **facts: Any) -> str:
-        """Return the key of a score: what was asked, of which rows with which labels."""
+        """Return the key of a score or a curve: what was asked, of which rows with which labels."""
         return digest({"method": method, "splits": self.splits_sha256, **facts})
 
-    def finished(self, backbone: Backbone, method: str, seed: int | None, key: str, title: str) -> Score | None:
-        """Return the score of this key and tell the user that it is there; None where it is yet to be made.
+    def ask(self, method: str, seed: int | None, options: Mapping[str, Any], **below: Any) -> Asked:
+        """Return what is asked of a method: its options, and `below` what else its numbers depend on."""
+        return Asked(method, seed, options, self.score_key(method, seed=seed, options=options, **below))
+
+    def finished(self, backbone: Backbone, asked: Asked, title: str) -> Score | None:
+        """Return the score that is asked for and tell the user that it is there; None where it is yet to be made.
 
         Raises
         ------
         CannotWrite
             It is yet to be made, and could not be kept.
         """
-        place = (backbone.name, backbone.weights, method, seed, key)
-        found = find_score(self.scores, *place)
+        found = find_score(self.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
         if isinstance(found, Score):
             self.config.console.say(f"{title}: its score is there")
             return found
@@ -262,6 +290,7 @@ class Inputs:
         sure = chances(logits, temperature)
         return {
             "dataset": self.dataset.title,
+            "splits": self.splits_sha256,
             "n_train": len(splits.train),
             "n_val": len(splits.val),
             "n_test": len(splits.test),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
 from probeline.records import FloatArray, Score
-from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select
+from probeline.report.words import option
+from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select, with_certificates
 from probeline.stages.grids import MLP, SGD, Grid, grid
 from probeline.stages.inputs import Inputs
 
@@ -39,10 +40,9 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _exact(task: Task) -> list[Score]:
-    facts = {"l2": list(L2_GRID)}
-    keys = {method: task.key(method, **facts) for method in ("probe", "probe-refit")}
-    scores = {method: score for method, key in keys.items() if (score := task.done(method, key))}
-    if len(scores) == len(keys):
+    asked = {method: task.ask(method, l2=list(L2_GRID)) for method in ("probe", "probe-refit")}
+    scores = {method: score for method, one in asked.items() if (score := task.done(one))}
+    if len(scores) == len(asked):
         return list(scores.values())
 
     from probeline.heads.linear import Head
@@ -54,8 +54,9 @@ def _exact(task: Task) -> list[Score]:
     watch = Stopwatch()
     rounds = task.selection()
     selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, linear_logits)
+    selection = with_certificates(selection)
     chosen_in, splits = watch.seconds(), task.inputs.splits
-    for method, key in keys.items():
+    for method, one in asked.items():
         if method in scores:
             continue
         watch = Stopwatch(chosen_in)
@@ -67,49 +68,48 @@ def _exact(task: Task) -> list[Score]:
         head = heads[selection.place]
         certificate = head.certificate
         scores[method] = task.save(
-            method,
-            key,
+            one,
             selection,
             linear_logits(heads, X_test),
             watch,
-            seed=None,
             n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
+            n_val=0 if method == "probe-refit" else len(splits.val),
             **task.sizes(head),
             converged=certificate.converged,
             certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},
         )
-    return [scores[method] for method in keys]
+    return [scores[method] for method in asked]
 
 
 def _sgd(task: Task, seed: int) -> Score:
-    asked = grid("sgd", SGD, task.inputs.config.sgd)
+    wanted = grid("sgd", SGD, task.inputs.config.sgd)
 
     def fit(held: Round) -> list[SgdHead]:
         from probeline.heads.sgd import Setting, fit_sgd
 
-        shared = asked.fixed()
+        shared = wanted.fixed()
         training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
-        settings = [Setting(**candidate, **shared, seed=seed) for candidate in asked.candidates()]
+        settings = [Setting(**candidate, **shared, seed=seed) for candidate in wanted.candidates()]
         return fit_sgd(held.X, held.y, task.classes, settings, **training, X_val=held.X_held, y_val=held.y_held)
 
-    return _trained(task, "probe-sgd", seed, asked, fit, linear_logits)
+    return _trained(task, "probe-sgd", seed, wanted, fit, linear_logits)
 
 
 def _mlp(task: Task, seed: int) -> Score:
-    asked = grid("mlp", MLP, task.inputs.config.mlp)
+    wanted = grid("mlp", MLP, task.inputs.config.mlp)
 
     def fit(held: Round) -> list[MlpHead]:
         from probeline.heads.mlp import fit_mlp
 
-        facts = {**asked.fixed(), "seed": seed, "X_val": held.X_held, "y_val": held.y_held}
-        return [fit_mlp(held.X, held.y, task.classes, **candidate, **facts) for candidate in asked.candidates()]
+        facts = {**wanted.fixed(), "seed": seed, "X_val": held.X_held, "y_val": held.y_held}
+        return [fit_mlp(held.X, held.y, task.classes, **candidate, **facts) for candidate in wanted.candidates()]
 
     def logits(heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
         from probeline.heads.mlp import mlp_decision
 
         return (mlp_decision(head, X) for head in heads)
 
-    return _trained(task, "probe-mlp", seed, asked, fit, logits)
+    return _trained(task, "probe-mlp", seed, wanted, fit, logits)
 
 
 Trained = TypeVar("Trained", "SgdHead", "MlpHead")
@@ -119,25 +119,25 @@ def _trained(
     task: Task,
     method: str,
     seed: int,
-    asked: Grid,
+    wanted: Grid,
     fit: Callable[[Round], list[Trained]],
     logits_of: Callable[[Sequence[Trained], FloatArray], Iterable[FloatArray]],
 ) -> Score:
     """Return the score of the best candidate of those whose training diverged on no round."""
-    key = task.key(method, seed=seed, **{name: list(values) for name, values in asked.values.items()})
-    if found := task.done(method, key, seed):
+    asked = task.ask(method, seed, **{name: list(values) for name, values in wanted.values.items()})
+    if found := task.done(asked):
         return found
 
     watch = Stopwatch()
     rounds = task.selection()
-    candidates = asked.candidates()
+    candidates = wanted.candidates()
     fitted = {id(held): fit(held) for held in rounds}
     sound = [i for i in range(len(candidates)) if all(heads[i].diverged is None for heads in fitted.values())]
     if not sound:
         raise Diverged(
             "every head's training diverged",
             where=task.title(method, seed),
-            got=", ".join(_words(candidate) for candidate in candidates) or _words(asked.fixed()),
+            got=", ".join(_words(candidate) for candidate in candidates) or _words(wanted.fixed()),
             remedy="look for features that are not sound with probeline verify",
         )
     selection = select(
@@ -149,17 +149,14 @@ def _trained(
     )
     head = selection.fitted[selection.place]
     return task.save(
-        method,
-        key,
+        asked,
         selection,
         logits_of(selection.fitted, task.test_rows(rounds[0])),
         watch,
-        seed=seed,
         **task.sizes(head),
         converged=True,
         certificate={
-            **asked.fixed(),
-            "edge": asked.edge(candidates[sound[selection.place]]),
+            "edge": wanted.edge(candidates[sound[selection.place]]),
             "diverged": [_words(candidate) for i, candidate in enumerate(candidates) if i not in sound],
         },
         history=head.history,
@@ -167,6 +164,4 @@ def _trained(
 
 
 def _words(candidate: Mapping[str, Any]) -> str:
-    return " ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in candidate.items()
-    )
+    return " ".join(option(name, value) for name, value in candidate.items())
