@@ -1,0 +1,70 @@
+"""Compare: whose scores stand in a report together, and what it says of those that do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probeline.report.files import load_scores, save_score
+from probeline.stages import baselines, compare, probe
+from probeline.stages.inputs import Inputs
+from small_runs import Listening, configuration, extracted, make_photos
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extracted(tmp_path_factory.mktemp("compare") / "cache").config.cache
+
+
+def inputs_of(cache: Path, tmp_path: Path, **options: Any) -> tuple[Inputs, Listening]:
+    console = Listening()
+    return Inputs(configuration(cache, reports=tmp_path / "reports", console=console, **options)), console
+
+
+def rows(inputs: Inputs) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos")
+    options: dict[str, Any] = {"dataset": f"folder:{tmp_path / 'photos'}", "limit": None}
+    first = extracted(tmp_path / "cache", **options)
+    baselines.run(first)
+    other, console = inputs_of(first.config.cache, tmp_path, data_seed=1, **options)
+    test = [one.dataset.parts["all"].labels[one.splits.test.rows].tolist() for one in (first, other)]
+    assert test[0] == test[1], "labels alone do not tell the images apart"
+    assert first.splits.test.rows.tolist() != other.splits.test.rows.tolist()
+    assert rows(other) == []
+    assert "compare: left out 4 scores of other images, splits or labels" in console.said
+
+
+def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_exact", lambda task: [])
+    probe.run(inputs_of(cache, tmp_path, seeds=3, sgd=("lr=1e-2", "epochs=2"))[0])
+    last, _ = inputs_of(cache, tmp_path, seeds=2, sgd=("lr=1e-2", "epochs=2", "optimizer=sgd"))
+    probe.run(last)
+    found = [(row["method"], row["seeds"], row["variant"]) for row in rows(last)]
+    assert found == [("probe-sgd", 3, "optimizer adam"), ("probe-sgd", 2, "optimizer sgd")]
+
+
+def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_path: Path) -> None:
+    inputs, console = inputs_of(cache, tmp_path)
+    baselines.run(inputs)
+    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
+    save_score(inputs.scores, replace(score, key="a" * 64, options={**score.options, "version": 0}))
+    assert len(rows(inputs)) == 4
+    assert "compare: left out 1 scores of an earlier version of their method" in console.said
+
+
+def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path, tmp_path: Path) -> None:
+    inputs, console = inputs_of(cache, tmp_path)
+    baselines.run(inputs)
+    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
+    save_score(inputs.scores, replace(score, key="a" * 64, macro=0.125))
+    assert [row["macro"] for row in rows(inputs) if row["method"] == "knn"] == [0.125]
+    assert any("was run on other embeddings before" in line for line in console.said)
