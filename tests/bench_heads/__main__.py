@@ -1,6 +1,6 @@
 """Heads beside what people would use instead, each in a process of its own: seconds, objective, and peak memory.
 
-    python tests/bench_heads [--only one,path,sgd,curve,streamed,floor] [--out FILE] [options of probeline]
+    python tests/bench_heads [--only one,path,sgd,curve,wide,streamed,floor] [--out FILE] [options of probeline]
 
 The features are those of the train part of a data set in the cache: ``probeline extract`` comes before. Contenders of
 one measurement run one after the other, ours first and last, on the same threads. Reading of arrays, imports and a
@@ -106,6 +106,13 @@ def streamed(folder: Path) -> dict[str, Any]:
         return {"ours": ask("streamed", Path(place), l2=1e-2)}
 
 
+def wide(folder: Path) -> dict[str, Any]:
+    """The path on 50,000 x 4,096 random features in ten classes, for its peak memory."""
+    with tempfile.TemporaryDirectory() as place:
+        ask("synthesise", Path(place), rows=50_000, columns=4096)
+        return {"ours": ask("wide", Path(place))}
+
+
 def floor(folder: Path) -> dict[str, Any]:
     """What the products with X of one head and of the path cost at this machine's best rate, and the Gram matrix.
 
@@ -121,7 +128,7 @@ def floor(folder: Path) -> dict[str, Any]:
 
 
 MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
-    each.__name__: each for each in (one, path, sgd, curve, streamed, floor)
+    each.__name__: each for each in (one, path, sgd, curve, wide, streamed, floor)
 }
 
 

@@ -230,6 +230,16 @@ def synthesise(folder: Path, rows: int, columns: int) -> dict[str, Any]:
     return {"bytes": rows * columns * 4}
 
 
+def wide(folder: Path) -> dict[str, Any]:
+    """The whole path on what :func:`synthesise` wrote, in memory."""
+    from probeline.heads.logistic import fit_path
+
+    y, columns = np.load(folder / "y.npy"), int((folder / "columns").read_text())
+    X = np.fromfile(folder / "X.bin", np.float32).reshape(-1, columns)
+    found, seconds = timed(lambda: fit_path(X, y, classes_of(y), L2_GRID))
+    return {"seconds": seconds, "unconverged": sum(not each.certificate.converged for each in found)}
+
+
 def streamed(folder: Path, l2: float) -> dict[str, Any]:
     from probeline.heads.streamed import fit_path_streamed
 
