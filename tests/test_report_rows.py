@@ -309,7 +309,18 @@ def test_runs_with_other_options_are_rows_of_their_own() -> None:
     plain = [make_score("finetune", seed=seed) for seed in range(3)]
     longer = [make_score("finetune", seed=seed, options={"version": 1, "lr": 0.01, "epochs": 50}) for seed in range(2)]
     rows = aggregate([*plain, *longer])
-    assert [(row.seeds, row.variant) for row in rows] == [(3, "epochs 20"), (2, "epochs 50")]
+    assert [(row.seeds, row.variant, row.differing) for row in rows] == [
+        (3, "run A", "epochs 20"),
+        (2, "run B", "epochs 50"),
+    ]
+    assert rows[1].options["epochs"] == 50
+    assert len(set(rows[0].keys)) == 3
+
+
+def test_runs_that_differ_in_a_digit_are_told_with_it() -> None:
+    rates = (1e-3, 0.0010001)
+    rows = aggregate([make_score("finetune", seed=0, options={"version": 1, "lr": lr}) for lr in rates])
+    assert [(row.variant, row.differing) for row in rows] == [("run A", "lr 0.001"), ("run B", "lr 0.0010001")]
 
 
 def test_scratch_stands_beside_the_pretrained_backbone() -> None:

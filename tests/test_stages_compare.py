@@ -48,8 +48,8 @@ def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: 
     probe.run(inputs_of(cache, tmp_path, seeds=3, sgd=("lr=1e-2", "epochs=2"))[0])
     last, _ = inputs_of(cache, tmp_path, seeds=2, sgd=("lr=1e-2", "epochs=2", "optimizer=sgd"))
     probe.run(last)
-    found = [(row["method"], row["seeds"], row["variant"]) for row in rows(last)]
-    assert found == [("probe-sgd", 3, "optimizer adam"), ("probe-sgd", 2, "optimizer sgd")]
+    found = [(row["seeds"], row["variant"], row["differing"]) for row in rows(last)]
+    assert found == [(3, "run A", "optimizer adam"), (2, "run B", "optimizer sgd")]
 
 
 def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_path: Path) -> None:

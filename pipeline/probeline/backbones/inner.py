@@ -171,7 +171,8 @@ class _Finder:
         if module not in names:
             near = difflib.get_close_matches(module, names, n=12, cutoff=0.5)
             near += [path for path, _ in self.net.named_children() if path not in near]
-            raise UnknownName(f"tap of {self.name}", module, ["penultimate", "last-K", *near])
+            known = ["penultimate", "last-K", *near, f"and others of its {len(names)} modules"]
+            raise UnknownName(f"tap of {self.name}", module, known)
         if (calls := self.seen.calls.get(module, 0)) != 1:
             times = "not at all" if not calls else f"{calls} times"
             raise self._refused(module, "a module that runs once in a forward pass", f"one that runs {times}")

@@ -127,6 +127,8 @@ def notes(curves: Sequence[Curve]) -> list[str]:
     lines = [
         "The exact probe on nested, stratified parts of the train images, at least one of each class; "
         f"data seed {seeds}. Mean, sd and range are over the draws, the interval is Wilson's, for other test images.",
+        "At 100 % it is the probe of the table where one val set chooses; where folds choose there, the first of them "
+        "chooses here.",
         f"Assumed: l2 is chosen on all {_n(curves, 'n_val')} val images at every step: val is not scaled down, so "
         "the smallest parts are chosen with more labels than they are fitted on.",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
@@ -82,7 +82,13 @@ class Row:
         To the reference; None on the reference itself and on other test images.
     variant : str
         What tells this row from others of its method in its block, such as ``bf16``; first of it `where`, even where
-        it is the only one.
+        it is the only one, and ``run A``, ``run B`` where rows differ in their options.
+    options : mapping
+        All that was asked of the method but its seed.
+    differing : str
+        The options in which it differs from other runs, in words; empty where there are none.
+    keys : tuple of str [seeds]
+        Of its scores.
     """
 
     backbone: str
@@ -125,6 +131,9 @@ class Row:
     reference: bool = False
     over_probe: Difference | None = None
     variant: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    differing: str = ""
+    keys: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -302,6 +311,8 @@ def _row(group: tuple[Score, ...]) -> Row:
         edge=any(facts.get("edge") is True for score in group for facts in (score.chosen, score.certificate)),
         converged=all(score.converged for score in group),
         diverged=max(len(score.certificate.get("diverged", ())) for score in group),
+        options=first.options,
+        keys=tuple(score.key for score in group),
     )
 
 
@@ -332,7 +343,8 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
             reference=i == best,
             over_probe=found.get(over_probe[i]) if i in over_probe else None,
             headroom=found.get(headroom[i]) if i in headroom else None,
-            variant=_variant(i, rows, firsts),
+            variant=_variant(i, rows),
+            differing=_differing(i, rows),
         )
         for i, row in enumerate(rows)
     ]
@@ -352,28 +364,43 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
 
 
-def _variant(i: int, rows: list[Row], firsts: list[Score]) -> str:
-    """Return what tells a row from others of its method in its place: precision, numbers of rows, options."""
+def _alike(i: int, rows: list[Row]) -> list[Row]:
+    """Return the rows of one method in one place, that row among them."""
 
     def place(row: Row) -> tuple[object, ...]:
         return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
 
-    row = rows[i]
-    alike = [j for j, other in enumerate(rows) if place(other) == place(row)]
+    return [other for other in rows if place(other) == place(rows[i])]
+
+
+def _variant(i: int, rows: list[Row]) -> str:
+    row, alike = rows[i], _alike(i, rows)
     parts = [row.where] if row.where else []
-    parts += [row.precision] if len({rows[j].precision for j in alike}) > 1 else []
+    parts += [row.precision] if len({other.precision for other in alike}) > 1 else []
     parts += [
         f"{getattr(row, name):,} {name[2:]}"
         for name in ("n_train", "n_val", "n_test")
-        if len({getattr(rows[j], name) for j in alike}) > 1
+        if len({getattr(other, name) for other in alike}) > 1
     ]
-    options = firsts[i].options
-    parts += [
-        option(name, value)
-        for name, value in options.items()
-        if any(firsts[j].options.get(name, value) != value for j in alike)
-    ]
+    runs = sorted({canonical(dict(other.options)) for other in alike})
+    parts += [f"run {_letters(runs.index(canonical(dict(row.options))))}"] if len(runs) > 1 else []
     return ", ".join(parts)
+
+
+def _differing(i: int, rows: list[Row]) -> str:
+    """Return the options of a row in which other runs of it differ, to the last digit."""
+    alike = _alike(i, rows)
+    return ", ".join(
+        option(name, value, exactly=True)
+        for name, value in rows[i].options.items()
+        if any(other.options.get(name) != value for other in alike)
+    )
+
+
+def _letters(number: int) -> str:
+    """Return ``A`` to ``Z``, then ``AA`` and so on."""
+    rest, last = divmod(number, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)
 
 
 def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:

@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from probeline.backbones.names import PENULTIMATE
+from probeline.identity import canonical
 from probeline.records import Curve
 from probeline.report import learning
 from probeline.report.calibration import calibration, calibration_notes
@@ -209,6 +210,7 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
         notes.append(f"{_EDGE} chosen at the end of its grid: a wider grid may do better.")
     if diverged := max(row.diverged for row in rows):
         notes.append(f"{_DIVERGED} up to {diverged} candidates of its grid diverged and were no choice.")
+    notes += [f"{row.short} is {row.differing}." for row in rows if row.differing]
     notes.append(
         "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."
     )
@@ -254,6 +256,8 @@ def _flat(row: Row) -> dict[str, Any]:
     flat = asdict(row)
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
     flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)
+    flat["options"] = canonical(flat["options"]).decode()
+    flat["keys"] = " ".join(row.keys)
     flat["interval_low"], flat["interval_high"] = flat.pop("interval")
     for name in ("headroom", "over_probe"):
         difference = flat.pop(name) or {"top1": None, "interval": (None, None), "p": None, "real": None}

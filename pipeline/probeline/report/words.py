@@ -42,16 +42,20 @@ def count(value: int) -> str:
     return str(value)
 
 
-def option(name: str, value: object) -> str:
-    """Return a hyper-parameter and its value, or the values of its grid: ``lr 0.001``, ``l2 1e-06 to 1e+05 (45)``."""
+def option(name: str, value: object, *, exactly: bool = False) -> str:
+    """Return a hyper-parameter and its value, or the values of its grid: ``lr 0.001``, ``l2 1e-06 to 1e+05 (45)``.
+
+    Exactly, every value is told, and with every digit.
+    """
     name = name.replace("_", " ")
     if isinstance(value, bool):
         return name if value else f"no {name}"
+    brief = str if exactly else _brief
     if not isinstance(value, list | tuple):
-        return f"{name} {_brief(value)}"
-    if len(value) > _FEW and all(isinstance(one, int | float) for one in value):
-        return f"{name} {_brief(min(value))} to {_brief(max(value))} ({len(value)})"
-    return f"{name} {'/'.join(map(_brief, value))}"
+        return f"{name} {brief(value)}"
+    if len(value) > _FEW and not exactly and all(isinstance(one, int | float) for one in value):
+        return f"{name} {brief(min(value))} to {brief(max(value))} ({len(value)})"
+    return f"{name} {'/'.join(map(brief, value))}"
 
 
 _FEW = 3

@@ -15,6 +15,7 @@ from probeline.report.methods import METHODS
 from probeline.report.rows import blocks
 from probeline.report.tables import terminal
 from probeline.report.write import write
+from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.inputs import Inputs
 
 STAGE = {
@@ -103,12 +104,20 @@ def _curves(inputs: Inputs) -> list[Curve]:
     if len(curves) < len(found):
         say(f"compare: left out {len(found) - len(curves)} learning curves of other rows or labels")
     newest: dict[tuple[object, ...], Curve] = {}
-    for curve in curves:
+    for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs.config, curve)):
         place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap)
         if place in newest:
-            say(f"compare: the curve of {curve.backbone} was run with several options; the last run is shown")
+            shown = "the one asked for" if _drawn_as_asked(inputs.config, curve) else "the last run"
+            say(f"compare: of several curves of {curve.backbone} {shown} is shown, with {curve.draws} draws")
         newest[place] = curve
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
+
+
+def _drawn_as_asked(config: Config, curve: Curve) -> bool:
+    """Say whether a curve has the steps and draws that the configuration asks for."""
+    shots = set() if config.shots == (0,) else {("shots", float(k)) for k in config.shots}
+    steps = {(point.kind, point.amount) for point in curve.points}
+    return curve.draws == config.draws and steps == shots | {("fraction", percent) for percent in config.fractions}
 
 
 def _caches(inputs: Inputs) -> list[str]:
@@ -138,6 +147,12 @@ def _read_as_asked(config: Config, tap: str, score: Score) -> bool:
     return (score.tap == tap or any(map(LAST.fullmatch, terms(tap)))) and score.views == config.views
 
 
+def _fitted_as_asked(config: Config, score: Score) -> bool:
+    """Say whether a head that is trained in minibatches had the grid that the configuration asks for."""
+    axes = {"probe-sgd": ("sgd", SGD, config.sgd), "probe-mlp": ("mlp", MLP, config.mlp)}.get(score.method)
+    return axes is None or all(score.options.get(name) == list(values) for name, values in grid(*axes).values.items())
+
+
 def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     config = inputs.config
     asked = [score for score in scores if _as_asked(config, score)]
@@ -146,7 +161,9 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     for name in config.backbones:
         for tap in config.taps:
             there = {
-                (score.backbone, score.method, score.seed) for score in asked if _read_as_asked(config, tap, score)
+                (score.backbone, score.method, score.seed)
+                for score in asked
+                if _read_as_asked(config, tap, score) and _fitted_as_asked(config, score)
             }
             for method in METHODS:
                 if method.name == "probe-mlp" and not config.mlp:

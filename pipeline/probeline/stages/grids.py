@@ -80,11 +80,11 @@ class Grid:
         return {name: values[0] for name, values in self.values.items() if len(values) == 1}
 
     def edge(self, candidate: Mapping[str, Any]) -> bool:
-        """Say whether a candidate stands at an end of a numeric axis, beyond which there are other values."""
+        """Say whether a candidate stands at an end of a numeric axis of three values or more that could be longer."""
         return any(
             candidate[name] in {min(values), max(values)} - set(self.axes[name].within)
             for name, values in self._several().items()
-            if not isinstance(values[0], str)
+            if len(values) > 2 and not isinstance(values[0], str)
         )
 
     def _several(self) -> dict[str, tuple[Any, ...]]:
@@ -120,7 +120,7 @@ def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
 def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:
     of_type = type(axis.values[0])
     try:
-        values = tuple(dict.fromkeys(of_type(text) for text in listed.split(",")))
+        values = tuple(sorted({of_type(text) for text in listed.split(",")}))
     except ValueError:
         values = ()
     if of_type is str:
@@ -132,5 +132,5 @@ def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:
         known = all(least <= value <= most for value in values)
     if not values or not known or (len(values) > 1 and not axis.several):
         alone = "" if axis.several else ", a single one"
-        raise BadOption(f"bad --{option} {name}", expected=expected + alone, got=listed)
+        raise BadOption(f"bad --{option} {name}", expected=expected + alone, got=listed or "nothing")
     return values

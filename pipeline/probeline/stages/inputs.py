@@ -94,6 +94,8 @@ class Inputs:
             dataset = labels.relabel(dataset, config.labels, whole=whole)
         if config.groups is not None:
             dataset = groups.group(dataset, config.groups, whole=whole)
+        for join in dataset.joins if self._download else ():
+            config.console.say(f"{join.kind}: {join.told}")
         if self._download and (leak := groups.leaks(dataset)):
             config.console.say(leak)
         for skipped in dataset.skipped if self._download else ():  # verify loads both ways, and tells once

@@ -102,11 +102,13 @@ def by_class(table: Sequence[Block]) -> Figure:
     images = np.bincount(classes(first.labels), minlength=k)
     shares = np.stack([np.mean([_per_class(score) for score in scores], axis=0) for scores in block.scores], axis=1)
     hardest = [int(c) for c in np.argsort(shares.mean(axis=1), kind="stable") if images[c] > 0][:_LISTED]
-    which = "the hardest class first" if len(hardest) == k else f"the {len(hardest)} hardest of {k} classes"
-    caption = (
-        f"Percent of each class's test images that are recognised; n says how many it has, of {first.n_test:,}. "
-        "Means over seeds."
-    )
+    tested = int((images > 0).sum())
+    which = "the hardest class first" if len(hardest) == tested else f"the {len(hardest)} hardest of {tested} classes"
+    caption = f"Percent of each class's test images that are recognised; n says how many it has, of {first.n_test:,}."
+    if any(row.seeds > 1 for row in block.rows):
+        caption += " Means over seeds."
+    if tested < k:
+        caption += f" {k - tested} of {k} classes have no test image."
     if any(row.where for row in block.rows) and any(row.method in TRAINED for row in block.rows):
         caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)

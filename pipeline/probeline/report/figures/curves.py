@@ -45,7 +45,7 @@ def training(table: Sequence[Block]) -> Figure | None:
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
     if inner:
-        caption += " Of several taps that whose probe val prefers is shown; a net that is trained has none."
+        caption += " Shown is the tap whose probe val prefers; a net that is trained has no tap."
     figure = sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
         1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
