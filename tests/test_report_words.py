@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probeline.report.words import count, decimals, listing, percent, points, probability, seconds
+from probeline.report.words import count, decimals, listing, option, percent, points, probability, seconds
 
 
 @pytest.mark.parametrize(("sizes", "places"), [([153], 1), ([999, 10_000], 1), ([1_000], 2), ([], 1)])
@@ -63,3 +63,19 @@ def test_count(value: int, text: str) -> None:
 )
 def test_listing(items: list[str], text: str) -> None:
     assert listing(items) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "brief", "exact"),
+    [
+        ("lr", 0.0010001, "lr 0.001", "lr 0.0010001"),
+        ("weight_decay", [1e-4, 1e-3], "weight decay 0.0001/0.001", "weight decay 0.0001/0.001"),
+        ("l2", [1e-6, 1e-3, 1.0, 1e5], "l2 1e-06 to 1e+05 (4)", "l2 1e-06/0.001/1.0/100000.0"),
+        ("optimizer", ["adam", "sgd", "adamw", "x"], "optimizer adam/sgd/adamw/x", "optimizer adam/sgd/adamw/x"),
+        ("freeze_batchnorm", False, "no freeze batchnorm", "no freeze batchnorm"),
+        ("epochs", 30, "epochs 30", "epochs 30"),
+    ],
+)
+def test_options(name: str, value: object, brief: str, exact: str) -> None:
+    assert option(name, value) == brief
+    assert option(name, value, exactly=True) == exact

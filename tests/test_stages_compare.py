@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from probeline.report.files import load_scores, save_score
-from probeline.stages import baselines, compare, probe
+from probeline.stages import baselines, compare, curve, probe
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration, extracted, make_photos
 
@@ -68,3 +68,27 @@ def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path
     save_score(inputs.scores, replace(score, key="a" * 64, macro=0.125))
     assert [row["macro"] for row in rows(inputs) if row["method"] == "knn"] == [0.125]
     assert any("was run on other embeddings before" in line for line in console.said)
+
+
+def test_what_was_fitted_with_another_grid_is_not_what_was_asked_for(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_exact", lambda task: [])
+    probe.run(inputs_of(cache, tmp_path, sgd=("lr=1e-2", "epochs=2"), mlp=("width=8", "epochs=2"))[0])
+    asked, _ = inputs_of(cache, tmp_path, sgd=("lr=1e-3", "epochs=2"), mlp=("width=8", "epochs=2"), seeds=2)
+    report = json.loads(Path(compare.run(asked)["json"]).read_text(encoding="utf-8"))
+    missing = [one["what"] for one in report["missing"]]
+    assert "linear head (minibatch) of squeezenet1_1" in missing, "both seeds"
+    assert "MLP head of squeezenet1_1, seed 1" in missing
+
+
+def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Path) -> None:
+    few: dict[str, Any] = {"fractions": (50.0, 100.0), "shots": (0,)}
+    for draws in (1, 2):
+        curve.run(inputs_of(cache, tmp_path, draws=draws, **few)[0])
+    for draws in (1, 2):
+        inputs, console = inputs_of(cache, tmp_path, draws=draws, **few)
+        (shown,) = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["curves"]
+        assert [step["draws"] for step in shown["steps"]] == [draws, 1]
+        line = f"compare: of several curves of squeezenet1_1 the one asked for is shown, with {draws} draws"
+        assert line in console.said

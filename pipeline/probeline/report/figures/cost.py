@@ -35,7 +35,8 @@ def cost(table: Sequence[Block]) -> Figure | None:
     caption = (
         "Cold seconds count everything from pictures to predictions, the extraction of features included. The line "
         "joins the rows, outlined, that no other beats in both accuracy and time. "
-        f"n = {span(row.n_test for _, row in rows)} test images; means over seeds."
+        f"n = {span(row.n_test for _, row in rows)} test images"
+        + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
     )
     methods = sorted({row.method for _, row in rows}, key=ORDER.__getitem__)
     titles = {block.title: legend_label(block.title) for block in table}
