@@ -21,7 +21,7 @@ from probeline.metrics.scores import per_class
 from probeline.records import Score
 from probeline.report.differences import Difference, differences
 from probeline.report.methods import ORDER, method
-from probeline.report.words import option
+from probeline.report.variants import differing, variant
 
 
 @dataclass(frozen=True)
@@ -343,8 +343,8 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
             reference=i == best,
             over_probe=found.get(over_probe[i]) if i in over_probe else None,
             headroom=found.get(headroom[i]) if i in headroom else None,
-            variant=_variant(i, rows),
-            differing=_differing(i, rows),
+            variant=variant(i, rows),
+            differing=differing(i, rows),
         )
         for i, row in enumerate(rows)
     ]
@@ -362,45 +362,6 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
     plain = [j for j, row in enumerate(rows) if row.method == "probe" and row.tap == PENULTIMATE and not row.views]
     alike = [j for j in plain if fits(j) == fits(i)]
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
-
-
-def _alike(i: int, rows: list[Row]) -> list[Row]:
-    """Return the rows of one method in one place, that row among them."""
-
-    def place(row: Row) -> tuple[object, ...]:
-        return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
-
-    return [other for other in rows if place(other) == place(rows[i])]
-
-
-def _variant(i: int, rows: list[Row]) -> str:
-    row, alike = rows[i], _alike(i, rows)
-    parts = [row.where] if row.where else []
-    parts += [row.precision] if len({other.precision for other in alike}) > 1 else []
-    parts += [
-        f"{getattr(row, name):,} {name[2:]}"
-        for name in ("n_train", "n_val", "n_test")
-        if len({getattr(other, name) for other in alike}) > 1
-    ]
-    runs = sorted({canonical(dict(other.options)) for other in alike})
-    parts += [f"run {_letters(runs.index(canonical(dict(row.options))))}"] if len(runs) > 1 else []
-    return ", ".join(parts)
-
-
-def _differing(i: int, rows: list[Row]) -> str:
-    """Return the options of a row in which other runs of it differ, to the last digit."""
-    alike = _alike(i, rows)
-    return ", ".join(
-        option(name, value, exactly=True)
-        for name, value in rows[i].options.items()
-        if any(other.options.get(name) != value for other in alike)
-    )
-
-
-def _letters(number: int) -> str:
-    """Return ``A`` to ``Z``, then ``AA`` and so on."""
-    rest, last = divmod(number, 26)
-    return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)
 
 
 def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:
