@@ -86,7 +86,7 @@ def test_the_format_is_specified_member_by_member(tmp_path: Path, backbone: Back
 
 
 def test_the_readmes_tables_come_from_the_samples() -> None:
-    rows = re.findall(r"^\| (?:\S+ \| )?(?:linear|full|from|k-NN|nearest|scikit).*", README, re.MULTILINE)
+    rows = re.findall(r"^\| (?:\S+ \| )?(?:linear|MLP|ridge|full|from|k-NN|nearest|scikit).*", README, re.MULTILINE)
     samples = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "reports" / "sample").rglob("*.md"))
     assert len(rows) >= 6
     for row in rows:

@@ -138,7 +138,7 @@ def _trained(
             "every head's training diverged",
             where=task.title(method, seed),
             got=", ".join(_words(candidate) for candidate in candidates) or _words(wanted.fixed()),
-            remedy="look for features that are not sound with probeline verify",
+            remedy=f"use lower rates in --{method.removeprefix('probe-')}, or check the features with probeline verify",
         )
     selection = select(
         rounds,
