@@ -43,6 +43,15 @@ def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
     assert "compare: left out 4 scores of other images, splits or labels" in console.said
 
 
+def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -> None:
+    inputs, console = inputs_of(cache, tmp_path)
+    baselines.run(inputs)
+    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
+    save_score(inputs.scores, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
+    assert len(rows(inputs)) == 4
+    assert "compare: left out 1 scores of other images, splits or labels" in console.said
+
+
 def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_exact", lambda task: [])
     probe.run(inputs_of(cache, tmp_path, seeds=3, sgd=("lr=1e-2", "epochs=2"))[0])

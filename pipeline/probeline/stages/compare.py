@@ -47,7 +47,8 @@ def run(inputs: Inputs) -> dict[str, object]:
     found, ignored = load_scores(inputs.scores)
     for item in ignored:
         config.console.say(f"compare: left out {item.path}: {item.reason}")
-    scores = [score for score in found if score.splits == inputs.splits_sha256]
+    here = (inputs.splits_sha256, inputs.dataset.class_names)
+    scores = [score for score in found if (score.splits, score.class_names) == here]
     if len(scores) < len(found):
         config.console.say(f"compare: left out {len(found) - len(scores)} scores of other images, splits or labels")
     current = [score for score in scores if score.options.get("version") == _version(score)]
