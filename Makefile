@@ -15,6 +15,8 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
+	$(if $(TRAIN),--train $(TRAIN)) $(if $(UNFREEZE),--unfreeze $(UNFREEZE)) $(if $(FROZEN_GB),--frozen-gb $(FROZEN_GB)) \
+	$(if $(CURVE_STRATEGY),--curve-strategy $(CURVE_STRATEGY)) \
 	$(if $(SGD),--sgd $(SGD)) $(if $(MLP),--mlp $(MLP)) \
 	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
 	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
@@ -25,7 +27,8 @@ help:  ## show the targets and their variables
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
-	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
+	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" '
+	@echo '             UNFREEZE= FROZEN_GB= CURVE_STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:
@@ -55,7 +58,7 @@ probe: extract  ## fit linear heads on the cached embeddings
 baselines: extract  ## scikit-learn logistic regression, ridge regression, k-NN and centroids on them
 	@$(VENV)/bin/probeline baselines $(OPTIONS)
 
-finetune: $(VENV)/demo  ## train the whole net, from its weights and from scratch
+finetune: $(VENV)/demo  ## train the net or its upper stages (STRATEGY), from its weights and from scratch
 	@$(VENV)/bin/probeline finetune $(OPTIONS)
 
 curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each

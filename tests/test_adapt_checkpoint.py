@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from probeline import disk
-from probeline.adapt import checkpoint
+from probeline.adapt import checkpoint, sealed
 from probeline.errors import BadCache, CannotWrite
 
 TENSORS = {
@@ -67,19 +70,62 @@ def test_half_a_pair_is_none(folder: Path, suffix: str) -> None:
     assert found(folder) is None
 
 
-def test_a_crash_between_the_two_files_leaves_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.write(folder, "last", TENSORS, FACTS)
-    publish = disk.publish
+class Killed(BaseException):
+    """The process is gone."""
 
-    def crash(path: Path, data: bytes, *, replace: bool = False) -> bool:
-        if path.suffix == ".json":
-            raise KeyboardInterrupt
-        return publish(path, data, replace=replace)
 
-    monkeypatch.setattr(disk, "publish", crash)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.write(folder, "last", {"count": torch.tensor(8)}, FACTS)
-    assert found(folder) is None
+def write_until(folder: Path, calls: int, monkeypatch: pytest.MonkeyPatch, number: int) -> bool:
+    """Write a checkpoint that holds `number`, killed after so many changes of the disk; say whether it was done."""
+    made = 0
+
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def one(*given: Any, **options: Any) -> Any:
+            nonlocal made
+            if made == calls:
+                raise Killed
+            made += 1
+            return change(*given, **options)
+
+        return one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "publish", counted(disk.publish))
+        patch.setattr(disk, "rename", counted(disk.rename))
+        try:
+            checkpoint.write(folder, "last", {"count": torch.tensor(number)}, {**FACTS, "number": number})
+        except Killed:
+            return False
+    return True
+
+
+def test_whenever_it_is_killed_there_is_a_whole_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two crashes in a row, each after any number of the four changes, and then one that comes through.
+    for first, second in product(range(4), repeat=2):
+        for path in (*folder.glob("*"),):
+            path.unlink()
+        assert write_until(folder, 4, monkeypatch, 1)
+        assert not write_until(folder, first, monkeypatch, 2)
+        assert not write_until(folder, second, monkeypatch, 3)
+        whole = found(folder)
+        assert whole is not None, (first, second)
+        number = whole[1]["number"]
+        assert int(whole[0]["count"]) == number
+        assert number in (1, 2, 3)
+        assert write_until(folder, 4, monkeypatch, 4)
+        whole = found(folder)
+        assert whole is not None
+        assert int(whole[0]["count"]) == 4
+        assert sorted(path.name for path in folder.iterdir()) == ["last.json", "last.safetensors"]
+
+
+def test_what_a_kill_left_is_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "net-finetune" / "seed0-0123"
+    for calls in (2, 3):
+        assert not write_until(folder, calls, monkeypatch, calls)
+        assert sealed.checkpoints(tmp_path) == [(folder, "last")]
+        assert sealed.read(folder, "last") is not None
+    checkpoint.remove(folder, "last")
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])

@@ -17,8 +17,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from probeline import disk
 from probeline.adapt import checkpoint
-from probeline.adapt.trainer import Feed, Trained, Trainer, Training, fresh_head
+from probeline.adapt.head import fresh_head
+from probeline.adapt.plan import plan
+from probeline.adapt.trainer import Feed, Trained, Trainer
+from probeline.adapt.training import Training
 from probeline.backbones import vision
+from probeline.backbones.depth import find_stages
 from probeline.backbones.tap import find_tap
 from probeline.config import Silence
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
@@ -34,8 +38,17 @@ TRAINING = Training(
     epochs=4,
     batch_size=8,
     lr=0.02,
-    backbone_lr=0.002,
+    body=0.1,
+    decay=1.0,
+    optimizer="adamw",
     weight_decay=0.01,
+    schedule="cosine",
+    warmup=0.0,
+    label_smoothing=0.0,
+    clip=0.0,
+    dropout=0.0,
+    accumulate=1,
+    patience=0,
     freeze_batchnorm=False,
     precision="fp32",
     seed=0,
@@ -99,11 +112,15 @@ def make_trainer(
     make: Callable[[], nn.Module] = Tiny,
     feed: Feed = FEED,
     size: int = SIZE,
+    strategy: str = "full",
+    unfreeze: tuple[int, ...] = (),
 ) -> Trainer:
     net = seeded(make)
     tap = find_tap(net, size, "a net")
-    fresh_head(net, tap, CLASSES, training.seed)
-    return Trainer(net, tap, preprocess(size), feed, LABELS, CPU, training)
+    stages = find_stages(net, tap, size)
+    fresh_head(net, tap, CLASSES, training.seed, training.dropout)
+    freezing = plan(strategy, len(stages), training.epochs, unfreeze)
+    return Trainer(net, tap, stages, freezing, preprocess(size), feed, LABELS, CPU, training)
 
 
 def fit(trainer: Trainer, folder: Path, *, train: IntArray = TRAIN, feed: Feed = FEED) -> Trained:
@@ -150,7 +167,7 @@ def test_rates_fall_by_a_cosine_and_the_backbones_are_a_tenth_of_the_heads(tmp_p
 
 def test_one_step_moves_by_the_rate_and_decays_matrices_and_convolutions_alone(tmp_path: Path) -> None:
     decay, lr, backbone_lr = 100.0, 1e-3, 1e-4
-    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=lr, backbone_lr=backbone_lr, weight_decay=decay)
+    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=lr, weight_decay=decay)
     trainer = make_trainer(training)
     before = state(trainer.net)
     fit(trainer, tmp_path)
@@ -366,7 +383,8 @@ def test_interrupted_at_any_file(whole: Whole, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         names = crash_at(10**6, monkeypatch, before=True)
         run(tmp_path / "all")
-    assert [path.name for path in names[:4]] == ["last.safetensors", "last.json", "best.safetensors", "best.json"]
+    files = ["last.next.safetensors", "last.next.json", "best.next.safetensors", "best.next.json"]
+    assert [path.name for path in names[:4]] == files
     for publishing in range(len(names)):
         folder = tmp_path / str(publishing)
         with pytest.MonkeyPatch.context() as monkeypatch:
@@ -374,9 +392,8 @@ def test_interrupted_at_any_file(whole: Whole, tmp_path: Path) -> None:
             with pytest.raises(KeyboardInterrupt):
                 run(folder)
         trained = assert_goes_on(whole, folder)
-        half = names[publishing].name == "last.safetensors"
-        epochs = sum(path.name == "last.json" for path in names[: publishing + 1])
-        assert trained.resumed_from == (0 if half else epochs), publishing
+        epochs = sum(path.name == "last.next.json" for path in names[: publishing + 1])
+        assert trained.resumed_from == epochs, publishing
 
 
 def test_interrupted_before_the_first_file(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,14 +520,14 @@ def test_a_best_epoch_that_vanishes_is_told(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_training_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Diverged) as caught:
-        fit(make_trainer(replace(TRAINING, lr=1e30, backbone_lr=1e30)), tmp_path)
+        fit(make_trainer(replace(TRAINING, lr=1e30, body=1.0)), tmp_path)
     assert str(caught.value) == "the training loss is nan in epoch 1; use a lower --lr"
     assert not list(tmp_path.iterdir())
 
 
 def test_a_val_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
     # A single step: the training loss is the fresh net's, and val is the first to see the new weights.
-    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=1e30, backbone_lr=1e30)
+    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=1e30, body=1.0)
     with pytest.raises(Diverged, match=r"^the val loss is (nan|inf) in epoch 1; use a lower --lr$"):
         fit(make_trainer(training), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -537,8 +554,10 @@ def test_lack_of_memory_names_the_batch_size(training: bool, tmp_path: Path) -> 
     greedy.patient = False
     with pytest.raises(OutOfMemory) as caught:
         fit(trainer, tmp_path)
+    # Training has gone in ever more parts before it gives up, of two images each: BatchNorm takes no fewer.
     assert str(caught.value) == (
-        "a batch of 8 images does not fit into the memory of cpu; use a smaller --batch-size or --image-size"
+        f"a batch of {2 if training else 8} images does not fit into the memory of cpu; "
+        "use a smaller --batch-size or --image-size"
     )
 
 
@@ -562,7 +581,7 @@ def test_a_defect_is_not_taken_for_lack_of_memory(tmp_path: Path) -> None:
 def test_squeezenets_convolution_gives_way_to_one_of_k_outputs(tmp_path: Path) -> None:
     size = 32
     feed = plain_feed(pictures(size))
-    training = replace(TRAINING, epochs=2, lr=1e-3, backbone_lr=1e-4)
+    training = replace(TRAINING, epochs=2, lr=1e-3)
 
     def squeezenet() -> nn.Module:
         net: nn.Module = vision.models().squeezenet1_1(weights=None)
@@ -652,7 +671,7 @@ def test_vit_trains_and_its_positions_do_not_decay(tmp_path: Path) -> None:
         return net
 
     # With a rate of 1e-9 Adam moves nothing by more than 1e-9 a step, and decay takes 1e-9 * 1e8 of each value.
-    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=1e-9, backbone_lr=1e-9, weight_decay=1e8)
+    training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=1e-9, body=1.0, weight_decay=1e8)
     trainer = make_trainer(training, make=vit)
     with torch.no_grad():
         for parameter in trainer.net.parameters():
@@ -675,9 +694,10 @@ def test_vit_trains_and_its_positions_do_not_decay(tmp_path: Path) -> None:
 def test_counts_of_resnet18(freeze_batchnorm: bool) -> None:
     net = vision.models().resnet18(weights=None)
     tap = find_tap(net, 32, "resnet18")
+    stages = find_stages(net, tap, 32)
     fresh_head(net, tap, 2, 0)
     training = replace(TRAINING, freeze_batchnorm=freeze_batchnorm)
-    trainer = Trainer(net, tap, preprocess(32), FEED, LABELS, CPU, training)
+    trainer = Trainer(net, tap, stages, plan("full", len(stages), 1), preprocess(32), FEED, LABELS, CPU, training)
     # 11,689,512 in torchvision's table, less 1,000 x 513 of its head, and 2 x 513 of ours.
     assert trainer.total == 11_177_538 == 11_689_512 - 513_000 + 1_026
     # A scale and a shift for each channel of the norms: the stem, then four stages of four, three with a shortcut's.

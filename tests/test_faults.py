@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
 from faults import (
     __main__ as suite,
@@ -27,10 +28,12 @@ from faults import (
     readers,
     refusals,
     small_disk,
+    trainings,
     writers,
 )
 from faults.figures import Figures
 from probeline import disk
+from probeline.adapt import checkpoint
 from probeline.images import archives as room
 from probeline.records import FloatArray
 from probeline.store import entry as store
@@ -53,6 +56,7 @@ def named(value: object) -> str | None:
     ("run", "count"),
     [
         (kills.run, 10),
+        (trainings.run, 4),
         (every_call.run, 20),
         (partial(command_line.run, images=1100), 1),
         (damage.run, 250),
@@ -148,6 +152,11 @@ def copied_upside_down(self: Known, features: FloatArray, rows: range, provenanc
 COPY_INTO = Known.copy_into
 
 
+def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) -> None:
+    """Stand in for `restore`, and lose what the optimizer knows."""
+    net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
+
+
 @pytest.mark.parametrize(
     ("run", "count", "place", "name", "sabotage"),
     [
@@ -162,6 +171,7 @@ COPY_INTO = Known.copy_into
         (archives.run, 60, room, "_inside", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (partial(machine.run, shrink=False), 10, Known, "copy_into", copied_upside_down),
+        (trainings.run, 5, checkpoint, "restore", forgetful),
     ],
     ids=named,
 )

@@ -17,7 +17,7 @@ from probeline.records import Curve, CurvePoint
 from probeline.report.curve_files import curve_path, find_curve, load_curves, save_curve
 from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import look, png
-from probeline.report.learning import curve_titles, notes, steps, table
+from probeline.report.learning import crossings, curve_titles, notes, steps, table
 from probeline.report.matrix import matrix
 from probeline.report.tables import markdown
 from probeline.report.write import write
@@ -185,3 +185,42 @@ def test_a_damaged_or_moved_file_is_ignored(tmp_path: Path) -> None:
     path.write_bytes(data)
     path.rename(tmp_path / "other.json")
     assert "belongs at" in load_curves(tmp_path)[1][0].reason
+
+
+def levels(method: str, tops: dict[float, float], **changes: object) -> Curve:
+    """Return a curve of a method with one draw at each fraction."""
+    points = [
+        CurvePoint(
+            "fraction", amount, 0, int(10 * amount), 0, None, edge=False, val_top1=top, test_top1=top, converged=True
+        )
+        for amount, top in tops.items()
+    ]
+    return replace(make_curve(), method=method, points=tuple(points), draws=1, **changes)  # type: ignore[arg-type]
+
+
+def test_where_a_training_overtakes_the_probe() -> None:
+    probe = levels("probe", {10.0: 0.8, 20.0: 0.85, 50.0: 0.88, 100.0: 0.9})
+    late = levels("finetune", {10.0: 0.81, 20.0: 0.7, 50.0: 0.89, 100.0: 0.95})
+    assert crossings([probe, late]) == [
+        "mobilenet_v2, full fine-tune: above the linear probe from 50 % of the train images on "
+        "(89.00 against 88.00 % at 500)."
+    ]
+    never = levels("scratch", {10.0: 0.9, 100.0: 0.9}, weights="none")
+    assert crossings([probe, never]) == [
+        "mobilenet_v2, from scratch: not above the linear probe at 100 % of the train images "
+        "(90.00 against 90.00 % at 1,000)."
+    ]
+    always = levels("lp-ft", {50.0: 0.89, 100.0: 0.95})
+    (line,) = crossings([always, probe])
+    assert "above the linear probe at every step, from 50 % of the train images on" in line
+    assert crossings([probe]) == []
+    assert crossings([levels("finetune", {10.0: 1.0}), replace(probe, image_size=64)]) == []
+    assert "no step in common" in crossings([levels("finetune", {30.0: 1.0}), probe])[0]
+
+
+def test_titles_tell_methods_apart() -> None:
+    probe, scratch = make_curve(), levels("scratch", {100.0: 0.5}, weights="none")
+    assert curve_titles([probe]) == ["mobilenet_v2"]
+    assert curve_titles([probe, scratch]) == ["mobilenet_v2, linear probe (exact)", "mobilenet_v2, from scratch"]
+    assert "Assumed: l2 is chosen on" in " ".join(notes([probe]))
+    assert "Assumed: l2 and a training's epoch are chosen on" in " ".join(notes([probe, scratch]))

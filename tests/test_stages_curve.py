@@ -21,7 +21,7 @@ from probeline.heads.standardize import apply, fit_scaler
 from probeline.images.digits import load
 from probeline.images.subset import Subset
 from probeline.report.curve_files import find_curve, load_curves
-from probeline.stages import compare, curve, extract, probe
+from probeline.stages import compare, curve, extract, filling, probe, probed
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration, extracted, shards
 
@@ -132,7 +132,7 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monk
     def stop(*_: Any) -> Any:
         raise Fitted
 
-    monkeypatch.setattr(curve, "_fit", stop)
+    monkeypatch.setattr(probed, "_fit", stop)
     curve.run(inputs(root))
     with pytest.raises(Fitted if "data_seed" not in options else MissingData):  # a limit's seed makes another data set
         curve.run(inputs(root, **options))
@@ -152,7 +152,7 @@ def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.Mon
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
     assert len(compare._curves(inputs(root, reports=root / "taps"))) == 2
-    monkeypatch.setattr(curve, "_fit", None)
+    monkeypatch.setattr(probed, "_fit", None)
     curve.run(inputs(root, taps=taps, reports=root / "taps"))
 
 
@@ -180,7 +180,7 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
 
 
 def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curve, "_fit", None)
+    monkeypatch.setattr(probed, "_fit", None)
     with pytest.raises(MissingData, match=r"not extracted yet.*probeline extract"):
         curve.run(inputs(tmp_path))
     (tmp_path / "file").touch()
@@ -211,7 +211,7 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
 
 def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shards(root / "cache")
-    monkeypatch.setattr(extract, "Engine", None)
+    monkeypatch.setattr(filling, "Engine", None)
     now = inputs(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
     assert now.dataset.class_names == ("large", "small")
     (told,) = extract.run(now)

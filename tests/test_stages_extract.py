@@ -29,7 +29,7 @@ from probeline.errors import BadCache, BadData, CannotWrite, Diverged
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.images.reading import read_batch
 from probeline.records import FloatArray
-from probeline.stages import engine, extract
+from probeline.stages import engine, extract, filling
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from small_runs import ROWS, Listening, configuration, extracted, locate_small, make_photos, shards
@@ -136,7 +136,7 @@ def test_what_is_there_is_proven_and_left_alone(tmp_path: Path, monkeypatch: pyt
     cache = tmp_path / "cache"
     extracted(cache)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
-    monkeypatch.setattr(extract, "Engine", None)
+    monkeypatch.setattr(filling, "Engine", None)
     console = Listening()
     extract.run(Inputs(configuration(cache, console=console)))
     assert "60 embeddings are in" in console.said[0]

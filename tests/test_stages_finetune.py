@@ -23,19 +23,21 @@ from torch import Tensor, nn
 
 from conftest import make_part
 from probeline.adapt import trainer as training_room
-from probeline.adapt.trainer import Trainer, fresh_head
+from probeline.adapt.head import fresh_head
+from probeline.adapt.trainer import Trainer
+from probeline.adapt.training import Training
 from probeline.backbones.tap import find_tap
 from probeline.backbones.zoo import random_net
 from probeline.config import Bar, Config, Silence
-from probeline.errors import BadData, Diverged
+from probeline.errors import BadData, Diverged, MissingData
 from probeline.identity import digest_bytes
 from probeline.images.decode import decode, resize_crop
 from probeline.images.reading import Unreadable, read_batch
 from probeline.images.splits import split
 from probeline.metrics.intervals import wilson
-from probeline.records import DataSet, ImageArray, ImageFiles, IntArray, PixelArray, Preprocess, Score
+from probeline.records import DataSet, ImageArray, ImageFiles, IntArray, Score
 from probeline.report.files import load_scores, score_path
-from probeline.stages import finetune
+from probeline.stages import extract, feeding, finetune, probe
 from probeline.stages.inputs import Asked, Inputs
 
 NET = "squeezenet1_1"
@@ -149,7 +151,7 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, 
     assert score.trainable == score.total == SQUEEZENET
     assert score.warm_seconds == score.cold_seconds == sum(epoch["seconds"] for epoch in score.history)
     assert score.environment["device"] == "CPU"
-    assert score.certificate["backbone_lr"] == (1e-4 if method == "finetune" else 1e-3)
+    assert score.options["body"] == (0.1 if method == "finetune" else 1.0)
     assert re.fullmatch("[0-9a-f]{64}", score.key)
     assert score_path(inputs.scores, NET, score.weights, method, 0, score.key).is_file()
 
@@ -157,7 +159,10 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, 
 def test_a_score_tells_the_best_epoch_not_the_last(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history = tuple({"epoch": n, "val_top1": val, "seconds": n} for n, val in ((1, 0.25), (2, 0.75), (3, 0.5)))
+    history = tuple(
+        {"epoch": n, "val_top1": val, "val_loss": 1.0, "parts": 1, "seconds": n}
+        for n, val in ((1, 0.25), (2, 0.75), (3, 0.5))
+    )
     trained = training_room.Trained(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: trained)
     score = run(options(world, tmp_path, strategies=("full",)))["finetune"]
@@ -273,7 +278,7 @@ def test_an_interrupted_run_gives_the_same_score(
 
     config = replace(inputs.config, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "read_batch", interrupt)
+        patch.setattr(feeding, "read_batch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     assert "last.json" in checkpoints(config)
@@ -289,7 +294,7 @@ def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, mon
         order.extend(rows.tolist())
         return read_batch(images, rows, *rest)
 
-    monkeypatch.setattr(finetune, "read_batch", record)
+    monkeypatch.setattr(feeding, "read_batch", record)
     finetune.run(inputs)
     splits = inputs.splits
     per_epoch = len(splits.train) + len(splits.val)
@@ -474,17 +479,44 @@ def test_options_reach_the_trainer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = options(
-        world, tmp_path, strategies=(strategy,), precision=precision, freeze_batchnorm=True, lr=0.02, seed=3, epochs=5
+        world,
+        tmp_path,
+        strategies=(strategy,),
+        precision=precision,
+        freeze_batchnorm=True,
+        lr=0.02,
+        seed=3,
+        epochs=5,
+        train=(
+            "decay=0.5",
+            "optimizer=sgd",
+            "schedule=one-cycle",
+            "warmup=1.5",
+            "label_smoothing=0.1",
+            "clip=1",
+            "dropout=0.4",
+            "accumulate=2",
+            "patience=3",
+        ),
     )
     before = torch.backends.cuda.matmul.allow_tf32
     started = start(config, monkeypatch)
     training = started.trainer.training
-    assert training == training_room.Training(
+    assert training == Training(
         epochs=5,
         batch_size=16,
         lr=0.02,
-        backbone_lr=0.002 if strategy == "full" else 0.02,
+        body=0.1 if strategy == "full" else 1.0,
+        decay=0.5,
+        optimizer="sgd",
         weight_decay=0.01,
+        schedule="one-cycle",
+        warmup=1.5,
+        label_smoothing=0.1,
+        clip=1.0,
+        dropout=0.4,
+        accumulate=2,
+        patience=3,
         freeze_batchnorm=strategy == "full",
         precision=precision,
         seed=3,
@@ -505,72 +537,7 @@ def test_a_score_tells_the_precision_it_was_trained_in(world: Path, tmp_path: Pa
     assert score.precision == score.certificate["precision"] == "bf16"
 
 
-# Views of images
-
-
-def views(
-    *, flips: bool, threads: int, sizes: int = 5, augmentation: int | None = 1, rows: int = 24, crop: int = 16
-) -> PixelArray:
-    """Return what the trainer would see of 24 random images of 16 x 16."""
-    part = make_part(24, name="all")
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
-    inputs = Inputs(Config())
-    inputs.__dict__["dataset"] = DataSet(
-        "toy", {"all": part}, {"all": ImageArray(pixels)}, part.class_names, "all", "all", flips=flips
-    )
-    record = Preprocess(crop, crop, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    feed = finetune._feed(inputs, "all", record, threads)
-    numbers = np.arange(rows)
-    batches = [numbers[i : i + sizes] for i in range(0, rows, sizes)]
-    return np.concatenate(list(feed(batches, augmentation)))
-
-
-def originals() -> PixelArray:
-    return np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("flips", [True, False])
-def test_images_are_mirrored_only_where_they_keep_their_class(flips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A crop of the whole area is the whole square, so that only the mirror is left to chance.
-    monkeypatch.setattr(finetune, "CROP_SCALE", (1.0, 1.0))
-    seen = views(flips=flips, threads=1)
-    plain = (seen == originals()).all((1, 2, 3))
-    mirrored = (seen == originals()[:, :, ::-1]).all((1, 2, 3))
-    assert (plain ^ mirrored).all()
-    # Of 24 fair coins, none or all the same with a chance of 1 in 8 million, and the seed is fixed.
-    assert mirrored.any() == flips
-    assert plain.any()
-
-
-def test_augmentation_depends_on_seed_and_row_alone() -> None:
-    seen = views(flips=True, threads=1)
-    assert (seen == views(flips=True, threads=4)).all()
-    assert (seen == views(flips=True, threads=3, sizes=1)).all()
-    assert (seen == views(flips=True, threads=2, sizes=24)).all()
-    assert (seen[:7] == views(flips=True, threads=2, rows=7)).all()
-    other = views(flips=True, threads=1, augmentation=2)
-    assert not (seen == other).all((1, 2, 3)).any()
-
-
-def test_rows_are_augmented_apart() -> None:
-    part = make_part(12, name="all")
-    gradient = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8)[:, None], (12, 32, 32))
-    same = np.stack([gradient, gradient.swapaxes(1, 2), gradient], 3)
-    inputs = Inputs(Config())
-    inputs.__dict__["dataset"] = DataSet(
-        "toy", {"all": part}, {"all": ImageArray(same)}, part.class_names, "all", "all"
-    )
-    record = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    (seen,) = finetune._feed(inputs, "all", record, 1)([np.arange(12)], 1)
-    assert len({view.tobytes() for view in seen}) == 12
-    (plain,) = finetune._feed(inputs, "all", record, 1)([np.arange(12)], None)
-    assert len({view.tobytes() for view in plain}) == 1
-
-
-def test_val_and_test_see_the_probes_view() -> None:
-    record = Preprocess(12, 12, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    expected = np.stack([resize_crop(Image.fromarray(image), record) for image in originals()])
-    assert (views(flips=True, threads=2, augmentation=None, crop=12) == expected).all()
+# Rows and images
 
 
 def test_worker_counts_do_not_change_the_numbers(
@@ -615,7 +582,7 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
         seen.append((int(pixels.min()), len(rows)))
         return pixels
 
-    monkeypatch.setattr(finetune, "read_batch", record)
+    monkeypatch.setattr(feeding, "read_batch", record)
     finetune.run(inputs)
     assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
     (score,), _ = load_scores(inputs.scores)
@@ -645,3 +612,48 @@ def test_progress_counts_every_training_image(world: Path, tmp_path: Path) -> No
     title = f"folder--pictures x {NET}, finetune, seed 0"
     assert bars[f"finetune {title}"] == [total, total]
     assert re.fullmatch(rf"finetune: {title}: test top-1 [01]\.\d{{4}} in \d+ s", console.lines[-1])
+
+
+# The ladder
+
+
+def test_each_strategy_is_a_row_of_its_own(world: Path, tmp_path: Path) -> None:
+    strategies = ("head", "last-1", "freeze-early", "freeze-middle", "gradual")
+    found = run(options(world, tmp_path, strategies=strategies))
+    assert set(found) == set(strategies)
+    trainable = {name: score.trainable for name, score in found.items()}
+    # SqueezeNet 1.1 by hand: 513 x 3 in the head, and in the fires after the last pooling the rest.
+    assert trainable["head"] == 513 * 3
+    assert trainable["head"] < trainable["last-1"] < trainable["freeze-early"] < trainable["gradual"] == SQUEEZENET
+    assert all(score.total == SQUEEZENET for score in found.values())
+
+
+def test_lp_ft_starts_where_the_probe_ends(world: Path, tmp_path: Path) -> None:
+    # With a rate of next to nothing the net says what the probe says.
+    config = options(world, tmp_path, strategies=("lp-ft",), epochs=1, lr=1e-12, train=("augment=none",))
+    extract.run(Inputs(config))
+    probe.run(Inputs(config))
+    found = run(config)
+    assert found["lp-ft"].predictions == found["probe"].predictions
+    assert found["lp-ft"].trainable == SQUEEZENET
+
+
+def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="probeline extract"):
+        run(options(world, tmp_path, strategies=("lp-ft",)))
+
+
+def test_of_several_rates_val_chooses(world: Path, tmp_path: Path) -> None:
+    config = options(world, tmp_path, strategies=("full",), train=("lr=1e-7,3e-3",), epochs=6)
+    score = run(config)["finetune"]
+    assert score.chosen["lr"] == 3e-3
+    assert [point["lr"] for point in score.path] == [1e-7, 3e-3]
+    assert score.certificate["edge"] is True
+    kept = list(config.cache.rglob("best.safetensors"))
+    assert [path.parent.name.rpartition("-")[2] for path in kept] == ["lr0.003"]
+
+
+def test_a_rate_that_diverges_is_no_candidate(world: Path, tmp_path: Path) -> None:
+    score = run(options(world, tmp_path, strategies=("full",), train=("lr=1e-3,100", "optimizer=sgd", "body=1")))
+    assert score["finetune"].chosen["lr"] == 1e-3
+    assert score["finetune"].certificate["diverged"] == ["lr 100"]

@@ -16,7 +16,7 @@ from probeline.adapt import sealed
 from probeline.errors import Mismatch, MissingData
 from probeline.identity import digest_bytes, seal
 from probeline.records import FloatArray
-from probeline.stages import baselines, engine, explain, extract, probe, verify
+from probeline.stages import baselines, engine, explain, extract, filling, probe, verify
 from probeline.stages.inputs import Inputs
 from probeline.store import entry as store
 from probeline.store import exchange, hdf5, tidy
@@ -256,7 +256,7 @@ def test_an_entry_of_another_machine_is_held_against_this_one_once(
     assert (
         "rows in the cache were made elsewhere or by other software; 8 of them, run again, differ by at most" in said[0]
     )
-    monkeypatch.setattr(extract, "Engine", None)
+    monkeypatch.setattr(filling, "Engine", None)
     _, said = ask(extract, cache)
     assert len(said) == 1, "what passed is remembered"
     assert "every shard proven" in said[0]

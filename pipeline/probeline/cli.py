@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 from probeline import __version__
 from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, command_line
 from probeline.errors import BadOption, ProbelineError, UnknownName
-from probeline.stages.grids import MLP, SGD, grid
+from probeline.stages.grids import MLP, SGD, TRAIN, grid
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
 VERBS = {
@@ -26,8 +26,8 @@ VERBS = {
     "extract": "run each frozen backbone once over the data set and cache its embeddings",
     "probe": "fit linear heads on the cached embeddings",
     "baselines": "fit scikit-learn's logistic regression, ridge regression, nearest neighbours and centroids on them",
-    "finetune": "train the whole net, from its weights and from scratch",
-    "curve": "fit the exact probe on growing parts of the train rows: the learning curve, at each tap",
+    "finetune": "train the net or its upper stages, from its weights and from scratch",
+    "curve": "fit the exact probe, and train on request, on growing parts of the train rows: the learning curve",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
@@ -57,6 +57,7 @@ _RANGES = {
     "lr": (1e-12, 100.0),
     "canary": (0, _MOST),
     "draws": (1, 1000),
+    "frozen_gb": (0.0, 1e6),
 }
 """Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
 
@@ -179,7 +180,21 @@ def _options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="S",
-        help=f"of finetune: {', '.join(STRATEGIES)} (default both)",
+        help=f"of finetune: {', '.join(STRATEGIES)} (default full scratch)",
+    )
+    add(
+        "--train",
+        nargs="+",
+        action="extend",
+        metavar="NAME=V",
+        help=f"of finetune: {', '.join(TRAIN)}; of several lr val chooses",
+    )
+    add("--unfreeze", type=int, nargs="+", metavar="E", help="of gradual: epochs with which one more stage is trained")
+    add(
+        "--frozen-gb",
+        type=float,
+        metavar="GB",
+        help="of finetune with augment=none or views: what frozen stages give is kept up to so much (default 4)",
     )
     add("--freeze-batchnorm", action="store_true", default=None, help="fine-tune with BatchNorm as it is")
     add(
@@ -193,6 +208,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--fractions", type=float, nargs="+", metavar="PERCENT", help="of curve (default 1 2 5 10 20 50 100)")
     add("--shots", type=int, nargs="+", metavar="K", help="of curve: images a class (default 1 2 4 8 16, 0 for none)")
     add("--draws", type=int, metavar="N", help="of curve: how often each part is drawn (default 5)")
+    add(
+        "--curve-strategy",
+        dest="curve_strategies",
+        nargs="+",
+        action="extend",
+        metavar="S",
+        help="of curve: strategies that are trained on each part too, beside the exact probe (default none)",
+    )
     add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
     add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
     add("--repair", action="store_true", default=None, help="verify: put aside what is bad and extract it again")
@@ -232,12 +255,13 @@ def _file(text: str) -> Path:
 
 
 def _check(config: Config) -> None:
-    from probeline.backbones.names import terms
+    from probeline.backbones.names import LAST, terms
 
     for tap in config.taps:
         terms(tap)
     grid("sgd", SGD, config.sgd)
     grid("mlp", MLP, config.mlp)
+    grid("train", TRAIN, config.train)
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -251,8 +275,8 @@ def _check(config: Config) -> None:
         raise UnknownName("device", config.device, DEVICES)
     if config.precision not in PRECISIONS:
         raise UnknownName("precision", config.precision, PRECISIONS)
-    for strategy in config.strategies:
-        if strategy not in STRATEGIES:
+    for strategy in (*config.strategies, *config.curve_strategies):
+        if (strategy not in STRATEGIES and not LAST.fullmatch(strategy)) or strategy == "last-K":
             raise UnknownName("strategy", strategy, STRATEGIES)
     try:
         command_line(config, "run").encode("utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-STRATEGIES = ("full", "scratch")
+STRATEGIES = ("head", "last-K", "lp-ft", "full", "gradual", "freeze-early", "freeze-middle", "scratch")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION"}
@@ -98,7 +98,14 @@ class Config:
         Grids of the heads trained in minibatches, ``lr=1e-4,1e-3`` and the like; see :mod:`probeline.stages.grids`.
         No MLP head is fitted where its own is empty.
     strategies : tuple of str
-        Of `STRATEGIES`: what the fine-tune stage trains.
+        Of `STRATEGIES`: what the fine-tune stage trains; ``last-K`` for a number of stages.
+    train : tuple of str
+        How it trains, ``optimizer=sgd`` and the like; see :mod:`probeline.stages.grids`. Of several learning rates val
+        chooses.
+    unfreeze : tuple of int
+        Of the strategy ``gradual``: the epochs with which one more stage is trained; none for equal distances.
+    frozen_gb : float
+        What frozen stages give is kept, and the net run above them alone, up to so many gigabytes.
     freeze_batchnorm : bool
         Keep BatchNorm statistics and parameters as they are while fine-tuning.
     canary : int or None
@@ -119,6 +126,8 @@ class Config:
         Of a learning curve: images a class; (0,) for none.
     draws : int
         How often each fraction is drawn.
+    curve_strategies : tuple of str
+        Of `STRATEGIES`: what is trained on each part too, beside the exact probe.
     """
 
     dataset: str = "digits"
@@ -142,7 +151,10 @@ class Config:
     lr: float = 1e-3
     sgd: tuple[str, ...] = ()
     mlp: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = STRATEGIES
+    strategies: tuple[str, ...] = ("full", "scratch")
+    train: tuple[str, ...] = ()
+    unfreeze: tuple[int, ...] = ()
+    frozen_gb: float = 4.0
     freeze_batchnorm: bool = False
     canary: int | None = None
     repair: bool = False
@@ -154,6 +166,7 @@ class Config:
     fractions: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     draws: int = 5
+    curve_strategies: tuple[str, ...] = ()
     console: Console = field(default_factory=Silence, compare=False)
 
 
@@ -187,4 +200,9 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
     return " ".join(words)
 
 
-_SINGULAR = {"backbones": "backbone", "taps": "tap", "strategies": "strategy"}
+_SINGULAR = {
+    "backbones": "backbone",
+    "taps": "tap",
+    "strategies": "strategy",
+    "curve_strategies": "curve-strategy",
+}

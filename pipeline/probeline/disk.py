@@ -86,6 +86,20 @@ def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     return published
 
 
+def rename(path: Path, to: Path) -> None:
+    """Give a file the name `to`, durably, in place of whatever holds it.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        path.replace(to)
+        sync_folder(to.parent)
+    except OSError as error:
+        raise _refused(to, error) from error
+
+
 def remove(path: Path) -> None:
     """Remove a file, durably; nothing happens where there is none.
 

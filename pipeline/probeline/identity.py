@@ -25,7 +25,7 @@ SPLITS_VERSION = 2
 HEADS_VERSION = 3
 """Bump when a solver or its selection would choose or fit another head from equal features."""
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Bump when the fine-tune trainer would take other steps from an equal configuration."""
 
 FORMAT_VERSION = 1

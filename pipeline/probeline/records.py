@@ -475,7 +475,7 @@ class Score:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One head of a learning curve: the exact probe fitted on some of the train rows.
+    """One point of a learning curve: what was fitted on some of the train rows.
 
     Attributes
     ----------
@@ -487,14 +487,16 @@ class CurvePoint:
         Images it was fitted on.
     short : int
         Of shots: classes that have fewer images than that and gave all they have.
-    l2 : float
-        Chosen on the val rows.
+    l2 : float or None
+        Chosen on the val rows; None where a net was trained.
     edge : bool
         Whether that stands at an end of its grid.
     val_top1, test_top1 : float
-        Of the head that was chosen, in [0, 1]; test is read of no other.
+        Of what was chosen, in [0, 1]; test is read of nothing else.
     converged : bool
-        Whether the fits of all l2 met their tolerance.
+        Whether the fits of all l2 met their tolerance; true of a training.
+    epoch : int or None
+        Chosen on the val rows where a net was trained.
     """
 
     kind: Literal["fraction", "shots"]
@@ -502,20 +504,25 @@ class CurvePoint:
     draw: int
     n_train: int
     short: int
-    l2: float
+    l2: float | None
     edge: bool
     val_top1: float
     test_top1: float
     converged: bool
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of one backbone at one tap on one data set.
+    """The learning curve of one backbone on one data set: of the exact probe at one tap, or of a training.
 
     Attributes
     ----------
     dataset, backbone, weights, precision : str
+    method : str
+        As scores have it.
+    options : mapping
+        All that was asked of the method.
     tap : str
         Where the features were read; ``a+b`` for two taps side by side.
     key : str
@@ -533,7 +540,7 @@ class Curve:
         Whether fractions are of whole groups.
     points : tuple of CurvePoint
     warm_seconds, cold_seconds : float
-        All the fits; the same with the extraction of the features.
+        All the fits, or trainings; the same with what came before them and was kept, such as extraction.
     environment : mapping
         Hardware and versions.
     """
@@ -543,6 +550,8 @@ class Curve:
     weights: str
     precision: str
     tap: str = field(default="penultimate", kw_only=True)
+    method: str = field(default="probe", kw_only=True)
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     key: str
     splits: str
     image_size: int

@@ -26,6 +26,7 @@ from faults import (
     readers,
     refusals,
     small_disk,
+    trainings,
     writers,
 )
 from faults.figures import Figures
@@ -78,6 +79,7 @@ CHECKS = (
     Check(archives.run, 2000),
     Check(pictures.run, 20_000),
     Check(machine.run, 500),
+    Check(trainings.run, 50),
 )
 
 

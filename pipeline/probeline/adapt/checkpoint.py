@@ -41,15 +41,15 @@ def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a checkpoint, its record first.
+    """Remove a checkpoint, its records first.
 
     Raises
     ------
     CannotWrite
     """
     try:
-        for suffix in (".json", ".safetensors"):
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        for path in sealed.files(folder, name):
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise CannotWrite(
             "cannot remove a checkpoint", where=folder, got=error.strerror, remedy="remove it by hand"

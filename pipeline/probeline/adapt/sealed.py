@@ -10,50 +10,81 @@ from probeline import disk
 from probeline.errors import BadCache
 from probeline.identity import digest_bytes, seal, unseal
 
+_DATA, _RECORD, _NEXT = ".safetensors", ".json", ".next"
+
+
+def _pairs(folder: Path, name: str) -> tuple[tuple[Path, Path], ...]:
+    """Return every record with the data that it may vouch for, the latest first."""
+    data, following = folder / f"{name}{_DATA}", folder / f"{name}{_NEXT}{_DATA}"
+    record, its = folder / f"{name}{_RECORD}", folder / f"{name}{_NEXT}{_RECORD}"
+    return (its, following), (its, data), (record, data)
+
+
+def files(folder: Path, name: str) -> tuple[Path, ...]:
+    """Return the paths that a checkpoint's files may have, records first."""
+    return tuple(dict.fromkeys((*(pair[0] for pair in _pairs(folder, name)), *(p[1] for p in _pairs(folder, name)))))
+
 
 def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> None:
-    """Write NAME.safetensors, then NAME.json that vouches for it; a crash between the two leaves no checkpoint.
+    """Write NAME.safetensors and NAME.json, which vouches for it.
+
+    Both are written under other names and then renamed, the data first: whenever the process dies, there is a record
+    that vouches for data beside it, the earlier ones or these.
 
     Raises
     ------
     CannotWrite
     """
+    (its, following), _, (record, kept) = _pairs(folder, name)
     disk.make_folder(folder)
-    disk.publish(folder / f"{name}.safetensors", data, replace=True)
-    disk.publish(folder / f"{name}.json", seal({**facts, "tensors_sha256": digest_bytes(data)}), replace=True)
+    disk.publish(following, data, replace=True)
+    disk.publish(its, seal({**facts, "tensors_sha256": digest_bytes(data)}), replace=True)
+    disk.rename(following, kept)
+    disk.rename(its, record)
 
 
 def read(folder: Path, name: str) -> tuple[bytes, dict[str, Any]] | None:
-    """Return the data and its record, or None where they are not there or the record does not vouch for the data.
+    """Return the data and its record, or None where they are not there or no record vouches for the data.
 
     Raises
     ------
     BadCache
         The file system refuses to read what is there.
     """
+    for record, data in _pairs(folder, name):
+        if (found := _read(record, data)) is not None:
+            return found
+    return None
+
+
+def _read(record: Path, data: Path) -> tuple[bytes, dict[str, Any]] | None:
     try:
-        record = unseal(disk.read(folder / f"{name}.json"))
-        data = disk.read(folder / f"{name}.safetensors")
+        facts = unseal(disk.read(record))
+        content = disk.read(data)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BadCache(
-            "cannot read a checkpoint", where=folder, got=error.strerror, remedy="fix its permissions or remove it"
+            "cannot read a checkpoint",
+            where=record.parent,
+            got=error.strerror,
+            remedy="fix its permissions or remove it",
         ) from error
-    return (data, record) if record is not None and record.get("tensors_sha256") == digest_bytes(data) else None
+    return (content, facts) if facts is not None and facts.get("tensors_sha256") == digest_bytes(content) else None
 
 
 def checkpoints(cache: Path) -> list[tuple[Path, str]]:
     """Return folder and name of every checkpoint of a cache."""
-    return sorted((path.parent, path.stem) for path in cache.glob("*/*/seed*/*.json"))
+    records = cache.glob(f"*/*/seed*/*{_RECORD}")
+    return sorted({(path.parent, path.stem.removesuffix(_NEXT)) for path in records})
 
 
 def put_aside(folder: Path, name: str) -> None:
-    """Give a checkpoint's files another name, its record's first, so that training does not meet them.
+    """Give a checkpoint's files other names, its records first, so that training does not meet them.
 
     Raises
     ------
     CannotWrite
     """
-    for path in (folder / f"{name}.json", folder / f"{name}.safetensors"):
+    for path in files(folder, name):
         disk.put_aside(path)

@@ -11,51 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from probeline.adapt import checkpoint
+from probeline.adapt.plan import Plan
+from probeline.adapt.training import Start, Training, epoch_seed, make_optimizer, norms, rate_groups, rates
+from probeline.backbones.above import run_above, shape_below
+from probeline.backbones.depth import Stage
 from probeline.backbones.device import DTYPES
 from probeline.backbones.frozen import Normalize, is_out_of_memory
-from probeline.backbones.tap import Tap, set_head
+from probeline.backbones.tap import Tap
 from probeline.config import Console
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
-from probeline.records import IntArray, PixelArray, Preprocess
+from probeline.records import IntArray, Preprocess
 
-Feed = Callable[[Sequence[IntArray], int | None], Iterator[PixelArray]]
-"""Given batches of row numbers, yields their pixels uint8 [b, S, S, 3]; augmented by a seed, plain with None."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a net is trained; every field changes the result.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-    lr : float
-        Peak learning rate of the head.
-    backbone_lr : float
-        Of everything below the head.
-    weight_decay : float
-        Of matrices and convolutions; biases, norms, positions, tokens and scales have none.
-    freeze_batchnorm : bool
-        BatchNorm keeps its statistics, scales and shifts.
-    precision : {"fp32", "tf32", "bf16", "fp16"}
-        ``bf16`` and ``fp16`` are autocast over float32 weights; ``tf32`` is float32 here, the caller allows TF32.
-    seed : int
-        Of the head's start, the order, the augmentation and dropout.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    backbone_lr: float
-    weight_decay: float
-    freeze_batchnorm: bool
-    precision: str
-    seed: int
+Feed = Callable[[Sequence[IntArray], int | None], Iterator[npt.NDArray[Any]]]
+"""Given batches of row numbers and an epoch, from 0, or None for images as they are, yields what goes into the net:
+pixels uint8 [b, S, S, 3], or what a stage gets from below, each image's flattened, float32 [b, D]."""
 
 
 @dataclass(frozen=True)
@@ -85,58 +60,8 @@ class Trained:
     resumed_from: int
 
 
-def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int) -> None:
-    """Give the net one new random head of `classes` outputs, of its old head's kind.
-
-    Auxiliary heads (GoogLeNet, Inception), which no embedding depends on, are taken out: they would cost time while
-    the net trains, and Inception's cannot run at all below 299 pixels.
-    """
-    old = net.get_submodule(tap.head)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if isinstance(old, nn.Conv2d):
-            set_head(net, tap, nn.Conv2d(old.in_channels, classes, 1))
-        else:
-            set_head(net, tap, nn.Linear(tap.dim, classes))
-    used = {name.partition(".")[0] for name in (*tap.tensors, tap.head)}
-    for name, child in list(net.named_children()):
-        if name not in used and next(child.parameters(), None) is not None:
-            setattr(net, name, nn.Identity())
-
-
-def _norms(net: nn.Module) -> Iterator[nn.Module]:
-    return (module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-
-
 def _in_use(name: str, tap: Tap) -> bool:
     return name in tap.tensors or name.startswith(tap.head + ".")
-
-
-def _parameter_groups(net: nn.Module, tap: Tap, training: Training) -> list[dict[str, Any]]:
-    frozen: set[int] = set()
-    if training.freeze_batchnorm:
-        frozen = {id(parameter) for norm in _norms(net) for parameter in norm.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        trained = _in_use(name, tap) and id(parameter) not in frozen
-        parameter.requires_grad_(trained)
-        if trained:
-            # Position tables, class tokens and layer scales have several axes too; none of them is called a weight.
-            decays = parameter.ndim > 1 and name.endswith("weight")
-            groups.setdefault((name.startswith(tap.head + "."), decays), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "peak": training.lr if in_head else training.backbone_lr,
-            "weight_decay": training.weight_decay if decays else 0.0,
-        }
-        for (in_head, decays), parameters in groups.items()
-    ]
-
-
-def _cosine(progress: float) -> float:
-    # Loshchilov and Hutter (2017): half a cosine from the peak to zero, without restarts.
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _batches(rows: IntArray, size: int) -> list[IntArray]:
@@ -177,6 +102,10 @@ class Trainer:
     net : nn.Module
         With its new head; trained in place.
     tap : Tap
+    stages : sequence of Stage
+        Of the net, that nearest to the image first.
+    plan : Plan
+        Which of them are trained, and when.
     preprocess : Preprocess
     feed : Feed
         Of the part that train rows come from.
@@ -184,33 +113,47 @@ class Trainer:
         Of that part.
     device : torch.device
     training : Training
+    start : {"fresh", "probe"}
+        What the head is at first: random, or a solution already, which then moves no faster than what is below it.
+    cut : Stage, optional
+        The one that feeds give the input of, with no stage below it ever trained; without it they give pixels.
 
     Attributes
     ----------
     trainable, total : int
-        Number of parameters that are trained, and of those in use, the head's among them.
+        Number of parameters that are trained at one time or other, and of those in use, the head's among them.
     """
 
     def __init__(
         self,
         net: nn.Module,
         tap: Tap,
+        stages: Sequence[Stage],
+        plan: Plan,
         preprocess: Preprocess,
         feed: Feed,
         labels: IntArray,
         device: torch.device,
         training: Training,
+        *,
+        start: Start = "fresh",
+        cut: Stage | None = None,
     ) -> None:
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training = training
+        self._stages, self._plan = stages, plan
         self._feed = feed
+        self._parts = training.accumulate
         self.total = sum(p.numel() for name, p in net.named_parameters() if _in_use(name, tap))
         self._labels = torch.from_numpy(labels)
         self._device = device
         self._normalize = Normalize(preprocess, device)
-        groups = _parameter_groups(net, tap, training)
-        self.trainable = sum(p.numel() for group in groups for p in group["params"])
-        self._optimizer = torch.optim.AdamW(groups, lr=training.lr)
+        self._cut, self._size = cut, preprocess.crop
+        self._shape = None if cut is None else shape_below(net, cut, preprocess.crop)
+        groups = rate_groups(net, tap, stages, training, start)
+        ever = [group for group in groups if group["stage"] is None or plan.begins[group["stage"]] is not None]
+        self.trainable = sum(p.numel() for group in ever for p in group["params"])
+        self._optimizer = make_optimizer(groups, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
 
     def fit(
@@ -228,7 +171,8 @@ class Trainer:
         """Train on the rows `train` and choose the epoch on the rows `val`; continue a checkpoint where there is one.
 
         Each epoch draws its order, augmentation and dropout from (seed, epoch) alone, so that a resumed run takes
-        the steps of an uninterrupted one.
+        the steps of an uninterrupted one. Where memory does not suffice for a batch, the epoch begins anew with its
+        batches in twice as many parts.
 
         Raises
         ------
@@ -238,14 +182,18 @@ class Trainer:
             A batch of one image, which BatchNorm cannot take.
         BadCache
             The best epoch's checkpoint was damaged or replaced while the run went on.
-        OutOfMemory, CannotWrite
+        OutOfMemory
+            One image is too much.
+        CannotWrite
         """
         history = self._resume(folder, key)
         resumed_from = len(history)
         with console.bar(title, len(train) * (self.training.epochs - resumed_from), "img") as bar:
             for epoch in range(resumed_from, self.training.epochs):
+                if self._is_patience_over(history):
+                    break
                 started = time.perf_counter()
-                loss, top1 = self._epoch(train, epoch, bar.update)
+                loss, top1 = self._fitting_epoch(train, epoch, bar.update, console, title)
                 _check_finite("training", loss, epoch)
                 logits = self.predict(val, val_feed)
                 val_loss = float(functional.cross_entropy(logits, torch.from_numpy(val_labels[val])))
@@ -253,7 +201,9 @@ class Trainer:
                 history.append(
                     {
                         "epoch": epoch + 1,
-                        "lr": self.training.lr * _cosine(epoch / self.training.epochs),
+                        "lr": self._first_rate(train, epoch),
+                        "stages": sum(self._plan.trained(epoch)),
+                        "parts": self._parts,
                         "train_loss": loss,
                         "train_top1": top1,
                         "val_loss": val_loss,
@@ -281,6 +231,14 @@ class Trainer:
             resumed_from=resumed_from,
         )
 
+    def _is_patience_over(self, history: Sequence[dict[str, Any]]) -> bool:
+        patience = self.training.patience
+        return bool(patience and history) and len(history) - _best_epoch(history) >= patience
+
+    def _first_rate(self, train: IntArray, epoch: int) -> float:
+        batches = len(self._split(train))
+        return float(self._optimizer.param_groups[0]["peak"]) * rates(self.training, batches)[epoch * batches]
+
     def _resume(self, folder: Path, key: str) -> list[dict[str, Any]]:
         """Return the history of the epochs that checkpoints hold, with the state after them restored."""
         found = checkpoint.read(folder, "last", key)
@@ -292,6 +250,7 @@ class Trainer:
             return []
         checkpoint.restore(self.net, self._optimizer, tensors)
         self._scaler.load_state_dict(facts["scaler"])
+        self._parts = history[-1]["parts"]
         self._keep_if_best(folder, key, history)
         return history
 
@@ -310,55 +269,111 @@ class Trainer:
         self.net.eval()
         outputs = []
         with torch.inference_mode():
-            for pixels in feed(_batches(rows, self.training.batch_size), None):
-                with self._refusals(len(pixels)):
-                    outputs.append(self._forward(pixels).cpu())
+            for seen in feed(_batches(rows, self.training.batch_size), None):
+                for some in np.array_split(seen, min(self._parts, len(seen))):
+                    with self._refusals(len(some)):
+                        outputs.append(self._forward(some).cpu())
         return torch.cat(outputs)
 
-    def _forward(self, pixels: PixelArray) -> Tensor:
-        images = self._normalize(torch.from_numpy(pixels).to(self._device))
+    def _forward(self, seen: npt.NDArray[Any]) -> Tensor:
+        values = torch.from_numpy(seen).to(self._device)
         dtype = DTYPES[self.training.precision]
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
-            return _logits(self.net(images))
+            if self._cut is None or self._shape is None:
+                return _logits(self.net(self._normalize(values)))
+            return _logits(run_above(self.net, self._cut, values.view(-1, *self._shape), self._size))
 
-    def _epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
-        training = self.training
-        order = np.random.default_rng([training.seed, epoch]).permutation(rows)
-        batches = _batches(order, training.batch_size)
+    def _split(self, rows: IntArray) -> list[IntArray]:
+        batches = _batches(rows, self.training.batch_size)
         if len(batches) > 1 and len(batches[-1]) == 1:
             # BatchNorm cannot take the statistics of one value.
             batches[-2:] = [np.concatenate(batches[-2:])]
-        self.net.train()
-        if training.freeze_batchnorm:
-            for norm in _norms(self.net):
-                norm.eval()
+        return batches
+
+    def _fitting_epoch(
+        self, rows: IntArray, epoch: int, advance: Callable[[int], object], console: Console, title: str
+    ) -> tuple[float, float]:
+        """Run an epoch, in ever more parts until it fits into memory."""
+        while True:
+            before = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in checkpoint.training_tensors(self.net, self._optimizer).items()
+            }
+            scaler = self._scaler.state_dict()
+            done: list[int] = []
+
+            def count(images: int, done: list[int] = done) -> None:
+                done.append(images)
+                advance(images)
+
+            try:
+                return self._epoch(rows, epoch, count)
+            except OutOfMemory:
+                if 2 * self._parts >= self.training.batch_size:
+                    raise
+            self._optimizer.zero_grad(set_to_none=True)
+            checkpoint.restore(self.net, self._optimizer, before)
+            self._scaler.load_state_dict(scaler)
+            self._parts *= 2
+            advance(-sum(done))
+            console.say(
+                f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes in {self._parts} parts"
+            )
+
+    def _epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
+        training = self.training
+        batches = self._split(np.random.default_rng([training.seed, epoch]).permutation(rows))
+        shares = rates(training, len(batches))[epoch * len(batches) :]
+        self._set_modes(epoch)
         loss_sum = correct = torch.zeros((), device=self._device)
-        augmentation = int(np.random.SeedSequence([training.seed, epoch]).generate_state(1)[0])
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(augmentation)
-            for number, pixels in enumerate(self._feed(batches, augmentation)):
-                self._set_rate((epoch + number / len(batches)) / training.epochs)
+            torch.manual_seed(epoch_seed(training.seed, epoch))
+            for number, seen in enumerate(self._feed(batches, epoch)):
+                for group in self._optimizer.param_groups:
+                    group["lr"] = group["peak"] * shares[number]
                 labels = self._labels[batches[number]].to(self._device)
-                with self._refusals(len(pixels)):
-                    loss, logits = self._step(pixels, labels)
-                loss_sum = loss_sum + loss * len(labels)
-                correct = correct + (logits.argmax(1) == labels).sum()
+                loss, right = self._step(seen, labels)
+                loss_sum = loss_sum + loss
+                correct = correct + right
                 advance(len(labels))
         return float(loss_sum) / len(rows), float(correct) / len(rows)
 
-    def _set_rate(self, progress: float) -> None:
+    def _set_modes(self, epoch: int) -> None:
+        """Freeze what this epoch does not train: no gradients, and all of its modules as when they are evaluated."""
+        trained = self._plan.trained(epoch)
+        self.net.train().requires_grad_(False)
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * _cosine(progress)
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["stage"] is None or trained[group["stage"]])
+        for stage, is_trained in zip(self._stages, trained, strict=True):
+            if not is_trained:
+                for path in stage.modules:
+                    self.net.get_submodule(path).eval()
+        if self.training.freeze_batchnorm:
+            for norm in norms(self.net):
+                norm.eval()
 
-    def _step(self, pixels: PixelArray, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, seen: npt.NDArray[Any], labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step, and return the summed loss and the number of right answers of its images."""
         self._optimizer.zero_grad(set_to_none=True)
-        logits = self._forward(pixels)
-        loss = functional.cross_entropy(logits, labels)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        return loss.detach(), logits.detach()
+        loss_sum = correct = torch.zeros((), device=self._device)
+        parts = np.array_split(np.arange(len(labels)), max(1, min(self._parts, len(labels) // 2)))
+        for part in parts:
+            some = labels[torch.from_numpy(part).to(labels.device)]
+            with self._refusals(len(part)):
+                logits = self._forward(seen[part])
+                loss = functional.cross_entropy(logits, some, label_smoothing=self.training.label_smoothing)
+                self._scaler.scale(loss * (len(part) / len(labels))).backward()  # type: ignore[no-untyped-call]
+            loss_sum = loss_sum + loss.detach() * len(part)
+            correct = correct + (logits.detach().argmax(1) == some).sum()
+        with self._refusals(len(parts[0])):
+            if self.training.clip:
+                self._scaler.unscale_(self._optimizer)
+                torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.training.clip)
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        return loss_sum, correct
 
     @contextmanager
     def _refusals(self, images: int) -> Iterator[None]:

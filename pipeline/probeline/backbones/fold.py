@@ -17,7 +17,7 @@ def _replace(net: nn.Module, path: str, module: nn.Module) -> None:
     setattr(net.get_submodule(owner), leaf, module)
 
 
-def _pairs(net: nn.Module, image: Tensor, tapped: set[str]) -> list[tuple[str, str]]:
+def _pairs(net: nn.Module, image: Tensor, taps: Sequence[InnerTap]) -> list[tuple[str, str]]:
     """Return (conv, norm) paths where the norm's one input was the very output of the conv, in one pass.
 
     Left out is a conv whose output a tap reads, and a norm inside which one does.
@@ -44,14 +44,19 @@ def _pairs(net: nn.Module, image: Tensor, tapped: set[str]) -> list[tuple[str, s
 
         return hook
 
-    def after_tapped(_: nn.Module, __: Any, output: Tensor) -> None:
-        read.add(id(output))
-        kept.append(output)
+    def mark(values: Tensor) -> None:
+        read.add(id(values))
+        kept.append(values)
+
+    outwards = {tap.module for tap in taps if tap.reading != "input"}
+    inwards = {tap.module for tap in taps if tap.reading == "input"}
 
     hooks = []
     for path, module in net.named_modules():
-        if path in tapped:
-            hooks.append(module.register_forward_hook(after_tapped))
+        if path in outwards:
+            hooks.append(module.register_forward_hook(lambda _, __, output: mark(output)))
+        if path in inwards:
+            hooks.append(module.register_forward_pre_hook(lambda _, arguments: mark(arguments[0])))
         if isinstance(module, nn.Conv2d):
             hooks.append(module.register_forward_hook(after_conv(path)))
         elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
@@ -64,7 +69,7 @@ def _pairs(net: nn.Module, image: Tensor, tapped: set[str]) -> list[tuple[str, s
         for conv, norm in pairs
         if calls[conv] == calls[norm] == 1
         and conv not in kept_apart
-        and not any(path.startswith(norm + ".") for path in tapped)
+        and not any(path.startswith(norm + ".") for path in outwards | inwards)
     ]
 
 
@@ -90,7 +95,7 @@ def fold_batchnorm(net: nn.Module, image_size: int, taps: Sequence[InnerTap] = (
     with torch.no_grad():
         before = outputs()
         originals = []
-        for conv_path, norm_path in _pairs(net, image, {tap.module for tap in taps}):
+        for conv_path, norm_path in _pairs(net, image, taps):
             conv, norm = net.get_submodule(conv_path), net.get_submodule(norm_path)
             if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
                 continue

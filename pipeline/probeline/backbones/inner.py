@@ -1,4 +1,4 @@
-"""Taps inside a net: the output of any module, pooled to a vector.
+"""Taps inside a net: the output of any module, pooled to a vector, or all that goes into it.
 
 Where the blocks of a transformer are, which tokens are no patches and which axis holds the channels is found by
 watching passes over random images. Nothing is tabulated by name.
@@ -20,22 +20,30 @@ from probeline.backbones.names import LAST
 from probeline.backbones.tap import graph
 from probeline.errors import BadOption, UnknownName
 
-Reading = Literal["vector", "map", "map-last", "cls", "mean"]
+Reading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
 
-_POOLING: dict[Reading, str] = {"vector": "none", "map": "avg", "map-last": "avg", "cls": "cls", "mean": "mean"}
+_POOLING: dict[Reading, str] = {
+    "vector": "none",
+    "map": "avg",
+    "map-last": "avg",
+    "cls": "cls",
+    "mean": "mean",
+    "input": "flat",
+}
 
 
 @dataclass(frozen=True)
 class InnerTap:
-    """The output of one module, read as a vector.
+    """The output of one module, or its input, read as a vector.
 
     Attributes
     ----------
     module : str
         The module's path within the net.
-    reading : {"vector", "map", "map-last", "cls", "mean"}
+    reading : {"vector", "map", "map-last", "cls", "mean", "input"}
         The output is [N, D]; a map [N, D, H, W] or [N, H, W, D] that is averaged over its positions; or tokens
-        [N, T, D], of which the class token is read or the mean of those that are patches.
+        [N, T, D], of which the class token is read or the mean of those that are patches. ``input`` is the whole first
+        argument in the order of its axes.
     prefix : int
         Tokens before the patches: class, distillation and register tokens.
     dim : int
@@ -52,8 +60,8 @@ class InnerTap:
 
     @property
     def name(self) -> str:
-        """The tap as it is asked for: ``layer3``, ``blocks.11:cls``."""
-        return f"{self.module}:{self.reading}" if self.reading in ("cls", "mean") else self.module
+        """The tap as it is asked for: ``layer3``, ``layer4:input``, ``blocks.11:cls``."""
+        return f"{self.module}:{self.reading}" if self.reading in ("cls", "mean", "input") else self.module
 
     @property
     def pooling(self) -> str:
@@ -72,19 +80,29 @@ class InnerTap:
                 return values[:, 0].clone()
             case "mean":
                 return values[:, self.prefix :].mean(1)
+            case "input":
+                return values.flatten(1).clone()
         return values.clone()
 
 
-def attach(net: nn.Module, taps: Iterable[InnerTap], keep: Callable[[str, Tensor], object]) -> list[RemovableHandle]:
+def attach(net: nn.Module, taps: Iterable[InnerTap], keep: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
     """Have every pass of `net` hand what each tap reads to `keep`, with the tap's name."""
 
-    def reading(tap: InnerTap) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            keep(tap.name, tap.read(output))
+    def after(tap: InnerTap) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _, __, output: keep(tap.name, tap.read(output))
 
-        return hook
+    def before(tap: InnerTap) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _, arguments: keep(tap.name, tap.read(arguments[0]))
 
-    return [net.get_submodule(tap.module).register_forward_hook(reading(tap)) for tap in taps]
+    handles = []
+    for tap in taps:
+        module = net.get_submodule(tap.module)
+        if tap.reading == "input":
+            # First of all: nothing of the module itself is at work yet.
+            handles.append(module.register_forward_pre_hook(before(tap), prepend=True))
+        else:
+            handles.append(module.register_forward_hook(after(tap)))
+    return handles
 
 
 @contextmanager
@@ -104,6 +122,8 @@ class _Seen:
     calls: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     """Of each module's last output; None where that is no tensor of real numbers."""
+    entries: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
+    """The same of its first argument."""
     alike: dict[int, list[int]] = field(default_factory=dict)
     """By length, which places of a token sequence hold the same for both images where such a sequence begins."""
 
@@ -113,24 +133,32 @@ class _Seen:
             self.alike.setdefault(values.shape[1], torch.nonzero(same).flatten().tolist())
 
 
+def _shape(values: object) -> tuple[int, ...] | None:
+    return tuple(values.shape) if isinstance(values, Tensor) and values.is_floating_point() else None
+
+
 def _watch(net: nn.Module, image: Tensor) -> _Seen:
     seen = _Seen()
 
-    def before(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        seen.tokens(arguments[0] if arguments else None)
+    def before(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            first = arguments[0] if arguments else None
+            seen.entries[path] = _shape(first)
+            seen.tokens(first)
+
+        return hook
 
     def after(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             seen.calls[path] = seen.calls.get(path, 0) + 1
-            real = isinstance(output, Tensor) and output.is_floating_point()
-            seen.shapes[path] = tuple(output.shape) if real else None
+            seen.shapes[path] = _shape(output)
             seen.tokens(output)
 
         return hook
 
     handles = []
     for path, module in net.named_modules():
-        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after(path))]
+        handles += [module.register_forward_pre_hook(before(path)), module.register_forward_hook(after(path))]
     with hooked(handles), torch.no_grad():
         net(image)
     return seen
@@ -153,6 +181,11 @@ class _Finder:
             return self._last(int(last[1]))
         module, _, pooling = term.partition(":")
         self._check_runs_once(module)
+        if pooling == "input":
+            shape = self.seen.entries[module]
+            if shape is None or shape[0] != 2 or len(shape) < 2:
+                raise self._refused(term, "one tensor of features", "no tensor" if shape is None else list(shape))
+            return [_bare(module, "input", 0)]
         shape = self.seen.shapes[module]
         if shape is None or shape[0] != 2 or not 2 <= len(shape) <= 4:
             raise self._refused(
@@ -212,7 +245,7 @@ class _Finder:
         raise self._refused(module, "channels that can be told from positions", list(shape))
 
     def _last(self, count: int) -> list[InnerTap]:
-        blocks = self._blocks()
+        blocks = _blocks(self.net, self.seen)
         if not 1 <= count <= len(blocks):
             valid = f"last-1 to last-{len(blocks)}" if blocks else "a net with a sequence of blocks that pass on tokens"
             raise BadOption(f"bad --tap of {self.name}", expected=valid, got=f"last-{count}")
@@ -224,20 +257,25 @@ class _Finder:
             found += [self._token(block, reading, shape[1]) for reading in readings]
         return found
 
-    def _blocks(self) -> list[str]:
-        """Return the longest sequence of modules of one kind that each give tokens of one shape."""
-        best: list[str] = []
-        for path, module in self.net.named_modules():
-            if not isinstance(module, nn.Sequential | nn.ModuleList) or len(module) < 2:
-                continue
-            paths = [f"{path}.{leaf}" if path else leaf for leaf, _ in module.named_children()]
-            shapes = {self.seen.shapes.get(child) for child in paths}
-            shape = next(iter(shapes))
-            alike = len(shapes) == 1 and len({type(child) for child in module.children()}) == 1
-            once = all(self.seen.calls.get(child) == 1 for child in paths)
-            if alike and once and shape is not None and len(shape) == 3 and shape[0] == 2 and len(paths) > len(best):
-                best = paths
-        return best
+
+def blocks_of_tokens(net: nn.Module, image_size: int) -> list[str]:
+    """Return the longest sequence of modules of one kind that each give tokens of one shape: a transformer's blocks."""
+    return _blocks(net, _watch(net, _random(2, image_size)))
+
+
+def _blocks(net: nn.Module, seen: _Seen) -> list[str]:
+    best: list[str] = []
+    for path, module in net.named_modules():
+        if not isinstance(module, nn.Sequential | nn.ModuleList) or len(module) < 2:
+            continue
+        paths = [f"{path}.{leaf}" if path else leaf for leaf, _ in module.named_children()]
+        shapes = {seen.shapes.get(child) for child in paths}
+        shape = next(iter(shapes))
+        alike = len(shapes) == 1 and len({type(child) for child in module.children()}) == 1
+        once = all(seen.calls.get(child) == 1 for child in paths)
+        if alike and once and shape is not None and len(shape) == 3 and shape[0] == 2 and len(paths) > len(best):
+            best = paths
+    return best
 
 
 def _bare(module: str, reading: Reading, prefix: int) -> InnerTap:

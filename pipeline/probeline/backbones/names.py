@@ -18,7 +18,7 @@ PENULTIMATE = "penultimate"
 LAST = re.compile(r"last-(\d{1,4})")
 """The last so many blocks of a transformer."""
 
-_TERM = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean)?")
+_TERM = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
 
 
 def package_folder(name: str) -> Path:
@@ -69,5 +69,9 @@ def terms(tap: str) -> tuple[str, ...]:
     """
     found = tuple(tap.split("+"))
     if not all(_TERM.fullmatch(term) for term in found):
-        raise BadOption("bad --tap", expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, or A+B", got=tap)
+        raise BadOption(
+            "bad --tap",
+            expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, MODULE:input, or A+B",
+            got=tap,
+        )
     return found

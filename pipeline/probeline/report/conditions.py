@@ -8,7 +8,7 @@ from typing import Any
 
 from probeline.records import Curve, Score
 from probeline.report.learning import curve_titles
-from probeline.report.methods import ORDER, method
+from probeline.report.methods import method, order
 from probeline.report.words import listing, option, seconds
 
 _MACHINE = ("machine", "processor", "cores", "device")
@@ -54,7 +54,7 @@ def conditions(scores: Sequence[Score], extra: Conditions, curves: Sequence[Curv
 def _lines(scores: Sequence[Score], text: Callable[[Score], str]) -> list[str]:
     """Return the distinct texts of the scores, each with the rows it holds for where there are several."""
     holds: dict[str, list[Score]] = defaultdict(list)
-    for score in sorted(scores, key=lambda s: (ORDER[s.method], s.backbone)):
+    for score in sorted(scores, key=lambda s: (order(s.method), s.backbone)):
         holds[text(score)].append(score)
     if len(holds) == 1:
         return list(holds)

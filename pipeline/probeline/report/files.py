@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from probeline.disk import make_folder, publish
+from probeline.errors import UnknownName
 from probeline.identity import SCORE_VERSION, seal, unseal
 from probeline.records import Score
-from probeline.report.methods import ORDER
+from probeline.report.methods import method
 
 _SLUG_LENGTH = 80
 """Weights may be named by a long file name; folder names have a limit of 255 bytes."""
@@ -106,12 +107,13 @@ def _read(folder: Path, path: Path) -> Score | Ignored:
         return record
     try:
         score = Score.from_json(record["score"])
-        known = score.method in ORDER
         place = score_path(folder, score.backbone, score.weights, score.method, score.seed, score.key)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Ignored(path, f"has other fields than a score: {error}")
-    if not known:
-        return Ignored(path, f"has the unknown method {score.method!r}; known are {', '.join(ORDER)}")
+    try:
+        method(score.method)
+    except UnknownName as error:
+        return Ignored(path, str(error))
     if path != place:
         return Ignored(path, f"holds the score that belongs at {place.relative_to(folder)}")
     return score

@@ -10,6 +10,7 @@ from typing import Any
 from probeline.backbones.names import PENULTIMATE
 from probeline.metrics.intervals import wilson
 from probeline.records import Curve, CurvePoint
+from probeline.report.methods import method
 from probeline.report.words import decimals, listing, percent
 
 
@@ -125,13 +126,16 @@ def notes(curves: Sequence[Curve]) -> list[str]:
     every = [step for curve in curves for step in steps(curve)]
     seeds = listing(sorted({str(curve.data_seed) for curve in curves}))
     lines = [
-        "The exact probe on nested, stratified parts of the train images, at least one of each class; "
+        *crossings(curves),
+        "Nested, stratified parts of the train images, at least one of each class; "
         f"data seed {seeds}. Mean, sd and range are over the draws, the interval is Wilson's, for other test images.",
-        "At 100 % it is the probe of the table where one val set chooses; where folds choose there, the first of them "
-        "chooses here.",
-        f"Assumed: l2 is chosen on all {_n(curves, 'n_val')} val images at every step: val is not scaled down, so "
-        "the smallest parts are chosen with more labels than they are fitted on.",
+        "At 100 % the probe is that of the table where one val set chooses; where folds choose there, the first of "
+        "them chooses here.",
+        f"Assumed: {_chosen(curves)} chosen on all {_n(curves, 'n_val')} val images at every step: val is not "
+        "scaled down, so the smallest parts are chosen with more labels than they are fitted on.",
     ]
+    if any(curve.method != "probe" for curve in curves):
+        lines.append("Each draw of a training has a seed of its own, for its head, its order and its augmentation.")
     if any(curve.grouped for curve in curves):
         lines.append("A fraction takes whole groups, so it may hold more images than its percentage.")
     if any(step.short for step in every):
@@ -143,13 +147,56 @@ def notes(curves: Sequence[Curve]) -> list[str]:
     return lines
 
 
+def crossings(curves: Sequence[Curve]) -> list[str]:
+    """Say for each trained curve from which step on it is above the exact probe of the same net and images."""
+    lines = []
+    for curve, title in zip(curves, curve_titles(curves), strict=True):
+        if curve.method == "probe":
+            continue
+        for other in curves:
+            if other.method == "probe" and other.tap == PENULTIMATE and _same_net(curve, other):
+                lines.append(f"{title}: {_crossing(other, curve)}")
+                break
+    return lines
+
+
+def _same_net(trained: Curve, probe: Curve) -> bool:
+    names = ("backbone", "image_size", "precision", "splits", *(() if trained.method == "scratch" else ("weights",)))
+    return all(getattr(trained, name) == getattr(probe, name) for name in names)
+
+
+def _crossing(probe: Curve, trained: Curve) -> str:
+    """Say from where on a curve is above another, at the steps that both have."""
+    below = {(step.kind, step.amount): step for step in steps(probe)}
+    both = [(step, below[step.kind, step.amount]) for step in steps(trained) if (step.kind, step.amount) in below]
+    both = sorted((pair for pair in both if pair[0].kind == "fraction"), key=lambda pair: pair[0].amount)
+    if not both:
+        return "no step in common with the linear probe."
+    ahead = len(both)
+    while ahead and both[ahead - 1][0].mean > both[ahead - 1][1].mean:
+        ahead -= 1
+    step, its = both[min(ahead, len(both) - 1)]
+    places = decimals([trained.n_test])
+    numbers = f"{percent(step.mean, places)} against {percent(its.mean, places)} %"
+    if ahead == len(both):
+        return f"not above the linear probe at {step.title} of the train images ({numbers} at {step.images})."
+    told = ", though the draws overlap" if step.draws > 1 and step.range[0] <= its.range[1] else ""
+    where = "at every step, from" if not ahead else "from"
+    return f"above the linear probe {where} {step.title} of the train images on ({numbers} at {step.images}{told})."
+
+
 def curve_titles(curves: Sequence[Curve]) -> list[str]:
-    """Return what each curve is called: its backbone and tap, with what tells it from others of that backbone."""
+    """Return what each curve is called: backbone, tap and method, with what tells it from others of that backbone."""
+    facts = (("weights", "{}"), ("image_size", "{} px"), ("precision", "{}"))
     found = []
     for curve in curves:
         others = [other for other in curves if other is not curve and other.backbone == curve.backbone]
-        facts = (("weights", "{}"), ("image_size", "{} px"), ("precision", "{}"))
-        parts = ["untrained"] if curve.weights == "none" else []
+        parts = [] if all(other.method == curve.method for other in curves) else [method(curve.method).title]
+        if curve.method == "scratch":
+            others = [other for other in others if other.method == "scratch"]
+        else:
+            others = [other for other in others if other.method != "scratch"]
+            parts += ["untrained"] if curve.weights == "none" else []
         parts += [
             form.format(getattr(curve, name))
             for name, form in facts
@@ -159,6 +206,11 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
         net = curve.backbone if curve.tap == PENULTIMATE else f"{curve.backbone} at {curve.tap}"
         found.append(", ".join([net, *parts]))
     return found
+
+
+def _chosen(curves: Sequence[Curve]) -> str:
+    probes = {curve.method == "probe" for curve in curves}
+    return "l2 and a training's epoch are" if len(probes) > 1 else "l2 is" if True in probes else "the epoch is"
 
 
 def _n(curves: Sequence[Curve], name: str) -> str:

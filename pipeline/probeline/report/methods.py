@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from probeline.backbones.names import LAST
 from probeline.errors import UnknownName
 
 
@@ -17,32 +18,49 @@ class Method:
         As it stands in a score's `method`.
     title, short : str
         As a report calls it, and where room is scarce.
+    verb : str
+        Of the command line: what makes its score.
     colour : str
         Of its marks in the figures: Okabe and Ito's palette, which colour-blind readers can tell apart, with a
-        grey in place of the yellow that vanishes on white, and the wine red of Paul Tol's muted palette.
+        grey in place of the yellow that vanishes on white, and more of Paul Tol's muted palette.
+    seeded : bool
+        Whether there is a score for each seed.
     """
 
     name: str
     title: str
     short: str
+    verb: str
     colour: str
+    seeded: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether the net itself is trained, so that no tap concerns it."""
+        return self.verb == "finetune"
 
 
 METHODS = (
-    Method("probe", "linear probe (exact)", "linear probe (exact)", "#0072B2"),
-    Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "#56B4E9"),
-    Method("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "#009E73"),
-    Method("probe-mlp", "MLP head", "MLP head", "#999933"),
-    Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "#CC79A7"),
-    Method("ridge", "ridge regression", "ridge regression", "#882255"),
-    Method("knn", "k-NN", "k-NN", "#E69F00"),
-    Method("centroid", "nearest centroid", "nearest centroid", "#8C8C8C"),
-    Method("finetune", "full fine-tune", "full fine-tune", "#D55E00"),
-    Method("scratch", "from scratch", "from scratch", "#262626"),
+    Method("probe", "linear probe (exact)", "linear probe (exact)", "probe", "#0072B2"),
+    Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
+    Method("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
+    Method("probe-mlp", "MLP head", "MLP head", "probe", "#999933", seeded=True),
+    Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
+    Method("ridge", "ridge regression", "ridge regression", "baselines", "#882255"),
+    Method("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
+    Method("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
+    Method("head", "head alone, by the trainer", "head (trainer)", "finetune", "#44AA99", seeded=True),
+    Method("last-K", "last {} and head", "last {}", "finetune", "#DDCC77", seeded=True),
+    Method("freeze-early", "all but the early stages", "early frozen", "finetune", "#AA4499", seeded=True),
+    Method("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#661100", seeded=True),
+    Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#CC6677", seeded=True),
+    Method("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#332288", seeded=True),
+    Method("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
+    Method("scratch", "from scratch", "from scratch", "finetune", "#262626", seeded=True),
 )
-"""In the order in which a report shows them."""
+"""In the order in which a report shows them; ``last-K`` stands for every number of stages."""
 
-ORDER = {method.name: place for place, method in enumerate(METHODS)}
+_PLACES = {method.name: place for place, method in enumerate(METHODS)}
 
 
 def method(name: str) -> Method:
@@ -53,6 +71,26 @@ def method(name: str) -> Method:
     UnknownName
         For a name that no report knows.
     """
-    if name not in ORDER:
-        raise UnknownName("method", name, ORDER)
-    return METHODS[ORDER[name]]
+    if found := LAST.fullmatch(name):
+        last, count = METHODS[_PLACES["last-K"]], int(found[1])
+        stages = f"{count} stages" if count > 1 else "stage"
+        return replace(last, name=name, title=last.title.format(stages), short=last.short.format(stages))
+    if name not in _PLACES or name == "last-K":
+        raise UnknownName("method", name, _PLACES)
+    return METHODS[_PLACES[name]]
+
+
+def order(name: str) -> tuple[int, int]:
+    """Return what methods are sorted by.
+
+    Raises
+    ------
+    UnknownName
+    """
+    found = LAST.fullmatch(method(name).name)
+    return (_PLACES["last-K"], int(found[1])) if found else (_PLACES[name], 0)
+
+
+def name_of(strategy: str) -> str:
+    """Return the method of a strategy of fine-tuning."""
+    return "finetune" if strategy == "full" else strategy

@@ -20,7 +20,7 @@ from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
 from probeline.records import Score
 from probeline.report.differences import Difference, differences
-from probeline.report.methods import ORDER, method
+from probeline.report.methods import method, order
 from probeline.report.variants import differing, variant
 
 
@@ -190,17 +190,13 @@ class Block:
         """
         probes = [row for row in self.rows if row.method == "probe"] or list(self.rows)
         where = max(probes, key=lambda row: row.val_top1).where
-        heads = [i for i, row in enumerate(self.rows) if row.where == where and row.method not in TRAINED]
-        return self._of(where, heads + [i for i, row in enumerate(self.rows) if row.method in TRAINED])
+        heads = [i for i, row in enumerate(self.rows) if row.where == where and not method(row.method).trains]
+        return self._of(where, heads + [i for i, row in enumerate(self.rows) if method(row.method).trains])
 
     def _of(self, where: str, members: Sequence[int]) -> Block:
         comma = ", " if "," in self.title or not where.startswith("at ") else " "
         title = comma.join(filter(None, (self.title, where)))
         return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
-
-
-TRAINED = ("finetune", "scratch")
-"""The methods that train the net itself, and so have no tap."""
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:
@@ -379,7 +375,7 @@ def _order(row: Row) -> tuple[object, ...]:
         row.tap != PENULTIMATE,
         [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", row.tap)],
         row.views,
-        ORDER[row.method],
+        order(row.method),
         row.backbone,
         row.weights,
         row.image_size,

@@ -14,6 +14,7 @@ from probeline.backbones.names import PENULTIMATE
 from probeline.identity import canonical
 from probeline.records import Curve
 from probeline.report import learning
+from probeline.report.advice import advice
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
 from probeline.report.differences import LEVEL
@@ -59,6 +60,8 @@ def markdown(
     if blocks:
         first, *others = verdict(blocks)
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+        if told := advice(blocks, curves):
+            parts += ["## What to do next", escape(" ".join(told))]
         rows = [row for block in blocks for row in block.rows]
         parts += ["## Results", _markdown_table(blocks, _columns), bullets(_notes(blocks))]
         parts += [
@@ -122,6 +125,7 @@ def record(
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
+        "advice": advice(blocks, curves),
         "class_names": list(blocks[0].scores[0][0].class_names) if blocks else [],
         "rows": [asdict(row) for block in blocks for row in block.rows],
         "pairs": {
@@ -137,6 +141,7 @@ def record(
             {
                 "title": title,
                 "tap": curve.tap,
+                "method": curve.method,
                 "key": curve.key,
                 "n_train": curve.n_train,
                 "n_val": curve.n_val,

@@ -11,29 +11,12 @@ from probeline.images.copies import copies
 from probeline.records import Curve, Score
 from probeline.report.curve_files import load_curves
 from probeline.report.files import load_scores, score_path
-from probeline.report.methods import METHODS
+from probeline.report.methods import METHODS, Method, method, name_of
 from probeline.report.rows import blocks
 from probeline.report.tables import terminal
 from probeline.report.write import write
 from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.inputs import Inputs
-
-STAGE = {
-    "probe": "probe",
-    "probe-refit": "probe",
-    "probe-sgd": "probe",
-    "probe-mlp": "probe",
-    "logistic": "baselines",
-    "ridge": "baselines",
-    "knn": "baselines",
-    "centroid": "baselines",
-    "finetune": "finetune",
-    "scratch": "finetune",
-}
-"""The verb that makes each method's score."""
-
-SEEDED = ("probe-sgd", "probe-mlp", "finetune", "scratch")
-"""The methods that have a score for each seed."""
 
 
 def run(inputs: Inputs) -> dict[str, object]:
@@ -73,7 +56,7 @@ def run(inputs: Inputs) -> dict[str, object]:
 
 
 def _version(score: Score) -> int:
-    return TRAIN_VERSION if STAGE[score.method] == "finetune" else HEADS_VERSION
+    return TRAIN_VERSION if method(score.method).trains else HEADS_VERSION
 
 
 def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
@@ -106,7 +89,7 @@ def _curves(inputs: Inputs) -> list[Curve]:
         say(f"compare: left out {len(found) - len(curves)} learning curves of other rows or labels")
     newest: dict[tuple[object, ...], Curve] = {}
     for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs.config, curve)):
-        place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap)
+        place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
         if place in newest:
             shown = "the one asked for" if _drawn_as_asked(inputs.config, curve) else "the last run"
             say(f"compare: of several curves of {curve.backbone} {shown} is shown, with {curve.draws} draws")
@@ -143,7 +126,7 @@ def _read_as_asked(config: Config, tap: str, score: Score) -> bool:
 
     Which blocks ``last-4`` stands for only the net knows: any tap will do.
     """
-    if STAGE[score.method] == "finetune":
+    if method(score.method).trains:
         return True
     return (score.tap == tap or any(map(LAST.fullmatch, terms(tap)))) and score.views == config.views
 
@@ -166,16 +149,19 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
                 for score in asked
                 if _read_as_asked(config, tap, score) and _fitted_as_asked(config, score)
             }
-            for method in METHODS:
-                if method.name == "probe-mlp" and not config.mlp:
-                    continue  # fitted only where it is asked for
-                wanted = list(seeds) if method.name in SEEDED else [None]
-                absent = [seed for seed in wanted if (name, method.name, seed) not in there]
+            for one in _wanted(config):
+                wanted = list(seeds) if one.seeded else [None]
+                absent = [seed for seed in wanted if (name, one.name, seed) not in there]
                 if absent:
-                    trained = STAGE[method.name] == "finetune"
-                    net = name if tap == PENULTIMATE or trained else f"{name} at {tap}"
-                    options = {"taps": (PENULTIMATE,), "views": 0} if trained else {}
+                    net = name if tap == PENULTIMATE or one.trains else f"{name} at {tap}"
+                    options = {"taps": (PENULTIMATE,), "views": 0} if one.trains else {}
                     few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
-                    what = f"{method.title} of {net}{few}"
-                    found[what, command_line(config, STAGE[method.name], backbones=(name,), **options)] = None
+                    what = f"{one.title} of {net}{few}"
+                    found[what, command_line(config, one.verb, backbones=(name,), **options)] = None
     return list(found)
+
+
+def _wanted(config: Config) -> list[Method]:
+    """Return the methods that the configuration asks for."""
+    heads = [one for one in METHODS if not one.trains and (one.name != "probe-mlp" or config.mlp)]
+    return heads + [method(name_of(strategy)) for strategy in config.strategies]

@@ -1,36 +1,34 @@
-"""Curve: the exact probe on nested parts of the train rows, from a few images to all; no pixel is looked at again."""
+"""Curve: one method on nested parts of the train rows, from a few images to all, each chosen on the same val rows."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from probeline import disk
 from probeline.backbones.names import PENULTIMATE
 from probeline.environment import environment
-from probeline.heads.select import L2_GRID, choose
-from probeline.heads.standardize import apply, fit_scaler
+from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.images.fractions import Portion, portions
-from probeline.metrics.scores import nll, top1
-from probeline.records import Backbone, Curve, CurvePoint, FloatArray, IntArray, Split
+from probeline.records import Backbone, Curve
 from probeline.report.curve_files import curve_path, find_curve, save_curve
 from probeline.report.learning import steps
+from probeline.report.methods import method
 from probeline.report.words import percent
-from probeline.stages import canary
-from probeline.stages.fitting import side_by_side
 from probeline.stages.inputs import Inputs
+from probeline.stages.points import Points
+from probeline.stages.probed import probed
+from probeline.stages.trained import runs, trained
 
 
 def run(inputs: Inputs) -> list[dict[str, Any]]:
-    """Fit the learning curve of every backbone at every tap where it is not there yet, and return their steps.
+    """Make the learning curves that are not there yet, and return the steps of all.
 
-    Every fraction chooses its l2 on the same val rows, those of the probe, or the first fold where there are folds:
-    val is not scaled down with the fraction. Views play no part: every image is fitted on as it is.
+    Of every backbone, there is one of the exact probe at each tap, and one of each strategy that is asked for. Every
+    fraction is chosen on the same val rows, or the first fold where there are folds: val is not scaled down with the
+    fraction. Views play no part in the probe's: every image is fitted on as it is.
 
     Raises
     ------
@@ -38,29 +36,42 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         The embeddings have not been extracted.
     ProbelineError
     """
-    return [_outcome(inputs, _curve(inputs, taps)) for name in inputs.config.backbones for taps in inputs.taps(name)[0]]
+    wanted = _wanted(inputs)
+    parts = [[one.kind, one.amount, one.draw, digest_bytes(one.rows.tobytes())] for one in wanted]
+    found = []
+    for name in inputs.config.backbones:
+        lines = [_of_probe(inputs, taps, wanted, parts) for taps in inputs.taps(name)[0]]
+        lines += [_of_training(inputs, name, strategy, wanted, parts) for strategy in inputs.config.curve_strategies]
+        found += [_outcome(inputs, _curve(inputs, line)) for line in lines]
+    return found
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Features and labels of one role: float32 [n, D] and int64 [n]."""
+class _Line:
+    """One curve as it is asked for, and what makes its points."""
 
-    X: FloatArray
-    y: IntArray
+    backbone: Backbone
+    tap: str
+    method: str
+    options: Mapping[str, Any]
+    key: str
+    make: Callable[[str], Points]
 
 
-def _curve(inputs: Inputs, taps: Sequence[Backbone]) -> Curve:
-    backbone, tap = taps[0], "+".join(tap.tap for tap in taps)
-    config, splits, dataset = inputs.config, inputs.splits, inputs.dataset
-    wanted = portions(
-        dataset.parts[splits.train.part].labels,
-        splits.train.rows,
+def _wanted(inputs: Inputs) -> list[Portion]:
+    config, rows, dataset = inputs.config, inputs.splits.train, inputs.dataset
+    return portions(
+        dataset.parts[rows.part].labels,
+        rows.rows,
         percents=config.fractions,
         shots=() if config.shots == (0,) else config.shots,
         draws=config.draws,
         data_seed=config.data_seed,
-        groups=dataset.groups.get(splits.train.part),
+        groups=dataset.groups.get(rows.part),
     )
+
+
+def _of_probe(inputs: Inputs, taps: Sequence[Backbone], wanted: Sequence[Portion], parts: list[Any]) -> _Line:
     entries = [inputs.entry(tap, part) for tap in taps for part in inputs.parts()]
     key = inputs.score_key(
         "curve",
@@ -68,37 +79,43 @@ def _curve(inputs: Inputs, taps: Sequence[Backbone]) -> Curve:
         features=[entry.key for entry in entries],
         l2=list(L2_GRID),
         # The row sets themselves: whatever draws them, other rows are another curve.
-        portions=[[one.kind, one.amount, one.draw, digest_bytes(one.rows.tobytes())] for one in wanted],
+        portions=parts,
     )
-    title = f"curve: {dataset.name} x {backbone.name}" + ("" if tap == PENULTIMATE else f" at {tap}")
-    if found := find_curve(inputs.curves, backbone.name, key):
+    tap = "+".join(tap.tap for tap in taps)
+    return _Line(taps[0], tap, "probe", {}, key, lambda title: probed(inputs, taps, entries, wanted, title=title))
+
+
+def _of_training(inputs: Inputs, name: str, strategy: str, wanted: Sequence[Portion], parts: list[Any]) -> _Line:
+    some = runs(inputs, inputs.backbone(name)[0], strategy)
+    key = inputs.score_key("curve", runs=[one.key for one in some.asked], portions=parts)
+    return _Line(
+        some.backbone,
+        PENULTIMATE,
+        some.asked[0].method,
+        some.asked[0].options,
+        key,
+        lambda title: trained(inputs, some, wanted, key=key, title=title),
+    )
+
+
+def _curve(inputs: Inputs, line: _Line) -> Curve:
+    config, splits, dataset, backbone = inputs.config, inputs.splits, inputs.dataset, line.backbone
+    title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
+    title += "" if line.method == "probe" else f", {method(line.method).title}"
+    if found := find_curve(inputs.curves, backbone.name, line.key):
         config.console.say(f"{title}: it is there")
         return found
     disk.check_writable(inputs.curves)
-    canary.hold_all(inputs, taps, entries)
-    train, val, test = (_rows(inputs, taps, split) for split in (splits.train, splits.val, splits.test))
-
-    start = time.perf_counter()
-    points: list[CurvePoint] = []
-    fitted: dict[bytes, dict[str, Any]] = {}
-    with config.console.bar(title, len(wanted), "fit") as bar:
-        for one in wanted:
-            rows = one.rows.tobytes()
-            if rows not in fitted:  # few rows and many classes: 1 % and 2 % may be the same rows
-                chosen = np.searchsorted(splits.train.rows, one.rows)
-                fitted[rows] = _fit(_Rows(train.X[chosen], train.y[chosen]), val, test, len(dataset.class_names))
-            points.append(_point(one, fitted[rows]))
-            bar.update(1)
-    seconds = time.perf_counter() - start
-    # One pass gives every tap: of those side by side the longest counts.
-    extraction = sum(max(inputs.features(tap, part).seconds for tap in taps) for part in inputs.parts())
+    made = line.make(title)
     curve = Curve(
         dataset=dataset.title,
         backbone=backbone.name,
         weights=backbone.weights,
         precision=config.precision,
-        tap=tap,
-        key=key,
+        tap=line.tap,
+        method=line.method,
+        options=line.options,
+        key=line.key,
         splits=inputs.splits_sha256,
         image_size=backbone.preprocess.crop,
         class_names=dataset.class_names,
@@ -108,49 +125,19 @@ def _curve(inputs: Inputs, taps: Sequence[Backbone]) -> Curve:
         draws=config.draws,
         data_seed=config.data_seed,
         grouped=bool(dataset.groups),
-        points=tuple(points),
-        warm_seconds=seconds,
-        cold_seconds=seconds + extraction,
-        environment=environment("CPU"),
+        points=made.points,
+        warm_seconds=made.seconds[0],
+        cold_seconds=sum(made.seconds),
+        environment=environment(made.device),
     )
     save_curve(inputs.curves, curve)
+    made.tidy()
     for step in steps(curve):
         low, high = (percent(end, 1) for end in step.range)
         spread = f" ({low} to {high} % over {step.draws} draws)" if step.draws > 1 else ""
         config.console.say(f"{title}: {step.title}: {step.images} images, test top-1 {percent(step.mean, 1)} %{spread}")
-    config.console.say(f"{title}: {len(fitted)} fits of {len(L2_GRID)} l2 each in {seconds:.1f} s")
+    config.console.say(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
     return curve
-
-
-def _rows(inputs: Inputs, taps: Sequence[Backbone], split: Split) -> _Rows:
-    features = side_by_side([inputs.features(tap, split.part).features[split.rows] for tap in taps])
-    return _Rows(features, inputs.dataset.parts[split.part].labels[split.rows])
-
-
-def _fit(train: _Rows, val: _Rows, test: _Rows, classes: int) -> dict[str, Any]:
-    """Return what a point says of a fit: the whole l2 path on `train`, one head chosen by `val`, read on `test`."""
-    from probeline.heads.linear import decision, predict
-    from probeline.heads.logistic import fit_path
-
-    scaler = fit_scaler(train.X)
-    heads = fit_path(apply(scaler, train.X), train.y, classes, L2_GRID)
-    X_val = apply(scaler, val.X)
-    scores = []
-    for head in heads:
-        logits = decision(head, X_val)
-        scores.append((top1(val.y, logits.argmax(1)), nll(val.y, logits)))
-    place, edge = choose(scores, L2_GRID)
-    return {
-        "l2": L2_GRID[place],
-        "edge": edge,
-        "val_top1": scores[place][0],
-        "test_top1": top1(test.y, predict(heads[place], apply(scaler, test.X))),
-        "converged": all(head.certificate.converged for head in heads),
-    }
-
-
-def _point(one: Portion, facts: dict[str, Any]) -> CurvePoint:
-    return CurvePoint(one.kind, one.amount, one.draw, len(one.rows), one.short, **facts)
 
 
 def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
@@ -158,6 +145,7 @@ def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
         "backbone": curve.backbone,
         "weights": curve.weights,
         "tap": curve.tap,
+        "method": curve.method,
         "steps": [step.to_json() for step in steps(curve)],
         "file": str(curve_path(inputs.curves, curve.backbone, curve.key)),
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.heads.linear import Head, Linear, decision
-from probeline.heads.select import choose
+from probeline.heads.select import L2_GRID, choose
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
@@ -172,8 +172,12 @@ class Task:
         """
         found = self.inputs.finished(self.backbone, asked, self.title(asked.method, asked.seed))
         if found is None:
-            canary.hold_all(self.inputs, self.taps, self._entries())
+            self.hold()
         return found
+
+    def hold(self) -> None:
+        """Have the canary look at the embeddings before they are read."""
+        canary.hold_all(self.inputs, self.taps, self._entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""
@@ -314,6 +318,25 @@ def with_certificates(selection: Selection[list[Head]]) -> Selection[list[Head]]
         for said, head in zip(selection.path, selection.fitted, strict=True)
     )
     return replace(selection, path=path)
+
+
+def exact_path(task: Task) -> tuple[Selection[list[Head]], list[Round]]:
+    """Fit the exact probe's path of l2 on each round and choose by the rows held out.
+
+    Returns
+    -------
+    selection : Selection
+    rounds : list of Round
+        The first of them is fitted on the train rows.
+    """
+    from probeline.heads.logistic import fit_path
+
+    rounds = task.selection()
+    candidates = [{"l2": l2} for l2 in L2_GRID]
+    selection = select(
+        rounds, candidates, L2_GRID, lambda held: fit_path(held.X, held.y, task.classes, L2_GRID), linear_logits
+    )
+    return with_certificates(selection), rounds
 
 
 def linear_logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:

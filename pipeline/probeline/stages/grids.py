@@ -57,6 +57,29 @@ MLP: Mapping[str, Axis] = {
 """One hidden layer, with AdamW and the dropout that it needs."""
 
 
+KEPT = ("none", "views")
+"""Augmentations under which a net's frozen stages see the same images again, so that what they give can be kept."""
+
+AUGMENTATIONS = (*KEPT, "flip-crop", "jitter", "randaugment")
+
+TRAIN: Mapping[str, Axis] = {
+    "lr": Axis((1e-3,), (1e-12, 100.0)),
+    "body": Axis((0.1,), (0.0, 1.0), several=False),
+    "decay": Axis((1.0,), (0.0, 1.0), several=False),
+    "optimizer": Axis(("adamw",), ("adam", "adamw", "sgd"), several=False),
+    "weight_decay": Axis((0.01,), (0.0, 100.0), several=False),
+    "schedule": Axis(("cosine",), ("constant", "cosine", "one-cycle", "step"), several=False),
+    "warmup": Axis((0.0,), (0.0, 1e6), several=False),
+    "label_smoothing": Axis((0.0,), _SHARE, several=False),
+    "clip": Axis((0.0,), (0.0, 1e6), several=False),
+    "dropout": Axis((0.0,), _SHARE, several=False),
+    "accumulate": Axis((1,), (1, 65536), several=False),
+    "patience": Axis((0,), (0, _MOST), several=False),
+    "augment": Axis(("flip-crop",), AUGMENTATIONS, several=False),
+}
+"""How a whole net, or its upper part, is trained."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The values of every axis.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,21 @@ class Inputs:
     def every_tap(self, name: str) -> tuple[Backbone, ...]:
         """Return the records of all taps that are read of a backbone, each once."""
         return tuple(dict.fromkeys(tap for together in self.taps(name)[0] for tap in together))
+
+    def reading(self, tap: str, views: int) -> Inputs:
+        """Return the same inputs, but that its nets are read at another tap and its train images in so many views."""
+        other = copy.copy(self)
+        other.config = replace(self.config, taps=(tap,), views=views)
+        if tap != PENULTIMATE:
+            other._features = {}  # large, and of use to this reader alone
+        return other
+
+    def fitted_on(self, rows: IntArray) -> Inputs:
+        """Return the same inputs, but that the train rows are these few of them, int64 [n], and val alone chooses."""
+        other = copy.copy(self)
+        other.__dict__.pop("splits_sha256", None)
+        other.__dict__["splits"] = replace(self.splits, train=replace(self.splits.train, rows=rows), folds=())
+        return other
 
     def net(self, name: str, weights: str | None = None, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build a backbone's net anew."""

@@ -9,7 +9,7 @@ from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
 from probeline.records import FloatArray, Score
 from probeline.report.words import option
-from probeline.stages.fitting import Round, Stopwatch, Task, linear_logits, select, with_certificates
+from probeline.stages.fitting import Round, Stopwatch, Task, exact_path, linear_logits, select
 from probeline.stages.grids import MLP, SGD, Grid, grid
 from probeline.stages.inputs import Inputs
 
@@ -45,16 +45,8 @@ def _exact(task: Task) -> list[Score]:
     if len(scores) == len(asked):
         return list(scores.values())
 
-    from probeline.heads.linear import Head
-    from probeline.heads.logistic import fit_path
-
-    def fit(held: Round) -> list[Head]:
-        return fit_path(held.X, held.y, task.classes, L2_GRID)
-
     watch = Stopwatch()
-    rounds = task.selection()
-    selection = select(rounds, [{"l2": l2} for l2 in L2_GRID], L2_GRID, fit, linear_logits)
-    selection = with_certificates(selection)
+    selection, rounds = exact_path(task)
     chosen_in, splits = watch.seconds(), task.inputs.splits
     for method, one in asked.items():
         if method in scores:
@@ -63,8 +55,10 @@ def _exact(task: Task) -> list[Score]:
         if method == "probe":
             heads, X_test = selection.fitted, task.test_rows(rounds[0])
         else:
+            from probeline.heads.logistic import fit_path
+
             refit = task.refit()
-            heads, X_test = fit(refit), refit.X_held
+            heads, X_test = fit_path(refit.X, refit.y, task.classes, L2_GRID), refit.X_held
         head = heads[selection.place]
         certificate = head.certificate
         scores[method] = task.save(

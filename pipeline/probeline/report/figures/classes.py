@@ -17,7 +17,7 @@ from probeline.records import Score
 from probeline.report.figures.sheet import classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.methods import method
-from probeline.report.rows import TRAINED, Block, Row
+from probeline.report.rows import Block, Row
 from probeline.report.words import percent
 
 _LISTED = 20
@@ -109,7 +109,7 @@ def by_class(table: Sequence[Block]) -> Figure:
         caption += " Means over seeds."
     if tested < k:
         caption += f" {k - tested} of {k} classes have no test image."
-    if any(row.where for row in block.rows) and any(row.method in TRAINED for row in block.rows):
+    if any(row.where for row in block.rows) and any(method(row.method).trains for row in block.rows):
         caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)
     figure = sheet(

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import legend_label, sheet, span
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, SMALL, WIDTH
-from probeline.report.methods import ORDER, method
+from probeline.report.methods import method, order
 from probeline.report.rows import Block, Row
 from probeline.report.words import seconds
 
@@ -38,7 +38,7 @@ def cost(table: Sequence[Block]) -> Figure | None:
         f"n = {span(row.n_test for _, row in rows)} test images"
         + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
     )
-    methods = sorted({row.method for _, row in rows}, key=ORDER.__getitem__)
+    methods = sorted({row.method for _, row in rows}, key=order)
     titles = {block.title: legend_label(block.title) for block in table}
     lines = len(methods) + sum(title.count("\n") + 1 for title in titles.values())
     height = max(4.8, 1.5 + LINE * lines)

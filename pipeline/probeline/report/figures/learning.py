@@ -1,4 +1,4 @@
-"""What more labels would give: test top-1 of the exact probe against the images it is fitted on."""
+"""What more labels would give: test top-1 against the images that a probe or a net is fitted on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, SMALL, WI
 from probeline.report.learning import Step, curve_titles, steps
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#262626")
-"""One for each backbone, since all are of one method: the methods' palette, those first that differ most."""
+"""One for each curve: the methods' palette, those first that differ most."""
 
 _NAMED = 4
 """Up to so many curves, each has its name beside it; more have a legend."""
@@ -61,12 +61,13 @@ def learning(curves: Sequence[Curve]) -> Figure:
 
 def _caption(curves: Sequence[Curve], every: Sequence[Step]) -> str:
     draws = max(step.draws for step in every)
-    caption = "Exact linear probe on nested, stratified parts of the train images, at least one of each class. "
+    probe = "Exact linear probe on n" if all(curve.method == "probe" for curve in curves) else "N"
+    caption = f"{probe}ested, stratified parts of the train images, at least one of each class. "
     caption += f"Line and band: mean, and lowest to highest of {draws} draws. " if draws > 1 else "One draw. "
     if any(step.interval for step in every):
         caption += "Bar: Wilson's 95 % interval where there is one draw, for other test images. "
     caption += (
-        f"n = {span(curve.n_test for curve in curves)} test images. Each l2 is chosen on the same "
+        f"n = {span(curve.n_test for curve in curves)} test images. What is chosen is chosen on the same "
         f"{span(curve.n_val for curve in curves)} val images, which are not fewer for smaller parts."
     )
     return caption + ("" if all(step.converged for step in every) else " Hollow: a fit stopped before its tolerance.")

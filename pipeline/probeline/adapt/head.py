@@ -1,0 +1,54 @@
+"""The head that a net is given before it is trained: a new random one, or a probe's solution."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from probeline.backbones.tap import Tap, set_head
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float = 0.0) -> None:
+    """Give the net one new random head of `classes` outputs, of its old head's kind, behind a dropout if asked.
+
+    Auxiliary heads (GoogLeNet, Inception), which no embedding depends on, are taken out: they would cost time while
+    the net trains, and Inception's cannot run at all below 299 pixels.
+    """
+    old = net.get_submodule(tap.head)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pooled = isinstance(old, nn.Conv2d)
+        head = nn.Conv2d(tap.dim, classes, 1) if pooled else nn.Linear(tap.dim, classes)
+    set_head(net, tap, nn.Sequential(nn.Dropout(dropout), head) if dropout else head)
+    used = {name.partition(".")[0] for name in (*tap.tensors, tap.head)}
+    for name, child in list(net.named_children()):
+        if name not in used and next(child.parameters(), None) is not None:
+            setattr(net, name, nn.Identity())
+
+
+def probe_head(net: nn.Module, tap: Tap, weight: FloatArray, bias: FloatArray) -> None:
+    """Have the net's head, which has as many outputs, begin at a probe's solution.
+
+    So training starts where the probe ends, and the features below are not torn by the gradients of a random head
+    (Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR).
+
+    Parameters
+    ----------
+    net : nn.Module
+    tap : Tap
+    weight : float32 [K, D] or [1, D]
+        On the features as they come; one row for two classes is the second one's, and the first one's is 0.
+    bias : float32 [K] or [1]
+    """
+    if len(weight) == 1:
+        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+    layer = next(
+        module for module in net.get_submodule(tap.head).modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    )
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight).view_as(layer.weight))
+        layer.bias.copy_(torch.from_numpy(bias))  # type: ignore[union-attr]

@@ -1,0 +1,76 @@
+"""Other colours and shapes of a picture to train on, drawn from a seeded generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+_JITTER = 0.4
+"""How far brightness, contrast and saturation may go, as a part of what they are (He et al. and SimCLR use as much)."""
+
+_OPERATIONS = 2
+"""RandAugment's N."""
+
+_MAGNITUDE = 0.3
+"""RandAugment's M, of the largest change: torchvision's default is 9 of 31."""
+
+Change = Callable[[Image.Image, float], Image.Image]
+"""A picture and a signed strength in [-1, 1]."""
+
+
+def recoloured(image: Image.Image, preset: str, rng: np.random.Generator) -> Image.Image:
+    """Return a picture changed as the preset ``jitter`` or ``randaugment`` has it; the very picture for any other.
+
+    ``jitter`` changes brightness, contrast and saturation, each by up to 40 %, in a random order. ``randaugment`` makes
+    two changes of 14 kinds, each of 0.3 of its largest strength (Cubuk et al. 2020, "RandAugment: Practical automated
+    data augmentation with a reduced search space", CVPR workshops).
+
+    Parameters
+    ----------
+    image : Image
+        RGB.
+    preset : str
+    rng : numpy.random.Generator
+    """
+    if preset == "jitter":
+        for kind in rng.permutation(3):
+            image = _ENHANCERS[int(kind)](image).enhance(1 + _JITTER * rng.uniform(-1, 1))
+    elif preset == "randaugment":
+        for kind in rng.integers(len(_CHANGES), size=_OPERATIONS):
+            sign = 1.0 if rng.random() < 0.5 else -1.0
+            image = _CHANGES[int(kind)](image, sign * _MAGNITUDE)
+    return image
+
+
+_ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+
+
+def _moved(matrix: Callable[[float, int, int], tuple[float, ...]]) -> Change:
+    def change(image: Image.Image, strength: float) -> Image.Image:
+        return image.transform(image.size, Image.Transform.AFFINE, matrix(strength, *image.size))
+
+    return change
+
+
+def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Change:
+    return lambda image, strength: kind(image).enhance(1 + 0.9 * strength)
+
+
+_CHANGES: tuple[Change, ...] = (
+    lambda image, strength: image,  # noqa: ARG005
+    _moved(lambda s, w, h: (1, 0.3 * s, 0, 0, 1, 0)),  # noqa: ARG005
+    _moved(lambda s, w, h: (1, 0, 0, 0.3 * s, 1, 0)),  # noqa: ARG005
+    _moved(lambda s, w, h: (1, 0, 0.45 * s * w, 0, 1, 0)),  # noqa: ARG005
+    _moved(lambda s, w, h: (1, 0, 0, 0, 1, 0.45 * s * h)),  # noqa: ARG005
+    lambda image, strength: image.rotate(30 * strength),
+    _enhanced(ImageEnhance.Brightness),
+    _enhanced(ImageEnhance.Color),
+    _enhanced(ImageEnhance.Contrast),
+    _enhanced(ImageEnhance.Sharpness),
+    lambda image, strength: ImageOps.posterize(image, 8 - round(4 * abs(strength))),
+    lambda image, strength: ImageOps.solarize(image, round(255 * (1 - abs(strength)))),
+    lambda image, strength: ImageOps.autocontrast(image),  # noqa: ARG005
+    lambda image, strength: ImageOps.equalize(image),  # noqa: ARG005
+)

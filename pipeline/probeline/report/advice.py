@@ -1,0 +1,100 @@
+"""What to do next: the rule of thumb of the courses beside what was measured, and whether more labels would help.
+
+A strategy is picked by val, so that the test images only say whether the pick is really ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from probeline.backbones.names import PENULTIMATE
+from probeline.records import Curve
+from probeline.report.differences import Difference
+from probeline.report.learning import steps
+from probeline.report.methods import method
+from probeline.report.rows import Block, Row
+from probeline.report.words import decimals, percent, points, probability
+
+_FEW, _MANY = 100, 1000
+"""Images a class: below the first the courses keep a net frozen, from the second on they fine-tune all of it."""
+
+_STEEP = 0.01
+"""A last doubling of the images that gives a point more is worth the labelling; less is within what draws scatter."""
+
+
+def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
+    """Return a paragraph's sentences on the block of the probe that val prefers; none where no probe was scored."""
+    for block in blocks:
+        for row in block.rows:
+            if row.reference:
+                classes = len(block.scores[0][0].class_names)
+                return [*_strategy(row, block, classes), _labels(row, curves)]
+    return []
+
+
+def _strategy(probe: Row, block: Block, classes: int) -> list[str]:
+    each = probe.n_train / classes
+    frozen = each < _FEW
+    rule = (
+        "keep the net frozen and fit a probe"
+        if frozen
+        else "train the last stages, or all of them from the probe's solution (LP-FT)"
+        if each < _MANY
+        else "fine-tune the whole net"
+    )
+    said = f"With {each:,.0f} train images a class the courses' rule of thumb is to {rule}"
+    trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
+    if not trained:
+        return [f"{said}; no strategy has been trained here yet, so it stands untested."]
+    pick = max(trained, key=lambda row: (row.val_top1, -row.trainable))
+    if pick.over_probe is None:
+        return [f"{said}."]
+    places = decimals([probe.n_test])
+    ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
+    of = f"of the {len(trained)} strategies trained here" if len(trained) > 1 else "of what was trained here"
+    measured = (
+        f"Val prefers {pick.title} {of}: {_words(pick.over_probe, places)} over the linear probe's "
+        f"{percent(probe.top1, places)} %, for {_times(ratio)} its seconds"
+    )
+    wins = pick.over_probe.real and pick.over_probe.top1 > 0
+    if wins:
+        choice = f"{measured}. That is a real difference: train it so, if the points are worth the seconds"
+    elif pick.over_probe.real:
+        choice = f"{measured}. Training really loses here: keep the probe"
+    else:
+        half = (pick.over_probe.interval[1] - pick.over_probe.interval[0]) / 2
+        choice = (
+            f"{measured}. These {probe.n_test:,} test images cannot tell the two apart, nor anything under about "
+            f"{percent(half, places)} points: keep the probe, or test on more images"
+        )
+    agree = wins != frozen
+    verdict = "the rule and the measurement agree" if agree else "the measurement goes against the rule, and it counts"
+    return [f"{said}.", f"{choice}; {verdict}."]
+
+
+def _words(difference: Difference, places: int) -> str:
+    low, high = (points(end, places) for end in difference.interval)
+    return f"{points(difference.top1, places)} points ({low} to {high}, {probability(difference.p)})"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 9.5 else f"{ratio:.2g} times"
+
+
+def _labels(probe: Row, curves: Sequence[Curve]) -> str:
+    """Say whether more labels would help, as far as the probe's learning curve tells."""
+    for curve in curves:
+        same = (curve.backbone, curve.weights, curve.image_size) == (probe.backbone, probe.weights, probe.image_size)
+        if not same or curve.method != "probe" or curve.tap != PENULTIMATE:
+            continue
+        at = {step.amount: step for step in steps(curve) if step.kind == "fraction"}
+        if {50.0, 100.0} <= at.keys():
+            places = decimals([curve.n_test])
+            gain = at[100.0].mean - at[50.0].mean
+            told = f"From half of the train images to all of them the probe went {points(gain, places)} points"
+            return told + (
+                ": label more, the curve still climbs."
+                if gain >= _STEEP
+                else ": more labels of this kind would give little; another backbone or a larger image may give more."
+            )
+    return "Whether more labels would help is what the verb curve tells."

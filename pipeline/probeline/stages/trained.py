@@ -1,0 +1,118 @@
+"""A training on parts of the train rows, each from its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probeline.errors import BadOption
+from probeline.images.fractions import Portion
+from probeline.metrics.scores import top1
+from probeline.records import Backbone
+from probeline.stages.inputs import Asked, Inputs
+from probeline.stages.points import Points, point
+from probeline.stages.training import Solution, ask, begun_with, checkpoints, train, training_options
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The trainings of a curve as they are asked for.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    strategy : str
+    options : mapping
+        One value of each of its training options.
+    asked : tuple of Asked
+        For each draw, whose number is added to the seed: draws differ in the images and in all that is random.
+    """
+
+    backbone: Backbone
+    strategy: str
+    options: dict[str, Any]
+    asked: tuple[Asked, ...]
+
+
+def runs(inputs: Inputs, backbone: Backbone, strategy: str) -> Runs:
+    """Return what is asked of a strategy's learning curve.
+
+    Raises
+    ------
+    BadOption
+        Several learning rates: a curve chooses none.
+    """
+    config = inputs.config
+    options = training_options(config, strategy)
+    if len(options["lr"]) > 1:
+        raise BadOption(
+            "a curve chooses no learning rate", where="--train lr", expected="a single one", got=len(options["lr"])
+        )
+    begun = begun_with(backbone, strategy)
+    asked = tuple(ask(inputs, begun, strategy, config.seed + draw, options) for draw in range(config.draws))
+    return Runs(begun, strategy, {name: values[0] for name, values in options.items()}, asked)
+
+
+def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, title: str) -> Points:
+    """Return the points of a training on each part, its epoch chosen on val.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    some : Runs
+    wanted : sequence of Portion
+    key : str
+        Of the curve; with the part's rows it is that of a training's checkpoints, so that an interrupted curve goes on.
+    title : str
+
+    Raises
+    ------
+    Diverged
+    ProbelineError
+    """
+    from probeline.adapt import checkpoint
+
+    test = inputs.splits.test
+    truth = inputs.dataset.parts[test.part].labels[test.rows]
+    found: dict[tuple[bytes, int], dict[str, Any]] = {}
+    folders: list[Path] = []
+    seconds, before, device = 0.0, 0.0, ""
+    for one in wanted:
+        seed = some.asked[one.draw].seed or 0
+        place = one.rows.tobytes(), seed
+        if place in found:
+            continue
+        here = inputs.fitted_on(one.rows)
+        run_key = here.score_key("curve", curve=key, seed=seed)
+        folders.append(checkpoints(inputs, some.backbone, some.strategy, seed, run_key))
+        run = train(
+            here,
+            some.backbone,
+            some.strategy,
+            {**some.options, "seed": seed},
+            Solution(here, some.backbone),
+            key=run_key,
+            folder=folders[-1],
+            title=f"{title}, {len(one.rows):,} images",
+        )
+        found[place] = {
+            "val_top1": run.epoch["val_top1"],
+            "test_top1": top1(truth, run.predict().argmax(1)),
+            "epoch": run.trained.best_epoch,
+        }
+        device = run.device
+        seconds += run.seconds[0]
+        before = max(before, run.seconds[1])  # frozen stages are run once for all parts
+
+    def tidy() -> None:
+        for folder in folders:
+            for name in ("last", "best"):
+                checkpoint.remove(folder, name)
+
+    points = tuple(
+        point(one, l2=None, edge=False, converged=True, **found[one.rows.tobytes(), some.asked[one.draw].seed or 0])
+        for one in wanted
+    )
+    return Points(points, (seconds, before), device, f"{len(found)} trainings", tidy)

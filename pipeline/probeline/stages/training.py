@@ -1,0 +1,269 @@
+"""One training of one net on some train rows: built, given its head, fed, and read on val; test is read when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline.backbones.names import PENULTIMATE
+from probeline.config import Config
+from probeline.heads.select import L2_GRID
+from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
+from probeline.records import Backbone, FloatArray, Split
+from probeline.report.methods import name_of
+from probeline.stages.feeding import CROP_SCALE, check_views, from_below, from_pixels
+from probeline.stages.fitting import Stopwatch, Task, exact_path
+from probeline.stages.grids import TRAIN, grid
+from probeline.stages.inputs import Asked, Inputs
+
+if TYPE_CHECKING:
+    from probeline.adapt.trainer import Feed, Trained
+
+_BATCH = 32
+
+
+class Solution:
+    """The exact probe of a backbone, fitted when it is first asked for: where LP-FT begins.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    backbone : Backbone
+        At its penultimate tap.
+    """
+
+    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
+        self._inputs, self._backbone = inputs.reading(PENULTIMATE, views=0), backbone
+
+    @cached_property
+    def _found(self) -> tuple[FloatArray, FloatArray, float]:
+        task = Task(self._inputs, self._backbone)
+        task.hold()
+        watch = Stopwatch()
+        selection, rounds = exact_path(task)
+        head, scaler = selection.fitted[selection.place], rounds[0].scaler
+        weight = (head.weight / scaler.std).astype(np.float32)
+        return weight, (head.bias - weight @ scaler.mean).astype(np.float32), watch.seconds()
+
+    @property
+    def layer(self) -> tuple[FloatArray, FloatArray]:
+        """Its weight float32 [K or 1, D] and bias float32 [K or 1], on the features as they come."""
+        return self._found[:2]
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """What the fit took, and the pass over all images before it."""
+        inputs = self._inputs
+        return self._found[2], sum(inputs.features(self._backbone, part).seconds for part in inputs.parts())
+
+
+def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option of a training but its seed; of several all are tried.
+
+    Raises
+    ------
+    BadOption
+    """
+    asked = {name for name, _, _ in (word.partition("=") for word in config.train)}
+    values = dict(grid("train", TRAIN, config.train).values)
+    if "lr" not in asked:
+        values["lr"] = (config.lr,)
+    if "body" not in asked and strategy == "scratch":
+        values["body"] = (1.0,)
+    (preset,) = values["augment"]
+    check_views(preset, config.views)
+    return {
+        **values,
+        "epochs": (config.epochs,),
+        "batch_size": (config.batch_size or _BATCH,),
+        "freeze_batchnorm": (config.freeze_batchnorm and strategy != "scratch",),
+    }
+
+
+def begun_with(backbone: Backbone, strategy: str) -> Backbone:
+    """Return what a strategy begins with: from scratch, the net sees the very pixels that the pretrained one sees."""
+    return replace(backbone, weights="none") if strategy == "scratch" else backbone
+
+
+def ask(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: Mapping[str, tuple[Any, ...]]) -> Asked:
+    """Return what is asked of a training with these `training_options`."""
+    config = inputs.config
+    weights = backbone.weights_sha256 if strategy != "scratch" else "none"
+    return inputs.ask(
+        name_of(strategy),
+        seed,
+        {
+            "version": TRAIN_VERSION,
+            "weights": weights[:12],
+            **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
+            **({"views": config.views} if "views" in options["augment"] else {}),
+            **({"unfreeze": list(config.unfreeze)} if strategy == "gradual" else {}),
+        },
+        precision=config.precision,
+        weights=weights,
+        backbone=backbone.name,
+        preprocess=backbone.preprocess.identity(),
+        flips=inputs.dataset.flips,
+        crop_scale=list(CROP_SCALE),
+        start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == "lp-ft" else {},
+    )
+
+
+def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, key: str) -> Path:
+    """Return the folder of the checkpoints of a run of this key."""
+    above = inputs.config.cache / inputs.dataset.name / f"{backbone.slug}-{name_of(strategy)}"
+    return above / f"seed{seed}-{key[:12]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended, with its net as it was after the best epoch.
+
+    Attributes
+    ----------
+    lr : float
+    folder : Path
+        Of its checkpoints.
+    trained : Trained
+    device : str
+        In words.
+    seconds : tuple of 2 floats
+        That the training took, and what came before it and was kept: passes through frozen stages, a probe.
+    cut : str or None
+        The first module that went through more than one pass, where the stages below it were run once.
+    val_logits : float32 [n_val, K]
+    predict : callable
+        Returns those of the test rows, float32 [n_test, K].
+    """
+
+    lr: float
+    folder: Path
+    trained: Trained
+    device: str
+    seconds: tuple[float, float]
+    cut: str | None
+    val_logits: FloatArray
+    predict: Callable[[], FloatArray]
+
+    @property
+    def epoch(self) -> Mapping[str, Any]:
+        """The best epoch."""
+        return self.trained.history[self.trained.best_epoch - 1]
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """Val top-1, then val loss."""
+        return self.epoch["val_top1"], -self.epoch["val_loss"]
+
+
+def train(
+    inputs: Inputs,
+    backbone: Backbone,
+    strategy: str,
+    options: Mapping[str, Any],
+    solution: Solution,
+    *,
+    key: str,
+    folder: Path,
+    title: str,
+) -> Run:
+    """Train a backbone as a strategy has it on the train rows, and choose its epoch on val.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    backbone : Backbone
+        At its penultimate tap; of weights ``none`` where it is trained from scratch.
+    strategy : str
+    options : mapping
+        One value of each of `training_options`, and ``seed``.
+    solution : Solution
+        Where LP-FT begins.
+    key : str
+        Of the run, in its checkpoints.
+    folder : Path
+        Of its checkpoints.
+    title : str
+
+    Raises
+    ------
+    Diverged
+    ProbelineError
+    """
+    import torch
+
+    from probeline.adapt.head import fresh_head, probe_head
+    from probeline.adapt.plan import plan
+    from probeline.adapt.trainer import Trainer
+    from probeline.adapt.training import Training
+    from probeline.backbones import device as devices
+    from probeline.backbones.depth import find_stages
+    from probeline.backbones.zoo import random_net
+
+    config, splits = inputs.config, inputs.splits
+    numbers = {name: value for name, value in options.items() if name != "augment"}
+    training = Training(**numbers, precision=config.precision)
+    device = devices.choose(config.device)
+    loaded = inputs.net(backbone.name, "none" if strategy == "scratch" else None)
+    net, tap = loaded.net, loaded.tap
+    if strategy == "scratch":
+        net.load_state_dict(random_net(backbone.name, training.seed).state_dict())
+    stages = find_stages(net, tap, backbone.preprocess.crop)
+    unfreezing = plan(strategy, len(stages), training.epochs, config.unfreeze)
+    feeds = from_below(inputs, loaded, stages, unfreezing, options["augment"])
+    if feeds is None:
+        threads = config.workers or torch.get_num_threads()
+        feeds = from_pixels(inputs, backbone.preprocess, options["augment"], training.seed, threads)
+    fresh_head(net, tap, len(inputs.dataset.class_names), training.seed, training.dropout)
+    before = feeds.seconds
+    if strategy == "lp-ft":
+        probe_head(net, tap, *solution.layer)
+        before += sum(solution.seconds)
+    labels = {name: part.labels for name, part in inputs.dataset.parts.items()}
+    trainer = Trainer(
+        net,
+        tap,
+        stages,
+        unfreezing,
+        backbone.preprocess,
+        feeds.train,
+        labels[splits.train.part],
+        device,
+        training,
+        start="probe" if strategy == "lp-ft" else "fresh",
+        cut=feeds.cut,
+    )
+    cut = None if feeds.cut is None else feeds.cut.module
+    with devices.exact_float32(training.precision):
+        trained = trainer.fit(
+            splits.train.rows,
+            splits.val.rows,
+            feeds.val,
+            labels[splits.val.part],
+            # A run that goes on from a checkpoint goes on with the same arithmetic.
+            key=digest({"run": key, "cut": cut}),
+            folder=folder,
+            console=config.console,
+            title=title,
+        )
+
+    def predict(split: Split, feed: Feed) -> FloatArray:
+        with devices.exact_float32(training.precision):
+            logits: FloatArray = trainer.predict(split.rows, feed).numpy()
+        return logits
+
+    return Run(
+        lr=training.lr,
+        folder=folder,
+        trained=trained,
+        device=devices.describe(device),
+        seconds=(trained.seconds, before),
+        cut=cut,
+        val_logits=predict(splits.val, feeds.val),
+        predict=lambda: predict(splits.test, feeds.test),
+    )

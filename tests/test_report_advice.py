@@ -1,0 +1,75 @@
+"""Advice: what val prefers, whether test can tell, the courses' rule, and what the curve says of more labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from probeline.records import Curve, Score
+from probeline.report.advice import advice
+from probeline.report.rows import blocks
+from test_report_learning import make_curve
+from test_report_rows import make_score
+
+
+def said(*scores: Score, curves: tuple[Curve, ...] = ()) -> str:
+    return " ".join(advice(blocks(scores), curves))
+
+
+def small(score: Score, n_train: int) -> Score:
+    """Return the same score, fitted on fewer images: of two classes here."""
+    return replace(score, n_train=n_train)
+
+
+def test_nothing_without_a_probe() -> None:
+    assert said() == ""
+    assert said(make_score("knn")) == ""
+
+
+def test_without_training_the_rule_stands_untested() -> None:
+    classes = len(make_score().class_names)
+    for each, rule in ((40, "keep the net frozen"), (400, "train the last stages"), (4000, "fine-tune the whole net")):
+        text = said(small(make_score(), each * classes))
+        assert text.startswith(f"With {each:,} train images a class the courses' rule of thumb is to {rule}")
+        assert "it stands untested" in text
+
+
+def test_a_real_win_against_the_rule_counts() -> None:
+    probe, tuned = make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9)
+    text = said(small(probe, 80), small(tuned, 80))
+    assert "Val prefers full fine-tune of what was trained here: +20.0 points" in text
+    assert "That is a real difference" in text
+    assert text.count("the measurement goes against the rule") == 1
+    assert "the rule and the measurement agree" in said(probe, tuned)
+
+
+def test_what_test_cannot_tell_leaves_the_probe() -> None:
+    probe = make_score(accuracy=0.80, n_test=100)
+    tuned = make_score("finetune", seed=0, accuracy=0.82, n_test=100)
+    text = said(small(probe, 80), small(tuned, 80))
+    assert "These 100 test images cannot tell the two apart, nor anything under about" in text
+    assert "keep the probe" in text
+    assert "the rule and the measurement agree" in text
+
+
+def test_a_real_loss_keeps_the_probe() -> None:
+    text = said(make_score(accuracy=0.9), make_score("scratch", seed=0, accuracy=0.5))
+    assert "Training really loses here: keep the probe; the measurement goes against the rule" in text
+
+
+def test_val_picks_the_strategy_and_not_test() -> None:
+    low = replace(make_score("finetune", seed=0, accuracy=0.8, val_top1=0.9), method="last-1")
+    high = make_score("finetune", seed=0, accuracy=0.95, val_top1=0.8)
+    assert "Val prefers last stage and head of the 2 strategies trained here" in said(
+        make_score(accuracy=0.7), low, high
+    )
+
+
+def test_the_curve_says_whether_to_label_more() -> None:
+    probe = make_score()
+    assert said(probe).endswith("Whether more labels would help is what the verb curve tells.")
+    climbing = replace(make_curve(), points=tuple(replace(p, test_top1=p.amount / 200) for p in make_curve().points))
+    assert "went +25.00 points: label more, the curve still climbs." in said(probe, curves=(climbing,))
+    flat = replace(make_curve(), points=tuple(replace(p, test_top1=0.9) for p in make_curve().points))
+    assert "went ±0.00 points: more labels of this kind would give little" in said(probe, curves=(flat,))
+    other = replace(climbing, image_size=96)
+    assert said(probe, curves=(other,)) == said(probe)
