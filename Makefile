@@ -17,6 +17,7 @@ OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
 	$(if $(TRAIN),--train $(TRAIN)) $(if $(UNFREEZE),--unfreeze $(UNFREEZE)) $(if $(FROZEN_GB),--frozen-gb $(FROZEN_GB)) \
 	$(if $(CURVE_STRATEGY),--curve-strategy $(CURVE_STRATEGY)) \
+	$(if $(TEACHER),--teacher "$(TEACHER)") $(if $(SECOND),--second $(SECOND)) \
 	$(if $(SGD),--sgd $(SGD)) $(if $(MLP),--mlp $(MLP)) \
 	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
 	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
@@ -27,8 +28,9 @@ help:  ## show the targets and their variables
 	@echo
 	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
 	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
-	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" '
+	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" TEACHER=BACKBONE'
 	@echo '             UNFREEZE= FROZEN_GB= CURVE_STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
+	@echo '             SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:

@@ -22,6 +22,10 @@ N = None
         ("last-4", (0, 0, 0, 0), 0),
         ("freeze-early", (N, 0, 0, 0), 1),
         ("freeze-middle", (0, N, N, 0), 0),
+        ("distill", (0, 0, 0, 0), 0),
+        ("distill-head", (N, N, N, N), 4),
+        ("multi-task", (0, 0, 0, 0), 0),
+        ("multi-task-head", (N, N, N, N), 4),
     ],
 )
 def test_stages_of_a_strategy(strategy: str, begins: tuple[int | None, ...], frozen: int) -> None:

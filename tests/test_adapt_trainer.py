@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from probeline import disk
 from probeline.adapt import checkpoint
 from probeline.adapt.head import fresh_head
+from probeline.adapt.losses import CrossEntropy
 from probeline.adapt.plan import plan
 from probeline.adapt.trainer import Feed, Trained, Trainer
 from probeline.adapt.training import Training
@@ -114,13 +115,16 @@ def make_trainer(
     size: int = SIZE,
     strategy: str = "full",
     unfreeze: tuple[int, ...] = (),
+    labels: IntArray = LABELS,
+    objective: CrossEntropy | None = None,
+    second: int = 0,
 ) -> Trainer:
     net = seeded(make)
     tap = find_tap(net, size, "a net")
     stages = find_stages(net, tap, size)
-    fresh_head(net, tap, CLASSES, training.seed, training.dropout)
+    fresh_head(net, tap, CLASSES, training.seed, training.dropout, second)
     freezing = plan(strategy, len(stages), training.epochs, unfreeze)
-    return Trainer(net, tap, stages, freezing, preprocess(size), feed, LABELS, CPU, training)
+    return Trainer(net, tap, stages, freezing, preprocess(size), feed, labels, CPU, training, objective=objective)
 
 
 def fit(trainer: Trainer, folder: Path, *, train: IntArray = TRAIN, feed: Feed = FEED) -> Trained:

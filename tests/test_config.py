@@ -43,6 +43,8 @@ CONFIGS = st.builds(
     epochs=NUMBERS,
     lr=st.floats(1e-12, 100.0),
     strategies=st.lists(st.sampled_from(STRATEGIES), min_size=1, unique=True).map(tuple),
+    teacher=NAMES,
+    second=st.just(("warm=red", "cool=blue,light green")) | PATHS.map(lambda path: (f"{path}.csv",)),
     freeze_batchnorm=st.booleans(),
     labels=st.none() | PATHS,
     groups=st.none() | PATHS,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from probeline.errors import BadData
 from probeline.identity import digest
 from probeline.images.groups import group, leaks
-from probeline.images.splits import ENOUGH_FOR_VAL, split
+from probeline.images.splits import ENOUGH_FOR_VAL, crossing, split
 from probeline.images.strata import shuffled
 from probeline.images.whole_groups import carve_groups, deal_groups, groups_of_class
 from probeline.records import DataSet, IntArray, Splits
@@ -179,3 +179,17 @@ def test_no_split_ever_parts_a_group(data: st.DataObject) -> None:
         others = np.setdiff1d(np.concatenate(splits.folds), fold)
         assert len(np.unique(labels[others])) == len(sizes), "a fold leaves a class out"
         assert len(fold)
+
+
+def test_folds_of_the_train_rows_are_of_whole_groups() -> None:
+    plain = dataset({"train": [700, 500], "test": [5, 5]})
+    groups = {"train": np.arange(1200) // 40, "test": np.arange(1200, 1210)}
+    data = grouped(plain, **groups)
+    splits = split(data, data_seed=0)
+    folds = crossing(data, splits)
+    assert len(folds) == 5
+    assert (np.sort(np.concatenate(folds)) == splits.train.rows).all()
+    held = [set(groups["train"][fold].tolist()) for fold in folds]
+    assert sum(map(len, held)) == len(set().union(*held))
+    one = grouped(plain, **{**groups, "train": np.zeros(1200, np.int64)})
+    assert [len(fold) for fold in crossing(one, splits)] == [len(splits.train)], "one group cannot be dealt"

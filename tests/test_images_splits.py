@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import make_part
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest
-from probeline.images.splits import split
+from probeline.images.splits import crossing, split
 from probeline.images.strata import apportion, deal, draw, shuffled
 from probeline.images.subset import Subset
 from probeline.records import DataSet, ImageArray, IntArray, Part, Splits
@@ -305,3 +305,28 @@ def test_a_subset_says_so_in_its_name() -> None:
     assert Subset(None, 5).name("toy") == "toy"
     assert Subset(50).name("toy") == "toy-limit50"
     assert Subset(50, 5).name("toy") == "toy-limit50-dataseed5"
+
+
+# Folds of the train rows alone
+
+
+def test_where_folds_choose_the_train_rows_are_dealt_already() -> None:
+    data = dataset({"all": [30, 25, 20]})
+    splits = split(data, data_seed=0)
+    assert len(splits.folds) == 5
+    assert crossing(data, splits) == splits.folds[1:]
+
+
+def test_where_val_chooses_the_train_rows_are_dealt_anew() -> None:
+    data = dataset({"train": [700, 500, 300], "test": [5, 5, 5]})
+    splits = split(data, data_seed=0)
+    assert not splits.folds
+    folds = crossing(data, splits)
+    assert len(folds) == 5
+    assert (np.sort(np.concatenate(folds)) == splits.train.rows).all()
+    labels = data.parts["train"].labels
+    for number in range(3):
+        sizes = [int((labels[fold] == number).sum()) for fold in folds]
+        assert max(sizes) - min(sizes) <= 1
+    again = crossing(data, dataclasses.replace(splits, data_seed=1))
+    assert any((one != other).any() for one, other in zip(folds, again, strict=True))

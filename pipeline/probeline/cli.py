@@ -191,6 +191,15 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     add("--unfreeze", type=int, nargs="+", metavar="E", help="of gradual: epochs with which one more stage is trained")
     add(
+        "--teacher", metavar="BACKBONE", help="of distill and distill-head: the net whose probe teaches, once extracted"
+    )
+    add(
+        "--second",
+        nargs="+",
+        metavar="NAME=CLASS,CLASS",
+        help="of multi-task and multi-task-head: groups of the classes, or one FILE.csv with columns sample_id,label",
+    )
+    add(
         "--frozen-gb",
         type=float,
         metavar="GB",
@@ -256,6 +265,7 @@ def _file(text: str) -> Path:
 
 def _check(config: Config) -> None:
     from probeline.backbones.names import LAST, terms
+    from probeline.stages.goals import check
 
     for tap in config.taps:
         terms(tap)
@@ -278,6 +288,7 @@ def _check(config: Config) -> None:
     for strategy in (*config.strategies, *config.curve_strategies):
         if (strategy not in STRATEGIES and not LAST.fullmatch(strategy)) or strategy == "last-K":
             raise UnknownName("strategy", strategy, STRATEGIES)
+    check(config)
     try:
         command_line(config, "run").encode("utf-8")
     except UnicodeEncodeError as error:
@@ -324,7 +335,7 @@ def _run_stages(config: Config, verbs: Sequence[str]) -> dict[str, Any]:
     from probeline.stages.inputs import Inputs
 
     # What is wrong is told before a net is built, let alone fetched.
-    for name in config.backbones:
+    for name in (*config.backbones, *filter(None, [config.teacher])):
         check_name(name)
     inputs = Inputs(config)
     if config.taps != Config.taps and not _WITHOUT_NET.issuperset(verbs):

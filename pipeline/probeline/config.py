@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-STRATEGIES = ("head", "last-K", "lp-ft", "full", "gradual", "freeze-early", "freeze-middle", "scratch")
+DISTILLED = ("distill", "distill-head")
+TWO_HEADED = ("multi-task", "multi-task-head")
+STRATEGIES = (
+    *("head", "last-K", "lp-ft", "full", "gradual", "freeze-early", "freeze-middle", "scratch"),
+    *DISTILLED,
+    *TWO_HEADED,
+)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION"}
@@ -104,6 +110,10 @@ class Config:
         chooses.
     unfreeze : tuple of int
         Of the strategy ``gradual``: the epochs with which one more stage is trained; none for equal distances.
+    teacher : str or None
+        Of the strategies `DISTILLED`: the backbone whose probe teaches.
+    second : tuple of str
+        Of the strategies `TWO_HEADED`: the second task, ``NAME=CLASS,CLASS`` for each of its classes, or one CSV file.
     frozen_gb : float
         What frozen stages give is kept, and the net run above them alone, up to so many gigabytes.
     freeze_batchnorm : bool
@@ -154,6 +164,8 @@ class Config:
     strategies: tuple[str, ...] = ("full", "scratch")
     train: tuple[str, ...] = ()
     unfreeze: tuple[int, ...] = ()
+    teacher: str | None = None
+    second: tuple[str, ...] = ()
     frozen_gb: float = 4.0
     freeze_batchnorm: bool = False
     canary: int | None = None

@@ -5,24 +5,42 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from probeline.backbones.tap import Tap, set_head
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float = 0.0) -> None:
+class TwoHeads(nn.Module):
+    """Two layers on one embedding, their outputs side by side."""
+
+    def __init__(self, main: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.main, self.second = main, second
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return the main task's outputs, and behind them the second's, along the second axis."""
+        return torch.cat([self.main(embedding), self.second(embedding)], 1)
+
+
+def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float = 0.0, second: int = 0) -> None:
     """Give the net one new random head of `classes` outputs, of its old head's kind, behind a dropout if asked.
+
+    With a `second` number of outputs there is a second head beside it; the first begins as it would alone.
 
     Auxiliary heads (GoogLeNet, Inception), which no embedding depends on, are taken out: they would cost time while
     the net trains, and Inception's cannot run at all below 299 pixels.
     """
-    old = net.get_submodule(tap.head)
+    pooled = isinstance(net.get_submodule(tap.head), nn.Conv2d)
+
+    def layer(outputs: int) -> nn.Module:
+        return nn.Conv2d(tap.dim, outputs, 1) if pooled else nn.Linear(tap.dim, outputs)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pooled = isinstance(old, nn.Conv2d)
-        head = nn.Conv2d(tap.dim, classes, 1) if pooled else nn.Linear(tap.dim, classes)
+        head = layer(classes)
+        head = TwoHeads(head, layer(second)) if second else head
     set_head(net, tap, nn.Sequential(nn.Dropout(dropout), head) if dropout else head)
     used = {name.partition(".")[0] for name in (*tap.tensors, tap.head)}
     for name, child in list(net.named_children()):

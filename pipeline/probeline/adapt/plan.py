@@ -35,11 +35,12 @@ class Plan:
 def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()) -> Plan:
     """Return what a strategy trains of a net of so many stages. Its head is trained in every epoch of all of them.
 
-    ``full``, ``scratch``, ``lp-ft``: all. ``head``: none. ``last-K``: the K stages nearest to the head.
-    ``freeze-early`` and ``freeze-middle``: all but the first, or the middle third. ``gradual``: the last stage from the
-    first of the epochs `unfreeze` on, the one below it from the second on, and so forth, those that are left with the
-    last of them (Howard and Ruder 2018, "Universal language model fine-tuning for text classification", section 3.3).
-    Where no epochs are given they stand at equal distances.
+    ``full``, ``scratch``, ``lp-ft``, ``distill``, ``multi-task``: all. ``head``, ``distill-head``,
+    ``multi-task-head``: none. ``last-K``: the K stages nearest to the head. ``freeze-early`` and ``freeze-middle``: all
+    but the first, or the middle third. ``gradual``: the last stage from the first of the epochs `unfreeze` on, the one
+    below it from the second on, and so forth, those that are left with the last of them (Howard and Ruder 2018,
+    "Universal language model fine-tuning for text classification", section 3.3). Where no epochs are given they stand
+    at equal distances.
 
     Raises
     ------
@@ -54,9 +55,9 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
         return Plan((None,) * (stages - count) + (0,) * count)
     third = max(1, round(stages / 3))
     match strategy:
-        case "full" | "scratch" | "lp-ft":
+        case "full" | "scratch" | "lp-ft" | "distill" | "multi-task":
             return Plan((0,) * stages)
-        case "head":
+        case "head" | "distill-head" | "multi-task-head":
             return Plan((None,) * stages)
         case "freeze-early":
             return Plan((None,) * third + (0,) * (stages - third))

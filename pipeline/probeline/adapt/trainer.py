@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from probeline.adapt import checkpoint
+from probeline.adapt.losses import CrossEntropy
 from probeline.adapt.plan import Plan
 from probeline.adapt.training import Start, Training, epoch_seed, make_optimizer, norms, rate_groups, rates
 from probeline.backbones.above import run_above, shape_below
@@ -41,7 +41,7 @@ class Trained:
     ----------
     history : tuple of mappings
         Per epoch: epoch, lr (of the head, at the epoch's first step), train_loss, train_top1 (on augmented images),
-        val_loss, val_top1, seconds.
+        val_loss, val_top1 and what else the objective reads off val, seconds.
     best_epoch : int
         The epoch whose weights the net now has: highest val top-1, then lowest val loss, then earliest.
     trainable, total : int
@@ -68,10 +68,10 @@ def _batches(rows: IntArray, size: int) -> list[IntArray]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _logits(output: Any) -> Tensor:
+def _first(output: Any) -> Tensor:
     # GoogLeNet and Inception give a tuple while they train, the logits first.
-    logits: Tensor = output if isinstance(output, Tensor) else output[0]
-    return logits.float()
+    first: Tensor = output if isinstance(output, Tensor) else output[0]
+    return first.float()
 
 
 def _best_epoch(history: Sequence[dict[str, Any]]) -> int:
@@ -117,6 +117,8 @@ class Trainer:
         What the head is at first: random, or a solution already, which then moves no faster than what is below it.
     cut : Stage, optional
         The one that feeds give the input of, with no stage below it ever trained; without it they give pixels.
+    objective : CrossEntropy, optional
+        What training goes down; without it the labels' cross-entropy, smoothed as `training` says.
 
     Attributes
     ----------
@@ -138,11 +140,13 @@ class Trainer:
         *,
         start: Start = "fresh",
         cut: Stage | None = None,
+        objective: CrossEntropy | None = None,
     ) -> None:
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training = training
         self._stages, self._plan = stages, plan
         self._feed = feed
+        self._objective = objective or CrossEntropy(training.label_smoothing)
         self._parts = training.accumulate
         self.total = sum(p.numel() for name, p in net.named_parameters() if _in_use(name, tap))
         self._labels = torch.from_numpy(labels)
@@ -195,9 +199,8 @@ class Trainer:
                 started = time.perf_counter()
                 loss, top1 = self._fitting_epoch(train, epoch, bar.update, console, title)
                 _check_finite("training", loss, epoch)
-                logits = self.predict(val, val_feed)
-                val_loss = float(functional.cross_entropy(logits, torch.from_numpy(val_labels[val])))
-                _check_finite("val", val_loss, epoch)
+                read = self._objective.read(self.predict(val, val_feed), torch.from_numpy(val_labels[val]), val)
+                _check_finite("val", read["val_loss"], epoch)
                 history.append(
                     {
                         "epoch": epoch + 1,
@@ -206,8 +209,7 @@ class Trainer:
                         "parts": self._parts,
                         "train_loss": loss,
                         "train_top1": top1,
-                        "val_loss": val_loss,
-                        "val_top1": float((logits.argmax(1).numpy() == val_labels[val]).mean()),
+                        **read,
                         "seconds": time.perf_counter() - started,
                     }
                 )
@@ -260,7 +262,9 @@ class Trainer:
             checkpoint.write(folder, "best", self.net.state_dict(), {"key": key, "history": history})
 
     def predict(self, rows: IntArray, feed: Feed) -> Tensor:
-        """Return logits float32 [n, K] on the CPU, in eval mode, of unaugmented images.
+        """Return the net's output float32 [n, K] on the CPU, in eval mode, for unaugmented images.
+
+        Where there is a second head its outputs are the last columns.
 
         Raises
         ------
@@ -280,8 +284,8 @@ class Trainer:
         dtype = DTYPES[self.training.precision]
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
             if self._cut is None or self._shape is None:
-                return _logits(self.net(self._normalize(values)))
-            return _logits(run_above(self.net, self._cut, values.view(-1, *self._shape), self._size))
+                return _first(self.net(self._normalize(values)))
+            return _first(run_above(self.net, self._cut, values.view(-1, *self._shape), self._size))
 
     def _split(self, rows: IntArray) -> list[IntArray]:
         batches = _batches(rows, self.training.batch_size)
@@ -332,11 +336,10 @@ class Trainer:
             for number, seen in enumerate(self._feed(batches, epoch)):
                 for group in self._optimizer.param_groups:
                     group["lr"] = group["peak"] * shares[number]
-                labels = self._labels[batches[number]].to(self._device)
-                loss, right = self._step(seen, labels)
+                loss, right = self._step(seen, batches[number])
                 loss_sum = loss_sum + loss
                 correct = correct + right
-                advance(len(labels))
+                advance(len(batches[number]))
         return float(loss_sum) / len(rows), float(correct) / len(rows)
 
     def _set_modes(self, epoch: int) -> None:
@@ -354,19 +357,19 @@ class Trainer:
             for norm in norms(self.net):
                 norm.eval()
 
-    def _step(self, seen: npt.NDArray[Any], labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, seen: npt.NDArray[Any], rows: IntArray) -> tuple[Tensor, Tensor]:
         """Take one step, and return the summed loss and the number of right answers of its images."""
         self._optimizer.zero_grad(set_to_none=True)
         loss_sum = correct = torch.zeros((), device=self._device)
-        parts = np.array_split(np.arange(len(labels)), max(1, min(self._parts, len(labels) // 2)))
+        labels = self._labels[torch.from_numpy(rows)].to(self._device)
+        parts = np.array_split(np.arange(len(rows)), max(1, min(self._parts, len(rows) // 2)))
         for part in parts:
-            some = labels[torch.from_numpy(part).to(labels.device)]
+            some = labels[torch.from_numpy(part).to(self._device)]
             with self._refusals(len(part)):
-                logits = self._forward(seen[part])
-                loss = functional.cross_entropy(logits, some, label_smoothing=self.training.label_smoothing)
-                self._scaler.scale(loss * (len(part) / len(labels))).backward()  # type: ignore[no-untyped-call]
+                loss, right = self._objective.loss(self._forward(seen[part]), some, rows[part])
+                self._scaler.scale(loss * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
             loss_sum = loss_sum + loss.detach() * len(part)
-            correct = correct + (logits.detach().argmax(1) == some).sum()
+            correct = correct + right
         with self._refusals(len(parts[0])):
             if self.training.clip:
                 self._scaler.unscale_(self._optimizer)

@@ -16,7 +16,7 @@ MOST_BYTES = 256 * 2**20
 """A line of 60 bytes for each of four million images; what is larger is another file than was meant."""
 
 
-def read(path: Path, column: str, dataset: DataSet, *, whole: bool) -> dict[str, str]:
+def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
     """Return the values of one column by sample id.
 
     The file is UTF-8 with a header. Columns stand in any order, and others than these two are passed over. Sample ids
@@ -32,6 +32,8 @@ def read(path: Path, column: str, dataset: DataSet, *, whole: bool) -> dict[str,
     whole : bool
         Whether the data set has all its images, so that an id that it lacks is an error; a file may name more
         images than a smaller one by ``--limit`` has.
+    option : str
+        The command line's that names the file, for what is said of it.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def read(path: Path, column: str, dataset: DataSet, *, whole: bool) -> dict[str,
     BadData
         Anything else about it, with the line where there is one.
     """
-    what = f"--{column}s file"
+    what = f"--{option} file"
     found: dict[str, str] = {}
     for line, sample_id, value in _lines(path, column, what):
         if sample_id in found:

@@ -32,7 +32,7 @@ def group(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
     MissingData, BadData
         As :func:`probeline.images.columns.read`; and where the file names a group of no image at all.
     """
-    given = columns.read(path, "group", dataset, whole=whole)
+    given = columns.read(path, "group", dataset, whole=whole, option="groups")
     if not any(given.get(i) for part in dataset.parts.values() for i in part.sample_ids):
         raise BadData(
             f"the --groups file gives no image of {dataset.name} a group",

@@ -33,7 +33,7 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
         Names the file and what is wrong with it: an image without a line, an image that the data set does not have,
         fewer than two classes, or what :func:`probeline.images.columns.read` refuses.
     """
-    labels = columns.read(path, "label", dataset, whole=whole)
+    labels = columns.read(path, "label", dataset, whole=whole, option="labels")
     unnamed = [sample_id for part in dataset.parts.values() for sample_id in part.sample_ids if sample_id not in labels]
     if unnamed:
         raise BadData(

@@ -14,7 +14,7 @@ ENOUGH_FOR_VAL = 1_000
 
 FOLDS = 5
 
-_PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS = 2, 3, 4
+_PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_CROSSING = 2, 3, 4, 5
 
 
 def split(dataset: DataSet, *, data_seed: int) -> Splits:
@@ -81,6 +81,21 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
         folds=folds,
         data_seed=data_seed,
     )
+
+
+def crossing(dataset: DataSet, splits: Splits) -> tuple[IntArray, ...]:
+    """Return the train rows in stratified folds, and in whole groups, so that fits on the others can predict each.
+
+    Where folds choose they are those but the first, which is val: so no fit on the others sees a val row.
+    One fold alone is what is left where all train rows are one group.
+    """
+    if len(splits.folds) > 2:
+        return splits.folds[1:]
+    order = _reordered(splits.train.rows, splits.data_seed, _PURPOSE_CROSSING)
+    labels, hands = dataset.parts[splits.train.part].labels, min(FOLDS, len(order))
+    if not dataset.groups:
+        return deal(labels, hands, order)
+    return tuple(fold for fold in deal_groups(labels, dataset.groups[splits.train.part], hands, order) if len(fold))
 
 
 def _reordered(rows: IntArray, seed: int, purpose: int) -> IntArray:

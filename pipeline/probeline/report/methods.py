@@ -22,7 +22,7 @@ class Method:
         Of the command line: what makes its score.
     colour : str
         Of its marks in the figures: Okabe and Ito's palette, which colour-blind readers can tell apart, with a
-        grey in place of the yellow that vanishes on white, and more of Paul Tol's muted palette.
+        grey in place of the yellow that vanishes on white, and more of Paul Tol's, most of them muted.
     seeded : bool
         Whether there is a score for each seed.
     """
@@ -56,6 +56,12 @@ METHODS = (
     Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#CC6677", seeded=True),
     Method("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#332288", seeded=True),
     Method("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
+    Method(
+        "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#D1BBD7", seeded=True
+    ),
+    Method("distill", "distilled from a teacher, whole net", "distilled", "finetune", "#004488", seeded=True),
+    Method("multi-task-head", "two tasks, heads alone", "two tasks, heads", "finetune", "#228833", seeded=True),
+    Method("multi-task", "two tasks, whole net", "two tasks", "finetune", "#EE8866", seeded=True),
     Method("scratch", "from scratch", "from scratch", "finetune", "#262626", seeded=True),
 )
 """In the order in which a report shows them; ``last-K`` stands for every number of stages."""

@@ -21,6 +21,7 @@ from probeline.metrics.scores import per_class
 from probeline.records import Score
 from probeline.report.differences import Difference, differences
 from probeline.report.methods import method, order
+from probeline.report.second import second_task
 from probeline.report.variants import differing, variant
 
 
@@ -87,6 +88,8 @@ class Row:
         All that was asked of the method but its seed.
     differing : str
         The options in which it differs from other runs, in words; empty where there are none.
+    second : str
+        What a second head gives at a task of its own, in words; empty where there is none.
     keys : tuple of str [seeds]
         Of its scores.
     """
@@ -133,6 +136,7 @@ class Row:
     variant: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     differing: str = ""
+    second: str = ""
     keys: tuple[str, ...] = ()
 
     @property
@@ -308,6 +312,7 @@ def _row(group: tuple[Score, ...]) -> Row:
         converged=all(score.converged for score in group),
         diverged=max(len(score.certificate.get("diverged", ())) for score in group),
         options=first.options,
+        second=second_task([score.certificate for score in group]),
         keys=tuple(score.key for score in group),
     )
 

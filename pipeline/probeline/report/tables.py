@@ -205,7 +205,8 @@ def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
 
 def _notes(blocks: Sequence[Block]) -> list[str]:
     """Return what a reader of the table has to know, no more than this table needs."""
-    rows = [row for block in blocks for row in block.rows]
+    titled = [(block.title, row) for block in blocks for row in block.rows]
+    rows = [row for _, row in titled]
     if not rows:
         return []
     notes = []
@@ -216,6 +217,7 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
     if diverged := max(row.diverged for row in rows):
         notes.append(f"{_DIVERGED} up to {diverged} candidates of its grid diverged and were no choice.")
     notes += [f"{row.short} is {row.differing}." for row in rows if row.differing]
+    notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
     notes.append(
         "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."
     )

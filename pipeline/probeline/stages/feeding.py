@@ -130,7 +130,7 @@ def from_below(inputs: Inputs, loaded: Loaded, stages: Sequence[Stage], plan: Pl
     if not can_be_parted(loaded.net, cut, size):
         return None
     tap = PENULTIMATE if headed and loaded.tap.pooling == "none" else f"{cut.module}:input"
-    below = inputs.reading(tap, inputs.config.views if preset == "views" else 0)
+    below = inputs.reading(name, tap, inputs.config.views if preset == "views" else 0)
     ((record,),) = below.taps(name)[0]
     every = [(part, view) for part in below.parts() for view in below.views(part)]
     images = sum(len(below.dataset.parts[part].sample_ids) for part, _ in every)

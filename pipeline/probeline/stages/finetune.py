@@ -10,7 +10,9 @@ from probeline.errors import Diverged
 from probeline.records import Backbone, Score
 from probeline.report.files import save_score
 from probeline.report.methods import name_of
+from probeline.report.second import second_task
 from probeline.report.words import option
+from probeline.stages.goals import Goal, goals
 from probeline.stages.inputs import Inputs
 from probeline.stages.training import Run, Solution, ask, begun_with, checkpoints, train, training_options
 
@@ -23,6 +25,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
     """
     config = inputs.config
+    towards = goals(inputs, config.strategies)
     scores: list[Score] = []
     for name in config.backbones:
         pretrained, _ = inputs.backbone(name)
@@ -30,14 +33,14 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         for strategy in config.strategies:
             backbone = begun_with(pretrained, strategy)
             seeds = range(config.seed, config.seed + config.seeds)
-            scores += [_score(inputs, backbone, strategy, seed, solution) for seed in seeds]
+            scores += [_score(inputs, backbone, strategy, seed, solution, towards[strategy]) for seed in seeds]
     return [inputs.outcome(score) for score in scores]
 
 
-def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solution: Solution) -> Score:
+def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solution: Solution, goal: Goal) -> Score:
     config, splits, method = inputs.config, inputs.splits, name_of(strategy)
     options = training_options(config, strategy)
-    asked = ask(inputs, backbone, strategy, seed, options)
+    asked = ask(inputs, backbone, strategy, seed, options, goal)
     title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
     if found := inputs.finished(backbone, asked, f"finetune: {title}"):
         return found
@@ -54,7 +57,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         place = folder.with_name(f"{folder.name}-lr{lr:g}") if several else folder
         try:
             run = train(
-                inputs, backbone, strategy, once, solution, key=asked.key, folder=place, title=f"finetune {title}"
+                inputs, backbone, strategy, once, solution, goal, key=asked.key, folder=place, title=f"finetune {title}"
             )
         except Diverged:
             if not several:
@@ -68,12 +71,12 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
     if best is None:
         raise Diverged(f"{title}: training diverged at every learning rate", remedy="use a lower --lr")
     labels = inputs.dataset.parts[splits.val.part].labels[splits.val.rows]
-    for logits in (best.val_logits, test_logits := best.predict()):
-        if not np.isfinite(logits).all():
+    for said in (best.val, test := best.predict()):
+        if not np.isfinite(said.logits).all() or not np.isfinite(said.second).all():
             raise Diverged(f"{title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
     seconds = sum(each["seconds"] for each in tried)
     score = Score(
-        **inputs.scored(test_logits, best.device, labels, best.val_logits),
+        **inputs.scored(test.logits, best.device, labels, best.val.logits),
         backbone=backbone.name,
         weights=backbone.weights,
         method=method,
@@ -97,6 +100,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
             "diverged": [option("lr", lr) for lr in diverged],
             "parts": best.epoch["parts"],
             "cut": best.cut,
+            **goal.certificate(best.val, test),
         },
         history=best.trained.history,
         path=tuple(each["point"] for each in tried) if several else (),
@@ -107,4 +111,6 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         if each["folder"] != best.folder:
             checkpoint.remove(each["folder"], "best")
     config.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {seconds:.0f} s")
+    if told := second_task([score.certificate]):
+        config.console.say(f"finetune: {title}: {told}")
     return score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -127,13 +127,15 @@ class Task:
         splits = self.inputs.splits
         if not splits.folds:
             return [_round(*self._rows(splits.train), *self._rows(splits.val))]
-        part = splits.train.part
-        every = np.sort(np.concatenate(splits.folds))
-        rounds = []
-        for fold in splits.folds:
+        return list(self.rounds(splits.folds))
+
+    def rounds(self, folds: Sequence[IntArray]) -> Iterator[Round]:
+        """Yield a round for each of some sets of rows of the train part, held out against the others."""
+        part = self.inputs.splits.train.part
+        every = np.sort(np.concatenate(folds))
+        for fold in folds:
             others = Split(part, np.setdiff1d(every, fold), "train")
-            rounds.append(_round(*self._rows(others), *self._rows(Split(part, fold, "val"))))
-        return rounds
+            yield _round(*self._rows(others), *self._rows(Split(part, fold, "val")))
 
     def refit(self) -> Round:
         """Return the round that is fitted on train and val; held out is test."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from probeline.config import DISTILLED, TWO_HEADED
 from probeline.errors import BadOption
 
 _MOST = 2**31 - 1
@@ -76,8 +77,18 @@ TRAIN: Mapping[str, Axis] = {
     "accumulate": Axis((1,), (1, 65536), several=False),
     "patience": Axis((0,), (0, _MOST), several=False),
     "augment": Axis(("flip-crop",), AUGMENTATIONS, several=False),
+    "temperature": Axis((4.0,), (0.01, 1000.0), several=False),
+    "alpha": Axis((0.5,), (0.0, 1.0), several=False),
+    "second_weight": Axis((0.5,), (0.0, 100.0), several=False),
 }
 """How a whole net, or its upper part, is trained."""
+
+CONCERNS: Mapping[str, tuple[str, ...]] = {
+    "temperature": DISTILLED,
+    "alpha": DISTILLED,
+    "second_weight": TWO_HEADED,
+}
+"""Of the words of training that some strategies alone know: which."""
 
 
 @dataclass(frozen=True)

@@ -187,10 +187,10 @@ class Inputs:
         """Return the records of all taps that are read of a backbone, each once."""
         return tuple(dict.fromkeys(tap for together in self.taps(name)[0] for tap in together))
 
-    def reading(self, tap: str, views: int) -> Inputs:
-        """Return the same inputs, but that its nets are read at another tap and its train images in so many views."""
+    def reading(self, backbone: str, tap: str, views: int) -> Inputs:
+        """Return the same inputs, but that one net is read at one tap, and its train images in so many views."""
         other = copy.copy(self)
-        other.config = replace(self.config, taps=(tap,), views=views)
+        other.config = replace(self.config, backbones=(backbone,), taps=(tap,), views=views)
         if tap != PENULTIMATE:
             other._features = {}  # large, and of use to this reader alone
         return other

@@ -11,6 +11,7 @@ from probeline.errors import BadOption
 from probeline.images.fractions import Portion
 from probeline.metrics.scores import top1
 from probeline.records import Backbone
+from probeline.stages.goals import goals
 from probeline.stages.inputs import Asked, Inputs
 from probeline.stages.points import Points, point
 from probeline.stages.training import Solution, ask, begun_with, checkpoints, train, training_options
@@ -51,7 +52,8 @@ def runs(inputs: Inputs, backbone: Backbone, strategy: str) -> Runs:
             "a curve chooses no learning rate", where="--train lr", expected="a single one", got=len(options["lr"])
         )
     begun = begun_with(backbone, strategy)
-    asked = tuple(ask(inputs, begun, strategy, config.seed + draw, options) for draw in range(config.draws))
+    goal = goals(inputs, [strategy])[strategy]
+    asked = tuple(ask(inputs, begun, strategy, config.seed + draw, options, goal) for draw in range(config.draws))
     return Runs(begun, strategy, {name: values[0] for name, values in options.items()}, asked)
 
 
@@ -93,13 +95,14 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
             some.strategy,
             {**some.options, "seed": seed},
             Solution(here, some.backbone),
+            goals(here, [some.strategy])[some.strategy],
             key=run_key,
             folder=folders[-1],
             title=f"{title}, {len(one.rows):,} images",
         )
         found[place] = {
             "val_top1": run.epoch["val_top1"],
-            "test_top1": top1(truth, run.predict().argmax(1)),
+            "test_top1": top1(truth, run.predict().logits.argmax(1)),
             "epoch": run.trained.best_epoch,
         }
         device = run.device

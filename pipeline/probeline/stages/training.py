@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,20 @@ import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.config import Config
+from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
+from probeline.heads.standardize import Scaler, apply
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
 from probeline.records import Backbone, FloatArray, Split
 from probeline.report.methods import name_of
 from probeline.stages.feeding import CROP_SCALE, check_views, from_below, from_pixels
 from probeline.stages.fitting import Stopwatch, Task, exact_path
-from probeline.stages.grids import TRAIN, grid
+from probeline.stages.grids import CONCERNS, TRAIN, grid
 from probeline.stages.inputs import Asked, Inputs
 
 if TYPE_CHECKING:
     from probeline.adapt.trainer import Feed, Trained
+    from probeline.stages.goals import Goal
 
 _BATCH = 32
 
@@ -38,39 +41,50 @@ class Solution:
     """
 
     def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
-        self._inputs, self._backbone = inputs.reading(PENULTIMATE, views=0), backbone
+        self._inputs, self.backbone = inputs.reading(backbone.name, PENULTIMATE, views=0), backbone
 
     @cached_property
-    def _found(self) -> tuple[FloatArray, FloatArray, float]:
-        task = Task(self._inputs, self._backbone)
+    def _found(self) -> tuple[Head, Scaler, float]:
+        task = Task(self._inputs, self.backbone)
         task.hold()
         watch = Stopwatch()
         selection, rounds = exact_path(task)
-        head, scaler = selection.fitted[selection.place], rounds[0].scaler
-        weight = (head.weight / scaler.std).astype(np.float32)
-        return weight, (head.bias - weight @ scaler.mean).astype(np.float32), watch.seconds()
+        return selection.fitted[selection.place], rounds[0].scaler, watch.seconds()
+
+    @property
+    def head(self) -> Head:
+        """The head of the chosen l2, fitted on the train rows."""
+        return self._found[0]
 
     @property
     def layer(self) -> tuple[FloatArray, FloatArray]:
         """Its weight float32 [K or 1, D] and bias float32 [K or 1], on the features as they come."""
-        return self._found[:2]
+        head, scaler, _ = self._found
+        weight = (head.weight / scaler.std).astype(np.float32)
+        return weight, (head.bias - weight @ scaler.mean).astype(np.float32)
+
+    def logits(self, features: FloatArray) -> FloatArray:
+        """Return its logits float32 [n, K] for features float32 [n, D] as they come."""
+        head, scaler, _ = self._found
+        return decision(head, apply(scaler, features))
 
     @property
     def seconds(self) -> tuple[float, float]:
         """What the fit took, and the pass over all images before it."""
         inputs = self._inputs
-        return self._found[2], sum(inputs.features(self._backbone, part).seconds for part in inputs.parts())
+        return self._found[2], sum(inputs.features(self.backbone, part).seconds for part in inputs.parts())
 
 
 def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each option of a training but its seed; of several all are tried.
+    """Return the values of each option of a strategy's training but its seed; of several all are tried.
 
     Raises
     ------
     BadOption
     """
     asked = {name for name, _, _ in (word.partition("=") for word in config.train)}
-    values = dict(grid("train", TRAIN, config.train).values)
+    every = grid("train", TRAIN, config.train).values
+    values = {name: some for name, some in every.items() if strategy in CONCERNS.get(name, (strategy,))}
     if "lr" not in asked:
         values["lr"] = (config.lr,)
     if "body" not in asked and strategy == "scratch":
@@ -90,8 +104,10 @@ def begun_with(backbone: Backbone, strategy: str) -> Backbone:
     return replace(backbone, weights="none") if strategy == "scratch" else backbone
 
 
-def ask(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: Mapping[str, tuple[Any, ...]]) -> Asked:
-    """Return what is asked of a training with these `training_options`."""
+def ask(
+    inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: Mapping[str, tuple[Any, ...]], goal: Goal
+) -> Asked:
+    """Return what is asked of a training with these `training_options` towards a goal."""
     config = inputs.config
     weights = backbone.weights_sha256 if strategy != "scratch" else "none"
     return inputs.ask(
@@ -103,6 +119,7 @@ def ask(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: M
             **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
             **({"views": config.views} if "views" in options["augment"] else {}),
             **({"unfreeze": list(config.unfreeze)} if strategy == "gradual" else {}),
+            **goal.options,
         },
         precision=config.precision,
         weights=weights,
@@ -111,6 +128,7 @@ def ask(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: M
         flips=inputs.dataset.flips,
         crop_scale=list(CROP_SCALE),
         start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == "lp-ft" else {},
+        **goal.identity,
     )
 
 
@@ -118,6 +136,21 @@ def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, ke
     """Return the folder of the checkpoints of a run of this key."""
     above = inputs.config.cache / inputs.dataset.name / f"{backbone.slug}-{name_of(strategy)}"
     return above / f"seed{seed}-{key[:12]}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a trained net says of some images.
+
+    Attributes
+    ----------
+    logits : float32 [n, K]
+    second : float32 [n, L]
+        Of a second task's L classes; no column where there is none.
+    """
+
+    logits: FloatArray
+    second: FloatArray
 
 
 @dataclass(frozen=True)
@@ -133,12 +166,13 @@ class Run:
     device : str
         In words.
     seconds : tuple of 2 floats
-        That the training took, and what came before it and was kept: passes through frozen stages, a probe.
+        That the training took, and what came before it and was kept: passes through frozen stages, a probe, a teacher.
     cut : str or None
         The first module that went through more than one pass, where the stages below it were run once.
-    val_logits : float32 [n_val, K]
+    val : Said
+        Of the val rows.
     predict : callable
-        Returns those of the test rows, float32 [n_test, K].
+        Returns it of the test rows.
     """
 
     lr: float
@@ -147,8 +181,8 @@ class Run:
     device: str
     seconds: tuple[float, float]
     cut: str | None
-    val_logits: FloatArray
-    predict: Callable[[], FloatArray]
+    val: Said
+    predict: Callable[[], Said]
 
     @property
     def epoch(self) -> Mapping[str, Any]:
@@ -167,6 +201,7 @@ def train(
     strategy: str,
     options: Mapping[str, Any],
     solution: Solution,
+    goal: Goal,
     *,
     key: str,
     folder: Path,
@@ -184,6 +219,8 @@ def train(
         One value of each of `training_options`, and ``seed``.
     solution : Solution
         Where LP-FT begins.
+    goal : Goal
+        What the strategy goes towards.
     key : str
         Of the run, in its checkpoints.
     folder : Path
@@ -206,8 +243,8 @@ def train(
     from probeline.backbones.zoo import random_net
 
     config, splits = inputs.config, inputs.splits
-    numbers = {name: value for name, value in options.items() if name != "augment"}
-    training = Training(**numbers, precision=config.precision)
+    numbers = {field.name for field in fields(Training)} & options.keys()
+    training = Training(**{name: options[name] for name in numbers}, precision=config.precision)
     device = devices.choose(config.device)
     loaded = inputs.net(backbone.name, "none" if strategy == "scratch" else None)
     net, tap = loaded.net, loaded.tap
@@ -219,8 +256,10 @@ def train(
     if feeds is None:
         threads = config.workers or torch.get_num_threads()
         feeds = from_pixels(inputs, backbone.preprocess, options["augment"], training.seed, threads)
-    fresh_head(net, tap, len(inputs.dataset.class_names), training.seed, training.dropout)
-    before = feeds.seconds
+    classes = len(inputs.dataset.class_names)
+    fresh_head(net, tap, classes, training.seed, training.dropout, goal.second_classes)
+    objective = goal.objective(training.label_smoothing, options)
+    before = feeds.seconds + goal.seconds
     if strategy == "lp-ft":
         probe_head(net, tap, *solution.layer)
         before += sum(solution.seconds)
@@ -237,6 +276,7 @@ def train(
         training,
         start="probe" if strategy == "lp-ft" else "fresh",
         cut=feeds.cut,
+        objective=objective,
     )
     cut = None if feeds.cut is None else feeds.cut.module
     with devices.exact_float32(training.precision):
@@ -252,10 +292,10 @@ def train(
             title=title,
         )
 
-    def predict(split: Split, feed: Feed) -> FloatArray:
+    def predict(split: Split, feed: Feed) -> Said:
         with devices.exact_float32(training.precision):
-            logits: FloatArray = trainer.predict(split.rows, feed).numpy()
-        return logits
+            output: FloatArray = trainer.predict(split.rows, feed).numpy()
+        return Said(output[:, :classes], output[:, classes:])
 
     return Run(
         lr=training.lr,
@@ -264,6 +304,6 @@ def train(
         device=devices.describe(device),
         seconds=(trained.seconds, before),
         cut=cut,
-        val_logits=predict(splits.val, feeds.val),
+        val=predict(splits.val, feeds.val),
         predict=lambda: predict(splits.test, feeds.test),
     )
