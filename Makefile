@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune curve compare recipe verify explain test faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve compare recipe verify explain test faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -62,6 +62,9 @@ baselines: extract  ## scikit-learn logistic regression, ridge regression, k-NN 
 
 finetune: $(VENV)/demo  ## train the net or its upper stages (STRATEGY), from its weights and from scratch
 	@$(VENV)/bin/probeline finetune $(OPTIONS)
+
+lrfind: $(VENV)/demo  ## test which learning rates a fine-tune bears: its first steps while the rate rises
+	@$(VENV)/bin/probeline lrfind $(OPTIONS)
 
 curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each
 	@$(VENV)/bin/probeline curve $(OPTIONS)

@@ -68,3 +68,15 @@ def make_photos(root: Path, classes: tuple[str, ...] = ("ants", "bees"), *, n: i
             pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number}.jpg")
     return root
+
+
+def make_coloured(root: Path, *, n: int = 14) -> Path:
+    """Make a folder of three classes of `n` small PNGs each, whose strongest channel tells the class."""
+    rng = np.random.default_rng(0)
+    for channel, name in ((2, "blue"), (1, "green"), (0, "red")):
+        (root / name).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 90, (40, 44, 3), dtype=np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
+    return root

@@ -59,6 +59,7 @@ def test_a_stage_imports_no_other_stage() -> None:
         "probe",
         "baselines",
         "finetune",
+        "lrfind",
         "curve",
         "compare",
         "bench",

@@ -9,7 +9,8 @@ import pytest
 
 from probeline.errors import CannotWrite
 from probeline.identity import SCORE_VERSION, seal
-from probeline.report.files import Ignored, find_score, load_scores, save_score, score_path
+from probeline.report.files import find_score, load_scores, save_score, score_path
+from probeline.report.sealed import Ignored
 from test_report_rows import make_score
 
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -39,6 +38,7 @@ from probeline.records import DataSet, ImageArray, ImageFiles, IntArray, Score
 from probeline.report.files import load_scores, score_path
 from probeline.stages import extract, feeding, finetune, probe
 from probeline.stages.inputs import Asked, Inputs
+from small_runs import make_coloured
 
 NET = "squeezenet1_1"
 SIZE = 32
@@ -61,13 +61,7 @@ class Heard(Silence):
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of pictures whose channel tells the class, and a weights file."""
     place = tmp_path_factory.mktemp("world")
-    rng = np.random.default_rng(0)
-    for channel, name in ((2, "blue"), (1, "green"), (0, "red")):
-        (place / "pictures" / name).mkdir(parents=True)
-        for number in range(14):
-            pixels = rng.integers(0, 90, (40, 44, 3), dtype=np.uint8)
-            pixels[..., channel] += 120
-            Image.fromarray(pixels).save(place / "pictures" / name / f"{number:02d}.png")
+    make_coloured(place / "pictures")
     weights = place / "squeezed.safetensors"
     save_file(random_net(NET, 7).state_dict(), weights)
     for file in (weights, *place.rglob("*.png")):  # a file that has just been written is not remembered

@@ -27,6 +27,7 @@ VERBS = {
     "probe": "fit linear heads on the cached embeddings",
     "baselines": "fit scikit-learn's logistic regression, ridge regression, nearest neighbours and centroids on them",
     "finetune": "train the net or its upper stages, from its weights and from scratch",
+    "lrfind": "test which learning rates a fine-tune bears: its first steps while the rate rises",
     "curve": "fit the exact probe, and train on request, on growing parts of the train rows: the learning curve",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
@@ -40,7 +41,7 @@ VERBS = {
 _WITHOUT_DATA = {"verify", "cache"}
 """Verbs that do without the data set where it is not at hand."""
 
-_WITHOUT_NET = {"finetune", "compare", "cache"}
+_WITHOUT_NET = {"finetune", "lrfind", "compare", "cache"}
 """Verbs that no tap concerns."""
 
 _MOST = 2**31 - 1
@@ -180,14 +181,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="S",
-        help=f"of finetune: {', '.join(STRATEGIES)} (default full scratch)",
+        help=f"of finetune and lrfind: {', '.join(STRATEGIES)} (default full scratch)",
     )
     add(
         "--train",
         nargs="+",
         action="extend",
         metavar="NAME=V",
-        help=f"of finetune: {', '.join(TRAIN)}; of several lr val chooses",
+        help=f"of finetune and lrfind: {', '.join(TRAIN)}; of several lr val chooses",
     )
     add("--unfreeze", type=int, nargs="+", metavar="E", help="of gradual: epochs with which one more stage is trained")
     add(

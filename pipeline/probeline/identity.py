@@ -37,6 +37,9 @@ SCORE_VERSION = 3
 CURVE_VERSION = 1
 """Bump when the fields of a learning curve's record change their meaning."""
 
+RANGE_VERSION = 1
+"""Bump when the fields of a range test's record change their meaning."""
+
 REPORT_VERSION = 4
 """Bump when equal scores would draw another report."""
 

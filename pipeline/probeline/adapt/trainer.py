@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ from probeline.records import IntArray, Preprocess
 Feed = Callable[[Sequence[IntArray], int | None], Iterator[npt.NDArray[Any]]]
 """Given batches of row numbers and an epoch, from 0, or None for images as they are, yields what goes into the net:
 pixels uint8 [b, S, S, 3], or what a stage gets from below, each image's flattened, float32 [b, D]."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -294,42 +296,155 @@ class Trainer:
             batches[-2:] = [np.concatenate(batches[-2:])]
         return batches
 
+    def sweep(
+        self,
+        train: IntArray,
+        shares: Sequence[float],
+        is_over: Callable[[Sequence[float]], bool],
+        *,
+        console: Console,
+        title: str,
+    ) -> list[float]:
+        """Take one step for each of `shares` of the peak rates, as training begins, and leave all as it was before.
+
+        The steps go through the epochs in their own order, with their augmentation and dropout, and train throughout
+        what the first epoch trains.
+
+        Parameters
+        ----------
+        train : int64 [n]
+            Rows.
+        shares : sequence of float
+            What each step has of every group's peak rate.
+        is_over : callable
+            Told the losses so far after each step; ends the steps where it says True.
+        console : Console
+        title : str
+
+        Returns
+        -------
+        list of float
+            The loss of each step's batch, before the step was taken; the last may not be finite.
+
+        Raises
+        ------
+        BadOption
+            A batch of one image, which BatchNorm cannot take.
+        OutOfMemory
+            One image is too much.
+        """
+        before = self._state()
+
+        def steps(advance: Callable[[int], object]) -> list[float]:
+            losses: list[float] = []
+            self._set_modes(0)
+            epoch = 0
+            while len(losses) < len(shares):
+                with closing(self._steps(train, epoch, shares[len(losses) :])) as taken:
+                    for images, loss, _ in taken:
+                        losses.append(float(loss) / images)
+                        advance(1)
+                        if is_over(losses):
+                            return losses
+                epoch += 1
+            return losses
+
+        with console.bar(title, len(shares), "step") as bar:
+            losses = self._until_it_fits(
+                steps,
+                bar.update,
+                lambda: console.say(f"{title}: memory does not hold a batch; it goes in {self._parts} parts"),
+            )
+        self._go_back(before)
+        return losses
+
     def _fitting_epoch(
         self, rows: IntArray, epoch: int, advance: Callable[[int], object], console: Console, title: str
     ) -> tuple[float, float]:
         """Run an epoch, in ever more parts until it fits into memory."""
+        said = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes in"
+        return self._until_it_fits(
+            lambda counted: self._epoch(rows, epoch, counted),
+            advance,
+            lambda: console.say(f"{said} {self._parts} parts"),
+        )
+
+    def _until_it_fits(
+        self,
+        run: Callable[[Callable[[int], object]], Found],
+        advance: Callable[[int], object],
+        tell: Callable[[], object],
+    ) -> Found:
+        """Return what `run` gives, begun anew with batches in twice as many parts until memory holds them.
+
+        Parameters
+        ----------
+        run : callable
+            Told how to count its progress.
+        advance : callable
+            Counts it; what was done in vain is taken back.
+        tell : callable
+            Says what the batches now go in.
+        """
         while True:
-            before = {
-                name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in checkpoint.training_tensors(self.net, self._optimizer).items()
-            }
-            scaler = self._scaler.state_dict()
+            before = self._state()
             done: list[int] = []
 
-            def count(images: int, done: list[int] = done) -> None:
-                done.append(images)
-                advance(images)
+            def counted(number: int, done: list[int] = done) -> None:
+                done.append(number)
+                advance(number)
 
             try:
-                return self._epoch(rows, epoch, count)
+                return run(counted)
             except OutOfMemory:
                 if 2 * self._parts >= self.training.batch_size:
                     raise
-            self._optimizer.zero_grad(set_to_none=True)
-            checkpoint.restore(self.net, self._optimizer, before)
-            self._scaler.load_state_dict(scaler)
+            self._go_back(before)
             self._parts *= 2
             advance(-sum(done))
-            console.say(
-                f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes in {self._parts} parts"
-            )
+            tell()
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return copies on the CPU of all that the next step depends on."""
+        tensors = checkpoint.training_tensors(self.net, self._optimizer)
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        return copies, self._scaler.state_dict()
+
+    def _go_back(self, state: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
+        """Return to a state; once only, as the optimizer takes over what it is given."""
+        tensors, scaler = state
+        self._optimizer.zero_grad(set_to_none=True)
+        checkpoint.restore(self.net, self._optimizer, tensors)
+        self._scaler.load_state_dict(scaler)
 
     def _epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
-        training = self.training
-        batches = self._split(np.random.default_rng([training.seed, epoch]).permutation(rows))
-        shares = rates(training, len(batches))[epoch * len(batches) :]
+        batches = len(self._split(rows))
         self._set_modes(epoch)
         loss_sum = correct = torch.zeros((), device=self._device)
+        with closing(self._steps(rows, epoch, rates(self.training, batches)[epoch * batches :])) as steps:
+            for images, loss, right in steps:
+                loss_sum = loss_sum + loss
+                correct = correct + right
+                advance(images)
+        return float(loss_sum) / len(rows), float(correct) / len(rows)
+
+    def _steps(
+        self, rows: IntArray, epoch: int, shares: Sequence[float]
+    ) -> Generator[tuple[int, Tensor, Tensor], None, None]:
+        """Take a step for each batch of an epoch and each of `shares` of the peak rates, as long as there are both.
+
+        Order, augmentation and dropout are drawn from (seed, epoch) alone. Until it is closed, the global random state
+        is the epoch's.
+
+        Yields
+        ------
+        images : int
+            Of the batch.
+        loss, right : Tensor
+            Its summed loss, and how many of its images were told right, before the step.
+        """
+        training = self.training
+        batches = self._split(np.random.default_rng([training.seed, epoch]).permutation(rows))[: len(shares)]
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(epoch_seed(training.seed, epoch))
@@ -337,10 +452,7 @@ class Trainer:
                 for group in self._optimizer.param_groups:
                     group["lr"] = group["peak"] * shares[number]
                 loss, right = self._step(seen, batches[number])
-                loss_sum = loss_sum + loss
-                correct = correct + right
-                advance(len(batches[number]))
-        return float(loss_sum) / len(rows), float(correct) / len(rows)
+                yield len(batches[number]), loss, right
 
     def _set_modes(self, epoch: int) -> None:
         """Freeze what this epoch does not train: no gradients, and all of its modules as when they are evaluated."""

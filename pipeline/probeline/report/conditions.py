@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from probeline.records import Curve, Score
+from probeline.records import Curve, RangeTest, Score
 from probeline.report.learning import curve_titles
 from probeline.report.methods import method, order
+from probeline.report.ranges import asked, titles
 from probeline.report.words import listing, option, seconds
 
 _MACHINE = ("machine", "processor", "cores", "device")
@@ -18,8 +19,10 @@ Conditions = Mapping[str, Sequence[str]]
 """Headings, and the lines under each."""
 
 
-def conditions(scores: Sequence[Score], extra: Conditions, curves: Sequence[Curve] = ()) -> dict[str, list[str]]:
-    """Return in words what the scores' and curves' numbers depend on, `extra` last.
+def conditions(
+    scores: Sequence[Score], extra: Conditions, curves: Sequence[Curve] = (), tests: Sequence[RangeTest] = ()
+) -> dict[str, list[str]]:
+    """Return in words what the numbers of scores, curves and range tests depend on, `extra` last.
 
     A line that does not hold for every score says for which it does.
     """
@@ -47,6 +50,13 @@ def conditions(scores: Sequence[Score], extra: Conditions, curves: Sequence[Curv
             f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
             + _environment(curve.environment)
             for curve, title in zip(curves, curve_titles(curves), strict=True)
+        ]
+    if tests:
+        found["Learning-rate range tests"] = [
+            f"{title}: {test.weights}, {test.image_size} x {test.image_size} px, {test.precision}; "
+            f"{test.n_train:,} train; seed {test.seed}; {_options(asked(test))}; {seconds(test.seconds)} s; "
+            + _environment(test.environment)
+            for test, title in zip(tests, titles(tests), strict=True)
         ]
     return {name: list(lines) for name, lines in {**found, **extra}.items() if lines}
 

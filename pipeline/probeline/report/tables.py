@@ -12,8 +12,8 @@ from typing import Any
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.identity import canonical
-from probeline.records import Curve
-from probeline.report import learning
+from probeline.records import Curve, RangeTest
+from probeline.report import learning, ranges
 from probeline.report.advice import advice
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
@@ -40,6 +40,7 @@ def markdown(
     missing: Missing,
     figures: Sequence[str],
     curves: Sequence[Curve] = (),
+    tests: Sequence[RangeTest] = (),
 ) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
@@ -54,8 +55,10 @@ def markdown(
     figures : sequence of str
         Their paths from the report's folder.
     curves : sequence of Curve
+    tests : sequence of RangeTest
     """
-    dataset = blocks[0].scores[0][0].dataset if blocks else curves[0].dataset if curves else ""
+    scored = [block.scores[0][0].dataset for block in blocks]
+    dataset = next(iter([*scored, *(curve.dataset for curve in curves), *(test.dataset for test in tests)]), "")
     parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks:
         first, *others = verdict(blocks)
@@ -72,9 +75,9 @@ def markdown(
         if len(pairs.rows) > 2:
             parts += ["## Any two rows", matrix_table(pairs), bullets(matrix_notes(pairs))]
     if curves:
-        grid = [[escape(cell) for cell in line] for line in learning.table(curves)]
-        left = [place < 2 for place in range(len(grid[0]))]
-        parts += ["## Learning curves", ruled(grid, left), bullets(learning.notes(curves))]
+        parts += ["## Learning curves", _ruled(learning.table(curves), left=2), bullets(learning.notes(curves))]
+    if tests:
+        parts += ["## Learning-rate range tests", _ruled(ranges.table(tests), left=1), bullets(ranges.notes(tests))]
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
@@ -120,7 +123,12 @@ def csv(blocks: Sequence[Block]) -> str:
 
 
 def record(
-    blocks: Sequence[Block], pairs: Matrix, conditions: Conditions, missing: Missing, curves: Sequence[Curve] = ()
+    blocks: Sequence[Block],
+    pairs: Matrix,
+    conditions: Conditions,
+    missing: Missing,
+    curves: Sequence[Curve] = (),
+    tests: Sequence[RangeTest] = (),
 ) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
@@ -150,6 +158,7 @@ def record(
             }
             for curve, title in zip(curves, learning.curve_titles(curves), strict=True)
         ],
+        "range_tests": ranges.record(tests),
     }
 
 
@@ -256,6 +265,11 @@ def _markdown_table(blocks: Sequence[Block], columns_of: Callable[[Sequence[Row]
     columns = [Column("Backbone", lambda row: titles[id(row)], left=True), *columns_of(rows)]
     grid = [[column.head for column in columns], *([escape(column.cell(row)) for column in columns] for row in rows)]
     return ruled(grid, [column.left for column in columns])
+
+
+def _ruled(grid: Sequence[Sequence[str]], left: int) -> str:
+    """Return a Markdown table of any text, so many columns of which are words."""
+    return ruled([[escape(cell) for cell in line] for line in grid], [place < left for place in range(len(grid[0]))])
 
 
 def _flat(row: Row) -> dict[str, Any]:

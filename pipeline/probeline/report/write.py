@@ -10,7 +10,7 @@ from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
-from probeline.records import Curve, Score
+from probeline.records import Curve, RangeTest, Score
 from probeline.report.conditions import Conditions, conditions
 from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
@@ -39,7 +39,12 @@ class Report:
 
 
 def write(
-    scores: Sequence[Score], missing: Missing, folder: Path, extra: Conditions, curves: Sequence[Curve] = ()
+    scores: Sequence[Score],
+    missing: Missing,
+    folder: Path,
+    extra: Conditions,
+    curves: Sequence[Curve] = (),
+    tests: Sequence[RangeTest] = (),
 ) -> Report:
     """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
 
@@ -59,6 +64,8 @@ def write(
         Further conditions: headings, and the lines under each, such as the paths of the feature caches.
     curves : sequence of Curve
         Learning curves of the same data set.
+    tests : sequence of RangeTest
+        Of the same data set.
 
     Raises
     ------
@@ -74,6 +81,7 @@ def write(
             "conditions": {name: list(lines) for name, lines in extra.items()},
             "version": REPORT_VERSION,
             **({"curves": [curve.to_json() for curve in curves]} if curves else {}),
+            **({"range_tests": [test.to_json() for test in tests]} if tests else {}),
         }
     )
     before = _previous(folder)
@@ -82,11 +90,12 @@ def write(
 
     from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
 
-    table, facts = blocks(scores), conditions(scores, extra, curves)
+    table, facts = blocks(scores), conditions(scores, extra, curves, tests)
     pairs = matrix(table)
-    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves)]
+    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves, tests)]
     make_folder(folder)
-    publish(folder / "report.md", markdown(table, pairs, facts, missing, figures, curves).encode(), replace=True)
+    text = markdown(table, pairs, facts, missing, figures, curves, tests)
+    publish(folder / "report.md", text.encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
     names = ["report.md", "report.csv", *figures]
     for name in set(before.get("files", ())) - set(names):
@@ -94,7 +103,7 @@ def write(
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    content = record(table, pairs, facts, missing, curves)
+    content = record(table, pairs, facts, missing, curves, tests)
     facts_of_all = {"key": key, "version": REPORT_VERSION, **content, "files": files}
     text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
     publish(folder / _NAME, f"{text}\n".encode(), replace=True)

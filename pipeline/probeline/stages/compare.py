@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, command_line
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.images.copies import copies
-from probeline.records import Curve, Score
+from probeline.records import Curve, RangeTest, Score
 from probeline.report.curve_files import load_curves
 from probeline.report.files import load_scores, score_path
-from probeline.report.methods import METHODS, Method, method, name_of
+from probeline.report.methods import METHODS, Method, method, name_of, order
+from probeline.report.range_files import load_range_tests
+from probeline.report.ranges import asked
 from probeline.report.rows import blocks
+from probeline.report.sealed import Ignored
 from probeline.report.tables import terminal
 from probeline.report.write import write
 from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.inputs import Inputs
+
+OfRows = TypeVar("OfRows", Curve, RangeTest)
 
 
 def run(inputs: Inputs) -> dict[str, object]:
@@ -46,7 +53,7 @@ def run(inputs: Inputs) -> dict[str, object]:
         extra[join.kind.capitalize()] = [join.told]
     if told := copies(inputs.dataset, inputs.splits):
         extra["Copies"] = [told.removeprefix("copies: ")]
-    report = write(scores, missing, inputs.reports, extra, _curves(inputs))
+    report = write(scores, missing, inputs.reports, extra, _curves(inputs), _range_tests(inputs))
     config.console.say(terminal(blocks(scores), missing))
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
@@ -81,12 +88,7 @@ def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
 def _curves(inputs: Inputs) -> list[Curve]:
     """Return the learning curves of just these splits, of several of one backbone the one that was written last."""
     say = inputs.config.console.say
-    found, ignored = load_curves(inputs.curves)
-    for item in ignored:
-        say(f"compare: left out {item.path}: {item.reason}")
-    curves = [curve for curve in found if curve.splits == inputs.splits_sha256]
-    if len(curves) < len(found):
-        say(f"compare: left out {len(found) - len(curves)} learning curves of other rows or labels")
+    curves = _of_these_splits(inputs, "learning curves", *load_curves(inputs.curves))
     newest: dict[tuple[object, ...], Curve] = {}
     for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs.config, curve)):
         place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
@@ -95,6 +97,32 @@ def _curves(inputs: Inputs) -> list[Curve]:
             say(f"compare: of several curves of {curve.backbone} {shown} is shown, with {curve.draws} draws")
         newest[place] = curve
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
+
+
+def _range_tests(inputs: Inputs) -> list[RangeTest]:
+    """Return the range tests of just these splits and of the present trainer, of equal ones that written last."""
+    tests = _of_these_splits(inputs, "range tests", *load_range_tests(inputs.range_tests))
+    current = [test for test in tests if test.options.get("version") == TRAIN_VERSION]
+    if len(current) < len(tests):
+        inputs.config.console.say(
+            f"compare: left out {len(tests) - len(current)} range tests of an earlier version of training"
+        )
+    newest: dict[tuple[object, ...], RangeTest] = {}
+    for test in current:
+        net = (test.backbone, order(test.method), test.weights, test.image_size, test.precision)
+        newest[(*net, test.seed, canonical(asked(test)))] = test
+    return [newest[place] for place in sorted(newest)]
+
+
+def _of_these_splits(inputs: Inputs, what: str, found: Sequence[OfRows], ignored: Sequence[Ignored]) -> list[OfRows]:
+    """Return what was found of just these rows and labels, and tell of the rest."""
+    say = inputs.config.console.say
+    for item in ignored:
+        say(f"compare: left out {item.path}: {item.reason}")
+    here = [one for one in found if one.splits == inputs.splits_sha256]
+    if len(here) < len(found):
+        say(f"compare: left out {len(found) - len(here)} {what} of other rows or labels")
+    return here
 
 
 def _drawn_as_asked(config: Config, curve: Curve) -> bool:

@@ -26,7 +26,8 @@ from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, top1, top_k
 from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, View, splits_digest
-from probeline.report.files import Ignored, find_score, score_path
+from probeline.report.files import find_score, score_path
+from probeline.report.sealed import Ignored
 from probeline.store import entry as store
 
 _FEW_CLASSES = 10
@@ -143,6 +144,11 @@ class Inputs:
     def curves(self) -> Path:
         """The folder of this data set's learning curves."""
         return self.reports / "curves"
+
+    @property
+    def range_tests(self) -> Path:
+        """The folder of this data set's learning-rate range tests."""
+        return self.reports / "lr"
 
     def remembered(self, name: str) -> bool:
         """Say whether something was found true before."""

@@ -18,13 +18,13 @@ from probeline.heads.standardize import Scaler, apply
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
 from probeline.records import Backbone, FloatArray, Split
 from probeline.report.methods import name_of
-from probeline.stages.feeding import CROP_SCALE, check_views, from_below, from_pixels
+from probeline.stages.feeding import CROP_SCALE, Feeds, check_views, from_below, from_pixels
 from probeline.stages.fitting import Stopwatch, Task, exact_path
 from probeline.stages.grids import CONCERNS, TRAIN, grid
 from probeline.stages.inputs import Asked, Inputs
 
 if TYPE_CHECKING:
-    from probeline.adapt.trainer import Feed, Trained
+    from probeline.adapt.trainer import Feed, Trained, Trainer
     from probeline.stages.goals import Goal
 
 _BATCH = 32
@@ -195,19 +195,30 @@ class Run:
         return self.epoch["val_top1"], -self.epoch["val_loss"]
 
 
-def train(
-    inputs: Inputs,
-    backbone: Backbone,
-    strategy: str,
-    options: Mapping[str, Any],
-    solution: Solution,
-    goal: Goal,
-    *,
-    key: str,
-    folder: Path,
-    title: str,
-) -> Run:
-    """Train a backbone as a strategy has it on the train rows, and choose its epoch on val.
+@dataclass(frozen=True)
+class Begun:
+    """A training that has been prepared and has not taken a step.
+
+    Attributes
+    ----------
+    trainer : Trainer
+    feeds : Feeds
+    device : str
+        In words.
+    before : float
+        Seconds of what came before it and was kept: passes through frozen stages, a probe.
+    """
+
+    trainer: Trainer
+    feeds: Feeds
+    device: str
+    before: float
+
+
+def begin(
+    inputs: Inputs, backbone: Backbone, strategy: str, options: Mapping[str, Any], solution: Solution, goal: Goal
+) -> Begun:
+    """Prepare a training of a backbone as a strategy has it: net, plan, feeds, head and trainer.
 
     Parameters
     ----------
@@ -221,15 +232,9 @@ def train(
         Where LP-FT begins.
     goal : Goal
         What the strategy goes towards.
-    key : str
-        Of the run, in its checkpoints.
-    folder : Path
-        Of its checkpoints.
-    title : str
 
     Raises
     ------
-    Diverged
     ProbelineError
     """
     import torch
@@ -238,14 +243,14 @@ def train(
     from probeline.adapt.plan import plan
     from probeline.adapt.trainer import Trainer
     from probeline.adapt.training import Training
-    from probeline.backbones import device as devices
     from probeline.backbones.depth import find_stages
+    from probeline.backbones.device import choose, describe
     from probeline.backbones.zoo import random_net
 
-    config, splits = inputs.config, inputs.splits
+    config = inputs.config
     numbers = {field.name for field in fields(Training)} & options.keys()
     training = Training(**{name: options[name] for name in numbers}, precision=config.precision)
-    device = devices.choose(config.device)
+    device = choose(config.device)
     loaded = inputs.net(backbone.name, "none" if strategy == "scratch" else None)
     net, tap = loaded.net, loaded.tap
     if strategy == "scratch":
@@ -263,7 +268,6 @@ def train(
     if strategy == "lp-ft":
         probe_head(net, tap, *solution.layer)
         before += sum(solution.seconds)
-    labels = {name: part.labels for name, part in inputs.dataset.parts.items()}
     trainer = Trainer(
         net,
         tap,
@@ -271,38 +275,77 @@ def train(
         unfreezing,
         backbone.preprocess,
         feeds.train,
-        labels[splits.train.part],
+        inputs.dataset.parts[inputs.splits.train.part].labels,
         device,
         training,
         start="probe" if strategy == "lp-ft" else "fresh",
         cut=feeds.cut,
         objective=objective,
     )
+    return Begun(trainer, feeds, describe(device), before)
+
+
+def train(
+    inputs: Inputs,
+    backbone: Backbone,
+    strategy: str,
+    options: Mapping[str, Any],
+    solution: Solution,
+    goal: Goal,
+    *,
+    key: str,
+    folder: Path,
+    title: str,
+) -> Run:
+    """Train a backbone as a strategy has it on the train rows, and choose its epoch on val.
+
+    Parameters
+    ----------
+    inputs, backbone, strategy, options, solution, goal
+        As of `begin`.
+    key : str
+        Of the run, in its checkpoints.
+    folder : Path
+        Of its checkpoints.
+    title : str
+
+    Raises
+    ------
+    Diverged
+    ProbelineError
+    """
+    from probeline.backbones.device import exact_float32
+
+    begun = begin(inputs, backbone, strategy, options, solution, goal)
+    splits, trainer, feeds = inputs.splits, begun.trainer, begun.feeds
+    precision = trainer.training.precision
     cut = None if feeds.cut is None else feeds.cut.module
-    with devices.exact_float32(training.precision):
+    with exact_float32(precision):
         trained = trainer.fit(
             splits.train.rows,
             splits.val.rows,
             feeds.val,
-            labels[splits.val.part],
+            inputs.dataset.parts[splits.val.part].labels,
             # A run that goes on from a checkpoint goes on with the same arithmetic.
             key=digest({"run": key, "cut": cut}),
             folder=folder,
-            console=config.console,
+            console=inputs.config.console,
             title=title,
         )
 
+    classes = len(inputs.dataset.class_names)
+
     def predict(split: Split, feed: Feed) -> Said:
-        with devices.exact_float32(training.precision):
+        with exact_float32(precision):
             output: FloatArray = trainer.predict(split.rows, feed).numpy()
         return Said(output[:, :classes], output[:, classes:])
 
     return Run(
-        lr=training.lr,
+        lr=trainer.training.lr,
         folder=folder,
         trained=trained,
-        device=devices.describe(device),
-        seconds=(trained.seconds, before),
+        device=begun.device,
+        seconds=(trained.seconds, begun.before),
         cut=cut,
         val=predict(splits.val, feeds.val),
         predict=lambda: predict(splits.test, feeds.test),

@@ -13,18 +13,21 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from probeline.disk import make_folder, publish
-from probeline.records import Curve, Score
+from probeline.records import Curve, RangeTest, Score
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
 from probeline.report.figures.learning import learning
+from probeline.report.figures.ranges import range_tests
 from probeline.report.figures.sheet import look, png
 from probeline.report.files import slug
 from probeline.report.rows import Block, Row, blocks
 
 
-def draw(scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = ()) -> list[Path]:
+def draw(
+    scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = (), tests: Sequence[RangeTest] = ()
+) -> list[Path]:
     """Draw the figures that the scores have data for, and return their paths.
 
     Parameters
@@ -35,13 +38,16 @@ def draw(scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = ()) ->
         Created where it is missing.
     curves : sequence of Curve
         Learning curves of the same data set.
+    tests : sequence of RangeTest
+        Of the same data set.
 
     Returns
     -------
     list of Path
         Among ``accuracy.png``, ``cost.png`` (two rows and more), ``per-class.png``,
         ``confusion-<backbone>-<method>.png`` (of the reference probe and of a fine-tune), ``path.png`` and
-        ``training.png`` (where scores have a path or a history), and ``learning.png`` (where there are curves).
+        ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves), and
+        ``range-tests.png`` (where there are range tests).
 
     Raises
     ------
@@ -54,6 +60,8 @@ def draw(scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = ()) ->
     figures = _of_scores(table) if table else {}
     if curves:
         figures["learning"] = partial(learning, curves)
+    if tests:
+        figures["range-tests"] = partial(range_tests, tests)
     written = []
     with look():
         for name, make in figures.items():
