@@ -7,8 +7,13 @@ VENV   ?= .venv
 DATASET ?= hymenoptera
 BACKBONES ?= resnet18
 
-OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) \
-	$(if $(TAPS),--tap $(TAPS)) $(if $(VIEWS),--views $(VIEWS)) \
+OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) $(FURTHER)
+
+# A recipe has a data set and nets of its own: only those that somebody asks for take their place.
+ASKED = $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
+	$(if $(filter-out file,$(origin BACKBONES)),--backbone $(BACKBONES)) $(FURTHER)
+
+FURTHER = $(if $(TAPS),--tap $(TAPS)) $(if $(VIEWS),--views $(VIEWS)) \
 	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") \
 	$(if $(CACHE),--cache "$(CACHE)") $(if $(REPORTS),--reports "$(REPORTS)") \
 	$(if $(DEVICE),--device $(DEVICE)) $(if $(PRECISION),--precision $(PRECISION)) \
@@ -73,7 +78,7 @@ compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
 
 recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
-	@$(VENV)/bin/probeline run --recipe '$(NAME)'
+	@$(VENV)/bin/probeline run --recipe '$(NAME)' $(ASKED)
 
 verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
 	@$(VENV)/bin/probeline verify $(OPTIONS)

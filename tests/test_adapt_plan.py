@@ -42,6 +42,11 @@ def test_gradual_begins_at_the_top_at_equal_distances() -> None:
     assert found.trained(5) == (False, False, True, True)
 
 
+@pytest.mark.parametrize(("epochs", "begins"), [(1, (0, 0, 0, 0)), (2, (1, 1, 0, 0)), (3, (2, 1, 1, 0))])
+def test_gradual_within_few_epochs_adds_several_stages_at_once(epochs: int, begins: tuple[int, ...]) -> None:
+    assert plan("gradual", 4, epochs).begins == begins
+
+
 def test_gradual_at_given_epochs_gives_the_rest_with_the_last() -> None:
     assert plan("gradual", 4, 10, (3, 6)).begins == (6, 6, 6, 3)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probeline import cli
-from probeline.config import PRECISIONS, STRATEGIES, Config, Silence, command_line
+from probeline.config import PRECISIONS, STRATEGIES, Config, Silence, Work, command_line
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
@@ -61,8 +61,11 @@ class Parsed:
         self.calls: list[tuple[Config, tuple[str, ...]]] = []
         monkeypatch.setattr(cli, "_run_stages", self._take)
 
-    def _take(self, config: Config, verbs: Sequence[str]) -> dict[str, Any]:
-        self.calls.append((config, tuple(verbs)))
+    def _take(self, config: Config, works: Sequence[Work], asked: Sequence[Work]) -> dict[str, Any]:
+        assert asked == (), "there is no recipe"
+        ((step, verbs),) = works
+        assert step is config
+        self.calls.append((config, verbs))
         return {}
 
     def __call__(self, *arguments: str) -> tuple[Config, tuple[str, ...]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import make_part
+from probeline import recipes
 from probeline.cli import VERBS, _parser
 from probeline.identity import unseal
 from probeline.records import Backbone
@@ -42,6 +43,11 @@ def test_every_verb_is_documented(verb: str) -> None:
 @pytest.mark.parametrize("option", sorted(options() - {"--help"}))
 def test_every_option_is_documented(option: str) -> None:
     assert re.search(rf"`[^`\n]*{option}\b", README), f"{option} is not in the README"
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe_is_documented(recipe: str) -> None:
+    assert re.search(rf"^\| .*`{recipe}`.* \|$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("target", TARGETS)

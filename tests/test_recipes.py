@@ -1,44 +1,167 @@
-"""Packaged recipes are options that a run has, with the types that it needs."""
+"""Packaged recipes: what they may say, what a run makes of their steps, and each of them run to the end on a slice."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
+from urllib.error import URLError
 
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 from probeline import cli, recipes
-from probeline.config import Config
-from probeline.errors import UnknownName
+from probeline.backbones.names import check_name
+from probeline.config import Config, Work
+from probeline.errors import BadOption, UnknownName
+from probeline.images import datasets
+from probeline.images.datasets import NAMES
+from probeline.recipes import Recipe, Step
+from probeline.records import Curve, Score
+from probeline.report.methods import name_of
+from small_runs import make_photos
+
+SMALL = [
+    "--backbone=squeezenet1_1",
+    "--weights=none",
+    "--image-size=32",
+    "--epochs=1",
+    "--seeds=1",
+    "--draws=1",
+    "--workers=1",
+    "--batch-size=16",
+]
+"""Any recipe, on a net and at a size that take a second."""
+
+Call = tuple[Config, tuple[Work, ...], tuple[Work, ...]]
 
 
-def fits(value: object, hint: Any) -> bool:
-    """Say whether a value of a recipe has the type of its field: tuple[str, ...], int | None, str and the like."""
-    if isinstance(value, tuple):
-        return hint == tuple[str, ...] and len(value) > 0 and all(isinstance(item, str) for item in value)
-    return type(value) in getattr(hint, "__args__", (hint,))
+class Called(list[Call]):
+    """What runs would have been made."""
+
+    def __call__(self, config: Config, works: Sequence[Work], asked: Sequence[Work]) -> dict[str, Any]:
+        self.append((config, tuple(works), tuple(asked)))
+        return {}
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Called:
+    calls = Called()
+    monkeypatch.setattr(cli, "_run_stages", calls)
+    return calls
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the one recipe there is: ``own``."""
+    monkeypatch.setattr(recipes, "files", lambda _: tmp_path)
+    return tmp_path / "own.toml"
+
+
+# What is packaged
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs: list[Config] = []
-    monkeypatch.setattr(cli, "_run_stages", lambda config, verbs: configs.append(config))
+def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
+    recipe = recipes.read(name)
+    assert recipe.title
+    assert recipe.source or name == "demo"
+    assert str(recipe.options["dataset"]) in NAMES or str(recipe.options["dataset"]).startswith("folder:")
+    for one in recipe.published:
+        check_name(one.backbone)
+        assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"
     assert cli.main(["run", "--recipe", name]) == 0
-    hints = get_type_hints(Config)
-    for option, value in recipes.read(name).items():
-        assert fits(value, hints[option]), f"{option} of {name}: {value!r}"
-        assert getattr(configs[0], option) == value
+    ((config, works, asked),) = called
+    assert works == (*asked, (config, ("compare",)))
+    assert [verbs for _, verbs in asked] == [step.verbs for step in recipe.steps]
+    for (step, verbs), own in zip(asked, recipe.steps, strict=True):
+        assert step.recipe == name
+        assert set(verbs) <= cli.VERBS.keys()
+        for backbone in step.backbones:
+            check_name(backbone)
+        for option, value in {**recipe.options, **own.options}.items():
+            assert getattr(step, option) == value
 
 
-def test_options_given_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    configs: list[Config] = []
-    monkeypatch.setattr(cli, "_run_stages", lambda config, verbs: configs.append(config))
-    assert cli.main(["run", "--recipe", "demo", "--epochs", "7", "--backbone", "resnet18"]) == 0
+def test_the_courses_experiments_are_there() -> None:
+    courses = {"chapter12", "comp5541-a", "comp5541-b", "comp5541-c", "day8", "module7", "tutorial7"}
+    assert set(recipes.names()) == {"demo", *courses}
+    day8 = {one.method: (one.top1, one.trainable) for one in recipes.read("day8").published}
+    # ResNet-18 without its head, 11,176,512, of which layer4 is 8,393,728; a head of two outputs, 2 x 513.
+    assert day8 == {
+        "probe-sgd": (0.941, 1_026),
+        "last-1": (0.95, 8_393_728 + 1_026),
+        "finetune": (0.961, 11_176_512 + 1_026),
+        "scratch": (0.680, 11_176_512 + 1_026),
+    }
+    tutorial7 = {one.backbone: (one.top1, one.trainable) for one in recipes.read("tutorial7").published}
+    assert tutorial7 == {
+        "alexnet": (0.8107, 10 * (4096 + 1)),
+        "resnet18": (0.7613, 10 * (512 + 1)),
+        "efficientnet_b0": (0.7803, 10 * (1280 + 1)),
+    }
+    parts = {one.portion: one.top1 for one in recipes.read("comp5541-a").published if one.method == "scratch"}
+    assert parts == {10: 0.1289, 20: 0.3741, 50: 0.5106}
+
+
+def test_the_demo_needs_no_network() -> None:
     demo = recipes.read("demo")
-    assert (configs[0].epochs, configs[0].backbones) == (7, ("resnet18",))
-    assert configs[0].dataset == demo["dataset"]
-    assert configs[0].weights == demo["weights"]
+    assert (demo.options["dataset"], demo.options["weights"]) == ("digits", "wheel")
+    assert demo.steps == (Step(("extract", "probe", "baselines", "finetune"), {}),)
+
+
+def test_the_list_tells_titles(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "recipes"]) == 0
+    told = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert told == {name: recipes.read(name).title for name in recipes.names()}
+
+
+# What a recipe may say
+
+
+WHOLE = """
+# Any comment.
+title = "An experiment"
+source = "A course."
+published = [{ backbone = "resnet18", method = "last-2", top1 = 0.5, portion = 10, trainable = 7, note = "about" }]
+differences = ["They chose on test."]
+
+[options]
+dataset = "folder:~/my/flowers"
+lr = 1
+backbones = ["resnet18", "alexnet"]
+
+[[steps]]
+verbs = ["extract", "curve"]
+fractions = [10, 50]
+
+[[steps]]
+verbs = ["finetune"]
+freeze_batchnorm = true
+image_size = 64
+"""
+
+
+def test_a_recipe_is_read_whole(own: Path) -> None:
+    own.write_text(WHOLE, encoding="utf-8")
+    assert recipes.names() == ("own",)
+    recipe = recipes.read("own")
+    assert recipe == Recipe(
+        name="own",
+        title="An experiment",
+        source="A course.",
+        options={"dataset": "folder:~/my/flowers", "lr": 1.0, "backbones": ("resnet18", "alexnet")},
+        steps=(
+            Step(("extract", "curve"), {"fractions": (10.0, 50.0)}),
+            Step(("finetune",), {"freeze_batchnorm": True, "image_size": 64}),
+        ),
+        published=(recipes.Published("resnet18", "last-2", 0.5, 10.0, 7, "about"),),
+        differences=("They chose on test.",),
+    )
+    assert recipe.dataset == "folder--flowers"
+    assert type(recipe.options["lr"]) is float
 
 
 @pytest.mark.parametrize("name", ["nope", "", "../demo", "demo.toml"])
@@ -47,17 +170,239 @@ def test_unknown_recipes_list_the_known(name: str) -> None:
         recipes.read(name)
 
 
-@pytest.mark.parametrize("option", ["epoch", "data", "cache", "reports", "console"])
-def test_a_recipe_says_what_is_run_and_not_where(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own.toml").write_text(f'{option} = "x"\n', encoding="utf-8")
-    monkeypatch.setattr(recipes, "files", lambda _: tmp_path)
-    assert recipes.names() == ("own",)
+@pytest.mark.parametrize("option", ["epoch", "data", "cache", "reports", "labels", "console", "recipe", "words"])
+@pytest.mark.parametrize("table", ["[options]", "[[steps]]\nverbs = ['probe']"])
+def test_a_recipe_says_what_is_run_and_not_where(option: str, table: str, own: Path) -> None:
+    own.write_text(f'{table}\n{option} = "x"\n', encoding="utf-8")
     with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option}'.*backbones"):
         recipes.read("own")
 
 
-def test_the_demo_needs_no_network() -> None:
-    demo = recipes.read("demo")
-    assert demo["dataset"] == "digits"
-    assert demo["weights"] == "wheel"
-    assert {field.name for field in fields(Config)} >= demo.keys()
+@pytest.mark.parametrize("option", ["dataset = 'digits'", "limit = 5", "data_seed = 1"])
+def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
+    own.write_text(f"[[steps]]\nverbs = ['probe']\n{option}\n", encoding="utf-8")
+    with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option.split()[0]}'"):
+        recipes.read("own")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("dataset = 'digits'", r"unknown key in recipe own 'dataset' \(expected one of: title, source, "),
+        ("title = 3", r"bad title in recipe own \(expected text, got 3\)"),
+        ("differences = [3]", r"bad differences in recipe own \(expected text, got 3\)"),
+        ("title = ", r"a recipe is no TOML: own \(got Invalid value"),
+        ("[options]\nepochs = '3'", r"bad epochs in recipe own \(expected int, got '3'\)"),
+        ("[options]\nepochs = true", r"bad epochs in recipe own \(expected int, got True\)"),
+        ("[options]\nimage_size = 2.5", r"bad image_size in recipe own \(expected int, got 2.5\)"),
+        ("[options]\nbackbones = 'alexnet'", r"bad backbones in recipe own \(expected a list of str, got 'alexnet'\)"),
+        ("[options]\nfractions = []", r"bad fractions in recipe own \(expected a list of float, got \[\]\)"),
+        (
+            "[[steps]]\nepochs = 3",
+            r"a step without verbs in recipe own \(expected some of: extract, probe, .*got \[\]\)",
+        ),
+        ("[[steps]]\nverbs = ['compare']", r"unknown verb in recipe own 'compare' \(expected one of: extract, "),
+        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row lacks top1: recipe own"),
+        ("published = [{backbone = 'a', method = 'half', top1 = 0.5}]", r"unknown method 'half'.*finetune"),
+        ("published = [{backbone = 'a', method = 'probe', top1 = 94.1}]", r"bad published row.*top1 in \[0, 1\]"),
+        ("published = [{backbone = 'a', method = 'probe', top1 = 0.9, portion = 0}]", r"bad published row.*portion"),
+        ("published = [{backbone = 'a', method = 'probe', top1 = 0.9, trainable = '9'}]", r"bad published row"),
+        (
+            "published = [{backbone = 'a', method = 'probe', top1 = 0.9, share = 10}]",
+            r"unknown field .*'share'.*portion",
+        ),
+    ],
+)
+def test_what_a_recipe_cannot_say_is_one_line(text: str, line: str, own: Path) -> None:
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises((UnknownName, BadOption), match=line) as caught:
+        recipes.read("own")
+    assert "\n" not in str(caught.value)
+
+
+# What a run makes of it
+
+
+def test_options_given_come_first_in_every_step(own: Path, called: Called) -> None:
+    own.write_text(WHOLE, encoding="utf-8")
+    given = ["--backbone", "vgg16", "--dataset", "digits", "--limit", "40", "--image-size", "32", "--lr", "0.5"]
+    assert cli.main(["run", "--recipe", "own", *given]) == 0
+    ((config, works, _),) = called
+    assert [verbs for _, verbs in works] == [("extract", "curve"), ("finetune",), ("compare",)]
+    for step, _ in works:
+        told = (step.backbones, step.dataset, step.limit, step.image_size, step.lr, step.recipe)
+        assert told == (("vgg16",), "digits", 40, 32, 0.5, "own")
+    (first, _), (second, _), (last, _) = works
+    assert (first.fractions, second.freeze_batchnorm) == ((10.0, 50.0), True)
+    assert last is config
+    assert (last.fractions, last.freeze_batchnorm) == (Config.fractions, False)
+
+
+def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> None:
+    own.write_text(WHOLE + "\n[[steps]]\nverbs = ['finetune']\nepochs = 3\n", encoding="utf-8")
+    for verb in ("finetune", "baselines", "compare"):
+        assert cli.main([verb, "--recipe", "own"]) == 0
+    works = {call[1][0][1][0]: call[1] for call in called}
+    assert [(step.freeze_batchnorm, step.epochs) for step, _ in works["finetune"]] == [(True, 10), (False, 3)]
+    assert [step.lr for step, _ in works["baselines"]] == [1.0], "no step has it: it takes the recipe's options"
+    assert [len(asked) for _, _, asked in called] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "unfreeze"),
+    [([], 10, (3, 6)), (["--epochs", "7"], 7, (3, 6)), (["--epochs", "6"], 6, ()), (["--epochs", "1"], 1, ())],
+)
+def test_epochs_that_end_before_stages_are_added(
+    given: list[str], epochs: int, unfreeze: tuple[int, ...], own: Path, called: Called, capsys: Any
+) -> None:
+    own.write_text("[[steps]]\nverbs = ['finetune']\nstrategies = ['gradual']\nunfreeze = [3, 6]", encoding="utf-8")
+    assert cli.main(["run", "--recipe", "own", *given]) == 0
+    step = called[0][1][0][0]
+    assert (step.epochs, step.unfreeze) == (epochs, unfreeze)
+    line = f"recipe: --epochs {epochs} ends before --unfreeze 3 6: stages follow at equal distances\n"
+    assert capsys.readouterr().out == (line if epochs <= 6 else "")
+
+
+def test_what_is_asked_for_by_hand_is_not_changed(own: Path, called: Called) -> None:
+    own.write_text("[[steps]]\nverbs = ['finetune']\nunfreeze = [3, 6]", encoding="utf-8")
+    assert cli.main(["run", "--recipe", "own", "--epochs", "2", "--unfreeze", "5"]) == 0
+    assert called[0][1][0][0].unfreeze == (5,)
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("backbones = ['resnet19']", "unknown backbone 'resnet19'"),
+        ("train = ['rate=1']", "bad --train (expected NAME=VALUE"),
+        ("strategies = ['half']", "unknown strategy 'half'"),
+    ],
+)
+def test_a_step_that_cannot_be_is_told_before_any_is_run(
+    step: str, line: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own.write_text(
+        f"[options]\nweights = 'none'\n[[steps]]\nverbs = ['extract']\n[[steps]]\nverbs = ['finetune']\n{step}",
+        encoding="utf-8",
+    )
+    assert cli.main(["run", "--recipe", "own", "--cache", str(tmp_path / "cache")]) == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "cache").exists()
+
+
+# Each run to the end
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all runs: what one of them extracts serves the others."""
+    root = tmp_path_factory.mktemp("recipes")
+    make_photos(root / "flowers", ("daisy", "dandelion", "rose", "sunflower", "tulip"), n=6)
+    return root
+
+
+def run(name: str, root: Path, *options: str) -> int:
+    places = [f"--cache={root / 'cache'}", f"--reports={root / name}"]
+    with threadpool_limits(1):
+        return cli.main(["run", "--recipe", name, *SMALL, *places, *options])
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take longer than all else here."""
+
+    def draw(scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = ()) -> list[Path]:
+        return []
+
+    monkeypatch.setattr("probeline.report.figures.draw", draw)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flowers = name == "module7"
+    data = [f"--dataset=folder:{root / 'flowers'}"] if flowers else ["--dataset=digits", "--limit=30"]
+    code = run(name, root, *data)
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    recipe = recipes.read(name)
+    (folder,) = (root / name).iterdir()
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    verbs = {verb for step in recipe.steps for verb in step.verbs}
+    made = {"probe": {"probe", "probe-sgd"}, "baselines": {"ridge", "knn"}, "finetune": {"finetune"}}
+    methods = {row["method"] for row in report["rows"]}
+    for verb, some in made.items():
+        assert some <= methods if verb in verbs else some.isdisjoint(methods)
+    assert bool(report["curves"]) == ("curve" in verbs)
+    assert "## Not run" not in text, "all that its steps ask for is there"
+    if not recipe.published and not recipe.differences:
+        assert "published" not in report
+        return
+    held = report["published"]
+    assert (held["recipe"], held["source"], held["differences"]) == (name, recipe.source, list(recipe.differences))
+    lines = held["lines"]
+    assert len(lines) == len(recipe.published)
+    strategies = [each for step in recipe.steps for each in step.options.get("curve_strategies", ())]
+    on_parts = {"probe", *map(name_of, strategies)}
+    for one, line in zip(recipe.published, lines, strict=True):
+        assert (line["backbone"], line["method"], line["top1"]) == (one.backbone, one.method, one.top1)
+        assert f"{100 * one.top1:.4g}" in text
+        assert (line["ours"] is not None) == (one.method in (methods if one.portion is None else on_parts))
+        if line["ours"]:
+            assert line["ours"]["backbone"] == "squeezenet1_1"
+            untrained = [] if one.method == "scratch" else ["untrained"]
+            assert line["ours"]["other"] == ["squeezenet1_1", "digits-limit30", *untrained]
+    assert "weights none" in held["changed"]
+    assert "image size 32" in held["changed"]
+    assert ("limit 30" in held["changed"]) != flowers
+    _, *others = text.split("## Held against published numbers\n\n")
+    assert len(others) == 1
+    for line in (recipe.source, *recipe.differences):
+        assert line.replace("_", "\\_") in others[0] or line in others[0]
+
+
+def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--dataset=digits", "--limit=30"]
+    for path in root.glob("day8/*/report.json"):
+        path.unlink()  # so that a report without figures is not up to date
+    assert run("day8", root, *data) == 0
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".png" for path in before)
+    capsys.readouterr()
+    assert run("day8", root, *data) == 0
+    said = capsys.readouterr().out
+    assert said.count("its score is there") == 6, "three heads, the last stage, the whole net and from scratch"
+    assert "compare: 4 of 4 published numbers of day8 have one beside them" in said
+    assert "the report is up to date" in said
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_the_data_set_is_loaded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+    load = datasets.load
+
+    def counted(name: str, *rest: Any, **options: Any) -> Any:
+        loads.append(name)
+        return load(name, *rest, **options)
+
+    monkeypatch.setattr(datasets, "load", counted)
+    assert run("day8", root, "--dataset=digits", "--limit=30") == 0
+    assert loads == ["digits"]
+
+
+def test_weights_that_cannot_be_had_stop_the_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    assert run("day8", root, "--dataset=digits", "--limit=30", "--weights=DEFAULT", f"--reports={tmp_path / 'r'}") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "cannot fetch the weights: https://download.pytorch.org/models/squeezenet1_1-" in told
+    assert f"save it as {tmp_path}" in told
+    assert not list((tmp_path / "r").rglob("*.json"))

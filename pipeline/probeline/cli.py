@@ -10,13 +10,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from probeline import __version__
-from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, command_line
+from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, Work, command_line
 from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.stages.grids import MLP, SGD, TRAIN, grid
 
@@ -33,15 +33,16 @@ VERBS = {
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
     "show": "say which image a row is: show [PART:]ROW ...",
+    "predict": "name what is in images: predict --imagenet IMAGE ...",
     "cache": "list, remove, tidy, export or import entries: cache ls|rm|gc|export|import ...",
     "list": "list datasets, backbones or recipes",
     "bench": "measure extraction beside a plain loop and the bare forward pass",
 }
 
-_WITHOUT_DATA = {"verify", "cache"}
+_WITHOUT_DATA = {"verify", "cache", "predict"}
 """Verbs that do without the data set where it is not at hand."""
 
-_WITHOUT_NET = {"finetune", "lrfind", "compare", "cache"}
+_WITHOUT_NET = {"finetune", "lrfind", "compare", "cache", "predict"}
 """Verbs that no tap concerns."""
 
 _MOST = 2**31 - 1
@@ -149,7 +150,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     add("--cache", type=_folder, metavar="DIR", help="where embeddings are kept (default cache/)")
     add("--reports", type=_folder, metavar="DIR", help="where scores and reports are written (default reports/)")
-    add("--recipe", metavar="NAME", help="options from a packaged recipe; those given here come first")
+    add("--recipe", metavar="NAME", help="steps and options of a packaged recipe; options given here come first")
     add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where the net runs (default auto)")
     add("--precision", metavar="P", help=f"of extraction and training: {', '.join(PRECISIONS)} (default fp32)")
     add("--image-size", type=int, metavar="N", help="side of the net's input in pixels (default the weights' own)")
@@ -226,6 +227,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of curve: strategies that are trained on each part too, beside the exact probe (default none)",
     )
+    add("--imagenet", action="store_true", default=None, help="of predict: the five likeliest of ImageNet's classes")
     add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
     add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
     add("--repair", action="store_true", default=None, help="verify: put aside what is bad and extract it again")
@@ -298,55 +300,92 @@ def _check(config: Config) -> None:
         ) from error
 
 
-def _config(arguments: argparse.Namespace) -> Config:
-    from probeline.recipes import read
-
-    options = {} if arguments.recipe is None else read(arguments.recipe)
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that the command line gives, as fields of a configuration."""
     known = {field.name for field in fields(Config)}
+    found = {}
     for name, value in vars(arguments).items():
         if value == []:  # argparse takes the value of --option=-- away
             raise BadOption(f"no value of --{name.replace('_', '-')}", got="--", remedy="a folder of that name is ./--")
         if name in known and value is not None:
-            options[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
-    config = Config(**options, console=Terminal(quiet=arguments.json))
+            found[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+    return found
+
+
+def _laid(options: Mapping[str, Any], given: Mapping[str, Any], console: Terminal) -> Config:
+    """Return a recipe's options with those of the command line laid over them."""
+    config = Config(**{**options, **given}, console=console)
+    cut_short = config.unfreeze and max(config.unfreeze) >= config.epochs
+    if cut_short and "epochs" in given and "unfreeze" not in given:
+        epochs = " ".join(map(str, config.unfreeze))
+        console.say(
+            f"recipe: --epochs {config.epochs} ends before --unfreeze {epochs}: stages follow at equal distances"
+        )
+        config = replace(config, unfreeze=())
     _check(config)
     return config
 
 
-def _list(what: str) -> Sequence[str]:
+def _config(arguments: argparse.Namespace) -> tuple[Config, tuple[Work, ...]]:
+    """Return the configuration of the run, and what each step of its recipe asks for, where it has one."""
+    given, console = _given(arguments), Terminal(quiet=arguments.json)
+    if arguments.recipe is None:
+        return _laid({}, given, console), ()
+    from probeline.recipes import read
+
+    recipe = read(arguments.recipe)
+    steps = tuple((_laid({**recipe.options, **step.options}, given, console), step.verbs) for step in recipe.steps)
+    return _laid(recipe.options, given, console), steps
+
+
+def _works(verb: str, config: Config, asked: Sequence[Work]) -> Sequence[Work]:
+    """Return what a verb runs: ``run`` all steps of a recipe and then ``compare``, any other its own share of them."""
+    if verb == "run":
+        return (*asked, (config, ("compare",))) if asked else ((config, STAGES),)
+    return [(step, (verb,)) for step, verbs in asked if verb in verbs] or [(config, (verb,))]
+
+
+def _list(what: str) -> Mapping[str, str]:
+    """Return each name with the line that tells of it."""
     if what == "datasets":
         from probeline.images.datasets import NAMES
 
-        return NAMES
+        return {name: name for name in NAMES}
     if what == "backbones":
         from probeline.backbones.names import torchvision_names
 
-        return (*torchvision_names(), "timm:NAME")
+        return {name: name for name in (*torchvision_names(), "timm:NAME")}
     if what == "recipes":
-        from probeline.recipes import names
+        from probeline import recipes
 
-        return names()
+        longest = max(map(len, recipes.names()))
+        return {name: f"{name:{longest}}  {recipes.read(name).title}" for name in recipes.names()}
     raise UnknownName("list", what, ["datasets", "backbones", "recipes"])
 
 
-def _run_stages(config: Config, verbs: Sequence[str]) -> dict[str, Any]:
+def _run_stages(config: Config, works: Sequence[Work], asked: Sequence[Work] = ()) -> dict[str, Any]:
     import importlib
 
     from probeline.backbones.names import check_name
     from probeline.stages.inputs import Inputs
 
     # What is wrong is told before a net is built, let alone fetched.
-    for name in (*config.backbones, *filter(None, [config.teacher])):
+    named = (name for step, _ in works for name in (*step.backbones, *filter(None, [step.teacher])))
+    for name in dict.fromkeys(named):
         check_name(name)
-    inputs = Inputs(config)
-    if config.taps != Config.taps and not _WITHOUT_NET.issuperset(verbs):
-        for name in config.backbones:
-            inputs.taps(name)
-    if not _WITHOUT_DATA.issuperset(verbs):
+    inputs = Inputs(config, asked=asked)
+    for step, verbs in works:
+        if step.taps != Config.taps and not _WITHOUT_NET.issuperset(verbs):
+            for name in step.backbones:
+                inputs.under(step).taps(name)
+    if not _WITHOUT_DATA.issuperset(verb for _, verbs in works for verb in verbs):
         inputs.parts()
     result: dict[str, Any] = {}
-    for verb in verbs:
-        result[verb] = importlib.import_module(f"probeline.stages.{verb}").run(inputs)
+    for step, verbs in works:
+        here = inputs.under(step)
+        for verb in verbs:
+            found = importlib.import_module(f"probeline.stages.{verb}").run(here)
+            result[verb] = [*result.get(verb, ()), *found] if isinstance(found, list) else found
     return result
 
 
@@ -356,9 +395,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         raise UnknownName("verb", "", VERBS, remedy="see probeline --help")
     if parsed.verb == "list":
         found = _list(parsed.what)
-        _print(json.dumps(found) if parsed.json else "\n".join(found), sys.stdout)
+        _print(json.dumps(list(found)) if parsed.json else "\n".join(found.values()), sys.stdout)
         return
-    result = _run_stages(_config(parsed), STAGES if parsed.verb == "run" else (parsed.verb,))
+    config, asked = _config(parsed)
+    result = _run_stages(config, _works(parsed.verb, config, asked), asked)
     if parsed.json:
         _print(json.dumps(result), sys.stdout)
 

@@ -20,7 +20,7 @@ STRATEGIES = (
 )
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
-TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION"}
+TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "predict": "IMAGE"}
 """Verbs that something may follow, and what that is called."""
 
 
@@ -123,7 +123,7 @@ class Config:
     repair : bool
         Whether `verify` extracts anew what it finds bad.
     words : tuple of str
-        What follows the verb, where it takes anything: rows to show, or what to do with the cache.
+        What follows the verb, where it takes anything: rows to show, images, or what to do with the cache.
     sha256 : str or None
         Of a file to import, where its sender told it.
     yes : bool
@@ -138,6 +138,10 @@ class Config:
         How often each fraction is drawn.
     curve_strategies : tuple of str
         Of `STRATEGIES`: what is trained on each part too, beside the exact probe.
+    imagenet : bool
+        Of `predict`: name ImageNet's classes.
+    recipe : str or None
+        The packaged recipe that options came from: `compare` holds scores against the numbers that it tells of.
     """
 
     dataset: str = "digits"
@@ -179,11 +183,19 @@ class Config:
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     draws: int = 5
     curve_strategies: tuple[str, ...] = ()
+    imagenet: bool = False
+    recipe: str | None = None
     console: Console = field(default_factory=Silence, compare=False)
+
+
+Work = tuple[Config, tuple[str, ...]]
+"""Part of a run: a configuration, and the verbs that it is run with, in their order."""
 
 
 def command_line(config: Config, verb: str, **changes: object) -> str:
     """Return the command that runs `verb` with these options: the data set, and what differs from the defaults.
+
+    What came from a recipe is said option by option, not by the recipe's name.
 
     Parameters
     ----------
@@ -197,7 +209,7 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
     for option in fields(Config):
         value = changes.get(option.name, getattr(config, option.name))
         usual = option.name != "dataset" and value == getattr(defaults, option.name)
-        if usual or option.name in ("console", "words"):
+        if usual or option.name in ("console", "words", "recipe"):
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]

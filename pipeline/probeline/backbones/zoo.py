@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from probeline.backbones import vision
 from probeline.backbones.names import TIMM, check_name, looks_like_path
 from probeline.backbones.weights import check_file_hash, download, load_state, read_state
-from probeline.errors import DownloadFailed, MissingData, MissingExtra, UnknownName
+from probeline.errors import BadOption, DownloadFailed, MissingData, MissingExtra, UnknownName
 from probeline.records import Preprocess
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -145,11 +145,34 @@ def _empty(name: str, *, init: bool = False, **options: Any) -> nn.Module:
     return cast(nn.Module, vision.models().get_model(name, weights=None, **options))
 
 
-def _torchvision_pretrained(name: str, weights: str) -> Built:
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Return what the outputs of a net's own head are called, as torchvision records it of its weights.
+
+    Raises
+    ------
+    BadOption
+        Weights that nobody recorded it of.
+    UnknownName
+    """
+    check_name(name)
+    if name.startswith(TIMM) or looks_like_path(weights) or weights in ("none", "wheel"):
+        raise BadOption(
+            "these weights have no ImageNet categories",
+            where=f"{name} with --weights {weights}",
+            expected="a net of torchvision with weights of its own, DEFAULT or IMAGENET1K_V1 and the like",
+        )
+    return tuple(_published(name, weights).meta["categories"])
+
+
+def _published(name: str, weights: str) -> Any:
     enum = vision.models().get_model_weights(name)
     if weights not in enum.__members__:
         raise UnknownName(f"weights of {name}", weights, [*enum.__members__, "none", "PATH of a file"])
-    chosen = enum[weights]
+    return enum[weights]
+
+
+def _torchvision_pretrained(name: str, weights: str) -> Built:
+    chosen = _published(name, weights)
     path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
     if not path.exists():
         download(chosen.url, path)

@@ -1,17 +1,86 @@
-"""Packaged experiments: options of a run, as TOML."""
+"""Packaged experiments as TOML: what is run, in which steps, and the published numbers that it is held against.
+
+A recipe holds a ``title``, a ``source`` in words, ``published`` rows, ``differences`` of the protocol in sentences,
+``[options]`` that hold for all of it, and ``[[steps]]``, each with its ``verbs`` and options of its own laid over
+those. Without steps it is the ordinary run.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from probeline.config import Config
-from probeline.errors import UnknownName
+from probeline.errors import BadOption, UnknownName
+from probeline.report.methods import method
+from probeline.report.published import Published
 
-_PLACES = ("data", "cache", "reports", "labels", "groups", "console")
+VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency")
+"""What a step may do; ``compare`` is done once, when all steps are."""
+
+_ORDINARY = ("extract", "probe", "baselines", "finetune")
+"""The verbs of a recipe without steps."""
+
+PLACES = ("data", "cache", "reports", "labels", "groups", "console", "words", "sha256", "yes", "repair", "recipe")
 """What a recipe leaves to whoever runs it: it says what is run, not where."""
+
+_WHOLE = ("dataset", "limit", "data_seed")
+"""What no step has of its own: a recipe is of one data set, and so is its report."""
+
+_KEYS = ("title", "source", "published", "differences", "options", "steps")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Part of a recipe.
+
+    Attributes
+    ----------
+    verbs : tuple of str
+    options : mapping
+        Fields of :class:`probeline.config.Config`, laid over those of the whole recipe.
+    """
+
+    verbs: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A packaged experiment.
+
+    Attributes
+    ----------
+    name, title, source : str
+        The source is whose experiment it is, in words.
+    options : mapping
+        Fields of :class:`probeline.config.Config` that hold for every step.
+    steps : tuple of Step
+        One or more.
+    published : tuple of Published
+    differences : tuple of str
+        Between the published protocol and this one, in sentences.
+    """
+
+    name: str
+    title: str
+    source: str
+    options: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    published: tuple[Published, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def dataset(self) -> str:
+        """What a report calls the data set that the published numbers are of."""
+        name = str(self.options.get("dataset", Config.dataset))
+        folder = name.removeprefix("folder:")
+        return name if folder == name else f"folder--{Path(folder).name}"
 
 
 def names() -> tuple[str, ...]:
@@ -19,19 +88,101 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(file.name[:-5] for file in files(__name__).iterdir() if file.name.endswith(".toml")))
 
 
-def read(name: str) -> dict[str, Any]:
-    """Return the options of a recipe, as fields of :class:`probeline.config.Config`.
+def read(name: str) -> Recipe:
+    """Return a packaged recipe.
 
     Raises
     ------
     UnknownName
-        No such recipe, or an option in it that a run does not have.
+        No such recipe, or a key, option, verb or method in it that there is not.
+    BadOption
+        A value that is not of its option's type, or a published row that lacks something.
     """
     if name not in names():
         raise UnknownName("recipe", name, names())
-    options = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
-    known = [field.name for field in fields(Config) if field.name not in _PLACES]
-    for option in options:
-        if option not in known:
-            raise UnknownName(f"option in recipe {name}", option, known)
-    return {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
+    try:
+        found = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadOption("a recipe is no TOML", where=name, got=error) from error
+    _check_keys(f"key in recipe {name}", found, _KEYS)
+    own = {key: found.get(key, "") for key in ("title", "source")}
+    differences = found.get("differences", [])
+    for key, text in [*own.items(), *(("differences", line) for line in differences)]:
+        if not isinstance(text, str):
+            raise BadOption(f"bad {key} in recipe {name}", expected="text", got=text)
+    steps = tuple(_step(name, step) for step in found.get("steps", []))
+    return Recipe(
+        name=name,
+        **own,
+        options=_options(name, found.get("options", {}), _known()),
+        steps=steps or (Step(_ORDINARY, {}),),
+        published=tuple(_published(name, row) for row in found.get("published", [])),
+        differences=tuple(differences),
+    )
+
+
+def _known(without: Iterable[str] = ()) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Config) if field.name not in (*PLACES, *without))
+
+
+def _check_keys(kind: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for key in table:
+        if key not in known:
+            raise UnknownName(kind, key, known)
+
+
+def _step(name: str, table: Mapping[str, Any]) -> Step:
+    own = {key: value for key, value in table.items() if key != "verbs"}
+    verbs = table.get("verbs", [])
+    if not isinstance(verbs, list) or not verbs:
+        raise BadOption(f"a step without verbs in recipe {name}", expected=f"some of: {', '.join(VERBS)}", got=verbs)
+    _check_keys(f"verb in recipe {name}", dict.fromkeys(map(str, verbs)), VERBS)
+    return Step(tuple(verbs), _options(name, own, _known(_WHOLE)))
+
+
+def _options(name: str, table: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return options as the fields of a configuration have them."""
+    _check_keys(f"option in recipe {name}", table, known)
+    hints = get_type_hints(Config)
+    found = {}
+    for option, value in table.items():
+        found[option] = _value(hints[option], value)
+        if found[option] is None:
+            raise BadOption(f"bad {option} in recipe {name}", expected=_words(hints[option]), got=repr(value))
+    return found
+
+
+def _value(hint: Any, value: object) -> Any:
+    """Return a value of TOML as a field of this type has it; None for a value that it cannot have."""
+    if get_origin(hint) is tuple:
+        items = [_value(get_args(hint)[0], one) for one in value] if isinstance(value, list) else []
+        return tuple(items) if items and None not in items else None
+    kinds = get_args(hint) or (hint,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    return value if type(value) in kinds else None
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is tuple:
+        return f"a list of {get_args(hint)[0].__name__}"
+    return " or ".join(kind.__name__ for kind in get_args(hint) or (hint,) if kind is not NoneType)
+
+
+def _published(name: str, row: Mapping[str, Any]) -> Published:
+    _check_keys(f"field of a published row in recipe {name}", row, (field.name for field in fields(Published)))
+    for field in fields(Published):
+        if field.default is MISSING and field.name not in row:
+            raise BadOption(f"a published row lacks {field.name}", where=f"recipe {name}", got=dict(row))
+    hints = get_type_hints(Published)
+    values = {key: _value(hints[key], value) for key, value in row.items()}
+    top1, portion = values["top1"], values.get("portion", 100.0)
+    if None in values.values() or not 0 <= top1 <= 1 or not 0 < portion <= 100:
+        raise BadOption(
+            f"bad published row in recipe {name}",
+            expected="top1 in [0, 1], portion in percent above 0 and up to 100, trainable a whole number",
+            got=dict(row),
+        )
+    method(values["method"])
+    return Published(**values)

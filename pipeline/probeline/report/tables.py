@@ -20,6 +20,7 @@ from probeline.report.conditions import Conditions
 from probeline.report.differences import LEVEL
 from probeline.report.grid import Column, bullets, code, escape, padded, ruled
 from probeline.report.matrix import Matrix, matrix_notes, matrix_table
+from probeline.report.published import Held, section
 from probeline.report.rows import Block, Row
 from probeline.report.verdict import verdict
 from probeline.report.words import count, decimals, percent, points, probability, seconds
@@ -41,6 +42,7 @@ def markdown(
     figures: Sequence[str],
     curves: Sequence[Curve] = (),
     tests: Sequence[RangeTest] = (),
+    held: Held | None = None,
 ) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
@@ -56,6 +58,8 @@ def markdown(
         Their paths from the report's folder.
     curves : sequence of Curve
     tests : sequence of RangeTest
+    held : Held, optional
+        Published numbers, and ours beside them.
     """
     scored = [block.scores[0][0].dataset for block in blocks]
     dataset = next(iter([*scored, *(curve.dataset for curve in curves), *(test.dataset for test in tests)]), "")
@@ -78,6 +82,8 @@ def markdown(
         parts += ["## Learning curves", _ruled(learning.table(curves), left=2), bullets(learning.notes(curves))]
     if tests:
         parts += ["## Learning-rate range tests", _ruled(ranges.table(tests), left=1), bullets(ranges.notes(tests))]
+    if held:
+        parts.append(section(held))
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
@@ -129,6 +135,7 @@ def record(
     missing: Missing,
     curves: Sequence[Curve] = (),
     tests: Sequence[RangeTest] = (),
+    held: Held | None = None,
 ) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
@@ -159,6 +166,7 @@ def record(
             for curve, title in zip(curves, learning.curve_titles(curves), strict=True)
         ],
         "range_tests": ranges.record(tests),
+        **({"published": held.to_json()} if held else {}),
     }
 
 

@@ -13,6 +13,7 @@ from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.records import Curve, RangeTest, Score
 from probeline.report.conditions import Conditions, conditions
 from probeline.report.matrix import matrix
+from probeline.report.published import Held
 from probeline.report.rows import blocks
 from probeline.report.tables import Missing, csv, markdown, record
 
@@ -45,6 +46,7 @@ def write(
     extra: Conditions,
     curves: Sequence[Curve] = (),
     tests: Sequence[RangeTest] = (),
+    held: Held | None = None,
 ) -> Report:
     """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
 
@@ -66,6 +68,8 @@ def write(
         Learning curves of the same data set.
     tests : sequence of RangeTest
         Of the same data set.
+    held : Held, optional
+        Published numbers, and ours beside them.
 
     Raises
     ------
@@ -82,6 +86,7 @@ def write(
             "version": REPORT_VERSION,
             **({"curves": [curve.to_json() for curve in curves]} if curves else {}),
             **({"range_tests": [test.to_json() for test in tests]} if tests else {}),
+            **({"published": held.to_json()} if held else {}),
         }
     )
     before = _previous(folder)
@@ -94,7 +99,7 @@ def write(
     pairs = matrix(table)
     figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves, tests)]
     make_folder(folder)
-    text = markdown(table, pairs, facts, missing, figures, curves, tests)
+    text = markdown(table, pairs, facts, missing, figures, curves, tests, held)
     publish(folder / "report.md", text.encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
     names = ["report.md", "report.csv", *figures]
@@ -103,7 +108,7 @@ def write(
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    content = record(table, pairs, facts, missing, curves, tests)
+    content = record(table, pairs, facts, missing, curves, tests, held)
     facts_of_all = {"key": key, "version": REPORT_VERSION, **content, "files": files}
     text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
     publish(folder / _NAME, f"{text}\n".encode(), replace=True)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
-from probeline.config import Config, command_line
+from probeline.config import Config, Work, command_line
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.images.copies import copies
 from probeline.records import Curve, RangeTest, Score
 from probeline.report.curve_files import load_curves
 from probeline.report.files import load_scores, score_path
 from probeline.report.methods import METHODS, Method, method, name_of, order
+from probeline.report.published import Held
 from probeline.report.range_files import load_range_tests
 from probeline.report.ranges import asked
-from probeline.report.rows import blocks
+from probeline.report.rows import Block, blocks
 from probeline.report.sealed import Ignored
 from probeline.report.tables import terminal
 from probeline.report.write import write
 from probeline.stages.grids import MLP, SGD, grid
+from probeline.stages.holding import hold
 from probeline.stages.inputs import Inputs
 
 OfRows = TypeVar("OfRows", Curve, RangeTest)
@@ -47,14 +49,21 @@ def run(inputs: Inputs) -> dict[str, object]:
             f"compare: left out {len(scores) - len(current)} scores of an earlier version of their method"
         )
     scores = _newest(inputs, current)
-    missing = _missing(inputs, scores)
+    missing = list(dict.fromkeys(row for work in _asked(inputs) for row in _missing(work, scores)))
     extra = {"Embeddings": _caches(inputs)}
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
     if told := copies(inputs.dataset, inputs.splits):
         extra["Copies"] = [told.removeprefix("copies: ")]
-    report = write(scores, missing, inputs.reports, extra, _curves(inputs), _range_tests(inputs))
-    config.console.say(terminal(blocks(scores), missing))
+    curves, table = _curves(inputs), blocks(scores)
+    held = _held(inputs, table, curves)
+    report = write(scores, missing, inputs.reports, extra, curves, _range_tests(inputs), held)
+    config.console.say(terminal(table, missing))
+    if held and held.lines:
+        there = sum(ours is not None for _, ours in held.lines)
+        config.console.say(
+            f"compare: {there} of {len(held.lines)} published numbers of {held.recipe} have one beside them"
+        )
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
     for folder in _caches(inputs):
@@ -90,10 +99,10 @@ def _curves(inputs: Inputs) -> list[Curve]:
     say = inputs.config.console.say
     curves = _of_these_splits(inputs, "learning curves", *load_curves(inputs.curves))
     newest: dict[tuple[object, ...], Curve] = {}
-    for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs.config, curve)):
+    for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs, curve)):
         place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
         if place in newest:
-            shown = "the one asked for" if _drawn_as_asked(inputs.config, curve) else "the last run"
+            shown = "the one asked for" if _drawn_as_asked(inputs, curve) else "the last run"
             say(f"compare: of several curves of {curve.backbone} {shown} is shown, with {curve.draws} draws")
         newest[place] = curve
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
@@ -125,11 +134,15 @@ def _of_these_splits(inputs: Inputs, what: str, found: Sequence[OfRows], ignored
     return here
 
 
-def _drawn_as_asked(config: Config, curve: Curve) -> bool:
-    """Say whether a curve has the steps and draws that the configuration asks for."""
-    shots = set() if config.shots == (0,) else {("shots", float(k)) for k in config.shots}
-    steps = {(point.kind, point.amount) for point in curve.points}
-    return curve.draws == config.draws and steps == shots | {("fraction", percent) for percent in config.fractions}
+def _drawn_as_asked(inputs: Inputs, curve: Curve) -> bool:
+    """Say whether a curve has the steps and draws that the run asks for."""
+    there = {(point.kind, point.amount) for point in curve.points}
+
+    def drawn(config: Config) -> bool:
+        shots = set() if config.shots == (0,) else {("shots", float(k)) for k in config.shots}
+        return curve.draws == config.draws and there == shots | {("fraction", percent) for percent in config.fractions}
+
+    return any(drawn(config) for config, _ in _asked(inputs))
 
 
 def _caches(inputs: Inputs) -> list[str]:
@@ -138,13 +151,13 @@ def _caches(inputs: Inputs) -> list[str]:
     return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
 
 
-def _as_asked(config: Config, score: Score) -> bool:
-    """Say whether a score is of the weights, input size and precision that the configuration asks for.
+def _as_asked(config: Config, name: str, score: Score | Curve) -> bool:
+    """Say whether a score of a method is of the weights, input size and precision that the configuration asks for.
 
     Told without building a net: what ``DEFAULT`` stands for is not looked up, any pretrained weights will do.
     """
     asked = Path(config.weights).name if looks_like_path(config.weights) else config.weights
-    weights = score.method == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
+    weights = name == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
     size = config.image_size in (None, score.image_size)
     return weights and size and score.precision == config.precision
 
@@ -165,9 +178,14 @@ def _fitted_as_asked(config: Config, score: Score) -> bool:
     return axes is None or all(score.options.get(name) == list(values) for name, values in grid(*axes).values.items())
 
 
-def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
-    config = inputs.config
-    asked = [score for score in scores if _as_asked(config, score)]
+def _asked(inputs: Inputs) -> Sequence[Work]:
+    """Return what the run asks for: a recipe's steps, or everything under its one configuration."""
+    return inputs.asked or ((inputs.config, tuple({one.verb for one in METHODS})),)
+
+
+def _missing(work: Work, scores: list[Score]) -> list[tuple[str, str]]:
+    config, verbs = work
+    asked = [score for score in scores if _as_asked(config, score.method, score)]
     seeds = range(config.seed, config.seed + config.seeds)
     found: dict[tuple[str, str], None] = {}
     for name in config.backbones:
@@ -177,7 +195,7 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
                 for score in asked
                 if _read_as_asked(config, tap, score) and _fitted_as_asked(config, score)
             }
-            for one in _wanted(config):
+            for one in _wanted(config, verbs):
                 wanted = list(seeds) if one.seeded else [None]
                 absent = [seed for seed in wanted if (name, one.name, seed) not in there]
                 if absent:
@@ -189,7 +207,17 @@ def _missing(inputs: Inputs, scores: list[Score]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _wanted(config: Config) -> list[Method]:
-    """Return the methods that the configuration asks for."""
+def _wanted(config: Config, verbs: Collection[str]) -> list[Method]:
+    """Return the methods that these verbs would score under the configuration."""
     heads = [one for one in METHODS if not one.trains and (one.name != "probe-mlp" or config.mlp)]
-    return heads + [method(name_of(strategy)) for strategy in config.strategies]
+    return [
+        one for one in (*heads, *(method(name_of(strategy)) for strategy in config.strategies)) if one.verb in verbs
+    ]
+
+
+def _held(inputs: Inputs, table: Sequence[Block], curves: Sequence[Curve]) -> Held | None:
+    """Return the recipe's published numbers, and beside them what of ours is as it was asked for."""
+    config = inputs.config
+    pairs = [pair for block in table for pair in zip(block.rows, block.scores, strict=True)]
+    rows = [row for row, scores in pairs if _as_asked(config, row.method, scores[0])]
+    return hold(inputs, rows, [curve for curve in curves if _as_asked(config, curve.method, curve)])

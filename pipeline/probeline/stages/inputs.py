@@ -14,7 +14,7 @@ import numpy as np
 from probeline import disk
 from probeline.backbones.names import PENULTIMATE, terms
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
-from probeline.config import Config, command_line
+from probeline.config import Config, Work, command_line
 from probeline.environment import environment
 from probeline.errors import BadData, MissingData
 from probeline.heads.temperature import fit_temperature
@@ -63,10 +63,13 @@ class Inputs:
     config : Config
     remember : bool
         Whether what was found of files before may be believed; where not, all is found anew and nothing downloaded.
+    asked : sequence of Work
+        All that the steps of a recipe ask for, where there is one.
     """
 
-    def __init__(self, config: Config, *, remember: bool = True) -> None:
+    def __init__(self, config: Config, *, remember: bool = True, asked: Sequence[Work] = ()) -> None:
         self.config = config
+        self.asked = tuple(asked)
         self._memo = Memo(config.cache / ".memo.json" if remember else None)
         self._download = remember
         self._features: dict[Path, FeatureSet] = {}
@@ -192,6 +195,13 @@ class Inputs:
     def every_tap(self, name: str) -> tuple[Backbone, ...]:
         """Return the records of all taps that are read of a backbone, each once."""
         return tuple(dict.fromkeys(tap for together in self.taps(name)[0] for tap in together))
+
+    def under(self, config: Config) -> Inputs:
+        """Return the inputs of another configuration on the same data set, which is not loaded again."""
+        other = copy.copy(self)
+        other.config = config
+        other._features = {}
+        return other
 
     def reading(self, backbone: str, tap: str, views: int) -> Inputs:
         """Return the same inputs, but that one net is read at one tap, and its train images in so many views."""
