@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve compare recipe verify explain test faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency compare recipe verify explain test faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -73,6 +73,12 @@ lrfind: $(VENV)/demo  ## test which learning rates a fine-tune bears: its first 
 
 curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each
 	@$(VENV)/bin/probeline curve $(OPTIONS)
+
+pictures: $(VENV)/demo  ## each backbone's first filters, its input, and the first mistakes of the row that val prefers
+	@$(VENV)/bin/probeline pictures $(OPTIONS)
+
+latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, the nets timed in turn
+	@$(VENV)/bin/probeline latency $(OPTIONS)
 
 compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)

@@ -62,6 +62,8 @@ def test_a_stage_imports_no_other_stage() -> None:
         "finetune",
         "lrfind",
         "curve",
+        "pictures",
+        "latency",
         "compare",
         "bench",
         "verify",

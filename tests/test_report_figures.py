@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -17,16 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
-from probeline.records import Score
+from probeline.records import IntArray, PixelArray, Score
 from probeline.report.figures import draw
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
 from probeline.report.figures.labels import place
+from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
 from probeline.report.figures.sheet import look, names, png
 from probeline.report.methods import METHODS
+from probeline.report.pictures import Mistake
 from probeline.report.rows import Block, blocks
 from probeline.report.write import write
 from test_report_rows import CIFAR, make_score, make_scores
@@ -142,6 +146,11 @@ def test_no_text_is_clipped_or_covers_another(
         # The box around a slanted text says nothing of what its letters cover.
         boxes = [(text, text.get_window_extent()) for text in texts]
     assert len(texts) > 5
+    assert_clear(figure, boxes)
+
+
+def assert_clear(figure: Figure, boxes: Sequence[tuple[Text, Bbox]]) -> None:
+    """Assert that every text lies within the figure and on no other."""
     for text, box in boxes:
         low, high = figure.bbox.min, figure.bbox.max
         assert (box.min >= low).all(), text
@@ -151,6 +160,92 @@ def test_no_text_is_clipped_or_covers_another(
         overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
         # Boxes of neighbouring lines may touch by a pixel; no letter is as thin.
         assert (overlap <= 1).any(), (text, other)
+
+
+WIDE = ("W" * 40, "ants", "m" * 22)
+
+
+def noise(height: int, width: int) -> PixelArray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def wrong(count: int) -> Figure:
+    mistaken = [Mistake(10_000 * i, i % 3, (i + 1) % 3) for i in range(count)]
+    title = f"The first {count} of {count + 1} mistakes of the linear probe (exact) on {LONG} at blocks.11:cls, 3 views"
+    return mistakes(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
+
+
+def seen(height: int, width: int) -> Figure:
+    panels = [
+        Panel("raw", f"{width} x {height} pixels", noise(height, width)),
+        Panel("as the net gets it", "−122.12 is black, 122.64 full colour", noise(224, 224)),
+        Panel("denormalised", "224 x 224 pixels, 0 to 255", noise(224, 224)),
+    ]
+    return net_input(f"What {LONG} is given of an image", panels)
+
+
+def kernels(count: int, side: int) -> Figure:
+    values = np.random.default_rng(0).normal(size=(count, 3, side, side)).astype(np.float32)
+    return filters(f"First-layer filters of {LONG}: {count} of 768", values)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(partial(wrong, count) for count in (1, 5, 24)),
+        *(partial(seen, *size) for size in ((300, 400), (400, 300), (8, 8), (40, 800), (800, 40))),
+        *(partial(kernels, *size) for size in ((64, 16), (24, 3), (3, 7), (1, 32))),
+    ],
+    ids=lambda make: f"{make.func.__name__}-{'x'.join(map(str, make.args))}",
+)
+def test_no_text_of_a_picture_is_clipped_or_covers_another(
+    make: Callable[[], Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with look():
+        figure = make()
+        png(figure)
+        texts = drawn(figure, monkeypatch)
+        boxes = [(text, text.get_window_extent()) for text in texts]
+        images = [image.get_window_extent() for axes in figure.axes for image in axes.get_images()]
+    assert_clear(figure, boxes)
+    for text, box in boxes:
+        for image in images:
+            overlap = np.minimum(box.max, image.max) - np.maximum(box.min, image.min)
+            assert (overlap <= 1).any(), text
+
+
+def test_images_of_mistakes_are_large_enough_to_see() -> None:
+    with look():
+        figure = wrong(24)
+        png(figure)
+        boxes = [image.get_window_extent() for image in figure.axes[0].get_images()]
+    assert len(boxes) == 24
+    for box in boxes:
+        # A quarter of the sheet but for the gaps between them.
+        assert box.width > 0.9 * figure.bbox.width / 4
+        assert box.height == pytest.approx(box.width)
+
+
+def test_equal_pictures_are_equal_to_the_byte() -> None:
+    assert rendered(partial(wrong, 5)) == rendered(partial(wrong, 5))
+    with mpl.rc_context({"font.size": 30}):
+        assert rendered(partial(kernels, 3, 7)) == rendered(partial(kernels, 3, 7))
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_every_kernel_is_in_the_grid() -> None:
+    values = np.zeros((10, 3, 2, 2), np.float32)
+    values[:, 0, 0, 0] = 1  # one corner of each is red
+    with look():
+        (image,) = filters("ten", values).axes[0].get_images()
+    pixels: IntArray = np.asarray(image.get_array())
+    red = (pixels == (255, 0, 0)).all(axis=2)
+    rows, columns = np.flatnonzero(np.diff(red.any(axis=1).astype(int)) == 1), np.flatnonzero(red.any(axis=0))
+    assert len(rows) + bool(red[0].any()) == 2, "eight, then two more"
+    starts = red[0].astype(int)
+    assert (np.diff(np.concatenate([[0], starts])) == 1).sum() == 8
+    assert (np.diff(np.concatenate([[0], red[rows[-1] + 1].astype(int)])) == 1).sum() == 2
+    assert columns[0] == 0
 
 
 def test_long_names_leave_room_for_the_axes() -> None:

@@ -14,6 +14,7 @@ import pytest
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
 from probeline.records import Curve, CurvePoint
+from probeline.report.beside import Beside
 from probeline.report.curve_files import curve_path, find_curve, load_curves, save_curve
 from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import look, png
@@ -114,13 +115,13 @@ def test_titles_tell_curves_apart() -> None:
 
 def test_curves_alone_make_a_report(tmp_path: Path) -> None:
     curve = make_curve(n_test=100)
-    report = write([], [], tmp_path, {}, [curve])
+    report = write([], [], tmp_path, {}, Beside(curves=[curve]))
     assert [path.name for path in report.figures] == ["learning.png"]
     text = report.markdown.read_text(encoding="utf-8")
     assert text.startswith("# cifar10: what frozen features give")
     assert "40 s warm, 700 s cold; Linux x86" in text.replace("\\_", "_")
-    assert not write([], [], tmp_path, {}, [curve]).written
-    assert write([], [], tmp_path, {}, [replace(curve, warm_seconds=1.0)]).written
+    assert not write([], [], tmp_path, {}, Beside(curves=[curve])).written
+    assert write([], [], tmp_path, {}, Beside(curves=[replace(curve, warm_seconds=1.0)])).written
     assert "Learning" not in markdown([], matrix([]), {}, [], [])
     assert write([], [], tmp_path, {}).figures == ()
 

@@ -11,6 +11,7 @@ import pytest
 
 from probeline.metrics.intervals import wilson
 from probeline.records import Curve, Score
+from probeline.report.beside import Beside
 from probeline.report.published import Held, Ours, Published, beside, curve_step, section
 from probeline.report.rows import Row
 from probeline.report.write import write
@@ -139,14 +140,14 @@ def test_without_numbers_there_are_the_differences_alone() -> None:
 
 
 def test_a_report_holds_the_section_and_its_record(tmp_path: Path) -> None:
-    report = write([], [], tmp_path, {}, (), held())
+    report = write([], [], tmp_path, {}, Beside(held=held()))
     assert section(held()) in report.markdown.read_text(encoding="utf-8")
     found = json.loads(report.json.read_text(encoding="utf-8"))["published"]
     assert (found["recipe"], found["differences"]) == ("day8", ["They chose on *test*.", "We did not."])
     probe, half, tuned = found["lines"]
     assert (probe["backbone"], probe["top1"], probe["ours"]["runs"]) == ("mobilenet_v2", 0.941, "2 seeds")
     assert (half["portion"], tuned["ours"]) == (50, None)
-    assert not write([], [], tmp_path, {}, (), held()).written
-    assert write([], [], tmp_path, {}, (), held(changed=("epochs 1",))).written
+    assert not write([], [], tmp_path, {}, Beside(held=held())).written
+    assert write([], [], tmp_path, {}, Beside(held=held(changed=("epochs 1",)))).written
     assert write([], [], tmp_path, {}).written
     assert "published" not in json.loads(report.json.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import pytest
 from probeline.heads.descent import EARLY, STEPS, rising
 from probeline.identity import digest
 from probeline.records import RangeTest
+from probeline.report.beside import Beside
 from probeline.report.figures.ranges import range_tests
 from probeline.report.figures.sheet import look, png
 from probeline.report.range_files import find_range_test, load_range_tests, range_path, save_range_test
@@ -107,14 +108,14 @@ def test_titles_tell_tests_apart() -> None:
 
 def test_range_tests_alone_make_a_report(tmp_path: Path) -> None:
     test = make_test()
-    report = write([], [], tmp_path, {}, (), [test])
+    report = write([], [], tmp_path, {}, Beside(tests=[test]))
     assert [path.name for path in report.figures] == ["range-tests.png"]
     text = report.markdown.read_text(encoding="utf-8")
     assert text.startswith("# cifar10: what frozen features give")
     assert "## Learning-rate range tests" in text
     assert "45,000 train; seed 0; optimizer adamw, body 0.1; 12 s; Linux x86" in text.replace("\\_", "_")
-    assert not write([], [], tmp_path, {}, (), [test]).written
-    assert write([], [], tmp_path, {}, (), [replace(test, losses=(*test.losses[:-1], 2.0))]).written
+    assert not write([], [], tmp_path, {}, Beside(tests=[test])).written
+    assert write([], [], tmp_path, {}, Beside(tests=[replace(test, losses=(*test.losses[:-1], 2.0))])).written
     assert write([], [], tmp_path, {}).figures == ()
     assert "range test" not in report.markdown.read_text(encoding="utf-8")
 

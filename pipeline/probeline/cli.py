@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from probeline import __version__
-from probeline.config import DEVICES, PRECISIONS, STRATEGIES, TAKES_WORDS, Bar, Config, Work, command_line
+from probeline.config import (
+    DEVICES,
+    MAY_STAND_ALONE,
+    PRECISIONS,
+    STRATEGIES,
+    TAKES_WORDS,
+    Bar,
+    Config,
+    Work,
+    command_line,
+)
 from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.stages.grids import MLP, SGD, TRAIN, grid
 
@@ -29,6 +39,8 @@ VERBS = {
     "finetune": "train the net or its upper stages, from its weights and from scratch",
     "lrfind": "test which learning rates a fine-tune bears: its first steps while the rate rises",
     "curve": "fit the exact probe, and train on request, on growing parts of the train rows: the learning curve",
+    "pictures": "draw the first filters of each backbone, its input and its first mistakes: pictures [[PART:]ROW]",
+    "latency": "time the forward pass of each backbone on the device, the nets in turn",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
@@ -42,7 +54,7 @@ VERBS = {
 _WITHOUT_DATA = {"verify", "cache", "predict"}
 """Verbs that do without the data set where it is not at hand."""
 
-_WITHOUT_NET = {"finetune", "lrfind", "compare", "cache", "predict"}
+_WITHOUT_NET = {"finetune", "lrfind", "pictures", "latency", "compare", "cache", "predict"}
 """Verbs that no tap concerns."""
 
 _MOST = 2**31 - 1
@@ -249,7 +261,8 @@ def _parser() -> argparse.ArgumentParser:
             child.add_argument("--json", action="store_true", help="print one JSON array")
         else:
             if verb in TAKES_WORDS:
-                child.add_argument("words", nargs="+", metavar=TAKES_WORDS[verb], help=argparse.SUPPRESS)
+                many = "*" if verb in MAY_STAND_ALONE else "+"
+                child.add_argument("words", nargs=many, default=(), metavar=TAKES_WORDS[verb], help=argparse.SUPPRESS)
             _options(child)
     return parser
 

@@ -20,8 +20,11 @@ STRATEGIES = (
 )
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
-TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "predict": "IMAGE"}
+TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "pictures": "[PART:]ROW", "predict": "IMAGE"}
 """Verbs that something may follow, and what that is called."""
+
+MAY_STAND_ALONE = {"pictures"}
+"""Those of them that nothing need follow."""
 
 
 class Bar(Protocol):

@@ -40,6 +40,12 @@ CURVE_VERSION = 1
 RANGE_VERSION = 1
 """Bump when the fields of a range test's record change their meaning."""
 
+PICTURE_VERSION = 1
+"""Bump when a picture of equal things would be drawn or described otherwise, or its record's fields change."""
+
+LATENCY_VERSION = 1
+"""Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
+
 REPORT_VERSION = 4
 """Bump when equal scores would draw another report."""
 

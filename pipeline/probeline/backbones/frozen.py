@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from probeline.backbones.device import DTYPES
 from probeline.backbones.fold import fold_batchnorm
-from probeline.backbones.inner import attach
+from probeline.backbones.inner import InnerTap, attach
 from probeline.backbones.names import PENULTIMATE
 from probeline.backbones.resample import Resample
 from probeline.backbones.resolve import Loaded
@@ -40,6 +40,26 @@ class Normalize:
         rows = rows.mul_(self._scale).add_(self._shift)
         return rows.reshape(batch, side, side, 3).permute(0, 3, 1, 2)
 
+    def undo(self, images: Tensor) -> Tensor:
+        """Return float32 [B, S, S, 3], the pixels that a call was given, 0 to 255, but for rounding."""
+        batch, _, side, _ = images.shape
+        rows = images.permute(0, 2, 3, 1).reshape(batch, side, side * 3)
+        return rows.sub(self._shift).div_(self._scale).reshape(batch, side, side, 3)
+
+
+def make_ready(
+    net: nn.Module, image_size: int, device: torch.device, precision: str, taps: Sequence[InnerTap] = ()
+) -> tuple[nn.Module, int]:
+    """Return a net as extraction runs it, and how many of its BatchNorms were folded; `net` is taken over.
+
+    Eval mode, no gradients, each BatchNorm folded where that leaves what `taps` and the output give as it is, channels
+    last, on its device and in the type of its precision.
+    """
+    net = net.eval().requires_grad_(False)
+    folded = fold_batchnorm(net, image_size, taps)
+    ready: nn.Module = net.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready, folded
+
 
 class Frozen:
     """A net that gives embeddings and can do nothing else.
@@ -63,10 +83,10 @@ class Frozen:
     def __init__(
         self, loaded: Loaded, device: torch.device, precision: str, taps: Sequence[str] = (PENULTIMATE,)
     ) -> None:
-        net = loaded.net.eval().requires_grad_(False)
-        set_head(net, loaded.tap, nn.Identity())
+        set_head(loaded.net, loaded.tap, nn.Identity())
         inner = [loaded.inner[tap] for tap in taps if tap != PENULTIMATE]
-        self.folded = fold_batchnorm(net, loaded.backbone.preprocess.crop, inner)
+        self._preprocess = loaded.backbone.preprocess
+        self.net, self.folded = make_ready(loaded.net, self._preprocess.crop, device, precision, inner)
         self.columns: dict[str, slice] = {}
         start = 0
         for tap in taps:
@@ -74,11 +94,9 @@ class Frozen:
             self.columns[tap] = slice(start, start + dim)
             start += dim
         self._read = threading.local()  # on a CPU many threads run the net at once
-        attach(net, inner, lambda tap, values: vars(self._read).__setitem__(tap, values))
+        attach(self.net, inner, lambda tap, values: vars(self._read).__setitem__(tap, values))
         self.device = device
-        self.net = net.to(device=device, dtype=DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dtype = DTYPES[precision]
-        self._preprocess = loaded.backbone.preprocess
         self.image_size = self._preprocess.crop
         self._normalize = Normalize(self._preprocess, device)
         self._resamplers: dict[tuple[int, int], Resample] = {}

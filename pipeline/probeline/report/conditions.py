@@ -41,21 +41,21 @@ def conditions(
             "Test": ["chose nothing: it was read when every choice stood"],
             "Weights": _lines(scores, lambda s: s.weights),
             "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
-            "Hardware and versions": _lines(scores, lambda s: _environment(s.environment)),
+            "Hardware and versions": _lines(scores, lambda s: environment_in_words(s.environment)),
         }
     if curves:
         found["Learning curves"] = [
             f"{title}: {curve.weights}, {curve.image_size} x {curve.image_size} px, {curve.precision}; "
             f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {curve.draws} draws; "
             f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
-            + _environment(curve.environment)
+            + environment_in_words(curve.environment)
             for curve, title in zip(curves, curve_titles(curves), strict=True)
         ]
     if tests:
         found["Learning-rate range tests"] = [
             f"{title}: {test.weights}, {test.image_size} x {test.image_size} px, {test.precision}; "
             f"{test.n_train:,} train; seed {test.seed}; {_options(asked(test))}; {seconds(test.seconds)} s; "
-            + _environment(test.environment)
+            + environment_in_words(test.environment)
             for test, title in zip(tests, titles(tests), strict=True)
         ]
     return {name: list(lines) for name, lines in {**found, **extra}.items() if lines}
@@ -95,8 +95,8 @@ def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(option(name, value) for name, value in options.items() if name not in _NOT_TOLD) or "none"
 
 
-def _environment(facts: Mapping[str, Any]) -> str:
-    """Return ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
+def environment_in_words(facts: Mapping[str, Any]) -> str:
+    """Return what numbers were measured on: ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
     machine = [f"{facts[name]} cores" if name == "cores" else str(facts[name]) for name in _MACHINE if name in facts]
     versions = [f"{name} {version}" for name, version in facts.items() if name not in _MACHINE]
     return "; ".join(filter(None, (", ".join(machine), ", ".join(versions)))) or "not recorded"

@@ -1,4 +1,4 @@
-"""Learning curves' files: one sealed JSON file for each backbone and key, as scores have them."""
+"""Learning curves' files: one sealed JSON file for each backbone and key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from probeline.identity import CURVE_VERSION
 from probeline.records import Curve
 from probeline.report.files import slug
-from probeline.report.sealed import Ignored, Kind, newest_last
+from probeline.report.sealed import Ignored, Kind, newest_last, of_key
 
 
 def curve_path(folder: Path, backbone: str, key: str) -> Path:
@@ -33,7 +33,8 @@ def save_curve(folder: Path, curve: Curve) -> Path:
 
 def find_curve(folder: Path, backbone: str, key: str) -> Curve | None:
     """Return the curve of this key, or None where there is none that is proven."""
-    found = _CURVES.find(folder, curve_path(folder, backbone, key), key)
+    path = curve_path(folder, backbone, key)
+    found = of_key(_CURVES.find(folder, path), path, key)
     return None if isinstance(found, Ignored) else found
 
 

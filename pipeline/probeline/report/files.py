@@ -8,7 +8,7 @@ from pathlib import Path
 from probeline.identity import SCORE_VERSION
 from probeline.records import Score
 from probeline.report.methods import method
-from probeline.report.sealed import Ignored, Kind
+from probeline.report.sealed import Ignored, Kind, of_key
 
 _SLUG_LENGTH = 80
 """Weights may be named by a long file name; folder names have a limit of 255 bytes."""
@@ -65,7 +65,8 @@ def find_score(
     folder: Path, backbone: str, weights: str, method: str, seed: int | None, key: str
 ) -> Score | Ignored | None:
     """Return the score of this key, or None where there is none, or why the file in its place is not used."""
-    return _SCORES.find(folder, score_path(folder, backbone, weights, method, seed, key), key)
+    path = score_path(folder, backbone, weights, method, seed, key)
+    return of_key(_SCORES.find(folder, path), path, key)
 
 
 def slug(name: str) -> str:

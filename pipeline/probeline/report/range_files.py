@@ -8,7 +8,7 @@ from probeline.identity import RANGE_VERSION
 from probeline.records import RangeTest
 from probeline.report.files import slug
 from probeline.report.methods import method
-from probeline.report.sealed import Ignored, Kind, newest_last
+from probeline.report.sealed import Ignored, Kind, newest_last, of_key
 
 
 def range_path(folder: Path, backbone: str, method: str, key: str) -> Path:
@@ -36,7 +36,8 @@ def save_range_test(folder: Path, test: RangeTest) -> Path:
 
 def find_range_test(folder: Path, backbone: str, method: str, key: str) -> RangeTest | Ignored | None:
     """Return the range test of this key, or None where there is none, or why the file in its place is not used."""
-    return _TESTS.find(folder, range_path(folder, backbone, method, key), key)
+    path = range_path(folder, backbone, method, key)
+    return of_key(_TESTS.find(folder, path), path, key)
 
 
 def load_range_tests(folder: Path) -> tuple[list[RangeTest], list[Ignored]]:

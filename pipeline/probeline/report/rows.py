@@ -142,9 +142,7 @@ class Row:
     @property
     def where(self) -> str:
         """Tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
-        tap = "" if self.tap == PENULTIMATE else f"at {self.tap}"
-        views = f"{self.views} view{'s' if self.views > 1 else ''}" if self.views else ""
-        return ", ".join(filter(None, (tap, views)))
+        return reading(self.tap, self.views)
 
     @property
     def detail(self) -> str:
@@ -203,6 +201,13 @@ class Block:
         return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
 
 
+def reading(tap: str, views: int) -> str:
+    """Return tap and views in words; empty for the penultimate tap without views."""
+    at = "" if tap == PENULTIMATE else f"at {tap}"
+    seen = f"{views} view{'s' if views > 1 else ''}" if views else ""
+    return ", ".join(filter(None, (at, seen)))
+
+
 def blocks(scores: Sequence[Score]) -> list[Block]:
     """Group scores into rows and rows into blocks, the block with the highest top-1 first.
 
@@ -216,7 +221,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     UnknownName
         For a method that no report knows.
     """
-    groups = _groups(scores)
+    groups = by_row(scores)
     rows = _compared([_row(group) for group in groups], groups)
     places: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == "scratch", _order(rows[i]))):
@@ -239,8 +244,16 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     return sorted(found, key=lambda block: (-max(row.top1 for row in block.rows), block.title))
 
 
-def _groups(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
-    """Return the scores of each row, in the order of their seeds."""
+def by_row(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
+    """Return the scores of each row, in the order of their seeds.
+
+    Raises
+    ------
+    BadData
+        Where scores are of several data sets, or two scores claim one seed of one row.
+    UnknownName
+        For a method that no report knows.
+    """
     groups: dict[tuple[object, ...], list[Score]] = defaultdict(list)
     dataset = None
     for score in scores:

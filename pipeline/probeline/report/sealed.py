@@ -13,13 +13,16 @@ from probeline.identity import seal, unseal
 
 
 class _Sealable(Protocol):
-    @property
-    def key(self) -> str: ...
-
     def to_json(self) -> dict[str, Any]: ...
 
 
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
 Record = TypeVar("Record", bound=_Sealable)
+WithKey = TypeVar("WithKey", bound=_Keyed)
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,9 @@ class Kind(Generic[Record]):
                 records.append(found)
         return records, ignored
 
-    def find(self, folder: Path, path: Path, key: str) -> Record | Ignored | None:
-        """Return the record of this key in a file, or why the file is not used, or None where there is none."""
-        if not path.exists():
-            return None
-        found = self.read(folder, path)
-        if not isinstance(found, Ignored) and found.key != key:
-            return Ignored(path, f"its key is {found.key}, not {key}")
-        return found
+    def find(self, folder: Path, path: Path) -> Record | Ignored | None:
+        """Return the record in a file, or why the file is not used, or None where there is none."""
+        return self.read(folder, path) if path.exists() else None
 
     def read(self, folder: Path, path: Path) -> Record | Ignored:
         """Return the record in a file, or why it is not used: damaged, of another version, or elsewhere at home."""
@@ -111,6 +109,13 @@ class Kind(Generic[Record]):
         return record
 
 
-def newest_last(folder: Path) -> list[Path]:
-    """Return the JSON files of a folder, that which was written last at the end."""
-    return sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+def of_key(found: WithKey | Ignored | None, path: Path, key: str) -> WithKey | Ignored | None:
+    """Return what was found at `path`, unless it is a record of another key than this."""
+    if found is None or isinstance(found, Ignored) or found.key == key:
+        return found
+    return Ignored(path, f"its key is {found.key}, not {key}")
+
+
+def newest_last(folder: Path, pattern: str = "*.json") -> list[Path]:
+    """Return the files of a folder whose names are of a pattern, that which was written last at the end."""
+    return sorted(folder.glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path))

@@ -12,15 +12,17 @@ from typing import Any
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.identity import canonical
-from probeline.records import Curve, RangeTest
-from probeline.report import learning, ranges
+from probeline.records import Score
+from probeline.report import latency, learning, ranges
 from probeline.report.advice import advice
+from probeline.report.beside import NOTHING, Beside
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
 from probeline.report.differences import LEVEL
 from probeline.report.grid import Column, bullets, code, escape, padded, ruled
 from probeline.report.matrix import Matrix, matrix_notes, matrix_table
-from probeline.report.published import Held, section
+from probeline.report.picture_files import PICTURES
+from probeline.report.published import section
 from probeline.report.rows import Block, Row
 from probeline.report.verdict import verdict
 from probeline.report.words import count, decimals, percent, points, probability, seconds
@@ -40,9 +42,7 @@ def markdown(
     conditions: Conditions,
     missing: Missing,
     figures: Sequence[str],
-    curves: Sequence[Curve] = (),
-    tests: Sequence[RangeTest] = (),
-    held: Held | None = None,
+    beside: Beside = NOTHING,
 ) -> str:
     """Return a report that renders on GitHub and reads well as plain text.
 
@@ -56,18 +56,15 @@ def markdown(
     missing : sequence of (str, str)
     figures : sequence of str
         Their paths from the report's folder.
-    curves : sequence of Curve
-    tests : sequence of RangeTest
-    held : Held, optional
-        Published numbers, and ours beside them.
+    beside : Beside
     """
-    scored = [block.scores[0][0].dataset for block in blocks]
-    dataset = next(iter([*scored, *(curve.dataset for curve in curves), *(test.dataset for test in tests)]), "")
+    records = [*(block.scores[0][0] for block in blocks), *beside.curves, *beside.tests]
+    dataset = next((record.dataset for record in records), "")
     parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks:
         first, *others = verdict(blocks)
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
-        if told := advice(blocks, curves):
+        if told := advice(blocks, beside.curves):
             parts += ["## What to do next", escape(" ".join(told))]
         rows = [row for block in blocks for row in block.rows]
         parts += ["## Results", _markdown_table(blocks, _columns), bullets(_notes(blocks))]
@@ -78,17 +75,31 @@ def markdown(
         ]
         if len(pairs.rows) > 2:
             parts += ["## Any two rows", matrix_table(pairs), bullets(matrix_notes(pairs))]
-    if curves:
-        parts += ["## Learning curves", _ruled(learning.table(curves), left=2), bullets(learning.notes(curves))]
-    if tests:
-        parts += ["## Learning-rate range tests", _ruled(ranges.table(tests), left=1), bullets(ranges.notes(tests))]
-    if held:
-        parts.append(section(held))
+    if curves := beside.curves:
+        parts += [
+            "## Learning curves",
+            _ruled(learning.table(curves), left=2),
+            bullets(learning.notes(curves)),
+        ]
+    if tests := beside.tests:
+        parts += [
+            "## Learning-rate range tests",
+            _ruled(ranges.table(tests), left=1),
+            bullets(ranges.notes(tests)),
+        ]
+    if beside.held:
+        parts.append(section(beside.held))
+    if beside.latencies:
+        parts += ["## What a forward pass costs", *latency.section(beside.latencies, _scores(blocks))]
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
         shown = (f"![{escape(PurePosixPath(path).stem)}]({path})" for path in figures)
         parts.append("## Figures\n\n" + "\n\n".join(shown))
+    if beside.pictures:
+        parts.append("## Pictures")
+        for picture in beside.pictures:
+            parts += [f"![{escape(picture.alt)}]({PICTURES}/{picture.png})", escape(picture.caption)]
     if conditions:
         lines = []
         for name, said in conditions.items():
@@ -133,14 +144,12 @@ def record(
     pairs: Matrix,
     conditions: Conditions,
     missing: Missing,
-    curves: Sequence[Curve] = (),
-    tests: Sequence[RangeTest] = (),
-    held: Held | None = None,
+    beside: Beside = NOTHING,
 ) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
         "verdict": verdict(blocks),
-        "advice": advice(blocks, curves),
+        "advice": advice(blocks, beside.curves),
         "class_names": list(blocks[0].scores[0][0].class_names) if blocks else [],
         "rows": [asdict(row) for block in blocks for row in block.rows],
         "pairs": {
@@ -163,11 +172,31 @@ def record(
                 "n_test": curve.n_test,
                 "steps": [step.to_json() for step in learning.steps(curve)],
             }
-            for curve, title in zip(curves, learning.curve_titles(curves), strict=True)
+            for curve, title in zip(beside.curves, learning.curve_titles(beside.curves), strict=True)
         ],
-        "range_tests": ranges.record(tests),
-        **({"published": held.to_json()} if held else {}),
+        "range_tests": ranges.record(beside.tests),
+        **({"published": beside.held.to_json()} if beside.held else {}),
+        "latencies": [
+            {
+                "hardware": latency.hardware(nets),
+                "keys": [net.key for net in nets],
+                "rows": [asdict(line) for line in latency.costs(nets, _scores(blocks))],
+            }
+            for nets in latency.sessions(beside.latencies)
+        ],
+        "pictures": [
+            {**{name: getattr(picture, name) for name in _OF_PICTURES}, "file": f"{PICTURES}/{picture.png}"}
+            for picture in beside.pictures
+        ],
     }
+
+
+_OF_PICTURES = ("kind", "backbone", "weights", "title", "caption", "alt", "sha256")
+"""What a report's record tells of a picture; what it was drawn from stands in its own."""
+
+
+def _scores(blocks: Sequence[Block]) -> list[Score]:
+    return [score for block in blocks for row in block.scores for score in row]
 
 
 def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
-from probeline.records import Curve, RangeTest, Score
+from probeline.records import Score
+from probeline.report.beside import NOTHING, Beside
 from probeline.report.conditions import Conditions, conditions
 from probeline.report.matrix import matrix
-from probeline.report.published import Held
 from probeline.report.rows import blocks
 from probeline.report.tables import Missing, csv, markdown, record
 
@@ -44,9 +44,7 @@ def write(
     missing: Missing,
     folder: Path,
     extra: Conditions,
-    curves: Sequence[Curve] = (),
-    tests: Sequence[RangeTest] = (),
-    held: Held | None = None,
+    beside: Beside = NOTHING,
 ) -> Report:
     """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
 
@@ -64,12 +62,7 @@ def write(
     folder : Path
     extra : mapping of str to sequences of str
         Further conditions: headings, and the lines under each, such as the paths of the feature caches.
-    curves : sequence of Curve
-        Learning curves of the same data set.
-    tests : sequence of RangeTest
-        Of the same data set.
-    held : Held, optional
-        Published numbers, and ours beside them.
+    beside : Beside
 
     Raises
     ------
@@ -84,9 +77,7 @@ def write(
             "missing": [list(row) for row in missing],
             "conditions": {name: list(lines) for name, lines in extra.items()},
             "version": REPORT_VERSION,
-            **({"curves": [curve.to_json() for curve in curves]} if curves else {}),
-            **({"range_tests": [test.to_json() for test in tests]} if tests else {}),
-            **({"published": held.to_json()} if held else {}),
+            **beside.to_json(),
         }
     )
     before = _previous(folder)
@@ -95,11 +86,13 @@ def write(
 
     from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
 
-    table, facts = blocks(scores), conditions(scores, extra, curves, tests)
+    table, facts = blocks(scores), conditions(scores, extra, beside.curves, beside.tests)
     pairs = matrix(table)
-    figures = [path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", curves, tests)]
+    figures = [
+        path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", beside.curves, beside.tests)
+    ]
     make_folder(folder)
-    text = markdown(table, pairs, facts, missing, figures, curves, tests, held)
+    text = markdown(table, pairs, facts, missing, figures, beside)
     publish(folder / "report.md", text.encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
     names = ["report.md", "report.csv", *figures]
@@ -108,10 +101,10 @@ def write(
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    content = record(table, pairs, facts, missing, curves, tests, held)
+    content = record(table, pairs, facts, missing, beside)
     facts_of_all = {"key": key, "version": REPORT_VERSION, **content, "files": files}
-    text = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
-    publish(folder / _NAME, f"{text}\n".encode(), replace=True)
+    whole = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
+    publish(folder / _NAME, f"{whole}\n".encode(), replace=True)
     return _report(folder, files, written=True)
 
 

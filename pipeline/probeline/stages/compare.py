@@ -8,12 +8,15 @@ from typing import TypeVar
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, Work, command_line
-from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
+from probeline.identity import TRAIN_VERSION, canonical
 from probeline.images.copies import copies
 from probeline.records import Curve, RangeTest, Score
+from probeline.report.beside import Beside
 from probeline.report.curve_files import load_curves
-from probeline.report.files import load_scores, score_path
+from probeline.report.latency_files import Latency, load_latencies
 from probeline.report.methods import METHODS, Method, method, name_of, order
+from probeline.report.picture_files import KINDS, Picture, load_pictures
+from probeline.report.pictures import outdated
 from probeline.report.published import Held
 from probeline.report.range_files import load_range_tests
 from probeline.report.ranges import asked
@@ -21,6 +24,7 @@ from probeline.report.rows import Block, blocks
 from probeline.report.sealed import Ignored
 from probeline.report.tables import terminal
 from probeline.report.write import write
+from probeline.stages.current import current_scores
 from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.holding import hold
 from probeline.stages.inputs import Inputs
@@ -36,19 +40,7 @@ def run(inputs: Inputs) -> dict[str, object]:
     ProbelineError
     """
     config = inputs.config
-    found, ignored = load_scores(inputs.scores)
-    for item in ignored:
-        config.console.say(f"compare: left out {item.path}: {item.reason}")
-    here = (inputs.splits_sha256, inputs.dataset.class_names)
-    scores = [score for score in found if (score.splits, score.class_names) == here]
-    if len(scores) < len(found):
-        config.console.say(f"compare: left out {len(found) - len(scores)} scores of other images, splits or labels")
-    current = [score for score in scores if score.options.get("version") == _version(score)]
-    if len(current) < len(scores):
-        config.console.say(
-            f"compare: left out {len(scores) - len(current)} scores of an earlier version of their method"
-        )
-    scores = _newest(inputs, current)
+    scores = current_scores(inputs, "compare")
     missing = list(dict.fromkeys(row for work in _asked(inputs) for row in _missing(work, scores)))
     extra = {"Embeddings": _caches(inputs)}
     for join in inputs.dataset.joins:
@@ -57,7 +49,10 @@ def run(inputs: Inputs) -> dict[str, object]:
         extra["Copies"] = [told.removeprefix("copies: ")]
     curves, table = _curves(inputs), blocks(scores)
     held = _held(inputs, table, curves)
-    report = write(scores, missing, inputs.reports, extra, curves, _range_tests(inputs), held)
+    pictures, undrawn = _pictures(inputs, scores)
+    missing += undrawn
+    beside = Beside(curves, _range_tests(inputs), held, _latencies(inputs), pictures)
+    report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing))
     if held and held.lines:
         there = sum(ours is not None for _, ours in held.lines)
@@ -69,29 +64,6 @@ def run(inputs: Inputs) -> dict[str, object]:
     for folder in _caches(inputs):
         config.console.say(f"compare: embeddings are in {folder}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
-
-
-def _version(score: Score) -> int:
-    return TRAIN_VERSION if method(score.method).trains else HEADS_VERSION
-
-
-def _newest(inputs: Inputs, scores: list[Score]) -> list[Score]:
-    """Keep the score that was written last where one row and seed was run on embeddings of two keys."""
-
-    def written(score: Score) -> int:
-        path = score_path(inputs.scores, score.backbone, score.weights, score.method, score.seed, score.key)
-        return path.stat().st_mtime_ns
-
-    newest: dict[tuple[object, ...], Score] = {}
-    for score in sorted(scores, key=written):
-        net = (score.backbone, score.weights, score.image_size, score.precision)
-        place = (*net, score.tap, score.views, score.method, canonical(dict(score.options)), score.seed)
-        if place in newest:
-            inputs.config.console.say(
-                f"compare: {score.method} of {score.backbone} was run on other embeddings before; the last run is shown"
-            )
-        newest[place] = score
-    return list(newest.values())
 
 
 def _curves(inputs: Inputs) -> list[Curve]:
@@ -143,6 +115,32 @@ def _drawn_as_asked(inputs: Inputs, curve: Curve) -> bool:
         return curve.draws == config.draws and there == shots | {("fraction", percent) for percent in config.fractions}
 
     return any(drawn(config) for config, _ in _asked(inputs))
+
+
+def _latencies(inputs: Inputs) -> list[Latency]:
+    """Return what was timed, of several times of one net under one name of a device the last."""
+    found, ignored = load_latencies(inputs.reports)
+    for item in ignored:
+        inputs.config.console.say(f"compare: left out {item.path}: {item.reason}")
+    newest: dict[tuple[object, ...], Latency] = {}
+    for one in found:
+        where = tuple(one.environment.get(name) for name in ("machine", "processor", "device"))
+        newest[(one.backbone, one.weights, one.image_size, one.precision, one.threads, *where)] = one
+    return list(newest.values())
+
+
+def _pictures(inputs: Inputs, scores: list[Score]) -> tuple[list[Picture], list[tuple[str, str]]]:
+    """Return the pictures that are whole and of these scores, and for each other one how to make it again."""
+    found, ignored = load_pictures(inputs.pictures)
+    kept: list[Picture] = []
+    undrawn = [(f"{item.path.name}, which {item.reason}", command_line(inputs.config, "pictures")) for item in ignored]
+    for picture in found:
+        if reason := outdated(picture, scores, inputs.dataset, inputs.splits):
+            again = command_line(inputs.config, "pictures", backbones=(picture.backbone,))
+            undrawn.append((f"{picture.png}, as {reason}", again))
+        else:
+            kept.append(picture)
+    return sorted(kept, key=lambda picture: (picture.backbone, KINDS.index(picture.kind))), sorted(undrawn)
 
 
 def _caches(inputs: Inputs) -> list[str]:

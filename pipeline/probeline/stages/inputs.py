@@ -27,6 +27,7 @@ from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, top1, top_k
 from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, View, splits_digest
 from probeline.report.files import find_score, score_path
+from probeline.report.picture_files import PICTURES
 from probeline.report.sealed import Ignored
 from probeline.store import entry as store
 
@@ -152,6 +153,11 @@ class Inputs:
     def range_tests(self) -> Path:
         """The folder of this data set's learning-rate range tests."""
         return self.reports / "lr"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of this data set's pictures."""
+        return self.reports / PICTURES
 
     def remembered(self, name: str) -> bool:
         """Say whether something was found true before."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.config import TAKES_WORDS, command_line
-from probeline.errors import BadOption, MissingData, UnknownName
-from probeline.records import DROPPED, Backbone, DataSet, ImageFiles, Splits
+from probeline.config import command_line
+from probeline.errors import MissingData
+from probeline.records import DROPPED, Backbone, ImageFiles, Splits
 from probeline.stages.inputs import Inputs
+from probeline.stages.named_row import named_row
 from probeline.store import entry as store
 
 _Row = tuple[str, int]
@@ -31,7 +31,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         A row that is not extracted yet; names the command that does it.
     ProbelineError
     """
-    asked = [_parse(word, inputs.dataset) for word in inputs.config.words]
+    asked = [named_row(word, inputs.dataset) for word in inputs.config.words]
     taps = [tap for name in inputs.config.backbones for tap in inputs.every_tap(name)]
     embeddings = [_embeddings(inputs, tap, asked) for tap in taps]
     told = [{**_image(inputs, row), "embeddings": [one for found in embeddings for one in found[row]]} for row in asked]
@@ -39,24 +39,6 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         for line in _lines(image, inputs):
             inputs.config.console.say(line)
     return told
-
-
-def _parse(word: str, dataset: DataSet) -> _Row:
-    named, _, number = word.rpartition(":")
-    if not re.fullmatch(r"\d{1,18}", number, re.ASCII):
-        raise BadOption("no row", where=repr(word), expected=f"{TAKES_WORDS['show']}, the row a number from 0")
-    parts = tuple(dataset.parts)
-    part = named or parts[0]
-    if part not in parts:
-        raise UnknownName("part", part, parts)
-    if not named and len(parts) > 1:
-        raise BadOption(
-            "row of which part?", where=word, expected="one of: " + ", ".join(f"{name}:{number}" for name in parts)
-        )
-    n = len(dataset.parts[part])
-    if int(number) >= n:
-        raise BadOption("no such row", where=word, expected=f"0 to {n - 1}: {part} of {dataset.name} has {n:,} rows")
-    return part, int(number)
 
 
 def _image(inputs: Inputs, row: _Row) -> dict[str, Any]:

@@ -37,15 +37,15 @@ def look() -> Iterator[None]:
 
 
 def sheet(width: float, height: float, title: str, caption: str, *, square: bool = False) -> Figure:
-    """Return an empty figure of `width` x `height` inches, `title` above and `caption` below what comes."""
+    """Return an empty figure of `width` x `height` inches, `title` above and `caption`, if any, below what comes."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=square)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     left = 0.1 / width
-    for text in (
-        figure.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold"),
-        figure.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED),
-    ):
+    texts = [figure.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
+    if caption:
+        texts.append(figure.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED))
+    for text in texts:
         _wrap(text, DPI * (width - 0.2))
     return figure
 
@@ -71,6 +71,18 @@ def names(class_names: Sequence[str]) -> list[str]:
 def legend_label(title: str) -> str:
     """Return a block's title in lines so short that a legend of them leaves room for the axes."""
     return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
+
+
+def fit(text: Text, room: float) -> None:
+    """Make the letters of a text smaller where it is longer than `room` pixels; where that is not enough, cut it."""
+    width = text.get_window_extent().width
+    if width > room:
+        text.set_fontsize(max(SMALL, float(text.get_fontsize()) * room / width))
+    whole = text.get_text()
+    for length in range(len(whole) - 1, 0, -1):
+        if text.get_window_extent().width <= room:
+            break
+        text.set_text(f"{whole[:length]}…")
 
 
 def span(values: Iterable[int]) -> str:
