@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency compare recipe verify explain test faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency compare recipe verify explain test slow faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -97,6 +97,9 @@ test: $(VENV)/dev  ## lint, types and the whole suite, offline
 	@$(VENV)/bin/ruff format --check -q pipeline tests
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
+
+slow: $(VENV)/dev  ## what takes too long for every run: tap and stages of all of torchvision's nets
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(VENV)/dev  ## format and lint the sources, check the types
 	@$(VENV)/bin/ruff format pipeline tests

@@ -18,6 +18,7 @@ from probeline.config import PRECISIONS, STRATEGIES, Config, Silence, Work, comm
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
+NAMED = [strategy.replace("-K", "-2") for strategy in STRATEGIES]
 PATHS = st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", min_size=1, max_size=12).map(Path)
 NUMBERS = st.integers(1, 2**31 - 1)
 
@@ -42,7 +43,7 @@ CONFIGS = st.builds(
     workers=st.none() | st.integers(1, 1024),
     epochs=NUMBERS,
     lr=st.floats(1e-12, 100.0),
-    strategies=st.lists(st.sampled_from(STRATEGIES), min_size=1, unique=True).map(tuple),
+    strategies=st.lists(st.sampled_from(NAMED), min_size=1, unique=True).map(tuple),
     teacher=NAMES,
     second=st.just(("warm=red", "cool=blue,light green")) | PATHS.map(lambda path: (f"{path}.csv",)),
     freeze_batchnorm=st.booleans(),

@@ -56,7 +56,7 @@ def named(value: object) -> str | None:
     ("run", "count"),
     [
         (kills.run, 10),
-        (trainings.run, 4),
+        (trainings.run, 2),
         (every_call.run, 20),
         (partial(command_line.run, images=1100), 1),
         (damage.run, 250),
@@ -171,7 +171,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (archives.run, 60, room, "_inside", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (partial(machine.run, shrink=False), 10, Known, "copy_into", copied_upside_down),
-        (trainings.run, 5, checkpoint, "restore", forgetful),
+        (trainings.run, 3, checkpoint, "restore", forgetful),
     ],
     ids=named,
 )

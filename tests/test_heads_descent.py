@@ -53,8 +53,8 @@ def test_a_loss_that_falls_evenly_stays_in_its_place() -> None:
 def test_the_steepest_place_is_found_and_never_beyond(middle: float, width: float) -> None:
     found = descent(RATES, fall(middle, width))
     assert found is not None
-    # However abrupt the fall, its mean stands at most its age to the left, and a rate between two steps.
-    assert middle - AGE - 0.5 <= place(found.steepest) <= middle
+    # However abrupt the fall, its mean stands at most its age to the left.
+    assert middle - AGE <= place(found.steepest) <= middle
     assert found.tenth == found.lowest / 10
 
 

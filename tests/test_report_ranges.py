@@ -67,7 +67,7 @@ def test_what_a_test_suggests_is_said_in_two_digits() -> None:
         f"the loss falls steepest at lr {steepest} and is lowest at lr {lowest}, a tenth of which is {tenth}"
     )
     assert (rate(0.0012345), rate(0.98765), rate(3.1415e-5)) == (0.0012, 0.99, 3.1e-5)
-    assert verdict(level(test)) == "the loss never falls: no rate is suggested"
+    assert verdict(level(test)) == "the loss never falls beyond its scatter: no rate is suggested"
     assert table([test])[1] == ["mobilenet_v2, full fine-tune", steepest, tenth, lowest, "90", "loss too high"]
     assert table([level(test)])[1][1:] == ["", "", "", "100", "highest rate"]
     (told,) = record([test])

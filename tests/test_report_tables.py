@@ -7,12 +7,14 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from probeline.records import Score
 from probeline.report.conditions import Conditions, conditions
+from probeline.report.grid import escape
 from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
 from probeline.report.tables import TERMINAL_WIDTH, Missing, csv, markdown, record, terminal
@@ -140,6 +142,26 @@ def test_headroom_says_of_which_probe_it_is() -> None:
     words = "exact probe at the penultimate tap, without views, on the same test images"
     assert words in rendered([make_score(), make_score(views=1), tuned])
     assert words not in rendered([make_score(), tuned])
+
+
+def test_a_teacher_is_named() -> None:
+    asked = {"teacher": "resnet50", "alpha": 0.5, "temperature": 4.0}
+    taught = replace(make_score("finetune", seed=0), method="distill", options=asked)
+    note = "distilled on mobilenet_v2 was taught by the exact probe of resnet50, with alpha 0.5 and temperature 4."
+    assert f"- {escape(note)}" in rendered([make_score(), taught])
+    assert note in " ".join(terminal(blocks([make_score(), taught])).split())
+    assert "was taught" not in rendered([make_score()])
+
+
+def test_a_second_task_is_told_below_the_table_and_in_every_record() -> None:
+    read = {"n": 40, "top1": 0.5, "interval": [0.35, 0.65]}
+    second = {"second": {"classes": ["a", "b"], "val": read, "test": read}}
+    found = blocks([make_score(), replace(make_score("finetune", seed=0), method="multi-task", certificate=second)])
+    words = "second task, 2 classes: test top-1 50.0 % (35.2–64.8, n=40), val top-1 50.0 % (35.2–64.8, n=40)"
+    assert escape(f"two tasks on mobilenet_v2: {words}.") in rendered([row[0] for row in found[0].scores])
+    _, row = csv_reader.DictReader(io.StringIO(csv(found)))
+    assert row["second"] == words
+    assert [one["second"] for one in record(found, matrix(found), {}, [])["rows"]] == ["", words]
 
 
 def test_csv_and_record_name_tap_and_views() -> None:

@@ -93,7 +93,7 @@ def test_options_and_keys_of_other_strategies_stay_as_they_were(
         ({"train": ("clip=1",)}, {"distill", "distill-head", "multi-task", "multi-task-head"}),
         ({"workers": 1}, set()),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(sorted(map(str, value))) if isinstance(value, set) else str(value),
 )
 def test_a_key_changes_with_what_changes_the_numbers(
     changes: dict[str, Any],

@@ -351,7 +351,7 @@ def test_images_that_are_not_there(words: tuple[str, ...], error: type[Exception
 
 def test_the_command_line_takes_an_image_or_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._parser().parse_args(["pictures", "train:3"]).words == ["train:3"]
-    assert cli._config(cli._parser().parse_args(["pictures"])).words == ()
+    assert cli._parser().parse_args(["pictures"]).words == ()
     assert cli.main(["show"]) == 2
     assert "the following arguments are required" in capsys.readouterr().err
 

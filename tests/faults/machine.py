@@ -31,7 +31,7 @@ from probeline.config import Config, Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.identity import digest
 from probeline.records import Backbone, FloatArray, IntArray
-from probeline.stages import extract, verify
+from probeline.stages import extract, filling, verify
 from probeline.stages.engine import Want
 from probeline.store import entry as store
 from probeline.store.claims import Claims
@@ -398,7 +398,7 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     )
     lost, parted = 0, ""
     with (
-        mock.patch.object(extract, "Engine", MadeEngine),
+        mock.patch.object(filling, "Engine", MadeEngine),
         mock.patch.object(verify, "Engine", MadeEngine),
         mock.patch.object(verify, "Inputs", MadeInputs),
     ):

@@ -199,8 +199,12 @@ def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[
     def children(path: str) -> list[str]:
         module = net.get_submodule(path)
         paths = [f"{path}.{leaf}" if path else leaf for leaf, _ in module.named_children()]
-        ran = [child for child in paths if child in seen.calls and child != tap.head and _has_weights(net, child)]
-        inner = [one for child in ran for one in (children(child) if _is_list(net, child) else [child])]
+        inner = []
+        for child in paths:
+            if child in seen.calls:
+                inner += [child] if child != tap.head and _has_weights(net, child) else []
+            else:
+                inner += children(child)  # a list of modules, which does not run itself
         return sorted(inner, key=seen.order.index)
 
     def is_entry(path: str) -> bool:
@@ -213,7 +217,8 @@ def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[
             return False
         if not path or any(block.startswith(path + ".") for block in blocks) or tap.head.startswith(path + "."):
             return True
-        return got is not None and gave is not None and got > 2 * max(gave, 1) + 1
+        sides = {seen.size[child][1] for child in children(path)}
+        return got is not None and gave is not None and got > 2 * max(gave, 1) + 1 and len(sides) > 1
 
     waiting = [""]
     while waiting:
@@ -223,10 +228,6 @@ def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[
             waiting = inner + waiting
         elif path:
             yield path
-
-
-def _is_list(net: nn.Module, path: str) -> bool:
-    return isinstance(net.get_submodule(path), nn.ModuleList | nn.ModuleDict)
 
 
 def _has_weights(net: nn.Module, path: str) -> bool:

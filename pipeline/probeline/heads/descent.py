@@ -22,6 +22,10 @@ TOO_HIGH = 4.0
 EARLY = STEPS // 10
 """Steps whose rates are too low to change the loss: how high it is and how far it scatters before it falls."""
 
+REACH = 4
+"""Steps to either side over which a slope is taken: together about as many as the mean is old. From one step to the
+next it moves by a tenth of a single batch's scatter, which is no slope."""
+
 LEFT = 0.9
 """What is left of the fall where the way down begins."""
 
@@ -99,8 +103,8 @@ def descent(rates: Sequence[float], losses: Sequence[float]) -> Descent | None:
     Returns
     -------
     Descent or None
-        None where the loss never falls: where, after the first `EARLY` steps, no smoothed loss lies below all of
-        theirs.
+        None where the loss never falls beyond its scatter: where, after the first `EARLY` steps, no smoothed loss lies
+        below all of theirs.
     """
     if len(losses) <= EARLY:
         return None
@@ -110,7 +114,7 @@ def descent(rates: Sequence[float], losses: Sequence[float]) -> Descent | None:
         return None
     high = means[bottom] + LEFT * (means[EARLY - 1] - means[bottom])
     top = int(np.flatnonzero(means[:bottom] >= high)[-1])
-    slopes = np.diff(means[top : bottom + 1]) / np.diff(np.log(at[top : bottom + 1]))
-    place = top + int(slopes.argmin())
-    steepest = math.sqrt(at[place] * at[place + 1])
-    return Descent(steepest, lowest=float(at[bottom]), at_end=bottom == STEPS - 1)
+    way = np.arange(top, bottom + 1)
+    before, after = np.maximum(way - REACH, 0), np.minimum(way + REACH, len(means) - 1)
+    slopes = (means[after] - means[before]) / np.log(at[after] / at[before])
+    return Descent(steepest=float(at[way[slopes.argmin()]]), lowest=float(at[bottom]), at_end=bottom == STEPS - 1)

@@ -25,7 +25,7 @@ def verdict(test: RangeTest) -> str:
     """Say what a test suggests."""
     place = found(test)
     if place is None:
-        return "the loss never falls: no rate is suggested"
+        return "the loss never falls beyond its scatter: no rate is suggested"
     lowest = f"lowest at lr {rate(place.lowest):g}" + (", the end of the test" if place.at_end else "")
     return (
         f"the loss falls steepest at lr {rate(place.steepest):g} and is {lowest}, "
@@ -87,7 +87,10 @@ def notes(tests: Sequence[RangeTest]) -> list[str]:
         "rate at which it is lowest: places to begin at, of one run each. Neither val nor test had a say.",
     ]
     if any(found(test) is None for test in tests):
-        lines.append(f"No rate: the loss never falls; its mean is nowhere below all of the first {EARLY} losses.")
+        lines.append(
+            "No rate: the loss never falls beyond its scatter; "
+            f"its mean is nowhere below all of the first {EARLY} losses."
+        )
     if any(place is not None and place.at_end for place in map(found, tests)):
         lines.append("‡ the loss still fell at the highest rate: where it is lowest the test does not tell.")
     return lines

@@ -12,7 +12,7 @@ from typing import Any
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.identity import canonical
-from probeline.records import Score
+from probeline.records import Curve, RangeTest, Score
 from probeline.report import latency, learning, ranges
 from probeline.report.advice import advice
 from probeline.report.beside import NOTHING, Beside
@@ -25,7 +25,7 @@ from probeline.report.picture_files import PICTURES
 from probeline.report.published import section
 from probeline.report.rows import Block, Row
 from probeline.report.verdict import verdict
-from probeline.report.words import count, decimals, percent, points, probability, seconds
+from probeline.report.words import count, decimals, option, percent, points, probability, seconds
 
 TERMINAL_WIDTH = 118
 """Characters; a last column that is longer is cut."""
@@ -58,7 +58,11 @@ def markdown(
         Their paths from the report's folder.
     beside : Beside
     """
-    records = [*(block.scores[0][0] for block in blocks), *beside.curves, *beside.tests]
+    records: list[Score | Curve | RangeTest] = [
+        *(block.scores[0][0] for block in blocks),
+        *beside.curves,
+        *beside.tests,
+    ]
     dataset = next((record.dataset for record in records), "")
     parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks:
@@ -263,6 +267,12 @@ def _notes(blocks: Sequence[Block]) -> list[str]:
     if diverged := max(row.diverged for row in rows):
         notes.append(f"{_DIVERGED} up to {diverged} candidates of its grid diverged and were no choice.")
     notes += [f"{row.short} is {row.differing}." for row in rows if row.differing]
+    notes += [
+        f"{row.short} on {title} was taught by the exact probe of {row.options['teacher']}, with "
+        f"{option('alpha', row.options['alpha'])} and {option('temperature', row.options['temperature'])}."
+        for title, row in titled
+        if "teacher" in row.options
+    ]
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
     notes.append(
         "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."

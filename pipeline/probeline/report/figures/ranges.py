@@ -28,7 +28,8 @@ def range_tests(tests: Sequence[RangeTest]) -> Figure:
     caption = (
         "A training's first steps while the rate rises. Thin: the loss of each batch, before its step. "
         f"Thick: its exponential mean (it keeps {SMOOTHING:g} a step). Dot and line: where that falls fastest. "
-        "Triangle and dashed line: a tenth of the rate at which it is lowest, the ring. No mark: it never falls."
+        "Triangle and dashed line: a tenth of the rate at which it is lowest, the ring. "
+        "No mark: no fall beyond the scatter."
     )
     names = [legend_label(title) for title in titles(tests)]
     lines = max(name.count("\n") for name in names)
