@@ -27,8 +27,15 @@ SLOWEST = 0.004
 """Seconds that a file-system call takes at most before and after it: a fifth of the moments fall on one."""
 
 
-def run(count: int, seed: int) -> Figures:
-    """Kill `count` trainings, go on with each, and hold its best and last tensors against an undisturbed run's."""
+def run(count: int, seed: int, *, span: tuple[float, float] = (0.0, 1.0)) -> Figures:
+    """Kill `count` trainings, go on with each, and hold its best and last tensors against an undisturbed run's.
+
+    Parameters
+    ----------
+    count, seed : int
+    span : tuple of 2 floats
+        Of a training's seconds, the shares between which the kills fall.
+    """
     moments = random.Random(seed)
     complaints: list[str] = []
     kept = torn = 0
@@ -41,7 +48,7 @@ def run(count: int, seed: int) -> Figures:
         while len(complaints) < count:
             number += 1
             folder = place / str(number)
-            ended, lasted = _training(folder, seed + number, moments.uniform(0, took))
+            ended, lasted = _training(folder, seed + number, moments.uniform(span[0] * took, span[1] * took))
             if ended.code == 0:  # the moment came too late
                 took = min(took, lasted)
                 continue
