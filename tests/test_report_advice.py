@@ -49,6 +49,9 @@ def test_what_test_cannot_tell_leaves_the_probe() -> None:
     assert "These 100 test images cannot tell the two apart, nor anything under about" in text
     assert "keep the probe" in text
     assert "the rule and the measurement agree" in text
+    # Where the rule is to train, what test cannot tell says nothing of it.
+    text = said(probe, tuned)
+    assert "keep the probe, or test on more images; the rule is neither borne out nor refuted." in text
 
 
 def test_a_real_loss_keeps_the_probe() -> None:

@@ -67,8 +67,12 @@ def _strategy(probe: Row, block: Block, classes: int) -> list[str]:
             f"{measured}. These {probe.n_test:,} test images cannot tell the two apart, nor anything under about "
             f"{percent(half, places)} points: keep the probe, or test on more images"
         )
-    agree = wins != frozen
-    verdict = "the rule and the measurement agree" if agree else "the measurement goes against the rule, and it counts"
+    if not pick.over_probe.real and not frozen:
+        verdict = "the rule is neither borne out nor refuted"
+    elif wins != frozen:
+        verdict = "the rule and the measurement agree"
+    else:
+        verdict = "the measurement goes against the rule, and it counts"
     return [f"{said}.", f"{choice}; {verdict}."]
 
 
