@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import shlex
 import subprocess
@@ -17,12 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from probeline import cli
 from probeline.adapt.trainer import Trainer
-from probeline.backbones.zoo import random_net
 from probeline.config import Config
 from probeline.errors import CannotWrite, MissingData
 from probeline.heads.descent import EARLY, STEPS, rising
@@ -33,7 +30,11 @@ from probeline.report.range_files import load_range_tests, range_path, save_rang
 from probeline.report.ranges import found, rate
 from probeline.stages import compare, feeding, finetune, lrfind
 from probeline.stages.inputs import Asked, Inputs
-from small_runs import Listening, make_coloured
+from small_runs import Listening
+from test_stages_finetune import options as finetune_options
+from test_stages_finetune import world
+
+__all__ = ["world"]
 
 NET = "squeezenet1_1"
 PLACE = f"folder--pictures x {NET}"
@@ -41,32 +42,8 @@ PLACE = f"folder--pictures x {NET}"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures whose channel tells the class, and a weights file."""
-    place = tmp_path_factory.mktemp("world")
-    make_coloured(place / "pictures")
-    weights = place / "squeezed.safetensors"
-    save_file(random_net(NET, 7).state_dict(), weights)
-    for file in (weights, *place.rglob("*.png")):  # a file that has just been written is not remembered
-        os.utime(file, (1_000_000_000, 1_000_000_000))
-    return place
-
-
 def options(world: Path, place: Path, **changes: Any) -> Config:
-    config = Config(
-        dataset=f"folder:{world / 'pictures'}",
-        backbones=(NET,),
-        weights=str(world / "squeezed.safetensors"),
-        cache=place / "cache",
-        reports=place / "reports",
-        device="cpu",
-        image_size=32,
-        workers=2,
-        batch_size=16,
-        strategies=("full",),
-    )
-    return replace(config, **changes)
+    return finetune_options(world, place, **{"strategies": ("full",), "epochs": 10, **changes})
 
 
 def run(config: Config) -> list[RangeTest]:
