@@ -223,9 +223,10 @@ def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[
     waiting = [""]
     while waiting:
         path = waiting.pop(0)
-        inner = children(path)
-        if apart(path) and inner and all(map(is_entry, inner)):
-            waiting = inner + waiting
+        # What gets more than one tensor from below belongs to what ran before it.
+        entries = [child for child in children(path) if is_entry(child)]
+        if apart(path) and entries:
+            waiting = entries + waiting
         elif path:
             yield path
 
