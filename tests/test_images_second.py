@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from probeline.errors import BadData, BadOption, MissingData, ProbelineError, UnknownName
-from probeline.images.second import Second, parsed, second_task
+from probeline.images.second import Second, second_task
+from probeline.images.second_words import parsed
 from probeline.records import DROPPED, DataSet
 from test_images_splits import dataset, part
 

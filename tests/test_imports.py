@@ -126,3 +126,21 @@ def test_these_never_import_torch(command: list[str]) -> None:
         "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, *command], check=True, capture_output=True)
+
+
+LIGHT = """
+import sys
+from probeline import cli
+from probeline.config import Config
+assert cli.main(["list", "recipes"]) == 0
+assert cli.main(["finetune", "--strategy", "distill"]) == 2
+cli._check(Config(strategies=("multi-task",), second=("a=b", "c=d"), train=("lr=1,2",)))
+heavy = {"torch", "numpy", "scipy", "PIL", "h5py", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_recipes_are_listed_and_options_are_checked_without_numpy() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no teacher for --strategy distill" in done.stderr

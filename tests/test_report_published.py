@@ -12,7 +12,8 @@ import pytest
 from probeline.metrics.intervals import wilson
 from probeline.records import Curve, Score
 from probeline.report.beside import Beside
-from probeline.report.published import Held, Ours, Published, beside, curve_step, section
+from probeline.report.published import Held, Ours, beside, curve_step, section
+from probeline.report.published_number import Published
 from probeline.report.rows import Row
 from probeline.report.write import write
 from test_report_learning import make_curve

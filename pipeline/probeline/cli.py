@@ -280,14 +280,13 @@ def _file(text: str) -> Path:
 
 
 def _check(config: Config) -> None:
-    from probeline.backbones.names import LAST, terms
-    from probeline.stages.goals import check
+    from probeline.backbones.names import terms
+    from probeline.stages.strategies import check
 
     for tap in config.taps:
         terms(tap)
     grid("sgd", SGD, config.sgd)
     grid("mlp", MLP, config.mlp)
-    grid("train", TRAIN, config.train)
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -301,9 +300,6 @@ def _check(config: Config) -> None:
         raise UnknownName("device", config.device, DEVICES)
     if config.precision not in PRECISIONS:
         raise UnknownName("precision", config.precision, PRECISIONS)
-    for strategy in (*config.strategies, *config.curve_strategies):
-        if (strategy not in STRATEGIES and not LAST.fullmatch(strategy)) or strategy == "last-K":
-            raise UnknownName("strategy", strategy, STRATEGIES)
     check(config)
     try:
         command_line(config, "run").encode("utf-8")

@@ -11,9 +11,8 @@ import numpy as np
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest, digest_lines
 from probeline.images import columns
+from probeline.images.second_words import parsed
 from probeline.records import DROPPED, DataSet, IntArray
-
-_EXPECTED = "NAME=CLASS[,CLASS...] for two groups or more, or one FILE.csv"
 
 
 @dataclass(frozen=True)
@@ -35,28 +34,6 @@ class Second:
     labels: Mapping[str, IntArray]
     sha256: str
     title: str
-
-
-def parsed(words: Sequence[str]) -> Path | dict[str, tuple[str, ...]]:
-    """Return the file that ``--second`` names, or the classes of each of its groups.
-
-    Raises
-    ------
-    BadOption
-        It names neither.
-    """
-    if len(words) == 1 and words[0].endswith(".csv"):
-        return Path(words[0])
-    groups: dict[str, tuple[str, ...]] = {}
-    for word in words:
-        name, _, listed = word.partition("=")
-        classes = tuple(listed.split(","))
-        if not name or not all(classes) or name in groups:
-            raise BadOption("bad --second", expected=_EXPECTED, got=f"{name} twice" if name in groups else word)
-        groups[name] = classes
-    if len(groups) < 2:
-        raise BadOption("bad --second", expected=_EXPECTED, got=" ".join(words) or "nothing")
-    return groups
 
 
 def second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> Second:

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from probeline.config import Config
 from probeline.errors import BadOption, UnknownName
 from probeline.report.methods import method
-from probeline.report.published import Published
+from probeline.report.published_number import Published
 
 VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency")
 """What a step may do; ``compare`` is done once, when all steps are."""

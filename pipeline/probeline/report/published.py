@@ -12,33 +12,9 @@ from probeline.records import Curve
 from probeline.report.grid import bullets, escape, ruled
 from probeline.report.learning import Step, steps
 from probeline.report.methods import method
+from probeline.report.published_number import Published
 from probeline.report.rows import Row
 from probeline.report.words import decimals, percent
-
-
-@dataclass(frozen=True)
-class Published:
-    """A number that somebody else reports.
-
-    Attributes
-    ----------
-    backbone, method : str
-        The method as scores name it.
-    top1 : float
-        In [0, 1].
-    portion : float or None
-        Percent of the train images that were fitted on; None for all.
-    trainable : int or None
-        Parameters that were trained.
-    note : str
-    """
-
-    backbone: str
-    method: str
-    top1: float
-    portion: float | None = None
-    trainable: int | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)

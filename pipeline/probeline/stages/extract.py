@@ -13,10 +13,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
     Raises
     ------
-    BadData
-        Names the images that cannot be read; all shards without them are written.
-    Mismatch
-        Rows that were made under other conditions come out differently today.
     ProbelineError
+        As :func:`probeline.stages.filling.fill`.
     """
     return fill(inputs, inputs.config.backbones)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.errors import BadOption
 from probeline.images.augment import recoloured
 from probeline.images.decode import random_resized_crop, resize_crop
 from probeline.images.reading import Unreadable, ordered, read_batch
@@ -156,16 +155,3 @@ def _kept(inputs: Inputs, record: Backbone, split: Split) -> Feed:
             yield rows[batch]
 
     return feed
-
-
-def check_views(preset: str, views: int) -> None:
-    """Refuse a training over cached views where there are none.
-
-    Raises
-    ------
-    BadOption
-    """
-    if preset == "views" and not views:
-        raise BadOption(
-            "no views to train on", where="--train augment=views", expected="--views 1 or more", got="--views 0"
-        )

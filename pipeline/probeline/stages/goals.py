@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from probeline.config import DISTILLED, TWO_HEADED, Config
-from probeline.errors import BadData, BadOption
-from probeline.images.second import Second, parsed, second_task
+from probeline.config import DISTILLED, TWO_HEADED
+from probeline.errors import BadData
+from probeline.images.second import Second, second_task
 from probeline.metrics.intervals import wilson
 from probeline.records import DROPPED, FloatArray, IntArray, Split
 from probeline.stages.inputs import Inputs
+from probeline.stages.strategies import check, first
 from probeline.stages.teacher import Teacher
 from probeline.stages.training import Said
 
@@ -130,42 +131,21 @@ def _read(truth: IntArray, logits: FloatArray) -> dict[str, Any]:
     return {"n": n, "top1": right / n if n else None, "interval": list(wilson(right, n)) if n else None}
 
 
-def check(config: Config) -> None:
-    """Refuse strategies that lack their teacher or their second task, before anything is run.
-
-    Raises
-    ------
-    BadOption
-    """
-    every = (*config.strategies, *config.curve_strategies)
-    if config.teacher is None and (asked := _first(every, DISTILLED)):
-        raise BadOption(f"no teacher for --strategy {asked}", expected="--teacher BACKBONE")
-    if asked := _first(every, TWO_HEADED):
-        if not config.second:
-            expected = "--second NAME=CLASS,CLASS NAME=CLASS or --second FILE.csv"
-            raise BadOption(f"no second task for --strategy {asked}", expected=expected)
-        parsed(config.second)
-
-
-def _first(asked: Iterable[str], strategies: tuple[str, ...]) -> str | None:
-    return next((one for one in asked if one in strategies), None)
-
-
 def goals(inputs: Inputs, strategies: Iterable[str]) -> dict[str, Goal]:
     """Return the goal of each of some strategies; those with a teacher share it.
 
     Raises
     ------
     BadOption, UnknownName, MissingData, BadData
-        As :func:`check`; and what is wrong with the second task, or with the teacher's name.
+        As :func:`probeline.stages.strategies.check`; and what is wrong with the second task or the teacher's name.
     """
     config = inputs.config
     check(config)
     found: dict[str, Goal] = dict.fromkeys(strategies, Goal())
-    if config.teacher is not None and _first(found, DISTILLED):
+    if config.teacher is not None and first(found, DISTILLED):
         taught = Distillation(Teacher(inputs, inputs.backbone(config.teacher)[0]))
         found |= {one: taught for one in found if one in DISTILLED}
-    if _first(found, TWO_HEADED):
+    if first(found, TWO_HEADED):
         second = second_task(inputs.dataset, config.second, whole=config.limit is None)
         both = SecondTask(inputs, second)
         found |= {one: both for one in found if one in TWO_HEADED}

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from probeline.report.files import find_score, score_path
 from probeline.report.picture_files import PICTURES
 from probeline.report.sealed import Ignored
 from probeline.store import entry as store
+
+Found = TypeVar("Found")
 
 _FEW_CLASSES = 10
 """Up to so many, top-5 says nothing."""
@@ -284,12 +286,22 @@ class Inputs:
             It is yet to be made, and could not be kept.
         """
         found = find_score(self.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
-        if isinstance(found, Score):
-            self.config.console.say(f"{title}: its score is there")
-            return found
+        return self.there(found, self.scores, f"{title}: its score is there", title)
+
+    def there(self, found: Found | Ignored | None, folder: Path, told: str, title: str) -> Found | None:
+        """Return a record that was found and say what is `told` of it; None where it is yet to be made, in `folder`.
+
+        Raises
+        ------
+        CannotWrite
+            It is yet to be made, and could not be kept.
+        """
         if isinstance(found, Ignored):
             self.config.console.say(f"{title}: made anew, as {found.path.name} {found.reason}")
-        disk.check_writable(self.scores)
+        elif found is not None:
+            self.config.console.say(told)
+            return found
+        disk.check_writable(folder)
         return None
 
     def outcome(self, score: Score) -> dict[str, Any]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeline import disk
 from probeline.config import command_line
 from probeline.environment import environment
 from probeline.heads.descent import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.records import Backbone, RangeTest
 from probeline.report.range_files import find_range_test, range_path, save_range_test
 from probeline.report.ranges import found, rate, verdict
-from probeline.report.sealed import Ignored
 from probeline.stages.goals import Goal, goals
 from probeline.stages.inputs import Asked, Inputs
 from probeline.stages.training import Solution, ask, begin, begun_with, training_options
@@ -88,13 +86,8 @@ def _test(inputs: Inputs, backbone: Backbone, strategy: str, solution: Solution,
 def _there(inputs: Inputs, backbone: Backbone, asked: Asked, title: str) -> RangeTest | None:
     """Return the test that is asked for and tell the user that it is there; None where it is yet to be made."""
     test = find_range_test(inputs.range_tests, backbone.name, asked.method, asked.key)
-    if isinstance(test, RangeTest):
-        inputs.config.console.say(f"{title}: it is there; {verdict(test)}")
-        return test
-    if isinstance(test, Ignored):
-        inputs.config.console.say(f"{title}: made anew, as {test.path.name} {test.reason}")
-    disk.check_writable(inputs.range_tests)
-    return None
+    told = f"{title}: it is there; {verdict(test)}" if isinstance(test, RangeTest) else ""
+    return inputs.there(test, inputs.range_tests, told, title)
 
 
 def _outcome(inputs: Inputs, test: RangeTest, strategy: str) -> dict[str, Any]:

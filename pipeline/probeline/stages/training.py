@@ -18,7 +18,7 @@ from probeline.heads.standardize import Scaler, apply
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
 from probeline.records import Backbone, FloatArray, Split
 from probeline.report.methods import name_of
-from probeline.stages.feeding import CROP_SCALE, Feeds, check_views, from_below, from_pixels
+from probeline.stages.feeding import CROP_SCALE, Feeds, from_below, from_pixels
 from probeline.stages.fitting import Stopwatch, Task, exact_path
 from probeline.stages.grids import CONCERNS, TRAIN, grid
 from probeline.stages.inputs import Asked, Inputs
@@ -89,8 +89,6 @@ def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]
         values["lr"] = (config.lr,)
     if "body" not in asked and strategy == "scratch":
         values["body"] = (1.0,)
-    (preset,) = values["augment"]
-    check_views(preset, config.views)
     return {
         **values,
         "epochs": (config.epochs,),
