@@ -36,7 +36,7 @@ def test_without_training_the_rule_stands_untested() -> None:
 def test_a_real_win_against_the_rule_counts() -> None:
     probe, tuned = make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9)
     text = said(small(probe, 80), small(tuned, 80))
-    assert "Val prefers full fine-tune of what was trained here: +20.0 points" in text
+    assert "Trained here was full fine-tune: +20.0 points" in text
     assert "That is a real difference" in text
     assert text.count("the measurement goes against the rule") == 1
     assert "the rule and the measurement agree" in said(probe, tuned)
@@ -62,7 +62,7 @@ def test_a_real_loss_keeps_the_probe() -> None:
 def test_val_picks_the_strategy_and_not_test() -> None:
     low = replace(make_score("finetune", seed=0, accuracy=0.8, val_top1=0.9), method="last-1")
     high = make_score("finetune", seed=0, accuracy=0.95, val_top1=0.8)
-    assert "Val prefers last stage and head of the 2 strategies trained here" in said(
+    assert "Of the 2 strategies trained here val prefers last stage and head" in said(
         make_score(accuracy=0.7), low, high
     )
 

@@ -51,9 +51,9 @@ def _strategy(probe: Row, block: Block, classes: int) -> list[str]:
         return [f"{said}."]
     places = decimals([probe.n_test])
     ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
-    of = f"of the {len(trained)} strategies trained here" if len(trained) > 1 else "of what was trained here"
+    of = f"Of the {len(trained)} strategies trained here val prefers" if len(trained) > 1 else "Trained here was"
     measured = (
-        f"Val prefers {pick.title} {of}: {_words(pick.over_probe, places)} over the linear probe's "
+        f"{of} {pick.title}: {_words(pick.over_probe, places)} against the linear probe's "
         f"{percent(probe.top1, places)} %, for {_times(ratio)} its seconds"
     )
     wins = pick.over_probe.real and pick.over_probe.top1 > 0

@@ -80,7 +80,8 @@ def method(name: str) -> Method:
     if found := LAST.fullmatch(name):
         last, count = METHODS[_PLACES["last-K"]], int(found[1])
         stages = f"{count} stages" if count > 1 else "stage"
-        return replace(last, name=name, title=last.title.format(stages), short=last.short.format(stages))
+        title, short = (words.format(stages) for words in (last.title, last.short))
+        return replace(last, name=name, title=title, short=short, colour=_darker(last.colour, count - 1))
     if name not in _PLACES or name == "last-K":
         raise UnknownName("method", name, _PLACES)
     return METHODS[_PLACES[name]]
@@ -100,3 +101,9 @@ def order(name: str) -> tuple[int, int]:
 def name_of(strategy: str) -> str:
     """Return the method of a strategy of fine-tuning."""
     return "finetune" if strategy == "full" else strategy
+
+
+def _darker(colour: str, times: int) -> str:
+    """Return ``#RRGGBB`` with the light of each channel taken down by 30 % so many times."""
+    levels = (round(int(colour[place : place + 2], 16) * 0.7**times) for place in (1, 3, 5))
+    return "#" + "".join(f"{level:02X}" for level in levels)

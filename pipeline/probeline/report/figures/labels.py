@@ -16,11 +16,15 @@ _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200, 70,
 _TIE = 24
 """Points along a tie at which it is tested for what it crosses."""
 
+_ORDERS = 6
+"""Orders in which labels are placed, at most, before the one with least in the way is taken."""
+
 
 def place(points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[float], gap: float) -> Pixels:
-    """Return the lower left corner of each label, greedily: the nearest place that is free around its point.
+    """Return the lower left corner of each label: the nearest place that is free around its point.
 
-    A place is free where the label covers nothing, and the straight tie from it to its point crosses nothing.
+    A place is free where the label covers nothing, and the straight tie from it to its point crosses nothing. Labels
+    are placed in turn; while one finds no free place, all are placed anew with that one before the others.
 
     Parameters
     ----------
@@ -39,33 +43,60 @@ def place(points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[flo
     Returns
     -------
     float64 [n, 2]
-        Where no place is free, the one that is in the way of least.
+        Where no order leaves all of them free, the order in which least is in the way.
     """
-    taken = obstacles
-    corners = np.empty_like(points)
+    order = list(range(len(points)))
+    best, least = np.empty_like(points), np.inf
+    for _ in range(_ORDERS):
+        corners, costs = _in_turn(points, sizes, obstacles, bounds, gap, order)
+        if costs.sum() < least:
+            best, least = corners, float(costs.sum())
+        if not least:
+            break
+        worst = int(np.argmax(costs))
+        order = [worst, *(i for i in order if i != worst)]
+    return best
+
+
+def _in_turn(
+    points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[float], gap: float, order: Sequence[int]
+) -> tuple[Pixels, Pixels]:
+    """Return corners and how much each label is in the way of what was there when its turn came."""
+    taken = solid = obstacles
+    corners, costs = np.empty_like(points), np.zeros(len(points))
     ways = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
-    for i, (point, size) in enumerate(zip(points, sizes, strict=True)):
+    for i in order:
+        point, size = points[i], sizes[i]
         corner = np.concatenate([point + ways * (size / 2 + distance) - size / 2 for distance in _DISTANCES])
         box = np.concatenate([corner - gap, corner + size + gap], axis=1)
-        low = np.maximum(box[:, None, :2], taken[None, :, :2])
-        high = np.minimum(box[:, None, 2:], taken[None, :, 2:])
-        covered = np.prod(np.clip(high - low, 0, None), axis=2).sum(axis=1)
+        near = _overlap(box, taken).sum(axis=1)
+        covers = _overlap(np.concatenate([corner, corner + size], axis=1), solid).any(axis=1)
         ties = point + np.linspace(0, 1, _TIE)[None, :, None] * (tie_end(point, corner, size) - point)[:, None, :]
         others = taken[~_within(point, taken)]
         crossed = _within(ties[:, :, None, :], others).any(axis=2).sum(axis=1)
         outside = np.clip(bounds[:2] - box[:, :2], 0, None) + np.clip(box[:, 2:] - bounds[2:], 0, None)
-        # Leaving the room is worse than crossing, crossing worse than covering a corner; argmin takes the first, the
-        # most preferred of equals.
-        best = int(np.argmin(covered + 100 * crossed + 1e6 * outside.sum(axis=1)))
-        corners[i] = corner[best]
+        # Leaving the room is worse than covering a label or an obstacle, that is worse than any crossing, and crossing
+        # worse than being too near; argmin takes the first, the most preferred of equals.
+        cost = near + 100 * crossed + 1e4 * covers + 1e6 * outside.sum(axis=1)
+        best = int(np.argmin(cost))
+        corners[i], costs[i] = corner[best], cost[best]
         tie = np.concatenate([ties[best] - 2, ties[best] + 2], axis=1)
         taken = np.concatenate([taken, box[best : best + 1], tie])
-    return corners
+        solid = np.concatenate([solid, [[*corner[best], *(corner[best] + size)]]])
+    return corners, costs
 
 
 def tie_end(point: Pixels, corner: Pixels, size: Pixels) -> Pixels:
     """Return the spot of a label, float64 [..., 2], that is nearest to `point`: where a tie to it ends."""
     return np.clip(point, corner, corner + size)
+
+
+def _overlap(boxes: Pixels, others: Pixels) -> Pixels:
+    """Return the area that each of `boxes` shares with each of `others`, float64 [n, m]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    area: Pixels = np.prod(np.clip(high - low, 0, None), axis=2)
+    return area
 
 
 def _within(spot: Pixels, boxes: Pixels) -> npt.NDArray[np.bool_]:
