@@ -78,7 +78,7 @@ def test_a_caption_tells_what_is_shown() -> None:
         f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class; val prefers it of all rows."
     )
     assert one.alt == (
-        f"A scatter plot of 90 test images in the plane of two principal components, {sum(one.wrong)} of them ringed"
+        f"A scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
     )
 
 

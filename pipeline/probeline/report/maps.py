@@ -58,7 +58,8 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
     at = reading(judge.tap, judge.views)
     row = method(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
     lines.append(f"Ringed: the {wrong:,} that the {row} takes for another class; val prefers it of all rows.")
-    alt = f"A scatter plot of {shown:,} test images in the plane of two principal components, {wrong:,} of them ringed"
+    beside = ", and by t-SNE" if len(planes) > 1 else ""
+    alt = f"A scatter plot of {shown:,} test images in two principal components{beside}, {wrong:,} of them ringed"
     return [f"Where {net} puts the test images", " ".join(lines), alt]
 
 
