@@ -26,7 +26,7 @@ FURTHER = $(if $(TAPS),--tap $(TAPS)) $(if $(VIEWS),--views $(VIEWS)) \
 	$(if $(SGD),--sgd $(SGD)) $(if $(MLP),--mlp $(MLP)) \
 	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
 	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
-	$(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
+	$(if $(MAP),--map $(MAP)) $(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
 
 help:  ## show the targets and their variables
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -36,7 +36,7 @@ help:  ## show the targets and their variables
 	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" TEACHER=BACKBONE'
 	@echo '             UNFREEZE= FROZEN_GB= CURVE_STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
-	@echo '             BATCH_SIZE= WORKERS= CANARY=     (probeline VERB --help says what each means)'
+	@echo '             BATCH_SIZE= WORKERS= CANARY= MAP=tsne     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -74,7 +74,7 @@ lrfind: $(VENV)/demo  ## test which learning rates a fine-tune bears: its first 
 curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each
 	@$(VENV)/bin/probeline curve $(OPTIONS)
 
-pictures: $(VENV)/demo  ## each backbone's first filters, its input, and the first mistakes of the row that val prefers
+pictures: $(VENV)/demo  ## each backbone's first filters, its input, its mistakes beside train images, and a map of its embeddings (MAP=tsne)
 	@$(VENV)/bin/probeline pictures $(OPTIONS)
 
 latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, the nets timed in turn

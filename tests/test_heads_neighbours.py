@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from probeline.heads.neighbours import knn, nearest_centroid
+from probeline.heads.neighbours import knn, nearest, nearest_centroid
 
 
 def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,3 +76,28 @@ def test_held_out_rows_of_another_width_are_refused() -> None:
     for fit in (lambda: knn(X, y, held[:, :5], [1], classes=4), lambda: nearest_centroid(X, y, held[:, :5], classes=4)):
         with pytest.raises(ValueError, match="5 columns where 6"):
             fit()
+
+
+def test_the_nearest_rows_by_a_plain_loop() -> None:
+    X, _, held = sample()
+    places, cosines = nearest(X, held, 7)
+    assert (places.dtype, cosines.dtype) == (np.int64, np.float32)
+    for row, found, told in zip(held.astype(np.float64), places, cosines, strict=True):
+        cosine = X @ row / (np.linalg.norm(X, axis=1) * np.linalg.norm(row))
+        np.testing.assert_array_equal(found, np.argsort(-cosine)[:7])
+        # Sums of six products of values of about 1, each rounded by 2**-24 or so.
+        np.testing.assert_allclose(told, np.sort(cosine)[::-1][:7], atol=1e-6)
+
+
+def test_of_equal_rows_the_first_is_nearest() -> None:
+    X = np.tile(np.array([[1, 0], [0, 1]], np.float32), (4, 1))
+    places, cosines = nearest(X, np.array([[3, 0]], np.float32), 8)
+    assert places.tolist() == [[0, 2, 4, 6, 1, 3, 5, 7]]
+    assert cosines.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("k", [0, 91])
+def test_so_many_neighbours_there_are_not(k: int) -> None:
+    X, _, held = sample()
+    with pytest.raises(ValueError, match=rf"k must lie in \[1, 90\], not {k}"):
+        nearest(X, held, k)

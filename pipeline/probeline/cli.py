@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 from probeline import __version__
 from probeline.config import (
     DEVICES,
+    MAPS,
     MAY_STAND_ALONE,
     PRECISIONS,
     STRATEGIES,
@@ -39,7 +40,8 @@ VERBS = {
     "finetune": "train the net or its upper stages, from its weights and from scratch",
     "lrfind": "test which learning rates a fine-tune bears: its first steps while the rate rises",
     "curve": "fit the exact probe, and train on request, on growing parts of the train rows: the learning curve",
-    "pictures": "draw the first filters of each backbone, its input and its first mistakes: pictures [[PART:]ROW]",
+    "pictures": "draw each backbone's first filters, input and mistakes, those with train images near them, and map "
+    "its embeddings: pictures [[PART:]ROW]",
     "latency": "time the forward pass of each backbone on the device, the nets in turn",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
@@ -239,6 +241,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of curve: strategies that are trained on each part too, beside the exact probe (default none)",
     )
+    add("--map", metavar="|".join(MAPS), help="of pictures: lay the map out by t-SNE too, which is slow (default pca)")
     add("--imagenet", action="store_true", default=None, help="of predict: the five likeliest of ImageNet's classes")
     add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
     add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
@@ -300,6 +303,8 @@ def _check(config: Config) -> None:
         raise UnknownName("device", config.device, DEVICES)
     if config.precision not in PRECISIONS:
         raise UnknownName("precision", config.precision, PRECISIONS)
+    if config.map not in MAPS:
+        raise UnknownName("map", config.map, MAPS)
     check(config)
     try:
         command_line(config, "run").encode("utf-8")

@@ -18,6 +18,7 @@ STRATEGIES = (
     *DISTILLED,
     *TWO_HEADED,
 )
+MAPS = ("pca", "tsne")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "pictures": "[PART:]ROW", "predict": "IMAGE"}
@@ -141,6 +142,8 @@ class Config:
         How often each fraction is drawn.
     curve_strategies : tuple of str
         Of `STRATEGIES`: what is trained on each part too, beside the exact probe.
+    map : str
+        Of `MAPS`, of `pictures`: ``tsne`` comes beside the principal components.
     imagenet : bool
         Of `predict`: name ImageNet's classes.
     recipe : str or None
@@ -186,6 +189,7 @@ class Config:
     shots: tuple[int, ...] = (1, 2, 4, 8, 16)
     draws: int = 5
     curve_strategies: tuple[str, ...] = ()
+    map: str = "pca"
     imagenet: bool = False
     recipe: str | None = None
     console: Console = field(default_factory=Silence, compare=False)

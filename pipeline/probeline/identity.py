@@ -43,10 +43,16 @@ RANGE_VERSION = 1
 PICTURE_VERSION = 1
 """Bump when a picture of equal things would be drawn or described otherwise, or its record's fields change."""
 
+GALLERY_VERSION = 1
+"""Bump when a gallery of equal scores would show or say something else, or its record's fields change."""
+
+MAP_VERSION = 1
+"""Bump when a map of equal embeddings would show or say something else, or its record's fields change."""
+
 LATENCY_VERSION = 1
 """Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 """Bump when equal scores would draw another report."""
 
 

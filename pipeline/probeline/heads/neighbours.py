@@ -19,12 +19,44 @@ _MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
 
+def nearest(X: FloatArray, X_held: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Return the k nearest rows by cosine: their numbers int64 [m, k] and cosines float32 [m, k], the nearest first.
+
+    Of rows equally near the first comes first; where more are equally near than k has room for, scikit-learn picks,
+    the same ones each time.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+    X_held : float32 [m, D]
+    k : int
+        In [1, N].
+
+    Raises
+    ------
+    ValueError
+        Where an array or k is not as described.
+    """
+    check_features(X)
+    check_features(X_held, columns=X.shape[1])
+    if not 1 <= k <= len(X):
+        raise ValueError(f"k must lie in [1, {len(X)}], not {k}")
+    import sklearn
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(X)
+    with sklearn.config_context(working_memory=_MEMORY):
+        distances, places = index.kneighbors(X_held)
+    order = np.lexsort((places, distances))
+    places, distances = (np.take_along_axis(found, order, axis=1) for found in (places, distances))
+    return places.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
+
+
 def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
     """Return for each k the logits float32 [m, K] of a vote among the k nearest rows by cosine.
 
-    Each neighbour has one vote; of classes with equally many the nearest neighbour's wins, and otherwise the lower.
-    Of neighbours equally near the first row comes first; where more rows are equally near than k has room for,
-    scikit-learn picks, the same ones each time. The logits are the logarithms of the shares of votes, smoothed.
+    The neighbours are those of :func:`nearest`. Each has one vote; of classes with equally many the nearest
+    neighbour's wins, and otherwise the lower. The logits are the logarithms of the shares of votes, smoothed.
 
     Parameters
     ----------
@@ -45,20 +77,13 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
     check_features(X_held, columns=X.shape[1])
     if not ks or not all(1 <= k <= len(y) for k in ks):
         raise ValueError(f"each k must lie in [1, {len(y)}], and there must be one: {list(ks)}")
-    import sklearn
-    from sklearn.neighbors import NearestNeighbors
-
-    index = NearestNeighbors(n_neighbors=max(ks), metric="cosine", algorithm="brute").fit(X)
-    with sklearn.config_context(working_memory=_MEMORY):
-        distances, places = index.kneighbors(X_held)
-    places = np.take_along_axis(places, np.lexsort((places, distances)), axis=1)
-    nearest = y[places]
+    neighbours = y[nearest(X, X_held, max(ks))[0]]
     every = np.arange(len(X_held))
     votes = np.zeros((len(X_held), classes))
-    votes[every, nearest[:, 0]] = 2 * _SMOOTHING
+    votes[every, neighbours[:, 0]] = 2 * _SMOOTHING
     logits = {}
     for k in range(1, max(ks) + 1):
-        votes[every, nearest[:, k - 1]] += 1
+        votes[every, neighbours[:, k - 1]] += 1
         if k in ks:
             logits[k] = np.log((votes + _SMOOTHING) / k).astype(np.float32)
     return {k: logits[k] for k in ks}

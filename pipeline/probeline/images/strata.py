@@ -84,6 +84,29 @@ def draw(labels: IntArray, seats: IntArray, order: IntArray) -> IntArray:
     return np.sort(order[ranks(labels[order]) < seats[labels[order]]])
 
 
+def sample(labels: IntArray, total: int, seed: int, purpose: int) -> IntArray:
+    """Return so many rows, ascending, that hold the classes in their proportion, and a row of each if there is room.
+
+    Parameters
+    ----------
+    labels : int64 [N]
+        0 or more.
+    total : int
+        All rows are returned where there are no more.
+    seed, purpose : int
+        See :func:`shuffled`.
+
+    Returns
+    -------
+    int64 [min(N, total)]
+    """
+    counts = np.bincount(labels)
+    present = np.minimum(counts, 1)
+    least = present if present.sum() <= total else np.zeros_like(counts)
+    seats = apportion(counts, min(total, len(labels)), least=least, most=counts)
+    return draw(labels, seats, shuffled(len(labels), seed, purpose))
+
+
 def deal(labels: IntArray, hands: int, order: IntArray) -> tuple[IntArray, ...]:
     """Deal the rows of `order` class by class to `hands` sets as equal as can be, each ascending.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probeline.errors import BadOption
-from probeline.images.strata import apportion, draw, shuffled
+from probeline.images.strata import sample
 from probeline.records import IntArray
 
 _PURPOSE = 1
@@ -57,6 +57,4 @@ class Subset:
             return np.arange(len(labels))
         if self.limit < classes:
             raise BadOption("bad --limit", expected=f"{classes} or more, one image of each class", got=self.limit)
-        counts = np.bincount(labels, minlength=classes)
-        seats = apportion(counts, min(self.limit, len(labels)), least=np.minimum(counts, 1), most=counts)
-        return draw(labels, seats, shuffled(len(labels), self.seed, _PURPOSE))
+        return sample(labels, self.limit, self.seed, _PURPOSE)

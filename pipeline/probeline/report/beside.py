@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from probeline.records import Curve, RangeTest
+from probeline.report.gallery_files import Gallery
 from probeline.report.latency_files import Latency
+from probeline.report.map_files import EmbeddingMap
 from probeline.report.picture_files import Picture
 from probeline.report.published import Held
+
+
+class _Record(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ class Beside:
     latencies : sequence of Latency
     pictures : sequence of Picture
         Proven, and of these scores; they lie in the report's folder already, and stay there as they are.
+    galleries : sequence of Gallery
+    maps : sequence of EmbeddingMap
+        Both likewise proven, of these scores and in the report's folder.
     """
 
     curves: Sequence[Curve] = ()
@@ -34,14 +43,18 @@ class Beside:
     held: Held | None = None
     latencies: Sequence[Latency] = ()
     pictures: Sequence[Picture] = ()
+    galleries: Sequence[Gallery] = ()
+    maps: Sequence[EmbeddingMap] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
-        lists: dict[str, Sequence[Curve] | Sequence[RangeTest] | Sequence[Latency] | Sequence[Picture]] = {
+        lists: dict[str, Sequence[_Record]] = {
             "curves": self.curves,
             "range_tests": self.tests,
             "latencies": self.latencies,
             "pictures": self.pictures,
+            "galleries": self.galleries,
+            "maps": self.maps,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
         return {**found, **({"published": self.held.to_json()} if self.held else {})}

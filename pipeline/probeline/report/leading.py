@@ -11,16 +11,26 @@ from probeline.report.methods import order
 from probeline.report.rows import by_row
 
 
-def leading(scores: Sequence[Score], backbone: str) -> tuple[Score, ...] | None:
-    """Return the scores of the row of a backbone with the highest val top-1, in the order of their seeds.
+def ranked(scores: Sequence[Score], backbone: str) -> list[tuple[Score, ...]]:
+    """Return the scores of each row of a backbone, in the order of their seeds, the row of the highest val top-1 first.
 
-    Test has no say, not even between rows of equal val top-1; None where the backbone has no score.
+    Test has no say, not even between rows of equal val top-1.
     """
-    rows = by_row(score for score in scores if score.backbone == backbone)
 
     def rank(row: tuple[Score, ...]) -> tuple[object, ...]:
         first = row[0]
         net = (first.tap, first.views, first.weights, first.image_size, first.precision)
         return (-fmean(score.val_top1 for score in row), order(first.method), *net, canonical(dict(first.options)))
 
-    return min(rows, key=rank, default=None)
+    return sorted(by_row(score for score in scores if score.backbone == backbone), key=rank)
+
+
+def leading(scores: Sequence[Score], backbone: str) -> tuple[Score, ...] | None:
+    """Return the first of the `ranked` rows of a backbone; None where it has no score."""
+    return next(iter(ranked(scores, backbone)), None)
+
+
+def leading_probe(scores: Sequence[Score], backbone: str) -> Score | None:
+    """Return the score of the exact probe of a backbone that val prefers; None where it has none."""
+    row = leading([score for score in scores if score.method == "probe"], backbone)
+    return None if row is None else row[0]

@@ -108,7 +108,8 @@ def find_picture(folder: Path, kind: Kind, backbone: str) -> Picture | Ignored |
 
 def load_pictures(folder: Path) -> tuple[list[Picture], list[Ignored]]:
     """Read the record of every picture of `folder`; also return what is no proven record of a whole PNG, and why."""
-    records, ignored = _PICTURES.load(folder, sealed.newest_last(folder))
+    paths = (path for kind in KINDS for path in sorted(folder.glob(f"{kind}-*.json")))
+    records, ignored = _PICTURES.load(folder, paths)
     found = [_whole(folder, picture) for picture in records]
     ignored += [one for one in found if isinstance(one, Ignored)]
     return [one for one in found if isinstance(one, Picture)], ignored

@@ -19,7 +19,9 @@ from probeline.report.beside import NOTHING, Beside
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.conditions import Conditions
 from probeline.report.differences import LEVEL
+from probeline.report.gallery import gallery_facts
 from probeline.report.grid import Column, bullets, code, escape, padded, ruled
+from probeline.report.maps import map_facts
 from probeline.report.matrix import Matrix, matrix_notes, matrix_table
 from probeline.report.picture_files import PICTURES
 from probeline.report.published import section
@@ -192,6 +194,8 @@ def record(
             {**{name: getattr(picture, name) for name in _OF_PICTURES}, "file": f"{PICTURES}/{picture.png}"}
             for picture in beside.pictures
         ],
+        "galleries": [{**gallery_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.galleries],
+        "maps": [{**map_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.maps],
     }
 
 

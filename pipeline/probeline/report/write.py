@@ -89,7 +89,8 @@ def write(
     table, facts = blocks(scores), conditions(scores, extra, beside.curves, beside.tests)
     pairs = matrix(table)
     figures = [
-        path.relative_to(folder).as_posix() for path in draw(scores, folder / "figures", beside.curves, beside.tests)
+        path.relative_to(folder).as_posix()
+        for path in draw(scores, folder / "figures", beside.curves, beside.tests, beside.maps)
     ]
     make_folder(folder)
     text = markdown(table, pairs, facts, missing, figures, beside)

@@ -15,8 +15,6 @@ from probeline.report.beside import Beside
 from probeline.report.curve_files import load_curves
 from probeline.report.latency_files import Latency, load_latencies
 from probeline.report.methods import METHODS, Method, method, name_of, order
-from probeline.report.picture_files import KINDS, Picture, load_pictures
-from probeline.report.pictures import outdated
 from probeline.report.published import Held
 from probeline.report.range_files import load_range_tests
 from probeline.report.ranges import asked
@@ -25,6 +23,7 @@ from probeline.report.sealed import Ignored
 from probeline.report.tables import terminal
 from probeline.report.write import write
 from probeline.stages.current import current_scores
+from probeline.stages.drawn import drawn
 from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.holding import hold
 from probeline.stages.inputs import Inputs
@@ -49,9 +48,10 @@ def run(inputs: Inputs) -> dict[str, object]:
         extra["Copies"] = [told.removeprefix("copies: ")]
     curves, table = _curves(inputs), blocks(scores)
     held = _held(inputs, table, curves)
-    pictures, undrawn = _pictures(inputs, scores)
-    missing += undrawn
-    beside = Beside(curves, _range_tests(inputs), held, _latencies(inputs), pictures)
+    shown = drawn(inputs, scores)
+    missing += shown.missing
+    latencies = _latencies(inputs)
+    beside = Beside(curves, _range_tests(inputs), held, latencies, shown.pictures, shown.galleries, shown.maps)
     report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing))
     if held and held.lines:
@@ -127,20 +127,6 @@ def _latencies(inputs: Inputs) -> list[Latency]:
         where = tuple(one.environment.get(name) for name in ("machine", "processor", "device"))
         newest[(one.backbone, one.weights, one.image_size, one.precision, one.threads, *where)] = one
     return list(newest.values())
-
-
-def _pictures(inputs: Inputs, scores: list[Score]) -> tuple[list[Picture], list[tuple[str, str]]]:
-    """Return the pictures that are whole and of these scores, and for each other one how to make it again."""
-    found, ignored = load_pictures(inputs.pictures)
-    kept: list[Picture] = []
-    undrawn = [(f"{item.path.name}, which {item.reason}", command_line(inputs.config, "pictures")) for item in ignored]
-    for picture in found:
-        if reason := outdated(picture, scores, inputs.dataset, inputs.splits):
-            again = command_line(inputs.config, "pictures", backbones=(picture.backbone,))
-            undrawn.append((f"{picture.png}, as {reason}", again))
-        else:
-            kept.append(picture)
-    return sorted(kept, key=lambda picture: (picture.backbone, KINDS.index(picture.kind))), sorted(undrawn)
 
 
 def _caches(inputs: Inputs) -> list[str]:

@@ -142,6 +142,11 @@ class Task:
         splits = self.inputs.splits
         return _round(*self._rows(splits.train, splits.val), *self._rows(splits.test))
 
+    def against_test(self) -> Round:
+        """Return the round that is fitted on the train rows, as that of the chosen head was; held out is test."""
+        splits = self.inputs.splits
+        return _round(*self._rows(splits.train), *self._rows(splits.test))
+
     def test_rows(self, fitted: Round) -> FloatArray:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
         return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
@@ -320,6 +325,11 @@ def with_certificates(selection: Selection[list[Head]]) -> Selection[list[Head]]
         for said, head in zip(selection.path, selection.fitted, strict=True)
     )
     return replace(selection, path=path)
+
+
+def ask_exact(task: Task, method: str = "probe") -> Asked:
+    """Return what is asked of the exact probe, or of its refit."""
+    return task.ask(method, l2=list(L2_GRID))
 
 
 def exact_path(task: Task) -> tuple[Selection[list[Head]], list[Round]]:

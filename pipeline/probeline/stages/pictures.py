@@ -1,4 +1,4 @@
-"""Pictures: a net's first filters, its input, and the images that val's favourite has wrong, drawn once and kept."""
+"""Pictures: a net's first filters and input, what its rows have wrong, and its embeddings, made once and kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from probeline.images.decode import resize_crop
 from probeline.images.reading import open_image
 from probeline.images.tiles import shrunk, tile
 from probeline.records import Backbone, Score
+from probeline.report.gallery_files import Gallery
 from probeline.report.leading import leading
+from probeline.report.map_files import EmbeddingMap
 from probeline.report.picture_files import Kind, Picture, find_picture, remove_picture, save_picture
 from probeline.report.pictures import (
     MOST_FILTERS,
@@ -31,6 +33,8 @@ from probeline.report.pictures import (
 )
 from probeline.report.sealed import Ignored
 from probeline.stages.current import current_scores
+from probeline.stages.embedding_map import check_map
+from probeline.stages.exhibits import exhibits
 from probeline.stages.inputs import Inputs
 from probeline.stages.named_row import named_row
 
@@ -44,10 +48,10 @@ _LONGEST = 800
 
 
 def run(inputs: Inputs) -> list[dict[str, Any]]:
-    """Draw the pictures of every backbone that are not there yet, and return what all of them say.
+    """Make the pictures, the gallery and the map of every backbone that are not there yet, and return what they say.
 
-    Without a score of a backbone there is no picture of mistakes; scores keep predictions alone, so that picture tells
-    no chances. What follows the verb names the image of the input, else it is the first train image.
+    Without a score of a backbone there is no picture of mistakes, without its exact probe no gallery and no map. What
+    follows the verb names the image of the input, else it is the first train image.
 
     Raises
     ------
@@ -62,8 +66,9 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         raise BadOption("one image is shown", expected="one [PART:]ROW or none", got=" ".join(config.words))
     train = inputs.splits.train
     image = named_row(config.words[0], inputs.dataset) if config.words else (train.part, int(train.rows[0]))
+    check_map(inputs)
     scores = current_scores(inputs, "pictures")
-    drawn: list[Picture] = []
+    told: list[dict[str, Any]] = []
     for name in config.backbones:
         backbone, loaded = inputs.backbone(name)
         found = (
@@ -71,18 +76,14 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
             _input(inputs, backbone, *image),
             _mistakes(inputs, name, leading(scores, name)),
         )
-        drawn += [picture for picture in found if picture is not None]
-    return [
-        {
-            "kind": picture.kind,
-            "backbone": picture.backbone,
-            "weights": picture.weights,
-            "title": picture.title,
-            "caption": picture.caption,
-            "file": str(inputs.pictures / picture.png),
-        }
-        for picture in drawn
-    ]
+        told += [_told(inputs, one.kind, one, one.png) for one in found if one is not None]
+        told += [_told(inputs, kind, one, one.file) for kind, one in exhibits(inputs, name, scores).items()]
+    return told
+
+
+def _told(inputs: Inputs, kind: str, one: Picture | Gallery | EmbeddingMap, file: str) -> dict[str, Any]:
+    facts = {field: getattr(one, field) for field in ("backbone", "weights", "title", "caption")}
+    return {"kind": kind, **facts, "file": str(inputs.pictures / file)}
 
 
 def _net(inputs: Inputs, name: str, loaded: Loaded | None) -> nn.Module:

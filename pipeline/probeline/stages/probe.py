@@ -9,7 +9,7 @@ from probeline.errors import Diverged
 from probeline.heads.select import L2_GRID
 from probeline.records import FloatArray, Score
 from probeline.report.words import option
-from probeline.stages.fitting import Round, Stopwatch, Task, exact_path, linear_logits, select
+from probeline.stages.fitting import Round, Stopwatch, Task, ask_exact, exact_path, linear_logits, select
 from probeline.stages.grids import MLP, SGD, Grid, grid
 from probeline.stages.inputs import Inputs
 
@@ -40,7 +40,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _exact(task: Task) -> list[Score]:
-    asked = {method: task.ask(method, l2=list(L2_GRID)) for method in ("probe", "probe-refit")}
+    asked = {method: ask_exact(task, method) for method in ("probe", "probe-refit")}
     scores = {method: score for method, one in asked.items() if (score := task.done(one))}
     if len(scores) == len(asked):
         return list(scores.values())

@@ -19,14 +19,20 @@ from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
 from probeline.report.figures.learning import learning
+from probeline.report.figures.maps import embedding_map
 from probeline.report.figures.ranges import range_tests
 from probeline.report.figures.sheet import look, png
 from probeline.report.files import slug
+from probeline.report.map_files import EmbeddingMap
 from probeline.report.rows import Block, Row, blocks
 
 
 def draw(
-    scores: Sequence[Score], folder: Path, curves: Sequence[Curve] = (), tests: Sequence[RangeTest] = ()
+    scores: Sequence[Score],
+    folder: Path,
+    curves: Sequence[Curve] = (),
+    tests: Sequence[RangeTest] = (),
+    maps: Sequence[EmbeddingMap] = (),
 ) -> list[Path]:
     """Draw the figures that the scores have data for, and return their paths.
 
@@ -40,14 +46,16 @@ def draw(
         Learning curves of the same data set.
     tests : sequence of RangeTest
         Of the same data set.
+    maps : sequence of EmbeddingMap
+        Of the same data set.
 
     Returns
     -------
     list of Path
         Among ``accuracy.png``, ``cost.png`` (two rows and more), ``per-class.png``,
         ``confusion-<backbone>-<method>.png`` (of the reference probe and of a fine-tune), ``path.png`` and
-        ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves), and
-        ``range-tests.png`` (where there are range tests).
+        ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves),
+        ``range-tests.png`` (where there are range tests), and ``map-<backbone>.png`` (where there are maps).
 
     Raises
     ------
@@ -62,6 +70,8 @@ def draw(
         figures["learning"] = partial(learning, curves)
     if tests:
         figures["range-tests"] = partial(range_tests, tests)
+    for one in maps:
+        figures[one.figure] = partial(embedding_map, one)
     written = []
     with look():
         for name, make in figures.items():

@@ -1,0 +1,108 @@
+"""What a gallery shows and says, settled from scores alone: which images, and whether it is still theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probeline.identity import digest
+from probeline.records import IntArray, Score
+from probeline.report.gallery_files import Gallery
+from probeline.report.leading import leading_probe, ranked
+from probeline.report.rows import blocks, reading
+from probeline.report.words import option
+
+MOST_IMAGES = 24
+
+NEIGHBOURS = 3
+"""Train images that are shown for each."""
+
+SIDE = 96
+"""Pixels of a thumbnail's longer side, at most."""
+
+MOST_BYTES = 1_000_000
+"""Of a record: a page holds several."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Which test images the rows of a backbone have wrong.
+
+    Attributes
+    ----------
+    places : int64 [n]
+        In the test split, those first that most rows have wrong, then in row order.
+    counts : int64 [n_test]
+        How many rows have each test image wrong.
+    """
+
+    places: IntArray
+    counts: IntArray
+
+
+def shared(rows: Sequence[Sequence[Score]]) -> Shared:
+    """Return what the first seeds of some rows, all of the same test images, have wrong."""
+    labels = np.array(rows[0][0].labels, np.int64)
+    counts = np.zeros(len(labels), np.int64)
+    for row in rows:
+        counts += np.array(row[0].predictions, np.int64) != labels
+    order = np.argsort(-counts, kind="stable")
+    return Shared(order[counts[order] > 0], counts)
+
+
+def gallery_of(rows: Sequence[Sequence[Score]], probe: Score) -> dict[str, Any]:
+    """Return what a gallery is made of: rows of :func:`probeline.report.leading.ranked`, and the probe among them."""
+    return {"rows": [[row[0].key, digest(list(row[0].predictions))] for row in rows], "probe": probe.key}
+
+
+def row_titles(scores: Sequence[Score]) -> dict[str, str]:
+    """Return what tells each row of one backbone from the others, by the key of its first score."""
+    table = blocks(scores)
+    return {
+        row.keys[0]: row.title + (f" ({block.title})" if len(table) > 1 else "")
+        for block in table
+        for row in block.rows
+    }
+
+
+def gallery_words(
+    backbone: str, probe: Score, found: Shared, rows: int, refit: Mapping[str, Any], neighbours: int
+) -> tuple[str, str]:
+    """Return a gallery's title and caption."""
+    wrong, shown = len(found.places), min(len(found.places), MOST_IMAGES)
+    n_test, by_all = len(found.counts), int((found.counts == rows).sum())
+    where = reading(probe.tap, probe.views)
+    which = f"the exact linear probe{' ' * bool(where)}{where}"
+    by = f"one of {rows} rows or more, {by_all:,} by all, each row by its first seed" if rows > 1 else which
+    order = "those first that most rows have wrong" if rows > 1 else "in row order"
+    lines = [
+        f"{wrong:,} of {n_test:,} test images {'are' if wrong > 1 else 'is'} taken for another class by {by}.",
+        f"Shown: {'all' if shown == wrong else shown}, {order}.",
+    ]
+    fit = f"{which}, {option('l2', refit['l2'])}, fitted again on the cached embeddings"
+    same = f"{refit['same']:,} of its {refit['n_test']:,} predictions came out the same"
+    if refit["held"]:
+        lines.append(f"Chances are those of {fit}, at its temperature of {refit['temperature']:.3g}: {same}.")
+    else:
+        lines.append(f"No chances are told: {fit}, is not what its score tells of, as {same}.")
+    near = "the nearest train image" if neighbours == 1 else f"the {neighbours} nearest train images"
+    lines.append(f"Below each {near}, by the cosine of the standardised features that this probe reads.")
+    return f"What {backbone} is most often wrong about", " ".join(lines)
+
+
+def outdated_gallery(gallery: Gallery, scores: Sequence[Score]) -> str | None:
+    """Say why a gallery does not belong to the scores at hand; None where it does."""
+    probe = leading_probe(scores, gallery.backbone)
+    if probe is None:
+        return "its exact probe is gone"
+    rows = ranked(scores, gallery.backbone)
+    return None if gallery.of == gallery_of(rows, probe) else "its scores have changed"
+
+
+def gallery_facts(gallery: Gallery) -> dict[str, Any]:
+    """Return all that a gallery tells as JSON values, without its images."""
+    left_out = ("of", "thumbnails")
+    return {name: value for name, value in gallery.to_json().items() if name not in left_out}

@@ -1,0 +1,159 @@
+"""Galleries: the images that most rows of a backbone have wrong, and the train images nearest to them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+
+from PIL import Image
+
+from probeline.heads.neighbours import nearest
+from probeline.identity import canonical
+from probeline.images.reading import open_image
+from probeline.images.tiles import scaled, shrunk, webp
+from probeline.records import Score, Split
+from probeline.report.gallery import (
+    MOST_BYTES,
+    MOST_IMAGES,
+    NEIGHBOURS,
+    SIDE,
+    Shared,
+    gallery_of,
+    gallery_words,
+    row_titles,
+    shared,
+)
+from probeline.report.gallery_files import (
+    Gallery,
+    Judge,
+    Missed,
+    Neighbour,
+    Thumbnail,
+    find_gallery,
+    gallery_name,
+    remove_gallery,
+    save_gallery,
+)
+from probeline.stages.embedded import Embedded
+from probeline.stages.inputs import Inputs
+
+_QUALITIES = (80, 60, 40, 20, 5)
+"""Of thumbnails: the first at which a record is small enough, as noise hardly gets smaller by coding."""
+
+
+def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
+    """Return the gallery of a backbone, made where it is not there yet; None where no image is wrong in any row.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    embedded : Embedded
+        Of the exact probe that val prefers.
+    rows : sequence of sequences of Score
+        All rows of the backbone, that of the probe among them, as :func:`probeline.report.leading.ranked` has them.
+
+    Raises
+    ------
+    MissingData
+        It is yet to be made, and the embeddings are not at hand.
+    BadData
+        An image that cannot be read.
+    CannotWrite
+    """
+    score, found = embedded.score, shared(rows)
+    title = f"pictures: {inputs.dataset.name} x {score.backbone}"
+    if not len(found.places):
+        remove_gallery(inputs.pictures, score.backbone)
+        inputs.config.console.say(f"{title}: no gallery, as every row has every test image right")
+        return None
+    of, there = gallery_of(rows, score), find_gallery(inputs.pictures, score.backbone)
+    if isinstance(there, Gallery) and there.of != of:
+        there = None
+    told = f"{title}: {gallery_name(score.backbone)} is there"
+    if kept := inputs.there(there, inputs.pictures, told, title):
+        return kept
+    made = _small_enough(inputs, _made(inputs, embedded, rows, found))
+    path = save_gallery(inputs.pictures, made)
+    inputs.config.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
+    return made
+
+
+def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], found: Shared) -> Gallery:
+    """Return a gallery without thumbnails."""
+    score, splits = embedded.score, inputs.splits
+    firsts = [row[0] for row in rows]
+    titles = row_titles([one for row in rows for one in row])
+    places = found.places[:MOST_IMAGES]
+    plain, refit = embedded.plain, embedded.refit
+    k = min(NEIGHBOURS, len(plain.X))
+    near, cosines = nearest(plain.X, plain.X_held[places], k)
+    names, test = inputs.dataset.class_names, inputs.dataset.parts[splits.test.part]
+    train = inputs.dataset.parts[splits.train.part]
+
+    def neighbour(place: int, cosine: float) -> Neighbour:
+        row = int(splits.train.rows[place])
+        return Neighbour(_name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4))
+
+    images = []
+    for place, beside, closeness in zip(places.tolist(), near.tolist(), cosines.tolist(), strict=True):
+        true, sure = score.labels[place], refit.chances[place]
+        told = [round(float(chance), 6) for chance in (sure[score.predictions[place]], sure[true])]
+        images.append(
+            Missed(
+                name=_name(splits.test, place),
+                sample_id=test.sample_ids[int(splits.test.rows[place])],
+                true=names[true],
+                predicted=tuple(names[one.predictions[place]] for one in firsts),
+                wrong=int(found.counts[place]),
+                chance=told[0] if refit.facts["held"] else None,
+                true_chance=told[1] if refit.facts["held"] else None,
+                neighbours=tuple(map(neighbour, beside, closeness)),
+            )
+        )
+    title, caption = gallery_words(score.backbone, score, found, len(rows), refit.facts, k)
+    return Gallery(
+        backbone=score.backbone,
+        weights=score.weights,
+        of=gallery_of(rows, score),
+        rows=tuple(Judge(one.key, one.method, titles[one.key]) for one in firsts),
+        probe=[one.key for one in firsts].index(score.key),
+        tap=score.tap,
+        refit=refit.facts,
+        n_test=len(found.counts),
+        wrong=len(found.places),
+        shared=int((found.counts == len(rows)).sum()),
+        images=tuple(images),
+        thumbnails={},
+        title=title,
+        caption=caption,
+    )
+
+
+def _small_enough(inputs: Inputs, made: Gallery) -> Gallery:
+    """Return a gallery with the thumbnails of its images, all of the best quality at which it is small enough."""
+    names = sorted({near for one in made.images for near in (one.name, *(n.name for n in one.neighbours))})
+    images = {name: _opened(inputs, name) for name in names}
+    tiny = {name for name, image in images.items() if 2 * max(image.size) <= SIDE}
+    large = {name: scaled(image, SIDE) for name, image in images.items()}
+    for quality in _QUALITIES:
+        # What is enlarged is made of squares: it keeps their edges, and costs no more for it.
+        whole = tiny if quality == _QUALITIES[0] else set()
+        small = {name: _thumbnail(image, None if name in whole else quality) for name, image in large.items()}
+        made = replace(made, thumbnails=small)
+        if len(canonical(made.to_json())) < MOST_BYTES:
+            break
+    return made
+
+
+def _opened(inputs: Inputs, name: str) -> Image.Image:
+    part, _, row = name.rpartition(":")
+    return shrunk(open_image(inputs.dataset.images[part], int(row)), SIDE)
+
+
+def _thumbnail(image: Image.Image, quality: int | None) -> Thumbnail:
+    return Thumbnail(image.width, image.height, base64.b64encode(webp(image, quality)).decode("ascii"))
+
+
+def _name(split: Split, place: int) -> str:
+    return f"{split.part}:{split.rows[place]}"

@@ -1,0 +1,202 @@
+"""Galleries: which images come first, what is said of them, and which records are believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probeline.identity import seal, unseal
+from probeline.records import Score
+from probeline.report.gallery import gallery_facts, gallery_of, gallery_words, outdated_gallery, row_titles, shared
+from probeline.report.gallery_files import (
+    Gallery,
+    Judge,
+    Missed,
+    Neighbour,
+    Thumbnail,
+    find_gallery,
+    load_galleries,
+    remove_gallery,
+    save_gallery,
+)
+from probeline.report.leading import leading, leading_probe, ranked
+from probeline.report.sealed import Ignored
+from test_report_rows import make_score, make_scores
+
+NET = "mobilenet_v2"
+SCORES = make_scores(methods=("probe", "knn", "finetune"), seeds=2, n_test=60)
+
+
+def make_gallery(**changes: Any) -> Gallery:
+    near = Neighbour("train:7", "train/00007", "cat", 0.75)
+    image = Missed("test:3", "test/00003", "dog", ("cat", "cat", "bird"), 3, 0.875, 0.0625, (near,))
+    probe = leading_probe(SCORES, NET)
+    assert probe is not None
+    values: dict[str, Any] = {
+        "backbone": NET,
+        "weights": "IMAGENET1K_V1",
+        "of": gallery_of(ranked(SCORES, NET), probe),
+        "rows": tuple(Judge(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
+        "probe": 1,
+        "tap": "penultimate",
+        "refit": {"l2": 0.001, "held": True},
+        "n_test": 60,
+        "wrong": 20,
+        "shared": 4,
+        "images": (image,),
+        "thumbnails": {"test:3": Thumbnail(96, 72, "AAAA"), "train:7": Thumbnail(96, 96, "BBBB")},
+        "title": "What it gets wrong",
+        "caption": "One image.",
+        **changes,
+    }
+    return Gallery(**values)
+
+
+# Which images
+
+
+def test_rows_are_ranked_by_val_and_judged_by_their_first_seeds() -> None:
+    rows = ranked(SCORES, NET)
+    assert [row[0].method for row in rows] == ["finetune", "probe", "knn"]
+    assert [len(row) for row in rows] == [2, 1, 1]
+    assert rows[0] == leading(SCORES, NET)
+    probe = leading_probe(SCORES, NET)
+    assert probe is not None
+    assert probe.method == "probe"
+    assert leading_probe([score for score in SCORES if score.method != "probe"], NET) is None
+    worse = make_score(accuracy=0.3, n_test=60, tap="features.13")
+    assert leading_probe([worse, *SCORES], NET) == probe
+
+
+def test_what_all_have_wrong_comes_first_then_what_most_have() -> None:
+    rows = ranked(SCORES, NET)
+    found = shared(rows)
+    counts = [
+        sum(row[0].predictions[place] != row[0].labels[place] for row in rows) for place in range(SCORES[0].n_test)
+    ]
+    assert found.counts.tolist() == counts
+    assert {1, 3} <= set(counts)
+    expected = sorted((place for place, count in enumerate(counts) if count), key=lambda place: (-counts[place], place))
+    assert found.places.tolist() == expected
+    assert counts[expected[0]] == 3
+
+
+def test_another_seed_of_a_row_has_no_say() -> None:
+    rows = ranked(SCORES, NET)
+    first = [row[:1] for row in rows]
+    np.testing.assert_array_equal(shared(rows).places, shared(first).places)
+    assert gallery_of(rows, first[1][0]) == gallery_of(first, first[1][0])
+
+
+# What is said
+
+
+def words(scores: list[Score], **refit: Any) -> str:
+    rows = ranked(scores, NET)
+    probe = leading_probe(scores, NET)
+    assert probe is not None
+    facts = {"l2": 0.001, "temperature": 1.5, "same": 60, "n_test": 60, "held": True, **refit}
+    return gallery_words(NET, probe, shared(rows), len(rows), facts, 3)[1]
+
+
+def test_a_caption_tells_the_numbers() -> None:
+    counts = shared(ranked(SCORES, NET)).counts
+    told = words(SCORES)
+    wrong, by_all = int((counts > 0).sum()), int((counts == 3).sum())
+    assert told.startswith(
+        f"{wrong} of 60 test images are taken for another class by one of 3 rows or more, {by_all} by all, each row by "
+        f"its first seed. Shown: {'all' if wrong <= 24 else 24}, those first that most rows have wrong. "
+    )
+    assert "Chances are those of the exact linear probe, l2 0.001, fitted again on the cached embeddings" in told
+    assert "at its temperature of 1.5: 60 of its 60 predictions came out the same." in told
+    assert told.endswith(
+        "Below each the 3 nearest train images, by the cosine of the standardised features that this probe reads."
+    )
+
+
+def test_a_caption_of_one_row_names_it() -> None:
+    score = make_score(accuracy=0.9, n_test=60, tap="features.13")
+    wrong = sum(a != b for a, b in zip(score.labels, score.predictions, strict=True))
+    assert words([score]).startswith(
+        f"{wrong} of 60 test images are taken for another class by the exact linear probe at features.13. Shown: all, "
+        "in row order."
+    )
+
+
+def test_a_refit_that_is_not_believed_is_told() -> None:
+    told = words(SCORES, held=False, same=51)
+    assert "No chances are told: the exact linear probe, l2 0.001, fitted again" in told
+    assert "is not what its score tells of, as 51 of its 60 predictions came out the same." in told
+
+
+def test_titles_tell_rows_apart() -> None:
+    inner = make_score(n_test=60, tap="features.13")
+    other = make_score(n_test=60, weights="IMAGENET1K_V2")
+    titles = row_titles([*SCORES, inner])
+    assert titles[inner.key] == "linear probe (exact), at features.13"
+    assert titles[SCORES[0].key] == "linear probe (exact)"
+    assert row_titles([SCORES[0], other])[other.key] == f"linear probe (exact) ({NET}, IMAGENET1K_V2)"
+
+
+# Files
+
+
+def test_a_gallery_reads_back(tmp_path: Path) -> None:
+    made = make_gallery()
+    path = save_gallery(tmp_path, made)
+    assert path == tmp_path / f"gallery-{NET}.json" == tmp_path / made.file
+    assert find_gallery(tmp_path, NET) == made
+    assert load_galleries(tmp_path) == ([made], [])
+    assert made.thumbnails["test:3"].uri == "data:image/webp;base64,AAAA"
+    remove_gallery(tmp_path, NET)
+    assert find_gallery(tmp_path, NET) is None
+    remove_gallery(tmp_path, NET)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data.replace(b"AAAA", b"AAAB"), "is damaged: its bytes are not those its sha256 was taken of"),
+        (lambda data: rewritten(data, version=0), "has gallery version 0; this program reads 1: run its stage again"),
+        (lambda data: rewritten(data, images=[{"name": "test:3"}]), "has other fields than a gallery: 'predicted'"),
+        (lambda data: rewritten(data, colour="red"), "has other fields than a gallery: "),
+        (lambda data: rewritten(data, backbone="vgg11"), "holds the gallery that belongs at gallery-vgg11.json"),
+    ],
+    ids=["a byte", "version", "an image", "a field", "a name"],
+)
+def test_what_is_no_gallery_is_ignored(change: Any, reason: str, tmp_path: Path) -> None:
+    path = save_gallery(tmp_path, make_gallery())
+    path.write_bytes(change(path.read_bytes()))
+    found = find_gallery(tmp_path, NET)
+    assert isinstance(found, Ignored)
+    assert found.reason.startswith(reason)
+    assert load_galleries(tmp_path) == ([], [found])
+
+
+def rewritten(data: bytes, version: int = 1, **changes: Any) -> bytes:
+    record = unseal(data)
+    assert record is not None
+    return seal({"version": version, "gallery": {**record["gallery"], **changes}})
+
+
+def test_a_gallery_is_of_its_scores() -> None:
+    made = make_gallery()
+    assert outdated_gallery(made, SCORES) is None
+    assert outdated_gallery(made, SCORES[::-1]) is None, "in whatever order they come"
+    elsewhere = make_score(backbone="vgg11", n_test=60)
+    assert outdated_gallery(made, [*SCORES, elsewhere]) is None
+    assert outdated_gallery(made, [*SCORES, make_score("ridge", n_test=60)]) == "its scores have changed"
+    flipped = replace(SCORES[1], predictions=SCORES[1].labels)
+    assert outdated_gallery(made, [SCORES[0], flipped, *SCORES[2:]]) == "its scores have changed"
+    assert outdated_gallery(made, [elsewhere]) == "its exact probe is gone"
+
+
+def test_facts_are_all_but_the_images() -> None:
+    facts = gallery_facts(make_gallery())
+    assert "thumbnails" not in facts
+    assert facts["images"][0]["neighbours"][0]["cosine"] == 0.75
+    assert facts["images"][0]["predicted"] == ("cat", "cat", "bird")

@@ -1,0 +1,225 @@
+"""Maps: what they say, which records are believed, and how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probeline.identity import seal, unseal
+from probeline.report.beside import Beside
+from probeline.report.figures.maps import COLOURS, embedding_map
+from probeline.report.figures.pictures import rendered
+from probeline.report.figures.sheet import look
+from probeline.report.figures.style import INK, MARKERS, MUTED
+from probeline.report.leading import leading, leading_probe
+from probeline.report.map_files import EmbeddingMap, find_map, load_maps, save_map
+from probeline.report.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
+from probeline.report.sealed import Ignored
+from probeline.report.write import write
+from test_report_figures import assert_clear, cielab, drawn
+from test_report_rows import make_score, make_scores
+
+NET = "mobilenet_v2"
+SCORES = make_scores(methods=("probe", "finetune"), n_test=90)
+LONG = "timm:convnext_tiny.in12k_ft_in1k_384_with_a_long_name"
+
+
+def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: Any) -> EmbeddingMap:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, n)
+    predicted = np.where(rng.random(n) < 0.2, (labels + 1) % classes, labels)
+    judge, probe = leading(SCORES, NET), leading_probe(SCORES, NET)
+    assert judge is not None
+    assert probe is not None
+    xy = [(round(x, 3), round(y, 3)) for x, y in rng.normal(size=(n, 2)).tolist()]
+    planes = [pca_plane(xy, (0.231, 0.1204))]
+    if tsne:
+        planes.append(tsne_plane(xy[::-1], 30.0, 0, 0.5))
+    wrong = int((labels != predicted).sum())
+    title, caption, alt = map_words(judge[0], probe, n, wrong, 0, planes)
+    values: dict[str, Any] = {
+        "backbone": NET,
+        "weights": "IMAGENET1K_V1",
+        "of": map_of(judge[0], probe),
+        "tap": "penultimate",
+        "n_test": n,
+        "part": "test",
+        "class_names": tuple(f"class of things {k}" for k in range(classes)),
+        "rows": tuple(range(n)),
+        "sample_ids": tuple(f"test/{row:05d}" for row in range(n)),
+        "labels": tuple(labels.tolist()),
+        "predicted": tuple(predicted.tolist()),
+        "judge": "full fine-tune",
+        "planes": tuple(planes),
+        "title": title,
+        "caption": caption,
+        "alt": alt,
+        **changes,
+    }
+    return EmbeddingMap(**values)
+
+
+# Words
+
+
+def test_a_caption_tells_what_is_shown() -> None:
+    one = make_map(tsne=True)
+    assert one.title == f"Where {NET} puts the test images"
+    assert one.caption.startswith(f"All 90 test images, as {NET} embeds them, standardised as its probe reads them. ")
+    assert "Principal components of the 45,000 train rows, which hold 23.1 and 12.0 % of their variance" in one.caption
+    assert "t-SNE of these test images alone, perplexity 30, seed 0" in one.caption
+    assert one.caption.endswith(
+        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class; val prefers it of all rows."
+    )
+    assert one.alt == (
+        f"A scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
+    )
+
+
+def test_a_sample_is_told() -> None:
+    probe = make_score(n_test=90, tap="features.13")
+    _, caption, _ = map_words(probe, probe, 40, 2, 7, [])
+    assert caption.startswith(
+        f"40 of 90 test images, stratified, drawn with data seed 7, as {NET} at features.13 embeds them"
+    )
+    assert caption.endswith(
+        "that the linear probe (exact) at features.13 takes for another class; val prefers it of all rows."
+    )
+
+
+def test_facts_leave_the_points_out() -> None:
+    one = make_map(tsne=True)
+    facts = map_facts(one)
+    assert facts["shown"] == 90
+    assert facts["wrong"] == sum(one.wrong) > 0
+    assert facts["planes"][0]["facts"] == {"explained": [0.231, 0.1204]}
+    assert facts["planes"][1]["facts"] == {"perplexity": 30.0, "seed": 0, "divergence": 0.5}
+    assert "xy" not in str(facts)
+    assert "sample_ids" not in facts
+
+
+# Files
+
+
+def test_a_map_reads_back(tmp_path: Path) -> None:
+    one = make_map(tsne=True)
+    assert save_map(tmp_path, one) == tmp_path / f"map-{NET}.json" == tmp_path / one.file
+    assert find_map(tmp_path, NET) == one
+    assert load_maps(tmp_path) == ([one], [])
+    assert one.methods == ("pca", "tsne")
+    assert find_map(tmp_path, "vgg11") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rows": [1, 2]}, "has other fields than a map: columns of [2, 90] points"),
+        ({"planes": [{}]}, "has other fields than a map: 'axes'"),
+        ({"backbone": "vgg11"}, "holds the map that belongs at map-vgg11.json"),
+        (None, "is damaged: its bytes are not those its sha256 was taken of"),
+    ],
+    ids=["columns", "planes", "name", "byte"],
+)
+def test_what_is_no_map_is_ignored(changes: dict[str, Any] | None, reason: str, tmp_path: Path) -> None:
+    path = save_map(tmp_path, make_map())
+    record = unseal(path.read_bytes())
+    assert record is not None
+    data = path.read_bytes()[:-5] if changes is None else seal({**record, "map": {**record["map"], **changes}})
+    path.write_bytes(data)
+    found = find_map(tmp_path, NET)
+    assert isinstance(found, Ignored)
+    assert found.reason == reason
+    assert load_maps(tmp_path) == ([], [found])
+
+
+def test_a_map_is_of_its_scores() -> None:
+    one = make_map()
+    assert outdated_map(one, SCORES) is None
+    assert outdated_map(one, [*SCORES, make_score("knn", accuracy=0.2, n_test=90)]) is None, "neither leads nor probes"
+    assert outdated_map(one, [*SCORES, make_score("ridge", accuracy=0.99, n_test=90)]) == "its scores have changed"
+    flipped = [replace(score, predictions=score.labels) for score in SCORES]
+    assert outdated_map(one, flipped) == "its scores have changed"
+    assert outdated_map(one, SCORES[1:]) == "its exact probe is gone"
+
+
+# The figure
+
+
+def marks(figure: Any) -> list[tuple[str, str, int]]:
+    """Return marker, colour and number of points of every group that is drawn."""
+    return [(line.get_marker(), line.get_color(), len(line.get_xdata())) for line in figure.axes[0].get_lines()]
+
+
+def test_classes_have_a_colour_and_a_marker_and_mistakes_a_ring() -> None:
+    one = make_map()
+    with look():
+        figure = embedding_map(one)
+        counts = np.bincount(one.labels).tolist()
+        assert marks(figure) == [
+            *((MARKERS[k], COLOURS[k], counts[k]) for k in range(3)),
+            ("o", INK, sum(one.wrong)),
+        ]
+        ring = figure.axes[0].get_lines()[-1]
+        assert ring.get_markerfacecolor() == "none"
+        wrong = np.array(one.wrong)
+        np.testing.assert_array_equal(ring.get_xydata(), np.array(one.planes[0].xy)[wrong])
+        assert figure.axes[0].get_xlabel() == "first component, 23.1 % of the variance"
+
+
+def test_many_classes_are_grey() -> None:
+    one = make_map(classes=13)
+    with look():
+        figure = embedding_map(one)
+        assert marks(figure) == [("o", MUTED, 90), ("o", INK, sum(one.wrong))]
+        assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+            "13 classes",
+            "taken for another",
+        ]
+        assert len(marks(embedding_map(make_map(classes=12)))) == 13
+
+
+def test_colours_of_classes_are_distinct() -> None:
+    # As for the methods: several times what is just noticed, which is 2.3 (Sharma 2003).
+    found = [cielab(colour) for colour in COLOURS]
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(found, 2)) > 8 * 2.3
+    assert len(COLOURS) == len(set(MARKERS[: len(COLOURS)]))
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        make_map(),
+        make_map(classes=12, tsne=True, class_names=tuple("W" * 30 for _ in range(12))),
+        make_map(classes=40, title=f"Where {LONG} at blocks.11:cls puts the test images"),
+        make_map(n=1, class_names=("a", "b", "c")),
+    ],
+    ids=["three", "twelve", "forty", "one point"],
+)
+def test_no_text_of_a_map_is_clipped_or_covers_another(one: EmbeddingMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    with look():
+        figure = embedding_map(one)
+        texts: Sequence[Any] = drawn(figure, monkeypatch)
+        assert_clear(figure, [(text, text.get_window_extent()) for text in texts])
+        for axes in figure.axes:
+            assert axes.get_position().width > 0.4
+
+
+def test_points_that_all_lie_at_one_place_are_drawn() -> None:
+    one = make_map()
+    plane = replace(one.planes[0], xy=((0.0, 0.0),) * 90)
+    assert rendered(lambda: embedding_map(replace(one, planes=(plane,)))).startswith(b"\x89PNG")
+
+
+def test_a_report_draws_its_maps(tmp_path: Path) -> None:
+    one = make_map()
+    report = write([], [], tmp_path, {}, Beside(maps=[one]))
+    assert [path.name for path in report.figures] == [f"map-{NET}.png"]
+    assert f"![map-{NET}](figures/map-{NET}.png)" in report.markdown.read_text(encoding="utf-8")
+    assert not write([], [], tmp_path, {}, Beside(maps=[one])).written
+    assert write([], [], tmp_path, {}, Beside(maps=[replace(one, judge="another")])).written
