@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from probeline.heads.neighbours import knn, nearest_centroid
+from probeline.heads import neighbours
+from probeline.heads.neighbours import knn, nearest, nearest_centroid
 
 
 def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,3 +77,39 @@ def test_held_out_rows_of_another_width_are_refused() -> None:
     for fit in (lambda: knn(X, y, held[:, :5], [1], classes=4), lambda: nearest_centroid(X, y, held[:, :5], classes=4)):
         with pytest.raises(ValueError, match="5 columns where 6"):
             fit()
+
+
+def test_the_nearest_by_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_AT_ONCE", 7)
+    X, _, held = sample()
+    places, cosines = nearest(X, held, 4)
+    for row, found, values in zip(held.astype(np.float64), places, cosines, strict=True):
+        cosine = X @ row / (np.linalg.norm(X, axis=1) * np.linalg.norm(row))
+        assert found.tolist() == np.argsort(-cosine)[:4].tolist()
+        np.testing.assert_allclose(values, np.sort(cosine)[::-1][:4], rtol=1e-5)
+
+
+def test_no_row_is_its_own_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_AT_ONCE", 7)
+    X, _, held = sample()
+    own = np.concatenate([np.arange(len(X)), np.full(len(held), -1)])
+    places, _ = nearest(X, np.concatenate([X, held]), 5, own=own)
+    assert not (places == own[:, None]).any()
+    np.testing.assert_array_equal(places[len(X) :], nearest(X, held, 5)[0])
+    twice = np.concatenate([X, X[:3]])
+    found, cosines = nearest(twice, twice, 1, own=np.arange(len(twice)))
+    assert found[:3, 0].tolist() == [len(X), len(X) + 1, len(X) + 2], "a copy is a neighbour"
+    np.testing.assert_allclose(cosines[:3], 1, rtol=1e-6)
+
+
+def test_a_row_of_zeros_is_near_nothing() -> None:
+    X, _, held = sample()
+    _, cosines = nearest(X, np.zeros_like(held[:1]), 3)
+    assert cosines.tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(("k", "own"), [(0, None), (91, None), (90, np.arange(90)), (3, np.arange(89))])
+def test_more_neighbours_than_there_are_rows_are_refused(k: int, own: np.ndarray | None) -> None:
+    X, _, _ = sample()
+    with pytest.raises(ValueError, match="k must lie in"):
+        nearest(X, X, k, own=own)

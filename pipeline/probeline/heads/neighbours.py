@@ -15,6 +15,9 @@ IntArray = npt.NDArray[np.int64]
 _SMOOTHING = 1e-3
 """What an absent class counts for in the logarithm of votes; half of what breaks a tie."""
 
+_AT_ONCE = 512
+"""Rows that are set against all others at a time: of 50,000 others, 300 MB of cosines and places."""
+
 _MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
@@ -91,3 +94,52 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes:
     centroids = np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])
     logits[:, present] = -0.5 * euclidean_distances(X_held.astype(np.float64), centroids, squared=True)
     return logits
+
+
+def nearest(
+    X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Return the places int64 [m, k] of the k nearest rows by cosine, nearest first, and the cosines float32 [m, k].
+
+    Every held row is set against every row, some hundred at a time, so that memory stays in the order of X. Of rows
+    equally near the first comes first, where k has room for them.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+    X_held : float32 [m, D]
+        A row of zeros has the cosine 0 with all.
+    k : int
+        In [1, N]; with `own` in [1, N - 1].
+    own : int64 [m], optional
+        The place in X of each held row itself, which is none of its neighbours; -1 where it has none.
+
+    Raises
+    ------
+    ValueError
+        Where an array or k is not as described.
+    """
+    check_features(X)
+    check_features(X_held, columns=X.shape[1])
+    if not 1 <= k <= len(X) - (own is not None) or (own is not None and own.shape != (len(X_held),)):
+        raise ValueError(f"k must lie in [1, {len(X) - (own is not None)}], not {k}, and own have {len(X_held)} rows")
+    rows, places, cosines = _unit(X), np.empty((len(X_held), k), np.int64), np.empty((len(X_held), k), np.float32)
+    for start in range(0, len(X_held), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        near = _unit(X_held[some]) @ rows.T
+        if own is not None:
+            has = np.flatnonzero(own[some] >= 0)
+            near[has, own[some][has]] = -np.inf
+        found = np.argpartition(near, len(X) - k, axis=1)[:, len(X) - k :]
+        found.sort(axis=1)
+        values = np.take_along_axis(near, found, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        places[some] = np.take_along_axis(found, order, axis=1)
+        cosines[some] = np.take_along_axis(values, order, axis=1)
+    return places, cosines
+
+
+def _unit(X: FloatArray) -> FloatArray:
+    """Return rows of length 1; those of zeros as they are."""
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    return np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -30,3 +32,10 @@ def tile(image: Image.Image, side: int) -> PixelArray:
     square = Image.new("RGB", (side, side), _AROUND)
     square.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
     return np.array(square)
+
+
+def thumbnail(image: Image.Image, longest: int, quality: int) -> bytes:
+    """Return an RGB image of at most `longest` pixels a side as a JPEG file; `quality` in [1, 95]."""
+    data = io.BytesIO()
+    shrunk(image, longest).save(data, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return data.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from probeline.records import Curve, RangeTest
+from probeline.report.doctor_files import Doctor
 from probeline.report.latency_files import Latency
 from probeline.report.picture_files import Picture
 from probeline.report.published import Held
@@ -27,6 +28,8 @@ class Beside:
     latencies : sequence of Latency
     pictures : sequence of Picture
         Proven, and of these scores; they lie in the report's folder already, and stay there as they are.
+    doctor : Doctor or None
+        What was found in the very images and labels of the scores.
     """
 
     curves: Sequence[Curve] = ()
@@ -34,6 +37,7 @@ class Beside:
     held: Held | None = None
     latencies: Sequence[Latency] = ()
     pictures: Sequence[Picture] = ()
+    doctor: Doctor | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
@@ -44,7 +48,8 @@ class Beside:
             "pictures": self.pictures,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
-        return {**found, **({"published": self.held.to_json()} if self.held else {})}
+        found |= {"published": self.held.to_json()} if self.held else {}
+        return found | ({"doctor": self.doctor.to_json()} if self.doctor else {})
 
 
 NOTHING = Beside()
