@@ -1,4 +1,4 @@
-"""Duplicates among arrays: equal contents, neighbours as pairs, and images that are one shot, whatever was done to it."""
+"""Duplicates among arrays: equal contents, neighbours as pairs, and images that are one shot."""
 
 from __future__ import annotations
 

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.stats import beta, binom
 
+from probeline.doctor import outliers
 from probeline.doctor.outliers import p_values, remoteness, threshold
 
 
-def test_remoteness_is_the_mean_distance() -> None:
-    np.testing.assert_allclose(remoteness(np.array([[1, 0.5], [0, -1]], np.float32)), [0.25, 1.5])
+def test_remoteness_by_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outliers, "_AT_ONCE", 4)
+    rng = np.random.default_rng(0)
+    X, held = (rng.standard_normal((n, 5)).astype(np.float32) for n in (12, 9))
+    places = rng.integers(0, 12, (9, 3))
+
+    def cosine(one: np.ndarray, other: np.ndarray) -> float:
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    expected = [np.mean([1 - cosine(row, X[place]) for place in near]) for row, near in zip(held, places, strict=True)]
+    np.testing.assert_allclose(remoteness(X, held, places), expected, rtol=1e-5)
+    assert remoteness(X, np.zeros((1, 5), np.float32), places[:1]).tolist() == [1]
+
+
+def test_an_ordinary_row_is_not_remote() -> None:
+    rng = np.random.default_rng(1)
+    X = (5 + rng.standard_normal((50, 8))).astype(np.float32)
+    held = np.concatenate([X.mean(axis=0, keepdims=True), -X[:1]])
+    ordinary, strange = remoteness(X, held, np.tile(np.arange(10), (2, 1)))
+    # The mean's cosine to a row of 8 values near 5 +- 1 is 1 / sqrt(1 + 1 / 25) or so; the other points the other way.
+    assert ordinary < 0.1
+    assert strange > 1.8
 
 
 def test_p_values_by_a_plain_loop() -> None:

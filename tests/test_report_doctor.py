@@ -48,7 +48,7 @@ def seen(row: int, role: str = "train", label: int = 0) -> Seen:
 
 def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Doctor:
     """Return findings in three classes."""
-    options = {"alike": {"features": 0.5, "pixels": 0.9}, "shift": 2, "neighbours": 10}
+    options = {"alike": 0.7, "shift": 2, "neighbours": 10}
     return Doctor(
         backbone="mobilenet_v2",
         weights="IMAGENET1K_V1",
@@ -205,7 +205,7 @@ def test_the_section_tables_what_was_found() -> None:
     (remote,) = table(text, 3)
     assert (remote["Outlier"], remote["Distance"], remote["p"]) == ("test/00002", "0.930", "0.001")
     assert "1234" not in text
-    assert "1,234 pairs of 0.5 or more" in text
+    assert "1,234 pairs of 0.7 or more" in text
     assert "Without exact copies" not in "".join(section(make_doctor(exact=()), found))
 
 
@@ -215,7 +215,9 @@ def test_a_report_shows_the_doctor_where_there_is_one() -> None:
     assert "Data doctor" not in none
     beside = Beside(doctor=make_doctor())
     text = markdown(found, matrix(found), {}, [], [], beside)
-    assert re.search(r"\n\n## Data doctor\n\nWhat the embeddings of mobilenet_v2 \(IMAGENET1K_V1, 224 px, fp32\) ", text)
+    assert re.search(
+        r"\n\n## Data doctor\n\nWhat the embeddings of mobilenet_v2 \(IMAGENET1K_V1, 224 px, fp32\) ", text
+    )
     told: dict[str, Any] = record_of_all(found, matrix(found), {}, [], beside)
     assert "doctor" not in record_of_all(found, matrix(found), {}, [])
     assert told["doctor"] == record(make_doctor(), found)

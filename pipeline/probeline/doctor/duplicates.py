@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.fft import irfft2, rfft2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -23,7 +24,7 @@ SHIFT = 2
 FLAT = 2.0
 """Grey levels: an image whose standard deviation is lower has no structure that could be compared."""
 
-_AT_ONCE = 2048
+_AT_ONCE = 512
 
 _LUMINANCE = (77, 150, 29)
 """Of 256: red, green and blue of ITU-R BT.601."""
@@ -88,26 +89,39 @@ def alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]
 
 
 def _alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    inside = first.shape[1] - 2 * SHIFT
-    own, flat = _normalised(first[:, SHIFT : SHIFT + inside, SHIFT : SHIFT + inside])
-    found = []
-    for other in (second, second[:, :, ::-1]):
-        best = np.full(len(first), -np.inf, np.float32)
-        for down in range(2 * SHIFT + 1):
-            for right in range(2 * SHIFT + 1):
-                moved, bare = _normalised(other[:, down : down + inside, right : right + inside])
-                same = np.einsum("ij,ij->i", own, moved)
-                np.maximum(best, np.where(flat | bare, 0, same), out=best)
-        found.append(best)
-    straight, mirrored = found
-    return np.maximum(straight, mirrored), mirrored > straight
+    side = first.shape[1]
+    inside, places = side - 2 * SHIFT, 2 * SHIFT + 1
+    middle = first[:, SHIFT : SHIFT + inside, SHIFT : SHIFT + inside].astype(np.float32)
+    middle -= middle.mean(axis=(1, 2), keepdims=True)
+    lengths = np.sqrt(np.einsum("ijk,ijk->i", middle, middle))
+    # Both directions of the middle slide over the other image: a product of spectra, which wraps nowhere among the
+    # places that are read, as middle and shifts fill the image's side.
+    both = np.stack([middle, middle[:, :, ::-1]], axis=1)
+    other = second.astype(np.float32) - second.mean(axis=(1, 2), dtype=np.float32)[:, None, None]
+    spectra = np.conj(rfft2(both, s=(side, side))) * rfft2(other)[:, None]
+    products = irfft2(spectra, s=(side, side))[..., :places, :places]
+    least = FLAT * inside
+    others = _window_lengths(second, inside)
+    structured = (lengths[:, None, None] >= least) & (others >= least)
+    scale = np.where(structured, lengths[:, None, None] * others, np.inf)
+    straight, mirrored = (products / scale[:, None]).max(axis=(2, 3)).T
+    return np.maximum(straight, mirrored).astype(np.float32), mirrored > straight
 
 
-def _normalised(images: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return images as rows of mean 0 and length 1, float32 [n, S * S], and which of them are flat."""
-    rows = images.reshape(len(images), -1).astype(np.float32)
-    rows -= rows.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    flat = lengths < FLAT * np.sqrt(rows.shape[1])
-    rows /= np.where(flat, 1, lengths)[:, None]
-    return rows, flat
+def _window_lengths(images: Pixels, inside: int) -> npt.NDArray[np.float64]:
+    """Return the lengths of all square windows less their means: float64 [n, P, P] of images uint8 [n, S, S]."""
+    grey = images.astype(np.int64)
+    sums, squares = (
+        np.pad(some, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2) for some in (grey, grey * grey)
+    )
+
+    def inner(total: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return (
+            total[:, inside:, inside:]
+            - total[:, inside:, :-inside]
+            - total[:, :-inside, inside:]
+            + (total[:, :-inside, :-inside])
+        )
+
+    # Of whole numbers, what is below the root is never negative.
+    return np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside

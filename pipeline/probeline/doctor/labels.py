@@ -108,7 +108,7 @@ def expected(chances: Chances, *, seed: int = 0) -> float:
 
 
 def plant(labels: Classes, classes: int, *, most: int = 1000, seed: int = 0) -> tuple[Classes, Classes]:
-    """Return rows, at most `most` and at most a tenth of all, and another class for each, drawn evenly: int64 [m] twice.
+    """Return rows, at most `most` and at most a tenth of all, and another class for each, drawn evenly.
 
     A row's own label has no part in what fits say that did not see it, nor in the labels of its neighbours: so a label
     can be set wrong afterwards, and what the rule makes of it is what it makes of a label that is wrong at random.
@@ -120,6 +120,10 @@ def plant(labels: Classes, classes: int, *, most: int = 1000, seed: int = 0) -> 
         K, at least 2.
     most : int
     seed : int
+
+    Returns
+    -------
+    rows, wrong : int64 [m]
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(len(labels), min(most, max(1, len(labels) // 10)), replace=False))

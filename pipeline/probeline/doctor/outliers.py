@@ -6,11 +6,36 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Features = npt.NDArray[np.float32]
+
+_AT_ONCE = 512
 
 
-def remoteness(cosines: npt.NDArray[np.float32]) -> Floats:
-    """Return the mean of 1 - cosine to the nearest rows: float64 [n] in [0, 2] of cosines float32 [n, k]."""
-    return (1 - cosines.astype(np.float64)).mean(axis=1)
+def remoteness(X: Features, X_held: Features, places: npt.NDArray[np.int64]) -> Floats:
+    """Return the mean of 1 - cosine to some rows of X for each held row: float64 [m] in [0, 2].
+
+    The cosine is that of the embeddings as they come: with their mean taken off, rows near the mean would point
+    anywhere, and the most ordinary images look remote.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+    X_held : float32 [m, D]
+    places : int64 [m, k]
+        Of the rows of X that are near each held one.
+
+    References
+    ----------
+    Sun, Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML.
+    """
+    lengths = np.maximum(np.linalg.norm(X, axis=1), np.finfo(np.float32).tiny)
+    found = np.empty(len(X_held))
+    for start in range(0, len(X_held), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        own = np.maximum(np.linalg.norm(X_held[some], axis=1), np.finfo(np.float32).tiny)
+        products = np.einsum("ij,ikj->ik", X_held[some], X[places[some]])
+        found[some] = 1 - (products / lengths[places[some]] / own[:, None]).mean(axis=1, dtype=np.float64)
+    return found
 
 
 def p_values(known: Floats, distances: Floats) -> Floats:

@@ -96,9 +96,7 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes:
     return logits
 
 
-def nearest(
-    X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None = None
-) -> tuple[IntArray, FloatArray]:
+def nearest(X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None = None) -> tuple[IntArray, FloatArray]:
     """Return the places int64 [m, k] of the k nearest rows by cosine, nearest first, and the cosines float32 [m, k].
 
     Every held row is set against every row, some hundred at a time, so that memory stays in the order of X. Of rows

@@ -20,7 +20,7 @@ SIDE = 32
 
 HELP = {
     "extension": "its name says another format than its bytes",
-    "cut": "a JPEG without its end marker",
+    "cut": "a JPEG without its end marker: cut off, and what is missing is made up",
     "space": "CMYK or another colour space than RGB or grey",
     "palette": "colours from a palette",
     "deep": "16 bits a channel, of which 8 are kept",

@@ -19,6 +19,12 @@ from probeline.report.words import decimals, listing, percent, points
 _FIRST = 10
 """Findings of a kind that a report's tables hold; its record holds all that are listed."""
 
+_LEAKED = (
+    "Each row's test top-1 with Wilson's 95 % interval, a mean over its seeds, with all test images and "
+    "without those that train or val hold too. Nothing is fitted anew: what a leaked train image did to the fit stays, "
+    "and leaked images may be easier or harder than others for reasons of their own."
+)
+
 _ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
 
 
@@ -127,7 +133,8 @@ def _labels(doctor: Doctor) -> str:
     return (
         f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "
         f"test are doubted; hard images alone would give {found.expected:,.0f} in train and val, so read them in their "
-        f"order; of {found.planted:,} labels set wrong for a trial {percent(found.planted_flagged, 0)} % are found{rank}"
+        f"order; of {found.planted:,} labels set wrong for a trial {percent(found.planted_flagged, 0)} % are found"
+        + rank
     )
 
 
@@ -186,7 +193,7 @@ def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:
     parts = [escape(told), bullets(findings(doctor))]
     leaks = leakage(doctor, blocks)
     if leaks and (found.leaked_exact or found.leaked_near):
-        parts += [_leaks(leaks), bullets(_leak_notes(doctor))]
+        parts += [_leaks(leaks), bullets([_LEAKED])]
     if found.pairs:
         parts.append(_pairs(doctor))
     if doctor.labels.suspects:
@@ -238,6 +245,7 @@ def _pairs(doctor: Doctor) -> str:
             ("and", [pair.second.sample_id for pair in pairs]),
             ("Classes", [_classes(doctor, pair.first, pair.second) for pair in pairs]),
             ("Kind", [pair.kind + (", mirrored" if pair.mirrored else "") for pair in pairs]),
+            ("Score", [f"{pair.score:.3f}" for pair in pairs]),
             ("Alike in features", [f"{pair.features:.3f}" for pair in pairs]),
             ("in pixels", [f"{pair.pixels:.3f}" for pair in pairs]),
         ],
@@ -287,29 +295,21 @@ def _table(columns: Sequence[tuple[str, Sequence[str]]], left: int) -> str:
     return ruled(list(grid), [place < left for place in range(len(columns))])
 
 
-def _leak_notes(doctor: Doctor) -> list[str]:
-    return [
-        "The table gives each row's test top-1 with Wilson's 95 % interval, a mean over its seeds, with all test images "
-        "and without those that train or val hold too. Nothing is fitted anew: what a leaked train image did to the "
-        "fit stays, and leaked images may be easier or harder than others for reasons of their own.",
-    ]
-
-
 def _notes(doctor: Doctor) -> list[str]:
-    options, labels = doctor.of["options"], doctor.labels
-    alike = options["alike"]
+    options, labels, near = doctor.of["options"], doctor.labels, doctor.outliers.neighbours
     return [
-        f"Near duplicates: each image is held against its {doctor.outliers.neighbours} nearest by cosine of the centred "
-        f"embeddings; {doctor.duplicates.compared:,} pairs of {alike['features']} or more were compared in grey levels "
-        f"at 32 x 32 pixels, shifted by up to {options['shift']} and mirrored too. A correlation of {alike['pixels']} "
-        "or more makes a near duplicate.",
-        f"Doubted labels: chances of the exact probe (l2 {labels.l2:.3g}) by fits that did not see the image, {labels.folds} "
-        f"folds, calibrated (temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % on train and val. A "
-        "label is doubted where the likeliest class of those with at least their mean chance is another (confident "
-        "learning, Northcutt et al. 2021). The score is (1 - chance of the label) times the share of the "
-        f"{labels.neighbours} nearest images of train and val with another label. Hard images are doubted like wrong ones.",
-        f"Outliers: the mean of 1 - cosine to the {doctor.outliers.neighbours} nearest images of train and val; p is the "
-        "share of these that are as far from their own.",
+        f"Near duplicates: each image is held against its {near} nearest by cosine of the centred embeddings; "
+        f"{doctor.duplicates.compared:,} pairs of {options['alike']} or more were compared in grey levels at 32 x 32 "
+        f"pixels, shifted by up to {options['shift']} and mirrored too. The score is the cosine times the correlation "
+        f"of the grey levels; {options['alike']} or more makes a near duplicate.",
+        f"Doubted labels: chances of the exact probe (l2 {labels.l2:.3g}) by fits that did not see the image, "
+        f"{labels.folds} folds, calibrated (temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % "
+        "on train and val. A label is doubted where the likeliest class of those with at least their mean chance is "
+        "another (confident learning, Northcutt et al. 2021). The score is (1 - chance of the label) times the share "
+        f"of the {labels.neighbours} nearest images of train and val with another label. Hard images are doubted like "
+        "wrong ones.",
+        f"Outliers: the mean of 1 - cosine of the embeddings, as they come, to the {near} nearest images of train and "
+        "val; p is the share of these that are as far from their own.",
         "The record of the doctor lists more of each, every image by part:row, as probeline show takes it.",
     ]
 

@@ -57,6 +57,11 @@ class Twins:
     mirrored: bool
 
     @property
+    def score(self) -> float:
+        """By which pairs are ranked: `features` x `pixels`, 1 for equal contents."""
+        return self.features * self.pixels
+
+    @property
     def conflict(self) -> bool:
         """Whether they bear different labels."""
         return self.first.label != self.second.label

@@ -131,7 +131,7 @@ def _latencies(inputs: Inputs) -> list[Latency]:
 
 
 def _doctor(inputs: Inputs, scores: Sequence[Score]) -> Doctor | None:
-    """Return what was found in just these images and labels, with the backbone that val prefers; of several the last."""
+    """Return what was found in just these images and labels: with the backbone that val prefers, last."""
     say = inputs.config.console.say
     found, ignored = load_doctors(inputs.reports)
     for item in ignored:

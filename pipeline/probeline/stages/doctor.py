@@ -52,8 +52,8 @@ from probeline.stages.out_of_fold import out_of_fold
 NEIGHBOURS = 10
 """Images that each is held against: as candidates for its duplicates, for its label, and for how remote it is."""
 
-ALIKE = {"features": 0.5, "pixels": 0.9}
-"""From where on a pair is a near duplicate: cosine of its centred embeddings, and correlation of its grey levels."""
+ALIKE = 0.7
+"""From where on a pair is a near duplicate: cosine of its centred embeddings x correlation of its grey levels."""
 
 LEVEL = 0.01
 """Share of train and val that counts as outliers."""
@@ -228,12 +228,14 @@ class _Room:
         return {role: int(flags[self.role_of == place].sum()) for place, role in enumerate(self.sizes)}
 
     @cached_property
+    def _embeddings(self) -> FloatArray:
+        parts = [self.inputs.features(self.backbone, split.part).features[split.rows] for split in self.splits]
+        return np.concatenate(parts)
+
+    @cached_property
     def _near(self) -> tuple[_Near, _Near | None]:
         """The nearest of train and val to every image, and of test to every test image; none of one test image."""
-        X = np.concatenate(
-            [self.inputs.features(self.backbone, split.part).features[split.rows] for split in self.splits]
-        )
-        X -= X[: self.known].mean(axis=0, dtype=np.float64).astype(np.float32)
+        X = self._embeddings - self._embeddings[: self.known].mean(axis=0, dtype=np.float64).astype(np.float32)
         own = np.full(len(X), -1)
         own[: self.known] = np.arange(self.known)
         known, test = X[: self.known], X[self.known :]
@@ -259,7 +261,7 @@ class _Room:
             for name, there in where.items()
         }
         leaked = [every[where["across"] & some, 1] - self.known for some in (is_exact, ~is_exact)]
-        order = np.lexsort((every[:, 1], every[:, 0], -pixels, ~is_exact, ~where["across"]))
+        order = np.lexsort((every[:, 1], every[:, 0], -cosines * pixels, ~is_exact, ~where["across"]))
         listed = tuple(
             Twins(
                 first=self._seen(int(every[i, 0])),
@@ -287,15 +289,15 @@ class _Room:
     ) -> tuple[IntArray, FloatArray, FloatArray, npt.NDArray[np.bool_], int]:
         """Return the near duplicates int64 [p, 2], cosine, pixels and mirrored of each, and how many were compared."""
         near, among_test = self._near
-        found = [candidates(np.arange(len(near.places)), near.places, near.cosines, ALIKE["features"])]
+        found = [candidates(np.arange(len(near.places)), near.places, near.cosines, ALIKE)]
         if among_test is not None:
             rows = self.known + np.arange(len(among_test.places))
-            found.append(candidates(rows, self.known + among_test.places, among_test.cosines, ALIKE["features"]))
+            found.append(candidates(rows, self.known + among_test.places, among_test.cosines, ALIKE))
         pairs, cosines = (np.concatenate(some) for some in zip(*found, strict=True))
         differ = np.array([content[i] != content[j] for i, j in pairs.tolist()], np.bool_)
         pairs, cosines = pairs[differ], cosines[differ]
         pixels, mirrored = alike(self._grey[pairs[:, 0]], self._grey[pairs[:, 1]])
-        sure = pixels >= ALIKE["pixels"]
+        sure = cosines * pixels >= ALIKE
         return pairs[sure], cosines[sure], pixels[sure], mirrored[sure], len(pairs)
 
     @cached_property
@@ -360,8 +362,8 @@ class _Room:
 
     def outliers(self) -> Outliers:
         """Return the images that are unlike all of train and val."""
-        near = self._near[0]
-        distances = remoteness(near.cosines)
+        places = self._near[0].places
+        distances = remoteness(self._embeddings[: self.known], self._embeddings, places)
         known = distances[: self.known]
         p = p_values(known, distances)
         # A known image is among the known ones already.
@@ -372,7 +374,7 @@ class _Room:
             threshold=_brief(threshold(known, LEVEL)),
             flagged=self._by_role(p <= LEVEL),
             images=self.sizes,
-            neighbours=near.places.shape[1],
+            neighbours=places.shape[1],
             remote=tuple(Remote(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
         )
 
