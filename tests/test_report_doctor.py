@@ -169,8 +169,8 @@ def test_findings_in_words() -> None:
         "34 of 1,000 labels of train and val and 12 of 500 of test are doubted; hard images alone would give 33 in "
         "train and val, so read them in their order; of 100 labels set wrong for a trial 93 % are found, half of them "
         "among the first 17",
-        "15 of 500 test images (3.0 %, 1.8–4.9) are further from train and val than 99 % of these are from one "
-        "another, where 1 % would be if test were alike",
+        "15 of 500 test images (3.0 %, 1.8–4.9) are further from train and val than all but 1.0 % of these are from "
+        "one another; 1.0 % would be if test were alike",
         "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
         "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",
         "test: 500 images, the largest class 2 times the smallest, 2.9 effective classes of 3",

@@ -164,10 +164,11 @@ def test_a_planted_outlier_is_the_furthest(found: Doctor) -> None:
     assert remote[0].image.sample_id == "test/blue/noise.png"
     assert remote[0].p == pytest.approx(1 / (1 + found.images["train"] + found.images["val"]), abs=1e-6)
     assert [one.distance for one in remote] == sorted((one.distance for one in remote), reverse=True)
-    assert found.outliers.flagged["test"] >= 1
-    # Of n known images those with p up to 1 % are n / 100, rounded down.
+    # Of fewer than 99 known images none can lie beyond 1 % of them: those further than all are flagged, and that no
+    # known one is.
     known = found.images["train"] + found.images["val"]
-    assert found.outliers.flagged["train"] + found.outliers.flagged["val"] == known // 100
+    assert found.outliers.level == 1 / (1 + known) > 0.01
+    assert found.outliers.flagged == {"train": 0, "val": 0, "test": sum(one.p <= 1 / (1 + known) for one in remote)}
 
 
 def test_balance_and_help_are_counted_by_role(root: Path, found: Doctor) -> None:

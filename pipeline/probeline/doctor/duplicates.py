@@ -124,4 +124,5 @@ def _window_lengths(images: Pixels, inside: int) -> npt.NDArray[np.float64]:
         )
 
     # Of whole numbers, what is below the root is never negative.
-    return np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside
+    lengths: npt.NDArray[np.float64] = np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside
+    return lengths

@@ -137,4 +137,5 @@ def _suggested(chances: Chances, confident: Chances) -> Classes:
 
 
 def _flagged(suggested: Classes, labels: Classes) -> Flags:
-    return (suggested != labels) & (suggested != NONE)
+    flags: Flags = (suggested != labels) & (suggested != NONE)
+    return flags

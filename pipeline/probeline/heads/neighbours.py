@@ -140,4 +140,5 @@ def nearest(X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None =
 def _unit(X: FloatArray) -> FloatArray:
     """Return rows of length 1; those of zeros as they are."""
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    return np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)
+    rows: FloatArray = np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)
+    return rows

@@ -105,8 +105,9 @@ def look(
 
 
 def _seen(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
+    of_file: tuple[str, ...] = ()
     if isinstance(images, ImageArray):
-        image, of_file = Image.fromarray(images.pixels[row]), ()
+        image = Image.fromarray(images.pixels[row])
     else:
         image = decode(images.paths[row], images.content[row])
         of_file = _of_file(images.paths[row])
@@ -139,7 +140,7 @@ def _of_file(path: Path) -> tuple[str, ...]:
 
 def _deep(image: Image.Image, data: bytes) -> bool:
     if image.format == "TIFF":
-        return max(getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, (8,))) > 8
+        return any(bits > 8 for bits in getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, ()))
     return image.mode.startswith("I") or (image.format == "PNG" and data[_PNG_DEPTH] > 8)
 
 

@@ -86,7 +86,8 @@ def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
 def _right(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
     """Return of each test image the share of seeds that have it right: float64 [n]."""
     every = [np.equal(score.labels, score.predictions) for score in scores]
-    return np.mean(every, axis=0, dtype=np.float64)
+    shares: npt.NDArray[np.float64] = np.mean(every, axis=0, dtype=np.float64)
+    return shares
 
 
 def _share(right: npt.NDArray[np.float64]) -> Share:
@@ -142,11 +143,11 @@ def _outliers(doctor: Doctor) -> str:
     found = doctor.outliers
     n, flagged = found.images["test"], found.flagged["test"]
     low, high = wilson(flagged, n)
-    level = percent(found.level, 0)
+    level = percent(found.level, 1)
     return (
         f"{flagged:,} of {n:,} test images ({percent(flagged / n, 1)} %, {percent(low, 1)}–{percent(high, 1)}) are "
-        f"further from train and val than {100 - int(level)} % of these are from one another, where {level} % would be "
-        "if test were alike"
+        f"further from train and val than all but {level} % of these are from one another; {level} % would be if test "
+        "were alike"
     )
 
 

@@ -207,7 +207,7 @@ class _Room:
         self.inputs, self.backbone = inputs, backbone
         self.task = Task(inputs, backbone)
         self.splits: tuple[Split, ...] = (inputs.splits.train, inputs.splits.val, inputs.splits.test)
-        self.sizes = {split.role: len(split) for split in self.splits}
+        self.sizes: dict[str, int] = {split.role: len(split) for split in self.splits}
         self.known = len(self.splits[0]) + len(self.splits[1])
         self.role_of = np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits])
         self.classes = np.concatenate([inputs.dataset.parts[split.part].labels[split.rows] for split in self.splits])
@@ -222,7 +222,7 @@ class _Room:
     def _seen(self, place: int) -> Seen:
         part = self.inputs.dataset.parts[self._part(place)]
         role = self.splits[int(self.role_of[place])].role
-        return Seen(self._name(place), part.sample_ids[self._rows[place]], role, int(self.classes[place]))
+        return Seen(self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place]))
 
     def _by_role(self, flags: npt.NDArray[np.bool_]) -> dict[str, int]:
         return {role: int(flags[self.role_of == place].sum()) for place, role in enumerate(self.sizes)}
@@ -282,7 +282,7 @@ class _Room:
         )
 
     def _content(self, place: int) -> str:
-        return self.inputs.dataset.parts[self._part(place)].content[self._rows[place]]
+        return self.inputs.dataset.parts[self._part(place)].content[int(self._rows[place])]
 
     def _near_pairs(
         self, content: Sequence[str]
@@ -368,11 +368,12 @@ class _Room:
         p = p_values(known, distances)
         # A known image is among the known ones already.
         p[: self.known] = (p[: self.known] * (1 + self.known) - 1) / self.known
+        level = max(LEVEL, 1 / (1 + self.known))  # of few images, to be further than all is the most that there is
         order = np.argsort(-distances, kind="stable")[: LISTED["remote"]]
         return Outliers(
-            level=LEVEL,
-            threshold=_brief(threshold(known, LEVEL)),
-            flagged=self._by_role(p <= LEVEL),
+            level=level,
+            threshold=_brief(threshold(known, level)),
+            flagged=self._by_role(p <= level),
             images=self.sizes,
             neighbours=places.shape[1],
             remote=tuple(Remote(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
