@@ -56,7 +56,8 @@ def thresholds(chances: Chances, labels: Classes) -> Chances:
     counts = np.bincount(labels, minlength=chances.shape[1])
     own = np.take_along_axis(chances, labels[:, None], axis=1)[:, 0]
     sums = np.bincount(labels, weights=own, minlength=chances.shape[1])
-    return np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
+    means: Chances = np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
+    return means
 
 
 def doubts(chances: Chances, labels: Classes, confident: Chances, neighbours: Classes) -> Doubts:
