@@ -25,6 +25,8 @@ _LEAKED = (
     "and leaked images may be easier or harder than others for reasons of their own."
 )
 
+_ORDER = ("train", "val", "test")
+
 _ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
 
 
@@ -153,7 +155,8 @@ def _outliers(doctor: Doctor) -> str:
 
 def _balance(doctor: Doctor) -> list[str]:
     told = []
-    for role, spread in doctor.balance.items():
+    for role in _ORDER:
+        spread = doctor.balance[role]
         lacking = [doctor.class_names[label] for label in spread.empty]
         none = f"; no images of {listing(lacking[:_FIRST])}" + (" and others" if len(lacking) > _FIRST else "")
         told.append(
@@ -164,7 +167,7 @@ def _balance(doctor: Doctor) -> list[str]:
 
 
 def _by_role(counts: Mapping[str, int]) -> str:
-    return listing([f"{count:,} of {role}" for role, count in counts.items() if count])
+    return listing([f"{counts[role]:,} of {role}" for role in _ORDER if counts[role]])
 
 
 def leakage_lines(leaks: Sequence[Leak]) -> list[str]:
