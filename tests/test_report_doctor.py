@@ -111,6 +111,8 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert find_doctor(tmp_path, "mobilenet_v2", doctor.key) == doctor
     assert find_doctor(tmp_path, "mobilenet_v2", digest("another")) is None
     assert load_doctors(tmp_path) == ([doctor], [])
+    (again,), _ = load_doctors(tmp_path)
+    assert findings(again) == findings(doctor), "whatever order its file has"
     assert [pair.conflict for pair in doctor.duplicates.pairs] == [False, True]
 
 
