@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency compare recipe verify explain test slow faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare recipe verify explain test slow faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -79,6 +79,9 @@ pictures: $(VENV)/demo  ## each backbone's first filters, its input, its mistake
 
 latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, the nets timed in turn
 	@$(VENV)/bin/probeline latency $(OPTIONS)
+
+doctor: extract  ## examine the data with the cached embeddings: duplicates and leaks, doubtful labels, outliers
+	@$(VENV)/bin/probeline doctor $(OPTIONS)
 
 compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
+from probeline.heads import neighbours
 from probeline.heads.neighbours import knn, nearest, nearest_centroid
 
 
@@ -67,7 +68,7 @@ def test_of_rows_equally_near_the_first_comes_first() -> None:
 @pytest.mark.parametrize("ks", [[], [0], [91], [1, 200]])
 def test_a_k_without_so_many_rows_is_refused(ks: list[int]) -> None:
     X, y, held = sample()
-    with pytest.raises(ValueError, match="k must lie in"):
+    with pytest.raises(ValueError, match="must lie in"):
         knn(X, y, held, ks, classes=4)
 
 
@@ -96,8 +97,27 @@ def test_of_equal_rows_the_first_is_nearest() -> None:
     assert cosines.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("k", [0, 91])
-def test_so_many_neighbours_there_are_not(k: int) -> None:
+def test_no_row_is_its_own_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_MEMORY", 0.005)
     X, _, held = sample()
-    with pytest.raises(ValueError, match=rf"k must lie in \[1, 90\], not {k}"):
-        nearest(X, held, k)
+    own = np.concatenate([np.arange(len(X)), np.full(len(held), -1)])
+    places, _ = nearest(X, np.concatenate([X, held]), 5, own=own)
+    assert not (places == own[:, None]).any()
+    np.testing.assert_array_equal(places[len(X) :], nearest(X, held, 5)[0])
+    twice = np.concatenate([X, X[:3]])
+    found, cosines = nearest(twice, twice, 1, own=np.arange(len(twice)))
+    assert found[:3, 0].tolist() == [len(X), len(X) + 1, len(X) + 2], "a copy is a neighbour"
+    np.testing.assert_allclose(cosines[:3], 1, rtol=1e-6)
+
+
+def test_a_row_of_zeros_is_near_nothing() -> None:
+    X, _, held = sample()
+    _, cosines = nearest(X, np.zeros_like(held[:1]), 3)
+    assert cosines.tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(("k", "own"), [(0, None), (91, None), (90, np.arange(90)), (3, np.arange(89))])
+def test_more_neighbours_than_there_are_rows_are_refused(k: int, own: np.ndarray | None) -> None:
+    X, _, _ = sample()
+    with pytest.raises(ValueError, match=r"must (lie in|have 90 rows)"):
+        nearest(X, X, k, own=own)

@@ -17,7 +17,7 @@ FLOORS = [
     {"stages"},
     {"recipes"},
     {"adapt", "report", "images", "store"},
-    {"backbones", "metrics"},
+    {"backbones", "metrics", "doctor"},
     {"records", "config", "environment", "estimator"},
     {"heads", "memo"},
     {"identity", "disk"},
@@ -64,6 +64,7 @@ def test_a_stage_imports_no_other_stage() -> None:
         "curve",
         "pictures",
         "latency",
+        "doctor",
         "compare",
         "bench",
         "verify",
@@ -101,8 +102,8 @@ def test_one_owner_a_concern() -> None:
     assert owners("tqdm") == {"cli"}
 
 
-def test_heads_and_metrics_know_arrays_only() -> None:
-    for room in ("heads", "metrics"):
+def test_heads_metrics_and_doctor_know_arrays_only() -> None:
+    for room in ("heads", "metrics", "doctor"):
         for file in (PACKAGE / room).glob("*.py"):
             assert imported_rooms(file) <= {room, "errors", "identity"}, file
 

@@ -17,7 +17,6 @@ from probeline.report.gallery_files import (
     Judge,
     Missed,
     Neighbour,
-    Thumbnail,
     find_gallery,
     load_galleries,
     remove_gallery,
@@ -25,6 +24,7 @@ from probeline.report.gallery_files import (
 )
 from probeline.report.leading import leading, leading_probe, ranked
 from probeline.report.sealed import Ignored
+from probeline.report.thumbnail import Thumbnail
 from test_report_rows import make_score, make_scores
 
 NET = "mobilenet_v2"

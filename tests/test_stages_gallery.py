@@ -30,7 +30,7 @@ from probeline.report.gallery import MOST_BYTES
 from probeline.report.gallery_files import Gallery, find_gallery
 from probeline.report.leading import leading, leading_probe, ranked
 from probeline.report.map_files import EmbeddingMap, find_map
-from probeline.stages import baselines, compare, embedding_map, extract, gallery, pictures, probe
+from probeline.stages import baselines, compare, embedding_map, extract, gallery, pictures, probe, thumbnails
 from probeline.stages.embedded import TIE, Embedded
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration, extracted, make_photos
@@ -209,7 +209,7 @@ def test_each_image_has_one_thumbnail_of_its_own(finished: Path) -> None:
 def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, _ = inputs_of(world)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    monkeypatch.setattr(gallery, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
+    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
     monkeypatch.setattr(gallery, "MOST_BYTES", 200_000)
     (inputs.pictures / GALLERY).unlink()
     pictures.run(inputs)
@@ -222,7 +222,7 @@ def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pyte
 def test_small_images_are_enlarged_without_loss(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, _ = inputs_of(world)
     digit = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    monkeypatch.setattr(gallery, "open_image", lambda images, row: Image.fromarray(np.roll(digit, row)))
+    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(digit, row)))
     (inputs.pictures / GALLERY).unlink()
     pictures.run(inputs)
     for name, small in gallery_of(inputs).thumbnails.items():

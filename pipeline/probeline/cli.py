@@ -43,6 +43,7 @@ VERBS = {
     "pictures": "draw each backbone's first filters, input and mistakes, those with train images near them, and map "
     "its embeddings: pictures [[PART:]ROW]",
     "latency": "time the forward pass of each backbone on the device, the nets in turn",
+    "doctor": "examine the data with each backbone: duplicates and leaks, doubtful labels, outliers, odd files",
     "compare": "write the tables and figures of all scores of the data set",
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
@@ -56,7 +57,7 @@ VERBS = {
 _WITHOUT_DATA = {"verify", "cache", "predict"}
 """Verbs that do without the data set where it is not at hand."""
 
-_WITHOUT_NET = {"finetune", "lrfind", "pictures", "latency", "compare", "cache", "predict"}
+_WITHOUT_NET = {"finetune", "lrfind", "pictures", "latency", "doctor", "compare", "cache", "predict"}
 """Verbs that no tap concerns."""
 
 _MOST = 2**31 - 1

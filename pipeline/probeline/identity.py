@@ -52,6 +52,9 @@ MAP_VERSION = 1
 LATENCY_VERSION = 1
 """Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
 
+DOCTOR_VERSION = 1
+"""Bump when the doctor would find other things in equal data, or the fields of its record change their meaning."""
+
 REPORT_VERSION = 5
 """Bump when equal scores would draw another report."""
 

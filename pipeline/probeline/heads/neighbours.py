@@ -19,7 +19,7 @@ _MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
 
-def nearest(X: FloatArray, X_held: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+def nearest(X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None = None) -> tuple[IntArray, FloatArray]:
     """Return the k nearest rows by cosine: their numbers int64 [m, k] and cosines float32 [m, k], the nearest first.
 
     Of rows equally near the first comes first; where more are equally near than k has room for, scikit-learn picks,
@@ -29,8 +29,11 @@ def nearest(X: FloatArray, X_held: FloatArray, k: int) -> tuple[IntArray, FloatA
     ----------
     X : float32 [N, D]
     X_held : float32 [m, D]
+        A row of zeros has the cosine 0 with all.
     k : int
-        In [1, N].
+        In [1, N]; with `own` in [1, N - 1].
+    own : int64 [m], optional
+        The place in X of each held row itself, which is none of its neighbours; -1 where it has none.
 
     Raises
     ------
@@ -39,16 +42,23 @@ def nearest(X: FloatArray, X_held: FloatArray, k: int) -> tuple[IntArray, FloatA
     """
     check_features(X)
     check_features(X_held, columns=X.shape[1])
-    if not 1 <= k <= len(X):
-        raise ValueError(f"k must lie in [1, {len(X)}], not {k}")
+    most = len(X) - (own is not None)
+    if not 1 <= k <= most:
+        raise ValueError(f"k must lie in [1, {most}], not {k}")
+    if own is not None and own.shape != (len(X_held),):
+        raise ValueError(f"own must have {len(X_held)} rows, not {own.shape}")
     import sklearn
     from sklearn.neighbors import NearestNeighbors
 
-    index = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(X)
+    index = NearestNeighbors(n_neighbors=k + (own is not None), metric="cosine", algorithm="brute").fit(X)
     with sklearn.config_context(working_memory=_MEMORY):
         distances, places = index.kneighbors(X_held)
     order = np.lexsort((places, distances))
     places, distances = (np.take_along_axis(found, order, axis=1) for found in (places, distances))
+    if own is not None:
+        others = places != own[:, None]
+        others[others.all(axis=1), -1] = False  # where it has none, or so many copies that it is not among them
+        places, distances = (found[others].reshape(-1, k) for found in (places, distances))
     return places.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
 
 

@@ -228,9 +228,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+def move_to_upright(image: Image.Image) -> Image.Transpose | None:
+    """Return the move that the EXIF orientation of an opened image asks for; None for none, or metadata that fail."""
     orientation = None
     with contextlib.suppress(Exception):
-        orientation = source.getexif().get(ExifTags.Base.Orientation)
-    move = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    move = move_to_upright(source)
     return image if move is None else image.transpose(move)

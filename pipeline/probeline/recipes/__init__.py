@@ -20,7 +20,7 @@ from probeline.errors import BadOption, UnknownName
 from probeline.report.methods import method
 from probeline.report.published_number import Published
 
-VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency")
+VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
 """What a step may do; ``compare`` is done once, when all steps are."""
 
 _ORDINARY = ("extract", "probe", "baselines", "finetune")

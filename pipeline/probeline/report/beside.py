@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from probeline.records import Curve, RangeTest
+from probeline.report.doctor_files import Doctor
 from probeline.report.gallery_files import Gallery
 from probeline.report.latency_files import Latency
 from probeline.report.map_files import EmbeddingMap
@@ -36,6 +37,8 @@ class Beside:
     galleries : sequence of Gallery
     maps : sequence of EmbeddingMap
         Both likewise proven, of these scores and in the report's folder.
+    doctor : Doctor or None
+        What was found in the very images and labels of the scores.
     """
 
     curves: Sequence[Curve] = ()
@@ -45,6 +48,7 @@ class Beside:
     pictures: Sequence[Picture] = ()
     galleries: Sequence[Gallery] = ()
     maps: Sequence[EmbeddingMap] = ()
+    doctor: Doctor | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
@@ -57,7 +61,8 @@ class Beside:
             "maps": self.maps,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
-        return {**found, **({"published": self.held.to_json()} if self.held else {})}
+        found |= {"published": self.held.to_json()} if self.held else {}
+        return found | ({"doctor": self.doctor.to_json()} if self.doctor else {})
 
 
 NOTHING = Beside()

@@ -20,9 +20,6 @@ MOST_IMAGES = 24
 NEIGHBOURS = 3
 """Train images that are shown for each."""
 
-SIDE = 96
-"""Pixels of a thumbnail's longer side, at most."""
-
 MOST_BYTES = 1_000_000
 """Of a record: a page holds several."""
 

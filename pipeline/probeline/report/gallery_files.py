@@ -12,28 +12,7 @@ from probeline.identity import GALLERY_VERSION
 from probeline.report import sealed
 from probeline.report.files import slug
 from probeline.report.sealed import Ignored
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small copy of an image.
-
-    Attributes
-    ----------
-    width, height : int
-        Pixels.
-    webp : str
-        A WebP file in base64.
-    """
-
-    width: int
-    height: int
-    webp: str
-
-    @property
-    def uri(self) -> str:
-        """What a page shows without a file beside it."""
-        return f"data:image/webp;base64,{self.webp}"
+from probeline.report.thumbnail import Thumbnail
 
 
 @dataclass(frozen=True)

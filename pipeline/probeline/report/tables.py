@@ -13,7 +13,7 @@ from typing import Any
 from probeline.backbones.names import PENULTIMATE
 from probeline.identity import canonical
 from probeline.records import Curve, RangeTest, Score
-from probeline.report import latency, learning, ranges
+from probeline.report import doctor, latency, learning, ranges
 from probeline.report.advice import advice
 from probeline.report.beside import NOTHING, Beside
 from probeline.report.calibration import calibration, calibration_notes
@@ -97,6 +97,8 @@ def markdown(
         parts.append(section(beside.held))
     if beside.latencies:
         parts += ["## What a forward pass costs", *latency.section(beside.latencies, _scores(blocks))]
+    if beside.doctor:
+        parts += ["## Data doctor", *doctor.section(beside.doctor, blocks)]
     if missing:
         parts.append("## Not run\n\n" + "\n".join(f"- {escape(what)}: {code(how)}" for what, how in missing))
     if figures:
@@ -196,6 +198,7 @@ def record(
         ],
         "galleries": [{**gallery_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.galleries],
         "maps": [{**map_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.maps],
+        **({"doctor": doctor.record(beside.doctor, blocks)} if beside.doctor else {}),
     }
 
 

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, Work, command_line
-from probeline.identity import TRAIN_VERSION, canonical
+from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.images.copies import copies
 from probeline.records import Curve, RangeTest, Score
 from probeline.report.beside import Beside
 from probeline.report.curve_files import load_curves
+from probeline.report.doctor_files import Doctor, load_doctors
 from probeline.report.latency_files import Latency, load_latencies
 from probeline.report.methods import METHODS, Method, method, name_of, order
 from probeline.report.published import Held
@@ -48,10 +49,18 @@ def run(inputs: Inputs) -> dict[str, object]:
         extra["Copies"] = [told.removeprefix("copies: ")]
     curves, table = _curves(inputs), blocks(scores)
     held = _held(inputs, table, curves)
-    shown = drawn(inputs, scores)
+    shown, latencies = drawn(inputs, scores), _latencies(inputs)
     missing += shown.missing
-    latencies = _latencies(inputs)
-    beside = Beside(curves, _range_tests(inputs), held, latencies, shown.pictures, shown.galleries, shown.maps)
+    beside = Beside(
+        curves,
+        _range_tests(inputs),
+        held,
+        latencies,
+        shown.pictures,
+        shown.galleries,
+        shown.maps,
+        _doctor(inputs, scores),
+    )
     report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing))
     if held and held.lines:
@@ -127,6 +136,33 @@ def _latencies(inputs: Inputs) -> list[Latency]:
         where = tuple(one.environment.get(name) for name in ("machine", "processor", "device"))
         newest[(one.backbone, one.weights, one.image_size, one.precision, one.threads, *where)] = one
     return list(newest.values())
+
+
+def _doctor(inputs: Inputs, scores: Sequence[Score]) -> Doctor | None:
+    """Return what was found in just these images and labels: with the backbone that val prefers, last."""
+    say = inputs.config.console.say
+    found, ignored = load_doctors(inputs.reports)
+    for item in ignored:
+        say(f"compare: left out {item.path}: {item.reason}")
+    parts = {name: inputs.dataset.parts[name].samples_sha256 for name in inputs.parts()}
+    now = (DOCTOR_VERSION, parts, inputs.splits_sha256, list(inputs.dataset.class_names))
+    here = [one for one in found if tuple(one.of.get(name) for name in _EXAMINED) == now]
+    if len(here) < len(found):
+        say(f"compare: left out {len(found) - len(here)} findings of the doctor in other images, splits or labels")
+
+    def merit(doctor: Doctor) -> float:
+        net = (doctor.backbone, doctor.weights, doctor.image_size, doctor.precision)
+        same = (score for score in scores if (score.backbone, score.weights, score.image_size, score.precision) == net)
+        return max((score.val_top1 for score in same if score.method == "probe"), default=-1.0)
+
+    best = max(reversed(here), key=merit, default=None)
+    if best and len(here) > 1:
+        say(f"compare: of {len(here)} findings of the doctor those with {best.backbone} are shown")
+    return best
+
+
+_EXAMINED = ("version", "parts", "splits", "class_names")
+"""Of what the doctor looked at, what must be as it is now."""
 
 
 def _caches(inputs: Inputs) -> list[str]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 
-from PIL import Image
-
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
-from probeline.images.reading import open_image
-from probeline.images.tiles import scaled, shrunk, webp
 from probeline.records import Score, Split
 from probeline.report.gallery import (
     MOST_BYTES,
     MOST_IMAGES,
     NEIGHBOURS,
-    SIDE,
     Shared,
     gallery_of,
     gallery_words,
@@ -29,7 +23,6 @@ from probeline.report.gallery_files import (
     Judge,
     Missed,
     Neighbour,
-    Thumbnail,
     find_gallery,
     gallery_name,
     remove_gallery,
@@ -37,9 +30,7 @@ from probeline.report.gallery_files import (
 )
 from probeline.stages.embedded import Embedded
 from probeline.stages.inputs import Inputs
-
-_QUALITIES = (80, 60, 40, 20, 5)
-"""Of thumbnails: the first at which a record is small enough, as noise hardly gets smaller by coding."""
+from probeline.stages.thumbnails import thumbnails
 
 
 def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
@@ -73,7 +64,10 @@ def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]])
     told = f"{title}: {gallery_name(score.backbone)} is there"
     if kept := inputs.there(there, inputs.pictures, told, title):
         return kept
-    made = _small_enough(inputs, _made(inputs, embedded, rows, found))
+    made = _made(inputs, embedded, rows, found)
+    names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
+    room = MOST_BYTES - len(canonical(made.to_json()))
+    made = replace(made, thumbnails=thumbnails(inputs.dataset, names, room))
     path = save_gallery(inputs.pictures, made)
     inputs.config.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
@@ -128,31 +122,6 @@ def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], f
         title=title,
         caption=caption,
     )
-
-
-def _small_enough(inputs: Inputs, made: Gallery) -> Gallery:
-    """Return a gallery with the thumbnails of its images, all of the best quality at which it is small enough."""
-    names = sorted({near for one in made.images for near in (one.name, *(n.name for n in one.neighbours))})
-    images = {name: _opened(inputs, name) for name in names}
-    tiny = {name for name, image in images.items() if 2 * max(image.size) <= SIDE}
-    large = {name: scaled(image, SIDE) for name, image in images.items()}
-    for quality in _QUALITIES:
-        # What is enlarged is made of squares: it keeps their edges, and costs no more for it.
-        whole = tiny if quality == _QUALITIES[0] else set()
-        small = {name: _thumbnail(image, None if name in whole else quality) for name, image in large.items()}
-        made = replace(made, thumbnails=small)
-        if len(canonical(made.to_json())) < MOST_BYTES:
-            break
-    return made
-
-
-def _opened(inputs: Inputs, name: str) -> Image.Image:
-    part, _, row = name.rpartition(":")
-    return shrunk(open_image(inputs.dataset.images[part], int(row)), SIDE)
-
-
-def _thumbnail(image: Image.Image, quality: int | None) -> Thumbnail:
-    return Thumbnail(image.width, image.height, base64.b64encode(webp(image, quality)).decode("ascii"))
 
 
 def _name(split: Split, place: int) -> str:

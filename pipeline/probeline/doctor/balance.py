@@ -1,0 +1,47 @@
+"""How evenly images are spread over classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The classes of some images.
+
+    Attributes
+    ----------
+    counts : tuple of int [K]
+    ratio : float
+        Images of the largest class over those of the smallest that has any; 0 without images.
+    effective : float
+        Effective number of classes: as many of equal size would have the same entropy.
+    empty : tuple of int
+        Classes without images.
+    """
+
+    counts: tuple[int, ...]
+    ratio: float
+    effective: float
+    empty: tuple[int, ...]
+
+
+def balance(labels: npt.NDArray[np.int64], classes: int) -> Balance:
+    """Return how labels int64 [n] are spread over so many classes.
+
+    References
+    ----------
+    The effective number is exp of Shannon's entropy: Hill 1973, "Diversity and evenness", Ecology 54.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present = counts[counts > 0]
+    shares = present / max(int(present.sum()), 1)
+    return Balance(
+        counts=tuple(counts.tolist()),
+        ratio=float(present.max() / present.min()) if len(present) else 0.0,
+        effective=float(np.exp(-(shares * np.log(shares)).sum())) if len(present) else 0.0,
+        empty=tuple(np.flatnonzero(counts == 0).tolist()),
+    )

@@ -1,0 +1,325 @@
+"""What the data doctor found, in words and tables, and what leaked images do to each row's accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.metrics.intervals import wilson
+from probeline.records import Score
+from probeline.report.doctor_files import Doctor, Seen
+from probeline.report.grid import bullets, escape, ruled
+from probeline.report.rows import Block
+from probeline.report.words import decimals, listing, percent, points
+
+_FIRST = 10
+"""Findings of a kind that a report's tables hold; its record holds all that are listed."""
+
+_LEAKED = (
+    "Each row's test top-1 with Wilson's 95 % interval, a mean over its seeds, with all test images and "
+    "without those that train or val hold too. Nothing is fitted anew: what a leaked train image did to the fit stays, "
+    "and leaked images may be easier or harder than others for reasons of their own."
+)
+
+_ORDER = ("train", "val", "test")
+
+_ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """Top-1 over some of the test images.
+
+    Attributes
+    ----------
+    n : int
+    top1 : float or None
+        In [0, 1]; None without images.
+    interval : tuple of 2 floats, or None
+        Wilson's 95 %.
+    """
+
+    n: int
+    top1: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A row's test top-1 with and without the images that train or val hold too; a mean over its seeds.
+
+    Attributes
+    ----------
+    backbone, row : str
+        The block's title and the row's.
+    all, without_exact, without_both : Share
+        Of all test images, of those without exact copies, and of those without near ones either.
+    exact, near : Share
+        Of what is left out.
+    """
+
+    backbone: str
+    row: str
+    all: Share
+    without_exact: Share
+    without_both: Share
+    exact: Share
+    near: Share
+
+
+def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
+    """Return what the leaked images do to each row; the rows' scores must be of the splits that were examined."""
+    found = []
+    for block in blocks:
+        for row, scores in zip(block.rows, block.scores, strict=True):
+            right = _right(scores)
+            exact, near = np.zeros(len(right), np.bool_), np.zeros(len(right), np.bool_)
+            exact[list(doctor.duplicates.leaked_exact)] = True
+            near[list(doctor.duplicates.leaked_near)] = True
+            parts = (np.ones_like(exact), ~exact, ~(exact | near), exact, near)
+            found.append(Leak(block.title, row.title, *(_share(right[part]) for part in parts)))
+    return found
+
+
+def _right(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
+    """Return of each test image the share of seeds that have it right: float64 [n]."""
+    every = [np.equal(score.labels, score.predictions) for score in scores]
+    shares: npt.NDArray[np.float64] = np.mean(every, axis=0, dtype=np.float64)
+    return shares
+
+
+def _share(right: npt.NDArray[np.float64]) -> Share:
+    n = len(right)
+    if not n:
+        return Share(0, None, None)
+    successes = min(float(right.sum()), float(n))
+    return Share(n, successes / n, wilson(successes, n))
+
+
+def findings(doctor: Doctor) -> list[str]:
+    """Return what was found, a line for each subject."""
+    return [
+        _duplicates(doctor),
+        _labels(doctor),
+        _outliers(doctor),
+        *_balance(doctor),
+        *(f"{one.told}: {_by_role(one.counts)}, such as {one.examples[0]}" for one in doctor.helped),
+    ]
+
+
+def _duplicates(doctor: Doctor) -> str:
+    found, n = doctor.duplicates, doctor.images["test"]
+    exact, near = len(found.leaked_exact), len(found.leaked_near)
+    places = decimals([n])
+    leaked = f"{exact + near:,} of {n:,} test images ({percent((exact + near) / n, places)} %) are in train or val too"
+    if exact + near:
+        leaked += f": {exact:,} byte for byte, {near:,} nearly"
+    pairs = [
+        f"{region.exact:,} exact and {region.near:,} near pairs within {_ROLES[name]}"
+        for name, region in found.regions.items()
+        if name != "across" and region.exact + region.near
+    ]
+    conflicts = sum(region.conflicts for region in found.regions.values())
+    told = [leaked, *pairs, *([f"{conflicts:,} pairs bear different labels"] if conflicts else [])]
+    return "; ".join(told)
+
+
+def _labels(doctor: Doctor) -> str:
+    found = doctor.labels
+    known = sum(count for role, count in found.flagged.items() if role != "test")
+    judged = sum(count for role, count in found.judged.items() if role != "test")
+    rank = "" if found.planted_rank is None else f", half of them among the first {max(found.planted_rank, 1):,}"
+    return (
+        f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "
+        f"test are doubted; hard images alone would give {found.expected:,.0f} in train and val, so read them in their "
+        f"order; of {found.planted:,} labels set wrong for a trial {percent(found.planted_flagged, 0)} % are found"
+        + rank
+    )
+
+
+def _outliers(doctor: Doctor) -> str:
+    found = doctor.outliers
+    n, flagged = found.images["test"], found.flagged["test"]
+    low, high = wilson(flagged, n)
+    level = percent(found.level, 1)
+    return (
+        f"{flagged:,} of {n:,} test images ({percent(flagged / n, 1)} %, {percent(low, 1)}–{percent(high, 1)}) are "
+        f"further from train and val than all but {level} % of these are from one another; {level} % would be if test "
+        "were alike"
+    )
+
+
+def _balance(doctor: Doctor) -> list[str]:
+    told = []
+    for role in _ORDER:
+        spread = doctor.balance[role]
+        lacking = [doctor.class_names[label] for label in spread.empty]
+        none = f"; no images of {listing(lacking[:_FIRST])}" + (" and others" if len(lacking) > _FIRST else "")
+        told.append(
+            f"{role}: {sum(spread.counts):,} images, the largest class {spread.ratio:.3g} times the smallest, "
+            f"{spread.effective:.3g} effective classes of {len(spread.counts)}" + (none if lacking else "")
+        )
+    return told
+
+
+def _by_role(counts: Mapping[str, int]) -> str:
+    return listing([f"{counts[role]:,} of {role}" for role in _ORDER if counts[role]])
+
+
+def leakage_lines(leaks: Sequence[Leak]) -> list[str]:
+    """Return for each row how its top-1 changes without the leaked images; nothing where none are leaked."""
+    if not any(leak.all.n > leak.without_both.n for leak in leaks):
+        return []
+    places = decimals(leak.all.n for leak in leaks)
+    return [
+        f"{leak.row} of {leak.backbone}: test top-1 {_percent(leak.all, places)} %, without the "
+        f"{leak.all.n - leak.without_both.n:,} leaked images {_percent(leak.without_both, places)} %"
+        for leak in leaks
+    ]
+
+
+def _percent(share: Share, places: int) -> str:
+    if share.top1 is None or share.interval is None:
+        return ""
+    low, high = (percent(end, places) for end in share.interval)
+    return f"{percent(share.top1, places)} ({low}–{high})"
+
+
+def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:
+    """Return the paragraphs of a report's section, without its heading."""
+    found = doctor.duplicates
+    where = f"{doctor.backbone} ({doctor.weights}, {doctor.image_size} px, {doctor.precision})"
+    told = f"What the embeddings of {where} and the images themselves tell of the data."
+    parts = [escape(told), bullets(findings(doctor))]
+    leaks = leakage(doctor, blocks)
+    if leaks and (found.leaked_exact or found.leaked_near):
+        parts += [_leaks(leaks), bullets([_LEAKED])]
+    if found.pairs:
+        parts.append(_pairs(doctor))
+    if doctor.labels.suspects:
+        parts.append(_suspects(doctor))
+    if doctor.outliers.remote:
+        parts.append(_remote(doctor))
+    return [*parts, bullets(_notes(doctor))]
+
+
+def _leaks(leaks: Sequence[Leak]) -> str:
+    places = decimals(leak.all.n for leak in leaks)
+    columns = [
+        ("Backbone", [leak.backbone for leak in leaks]),
+        ("Method", [leak.row for leak in leaks]),
+        ("Test top-1 % (95 % interval)", [_counted(leak.all, places) for leak in leaks]),
+        ("Without exact copies", [_counted(leak.without_exact, places) for leak in leaks]),
+        ("Without near ones either", [_counted(leak.without_both, places) for leak in leaks]),
+        ("Change", [_change(leak, places) for leak in leaks]),
+        ("On the leaked", [_on_leaked(leak, places) for leak in leaks]),
+    ]
+    if not any(leak.exact.n for leak in leaks):
+        del columns[3]
+    return _table(columns, left=2)
+
+
+def _counted(share: Share, places: int) -> str:
+    return f"{_percent(share, places)}, n={share.n:,}" if share.n else ""
+
+
+def _change(leak: Leak, places: int) -> str:
+    before, after = leak.all.top1, leak.without_both.top1
+    return "" if before is None or after is None else points(after - before, places)
+
+
+def _on_leaked(leak: Leak, places: int) -> str:
+    told = [
+        f"{name} {percent(share.top1, places)} (n={share.n:,})"
+        for name, share in (("exact", leak.exact), ("near", leak.near))
+        if share.top1 is not None
+    ]
+    return ", ".join(told)
+
+
+def _pairs(doctor: Doctor) -> str:
+    pairs = doctor.duplicates.pairs[:_FIRST]
+    return _table(
+        [
+            ("Image", [pair.first.sample_id for pair in pairs]),
+            ("and", [pair.second.sample_id for pair in pairs]),
+            ("Classes", [_classes(doctor, pair.first, pair.second) for pair in pairs]),
+            ("Kind", [pair.kind + (", mirrored" if pair.mirrored else "") for pair in pairs]),
+            ("Score", [f"{pair.score:.3f}" for pair in pairs]),
+            ("Alike in features", [f"{pair.features:.3f}" for pair in pairs]),
+            ("in pixels", [f"{pair.pixels:.3f}" for pair in pairs]),
+        ],
+        left=4,
+    )
+
+
+def _classes(doctor: Doctor, first: Seen, second: Seen) -> str:
+    names = dict.fromkeys(doctor.class_names[image.label] for image in (first, second))
+    return " ≠ ".join(names)
+
+
+def _suspects(doctor: Doctor) -> str:
+    some = doctor.labels.suspects[:_FIRST]
+    names = doctor.class_names
+    return _table(
+        [
+            ("Doubted label of", [one.image.sample_id for one in some]),
+            ("Role", [one.image.role for one in some]),
+            ("Label", [names[one.image.label] for one in some]),
+            ("Suggested", [names[one.suggested] for one in some]),
+            ("Score", [f"{one.score:.3f}" for one in some]),
+            ("Chance of the label", [f"{one.chance_label:.2g}" for one in some]),
+            ("of the other", [f"{one.chance_suggested:.3f}" for one in some]),
+            ("Neighbours against", [percent(one.disagreement, 0) + " %" for one in some]),
+        ],
+        left=4,
+    )
+
+
+def _remote(doctor: Doctor) -> str:
+    some = doctor.outliers.remote[:_FIRST]
+    return _table(
+        [
+            ("Outlier", [one.image.sample_id for one in some]),
+            ("Role", [one.image.role for one in some]),
+            ("Class", [doctor.class_names[one.image.label] for one in some]),
+            ("Distance", [f"{one.distance:.3f}" for one in some]),
+            ("p", [f"{one.p:.2g}" for one in some]),
+        ],
+        left=3,
+    )
+
+
+def _table(columns: Sequence[tuple[str, Sequence[str]]], left: int) -> str:
+    grid = zip(*([head, *map(escape, cells)] for head, cells in columns), strict=True)
+    return ruled(list(grid), [place < left for place in range(len(columns))])
+
+
+def _notes(doctor: Doctor) -> list[str]:
+    options, labels, near = doctor.of["options"], doctor.labels, doctor.outliers.neighbours
+    return [
+        f"Near duplicates: each image is held against its {near} nearest by cosine of the centred embeddings; "
+        f"{doctor.duplicates.compared:,} pairs of {options['alike']} or more were compared in grey levels at 32 x 32 "
+        f"pixels, shifted by up to {options['shift']} and mirrored too. The score is the cosine times the correlation "
+        f"of the grey levels; {options['alike']} or more makes a near duplicate.",
+        f"Doubted labels: chances of the exact probe (l2 {labels.l2:.3g}) by fits that did not see the image, "
+        f"{labels.folds} folds, calibrated (temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % "
+        "on train and val. A label is doubted where the likeliest class of those with at least their mean chance is "
+        "another (confident learning, Northcutt et al. 2021). The score is (1 - chance of the label) times the share "
+        f"of the {labels.neighbours} nearest images of train and val with another label. Hard images are doubted like "
+        "wrong ones.",
+        f"Outliers: the mean of 1 - cosine of the embeddings, as they come, to the {near} nearest images of train and "
+        "val; p is the share of these that are as far from their own.",
+        "The record of the doctor lists more of each, every image by part:row, as probeline show takes it.",
+    ]
+
+
+def record(doctor: Doctor, blocks: Sequence[Block]) -> dict[str, Any]:
+    """Return all that was found as JSON values, without thumbnails, and what leaked images do to each row."""
+    found = doctor.to_json()
+    del found["thumbnails"]
+    return {**found, "findings": findings(doctor), "leakage": [asdict(leak) for leak in leakage(doctor, blocks)]}

@@ -1,0 +1,27 @@
+"""A small copy of an image, as a record keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small copy of an image.
+
+    Attributes
+    ----------
+    width, height : int
+        Pixels.
+    webp : str
+        A WebP file in base64.
+    """
+
+    width: int
+    height: int
+    webp: str
+
+    @property
+    def uri(self) -> str:
+        """What a page shows without a file beside it."""
+        return f"data:image/webp;base64,{self.webp}"

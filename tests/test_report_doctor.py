@@ -1,0 +1,233 @@
+"""The doctor's record and what a report says of it: files, words, and accuracy without the leaked images."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probeline.identity import digest
+from probeline.metrics.intervals import wilson
+from probeline.report.beside import Beside
+from probeline.report.doctor import findings, leakage, leakage_lines, record, section
+from probeline.report.doctor_files import (
+    Doctor,
+    Duplicates,
+    Helped,
+    Labels,
+    Outliers,
+    Region,
+    Remote,
+    Seen,
+    Spread,
+    Suspect,
+    Twins,
+    doctor_path,
+    find_doctor,
+    load_doctors,
+    save_doctor,
+)
+from probeline.report.matrix import matrix
+from probeline.report.rows import blocks
+from probeline.report.sealed import Ignored
+from probeline.report.tables import markdown
+from probeline.report.tables import record as record_of_all
+from probeline.report.thumbnail import Thumbnail
+from test_report_rows import HERE, make_score, make_scores
+from test_report_tables import table
+
+
+def seen(row: int, role: str = "train", label: int = 0) -> Seen:
+    part = "test" if role == "test" else "train"
+    return Seen(f"{part}:{row}", f"{part}/{row:05d}", role, label)
+
+
+def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Doctor:
+    """Return findings in three classes."""
+    options = {"alike": 0.7, "shift": 2, "neighbours": 10}
+    return Doctor(
+        backbone="mobilenet_v2",
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        image_size=224,
+        key=digest("a doctor"),
+        of={"options": options},
+        class_names=("ant", "bee", "c*t"),
+        images={"train": 900, "val": 100, "test": n_test},
+        duplicates=Duplicates(
+            regions={"known": Region(1, 2, 1), "across": Region(len(exact), len(near), 1), "test": Region(0, 0, 0)},
+            leaked_exact=exact,
+            leaked_near=near,
+            compared=1234,
+            pairs=(
+                Twins(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False),
+                Twins(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True),
+            ),
+        ),
+        labels=Labels(
+            judged={"train": 900, "val": 100, "test": n_test},
+            flagged={"train": 30, "val": 4, "test": 12},
+            expected=33.4,
+            planted=100,
+            planted_flagged=0.93,
+            planted_rank=17,
+            l2=0.001,
+            temperature=1.25,
+            top1=0.812,
+            folds=5,
+            converged=True,
+            neighbours=10,
+            suspects=(Suspect(seen(11, "val", 2), 1, 0.002, 0.97, 0.9, 0.898),),
+        ),
+        outliers=Outliers(
+            level=0.01,
+            threshold=0.7,
+            flagged={"train": 9, "val": 1, "test": 15},
+            images={"train": 900, "val": 100, "test": n_test},
+            neighbours=10,
+            remote=(Remote(seen(2, "test", 1), 0.93, 0.001),),
+        ),
+        balance={
+            "train": Spread((500, 300, 100), 5.0, 2.6, ()),
+            "val": Spread((50, 50, 0), 1.0, 2.0, (2,)),
+            "test": Spread((200, 200, 100), 2.0, 2.9, ()),
+        },
+        helped=(Helped("palette", "colours from a palette", {"train": 2, "val": 0, "test": 1}, ("train:4",)),),
+        thumbnails={"train:7": Thumbnail(96, 72, "aGVsbG8=")},
+        seconds=12.5,
+        environment=HERE,
+    )
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    doctor = make_doctor()
+    path = save_doctor(tmp_path, doctor)
+    assert path == doctor_path(tmp_path, "mobilenet_v2", doctor.key)
+    assert path.name == f"doctor-mobilenet_v2-{doctor.key[:12]}.json"
+    assert find_doctor(tmp_path, "mobilenet_v2", doctor.key) == doctor
+    assert find_doctor(tmp_path, "mobilenet_v2", digest("another")) is None
+    assert load_doctors(tmp_path) == ([doctor], [])
+    (again,), _ = load_doctors(tmp_path)
+    assert findings(again) == findings(doctor), "whatever order its file has"
+    assert [pair.conflict for pair in doctor.duplicates.pairs] == [False, True]
+
+
+@pytest.mark.parametrize("gone", ["images", "labels", "thumbnails"])
+def test_a_record_of_other_fields_is_left_out(tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = make_doctor().to_json()
+    monkeypatch.setattr(Doctor, "to_json", lambda _: {name: one for name, one in whole.items() if name != gone})
+    save_doctor(tmp_path, make_doctor())
+    found, (ignored,) = load_doctors(tmp_path)
+    assert found == []
+    assert ignored.reason.startswith("has other fields than a doctor: ")
+    path = doctor_path(tmp_path, "mobilenet_v2", make_doctor().key)
+    path.write_bytes(path.read_bytes()[:-9])
+    damaged = find_doctor(tmp_path, "mobilenet_v2", make_doctor().key)
+    assert damaged == Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
+
+
+def test_accuracy_with_and_without_the_leaked_images_by_hand() -> None:
+    n = 200
+    score = make_score(n_test=n)
+    right = np.equal(score.labels, score.predictions)
+    (leak,) = leakage(make_doctor(exact=(3,), near=(5, 8), n_test=n), blocks([score]))
+    kept = np.delete(right, [3, 5, 8])
+    assert (leak.backbone, leak.row) == ("mobilenet_v2", "linear probe (exact)")
+    assert (leak.all.n, leak.all.top1, leak.all.interval) == (n, right.mean(), wilson(int(right.sum()), n))
+    assert (leak.without_exact.n, leak.without_exact.top1) == (n - 1, np.delete(right, 3).mean())
+    assert (leak.without_both.n, leak.without_both.top1) == (n - 3, kept.mean())
+    assert leak.without_both.interval == wilson(int(kept.sum()), n - 3)
+    assert (leak.exact.n, leak.exact.top1) == (1, right[3])
+    assert (leak.near.n, leak.near.top1) == (2, right[[5, 8]].mean())
+
+
+def test_of_several_seeds_the_mean_counts() -> None:
+    scores = [make_score("finetune", seed=seed, n_test=100) for seed in range(3)]
+    (leak,) = leakage(make_doctor(near=tuple(range(10, 60)), exact=(), n_test=100), blocks(scores))
+    right = np.mean([np.equal(score.labels, score.predictions) for score in scores], axis=0)
+    assert leak.all.top1 == pytest.approx(np.mean([score.top1 for score in scores]))
+    assert leak.near.top1 == pytest.approx(right[10:60].mean())
+    assert (leak.exact.n, leak.exact.top1, leak.exact.interval) == (0, None, None)
+
+
+def test_without_leaks_no_row_is_told_of() -> None:
+    doctor = make_doctor(exact=(), near=())
+    table = blocks([make_score()])
+    assert leakage_lines(leakage(doctor, table)) == []
+    assert findings(doctor)[0].startswith("0 of 500 test images (0.0 %) are in train or val too; 1 exact and ")
+    assert "Without near ones" not in "\n\n".join(section(doctor, table))
+    assert leakage(doctor, []) == []
+
+
+def test_findings_in_words() -> None:
+    told = findings(make_doctor())
+    assert told == [
+        "3 of 500 test images (0.6 %) are in train or val too: 1 byte for byte, 2 nearly; 1 exact and 2 near pairs "
+        "within train and val; 2 pairs bear different labels",
+        "34 of 1,000 labels of train and val and 12 of 500 of test are doubted; hard images alone would give 33 in "
+        "train and val, so read them in their order; of 100 labels set wrong for a trial 93 % are found, half of them "
+        "among the first 17",
+        "15 of 500 test images (3.0 %, 1.8–4.9) are further from train and val than all but 1.0 % of these are from "
+        "one another; 1.0 % would be if test were alike",
+        "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
+        "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",
+        "test: 500 images, the largest class 2 times the smallest, 2.9 effective classes of 3",
+        "colours from a palette: 2 of train and 1 of test, such as train:4",
+    ]
+
+
+def test_the_section_tables_what_was_found() -> None:
+    doctor = make_doctor()
+    scores = make_scores(("mobilenet_v2",), seeds=2, n_test=500)
+    found = blocks(scores)
+    text = "\n\n".join(section(doctor, found)) + "\n"
+    leaks = table(text)
+    assert len(leaks) == len(found[0].rows)
+    (first, *_) = leakage(doctor, found)
+    assert first.all.top1 is not None
+    low, high = wilson(first.all.top1 * 500, 500)
+    assert leaks[0]["Test top-1 % (95 % interval)"] == (
+        f"{100 * first.all.top1:.1f} ({100 * low:.1f}–{100 * high:.1f}), n=500"
+    )
+    assert leaks[0]["Without exact copies"].endswith(", n=499")
+    assert leaks[0]["Without near ones either"].endswith(", n=497")
+    assert leaks[0]["On the leaked"].startswith("exact ")
+    pairs = table(text, 1)
+    assert [(pair["Image"], pair["and"], pair["Kind"]) for pair in pairs] == [
+        ("train/00007", "test/00003", "exact"),
+        ("train/00009", "test/00005", "near, mirrored"),
+    ]
+    assert pairs[1]["Classes"] == "ant ≠ bee"
+    (suspect,) = table(text, 2)
+    assert (suspect["Doubted label of"], suspect["Label"], suspect["Suggested"]) == ("train/00011", r"c\*t", "bee")
+    (remote,) = table(text, 3)
+    assert (remote["Outlier"], remote["Distance"], remote["p"]) == ("test/00002", "0.930", "0.001")
+    assert "1234" not in text
+    assert "1,234 pairs of 0.7 or more" in text
+    assert "Without exact copies" not in "".join(section(make_doctor(exact=()), found))
+
+
+def test_a_report_shows_the_doctor_where_there_is_one() -> None:
+    found = blocks([make_score()])
+    none = markdown(found, matrix(found), {}, [], [])
+    assert "Data doctor" not in none
+    beside = Beside(doctor=make_doctor())
+    text = markdown(found, matrix(found), {}, [], [], beside)
+    assert re.search(
+        r"\n\n## Data doctor\n\nWhat the embeddings of mobilenet_v2 \(IMAGENET1K_V1, 224 px, fp32\) ", text
+    )
+    told: dict[str, Any] = record_of_all(found, matrix(found), {}, [], beside)
+    assert "doctor" not in record_of_all(found, matrix(found), {}, [])
+    assert told["doctor"] == record(make_doctor(), found)
+    assert "thumbnails" not in told["doctor"]
+    assert told["doctor"]["leakage"][0]["without_both"]["n"] == 497
+    assert json.loads(json.dumps(told["doctor"]))["findings"] == findings(make_doctor())
+    # Whatever changes in it is another report.
+    other = replace(make_doctor(), seconds=13.0)
+    assert Beside(doctor=other).to_json() != beside.to_json()
+    assert Beside().to_json() == {}
