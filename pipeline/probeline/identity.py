@@ -46,6 +46,9 @@ PICTURE_VERSION = 1
 LATENCY_VERSION = 1
 """Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
 
+ARTIFACT_VERSION = 1
+"""Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
+
 REPORT_VERSION = 4
 """Bump when equal scores would draw another report."""
 
