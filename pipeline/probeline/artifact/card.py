@@ -139,7 +139,7 @@ def _limits(artifact: Artifact) -> list[str]:
     if near := artifact.neighbours:
         lines.append(
             f"`unlike` is said of an image that is farther from its neighbour number {near['k']} among "
-            f"{near['rows']:,} train images (cosine distance of standardised features, {near['threshold']:.4g}) than "
+            f"{near['rows']:,} train images (cosine distance of features, {near['threshold']:.4g}) than "
             f"{100 * near['quantile']:g} % of these are from theirs; it is said of "
             f"{percent(near['test_share'], 1)} % of the test images. It is a hint, "
             "not a test: what is alike to the net may still be something else."

@@ -1,15 +1,15 @@
 """Train rows that lie beside a predictor: which of them a new image is near, and whether it is near any.
 
-Rows are standardised by their own statistics and of unit length, so that one minus a product is a cosine distance. An
-image is unlike anything in training where it is farther from its k-th neighbour than all but a hundredth of the train
-rows are from theirs, each of them left out of its own search (Sun, Ming, Zhu and Li 2022, "Out-of-distribution
-detection with deep nearest neighbors", ICML; there the share is of held-out images).
+Rows are of unit length, so that one minus a product is a cosine distance; they are not centred, as nearly everything
+strange is near the centre of everything known. An image is unlike anything in training where it is farther from its
+k-th neighbour than all but a hundredth of the train rows are from theirs, each of them left out of its own search (Sun,
+Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probeline.heads.standardize import fit_scaler
 from probeline.heads.tensors import resident
 
 FloatArray = npt.NDArray[np.float32]
@@ -39,9 +38,7 @@ class Rows:
     Attributes
     ----------
     unit : float32 Tensor [n, D]
-        Standardised, of unit length, as float16 rounds them.
-    mean, std : float32 Tensor [D]
-        By which rows are standardised.
+        Of unit length, as float16 rounds them.
     labels : int64 [n]
     sample_ids : tuple of str [n]
     k : int
@@ -50,8 +47,6 @@ class Rows:
     """
 
     unit: Tensor
-    mean: Tensor
-    std: Tensor
     labels: IntArray
     sample_ids: tuple[str, ...]
     k: int
@@ -74,7 +69,7 @@ class Rows:
         kth : float32 [m]
             The distance to the k-th neighbour.
         """
-        products = _unit(features.to(self.unit.device), self.mean, self.std) @ self.unit.T
+        products = _unit(features.to(self.unit.device)) @ self.unit.T
         count = min(nearest, len(self.unit))
         values, places = products.topk(max(count, self.k), dim=1)
         distances = 1 - values.cpu().numpy()
@@ -82,29 +77,17 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """Return the same rows on a device."""
-        return Rows(
-            self.unit.to(device),
-            self.mean.to(device),
-            self.std.to(device),
-            self.labels,
-            self.sample_ids,
-            self.k,
-            self.threshold,
-        )
+        return replace(self, unit=self.unit.to(device))
 
 
-def _unit(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    scaled = (features - mean) / std
-    unit: Tensor = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp(min=1e-12)
+def _unit(features: Tensor) -> Tensor:
+    unit: Tensor = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
     return unit
 
 
 def row_tensors(features: FloatArray, labels: IntArray) -> dict[str, Tensor]:
     """Return what is written of train rows: features float32 [n, D] as the net gives them, labels int64 [n]."""
-    scaler = fit_scaler(features)
-    mean, std = resident(scaler.mean), resident(scaler.std)
-    unit = _unit(resident(features), mean, std).to(torch.float16)
-    return {"unit": unit, "mean": mean, "std": std, "labels": resident(labels)}
+    return {"unit": _unit(resident(features)).to(torch.float16), "labels": resident(labels)}
 
 
 def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
@@ -131,8 +114,7 @@ def rows_of(
     """
     n, k = len(sample_ids), int(facts["k"])
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {"unit": (n, features), "mean": (features,), "std": (features,), "labels": (n,)} or not 1 <= k < n:
+    if shapes != {"unit": (n, features), "labels": (n,)} or not 1 <= k < n:
         raise ValueError(f"{n} train rows of {features} features, not {shapes}")
     labels = tensors["labels"].numpy().astype(np.int64)
-    mean, std = tensors["mean"].float(), tensors["std"].float()
-    return Rows(tensors["unit"].float(), mean, std, labels, sample_ids, k, float(facts["threshold"]))
+    return Rows(tensors["unit"].float(), labels, sample_ids, k, float(facts["threshold"]))

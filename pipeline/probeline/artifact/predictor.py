@@ -43,7 +43,7 @@ class Neighbour:
     class_name : str
         Of its label.
     distance : float
-        Cosine distance of the standardised features, 0 to 2.
+        Cosine distance of the features, 0 to 2.
     """
 
     sample_id: str

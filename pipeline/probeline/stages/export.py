@@ -259,7 +259,7 @@ def _with_rows(
     sample_ids = tuple(parts[part].sample_ids[row] for part, row in ordered)
     tensors = row_tensors(np.concatenate(found), labels)
     k, limit = threshold(tensors)
-    facts = {"rows": len(rows), "k": k, "quantile": QUANTILE, "threshold": limit, "distance": "cosine, standardised"}
+    facts = {"rows": len(rows), "k": k, "quantile": QUANTILE, "threshold": limit, "distance": "cosine"}
     kept = rows_of(tensors, sample_ids, facts, artifact.net.features)
     _, _, kth = kept.search(torch.from_numpy(np.array(test)), 0)
     told = {**facts, "test_share": float((kth > limit).mean())}
