@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare recipe verify explain test slow faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export predict recipe verify explain test slow faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -36,6 +36,7 @@ help:  ## show the targets and their variables
 	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" TEACHER=BACKBONE'
 	@echo '             UNFREEZE= FROZEN_GB= CURVE_STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
 	@echo '             SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
+	@echo '             METHOD= OUT= PT2=1 ONNX=1 (export)  ARTIFACT= IMAGES= (predict)'
 	@echo '             BATCH_SIZE= WORKERS= CANARY= MAP=tsne     (probeline VERB --help says what each means)'
 
 $(VENV)/bin/python:
@@ -85,6 +86,12 @@ doctor: extract  ## examine the data with the cached embeddings: duplicates and 
 
 compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
+
+export: $(VENV)/demo  ## write the row METHOD (or val's choice) as a folder OUT that answers for new images; PT2=1 ONNX=1 add graphs
+	@$(VENV)/bin/probeline export $(OPTIONS) $(if $(METHOD),--method $(METHOD)) $(if $(OUT),--out "$(OUT)") $(if $(PT2),--pt2) $(if $(ONNX),--onnx)
+
+predict: $(VENV)/demo  ## say what is in IMAGES (files or folders) by the exported folder ARTIFACT
+	@$(VENV)/bin/probeline predict $(IMAGES) --artifact "$(ARTIFACT)" $(if $(DEVICE),--device $(DEVICE))
 
 recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
 	@$(VENV)/bin/probeline run --recipe '$(NAME)' $(ASKED)

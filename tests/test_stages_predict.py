@@ -116,7 +116,8 @@ def test_the_command_line(tmp_path: Path, photos: list[Path], capsys: pytest.Cap
 
     assert cli.main(["predict", *files, *small]) == 2
     assert capsys.readouterr().err == (
-        "probeline: predict which classes? (expected --imagenet, the stock net's own); add --imagenet\n"
+        "probeline: predict which classes? (expected --artifact FOLDER, those of an exported predictor, or --imagenet, "
+        "the stock net's own); add one of them\n"
     )
     assert cli.main(["predict", "--imagenet", *small]) == 2
     assert "the following arguments are required: IMAGE" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Probeline: frozen-backbone embeddings, cached once, and everything that can be asked of them.
 
-:func:`open_features` reads a cache entry, :class:`LinearProbe` is a scikit-learn classifier. They are loaded when they
-are first asked for: importing the package costs nothing.
+:func:`open_features` reads a cache entry, :func:`load` an exported predictor; :class:`LinearProbe` is a scikit-learn
+classifier. They are loaded when they are first asked for: importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from probeline.artifact.loading import load
     from probeline.estimator import LinearProbe
     from probeline.store.features import Features, open_features
 
 __version__ = "0.1.0"
 
-__all__ = ["Features", "LinearProbe", "__version__", "open_features"]
+__all__ = ["Features", "LinearProbe", "__version__", "load", "open_features"]
 
-_HOMES = {"Features": "store.features", "LinearProbe": "estimator", "open_features": "store.features"}
+_HOMES = {
+    "Features": "store.features",
+    "LinearProbe": "estimator",
+    "load": "artifact.loading",
+    "open_features": "store.features",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -18,6 +19,7 @@ from typing import Any, NoReturn, TextIO
 from probeline import __version__
 from probeline.config import (
     DEVICES,
+    FORMATS,
     MAPS,
     MAY_STAND_ALONE,
     PRECISIONS,
@@ -48,7 +50,8 @@ VERBS = {
     "verify": "check every byte of the cache, and its rows against the images and the net",
     "explain": "say which fields of the key differ from the nearest entry of the cache",
     "show": "say which image a row is: show [PART:]ROW ...",
-    "predict": "name what is in images: predict --imagenet IMAGE ...",
+    "export": "write one row of the report as a folder that answers for new images",
+    "predict": "say what is in images: predict --artifact FOLDER IMAGE|FOLDER|- ..., or --imagenet IMAGE ...",
     "cache": "list, remove, tidy, export or import entries: cache ls|rm|gc|export|import ...",
     "list": "list datasets, backbones or recipes",
     "bench": "measure extraction beside a plain loop and the bare forward pass",
@@ -75,6 +78,9 @@ _RANGES = {
     "canary": (0, _MOST),
     "draws": (1, 1000),
     "frozen_gb": (0.0, 1e6),
+    "top_k": (1, 100_000),
+    "nearest": (0, 1000),
+    "train_rows": (0, _MOST),
 }
 """Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
 
@@ -101,10 +107,22 @@ class Terminal:
 
     def __init__(self, *, quiet: bool) -> None:
         self._stream = sys.stderr if quiet else sys.stdout
+        self._beside: Callable[[TextIO | None], AbstractContextManager[object]] = contextlib.nullcontext
 
     def say(self, line: str) -> None:
         """Print one line; where its reader is gone, drop it."""
-        _print(line, self._stream)
+        with self._beside(self._stream):
+            _print(line, self._stream)
+
+    def warn(self, line: str) -> None:
+        """Print one line on standard error."""
+        with self._beside(sys.stderr):
+            _print(f"probeline: {line}", sys.stderr)
+
+    def piped(self) -> Iterator[str]:
+        """Yield the lines of standard input, as file names are decoded."""
+        if sys.stdin is not None:
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
 
     def confirm(self, question: str) -> bool | None:
         """Ask on standard error and read the answer from standard input; None where that is no terminal."""
@@ -114,12 +132,17 @@ class Terminal:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextlib.contextmanager
-    def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:
+    def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
         """Show a progress bar on standard error; nothing where that is no terminal."""
         from tqdm import tqdm
 
         with tqdm(desc=title, total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False) as bar:
-            yield bar
+            # Lines that are printed meanwhile move the bar out of their way.
+            self._beside = tqdm.external_write_mode
+            try:
+                yield bar
+            finally:
+                self._beside = contextlib.nullcontext
 
 
 class _Parser(argparse.ArgumentParser):
@@ -243,7 +266,33 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="of curve: strategies that are trained on each part too, beside the exact probe (default none)",
     )
     add("--map", metavar="|".join(MAPS), help="of pictures: lay the map out by t-SNE too, which is slow (default pca)")
-    add("--imagenet", action="store_true", default=None, help="of predict: the five likeliest of ImageNet's classes")
+    add("--artifact", type=_folder, metavar="FOLDER", help="of predict: what export wrote")
+    add(
+        "--imagenet",
+        action="store_true",
+        default=None,
+        help="of predict: ImageNet's classes, by a stock net's own head",
+    )
+    add("--top-k", type=int, metavar="K", help="of predict: how many of the likeliest classes are told (default 5)")
+    add(
+        "--nearest", type=int, metavar="N", help="of predict: how many of the nearest train images are told (default 3)"
+    )
+    add("--format", metavar="|".join(FORMATS), help="of predict with --artifact: one line an image (default table)")
+    add(
+        "--method",
+        metavar="M",
+        help="of export: the row, as a score calls it: probe, probe-sgd, finetune, lp-ft ... "
+        "(default the one that val prefers)",
+    )
+    add("--out", type=_folder, metavar="FOLDER", help="of export: where it is written (default below reports/)")
+    add(
+        "--train-rows",
+        type=int,
+        metavar="N",
+        help="of export: train images whose features are put beside it (default 5000, 0 for none)",
+    )
+    add("--pt2", action="store_true", default=None, help="of export: write a graph of torch.export too")
+    add("--onnx", action="store_true", default=None, help="of export: write an ONNX graph too")
     add("--sha256", metavar="HEX", help="of the file that cache import reads, as its sender told it")
     add("--yes", action="store_true", default=None, help="cache rm and gc: remove without asking")
     add("--repair", action="store_true", default=None, help="verify: put aside what is bad and extract it again")
@@ -302,6 +351,8 @@ def _check(config: Config) -> None:
         raise BadOption("bad --shots", expected=f"numbers from 1 to {_MOST}, or 0 alone", got=min(config.shots))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", config.device):
         raise UnknownName("device", config.device, DEVICES)
+    if config.format not in FORMATS:
+        raise UnknownName("format", config.format, FORMATS)
     if config.precision not in PRECISIONS:
         raise UnknownName("precision", config.precision, PRECISIONS)
     if config.map not in MAPS:

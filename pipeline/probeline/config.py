@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
+FORMATS = ("table", "csv", "jsonl")
+"""Of what `predict` says of images."""
+
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DISTILLED = ("distill", "distill-head")
 TWO_HEADED = ("multi-task", "multi-task-head")
@@ -21,7 +24,7 @@ STRATEGIES = (
 MAPS = ("pca", "tsne")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
-TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "pictures": "[PART:]ROW", "predict": "IMAGE"}
+TAKES_WORDS = {"show": "[PART:]ROW", "cache": "ACTION", "pictures": "[PART:]ROW", "predict": "IMAGE|FOLDER|-"}
 """Verbs that something may follow, and what that is called."""
 
 MAY_STAND_ALONE = {"pictures"}
@@ -41,8 +44,14 @@ class Console(Protocol):
     def say(self, line: str) -> None:
         """Show one line."""
 
-    def bar(self, title: str, total: int, unit: str) -> AbstractContextManager[Bar]:
-        """Show a progress bar over `total` items."""
+    def warn(self, line: str) -> None:
+        """Show one line of what went wrong while the rest goes on."""
+
+    def piped(self) -> Iterator[str]:
+        """Yield the lines that are piped in."""
+
+    def bar(self, title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
+        """Show a progress bar over `total` items, or over as many as there come to be."""
 
     def confirm(self, question: str) -> bool | None:
         """Ask a question that is answered by yes or no; None where nobody is there to answer."""
@@ -57,8 +66,15 @@ class Silence:
     def say(self, line: str) -> None:
         """Drop the line."""
 
+    def warn(self, line: str) -> None:
+        """Drop the line."""
+
+    def piped(self) -> Iterator[str]:
+        """Yield nothing."""
+        yield from ()
+
     @contextmanager
-    def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:  # noqa: ARG002
+    def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:  # noqa: ARG002
         """Yield a bar that counts for nobody."""
 
         class Nothing:
@@ -146,6 +162,20 @@ class Config:
         Of `MAPS`, of `pictures`: ``tsne`` comes beside the principal components.
     imagenet : bool
         Of `predict`: name ImageNet's classes.
+    artifact : Path or None
+        Of `predict`: the folder of an exported predictor.
+    top_k, nearest : int
+        Of `predict`: how many of the likeliest classes are told, and how many of the nearest train images.
+    format : str
+        Of `predict`: one of `FORMATS`.
+    method : str or None
+        Of `export`: which row; None for the one that val prefers.
+    out : Path or None
+        Of `export`: the folder that is written; None for one below the data set's reports.
+    train_rows : int
+        Of `export`: the features of at most so many train images are put beside; 0 for none.
+    pt2, onnx : bool
+        Of `export`: write a graph of `torch.export`, or of ONNX, too.
     recipe : str or None
         The packaged recipe that options came from: `compare` holds scores against the numbers that it tells of.
     """
@@ -191,6 +221,15 @@ class Config:
     curve_strategies: tuple[str, ...] = ()
     map: str = "pca"
     imagenet: bool = False
+    artifact: Path | None = None
+    top_k: int = 5
+    nearest: int = 3
+    format: str = "table"
+    method: str | None = None
+    out: Path | None = None
+    train_rows: int = 5000
+    pt2: bool = False
+    onnx: bool = False
     recipe: str | None = None
     console: Console = field(default_factory=Silence, compare=False)
 

@@ -88,6 +88,10 @@ class OtherFormat(BadCache):
     """A cache entry of another format version, which may be as sound as any."""
 
 
+class BadArtifact(ProbelineError, ValueError):
+    """An exported predictor that is damaged, of another format, or that does not hold together."""
+
+
 class Mismatch(ProbelineError, ArithmeticError):
     """A verification found numbers that are not what they must be."""
 

@@ -55,6 +55,9 @@ LATENCY_VERSION = 1
 DOCTOR_VERSION = 1
 """Bump when the doctor would find other things in equal data, or the fields of its record change their meaning."""
 
+ARTIFACT_VERSION = 1
+"""Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
+
 REPORT_VERSION = 5
 """Bump when equal scores would draw another report."""
 

@@ -42,6 +42,11 @@ def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float
         head = layer(classes)
         head = TwoHeads(head, layer(second)) if second else head
     set_head(net, tap, nn.Sequential(nn.Dropout(dropout), head) if dropout else head)
+    take_out_unused(net, tap)
+
+
+def take_out_unused(net: nn.Module, tap: Tap) -> None:
+    """Put nothing in the place of those children of the net that neither the embedding nor the head depends on."""
     used = {name.partition(".")[0] for name in (*tap.tensors, tap.head)}
     for name, child in list(net.named_children()):
         if name not in used and next(child.parameters(), None) is not None:

@@ -73,6 +73,8 @@ class Frozen:
         ``fp32``, ``tf32`` (the same arithmetic type, the caller allows TF32), ``bf16`` or ``fp16``.
     taps : sequence of str
         What is read in one pass, as `loaded` has them by name.
+    head : nn.Module, optional
+        What stands in the place of the net's own and gives what the penultimate tap is read as; nothing by default.
 
     Attributes
     ----------
@@ -81,9 +83,14 @@ class Frozen:
     """
 
     def __init__(
-        self, loaded: Loaded, device: torch.device, precision: str, taps: Sequence[str] = (PENULTIMATE,)
+        self,
+        loaded: Loaded,
+        device: torch.device,
+        precision: str,
+        taps: Sequence[str] = (PENULTIMATE,),
+        head: nn.Module | None = None,
     ) -> None:
-        set_head(loaded.net, loaded.tap, nn.Identity())
+        set_head(loaded.net, loaded.tap, nn.Identity() if head is None else head)
         inner = [loaded.inner[tap] for tap in taps if tap != PENULTIMATE]
         self._preprocess = loaded.backbone.preprocess
         self.net, self.folded = make_ready(loaded.net, self._preprocess.crop, device, precision, inner)
@@ -129,9 +136,13 @@ class Frozen:
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:
+        return self.features(self.prepare(pixels))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return float32 [B, D], what all taps read, for the net's input [B, 3, S, S]."""
         found: dict[str, Tensor] = vars(self._read)
         found.clear()
-        found[PENULTIMATE] = self.net(self.prepare(pixels)).float()
+        found[PENULTIMATE] = self.net(images).float()
         features = [found[tap] for tap in self.columns]
         found.clear()
         return torch.cat(features, 1) if len(features) > 1 else features[0]

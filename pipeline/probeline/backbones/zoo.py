@@ -125,6 +125,25 @@ def build(name: str, weights: str) -> Built:
         return _timm_pretrained(name, weights) if name.startswith(TIMM) else _torchvision_pretrained(name, weights)
 
 
+def bare_net(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Return the net in eval mode, built with `options` of :func:`options_of`, its tensors yet to be filled.
+
+    The global random state stays as it is.
+
+    Raises
+    ------
+    UnknownName, MissingExtra
+        No such net here.
+    ValueError
+        Options that no net is built with.
+    """
+    check_name(name)
+    if set(options) - {"image_size", "transform_input"}:
+        raise ValueError(f"a net built with {dict(options)}")
+    with torch.random.fork_rng(devices=[]):
+        return _empty(name, **options).eval()
+
+
 def random_net(name: str, seed: int) -> nn.Module:
     """Return the net with its authors' random initialisation; the global random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
@@ -164,6 +183,15 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
     return tuple(_published(name, weights).meta["categories"])
 
 
+def options_of(name: str, weights: str) -> dict[str, Any]:
+    """Return what a net is built with beside its name, where it has weights of torchvision's own; nothing otherwise."""
+    if name.startswith(TIMM) or looks_like_path(weights) or weights in ("none", "wheel"):
+        return {}
+    if name.startswith("vit_"):
+        return {"image_size": _published(name, weights).meta["min_size"][0]}
+    return {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
+
+
 def _published(name: str, weights: str) -> Any:
     enum = vision.models().get_model_weights(name)
     if weights not in enum.__members__:
@@ -177,12 +205,7 @@ def _torchvision_pretrained(name: str, weights: str) -> Built:
     if not path.exists():
         download(chosen.url, path)
     check_file_hash(path)
-    options: dict[str, Any] = {}
-    if name.startswith("vit_"):
-        options["image_size"] = chosen.meta["min_size"][0]
-    if name in ("googlenet", "inception_v3"):
-        options["transform_input"] = True
-    net = _empty(name, **options)
+    net = _empty(name, **options_of(name, weights))
     load_state(net, _modern_names(read_state(path)), where=path)
     preset = chosen.transforms()
     interpolation = cast(Literal["bilinear", "bicubic"], preset.interpolation.value)

@@ -75,13 +75,7 @@ def decode(path: Path, sha256: str | None = None) -> Image.Image:
         if not data:
             raise ValueError("an empty file")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > MOST_PIXELS:
-                raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
-            if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
-                raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
-            image.load()
-            return _upright(_rgb(image), image)
+            return _decoded(image)
     except Exception as error:  # Pillow's readers raise almost anything on a broken file
         raise BadData(
             "image cannot be read",
@@ -89,6 +83,30 @@ def decode(path: Path, sha256: str | None = None) -> Image.Image:
             got=_reason(error),
             remedy="remove or replace the file",
         ) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image that Pillow has opened or made, upright and in mode RGB, by the policy that files are decoded by.
+
+    Raises
+    ------
+    BadData
+        It cannot be read.
+    """
+    try:
+        return _decoded(image)
+    except Exception as error:  # as above
+        raise BadData("image cannot be read", where=image.format or f"mode {image.mode}", got=_reason(error)) from error
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
+    if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
+        raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
+    image.load()
+    return _upright(_rgb(image), image)
 
 
 def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:

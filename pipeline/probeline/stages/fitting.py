@@ -151,6 +151,10 @@ class Task:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
         return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
 
+    def plain(self, split: Split) -> FloatArray:
+        """Return the features float32 [n, D] of a split as the net gives them."""
+        return side_by_side([self.inputs.features(tap, split.part).features[split.rows] for tap in self.taps])
+
     def sizes(self, head: object = None) -> dict[str, int]:
         """Return the fields of a score that count parameters: those of a head, which are its arrays, and of all."""
         trainable = sum(part.size for part in vars(head).values() if isinstance(part, np.ndarray)) if head else 0

@@ -1,92 +1,32 @@
-"""Predict: what is in images, as a stock net's own head names it; no data set, and nothing is written."""
+"""Predict: what is in images, by an exported predictor or a stock net's own head; no data set, nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from probeline.errors import BadData, BadOption
-from probeline.images.decode import decode, resize_crop
-from probeline.metrics.scores import chances
-from probeline.records import FloatArray, PixelArray
+from probeline.errors import BadOption
+from probeline.stages.answering import answered
+from probeline.stages.imagenet import named
 from probeline.stages.inputs import Inputs
 
-if TYPE_CHECKING:
-    import torch
 
-    from probeline.backbones.resolve import Loaded
-
-_MOST = 5
-
-
-def run(inputs: Inputs) -> list[dict[str, Any]]:
-    """Name the five likeliest of ImageNet's classes for each image that was asked for, by each backbone.
+def run(inputs: Inputs) -> dict[str, Any] | list[dict[str, Any]]:
+    """Say what is in each image that was asked for.
 
     Raises
     ------
     BadOption
-        Weights without ImageNet's classes, or no word of which classes are meant.
+        No word of which classes are meant, or two.
     BadData
-        Images that cannot be read, when all others have been named.
+        Images that cannot be read, when all others have been answered.
     ProbelineError
     """
     config = inputs.config
-    if not config.imagenet:
-        raise BadOption("predict which classes?", expected="--imagenet, the stock net's own", remedy="add --imagenet")
-
-    from probeline.backbones import device as devices
-    from probeline.backbones.zoo import categories
-
-    names = {backbone: categories(backbone, config.weights) for backbone in config.backbones}
-    device = devices.choose(config.device)
-    told: list[dict[str, Any]] = []
-    unreadable: dict[str, BadData] = {}
-    for backbone, classes in names.items():
-        loaded = inputs.net(backbone)
-        net = loaded.net.eval().to(device=device, dtype=devices.DTYPES[config.precision])
-        for word in config.words:
-            try:
-                pixels = resize_crop(decode(Path(word)), loaded.backbone.preprocess)
-            except BadData as error:
-                unreadable[word] = error
-                continue
-            with devices.exact_float32(config.precision):
-                found = _likeliest(_logits(net, loaded, pixels, device), classes)
-            told.append({"image": word, "backbone": backbone, "weights": loaded.backbone.weights, "classes": found})
-            config.console.say(f"predict: {word} by {backbone} ({loaded.backbone.weights})")
-            for one in found:
-                config.console.say(f"predict:   {100 * one['probability']:5.1f} %  {one['class']}")
-    if unreadable:
-        _refuse(list(unreadable.values()))
-    return told
-
-
-def _logits(net: torch.nn.Module, loaded: Loaded, pixels: PixelArray, device: torch.device) -> FloatArray:
-    """Return the logits float32 [1, K] of an image, uint8 [crop, crop, 3]."""
-    import torch
-
-    from probeline.backbones.frozen import Normalize
-
-    images = Normalize(loaded.backbone.preprocess, device)(torch.from_numpy(pixels)[None].to(device))
-    with torch.inference_mode():
-        logits: FloatArray = net(images.to(next(net.parameters()).dtype)).float().cpu().numpy()
-    return logits
-
-
-def _likeliest(logits: FloatArray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    shares = chances(logits)[0]
-    return [
-        {"class": classes[i], "index": int(i), "probability": float(shares[i])}
-        for i in (-shares).argsort(kind="stable")[:_MOST]
-    ]
-
-
-def _refuse(errors: Sequence[BadData]) -> None:
-    if len(errors) == 1:
-        raise errors[0]
-    raise BadData(
-        f"{len(errors)} images cannot be read",
-        where="; ".join(f"{error.where} ({error.got})" for error in errors),
-        remedy="remove or replace the files",
-    )
+    if config.imagenet == (config.artifact is not None):
+        raise BadOption(
+            "predict which classes?",
+            expected="--artifact FOLDER, those of an exported predictor, or --imagenet, the stock net's own",
+            got="both" if config.imagenet else None,
+            remedy="add one of them",
+        )
+    return named(inputs) if config.artifact is None else answered(config, config.artifact)

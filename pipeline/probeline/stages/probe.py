@@ -12,6 +12,7 @@ from probeline.report.words import option
 from probeline.stages.fitting import Round, Stopwatch, Task, ask_exact, exact_path, linear_logits, select
 from probeline.stages.grids import MLP, SGD, Grid, grid
 from probeline.stages.inputs import Inputs
+from probeline.stages.minibatch import mlp_heads, mlp_logits, sgd_heads
 
 if TYPE_CHECKING:
     from probeline.heads.mlp import MlpHead
@@ -77,33 +78,16 @@ def _exact(task: Task) -> list[Score]:
 
 def _sgd(task: Task, seed: int) -> Score:
     wanted = grid("sgd", SGD, task.inputs.config.sgd)
-
-    def fit(held: Round) -> list[SgdHead]:
-        from probeline.heads.sgd import Setting, fit_sgd
-
-        shared = wanted.fixed()
-        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
-        settings = [Setting(**candidate, **shared, seed=seed) for candidate in wanted.candidates()]
-        return fit_sgd(held.X, held.y, task.classes, settings, **training, X_val=held.X_held, y_val=held.y_held)
-
-    return _trained(task, "probe-sgd", seed, wanted, fit, linear_logits)
+    return _trained(
+        task, "probe-sgd", seed, wanted, lambda held: sgd_heads(held, task.classes, wanted, seed), linear_logits
+    )
 
 
 def _mlp(task: Task, seed: int) -> Score:
     wanted = grid("mlp", MLP, task.inputs.config.mlp)
-
-    def fit(held: Round) -> list[MlpHead]:
-        from probeline.heads.mlp import fit_mlp
-
-        facts = {**wanted.fixed(), "seed": seed, "X_val": held.X_held, "y_val": held.y_held}
-        return [fit_mlp(held.X, held.y, task.classes, **candidate, **facts) for candidate in wanted.candidates()]
-
-    def logits(heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
-        from probeline.heads.mlp import mlp_decision
-
-        return (mlp_decision(head, X) for head in heads)
-
-    return _trained(task, "probe-mlp", seed, wanted, fit, logits)
+    return _trained(
+        task, "probe-mlp", seed, wanted, lambda held: mlp_heads(held, task.classes, wanted, seed), mlp_logits
+    )
 
 
 Trained = TypeVar("Trained", "SgdHead", "MlpHead")

@@ -1,0 +1,120 @@
+"""Train rows that lie beside a predictor: which of them a new image is near, and whether it is near any.
+
+Rows are of unit length, so that one minus a product is a cosine distance; they are not centred, as nearly everything
+strange is near the centre of everything known. An image is unlike anything in training where it is farther from its
+k-th neighbour than all but a hundredth of the train rows are from theirs, each of them left out of its own search (Sun,
+Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probeline.heads.tensors import resident
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+K = 5
+"""The neighbour that tells how far off an image is, or the last where there are fewer: few, as classes may be small."""
+
+QUANTILE = 0.99
+
+_BLOCK = 1024
+"""Rows whose distances to all others are held at once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some train rows.
+
+    Attributes
+    ----------
+    unit : float32 Tensor [n, D]
+        Of unit length, as float16 rounds them.
+    labels : int64 [n]
+    sample_ids : tuple of str [n]
+    k : int
+    threshold : float
+        Distances above it are unlike anything in training.
+    """
+
+    unit: Tensor
+    labels: IntArray
+    sample_ids: tuple[str, ...]
+    k: int
+    threshold: float
+
+    def search(self, features: Tensor, nearest: int) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Look rows up.
+
+        Parameters
+        ----------
+        features : float32 Tensor [m, D]
+            As the net gives them.
+        nearest : int
+
+        Returns
+        -------
+        places : int64 [m, min(nearest, n)]
+            The nearest first.
+        distances : float32 [m, min(nearest, n)]
+        kth : float32 [m]
+            The distance to the k-th neighbour.
+        """
+        products = _unit(features.to(self.unit.device)) @ self.unit.T
+        count = min(nearest, len(self.unit))
+        values, places = products.topk(max(count, self.k), dim=1)
+        distances = 1 - values.cpu().numpy()
+        return places[:, :count].cpu().numpy(), distances[:, :count], distances[:, self.k - 1]
+
+    def to(self, device: torch.device) -> Rows:
+        """Return the same rows on a device."""
+        return replace(self, unit=self.unit.to(device))
+
+
+def _unit(features: Tensor) -> Tensor:
+    unit: Tensor = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
+    return unit
+
+
+def row_tensors(features: FloatArray, labels: IntArray) -> dict[str, Tensor]:
+    """Return what is written of train rows: features float32 [n, D] as the net gives them, labels int64 [n]."""
+    return {"unit": _unit(resident(features)).to(torch.float16), "labels": resident(labels)}
+
+
+def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
+    """Return k, and the `QUANTILE` of the rows' distances to their own k-th neighbour, themselves left out."""
+    unit = tensors["unit"].float()
+    k = min(K, len(unit) - 1)
+    distances = []
+    for start in range(0, len(unit), _BLOCK):
+        products = unit[start : start + _BLOCK] @ unit.T
+        products[torch.arange(len(products)), start + torch.arange(len(products))] = -torch.inf
+        distances.append(1 - products.topk(k, dim=1).values[:, -1])
+    return k, float(np.quantile(torch.cat(distances).numpy(), QUANTILE, method="higher"))
+
+
+def rows_of(
+    tensors: Mapping[str, Tensor], sample_ids: tuple[str, ...], facts: Mapping[str, Any], features: int
+) -> Rows:
+    """Return the rows of an artifact's tensors and of what its record says of them.
+
+    Raises
+    ------
+    ValueError
+        They do not belong together.
+    """
+    n, k = len(sample_ids), int(facts["k"])
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != {"unit": (n, features), "labels": (n,)} or not 1 <= k < n:
+        raise ValueError(f"{n} train rows of {features} features, not {shapes}")
+    labels = tensors["labels"].numpy().astype(np.int64)
+    return Rows(tensors["unit"].float(), labels, sample_ids, k, float(facts["threshold"]))

@@ -1,0 +1,78 @@
+"""Which row of a report is meant: by the options of the run, a method's name and a seed, or else by val."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from probeline.config import Config, command_line
+from probeline.errors import BadOption, MissingData
+from probeline.records import Score
+from probeline.report.leading import leading
+from probeline.report.methods import method
+from probeline.report.words import listing
+from probeline.stages.current import current_scores
+from probeline.stages.inputs import Inputs
+
+
+def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
+    """Return the score of the run's options that ``--method`` names, or whose row val prefers, with the run's seed.
+
+    Of several runs of one method, and of several backbones, val prefers one too. Test has no say.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    verb : str
+        Who asks.
+    never : collection of str
+        Methods that are left out unless they are named.
+
+    Raises
+    ------
+    UnknownName
+        A method that there is not.
+    MissingData
+        No such score.
+    BadOption
+        No score of that seed.
+    """
+    config = inputs.config
+    if config.method is not None:
+        method(config.method)
+    asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
+    there = asked if config.method else [score for score in asked if score.method not in never]
+    rows = [row for name in config.backbones if (row := leading(there, name))]
+    if not rows:
+        plain = {name: getattr(Config(), name) for name in ("method", "out", "pt2", "onnx", "train_rows")}
+        what = config.method or "score"
+        raise MissingData(
+            f"no {what} to {verb}",
+            where=f"{inputs.dataset.title} x {' '.join(config.backbones)}",
+            got=listing(sorted({score.method for score in asked})) or "no score of these options",
+            remedy=f"run: {command_line(config, method(config.method).verb if config.method else 'probe', **plain)}",
+        )
+    row = max(rows, key=lambda row: sum(score.val_top1 for score in row) / len(row))
+    if any(score.method in never for score in (leading(asked, row[0].backbone) or ())):
+        config.console.say(f"{verb}: val prefers a row that has no head; this is the next: {row[0].method}")
+    found = next((score for score in row if score.seed in (None, config.seed)), None)
+    if found is None:
+        seeds = listing([str(score.seed) for score in row])
+        raise BadOption(f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=config.seed)
+    return found
+
+
+def _asked(inputs: Inputs, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores of the nets, weights, input size, precision, taps and views that the run asks for."""
+    config = inputs.config
+    nets = {name: inputs.backbone(name)[0] for name in config.backbones}
+    taps = {name: {"+".join(tap.tap for tap in taps) for taps in inputs.taps(name)[0]} for name in config.backbones}
+
+    def is_asked(score: Score) -> bool:
+        net = nets.get(score.backbone)
+        if net is None or score.precision != config.precision or score.image_size != net.preprocess.crop:
+            return False
+        if score.weights != ("none" if score.method == "scratch" else net.weights):
+            return False
+        return method(score.method).trains or (score.tap in taps[net.name] and score.views == config.views)
+
+    return [score for score in scores if is_asked(score)]

@@ -1,0 +1,302 @@
+"""Export: one row of the report as a folder that answers for new pictures, proven before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline.artifact.format import CARD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, Artifact
+from probeline.artifact.writing import check_free, there, write
+from probeline.errors import BadOption, Mismatch
+from probeline.identity import canonical
+from probeline.images.decode import resize_crop
+from probeline.images.reading import Unreadable, read_batch
+from probeline.images.strata import apportion, draw, shuffled
+from probeline.records import FloatArray, IntArray, PixelArray, Score, Split, path_name
+from probeline.stages.canary import TOLERANCE
+from probeline.stages.chosen_row import chosen_row
+from probeline.stages.inputs import Inputs
+from probeline.stages.refitting import NO_HEADS
+from probeline.stages.shipping import Shipment, asked, shipment, taps_of
+
+if TYPE_CHECKING:
+    from probeline.artifact.predictor import Predictor
+
+_PROVEN = 64
+"""Test images that go from their pixels through what is to be written, where the head was fitted on cached features."""
+
+_PURPOSE = 5000, 5001
+"""Of the random orders that choose train rows and proven ones; see :func:`probeline.images.strata.shuffled`."""
+
+_BATCH = 16
+
+
+def run(inputs: Inputs) -> dict[str, Any]:
+    """Write the row that is asked for as an artifact, unless it is there, and return where.
+
+    What is to be written is read back first, and must say of the test images what the score says.
+
+    Raises
+    ------
+    Mismatch
+        It says something else.
+    BadOption, MissingData, MissingExtra
+    ProbelineError
+    """
+    config = inputs.config
+    graphs = tuple(name for name, wanted in ((PT2, config.pt2), (ONNX, config.onnx)) if wanted)
+    if config.method in NO_HEADS:
+        raise BadOption(f"{config.method} cannot be exported", got=NO_HEADS[config.method], remedy="choose another row")
+    if config.onnx:
+        from probeline.artifact.graph import check_onnx
+
+        check_onnx()
+    score = chosen_row(inputs, "export", NO_HEADS)
+    folder = config.out or inputs.reports / "artifacts" / _name(score)
+    check_free(folder)
+    key = asked(score, config.train_rows, graphs)
+    if found := there(folder, key):
+        config.console.say(f"export: it is there, in {folder}")
+        return _told(folder, found)
+    return _told(folder, _exported(inputs, score, folder, key, graphs))
+
+
+def _name(score: Score) -> str:
+    at = "" if score.tap == "penultimate" else f"-{path_name(score.tap)}"
+    seed = "" if score.seed is None else f"-seed{score.seed}"
+    return f"{path_name(score.backbone)}{at}-{score.method}{seed}-{score.key[:12]}"
+
+
+def _told(folder: Path, artifact: Artifact) -> dict[str, Any]:
+    told = artifact.measured
+    return {
+        "artifact": str(folder),
+        "files": [RECORD, *sorted(artifact.files)],
+        **{name: told[name] for name in ("backbone", "weights", "tap", "method", "seed", "top1", "key")},
+        "interval": list(told["interval"]),
+    }
+
+
+def _exported(inputs: Inputs, score: Score, folder: Path, key: str, graphs: Sequence[str]) -> Artifact:
+    from probeline.artifact.card import card
+    from probeline.artifact.loading import assemble
+
+    config = inputs.config
+    made = shipment(inputs, score, taps_of(inputs, score), key)
+    predictor = assemble(made.artifact, made.contents, config.device, where=folder)
+    reader = _Reader(inputs, made, predictor)
+    features, logits = reader.read(inputs.splits.test)
+    _hold(inputs, score, logits)
+    pixels, known, proof = reader.proof(features, logits)
+    contents = dict(made.contents)
+    artifact = replace(made.artifact, measured={**made.artifact.measured, "proof": proof})
+    rows = _train_rows(inputs, score)
+    if len(rows) > 1:
+        artifact, beside = _with_rows(inputs, artifact, reader, rows, features)
+        contents |= beside
+    if graphs:
+        artifact, files = _with_graphs(artifact, made, graphs, pixels, known, folder)
+        contents |= files
+    contents[CARD] = card(artifact).encode()
+    whole = write(folder, artifact, contents)
+    size = sum(map(len, contents.values()))
+    config.console.say(f"export: {proof}")
+    config.console.say(f"export: {len(contents) + 1} files, {size / 1e6:.1f} MB, in {folder}")
+    return whole
+
+
+class _Reader:
+    """What the exported net and head make of the data set's own images: from cached features where there are any."""
+
+    def __init__(self, inputs: Inputs, made: Shipment, predictor: Predictor) -> None:
+        self._inputs, self._made, self._predictor = inputs, made, predictor
+
+    def read(self, split: Split) -> tuple[FloatArray, FloatArray]:
+        """Return features float32 [n, D] and logits float32 [n, K] of a split's images, not augmented."""
+        import torch
+
+        if self._made.task is None:
+            return self.through(split)
+        features, head = self._made.task.plain(split), self._predictor.head
+        if head is None:
+            raise ValueError("a head on cached features stands apart from its net")
+        with torch.inference_mode():
+            logits: FloatArray = head(torch.from_numpy(np.array(features)).to(self._predictor.net.device)).cpu().numpy()
+        return features, logits
+
+    def through(self, split: Split) -> tuple[FloatArray, FloatArray]:
+        """Return the same, from pixels."""
+        config = self._inputs.config
+        size = config.batch_size or _BATCH
+        batches = [split.rows[start : start + size] for start in range(0, len(split), size)]
+        features, logits = [], []
+
+        def load(rows: IntArray) -> tuple[PixelArray, None]:
+            return self._crops(split, rows), None
+
+        with config.console.bar(f"export: {split.role} images", len(split), "img") as bar:
+            for rows, _, outputs in self._predictor.run(load, batches, config.workers):
+                if outputs is None:
+                    raise ValueError("a batch without images")
+                features.append(outputs.features.cpu().numpy())
+                logits.append(outputs.logits.cpu().numpy())
+                bar.update(len(rows))
+        return np.concatenate(features), np.concatenate(logits)
+
+    def proof(self, features: FloatArray, logits: FloatArray) -> tuple[PixelArray, FloatArray, str]:
+        """Return some test images as crops, the logits float32 [n, K] that their pixels give, and what is proven.
+
+        Parameters
+        ----------
+        features, logits : float32 [n_test, D] and float32 [n_test, K]
+            Of all test images.
+
+        Raises
+        ------
+        Mismatch
+            From the pixels, features come out otherwise than from the cache.
+        """
+        test = self._inputs.splits.test
+        places = np.sort(shuffled(len(test), 0, _PURPOSE[1])[:_PROVEN])
+        some = replace(test, rows=test.rows[places])
+        pixels = self._crops(some, some.rows)
+        if self._made.task is None:
+            return (
+                pixels,
+                logits[places],
+                f"all {len(test):,} test images were answered from their pixels as by the score",
+            )
+        again, known = self.through(some)
+        scale = np.maximum(np.abs(features[places]).max(1), np.finfo(np.float32).tiny)
+        worst = float((np.abs(again - features[places]).max(1) / scale).max())
+        allowed = TOLERANCE[self._inputs.config.precision]
+        if not worst <= allowed:
+            raise Mismatch(
+                "from their pixels, test images get other features than the cache has",
+                expected=f"differences of at most {allowed:.2g} of a row's largest value",
+                got=f"{worst:.2g}",
+                remedy="nothing is written; probeline verify looks for the cause",
+            )
+        difference = np.abs(known - logits[places]).max()
+        told = (
+            f"all {len(test):,} test images are answered as by the score; from the pixels of {len(some)} of them come "
+            f"logits that differ by {difference:.1e} at most"
+        )
+        return pixels, known, told
+
+    def _crops(self, split: Split, rows: IntArray) -> PixelArray:
+        preprocess = self._made.artifact.preprocess
+        images = self._inputs.dataset.images[split.part]
+        pixels = read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
+        if isinstance(pixels, Unreadable):
+            raise pixels.errors[0]
+        return pixels
+
+
+def _hold(inputs: Inputs, score: Score, logits: FloatArray) -> None:
+    """Refuse logits float32 [n_test, K] that say another class than the score, but for what rounding may decide.
+
+    Raises
+    ------
+    Mismatch
+        Names the images.
+    """
+    test = inputs.splits.test
+    said, own = logits.argmax(1), np.array(score.predictions)
+    every = np.arange(len(said))
+    margin = (logits[every, said] - logits[every, own]) / np.maximum(np.abs(logits).max(1), 1e-30)
+    bad = np.flatnonzero(margin > TOLERANCE[score.precision])
+    if len(bad):
+        part, names = inputs.dataset.parts[test.part], score.class_names
+        named = [f"{part.sample_ids[test.rows[i]]} {names[said[i]]}, not {names[own[i]]}" for i in bad[:5]]
+        raise Mismatch(
+            f"{len(bad)} of {len(said)} test images are not answered as the score of {score.method} has them",
+            where="; ".join(named) + ("; ..." if len(bad) > len(named) else ""),
+            remedy="nothing is written; remove the score and run its stage again here",
+        )
+
+
+def _train_rows(inputs: Inputs, score: Score) -> list[tuple[str, int]]:
+    """Return part and row of the images beside the artifact: of those fitted on, stratified, at most so many."""
+    splits = inputs.splits
+    fitted = [splits.train, splits.val] if score.method == "probe-refit" else [splits.train]
+    every = [(split.part, int(row)) for split in fitted for row in split.rows]
+    labels = np.array([inputs.dataset.parts[part].labels[row] for part, row in every])
+    counts = np.bincount(labels, minlength=len(score.class_names))
+    wanted = min(inputs.config.train_rows, len(every))
+    seats = apportion(counts, wanted, least=np.minimum(counts, 1 if wanted >= len(counts) else 0), most=counts)
+    return [every[i] for i in draw(labels, seats, shuffled(len(every), 0, _PURPOSE[0]))]
+
+
+def _with_rows(
+    inputs: Inputs, artifact: Artifact, reader: _Reader, rows: Sequence[tuple[str, int]], test: FloatArray
+) -> tuple[Artifact, dict[str, bytes]]:
+    """Return an artifact that tells of train rows, and their files.
+
+    Parameters
+    ----------
+    inputs, artifact, reader
+    rows : sequence of (str, int)
+    test : float32 [n_test, D]
+        Features of the test images.
+    """
+    import torch
+    from safetensors.torch import save
+
+    from probeline.artifact.neighbours import QUANTILE, row_tensors, rows_of, threshold
+
+    parts = inputs.dataset.parts
+    found: list[FloatArray] = []
+    for part in dict.fromkeys(part for part, _ in rows):
+        some = np.array([row for of, row in rows if of == part])
+        found.append(reader.read(Split(part, some, "train"))[0])
+    ordered = [(part, row) for part in dict.fromkeys(of for of, _ in rows) for of, row in rows if of == part]
+    labels = np.array([parts[part].labels[row] for part, row in ordered], np.int64)
+    sample_ids = tuple(parts[part].sample_ids[row] for part, row in ordered)
+    tensors = row_tensors(np.concatenate(found), labels)
+    k, limit = threshold(tensors)
+    facts = {"rows": len(rows), "k": k, "quantile": QUANTILE, "threshold": limit, "distance": "cosine"}
+    kept = rows_of(tensors, sample_ids, facts, artifact.net.features)
+    _, _, kth = kept.search(torch.from_numpy(np.array(test)), 0)
+    told = {**facts, "test_share": float((kth > limit).mean())}
+    contents = {ROWS: save(tensors), ROW_NAMES: canonical(list(sample_ids))}
+    return replace(artifact, neighbours=told), contents
+
+
+def _with_graphs(
+    artifact: Artifact,
+    made: Shipment,
+    names: Sequence[str],
+    pixels: PixelArray,
+    known: FloatArray,
+    folder: Path,
+) -> tuple[Artifact, dict[str, bytes]]:
+    """Return an artifact that tells of graphs, and their files; each must give the logits that are known.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    made : Shipment
+    names : sequence of str
+    pixels : uint8 [n, S, S, 3]
+    known : float32 [n, K]
+        Of these crops, by the pipeline.
+    folder : Path
+    """
+    from probeline.artifact.graph import check_parity, graphs, run_graph
+    from probeline.artifact.loading import assemble
+
+    exact = replace(made.artifact, net=replace(made.artifact.net, precision="fp32"))
+    predictor = assemble(exact, made.contents, "cpu", where=folder)
+    if made.artifact.net.precision != "fp32":  # graphs compute in float32, whatever the row was measured with
+        known = predictor.outputs(pixels).logits.numpy()
+    told, contents = {}, {}
+    for name, (data, facts) in graphs(predictor, names).items():
+        worst = check_parity(name, run_graph(name, data, pixels)[0], known)
+        told[name] = {**facts, "images": len(pixels), "difference": worst}
+        contents[name] = data
+    return replace(artifact, graphs=told), contents

@@ -1,0 +1,89 @@
+"""The head of a score, fitted again: scores keep what a head said, not the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probeline.errors import BadOption
+from probeline.heads.linear import Linear
+from probeline.heads.standardize import Scaler
+from probeline.records import FloatArray, Score
+from probeline.stages.fitting import Task
+from probeline.stages.grids import MLP, SGD, Axis, Grid
+from probeline.stages.minibatch import mlp_heads, sgd_heads
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A head as arrays.
+
+    Attributes
+    ----------
+    tensors : mapping of str to float32 array
+        ``mean`` and ``std`` [D] of the rows it was fitted on, ``weight`` [K, D or W] and ``bias`` [K]; of a head with a
+        hidden layer of W units ``hidden_weight`` [W, D] and ``hidden_bias`` [W].
+    activation : str or None
+        Of the hidden layer.
+    """
+
+    tensors: Mapping[str, FloatArray]
+    activation: str | None = None
+
+
+NO_HEADS = {
+    "knn": "it has no head: every answer is a vote of all train rows",
+    "centroid": "its scores are distances to the classes' means, and no head",
+}
+"""Methods on cached features that nothing can be made of but the rows themselves, and why."""
+
+
+def refit(task: Task, score: Score) -> Refitted:
+    """Fit the head of a score again, on the rows and with the company that it had.
+
+    Raises
+    ------
+    BadOption
+        A method without a head.
+    ProbelineError
+    """
+    options, chosen = score.options, score.chosen
+    if score.method in NO_HEADS:
+        raise BadOption(f"{score.method} cannot be exported", got=NO_HEADS[score.method])
+    held = task.refit() if score.method == "probe-refit" else task.selection()[0]
+    X, y, seed = held.X, held.y, score.seed or 0
+    if score.method in ("probe", "probe-refit"):
+        from probeline.heads.logistic import fit_path
+
+        l2s = options["l2"]
+        return _linear(fit_path(X, y, task.classes, l2s)[l2s.index(chosen["l2"])], held.scaler)
+    if score.method == "logistic":
+        from probeline.heads.reference import fit_reference
+
+        return _linear(fit_reference(X, y, chosen["l2"]), held.scaler)
+    if score.method == "ridge":
+        from probeline.heads.ridge import fit_ridge
+
+        return _linear(fit_ridge(X, y, task.classes, [chosen["l2"]])[0], held.scaler)
+    wanted = _grid(options, SGD if score.method == "probe-sgd" else MLP)
+    place = wanted.candidates().index(dict(chosen))
+    if score.method == "probe-sgd":
+        return _linear(sgd_heads(held, task.classes, wanted, seed)[place], held.scaler)
+    head = mlp_heads(held, task.classes, wanted, seed)[place]
+    hidden = {"hidden_weight": head.hidden_weight, "hidden_bias": head.hidden_bias}
+    return Refitted({**hidden, **_linear(head, held.scaler).tensors}, head.activation)
+
+
+def _grid(options: Mapping[str, Any], axes: Mapping[str, Axis]) -> Grid:
+    return Grid({name: tuple(options[name]) for name in axes}, axes)
+
+
+def _linear(head: Linear, scaler: Scaler) -> Refitted:
+    """Return a linear head with a row for each class, also where one logit decides between two."""
+    weight, bias = head.weight, head.bias
+    if len(weight) == 1:
+        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+    return Refitted({"mean": scaler.mean, "std": scaler.std, "weight": weight, "bias": bias})
