@@ -80,7 +80,7 @@ pictures: $(VENV)/demo  ## each backbone's first filters, its input, and the fir
 latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, the nets timed in turn
 	@$(VENV)/bin/probeline latency $(OPTIONS)
 
-compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
+compare: $(VENV)/demo  ## write the page, the table and the figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
 
 recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo

@@ -46,7 +46,7 @@ PICTURE_VERSION = 1
 LATENCY_VERSION = 1
 """Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 """Bump when equal scores would draw another report."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from probeline.records import Curve, RangeTest
@@ -27,6 +27,8 @@ class Beside:
     latencies : sequence of Latency
     pictures : sequence of Picture
         Proven, and of these scores; they lie in the report's folder already, and stay there as they are.
+    commands : mapping of str to str
+        Of a score's key, the command that makes its row.
     """
 
     curves: Sequence[Curve] = ()
@@ -34,6 +36,7 @@ class Beside:
     held: Held | None = None
     latencies: Sequence[Latency] = ()
     pictures: Sequence[Picture] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
@@ -44,6 +47,8 @@ class Beside:
             "pictures": self.pictures,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
+        if self.commands:
+            found["commands"] = dict(self.commands)
         return {**found, **({"published": self.held.to_json()} if self.held else {})}
 
 
