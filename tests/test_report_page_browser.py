@@ -11,8 +11,8 @@ import pytest
 
 from browsers import started
 from pages import written
-from test_report_page import full
 from test_report_figures import LONG
+from test_report_page import full
 from test_report_rows import make_scores
 
 DESK = {"width": 1280, "height": 900}

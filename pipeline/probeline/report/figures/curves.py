@@ -152,7 +152,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
             _along(axes, score, field, scale, i)
         axes.set_ylabel(label)
     panels[-1].set_xscale("log")
-    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12))
+    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
     panels[-1].xaxis.set_minor_locator(NullLocator())
     panels[-1].set_xlabel("l2 (log scale)")

@@ -20,6 +20,9 @@ _ROLES = {INK.lower(): "ink", MUTED.lower(): "muted", FAINT.lower(): "faint", _G
 
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
+_WIDE = 72 * 10
+"""Points from which on a figure keeps its size on a page, as its letters would become too small."""
+
 _DIGITS = 2
 """Decimals of a point that are kept: a hundredth is less than any eye or printer tells."""
 
@@ -57,7 +60,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib.pop("version", None)
     root.attrib |= {
-        "class": "paper" if pixels else "drawing",
+        "class": " ".join(["paper" if pixels else "drawing", *(["wide"] if float(width) > _WIDE else [])]),
         "role": "group" if told else "img",
         "aria-label": " ".join(alt.split()),
         "width": f"{float(width) * 4 / 3:.0f}",

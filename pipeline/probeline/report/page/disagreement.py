@@ -37,8 +37,8 @@ def view(content: Content) -> View | None:
         "notes": [
             f"The other is {_named(base)}. Counts are of the {n:,} test images, by the predictions of each row's first "
             "seed: the two columns in the middle are all that McNemar's test looks at.",
-            f"All {len(others) + 1} rows have {right:,} images right ({percent(right / n, content.places)} %), and "
-            f"{wrong:,} are told right by none of them.",
+            f"Images that all {len(others) + 1} rows have right: {right:,} ({percent(right / n, content.places)} %); "
+            f"that none of them has right: {wrong:,}.",
             "Gains and loses: the classes with the most images that this row alone has right, minus those that the "
             "other alone has right.",
         ],

@@ -24,7 +24,7 @@ def view(content: Content) -> View | None:
     commands = content.beside.commands
     rows = [
         Made(
-            f"{row.title} on {title}",
+            f"{row.short} on {title}",
             tuple(key[:_KEY] for key in row.keys),
             next((commands[key] for key in row.keys if key in commands), ""),
         )

@@ -18,6 +18,9 @@ from probeline.report.words import percent
 _BAR = "Test top-1 % (95 % interval)"
 """The column whose interval is drawn."""
 
+_FIRST = (_BAR, "Over the probe", "Cold s", "Warm s", "Trainable / total")
+"""Of the results, the columns that answer most; a narrow screen shows few."""
+
 _WIDTH = 100.0
 """Of a bar, in units of its own."""
 
@@ -60,7 +63,7 @@ class Table:
     Attributes
     ----------
     heads : tuple of (str, bool, bool)
-        Of the columns after name and backbone: the text, whether it stands to the left, and whether numbers sort it.
+        Of the columns after the name: the text, whether it stands to the left, and whether numbers sort it.
     lines : tuple of Line
     """
 
@@ -79,7 +82,7 @@ def view(content: Content) -> View | None:
         *result_notes(content.blocks),
     ]
     return {
-        "table": _table(content.titled, result_columns, content.places),
+        "table": _table(content.titled, _results, content.places),
         "methods": list(dict.fromkeys(method(row.method).title for row in content.rows)),
         "backbones": list(dict.fromkeys(row.backbone for row in content.rows)),
         "notes": notes,
@@ -98,10 +101,19 @@ def calibration_view(content: Content) -> View | None:
     }
 
 
+def _results(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of the results, the method's and those that answer most first."""
+    name, *others = result_columns(rows)
+    heads = [column.head for column in others]
+    first = [others[heads.index(head)] for head in _FIRST if head in heads]
+    return [name, *first, *(column for column in others if column not in first)]
+
+
 def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[Column]], places: int) -> Table:
     rows = [row for _, row, _ in titled]
     first, *columns = columns_of(rows)  # the first is the method's
     ends = _ends(rows)
+    place = 1 if columns[0].head == _BAR else 0  # of the backbone's
     lines = []
     for title, row, _ in titled:
         bar = _bar(row, ends, tip(title, row, places))
@@ -109,8 +121,10 @@ def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[
             Cell(column.cell(row), _value(column, row), column.left, bar if column.head == _BAR else None)
             for column in columns
         ]
-        lines.append(Line(first.cell(row), method(row.method).title, row.backbone, (_net(title), *cells)))
-    heads = (("Backbone", True, False), *((one.head, one.left, one.value is not None) for one in columns))
+        cells.insert(place, _net(title))
+        lines.append(Line(first.cell(row), method(row.method).title, row.backbone, tuple(cells)))
+    heads = [(one.head, one.left, one.value is not None) for one in columns]
+    heads.insert(place, ("Backbone", True, False))
     return Table(tuple(heads), tuple(lines))
 
 
