@@ -98,15 +98,15 @@ def test_rows_without_a_number_stay_at_the_end(browser: Any, file: Path) -> None
 def test_rows_are_filtered(browser: Any, file: Path) -> None:
     with opened(browser, file) as tab:
         assert len(lines(tab, 0)) == 18
-        tab.get_by_label("Backbone").select_option("resnet18")
+        tab.locator("form.filter [name=backbone]").select_option("resnet18")
         assert len(lines(tab, 0)) == 9
         assert set(lines(tab, 1)) == {"resnet18"}
-        tab.get_by_label("Find").fill("PROBE (exact")
+        tab.locator("form.filter [name=text]").fill("PROBE (exact")
         assert lines(tab, 0) == ["linear probe (exact)"]
         assert tab.locator("form.filter output").inner_text() == "1 of 18 rows"
-        tab.get_by_label("Find").fill("")
-        tab.get_by_label("Method").select_option("k-NN")
-        tab.get_by_label("Backbone").select_option("")
+        tab.locator("form.filter [name=text]").fill("")
+        tab.locator("form.filter [name=method]").select_option("k-NN")
+        tab.locator("form.filter [name=backbone]").select_option("")
         assert lines(tab, 0) == ["k-NN", "k-NN"]
 
 
@@ -172,6 +172,13 @@ def test_a_phone_has_no_sideways_scroll(browser: Any, file: Path) -> None:
         assert tab.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
         tab.evaluate("scrollTo(500, 0)")
         assert tab.evaluate("scrollX") == 0
+
+
+def test_print_is_no_wider_than_paper(browser: Any, file: Path) -> None:
+    # A4 is 210 mm wide and has margins of 12 mm: 186 mm are 703 pixels of 96 to the inch.
+    with opened(browser, file, viewport={"width": 703, "height": 1000}) as tab:
+        tab.emulate_media(media="print")
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 703
 
 
 def test_it_reads_without_script(browser: Any, file: Path) -> None:

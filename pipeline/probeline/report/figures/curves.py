@@ -151,6 +151,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
         for i, (_, score) in enumerate(probes):
             _along(axes, score, field, scale, i)
         axes.set_ylabel(label)
+        axes.margins(y=0.12)
     panels[-1].set_xscale("log")
     panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
@@ -181,7 +182,7 @@ def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     axes.plot([entry["l2"] for entry in entries], [scale * entry[field] for entry in entries], **_mark(i))
     for entry in entries:
         if entry["l2"] == score.chosen.get("l2"):
-            ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "zorder": 4}
+            ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "zorder": 4, "clip_on": False}
             for size in (10, 14) if _at_edge(score) else (10,):
                 axes.plot(entry["l2"], scale * entry[field], "o", markersize=size, **ring)
             test = score.top1 if field == "top1" else score.raw_nll

@@ -22,6 +22,9 @@ _LISTED = 20
 _PAIRS = 28
 """How many of the most frequent confusions are listed where it has not."""
 
+_UPRIGHT = 4
+"""Up to so many letters, names of columns stand as they are read."""
+
 
 @dataclass(frozen=True)
 class Shaded:
@@ -41,6 +44,8 @@ class Confusions:
     title, caption : str
     classes : tuple of str
         Empty where there is no matrix.
+    turned : bool
+        Whether the names of its columns are.
     lines : tuple of (str, tuple of Shaded)
         A true class, and its images by predicted class.
     svg : str
@@ -52,6 +57,7 @@ class Confusions:
     title: str
     caption: str
     classes: tuple[str, ...]
+    turned: bool
     lines: tuple[tuple[str, tuple[Shaded, ...]], ...]
     svg: str
     pairs: tuple[tuple[str, str, str], ...]
@@ -84,6 +90,7 @@ def _confusions(content: Content, title: str, row: Row, score: Score) -> Confusi
         title=f"{row.short} on {title}",
         caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}{seeds}",
         classes=tuple(names) if few else (),
+        turned=max(map(len, names)) > _UPRIGHT,
         lines=tuple(lines),
         svg=figure.svg if figure is not None and not few else "",
         pairs=tuple((names[true], names[said], f"{-count:,}") for count, true, said in wrong),

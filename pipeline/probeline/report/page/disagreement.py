@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from probeline.report.agreement import Agreement, agreement, shared
 from probeline.report.page.content import Content, Titled, View
-from probeline.report.words import listing, percent
+from probeline.report.words import percent
 
 _NAMED = 3
 """Classes on each side."""
@@ -24,11 +24,14 @@ def view(content: Content) -> View | None:
     if not others:
         return None
     names = base[2][0].class_names
+    alone = len({title for title, _, _ in rows}) == 1
     grid = [list(HEADS)]
     for one in others:
         found = agreement(one[2][0], base[2][0])
         counts = (found.both, found.one, found.other, found.neither)
-        grid.append([_named(one), *(f"{count:,}" for count in counts), *_classes(found, names)])
+        grid.append(
+            [one[1].short if alone else _named(one), *(f"{count:,}" for count in counts), *_classes(found, names)]
+        )
     right, wrong = shared([base[2][0], *(one[2][0] for one in others)])
     n = base[1].n_test
     return {
@@ -53,4 +56,4 @@ def _named(one: Titled) -> str:
 def _classes(found: Agreement, names: tuple[str, ...]) -> Iterable[str]:
     for sign in (1, -1):
         most = sorted((-sign * net, label) for label, net in found.net.items() if sign * net > 0)[:_NAMED]
-        yield listing([f"{names[label]} {'+' if sign > 0 else '−'}{-net}" for net, label in most])
+        yield "; ".join(f"{names[label]}: {'+' if sign > 0 else '−'}{-net:,}" for net, label in most)

@@ -78,7 +78,7 @@ def view(content: Content) -> View | None:
     low, high = _ends(content.rows)
     notes = [
         f"The bars run from {percent(low, content.places)} % to {percent(high, content.places)} %: the interval, and a "
-        "dot at the row's top-1.",
+        "tick at the row's top-1.",
         *result_notes(content.blocks),
     ]
     return {
