@@ -84,7 +84,7 @@ latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, 
 doctor: extract  ## examine the data with the cached embeddings: duplicates and leaks, doubtful labels, outliers
 	@$(VENV)/bin/probeline doctor $(OPTIONS)
 
-compare: $(VENV)/demo  ## write table and figures of all scores of DATASET
+compare: $(VENV)/demo  ## write the page, the table and the figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
 
 export: $(VENV)/demo  ## write the row METHOD (or val's choice) as a folder OUT that answers for new images; PT2=1 ONNX=1 add graphs

@@ -99,6 +99,7 @@ def owners(module: str) -> set[str]:
 def test_one_owner_a_concern() -> None:
     assert owners("h5py") == {"store"}
     assert owners("matplotlib") == {"report"}
+    assert owners("jinja2") == {"report"}
     assert owners("argparse") == {"cli"}
     assert owners("tqdm") == {"cli"}
 

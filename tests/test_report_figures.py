@@ -23,10 +23,12 @@ from matplotlib.transforms import Bbox
 from probeline.records import IntArray, PixelArray, Score
 from probeline.report.figures import draw
 from probeline.report.figures.accuracy import accuracy
+from probeline.report.figures.calibration import calibration
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
 from probeline.report.figures.labels import place
+from probeline.report.figures.ladder import ladder
 from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
 from probeline.report.figures.sheet import look, names, png
 from probeline.report.methods import METHODS, method
@@ -47,14 +49,16 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
     bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
     assert draw([], tmp_path) == []
-    assert [path.name for path in draw([replace(bare, method="knn")], tmp_path)] == ["accuracy.png", "per-class.png"]
+    alone = draw([replace(bare, method="knn")], tmp_path)
+    assert [one.path.name for one in alone] == ["accuracy.png", "per-class.png", "calibration.png"]
     everything = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
-    assert [path.name for path in draw(everything, tmp_path)] == [
+    assert [one.path.name for one in draw(everything, tmp_path)] == [
         "accuracy.png",
         "cost.png",
         "per-class.png",
         "confusion-mobilenet_v2-probe.png",
         "confusion-mobilenet_v2-finetune.png",
+        "calibration.png",
         "path.png",
         "training.png",
     ]
@@ -70,9 +74,9 @@ def test_the_finetune_of_the_reference_probes_backbone_is_drawn(
         make_score("finetune", "resnet18", val_top1=0.7, seed=0, n_test=40),
         make_score("finetune", "timm:x/y", val_top1=0.99, seed=0, n_test=40),
     ]
-    names = [path.name for path in draw(scores, tmp_path) if "confusion" in path.name]
+    names = [one.path.name for one in draw(scores, tmp_path) if "confusion" in one.name]
     assert names == ["confusion-resnet18-probe.png", "confusion-resnet18-finetune.png"]
-    names = [path.name for path in draw(scores[:2] + scores[3:], tmp_path) if "confusion" in path.name]
+    names = [one.path.name for one in draw(scores[:2] + scores[3:], tmp_path) if "confusion" in one.name]
     assert names == ["confusion-resnet18-probe.png", "confusion-timm--x--y-finetune.png"]
 
 
@@ -88,7 +92,7 @@ def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
     )
     assert a == b
     figures = [data for path, data in a.items() if path.suffix == ".png"]
-    assert len(figures) == 7
+    assert len(figures) == 8
     assert all(data.startswith(b"\x89PNG") and b"Software" not in data for data in figures)
 
 
@@ -125,22 +129,24 @@ TAPS = [
     for changes in ({}, {"tap": "blocks.11:cls"}, {"tap": "blocks.11:cls+penultimate", "views": 3})
     for score in make_scores((LONG,), ("probe", "probe-sgd", "knn"), seeds=2, n_test=200, **changes)
 ] + make_scores((LONG,), ("finetune",), n_test=200)
+LADDERS = make_scores((LONG, "squeezenet1_1"), ("probe", "finetune", "scratch"), seeds=3, n_test=200)
 EDGE = [
     make_score(accuracy=1.0, n_test=20, cold_seconds=0.0, class_names=("only",)),
     make_score("knn", accuracy=0.0, n_test=20, class_names=("only",), cold_seconds=0.0),
 ]
 
 
-@pytest.mark.parametrize("scores", [TWO, TEN, MANY, TAPS, EDGE], ids=["two", "ten", "sixty", "taps", "edge"])
-@pytest.mark.parametrize("make", [accuracy, cost, by_class, confusion, path, training])
+@pytest.mark.parametrize(
+    "scores", [TWO, TEN, MANY, TAPS, LADDERS, EDGE], ids=["two", "ten", "sixty", "taps", "ladders", "edge"]
+)
+@pytest.mark.parametrize("make", [accuracy, cost, ladder, by_class, calibration, confusion, path, training])
 def test_no_text_is_clipped_or_covers_another(
     make: Callable[[Sequence[Block]], Figure | None], scores: list[Score], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with look():
         figure = make(blocks(scores))
         if figure is None:
-            assert scores is EDGE
-            assert make is training
+            assert make is ladder or (scores is EDGE and make is training)
             return
         texts = drawn(figure, monkeypatch)
         # The box around a slanted text says nothing of what its letters cover.

@@ -16,6 +16,7 @@ from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
 from probeline.identity import digest
 from probeline.records import Score
+from probeline.report.drawn import Drawn
 from probeline.report.files import save_score
 from probeline.report.write import Report, write
 from test_report_rows import make_score
@@ -28,12 +29,12 @@ MISSING = [("fine-tune", "probeline finetune")]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write two small files in place of figures, which take long to draw."""
 
-    def draw(scores: Sequence[Score], folder: Path, *_: object) -> list[Path]:
+    def draw(scores: Sequence[Score], folder: Path, *_: object) -> list[Drawn]:
         paths = [folder / name for name in ("accuracy.png", "cost.png")[: len(scores)]]
         make_folder(folder)
         for path in paths:
             publish(path, path.name.encode() * 20, replace=True)
-        return paths
+        return [Drawn(path.stem, path, "Headline", "", "<svg></svg>") for path in paths]
 
     monkeypatch.setattr("probeline.report.figures.draw", draw)
 
@@ -53,7 +54,13 @@ def run(folder: Path, scores: Sequence[Score] = SCORES) -> Report:
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
     report = run(tmp_path)
     assert report.written
-    names = {"report.md", "report.json", "report.csv", *(f"figures/{path.name}" for path in report.figures)}
+    names = {
+        "report.md",
+        "report.json",
+        "report.csv",
+        "index.html",
+        *(f"figures/{path.name}" for path in report.figures),
+    }
     assert set(state(tmp_path)) == names
     assert [path.name for path in report.figures] == ["accuracy.png"]
     text = report.markdown.read_text()
@@ -92,7 +99,7 @@ from probeline.report.write import write
 scores, ignored = load_scores(Path({str(tmp_path / "scores")!r}))
 terminal(blocks(scores))
 report = write(scores, {MISSING!r}, Path({str(tmp_path / "report")!r}), {{"Feature caches": ["cache/a"]}})
-print(report.written, sorted({{"torch", "matplotlib", "sklearn"}} & sys.modules.keys()))
+print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "False []\n"
@@ -113,7 +120,7 @@ def test_news_are_written(tmp_path: Path, news: tuple[list[Score], list[tuple[st
     assert not write(scores, missing, tmp_path, {"Feature caches": caches}).written
 
 
-@pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "figures/accuracy.png"])
+@pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "index.html", "figures/accuracy.png"])
 @pytest.mark.parametrize("damage", ["lost", "cut"])
 def test_a_damaged_report_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
     run(tmp_path)

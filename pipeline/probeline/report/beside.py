@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from probeline.records import Curve, RangeTest
@@ -39,6 +39,8 @@ class Beside:
         Both likewise proven, of these scores and in the report's folder.
     doctor : Doctor or None
         What was found in the very images and labels of the scores.
+    commands : mapping of str to str
+        Of a score's key, the command that makes its row.
     """
 
     curves: Sequence[Curve] = ()
@@ -49,6 +51,7 @@ class Beside:
     galleries: Sequence[Gallery] = ()
     maps: Sequence[EmbeddingMap] = ()
     doctor: Doctor | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
@@ -61,6 +64,8 @@ class Beside:
             "maps": self.maps,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
+        if self.commands:
+            found["commands"] = dict(self.commands)
         found |= {"published": self.held.to_json()} if self.held else {}
         return found | ({"doctor": self.doctor.to_json()} if self.doctor else {})
 

@@ -10,7 +10,7 @@ from probeline.report.words import decimals, listing, percent, points
 
 _LIMIT = "§"
 
-_NO_CHANCES = {"ridge": "ridge's scores of indicators", "centroid": "the centroids' squared distances"}
+NO_CHANCES = {"ridge": "ridge's scores of indicators", "centroid": "the centroids' squared distances"}
 """What some methods give where others give log-probabilities."""
 
 
@@ -26,15 +26,19 @@ def calibration(rows: Sequence[Row]) -> list[Column]:
 
     columns = [
         Column("Method", lambda row: row.title, left=True),
-        Column("Top-5 %", lambda row: share(row.top5)),
-        Column("NLL", lambda row: f"{row.nll:.3f}"),
-        Column("Brier", lambda row: f"{row.brier:.3f}"),
-        Column("ECE %", lambda row: share(row.ece)),
-        Column("Temperature", temperature),
-        Column("NLL at 1", lambda row: f"{row.raw_nll:.3f}"),
-        Column("ECE % at 1", lambda row: share(row.raw_ece)),
-        Column("Val top-1 %", lambda row: share(row.val_top1)),
-        Column("Optimism", lambda row: "" if row.optimism is None else points(row.optimism, places)),
+        Column("Top-5 %", lambda row: share(row.top5), value=lambda row: row.top5),
+        Column("NLL", lambda row: f"{row.nll:.3f}", value=lambda row: row.nll),
+        Column("Brier", lambda row: f"{row.brier:.3f}", value=lambda row: row.brier),
+        Column("ECE %", lambda row: share(row.ece), value=lambda row: row.ece),
+        Column("Temperature", temperature, value=lambda row: row.temperature),
+        Column("NLL at 1", lambda row: f"{row.raw_nll:.3f}", value=lambda row: row.raw_nll),
+        Column("ECE % at 1", lambda row: share(row.raw_ece), value=lambda row: row.raw_ece),
+        Column("Val top-1 %", lambda row: share(row.val_top1), value=lambda row: row.val_top1),
+        Column(
+            "Optimism",
+            lambda row: "" if row.optimism is None else points(row.optimism, places),
+            value=lambda row: row.optimism,
+        ),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
@@ -51,7 +55,7 @@ def calibration_notes(rows: Sequence[Row]) -> list[str]:
         "Lower is better.",
         "ECE is above 0 by chance alone, the more so the fewer the test images.",
     ]
-    if others := [text for name, text in _NO_CHANCES.items() if any(row.method == name for row in rows)]:
+    if others := [text for name, text in NO_CHANCES.items() if any(row.method == name for row in rows)]:
         notes.append(
             f"No log-probabilities by nature are {listing(others)}: their temperature makes them such, which is what "
             "is to be compared; at 1 they mean little."

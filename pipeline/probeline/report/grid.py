@@ -14,11 +14,12 @@ _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table of rows: its head, and what stands in it for a row."""
+    """A column of a table of rows: its head, what stands in it for a row, and the number, if any, that sorts it."""
 
     head: str
     cell: Callable[[Row], str]
     left: bool = False
+    value: Callable[[Row], float | None] | None = None
 
 
 def ruled(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> str:

@@ -120,7 +120,13 @@ def hardware(nets: Sequence[Latency]) -> str:
 
 
 def table(lines: Sequence[Cost]) -> str:
-    """Return the lines of one session as a Markdown table; what no line can tell has no column."""
+    """Return the lines of one session as a Markdown table."""
+    cells = grid(lines)
+    return ruled([[escape(cell) for cell in line] for line in cells], [place == 0 for place in range(len(cells[0]))])
+
+
+def grid(lines: Sequence[Cost]) -> list[list[str]]:
+    """Return the head and the cells of the lines of one session; what no line can tell has no column."""
     places = decimals(line.n_test for line in lines if line.n_test is not None)
 
     def share(value: float | None) -> str:
@@ -139,9 +145,8 @@ def table(lines: Sequence[Cost]) -> str:
         ("Probe top-1 %", [share(line.top1) for line in lines]),
         ("Probe top-5 %", [share(line.top5) for line in lines]),
     ]
-    told = [(head, cells) for head, cells in columns if any(cells)]
-    grid = zip(*([head, *map(escape, cells)] for head, cells in told), strict=True)
-    return ruled(list(grid), [place == 0 for place in range(len(told))])
+    filled = [(head, cells) for head, cells in columns if any(cells)]
+    return [list(line) for line in zip(*([head, *cells] for head, cells in filled), strict=True)]
 
 
 def notes(nets: Sequence[Latency]) -> list[str]:
@@ -164,12 +169,18 @@ def notes(nets: Sequence[Latency]) -> list[str]:
     return lines
 
 
-def section(latencies: Sequence[Latency], scores: Sequence[Score]) -> list[str]:
-    """Return the paragraphs of a report's section, without its heading: a table for each session, and what to know."""
-    parts, told = [], notes(latencies)
+def told(latencies: Sequence[Latency], scores: Sequence[Score]) -> tuple[list[tuple[str, list[Cost]]], list[str]]:
+    """Return what each session ran on and its lines, and what a reader of them has to know."""
+    found, remarks = [], notes(latencies)
     for nets in sessions(latencies):
         lines = costs(nets, scores)
-        parts += [escape(f"On {hardware(nets)}."), table(lines)]
-        if _PROBE not in told and any(line.top1 is not None for line in lines):
-            told.append(_PROBE)
-    return [*parts, bullets(told)]
+        found.append((f"On {hardware(nets)}.", lines))
+        if _PROBE not in remarks and any(line.top1 is not None for line in lines):
+            remarks.append(_PROBE)
+    return found, remarks
+
+
+def section(latencies: Sequence[Latency], scores: Sequence[Score]) -> list[str]:
+    """Return the paragraphs of a report's section, without its heading: a table for each session, and what to know."""
+    found, remarks = told(latencies, scores)
+    return [*(part for ran_on, lines in found for part in (escape(ran_on), table(lines))), bullets(remarks)]

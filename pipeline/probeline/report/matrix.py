@@ -48,7 +48,13 @@ def matrix(blocks: Sequence[Block]) -> Matrix:
 
 
 def matrix_table(pairs: Matrix) -> str:
-    """Return the lower triangle of a table: each row minus each of the rows above it."""
+    """Return the lower triangle of a table in Markdown: each row minus each of the rows above it."""
+    grid = matrix_grid(pairs)
+    return ruled([[escape(cell) for cell in line] for line in grid], [place == 1 for place in range(len(grid[0]))])
+
+
+def matrix_grid(pairs: Matrix) -> list[list[str]]:
+    """Return the head and the cells of that table; the second column are names."""
     places = decimals(row.n_test for _, row in pairs.rows)
     several = len({title for title, _ in pairs.rows}) > 1
 
@@ -63,8 +69,8 @@ def matrix_table(pairs: Matrix) -> str:
     grid = [["No.", "Row", *(f"minus {j + 1}" for j in range(count - 1))]]
     for i, (title, row) in enumerate(pairs.rows):
         name = ", ".join(filter(None, (row.short, row.where, title if several else "")))
-        grid.append([str(i + 1), escape(name), *(cell(i, j) if j < i else "" for j in range(count - 1))])
-    return ruled(grid, [False, True, *[False] * (count - 1)])
+        grid.append([str(i + 1), name, *(cell(i, j) if j < i else "" for j in range(count - 1))])
+    return grid
 
 
 def matrix_notes(pairs: Matrix) -> list[str]:

@@ -141,17 +141,35 @@ def _count(number: int, what: str) -> str:
 
 def section(held: Held) -> str:
     """Return the section of a report, in Markdown."""
-    parts = ["## Held against published numbers", escape(f"Recipe {held.recipe}. {held.source}".strip())]
+    parts = ["## Held against published numbers", escape(source(held))]
     if held.lines:
-        lines = [_cells(one, mine) for one, mine in held.lines]
-        heads = [head for head in _LEFT if any(line[head] for line in lines)]
-        grid = [heads, *([escape(line[head]) for head in heads] for line in lines)]
-        parts.append(ruled(grid, [_LEFT[head] for head in heads]))
+        lines, left = grid(held)
+        parts.append(ruled([[escape(cell) for cell in line] for line in lines], left))
     if held.changed:
-        parts.append(escape(f"Run here with other options than the recipe's: {', '.join(held.changed)}."))
+        parts.append(escape(changed(held)))
     if held.differences:
-        parts += ["How the published protocol differs from this one:", bullets(held.differences)]
+        parts += [PROTOCOL, bullets(held.differences)]
     return "\n\n".join(parts)
+
+
+PROTOCOL = "How the published protocol differs from this one:"
+
+
+def source(held: Held) -> str:
+    """Say whose numbers these are."""
+    return f"Recipe {held.recipe}. {held.source}".strip()
+
+
+def changed(held: Held) -> str:
+    """Say in which options the run is not the recipe's."""
+    return f"Run here with other options than the recipe's: {', '.join(held.changed)}."
+
+
+def grid(held: Held) -> tuple[list[list[str]], list[bool]]:
+    """Return the head and the cells of the table, and which columns stand to the left."""
+    lines = [_cells(one, mine) for one, mine in held.lines]
+    heads = [head for head in _LEFT if any(line[head] for line in lines)]
+    return [heads, *([line[head] for head in heads] for line in lines)], [_LEFT[head] for head in heads]
 
 
 _LEFT = {

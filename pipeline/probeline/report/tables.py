@@ -73,7 +73,7 @@ def markdown(
         if told := advice(blocks, beside.curves):
             parts += ["## What to do next", escape(" ".join(told))]
         rows = [row for block in blocks for row in block.rows]
-        parts += ["## Results", _markdown_table(blocks, _columns), bullets(_notes(blocks))]
+        parts += ["## Results", _markdown_table(blocks, result_columns), bullets(result_notes(blocks))]
         parts += [
             "## Calibration and selection",
             _markdown_table(blocks, calibration),
@@ -123,7 +123,7 @@ def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
     """Return the table for a terminal of `TERMINAL_WIDTH` characters, with the verdict and the notes below it."""
     parts = [part for block in blocks for part in block.parts()]
     rows = [row for part in parts for row in part.rows]
-    columns = _columns(rows, brief=True)
+    columns = result_columns(rows, brief=True)
     grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
     head, *body = ["  " + "  ".join(line).rstrip() for line in padded(grid, [column.left for column in columns])]
     lines = [head] if rows else []
@@ -131,7 +131,7 @@ def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
         lines.append(part.title)
         lines += [body.pop(0) for _ in part.rows]
     table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
-    below = [fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks), *_notes(blocks))]
+    below = [fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks), *result_notes(blocks))]
     below += [f"Not run: {what}: {how}" for what, how in missing]
     return "\n".join([*table, "", *below] if rows else below)
 
@@ -210,7 +210,7 @@ def _scores(blocks: Sequence[Block]) -> list[Score]:
     return [score for block in blocks for row in block.scores for score in row]
 
 
-def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
+def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
     """Return the columns after the backbone's; one in which no row has anything to say is left out."""
     places = decimals(row.n_test for row in rows)
 
@@ -243,24 +243,35 @@ def _columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
 
     columns = [
         Column("method" if brief else "Method", method, left=True),
-        Column("params" if brief else "Trainable / total", parameters),
-        Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1),
-        Column("sd" if brief else "Seed sd (seeds)", spread),
-        Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places)),
-        Column("cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds)),
-        Column("warm s" if brief else "Warm s", lambda row: seconds(row.warm_seconds)),
-        Column("headroom" if brief else "Headroom", headroom),
+        Column("params" if brief else "Trainable / total", parameters, value=lambda row: row.trainable),
+        Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1, value=lambda row: row.top1),
+        Column("sd" if brief else "Seed sd (seeds)", spread, value=lambda row: row.seed_std),
+        Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places), value=lambda row: row.macro),
+        Column(
+            "cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds), value=lambda row: row.cold_seconds
+        ),
+        Column(
+            "warm s" if brief else "Warm s", lambda row: seconds(row.warm_seconds), value=lambda row: row.warm_seconds
+        ),
+        Column(
+            "headroom" if brief else "Headroom", headroom, value=lambda row: row.headroom.top1 if row.headroom else None
+        ),
         Column("chosen" if brief else "Chosen", chosen, left=True),
     ]
     if not brief:
-        columns.insert(7, Column("Over the probe", over_probe))
+        columns.insert(7, Column("Over the probe", over_probe, value=_over))
         columns.append(Column("By", lambda row: row.chosen_by, left=True))
         if len({row.n_train for row in rows}) > 1:
-            columns.insert(1, Column("Train images", lambda row: f"{row.n_train:,}"))
+            columns.insert(1, Column("Train images", lambda row: f"{row.n_train:,}", value=lambda row: row.n_train))
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
 
-def _notes(blocks: Sequence[Block]) -> list[str]:
+def _over(row: Row) -> float | None:
+    """Return the points over the reference probe, which is none over itself."""
+    return row.over_probe.top1 if row.over_probe else 0.0 if row.reference else None
+
+
+def result_notes(blocks: Sequence[Block]) -> list[str]:
     """Return what a reader of the table has to know, no more than this table needs."""
     titled = [(block.title, row) for block in blocks for row in block.rows]
     rows = [row for _, row in titled]

@@ -34,8 +34,8 @@ def verdict(blocks: Sequence[Block]) -> list[str]:
     if reference is not None:
         lines += _against(reference, best, rows, places)
     lines += [
-        f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {_far(row.headroom, places)} "
-        f"from its probe to its fine-tune, {_judged(row.headroom)}."
+        f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {far(row.headroom, places)} "
+        f"from its probe to its fine-tune, {judged(row.headroom)}."
         for title, row in rows
         if row.headroom is not None
     ]
@@ -50,8 +50,8 @@ def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: in
     probe = f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
     difference = best[1].over_probe
     if difference is not None:
-        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {_far(difference, places)}, "
-        text += _judged(difference)
+        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {far(difference, places)}, "
+        text += judged(difference)
         if best[1].n_train != reference[1].n_train:
             text += f"; fitted on {best[1].n_train:,} images, the probe on {reference[1].n_train:,}"
         lines.append(text + ".")
@@ -68,11 +68,13 @@ def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: in
     return lines
 
 
-def _far(difference: Difference, places: int) -> str:
+def far(difference: Difference, places: int) -> str:
+    """Return a difference with its interval."""
     low, high = (points(end, places) for end in difference.interval)
     return f"{points(difference.top1, places)} points (95 % interval {low} to {high})"
 
 
-def _judged(difference: Difference) -> str:
+def judged(difference: Difference) -> str:
+    """Say whether test can tell."""
     p = probability(difference.p)
     return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"

@@ -17,7 +17,7 @@ from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
 from probeline.report.tables import Missing, csv, markdown, record
 
-_NAME = "report.json"
+_NAME, _PAGE = "report.json", "index.html"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Report:
 
     Attributes
     ----------
-    markdown, json, csv : Path
+    markdown, json, csv, page : Path
     figures : tuple of Path
     written : bool
         False where the files were there already and said the same.
@@ -35,6 +35,7 @@ class Report:
     markdown: Path
     json: Path
     csv: Path
+    page: Path
     figures: tuple[Path, ...]
     written: bool
 
@@ -46,7 +47,7 @@ def write(
     extra: Conditions,
     beside: Beside = NOTHING,
 ) -> Report:
-    """Write report.md, report.json, report.csv and figures/ into `folder`, unless they are there and up to date.
+    """Write the files of a report and figures/ into `folder`, unless they are there and up to date.
 
     They are up to date where report.json is whole and names the same scores, missing rows, conditions and
     `REPORT_VERSION`, and every file that it lists has the bytes that it says; then nothing is written, and
@@ -84,26 +85,29 @@ def write(
     if before.get("key") == key and all(_holds(folder / name, sha256) for name, sha256 in before["files"].items()):
         return _report(folder, before["files"], written=False)
 
-    from probeline.report.figures import draw  # matplotlib takes a second that an up-to-date report need not spend
+    # matplotlib takes a second that an up-to-date report need not spend
+    from probeline.report.figures import draw
+    from probeline.report.page import render
+    from probeline.report.page.content import Content
 
     table, facts = blocks(scores), conditions(scores, extra, beside.curves, beside.tests)
     pairs = matrix(table)
-    figures = [
-        path.relative_to(folder).as_posix()
-        for path in draw(scores, folder / "figures", beside.curves, beside.tests, beside.maps)
-    ]
+    drawn = draw(scores, folder / "figures", beside.curves, beside.tests, beside.maps)
+    figures = [one.path.relative_to(folder).as_posix() for one in drawn]
     make_folder(folder)
     text = markdown(table, pairs, facts, missing, figures, beside)
     publish(folder / "report.md", text.encode(), replace=True)
     publish(folder / "report.csv", csv(table).encode(), replace=True)
-    names = ["report.md", "report.csv", *figures]
+    content = Content(table, pairs, facts, missing, {one.name: one for one in drawn}, beside, folder)
+    publish(folder / _PAGE, render(content), replace=True)
+    names = ["report.md", "report.csv", _PAGE, *figures]
     for name in set(before.get("files", ())) - set(names):
         if PurePosixPath(name).parent == PurePosixPath("figures"):
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    content = record(table, pairs, facts, missing, beside)
-    facts_of_all = {"key": key, "version": REPORT_VERSION, **content, "files": files}
+    told = record(table, pairs, facts, missing, beside)
+    facts_of_all = {"key": key, "version": REPORT_VERSION, **told, "files": files}
     whole = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
     publish(folder / _NAME, f"{whole}\n".encode(), replace=True)
     return _report(folder, files, written=True)
@@ -128,4 +132,4 @@ def _holds(path: Path, sha256: str) -> bool:
 
 def _report(folder: Path, files: Iterable[str], *, written: bool) -> Report:
     figures = tuple(folder / name for name in files if name.startswith("figures/"))
-    return Report(folder / "report.md", folder / _NAME, folder / "report.csv", figures, written)
+    return Report(folder / "report.md", folder / _NAME, folder / "report.csv", folder / _PAGE, figures, written)

@@ -23,6 +23,7 @@ from probeline.report.rows import Block, blocks
 from probeline.report.sealed import Ignored
 from probeline.report.tables import terminal
 from probeline.report.write import write
+from probeline.stages.commands import commands
 from probeline.stages.current import current_scores
 from probeline.stages.drawn import drawn
 from probeline.stages.grids import MLP, SGD, grid
@@ -60,6 +61,7 @@ def run(inputs: Inputs) -> dict[str, object]:
         shown.galleries,
         shown.maps,
         _doctor(inputs, scores),
+        commands(config, table),
     )
     report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing))
@@ -70,9 +72,10 @@ def run(inputs: Inputs) -> dict[str, object]:
         )
     state = "written to" if report.written else "is up to date in"
     config.console.say(f"compare: the report {state} {report.markdown}")
+    config.console.say(f"compare: the page is {report.page}")
     for folder in _caches(inputs):
         config.console.say(f"compare: embeddings are in {folder}")
-    return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv)}
+    return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
 
 
 def _curves(inputs: Inputs) -> list[Curve]:

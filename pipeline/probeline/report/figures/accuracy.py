@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from probeline.report.figures.sheet import sheet, span
+from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import SIZE, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block, Row
+from probeline.report.tips import tip
 from probeline.report.words import decimals, percent
 
-_HEADING_LENGTH = 64
+HEADING = 64
 """Characters of a line above the rows of a backbone and tap: bold ones of middling width fill three quarters."""
 
 
-def accuracy(table: Sequence[Block]) -> Figure:
+def accuracy(table: Sequence[Block]) -> Sheet:
     """Return a dot with its 95 % interval for each row, by backbone and tap; `table` has at least one block."""
     table = [part for block in table for part in block.parts()]
     rows = [row for block in table for row in block.rows]
@@ -34,16 +35,18 @@ def accuracy(table: Sequence[Block]) -> Figure:
     if not all(row.converged for row in rows):
         caption += " Hollow: the fit stopped before its tolerance."
     title = f"Test accuracy on {table[0].scores[0][0].dataset}, by backbone and method"
-    headings = {part.title: wrap(part.title, _HEADING_LENGTH) for part in table}
-    figure = sheet(WIDTH, 1.3 + 0.235 * (len(rows) + sum(map(len, headings.values()))), title, caption)
+    headings = {part.title: wrap(part.title, HEADING) for part in table}
+    height = 1.3 + 0.235 * (len(rows) + sum(map(len, headings.values())))
+    figure = sheet(WIDTH, height, title, caption, _alt(table, places))
     axes = figure.add_subplot()
     labels: list[str] = []
     for block in table:
         for line in headings[block.title]:
-            _heading(axes, line, len(labels))
+            heading(axes, line, len(labels))
             labels.append("")
         for row in block.rows:
-            _dot(axes, row, len(labels), places)
+            _dot(axes, row, len(labels), tip(block.title, row, places))
+            _value(axes, row, len(labels), places)
             labels.append(row.short)
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
@@ -54,21 +57,37 @@ def accuracy(table: Sequence[Block]) -> Figure:
     return figure
 
 
-def _heading(axes: Axes, title: str, y: float) -> None:
+def _alt(table: Sequence[Block], places: int) -> str:
+    rows = [(part.title, row) for part in table for row in part.rows]
+    ends = [end(rows, key=lambda titled: titled[1].top1) for end in (min, max)]
+    said = [f"{percent(row.top1, places)} % ({row.short} on {title})" for title, row in ends]
+    dataset = table[0].scores[0][0].dataset
+    if len(rows) == 1:
+        return f"Test accuracy of one row on {dataset}: {said[0]}."
+    return f"Test accuracy of {len(rows)} rows on {dataset}, from {said[0]} to {said[1]}, each with its 95 % interval."
+
+
+def heading(axes: Axes, title: str, y: float) -> None:
+    """Write the title of a block above its rows, at the left end."""
     beside = axes.get_yaxis_transform()
     text = axes.text(0, y, title, transform=beside, ha="left", va="center_baseline", fontweight="bold", zorder=4)
     text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
 
 
-def _dot(axes: Axes, row: Row, y: float, places: int) -> None:
+def _dot(axes: Axes, row: Row, y: float, told: str) -> None:
     colour = method(row.method).colour
     axes.plot([100 * end for end in row.interval], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
     face = colour if row.converged else "white"
-    axes.plot(100 * row.top1, y, "o", color=colour, markerfacecolor=face, markersize=6, markeredgewidth=1.3, zorder=3)
+    style: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 6, "markeredgewidth": 1.3}
+    (dot,) = axes.plot(100 * row.top1, y, "o", **style, zorder=3)
+    tell(dot, told)
     if row.seeds > 1:
         below = np.full(row.seeds, y + 0.32)
         axes.plot(
             100 * np.array(row.top1_by_seed), below, "o", color=colour, markersize=2.6, markeredgewidth=0, zorder=3
         )
+
+
+def _value(axes: Axes, row: Row, y: float, places: int) -> None:
     beside = axes.get_yaxis_transform()
     axes.text(1.015, y, percent(row.top1, places), transform=beside, ha="left", va="center_baseline", fontsize=SIZE)

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from probeline.metrics.scores import confusion, per_class
 from probeline.records import Score
-from probeline.report.figures.sheet import classes, names, sheet
+from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.methods import method
 from probeline.report.rows import Block, Row
@@ -33,7 +32,7 @@ _PAIRS = 28
 """How many of the most frequent confusions are listed beside a matrix without numbers."""
 
 
-def confusions(title: str, row: Row, score: Score) -> Figure:
+def confusions(title: str, row: Row, score: Score) -> Sheet:
     """Return the confusion matrix of one score, coloured by the shares of its rows."""
     k = len(score.class_names)
     counts = confusion(classes(score.labels), classes(score.predictions), k)
@@ -47,7 +46,9 @@ def confusions(title: str, row: Row, score: Score) -> Figure:
     if row.seeds > 1:
         caption += f" The first of {row.seeds} seeds."
     width = side + (1.9 if numbered else 4.2)
-    figure = sheet(width, side + 1.4, f"Confusions of the {row.short} on {title}", caption, square=True)
+    right = int(np.trace(counts))
+    alt = f"Confusion matrix of the {row.short} on {title}: {right:,} of {row.n_test:,} test images are told right."
+    figure = sheet(width, side + 1.4, f"Confusions of the {row.short} on {title}", caption, alt, square=True)
     grid = figure.add_gridspec(1, 1 if numbered else 2, width_ratios=None if numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
     # The root spreads the low end, where the errors are.
@@ -94,7 +95,7 @@ def _most_confused(axes: Axes, counts: npt.NDArray[np.int64], shown: Sequence[st
         axes.text(0.14, y, f"{shown[true]} as {shown[predicted]}", fontsize=SMALL)
 
 
-def by_class(table: Sequence[Block]) -> Figure:
+def by_class(table: Sequence[Block]) -> Sheet:
     """Return the accuracy of each class, the methods of one backbone and tap side by side: the reference probe's."""
     block = next((block for block in table if any(row.reference for row in block.rows)), table[0]).leading()
     first = block.scores[0][0]
@@ -112,9 +113,12 @@ def by_class(table: Sequence[Block]) -> Figure:
     if any(row.where for row in block.rows) and any(method(row.method).trains for row in block.rows):
         caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)
-    figure = sheet(
-        max(2.6 + 0.66 * len(block.rows), 5.0), height, f"Accuracy by class on {block.title}, {which}", caption
-    )
+    shown = names(first.class_names)
+    means = shares[hardest].mean(axis=1)
+    said = (f"{shown[hardest[end]]} {percent(float(means[end]), 1)} %" for end in (0, -1))
+    alt = f"Accuracy of each class for {len(block.rows)} rows on {block.title}, on average from {' to '.join(said)}."
+    width = max(2.6 + 0.66 * len(block.rows), 5.0)
+    figure = sheet(width, height, f"Accuracy by class on {block.title}, {which}", caption, alt)
     axes = figure.add_subplot()
     axes.imshow(shares[hardest], cmap="Blues", norm=PowerNorm(2.0, 0, 1), aspect="auto", interpolation="nearest")
     for (line, column), share in np.ndenumerate(shares[hardest]):
@@ -131,7 +135,6 @@ def by_class(table: Sequence[Block]) -> Figure:
     axes.set_xticks(
         range(len(block.rows)), [row.short for row in block.rows], rotation=35, ha="left", rotation_mode="anchor"
     )
-    shown = names(first.class_names)
     axes.set_yticks(range(len(hardest)), [shown[number] for number in hardest])
     axes.tick_params(length=0, pad=6)
     axes.grid(visible=False)

@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.report.figures.labels import Pixels, place, tie_end
-from probeline.report.figures.sheet import legend_label, sheet, span
-from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, SMALL, WIDTH
+from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
+from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
 from probeline.report.methods import method, order
 from probeline.report.rows import Block, Row
-from probeline.report.words import seconds
+from probeline.report.tips import tip
+from probeline.report.words import decimals, percent, seconds
 
 Spot = tuple[float, float]
 
@@ -26,7 +27,7 @@ _DOT, _GAP = DPI / 17, DPI / 40
 """Pixels: half a marker, and what stays clear around a name."""
 
 
-def cost(table: Sequence[Block]) -> Figure | None:
+def cost(table: Sequence[Block]) -> Sheet | None:
     """Return top-1 against cold seconds with the Pareto front, or None for a single row."""
     table = [part for block in table for part in block.parts()]
     rows = [(part.title, row) for part in table for row in part.rows]
@@ -42,12 +43,16 @@ def cost(table: Sequence[Block]) -> Figure | None:
     titles = {block.title: legend_label(block.title) for block in table}
     lines = len(methods) + sum(title.count("\n") + 1 for title in titles.values())
     height = max(4.8, 1.5 + LINE * lines)
-    figure = sheet(WIDTH, height, f"What accuracy costs on {table[0].scores[0][0].dataset}", caption)
+    front = _front([row for _, row in rows])
+    places = decimals(row.n_test for _, row in rows)
+    dataset = table[0].scores[0][0].dataset
+    alt = _alt(dataset, rows, front, places)
+    figure = sheet(WIDTH, height, f"What accuracy costs on {dataset}", caption, alt)
     axes = figure.add_subplot()
     markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
-    front = _front([row for _, row in rows])
     for title, row in rows:
         (dot,) = axes.plot(*_spot(row), markers[title], color=method(row.method).colour, markersize=7.5)
+        tell(dot, tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
         else:
@@ -68,6 +73,19 @@ def cost(table: Sequence[Block]) -> Figure | None:
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
     return figure
+
+
+def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], places: int) -> str:
+    best = [
+        f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
+        for one in front
+        for title, row in rows
+        if row is one
+    ]
+    return (
+        f"Test accuracy of {len(rows)} rows on {dataset} against their cold seconds. "
+        f"No other row beats these in both, the fastest first: {'; '.join(best)}."
+    )
 
 
 def _spot(row: Row) -> Spot:
@@ -99,7 +117,7 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[st
     figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
     points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
     texts = [
-        axes.annotate(name, spot, xytext=(0, 0), textcoords="offset pixels", fontsize=SMALL, color=INK, zorder=5)
+        axes.annotate(name, spot, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=INK, zorder=5)
         for name, spot in zip(names, spots, strict=True)
     ]
     boxes = [text.get_window_extent() for text in texts]
@@ -110,7 +128,7 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[st
     room = axes.get_window_extent()
     lefts = place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap=_GAP)
     for text, point, left, size in zip(texts, points, lefts, sizes, strict=True):
-        text.set_position(tuple(left - point))
+        text.set_position(tuple((left - point) * POINTS / DPI))
         text.set_in_layout(False)
         nearest = tie_end(point, left, size)
         if np.hypot(*(nearest - point)) > 2 * _DOT:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from probeline.records import Score
-from probeline.report.figures.sheet import legend_label, sheet, span
+from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, SIZE, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block
+from probeline.report.words import decimals, option, percent
 
 
-def training(table: Sequence[Block]) -> Figure | None:
+def training(table: Sequence[Block]) -> Sheet | None:
     """Return loss and top-1 per epoch for the rows that have a history, or None where none has.
 
     Of several taps of a backbone those heads are shown whose exact probe val prefers.
@@ -51,6 +51,7 @@ def training(table: Sequence[Block]) -> Figure | None:
         1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
         f"Training on {table[0].scores[0][0].dataset}, epoch by epoch",
         caption,
+        _training_alt(curves),
     )
     bands = figure.subfigures(len(titles), 1, squeeze=False)[:, 0]
     for band, title in zip(bands, titles, strict=True):
@@ -70,6 +71,20 @@ def training(table: Sequence[Block]) -> Figure | None:
         for axes in panels[-1]:
             axes.set_xlabel("epoch")
     return figure
+
+
+def _training_alt(curves: Mapping[tuple[str, str], tuple[str, Sequence[Score]]]) -> str:
+    said = []
+    for (title, short), (_, scores) in curves.items():
+        last = [score.history[-1].get("val_top1") for score in scores]
+        there = [share for share in last if share is not None]
+        val = (
+            f", val top-1 {percent(fmean(there), decimals(score.n_val for score in scores))} % after the last"
+            if there
+            else ""
+        )
+        said.append(f"{short} on {title}, {len(scores[0].history)} epochs{val}")
+    return f"Loss and top-1 by epoch, on train and val. {'; '.join(said)}."
 
 
 def _pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
@@ -100,7 +115,7 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
         axes.plot(epochs, means, "o", color=colour, markersize=4, markerfacecolor=colour if dash == "-" else "white")
 
 
-def path(table: Sequence[Block]) -> Figure | None:
+def path(table: Sequence[Block]) -> Sheet | None:
     """Return val top-1 and val loss over l2 for the exact probes, or None where none has a path."""
     probes = [
         (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
@@ -112,26 +127,33 @@ def path(table: Sequence[Block]) -> Figure | None:
     if not probes:
         return None
     chosen_by = list(dict.fromkeys(score.chosen_by for _, score in probes))
-    caption = "Each point is the exact probe at one l2. Ring: the l2 that was chosen, by " + "; ".join(chosen_by)
+    caption = "Each point is the exact probe at one l2, on val. Ring: the l2 that was chosen, by " + "; ".join(
+        chosen_by
+    )
     if any("fold" in by for by in chosen_by):
         caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
+    caption += " Cross: test at that l2 alone, read when the choice stood."
+    if any(_at_edge(score) for _, score in probes):
+        caption += " Double ring: it stands at the end of its grid, and a wider one may do better."
     fields = [
         (field, scale, label)
-        for field, scale, label in (("top1", 100.0, "val top-1, %"), ("nll", 1.0, "val cross-entropy"))
+        for field, scale, label in (("top1", 100.0, "top-1, %"), ("nll", 1.0, "cross-entropy"))
         if any(entry.get(field) is not None for _, score in probes for entry in score.path)
     ]
     title = f"Choosing l2 for the linear probe on {probes[0][1].dataset}"
     lines = sum(name.count("\n") + 1 for name, _ in probes)
-    figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption)
+    alt = f"Val top-1 and loss of {len(probes)} linear probes over l2. {_path_alt(probes)}"
+    figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption, alt)
     panels = figure.subplots(len(fields), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (field, scale, label) in zip(panels, fields, strict=True):
         for i, (_, score) in enumerate(probes):
             _along(axes, score, field, scale, i)
         axes.set_ylabel(label)
+        axes.margins(y=0.12)
     panels[-1].set_xscale("log")
-    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12))
+    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
     panels[-1].xaxis.set_minor_locator(NullLocator())
     panels[-1].set_xlabel("l2 (log scale)")
@@ -141,15 +163,30 @@ def path(table: Sequence[Block]) -> Figure | None:
     return figure
 
 
+def _path_alt(probes: Sequence[tuple[str, Score]]) -> str:
+    said = []
+    for name, score in probes:
+        l2 = score.chosen.get("l2")
+        edge = ", at the end of its grid" if _at_edge(score) else ""
+        said.append(f"{name}: chosen {option('l2', l2)} of {len(score.path)}{edge}")
+    return f"{'; '.join(said)}."
+
+
+def _at_edge(score: Score) -> bool:
+    return any(facts.get("edge") is True for facts in (score.chosen, score.certificate))
+
+
 def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     entries = [entry for entry in score.path if entry["l2"] > 0 and entry.get(field) is not None]
     entries.sort(key=lambda entry: entry["l2"])
     axes.plot([entry["l2"] for entry in entries], [scale * entry[field] for entry in entries], **_mark(i))
     for entry in entries:
         if entry["l2"] == score.chosen.get("l2"):
-            axes.plot(
-                entry["l2"], scale * entry[field], "o", color=INK, markerfacecolor="none", markersize=10, zorder=4
-            )
+            ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "zorder": 4, "clip_on": False}
+            for size in (10, 14) if _at_edge(score) else (10,):
+                axes.plot(entry["l2"], scale * entry[field], "o", markersize=size, **ring)
+            test = score.top1 if field == "top1" else score.raw_nll
+            axes.plot(entry["l2"], scale * test, "x", color=INK, markersize=6, markeredgewidth=1.3, zorder=4)
 
 
 def _mark(i: int) -> dict[str, Any]:

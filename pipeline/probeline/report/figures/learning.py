@@ -13,9 +13,10 @@ from matplotlib.ticker import NullLocator
 
 from probeline.records import Curve
 from probeline.report.figures.labels import Pixels, place, tie_end
-from probeline.report.figures.sheet import legend_label, sheet, span
-from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, SMALL, WIDTH
+from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
+from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SMALL, WIDTH
 from probeline.report.learning import Step, curve_titles, steps
+from probeline.report.words import decimals, percent
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#262626")
 """One for each curve: the methods' palette, those first that differ most."""
@@ -33,14 +34,14 @@ _TICK = 0.1
 """Tick labels that are nearer to the next than this share of the axis are left out."""
 
 
-def learning(curves: Sequence[Curve]) -> Figure:
+def learning(curves: Sequence[Curve]) -> Sheet:
     """Return one panel over fractions and one over shots, those there are; at least one curve."""
     kinds = [kind for kind in ("fraction", "shots") if any(_of(curve, kind) for curve in curves)]
     every = [step for curve in curves for step in steps(curve)]
     titles = [legend_label(title) for title in curve_titles(curves)]
     lines = sum(title.count("\n") + 1 for title in titles)
     title = f"What more labelled images give on {curves[0].dataset}"
-    figure = sheet(WIDTH, max(4.0, 1.5 + LINE * lines), title, _caption(curves, every))
+    figure = sheet(WIDTH, max(4.0, 1.5 + LINE * lines), title, _caption(curves, every), _alt(curves))
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True, width_ratios=_widths(curves, kinds))[0]
     for axes, kind in zip(panels, kinds, strict=True):
         for i, curve in enumerate(curves):
@@ -71,6 +72,18 @@ def _caption(curves: Sequence[Curve], every: Sequence[Step]) -> str:
         f"{span(curve.n_val for curve in curves)} val images, which are not fewer for smaller parts."
     )
     return caption + ("" if all(step.converged for step in every) else " Hollow: a fit stopped before its tolerance.")
+
+
+def _alt(curves: Sequence[Curve]) -> str:
+    lines = []
+    for curve, title in zip(curves, curve_titles(curves), strict=True):
+        found = sorted(steps(curve), key=lambda step: step.n_train)
+        first, last = (
+            f"{percent(step.mean, decimals([curve.n_test]))} % at {step.images} images"
+            for step in (found[0], found[-1])
+        )
+        lines.append(f"{title}: {first}, {last}")
+    return f"Test accuracy on {curves[0].dataset} over the images that are fitted on. {'; '.join(lines)}."
 
 
 def _of(curve: Curve, kind: str) -> list[Step]:
@@ -129,7 +142,7 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[Sequence[Step]], titles: 
     named = [(found, title, i) for i, (found, title) in enumerate(zip(curves, titles, strict=True)) if found]
     spots = [(_x(found[len(found) // 2]), 100 * found[len(found) // 2].mean) for found, _, _ in named]
     texts = [
-        axes.annotate(title, spot, xytext=(0, 0), textcoords="offset pixels", fontsize=SMALL, color=_colour(i))
+        axes.annotate(title, spot, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=_colour(i))
         for spot, (_, title, i) in zip(spots, named, strict=True)
     ]
     boxes = [text.get_window_extent() for text in texts]
@@ -140,7 +153,7 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[Sequence[Step]], titles: 
     for text, point, corner, size in zip(
         texts, points, place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), _GAP), sizes, strict=True
     ):
-        text.set_position(tuple(corner - point))
+        text.set_position(tuple((corner - point) * POINTS / DPI))
         text.set_in_layout(False)
         nearest = tie_end(point, corner, size)
         if np.hypot(*(nearest - point)) > _BESIDE:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from probeline.records import IntArray
-from probeline.report.figures.sheet import classes, names, sheet
+from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
 from probeline.report.map_files import EmbeddingMap, Plane
 
@@ -37,7 +36,7 @@ _RING: dict[str, Any] = {
 }
 
 
-def embedding_map(one: EmbeddingMap) -> Figure:
+def embedding_map(one: EmbeddingMap) -> Sheet:
     """Return a panel for each plane of a map; where more classes are shown than there are colours, all are grey."""
     labels = classes(one.labels)
     present: list[int] = np.unique(labels).tolist()
@@ -52,7 +51,7 @@ def embedding_map(one: EmbeddingMap) -> Figure:
     if any(one.wrong):
         keys.append(Line2D([], [], label="taken for another", markersize=7, **_RING))
     height = max(_HEIGHT * len(one.planes), 1.5 + LINE * len(keys))
-    figure = sheet(WIDTH, height, one.title, one.caption)
+    figure = sheet(WIDTH, height, one.title, one.caption, one.alt)
     panels = figure.subplots(len(one.planes), 1, squeeze=False)[:, 0]
     for axes, plane in zip(panels, one.planes, strict=True):
         _plane(axes, plane, [(colour, marker, _of(labels, label)) for label, colour, marker, _ in looks], one.wrong)

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from probeline.records import FloatArray, PixelArray
-from probeline.report.figures.sheet import fit, look, names, png, sheet
+from probeline.report.figures.sheet import Sheet, fit, look, names, png, sheet
 from probeline.report.figures.style import DPI, INK, MUTED, SIZE, WIDTH
 from probeline.report.pictures import Mistake
 
@@ -67,13 +66,13 @@ class Panel:
     pixels: PixelArray
 
 
-def rendered(make: Callable[[], Figure]) -> bytes:
+def rendered(make: Callable[[], Sheet]) -> bytes:
     """Return a figure as a PNG file, in the look of all figures."""
     with look():
         return png(make())
 
 
-def filters(title: str, kernels: FloatArray) -> Figure:
+def filters(title: str, kernels: FloatArray) -> Sheet:
     """Return a grid of kernels, each scaled to its own range.
 
     Parameters
@@ -114,7 +113,7 @@ def _grid(colours: PixelArray) -> PixelArray:
     return grid
 
 
-def net_input(title: str, panels: Sequence[Panel]) -> Figure:
+def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     """Return images side by side, each with what it is above it."""
     side = (_ROOM - (len(panels) - 1) * _SPACE) / len(panels)
     scales = [min(side / panel.pixels.shape[1], _TALLEST * side / panel.pixels.shape[0]) for panel in panels]
@@ -132,7 +131,7 @@ def net_input(title: str, panels: Sequence[Panel]) -> Figure:
 
 def mistakes(
     title: str, part: str, wrong: Sequence[Mistake], tiles: Sequence[PixelArray], class_names: Sequence[str]
-) -> Figure:
+) -> Sheet:
     """Return images in rows of four, below each its class, what it was taken for, and its row.
 
     Parameters
@@ -159,7 +158,7 @@ def mistakes(
     return figure
 
 
-def _sheet_in_points(title: str, height: float) -> tuple[Figure, Axes]:
+def _sheet_in_points(title: str, height: float) -> tuple[Sheet, Axes]:
     """Return a sheet, and one pair of axes of `_ROOM` x `height` points, from its upper left corner.
 
     Many images lie on these: a layout of a pair of axes for each would take seconds.

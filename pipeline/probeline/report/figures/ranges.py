@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from probeline.heads.descent import EARLY, HIGHEST, LOWEST, SMOOTHING, smooth_curve
 from probeline.records import RangeTest
-from probeline.report.figures.sheet import legend_label, sheet
+from probeline.report.figures.sheet import Sheet, legend_label, sheet
 from probeline.report.figures.style import INK, MUTED, WIDTH
 from probeline.report.methods import method
-from probeline.report.ranges import found, titles
+from probeline.report.ranges import found, titles, verdict
 
 _ABOVE = 0.4
 """Room above the first losses, as a part of how far the loss falls below them; what rises higher is cut off."""
 
 
-def range_tests(tests: Sequence[RangeTest]) -> Figure:
+def range_tests(tests: Sequence[RangeTest]) -> Sheet:
     """Return a panel for each test; at least one."""
     columns = min(2, len(tests))
     rows = -(-len(tests) // columns)
@@ -34,7 +33,9 @@ def range_tests(tests: Sequence[RangeTest]) -> Figure:
     names = [legend_label(title) for title in titles(tests)]
     lines = max(name.count("\n") for name in names)
     title = f"Learning-rate range tests on {tests[0].dataset}"
-    figure = sheet(WIDTH, 1.3 + rows * (2.1 + 0.14 * lines + (0.6 if columns == 1 else 0.0)), title, caption)
+    said = (f"{name}: {verdict(test)}" for name, test in zip(titles(tests), tests, strict=True))
+    alt = f"Train loss over a rising learning rate. {'; '.join(said)}."
+    figure = sheet(WIDTH, 1.3 + rows * (2.1 + 0.14 * lines + (0.6 if columns == 1 else 0.0)), title, caption, alt)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, test, name in zip(panels.flat, tests, names, strict=False):
         axes.set_title(name, color=method(test.method).colour)

@@ -1,4 +1,4 @@
-"""What every figure starts and ends with: the look, the sheet with its title and caption, and the PNG."""
+"""What every figure starts and ends with: the look, the sheet with its title and caption, the PNG and the SVG."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from io import BytesIO
+from io import BytesIO, StringIO
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -26,6 +27,15 @@ _NAME_LENGTH = 22
 _LEGEND_LENGTH = 32
 """Characters of a line in a legend: less than half of a figure's width."""
 
+_PAD = 0.08
+"""Inches around what the layout places."""
+
+_AROUND = "around"
+"""Marks the title and the caption of a figure."""
+
+TOLD = "told:"
+"""Begins the name of a mark that tells its numbers; they follow."""
+
 
 @contextmanager
 def look() -> Iterator[None]:
@@ -36,16 +46,34 @@ def look() -> Iterator[None]:
             yield
 
 
-def sheet(width: float, height: float, title: str, caption: str, *, square: bool = False) -> Figure:
+class Sheet(Figure):
+    """A figure that knows what stands around it, since a page says that itself.
+
+    Attributes
+    ----------
+    headline, caption : str
+        Above and below the axes; the caption may be empty.
+    alt : str
+        What the figure shows, for those who cannot see it.
+    """
+
+    headline: str = ""
+    caption: str = ""
+    alt: str = ""
+
+
+def sheet(width: float, height: float, title: str, caption: str, alt: str = "", *, square: bool = False) -> Sheet:
     """Return an empty figure of `width` x `height` inches, `title` above and `caption`, if any, below what comes."""
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, compress=square)
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
+    figure = Sheet(figsize=(width, height), dpi=DPI, layout=layout)
+    figure.headline, figure.caption, figure.alt = title, caption, alt or title
     FigureCanvasAgg(figure)
     left = 0.1 / width
     texts = [figure.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
     if caption:
         texts.append(figure.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED))
     for text in texts:
+        text.set_gid(_AROUND)
         _wrap(text, DPI * (width - 0.2))
     return figure
 
@@ -56,6 +84,35 @@ def png(figure: Figure) -> bytes:
     data = BytesIO()
     figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
     return data.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as an SVG file on no background, without title and caption and the room that they take.
+
+    Letters stay letters, in whatever font the reader has: DejaVu Sans, which the layout is made for, is a wide one.
+    Equal figures give equal text with one version of matplotlib.
+    """
+    around = [text for text in figure.texts if text.get_gid() == _AROUND]
+    whole = figure.get_figheight()
+    freed = sum(text.get_window_extent().height / DPI + 2 * _PAD for text in around)
+    try:
+        for text in around:
+            text.set_visible(False)
+            text.set_in_layout(False)
+        figure.set_figheight(whole - freed)
+        data = StringIO()
+        figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    finally:
+        figure.set_figheight(whole)
+        for text in around:
+            text.set_visible(True)
+            text.set_in_layout(True)
+    return data.getvalue()
+
+
+def tell(mark: Artist, text: str) -> None:
+    """Have a mark tell its numbers where a reader points at it, on a page."""
+    mark.set_gid(TOLD + " ".join(text.split()))
 
 
 def names(class_names: Sequence[str]) -> list[str]:

@@ -7,6 +7,9 @@ from typing import Any
 DPI = 150
 """Dots per inch: a figure 7.5 inches wide fills a page on GitHub and prints sharply in a column."""
 
+POINTS = 72
+"""To the inch."""
+
 WIDTH = 7.5
 """Inches, of a figure that is not bound to another shape."""
 
@@ -57,6 +60,8 @@ RC: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "legend.frameon": False,
     "legend.fontsize": SIZE,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "probeline",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }

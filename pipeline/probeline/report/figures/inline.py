@@ -1,0 +1,131 @@
+"""From a figure's SVG file to what stands in a page: no style of its own, names that are its own, a text in its place.
+
+A page that forbids styles inside of elements reads what they say as attributes. Colours become classes as well, which a
+style sheet lays over the attributes: so one figure is readable on light and on dark ground.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from probeline.report.figures.sheet import TOLD
+from probeline.report.figures.style import FAINT, INK, MUTED
+
+_GROUND = "#ffffff"
+
+_ROLES = {INK.lower(): "ink", MUTED.lower(): "muted", FAINT.lower(): "faint", _GROUND: "ground"}
+"""Colours of what is no data, by what a style sheet calls them."""
+
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_LONG = re.compile(r"-?\d+\.\d{3,}")
+_WIDE = 72 * 10
+"""Points from which on a figure keeps its size on a page, as its letters would become too small."""
+
+_DIGITS = 2
+"""Decimals of a point that are kept: a hundredth is less than any eye or printer tells."""
+
+
+def inline(svg: str, name: str, alt: str) -> str:
+    """Return an SVG file as an element of a page.
+
+    Parameters
+    ----------
+    svg : str
+        Of :func:`probeline.report.figures.sheet.svg`.
+    name : str
+        Of the figure; it begins every name within, so that those of two figures never meet.
+    alt : str
+        What the figure shows.
+
+    Returns
+    -------
+    str
+        An ``svg`` element. It is an image to whoever cannot see it, but for one with marks that tell their numbers:
+        that is a group of these, each to be reached by keyboard. A figure with pixels stands on white ground, as its
+        letters are made for that.
+    """
+    root = ElementTree.fromstring(_NO_XML.sub("", svg).encode())  # noqa: S314  made by matplotlib just now
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _plain(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    elements = list(root.iter())
+    pixels = any(_plain(element.tag) == "image" for element in elements)
+    for element in elements:
+        element.tag = _plain(element.tag)
+        _rewrite(element, name, coloured=not pixels)
+    told = [element for element in elements if element.get("class") == "told"]
+    width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
+    root.attrib.pop("version", None)
+    root.attrib |= {
+        "class": " ".join(["paper" if pixels else "drawing", *(["wide"] if float(width) > _WIDE else [])]),
+        "role": "group" if told else "img",
+        "aria-label": " ".join(alt.split()),
+        "width": f"{float(width) * 4 / 3:.0f}",
+        "height": f"{float(height) * 4 / 3:.0f}",
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+    }
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def colour_class(kind: str, colour: str) -> str:
+    """Return the class of a fill (``f``), a stroke (``s``) or letters (``t``) of a colour."""
+    colour = colour.lower()
+    return f"{kind}-{_ROLES.get(colour, colour.removeprefix('#'))}"
+
+
+def _plain(tag: str) -> str:
+    """Return a name without its name space."""
+    return tag.rpartition("}")[2]
+
+
+def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
+    facts = {_plain(key): value for key, value in element.attrib.items()}
+    element.attrib.clear()
+    if element.text is not None and element.tag != "text":
+        element.text = None
+    element.tail = None
+    own = facts.pop("id", "")
+    for declaration in facts.pop("style", "").split(";"):
+        key, colon, value = declaration.partition(":")
+        if colon and key.strip() != "font-family":
+            facts[key.strip()] = value.strip()
+    for key in ("d", "x", "y", "width", "height", "transform"):
+        if key in facts and "(" not in facts[key].replace("translate(", "").replace("rotate(", ""):  # a scale is small
+            facts[key] = _LONG.sub(_short, facts[key])
+    for key, value in facts.items():
+        if value.startswith("#") and key == "href":
+            facts[key] = f"#{name}-{value[1:]}"
+        elif value.startswith("url(#"):
+            facts[key] = f"url(#{name}-{value[5:]}"
+    if facts.get("href", "").startswith("data:"):
+        facts["href"] = "".join(facts["href"].split())
+    element.attrib |= facts
+    if coloured:
+        _colour(element)
+    if own.startswith(TOLD):
+        text = own.removeprefix(TOLD)
+        element.attrib |= {"class": "told", "tabindex": "0", "role": "img", "aria-label": text}
+        title = Element("title")
+        title.text = text
+        element.insert(0, title)
+    elif own and element.tag not in ("g", "svg", "image", "text"):
+        element.set("id", f"{name}-{own}")  # what others refer to: clips, markers
+
+
+def _colour(element: Element) -> None:
+    letters = element.tag == "text"
+    classes = [
+        colour_class("t" if letters else kind, element.get(key, ""))
+        for key, kind in (("fill", "f"), ("stroke", "s"))
+        if re.fullmatch("#[0-9a-f]{6}", element.get(key, ""))
+    ]
+    if classes:
+        element.set("class", " ".join(classes))
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{round(float(number[0]), _DIGITS) + 0.0:.{_DIGITS}f}".rstrip("0").rstrip(".")

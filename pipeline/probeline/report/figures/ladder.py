@@ -1,0 +1,95 @@
+"""What each rung of training gives and costs: the strategies in their order, the head alone first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from probeline.report.figures.accuracy import HEADING, heading
+from probeline.report.figures.sheet import Sheet, sheet, span, tell
+from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
+from probeline.report.methods import method
+from probeline.report.rows import Block, Row
+from probeline.report.tips import tip
+from probeline.report.words import count, decimals, percent, points, seconds
+
+_LEAST = 1e-3
+"""Seconds; a logarithm has no zero."""
+
+
+def rungs(block: Block) -> list[Row]:
+    """Return the rows of a block's ladder in their order: the exact probe that val prefers, then what was trained.
+
+    None where fewer than two strategies were trained.
+    """
+    probes = sorted((row for row in block.rows if row.method == "probe"), key=lambda row: -row.val_top1)[:1]
+    trained = [row for row in block.rows if method(row.method).trains]
+    return [*probes, *trained] if len(trained) > 1 else []
+
+
+def ladder(table: Sequence[Block]) -> Sheet | None:
+    """Return top-1 and cold seconds of every rung, block by block, or None where no block has a ladder."""
+    found = [(block, rungs(block)) for block in table if rungs(block)]
+    if not found:
+        return None
+    rows = [row for _, some in found for row in some]
+    places = decimals(row.n_test for row in rows)
+    caption = (
+        "Left: test top-1 with its Wilson 95 % interval, and the points over the linear probe that others are compared "
+        f"with. Right: cold seconds, log scale, and parameters trained. n = {span(row.n_test for row in rows)} test "
+        "images" + ("; means over seeds." if any(row.seeds > 1 for row in rows) else ".")
+    )
+    dataset = table[0].scores[0][0].dataset
+    said = (
+        f"{block.title}: " + ", ".join(f"{row.short} {percent(row.top1, places)} %" for row in some)
+        for block, some in found
+    )
+    alt = f"The ladder of strategies on {dataset}, from the probe up. {'; '.join(said)}."
+    headings = {block.title: wrap(block.title, HEADING // 2) if len(found) > 1 else [] for block, _ in found}
+    height = 1.4 + 0.27 * (len(rows) + sum(map(len, headings.values())))
+    figure = sheet(WIDTH, height, f"What training more of the net gives on {dataset}", caption, alt)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    labels: list[str] = []
+    for block, some in found:
+        for line in headings[block.title]:
+            heading(left, line, len(labels))
+            labels.append("")
+        for row in some:
+            _rung(left, right, row, len(labels), places, tip(block.title, row, places))
+            labels.append(row.short)
+    left.set_yticks(range(len(labels)), labels)
+    for axes in (left, right):
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+    left.set_ylim(len(labels) - 0.4, -0.6)
+    left.set_xlabel("test top-1, %")
+    right.set_xscale("log")
+    right.set_xlim(left=min(max(row.cold_seconds, _LEAST) for row in rows) / 2)
+    right.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
+    right.xaxis.set_major_formatter(FuncFormatter(lambda x, _: seconds(x)))
+    right.xaxis.set_minor_formatter(NullFormatter())
+    right.set_xlabel("cold seconds (log scale)")
+    return figure
+
+
+def _rung(left: Axes, right: Axes, row: Row, y: float, places: int, told: str) -> None:
+    colour = method(row.method).colour
+    low, high = (100 * end for end in row.interval)
+    left.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+    face = colour if row.converged else "white"
+    (dot,) = left.plot(100 * row.top1, y, "o", color=colour, markerfacecolor=face, markersize=6, zorder=3)
+    tell(dot, told)
+    over = "" if row.over_probe is None else f" ({points(row.over_probe.top1, places)})"
+    beside = left.get_yaxis_transform()
+    text = f"{percent(row.top1, places)}{over}"
+    left.text(1.02, y, text, transform=beside, ha="left", va="center_baseline", fontsize=SIZE)
+    cold = max(row.cold_seconds, _LEAST)
+    right.plot([_LEAST / 10, cold], [y, y], color=colour, linewidth=5, solid_capstyle="butt", zorder=2)
+    text = f"{seconds(row.cold_seconds)} s, {count(row.trainable)}"
+    right.annotate(
+        text, (cold, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED, zorder=3
+    )

@@ -1,0 +1,101 @@
+"""The first screen: what is best, whether that is real, what it costs, what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probeline.report.advice import advice
+from probeline.report.methods import method, order
+from probeline.report.page.content import Content, Titled, View
+from probeline.report.page.palette import name_of
+from probeline.report.verdict import far, judged, verdict
+from probeline.report.words import count, listing, percent, seconds
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row that a reader should know of.
+
+    Attributes
+    ----------
+    label : str
+        Why.
+    top1, name, where, colour : str
+    facts : tuple of (str, str)
+    """
+
+    label: str
+    top1: str
+    name: str
+    where: str
+    colour: str
+    facts: tuple[tuple[str, str], ...]
+
+
+def view(content: Content) -> View:
+    """Return the first screen."""
+    first, *others = verdict(content.blocks)
+    dataset = _dataset(content)
+    return {
+        "dataset": dataset or "Probeline",
+        "title": f"{dataset}: which backbone, and is training worth it?" if dataset else "Nothing has been scored yet",
+        "headline": first,
+        "said": others,
+        "cards": _cards(content),
+        "advice": advice(content.blocks, content.beside.curves),
+        "scope": _scope(content),
+    }
+
+
+def _dataset(content: Content) -> str:
+    names = [score.dataset for _, _, scores in content.titled for score in scores]
+    names += [curve.dataset for curve in content.beside.curves] + [test.dataset for test in content.beside.tests]
+    return names[0] if names else ""
+
+
+def _scope(content: Content) -> list[str]:
+    """Say in a few words what the numbers are of."""
+    if not content.rows:
+        return []
+    score = content.titled[0][2][0]
+    nets = {row.backbone for row in content.rows}
+    return [
+        f"{len(content.rows)} row{'s' if len(content.rows) > 1 else ''}",
+        f"{len(nets)} backbone{'s' if len(nets) > 1 else ''}",
+        f"{len(score.class_names)} class{'es' if len(score.class_names) != 1 else ''}",
+        f"{score.n_test:,} test images",
+    ]
+
+
+def _cards(content: Content) -> list[Card]:
+    """Return the row that is highest on test, the probe that others are compared with, and the row val prefers."""
+    rows = content.titled
+    if not rows:
+        return []
+    wanted = [
+        ("highest on test", max(rows, key=lambda titled: titled[1].top1)),
+        ("the linear probe", next((titled for titled in rows if titled[1].reference), None)),
+        ("preferred by val", min(rows, key=lambda titled: (-titled[1].val_top1, order(titled[1].method)))),
+    ]
+    labels: dict[int, list[str]] = {}
+    for label, found in wanted:
+        if found is not None:
+            labels.setdefault(next(i for i, titled in enumerate(rows) if titled[1] is found[1]), []).append(label)
+    return [_card(listing(said).capitalize(), rows[i], content.places) for i, said in labels.items()]
+
+
+def _card(label: str, titled: Titled, places: int) -> Card:
+    where, row, _ = titled
+    low, high = (percent(end, places) for end in row.interval)
+    seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
+    facts = [("95 % interval", f"{low} to {high}, n = {row.n_test:,}{seeds}")]
+    if row.over_probe is not None:
+        facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}"))
+    elif row.reference:
+        facts.append(("Over the probe", "what the others are compared with"))
+    facts += [
+        ("Seconds", f"{seconds(row.cold_seconds)} cold, {seconds(row.warm_seconds)} with the features at hand"),
+        ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
+        ("On val", ", ".join(filter(None, (f"{percent(row.val_top1, places)} %", row.chosen, row.chosen_by)))),
+    ]
+    return Card(label, percent(row.top1, places), row.short, where, name_of(method(row.method).colour), tuple(facts))

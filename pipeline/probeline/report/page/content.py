@@ -1,0 +1,70 @@
+"""What a page is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probeline.records import Score
+from probeline.report.beside import Beside
+from probeline.report.conditions import Conditions
+from probeline.report.drawn import Drawn
+from probeline.report.matrix import Matrix
+from probeline.report.rows import Block, Row
+from probeline.report.words import decimals
+
+View = Mapping[str, Any]
+"""What a template is given."""
+
+Titled = tuple[str, Row, tuple[Score, ...]]
+"""A row with the title of its block's part, and its scores."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a report says.
+
+    Attributes
+    ----------
+    blocks : sequence of Block
+    pairs : Matrix
+        Of those blocks.
+    conditions : mapping
+    missing : sequence of (str, str)
+        Rows that have not been run: what, and the command that would run it.
+    figures : mapping of str to Drawn
+        By their names.
+    beside : Beside
+    folder : Path
+        Of the report; pictures are read from it.
+    """
+
+    blocks: Sequence[Block]
+    pairs: Matrix
+    conditions: Conditions
+    missing: Sequence[tuple[str, str]]
+    figures: Mapping[str, Drawn]
+    beside: Beside
+    folder: Path
+
+    @property
+    def titled(self) -> list[Titled]:
+        """Every row in the order of the table."""
+        return [
+            (part.title, row, scores)
+            for block in self.blocks
+            for part in block.parts()
+            for row, scores in zip(part.rows, part.scores, strict=True)
+        ]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The same without titles."""
+        return [row for _, row, _ in self.titled]
+
+    @property
+    def places(self) -> int:
+        """Decimals that percentages of these test images deserve."""
+        return decimals(row.n_test for row in self.rows)

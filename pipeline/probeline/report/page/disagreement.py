@@ -1,0 +1,59 @@
+"""Where two methods disagree: one of them against each other row of the same test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from probeline.report.agreement import Agreement, agreement, shared
+from probeline.report.page.content import Content, Titled, View
+from probeline.report.words import percent
+
+_NAMED = 3
+"""Classes on each side."""
+
+HEADS = ("Row", "Both right", "This alone", "The other alone", "Both wrong", "Gains most", "Loses most")
+
+
+def view(content: Content) -> View | None:
+    """Return the counts of each row beside the one that others are compared with; None where there is no pair."""
+    rows = content.titled
+    if not rows:
+        return None
+    base = next((one for one in rows if one[1].reference), None) or max(rows, key=lambda one: one[1].val_top1)
+    others = [one for one in rows if one[1] is not base[1] and one[2][0].splits == base[2][0].splits]
+    if not others:
+        return None
+    names = base[2][0].class_names
+    alone = len({title for title, _, _ in rows}) == 1
+    grid = [list(HEADS)]
+    for one in others:
+        found = agreement(one[2][0], base[2][0])
+        counts = (found.both, found.one, found.other, found.neither)
+        grid.append(
+            [one[1].short if alone else _named(one), *(f"{count:,}" for count in counts), *_classes(found, names)]
+        )
+    right, wrong = shared([base[2][0], *(one[2][0] for one in others)])
+    n = base[1].n_test
+    return {
+        "grid": grid,
+        "left": [True, False, False, False, False, True, True],
+        "notes": [
+            f"The other is {_named(base)}. Counts are of the {n:,} test images, by the predictions of each row's first "
+            "seed: the two columns in the middle are all that McNemar's test looks at.",
+            f"Images that all {len(others) + 1} rows have right: {right:,} ({percent(right / n, content.places)} %); "
+            f"that none of them has right: {wrong:,}.",
+            "Gains and loses: the classes with the most images that this row alone has right, minus those that the "
+            "other alone has right.",
+        ],
+    }
+
+
+def _named(one: Titled) -> str:
+    title, row, _ = one
+    return f"{row.short} on {title}"
+
+
+def _classes(found: Agreement, names: tuple[str, ...]) -> Iterable[str]:
+    for sign in (1, -1):
+        most = sorted((-sign * net, label) for label, net in found.net.items() if sign * net > 0)[:_NAMED]
+        yield "; ".join(f"{names[label]}: {'+' if sign > 0 else '−'}{-net:,}" for net, label in most)

@@ -1,0 +1,151 @@
+"""The tables of all rows, to be sorted and filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from probeline.report.calibration import calibration, calibration_notes
+from probeline.report.grid import Column
+from probeline.report.methods import method
+from probeline.report.page.content import Content, Titled, View
+from probeline.report.page.palette import name_of
+from probeline.report.rows import Row
+from probeline.report.tables import result_columns, result_notes
+from probeline.report.tips import tip
+from probeline.report.words import percent
+
+_BAR = "Test top-1 % (95 % interval)"
+"""The column whose interval is drawn."""
+
+_FIRST = (_BAR, "Over the probe", "Cold s", "Warm s", "Trainable / total")
+"""Of the results, the columns that answer most; a narrow screen shows few."""
+
+_WIDTH = 100.0
+"""Of a bar, in units of its own."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval as it is drawn in a cell: from `low` to `high` with a dot at `middle`, and what it tells."""
+
+    low: str
+    high: str
+    middle: str
+    colour: str
+    told: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text, the number by which it is sorted, if any, and a bar."""
+
+    text: str
+    value: str
+    left: bool
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: its name and backbone, by which it may be filtered, and its other cells."""
+
+    name: str
+    method: str
+    backbone: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of rows.
+
+    Attributes
+    ----------
+    heads : tuple of (str, bool, bool)
+        Of the columns after the name: the text, whether it stands to the left, and whether numbers sort it.
+    lines : tuple of Line
+    """
+
+    heads: tuple[tuple[str, bool, bool], ...]
+    lines: tuple[Line, ...]
+
+
+def view(content: Content) -> View | None:
+    """Return the table of results, what filters it, and what a reader has to know; None without rows."""
+    if not content.rows:
+        return None
+    low, high = _ends(content.rows)
+    notes = [
+        f"The bars run from {percent(low, content.places)} % to {percent(high, content.places)} %: the interval, and a "
+        "tick at the row's top-1.",
+        *result_notes(content.blocks),
+    ]
+    return {
+        "table": _table(content.titled, _results, content.places),
+        "methods": list(dict.fromkeys(method(row.method).title for row in content.rows)),
+        "backbones": list(dict.fromkeys(row.backbone for row in content.rows)),
+        "notes": notes,
+        "figure": content.figures.get("accuracy"),
+    }
+
+
+def calibration_view(content: Content) -> View | None:
+    """Return the table of calibration and its figure; None without rows."""
+    if not content.rows:
+        return None
+    return {
+        "table": _table(content.titled, calibration, content.places),
+        "notes": calibration_notes(content.rows),
+        "figure": content.figures.get("calibration"),
+    }
+
+
+def _results(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of the results, the method's and those that answer most first."""
+    name, *others = result_columns(rows)
+    heads = [column.head for column in others]
+    first = [others[heads.index(head)] for head in _FIRST if head in heads]
+    return [name, *first, *(column for column in others if column not in first)]
+
+
+def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[Column]], places: int) -> Table:
+    rows = [row for _, row, _ in titled]
+    first, *columns = columns_of(rows)  # the first is the method's
+    ends = _ends(rows)
+    place = 1 if columns[0].head == _BAR else 0  # of the backbone's
+    lines = []
+    for title, row, _ in titled:
+        bar = _bar(row, ends, tip(title, row, places))
+        cells = [
+            Cell(column.cell(row), _value(column, row), column.left, bar if column.head == _BAR else None)
+            for column in columns
+        ]
+        cells.insert(place, _net(title))
+        lines.append(Line(first.cell(row), method(row.method).title, row.backbone, tuple(cells)))
+    heads = [(one.head, one.left, one.value is not None) for one in columns]
+    heads.insert(place, ("Backbone", True, False))
+    return Table(tuple(heads), tuple(lines))
+
+
+def _net(title: str) -> Cell:
+    return Cell(title, "", left=True)
+
+
+def _value(column: Column, row: Row) -> str:
+    value = column.value(row) if column.value else None
+    return "" if value is None else repr(float(value))
+
+
+def _ends(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return what the bars of some rows run from and to."""
+    low, high = min(row.interval[0] for row in rows), max(row.interval[1] for row in rows)
+    return (low, high) if high > low else (0.0, 1.0)
+
+
+def _bar(row: Row, ends: tuple[float, float], told: str) -> Bar:
+    def place(share: float) -> str:
+        return f"{_WIDTH * (share - ends[0]) / (ends[1] - ends[0]):.2f}"
+
+    low, high = map(place, row.interval)
+    return Bar(low, high, place(row.top1), name_of(method(row.method).colour), told)

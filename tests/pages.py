@@ -1,0 +1,84 @@
+"""Pages of reports for tests: made of records, and read back as elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+from probeline.records import Score
+from probeline.report.beside import NOTHING, Beside
+from probeline.report.write import write
+
+VOID = {"meta", "link", "img", "input", "br", "hr"}
+
+
+@dataclass
+class Element:
+    """An element of a page, with all text within it."""
+
+    tag: str
+    facts: dict[str, str]
+    text: str = ""
+    children: list[Element] = field(default_factory=list)
+
+    def all(self, tag: str, **facts: str) -> list[Element]:
+        """Return the elements within of a tag, and of attributes."""
+        found = []
+        for child in self.children:
+            if tag in ("*", child.tag) and all(child.facts.get(name) == value for name, value in facts.items()):
+                found.append(child)
+            found += child.all(tag, **facts)
+        return found
+
+    @property
+    def classes(self) -> list[str]:
+        return self.facts.get("class", "").split()
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"an attribute of {tag} stands twice: {names}"
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1].tag == tag, f"{tag} ends where {self.open[-1].tag} is open"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element.text += data
+
+
+def parsed(html: str) -> Element:
+    """Return a page as a tree; every element ends where it should."""
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == [reader.root]
+    return reader.root
+
+
+def written(
+    folder: Path,
+    scores: Sequence[Score],
+    missing: Sequence[tuple[str, str]] = (),
+    beside: Beside = NOTHING,
+) -> Path:
+    """Write a report and return its page's path."""
+    return write(scores, list(missing), folder, {"Embeddings": ["cache/a"]}, beside).page

@@ -1,0 +1,338 @@
+"""The page: one file that asks nobody, says what the records say, and shows any name as it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pages import Element, parsed, written
+from probeline.disk import make_folder
+from probeline.records import Score
+from probeline.report import page as package
+from probeline.report.agreement import agreement, shared
+from probeline.report.beside import Beside
+from probeline.report.methods import METHODS
+from probeline.report.page.embed import fitted
+from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
+from probeline.report.page.sections import SECTIONS
+from probeline.report.picture_files import PICTURES, Picture, save_picture
+from probeline.report.words import count, percent, points, seconds
+from test_report_figures import cielab
+from test_report_learning import make_curve
+from test_report_rows import make_score, make_scores
+
+HOSTILE = '<script>alert("1")</script>'
+TWO = ("ants", "bees")
+
+
+def full(folder: Path) -> Path:
+    """Write the page of a table that has all sections but range tests, latency and published numbers."""
+    scores = make_scores(("mobilenet_v2", "resnet18"), seeds=2, n_test=120, class_names=TWO)
+    return written(
+        folder,
+        scores,
+        [("fine-tune of vgg11", "probeline finetune --backbone vgg11")],
+        Beside(curves=[make_curve()], pictures=[picture(folder)], commands={scores[0].key: "probeline probe"}),
+    )
+
+
+def picture(folder: Path, side: int = 40) -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    make_folder(folder / PICTURES)
+    path = folder / PICTURES / "filters-mobilenet_v2.png"
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    found = Picture(
+        "filters", "mobilenet_v2", "none", {}, "Filters", "What it is", "Many squares", hashlib.sha256(data).hexdigest()
+    )
+    save_picture(folder / PICTURES, found, data)
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return full(tmp_path_factory.mktemp("page"))
+
+
+def tree(path: Path) -> Element:
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def test_every_section_that_has_data_is_there(page: Path) -> None:
+    root = tree(page)
+    there = [one.facts["id"] for one in root.all("section") if "id" in one.facts]
+    without = {"ranges", "published", "latency"}
+    assert there == [section.name for section in SECTIONS if section.name not in without]
+    (contents,) = root.all("nav")
+    assert [one.facts["href"] for one in contents.all("a")] == [f"#{name}" for name in there]
+
+
+def test_ids_are_unique_and_what_is_referred_to_is_there(page: Path) -> None:
+    root = tree(page)
+    ids = [one.facts["id"] for one in root.all("*") if "id" in one.facts]
+    assert len(ids) > 40
+    assert len(ids) == len(set(ids))
+    for one in root.all("*"):
+        for name in ("href", "clip-path", "aria-labelledby", "data-for"):
+            target = (
+                re.fullmatch(r"#(.+)|url\(#(.+)\)", one.facts.get(name, "")) if name in ("href", "clip-path") else None
+            )
+            if target:
+                assert (target[1] or target[2]) in ids
+            elif name in ("aria-labelledby", "data-for") and name in one.facts:
+                assert one.facts[name] in ids
+
+
+def test_every_figure_says_what_it_shows(page: Path) -> None:
+    root = tree(page)
+    for image in root.all("img"):
+        assert image.facts["alt"] == "Many squares"
+    drawn = [one for one in root.all("svg") if one.facts.get("aria-hidden") != "true"]
+    assert len(drawn) >= 7
+    for one in drawn:
+        assert one.facts["role"] in ("img", "group")
+        assert len(one.facts["aria-label"]) > 40, one.facts["aria-label"]
+    accuracy = next(
+        one for one in drawn if one.facts["aria-label"].startswith("Test accuracy of 18 rows on cifar10, from ")
+    )
+    marks = [one for one in accuracy.all("g") if "told" in one.classes]
+    assert len(marks) == 18
+    for mark in marks:
+        (title,) = mark.all("title")
+        assert title.text == mark.facts["aria-label"]
+        assert re.search(r"\d+\.\d % \(95 % interval .*, n = 120.*s cold, .* parameters trained", title.text)
+
+
+def test_nothing_is_asked_of_any_network(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    assert "http:" not in html
+    assert "https:" not in html
+    for one in parsed(html).all("*"):
+        for name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
+            value = one.facts.get(name, "")
+            assert not value or value.startswith(("#", "data:")), (one.tag, name, value[:60])
+        assert "style" not in one.facts, "a style of its own would be against the policy"
+        assert not [name for name in one.facts if name.startswith("on")]
+    assert "@import" not in html
+    assert "url(" not in re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]  # type: ignore[index]
+
+
+def test_the_policy_names_just_what_is_there(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    (meta,) = parsed(html).all("meta", **{"http-equiv": "Content-Security-Policy"})
+    policy = dict(part.split(" ", 1) for part in meta.facts["content"].split("; "))
+    for tag in ("style", "script"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        sha256 = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[f"{tag}-src"] == f"'sha256-{sha256}'"
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    assert html.index("Content-Security-Policy") < html.index("<style>")
+
+
+def test_the_table_tells_the_records_numbers(page: Path) -> None:
+    record = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    (table,) = tree(page).all("table", id="table-results")
+    heads = [one.text for one in table.all("th", scope="col")]
+    lines = [[one.text for one in row.all("th") + row.all("td")] for row in table.all("tr")[1:]]
+    cells = [dict(zip(heads, line, strict=True)) for line in lines]
+    assert len(cells) == len(record["rows"]) == 18
+    for cell, row in zip(cells, record["rows"], strict=True):
+        low, high = (percent(end, 1) for end in row["interval"])
+        assert cell["Test top-1 % (95 % interval)"].endswith(f"{percent(row['top1'], 1)} ({low}–{high})")
+        assert cell["Cold s"] == seconds(row["cold_seconds"])
+        assert cell["Trainable / total"] == f"{count(row['trainable'])} / {count(row['total'])}"
+        if row["over_probe"]:
+            assert cell["Over the probe"].startswith(points(row["over_probe"]["top1"], 1))
+    values = [
+        one.facts["data-value"] for row in table.all("tr")[1:] for one in row.all("td") if "data-value" in one.facts
+    ]
+    exact = {repr(float(row[name])) for row in record["rows"] for name in ("top1", "cold_seconds", "macro")}
+    assert exact <= set(values)
+
+
+def test_the_first_screen_answers(page: Path) -> None:
+    record = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    root = tree(page)
+    assert record["verdict"][0] in root.text
+    for line in record["advice"]:
+        assert line in root.text
+    cards = [one for one in root.all("article") if "card" in one.classes]
+    best = max(record["rows"], key=lambda row: row["top1"])
+    assert f"{percent(best['top1'], 1)} %" in cards[0].text
+    for term in ("95 % interval", "Over the probe", "Seconds", "Parameters", "On val"):
+        assert term in cards[0].text
+    assert "n = 120" in cards[0].text
+    assert "p " in cards[0].text
+
+
+def test_the_page_is_listed_and_the_same_to_the_byte(page: Path, tmp_path: Path) -> None:
+    files = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))["files"]
+    assert files["index.html"] == hashlib.sha256(page.read_bytes()).hexdigest()
+    again = full(tmp_path)
+    assert again.read_bytes() == page.read_bytes()
+    before = again.stat().st_mtime_ns
+    assert full(tmp_path).stat().st_mtime_ns == before
+
+
+def rows_of(path: Path) -> int:
+    tables = tree(path).all("table", id="table-results")
+    return len(tables[0].all("tr")) - 1 if tables else 0
+
+
+def taps() -> list[Score]:
+    return [
+        *make_scores(methods=("probe", "knn"), n_test=40),
+        *make_scores(methods=("probe", "probe-sgd"), n_test=40, tap="layer3", views=2),
+        *make_scores(methods=("finetune",), n_test=40),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [
+        (list, 0),
+        (lambda: [make_score(n_test=40, path=(), class_names=TWO)], 1),
+        (lambda: make_scores([f"net{i}" for i in range(12)], ("probe", "knn"), n_test=40), 24),
+        (taps, 5),
+        (
+            lambda: make_scores(
+                methods=("probe", "finetune"), n_test=90, class_names=[f"class {i}" for i in range(45)]
+            ),
+            2,
+        ),
+        (lambda: [make_score("scratch", seed=0, n_test=30), make_score("knn", n_test=30)], 2),
+    ],
+    ids=["none", "one", "many nets", "taps", "many classes", "no probe"],
+)
+def test_any_table_makes_a_page(tmp_path: Path, make: Callable[[], list[Score]], rows: int) -> None:
+    path = written(tmp_path, make(), [("probe of x", "probeline probe")])
+    assert rows_of(path) == rows
+    root = tree(path)
+    ids = [one.facts["id"] for one in root.all("*") if "id" in one.facts]
+    assert len(ids) == len(set(ids))
+    assert "probeline probe" in root.text
+    assert path.stat().st_size < 5_000_000
+    if not rows:
+        assert "Nothing has been scored yet" in root.text
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    names = (HOSTILE, 'a" onload="x', "{{ 7 * 7 }}", "日本\x07")
+    scores = make_scores((f"timm:{HOSTILE}",), ("probe", "knn", "finetune"), n_test=40, class_names=names)
+    scores = [replace(score, dataset=f"folder:{HOSTILE}") for score in scores]
+    path = written(tmp_path, scores, [(HOSTILE, f"probeline probe --data '{HOSTILE}'")])
+    html = path.read_text(encoding="utf-8")
+    root = parsed(html)
+    assert len(root.all("script")) == 1
+    assert HOSTILE not in html
+    assert not [one for one in root.all("*") if "onload" in one.facts]
+    assert "{{ 7 * 7 }}" in root.text
+    heads = [one.text for one in root.all("th", scope="row")]
+    assert HOSTILE in heads
+    assert names[1] in heads
+
+
+def test_confusions_are_counted(tmp_path: Path) -> None:
+    score = make_score(n_test=60, class_names=TWO)
+    root = tree(written(tmp_path, [score]))
+    (table,) = [one for one in root.all("table") if "matrix" in one.classes and "true, as predicted" in one.text]
+    cells = [re.match(r"[\d,]*", one.text)[0] for one in table.all("td")]  # type: ignore[index]
+    pairs = list(zip(score.labels, score.predictions, strict=True))
+    assert cells == [str(pairs.count((true, said)) or "") for true in range(2) for said in range(2)]
+
+
+def test_disagreement_is_counted() -> None:
+    a, b = make_score("probe", n_test=80, class_names=TWO), make_score("knn", accuracy=0.6, n_test=80, class_names=TWO)
+    found = agreement(a, b)
+    right_a, right_b = (np.array(score.predictions) == np.array(score.labels) for score in (a, b))
+    assert found.both == (right_a & right_b).sum()
+    assert found.one == (right_a & ~right_b).sum()
+    assert found.other == (~right_a & right_b).sum()
+    assert found.neither == (~right_a & ~right_b).sum()
+    assert sum(found.net.values()) == found.one - found.other == round(80 * (a.top1 - b.top1))
+    assert shared([a, b]) == (found.both, found.neither)
+    assert shared([a]) == (found.both + found.one, found.other + found.neither)
+
+
+def test_rows_of_other_test_images_are_not_held_against_each_other(tmp_path: Path) -> None:
+    scores = [make_score("probe", n_test=40), make_score("knn", n_test=40, draw=1)]
+    sections = [one.facts.get("id") for one in tree(written(tmp_path, scores)).all("section")]
+    assert "disagreement" not in sections
+
+
+def test_pictures_keep_their_bytes_where_there_is_room(page: Path) -> None:
+    (image,) = tree(page).all("img")
+    kind, data = image.facts["src"].split(",", 1)
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data) == (page.parent / PICTURES / "filters-mobilenet_v2.png").read_bytes()
+
+
+def test_pictures_are_made_smaller_where_there_is_none(tmp_path: Path) -> None:
+    noise = (picture(tmp_path, 400), (tmp_path / PICTURES / "filters-mobilenet_v2.png").read_bytes())[1]
+    assert len(noise) > 400_000  # noise has no redundancy: three bytes a pixel
+    kind, data, size = fitted(noise, 30_000)
+    assert (kind, size) == ("webp", (400, 400))
+    assert len(data) <= 30_000
+    assert fitted(noise, 30_000)[1] == data
+    assert fitted(noise, len(noise)) == ("png", noise, (400, 400))
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_can_be_read(theme: dict[str, str]) -> None:
+    for ground in ("page", "ground"):
+        for letters in ("ink", "muted", "accent"):
+            assert contrast(theme[letters], theme[ground]) >= LETTER
+    for method in METHODS:
+        assert contrast(readable(method.colour, theme["ground"], MARK), theme["ground"]) >= MARK
+        assert contrast(readable(method.colour, theme["ground"], LETTER), theme["ground"]) >= LETTER
+
+
+def test_contrast_is_that_of_the_standard() -> None:
+    # Black on white is 21 by definition; #767676 is the lightest grey with 4.5 on white.
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+    assert contrast("#777777", "#ffffff") < 4.5
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_of_methods_stay_distinct(theme: dict[str, str]) -> None:
+    # One that is just noticed is 2.3 away (Sharma 2003); marks of a few pixels want several times that.
+    found = [cielab(readable(method.colour, theme["ground"], MARK)) for method in METHODS]
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(found, 2)) > 4 * 2.3
+
+
+def test_shades_can_be_read(page: Path) -> None:
+    style = re.search(r"<style>(.*?)</style>", page.read_text(encoding="utf-8"), re.DOTALL)[1]  # type: ignore[index]
+    for block in re.findall(r"\{([^{}]*--h1:[^{}]*)\}", style):
+        facts = dict(part.split(":", 1) for part in block.split(";") if ":" in part)
+        for level in range(1, LEVELS + 1):
+            assert contrast(facts[f"--h{level}"], facts[f"--k{level}"]) >= LETTER
+
+
+def test_every_class_of_colour_has_a_rule(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    used = {name for one in parsed(html).all("*") for name in one.classes if re.fullmatch("[fst]-[0-9a-z]+", name)}
+    assert f"f-{name_of(METHODS[0].colour)}" in used
+    for name in used:
+        assert f".{name}{{" in html or f".{name}," in html, name
+
+
+def test_templates_hold_no_number() -> None:
+    folder = Path(package.__file__).parent / "templates"
+    files = sorted(folder.rglob("*.html"))
+    assert len(files) > 10
+    for file in files:
+        text = re.sub(r"<[^>]*>", " ", file.read_text(encoding="utf-8"))  # what is shown, with its expressions
+        assert not re.search(r"\{\{[^}]*[-+*/%]\s*\d[^}]*\}\}", text), file
+        assert not re.search(r"\d", re.sub(r"\{[{%].*?[%}]\}", "", text)), file

@@ -1,0 +1,216 @@
+"""The page in a real browser: nothing is asked for or complained of, and it works by pointer, keyboard and ear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browsers import started
+from pages import written
+from test_report_figures import LONG
+from test_report_page import full
+from test_report_rows import make_scores
+
+DESK = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return full(tmp_path_factory.mktemp("page"))
+
+
+@contextmanager
+def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
+    """Open a page in a fresh context; whatever it asks for beside itself, or says on the console, is a failure."""
+    context = browser.new_context(**{"viewport": DESK, **options})
+    tab = context.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    try:
+        tab.goto(file.as_uri())
+        yield tab
+        assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+        assert said == []
+    finally:
+        context.close()
+
+
+def lines(tab: Any, column: int) -> list[str]:
+    """Return the texts of a column of the rows that are shown."""
+    rows = tab.locator("#table-results tbody tr:visible")
+    return [rows.nth(i).locator("th,td").nth(column).inner_text() for i in range(rows.count())]
+
+
+def head(tab: Any, title: str) -> Any:
+    return tab.locator("#table-results thead th", has_text=title)
+
+
+def test_it_opens_without_a_request_or_a_complaint(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        assert tab.locator("h1").inner_text().startswith("cifar10")
+        tab.mouse.wheel(0, 20_000)
+        assert tab.evaluate("document.readyState") == "complete"
+
+
+def test_columns_sort_by_their_numbers(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        title = "Cold s"
+        titles = tab.locator("#table-results thead th").all_inner_texts()
+        column = [text.strip() for text in titles].index(title)
+        head(tab, title).locator("button").click()
+        falling = [float(text.replace(",", "")) for text in lines(tab, column)]
+        assert falling == sorted(falling, reverse=True)
+        assert len(set(falling)) > 5
+        assert head(tab, title).get_attribute("aria-sort") == "descending"
+        head(tab, title).locator("button").press("Enter")
+        assert [float(text.replace(",", "")) for text in lines(tab, column)] == falling[::-1]
+        assert head(tab, title).get_attribute("aria-sort") == "ascending"
+        assert tab.locator("#table-results th[aria-sort]").count() == 1
+        head(tab, "Method").locator("button").click()
+        assert lines(tab, 0) == sorted(lines(tab, 0), key=str.lower)
+
+
+def test_rows_without_a_number_stay_at_the_end(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        titles = [text.strip() for text in tab.locator("#table-results thead th").all_inner_texts()]
+        column = titles.index("Headroom")
+        for _ in range(2):
+            head(tab, "Headroom").locator("button").click()
+            filled = [bool(text.strip()) for text in lines(tab, column)]
+            assert True in filled
+            assert filled == sorted(filled, reverse=True)
+
+
+def test_rows_are_filtered(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        assert len(lines(tab, 0)) == 18
+        tab.locator("form.filter [name=backbone]").select_option("resnet18")
+        assert len(lines(tab, 0)) == 9
+        assert set(lines(tab, 1)) == {"resnet18"}
+        tab.locator("form.filter [name=text]").fill("PROBE (exact")
+        assert lines(tab, 0) == ["linear probe (exact)"]
+        assert tab.locator("form.filter output").inner_text() == "1 of 18 rows"
+        tab.locator("form.filter [name=text]").fill("")
+        tab.locator("form.filter [name=method]").select_option("k-NN")
+        tab.locator("form.filter [name=backbone]").select_option("")
+        assert lines(tab, 0) == ["k-NN", "k-NN"]
+
+
+def test_marks_tell_their_numbers_to_pointer_and_keyboard(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        marks = tab.locator("#cost .told")
+        assert marks.count() == 18
+        marks.nth(3).hover()
+        tip = tab.locator("#tip")
+        assert tip.inner_text() == marks.nth(3).get_attribute("aria-label")
+        tab.keyboard.press("Escape")
+        assert tip.is_hidden()
+        marks.nth(0).focus()
+        tab.keyboard.press("ArrowRight")
+        assert tip.inner_text() == marks.nth(1).get_attribute("aria-label")
+        assert tab.evaluate("document.activeElement.getAttribute('aria-label')") == marks.nth(1).get_attribute(
+            "aria-label"
+        )
+        box = tip.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= DESK["width"]
+        assert tab.locator("#cost .told[tabindex='0']").count() == 1
+        tab.locator("#table-results .bar").first.hover()
+        assert "95 % interval" in tip.inner_text()
+
+
+def test_light_and_dark_are_the_readers_choice(browser: Any, file: Path) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    for scheme in ("light", "dark"):
+        with opened(browser, file, color_scheme=scheme) as tab:
+            before = tab.evaluate(ground)
+            button = tab.locator("#theme")
+            assert button.inner_text() == ("Light" if scheme == "dark" else "Dark")
+            button.click()
+            assert tab.evaluate(ground) != before
+            button.click()
+            assert tab.evaluate(ground) == before
+            tab.emulate_media(media="print")
+            assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(26, 26, 26)"
+
+
+FAULTS = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_no_serious_fault(browser: Any, file: Path, scheme: str, view: dict[str, int]) -> None:
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    (axe,) = Path(package.__file__).parent.rglob("axe.min.js")
+    with opened(browser, file, color_scheme=scheme, viewport=view) as tab:
+        tab.evaluate(axe.read_text(encoding="utf-8"))
+        faults = tab.evaluate(FAULTS)
+    grave = [
+        (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:3]])
+        for fault in faults
+        if fault["impact"] in ("serious", "critical")
+    ]
+    assert grave == []
+
+
+def test_a_phone_has_no_sideways_scroll(browser: Any, file: Path) -> None:
+    with opened(browser, file, viewport=PHONE, has_touch=True, is_mobile=True) as tab:
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+        tab.evaluate("scrollTo(500, 0)")
+        assert tab.evaluate("scrollX") == 0
+
+
+def test_print_is_no_wider_than_paper(browser: Any, file: Path) -> None:
+    # A4 is 210 mm wide and has margins of 12 mm: 186 mm are 703 pixels of 96 to the inch.
+    with opened(browser, file, viewport={"width": 703, "height": 1000}) as tab:
+        tab.emulate_media(media="print")
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 703
+
+
+def test_it_reads_without_script(browser: Any, file: Path) -> None:
+    with opened(browser, file, java_script_enabled=False) as tab:
+        assert len(lines(tab, 0)) == 18
+        for selector in ("h1", ".headline", ".card", "#cost svg", "#making table"):
+            assert tab.locator(selector).first.is_visible()
+        for selector in ("form.filter", "#theme"):
+            assert tab.locator(selector).is_hidden()
+        assert tab.locator("#table-results thead button").count() == 0
+
+
+def test_every_figure_is_named_and_drawn(browser: Any, file: Path) -> None:
+    with opened(browser, file) as tab:
+        figures = tab.locator("figure svg")
+        assert figures.count() >= 7
+        for i in range(figures.count()):
+            assert len(figures.nth(i).get_attribute("aria-label")) > 40
+            box = figures.nth(i).bounding_box()
+            assert box["width"] > 300
+            assert box["height"] > 100
+
+
+def test_letters_stay_within_their_figure(browser: Any, tmp_path: Path) -> None:
+    file = written(tmp_path, make_scores(("mobilenet_v2", LONG), seeds=2, n_test=90))
+    outside = """() => [...document.querySelectorAll("figure svg")].flatMap((svg) => {
+        const box = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll("text")].filter((text) => {
+            const own = text.getBoundingClientRect();
+            return own.left < box.left - 1 || own.right > box.right + 1
+                || own.top < box.top - 1 || own.bottom > box.bottom + 1;
+        }).map((text) => text.textContent);
+    })"""
+    with opened(browser, file) as tab:
+        assert tab.evaluate(outside) == []
