@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import probeline
 from probeline.artifact import graph
 from probeline.artifact.format import ONNX, PT2
-from probeline.artifact.graph import check_parity, graphs, pickled
+from probeline.artifact.graph import check_parity, graphs, pickled, run_graph
 from probeline.artifact.predictor import Predictor
 from probeline.config import Config
 from probeline.errors import BadOption, Mismatch, MissingExtra
@@ -179,6 +179,25 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
         logits = torch.export.load(tmp_path / "out" / PT2).module()(torch.from_numpy(crops))[0].numpy()
     # Features that hardly vary are scaled up with their rounding, so that here the bound is relative.
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
+
+
+def test_photographs_and_real_weights(shared: Path, tmp_path: Path) -> None:
+    options = {
+        "dataset": "hymenoptera",
+        "data": shared / "data",
+        "weights": "IMAGENET1K_V1",
+        "image_size": 64,
+        "limit": 30,
+    }
+    config = config_of(tmp_path, "mobilenet_v2", limit=30, **options)
+    extract.run(Inputs(config))
+    probe.run(Inputs(config))
+    export.run(Inputs(replace(config, method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    wanted, crops, pictures = by_the_pipeline(config)
+    assert np.abs(probeline.load(tmp_path / "out", "cpu").predict(pictures).logits - wanted).max() <= CLOSE
+    for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
+        logits, _ = run_graph(name, (tmp_path / "out" / name).read_bytes(), crops)
+        assert np.abs(logits - wanted).max() <= CLOSE
 
 
 def test_a_graph_that_says_something_else_is_refused() -> None:
