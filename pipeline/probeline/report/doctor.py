@@ -191,23 +191,55 @@ def _percent(share: Share, places: int) -> str:
 
 def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:
     """Return the paragraphs of a report's section, without its heading."""
-    found = doctor.duplicates
+    parts = [escape(source(doctor)), bullets(findings(doctor))]
+    for table in tables(doctor, blocks):
+        grid = [table.grid[0], *(list(map(escape, line)) for line in table.grid[1:])]
+        parts.append(ruled(grid, [place < table.left for place in range(len(grid[0]))]))
+        if table.note:
+            parts.append(bullets([table.note]))
+    return [*parts, bullets(notes(doctor))]
+
+
+def source(doctor: Doctor) -> str:
+    """Return what was asked."""
     where = f"{doctor.backbone} ({doctor.weights}, {doctor.image_size} px, {doctor.precision})"
-    told = f"What the embeddings of {where} and the images themselves tell of the data."
-    parts = [escape(told), bullets(findings(doctor))]
-    leaks = leakage(doctor, blocks)
-    if leaks and (found.leaked_exact or found.leaked_near):
-        parts += [_leaks(leaks), bullets([_LEAKED])]
-    if found.pairs:
-        parts.append(_pairs(doctor))
-    if doctor.labels.suspects:
-        parts.append(_suspects(doctor))
-    if doctor.outliers.remote:
-        parts.append(_remote(doctor))
-    return [*parts, bullets(_notes(doctor))]
+    return f"What the embeddings of {where} and the images themselves tell of the data."
 
 
-def _leaks(leaks: Sequence[Leak]) -> str:
+@dataclass(frozen=True)
+class Table:
+    """A table of findings.
+
+    Attributes
+    ----------
+    name : {"leaks", "pairs", "suspects", "remote"}
+    grid : list of lists of str
+        The head first.
+    left : int
+        So many columns are words.
+    note : str
+        What has to be said of it, or nothing.
+    """
+
+    name: str
+    grid: list[list[str]]
+    left: int
+    note: str = ""
+
+
+def tables(doctor: Doctor, blocks: Sequence[Block]) -> list[Table]:
+    """Return the tables for which something was found."""
+    found, leaks = doctor.duplicates, leakage(doctor, blocks)
+    leaked = bool(leaks) and bool(found.leaked_exact or found.leaked_near)
+    return [
+        *([_leaks(leaks)] if leaked else []),
+        *([_pairs(doctor)] if found.pairs else []),
+        *([_suspects(doctor)] if doctor.labels.suspects else []),
+        *([_remote(doctor)] if doctor.outliers.remote else []),
+    ]
+
+
+def _leaks(leaks: Sequence[Leak]) -> Table:
     places = decimals(leak.all.n for leak in leaks)
     columns = [
         ("Backbone", [leak.backbone for leak in leaks]),
@@ -220,7 +252,7 @@ def _leaks(leaks: Sequence[Leak]) -> str:
     ]
     if not any(leak.exact.n for leak in leaks):
         del columns[3]
-    return _table(columns, left=2)
+    return _table("leaks", columns, left=2, note=_LEAKED)
 
 
 def _counted(share: Share, places: int) -> str:
@@ -241,13 +273,14 @@ def _on_leaked(leak: Leak, places: int) -> str:
     return ", ".join(told)
 
 
-def _pairs(doctor: Doctor) -> str:
+def _pairs(doctor: Doctor) -> Table:
     pairs = doctor.duplicates.pairs[:_FIRST]
     return _table(
+        "pairs",
         [
             ("Image", [pair.first.sample_id for pair in pairs]),
             ("and", [pair.second.sample_id for pair in pairs]),
-            ("Classes", [_classes(doctor, pair.first, pair.second) for pair in pairs]),
+            ("Classes", [either(doctor, pair.first, pair.second) for pair in pairs]),
             ("Kind", [pair.kind + (", mirrored" if pair.mirrored else "") for pair in pairs]),
             ("Score", [f"{pair.score:.3f}" for pair in pairs]),
             ("Alike in features", [f"{pair.features:.3f}" for pair in pairs]),
@@ -257,15 +290,17 @@ def _pairs(doctor: Doctor) -> str:
     )
 
 
-def _classes(doctor: Doctor, first: Seen, second: Seen) -> str:
+def either(doctor: Doctor, first: Seen, second: Seen) -> str:
+    """Return the class of two images, or both where they differ."""
     names = dict.fromkeys(doctor.class_names[image.label] for image in (first, second))
     return " ≠ ".join(names)
 
 
-def _suspects(doctor: Doctor) -> str:
+def _suspects(doctor: Doctor) -> Table:
     some = doctor.labels.suspects[:_FIRST]
     names = doctor.class_names
     return _table(
+        "suspects",
         [
             ("Doubted label of", [one.image.sample_id for one in some]),
             ("Role", [one.image.role for one in some]),
@@ -280,9 +315,10 @@ def _suspects(doctor: Doctor) -> str:
     )
 
 
-def _remote(doctor: Doctor) -> str:
+def _remote(doctor: Doctor) -> Table:
     some = doctor.outliers.remote[:_FIRST]
     return _table(
+        "remote",
         [
             ("Outlier", [one.image.sample_id for one in some]),
             ("Role", [one.image.role for one in some]),
@@ -294,12 +330,13 @@ def _remote(doctor: Doctor) -> str:
     )
 
 
-def _table(columns: Sequence[tuple[str, Sequence[str]]], left: int) -> str:
-    grid = zip(*([head, *map(escape, cells)] for head, cells in columns), strict=True)
-    return ruled(list(grid), [place < left for place in range(len(columns))])
+def _table(name: str, columns: Sequence[tuple[str, Sequence[str]]], left: int, note: str = "") -> Table:
+    grid = [list(line) for line in zip(*([head, *cells] for head, cells in columns), strict=True)]
+    return Table(name, grid, left, note)
 
 
-def _notes(doctor: Doctor) -> list[str]:
+def notes(doctor: Doctor) -> list[str]:
+    """Return how all of it was found."""
     options, labels, near = doctor.of["options"], doctor.labels, doctor.outliers.neighbours
     return [
         f"Near duplicates: each image is held against its {near} nearest by cosine of the centred embeddings; "
