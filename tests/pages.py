@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from probeline.records import Score
 from probeline.report.beside import NOTHING, Beside
 from probeline.report.write import write
@@ -80,5 +82,7 @@ def written(
     missing: Sequence[tuple[str, str]] = (),
     beside: Beside = NOTHING,
 ) -> Path:
-    """Write a report and return its page's path."""
-    return write(scores, list(missing), folder, {"Embeddings": ["cache/a"]}, beside).page
+    """Write a report and return its page's path; no PNG file is drawn, which takes longer than all else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probeline.report.figures.png", lambda figure: b"none")
+        return write(scores, list(missing), folder, {"Embeddings": ["cache/a"]}, beside).page
