@@ -171,7 +171,7 @@ def test_findings_in_words() -> None:
         "within train and val; 2 pairs bear different labels",
         "34 of 1,000 labels of train and val and 12 of 500 of test are doubted; hard images alone would give 33 in "
         "train and val, so read them in their order; of 100 labels set wrong for a trial 93 % are found, half of them "
-        "among the first 17",
+        "with 17 others as high or higher",
         "15 of 500 test images (3.0 %, 1.8–4.9) are further from train and val than all but 1.0 % of these are from "
         "one another; 1.0 % would be if test were alike",
         "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pages import Element, parsed, written
 from probeline.disk import make_folder
+from probeline.images.tiles import webp
 from probeline.records import Score
 from probeline.report import page as package
 from probeline.report.agreement import agreement, shared
@@ -26,24 +27,37 @@ from probeline.report.page.embed import fitted
 from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
 from probeline.report.page.sections import SECTIONS
 from probeline.report.picture_files import PICTURES, Picture, save_picture
+from probeline.report.thumbnail import Thumbnail
 from probeline.report.words import count, percent, points, seconds
+from test_report_doctor import make_doctor
 from test_report_figures import cielab
+from test_report_gallery import make_gallery
 from test_report_learning import make_curve
+from test_report_maps import make_map
 from test_report_rows import make_score, make_scores
 
 HOSTILE = '<script>alert("1")</script>'
 TWO = ("ants", "bees")
+EXAMINED = ("train:7", "test:3", "train:9", "test:5", "train:11", "test:2")
 
 
 def full(folder: Path) -> Path:
     """Write the page of a table that has all sections but range tests, latency and published numbers."""
     scores = make_scores(("mobilenet_v2", "resnet18"), seeds=2, n_test=120, class_names=TWO)
-    return written(
-        folder,
-        scores,
-        [("fine-tune of vgg11", "probeline finetune --backbone vgg11")],
-        Beside(curves=[make_curve()], pictures=[picture(folder)], commands={scores[0].key: "probeline probe"}),
+    beside = Beside(
+        curves=[make_curve()],
+        pictures=[picture(folder)],
+        galleries=[make_gallery(thumbnails={name: thumbnail() for name in ("test:3", "train:7")})],
+        maps=[make_map()],
+        doctor=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
+        commands={scores[0].key: "probeline probe"},
     )
+    return written(folder, scores, [("fine-tune of vgg11", "probeline finetune --backbone vgg11")], beside)
+
+
+def thumbnail() -> Thumbnail:
+    data = webp(Image.new("RGB", (96, 72), (90, 120, 40)), 80)
+    return Thumbnail(96, 72, base64.b64encode(data).decode("ascii"))
 
 
 def picture(folder: Path, side: int = 40) -> Picture:
@@ -66,6 +80,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tree(path: Path) -> Element:
     return parsed(path.read_text(encoding="utf-8"))
+
+
+def section(root: Element, name: str) -> Element:
+    (found,) = [one for one in root.all("section") if one.facts.get("id") == name]
+    return found
 
 
 def test_every_section_that_has_data_is_there(page: Path) -> None:
@@ -95,8 +114,8 @@ def test_ids_are_unique_and_what_is_referred_to_is_there(page: Path) -> None:
 
 def test_every_figure_says_what_it_shows(page: Path) -> None:
     root = tree(page)
-    for image in root.all("img"):
-        assert image.facts["alt"] == "Many squares"
+    assert [image.facts["alt"] for image in section(root, "pictures").all("img")] == ["Many squares"]
+    assert all(len(image.facts["alt"]) > 10 for image in root.all("img"))
     drawn = [one for one in root.all("svg") if one.facts.get("aria-hidden") != "true"]
     assert len(drawn) >= 7
     for one in drawn:
@@ -272,7 +291,7 @@ def test_rows_of_other_test_images_are_not_held_against_each_other(tmp_path: Pat
 
 
 def test_pictures_keep_their_bytes_where_there_is_room(page: Path) -> None:
-    (image,) = tree(page).all("img")
+    (image,) = section(tree(page), "pictures").all("img")
     kind, data = image.facts["src"].split(",", 1)
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data) == (page.parent / PICTURES / "filters-mobilenet_v2.png").read_bytes()
@@ -336,3 +355,71 @@ def test_templates_hold_no_number() -> None:
         text = re.sub(r"<[^>]*>", " ", file.read_text(encoding="utf-8"))  # what is shown, with its expressions
         assert not re.search(r"\{\{[^}]*[-+*/%]\s*\d[^}]*\}\}", text), file
         assert not re.search(r"\d", re.sub(r"\{[{%].*?[%}]\}", "", text)), file
+
+
+# Pictures side by side
+
+
+def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
+    found = section(tree(page), "galleries")
+    (tile,) = [one for one in found.all("li") if one.all("img")]
+    images = tile.all("img")
+    assert [one.facts["alt"] for one in images] == [
+        "Test image test/00003, dog, taken for bird, cat",
+        "Near: train image train/00007",
+    ]
+    assert all(one.facts["src"].startswith("data:image/webp;base64,") for one in images)
+    said = [one.text for one in tile.all("p")]
+    assert said[:2] == ["dog, wrong in 3 of 3 rows", "probe: cat 87.5 %, dog 6.2 %"]
+    assert said[2:] == ["bird: knn", "cat: finetune, probe"]
+    assert "cat 0.75" in tile.text
+
+
+def test_no_chance_is_shown_that_is_not_known(tmp_path: Path) -> None:
+    image = replace(make_gallery().images[0], chance=None, true_chance=None)
+    shown = make_gallery(images=(image,), thumbnails={name: thumbnail() for name in ("test:3", "train:7")})
+    path = written(tmp_path, make_scores(n_test=60), beside=Beside(galleries=[shown]))
+    found = section(tree(path), "galleries")
+    assert "wrong in 3 of 3 rows" in found.text
+    assert "%" not in "".join(one.text for one in found.all("li"))
+
+
+def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> None:
+    small = {name: thumbnail() for name in ("test:3", "train:7")}
+    nets = [f"net{i}" for i in range(5)]
+    beside = Beside(
+        galleries=[make_gallery(backbone=net, thumbnails=small) for net in nets],
+        maps=[make_map(backbone=net) for net in nets],
+    )
+    root = tree(written(tmp_path, make_scores(n_test=60), beside=beside))
+    assert len(section(root, "galleries").all("h3")) == 3
+    assert "More are in the records: gallery-net3.json, gallery-net4.json." in section(root, "galleries").text
+    assert len(section(root, "maps").all("figure")) == 3
+    assert "More are in the records: map-net3.json, map-net4.json." in section(root, "maps").text
+
+
+def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
+    found = section(tree(page), "doctor")
+    titles = [one.text for one in found.all("h3")]
+    assert titles == ["Accuracy without the leaked images", "Duplicates", "Doubted labels", "Outliers"]
+    alts = [one.facts["alt"] for one in found.all("img")]
+    assert alts == [
+        "train image train/00007, ant",
+        "test image test/00003, ant",
+        "train image train/00009, ant",
+        "test image test/00005, bee",
+        "val image train/00011, c*t",
+        "test image test/00002, bee",
+    ]
+    told = [one.text for one in found.all("p")]
+    assert {"ant ≠ bee", "near, score 0.864", "c*t; rather bee?", "val, score 0.898", "test, distance 0.930"} <= set(
+        told
+    )
+    assert "3 of 120 test images (2.5 %) are in train or val too" in found.text
+
+
+def test_findings_without_a_thumbnail_stand_in_the_table_alone(tmp_path: Path) -> None:
+    doctor = replace(make_doctor(n_test=60), thumbnails={})
+    found = section(tree(written(tmp_path, make_scores(n_test=60), beside=Beside(doctor=doctor))), "doctor")
+    assert not found.all("img")
+    assert "train/00007" in found.text

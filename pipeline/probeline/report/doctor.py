@@ -132,7 +132,7 @@ def _labels(doctor: Doctor) -> str:
     found = doctor.labels
     known = sum(count for role, count in found.flagged.items() if role != "test")
     judged = sum(count for role, count in found.judged.items() if role != "test")
-    rank = "" if found.planted_rank is None else f", half of them among the first {max(found.planted_rank, 1):,}"
+    rank = "" if found.planted_rank is None else f", half of them with {found.planted_rank:,} others as high or higher"
     return (
         f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "
         f"test are doubted; hard images alone would give {found.expected:,.0f} in train and val, so read them in their "
