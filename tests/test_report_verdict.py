@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from probeline.records import Score
+from probeline.report.learning import steps
 from probeline.report.rows import blocks
 from probeline.report.verdict import verdict
+from test_report_learning import make_curve
 from test_report_rows import make_score, make_scores
 
 
@@ -16,6 +18,14 @@ def said(*scores: Score) -> str:
 
 def test_nothing_scored() -> None:
     assert said() == "Nothing has been scored yet."
+
+
+def test_curves_alone_are_told_by_their_ends() -> None:
+    curve = make_curve(percents=(10, 50), shots=(), draws=1, n_train=1000, n_test=200)
+    end = 100 * steps(curve)[-1].mean
+    assert verdict([], [curve]) == [
+        f"On parts of the train images alone (n = 200), mobilenet_v2: {end:.1f} % with 500 train images."
+    ]
 
 
 def test_one_row_is_named_with_its_interval_and_n() -> None:

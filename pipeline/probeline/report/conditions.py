@@ -46,7 +46,7 @@ def conditions(
     if curves:
         found["Learning curves"] = [
             f"{title}: {curve.weights}, {curve.image_size} x {curve.image_size} px, {curve.precision}; "
-            f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {curve.draws} draws; "
+            f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {_many(curve.draws, 'draw')}; "
             f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
             + environment_in_words(curve.environment)
             for curve, title in zip(curves, curve_titles(curves), strict=True)
@@ -97,6 +97,12 @@ def _options(options: Mapping[str, Any]) -> str:
 
 def environment_in_words(facts: Mapping[str, Any]) -> str:
     """Return what numbers were measured on: ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
-    machine = [f"{facts[name]} cores" if name == "cores" else str(facts[name]) for name in _MACHINE if name in facts]
+    machine = [
+        _many(facts[name], "core") if name == "cores" else str(facts[name]) for name in _MACHINE if name in facts
+    ]
     versions = [f"{name} {version}" for name, version in facts.items() if name not in _MACHINE]
     return "; ".join(filter(None, (", ".join(machine), ", ".join(versions)))) or "not recorded"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -67,9 +67,10 @@ def markdown(
     ]
     dataset = next((record.dataset for record in records), "")
     parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
-    if blocks:
-        first, *others = verdict(blocks)
+    if blocks or beside.curves:
+        first, *others = verdict(blocks, beside.curves)
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+    if blocks:
         if told := advice(blocks, beside.curves):
             parts += ["## What to do next", escape(" ".join(told))]
         rows = [row for block in blocks for row in block.rows]
@@ -119,7 +120,7 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
+def terminal(blocks: Sequence[Block], missing: Missing = (), curves: Sequence[Curve] = ()) -> str:
     """Return the table for a terminal of `TERMINAL_WIDTH` characters, with the verdict and the notes below it."""
     parts = [part for block in blocks for part in block.parts()]
     rows = [row for part in parts for row in part.rows]
@@ -131,7 +132,9 @@ def terminal(blocks: Sequence[Block], missing: Missing = ()) -> str:
         lines.append(part.title)
         lines += [body.pop(0) for _ in part.rows]
     table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
-    below = [fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks), *result_notes(blocks))]
+    below = [
+        fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks, curves), *result_notes(blocks))
+    ]
     below += [f"Not run: {what}: {how}" for what, how in missing]
     return "\n".join([*table, "", *below] if rows else below)
 
@@ -156,7 +159,7 @@ def record(
 ) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
-        "verdict": verdict(blocks),
+        "verdict": verdict(blocks, beside.curves),
         "advice": advice(blocks, beside.curves),
         "class_names": list(blocks[0].scores[0][0].class_names) if blocks else [],
         "rows": [asdict(row) for block in blocks for row in block.rows],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probeline.records import Curve
 from probeline.report.differences import Difference
+from probeline.report.learning import curve_titles, steps
 from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, listing, percent, points, probability
 
@@ -15,9 +17,14 @@ Titled = tuple[str, Row]
 """A row with the title of its block's part."""
 
 
-def verdict(blocks: Sequence[Block]) -> list[str]:
-    """Return a few sentences on the rows of `blocks`: the best, its lead over the best probe, the headrooms."""
+def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
+    """Return a few sentences on the rows of `blocks`: the best, its lead over the best probe, the headrooms.
+
+    Where there are no rows, what the learning curves end with stands for them.
+    """
     rows: list[Titled] = [(part.title, row) for block in blocks for part in block.parts() for row in part.rows]
+    if not rows and curves:
+        return _ends(curves)
     if not rows:
         return ["Nothing has been scored yet."]
     places = decimals(row.n_test for _, row in rows)
@@ -78,3 +85,12 @@ def judged(difference: Difference) -> str:
     """Say whether test can tell."""
     p = probability(difference.p)
     return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"
+
+
+def _ends(curves: Sequence[Curve]) -> list[str]:
+    told = []
+    for curve, title in zip(curves, curve_titles(curves), strict=True):
+        last = max(steps(curve), key=lambda step: step.n_train)
+        top1 = percent(last.mean, decimals([curve.n_test]))
+        told.append(f"{title}: {top1} % with {last.n_train[1]:,} train images")
+    return [f"On parts of the train images alone (n = {curves[0].n_test:,}), {'; '.join(told)}."]

@@ -64,7 +64,7 @@ def run(inputs: Inputs) -> dict[str, object]:
         commands(config, table),
     )
     report = write(scores, missing, inputs.reports, extra, beside)
-    config.console.say(terminal(table, missing))
+    config.console.say(terminal(table, missing, curves))
     if held and held.lines:
         there = sum(ours is not None for _, ours in held.lines)
         config.console.say(

@@ -34,7 +34,7 @@ class Card:
 
 def view(content: Content) -> View:
     """Return the first screen."""
-    first, *others = verdict(content.blocks)
+    first, *others = verdict(content.blocks, content.beside.curves)
     dataset = _dataset(content)
     return {
         "dataset": dataset or "Probeline",
