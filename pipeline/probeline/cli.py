@@ -63,6 +63,9 @@ _WITHOUT_DATA = {"verify", "cache", "predict"}
 _WITHOUT_NET = {"finetune", "lrfind", "pictures", "latency", "doctor", "compare", "cache", "predict"}
 """Verbs that no tap concerns."""
 
+_OF_OTHERS = ("NAME=CLASS,CLASS",)
+"""Stands for the second task of a recipe whose classes are not those of the data set that is given."""
+
 _MOST = 2**31 - 1
 _RANGES = {
     "views": (0, 1000),
@@ -388,6 +391,9 @@ def _laid(options: Mapping[str, Any], given: Mapping[str, Any], console: Termina
             f"recipe: --epochs {config.epochs} ends before --unfreeze {epochs}: stages follow at equal distances"
         )
         config = replace(config, unfreeze=())
+    if config.teacher and "backbones" in given and "teacher" not in given and config.teacher not in config.backbones:
+        console.say(f"recipe: --backbone {config.backbones[0]} takes the place of the teacher {config.teacher} too")
+        config = replace(config, teacher=config.backbones[0])
     _check(config)
     return config
 
@@ -400,15 +406,22 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, tuple[Work, ...]]:
     from probeline.recipes import read
 
     recipe = read(arguments.recipe)
-    steps = tuple((_laid({**recipe.options, **step.options}, given, console), step.verbs) for step in recipe.steps)
-    return _laid(recipe.options, given, console), steps
+    steps = []
+    for step in recipe.steps:
+        laid = _laid({**recipe.options, **step.options}, given, console)
+        if laid.second and "second" not in given and laid.dataset != recipe.options.get("dataset", Config.dataset):
+            console.say("recipe: its second task is of other classes, so it is left out; --second gives one of these")
+            laid = replace(laid, second=_OF_OTHERS)
+        steps.append((laid, step.verbs))
+    return _laid(recipe.options, given, console), tuple(steps)
 
 
 def _works(verb: str, config: Config, asked: Sequence[Work]) -> Sequence[Work]:
     """Return what a verb runs: ``run`` all steps of a recipe and then ``compare``, any other its own share of them."""
+    ready = [(step, verbs) for step, verbs in asked if step.second is not _OF_OTHERS]
     if verb == "run":
-        return (*asked, (config, ("compare",))) if asked else ((config, STAGES),)
-    return [(step, (verb,)) for step, verbs in asked if verb in verbs] or [(config, (verb,))]
+        return (*ready, (config, ("compare",))) if asked else ((config, STAGES),)
+    return [(step, (verb,)) for step, verbs in ready if verb in verbs] or [(config, (verb,))]
 
 
 def _list(what: str) -> Mapping[str, str]:
