@@ -189,7 +189,7 @@ def test_photographs_and_real_weights(shared: Path, tmp_path: Path) -> None:
         "image_size": 64,
         "limit": 30,
     }
-    config = config_of(tmp_path, "mobilenet_v2", limit=30, **options)
+    config = config_of(tmp_path, "mobilenet_v2", **options)
     extract.run(Inputs(config))
     probe.run(Inputs(config))
     export.run(Inputs(replace(config, method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
