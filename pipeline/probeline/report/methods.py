@@ -50,7 +50,7 @@ METHODS = (
     Method("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
     Method("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
     Method("head", "head alone, by the trainer", "head (trainer)", "finetune", "#44AA99", seeded=True),
-    Method("last-K", "last {} and head", "last {}", "finetune", "#DDCC77", seeded=True),
+    Method("last-K", "last {} and head", "last {}", "finetune", "#B8A000", seeded=True),
     Method("freeze-early", "all but the early stages", "early frozen", "finetune", "#AA4499", seeded=True),
     Method("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#661100", seeded=True),
     Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#CC6677", seeded=True),
@@ -104,6 +104,6 @@ def name_of(strategy: str) -> str:
 
 
 def _darker(colour: str, times: int) -> str:
-    """Return ``#RRGGBB`` with the light of each channel taken down by 30 % so many times."""
-    levels = (round(int(colour[place : place + 2], 16) * 0.7**times) for place in (1, 3, 5))
+    """Return ``#RRGGBB`` with the light of each channel taken down by 35 % so many times."""
+    levels = (round(int(colour[place : place + 2], 16) * 0.65**times) for place in (1, 3, 5))
     return "#" + "".join(f"{level:02X}" for level in levels)

@@ -17,7 +17,7 @@ from probeline.report.map_files import EmbeddingMap, Plane
 
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#882255", "#999933", "#332288", "#DDCC77", "#661100", "#AA4499"),
+    *("#882255", "#999933", "#332288", "#B8A000", "#661100", "#AA4499"),
 )
 """Of classes, which have a marker each too: of the methods' palette those that differ most come first."""
 

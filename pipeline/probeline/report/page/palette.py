@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from probeline.report.methods import METHODS
+from probeline.report.methods import METHODS, method
 
 Colour = tuple[float, float, float]
 
@@ -33,6 +33,9 @@ MARK, LETTER = 3.0, 4.5
 
 LEVELS = 10
 """A share in a table's cell has one of so many shades, and none for 0."""
+
+_STAGES = 8
+"""Strategies ``last-1``, ``last-2`` and so on whose colours are moved; that of a later one is nearly black as it is."""
 
 _SHADE = "#08519c"
 _STEP = 0.01
@@ -87,7 +90,8 @@ def readable(colour: str, ground: str, ratio: float) -> str:
 
 
 def _names() -> dict[str, str]:
-    return {name_of(method.colour): method.colour for method in METHODS}
+    names = [one.name for one in METHODS if one.name != "last-K"] + [f"last-{k}" for k in range(1, _STAGES + 1)]
+    return {name_of(colour): colour for colour in (method(name).colour for name in names)}
 
 
 def _variables(theme: Mapping[str, str]) -> str:
