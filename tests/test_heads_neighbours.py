@@ -68,7 +68,7 @@ def test_of_rows_equally_near_the_first_comes_first() -> None:
 @pytest.mark.parametrize("ks", [[], [0], [91], [1, 200]])
 def test_a_k_without_so_many_rows_is_refused(ks: list[int]) -> None:
     X, y, held = sample()
-    with pytest.raises(ValueError, match="must lie in"):
+    with pytest.raises(ValueError, match="k must lie in"):
         knn(X, y, held, ks, classes=4)
 
 

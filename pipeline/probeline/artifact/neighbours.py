@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from probeline.heads.neighbours import nearest
 from probeline.heads.tensors import resident
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,9 +27,6 @@ K = 5
 """The neighbour that tells how far off an image is, or the last where there are fewer: few, as classes may be small."""
 
 QUANTILE = 0.99
-
-_BLOCK = 1024
-"""Rows whose distances to all others are held at once."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +50,25 @@ class Rows:
     k: int
     threshold: float
 
-    def search(self, features: Tensor, nearest: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    def search(self, features: Tensor, wanted: int) -> tuple[IntArray, FloatArray, FloatArray]:
         """Look rows up.
 
         Parameters
         ----------
         features : float32 Tensor [m, D]
             As the net gives them.
-        nearest : int
+        wanted : int
 
         Returns
         -------
-        places : int64 [m, min(nearest, n)]
+        places : int64 [m, min(wanted, n)]
             The nearest first.
-        distances : float32 [m, min(nearest, n)]
+        distances : float32 [m, min(wanted, n)]
         kth : float32 [m]
             The distance to the k-th neighbour.
         """
         products = _unit(features.to(self.unit.device)) @ self.unit.T
-        count = min(nearest, len(self.unit))
+        count = min(wanted, len(self.unit))
         values, places = products.topk(max(count, self.k), dim=1)
         distances = 1 - values.cpu().numpy()
         return places[:, :count].cpu().numpy(), distances[:, :count], distances[:, self.k - 1]
@@ -92,14 +90,10 @@ def row_tensors(features: FloatArray, labels: IntArray) -> dict[str, Tensor]:
 
 def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
     """Return k, and the `QUANTILE` of the rows' distances to their own k-th neighbour, themselves left out."""
-    unit = tensors["unit"].float()
+    unit = tensors["unit"].float().numpy()
     k = min(K, len(unit) - 1)
-    distances = []
-    for start in range(0, len(unit), _BLOCK):
-        products = unit[start : start + _BLOCK] @ unit.T
-        products[torch.arange(len(products)), start + torch.arange(len(products))] = -torch.inf
-        distances.append(1 - products.topk(k, dim=1).values[:, -1])
-    return k, float(np.quantile(torch.cat(distances).numpy(), QUANTILE, method="higher"))
+    _, cosines = nearest(unit, unit, k, own=np.arange(len(unit)))
+    return k, float(np.quantile(1 - cosines[:, -1], QUANTILE, method="higher"))
 
 
 def rows_of(
