@@ -64,7 +64,7 @@ _WITHOUT_NET = {"finetune", "lrfind", "pictures", "latency", "doctor", "compare"
 """Verbs that no tap concerns."""
 
 _OF_OTHERS = ("NAME=CLASS,CLASS",)
-"""Stands for the second task of a recipe whose classes are not those of the data set that is given."""
+"""The very object that stands for a recipe's second task whose classes are not those of the data set that is given."""
 
 _MOST = 2**31 - 1
 _RANGES = {
@@ -418,10 +418,11 @@ def _config(arguments: argparse.Namespace) -> tuple[Config, tuple[Work, ...]]:
 
 def _works(verb: str, config: Config, asked: Sequence[Work]) -> Sequence[Work]:
     """Return what a verb runs: ``run`` all steps of a recipe and then ``compare``, any other its own share of them."""
-    ready = [(step, verbs) for step, verbs in asked if step.second is not _OF_OTHERS]
     if verb == "run":
-        return (*ready, (config, ("compare",))) if asked else ((config, STAGES),)
-    return [(step, (verb,)) for step, verbs in ready if verb in verbs] or [(config, (verb,))]
+        works = (*asked, (config, ("compare",))) if asked else ((config, STAGES),)
+    else:
+        works = tuple((step, (verb,)) for step, verbs in asked if verb in verbs) or ((config, (verb,)),)
+    return [(step, verbs) for step, verbs in works if step.second is not _OF_OTHERS]
 
 
 def _list(what: str) -> Mapping[str, str]:
