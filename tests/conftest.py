@@ -37,6 +37,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take longer than all else, where a test looks at none."""
+    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
+
+
+@pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries whose shards hold a few rows."""
     monkeypatch.setattr(store, "locate", locate_small)

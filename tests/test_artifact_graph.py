@@ -181,6 +181,7 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
 
 
+@pytest.mark.slow
 def test_photographs_and_real_weights(shared: Path, tmp_path: Path) -> None:
     options = {
         "dataset": "hymenoptera",

@@ -46,8 +46,12 @@ def stages_of(name: str) -> tuple[nn.Module, tuple[Stage, ...], int]:
     return net, find_stages(net, find_tap(net, size, name), size), size
 
 
+QUICK = STARTS.keys() - {"maxvit_t", "vgg16", "vit_b_16", "wide_resnet50_2"}
+"""What takes a second or two; the rest is slow."""
+
+
 @pytest.mark.parametrize(
-    "name", [name if name in STARTS else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
 )
 def test_every_net_has_stages_that_part_it(name: str) -> None:
     net, stages, size = stages_of(name)

@@ -53,12 +53,8 @@ def test_the_names_are_torchvisions() -> None:
     assert len(torchvision_names()) >= 80
 
 
-LARGE = {"vit_h_14", "vit_l_16", "vit_l_32", "regnet_y_128gf"}
-"""Hundreds of millions of parameters; smaller nets of their families stand for them in every run."""
-
-
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in torchvision_names()]
+    "name", [name if name in WIDTHS else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
 )
 def test_head_of_tap_equals_logits(name: str) -> None:
     net, size = random_net(name, 0), smallest_size(name)

@@ -400,6 +400,7 @@ def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished:
     assert files(finished) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
     monkeypatch.setattr(Inputs, "backbone", None)
@@ -412,6 +413,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
     assert str(entry.parent) in (tmp_path / "reports/digits-limit60/report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("options", "missing"),
     [

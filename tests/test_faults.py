@@ -58,7 +58,7 @@ def named(value: object) -> str | None:
         (kills.run, 10),
         (trainings.run, 2),
         (every_call.run, 20),
-        (partial(command_line.run, images=1100), 1),
+        pytest.param(partial(command_line.run, images=1100), 1, marks=pytest.mark.slow),
         (damage.run, 250),
         (damage.run_cuts, 150),
         (refusals.run, 40),

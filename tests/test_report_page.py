@@ -377,6 +377,7 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
     assert "cat 0.75" in tile.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_chance_is_shown_that_is_not_known(tmp_path: Path) -> None:
     image = replace(make_gallery().images[0], chance=None, true_chance=None)
     shown = make_gallery(images=(image,), thumbnails={name: thumbnail() for name in ("test:3", "train:7")})
@@ -393,7 +394,7 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
         galleries=[make_gallery(backbone=net, thumbnails=small) for net in nets],
         maps=[make_map(backbone=net) for net in nets],
     )
-    root = tree(written(tmp_path, make_scores(n_test=60), beside=beside))
+    root = tree(written(tmp_path, [make_score(n_test=60)], beside=beside))
     assert len(section(root, "galleries").all("h3")) == 3
     assert "More are in the records: gallery-net3.json, gallery-net4.json." in section(root, "galleries").text
     assert len(section(root, "maps").all("figure")) == 3
@@ -420,8 +421,10 @@ def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
     assert "3 of 120 test images (2.5 %) are in train or val too" in found.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_findings_without_a_thumbnail_stand_in_the_table_alone(tmp_path: Path) -> None:
     doctor = replace(make_doctor(n_test=60), thumbnails={})
-    found = section(tree(written(tmp_path, make_scores(n_test=60), beside=Beside(doctor=doctor))), "doctor")
+    path = written(tmp_path, make_scores(n_test=60), beside=Beside(doctor=doctor))
+    found = section(tree(path), "doctor")
     assert not found.all("img")
     assert "train/00007" in found.text

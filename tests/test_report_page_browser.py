@@ -151,8 +151,15 @@ def test_light_and_dark_are_the_readers_choice(browser: Any, file: Path) -> None
 FAULTS = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "view"),
+    [
+        pytest.param("light", DESK, id="desk-light"),
+        pytest.param("dark", PHONE, id="phone-dark"),
+        pytest.param("dark", DESK, id="desk-dark", marks=pytest.mark.slow),
+        pytest.param("light", PHONE, id="phone-light", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_no_serious_fault(browser: Any, file: Path, scheme: str, view: dict[str, int]) -> None:
     package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
     (axe,) = Path(package.__file__).parent.rglob("axe.min.js")

@@ -14,6 +14,8 @@ from probeline.stages import baselines, compare, curve, probe
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration, extracted, make_photos
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -78,11 +78,13 @@ def sheet(width: float, height: float, title: str, caption: str, alt: str = "", 
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Sheet) -> bytes:
     """Return the figure as a PNG file, without the name of the software that would change its bytes."""
-    figure.draw_without_rendering()  # the layout around a square takes two passes to settle; saving is the second
     data = BytesIO()
-    figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)  # the layout around a square takes two passes to settle; drawing is the second
+    FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})
     return data.getvalue()
 
 
