@@ -121,6 +121,24 @@ def test_calibration_error_by_hand() -> None:
         scores.ece(np.array([0]), np.array([[1.0, 0.0]]), bins=0)
 
 
+def test_bins_of_a_reliability_diagram_by_hand() -> None:
+    sure = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0])
+    right = np.array([1, 1, 1, 0, 1, 0, 1])
+    found = scores.reliability(1 - right, np.stack([sure, 1 - sure], axis=1), bins=10)
+    assert [n for n, _, _ in found] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 5]
+    assert found[5] == pytest.approx((2, 0.55, 0.5))
+    assert found[9] == pytest.approx((5, 0.96, 0.8))
+    assert found[0] == (0, 0.0, 0.0)
+
+
+def test_the_calibration_error_is_that_of_the_bins() -> None:
+    rng = np.random.default_rng(4)
+    chances, labels = rng.dirichlet([1, 1, 1, 1], 500), rng.integers(0, 4, 500)
+    found = scores.reliability(labels, chances)
+    assert sum(n for n, _, _ in found) == 500
+    assert sum(n * abs(right - sure) for n, sure, right in found) / 500 == pytest.approx(scores.ece(labels, chances))
+
+
 def test_calibrated_chances_have_a_small_calibration_error() -> None:
     rng = np.random.default_rng(3)
     chances = rng.dirichlet([1, 1, 1], 20_000)

@@ -307,16 +307,6 @@ def run(name: str, root: Path, *options: str) -> int:
         return cli.main(["run", "--recipe", name, *SMALL, *places, *options])
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, which take longer than all else here."""
-
-    def draw(*_: object) -> list[Path]:
-        return []
-
-    monkeypatch.setattr("probeline.report.figures.draw", draw)
-
-
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
 from probeline.report.beside import Beside
-from probeline.report.doctor import findings, leakage, leakage_lines, record, section
+from probeline.report.doctor import findings, record, section
 from probeline.report.doctor_files import (
     Doctor,
     Duplicates,
@@ -32,6 +32,7 @@ from probeline.report.doctor_files import (
     load_doctors,
     save_doctor,
 )
+from probeline.report.leakage import leakage, leakage_lines
 from probeline.report.matrix import matrix
 from probeline.report.rows import blocks
 from probeline.report.sealed import Ignored

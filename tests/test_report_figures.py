@@ -30,6 +30,7 @@ from probeline.report.figures.curves import path, training
 from probeline.report.figures.labels import place
 from probeline.report.figures.ladder import ladder
 from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
+from probeline.report.figures.reliability import reliability
 from probeline.report.figures.sheet import look, names, png
 from probeline.report.methods import METHODS, method
 from probeline.report.pictures import Mistake
@@ -59,6 +60,7 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         "confusion-mobilenet_v2-probe.png",
         "confusion-mobilenet_v2-finetune.png",
         "calibration.png",
+        "reliability.png",
         "path.png",
         "training.png",
     ]
@@ -92,7 +94,7 @@ def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
     )
     assert a == b
     figures = [data for path, data in a.items() if path.suffix == ".png"]
-    assert len(figures) == 8
+    assert len(figures) == 9
     assert all(data.startswith(b"\x89PNG") and b"Software" not in data for data in figures)
 
 
@@ -139,7 +141,9 @@ EDGE = [
 @pytest.mark.parametrize(
     "scores", [TWO, TEN, MANY, TAPS, LADDERS, EDGE], ids=["two", "ten", "sixty", "taps", "ladders", "edge"]
 )
-@pytest.mark.parametrize("make", [accuracy, cost, ladder, by_class, calibration, confusion, path, training])
+@pytest.mark.parametrize(
+    "make", [accuracy, cost, ladder, by_class, calibration, reliability, confusion, path, training]
+)
 def test_no_text_is_clipped_or_covers_another(
     make: Callable[[Sequence[Block]], Figure | None], scores: list[Score], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,8 @@ import pytest
 from probeline.errors import BadData, UnknownName
 from probeline.identity import digest
 from probeline.metrics.intervals import holm, mcnemar, wilson
-from probeline.metrics.scores import macro, top1
-from probeline.records import Score
+from probeline.metrics.scores import macro, reliability, top1
+from probeline.records import IntArray, Score
 from probeline.report.rows import Row, blocks
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -102,6 +102,8 @@ def make_score(
         "ece": 0.02,
         "raw_nll": 2.0 - 1.5 * accuracy,
         "raw_ece": 0.06,
+        "bins": _bins(labels, predictions, k, 1.0),
+        "raw_bins": _bins(labels, predictions, k, 0.5),
         "optimism": None if method in ("centroid", "finetune", "scratch") else 0.004,
         "splits": digest([draw, n_test, k]),
         "options": {"version": 1, **OPTIONS.get(method, {})},
@@ -121,6 +123,15 @@ def make_score(
     }
     key = values.pop("key", None) or digest([method, backbone, seed, draw, repr(sorted(values.items()))])
     return Score(key=key, **values)
+
+
+def _bins(labels: IntArray, predictions: IntArray, k: int, power: float) -> tuple[tuple[int, float, float], ...]:
+    """Return the bins of chances that are the higher, the oftener the images are right, or the other way round."""
+    n = len(labels)
+    sure = 1 / k + (1 - 1 / k) * np.random.default_rng([n, k]).random(n) ** power
+    chances = np.repeat(((1 - sure) / max(k - 1, 1))[:, None], k, axis=1)
+    chances[np.arange(n), predictions] = sure
+    return reliability(labels, chances / chances.sum(axis=1, keepdims=True))
 
 
 def make_scores(

@@ -209,6 +209,7 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
     assert said.count("\n") == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shards(root / "cache")
     monkeypatch.setattr(filling, "Engine", None)

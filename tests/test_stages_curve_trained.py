@@ -115,6 +115,7 @@ def test_an_interrupted_curve_goes_on(
     assert ran == 4 + 3, "three of six epochs are not run again"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Config, dict[str, Curve]]) -> None:
     compare.run(Inputs(first[0]))
     text = next(first[0].reports.rglob("report.md")).read_text(encoding="utf-8")

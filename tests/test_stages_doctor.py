@@ -27,7 +27,7 @@ from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration
 from test_report_rows import make_score
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_l2", "undrawn")
 
 COLOURS = ("blue", "green", "red")
 TRAIN, TEST = 20, 8

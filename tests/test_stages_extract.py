@@ -408,6 +408,7 @@ def worker(who: str, cache: Path, told: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_and_no_row_is_done_twice(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     cache, told = tmp_path / "cache", tmp_path / "told"
     children = [worker(who, cache, told) for who in ("one", "other")]

@@ -120,13 +120,24 @@ def test_views_are_asked_for_by_number(world: Path, tmp_path: Path) -> None:
 # Frozen stages, run once
 
 
+PLAIN, RICH = ("augment=none",), ("augment=views", "dropout=0.3", "clip=1")
+
+
 def scores(config: Config) -> dict[str, Score]:
     finetune.run(Inputs(config))
     return {score.method: score for score in load_scores(Inputs(config).scores)[0]}
 
 
-@pytest.mark.parametrize("net", ["squeezenet1_1", "shufflenet_v2_x0_5"])
-@pytest.mark.parametrize("train", [("augment=none",), ("augment=views", "dropout=0.3", "clip=1")])
+@pytest.mark.parametrize(
+    ("net", "train"),
+    [
+        ("squeezenet1_1", PLAIN),
+        ("shufflenet_v2_x0_5", RICH),
+        pytest.param("squeezenet1_1", RICH, marks=pytest.mark.slow),
+        pytest.param("shufflenet_v2_x0_5", PLAIN, marks=pytest.mark.slow),
+    ],
+    ids=["squeezenet-plain", "shufflenet-rich", "squeezenet-rich", "shufflenet-plain"],
+)
 def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
     net: str, train: tuple[str, ...], world: Path, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from test_report_rows import HERE, make_score
 
 NETS = ("squeezenet1_1", "mnasnet0_5")
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few")
+pytestmark = pytest.mark.usefixtures("one_thread", "few", "undrawn")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from probeline.store import entry as store
 from probeline.store.claims import Claims
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
-pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
 
 INNER, LAST = "features.3", "penultimate"
 BOTH: dict[str, Any] = {"taps": (INNER, LAST)}

@@ -40,6 +40,7 @@ def truth_of(inputs: Inputs, role: str, of: Mapping[str, int]) -> np.ndarray[Any
     return np.array([of[part.class_names[label]] for label in part.labels[split.rows]])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> None:
     console = Heard()
     config = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)

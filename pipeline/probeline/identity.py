@@ -31,7 +31,7 @@ TRAIN_VERSION = 2
 FORMAT_VERSION = 1
 """Bump when the files of a cache entry change their layout (cache/README.md holds the format)."""
 
-SCORE_VERSION = 3
+SCORE_VERSION = 4
 """Bump when the fields of a score record change their meaning."""
 
 CURVE_VERSION = 1

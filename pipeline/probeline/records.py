@@ -380,6 +380,9 @@ class Score:
         expected calibration error in [0, 1].
     raw_nll, raw_ece : float
         The same at temperature 1.
+    bins, raw_bins : tuple of (int, float, float) [15]
+        What the calibration errors are made of, with that temperature and at 1: of each bin its test images, their
+        mean largest probability and top-1 among them.
     optimism : float or None
         Test top-1 of the candidate that is best on test, minus that of the chosen one, in [0, 1]: what choosing on
         test would have pretended. Never used for any choice; None where there was nothing to choose, or where the
@@ -439,6 +442,8 @@ class Score:
     ece: float
     raw_nll: float
     raw_ece: float
+    bins: tuple[tuple[int, float, float], ...]
+    raw_bins: tuple[tuple[int, float, float], ...]
     predictions: tuple[int, ...]
     labels: tuple[int, ...]
     chosen: Mapping[str, Any]
@@ -470,6 +475,8 @@ class Score:
         values = dict(record)
         for name in ("class_names", "interval", "predictions", "labels", "history", "path"):
             values[name] = tuple(values.get(name, ()))
+        for name in ("bins", "raw_bins"):
+            values[name] = tuple(tuple(one) for one in values.get(name, ()))
         return cls(**values)
 
 

@@ -155,6 +155,29 @@ def squared(labels: Classes, outputs: Floats) -> float:
     return float((np.square(wide).sum(axis=1) - np.square(own) + np.square(1 - own)).mean())
 
 
+def reliability(labels: Classes, probabilities: Floats, bins: int = 15) -> tuple[tuple[int, float, float], ...]:
+    """Return what a reliability diagram shows: of each bin of :func:`ece` its images, and two means over them.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+    probabilities : floats [n, K]
+    bins : int
+
+    Returns
+    -------
+    tuple of (int, float, float) [bins]
+        How many images, their mean largest probability, and top-1 among them; zeros of an empty bin.
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML, section 2.
+    """
+    images, sure, right = _binned(labels, probabilities, bins)
+    some = np.maximum(images, 1)
+    return tuple(zip(images.tolist(), (sure / some).tolist(), (right / some).tolist(), strict=True))
+
+
 def ece(labels: Classes, probabilities: Floats, bins: int = 15) -> float:
     """Return the expected calibration error of the predicted class, in [0, 1].
 
@@ -172,10 +195,19 @@ def ece(labels: Classes, probabilities: Floats, bins: int = 15) -> float:
     ----------
     Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML, equation 3.
     """
+    _, sure, right = _binned(labels, probabilities, bins)
+    return float(np.abs(right - sure).sum() / len(labels))
+
+
+def _binned(
+    labels: Classes, probabilities: Floats, bins: int
+) -> tuple[Classes, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return of each bin its images, the sum of their largest probabilities, and how many are right."""
     _check_probabilities(labels, probabilities)
     if bins < 1:
         raise ValueError(f"there must be a bin, not {bins}")
     sure = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
     places = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(places, weights=right - sure, minlength=bins)).sum() / len(labels))
+    sums = (np.bincount(places, weights=weights, minlength=bins) for weights in (sure, right))
+    return np.bincount(places, minlength=bins), *sums  # type: ignore[return-value]

@@ -23,7 +23,7 @@ from probeline.identity import DOCTOR_VERSION, HEADS_VERSION, digest
 from probeline.images.look import HELP, look
 from probeline.metrics.scores import chances
 from probeline.records import Backbone, FloatArray, IntArray, PixelArray, Split
-from probeline.report.doctor import findings, leakage, leakage_lines
+from probeline.report.doctor import findings
 from probeline.report.doctor_files import (
     Doctor,
     Duplicates,
@@ -40,6 +40,7 @@ from probeline.report.doctor_files import (
     find_doctor,
     save_doctor,
 )
+from probeline.report.leakage import leakage, leakage_lines
 from probeline.report.rows import blocks
 from probeline.stages.current import current_scores
 from probeline.stages.fitting import Stopwatch, Task

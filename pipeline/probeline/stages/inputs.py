@@ -24,7 +24,7 @@ from probeline.images.copies import copies
 from probeline.images.splits import split
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import brier, chances, ece, macro, nll, top1, top_k
+from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
 from probeline.records import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Score, Splits, View, splits_digest
 from probeline.report.files import find_score, score_path
 from probeline.report.picture_files import PICTURES
@@ -339,7 +339,7 @@ class Inputs:
         truth = self.dataset.parts[splits.test.part].labels[splits.test.rows]
         predictions = logits.argmax(1)
         temperature = fit_temperature(y_val, val_logits)
-        sure = chances(logits, temperature)
+        sure, raw = chances(logits, temperature), chances(logits)
         return {
             "dataset": self.dataset.title,
             "splits": self.splits_sha256,
@@ -358,6 +358,8 @@ class Inputs:
             "brier": brier(truth, sure),
             "ece": ece(truth, sure),
             "raw_nll": nll(truth, logits),
-            "raw_ece": ece(truth, chances(logits)),
+            "raw_ece": ece(truth, raw),
+            "bins": reliability(truth, sure),
+            "raw_bins": reliability(truth, raw),
             "environment": environment(device),
         }

@@ -24,6 +24,7 @@ from probeline.report.figures.ladder import ladder
 from probeline.report.figures.learning import learning
 from probeline.report.figures.maps import embedding_map
 from probeline.report.figures.ranges import range_tests
+from probeline.report.figures.reliability import reliability
 from probeline.report.figures.sheet import Sheet, look, png, svg
 from probeline.report.files import slug
 from probeline.report.map_files import EmbeddingMap
@@ -56,8 +57,8 @@ def draw(
     -------
     list of Drawn
         Whose files are among ``accuracy.png``, ``cost.png`` (two rows and more), ``ladder.png`` (where strategies of
-        training are compared), ``per-class.png``, ``calibration.png``,
-        ``confusion-<backbone>-<method>.png`` (of the reference probe and of a fine-tune), ``path.png`` and
+        training are compared), ``per-class.png``, ``calibration.png``, ``reliability.png`` and
+        ``confusion-<backbone>-<method>.png`` (both of the reference probe and of a fine-tune), ``path.png`` and
         ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves),
         ``range-tests.png`` (where there are range tests), and ``map-<backbone>.png`` (where there are maps).
 
@@ -100,6 +101,7 @@ def _of_scores(table: Sequence[Block]) -> dict[str, Callable[[], Sheet | None]]:
             for title, row, score in confused(table)
         },
         "calibration": partial(calibration, table),
+        "reliability": partial(reliability, table),
         "path": partial(path, table),
         "training": partial(training, table),
     }

@@ -84,7 +84,7 @@ def png(figure: Sheet) -> bytes:
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)  # the layout around a square takes two passes to settle; drawing is the second
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return data.getvalue()
 
 

@@ -91,13 +91,13 @@ def view(content: Content) -> View | None:
 
 
 def calibration_view(content: Content) -> View | None:
-    """Return the table of calibration and its figure; None without rows."""
+    """Return the table of calibration and its figures; None without rows."""
     if not content.rows:
         return None
     return {
         "table": _table(content.titled, calibration, content.places),
         "notes": calibration_notes(content.rows),
-        "figure": content.figures.get("calibration"),
+        "figures": [content.figures[name] for name in ("calibration", "reliability") if name in content.figures],
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from probeline.report import latency, learning, ranges
 from probeline.report.matrix import matrix_grid, matrix_notes
-from probeline.report.page import classes, disagreement, embed, making, results, tiles
+from probeline.report.page import classes, disagreement, embed, examined, galleries, making, results
 from probeline.report.page.content import Content, View
 from probeline.report.published import PROTOCOL, changed, grid, source
 
@@ -115,10 +115,10 @@ SECTIONS = (
     Section("disagreement", "Where two methods disagree", "table.html", disagreement.view),
     Section("confusions", "What is taken for what", "confusions.html", classes.confusions_view),
     Section("classes", "Class by class", "classes.html", classes.per_class_view),
-    Section("galleries", "What most rows have wrong", "galleries.html", tiles.galleries_view),
-    Section("maps", "Where the net puts the images", "maps.html", tiles.maps_view),
+    Section("galleries", "What most rows have wrong", "galleries.html", galleries.galleries_view),
+    Section("maps", "Where the net puts the images", "maps.html", galleries.maps_view),
     Section("pictures", "Pictures", "pictures.html", embed.view),
-    Section("doctor", "What is wrong with the data", "doctor.html", tiles.doctor_view),
+    Section("doctor", "What is wrong with the data", "doctor.html", examined.doctor_view),
     Section("calibration", "How honest the probabilities are", "calibration.html", results.calibration_view),
     Section("path", "Choosing l2", "figure.html", _figure("path")),
     Section("training", "Training, epoch by epoch", "figure.html", _figure("training")),
