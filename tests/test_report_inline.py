@@ -151,3 +151,17 @@ def test_taps_share_one_probe_on_the_ladder() -> None:
     (block,) = blocks(scores)
     assert (rungs(block)[0].method, rungs(block)[0].tap) == ("probe", "layer3")
     assert len(rungs(block)) == 3
+
+
+def test_the_probe_with_views_is_a_rung_of_its_own() -> None:
+    scores = [
+        *(make_score("probe", n_test=40, val_top1=0.7 + views / 100, views=views) for views in (0, 2, 4)),
+        make_score("probe-sgd", n_test=40, views=2, seed=0),
+        *make_scores(methods=("finetune", "scratch"), n_test=40),
+    ]
+    (block,) = blocks(scores)
+    assert [(row.method, row.views) for row in rungs(block)][:3] == [("probe", 0), ("probe", 4), ("finetune", 0)]
+    figure = ladder([block])
+    assert figure is not None
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[:2] == ["linear probe (exact)", "linear probe (exact), 4 views"]

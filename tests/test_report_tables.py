@@ -89,6 +89,11 @@ def test_flags_come_with_their_footnotes() -> None:
     assert "- ‡ chosen at the end of its grid" in text
 
 
+def test_classes_without_test_images_are_told() -> None:
+    assert "macro is the mean of the classes' accuracies." in rendered([make_score()])
+    assert "accuracies, less 2 of 10 that no test image is of." in rendered([make_score(n_test=8)])
+
+
 def test_names_are_shown_as_they_are() -> None:
     score = make_score(dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
     text = rendered([score], conditions([score], {}), [("a `b`", "run `x` ``y``")])

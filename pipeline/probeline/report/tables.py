@@ -295,8 +295,11 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         if "teacher" in row.options
     ]
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
+    classes = rows[0].per_class
+    untested = f", less {n} of {len(classes)} that no test image is of" if (n := classes.count(None)) else ""
     notes.append(
-        "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' accuracies."
+        "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' "
+        f"accuracies{untested}."
     )
     if any(row.seed_std is not None for row in rows):
         notes.append("With several seeds all numbers are means; sd is over the seeds.")

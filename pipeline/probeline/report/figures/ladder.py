@@ -8,11 +8,12 @@ from textwrap import wrap
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.report.figures.accuracy import HEADING, heading
 from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
 from probeline.report.methods import method
-from probeline.report.rows import Block, Row
+from probeline.report.rows import Block, Row, reading
 from probeline.report.tips import tip
 from probeline.report.words import count, decimals, percent, points, seconds
 
@@ -21,11 +22,13 @@ _LEAST = 1e-3
 
 
 def rungs(block: Block) -> list[Row]:
-    """Return the rows of a block's ladder in their order: the exact probe that val prefers, then what was trained.
+    """Return the rows of a block's ladder in their order: the exact probe, the one with views, then what was trained.
 
-    None where fewer than two strategies were trained.
+    Of several probes of a kind it is the one that val prefers. None where fewer than two strategies were trained.
     """
-    probes = sorted((row for row in block.rows if row.method == "probe"), key=lambda row: -row.val_top1)[:1]
+    exact = [row for row in block.rows if row.method == "probe"]
+    kinds = [row for row in exact if not row.views], [row for row in exact if row.views]
+    probes = [max(kind, key=lambda row: row.val_top1) for kind in kinds if kind]
     trained = [row for row in block.rows if method(row.method).trains]
     return [*probes, *trained] if len(trained) > 1 else []
 
@@ -44,7 +47,7 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
     )
     dataset = table[0].scores[0][0].dataset
     said = (
-        f"{block.title}: " + ", ".join(f"{row.short} {percent(row.top1, places)} %" for row in some)
+        f"{block.title}: " + ", ".join(f"{_name(row)} {percent(row.top1, places)} %" for row in some)
         for block, some in found
     )
     alt = f"The ladder of strategies on {dataset}, from the probe up. {'; '.join(said)}."
@@ -59,7 +62,7 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
             labels.append("")
         for row in some:
             _rung(left, right, row, len(labels), places, tip(block.title, row, places))
-            labels.append(row.short)
+            labels.append(_name(row))
     left.set_yticks(range(len(labels)), labels)
     for axes in (left, right):
         axes.tick_params(axis="y", length=0)
@@ -74,6 +77,11 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
     right.xaxis.set_minor_formatter(NullFormatter())
     right.set_xlabel("cold seconds (log scale)")
     return figure
+
+
+def _name(row: Row) -> str:
+    """Return a rung's label: with the views, and without the tap, whose name may be long."""
+    return ", ".join(filter(None, (row.short, reading(PENULTIMATE, row.views))))
 
 
 def _rung(left: Axes, right: Axes, row: Row, y: float, places: int, told: str) -> None:
