@@ -14,14 +14,21 @@ from probeline.backbones.depth import Stage, find_stages
 from probeline.backbones.tap import Tap, find_tap
 
 QUICK = (
-    *("convnext_atto", "edgenext_xx_small", "efficientnet_lite0", "efficientvit_b0", "ese_vovnet19b_dw", "fastvit_t8"),
-    *("ghostnet_050", "ghostnetv2_100", "hardcorenas_a", "inception_next_atto", "mobilenetv3_small_050"),
-    *("mobilenetv4_conv_small_050", "mobilevit_xxs", "poolformer_s12", "regnetx_002", "repvgg_a0", "resnet18"),
-    *("rexnet_100", "starnet_s1", "tiny_vit_5m_224"),
+    *(
+        "convnext_atto",
+        "efficientvit_b0",
+        "fastvit_t8",
+        "mobilenetv4_conv_small_050",
+        "mobilevit_xxs",
+        "poolformer_s12",
+    ),
+    *("regnetx_002", "resnet18", "tiny_vit_5m_224"),
 )
-"""The smallest net of a family each."""
+"""The smallest net each of families that differ most."""
 
 SLOW = (
+    *("edgenext_xx_small", "efficientnet_lite0", "ese_vovnet19b_dw", "ghostnet_050", "ghostnetv2_100", "hardcorenas_a"),
+    *("inception_next_atto", "mobilenetv3_small_050", "repvgg_a0", "rexnet_100", "starnet_s1"),
     *("coatnet_0_224", "convnextv2_atto", "cspdarknet53", "cspresnet50", "darknet53", "davit_tiny", "densenet121"),
     *("dla34", "dpn48b", "focalnet_tiny_srf", "gcvit_xxtiny", "hiera_tiny_224", "inception_v3", "inception_v4"),
     *("maxvit_pico_rw_256", "mobileone_s0", "mobilevitv2_050", "nest_tiny", "regnety_002", "res2net50_26w_4s"),

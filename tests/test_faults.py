@@ -171,7 +171,9 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (archives.run, 60, room, "_inside", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (partial(machine.run, shrink=False), 10, Known, "copy_into", copied_upside_down),
-        (partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful),
+        pytest.param(
+            partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow
+        ),
     ],
     ids=named,
 )

@@ -292,7 +292,8 @@ def test_classes_without_test_images_are_left_out() -> None:
 
 def test_histories_and_paths_may_have_holes() -> None:
     history = ({"epoch": 1, "train_loss": 1.0, "train_top1": 0.5, "val_loss": None, "val_top1": 0.6},)
-    trail = ({"l2": 0.0, "top1": 0.5, "nll": 1.0}, {"l2": 0.1, "top1": 0.6, "nll": None})
+    tested = {"test_top1": 0.5, "test_nll": 1.0}
+    trail = ({"l2": 0.0, "top1": 0.5, "nll": 1.0, **tested}, {"l2": 0.1, "top1": 0.6, "nll": None, **tested})
     scores = [make_score("finetune", seed=0, n_test=20, history=history), make_score(n_test=20, path=trail)]
     with look():
         for make in (training, path):

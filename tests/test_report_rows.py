@@ -168,6 +168,8 @@ def _path(accuracy: float) -> tuple[dict[str, float], ...]:
             "l2": 10.0**power,
             "top1": accuracy - 0.01 * (power + 3) ** 2,
             "nll": 1.8 - 1.5 * accuracy + 0.05 * (power + 3.3) ** 2,
+            "test_top1": accuracy - 0.02 - 0.012 * (power + 2.8) ** 2,
+            "test_nll": 1.85 - 1.5 * accuracy + 0.06 * (power + 3.1) ** 2,
         }
         for power in range(-7, 1)
     )

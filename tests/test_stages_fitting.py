@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,8 +121,14 @@ def test_the_choice_takes_nothing_from_the_labels_of_test(
     for method, score in after.items():
         assert score.labels != before[method].labels
         assert score.key != before[method].key
-        for name in ("chosen", "val_top1", "path", "temperature", "predictions", "certificate"):
+        for name in ("chosen", "val_top1", "temperature", "predictions", "certificate"):
             assert getattr(score, name) == getattr(before[method], name), (method, name)
+        assert untested(score) == untested(before[method]), method
+
+
+def untested(score: Score) -> list[dict[str, Any]]:
+    """Return a score's path without what test says of it."""
+    return [{name: value for name, value in point.items() if "test" not in name} for point in score.path]
 
 
 def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
@@ -141,6 +148,9 @@ def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
     chosen = baselines.RIDGE_L2.index(found.chosen["l2"])
     assert found.top1 == right[chosen]
     assert found.optimism == max(right) - right[chosen]
+    assert [point["test_top1"] for point in found.path] == right
+    assert [point["test_nll"] for point in found.path] == pytest.approx([scores.nll(y_test, one) for one in every])
+    assert found.path[chosen]["test_nll"] == found.raw_nll
     assert found.nll == pytest.approx(scores.nll(y_test, every[chosen] / np.float64(found.temperature)))
     assert found.raw_ece == pytest.approx(scores.ece(y_test, scores.chances(every[chosen])))
 

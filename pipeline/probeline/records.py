@@ -410,7 +410,8 @@ class Score:
     history : tuple of mappings
         Per epoch, where there are epochs.
     path : tuple of mappings
-        Per candidate hyper-parameter: its value and val score.
+        Per candidate hyper-parameter: its value and val score, and of a head what test says of it, read when the
+        choice stood.
     environment : mapping
         Hardware and versions.
     """

@@ -207,8 +207,8 @@ class Task:
     ) -> Score:
         """Write the score of the chosen candidate on the test rows, and return it.
 
-        Test is read here, when the choice stands: the other candidates are read too, but only for the score's
-        `optimism`. The score's seconds are those of `watch` when all of them are read.
+        Test is read here, when the choice stands: the other candidates are read too, but only to be shown along the
+        score's `path` and for its `optimism`. The score's seconds are those of `watch` when all of them are read.
 
         Parameters
         ----------
@@ -223,15 +223,16 @@ class Task:
         inputs, backbone = self.inputs, self.backbone
         test = inputs.splits.test
         truth = inputs.dataset.parts[test.part].labels[test.rows]
-        every: list[float] = []
+        read: list[Candidate] = []
         logits = None
         for place, output in enumerate(outputs):
-            every.append(top1(truth, output.argmax(1)))
+            read.append({"test_top1": top1(truth, output.argmax(1)), "test_nll": nll(truth, output)})
             logits = output if place == selection.place else logits
         seconds = watch.seconds()
-        if logits is None or len(every) != len(selection.path):
-            raise ValueError(f"{len(every)} outputs for {len(selection.path)} candidates")
-        several = len(every) > 1
+        if logits is None or len(read) != len(selection.path):
+            raise ValueError(f"{len(read)} outputs for {len(selection.path)} candidates")
+        several = len(read) > 1
+        every = [float(one["test_top1"]) for one in read]
         # One pass gives every tap: of those side by side the longest counts.
         extraction = sum(
             max(inputs.features(tap, part, view).seconds for tap in self.taps)
@@ -245,7 +246,7 @@ class Task:
                 "chosen_by": inputs.splits.chosen_by if several else "",
                 "val_top1": selection.path[selection.place]["top1"],
                 "optimism": max(every) - every[selection.place] if several else None,
-                "path": selection.path if several else (),
+                "path": tuple({**a, **b} for a, b in zip(selection.path, read, strict=True)) if several else (),
                 **facts,
             },
             backbone=backbone.name,

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from probeline.records import Score
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, SIZE, WIDTH
+from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, MUTED, SIZE, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block
 from probeline.report.words import decimals, option, percent
@@ -116,7 +116,7 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
 
 
 def path(table: Sequence[Block]) -> Sheet | None:
-    """Return val top-1 and val loss over l2 for the exact probes, or None where none has a path."""
+    """Return top-1 and loss on val and test over l2 for the exact probes, or None where none has a path."""
     probes = [
         (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
         for block in table
@@ -134,7 +134,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
         caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
-    caption += " Cross: test at that l2 alone, read when the choice stood."
+    caption += " Grey: test, read when the choice stood, of which it knew nothing; cross: test at the chosen l2."
     if any(_at_edge(score) for _, score in probes):
         caption += " Double ring: it stands at the end of its grid, and a wider one may do better."
     fields = [
@@ -144,7 +144,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
     ]
     title = f"Choosing l2 for the linear probe on {probes[0][1].dataset}"
     lines = sum(name.count("\n") + 1 for name, _ in probes)
-    alt = f"Val top-1 and loss of {len(probes)} linear probes over l2. {_path_alt(probes)}"
+    alt = f"Top-1 and loss on val and test of {len(probes)} linear probes over l2. {_path_alt(probes)}"
     figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption, alt)
     panels = figure.subplots(len(fields), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (field, scale, label) in zip(panels, fields, strict=True):
@@ -179,14 +179,17 @@ def _at_edge(score: Score) -> bool:
 def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     entries = [entry for entry in score.path if entry["l2"] > 0 and entry.get(field) is not None]
     entries.sort(key=lambda entry: entry["l2"])
-    axes.plot([entry["l2"] for entry in entries], [scale * entry[field] for entry in entries], **_mark(i))
+    grid = [entry["l2"] for entry in entries]
+    tested = {**_mark(i), "color": MUTED, "marker": "", "linewidth": 1.0}
+    axes.plot(grid, [scale * entry[f"test_{field}"] for entry in entries], **tested)
+    axes.plot(grid, [scale * entry[field] for entry in entries], **_mark(i))
     for entry in entries:
         if entry["l2"] == score.chosen.get("l2"):
             ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "zorder": 4, "clip_on": False}
             for size in (10, 14) if _at_edge(score) else (10,):
                 axes.plot(entry["l2"], scale * entry[field], "o", markersize=size, **ring)
-            test = score.top1 if field == "top1" else score.raw_nll
-            axes.plot(entry["l2"], scale * test, "x", color=INK, markersize=6, markeredgewidth=1.3, zorder=4)
+            test = scale * entry[f"test_{field}"]
+            axes.plot(entry["l2"], test, "x", color=INK, markersize=6, markeredgewidth=1.3, zorder=4)
 
 
 def _mark(i: int) -> dict[str, Any]:
