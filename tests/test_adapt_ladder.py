@@ -174,6 +174,16 @@ def test_a_dropout_before_the_head_is_there_while_it_trains(tmp_path: Path) -> N
     fit(trainer, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "googlenet", "squeezenet1_1"])
+def test_a_dropout_takes_the_place_of_the_nets_own(name: str) -> None:
+    shares = []
+    for share in (0.0, 0.4):
+        net = random_net(name, 0)
+        fresh_head(net, find_tap(net, 64, name), 3, 0, share)
+        shares.append(sorted(m.p for m in net.modules() if isinstance(m, nn.Dropout) and m.p))
+    assert shares == [[0.5] if name == "squeezenet1_1" else [0.2], [0.4]]
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_a_head_begins_where_the_probe_ends(name: str, outputs: int) -> None:

@@ -51,6 +51,14 @@ def test_gradual_at_given_epochs_gives_the_rest_with_the_last() -> None:
     assert plan("gradual", 4, 10, (3, 6)).begins == (6, 6, 6, 3)
 
 
+@pytest.mark.parametrize(("strategy", "stages"), [("freeze-early", 1), ("freeze-middle", 1), ("freeze-middle", 2)])
+def test_nets_with_too_few_stages_are_refused(strategy: str, stages: int) -> None:
+    line = rf"no such --strategy of {stages} stages \(expected a net of {stages + 1 if stages > 1 else '[23]'} or more"
+    with pytest.raises(BadOption, match=line):
+        plan(strategy, stages, 10, ())
+    plan(strategy, 3, 10, ())
+
+
 @pytest.mark.parametrize("unfreeze", [(6, 3), (3, 10)])
 def test_epochs_that_do_not_grow_or_are_not_reached_are_refused(unfreeze: tuple[int, ...]) -> None:
     with pytest.raises(BadOption, match="bad --unfreeze"):

@@ -125,7 +125,7 @@ def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Config,
 
 
 def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"a curve chooses no learning rate: --train lr \(expected a single one, got 2"):
+    with pytest.raises(BadOption, match=r"curve chooses no lr: --train lr \(expected a single value, got 2"):
         made(small(world, tmp_path, train=("lr=1e-3,1e-2",)))
 
 

@@ -27,6 +27,9 @@ class TwoHeads(nn.Module):
 def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float = 0.0, second: int = 0) -> None:
     """Give the net one new random head of `classes` outputs, of its old head's kind, behind a dropout if asked.
 
+    That dropout takes the place of the net's own right before its head, where it has one (EfficientNet, MobileNet,
+    VGG); where none is asked for, the net's own stays.
+
     With a `second` number of outputs there is a second head beside it; the first begins as it would alone.
 
     Auxiliary heads (GoogLeNet, Inception), which no embedding depends on, are taken out: they would cost time while
@@ -42,7 +45,21 @@ def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float
         head = layer(classes)
         head = TwoHeads(head, layer(second)) if second else head
     set_head(net, tap, nn.Sequential(nn.Dropout(dropout), head) if dropout else head)
+    own = _before_head(net, tap)
+    if dropout and isinstance(own, nn.Dropout):
+        own.p = 0.0
     take_out_unused(net, tap)
+
+
+def _before_head(net: nn.Module, tap: Tap) -> nn.Module | None:
+    """Return the module that stands before the head among the children of one parent."""
+    parent, _, name = tap.head.rpartition(".")
+    before = None
+    for child, module in net.get_submodule(parent).named_children():
+        if child == name:
+            break
+        before = module
+    return before
 
 
 def take_out_unused(net: nn.Module, tap: Tap) -> None:

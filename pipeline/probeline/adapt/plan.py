@@ -46,7 +46,8 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
     ------
     UnknownName
     BadOption
-        ``last-K`` of more stages than the net has, or an epoch that the training does not reach.
+        ``last-K`` of more stages than the net has, a strategy that parts more stages than it has, or an epoch that
+        the training does not reach.
     """
     if found := LAST.fullmatch(strategy):
         count = int(found[1])
@@ -54,6 +55,9 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
             raise BadOption("no such --strategy", expected=f"last-1 to last-{stages}", got=strategy)
         return Plan((None,) * (stages - count) + (0,) * count)
     third = max(1, round(stages / 3))
+    least = {"freeze-early": 2, "freeze-middle": 3}.get(strategy, 1)
+    if stages < least:
+        raise BadOption(f"no such --strategy of {stages} stages", expected=f"a net of {least} or more", got=strategy)
     match strategy:
         case "full" | "scratch" | "lp-ft" | "distill" | "multi-task":
             return Plan((0,) * stages)

@@ -13,8 +13,18 @@ from probeline.report.methods import name_of
 from probeline.report.second import second_task
 from probeline.report.words import option
 from probeline.stages.goals import Goal, goals
+from probeline.stages.grids import TRAIN, Grid
 from probeline.stages.inputs import Inputs
-from probeline.stages.training import Run, Solution, ask, begun_with, checkpoints, train, training_options
+from probeline.stages.training import (
+    Run,
+    Solution,
+    ask,
+    begun_with,
+    checkpoints,
+    of_candidate,
+    train,
+    training_options,
+)
 
 
 def run(inputs: Inputs) -> list[dict[str, Any]]:
@@ -22,18 +32,27 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
     Raises
     ------
+    Diverged
+        A training came to no end; the others have.
     ProbelineError
     """
     config = inputs.config
     towards = goals(inputs, config.strategies)
     scores: list[Score] = []
+    diverged: list[Diverged] = []
     for name in config.backbones:
         pretrained, _ = inputs.backbone(name)
         solution = Solution(inputs, pretrained)
         for strategy in config.strategies:
             backbone = begun_with(pretrained, strategy)
-            seeds = range(config.seed, config.seed + config.seeds)
-            scores += [_score(inputs, backbone, strategy, seed, solution, towards[strategy]) for seed in seeds]
+            for seed in range(config.seed, config.seed + config.seeds):
+                try:
+                    scores.append(_score(inputs, backbone, strategy, seed, solution, towards[strategy]))
+                except Diverged as error:
+                    diverged.append(error)
+                    config.console.say(f"finetune: {name}, {strategy}, seed {seed}: {error}")
+    if diverged:
+        raise diverged[0]
     return [inputs.outcome(score) for score in scores]
 
 
@@ -47,14 +66,17 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
 
     from probeline.adapt import checkpoint
 
-    several = len(options["lr"]) > 1
+    tries = Grid(options, TRAIN)
+    candidates = tries.candidates()
+    several = len(candidates) > 1
     folder = checkpoints(inputs, backbone, strategy, seed, asked.key)
     tried: list[dict[str, Any]] = []
-    diverged: list[float] = []
+    diverged: list[str] = []
     best: Run | None = None
-    for lr in options["lr"]:
-        once = {name: values[0] for name, values in options.items()} | {"lr": lr, "seed": seed}
-        place = folder.with_name(f"{folder.name}-lr{lr:g}") if several else folder
+    chosen = candidates[0]
+    for candidate in candidates:
+        once = {**tries.fixed(), **candidate, "seed": seed}
+        place = of_candidate(folder, candidate)
         try:
             run = train(
                 inputs, backbone, strategy, once, solution, goal, key=asked.key, folder=place, title=f"finetune {title}"
@@ -62,14 +84,14 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         except Diverged:
             if not several:
                 raise
-            diverged.append(lr)
+            diverged.append(", ".join(option(name, value) for name, value in candidate.items()))
             continue
-        point = {"lr": lr, "top1": run.epoch["val_top1"], "nll": run.epoch["val_loss"]}
+        point = {**candidate, "top1": run.epoch["val_top1"], "nll": run.epoch["val_loss"]}
         tried.append({"point": point, "folder": place, "seconds": run.trained.seconds})
         if best is None or run.merit > best.merit:
-            best = run
+            best, chosen = run, candidate
     if best is None:
-        raise Diverged(f"{title}: training diverged at every learning rate", remedy="use a lower --lr")
+        raise Diverged(f"{title}: every training that was tried diverged", remedy="use a lower --lr")
     labels = inputs.dataset.parts[splits.val.part].labels[splits.val.rows]
     for said in (best.val, test := best.predict()):
         if not np.isfinite(said.logits).all() or not np.isfinite(said.second).all():
@@ -86,7 +108,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         precision=config.precision,
         seed=seed,
         val_top1=best.epoch["val_top1"],
-        chosen={**({"lr": best.lr} if several else {}), "epoch": best.trained.best_epoch},
+        chosen={**chosen, "epoch": best.trained.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
         trainable=best.trained.trainable,
         total=best.trained.total,
@@ -96,8 +118,8 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         certificate={
             "precision": config.precision,
             "backbone": backbone.weights_sha256 if strategy != "scratch" else "own",
-            "edge": several and best.lr in (min(options["lr"]), max(options["lr"])),
-            "diverged": [option("lr", lr) for lr in diverged],
+            "edge": tries.edge(chosen),
+            "diverged": diverged,
             "parts": best.epoch["parts"],
             "cut": best.cut,
             **goal.certificate(best.val, test),

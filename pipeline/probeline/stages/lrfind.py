@@ -12,7 +12,7 @@ from probeline.report.range_files import find_range_test, range_path, save_range
 from probeline.report.ranges import found, rate, verdict
 from probeline.stages.goals import Goal, goals
 from probeline.stages.inputs import Asked, Inputs
-from probeline.stages.training import Solution, ask, begin, begun_with, training_options
+from probeline.stages.training import Solution, ask, begin, begun_with, single, training_options
 
 _UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
 """Options of a training that say nothing about its first steps once their rates are given."""
@@ -56,7 +56,7 @@ def _test(inputs: Inputs, backbone: Backbone, strategy: str, solution: Solution,
     from probeline.backbones.device import exact_float32
 
     # At a rate of 1 what a group has of it is its share, to the last digit.
-    once = {name: values[0] for name, values in options.items()} | {"lr": 1.0, "seed": config.seed}
+    once = single(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0, "seed": config.seed}
     begun = begin(inputs, backbone, strategy, once, solution, goal)
     with exact_float32(config.precision):
         swept = range_test(begun.trainer, splits.train.rows, console=config.console, title=title)

@@ -16,7 +16,7 @@ from probeline.records import Backbone, Score
 from probeline.stages.fitting import Task
 from probeline.stages.inputs import Inputs
 from probeline.stages.refitting import refit
-from probeline.stages.training import checkpoints
+from probeline.stages.training import checkpoints, of_candidate
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,8 +100,7 @@ def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
 
     loaded = inputs.net(score.backbone, "none" if score.method == "scratch" else None)
     folder = checkpoints(inputs, loaded.backbone, score.method, score.seed or 0, score.key)
-    if isinstance(score.options["lr"], list):
-        folder = folder.with_name(f"{folder.name}-lr{score.chosen['lr']:g}")
+    folder = of_candidate(folder, {name: value for name, value in score.chosen.items() if name != "epoch"})
     found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
     if found is None:
         raise BadCache(
@@ -111,13 +110,18 @@ def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
             remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
         )
     second = len(score.certificate.get("second", {}).get("classes", ()))
-    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, score.options["dropout"], second)
+    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, _dropout(score), second)
     loaded.net.load_state_dict(found[0])
     layer = _main_layer(loaded.net.get_submodule(loaded.tap.head))
     sha256 = tensors_sha256(loaded.net, loaded.tap.tensors)
     net = replace(_net(inputs, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
     return Shipment(_artifact(score, loaded, net, None, asked), _contents(loaded, tensors), None)
+
+
+def _dropout(score: Score) -> float:
+    """Return the share that was dropped before the head, which of several that were tried was the chosen one."""
+    return float(score.chosen.get("dropout", score.options["dropout"]))
 
 
 def _main_layer(head: nn.Module) -> nn.Module:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probeline.errors import BadOption
 from probeline.images.fractions import Portion
 from probeline.metrics.scores import top1
 from probeline.records import Backbone
 from probeline.stages.goals import goals
 from probeline.stages.inputs import Asked, Inputs
 from probeline.stages.points import Points, point
-from probeline.stages.training import Solution, ask, begun_with, checkpoints, train, training_options
+from probeline.stages.training import Solution, ask, begun_with, checkpoints, single, train, training_options
 
 
 @dataclass(frozen=True)
@@ -43,18 +42,15 @@ def runs(inputs: Inputs, backbone: Backbone, strategy: str) -> Runs:
     Raises
     ------
     BadOption
-        Several learning rates: a curve chooses none.
+        Several values of an option: a curve chooses none.
     """
     config = inputs.config
     options = training_options(config, strategy)
-    if len(options["lr"]) > 1:
-        raise BadOption(
-            "a curve chooses no learning rate", where="--train lr", expected="a single one", got=len(options["lr"])
-        )
+    alone = single(options, "curve")
     begun = begun_with(backbone, strategy)
     goal = goals(inputs, [strategy])[strategy]
     asked = tuple(ask(inputs, begun, strategy, config.seed + draw, options, goal) for draw in range(config.draws))
-    return Runs(begun, strategy, {name: values[0] for name, values in options.items()}, asked)
+    return Runs(begun, strategy, alone, asked)
 
 
 def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, title: str) -> Points:
@@ -89,12 +85,13 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
         here = inputs.fitted_on(one.rows)
         run_key = here.score_key("curve", curve=key, seed=seed)
         folders.append(checkpoints(inputs, some.backbone, some.strategy, seed, run_key))
+        solution = Solution(here, some.backbone)
         run = train(
             here,
             some.backbone,
             some.strategy,
             {**some.options, "seed": seed},
-            Solution(here, some.backbone),
+            solution,
             goals(here, [some.strategy])[some.strategy],
             key=run_key,
             folder=folders[-1],
@@ -106,8 +103,9 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
             "epoch": run.trained.best_epoch,
         }
         device = run.device
-        seconds += run.seconds[0]
-        before = max(before, run.seconds[1])  # frozen stages are run once for all parts
+        fitted = solution.seconds[0] if some.strategy == "lp-ft" else 0.0  # of this part alone
+        seconds += run.seconds[0] + fitted
+        before = max(before, run.seconds[1] - fitted)  # frozen stages are run, and features extracted, once for all
 
     def tidy() -> None:
         for folder in folders:

@@ -12,6 +12,7 @@ import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
 from probeline.config import Config
+from probeline.errors import BadOption
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import Scaler, apply
@@ -97,6 +98,22 @@ def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]
     }
 
 
+def single(options: Mapping[str, tuple[Any, ...]], verb: str) -> dict[str, Any]:
+    """Return the one value of each option of a training, for a verb that chooses among none.
+
+    Raises
+    ------
+    BadOption
+        An option has several.
+    """
+    for name, values in options.items():
+        if len(values) > 1:
+            raise BadOption(
+                f"{verb} chooses no {name}", where=f"--train {name}", expected="a single value", got=len(values)
+            )
+    return {name: values[0] for name, values in options.items()}
+
+
 def begun_with(backbone: Backbone, strategy: str) -> Backbone:
     """Return what a strategy begins with: from scratch, the net sees the very pixels that the pretrained one sees."""
     return replace(backbone, weights="none") if strategy == "scratch" else backbone
@@ -136,6 +153,12 @@ def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, ke
     return above / f"seed{seed}-{key[:12]}"
 
 
+def of_candidate(folder: Path, candidate: Mapping[str, Any]) -> Path:
+    """Return where the checkpoints of one candidate of a run are; of a run without others, the run's own folder."""
+    told = "".join(f"-{name}{value if isinstance(value, str) else f'{value:g}'}" for name, value in candidate.items())
+    return folder.with_name(folder.name + told)
+
+
 @dataclass(frozen=True)
 class Said:
     """What a trained net says of some images.
@@ -157,7 +180,6 @@ class Run:
 
     Attributes
     ----------
-    lr : float
     folder : Path
         Of its checkpoints.
     trained : Trained
@@ -173,7 +195,6 @@ class Run:
         Returns it of the test rows.
     """
 
-    lr: float
     folder: Path
     trained: Trained
     device: str
@@ -339,7 +360,6 @@ def train(
         return Said(output[:, :classes], output[:, classes:])
 
     return Run(
-        lr=trainer.training.lr,
         folder=folder,
         trained=trained,
         device=begun.device,
