@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from threadpoolctl import threadpool_limits
@@ -28,7 +29,7 @@ from probeline.artifact.neighbours import QUANTILE, row_tensors, rows_of, thresh
 from probeline.artifact.predictor import Predictor
 from probeline.config import Config
 from probeline.errors import BadArtifact, BadData, MissingData, ProbelineError
-from probeline.identity import seal, unseal
+from probeline.identity import digest_bytes, seal, unseal
 from probeline.images import decode as decoding
 from probeline.stages import export, extract, probe
 from probeline.stages.inputs import Inputs
@@ -273,6 +274,12 @@ OTHERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "head": (lambda r: r["net"].update(head="no.such"), r"do not belong together: .*AttributeError"),
     "dim": (lambda r: r["net"].update(dim=7), r"do not belong together: .*a head of 3 outputs and 7 inputs"),
     "rows": (lambda r: r["neighbours"].update(k=99), r"do not belong together: .*train rows of 512 features"),
+    "a word for a number": (lambda r: r.update(temperature="1.5"), r"got ValueError temperature 1.5"),
+    "a huge number": (lambda r: r.update(temperature=10**400), r"got ValueError temperature 1000"),
+    "a list for an object": (lambda r: r.update(files=["x"]), r"files, neighbours and graphs are objects"),
+    "half a pixel": (lambda r: r["preprocess"].update(resize=256.5), r"pixels"),
+    "a huge net": (lambda r: r["net"].update(options={"image_size": 65536}), r"a net of \{'image_size': 65536\} for"),
+    "no tap": (lambda r: r["net"].update(taps=[]), r"do not belong together"),
     "precision": (lambda r: r["net"].update(precision="fp8"), r"got ValueError precision fp8"),
 }
 
@@ -453,6 +460,39 @@ def test_paths_are_piped_in(shipped: Path, ran: Ran, monkeypatch: pytest.MonkeyP
     code, out, _ = ran(paths[0], "-", "--format=jsonl")
     assert code == 0
     assert [json.loads(line)["image"] for line in out.splitlines()] == list(map(str, paths))
+
+
+def test_what_is_piped_in_stands_for_itself(
+    shipped: Path, ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pictures(shipped)[0]
+    (tmp_path / "empty").mkdir()
+    piped = b"\n".join(os.fsencode(one) for one in (tmp_path / "empty", path)) + b"\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+    code, out, err = ran("-", "--format=jsonl")
+    assert code == 2
+    assert [json.loads(line)["image"] for line in out.splitlines()] == [str(path)]
+    assert "Is a directory" in err.splitlines()[0]
+
+
+def test_hidden_files_are_no_images_and_links_are_followed(shipped: Path, ran: Ran, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "._a.png").write_bytes(b"what macOS leaves")
+    (folder / "linked").symlink_to(shipped / "pictures")
+    code, out, _ = ran(folder, "--format=jsonl")
+    assert code == 0
+    assert len(out.splitlines()) == len(list((shipped / "pictures").rglob("*.png")))
+
+
+def test_rows_that_are_no_numbers_are_refused(copy: Path) -> None:
+    contents = safetensors.torch.load((copy / ROWS).read_bytes())
+    contents["unit"][0, 0] = float("nan")
+    data = safetensors.torch.save(contents)
+    (copy / ROWS).write_bytes(data)
+    changed(copy, lambda record: record["files"].update({ROWS: digest_bytes(data)}))
+    with pytest.raises(BadArtifact, match="not finite"):
+        probeline.load(copy, "cpu")
 
 
 def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:

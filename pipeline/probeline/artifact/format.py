@@ -160,7 +160,7 @@ def read_record(folder: Path) -> Artifact:
         )
     try:
         return _parsed(content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         what = "an artifact's record has other fields than it should"
         raise BadArtifact(what, where=path, got=f"{type(error).__name__} {error}", remedy=_AGAIN) from error
 
@@ -170,17 +170,22 @@ def _parsed(content: Mapping[str, Any]) -> Artifact:
     classes, net = tuple(fields["classes"]), fields["net"]
     if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise ValueError("a predictor has two classes or more")
-    if not 0 < float(fields["temperature"]) < float("inf"):
+    if type(fields["temperature"]) is not float or not 0 < fields["temperature"] < float("inf"):
         raise ValueError(f"temperature {fields['temperature']}")
+    if not all(isinstance(fields[name], dict) for name in ("files", "neighbours", "graphs")):
+        raise ValueError("files, neighbours and graphs are objects")
     if set(fields["files"]) - set(FILES):
         raise ValueError(f"files {sorted(fields['files'])}")
     if net["precision"] not in PRECISIONS:
         raise ValueError(f"precision {net['precision']}")
+    preprocess = _preprocess(fields["preprocess"])
+    if net["options"].get("image_size", preprocess.crop) != preprocess.crop:
+        raise ValueError(f"a net of {net['options']} for crops of {preprocess.crop} pixels")
     return Artifact(
         **{
             **fields,
             "classes": classes,
-            "preprocess": _preprocess(fields["preprocess"]),
+            "preprocess": preprocess,
             "net": Net(**{**net, "taps": tuple(net["taps"])}),
         }
     )
@@ -192,6 +197,8 @@ def _preprocess(record: Mapping[str, Any]) -> Preprocess:
         raise ValueError(f"images decoded by version {decode}, here it is {PREPROCESS_VERSION}")
     if fields["interpolation"] not in ("bilinear", "bicubic") or fields["antialias"] is not True:
         raise ValueError(f"preprocessing {fields}")
+    if type(fields["crop"]) is not int or type(fields["resize"]) is not int:
+        raise ValueError(f"crop {fields['crop']!r} of {fields['resize']!r} pixels")
     if not 1 <= fields["crop"] <= min(fields["resize"], _LARGEST) or fields["resize"] > 4 * _LARGEST:
         raise ValueError(f"crop {fields['crop']} of {fields['resize']} pixels")
     mean, std = tuple(map(float, fields["mean"])), tuple(map(float, fields["std"]))

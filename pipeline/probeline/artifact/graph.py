@@ -164,10 +164,10 @@ def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[by
         if made is None:
             raise ValueError("torch wrote nothing")
         model = made.model_proto
+        (opset,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        return model.SerializeToString(), opset  # which has 2 GiB at most
     except Exception as error:  # as above
         raise _refused(artifact, "ONNX", error) from error
-    (opset,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    return model.SerializeToString(), opset
 
 
 def run_graph(name: str, data: bytes, pixels: PixelArray) -> tuple[FloatArray, FloatArray]:

@@ -78,6 +78,8 @@ def assemble(artifact: Artifact, contents: Mapping[str, bytes], device: str, *, 
             rows = rows_of(tensors_of(contents[ROWS]), sample_ids, artifact.neighbours, artifact.net.features)
             if rows.labels.min() < 0 or rows.labels.max() >= len(artifact.classes):
                 raise ValueError(f"train rows of classes 0 to {rows.labels.max()}")
+        predictor = Predictor(artifact, net, None if artifact.net.own_head else head, rows)
+        _check(predictor)
     except ProbelineError:
         raise
     except Exception as error:
@@ -88,4 +90,14 @@ def assemble(artifact: Artifact, contents: Mapping[str, bytes], device: str, *, 
             got=f"{type(error).__name__} {error}",
             remedy="export it again",
         ) from error
-    return Predictor(artifact, net, None if artifact.net.own_head else head, rows)
+    return predictor
+
+
+def _check(predictor: Predictor) -> None:
+    """Run one blank crop, so that files which agree with their record alone are refused before any image is asked."""
+    import numpy as np
+
+    side, classes = predictor.artifact.preprocess.crop, len(predictor.artifact.classes)
+    found = predictor.answers(predictor.outputs(np.zeros((1, side, side, 3), np.uint8)), nearest=1)
+    if found.logits.shape != (1, classes):
+        raise ValueError(f"{found.logits.shape[1]} logits for {classes} classes")

@@ -110,5 +110,7 @@ def rows_of(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if shapes != {"unit": (n, features), "labels": (n,)} or not 1 <= k < n:
         raise ValueError(f"{n} train rows of {features} features, not {shapes}")
-    labels = tensors["labels"].numpy().astype(np.int64)
-    return Rows(tensors["unit"].float(), labels, sample_ids, k, float(facts["threshold"]))
+    labels, unit, limit = tensors["labels"].numpy().astype(np.int64), tensors["unit"].float(), float(facts["threshold"])
+    if not bool(unit.isfinite().all()) or not np.isfinite(limit):
+        raise ValueError("train rows or their threshold are not finite")
+    return Rows(unit, labels, sample_ids, k, limit)

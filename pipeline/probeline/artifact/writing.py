@@ -30,7 +30,8 @@ def check_free(folder: Path) -> None:
     BadOption, CannotWrite
     """
     disk.check_writable(folder)
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    every = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {name for name in every if not name.startswith(".")}  # such as macOS's .DS_Store
     strange = sorted(name for name in names - {RECORD, *FILES} if not name.endswith(disk.TEMPORARY))
     if strange:
         raise BadOption(

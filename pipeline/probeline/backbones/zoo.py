@@ -138,7 +138,8 @@ def bare_net(name: str, options: Mapping[str, Any]) -> nn.Module:
         Options that no net is built with.
     """
     check_name(name)
-    if set(options) - {"image_size", "transform_input"}:
+    known = {"image_size": int, "transform_input": bool}
+    if any(type(value) is not known.get(option) for option, value in options.items()):
         raise ValueError(f"a net built with {dict(options)}")
     with torch.random.fork_rng(devices=[]):
         return _empty(name, **options).eval()

@@ -223,6 +223,17 @@ def _list_part(
     return ListedPart(tuple(sample_ids), tuple(paths), np.array(labels, np.int64))
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Return the images below a folder as a data set has them: by name, through links, without what is hidden.
+
+    Raises
+    ------
+    BadData
+        A folder that cannot be read.
+    """
+    return [path for _, path in _walk(folder, "", [], ())]
+
+
 def _walk(
     folder: Path, name: str, skipped: list[Skipped], around: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, Path]]:

@@ -6,14 +6,13 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.config import Config
 from probeline.errors import BadData
-from probeline.images.folder import EXTENSIONS
+from probeline.images.folder import EXTENSIONS, images_below
 
 if TYPE_CHECKING:
     from probeline.artifact.predictor import Predictions, Predictor
@@ -71,26 +70,27 @@ def paths(words: Iterable[str]) -> Iterator[str]:
     Raises
     ------
     BadData
-        A folder without any.
+        A folder without any, or one that cannot be read.
     """
     for word in words:
         if not Path(word).is_dir():
             yield word
             continue
-        found = False
-        for place, folders, names in os.walk(word):
-            folders.sort()
-            for name in sorted(names):
-                if Path(name).suffix.lower() in EXTENSIONS:
-                    found = True
-                    yield str(Path(place) / name)
-        if not found:
+        within = [str(path) for path in images_below(Path(word))]
+        if not within:
             raise BadData("no image in this folder", where=word, expected=", ".join(sorted(EXTENSIONS)))
+        yield from within
 
 
 def _with_piped(words: Iterable[str], piped: Iterable[str]) -> Iterator[str]:
+    """Yield the images of the words; what is piped in stands for itself, as whoever lists paths lists files too."""
     for word in words:
-        yield from paths(filter(None, piped) if word == PIPED else [word])
+        yield from filter(None, piped) if word == PIPED else paths([word])
+
+
+def _shown(name: str) -> str:
+    """Return a name as one line of a terminal may show it."""
+    return name if name.isprintable() else ascii(name)
 
 
 class _Table:
@@ -98,7 +98,7 @@ class _Table:
 
     def __init__(self, config: Config, predictor: Predictor) -> None:
         self._top = config.top_k
-        self._width = max(5, *(len(name) for name in predictor.class_names))
+        self._width = max(5, *(len(_shown(name)) for name in predictor.class_names))
 
     def head(self) -> list[str]:
         return [f"{'class':{self._width}}  {'prob.':>7}  {'':6}  image"]
@@ -106,10 +106,10 @@ class _Table:
     def line(self, path: str, found: Predictions) -> str:
         (name, share), *others = found.top(0, self._top)
         flag = "unlike" if found.unlike[0] else ""
-        shown = path if path.isprintable() else ascii(path)
-        then = "; then " + ", ".join(f"{other} {100 * chance:.1f} %" for other, chance in others) if others else ""
-        near = ", ".join(f"{one.sample_id} ({one.distance:.2f})" for one in found.neighbours[0])
-        return f"{name:{self._width}}  {100 * share:5.1f} %  {flag:6}  {shown}{then}{f'; near {near}' if near else ''}"
+        then = ", ".join(f"{_shown(other)} {100 * chance:.1f} %" for other, chance in others)
+        near = ", ".join(f"{_shown(one.sample_id)} ({one.distance:.2f})" for one in found.neighbours[0])
+        rest = (f"; then {then}" if then else "") + (f"; near {near}" if near else "")
+        return f"{_shown(name):{self._width}}  {100 * share:5.1f} %  {flag:6}  {_shown(path)}{rest}"
 
 
 class _Csv:
