@@ -194,6 +194,17 @@ def test_what_has_no_head_is_refused_in_one_line(method: str, world: Config, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_key_names_its_very_score(world: Config, tmp_path: Path) -> None:
+    score = scored(world, "ridge")
+    assert exported(world, tmp_path / "out", method=score.key[:8])["key"] == score.key
+    with pytest.raises(
+        MissingData, match=r"no one score to export: .*expected one whose key begins 0123456789, got 0 of"
+    ):
+        exported(world, tmp_path / "other", method="0123456789")
+    with pytest.raises(BadOption, match=r"^knn cannot be exported"):
+        exported(world, tmp_path / "other", method=scored(world, "knn").key[:12])
+
+
 def test_rows_that_there_are_not(world: Config, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown method 'prob' .*one of: probe, probe-refit"):
         exported(world, tmp_path / "out", method="prob")

@@ -30,7 +30,7 @@ from probeline.config import (
     Work,
     command_line,
 )
-from probeline.errors import BadOption, ProbelineError, UnknownName
+from probeline.errors import BadOption, Diverged, ProbelineError, UnknownName
 from probeline.stages.grids import MLP, SGD, TRAIN, grid
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
@@ -284,8 +284,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add(
         "--method",
         metavar="M",
-        help="of export: the row, as a score calls it: probe, probe-sgd, finetune, lp-ft ... "
-        "(default the one that val prefers)",
+        help="of export: the row, as a score calls it: probe, probe-sgd, finetune, lp-ft ..., or the first digits of "
+        "its key (default the one that val prefers)",
     )
     add("--out", type=_folder, metavar="FOLDER", help="of export: where it is written (default below reports/)")
     add(
@@ -461,11 +461,18 @@ def _run_stages(config: Config, works: Sequence[Work], asked: Sequence[Work] = (
     if not _WITHOUT_DATA.issuperset(verb for _, verbs in works for verb in verbs):
         inputs.parts()
     result: dict[str, Any] = {}
+    diverged: list[Diverged] = []
     for step, verbs in works:
         here = inputs.under(step)
         for verb in verbs:
-            found = importlib.import_module(f"probeline.stages.{verb}").run(here)
+            try:
+                found = importlib.import_module(f"probeline.stages.{verb}").run(here)
+            except Diverged as error:  # that row is lacking, the others and the report need not be
+                diverged.append(error)
+                continue
             result[verb] = [*result.get(verb, ()), *found] if isinstance(found, list) else found
+    if diverged:
+        raise diverged[0]
     return result
 
 

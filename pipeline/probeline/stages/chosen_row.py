@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from probeline.config import Config, command_line
@@ -13,11 +14,15 @@ from probeline.report.words import listing
 from probeline.stages.current import current_scores
 from probeline.stages.inputs import Inputs
 
+KEY = re.compile("[0-9a-f]{6,64}")
+"""The first digits of a score's key, as it names a row."""
+
 
 def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
     """Return the score of the run's options that ``--method`` names, or whose row val prefers, with the run's seed.
 
-    Of several runs of one method, and of several backbones, val prefers one too. Test has no say.
+    Of several runs of one method, and of several backbones, val prefers one too. Test has no say. The first digits of
+    a score's key name that very score, whatever its training and seed.
 
     Parameters
     ----------
@@ -37,6 +42,8 @@ def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
         No score of that seed.
     """
     config = inputs.config
+    if config.method is not None and KEY.fullmatch(config.method):
+        return _of_key(inputs, verb, config.method)
     if config.method is not None:
         method(config.method)
     asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
@@ -59,6 +66,20 @@ def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
         seeds = listing([str(score.seed) for score in row])
         raise BadOption(f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=config.seed)
     return found
+
+
+def _of_key(inputs: Inputs, verb: str, digits: str) -> Score:
+    scores = _asked(inputs, current_scores(inputs, verb))
+    found = [score for score in scores if score.key.startswith(digits)]
+    if len(found) != 1:
+        raise MissingData(
+            f"no one score to {verb}" if not found else f"several scores to {verb}",
+            where=inputs.scores,
+            expected=f"one whose key begins {digits}",
+            got=f"{len(found)} of {len(scores)}",
+            remedy="the keys are on the page; taps, views, weights and sizes are asked for as for any row",
+        )
+    return found[0]
 
 
 def _asked(inputs: Inputs, scores: Sequence[Score]) -> list[Score]:

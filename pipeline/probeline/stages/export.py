@@ -49,13 +49,13 @@ def run(inputs: Inputs) -> dict[str, Any]:
     """
     config = inputs.config
     graphs = tuple(name for name, wanted in ((PT2, config.pt2), (ONNX, config.onnx)) if wanted)
-    if config.method in NO_HEADS:
-        raise BadOption(f"{config.method} cannot be exported", got=NO_HEADS[config.method], remedy="choose another row")
     if config.onnx:
         from probeline.artifact.graph import check_onnx
 
         check_onnx()
     score = chosen_row(inputs, "export", NO_HEADS)
+    if score.method in NO_HEADS:
+        raise BadOption(f"{score.method} cannot be exported", got=NO_HEADS[score.method], remedy="choose another row")
     folder = config.out or inputs.reports / "artifacts" / _name(score)
     check_free(folder)
     key = asked(score, config.train_rows, graphs)
