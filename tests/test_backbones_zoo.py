@@ -167,7 +167,7 @@ def test_downloads_are_checked(server: str, tmp_path: Path) -> None:
     weights.download(f"{server}/{name}", tmp_path / "got" / name)
     assert (tmp_path / "got" / name).read_bytes() == b"weights"
     for bad in ("net-00000000.pth", "net-absent00.pth"):
-        with pytest.raises(DownloadFailed, match=r"cannot fetch the weights.*fetch it by hand and save it as"):
+        with pytest.raises(DownloadFailed, match=r"cannot fetch the weights.*run: curl -fL --create-dirs -o"):
             weights.download(f"{server}/{bad}", tmp_path / "got" / bad)
         assert not (tmp_path / "got" / bad).exists()
 

@@ -149,7 +149,8 @@ class Frozen:
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Return the net's input [B, 3, S, S], on its device and in its type, for uint8 [B, H, W, 3]."""
-        pixels = pixels.to(self.device, non_blocking=True)
+        # Elsewhere than on CUDA a copy that does not wait may read pixels that have been freed meanwhile.
+        pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
         if pixels.shape[1:3] != (self.image_size, self.image_size):
             pixels = self._resampler(*pixels.shape[1:3])(pixels)
         return self._normalize(pixels).to(self._dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -52,7 +53,9 @@ def download(url: str, path: Path) -> None:
         Names the address and where to put the file by hand.
     """
     promised = _HASH_IN_NAME.search(path.name)
-    remedy = f"fetch it by hand and save it as {path}, or choose --weights none or --weights PATH"
+    remedy = (
+        f"run: curl -fL --create-dirs -o {shlex.quote(str(path))} {url}, or choose --weights none or --weights PATH"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

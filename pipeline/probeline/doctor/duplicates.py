@@ -16,6 +16,7 @@ from scipy.fft import irfft2, rfft2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
 
 SHIFT = 2
@@ -70,7 +71,7 @@ def luminance(pixels: Pixels) -> Pixels:
     return (grey >> 8).astype(np.uint8)
 
 
-def alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def alike(grey: Pixels, pairs: Integers) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Return how alike the structure of two images of each pair is, in [-1, 1], and whether the second is mirrored.
 
     It is the zero-mean normalised cross-correlation of their grey levels, which brightness and contrast do not change,
@@ -78,13 +79,14 @@ def alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]
 
     Parameters
     ----------
-    first, second : uint8 [n, S, S]
-        Grey levels of the pairs; S of 32 is meant.
+    grey : uint8 [n, S, S]
+        Grey levels of all images; S of 32 is meant.
+    pairs : int64 [p, 2]
     """
-    best, mirrored = np.zeros(len(first), np.float32), np.zeros(len(first), np.bool_)
-    for start in range(0, len(first), _AT_ONCE):
+    best, mirrored = np.zeros(len(pairs), np.float32), np.zeros(len(pairs), np.bool_)
+    for start in range(0, len(pairs), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        best[some], mirrored[some] = _alike(first[some], second[some])
+        best[some], mirrored[some] = _alike(grey[pairs[some, 0]], grey[pairs[some, 1]])
     return best, mirrored
 
 

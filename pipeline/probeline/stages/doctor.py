@@ -295,7 +295,7 @@ class _Room:
         pairs, cosines = (np.concatenate(some) for some in zip(*found, strict=True))
         differ = np.array([content[i] != content[j] for i, j in pairs.tolist()], np.bool_)
         pairs, cosines = pairs[differ], cosines[differ]
-        pixels, mirrored = alike(self._grey[pairs[:, 0]], self._grey[pairs[:, 1]])
+        pixels, mirrored = alike(self._grey, pairs)
         sure = cosines * pixels >= ALIKE
         return pairs[sure], cosines[sure], pixels[sure], mirrored[sure], len(pairs)
 

@@ -82,8 +82,8 @@ class Embedded:
         MissingData
             Not all extracted, or the run is of another net than the score; names the command that helps.
         """
-        task = self._task if not self.score.views else self._read(0)
-        return task.against_test()
+        task = self._task  # which is the score's, or nothing is
+        return (self._read(0) if self.score.views else task).against_test()
 
     @cached_property
     def refit(self) -> Refit:
