@@ -54,6 +54,26 @@ def test_what_test_cannot_tell_leaves_the_probe() -> None:
     assert "keep the probe, or test on more images; the rule is neither borne out nor refuted." in text
 
 
+def test_a_win_of_another_training_than_the_rules_is_told() -> None:
+    low = replace(make_score("finetune", seed=0, accuracy=0.9), method="last-1")
+    assert "that training pays the rule says too, though not this one" in said(make_score(accuracy=0.7), low)
+    classes = len(low.class_names)
+    few = [small(score, 400 * classes) for score in (make_score(accuracy=0.7), low)]
+    assert "the rule and the measurement agree" in said(*few)
+
+
+def test_a_head_that_is_really_better_is_told() -> None:
+    better = replace(make_score("knn", accuracy=0.9, val_top1=0.95), n_train=make_score().n_train)
+    assert "Of the heads on cached features val prefers k-NN, +" in said(make_score(accuracy=0.7), better)
+    assert "Of the heads" not in said(make_score(accuracy=0.8), make_score("knn", accuracy=0.5))
+
+
+def test_what_curves_of_training_tell_is_not_left_out() -> None:
+    probe, curve = make_score(), replace(make_curve(), method="finetune")
+    assert "on the learning curves all train images gave full fine-tune" in said(probe, curves=(curve,))
+    assert "stands untested" not in said(probe, curves=(curve,))
+
+
 def test_a_real_loss_keeps_the_probe() -> None:
     text = said(make_score(accuracy=0.9), make_score("scratch", seed=0, accuracy=0.5))
     assert "Training really loses here: keep the probe; the measurement goes against the rule" in text

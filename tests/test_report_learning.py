@@ -204,8 +204,10 @@ def test_where_a_training_overtakes_the_probe() -> None:
     late = levels("finetune", {10.0: 0.81, 20.0: 0.7, 50.0: 0.89, 100.0: 0.95})
     assert crossings([probe, late]) == [
         "mobilenet_v2, full fine-tune: above the linear probe from 50 % of the train images on "
-        "(89.00 against 88.00 % at 500)."
+        "(89.00 against 88.00 % at 500, though the 95 % intervals overlap)."
     ]
+    clear = levels("finetune", {50.0: 0.95, 100.0: 0.97})
+    assert crossings([probe, clear])[0].endswith("(95.00 against 88.00 % at 500).")
     never = levels("scratch", {10.0: 0.9, 100.0: 0.9}, weights="none")
     assert crossings([probe, never]) == [
         "mobilenet_v2, from scratch: not above the linear probe at 100 % of the train images "

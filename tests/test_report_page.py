@@ -372,8 +372,8 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
     ]
     assert all(one.facts["src"].startswith("data:image/webp;base64,") for one in images)
     said = [one.text for one in tile.all("p")]
-    assert said[:2] == ["dog, wrong in 3 of 3 rows", "probe: cat 87.5 %, dog 6.2 %"]
-    assert said[2:] == ["bird: knn", "cat: finetune, probe"]
+    assert said[:3] == ["dog, wrong in 3 of 3 rows", "taken for cat (2), bird (1)", "probe: cat 87.5 %, dog 6.2 %"]
+    assert said[3:] == ["bird: knn", "cat: finetune, probe"]
     assert "cat 0.75" in tile.text
 
 
@@ -399,6 +399,20 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
     assert "More are in the records: gallery-net3.json, gallery-net4.json." in section(root, "galleries").text
     assert len(section(root, "maps").all("figure")) == 3
     assert "More are in the records: map-net3.json, map-net4.json." in section(root, "maps").text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {name: thumbnail() for name in ("test:3", "train:7")}
+    beside = Beside(galleries=[make_gallery(backbone=f"net{i}", thumbnails=small) for i in range(2)])
+    scores = [make_score(n_test=60)]
+    whole = written(tmp_path / "whole", scores, beside=beside)
+    for room, shown in ((10**9, 2), (whole.stat().st_size - 1, 1), (1, 0)):
+        monkeypatch.setattr(package, "ROOM", room)
+        found = section(tree(written(tmp_path / str(shown), scores, beside=beside)), "galleries")
+        assert len(found.all("h3")) == shown
+        left = ", ".join(f"gallery-net{i}.json" for i in range(shown, 2))
+        assert (f"More are in the records: {left}." in found.text) == bool(left)
 
 
 def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from probeline.backbones.names import PENULTIMATE
+from probeline.backbones.names import LAST, PENULTIMATE
 from probeline.records import Curve
 from probeline.report.differences import Difference
 from probeline.report.learning import steps
@@ -28,24 +28,24 @@ def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
         for row in block.rows:
             if row.reference:
                 classes = len(block.scores[0][0].class_names)
-                return [*_strategy(row, block, classes), _labels(row, curves)]
+                return [*_strategy(row, block, classes, curves), *_head(row, block), _labels(row, curves)]
     return []
 
 
-def _strategy(probe: Row, block: Block, classes: int) -> list[str]:
+_FROZEN, _PARTLY, _WHOLE = (
+    "keep the net frozen and fit a probe",
+    "train the last stages, or all of them from the probe's solution (LP-FT)",
+    "fine-tune the whole net",
+)
+
+
+def _strategy(probe: Row, block: Block, classes: int, curves: Sequence[Curve]) -> list[str]:
     each = probe.n_train / classes
-    frozen = each < _FEW
-    rule = (
-        "keep the net frozen and fit a probe"
-        if frozen
-        else "train the last stages, or all of them from the probe's solution (LP-FT)"
-        if each < _MANY
-        else "fine-tune the whole net"
-    )
+    rule = _FROZEN if each < _FEW else _PARTLY if each < _MANY else _WHOLE
     said = f"With {each:,.0f} train images a class the courses' rule of thumb is to {rule}"
     trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
     if not trained:
-        return [f"{said}; no strategy has been trained here yet, so it stands untested."]
+        return [f"{said}; {_untested(probe, curves)}."]
     pick = max(trained, key=lambda row: (row.val_top1, -row.trainable))
     if pick.over_probe is None:
         return [f"{said}."]
@@ -67,13 +67,49 @@ def _strategy(probe: Row, block: Block, classes: int) -> list[str]:
             f"{measured}. These {probe.n_test:,} test images cannot tell the two apart, nor anything under about "
             f"{percent(half, places)} points: keep the probe, or test on more images"
         )
-    if not pick.over_probe.real and not frozen:
-        verdict = "the rule is neither borne out nor refuted"
-    elif wins != frozen:
-        verdict = "the rule and the measurement agree"
+    return [f"{said}.", f"{choice}; {_verdict(rule, pick, pick.over_probe)}."]
+
+
+def _verdict(rule: str, pick: Row, over: Difference) -> str:
+    """Say whether the rule and what was measured agree."""
+    if rule == _FROZEN:
+        agree = not (over.real and over.top1 > 0)
+    elif not over.real:
+        return "the rule is neither borne out nor refuted"
     else:
-        verdict = "the measurement goes against the rule, and it counts"
-    return [f"{said}.", f"{choice}; {verdict}."]
+        whole = pick.method == "finetune" if rule == _WHOLE else LAST.fullmatch(pick.method) or pick.method == "lp-ft"
+        if over.top1 > 0 and not whole:
+            return "that training pays the rule says too, though not this one"
+        agree = over.top1 > 0
+    return "the rule and the measurement agree" if agree else "the measurement goes against the rule, and it counts"
+
+
+def _untested(probe: Row, curves: Sequence[Curve]) -> str:
+    """Say what is known where no strategy has a score: what the learning curves of training tell, or nothing."""
+    told = [
+        f"{method(curve.method).title} {percent(step.mean, decimals([curve.n_test]))} %"
+        for curve in curves
+        if curve.method != "probe" and (curve.backbone, curve.image_size) == (probe.backbone, probe.image_size)
+        for step in steps(curve)
+        if (step.kind, step.amount) == ("fraction", 100.0)
+    ]
+    if told:
+        own = percent(probe.top1, decimals([probe.n_test]))
+        return f"on the learning curves all train images gave {', '.join(told)}, the probe {own} %, which no test pairs"
+    return "no strategy has been trained here yet, so it stands untested: the verb finetune does it"
+
+
+def _head(probe: Row, block: Block) -> list[str]:
+    """Say which head on the cached features val prefers, where that is really better than the probe."""
+    heads = [row for row in block.rows if not method(row.method).trains]
+    pick = max(heads, key=lambda row: (row.val_top1, row.reference))
+    if pick.over_probe is None or not pick.over_probe.real or pick.over_probe.top1 <= 0:
+        return []
+    ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
+    words = _words(pick.over_probe, decimals([probe.n_test]))
+    return [
+        f"Of the heads on cached features val prefers {pick.title}, {words}, for {_times(ratio)} the probe's seconds."
+    ]
 
 
 def _words(difference: Difference, places: int) -> str:

@@ -180,7 +180,11 @@ def _crossing(probe: Curve, trained: Curve) -> str:
     numbers = f"{percent(step.mean, places)} against {percent(its.mean, places)} %"
     if ahead == len(both):
         return f"not above the linear probe at {step.title} of the train images ({numbers} at {step.images})."
-    told = ", though the draws overlap" if step.draws > 1 and step.range[0] <= its.range[1] else ""
+    told = ""
+    if step.draws > 1:
+        told = ", though the draws overlap" if step.range[0] <= its.range[1] else ""
+    elif step.interval and its.interval and step.interval[0] <= its.interval[1]:
+        told = ", though the 95 % intervals overlap"
     where = "at every step, from" if not ahead else "from"
     return f"above the linear probe {where} {step.title} of the train images on ({numbers} at {step.images}{told})."
 

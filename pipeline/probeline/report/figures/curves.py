@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -44,6 +45,8 @@ def training(table: Sequence[Block]) -> Sheet | None:
         caption += " Dot: the epoch that val chose."
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
+    if any(_opened(score) for score in scores):
+        caption += " Dotted line: more stages are trained from this epoch on."
     if inner:
         caption += " Shown is the tap whose probe val prefers; a net that is trained has no tap."
     figure = sheet(
@@ -92,7 +95,18 @@ def _pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
     for axes, what, scale in zip(pair, ("loss", "top1"), (1.0, 100.0), strict=True):
         for role, dash in (("train", "--"), ("val", "-")):
             _curve(axes, scores, f"{role}_{what}", scale, colour, dash)
+        for epoch in _opened(scores[0]):
+            axes.axvline(epoch, color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def _opened(score: Score) -> list[int]:
+    """Return the epochs, counted from 1, from which on more stages are trained than in the one before."""
+    return [
+        now["epoch"]
+        for before, now in pairwise(score.history)
+        if before.get("stages") is not None and now["stages"] > before["stages"]
+    ]
 
 
 def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:

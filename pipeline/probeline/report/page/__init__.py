@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -19,15 +20,27 @@ from probeline.report.page.content import Content
 from probeline.report.page.palette import colours
 from probeline.report.page.sections import SECTIONS
 
+ROOM = 5_000_000
+"""Bytes of a page, at most, while galleries and maps are there to be left to the records."""
+
 
 def render(content: Content) -> bytes:
-    """Return the page of a report as UTF-8.
+    """Return the page of a report as UTF-8, with the galleries and maps of as many nets as there is room for.
 
     Parameters
     ----------
     content : Content
         All that the report says.
     """
+    page = _rendered(content)
+    for nets in range(content.nets - 1, -1, -1):
+        if len(page) <= ROOM:
+            break
+        page = _rendered(replace(content, nets=nets))
+    return page
+
+
+def _rendered(content: Content) -> bytes:
     style, script = colours() + _text("style.css"), _text("script.js")
     built = [(section, section.build(content)) for section in SECTIONS]
     page = _environment().get_template("page.html")

@@ -39,6 +39,9 @@ class Content:
     beside : Beside
     folder : Path
         Of the report; pictures are read from it.
+    nets : int
+        How many nets have a gallery and a map on the page, which has to stay small; the others have theirs in the
+        records.
     """
 
     blocks: Sequence[Block]
@@ -48,6 +51,7 @@ class Content:
     figures: Mapping[str, Drawn]
     beside: Beside
     folder: Path
+    nets: int = 3
 
     @property
     def titled(self) -> list[Titled]:

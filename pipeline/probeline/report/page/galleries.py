@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -9,9 +10,6 @@ from probeline.report.gallery_files import Gallery, Missed
 from probeline.report.page.content import Content, View
 from probeline.report.page.tile import Tile, small
 from probeline.report.words import percent
-
-_NETS = 3
-"""How many nets have a gallery and a map on a page, which has to stay small; the others have theirs in the records."""
 
 
 def galleries_view(content: Content) -> View | None:
@@ -26,9 +24,9 @@ def galleries_view(content: Content) -> View | None:
                 "caption": one.caption,
                 "tiles": [_missed(one, image) for image in one.images],
             }
-            for one in found[:_NETS]
+            for one in found[: content.nets]
         ],
-        "others": _others([one.file for one in found[_NETS:]]),
+        "others": _others([one.file for one in found[content.nets :]]),
     }
 
 
@@ -37,8 +35,8 @@ def maps_view(content: Content) -> View | None:
     found = content.beside.maps
     if not found:
         return None
-    figures = [content.figures[one.figure] for one in found[:_NETS] if one.figure in content.figures]
-    return {"figures": figures, "others": _others([one.file for one in found[_NETS:]])}
+    figures = [content.figures[one.figure] for one in found[: content.nets] if one.figure in content.figures]
+    return {"figures": figures, "others": _others([one.file for one in found[content.nets :]])}
 
 
 def _others(files: Sequence[str]) -> str:
@@ -47,7 +45,11 @@ def _others(files: Sequence[str]) -> str:
 
 def _missed(gallery: Gallery, image: Missed) -> Tile:
     said = image.predicted[gallery.probe]
-    lines = [f"{image.true}, wrong in {image.wrong} of {len(gallery.rows)} rows"]
+    taken = Counter(name for name in image.predicted if name != image.true).most_common()
+    lines = [
+        f"{image.true}, wrong in {image.wrong} of {len(gallery.rows)} rows",
+        "taken for " + ", ".join(f"{name} ({n})" for name, n in taken),
+    ]
     if image.chance is not None and image.true_chance is not None:
         chances = f"{said} {percent(image.chance, 1)} %"
         if said != image.true:
