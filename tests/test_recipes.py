@@ -329,9 +329,10 @@ def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.Capt
     if name == "chapter12":
         assert "recipe: --backbone squeezenet1_1 takes the place of the teacher resnet18 too" in said.out
         assert "recipe: its second task is of other classes, so it is left out" in said.out
-        (line,) = left_out
-        assert line.startswith("- two tasks, whole net of squeezenet1_1: `probeline finetune ")
-        assert "--second NAME=CLASS,CLASS" in line
+        head, whole = left_out
+        assert head.startswith("- two tasks, heads alone of squeezenet1_1: `probeline finetune ")
+        assert whole.startswith("- two tasks, whole net of squeezenet1_1: `probeline finetune ")
+        assert all("--second NAME=CLASS,CLASS" in line for line in left_out)
     else:
         assert not left_out, "all that its steps ask for is there"
     if not recipe.published and not recipe.differences:
@@ -369,6 +370,7 @@ def test_a_second_task_of_ones_own_is_run(root: Path, capsys: pytest.CaptureFixt
     text = (root / "chapter12" / "digits-limit30" / "report.md").read_text(encoding="utf-8")
     assert "## Not run" not in text
     assert "two tasks, whole net" in text
+    assert "two tasks, heads alone" in text
 
 
 def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,5 +414,5 @@ def test_weights_that_cannot_be_had_stop_the_run(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "cannot fetch the weights: https://download.pytorch.org/models/squeezenet1_1-" in told
-    assert f"save it as {tmp_path}" in told
+    assert f"run: curl -fL --create-dirs -o {tmp_path}" in told
     assert not list((tmp_path / "r").rglob("*.json"))

@@ -45,6 +45,8 @@ def listed(options: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
         ("last-2", {"train": ("optimizer=sgd", "schedule=one-cycle")}),
         ("gradual", {"unfreeze": (2, 4), "freeze_batchnorm": True}),
         ("distill", {"teacher": "resnet50", "train": ("alpha=0.9",)}),
+        ("multi-task", {"second": ("alive=cat,polar bear,dog", "made=car,ship")}),
+        ("full", {"train": ("lr=1e-3,1e-2", "decay=0.5,1.0", "optimizer=adam,sgd")}),
     ],
 )
 def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any]) -> None:
@@ -53,6 +55,8 @@ def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any])
     for name in ("views", "unfreeze", "teacher"):
         if name in asked:
             options[name] = list(asked[name]) if name == "unfreeze" else asked[name]
+    if "second" in asked:
+        options["second"] = f"{' '.join(asked['second'])} (0123abcd)"
     name = "finetune" if strategy == "full" else strategy
     scores = [make_score("finetune", seed=seed, n_test=20) for seed in (4, 5)]
     scores = [replace(score, method=name, options={"version": 2, "weights": "x", **options}) for score in scores]
@@ -64,7 +68,7 @@ def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any])
     assert again.strategies == (strategy,)
     assert listed(training_options(again, strategy)) == listed(training_options(config, strategy))
     assert (again.seed, again.seeds, again.limit, again.data_seed) == (4, 2, 200, 3)
-    assert (again.unfreeze, again.teacher) == (config.unfreeze, config.teacher)
+    assert (again.unfreeze, again.teacher, again.second) == (config.unfreeze, config.teacher, config.second)
     assert again.weights == ("DEFAULT" if strategy == "scratch" else "IMAGENET1K_V1")
 
 

@@ -100,7 +100,8 @@ def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Inputs, dict[str, 
         assert 0 <= score.brier <= 2
         assert 0 <= score.ece <= 1
         assert score.nll >= 0
-        assert score.top5 is None, "digits are ten classes"
+        assert score.top5 is not None
+        assert score.top1 <= score.top5 <= 1
         assert (score.optimism is None) == (score.method == "centroid")
         assert score.optimism is None or 0 <= score.optimism <= 1 - score.top1
         assert (score.path == ()) == (score.method == "centroid")

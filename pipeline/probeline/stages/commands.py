@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -89,8 +90,18 @@ def _training(config: Config, score: Score) -> dict[str, Any]:
         "unfreeze": tuple(options.get("unfreeze", ())),
         "freeze_batchnorm": bool(options.get("freeze_batchnorm", False)),
         "teacher": options.get("teacher"),
-        "second": config.second if "second" in options else (),
+        "second": _second(config, str(options.get("second", ""))),
     }
+
+
+def _second(config: Config, title: str) -> tuple[str, ...]:
+    """Return the option of a second task: a file is told by its name alone, and the run may know where it lies."""
+    called = re.sub(r" \([0-9a-f]{8}\)$", "", title)
+    if "=" in called:
+        return tuple(re.split(r" (?=[^ =,]+=)", called))
+    if [Path(word).name for word in config.second] == [called]:
+        return config.second
+    return (called,) if called else ()
 
 
 def _usual(word: str, name: str) -> bool:

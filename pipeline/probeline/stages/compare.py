@@ -29,6 +29,7 @@ from probeline.stages.drawn import drawn
 from probeline.stages.grids import MLP, SGD, grid
 from probeline.stages.holding import hold
 from probeline.stages.inputs import Inputs
+from probeline.stages.training import training_options
 
 OfRows = TypeVar("OfRows", Curve, RangeTest)
 
@@ -79,9 +80,15 @@ def run(inputs: Inputs) -> dict[str, object]:
 
 
 def _curves(inputs: Inputs) -> list[Curve]:
-    """Return the learning curves of just these splits, of several of one backbone the one that was written last."""
+    """Return the learning curves of just these splits and of the present methods, of several of one backbone one.
+
+    That is the one with the steps, draws and training that the run asks for, or else the one that was written last.
+    """
     say = inputs.config.console.say
-    curves = _of_these_splits(inputs, "learning curves", *load_curves(inputs.curves))
+    found = _of_these_splits(inputs, "learning curves", *load_curves(inputs.curves))
+    curves = [curve for curve in found if curve.method == "probe" or curve.options.get("version") == TRAIN_VERSION]
+    if len(curves) < len(found):
+        say(f"compare: left out {len(found) - len(curves)} learning curves of an earlier version of training")
     newest: dict[tuple[object, ...], Curve] = {}
     for curve in sorted(curves, key=lambda curve: _drawn_as_asked(inputs, curve)):
         place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
@@ -119,14 +126,22 @@ def _of_these_splits(inputs: Inputs, what: str, found: Sequence[OfRows], ignored
 
 
 def _drawn_as_asked(inputs: Inputs, curve: Curve) -> bool:
-    """Say whether a curve has the steps and draws that the run asks for."""
+    """Say whether a curve has the steps and draws that the run asks for, and if of a training, its options."""
     there = {(point.kind, point.amount) for point in curve.points}
 
     def drawn(config: Config) -> bool:
         shots = set() if config.shots == (0,) else {("shots", float(k)) for k in config.shots}
-        return curve.draws == config.draws and there == shots | {("fraction", percent) for percent in config.fractions}
+        steps = shots | {("fraction", percent) for percent in config.fractions}
+        return curve.draws == config.draws and there == steps and _trained_as_asked(config, curve)
 
     return any(drawn(config) for config, _ in _asked(inputs))
+
+
+def _trained_as_asked(config: Config, curve: Curve) -> bool:
+    asked = [training_options(config, one) for one in config.curve_strategies if name_of(one) == curve.method]
+    return curve.method == "probe" or any(
+        all([curve.options.get(name)] == list(values) for name, values in options.items()) for options in asked
+    )
 
 
 def _latencies(inputs: Inputs) -> list[Latency]:

@@ -33,8 +33,8 @@ from probeline.store import entry as store
 
 Found = TypeVar("Found")
 
-_FEW_CLASSES = 10
-"""Up to so many, top-5 says nothing."""
+_FEW_CLASSES = 5
+"""Up to so many, top-5 is 1."""
 
 
 @dataclass(frozen=True)
@@ -323,8 +323,7 @@ class Inputs:
     def scored(self, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray) -> dict[str, Any]:
         """Return the fields of a score that follow from what a method said of the test images, whatever the method.
 
-        Its temperature is fitted on val alone. Top-5 is for data sets of more than 10 classes: of 10, half the
-        classes are among five, and of 5, all.
+        Its temperature is fitted on val alone. Top-5 is for data sets of more than 5 classes.
 
         Parameters
         ----------
