@@ -93,6 +93,14 @@ def test_what_was_fitted_with_another_grid_is_not_what_was_asked_for(
     assert "MLP head of squeezenet1_1, seed 1" in missing
 
 
+def test_what_no_verb_was_asked_for_is_on_the_page(cache: Path, tmp_path: Path) -> None:
+    inputs, _ = inputs_of(cache, tmp_path)
+    baselines.run(inputs)
+    page = Path(str(compare.run(inputs)["page"])).read_text(encoding="utf-8")
+    for verb in ("curve", "pictures", "doctor", "latency"):
+        assert f"<code>probeline {verb} --dataset digits" in page
+
+
 def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Path) -> None:
     few: dict[str, Any] = {"fractions": (50.0, 100.0), "shots": (0,)}
     for draws in (1, 2):

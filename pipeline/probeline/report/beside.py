@@ -41,6 +41,8 @@ class Beside:
         What was found in the very images and labels of the scores.
     commands : mapping of str to str
         Of a score's key, the command that makes its row.
+    unasked : mapping of str to str
+        Of what no verb was asked for yet, the command that tells it.
     """
 
     curves: Sequence[Curve] = ()
@@ -52,6 +54,7 @@ class Beside:
     maps: Sequence[EmbeddingMap] = ()
     doctor: Doctor | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
@@ -64,8 +67,7 @@ class Beside:
             "maps": self.maps,
         }
         found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
-        if self.commands:
-            found["commands"] = dict(self.commands)
+        found |= {name: dict(some) for name in ("commands", "unasked") if (some := getattr(self, name))}
         found |= {"published": self.held.to_json()} if self.held else {}
         return found | ({"doctor": self.doctor.to_json()} if self.doctor else {})
 

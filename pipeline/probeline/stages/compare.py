@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +65,7 @@ def run(inputs: Inputs) -> dict[str, object]:
         _doctor(inputs, scores),
         commands(config, table),
     )
+    beside = replace(beside, unasked=_unasked(config, beside) if scores else {})
     report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing, curves))
     if held and held.lines:
@@ -77,6 +79,17 @@ def run(inputs: Inputs) -> dict[str, object]:
     for folder in _caches(inputs):
         config.console.say(f"compare: embeddings are in {folder}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
+
+
+def _unasked(config: Config, beside: Beside) -> dict[str, str]:
+    """Return what a report could tell besides and no verb was asked for, with the command of each."""
+    told = {
+        "curve": ("what more labels would give", beside.curves),
+        "pictures": ("mistakes, a map and the first filters", beside.pictures),
+        "doctor": ("what is wrong with the data", beside.doctor),
+        "latency": ("what a forward pass costs", beside.latencies),
+    }
+    return {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}
 
 
 def _curves(inputs: Inputs) -> list[Curve]:

@@ -41,4 +41,5 @@ def view(content: Content) -> View | None:
 
 def missing_view(content: Content) -> View | None:
     """Return what has not been run, and how it would be; None where nothing is missing."""
-    return {"missing": list(content.missing)} if content.missing else None
+    missing = [*content.missing, *content.beside.unasked.items()]
+    return {"missing": missing} if missing else None
