@@ -148,7 +148,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
         caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
-    caption += " Grey: test, read when the choice stood, of which it knew nothing; cross: test at the chosen l2."
+    caption += " Grey: test, which was read when the choice stood and had no part in it. Cross: test at the chosen l2."
     if any(_at_edge(score) for _, score in probes):
         caption += " Double ring: it stands at the end of its grid, and a wider one may do better."
     fields = [
