@@ -36,7 +36,7 @@ NET = "squeezenet1_1"
 SHORT = ("epochs=3", "batch_size=16")
 TAPS = ("penultimate", "features.9+penultimate")
 TRAININGS: dict[str, dict[str, Any]] = {
-    "full": {"train": ("lr=1e-3,1e-2", "dropout=0.2")},
+    "full": {"train": ("lr=1e-3,1e-2", "decay=0.5,1", "dropout=0.2")},
     "last-1": {"train": ("augment=none",)},
     "lp-ft": {"train": ("augment=none",)},
     "scratch": {},

@@ -655,7 +655,7 @@ def test_any_number_may_be_swept(world: Path, tmp_path: Path) -> None:
     best = max(score.path, key=lambda point: (point["top1"], -point["nll"]))
     assert (score.chosen["lr"], score.chosen["decay"]) == (best["lr"], best["decay"])
     (kept,) = config.cache.rglob("best.safetensors")
-    assert kept.parent.name.endswith(f"-lr{best['lr']:g}-decay{best['decay']:g}")
+    assert kept.parent.name.endswith(f"-decay{best['decay']:g}-lr{best['lr']:g}")
 
 
 def test_what_diverges_keeps_the_others_from_nothing(world: Path, tmp_path: Path) -> None:

@@ -155,7 +155,9 @@ def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, ke
 
 def of_candidate(folder: Path, candidate: Mapping[str, Any]) -> Path:
     """Return where the checkpoints of one candidate of a run are; of a run without others, the run's own folder."""
-    told = "".join(f"-{name}{value if isinstance(value, str) else f'{value:g}'}" for name, value in candidate.items())
+    # In the order of the names, as a score that is read again has them.
+    named = sorted(candidate.items())
+    told = "".join(f"-{name}{value if isinstance(value, str) else f'{value:g}'}" for name, value in named)
     return folder.with_name(folder.name + told)
 
 
