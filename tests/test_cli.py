@@ -22,6 +22,7 @@ from probeline import cli
 from probeline.backbones.names import torchvision_names
 from probeline.backbones.zoo import random_net
 from probeline.config import DEVICES, PRECISIONS, STRATEGIES
+from probeline.errors import Diverged
 from probeline.images.datasets import NAMES
 from probeline.recipes import names as recipe_names
 from probeline.report.methods import METHODS
@@ -276,6 +277,28 @@ def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, fin
     line = refused(run(verb, finished, reports=tmp_path / "file"))
     assert f"cannot write: {tmp_path}/file" in line
     assert "run again: what is finished is kept" in line
+
+
+@pytest.mark.parametrize("verb", cli.STAGES)
+def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
+    verb: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def stage(name: str) -> Callable[[Inputs], list[Any]]:
+        def called(inputs: Inputs) -> list[Any]:
+            ran.append(name)
+            if name == verb:
+                raise Diverged(f"{name} diverged", remedy="use a lower --lr")
+            return []
+
+        return called
+
+    for name in cli.STAGES:
+        monkeypatch.setattr(f"probeline.stages.{name}.run", stage(name))
+    assert refused(run("run")) == f"probeline: {verb} diverged; use a lower --lr"
+    # Without embeddings the others could but say that there are none.
+    assert ran == (["extract"] if verb == "extract" else list(cli.STAGES))
 
 
 def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(

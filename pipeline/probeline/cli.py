@@ -468,6 +468,8 @@ def _run_stages(config: Config, works: Sequence[Work], asked: Sequence[Work] = (
             try:
                 found = importlib.import_module(f"probeline.stages.{verb}").run(here)
             except Diverged as error:  # that row is lacking, the others and the report need not be
+                if verb == "extract":
+                    raise
                 diverged.append(error)
                 continue
             result[verb] = [*result.get(verb, ()), *found] if isinstance(found, list) else found
