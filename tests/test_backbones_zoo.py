@@ -55,6 +55,38 @@ def test_a_state_dict_from_a_file(suffix: str, tmp_path: Path) -> None:
         assert torch.equal(built.net.state_dict()[name], tensor)
 
 
+def test_a_file_for_a_net_of_timm_comes_with_what_timm_records_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    name = "timm:vit_tiny_patch16_224"
+    save_file(zoo.random_net(name, 3).state_dict(), tmp_path / "mine.safetensors")
+    preprocess = zoo.build(name, str(tmp_path / "mine.safetensors")).preprocess
+    assert (preprocess.resize, preprocess.crop, preprocess.interpolation) == (248, 224, "bicubic")
+    assert preprocess.mean == preprocess.std == (0.5, 0.5, 0.5)
+    assert zoo.build(name, "none").preprocess == zoo.CLASSIC
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("resnet18", r"run where there is a network: hf download timm/resnet18\S+ model.safetensors, or choose"),
+        ("gcvit_tiny", r"run: curl -fL --create-dirs -o \S+/checkpoints/(gcvit\S+) https://\S+/\1, or choose"),
+        ("botnet50ts_256", r"\(got No pretrained weights exist.*\); choose --weights none or --weights PATH$"),
+    ],
+)
+def test_weights_that_timm_cannot_get_name_the_command(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = pytest.importorskip("timm")
+    create = timm.create_model
+
+    def offline(bare: str, *, pretrained: bool) -> object:
+        if pretrained and name != "botnet50ts_256":
+            raise OSError("no network")
+        return create(bare, pretrained=pretrained)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(DownloadFailed, match=f"^timm could not get the weights: timm:{name}.*{told}"):
+        zoo.build(f"timm:{name}", "DEFAULT")
+
+
 def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:
     path = tmp_path / "resnet34.pth"
     torch.save(zoo.random_net("resnet34", 0).state_dict(), path)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from probeline.errors import BadWeights, CannotWrite, DownloadFailed, MissingData
 
+OTHER_WEIGHTS = "choose --weights none or --weights PATH"
+
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
@@ -44,6 +46,11 @@ def check_file_hash(path: Path, sha256: str | None = None) -> None:
         )
 
 
+def fetch_by_hand(url: str, path: Path) -> str:
+    """Return the command that puts weights at `path` by hand, and what else can be done."""
+    return f"run: curl -fL --create-dirs -o {shlex.quote(str(path))} {url}, or {OTHER_WEIGHTS}"
+
+
 def download(url: str, path: Path) -> None:
     """Fetch a weights file to `path`; its name holds the first digits of its sha256, which are checked.
 
@@ -53,9 +60,6 @@ def download(url: str, path: Path) -> None:
         Names the address and where to put the file by hand.
     """
     promised = _HASH_IN_NAME.search(path.name)
-    remedy = (
-        f"run: curl -fL --create-dirs -o {shlex.quote(str(path))} {url}, or choose --weights none or --weights PATH"
-    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,7 +70,9 @@ def download(url: str, path: Path) -> None:
         )
     except (URLError, OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DownloadFailed("cannot fetch the weights", where=url, got=reason, remedy=remedy) from error
+        raise DownloadFailed(
+            "cannot fetch the weights", where=url, got=reason, remedy=fetch_by_hand(url, path)
+        ) from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

