@@ -108,7 +108,7 @@ test: $(VENV)/dev  ## lint, types and the whole suite, offline
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
-slow: $(VENV)/dev  ## what takes too long for every run: tap and stages of all of torchvision's nets and many of timm's
+slow: $(VENV)/dev  ## what takes too long for every run: all of torchvision's nets and many of timm's, and further cases of what the suite checks
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(VENV)/dev  ## format and lint the sources, check the types

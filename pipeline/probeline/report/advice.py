@@ -21,6 +21,12 @@ _FEW, _MANY = 100, 1000
 _STEEP = 0.01
 """A last doubling of the images that gives a point more is worth the labelling; less is within what draws scatter."""
 
+_FROZEN, _PARTLY, _WHOLE = (
+    "keep the net frozen and fit a probe",
+    "train the last stages, or all of them from the probe's solution (LP-FT)",
+    "fine-tune the whole net",
+)
+
 
 def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
     """Return a paragraph's sentences on the block of the probe that val prefers; none where no probe was scored."""
@@ -30,13 +36,6 @@ def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
                 classes = len(block.scores[0][0].class_names)
                 return [*_strategy(row, block, classes, curves), *_head(row, block), _labels(row, curves)]
     return []
-
-
-_FROZEN, _PARTLY, _WHOLE = (
-    "keep the net frozen and fit a probe",
-    "train the last stages, or all of them from the probe's solution (LP-FT)",
-    "fine-tune the whole net",
-)
 
 
 def _strategy(probe: Row, block: Block, classes: int, curves: Sequence[Curve]) -> list[str]:
@@ -77,8 +76,8 @@ def _verdict(rule: str, pick: Row, over: Difference) -> str:
     elif not over.real:
         return "the rule is neither borne out nor refuted"
     else:
-        whole = pick.method == "finetune" if rule == _WHOLE else LAST.fullmatch(pick.method) or pick.method == "lp-ft"
-        if over.top1 > 0 and not whole:
+        meant = pick.method == "finetune" if rule == _WHOLE else LAST.fullmatch(pick.method) or pick.method == "lp-ft"
+        if over.top1 > 0 and not meant:
             return "that training pays the rule says too, though not this one"
         agree = over.top1 > 0
     return "the rule and the measurement agree" if agree else "the measurement goes against the rule, and it counts"

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 
 from probeline.metrics.intervals import wilson
 from probeline.records import Score
-from probeline.report.calibration import NO_CHANCES
 from probeline.report.confused import confused
 from probeline.report.figures.accuracy import HEADING
 from probeline.report.figures.sheet import Sheet, sheet, tell
@@ -21,7 +20,7 @@ from probeline.report.words import decimals, percent
 
 def reliability(table: Sequence[Block]) -> Sheet | None:
     """Return the diagrams of the reference probe and of a fine-tune side by side; None where there is neither."""
-    some = [found for found in confused(table) if found[1].method not in NO_CHANCES]
+    some = confused(table)
     if not some:
         return None
     dataset, places = some[0][2].dataset, decimals(score.n_test for _, _, score in some)

@@ -45,10 +45,10 @@ def _others(files: Sequence[str]) -> str:
 
 def _missed(gallery: Gallery, image: Missed) -> Tile:
     said = image.predicted[gallery.probe]
-    taken = Counter(name for name in image.predicted if name != image.true).most_common()
+    taken = Counter(name for name in image.predicted if name != image.true)
     lines = [
         f"{image.true}, wrong in {image.wrong} of {len(gallery.rows)} rows",
-        "taken for " + ", ".join(f"{name} ({n})" for name, n in taken),
+        "taken for " + ", ".join(f"{name} ({n})" for name, n in taken.most_common()),
     ]
     if image.chance is not None and image.true_chance is not None:
         chances = f"{said} {percent(image.chance, 1)} %"
@@ -63,6 +63,6 @@ def _missed(gallery: Gallery, image: Missed) -> Tile:
         small(gallery.thumbnails, one.name, f"Near: train image {one.sample_id}", f"{one.true} {one.cosine:.2f}")
         for one in image.neighbours
     ]
-    others = ", ".join(sorted(set(image.predicted) - {image.true}))
+    others = ", ".join(sorted(taken))
     large = small(gallery.thumbnails, image.name, f"Test image {image.sample_id}, {image.true}, taken for {others}")
     return Tile((large,), tuple(near), tuple(lines), tuple(details))
