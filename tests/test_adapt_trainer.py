@@ -353,7 +353,8 @@ class Interrupted:
             yield pixels
 
 
-BATCHES_AN_EPOCH = math.ceil(len(TRAIN) / 8) + math.ceil(len(VAL) / 8)
+TRAIN_BATCHES = math.ceil(len(TRAIN) / 8)
+BATCHES_AN_EPOCH = TRAIN_BATCHES + math.ceil(len(VAL) / 8)
 
 
 @pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 2))
@@ -529,6 +530,19 @@ def test_a_training_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("patience", [0.0, 3600.0])
+def test_a_loss_that_is_not_finite_ends_the_epoch_where_it_is_seen(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probeline.adapt.trainer._LOOK", patience)
+    feed = Interrupted(BATCHES_AN_EPOCH)
+    with pytest.raises(Diverged, match=r"^the training loss is nan in epoch 1; use a lower --lr$"):
+        fit(make_trainer(replace(TRAINING, lr=1e30, body=1.0), feed=feed), tmp_path, feed=feed)
+    # The first step's loss is the fresh net's; one of the next is not finite.
+    begun = BATCHES_AN_EPOCH - feed.left
+    assert begun < TRAIN_BATCHES if patience == 0 else begun == TRAIN_BATCHES
+
+
 def test_a_val_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
     # A single step: the training loss is the fresh net's, and val is the first to see the new weights.
     training = replace(TRAINING, epochs=1, batch_size=len(TRAIN), lr=1e30, body=1.0)
@@ -560,9 +574,28 @@ def test_lack_of_memory_names_the_batch_size(training: bool, tmp_path: Path) -> 
         fit(trainer, tmp_path)
     # Training has gone in ever more parts before it gives up, of two images each: BatchNorm takes no fewer.
     assert str(caught.value) == (
-        f"a batch of {2 if training else 8} images does not fit into the memory of cpu; "
-        "use a smaller --batch-size or --image-size"
+        "a batch of 2 images does not fit into the memory of cpu; use a smaller --batch-size or --image-size"
+        if training
+        else "one image does not fit into the memory of cpu; use a smaller --image-size or net"
     )
+
+
+def test_what_memory_does_not_hold_is_read_in_halves() -> None:
+    trainer = make_trainer()
+    whole = trainer.predict(VAL, FEED)
+    forward, sizes = trainer._forward, []
+
+    def scarce(seen: Any) -> Tensor:
+        sizes.append(len(seen))
+        if len(seen) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(seen)
+
+    trainer._forward = scarce  # type: ignore[method-assign]
+    # In eval mode an image's output knows nothing of the batch, but for the order of its sums.
+    torch.testing.assert_close(trainer.predict(VAL, FEED), whole, rtol=1e-5, atol=1e-6)
+    assert sum(size for size in sizes if size <= 2) == len(VAL)
+    assert max(sizes) > 2
 
 
 def test_lack_of_memory_for_the_optimizers_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -372,7 +372,11 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
     ]
     assert all(one.facts["src"].startswith("data:image/webp;base64,") for one in images)
     said = [one.text for one in tile.all("p")]
-    assert said[:3] == ["dog, wrong in 3 of 3 rows", "taken for cat (2), bird (1)", "probe: cat 87.5 %, dog 6.2 %"]
+    assert said[:3] == [
+        "dog, wrong in 3 of 3 rows",
+        "taken for cat (2), bird (1)",
+        "probe: cat 87.5\u00a0%, dog 6.2\u00a0%",
+    ]
     assert said[3:] == ["bird: knn", "cat: finetune, probe"]
     assert "cat 0.75" in tile.text
 

@@ -22,7 +22,7 @@ from probeline.adapt.training import Start, Training, epoch_seed, make_optimizer
 from probeline.backbones.above import run_above, shape_below
 from probeline.backbones.depth import Stage
 from probeline.backbones.device import DTYPES
-from probeline.backbones.frozen import Normalize, is_out_of_memory
+from probeline.backbones.frozen import Normalize, in_halves, is_out_of_memory
 from probeline.backbones.tap import Tap
 from probeline.config import Console
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
@@ -33,6 +33,9 @@ Feed = Callable[[Sequence[IntArray], int | None], Iterator[npt.NDArray[Any]]]
 pixels uint8 [b, S, S, 3], or what a stage gets from below, each image's flattened, float32 [b, D]."""
 
 Found = TypeVar("Found")
+
+_LOOK = 1.0
+"""Seconds after which the losses of an epoch are looked at: each look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -266,19 +269,19 @@ class Trainer:
     def predict(self, rows: IntArray, feed: Feed) -> Tensor:
         """Return the net's output float32 [n, K] on the CPU, in eval mode, for unaugmented images.
 
-        Where there is a second head its outputs are the last columns.
+        Where there is a second head its outputs are the last columns. A batch that memory does not hold is halved.
 
         Raises
         ------
         OutOfMemory
+            One image is too much.
         """
         self.net.eval()
         outputs = []
         with torch.inference_mode():
             for seen in feed(_batches(rows, self.training.batch_size), None):
-                for some in np.array_split(seen, min(self._parts, len(seen))):
-                    with self._refusals(len(some)):
-                        outputs.append(self._forward(some).cpu())
+                parts = np.array_split(seen, min(self._parts, len(seen)))
+                outputs += [in_halves(lambda some: self._forward(some).cpu(), part, self._device) for part in parts]
         return torch.cat(outputs)
 
     def _forward(self, seen: npt.NDArray[Any]) -> Tensor:
@@ -421,11 +424,15 @@ class Trainer:
         batches = len(self._split(rows))
         self._set_modes(epoch)
         loss_sum = correct = torch.zeros((), device=self._device)
+        looked = time.monotonic()
         with closing(self._steps(rows, epoch, rates(self.training, batches)[epoch * batches :])) as steps:
             for images, loss, right in steps:
                 loss_sum = loss_sum + loss
                 correct = correct + right
                 advance(images)
+                if time.monotonic() - looked >= _LOOK:
+                    _check_finite("training", float(loss_sum), epoch)
+                    looked = time.monotonic()
         return float(loss_sum) / len(rows), float(correct) / len(rows)
 
     def _steps(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -112,27 +114,14 @@ class Frozen:
         """Return float32 [B, D] on the device for uint8 [B, H, W, 3] on the CPU or the device.
 
         The taps stand side by side, in `columns`. Pixels of another size than the crop are resized and cropped on the
-        device, as Pillow would. On lack of memory the batch is halved, and halved again.
+        device, as Pillow would. Where memory does not hold a batch it goes `in_halves`.
 
         Raises
         ------
         OutOfMemory
             Where a single image does not fit.
         """
-        try:
-            return self._forward(pixels)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler: the exception's traceback keeps the failed batch's tensors alive.
-        if len(pixels) == 1:
-            raise OutOfMemory(
-                f"one image does not fit into the memory of {self.device}", remedy="use a smaller --image-size or net"
-            )
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        half = len(pixels) // 2
-        return torch.cat([self.embed(pixels[:half]), self.embed(pixels[half:])])
+        return in_halves(self._forward, pixels, self.device)
 
     @torch.inference_mode()
     def _forward(self, pixels: Tensor) -> Tensor:
@@ -160,6 +149,33 @@ class Frozen:
         if size not in self._resamplers:
             self._resamplers[size] = Resample(height, width, self._preprocess, self.device)
         return self._resamplers[size]
+
+
+Batch = TypeVar("Batch", Tensor, npt.NDArray[Any])
+
+
+def in_halves(forward: Callable[[Batch], Tensor], batch: Batch, device: torch.device) -> Tensor:
+    """Return what `forward` gives of a batch, which is halved, and halved again, where memory does not hold it.
+
+    Raises
+    ------
+    OutOfMemory
+        Where a single image does not fit.
+    """
+    try:
+        return forward(batch)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler: the exception's traceback keeps the failed batch's tensors alive.
+    if len(batch) == 1:
+        raise OutOfMemory(
+            f"one image does not fit into the memory of {device}", remedy="use a smaller --image-size or net"
+        )
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return torch.cat([in_halves(forward, batch[:half], device), in_halves(forward, batch[half:], device)])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
