@@ -74,6 +74,22 @@ def test_what_curves_of_training_tell_is_not_left_out() -> None:
     assert "stands untested" not in said(probe, curves=(curve,))
 
 
+def test_curves_alone_have_advice_too() -> None:
+    whole = make_curve(percents=(10, 50, 100))
+    tuned = replace(make_curve(top=0.95, percents=(10, 50, 100)), method="finetune")
+    text = said(curves=(whole, tuned))
+    each = f"{tuned.n_train / len(tuned.class_names):,.0f}"
+    assert text.startswith(
+        f"With {each} train images a class the courses' rule of thumb is to fine-tune the whole net."
+    )
+    assert "Of 2 curves val prefers, there, mobilenet_v2, full fine-tune: 9" in text
+    assert "From half of the train images to all of them it went +" in text
+    assert "val prefers" not in said(curves=(whole,))
+    tenth = f"{tuned.n_train / len(tuned.class_names) / 10:,.0f}"
+    assert said(curves=(make_curve(percents=(10,)),)).startswith(f"With {tenth} train images a class")
+    assert said(curves=(make_curve(percents=()),)) == ""
+
+
 def test_a_real_loss_keeps_the_probe() -> None:
     text = said(make_score(accuracy=0.9), make_score("scratch", seed=0, accuracy=0.5))
     assert "Training really loses here: keep the probe; the measurement goes against the rule" in text

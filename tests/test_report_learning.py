@@ -102,6 +102,15 @@ def test_what_is_unusual_is_marked_and_explained() -> None:
         assert words not in plain
 
 
+def test_a_part_that_is_more_than_its_percentage_is_marked() -> None:
+    curve = make_curve(percents=(1, 10, 20, 50), shots=(), n_train=31)
+    of = {1: 10, 10: 10, 20: 10, 50: 16}  # ten classes, and half of 31 rounded up
+    tiny = replace(curve, points=tuple(replace(p, n_train=of[int(p.amount)]) for p in curve.points))
+    assert [row[1] for row in table([tiny])[1:]] == ["1 % §", "10 % §", "20 % §", "50 %"]
+    assert "§ too few images for one of each class" in "\n".join(notes([tiny]))
+    assert "§" not in "\n".join(notes([make_curve()]) + notes([replace(tiny, grouped=True)]))
+
+
 def test_titles_tell_curves_apart() -> None:
     curve = make_curve()
     assert curve_titles([curve, make_curve("resnet18")]) == ["mobilenet_v2", "resnet18"]

@@ -6,11 +6,12 @@ A strategy is picked by val, so that the test images only say whether the pick i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from probeline.backbones.names import LAST, PENULTIMATE
 from probeline.records import Curve
 from probeline.report.differences import Difference
-from probeline.report.learning import steps
+from probeline.report.learning import Step, curve_titles, steps
 from probeline.report.methods import method
 from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, percent, points, probability
@@ -29,19 +30,43 @@ _FROZEN, _PARTLY, _WHOLE = (
 
 
 def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
-    """Return a paragraph's sentences on the block of the probe that val prefers; none where no probe was scored."""
-    for block in blocks:
-        for row in block.rows:
-            if row.reference:
-                classes = len(block.scores[0][0].class_names)
-                return [*_strategy(row, block, classes, curves), *_head(row, block), _labels(row, curves)]
-    return []
+    """Return a paragraph's sentences: on the block of the probe that val prefers, or on curves that stand alone."""
+    if not blocks:
+        return _of_curves(curves)
+    reference = next(((row, block) for block in blocks for row in block.rows if row.reference), None)
+    if reference is None:
+        return []
+    return [*_strategy(*reference, curves), *_head(*reference), _labels(reference[0], curves)]
 
 
-def _strategy(probe: Row, block: Block, classes: int, curves: Sequence[Curve]) -> list[str]:
-    each = probe.n_train / classes
+def _of_curves(curves: Sequence[Curve]) -> list[str]:
+    """Say what val prefers at the end of the curves, and whether more labels would help it."""
+    last = max((amount for curve in curves for amount in _at(curve)), default=0.0)
+    ends = [(curve, title) for curve, title in zip(curves, curve_titles(curves), strict=True) if last in _at(curve)]
+    if not ends:
+        return []
+    pick, title = max(ends, key=lambda end: _val(end[0], last))
+    step = _at(pick)[last]
+    ahead = f"Of {len(ends)} curves val prefers, there, {title}" if len(ends) > 1 else f"{title} ends there"
+    return [
+        f"{_told_rule(step.n_train[1] / len(pick.class_names))[1]}.",
+        f"{ahead}: {percent(step.mean, decimals([pick.n_test]))} % of test, which no test pairs with another.",
+        *filter(None, [_climb(pick, "it")]),
+    ]
+
+
+def _val(curve: Curve, amount: float) -> float:
+    return fmean(point.val_top1 for point in curve.points if (point.kind, point.amount) == ("fraction", amount))
+
+
+def _told_rule(each: float) -> tuple[str, str]:
+    """Return the courses' rule for so many train images a class, and a clause that tells it."""
     rule = _FROZEN if each < _FEW else _PARTLY if each < _MANY else _WHOLE
-    said = f"With {each:,.0f} train images a class the courses' rule of thumb is to {rule}"
+    return rule, f"With {each:,.0f} train images a class the courses' rule of thumb is to {rule}"
+
+
+def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
+    rule, said = _told_rule(probe.n_train / len(block.scores[0][0].class_names))
     trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
     if not trained:
         return [f"{said}; {_untested(probe, curves)}."]
@@ -126,14 +151,24 @@ def _labels(probe: Row, curves: Sequence[Curve]) -> str:
         same = (curve.backbone, curve.weights, curve.image_size) == (probe.backbone, probe.weights, probe.image_size)
         if not same or curve.method != "probe" or curve.tap != PENULTIMATE:
             continue
-        at = {step.amount: step for step in steps(curve) if step.kind == "fraction"}
-        if {50.0, 100.0} <= at.keys():
-            places = decimals([curve.n_test])
-            gain = at[100.0].mean - at[50.0].mean
-            told = f"From half of the train images to all of them the probe went {points(gain, places)} points"
-            return told + (
-                ": label more, the curve still climbs."
-                if gain >= _STEEP
-                else ": more labels of this kind would give little; another backbone or a larger image may give more."
-            )
+        if told := _climb(curve, "the probe"):
+            return told
     return "Whether more labels would help is what the verb curve tells."
+
+
+def _climb(curve: Curve, what: str) -> str:
+    """Say what the last doubling of the train images gave; nothing where the curve has none."""
+    at = _at(curve)
+    if not {50.0, 100.0} <= at.keys():
+        return ""
+    gain = at[100.0].mean - at[50.0].mean
+    went = points(gain, decimals([curve.n_test]))
+    return f"From half of the train images to all of them {what} went {went} points" + (
+        ": label more, the curve still climbs."
+        if gain >= _STEEP
+        else ": more labels of this kind would give little; another backbone or a larger image may give more."
+    )
+
+
+def _at(curve: Curve) -> dict[float, Step]:
+    return {step.amount: step for step in steps(curve) if step.kind == "fraction"}

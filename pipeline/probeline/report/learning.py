@@ -37,6 +37,8 @@ class Step:
         Wilson's 95 % interval for drawing other test images, where there is one draw.
     short : int
         Of shots: classes that have fewer images than that.
+    raised : bool
+        Of fractions: whether one image of every class is more than the percentage asks for.
     edge : int
         Draws whose l2 stands at an end of the grid.
     converged : bool
@@ -52,6 +54,7 @@ class Step:
     range: tuple[float, float]
     interval: tuple[float, float] | None
     short: int
+    raised: bool
     edge: int
     converged: bool
 
@@ -92,6 +95,8 @@ def steps(curve: Curve) -> list[Step]:
                 range=(min(tops), max(tops)),
                 interval=wilson(round(tops[0] * curve.n_test), curve.n_test) if alone else None,
                 short=max(point.short for point in points),
+                # Whole groups are more than their share for another reason, which has a note of its own.
+                raised=kind == "fraction" and not curve.grouped and min(sizes) > amount / 100 * curve.n_train + 0.5,
                 edge=sum(point.edge for point in points),
                 converged=all(point.converged for point in points),
             )
@@ -140,6 +145,8 @@ def notes(curves: Sequence[Curve]) -> list[str]:
         lines.append("A fraction takes whole groups, so it may hold more images than its percentage.")
     if any(step.short for step in every):
         lines.append("* some classes have fewer images than that and give all they have.")
+    if any(step.raised for step in every):
+        lines.append("§ too few images for one of each class: these are that many, whatever the percentage.")
     if not all(step.converged for step in every):
         lines.append("† a fit stopped before its tolerance.")
     if any(step.edge for step in every):
@@ -222,7 +229,8 @@ def _n(curves: Sequence[Curve], name: str) -> str:
 
 
 def _marks(step: Step) -> str:
-    return (" *" if step.short else "") + ("" if step.converged else " †") + (" ‡" if step.edge else "")
+    marks = {"*": step.short, "§": step.raised, "†": not step.converged, "‡": step.edge}
+    return "".join(f" {mark}" for mark, is_so in marks.items() if is_so)
 
 
 def _ends(ends: tuple[float, float], places: int) -> str:

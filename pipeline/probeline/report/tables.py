@@ -70,9 +70,9 @@ def markdown(
     if blocks or beside.curves:
         first, *others = verdict(blocks, beside.curves)
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+    if told := advice(blocks, beside.curves):
+        parts += ["## What to do next", escape(" ".join(told))]
     if blocks:
-        if told := advice(blocks, beside.curves):
-            parts += ["## What to do next", escape(" ".join(told))]
         rows = [row for block in blocks for row in block.rows]
         parts += ["## Results", _markdown_table(blocks, result_columns), bullets(result_notes(blocks))]
         parts += [
