@@ -26,9 +26,9 @@ import probeline
 from probeline import cli
 from probeline.artifact.format import FILES, RECORD, ROWS, WEIGHTS, Artifact, read_record
 from probeline.artifact.neighbours import QUANTILE, row_tensors, rows_of, threshold
-from probeline.artifact.predictor import Predictor
+from probeline.artifact.predictor import Outputs, Predictor
 from probeline.config import Config
-from probeline.errors import BadArtifact, BadData, MissingData, ProbelineError
+from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
 from probeline.identity import digest_bytes, seal, unseal
 from probeline.images import decode as decoding
 from probeline.stages import export, extract, probe
@@ -409,7 +409,7 @@ def test_a_bad_file_is_a_line_on_standard_error_and_the_rest_goes_on(shipped: Pa
         f"probeline: image cannot be read: {tmp_path / 'bad.png'} (got none of JPEG, PNG, BMP, WEBP, TIFF, PPM); "
         "remove or replace the file",
         "probeline: image cannot be read: nowhere.jpg (got No such file or directory); remove or replace the file",
-        "probeline: 2 of 4 images cannot be read: named above; the others are answered; remove or replace these files",
+        "probeline: 2 of 4 images cannot be answered: named above; the others are; remove or replace these files",
     ]
 
 
@@ -493,6 +493,35 @@ def test_rows_that_are_no_numbers_are_refused(copy: Path) -> None:
     changed(copy, lambda record: record["files"].update({ROWS: digest_bytes(data)}))
     with pytest.raises(BadArtifact, match="not finite"):
         probeline.load(copy, "cpu")
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_an_output_that_is_not_finite_is_a_line_and_the_rest_goes_on(
+    place: int, shipped: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = Predictor.outputs
+    given = 0
+
+    def spoilt(self: Predictor, pixels: np.ndarray) -> Outputs:
+        nonlocal given
+        found = outputs(self, pixels)
+        if len(pixels) > 1:  # not the blank crop of loading
+            logits = found.logits.clone()
+            logits[place, 0] = float("inf")
+            found = Outputs(logits, found.features)
+            given += len(pixels)
+        return found
+
+    files = pictures(shipped)
+    monkeypatch.setattr(Predictor, "outputs", spoilt)
+    code, out, err = ran(*files, "--format=jsonl", "--batch-size=6")
+    assert (code, given) == (2, len(files))
+    assert [json.loads(line)["image"] for line in out.splitlines()] == [
+        str(f) for i, f in enumerate(files) if i != place
+    ]
+    assert f"the predictor's output is not finite: {files[place]}; export it with --precision fp32" in err
+    with pytest.raises(Diverged, match="not finite"):
+        probeline.load(shipped / "out", "cpu").predict(files)
 
 
 def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:

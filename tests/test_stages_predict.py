@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from probeline import cli
 from probeline.backbones import vision, zoo
+from probeline.backbones.frozen import Normalize
 from probeline.backbones.zoo import random_net
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.stages import predict
+from probeline.stages.imagenet import stock as stock_predictor
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, configuration, make_photos
 
@@ -40,50 +44,69 @@ def photos(tmp_path: Path) -> list[Path]:
     return sorted(make_photos(tmp_path / "photos", n=2).rglob("*.jpg"))
 
 
-def told(tmp_path: Path, photos: list[Path], **options: Any) -> tuple[list[dict[str, Any]], list[str]]:
+def told(tmp_path: Path, photos: Sequence[Path | str], **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what the stage returns, and the JSON lines it says."""
     console = Listening()
     words = tuple(map(str, photos))
-    asked = {"imagenet": True, "weights": "IMAGENET1K_V1", "image_size": None, "words": words, **options}
-    return predict.run(Inputs(configuration(tmp_path / "cache", console=console, **asked))), console.said
+    asked = {"imagenet": True, "weights": "IMAGENET1K_V1", "image_size": None, "format": "jsonl", "words": words}
+    found = predict.run(Inputs(configuration(tmp_path / "cache", console=console, **{**asked, **options})))
+    return found, [json.loads(line) for line in console.said]
 
 
 @pytest.mark.usefixtures("stock")
 def test_the_five_likeliest_are_those_of_the_stock_net(tmp_path: Path, photos: list[Path]) -> None:
-    found, said = told(tmp_path, photos)
+    found, lines = told(tmp_path, photos)
     weights = vision.models().get_model_weights(NET)["IMAGENET1K_V1"]
     names, net = weights.meta["categories"], random_net(NET, 3).eval()
-    assert [one["image"] for one in found] == [str(path) for path in photos]
-    assert len(said) == 6 * len(photos), "a block an image"
-    for path, one in zip(photos, found, strict=True):
+    assert found == {"backbone": NET, "weights": "IMAGENET1K_V1", "images": len(photos), "unlike": None}
+    assert [one["image"] for one in lines] == [str(path) for path in photos]
+    for path, one in zip(photos, lines, strict=True):
         with Image.open(path) as image, torch.no_grad():
             shares = net(weights.transforms()(image)[None])[0].double().softmax(0)
         top = shares.topk(5)
-        assert [each["index"] for each in one["classes"]] == top.indices.tolist()
-        assert [each["class"] for each in one["classes"]] == [names[i] for i in top.indices.tolist()]
+        assert [each["class"] for each in one["top"]] == [names[i] for i in top.indices.tolist()]
         # One float32 pass against another: rounding alone, measured below 1e-6 of a share.
-        assert [each["probability"] for each in one["classes"]] == pytest.approx(top.values.tolist(), rel=1e-4)
-        assert (one["backbone"], one["weights"]) == (NET, "IMAGENET1K_V1")
-    assert said[0] == f"predict: {photos[0]} by {NET} (IMAGENET1K_V1)"
-    first = found[0]["classes"][0]
-    assert said[1].split("%") == [f"predict:   {100 * first['probability']:5.1f} ", f"  {first['class']}"]
+        assert [each["probability"] for each in one["top"]] == pytest.approx(top.values.tolist(), rel=1e-4)
+        assert (one["unlike"], one["distance"], one["nearest"]) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    "name", [NET, "alexnet", "densenet121", "vit_b_32", "swin_v2_t", "efficientnet_b0", "convnext_tiny"]
+)
+def test_a_stock_nets_own_logits_whatever_its_head_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = random_net(name, 0).eval()
+    side = 224 if name == "vit_b_32" else 96
+    monkeypatch.setattr(zoo, "categories", lambda *_: tuple(map(str, range(1000))))
+    predictor = stock_predictor(Inputs(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    with torch.no_grad():
+        wanted = net(Normalize(predictor.artifact.preprocess, torch.device("cpu"))(torch.from_numpy(pixels)))
+    # BatchNorm is folded, so sums are rounded otherwise.
+    torch.testing.assert_close(predictor.outputs(pixels).logits, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("stock")
 def test_a_default_is_resolved_and_nothing_is_written(tmp_path: Path, photos: list[Path]) -> None:
     found, _ = told(tmp_path, photos[:1], weights="DEFAULT", image_size=64)
-    assert found[0]["weights"] == "IMAGENET1K_V1"
+    assert found["weights"] == "IMAGENET1K_V1"
     assert not list(tmp_path.rglob("reports"))
 
 
 @pytest.mark.usefixtures("stock")
-def test_a_bad_file_is_named_when_the_others_are_done(tmp_path: Path, photos: list[Path]) -> None:
+def test_folders_and_bad_files(tmp_path: Path, photos: list[Path]) -> None:
+    found, lines = told(tmp_path, [tmp_path / "photos"], image_size=64)
+    assert found["images"] == len(photos)
+    assert [one["image"] for one in lines] == [str(path) for path in photos]
     photos[1].write_bytes(b"no image")
-    with pytest.raises(BadData, match=f"^image cannot be read: {re.escape(str(photos[1]))} ") as caught:
-        told(tmp_path, [photos[1], photos[0]])
-    assert "\n" not in str(caught.value)
-    missing = tmp_path / "nowhere.jpg"
-    with pytest.raises(BadData, match=r"^2 images cannot be read: .*No such file.*; remove or replace the files$"):
-        told(tmp_path, [photos[1], missing, photos[0]])
+    with pytest.raises(BadData, match=f"^1 of {len(photos)} images cannot be answered: named above"):
+        told(tmp_path, [tmp_path / "photos"], image_size=64)
+
+
+def test_one_net_answers(tmp_path: Path, photos: list[Path]) -> None:
+    with pytest.raises(BadOption, match=r"^--imagenet answers by one net: --backbone \(got resnet18 alexnet\)$"):
+        told(tmp_path, photos, backbones=("resnet18", "alexnet"))
 
 
 @pytest.mark.parametrize("weights", ["none", "wheel", "mine.pth", "some/where"])
@@ -108,11 +131,8 @@ def test_the_command_line(tmp_path: Path, photos: list[Path], capsys: pytest.Cap
     files = [str(path) for path in photos[:2]]
     assert cli.main(["predict", *files, "--imagenet", "--json", *small]) == 0
     said = capsys.readouterr()
-    assert said.out.count("\n") == 1
-    found = json.loads(said.out)["predict"]
-    assert [one["image"] for one in found] == files
-    assert {len(one["classes"]) for one in found} == {5}
-    assert said.err.count(f"by {NET} (IMAGENET1K_V1)") == 2
+    assert json.loads(said.out)["predict"]["images"] == 2
+    assert [line for file in files for line in said.err.splitlines() if file in line and line.count("%") == 5]
 
     assert cli.main(["predict", *files, *small]) == 2
     assert capsys.readouterr().err == (
@@ -126,6 +146,6 @@ def test_the_command_line(tmp_path: Path, photos: list[Path], capsys: pytest.Cap
 @pytest.mark.parametrize("photo", ["val/bees/1032546534_06907fe3b3.jpg", "val/ants/10308379_1b6c72e180.jpg"])
 def test_the_real_net_knows_ants_and_bees(photo: str, shared: Path, tmp_path: Path) -> None:
     path = shared / "data" / "hymenoptera_data" / photo
-    found, _ = told(tmp_path, [path], backbones=("mobilenet_v2",))
-    assert {one["class"] for one in found[0]["classes"]} & {"bee", "ant"}
-    assert sum(one["probability"] for one in found[0]["classes"]) <= 1
+    _, (one,) = told(tmp_path, [path], backbones=("mobilenet_v2",))
+    assert {each["class"] for each in one["top"]} & {"bee", "ant"}
+    assert sum(each["probability"] for each in one["top"]) <= 1

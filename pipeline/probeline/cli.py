@@ -51,7 +51,7 @@ VERBS = {
     "explain": "say which fields of the key differ from the nearest entry of the cache",
     "show": "say which image a row is: show [PART:]ROW ...",
     "export": "write one row of the report as a folder that answers for new images",
-    "predict": "say what is in images: predict --artifact FOLDER IMAGE|FOLDER|- ..., or --imagenet IMAGE ...",
+    "predict": "say what is in images: predict --artifact FOLDER, or --imagenet, IMAGE|FOLDER|- ...",
     "cache": "list, remove, tidy, export or import entries: cache ls|rm|gc|export|import ...",
     "list": "list datasets, backbones or recipes",
     "bench": "measure extraction beside a plain loop and the bare forward pass",
@@ -280,7 +280,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add(
         "--nearest", type=int, metavar="N", help="of predict: how many of the nearest train images are told (default 3)"
     )
-    add("--format", metavar="|".join(FORMATS), help="of predict with --artifact: one line an image (default table)")
+    add("--format", metavar="|".join(FORMATS), help="of predict: one line an image (default table)")
     add(
         "--method",
         metavar="M",

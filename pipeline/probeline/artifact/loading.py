@@ -98,6 +98,9 @@ def _check(predictor: Predictor) -> None:
     import numpy as np
 
     side, classes = predictor.artifact.preprocess.crop, len(predictor.artifact.classes)
-    found = predictor.answers(predictor.outputs(np.zeros((1, side, side, 3), np.uint8)), nearest=1)
+    outputs = predictor.outputs(np.zeros((1, side, side, 3), np.uint8))
+    if not outputs.finite.all():
+        raise ValueError("an output that is not finite")
+    found = predictor.answers(outputs, nearest=1)
     if found.logits.shape != (1, classes):
         raise ValueError(f"{found.logits.shape[1]} logits for {classes} classes")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images a forward pass, as in extraction."""
 
+_NOT_FINITE, _EXACTLY = "the predictor's output is not finite", "export it with --precision fp32"
+
 Item = TypeVar("Item")
 Rest = TypeVar("Rest")
 
@@ -114,6 +116,17 @@ class Outputs:
     logits: Tensor
     features: Tensor
 
+    @property
+    def finite(self) -> npt.NDArray[np.bool_]:
+        """Of which images all logits are: bool [b]."""
+        found: npt.NDArray[np.bool_] = self.logits.isfinite().all(1).cpu().numpy()
+        return found
+
+    def of(self, images: npt.NDArray[np.bool_]) -> Outputs:
+        """Return those of some images, bool [b]."""
+        some = torch.from_numpy(images).to(self.logits.device)
+        return Outputs(self.logits[some], self.features[some])
+
 
 class Predictor:
     """An artifact, ready to answer. Made by :func:`probeline.load`.
@@ -144,6 +157,11 @@ class Predictor:
         """The classes, in the order of the logits."""
         return self.artifact.classes
 
+    @property
+    def knows_unlike(self) -> bool:
+        """Whether train images lie beside it, which new ones can be unlike."""
+        return self._rows is not None
+
     def predict(self, images: Picture | Iterable[Picture], *, nearest: int = 3) -> Predictions:
         """Say what is in images.
 
@@ -165,13 +183,16 @@ class Predictor:
         found = [self._none()]
         for some in _batches(each(images), self._batch_size(None)):
             pixels = np.stack([crop_of(picture, self.artifact.preprocess) for picture in some])
-            found.append(self.answers(self.outputs(pixels), nearest=nearest))
+            outputs = self.outputs(pixels)
+            if not outputs.finite.all():
+                raise Diverged(_NOT_FINITE, remedy=_EXACTLY)
+            found.append(self.answers(outputs, nearest=nearest))
         return _joined(found)
 
     def stream(
         self, paths: Iterable[str], *, nearest: int = 3, batch_size: int | None = None, workers: int | None = None
     ) -> Iterator[tuple[str, Predictions | BadData]]:
-        """Yield each path, in order, with what is said of its image, or why it cannot be read.
+        """Yield each path, in order, with what is said of its image, or why nothing can be.
 
         Only as many paths are taken at a time as threads can be busy with: memory stays bounded however many come.
 
@@ -200,14 +221,17 @@ class Predictor:
 
         batches = _batches(paths, self._batch_size(batch_size))
         for some, errors, outputs in self.run(load, batches, workers):
-            told = self._none() if outputs is None else self.answers(outputs, nearest=nearest)
+            finite = iter(() if outputs is None else outputs.finite)
+            told = self._none() if outputs is None else self.answers(outputs.of(outputs.finite), nearest=nearest)
             place = 0
             for path, error in zip(some, errors, strict=True):
-                if error is None:
+                if error is not None:
+                    yield path, error
+                elif next(finite):
                     yield path, told.one(place)
                     place += 1
                 else:
-                    yield path, error
+                    yield path, BadData(_NOT_FINITE, where=path, remedy=_EXACTLY)
 
     def run(
         self, load: Callable[[Item], tuple[PixelArray, Rest]], batches: Iterable[Item], workers: int | None = None
@@ -242,20 +266,14 @@ class Predictor:
 
         Raises
         ------
-        Diverged
-            An output is not finite.
         OutOfMemory
         """
         classes = len(self.artifact.classes)
         with exact_float32(self.artifact.net.precision), torch.inference_mode():
             read = self.net.embed(torch.from_numpy(pixels))
             if self.head is None:
-                outputs = Outputs(read[:, :classes], read[:, classes:])
-            else:
-                outputs = Outputs(self.head(read), read)
-        if not bool(outputs.logits.isfinite().all()):
-            raise Diverged("the predictor's output is not finite", remedy="export it with --precision fp32")
-        return outputs
+                return Outputs(read[:, :classes], read[:, classes:])
+            return Outputs(self.head(read), read)
 
     def answers(self, outputs: Outputs, *, nearest: int) -> Predictions:
         """Return what is said of images whose outputs are these."""

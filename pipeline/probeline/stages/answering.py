@@ -1,4 +1,4 @@
-"""An exported predictor's word on images of any number, one line an image as it comes."""
+"""A predictor's word on images of any number, one line an image as it comes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PIPED = "-"
 """The word that stands for the lines of standard input."""
 
 
-def answered(config: Config, folder: Path) -> dict[str, Any]:
-    """Say what is in each image of the run's words, and return how many there were.
+def answered(config: Config, predictor: Predictor, title: str) -> dict[str, Any]:
+    """Say what is in each image of the run's words, and return how many there were and how many the predictor flagged.
 
     A word is an image's path, a folder whose images are meant, those below it too, or ``-`` for the paths that are
     piped in, one a line.
@@ -30,38 +30,33 @@ def answered(config: Config, folder: Path) -> dict[str, Any]:
     Raises
     ------
     BadData
-        Images that could not be read, when all others have been answered.
-    ProbelineError
-        What is wrong with the artifact.
+        Images that could not be answered, when all others have been.
     """
-    from probeline.artifact.loading import load
-
-    predictor = load(folder, config.device)
     asked = config.words if PIPED in config.words else tuple(paths(config.words))
     lines = _FORMATS[config.format](config, predictor)
     for line in lines.head():
         config.console.say(line)
-    good, unreadable, unlike = 0, 0, 0
+    good, refused, unlike = 0, 0, 0
     every = _with_piped(asked, config.console.piped()) if PIPED in asked else iter(asked)
     total = None if PIPED in asked else len(asked)
-    with config.console.bar(f"predict: {folder.name}", total, "img") as bar:
+    with config.console.bar(f"predict: {title}", total, "img") as bar:
         stream = predictor.stream(every, nearest=config.nearest, batch_size=config.batch_size, workers=config.workers)
         for path, found in stream:
             if isinstance(found, BadData):
-                unreadable += 1
+                refused += 1
                 config.console.warn(str(found))
             else:
                 good += 1
                 unlike += int(found.unlike[0])
                 config.console.say(lines.line(path, found))
             bar.update(1)
-    if unreadable:
+    if refused:
         raise BadData(
-            f"{unreadable:,} of {good + unreadable:,} images cannot be read",
+            f"{refused:,} of {good + refused:,} images cannot be answered",
             where="named above",
-            remedy="the others are answered; remove or replace these files",
+            remedy="the others are; remove or replace these files",
         )
-    return {"artifact": str(folder), "images": good, "unlike": unlike}
+    return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
 
 
 def paths(words: Iterable[str]) -> Iterator[str]:

@@ -1,88 +1,53 @@
-"""What is in images, as a stock net's own head names it; no data set, and nothing is written."""
+"""A stock net as a predictor: its own head names ImageNet's classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from probeline.errors import BadData
-from probeline.images.decode import decode, resize_crop
-from probeline.metrics.scores import chances
-from probeline.records import FloatArray, PixelArray
+from probeline.errors import BadOption
 from probeline.stages.inputs import Inputs
 
 if TYPE_CHECKING:
-    import torch
-
-    from probeline.backbones.resolve import Loaded
+    from probeline.artifact.predictor import Predictor
 
 
-def named(inputs: Inputs) -> list[dict[str, Any]]:
-    """Name the likeliest of ImageNet's classes for each image that was asked for, by each backbone.
+def stock(inputs: Inputs) -> Predictor:
+    """Return the predictor that the run's net is as it comes.
 
     Raises
     ------
     BadOption
-        Weights without ImageNet's classes.
-    BadData
-        Images that cannot be read, when all others have been named.
+        More nets than one, or weights without ImageNet's classes.
     ProbelineError
     """
     config = inputs.config
+    if len(config.backbones) > 1:
+        raise BadOption("--imagenet answers by one net", where="--backbone", got=" ".join(config.backbones))
 
-    from probeline.backbones import device as devices
-    from probeline.backbones.zoo import categories
+    from probeline.artifact.format import Artifact, Net
+    from probeline.artifact.predictor import Predictor
+    from probeline.backbones.device import choose
+    from probeline.backbones.frozen import Frozen
+    from probeline.backbones.names import PENULTIMATE
+    from probeline.backbones.zoo import categories, options_of
 
-    names = {backbone: categories(backbone, config.weights) for backbone in config.backbones}
-    device = devices.choose(config.device)
-    told: list[dict[str, Any]] = []
-    unreadable: dict[str, BadData] = {}
-    for backbone, classes in names.items():
-        loaded = inputs.net(backbone)
-        net = loaded.net.eval().to(device=device, dtype=devices.DTYPES[config.precision])
-        for word in config.words:
-            try:
-                pixels = resize_crop(decode(Path(word)), loaded.backbone.preprocess)
-            except BadData as error:
-                unreadable[word] = error
-                continue
-            with devices.exact_float32(config.precision):
-                found = _likeliest(_logits(net, loaded, pixels, device), classes, config.top_k)
-            told.append({"image": word, "backbone": backbone, "weights": loaded.backbone.weights, "classes": found})
-            config.console.say(f"predict: {word} by {backbone} ({loaded.backbone.weights})")
-            for one in found:
-                config.console.say(f"predict:   {100 * one['probability']:5.1f} %  {one['class']}")
-    if unreadable:
-        _refuse(list(unreadable.values()))
-    return told
-
-
-def _logits(net: torch.nn.Module, loaded: Loaded, pixels: PixelArray, device: torch.device) -> FloatArray:
-    """Return the logits float32 [1, K] of an image, uint8 [crop, crop, 3]."""
-    import torch
-
-    from probeline.backbones.frozen import Normalize
-
-    images = Normalize(loaded.backbone.preprocess, device)(torch.from_numpy(pixels)[None].to(device))
-    with torch.inference_mode():
-        logits: FloatArray = net(images.to(next(net.parameters()).dtype)).float().cpu().numpy()
-    return logits
-
-
-def _likeliest(logits: FloatArray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
-    shares = chances(logits)[0]
-    return [
-        {"class": classes[i], "index": int(i), "probability": float(shares[i])}
-        for i in (-shares).argsort(kind="stable")[:most]
-    ]
-
-
-def _refuse(errors: Sequence[BadData]) -> None:
-    if len(errors) == 1:
-        raise errors[0]
-    raise BadData(
-        f"{len(errors)} images cannot be read",
-        where="; ".join(f"{error.where} ({error.got})" for error in errors),
-        remedy="remove or replace the files",
+    (name,) = config.backbones
+    classes = categories(name, config.weights)
+    loaded = inputs.net(name)
+    backbone, tap = loaded.backbone, loaded.tap
+    net = Net(
+        name=name,
+        weights=backbone.weights,
+        weights_sha256=backbone.weights_sha256,
+        options=options_of(name, config.weights),
+        head=tap.head,
+        pooling=tap.pooling,
+        dim=tap.dim,
+        taps=(PENULTIMATE,),
+        inner={},
+        own_head=True,
+        precision=config.precision,
     )
+    artifact = Artifact(classes, 1.0, backbone.preprocess, net, activation=None, measured={}, asked="")
+    head = loaded.net.get_submodule(tap.head)
+    return Predictor(artifact, Frozen(loaded, choose(config.device), config.precision, head=head), None, None)

@@ -6,11 +6,11 @@ from typing import Any
 
 from probeline.errors import BadOption
 from probeline.stages.answering import answered
-from probeline.stages.imagenet import named
+from probeline.stages.imagenet import stock
 from probeline.stages.inputs import Inputs
 
 
-def run(inputs: Inputs) -> dict[str, Any] | list[dict[str, Any]]:
+def run(inputs: Inputs) -> dict[str, Any]:
     """Say what is in each image that was asked for.
 
     Raises
@@ -18,7 +18,7 @@ def run(inputs: Inputs) -> dict[str, Any] | list[dict[str, Any]]:
     BadOption
         No word of which classes are meant, or two.
     BadData
-        Images that cannot be read, when all others have been answered.
+        Images that cannot be answered, when all others have been.
     ProbelineError
     """
     config = inputs.config
@@ -29,4 +29,13 @@ def run(inputs: Inputs) -> dict[str, Any] | list[dict[str, Any]]:
             got="both" if config.imagenet else None,
             remedy="add one of them",
         )
-    return named(inputs) if config.artifact is None else answered(config, config.artifact)
+    if config.artifact is None:
+        predictor = stock(inputs)
+        net = predictor.artifact.net
+        found = answered(config, predictor, f"{net.name} ({net.weights})")
+        return {"backbone": net.name, "weights": net.weights, **found}
+
+    from probeline.artifact.loading import load
+
+    predictor = load(config.artifact, config.device)
+    return {"artifact": str(config.artifact), **answered(config, predictor, config.artifact.name)}
