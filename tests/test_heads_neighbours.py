@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import NearestCentroid
 
 from probeline.heads import neighbours
-from probeline.heads.neighbours import knn, nearest, nearest_centroid
+from probeline.heads.neighbours import centroid_layer, knn, nearest, nearest_centroid
 
 
 def sample(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,6 +45,19 @@ def test_centroids_are_scikit_learns() -> None:
     X, y, held = sample()
     expected = NearestCentroid().fit(X, y).predict(held)
     np.testing.assert_array_equal(nearest_centroid(X, y, held, classes=4).argmax(1), expected)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_centroids_are_a_linear_layer(classes: int) -> None:
+    X, y, held = sample()
+    y = y % classes
+    weight, bias = centroid_layer(X, y, classes=classes)
+    logits = nearest_centroid(X, y, held, classes=classes)
+    # What all classes have in common is no part of the decision.
+    difference = held @ weight.T + bias - logits
+    np.testing.assert_allclose(difference, difference[:, :1] * np.ones((1, classes)), rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="rows of 2 of 3 classes"):
+        centroid_layer(X, y % 2, classes=3)
 
 
 def test_a_class_without_rows_is_never_nearest() -> None:

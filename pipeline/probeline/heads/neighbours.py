@@ -122,7 +122,38 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes:
     from sklearn.metrics import euclidean_distances
 
     logits = np.full((len(X_held), classes), np.finfo(np.float32).min, np.float32)
-    present = np.unique(y)
-    centroids = np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])
+    present, centroids = _centroids(X, y)
     logits[:, present] = -0.5 * euclidean_distances(X_held.astype(np.float64), centroids, squared=True)
     return logits
+
+
+def centroid_layer(X: FloatArray, y: IntArray, *, classes: int) -> tuple[FloatArray, FloatArray]:
+    """Return weight float32 [K, D] and bias float32 [K] of the linear layer that decides as :func:`nearest_centroid`.
+
+    Of a row x and a mean c, -|x - c|^2 / 2 is x c - |c|^2 / 2 but for -|x|^2 / 2, which all classes have in common; so
+    is what the mean of all c gives, which is taken away to keep the numbers small.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+    y : int64 [N]
+        Of every class.
+    classes : int
+        K.
+
+    Raises
+    ------
+    ValueError
+        Where an array is not as described.
+    """
+    check_labelled(X, y, classes)
+    present, centroids = _centroids(X, y)
+    if len(present) < classes:
+        raise ValueError(f"rows of {len(present)} of {classes} classes")
+    bias = -0.5 * (centroids**2).sum(1)
+    return (centroids - centroids.mean(0)).astype(np.float32), (bias - bias.mean()).astype(np.float32)
+
+
+def _centroids(X: FloatArray, y: IntArray) -> tuple[IntArray, npt.NDArray[np.float64]]:
+    present = np.unique(y)
+    return present, np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])

@@ -34,10 +34,7 @@ class Refitted:
     activation: str | None = None
 
 
-NO_HEADS = {
-    "knn": "it has no head: every answer is a vote of all train rows",
-    "centroid": "its scores are distances to the classes' means, and no head",
-}
+NO_HEADS = {"knn": "it has no head: every answer is a vote of all train rows"}
 """Methods on cached features that nothing can be made of but the rows themselves, and why."""
 
 
@@ -68,6 +65,13 @@ def refit(task: Task, score: Score) -> Refitted:
         from probeline.heads.ridge import fit_ridge
 
         return _linear(fit_ridge(X, y, task.classes, [chosen["l2"]])[0], held.scaler)
+    if score.method == "centroid":
+        from probeline.heads.neighbours import centroid_layer
+
+        if len(np.unique(y)) < task.classes:
+            lacking = "a class without train images is infinitely far, which no layer says"
+            raise BadOption("centroid cannot be exported", got=lacking, remedy="choose another row")
+        return _layer(*centroid_layer(X, y, classes=task.classes), held.scaler)
     wanted = _grid(options, SGD if score.method == "probe-sgd" else MLP)
     place = wanted.candidates().index(dict(chosen))
     if score.method == "probe-sgd":
@@ -86,4 +90,8 @@ def _linear(head: Linear, scaler: Scaler) -> Refitted:
     weight, bias = head.weight, head.bias
     if len(weight) == 1:
         weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+    return _layer(weight, bias, scaler)
+
+
+def _layer(weight: FloatArray, bias: FloatArray, scaler: Scaler) -> Refitted:
     return Refitted({"mean": scaler.mean, "std": scaler.std, "weight": weight, "bias": bias})
