@@ -51,7 +51,13 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
     assert draw([], tmp_path) == []
     alone = draw([replace(bare, method="knn")], tmp_path)
-    assert [one.path.name for one in alone] == ["accuracy.png", "per-class.png", "calibration.png"]
+    assert [one.path.name for one in alone] == [
+        "accuracy.png",
+        "per-class.png",
+        "confusion-mobilenet_v2-knn.png",
+        "calibration.png",
+        "reliability.png",
+    ]
     everything = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
     assert [one.path.name for one in draw(everything, tmp_path)] == [
         "accuracy.png",
@@ -66,7 +72,7 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     ]
 
 
-def test_the_finetune_of_the_reference_probes_backbone_is_drawn(
+def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
@@ -76,10 +82,29 @@ def test_the_finetune_of_the_reference_probes_backbone_is_drawn(
         make_score("finetune", "resnet18", val_top1=0.7, seed=0, n_test=40),
         make_score("finetune", "timm:x/y", val_top1=0.99, seed=0, n_test=40),
     ]
-    names = [one.path.name for one in draw(scores, tmp_path) if "confusion" in one.name]
-    assert names == ["confusion-resnet18-probe.png", "confusion-resnet18-finetune.png"]
-    names = [one.path.name for one in draw(scores[:2] + scores[3:], tmp_path) if "confusion" in one.name]
-    assert names == ["confusion-resnet18-probe.png", "confusion-timm--x--y-finetune.png"]
+
+    def names(*some: Score) -> list[str]:
+        return [one.path.stem.removeprefix("confusion-") for one in draw(some, tmp_path) if "confusion" in one.name]
+
+    assert names(*scores[:3]) == ["resnet18-probe", "resnet18-finetune"]
+    assert names(*scores) == ["resnet18-probe", "resnet18-finetune", "timm--x--y-finetune"]
+    assert names(*scores[:2], scores[3]) == ["resnet18-probe", "timm--x--y-finetune"]
+    inner = make_score("probe", "resnet18", val_top1=0.95, n_test=40, tap="layer3")
+    assert names(*scores[:3], inner) == ["resnet18-probe", "resnet18-finetune"], (
+        "the inner tap's probe is the reference"
+    )
+    lower = replace(make_score("finetune", "resnet18", val_top1=0.6, seed=0, n_test=40), method="last-1")
+    assert names(*scores[:3], lower) == ["resnet18-probe", "resnet18-finetune"]
+    ridge = make_score("ridge", "resnet18", val_top1=0.97, n_test=40)
+    assert names(*scores[:3], ridge) == ["resnet18-probe", "resnet18-finetune", "resnet18-ridge"]
+    other = replace(make_score("ridge", "resnet18", val_top1=0.98, n_test=40), views=3)
+    assert names(scores[0], ridge, other) == ["resnet18-probe", "resnet18-ridge"]
+
+
+def test_ridge_has_no_reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
+    ridge = make_score("ridge", val_top1=0.97, n_test=40)
+    assert "reliability.png" not in [one.path.name for one in draw([ridge], tmp_path)]
 
 
 def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:

@@ -1,26 +1,62 @@
-"""Whose confusions a report shows: the reference probe's, and a fine-tune's."""
+"""Whose confusions and reliability a report shows: the reference probe's, a training's, and those of val's choice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from probeline.records import Score
+from probeline.report.files import slug
+from probeline.report.methods import method, order
 from probeline.report.rows import Block, Row
 
 
-def confused(table: Sequence[Block]) -> list[tuple[str, Row, Score]]:
-    """Return whose confusions are drawn: the reference probe, and a fine-tune, of its backbone if that has one."""
+@dataclass(frozen=True)
+class Confused:
+    """A row whose test images are looked at class by class.
+
+    Attributes
+    ----------
+    figure : str
+        What its matrix is called: ``confusion-resnet18-probe``.
+    title : str
+        Of its block's part.
+    row : Row
+    score : Score
+        Of its first seed.
+    """
+
+    figure: str
+    title: str
+    row: Row
+    score: Score
+
+
+def confused(table: Sequence[Block]) -> list[Confused]:
+    """Return the reference probe, the training that val prefers, of the probe's net if it has one, and val's choice.
+
+    A row that is two or three of them is there once.
+    """
     rows = [
         (part.title, row, scores[0])
         for block in table
         for part in block.parts()
         for row, scores in zip(part.rows, part.scores, strict=True)
     ]
-    probes = [found for found in rows if found[1].reference]
-    tuned = [found for found in rows if found[1].method == "finetune"]
-    beside = _net(probes[0][1]) if probes else None
-    best = max(tuned, key=lambda found: (_net(found[1]) == beside, found[1].val_top1), default=None)
-    return probes if best is None else [*probes, best]
+    wanted = [found for found in rows if found[1].reference]
+    beside = _net(wanted[0][1]) if wanted else None
+    trained = [found for found in rows if method(found[1].method).trains]
+    if trained:
+        wanted.append(max(trained, key=lambda found: (_net(found[1]) == beside, found[1].val_top1)))
+    if rows:
+        wanted.append(min(rows, key=lambda found: (-found[1].val_top1, order(found[1].method))))
+    shown: list[Confused] = []
+    for title, row, score in wanted:
+        if all(one.row is not row for one in shown):
+            name = f"confusion-{slug(row.backbone)}-{row.method}"
+            again = sum(one.figure.startswith(name) for one in shown)
+            shown.append(Confused(f"{name}-{again + 1}" if again else name, title, row, score))
+    return shown
 
 
 def _net(row: Row) -> tuple[object, ...]:

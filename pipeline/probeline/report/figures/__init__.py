@@ -26,7 +26,6 @@ from probeline.report.figures.maps import embedding_map
 from probeline.report.figures.ranges import range_tests
 from probeline.report.figures.reliability import reliability
 from probeline.report.figures.sheet import Sheet, look, png, svg
-from probeline.report.files import slug
 from probeline.report.map_files import EmbeddingMap
 from probeline.report.rows import Block, blocks
 
@@ -58,7 +57,7 @@ def draw(
     list of Drawn
         Whose files are among ``accuracy.png``, ``cost.png`` (two rows and more), ``ladder.png`` (where strategies of
         training are compared), ``per-class.png``, ``calibration.png``, ``reliability.png`` and
-        ``confusion-<backbone>-<method>.png`` (both of the reference probe and of a fine-tune), ``path.png`` and
+        ``confusion-<backbone>-<method>.png`` (both of the rows of :func:`confused`), ``path.png`` and
         ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves),
         ``range-tests.png`` (where there are range tests), and ``map-<backbone>.png`` (where there are maps).
 
@@ -96,10 +95,7 @@ def _of_scores(table: Sequence[Block]) -> dict[str, Callable[[], Sheet | None]]:
         "cost": partial(cost, table),
         "ladder": partial(ladder, table),
         "per-class": partial(by_class, table),
-        **{
-            f"confusion-{slug(row.backbone)}-{row.method}": partial(confusions, title, row, score)
-            for title, row, score in confused(table)
-        },
+        **{one.figure: partial(confusions, one.title, one.row, one.score) for one in confused(table)},
         "calibration": partial(calibration, table),
         "reliability": partial(reliability, table),
         "path": partial(path, table),

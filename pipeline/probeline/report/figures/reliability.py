@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from probeline.metrics.intervals import wilson
 from probeline.records import Score
+from probeline.report.calibration import NO_CHANCES
 from probeline.report.confused import confused
 from probeline.report.figures.accuracy import HEADING
 from probeline.report.figures.sheet import Sheet, sheet, tell
@@ -19,31 +20,32 @@ from probeline.report.words import decimals, percent
 
 
 def reliability(table: Sequence[Block]) -> Sheet | None:
-    """Return the diagrams of the reference probe and of a fine-tune side by side; None where there is neither."""
-    some = confused(table)
+    """Return the diagrams of the rows of `confused` that give chances side by side; None where there are none."""
+    some = [one for one in confused(table) if one.row.method not in NO_CHANCES]
     if not some:
         return None
-    dataset, places = some[0][2].dataset, decimals(score.n_test for _, _, score in some)
+    first, places = some[0].score, decimals(one.score.n_test for one in some)
     caption = (
-        f"{some[0][2].n_test:,} test images in 15 bins of their confidence, the largest probability. Filled: with the "
+        f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability. Filled: with the "
         "temperature that was fitted on val, bars are Wilson's 95 % intervals. Hollow: at temperature 1. On the dashed "
         "line confidence is accuracy. Below: how many images each bin holds, the line at temperature 1."
     )
-    if any(row.seeds > 1 for _, row, _ in some):
+    if any(one.row.seeds > 1 for one in some):
         caption += " Of several seeds, the first."
-    alt = f"Accuracy by confidence on {dataset}: " + "; ".join(
-        f"{row.short} on {title}, calibration error {percent(score.ece, places)} %, "
-        f"{percent(score.raw_ece, places)} % at temperature 1"
-        for title, row, score in some
+    headline = f"Accuracy by confidence on {first.dataset}"
+    told = "; ".join(
+        f"{one.row.short} on {one.title}, calibration error {percent(one.score.ece, places)} %, "
+        f"{percent(one.score.raw_ece, places)} % at temperature 1"
+        for one in some
     )
-    figure = sheet(WIDTH, 4.9, f"Accuracy by confidence on {dataset}", caption, f"{alt}.")
+    figure = sheet(WIDTH, 4.9, headline, caption, f"{headline}: {told}.")
     grid = figure.subplots(2, len(some), squeeze=False, sharex=True, height_ratios=(4, 1))
-    for column, (title, row, score) in enumerate(some):
+    for column, one in enumerate(some):
         above, below = grid[0][column], grid[1][column]
-        lines = [*wrap(title, HEADING // len(some)), f"{row.short}, ECE {percent(score.ece, places)} %"]
-        above.set_title("\n".join(lines), fontsize=SIZE)
-        _accuracy(above, row, score)
-        _images(below, row, score)
+        lines = (one.title, one.row.short, f"ECE {percent(one.score.ece, places)} %")
+        above.set_title("\n".join(part for line in lines for part in wrap(line, HEADING // len(some))), fontsize=SIZE)
+        _accuracy(above, one.row, one.score)
+        _images(below, one.row, one.score)
         if not column:
             above.set_ylabel("right, %")
             below.set_ylabel("images")

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from probeline.records import Score
-from probeline.report.confused import confused
-from probeline.report.files import slug
+from probeline.report.confused import Confused, confused
 from probeline.report.page.content import Content, View
 from probeline.report.page.palette import LEVELS
 from probeline.report.rows import Row
@@ -64,12 +62,13 @@ class Confusions:
 
 
 def confusions_view(content: Content) -> View | None:
-    """Return the confusions of the reference probe and of a fine-tune; None where there is neither."""
-    shown = [_confusions(content, *found) for found in confused(content.blocks)]
+    """Return the confusions of the rows of `confused`; None where there are none."""
+    shown = [_confusions(content, one) for one in confused(content.blocks)]
     return {"matrices": shown} if shown else None
 
 
-def _confusions(content: Content, title: str, row: Row, score: Score) -> Confusions:
+def _confusions(content: Content, one: Confused) -> Confusions:
+    row, score = one.row, one.score
     names = score.class_names
     counts = Counter(zip(score.labels, score.predictions, strict=True))
     totals = Counter(score.labels)
@@ -83,11 +82,11 @@ def _confusions(content: Content, title: str, row: Row, score: Score) -> Confusi
         else []
     )
     wrong = sorted((-count, true, said) for (true, said), count in counts.items() if true != said)[:_PAIRS]
-    figure = content.figures.get(f"confusion-{slug(row.backbone)}-{row.method}")
+    figure = content.figures.get(one.figure)
     seeds = f" The first of {row.seeds} seeds." if row.seeds > 1 else ""
     cell = " In a cell: images, and their share of the true class's." if few else ""
     return Confusions(
-        title=f"{row.short} on {title}",
+        title=f"{row.short} on {one.title}",
         caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}{seeds}",
         classes=tuple(names) if few else (),
         turned=max(map(len, names)) > _UPRIGHT,
