@@ -195,6 +195,17 @@ def test_the_first_screen_answers(page: Path) -> None:
     assert "p " in cards[0].text
 
 
+def test_a_card_says_where_others_were_chosen_on_other_images(tmp_path: Path) -> None:
+    def shown(*scores: Score) -> list[str]:
+        root = tree(written(tmp_path, scores))
+        return [one.text for one in root.all("article") if "card" in one.classes]
+
+    probe, tuned = make_score(val_top1=0.9), make_score("finetune", seed=0, val_top1=0.8)
+    assert not any("others were read on" in text for text in shown(probe, tuned))
+    cards = shown(replace(probe, chosen_by="5-fold (n=45000)"), tuned)
+    assert sum("5-fold (n=45000); others were read on val (n=5000)" in text for text in cards) == 1
+
+
 def test_the_page_is_listed_and_the_same_to_the_byte(page: Path, tmp_path: Path) -> None:
     files = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))["files"]
     assert files["index.html"] == hashlib.sha256(page.read_bytes()).hexdigest()

@@ -81,10 +81,11 @@ def _cards(content: Content) -> list[Card]:
     for label, found in wanted:
         if found is not None:
             labels.setdefault(next(i for i, titled in enumerate(rows) if titled[1] is found[1]), []).append(label)
-    return [_card(listing(said).capitalize(), rows[i], content.places) for i, said in labels.items()]
+    return [_card(listing(said).capitalize(), rows[i], content) for i, said in labels.items()]
 
 
-def _card(label: str, titled: Titled, places: int) -> Card:
+def _card(label: str, titled: Titled, content: Content) -> Card:
+    places = content.places
     where, row, _ = titled
     low, high = (percent(end, places) for end in row.interval)
     seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
@@ -93,9 +94,12 @@ def _card(label: str, titled: Titled, places: int) -> Card:
         facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}"))
     elif row.reference:
         facts.append(("Over the probe", "what the others are compared with"))
+    # What is compared on other images is a preference, not a test: whoever reads it should know.
+    others = sorted({other.chosen_by for other in content.rows} - {row.chosen_by, ""})
+    beside = f"; others were read on {listing(others)}" if others else ""
     facts += [
         ("Seconds", f"{seconds(row.cold_seconds)} cold, {seconds(row.warm_seconds)} with the features at hand"),
         ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
-        ("On val", ", ".join(filter(None, (f"{percent(row.val_top1, places)} %", row.chosen, row.chosen_by)))),
+        ("On val", ", ".join(filter(None, (f"{percent(row.val_top1, places)} %", row.chosen, row.chosen_by))) + beside),
     ]
     return Card(label, percent(row.top1, places), row.short, where, name_of(method(row.method).colour), tuple(facts))
