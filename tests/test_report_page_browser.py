@@ -151,6 +151,18 @@ def test_light_and_dark_are_the_readers_choice(browser: Any, file: Path) -> None
 FAULTS = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 
 
+def grave(tab: Any) -> list[tuple[str, str, list[str]]]:
+    """Return what axe finds serious or critical, with the first elements that have it."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    (axe,) = Path(package.__file__).parent.rglob("axe.min.js")
+    tab.evaluate(axe.read_text(encoding="utf-8"))
+    return [
+        (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:3]])
+        for fault in tab.evaluate(FAULTS)
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
 @pytest.mark.parametrize(
     ("scheme", "view"),
     [
@@ -161,17 +173,8 @@ FAULTS = "async () => (await axe.run(document, {resultTypes: ['violations']})).v
     ],
 )
 def test_axe_finds_no_serious_fault(browser: Any, file: Path, scheme: str, view: dict[str, int]) -> None:
-    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    (axe,) = Path(package.__file__).parent.rglob("axe.min.js")
     with opened(browser, file, color_scheme=scheme, viewport=view) as tab:
-        tab.evaluate(axe.read_text(encoding="utf-8"))
-        faults = tab.evaluate(FAULTS)
-    grave = [
-        (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:3]])
-        for fault in faults
-        if fault["impact"] in ("serious", "critical")
-    ]
-    assert grave == []
+        assert grave(tab) == []
 
 
 def test_a_phone_has_no_sideways_scroll(browser: Any, file: Path) -> None:
@@ -211,13 +214,32 @@ def test_every_figure_is_named_and_drawn(browser: Any, file: Path) -> None:
 
 def test_letters_stay_within_their_figure(browser: Any, tmp_path: Path) -> None:
     file = written(tmp_path, make_scores(("mobilenet_v2", LONG), seeds=2, n_test=90))
-    outside = """() => [...document.querySelectorAll("figure svg")].flatMap((svg) => {
-        const box = svg.getBoundingClientRect();
-        return [...svg.querySelectorAll("text")].filter((text) => {
-            const own = text.getBoundingClientRect();
-            return own.left < box.left - 1 || own.right > box.right + 1
-                || own.top < box.top - 1 || own.bottom > box.bottom + 1;
-        }).map((text) => text.textContent);
-    })"""
     with opened(browser, file) as tab:
-        assert tab.evaluate(outside) == []
+        assert tab.evaluate(OUTSIDE) == []
+
+
+OUTSIDE = """() => [...document.querySelectorAll("figure svg")].flatMap((svg) => {
+    const box = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll("text")].filter((text) => {
+        const own = text.getBoundingClientRect();
+        return own.left < box.left - 1 || own.right > box.right + 1
+            || own.top < box.top - 1 || own.bottom > box.bottom + 1;
+    }).map((text) => text.textContent);
+})"""
+"""Letters that are drawn beyond the edge of their figure."""
+
+SAMPLES = sorted((Path(__file__).parents[1] / "reports" / "sample").glob("*/index.html"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(("scheme", "view"), [("light", DESK), ("dark", PHONE)], ids=["desk-light", "phone-dark"])
+def test_the_samples_hold_to_it_too(browser: Any, sample: Path, scheme: str, view: dict[str, int]) -> None:
+    assert sample.stat().st_size < 5_000_000
+    with opened(browser, sample, color_scheme=scheme, viewport=view) as tab:
+        tab.mouse.wheel(0, 50_000)
+        assert tab.evaluate(OUTSIDE) == []
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= view["width"]
+        assert tab.locator("img:not([alt]), img[alt='']").count() == 0
+        assert all(len(one.get_attribute("aria-label")) > 40 for one in tab.locator("figure svg").all())
+        assert grave(tab) == []
