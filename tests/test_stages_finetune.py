@@ -418,7 +418,7 @@ def start(config: Config, monkeypatch: pytest.MonkeyPatch) -> Started:
 
     def fit(trainer: Trainer, *_: Any, **__: Any) -> None:
         weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
-        started.append(Started(weights, trainer, torch.backends.cuda.matmul.allow_tf32))
+        started.append(Started(weights, trainer, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         raise Stop
 
     with monkeypatch.context() as patch:
@@ -493,7 +493,7 @@ def test_options_reach_the_trainer(
             "patience=3",
         ),
     )
-    before = torch.backends.cuda.matmul.allow_tf32
+    before = torch.backends.cuda.matmul.fp32_precision
     started = start(config, monkeypatch)
     training = started.trainer.training
     assert training == Training(
@@ -516,7 +516,7 @@ def test_options_reach_the_trainer(
         seed=3,
     )
     assert started.tf32 == (precision == "tf32")
-    assert torch.backends.cuda.matmul.allow_tf32 == before
+    assert torch.backends.cuda.matmul.fp32_precision == before
 
 
 def test_the_default_batch_size_does_not_depend_on_the_machine(
@@ -655,7 +655,7 @@ def test_any_number_may_be_swept(world: Path, tmp_path: Path) -> None:
     best = max(score.path, key=lambda point: (point["top1"], -point["nll"]))
     assert (score.chosen["lr"], score.chosen["decay"]) == (best["lr"], best["decay"])
     (kept,) = config.cache.rglob("best.safetensors")
-    assert kept.parent.name.endswith(f"-decay{best['decay']:g}-lr{best['lr']:g}")
+    assert kept.parent.name.endswith(f"-lr{best['lr']:g}-decay{best['decay']:g}")
 
 
 def test_what_diverges_keeps_the_others_from_nothing(world: Path, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch:
     def stop(trainer: Trainer, *_: Any, **__: Any) -> None:
         weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
         groups = [[group["stage"], group["weight_decay"]] for group in trainer._optimizer.param_groups]
-        begun.append((weights, trainer.training, groups, torch.backends.cuda.matmul.allow_tf32))
+        begun.append((weights, trainer.training, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         raise Stop
 
     monkeypatch.setattr(Trainer, "fit", stop)

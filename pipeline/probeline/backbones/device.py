@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -46,10 +47,17 @@ def describe(device: torch.device) -> str:
 
 @contextmanager
 def exact_float32(precision: str) -> Iterator[None]:
-    """Run a block with TF32 off, or on where `precision` is ``tf32``, and put the settings back."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    """Run a block with TF32 off, or on where `precision` is ``tf32``, and put the settings back.
+
+    Torch's older switches (``allow_tf32``) are left alone: to read one in a process that set a newer one is an error.
+    """
+    cudnn: Any = torch.backends.cudnn
+    operations: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
+    before = [operation.fp32_precision for operation in operations]
+    for operation in operations:
+        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for operation, earlier in zip(operations, before, strict=True):
+            operation.fp32_precision = earlier
