@@ -566,7 +566,7 @@ class Greedy(nn.Module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_lack_of_memory_names_the_batch_size(training: bool, tmp_path: Path) -> None:
+def test_lack_of_memory_names_what_helps(training: bool, tmp_path: Path) -> None:
     greedy = Greedy(training=training)
     trainer = make_trainer(make=lambda: nn.Sequential(greedy, Tiny().conv, nn.Flatten(), nn.Linear(8 * 64, 2)))
     greedy.patient = False

@@ -409,7 +409,7 @@ def test_a_bad_file_is_a_line_on_standard_error_and_the_rest_goes_on(shipped: Pa
         f"probeline: image cannot be read: {tmp_path / 'bad.png'} (got none of JPEG, PNG, BMP, WEBP, TIFF, PPM); "
         "remove or replace the file",
         "probeline: image cannot be read: nowhere.jpg (got No such file or directory); remove or replace the file",
-        "probeline: 2 of 4 images cannot be answered: named above; the others are; remove or replace these files",
+        "probeline: 2 of 4 images cannot be answered: named above; the others are",
     ]
 
 
@@ -519,9 +519,15 @@ def test_an_output_that_is_not_finite_is_a_line_and_the_rest_goes_on(
     assert [json.loads(line)["image"] for line in out.splitlines()] == [
         str(f) for i, f in enumerate(files) if i != place
     ]
-    assert f"the predictor's output is not finite: {files[place]}; export it with --precision fp32" in err
+    assert f"the predictor's output is not finite: {files[place]}; use a predictor of --precision fp32" in err
     with pytest.raises(Diverged, match="not finite"):
         probeline.load(shipped / "out", "cpu").predict(files)
+
+
+def test_what_is_not_finite_on_a_blank_crop_is_told_as_such(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outputs, "finite", np.zeros(1, np.bool_))
+    with pytest.raises(Diverged, match=r"^the predictor's output is not finite; use --precision fp32$"):
+        probeline.load(shipped / "out", "cpu")
 
 
 def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +70,10 @@ def test_a_file_for_a_net_of_timm_comes_with_what_timm_records_of_it(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("resnet18", r"run where there is a network: hf download timm/resnet18\S+ model.safetensors, or choose"),
+        (
+            "resnet18",
+            r"run where there is a network: hf download timm/resnet18\S+ model.safetensors, and bring its cache here",
+        ),
         ("gcvit_tiny", r"run: curl -fL --create-dirs -o \S+/checkpoints/(gcvit\S+) https://\S+/\1, or choose"),
         ("botnet50ts_256", r"\(got No pretrained weights exist.*\); choose --weights none or --weights PATH$"),
     ],
@@ -153,6 +158,38 @@ def test_names_that_do_not_exist_list_those_that_do() -> None:
         device.choose("cuda:99")
 
 
+SWITCHED = {
+    "nothing": "",
+    "newer": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "newer, of convolutions": "torch.backends.cudnn.fp32_precision = 'ieee'",
+    "newer, of all": "torch.backends.fp32_precision = 'tf32'",
+    "older": "torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = True, False",
+}
+
+
+@pytest.mark.parametrize("switched", SWITCHED)
+def test_exact_float32_whatever_a_process_has_switched(switched: str) -> None:
+    """In a process of its own: what is switched once shapes all that comes after."""
+    code = f"""
+import torch, warnings
+from probeline.backbones.device import exact_float32
+warnings.simplefilter("ignore")
+{SWITCHED[switched]}
+warnings.simplefilter("error")
+of = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+def now():
+    return [one.fp32_precision for one in of]
+before = now()
+for precision, wanted in {{"fp32": "ieee", "bf16": "ieee", "tf32": "tf32"}}.items():
+    with exact_float32(precision):
+        assert now() == [wanted] * 3, (precision, now())
+    assert now() == before, (precision, now())
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
 def test_old_densenet_names_are_read() -> None:
     renamed = zoo._modern_names(
         {"features.denseblock1.denselayer1.norm.1.weight": torch.zeros(1), "x.norm.1": torch.ones(1)}
@@ -225,6 +262,14 @@ def test_a_backbone_is_remembered_until_its_weights_change(tmp_path: Path) -> No
     changed, loaded = resolve.resolve("squeezenet1_1", str(path), 64, memo)
     assert loaded is not None
     assert changed.weights_sha256 != first.weights_sha256
+
+
+def test_a_record_of_another_version_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = Memo(tmp_path / "memo.json")
+    resolve.resolve("squeezenet1_1", "none", 64, memo)
+    assert resolve.resolve("squeezenet1_1", "none", 64, memo)[1] is None
+    monkeypatch.setattr(resolve, "RECORD_VERSION", resolve.RECORD_VERSION + 1)
+    assert resolve.resolve("squeezenet1_1", "none", 64, memo)[1] is not None
 
 
 def test_random_weights_are_always_the_same_ones(tmp_path: Path) -> None:

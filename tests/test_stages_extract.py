@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,14 @@ def test_features_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: p
     with pytest.raises(Diverged, match=r"not finite.*--precision"):
         built.fill(engine.Want(inputs.entry(loaded.backbone, "all"), [0]))
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_net_of_another_preprocessing_than_its_record_is_refused(tmp_path: Path) -> None:
+    inputs = Inputs(configuration(tmp_path / "cache"))
+    record = inputs.backbone("squeezenet1_1")[0]
+    other = replace(record, preprocess=replace(record.preprocess, mean=(0.5, 0.5, 0.5)))
+    with pytest.raises(ValueError, match=r"^a net for .* and a record of "):
+        engine.Engine(inputs, other)
 
 
 # Cut short

@@ -16,6 +16,9 @@ FEATURES_VERSION = 1
 PREPROCESS_VERSION = 1
 """Bump when decoding, resizing, cropping or normalising gives other pixel values for an equal record."""
 
+RECORD_VERSION = 1
+"""Bump when equal names and weights would give another record of a backbone than is remembered of them."""
+
 VIEWS_VERSION = 1
 """Bump when an augmented view of an equal record would cut out another region, or mirror other images."""
 

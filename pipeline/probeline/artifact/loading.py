@@ -99,8 +99,7 @@ def _check(predictor: Predictor) -> None:
 
     side, classes = predictor.artifact.preprocess.crop, len(predictor.artifact.classes)
     outputs = predictor.outputs(np.zeros((1, side, side, 3), np.uint8))
-    if not outputs.finite.all():
-        raise ValueError("an output that is not finite")
+    outputs.check()
     found = predictor.answers(outputs, nearest=1)
     if found.logits.shape != (1, classes):
         raise ValueError(f"{found.logits.shape[1]} logits for {classes} classes")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images a forward pass, as in extraction."""
 
-_NOT_FINITE, _EXACTLY = "the predictor's output is not finite", "export it with --precision fp32"
+NOT_FINITE = "the predictor's output is not finite"
 
 Item = TypeVar("Item")
 Rest = TypeVar("Rest")
@@ -122,6 +122,16 @@ class Outputs:
         found: npt.NDArray[np.bool_] = self.logits.isfinite().all(1).cpu().numpy()
         return found
 
+    def check(self) -> None:
+        """Refuse what is not finite.
+
+        Raises
+        ------
+        Diverged
+        """
+        if not self.finite.all():
+            raise Diverged(NOT_FINITE, remedy="use --precision fp32")
+
     def of(self, images: npt.NDArray[np.bool_]) -> Outputs:
         """Return those of some images, bool [b]."""
         some = torch.from_numpy(images).to(self.logits.device)
@@ -129,7 +139,7 @@ class Outputs:
 
 
 class Predictor:
-    """An artifact, ready to answer. Made by :func:`probeline.load`.
+    """An artifact, or a stock net that is described as one, ready to answer. :func:`probeline.load` makes it.
 
     Parameters
     ----------
@@ -184,8 +194,7 @@ class Predictor:
         for some in _batches(each(images), self._batch_size(None)):
             pixels = np.stack([crop_of(picture, self.artifact.preprocess) for picture in some])
             outputs = self.outputs(pixels)
-            if not outputs.finite.all():
-                raise Diverged(_NOT_FINITE, remedy=_EXACTLY)
+            outputs.check()
             found.append(self.answers(outputs, nearest=nearest))
         return _joined(found)
 
@@ -221,9 +230,9 @@ class Predictor:
 
         batches = _batches(paths, self._batch_size(batch_size))
         for some, errors, outputs in self.run(load, batches, workers):
-            finite = iter(() if outputs is None else outputs.finite)
-            told = self._none() if outputs is None else self.answers(outputs.of(outputs.finite), nearest=nearest)
-            place = 0
+            sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
+            told = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
+            finite, place = iter(sound), 0
             for path, error in zip(some, errors, strict=True):
                 if error is not None:
                     yield path, error
@@ -231,7 +240,7 @@ class Predictor:
                     yield path, told.one(place)
                     place += 1
                 else:
-                    yield path, BadData(_NOT_FINITE, where=path, remedy=_EXACTLY)
+                    yield path, BadData(NOT_FINITE, where=path, remedy="use a predictor of --precision fp32")
 
     def run(
         self, load: Callable[[Item], tuple[PixelArray, Rest]], batches: Iterable[Item], workers: int | None = None

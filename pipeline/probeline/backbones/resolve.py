@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.names import PENULTIMATE, check_name
 from probeline.environment import installed
-from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, digest
+from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
 from probeline.records import Backbone, Preprocess
 
@@ -127,7 +127,7 @@ def resolve_taps(
         "weights": weights,
         "image_size": image_size,
         "versions": [installed(package) for package in ("torch", "torchvision", "timm")],
-        "code": [FEATURES_VERSION, PREPROCESS_VERSION],
+        "code": [FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION],
     }
     label = "backbone:" + digest(request)
     where = memo.get(label + ":files", [])

@@ -243,7 +243,7 @@ def _timm_pretrained(name: str, weights: str) -> Built:
         raise DownloadFailed(
             "timm could not get the weights",
             where=name,
-            got=str(error).splitlines()[0],
+            got=next(iter(str(error).splitlines()), type(error).__name__),
             remedy=_to_fetch(bare),
         ) from error
     tag = cast(dict[str, Any], net.pretrained_cfg).get("tag")
@@ -268,7 +268,8 @@ def _to_fetch(bare: str) -> str:
     known = vision.timm().models.get_pretrained_cfg(bare)
     if known is not None and known.hf_hub_id:
         file = known.hf_hub_filename or "model.safetensors"
-        return f"run where there is a network: hf download {known.hf_hub_id} {file}, or {OTHER_WEIGHTS}"
+        fetch = f"hf download {known.hf_hub_id} {file}"
+        return f"run where there is a network: {fetch}, and bring its cache here, or {OTHER_WEIGHTS}"
     if known is not None and known.url:
         return fetch_by_hand(known.url, Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1])
     return OTHER_WEIGHTS

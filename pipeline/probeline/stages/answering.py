@@ -54,7 +54,7 @@ def answered(config: Config, predictor: Predictor, title: str) -> dict[str, Any]
         raise BadData(
             f"{refused:,} of {good + refused:,} images cannot be answered",
             where="named above",
-            remedy="the others are; remove or replace these files",
+            remedy="the others are",
         )
     return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
 

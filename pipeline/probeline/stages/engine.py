@@ -125,6 +125,8 @@ class Engine:
         self.device_name = device.describe(self.device)
         taps = [backbone.tap for backbone in backbones]
         net = loaded or inputs.net(backbones[0].name, taps=taps)
+        if net.backbone.preprocess != backbones[0].preprocess:
+            raise ValueError(f"a net for {net.backbone.preprocess}, and a record of {backbones[0].preprocess}")
         self.frozen: Frozen = Frozen(net, self.device, config.precision, taps)
         on_cpu = self.device.type == "cpu"
         self.batch_size = config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)

@@ -142,6 +142,7 @@ class _Reader:
             for rows, _, outputs in self._predictor.run(load, batches, config.workers):
                 if outputs is None:
                     raise ValueError("a batch without images")
+                outputs.check()
                 features.append(outputs.features.cpu().numpy())
                 logits.append(outputs.logits.cpu().numpy())
                 bar.update(len(rows))
@@ -208,8 +209,11 @@ def _hold(inputs: Inputs, score: Score, logits: FloatArray) -> None:
     test = inputs.splits.test
     said, own = logits.argmax(1), np.array(score.predictions)
     every = np.arange(len(said))
-    margin = (logits[every, said] - logits[every, own]) / np.maximum(np.abs(logits).max(1), 1e-30)
-    bad = np.flatnonzero(margin > TOLERANCE[score.precision])
+    # Rounding is of the size of the terms of a logit, which may be small itself: so of the size of most logits.
+    size = np.abs(logits).max(1)
+    with np.errstate(invalid="ignore"):  # what is not finite has no margin, and is none of the score's
+        margin = (logits[every, said] - logits[every, own]) / np.maximum(np.maximum(size, np.median(size)), 1e-30)
+    bad = np.flatnonzero(~(margin <= TOLERANCE[score.precision]))
     if len(bad):
         part, names = inputs.dataset.parts[test.part], score.class_names
         named = [f"{part.sample_ids[test.rows[i]]} {names[said[i]]}, not {names[own[i]]}" for i in bad[:5]]

@@ -22,7 +22,8 @@ def stock(inputs: Inputs) -> Predictor:
     """
     config = inputs.config
     if len(config.backbones) > 1:
-        raise BadOption("--imagenet answers by one net", where="--backbone", got=" ".join(config.backbones))
+        named = " ".join(config.backbones)
+        raise BadOption("--imagenet answers by one net", where="--backbone", got=named, remedy="name one of them")
 
     from probeline.artifact.format import Artifact, Net
     from probeline.artifact.predictor import Predictor

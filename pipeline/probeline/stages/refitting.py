@@ -44,7 +44,7 @@ def refit(task: Task, score: Score) -> Refitted:
     Raises
     ------
     BadOption
-        A method without a head.
+        A method without a head, or the centroids of fewer classes than there are.
     ProbelineError
     """
     options, chosen = score.options, score.chosen
@@ -68,10 +68,10 @@ def refit(task: Task, score: Score) -> Refitted:
     if score.method == "centroid":
         from probeline.heads.neighbours import centroid_layer
 
-        if len(np.unique(y)) < task.classes:
-            lacking = "a class without train images is infinitely far, which no layer says"
-            raise BadOption("centroid cannot be exported", got=lacking, remedy="choose another row")
-        return _layer(*centroid_layer(X, y, classes=task.classes), held.scaler)
+        try:
+            return _layer(*centroid_layer(X, y, classes=task.classes), held.scaler)
+        except ValueError as error:  # a class without train images is infinitely far, which no layer says
+            raise BadOption("centroid cannot be exported", got=str(error), remedy="choose another row") from error
     wanted = _grid(options, SGD if score.method == "probe-sgd" else MLP)
     place = wanted.candidates().index(dict(chosen))
     if score.method == "probe-sgd":

@@ -99,8 +99,11 @@ def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
     from probeline.backbones.weights import tensors_sha256
 
     loaded = inputs.net(score.backbone, "none" if score.method == "scratch" else None)
+    # From scratch it was trained on the very pixels that the pretrained net sees.
+    seen = inputs.backbone(score.backbone)[0].preprocess
+    loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
     folder = checkpoints(inputs, loaded.backbone, score.method, score.seed or 0, score.key)
-    folder = of_candidate(folder, {name: value for name, value in score.chosen.items() if name != "epoch"})
+    folder = of_candidate(folder, score.chosen)
     found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
     if found is None:
         raise BadCache(

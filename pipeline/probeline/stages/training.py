@@ -155,8 +155,8 @@ def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, ke
 
 def of_candidate(folder: Path, candidate: Mapping[str, Any]) -> Path:
     """Return where the checkpoints of one candidate of a run are; of a run without others, the run's own folder."""
-    # In the order of the names, as a score that is read again has them.
-    named = sorted(candidate.items())
+    # In the grid's order: a score that is read again has its options in another.
+    named = [(name, candidate[name]) for name in TRAIN if name in candidate]
     told = "".join(f"-{name}{value if isinstance(value, str) else f'{value:g}'}" for name, value in named)
     return folder.with_name(folder.name + told)
 
