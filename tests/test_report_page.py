@@ -202,8 +202,32 @@ def test_a_card_says_where_others_were_chosen_on_other_images(tmp_path: Path) ->
 
     probe, tuned = make_score(val_top1=0.9), make_score("finetune", seed=0, val_top1=0.8)
     assert not any("others were read on" in text for text in shown(probe, tuned))
-    cards = shown(replace(probe, chosen_by="5-fold (n=45000)"), tuned)
-    assert sum("5-fold (n=45000); others were read on val (n=5000)" in text for text in cards) == 1
+    folds = replace(probe, chosen_by="5-fold (n=45000)")
+    (card,) = [text for text in shown(folds, tuned) if "the linear probe, preferred by val" in text.lower()]
+    assert "90.0 % by 5-fold (n=45000); l2 " in card
+    assert "others were read on val (n=5000), which does not compare" in card
+    # What had nothing to choose was read on the same images as its like.
+    plain = replace(make_score("centroid", accuracy=0.99), chosen_by="", chosen={})
+    (best,) = [text for text in shown(folds, plain) if "Highest on test" in text]
+    assert "others were read on" not in best
+
+
+def test_a_card_names_those_that_val_likes_as_much(tmp_path: Path) -> None:
+    def on_val(*others: Score) -> str:
+        root = tree(written(tmp_path, [make_score(val_top1=0.9 + 1e-12), *others]))
+        return next(one.text for one in root.all("article") if "preferred by val" in one.text)
+
+    some = [make_score(name, val_top1=0.9) for name in ("knn", "ridge", "centroid", "probe-sgd", "finetune")]
+    some = [replace(score, seed=0) if score.method in ("probe-sgd", "finetune") else score for score in some]
+    assert "; so had ridge regression and k-NN" in on_val(*some[:2])
+    assert "; so had 5 others" in on_val(*some)
+    assert "so had" not in on_val(make_score("knn", val_top1=0.8))
+
+
+def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
+    scores = [make_score(n_test=120), make_score("knn", n_test=120)]
+    root = tree(written(tmp_path, scores, beside=Beside(doctor=make_doctor())))
+    assert re.search(r"\d+ test images are in train or val too, or nearly so; without them .* has \d", root.text)
 
 
 def test_the_page_is_listed_and_the_same_to_the_byte(page: Path, tmp_path: Path) -> None:

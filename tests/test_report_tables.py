@@ -216,7 +216,7 @@ def test_the_record_is_json_and_complete() -> None:
         assert np.mean(row["per_class"]) == pytest.approx(row["top1"]) == pytest.approx(row["macro"])
     assert found["missing"] == [{"what": MISSING[0][0], "command": MISSING[0][1]}]
     assert found["conditions"] == {"Data": ["x"]}
-    assert found["verdict"][0].startswith("Highest on test")
+    assert found["verdict"][1].startswith("Highest on test")
 
 
 def test_the_tables_beside_the_first_hold_the_same_rows() -> None:

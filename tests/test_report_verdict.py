@@ -36,9 +36,11 @@ def test_one_row_is_named_with_its_interval_and_n() -> None:
 
 def test_a_clear_lead_is_called_real() -> None:
     text = said(make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9))
-    assert text.startswith("Highest on test: 90.0 % by full fine-tune on mobilenet_v2")
+    first, second, *_ = text.splitlines()
+    assert first == ("Training pays: full fine-tune has 90.0 % on test, really above the linear probe's 70.0 %.")
+    assert second.startswith("Highest on test: 90.0 % by full fine-tune on mobilenet_v2")
     far = r"\+20\.0 points \(95 % interval \+1\d\.\d to \+2\d\.\d\)"
-    assert re.search(rf"Over the linear probe, 70\.0 %: {far}, a real difference \(p < 0\.001\)\.", text)
+    assert re.search(rf"Over the linear probe, 70\.0 %: {far}, a real difference \(adjusted p < 0\.001\)\.", text)
     assert re.search(rf"Headroom of mobilenet_v2: {far} from its probe to its fine-tune, a real difference", text)
     assert "Not told apart" not in text
 
@@ -46,12 +48,19 @@ def test_a_clear_lead_is_called_real() -> None:
 def test_a_lead_within_the_noise_is_not() -> None:
     text = said(make_score(accuracy=0.80, n_test=100), make_score("finetune", seed=0, accuracy=0.82, n_test=100))
     assert re.search(r"\+2\.0 points \(95 % interval −\d\.\d to \+\d+\.\d\), not told apart by these test images", text)
-    assert "real" not in text
+    assert text.startswith(
+        "Keep the net frozen: full fine-tune has 82.0 % on test, not told apart from the linear probe's"
+    )
+    assert "really" not in text
+    assert "a real" not in text
 
 
 def test_the_probe_may_win() -> None:
     text = said(make_score(accuracy=0.9), make_score("knn", accuracy=0.899), make_score("centroid", accuracy=0.5))
-    assert text.startswith("Highest on test: 90.0 % by linear probe (exact) on")
+    assert text.startswith(
+        "Nothing has been fine-tuned; of the heads on frozen features val prefers linear probe (exact): 90.0"
+    )
+    assert "\nHighest on test: 90.0 % by linear probe (exact) on" in text
     assert text.endswith("Not told apart from it by these test images: k-NN.")
 
 
@@ -68,7 +77,10 @@ def test_taps_are_named() -> None:
     text = said(
         make_score(accuracy=0.7), make_score(accuracy=0.9, tap="layer3"), make_score("knn", tap="layer3"), tuned
     )
-    assert text.startswith("Highest on test: 90.0 % by linear probe (exact) on mobilenet_v2 at layer3 (95 %")
+    assert text.startswith(
+        "Keep the net frozen: full fine-tune on mobilenet_v2 has 75.0 % on test, really below the linear"
+    )
+    assert "\nHighest on test: 90.0 % by linear probe (exact) on mobilenet_v2 at layer3 (95 %" in text
     assert re.search(r"Headroom of mobilenet_v2: \+5\.0 points .* from its probe to its fine-tune", text)
     text = said(make_score(accuracy=0.7, val_top1=0.9), make_score(accuracy=0.9, tap="layer3", val_top1=0.8))
     assert "Over the linear probe that val prefers (mobilenet_v2), 70.0 %" in text
@@ -82,13 +94,37 @@ def test_more_images_to_fit_on_are_mentioned() -> None:
 def test_long_lists_are_counted() -> None:
     names = [f"net{i}" for i in range(9)]
     text = said(*(make_score(backbone=name, accuracy=0.8) for name in names))
-    assert "Not told apart from it by these test images: 8 of the other 8 rows." in text
+    assert "Not told apart from it by these test images: 8 of the 8 other rows." in text
+
+
+def test_the_best_is_counted_among_those_not_told_apart_and_the_others_are_named() -> None:
+    names = [f"net{i}" for i in range(8)]
+    text = said(
+        make_score(backbone="net", accuracy=0.8, val_top1=0.9),
+        *(make_score(backbone=name, accuracy=0.8, val_top1=0.5) for name in names),
+        make_score(backbone="better", accuracy=0.81, val_top1=0.5),
+        make_score("centroid", backbone="net", accuracy=0.2, val_top1=0.5),
+    )
+    assert "9 of the 10 other rows; really different: nearest centroid of net." in text
+
+
+def test_rows_that_are_as_high_are_named() -> None:
+    text = said(make_score(accuracy=0.7), make_score("knn", accuracy=0.9), make_score("ridge", accuracy=0.9))
+    assert re.search(r"Highest on test: 90\.0 % by .*\); (k-NN|ridge regression) as high\.", text)
+
+
+def test_what_test_has_picked_is_told() -> None:
+    lucky = "was picked by looking at test, so that its 90.0 % is probably a little too high."
+    assert lucky in said(make_score("knn", val_top1=0.9), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.8))
+    assert lucky not in said(
+        make_score("knn", val_top1=0.8), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.9)
+    )
 
 
 def test_without_a_probe_nothing_is_compared() -> None:
-    first, second = said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9)).splitlines()
-    assert first.startswith("Highest on test: 90.0 % by full fine-tune")
-    assert second == "It is the highest of 2 rows because test says so, and therefore on the lucky side."
+    text = said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9))
+    assert text.startswith("Highest on test: 90.0 % by full fine-tune")
+    assert "probe" not in text
 
 
 def test_one_row_is_the_highest_by_nobodys_choice() -> None:

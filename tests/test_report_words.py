@@ -18,7 +18,7 @@ def test_percent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "text"), [(0.031, "+3.1"), (-0.0025, "−0.2"), (0.0004, "±0.0"), (-0.0004, "±0.0"), (0.0, "±0.0")]
+    ("difference", "text"), [(0.031, "+3.1"), (-0.0025, "−0.2"), (0.0004, "0.0"), (-0.0004, "0.0"), (0.0, "0.0")]
 )
 def test_points_carry_a_sign_that_the_digits_bear_out(difference: float, text: str) -> None:
     assert points(difference, 1) == text

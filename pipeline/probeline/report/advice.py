@@ -5,6 +5,7 @@ A strategy is picked by val, so that the test images only say whether the pick i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -13,8 +14,8 @@ from probeline.records import Curve
 from probeline.report.differences import Difference
 from probeline.report.learning import Step, curve_titles, steps
 from probeline.report.methods import method
-from probeline.report.rows import Block, Row
-from probeline.report.words import decimals, percent, points, probability
+from probeline.report.rows import Block, Row, preference, tied
+from probeline.report.words import decimals, listing, percent, points, probability
 
 _FEW, _MANY = 100, 1000
 """Images a class: below the first the courses keep a net frozen, from the second on they fine-tune all of it."""
@@ -24,7 +25,7 @@ _STEEP = 0.01
 
 _FROZEN, _PARTLY, _WHOLE = (
     "keep the net frozen and fit a probe",
-    "train the last stages, or all of them from the probe's solution (LP-FT)",
+    "train the last stages, or all of them from the probe's solution",
     "fine-tune the whole net",
 )
 
@@ -47,12 +48,13 @@ def _of_curves(curves: Sequence[Curve]) -> list[str]:
         return []
     pick, title = max(ends, key=lambda end: _val(end[0], last))
     step = _at(pick)[last]
-    ahead = f"Of {len(ends)} curves val prefers, there, {title}" if len(ends) > 1 else f"{title} ends there"
-    return [
-        f"{_told_rule(step.n_train[1] / len(pick.class_names))[1]}.",
-        f"{ahead}: {percent(step.mean, decimals([pick.n_test]))} % of test, which no test pairs with another.",
-        *filter(None, [_climb(pick, "it")]),
-    ]
+    top1 = f"{percent(step.mean, decimals([pick.n_test]))} % of test"
+    found = f"With {step.images} of them {title} has {top1}."
+    if len(ends) > 1:
+        found = (
+            f"With {step.images} of them val prefers {title}, of {len(ends)} curves: {top1}; no test pairs the curves."
+        )
+    return [f"{_told_rule(pick.n_train / len(pick.class_names))[1]}.", found, *filter(None, [_climb(pick, "It")])]
 
 
 def _val(curve: Curve, amount: float) -> float:
@@ -62,7 +64,7 @@ def _val(curve: Curve, amount: float) -> float:
 def _told_rule(each: float) -> tuple[str, str]:
     """Return the courses' rule for so many train images a class, and a clause that tells it."""
     rule = _FROZEN if each < _FEW else _PARTLY if each < _MANY else _WHOLE
-    return rule, f"With {each:,.0f} train images a class the courses' rule of thumb is to {rule}"
+    return rule, f"With {each:,.0f} train images a class the usual rule of thumb is to {rule}"
 
 
 def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
@@ -70,36 +72,37 @@ def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
     trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
     if not trained:
         return [f"{said}; {_untested(probe, curves)}."]
-    pick = max(trained, key=lambda row: (row.val_top1, -row.trainable))
+    pick = min(trained, key=preference)
     if pick.over_probe is None:
         return [f"{said}."]
     places = decimals([probe.n_test])
     ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
-    of = f"Of the {len(trained)} strategies trained here val prefers" if len(trained) > 1 else "Trained here was"
+    of = f"Of {len(trained)} strategies that were trained val prefers" if len(trained) > 1 else "Trained was"
+    same = listing([row.title for row in tied(pick, trained)])
+    low, high = (points(end, places) for end in pick.over_probe.interval)
     measured = (
-        f"{of} {pick.title}: {_words(pick.over_probe, places)} against the linear probe's "
-        f"{percent(probe.top1, places)} %, for {_times(ratio)} its seconds"
+        f"{of} {pick.title}{f' ({same} had the same on val)' if same else ''}: "
+        f"{points(pick.over_probe.top1, places)} points over the linear probe's {percent(probe.top1, places)} %, "
+        f"for {_times(ratio)} its time, extraction included"
     )
-    wins = pick.over_probe.real and pick.over_probe.top1 > 0
-    if wins:
-        choice = f"{measured}. That is a real difference: train it so, if the points are worth the seconds"
+    if pick.over_probe.real and pick.over_probe.top1 > 0:
+        choice = "That is a real difference: train it so, if the points are worth the time"
     elif pick.over_probe.real:
-        choice = f"{measured}. Training really loses here: keep the probe"
+        choice = "Training really loses here: keep the probe"
     else:
-        half = (pick.over_probe.interval[1] - pick.over_probe.interval[0]) / 2
         choice = (
-            f"{measured}. These {probe.n_test:,} test images cannot tell the two apart, nor anything under about "
-            f"{percent(half, places)} points: keep the probe, or test on more images"
+            f"With {probe.n_test:,} test images the true difference may lie anywhere from {low} to {high} points, so "
+            "training has not shown a gain: keep the probe, or test on more images"
         )
-    return [f"{said}.", f"{choice}; {_verdict(rule, pick, pick.over_probe)}."]
+    return [f"{said}.", f"{measured}.", f"{choice}; {_verdict(rule, pick, pick.over_probe)}."]
 
 
 def _verdict(rule: str, pick: Row, over: Difference) -> str:
     """Say whether the rule and what was measured agree."""
+    if not over.real:
+        return "the rule says the same" if rule == _FROZEN else "the rule is neither borne out nor refuted"
     if rule == _FROZEN:
-        agree = not (over.real and over.top1 > 0)
-    elif not over.real:
-        return "the rule is neither borne out nor refuted"
+        agree = over.top1 < 0
     else:
         meant = pick.method == "finetune" if rule == _WHOLE else LAST.fullmatch(pick.method) or pick.method == "lp-ft"
         if over.top1 > 0 and not meant:
@@ -151,7 +154,7 @@ def _labels(probe: Row, curves: Sequence[Curve]) -> str:
         same = (curve.backbone, curve.weights, curve.image_size) == (probe.backbone, probe.weights, probe.image_size)
         if not same or curve.method != "probe" or curve.tap != PENULTIMATE:
             continue
-        if told := _climb(curve, "the probe"):
+        if told := _climb(curve, "The probe"):
             return told
     return "Whether more labels would help is what the verb curve tells."
 
@@ -161,12 +164,17 @@ def _climb(curve: Curve, what: str) -> str:
     at = _at(curve)
     if not {50.0, 100.0} <= at.keys():
         return ""
-    gain = at[100.0].mean - at[50.0].mean
-    went = points(gain, decimals([curve.n_test]))
-    return f"From half of the train images to all of them {what} went {went} points" + (
-        ": label more, the curve still climbs."
+    half, whole = at[50.0], at[100.0]
+    low, high = (percent(step.mean, decimals([curve.n_test])) for step in (half, whole))
+    gain = whole.mean - half.mean
+    # All images are one draw, which scatters as those of the half do.
+    clear = half.sd is not None and gain > 2 * half.sd * math.sqrt(1 + 1 / half.draws)
+    return f"{what} went from {low} % on half of the train images to {high} % on all: " + (
+        "label more, the curve still climbs."
         if gain >= _STEEP
-        else ": more labels of this kind would give little; another backbone or a larger image may give more."
+        else "it climbs, but slowly: twice the labels may give about as much again."
+        if clear
+        else f"that is flat, as far as {curve.n_test:,} test images show; another backbone may give more."
     )
 
 

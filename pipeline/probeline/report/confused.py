@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from probeline.records import Score
 from probeline.report.files import slug
-from probeline.report.methods import method, order
-from probeline.report.rows import Block, Row
+from probeline.report.methods import method
+from probeline.report.rows import Block, Row, preference, titled
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,19 @@ def confused(table: Sequence[Block]) -> list[Confused]:
 
     A row that is two or three of them is there once.
     """
-    rows = [
-        (part.title, row, scores[0])
-        for block in table
-        for part in block.parts()
-        for row, scores in zip(part.rows, part.scores, strict=True)
-    ]
+    rows = titled(table)
     wanted = [found for found in rows if found[1].reference]
     beside = _net(wanted[0][1]) if wanted else None
-    trained = [found for found in rows if method(found[1].method).trains]
-    if trained:
-        wanted.append(max(trained, key=lambda found: (_net(found[1]) == beside, found[1].val_top1)))
+    if trained := [found for found in rows if method(found[1].method).trains]:
+        wanted.append(min(trained, key=lambda found: (_net(found[1]) != beside, preference(found[1]))))
     if rows:
-        wanted.append(min(rows, key=lambda found: (-found[1].val_top1, order(found[1].method))))
+        wanted.append(min(rows, key=lambda found: preference(found[1])))
     shown: list[Confused] = []
-    for title, row, score in wanted:
+    for title, row, scores in wanted:
         if all(one.row is not row for one in shown):
             name = f"confusion-{slug(row.backbone)}-{row.method}"
-            again = sum(one.figure.startswith(name) for one in shown)
-            shown.append(Confused(f"{name}-{again + 1}" if again else name, title, row, score))
+            again = sum((one.row.backbone, one.row.method) == (row.backbone, row.method) for one in shown)
+            shown.append(Confused(f"{name}-{again + 1}" if again else name, title, row, scores[0]))
     return shown
 
 

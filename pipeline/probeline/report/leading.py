@@ -20,7 +20,12 @@ def ranked(scores: Sequence[Score], backbone: str) -> list[tuple[Score, ...]]:
     def rank(row: tuple[Score, ...]) -> tuple[object, ...]:
         first = row[0]
         net = (first.tap, first.views, first.weights, first.image_size, first.precision)
-        return (-fmean(score.val_top1 for score in row), order(first.method), *net, canonical(dict(first.options)))
+        return (
+            -round(fmean(score.val_top1 for score in row), 9),
+            order(first.method),
+            *net,
+            canonical(dict(first.options)),
+        )
 
     return sorted(by_row(score for score in scores if score.backbone == backbone), key=rank)
 

@@ -244,6 +244,37 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     return sorted(found, key=lambda block: (-max(row.top1 for row in block.rows), block.title))
 
 
+Titled = tuple[str, Row, tuple[Score, ...]]
+"""A row with the title of its block's part, and its scores."""
+
+
+def titled(table: Sequence[Block]) -> list[Titled]:
+    """Return every row in the order of the table."""
+    return [
+        (part.title, row, scores)
+        for block in table
+        for part in block.parts()
+        for row, scores in zip(part.rows, part.scores, strict=True)
+    ]
+
+
+def preference(row: Row) -> tuple[object, ...]:
+    """Return what rows are sorted by, the one first that val prefers; test has no say in it.
+
+    What differs by rounding alone is equal: then the reference comes first, and the others in the table's order.
+    """
+    return -_val(row), not row.reference, *_order(row)
+
+
+def tied(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """Return the other rows that have the same val top-1, but for rounding."""
+    return [other for other in rows if other is not row and _val(other) == _val(row)]
+
+
+def _val(row: Row) -> float:
+    return round(row.val_top1, 9)
+
+
 def by_row(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
     """Return the scores of each row, in the order of their seeds.
 
@@ -347,7 +378,7 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
     """Return the rows with their differences; `groups` are their scores."""
     firsts = [group[0] for group in groups]
     probes = [i for i, row in enumerate(rows) if row.method == "probe"]
-    best = min(probes, key=lambda i: (-rows[i].val_top1, _order(rows[i])), default=None)
+    best = min(probes, key=lambda i: preference(rows[i]), default=None)
     over_probe = {} if best is None else {i: (i, best) for i in range(len(rows)) if i != best}
     headroom = {i: (i, probe) for i in range(len(rows)) if (probe := _headroom_probe(i, rows, firsts)) is not None}
     found = differences({*over_probe.values(), *headroom.values()}, groups)

@@ -7,53 +7,84 @@ from collections.abc import Sequence
 from probeline.records import Curve
 from probeline.report.differences import Difference
 from probeline.report.learning import curve_titles, steps
-from probeline.report.rows import Block, Row
+from probeline.report.methods import method
+from probeline.report.rows import Block, Titled, preference, titled
 from probeline.report.words import decimals, listing, percent, points, probability
 
 _NAMED = 6
 """Longer lists of rows are counted, not named."""
 
-Titled = tuple[str, Row]
-"""A row with the title of its block's part."""
-
 
 def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
-    """Return a few sentences on the rows of `blocks`: the best, its lead over the best probe, the headrooms.
+    """Return a few sentences on the rows of `blocks`: whether training pays, the best, its lead, headrooms.
 
     Where there are no rows, what the learning curves end with stands for them.
     """
-    rows: list[Titled] = [(part.title, row) for block in blocks for part in block.parts() for row in part.rows]
+    rows = titled(blocks)
     if not rows and curves:
         return _ends(curves)
     if not rows:
         return ["Nothing has been scored yet."]
-    places = decimals(row.n_test for _, row in rows)
-    best = max(rows, key=lambda titled: titled[1].top1)
-    low, high = (percent(end, places) for end in best[1].interval)
-    spread = f"; {best[1].seeds} seeds, sd {percent(best[1].seed_std, places)}" if best[1].seed_std is not None else ""
-    lines = [
-        f"Highest on test: {percent(best[1].top1, places)} % by {best[1].short} on {best[0]} "
-        f"(95 % interval {low} to {high}, n = {best[1].n_test:,}{spread})."
-    ]
-    if len(rows) > 1:
-        lines.append(f"It is the highest of {len(rows)} rows because test says so, and therefore on the lucky side.")
-    reference = next((titled for titled in rows if titled[1].reference), None)
+    places = decimals(row.n_test for _, row, _ in rows)
+    best = max(rows, key=lambda found: found[1].top1)
+    reference = next((found for found in rows if found[1].reference), None)
+    lines = [] if reference is None or len(rows) == 1 else [_answer(reference, rows, places)]
+    lines.append(_highest(best, rows, places))
+    if len(rows) > 1 and best[1] is not min((row for _, row, _ in rows), key=preference):
+        lines.append(
+            f"{best[1].short} was picked by looking at test, so that its {percent(best[1].top1, places)} % is probably "
+            "a little too high."
+        )
     if reference is not None:
         lines += _against(reference, best, rows, places)
     lines += [
         f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {far(row.headroom, places)} "
         f"from its probe to its fine-tune, {judged(row.headroom)}."
-        for title, row in rows
+        for title, row, _ in rows
         if row.headroom is not None
     ]
     return lines
+
+
+def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
+    """Say whether training pays, or, where nothing was trained, which head val prefers: val picks, test judges."""
+    title, probe, _ = reference
+    several = len({where for where, _, _ in rows}) > 1
+    known = f"the linear probe's {percent(probe.top1, places)} %" + (f" on {title}" if several else "")
+    trained = [found for found in rows if method(found[1].method).trains and found[1].over_probe is not None]
+    where, pick, _ = min(trained or rows, key=lambda found: preference(found[1]))
+    named = pick.short + (f" on {where}" if several else "")
+    top1 = f"{percent(pick.top1, places)} % on test"
+    untrained = f"Nothing has been fine-tuned; of the heads on frozen features val prefers {named}: {top1}"
+    if pick.over_probe is None:
+        return f"{untrained}."
+    pays = pick.over_probe.real and pick.over_probe.top1 > 0
+    against = f"not told apart from {known} by these {probe.n_test:,} test images"
+    if pick.over_probe.real:
+        against = f"really {'above' if pays else 'below'} {known}"
+    if not trained:
+        return f"{untrained}, {against}."
+    of = f"of {len(trained)} trainings val prefers {named}:" if len(trained) > 1 else f"{named} has"
+    return f"{'Training pays' if pays else 'Keep the net frozen'}: {of} {top1}, {against}."
+
+
+def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
+    where, row, _ = best
+    low, high = (percent(end, places) for end in row.interval)
+    spread = f"; {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
+    alike = [other.short for _, other, _ in rows if other is not row and other.top1 == row.top1]
+    also = f"; {listing(alike)} as high" if 0 < len(alike) <= _NAMED else ""
+    return (
+        f"Highest on test: {percent(row.top1, places)} % by {row.short} on {where} "
+        f"(95 % interval {low} to {high}, n = {row.n_test:,}{spread}){also}."
+    )
 
 
 def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: int) -> list[str]:
     """Return the sentences that compare the best row, then all others, with the reference probe."""
     lines = []
     again = "it"
-    several = sum(row.method == "probe" for _, row in rows) > 1
+    several = sum(row.method == "probe" for _, row, _ in rows) > 1
     probe = f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
     difference = best[1].over_probe
     if difference is not None:
@@ -63,15 +94,21 @@ def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: in
             text += f"; fitted on {best[1].n_train:,} images, the probe on {reference[1].n_train:,}"
         lines.append(text + ".")
         again = "that probe"
-    alone = len({title for title, _ in rows}) == 1
-    alike = [
-        row.short if alone else f"{row.short} of {title}"
-        for title, row in rows
-        if row is not best[1] and row.over_probe is not None and not row.over_probe.real
-    ]
-    if alike:
-        named = listing(alike) if len(alike) <= _NAMED else f"{len(alike)} of the other {len(rows) - 1} rows"
-        lines.append(f"Not told apart from {again} by these test images: {named}.")
+    alone = len({title for title, _, _ in rows}) == 1
+
+    def named(some: Sequence[Titled]) -> str:
+        return listing([row.short if alone else f"{row.short} of {title}" for title, row, _ in some])
+
+    others = [found for found in rows if found[1].over_probe is not None]
+    alike = [found for found in others if found[1].over_probe is not None and not found[1].over_probe.real]
+    apart = [found for found in others if all(found is not other for other in alike)]
+    if len(alike) > _NAMED:
+        but = f"; really different: {named(apart)}" if 0 < len(apart) <= _NAMED else ""
+        lines.append(
+            f"Not told apart from {again} by these test images: {len(alike)} of the {len(others)} other rows{but}."
+        )
+    elif some := [found for found in alike if found is not best]:
+        lines.append(f"Not told apart from {again} by these test images: {named(some)}.")
     return lines
 
 
@@ -83,7 +120,7 @@ def far(difference: Difference, places: int) -> str:
 
 def judged(difference: Difference) -> str:
     """Say whether test can tell."""
-    p = probability(difference.p)
+    p = f"adjusted {probability(difference.p)}"
     return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"
 
 

@@ -19,9 +19,9 @@ def percent(share: float, places: int) -> str:
 
 
 def points(difference: float, places: int) -> str:
-    """Return a difference of two shares in percentage points, signed: ``+3.10``, ``−0.25``, ``±0.00``."""
+    """Return a difference of two shares in percentage points, signed: ``+3.10``, ``−0.25``, ``0.00``."""
     text = f"{100 * difference:+.{places}f}"
-    return "±" + text[1:] if not text.strip("+-0.") else text.replace("-", "−")
+    return text[1:] if not text.strip("+-0.") else text.replace("-", "−")
 
 
 def probability(p: float) -> str:

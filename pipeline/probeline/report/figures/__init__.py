@@ -57,7 +57,7 @@ def draw(
     list of Drawn
         Whose files are among ``accuracy.png``, ``cost.png`` (two rows and more), ``ladder.png`` (where strategies of
         training are compared), ``per-class.png``, ``calibration.png``, ``reliability.png`` and
-        ``confusion-<backbone>-<method>.png`` (both of the rows of :func:`confused`), ``path.png`` and
+        ``confusion-<backbone>-<method>.png`` (the rows of :func:`confused` in both), ``path.png`` and
         ``training.png`` (where scores have a path or a history), ``learning.png`` (where there are curves),
         ``range-tests.png`` (where there are range tests), and ``map-<backbone>.png`` (where there are maps).
 

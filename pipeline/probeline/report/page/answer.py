@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probeline.report.advice import advice
-from probeline.report.methods import method, order
-from probeline.report.page.content import Content, Titled, View
+from probeline.report.leakage import leakage
+from probeline.report.methods import method
+from probeline.report.page.content import Content, View
 from probeline.report.page.palette import name_of
+from probeline.report.rows import Row, Titled, preference, tied
 from probeline.report.verdict import far, judged, verdict
 from probeline.report.words import count, listing, percent, seconds
+
+_FEW = 4
+"""Rows that are named; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,30 @@ def view(content: Content) -> View:
     """Return the first screen."""
     first, *others = verdict(content.blocks, content.beside.curves)
     dataset = _dataset(content)
+    asked = "which backbone, and is" if len({row.backbone for row in content.rows}) != 1 else "is"
     return {
         "dataset": dataset or "Probeline",
-        "title": f"{dataset}: which backbone, and is training worth it?" if dataset else "Nothing has been scored yet",
+        "title": f"{dataset}: {asked} training worth it?" if dataset else "Nothing has been scored yet",
         "headline": first,
-        "said": others,
+        "said": [*_leaked(content), *others],
         "cards": _cards(content),
         "advice": advice(content.blocks, content.beside.curves),
         "scope": _scope(content),
     }
+
+
+def _leaked(content: Content) -> list[str]:
+    """Say what the leaked test images do to the row that is highest on test, where the doctor found any."""
+    if content.beside.doctor is None:
+        return []
+    leaks = [leak for leak in leakage(content.beside.doctor, content.blocks) if leak.all.top1 is not None]
+    best = max(leaks, key=lambda leak: leak.all.top1 or 0.0, default=None)
+    if best is None or best.without_both.top1 is None or best.all.n == best.without_both.n:
+        return []
+    return [
+        f"{best.all.n - best.without_both.n:,} test images are in train or val too, or nearly so; without them "
+        f"{best.row} of {best.backbone} has {percent(best.without_both.top1, content.places)} %."
+    ]
 
 
 def _dataset(content: Content) -> str:
@@ -75,13 +95,30 @@ def _cards(content: Content) -> list[Card]:
     wanted = [
         ("highest on test", max(rows, key=lambda titled: titled[1].top1)),
         ("the linear probe", next((titled for titled in rows if titled[1].reference), None)),
-        ("preferred by val", min(rows, key=lambda titled: (-titled[1].val_top1, order(titled[1].method)))),
+        ("preferred by val", min(rows, key=lambda titled: preference(titled[1]))),
     ]
     labels: dict[int, list[str]] = {}
     for label, found in wanted:
         if found is not None:
             labels.setdefault(next(i for i, titled in enumerate(rows) if titled[1] is found[1]), []).append(label)
-    return [_card(listing(said).capitalize(), rows[i], content) for i, said in labels.items()]
+    return [_card(", ".join(said).capitalize(), rows[i], content) for i, said in labels.items()]
+
+
+def _on_val(row: Row, content: Content) -> str:
+    """Say what val said of a row, and of what weight that is beside the others."""
+    told = [f"{percent(row.val_top1, content.places)} %" + (f" by {row.chosen_by}" if row.chosen_by else "")]
+    told += [row.chosen] if row.chosen else []
+    if row.method == "probe-refit":
+        told.append("all of it the probe's, since val was fitted on here")
+    elif same := tied(row, content.rows):
+        told.append(
+            f"so had {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
+        )
+    # What is compared on other images is a preference, not a test: whoever reads it should know.
+    others = sorted({other.chosen_by for other in content.rows} - {row.chosen_by, ""})
+    if row.chosen_by and others:
+        told.append(f"others were read on {listing(others)}, which does not compare")
+    return "; ".join(told)
 
 
 def _card(label: str, titled: Titled, content: Content) -> Card:
@@ -92,14 +129,9 @@ def _card(label: str, titled: Titled, content: Content) -> Card:
     facts = [("95 % interval", f"{low} to {high}, n = {row.n_test:,}{seeds}")]
     if row.over_probe is not None:
         facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}"))
-    elif row.reference:
-        facts.append(("Over the probe", "what the others are compared with"))
-    # What is compared on other images is a preference, not a test: whoever reads it should know.
-    others = sorted({other.chosen_by for other in content.rows} - {row.chosen_by, ""})
-    beside = f"; others were read on {listing(others)}" if others else ""
     facts += [
-        ("Seconds", f"{seconds(row.cold_seconds)} cold, {seconds(row.warm_seconds)} with the features at hand"),
+        ("Seconds", f"{seconds(row.cold_seconds)} with extraction, {seconds(row.warm_seconds)} with features at hand"),
         ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
-        ("On val", ", ".join(filter(None, (f"{percent(row.val_top1, places)} %", row.chosen, row.chosen_by))) + beside),
+        ("On val", _on_val(row, content)),
     ]
     return Card(label, percent(row.top1, places), row.short, where, name_of(method(row.method).colour), tuple(facts))

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probeline.records import Score
 from probeline.report.beside import Beside
 from probeline.report.conditions import Conditions
 from probeline.report.drawn import Drawn
 from probeline.report.matrix import Matrix
-from probeline.report.rows import Block, Row
+from probeline.report.rows import Block, Row, Titled, titled
 from probeline.report.words import decimals
 
 View = Mapping[str, Any]
 """What a template is given."""
-
-Titled = tuple[str, Row, tuple[Score, ...]]
-"""A row with the title of its block's part, and its scores."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +52,7 @@ class Content:
     @property
     def titled(self) -> list[Titled]:
         """Every row in the order of the table."""
-        return [
-            (part.title, row, scores)
-            for block in self.blocks
-            for part in block.parts()
-            for row, scores in zip(part.rows, part.scores, strict=True)
-        ]
+        return titled(self.blocks)
 
     @property
     def rows(self) -> list[Row]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from probeline.report.agreement import Agreement, agreement, shared
-from probeline.report.page.content import Content, Titled, View
+from probeline.report.page.content import Content, View
+from probeline.report.rows import Titled
 from probeline.report.words import percent
 
 _NAMED = 3

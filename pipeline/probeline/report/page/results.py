@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from probeline.report.calibration import calibration, calibration_notes
 from probeline.report.grid import Column
 from probeline.report.methods import method
-from probeline.report.page.content import Content, Titled, View
+from probeline.report.page.content import Content, View
 from probeline.report.page.palette import name_of
-from probeline.report.rows import Row
+from probeline.report.rows import Row, Titled
 from probeline.report.tables import result_columns, result_notes
 from probeline.report.tips import tip
 from probeline.report.words import percent
