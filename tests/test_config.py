@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from probeline import cli
-from probeline.config import PRECISIONS, STRATEGIES, Config, Silence, Work, command_line
+from probeline.config import PRECISIONS, STRATEGIES, UNUSED, Config, Silence, Work, command_line
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
@@ -85,7 +85,17 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsed:
 def test_a_command_line_says_all_of_a_configuration(parsed: Parsed, config: Config, verb: str) -> None:
     program, *arguments = shlex.split(command_line(config, verb))
     assert program == "probeline"
-    assert parsed(*arguments) == (config, (verb,))
+    usual = {name: getattr(Config(), name) for name in UNUSED.get(verb, ())}
+    assert parsed(*arguments) == (replace(config, **usual), (verb,))
+
+
+def test_options_that_a_verb_has_no_use_for_are_not_said() -> None:
+    config = Config(mlp=("width=512",), epochs=3, strategies=("last-1",), limit=5)
+    assert command_line(config, "doctor") == "probeline doctor --dataset digits --limit 5"
+    assert command_line(config, "finetune") == (
+        "probeline finetune --dataset digits --limit 5 --epochs 3 --strategy last-1"
+    )
+    assert "--mlp width=512" in command_line(config, "probe")
 
 
 def test_the_defaults_of_the_command_line_are_those_of_the_configuration(parsed: Parsed) -> None:

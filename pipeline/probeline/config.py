@@ -251,11 +251,12 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
         Fields of `config` that the command has otherwise.
     """
     defaults = Config()
+    unused = UNUSED.get(verb, ())
     words = ["probeline", verb, *(map(shlex.quote, config.words) if verb in TAKES_WORDS else ())]
     for option in fields(Config):
         value = changes.get(option.name, getattr(config, option.name))
         usual = option.name != "dataset" and value == getattr(defaults, option.name)
-        if usual or option.name in ("console", "words", "recipe"):
+        if usual or option.name in ("console", "words", "recipe", *unused):
             continue
         name = "--" + _SINGULAR.get(option.name, option.name).replace("_", "-")
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
@@ -269,6 +270,14 @@ def command_line(config: Config, verb: str, **changes: object) -> str:
             words += [name, *map(shlex.quote, values)]
     return " ".join(words)
 
+
+_GRIDS = ("sgd", "mlp")
+_TRAINING = ("strategies", "train", "lr", "epochs", "seeds", "unfreeze", "freeze_batchnorm", "teacher", "second")
+UNUSED = {
+    **dict.fromkeys(("finetune", "lrfind", "curve"), _GRIDS),
+    **dict.fromkeys(("latency", "doctor"), (*_GRIDS, *_TRAINING)),
+}
+"""What a verb's command need not say: options that it has no use for."""
 
 _SINGULAR = {
     "backbones": "backbone",

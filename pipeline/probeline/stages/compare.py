@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.config import Config, Work, command_line
@@ -246,24 +246,27 @@ def _missing(work: Work, scores: list[Score]) -> list[tuple[str, str]]:
                 for score in asked
                 if _read_as_asked(config, tap, score) and _fitted_as_asked(config, score)
             }
-            for one in _wanted(config, verbs):
+            for one, options in _wanted(config, verbs):
                 wanted = list(seeds) if one.seeded else [None]
                 absent = [seed for seed in wanted if (name, one.name, seed) not in there]
                 if absent:
                     net = name if tap == PENULTIMATE or one.trains else f"{name} at {tap}"
-                    options = {"taps": (PENULTIMATE,), "views": 0} if one.trains else {}
                     few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
                     what = f"{one.title} of {net}{few}"
                     found[what, command_line(config, one.verb, backbones=(name,), **options)] = None
     return list(found)
 
 
-def _wanted(config: Config, verbs: Collection[str]) -> list[Method]:
-    """Return the methods that these verbs would score under the configuration."""
-    heads = [one for one in METHODS if not one.trains and (one.name != "probe-mlp" or config.mlp)]
-    return [
-        one for one in (*heads, *(method(name_of(strategy)) for strategy in config.strategies)) if one.verb in verbs
+def _wanted(config: Config, verbs: Collection[str]) -> list[tuple[Method, dict[str, Any]]]:
+    """Return the methods that these verbs would score under the configuration, with the options that are theirs."""
+    heads: list[tuple[Method, dict[str, Any]]] = [
+        (one, {}) for one in METHODS if not one.trains and (one.name != "probe-mlp" or config.mlp)
     ]
+    trainings = [
+        (method(name_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
+        for strategy in config.strategies
+    ]
+    return [(one, options) for one, options in (*heads, *trainings) if one.verb in verbs]
 
 
 def _held(inputs: Inputs, table: Sequence[Block], curves: Sequence[Curve]) -> Held | None:
