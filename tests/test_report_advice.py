@@ -37,7 +37,7 @@ def test_without_training_the_rule_stands_untested() -> None:
 def test_a_real_win_against_the_rule_counts() -> None:
     probe, tuned = make_score(accuracy=0.7), make_score("finetune", seed=0, accuracy=0.9)
     text = said(small(probe, 80), small(tuned, 80))
-    assert "Trained was full fine-tune: +20.0 points over the linear probe's 70.0 %" in text
+    assert "Trained was full fine-tune: +20.0 points against the linear probe's 70.0 %" in text
     assert "That is a real difference" in text
     assert text.count("the measurement goes against the rule") == 1
     assert "the rule and the measurement agree" in said(probe, tuned)

@@ -170,11 +170,10 @@ def test_findings_in_words() -> None:
     assert told == [
         "3 of 500 test images (0.6 %) are in train or val too: 1 byte for byte, 2 nearly; 1 exact and 2 near pairs "
         "within train and val; 2 pairs bear different labels",
-        "34 of 1,000 labels of train and val and 12 of 500 of test are doubted; hard images alone would give 33 in "
-        "train and val, so read them in their order; of 100 labels set wrong for a trial 93 % are found, half of them "
-        "with 17 others as high or higher",
-        "15 of 500 test images (3.0 %, 1.8–4.9) are further from train and val than all but 1.0 % of these are from "
-        "one another; 1.0 % would be if test were alike",
+        "34 of 1,000 labels of train and val and 12 of 500 of test are doubted, where images that are merely hard "
+        "would give about 33 in train and val; in a trial 100 labels were set wrong, and 93 % of them were found, half "
+        "of them with at most 17 others as doubtful",
+        "15 of 500 test images (3.0 %, 1.8–4.9) lie far from all of train and val; 1.0 % would, were test like them",
         "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
         "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",
         "test: 500 images, the largest class 2 times the smallest, 2.9 effective classes of 3",

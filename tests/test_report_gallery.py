@@ -108,8 +108,8 @@ def test_a_caption_tells_the_numbers() -> None:
     told = words(SCORES)
     wrong, by_all = int((counts > 0).sum()), int((counts == 3).sum())
     assert told.startswith(
-        f"{wrong} of 60 test images are taken for another class by one of 3 rows or more, {by_all} by all, each row by "
-        f"its first seed. Shown: {'all' if wrong <= 24 else 24}, those first that most rows have wrong. "
+        f"{wrong} of 60 test images are taken for another class by at least one of 3 rows, {by_all} by all, each row "
+        f"by its first seed. Shown: {'all' if wrong <= 24 else 24}, those first that most rows have wrong. "
     )
     assert "Chances are those of the exact linear probe, l2 0.001, fitted again on the cached embeddings" in told
     assert "at its temperature of 1.5: 60 of its 60 predictions came out the same." in told

@@ -224,6 +224,16 @@ def test_a_card_names_those_that_val_likes_as_much(tmp_path: Path) -> None:
     assert "so had" not in on_val(make_score("knn", val_top1=0.8))
 
 
+def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
+    def heads(*scores: Score) -> list[str]:
+        return [one.text for one in section(tree(written(tmp_path, scores)), "results").all("th")]
+
+    probe = make_score()
+    assert "Backbone" not in heads(probe, make_score("knn"), replace(probe, views=4, key="f" * 64))
+    assert "Backbone" in heads(probe, make_score("probe", "resnet18"))
+    assert "Backbone" in heads(probe, make_score(tap="layer3"))
+
+
 def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120)]
     root = tree(written(tmp_path, scores, beside=Beside(doctor=make_doctor())))
@@ -412,7 +422,7 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
         "taken for cat (2), bird (1)",
         "probe: cat 87.5\u00a0%, dog 6.2\u00a0%",
     ]
-    assert said[3:] == ["bird: knn", "cat: finetune, probe"]
+    assert said[3:] == ["bird: knn", "cat: finetune; probe"]
     assert "cat 0.75" in tile.text
 
 
@@ -457,7 +467,7 @@ def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypa
 def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
     found = section(tree(page), "doctor")
     titles = [one.text for one in found.all("h3")]
-    assert titles == ["Accuracy without the leaked images", "Duplicates", "Doubted labels", "Outliers"]
+    assert titles == ["Accuracy without the leaked images", "Duplicates", "Doubted labels", "The farthest images"]
     alts = [one.facts["alt"] for one in found.all("img")]
     assert alts == [
         "train image train/00007, ant",

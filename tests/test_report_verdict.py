@@ -114,7 +114,7 @@ def test_rows_that_are_as_high_are_named() -> None:
 
 
 def test_what_test_has_picked_is_told() -> None:
-    lucky = "was picked by looking at test, so that its 90.0 % is probably a little too high."
+    lucky = "That row was picked by looking at test, so its 90.0 % is probably a little too high."
     assert lucky in said(make_score("knn", val_top1=0.9), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.8))
     assert lucky not in said(
         make_score("knn", val_top1=0.8), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.9)

@@ -45,6 +45,22 @@ def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
     assert "compare: left out 4 scores of other images, splits or labels" in console.said
 
 
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_path: Path) -> None:
+    for part, seed in (("train", 0), (name, 1)):
+        make_photos(tmp_path / "photos" / part, seed=seed)
+    inputs = extracted(tmp_path / "cache", dataset=f"folder:{tmp_path / 'photos'}", limit=None)
+    baselines.run(inputs)
+    told = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["conditions"].get("Parts")
+    if name == "val":
+        assert told == [
+            "what the data set calls 'val' is the test set here: train is of its 'train', val is of its 'train', "
+            "test is of its 'val'"
+        ]
+    else:
+        assert told is None
+
+
 def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -> None:
     inputs, console = inputs_of(cache, tmp_path)
     baselines.run(inputs)

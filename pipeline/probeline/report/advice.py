@@ -82,7 +82,7 @@ def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
     low, high = (points(end, places) for end in pick.over_probe.interval)
     measured = (
         f"{of} {pick.title}{f' ({same} had the same on val)' if same else ''}: "
-        f"{points(pick.over_probe.top1, places)} points over the linear probe's {percent(probe.top1, places)} %, "
+        f"{points(pick.over_probe.top1, places)} points against the linear probe's {percent(probe.top1, places)} %, "
         f"for {_times(ratio)} its time, extraction included"
     )
     if pick.over_probe.real and pick.over_probe.top1 > 0:

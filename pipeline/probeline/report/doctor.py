@@ -53,12 +53,14 @@ def _labels(doctor: Doctor) -> str:
     found = doctor.labels
     known = sum(count for role, count in found.flagged.items() if role != "test")
     judged = sum(count for role, count in found.judged.items() if role != "test")
-    rank = "" if found.planted_rank is None else f", half of them with {found.planted_rank:,} others as high or higher"
+    rank = (
+        "" if found.planted_rank is None else f", half of them with at most {found.planted_rank:,} others as doubtful"
+    )
     return (
         f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "
-        f"test are doubted; hard images alone would give {found.expected:,.0f} in train and val, so read them in their "
-        f"order; of {found.planted:,} labels set wrong for a trial {percent(found.planted_flagged, 0)} % are found"
-        + rank
+        f"test are doubted, where images that are merely hard would give about {found.expected:,.0f} in train and val; "
+        f"in a trial {found.planted:,} labels were set wrong, and {percent(found.planted_flagged, 0)} % of them were "
+        f"found{rank}"
     )
 
 
@@ -68,9 +70,8 @@ def _outliers(doctor: Doctor) -> str:
     low, high = wilson(flagged, n)
     level = percent(found.level, 1)
     return (
-        f"{flagged:,} of {n:,} test images ({percent(flagged / n, 1)} %, {percent(low, 1)}–{percent(high, 1)}) are "
-        f"further from train and val than all but {level} % of these are from one another; {level} % would be if test "
-        "were alike"
+        f"{flagged:,} of {n:,} test images ({percent(flagged / n, 1)} %, {percent(low, 1)}–{percent(high, 1)}) lie far "
+        f"from all of train and val; {level} % would, were test like them"
     )
 
 

@@ -73,7 +73,7 @@ def gallery_words(
     n_test, by_all = len(found.counts), int((found.counts == rows).sum())
     where = reading(probe.tap, probe.views)
     which = f"the exact linear probe{' ' * bool(where)}{where}"
-    by = f"one of {rows} rows or more, {by_all:,} by all, each row by its first seed" if rows > 1 else which
+    by = f"at least one of {rows} rows, {by_all:,} by all, each row by its first seed" if rows > 1 else which
     order = "those first that most rows have wrong" if rows > 1 else "in row order"
     lines = [
         f"{wrong:,} of {n_test:,} test images {'are' if wrong > 1 else 'is'} taken for another class by {by}.",

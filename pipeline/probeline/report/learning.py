@@ -134,8 +134,7 @@ def notes(curves: Sequence[Curve]) -> list[str]:
         *crossings(curves),
         "Nested, stratified parts of the train images, at least one of each class; "
         f"data seed {seeds}. Mean, sd and range are over the draws, the interval is Wilson's, for other test images.",
-        "At 100 % the probe is that of the table where one val set chooses; where folds choose there, the first of "
-        "them chooses here.",
+        "l2 is chosen on val here; where folds choose it for the table, its probe may differ from that of 100 %.",
         f"Assumed: {_chosen(curves)} chosen on all {_n(curves, 'n_val')} val images at every step: val is not "
         "scaled down, so the smallest parts are chosen with more labels than they are fitted on.",
     ]

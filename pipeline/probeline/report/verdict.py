@@ -32,7 +32,7 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
     lines.append(_highest(best, rows, places))
     if len(rows) > 1 and best[1] is not min((row for _, row, _ in rows), key=preference):
         lines.append(
-            f"{best[1].short} was picked by looking at test, so that its {percent(best[1].top1, places)} % is probably "
+            f"That row was picked by looking at test, so its {percent(best[1].top1, places)} % is probably "
             "a little too high."
         )
     if reference is not None:
@@ -49,10 +49,10 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     """Say whether training pays, or, where nothing was trained, which head val prefers: val picks, test judges."""
     title, probe, _ = reference
-    several = len({where for where, _, _ in rows}) > 1
-    known = f"the linear probe's {percent(probe.top1, places)} %" + (f" on {title}" if several else "")
     trained = [found for found in rows if method(found[1].method).trains and found[1].over_probe is not None]
     where, pick, _ = min(trained or rows, key=lambda found: preference(found[1]))
+    several = len({row.backbone for _, row, _ in rows}) > 1 or where != title
+    known = f"the linear probe's {percent(probe.top1, places)} %" + (f" on {title}" if several else "")
     named = pick.short + (f" on {where}" if several else "")
     top1 = f"{percent(pick.top1, places)} % on test"
     untrained = f"Nothing has been fine-tuned; of the heads on frozen features val prefers {named}: {top1}"

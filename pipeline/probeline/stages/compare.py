@@ -46,10 +46,14 @@ def run(inputs: Inputs) -> dict[str, object]:
     scores = current_scores(inputs, "compare")
     missing = list(dict.fromkeys(row for work in _asked(inputs) for row in _missing(work, scores)))
     extra = {"Embeddings": _caches(inputs)}
+    parts = {split.role: split.part for split in (inputs.splits.train, inputs.splits.val, inputs.splits.test)}
+    if parts["test"] not in ("test", parts["train"]):
+        told = ", ".join(f"{role} is of its {part!r}" for role, part in parts.items())
+        extra["Parts"] = [f"what the data set calls {parts['test']!r} is the test set here: {told}"]
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
-    if told := copies(inputs.dataset, inputs.splits):
-        extra["Copies"] = [told.removeprefix("copies: ")]
+    if found := copies(inputs.dataset, inputs.splits):
+        extra["Copies"] = [found.removeprefix("copies: ")]
     curves, table = _curves(inputs), blocks(scores)
     held = _held(inputs, table, curves)
     shown, latencies = drawn(inputs, scores), _latencies(inputs)
@@ -86,7 +90,7 @@ def _unasked(config: Config, beside: Beside) -> dict[str, str]:
     told = {
         "curve": ("what more labels would give", beside.curves),
         "pictures": ("mistakes, a map and the first filters", beside.pictures),
-        "doctor": ("what is wrong with the data", beside.doctor),
+        "doctor": ("a check of the data", beside.doctor),
         "latency": ("what a forward pass costs", beside.latencies),
     }
     return {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}

@@ -39,39 +39,45 @@ def cost(table: Sequence[Block]) -> Sheet | None:
         f"n = {span(row.n_test for _, row in rows)} test images"
         + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
     )
+    floor = _floor([100 * row.top1 for _, row in rows])
+    places = decimals(row.n_test for _, row in rows)
+    sunk = {id(row): f"{row.short} {percent(row.top1, places)}" for _, row in rows if 100 * row.top1 < floor}
+    if sunk:
+        caption += " A triangle: far lower, with its top-1 beside it."
     methods = sorted({row.method for _, row in rows}, key=order)
     titles = {block.title: legend_label(block.title) for block in table}
     lines = len(methods) + sum(title.count("\n") + 1 for title in titles.values())
     height = max(4.8, 1.5 + LINE * lines)
     front = _front([row for _, row in rows])
-    places = decimals(row.n_test for _, row in rows)
     dataset = table[0].scores[0][0].dataset
     alt = _alt(dataset, rows, front, places)
     figure = sheet(WIDTH, height, f"What accuracy costs on {dataset}", caption, alt)
     axes = figure.add_subplot()
     markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
     for title, row in rows:
-        (dot,) = axes.plot(*_spot(row), markers[title], color=method(row.method).colour, markersize=7.5)
+        marker = "v" if id(row) in sunk else markers[title]
+        (dot,) = axes.plot(*_spot(row, floor), marker, color=method(row.method).colour, markersize=7.5)
         tell(dot, tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
         else:
             dot.set(markeredgecolor="white", markeredgewidth=0.7, zorder=3)
-    steps = np.array([_spot(row) for row in front])
+    steps = np.array([_spot(row, floor) for row in front])
     axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=1.0, zorder=1)
     axes.set_xscale("log")
     axes.margins(x=0.1, y=0.12)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -3), min(high, 103))
-    _second_ticks(axes, [_spot(row)[0] for _, row in rows])
+    _second_ticks(axes, [_spot(row, floor)[0] for _, row in rows])
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
-    if len(table) == 1:
-        _label(figure, axes, [_spot(row) for _, row in rows], [row.short for _, row in rows], steps)
-    else:  # names of methods and backbones at every dot would not fit
+    alone = len(table) == 1
+    if not alone:  # names of methods and backbones at every dot would not fit
         keys = [_key("s", method(name).colour, method(name).short) for name in methods]
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
+    names = [sunk.get(id(row), row.short if alone else "") for _, row in rows]
+    _label(figure, axes, [_spot(row, floor) for _, row in rows], names, steps)
     return figure
 
 
@@ -88,8 +94,21 @@ def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], pl
     )
 
 
-def _spot(row: Row) -> Spot:
-    return max(row.cold_seconds, _LEAST), 100 * row.top1
+def _floor(tops: Sequence[float]) -> float:
+    """Return the height that lower rows are drawn at, a little below the others; 0 where none lies far below.
+
+    Far is farther than the others, half of the rows at least, lie from one another.
+    """
+    falling = sorted(tops, reverse=True)
+    for i in range(max(2, (len(falling) + 1) // 2), len(falling)):
+        spread = falling[0] - falling[i - 1]
+        if 0 < spread < falling[i - 1] - falling[i]:
+            return max(falling[i - 1] - 0.3 * spread, 0.0)
+    return 0.0
+
+
+def _spot(row: Row, floor: float) -> Spot:
+    return max(row.cold_seconds, _LEAST), max(100 * row.top1, floor)
 
 
 def _front(rows: Sequence[Row]) -> list[Row]:
@@ -113,12 +132,17 @@ def _second_ticks(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: Pixels) -> None:
-    """Write a name near each spot, clear of other names, spots and steps, and joined to its spot where it is far."""
+    """Write each name near its spot, clear of other names, spots and steps, and joined to its spot where it is far."""
+    named = [i for i, name in enumerate(names) if name]
+    if not named:
+        return
     figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
     points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
     texts = [
-        axes.annotate(name, spot, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=INK, zorder=5)
-        for name, spot in zip(names, spots, strict=True)
+        axes.annotate(
+            names[i], spots[i], xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=INK, zorder=5
+        )
+        for i in named
     ]
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([(box.width, box.height) for box in boxes])
@@ -126,8 +150,8 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[st
     lines = [_boxes(corners[:-1], turns), _boxes(turns, corners[1:])]
     obstacles = np.concatenate([np.concatenate([points - _DOT, points + _DOT], axis=1), *lines])
     room = axes.get_window_extent()
-    lefts = place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap=_GAP)
-    for text, point, left, size in zip(texts, points, lefts, sizes, strict=True):
+    lefts = place(points[named], sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap=_GAP)
+    for text, point, left, size in zip(texts, points[named], lefts, sizes, strict=True):
         text.set_position(tuple((left - point) * POINTS / DPI))
         text.set_in_layout(False)
         nearest = tie_end(point, left, size)

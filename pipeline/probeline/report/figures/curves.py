@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
@@ -17,6 +18,9 @@ from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, MUTED, SI
 from probeline.report.methods import method
 from probeline.report.rows import Block
 from probeline.report.words import decimals, option, percent
+
+_ACROSS = 4
+"""Rows of the table that stand beside each other; more go below."""
 
 
 def training(table: Sequence[Block]) -> Sheet | None:
@@ -37,7 +41,8 @@ def training(table: Sequence[Block]) -> Sheet | None:
     titles = list(dict.fromkeys(title for title, _ in curves))
     shorts = list(dict.fromkeys(short for _, short in curves))
     beside = len(shorts) == 1  # loss beside top-1; with several methods above it, and the methods beside each other
-    shape = (1, 2) if beside else (2, len(shorts))
+    across = min(len(shorts), _ACROSS)
+    shape = (1, 2) if beside else (2 * math.ceil(len(shorts) / across), across)
     scores = [score for _, those in curves.values() for score in those]
     caption = f"Solid: val, n = {span(score.n_val for score in scores)}. "
     caption += f"Dashed: train, n = {span(score.n_train for score in scores)}."
@@ -48,7 +53,7 @@ def training(table: Sequence[Block]) -> Sheet | None:
     if any(_opened(score) for score in scores):
         caption += " Dotted line: more stages are trained from this epoch on."
     if inner:
-        caption += " Shown is the tap whose probe val prefers; a net that is trained has no tap."
+        caption += " Of heads at several taps, or with views, those are shown whose probe val prefers."
     figure = sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
         1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
@@ -60,19 +65,27 @@ def training(table: Sequence[Block]) -> Sheet | None:
     for band, title in zip(bands, titles, strict=True):
         if inner or len(titles) > 1:
             band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
-        panels = band.subplots(*shape, squeeze=False, sharex="col", sharey=False if beside else "row")
+        panels = band.subplots(*shape, squeeze=False, sharey=False if beside else "row")
         here = [short for short in shorts if (title, short) in curves]
-        for column, short in enumerate(here):
-            pair = panels[0] if beside else panels[:, column]
+        # The loss above top-1, or beside it; so many pairs to a line.
+        lines = [] if beside else range(0, shape[0], 2)
+        pairs = [panels[line : line + 2, i] for line in lines for i in range(across)] or [panels[0]]
+        for place, (pair, short) in enumerate(zip(pairs, here, strict=False)):
             name, scores = curves[title, short]
             _pair(pair, scores, method(name).colour)
             pair[0].set_title(short, color=method(name).colour)
-        for axes in () if beside else panels[:, len(here) :].flat:
-            axes.set_axis_off()
-        panels[0, 0].set_ylabel("cross-entropy loss")
-        (panels[0, 1] if beside else panels[1, 0]).set_ylabel("top-1, %")
-        for axes in panels[-1]:
-            axes.set_xlabel("epoch")
+            if place % across == 0:
+                pair[0].set_ylabel("cross-entropy loss")
+                pair[1].set_ylabel("top-1, %")
+            if beside:
+                pair[0].set_xlabel("epoch")
+            else:
+                pair[0].sharex(pair[1])
+                pair[0].tick_params(labelbottom=False)
+            pair[1].set_xlabel("epoch")
+        for pair in pairs[len(here) :]:
+            for axes in pair:
+                axes.set_axis_off()
     return figure
 
 
@@ -141,8 +154,9 @@ def path(table: Sequence[Block]) -> Sheet | None:
     if not probes:
         return None
     chosen_by = list(dict.fromkeys(score.chosen_by for _, score in probes))
-    caption = "Each point is the exact probe at one l2, on val. Ring: the l2 that was chosen, by " + "; ".join(
-        chosen_by
+    caption = (
+        "Each point is the exact probe at one l2, on val. Ring: the chosen l2, highest in top-1 and among equals "
+        f"lowest in cross-entropy, by {'; '.join(chosen_by)}"
     )
     if any("fold" in by for by in chosen_by):
         caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."

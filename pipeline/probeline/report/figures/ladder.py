@@ -96,8 +96,8 @@ def _rung(left: Axes, right: Axes, row: Row, y: float, places: int, told: str) -
     text = f"{percent(row.top1, places)}{over}"
     left.text(1.02, y, text, transform=beside, ha="left", va="center_baseline", fontsize=SIZE)
     cold = max(row.cold_seconds, _LEAST)
-    right.plot([_LEAST / 10, cold], [y, y], color=colour, linewidth=5, solid_capstyle="butt", zorder=2)
+    right.plot(cold, y, "o", color=colour, markersize=6, zorder=2)
     text = f"{seconds(row.cold_seconds)} s, {count(row.trainable)}"
     right.annotate(
-        text, (cold, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED, zorder=3
+        text, (cold, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED, zorder=3
     )

@@ -110,7 +110,7 @@ def _on_val(row: Row, content: Content) -> str:
     told += [row.chosen] if row.chosen else []
     if row.method == "probe-refit":
         told.append("all of it the probe's, since val was fitted on here")
-    elif same := tied(row, content.rows):
+    elif same := [other for other in tied(row, content.rows) if other.method != "probe-refit"]:
         told.append(
             f"so had {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
         )

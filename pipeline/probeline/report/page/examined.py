@@ -14,7 +14,7 @@ _TITLES = {
     "leaks": "Accuracy without the leaked images",
     "pairs": "Duplicates",
     "suspects": "Doubted labels",
-    "remote": "Outliers",
+    "remote": "The farthest images",
 }
 
 

@@ -57,7 +57,7 @@ def _missed(gallery: Gallery, image: Missed) -> Tile:
         lines.append(f"{gallery.rows[gallery.probe].title}: {chances}")
     by_class = sorted(zip(image.predicted, (row.title for row in gallery.rows), strict=True))
     details = [
-        f"{name}: {', '.join(title for _, title in some)}" for name, some in groupby(by_class, key=lambda pair: pair[0])
+        f"{name}: {'; '.join(title for _, title in some)}" for name, some in groupby(by_class, key=lambda pair: pair[0])
     ]
     near = [
         small(gallery.thumbnails, one.name, f"Near: train image {one.sample_id}", f"{one.true} {one.cosine:.2f}")

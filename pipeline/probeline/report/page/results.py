@@ -114,6 +114,7 @@ def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[
     first, *columns = columns_of(rows)  # the first is the method's
     ends = _ends(rows)
     place = 1 if columns[0].head == _BAR else 0  # of the backbone's
+    told = len({title for title, row, _ in titled if not row.views}) > 1  # views are told beside the method
     lines = []
     for title, row, _ in titled:
         bar = _bar(row, ends, tip(title, row, places))
@@ -121,15 +122,13 @@ def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[
             Cell(column.cell(row), _value(column, row), column.left, bar if column.head == _BAR else None)
             for column in columns
         ]
-        cells.insert(place, _net(title))
+        if told:
+            cells.insert(place, Cell(title, "", left=True))
         lines.append(Line(first.cell(row), method(row.method).title, row.backbone, tuple(cells)))
     heads = [(one.head, one.left, one.value is not None) for one in columns]
-    heads.insert(place, ("Backbone", True, False))
+    if told:
+        heads.insert(place, ("Backbone", True, False))
     return Table(tuple(heads), tuple(lines))
-
-
-def _net(title: str) -> Cell:
-    return Cell(title, "", left=True)
 
 
 def _value(column: Column, row: Row) -> str:

@@ -118,7 +118,7 @@ SECTIONS = (
     Section("galleries", "What most rows have wrong", "galleries.html", galleries.galleries_view),
     Section("maps", "Where the net puts the images", "maps.html", galleries.maps_view),
     Section("pictures", "Pictures", "pictures.html", embed.view),
-    Section("doctor", "What is wrong with the data", "doctor.html", examined.doctor_view),
+    Section("doctor", "A check of the data", "doctor.html", examined.doctor_view),
     Section("calibration", "How honest the probabilities are", "calibration.html", results.calibration_view),
     Section("path", "Choosing l2", "figure.html", _figure("path")),
     Section("training", "Training, epoch by epoch", "figure.html", _figure("training")),
