@@ -123,19 +123,20 @@ def _untested(probe: Row, curves: Sequence[Curve]) -> str:
     if told:
         own = percent(probe.top1, decimals([probe.n_test]))
         return f"on the learning curves all train images gave {', '.join(told)}, the probe {own} %, which no test pairs"
-    return "no strategy has been trained here yet, so it stands untested: the verb finetune does it"
+    return "nothing has been fine-tuned here yet, so it stands untested: the verb finetune does it"
 
 
 def _head(probe: Row, block: Block) -> list[str]:
     """Say which head on the cached features val prefers, where that is really better than the probe."""
     heads = [row for row in block.rows if not method(row.method).trains]
-    pick = max(heads, key=lambda row: (row.val_top1, row.reference))
+    pick = min(heads, key=preference)
     if pick.over_probe is None or not pick.over_probe.real or pick.over_probe.top1 <= 0:
         return []
     ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
     words = _words(pick.over_probe, decimals([probe.n_test]))
     return [
-        f"Of the heads on cached features val prefers {pick.title}, {words}, for {_times(ratio)} the probe's seconds."
+        f"Of the heads on cached features val prefers {pick.title}, {words}, for {_times(ratio)} its time, extraction "
+        "included."
     ]
 
 

@@ -41,7 +41,8 @@ def view(content: Content) -> View:
     """Return the first screen."""
     first, *others = verdict(content.blocks, content.beside.curves)
     dataset = _dataset(content)
-    asked = "which backbone, and is" if len({row.backbone for row in content.rows}) != 1 else "is"
+    nets = {row.backbone for row in content.rows} | {curve.backbone for curve in content.beside.curves}
+    asked = "is" if len(nets) == 1 else "which backbone, and is"
     return {
         "dataset": dataset or "Probeline",
         "title": f"{dataset}: {asked} training worth it?" if dataset else "Nothing has been scored yet",
