@@ -182,15 +182,13 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_photographs_and_real_weights(shared: Path, tmp_path: Path) -> None:
-    options = {
-        "dataset": "hymenoptera",
-        "data": shared / "data",
-        "weights": "IMAGENET1K_V1",
-        "image_size": 64,
-        "limit": 30,
-    }
-    config = config_of(tmp_path, "mobilenet_v2", **options)
+@pytest.mark.parametrize(("net", "weights", "side"), [("mobilenet_v2", "IMAGENET1K_V1", 64), (VIT, "none", 160)])
+def test_photographs(net: str, weights: str, side: int, shared: Path, tmp_path: Path) -> None:
+    """By real weights where there are any at hand; by a ViT of random ones."""
+    if net == VIT:
+        pytest.importorskip("timm")
+    options = {"dataset": "hymenoptera", "data": shared / "data", "weights": weights, "image_size": side, "limit": 30}
+    config = config_of(tmp_path, net, **options)
     extract.run(Inputs(config))
     probe.run(Inputs(config))
     export.run(Inputs(replace(config, method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
