@@ -51,6 +51,10 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(VENV)/onnx: $(VENV)/demo
+	@test -e $(VENV)/dev || $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[onnx]'
+	@touch $@
+
 demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratch on bundled data and weights
 	@$(VENV)/bin/probeline run --recipe demo
 
@@ -87,7 +91,7 @@ doctor: extract  ## examine the data with the cached embeddings: duplicates and 
 compare: $(VENV)/demo  ## write the page, the table and the figures of all scores of DATASET
 	@$(VENV)/bin/probeline compare $(OPTIONS)
 
-export: $(VENV)/demo  ## write the row METHOD (or val's choice) as a folder OUT that answers for new images; PT2=1 ONNX=1 add graphs
+export: $(VENV)/$(if $(ONNX),onnx,demo)  ## write the row METHOD (or val's choice) as a folder OUT that answers for new images; PT2=1 ONNX=1 add graphs
 	@$(VENV)/bin/probeline export $(OPTIONS) $(if $(METHOD),--method $(METHOD)) $(if $(OUT),--out "$(OUT)") $(if $(PT2),--pt2) $(if $(ONNX),--onnx)
 
 predict: $(VENV)/demo  ## say what is in IMAGES (files or folders) by the exported folder ARTIFACT
