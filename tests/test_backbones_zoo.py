@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -188,6 +190,33 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+def test_exact_float32_of_many_threads_ends_as_it_began() -> None:
+    of: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
+    before = [one.fp32_precision for one in of]
+    meeting = threading.Barrier(2, timeout=60)
+
+    def first() -> None:
+        with device.exact_float32("fp32"):
+            meeting.wait()  # the other has entered
+        meeting.wait()
+
+    def second() -> list[str]:
+        with device.exact_float32("bf16"):
+            meeting.wait()
+            meeting.wait()  # the other has left
+            return [one.fp32_precision for one in of]
+
+    with ThreadPoolExecutor(2) as pool:
+        begun = pool.submit(first)
+        assert pool.submit(second).result() == ["ieee"] * 3, "still exact, though the other has left"
+        begun.result()
+    assert [one.fp32_precision for one in of] == before
+    assert torch.backends.cuda.matmul.allow_tf32 in (True, False), "the older switch can still be read"
+    with device.exact_float32("tf32"), pytest.raises(ValueError, match=r"^float32 as ieee while"):
+        device.exact_float32("fp32").__enter__()
+    assert [one.fp32_precision for one in of] == before
 
 
 def test_old_densenet_names_are_read() -> None:

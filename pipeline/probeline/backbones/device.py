@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,19 +47,46 @@ def describe(device: torch.device) -> str:
     return "Apple GPU" if device.type == "mps" else "CPU"
 
 
+@dataclass
+class _Switched:
+    """Who runs under which TF32 setting: the settings are the process's, and threads enter and leave as they like."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    to: str = ""
+    before: list[str] = field(default_factory=list)
+
+
+_SWITCHED = _Switched()
+
+
 @contextmanager
 def exact_float32(precision: str) -> Iterator[None]:
-    """Run a block with TF32 off, or on where `precision` is ``tf32``, and put the settings back.
+    """Run a block with TF32 off, or on where `precision` is ``tf32``; whoever leaves last puts the settings back.
 
     Torch's older switches (``allow_tf32``) are left alone: to read one in a process that set a newer one is an error.
+
+    Raises
+    ------
+    ValueError
+        Another block runs the other way.
     """
     cudnn: Any = torch.backends.cudnn
     operations: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
-    before = [operation.fp32_precision for operation in operations]
-    for operation in operations:
-        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    to = "tf32" if precision == "tf32" else "ieee"
+    with _SWITCHED.lock:
+        if _SWITCHED.users and _SWITCHED.to != to:
+            raise ValueError(f"float32 as {to} while another block computes as {_SWITCHED.to}")
+        if not _SWITCHED.users:
+            _SWITCHED.to, _SWITCHED.before = to, [operation.fp32_precision for operation in operations]
+            for operation in operations:
+                operation.fp32_precision = to
+        _SWITCHED.users += 1
     try:
         yield
     finally:
-        for operation, earlier in zip(operations, before, strict=True):
-            operation.fp32_precision = earlier
+        with _SWITCHED.lock:
+            _SWITCHED.users -= 1
+            if not _SWITCHED.users:
+                for operation, earlier in zip(operations, _SWITCHED.before, strict=True):
+                    operation.fp32_precision = earlier
