@@ -16,7 +16,6 @@ from scipy.fft import irfft2, rfft2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
 
 SHIFT = 2
@@ -71,7 +70,7 @@ def luminance(pixels: Pixels) -> Pixels:
     return (grey >> 8).astype(np.uint8)
 
 
-def alike(grey: Pixels, pairs: Integers) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def alike(grey: Pixels, pairs: Rows) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Return how alike the structure of two images of each pair is, in [-1, 1], and whether the second is mirrored.
 
     It is the zero-mean normalised cross-correlation of their grey levels, which brightness and contrast do not change,
