@@ -49,7 +49,7 @@ def test_a_lead_within_the_noise_is_not() -> None:
     text = said(make_score(accuracy=0.80, n_test=100), make_score("finetune", seed=0, accuracy=0.82, n_test=100))
     assert re.search(r"\+2\.0 points \(95 % interval −\d\.\d to \+\d+\.\d\), not told apart by these test images", text)
     assert text.startswith(
-        "Keep the net frozen: full fine-tune has 82.0 % on test, not told apart from the linear probe's"
+        "Training has shown no gain: full fine-tune has 82.0 % on test, not told apart from the linear probe's"
     )
     assert "really" not in text
     assert "a real" not in text

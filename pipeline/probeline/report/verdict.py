@@ -58,14 +58,18 @@ def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     untrained = f"Nothing has been fine-tuned; of the heads on frozen features val prefers {named}: {top1}"
     if pick.over_probe is None:
         return f"{untrained}."
-    pays = pick.over_probe.real and pick.over_probe.top1 > 0
-    against = f"not told apart from {known} by these {probe.n_test:,} test images"
+    opening, against = (
+        "Training has shown no gain",
+        f"not told apart from {known} by these {probe.n_test:,} test images",
+    )
     if pick.over_probe.real:
+        pays = pick.over_probe.top1 > 0
+        opening = "Training pays" if pays else "Keep the net frozen"
         against = f"really {'above' if pays else 'below'} {known}"
     if not trained:
         return f"{untrained}, {against}."
     of = f"of {len(trained)} trainings val prefers {named}:" if len(trained) > 1 else f"{named} has"
-    return f"{'Training pays' if pays else 'Keep the net frozen'}: {of} {top1}, {against}."
+    return f"{opening}: {of} {top1}, {against}."
 
 
 def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
