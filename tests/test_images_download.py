@@ -359,7 +359,7 @@ def test_damaged_archives_are_refused(pack: Pack, extract: Extract, name: str, t
         b"nothing of the kind",
         whole[: len(whole) // 2],
         whole[:-30],
-        whole[:2000] + b"!" + whole[2001:],
+        whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:],
     ):
         archive.write_bytes(content)
         refused(extract, archive, folder)

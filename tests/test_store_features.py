@@ -560,7 +560,7 @@ def test_an_entry_that_is_not_whole_is_not_opened(entry: store.Entry) -> None:
     with pytest.raises(MissingData, match=r"1 of 7 shards are not extracted yet.*run extract"):
         open_features(entry.folder)
     for path, good in ((record, data), (entry.folder / "entry.json", (entry.folder / "entry.json").read_bytes())):
-        path.write_bytes(data[:-3] + b"0" + data[-2:])
+        path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
         with pytest.raises(BadCache, match=f"a record of the cache is damaged.*{path.name}"):
             open_features(entry.folder)
         path.write_bytes(good)
