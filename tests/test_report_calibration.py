@@ -60,9 +60,9 @@ def test_a_temperature_at_its_limit_is_flagged(limit: float) -> None:
 
 
 def test_notes_are_no_more_than_the_rows_need() -> None:
-    assert "No log-probabilities" not in notes(make_score())
-    assert "centroids' squared distances" in notes(make_score("centroid"))
+    assert "no log-probabilities" not in notes(make_score())
+    assert "The scores of the nearest centroid are no log-probabilities" in notes(make_score("centroid"))
     both = notes(*make_scores(n_test=60))
-    assert "ridge's scores of indicators and the centroids' squared distances" in both
+    assert "The scores of ridge regression and the nearest centroid are no" in both
     assert "The refit has the temperature" in both
     assert "Optimism" not in notes(make_score("finetune", seed=0))

@@ -49,6 +49,15 @@ def test_what_differs_names_its_rows() -> None:
     ]
 
 
+def test_the_line_of_the_most_rows_holds_for_all_others() -> None:
+    names = ("probe", "knn", "ridge", "centroid", "logistic")
+    scores = [*(make_score(name) for name in names), make_score("probe-refit")]
+    assert conditions(scores, {})["Images"] == [
+        "50,000 train, 0 val, 500 test (linear probe (refit))",
+        "45,000 train, 5,000 val, 500 test (all others)",
+    ]
+
+
 def test_rows_are_named_by_backbone_where_that_says_it() -> None:
     scores = [make_score("probe"), make_score("knn"), make_score("probe", "resnet18", weights="mine.pth")]
     assert conditions(scores, {})["Weights"] == ["IMAGENET1K_V1 (mobilenet_v2)", "mine.pth (resnet18)"]

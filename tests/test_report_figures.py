@@ -30,7 +30,7 @@ from probeline.report.figures.curves import path, training
 from probeline.report.figures.labels import place
 from probeline.report.figures.ladder import ladder
 from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
-from probeline.report.figures.reliability import reliability
+from probeline.report.figures.reliability import Bin, pooled, reliability
 from probeline.report.figures.sheet import look, names, png
 from probeline.report.methods import METHODS, method
 from probeline.report.pictures import Mistake
@@ -105,6 +105,55 @@ def test_ridge_has_no_reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
     ridge = make_score("ridge", val_top1=0.97, n_test=40)
     assert "reliability.png" not in [one.path.name for one in draw([ridge], tmp_path)]
+
+
+def test_small_bins_of_confidence_are_drawn_as_one() -> None:
+    bins: list[Bin] = [(0, 0.0, 0.0), (1, 0.2, 0.0), (2, 0.35, 0.5), (0, 0.0, 0.0), (3, 0.7, 1.0), (40, 0.98, 0.95)]
+    np.testing.assert_allclose(pooled(bins, 1), [one for one in bins if one[0]])
+    (small, large) = pooled(bins, 5)
+    assert large == pytest.approx((40, 0.98, 0.95))
+    assert small == (6, pytest.approx((0.2 + 0.7 + 2.1) / 6), pytest.approx((0 + 1 + 3) / 6))
+    assert pooled(bins, 10) == [(46, pytest.approx((3 + 39.2) / 46), pytest.approx((4 + 38) / 46))]
+    assert pooled(bins[:1], 10) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1), st.floats(0, 1)), max_size=15), st.integers(1, 20))
+def test_pooling_keeps_every_image(bins: list[Bin], least: int) -> None:
+    found = pooled(bins, least)
+    images = sum(n for n, _, _ in bins)
+    assert sum(n for n, _, _ in found) == images
+    assert all(n >= min(least, images) for n, _, _ in found)
+    for i in (1, 2):
+        assert sum(one[0] * one[i] for one in found) == pytest.approx(sum(one[0] * one[i] for one in bins))
+
+
+def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
+    entries = [
+        {"l2": 10.0**i, "top1": top1, "nll": 1.0, "test_top1": top1, "test_nll": 1.0}
+        for i, top1 in enumerate((0.9, 0.89, 0.5, 0.1))
+    ]
+    with look():
+        figure = path(blocks([make_score(path=entries, chosen={"l2": 1.0})]))
+        assert figure is not None
+        low, high = figure.axes[0].get_ylim()
+    assert low == 78.0, "twelve points below the best"
+    assert 90 < high <= 101
+    assert "Top-1 below 78 % is not drawn." in figure.caption
+
+
+def test_names_stand_beside_the_rows_of_one_net() -> None:
+    heads = ("probe", "knn", "finetune")
+    one, two = make_scores(("resnet18",), heads), make_scores(("resnet18", "vgg11"), heads)
+    views = [make_score("knn", "resnet18", views=3, cold_seconds=70.0)]
+    with look():
+        for scores, named in ((one, True), (one + views, True), (two, False)):
+            figure = cost(blocks(scores))
+            assert figure is not None
+            there = {text.get_text() for text in figure.axes[0].texts}
+            assert ({"k-NN", "full fine-tune"} <= there) is named
+            assert ("k-NN, 3 views" in there) is (scores == one + views)
+            assert (figure.axes[0].get_legend() is None) is named
 
 
 def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:

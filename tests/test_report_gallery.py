@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probeline.identity import seal, unseal
+from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.records import Score
 from probeline.report.gallery import gallery_facts, gallery_of, gallery_words, outdated_gallery, row_titles, shared
 from probeline.report.gallery_files import (
@@ -82,7 +82,16 @@ def test_what_all_have_wrong_comes_first_then_what_most_have() -> None:
     assert {1, 3} <= set(counts)
     expected = sorted((place for place, count in enumerate(counts) if count), key=lambda place: (-counts[place], place))
     assert found.places.tolist() == expected
+    assert found.shown.tolist() == [place for place in expected if counts[place] > 1]
     assert counts[expected[0]] == 3
+
+
+def test_what_one_row_alone_has_wrong_is_shown_where_there_is_nothing_else() -> None:
+    right = make_score("knn", accuracy=1.0, n_test=60)
+    found = shared([[make_score(accuracy=0.9, n_test=60)], [right]])
+    assert found.counts.max() == 1
+    np.testing.assert_array_equal(found.shown, found.places)
+    assert len(shared([[make_score(accuracy=0.2, n_test=60)]]).shown) == 24
 
 
 def test_another_seed_of_a_row_has_no_say() -> None:
@@ -106,10 +115,12 @@ def words(scores: list[Score], **refit: Any) -> str:
 def test_a_caption_tells_the_numbers() -> None:
     counts = shared(ranked(SCORES, NET)).counts
     told = words(SCORES)
-    wrong, by_all = int((counts > 0).sum()), int((counts == 3).sum())
+    wrong, by_all, together = (int(some.sum()) for some in (counts > 0, counts == 3, counts > 1))
+    assert together < min(wrong, 24)
     assert told.startswith(
         f"{wrong} of 60 test images are taken for another class by at least one of 3 rows, {by_all} by all, each row "
-        f"by its first seed. Shown: {'all' if wrong <= 24 else 24}, those first that most rows have wrong. "
+        f"by its first seed. Shown: {together}, all that more than one row has wrong, those first that most rows have "
+        "wrong. "
     )
     assert "Chances are those of the exact linear probe, l2 0.001, fitted again on the cached embeddings" in told
     assert "at its temperature of 1.5: 60 of its 60 predictions came out the same." in told
@@ -161,7 +172,7 @@ def test_a_gallery_reads_back(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda data: data.replace(b"AAAA", b"AAAB"), "is damaged: its bytes are not those its sha256 was taken of"),
-        (lambda data: rewritten(data, version=0), "has gallery version 0; this program reads 1: run its stage again"),
+        (lambda data: rewritten(data, version=0), "has gallery version 0; this program reads 2: run its stage again"),
         (lambda data: rewritten(data, images=[{"name": "test:3"}]), "has other fields than a gallery: 'predicted'"),
         (lambda data: rewritten(data, colour="red"), "has other fields than a gallery: "),
         (lambda data: rewritten(data, backbone="vgg11"), "holds the gallery that belongs at gallery-vgg11.json"),
@@ -177,7 +188,7 @@ def test_what_is_no_gallery_is_ignored(change: Any, reason: str, tmp_path: Path)
     assert load_galleries(tmp_path) == ([], [found])
 
 
-def rewritten(data: bytes, version: int = 1, **changes: Any) -> bytes:
+def rewritten(data: bytes, version: int = GALLERY_VERSION, **changes: Any) -> bytes:
     record = unseal(data)
     assert record is not None
     return seal({"version": version, "gallery": {**record["gallery"], **changes}})

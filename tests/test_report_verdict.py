@@ -13,7 +13,7 @@ from test_report_rows import make_score, make_scores
 
 
 def said(*scores: Score) -> str:
-    return "\n".join(verdict(blocks(scores)))
+    return "\n".join(verdict(blocks(scores)).lines)
 
 
 def test_nothing_scored() -> None:
@@ -23,7 +23,7 @@ def test_nothing_scored() -> None:
 def test_curves_alone_are_told_by_their_ends() -> None:
     curve = make_curve(percents=(10, 50), shots=(), draws=1, n_train=1000, n_test=200)
     end = 100 * steps(curve)[-1].mean
-    assert verdict([], [curve]) == [
+    assert verdict([], [curve]).lines == [
         f"On parts of the train images alone (n = 200), mobilenet_v2: {end:.1f} % with 500 train images."
     ]
 
@@ -61,7 +61,7 @@ def test_the_probe_may_win() -> None:
         "Nothing has been fine-tuned; of the heads on frozen features val prefers linear probe (exact): 90.0"
     )
     assert "\nHighest on test: 90.0 % by linear probe (exact) on" in text
-    assert text.endswith("Not told apart from it by these test images: k-NN.")
+    assert text.endswith("Not told apart from the linear probe by these test images: k-NN.")
 
 
 def test_several_probes_say_which_is_meant() -> None:
@@ -94,7 +94,10 @@ def test_more_images_to_fit_on_are_mentioned() -> None:
 def test_long_lists_are_counted() -> None:
     names = [f"net{i}" for i in range(9)]
     text = said(*(make_score(backbone=name, accuracy=0.8) for name in names))
-    assert "Not told apart from it by these test images: 8 of the 8 other rows." in text
+    assert (
+        "Not told apart from the linear probe that val prefers (net0) by these test images: 8 of the 8 other rows."
+        in text
+    )
 
 
 def test_the_best_is_counted_among_those_not_told_apart_and_the_others_are_named() -> None:
@@ -105,7 +108,7 @@ def test_the_best_is_counted_among_those_not_told_apart_and_the_others_are_named
         make_score(backbone="better", accuracy=0.81, val_top1=0.5),
         make_score("centroid", backbone="net", accuracy=0.2, val_top1=0.5),
     )
-    assert "9 of the 10 other rows; really different: nearest centroid of net." in text
+    assert "9 of the 10 other rows; really different: nearest centroid on net." in text
 
 
 def test_rows_that_are_as_high_are_named() -> None:
@@ -114,7 +117,7 @@ def test_rows_that_are_as_high_are_named() -> None:
 
 
 def test_what_test_has_picked_is_told() -> None:
-    lucky = "That row was picked by looking at test, so its 90.0 % is probably a little too high."
+    lucky = "The 90.0 % of full fine-tune was found by looking at test, so it is probably a little too high."
     assert lucky in said(make_score("knn", val_top1=0.9), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.8))
     assert lucky not in said(
         make_score("knn", val_top1=0.8), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.9)

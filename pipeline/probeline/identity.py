@@ -46,7 +46,7 @@ RANGE_VERSION = 1
 PICTURE_VERSION = 1
 """Bump when a picture of equal things would be drawn or described otherwise, or its record's fields change."""
 
-GALLERY_VERSION = 1
+GALLERY_VERSION = 2
 """Bump when a gallery of equal scores would show or say something else, or its record's fields change."""
 
 MAP_VERSION = 1
@@ -61,7 +61,7 @@ DOCTOR_VERSION = 1
 ARTIFACT_VERSION = 1
 """Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
 
-REPORT_VERSION = 7
+REPORT_VERSION = 8
 """Bump when equal scores would draw another report."""
 
 

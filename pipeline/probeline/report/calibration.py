@@ -10,7 +10,7 @@ from probeline.report.words import decimals, listing, percent, points
 
 _LIMIT = "§"
 
-NO_CHANCES = {"ridge": "ridge's scores of indicators", "centroid": "the centroids' squared distances"}
+NO_CHANCES = {"ridge": "ridge regression", "centroid": "the nearest centroid"}
 """What some methods give where others give log-probabilities."""
 
 
@@ -50,15 +50,16 @@ def calibration_notes(rows: Sequence[Row]) -> list[str]:
         notes.append(f"{_LIMIT} the lowest or highest temperature that is tried: the numbers may do better beyond it.")
     notes += [
         "NLL (mean negative log-likelihood, nats), Brier's score (0 to 2) and ECE (expected calibration error of the "
-        "predicted class, 15 bins of equal width) are of the test images, with the logits divided by a temperature "
-        "that was fitted on val alone, or out of fold where folds choose; at 1 they stand as the method gives them. "
-        "Lower is better.",
-        "ECE is above 0 by chance alone, the more so the fewer the test images.",
+        "predicted class, 15 bins of equal width) are of the test images. Lower is better.",
+        "The logits are divided by the temperature before they become probabilities. It was fitted on val alone, or "
+        "out of fold where folds choose: above 1 the method was too sure of itself, below 1 not sure enough; at 1 "
+        "the numbers are the method's as it gives them.",
+        "Even honest probabilities have an ECE above 0, the more so the fewer the test images.",
     ]
     if others := [text for name, text in NO_CHANCES.items() if any(row.method == name for row in rows)]:
         notes.append(
-            f"No log-probabilities by nature are {listing(others)}: their temperature makes them such, which is what "
-            "is to be compared; at 1 they mean little."
+            f"The scores of {listing(others)} are no log-probabilities until a temperature makes them such: numbers at "
+            "1 mean little there."
         )
     if any(row.method == "probe-refit" for row in rows):
         notes.append("The refit has the temperature of the probe before it, since it was fitted on val itself.")

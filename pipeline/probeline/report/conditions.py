@@ -15,6 +15,9 @@ from probeline.report.words import listing, option, seconds
 _MACHINE = ("machine", "processor", "cores", "device")
 """Of an environment's facts, those that are no versions."""
 
+_NAMED = 4
+"""Rows that a line is said to hold for; the line of the most rows, if they are more, holds for all others."""
+
 Conditions = Mapping[str, Sequence[str]]
 """Headings, and the lines under each."""
 
@@ -66,9 +69,13 @@ def _lines(scores: Sequence[Score], text: Callable[[Score], str]) -> list[str]:
     holds: dict[str, list[Score]] = defaultdict(list)
     for score in sorted(scores, key=lambda s: (order(s.method), s.backbone)):
         holds[text(score)].append(score)
-    if len(holds) == 1:
+    if len(holds) < 2:
         return list(holds)
-    return [f"{line} ({_who(those, scores)})" for line, those in holds.items()]
+    most = max(holds, key=lambda line: len(holds[line]))
+    if len({(score.method, score.backbone) for score in holds[most]}) <= _NAMED:
+        most = ""
+    named = [f"{line} ({_who(those, scores)})" for line, those in holds.items() if line != most]
+    return [*named, f"{most} (all others)"] if most else named
 
 
 def _who(those: Sequence[Score], scores: Sequence[Score]) -> str:

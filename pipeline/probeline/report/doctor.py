@@ -54,7 +54,10 @@ def _labels(doctor: Doctor) -> str:
     known = sum(count for role, count in found.flagged.items() if role != "test")
     judged = sum(count for role, count in found.judged.items() if role != "test")
     rank = (
-        "" if found.planted_rank is None else f", half of them with at most {found.planted_rank:,} others as doubtful"
+        ""
+        if found.planted_rank is None
+        else f", half of them with {f'at most {found.planted_rank:,} others' if found.planted_rank else 'no other'} as "
+        "doubtful"
     )
     return (
         f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "

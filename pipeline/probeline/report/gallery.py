@@ -32,11 +32,15 @@ class Shared:
     ----------
     places : int64 [n]
         In the test split, those first that most rows have wrong, then in row order.
+    shown : int64 [m]
+        Of these, the first few; what one row alone has wrong tells of that row, so it is not among them where others
+        are wrong together.
     counts : int64 [n_test]
         How many rows have each test image wrong.
     """
 
     places: IntArray
+    shown: IntArray
     counts: IntArray
 
 
@@ -47,7 +51,9 @@ def shared(rows: Sequence[Sequence[Score]]) -> Shared:
     for row in rows:
         counts += np.array(row[0].predictions, np.int64) != labels
     order = np.argsort(-counts, kind="stable")
-    return Shared(order[counts[order] > 0], counts)
+    places = order[counts[order] > 0]
+    together = order[counts[order] > 1]
+    return Shared(places, (together if len(together) else places)[:MOST_IMAGES], counts)
 
 
 def gallery_of(rows: Sequence[Sequence[Score]], probe: Score) -> dict[str, Any]:
@@ -69,12 +75,14 @@ def gallery_words(
     backbone: str, probe: Score, found: Shared, rows: int, refit: Mapping[str, Any], neighbours: int
 ) -> tuple[str, str]:
     """Return a gallery's title and caption."""
-    wrong, shown = len(found.places), min(len(found.places), MOST_IMAGES)
+    wrong, shown, together = len(found.places), len(found.shown), int((found.counts > 1).sum())
     n_test, by_all = len(found.counts), int((found.counts == rows).sum())
     where = reading(probe.tap, probe.views)
     which = f"the exact linear probe{' ' * bool(where)}{where}"
     by = f"at least one of {rows} rows, {by_all:,} by all, each row by its first seed" if rows > 1 else which
     order = "those first that most rows have wrong" if rows > 1 else "in row order"
+    if shown == together < wrong:
+        order = f"all that more than one row has wrong, {order}"
     lines = [
         f"{wrong:,} of {n_test:,} test images {'are' if wrong > 1 else 'is'} taken for another class by {by}.",
         f"Shown: {'all' if shown == wrong else shown}, {order}.",

@@ -134,7 +134,7 @@ def grid(lines: Sequence[Cost]) -> list[list[str]]:
 
     columns = [
         ("Backbone", [line.title for line in lines]),
-        ("Parameters", [count(line.parameters) for line in lines]),
+        ("Parameters (with head)", [count(line.parameters) for line in lines]),
         ("Input px", [str(line.image_size) for line in lines]),
         ("Batch", [str(line.batch) for line in lines]),
         ("Median ms", [seconds(1000 * line.median) for line in lines]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from probeline.report.differences import Difference, Pair, differences
+from probeline.report.differences import LEVEL, Difference, Pair, differences
 from probeline.report.grid import escape, ruled
 from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, points, probability
@@ -62,8 +62,8 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
         difference = pairs.differences.get((i, j))
         if difference is None:
             return ""
-        p = probability(difference.p).removeprefix("p ").removeprefix("= ")
-        return f"{points(difference.top1, places)} ({p})"
+        told = points(difference.top1, places)
+        return f"{told} ({probability(difference.p)})" if difference.p < LEVEL else told
 
     count = len(pairs.rows)
     grid = [["No.", "Row", *(f"minus {j + 1}" for j in range(count - 1))]]
@@ -76,9 +76,9 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
 def matrix_notes(pairs: Matrix) -> list[str]:
     """Return what a reader of :func:`matrix_table` has to know."""
     notes = [
-        "Each row's top-1 minus that of the row with the column's number, in percentage points, and p of McNemar's "
-        f"exact test in brackets, adjusted by Holm's method over the {len(pairs.differences)} pairs of this table: "
-        "these are more than above, hence a higher p for the same two rows."
+        "Each row's top-1 minus that of the row with the column's number, in percentage points; and where it is "
+        f"below {LEVEL}, p of McNemar's exact test, adjusted by Holm's method over the {len(pairs.differences)} pairs "
+        "of this table: these are more than above, hence a higher p for the same two rows."
     ]
     if pairs.left_out:
         notes.append(

@@ -22,7 +22,8 @@ class Method:
         Of the command line: what makes its score.
     colour : str
         Of its marks in the figures: Okabe and Ito's palette, which colour-blind readers can tell apart, with a
-        grey in place of the yellow that vanishes on white, and more of Paul Tol's, most of them muted.
+        grey in place of the yellow that vanishes on white; and more, as far from those and from one another as a
+        search over hues could put them, on white ground and on dark.
     seeded : bool
         Whether there is a score for each seed.
     """
@@ -44,24 +45,24 @@ METHODS = (
     Method("probe", "linear probe (exact)", "linear probe (exact)", "probe", "#0072B2"),
     Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
     Method("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
-    Method("probe-mlp", "MLP head", "MLP head", "probe", "#999933", seeded=True),
+    Method("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
     Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
-    Method("ridge", "ridge regression", "ridge regression", "baselines", "#882255"),
+    Method("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
     Method("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
     Method("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
-    Method("head", "head alone, by the trainer", "head (trainer)", "finetune", "#44AA99", seeded=True),
-    Method("last-K", "last {} and head", "last {}", "finetune", "#B8A000", seeded=True),
-    Method("freeze-early", "all but the early stages", "early frozen", "finetune", "#AA4499", seeded=True),
-    Method("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#661100", seeded=True),
-    Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#CC6677", seeded=True),
-    Method("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#332288", seeded=True),
+    Method("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
+    Method("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
+    Method("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
+    Method("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#E58F7E", seeded=True),
+    Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#BF3939", seeded=True),
+    Method("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#5F44E5", seeded=True),
     Method("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
     Method(
-        "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#D1BBD7", seeded=True
+        "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#E50B78", seeded=True
     ),
-    Method("distill", "distilled from a teacher, whole net", "distilled", "finetune", "#004488", seeded=True),
-    Method("multi-task-head", "two tasks, heads alone", "two tasks, heads", "finetune", "#228833", seeded=True),
-    Method("multi-task", "two tasks, whole net", "two tasks", "finetune", "#EE8866", seeded=True),
+    Method("distill", "distilled from a teacher, whole net", "distilled", "finetune", "#E50B0B", seeded=True),
+    Method("multi-task-head", "two tasks, heads alone", "two tasks, heads", "finetune", "#27BF09", seeded=True),
+    Method("multi-task", "two tasks, whole net", "two tasks", "finetune", "#C10BE5", seeded=True),
     Method("scratch", "from scratch", "from scratch", "finetune", "#262626", seeded=True),
 )
 """In the order in which a report shows them; ``last-K`` stands for every number of stages."""

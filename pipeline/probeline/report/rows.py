@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean, stdev
@@ -256,6 +256,17 @@ def titled(table: Sequence[Block]) -> list[Titled]:
         for part in block.parts()
         for row, scores in zip(part.rows, part.scores, strict=True)
     ]
+
+
+def naming(table: Sequence[Block]) -> Callable[[Titled], str]:
+    """Return what names a row in a sentence: with its net where there are several, else with its tap and views."""
+
+    def name(one: Titled) -> str:
+        title, row, _ = one
+        comma = " " if row.where.startswith("at ") else ", "
+        return f"{row.short} on {title}" if len(table) > 1 else comma.join(filter(None, (row.short, row.where)))
+
+    return name
 
 
 def preference(row: Row) -> tuple[object, ...]:

@@ -68,7 +68,7 @@ def markdown(
     dataset = next((record.dataset for record in records), "")
     parts = [f"# {escape(dataset)}: what frozen features give" if dataset else "# Nothing has been scored yet"]
     if blocks or beside.curves:
-        first, *others = verdict(blocks, beside.curves)
+        first, *others = verdict(blocks, beside.curves).lines
         parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
     if told := advice(blocks, beside.curves):
         parts += ["## What to do next", escape(" ".join(told))]
@@ -133,7 +133,8 @@ def terminal(blocks: Sequence[Block], missing: Missing = (), curves: Sequence[Cu
         lines += [body.pop(0) for _ in part.rows]
     table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
     below = [
-        fill(line, TERMINAL_WIDTH, subsequent_indent="  ") for line in (*verdict(blocks, curves), *result_notes(blocks))
+        fill(line, TERMINAL_WIDTH, subsequent_indent="  ")
+        for line in (*verdict(blocks, curves).lines, *result_notes(blocks))
     ]
     below += [f"Not run: {what}: {how}" for what, how in missing]
     return "\n".join([*table, "", *below] if rows else below)
@@ -159,7 +160,7 @@ def record(
 ) -> dict[str, Any]:
     """Return all that :func:`markdown` says as JSON values, shares in [0, 1]."""
     return {
-        "verdict": verdict(blocks, beside.curves),
+        "verdict": verdict(blocks, beside.curves).lines,
         "advice": advice(blocks, beside.curves),
         "class_names": list(blocks[0].scores[0][0].class_names) if blocks else [],
         "rows": [asdict(row) for block in blocks for row in block.rows],

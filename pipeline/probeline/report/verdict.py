@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from probeline.records import Curve
 from probeline.report.differences import Difference
 from probeline.report.learning import curve_titles, steps
 from probeline.report.methods import method
-from probeline.report.rows import Block, Titled, preference, titled
+from probeline.report.rows import Block, Row, Titled, naming, preference, titled
 from probeline.report.words import decimals, listing, percent, points, probability
 
 _NAMED = 6
 """Longer lists of rows are counted, not named."""
 
 
-def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
-    """Return a few sentences on the rows of `blocks`: whether training pays, the best, its lead, headrooms.
+@dataclass(frozen=True)
+class Verdict:
+    """A few sentences on the rows of a report.
+
+    Attributes
+    ----------
+    answer : str
+        Whether training pays; where there is one row, what that has.
+    measured : tuple of str
+        The row that is highest on test, and its lead.
+    remarks : tuple of str
+        How far that can be trusted, which rows test cannot tell apart, headrooms.
+    """
+
+    answer: str
+    measured: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """All of them."""
+        return [self.answer, *self.measured, *self.remarks]
+
+
+def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
+    """Return what the rows of `blocks` say.
 
     Where there are no rows, what the learning curves end with stands for them.
     """
     rows = titled(blocks)
-    if not rows and curves:
-        return _ends(curves)
     if not rows:
-        return ["Nothing has been scored yet."]
+        return Verdict(_ends(curves) if curves else "Nothing has been scored yet.")
     places = decimals(row.n_test for _, row, _ in rows)
     best = max(rows, key=lambda found: found[1].top1)
     reference = next((found for found in rows if found[1].reference), None)
-    lines = [] if reference is None or len(rows) == 1 else [_answer(reference, rows, places)]
-    lines.append(_highest(best, rows, places))
+    answer = [] if reference is None or len(rows) == 1 else [_answer(reference, rows, places)]
+    lead = [] if reference is None else _lead(reference, best, rows, places)
+    sentences = [*answer, _highest(best, rows, places), *lead]
+    name = naming(blocks)
+    remarks = []
     if len(rows) > 1 and best[1] is not min((row for _, row, _ in rows), key=preference):
-        lines.append(
-            f"That row was picked by looking at test, so its {percent(best[1].top1, places)} % is probably "
-            "a little too high."
+        remarks.append(
+            f"The {percent(best[1].top1, places)} % of {name(best)} was found by looking at test, so it is probably a "
+            "little too high."
         )
     if reference is not None:
-        lines += _against(reference, best, rows, places)
-    lines += [
+        remarks += _alike(reference, best, rows, name)
+    remarks += [
         f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {far(row.headroom, places)} "
         f"from its probe to its fine-tune, {judged(row.headroom)}."
         for title, row, _ in rows
         if row.headroom is not None
     ]
-    return lines
+    return Verdict(sentences[0], tuple(sentences[1:]), tuple(remarks))
 
 
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
@@ -84,36 +110,33 @@ def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
     )
 
 
-def _against(reference: Titled, best: Titled, rows: Sequence[Titled], places: int) -> list[str]:
-    """Return the sentences that compare the best row, then all others, with the reference probe."""
-    lines = []
-    again = "it"
-    several = sum(row.method == "probe" for _, row, _ in rows) > 1
-    probe = f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
+def _lead(reference: Titled, best: Titled, rows: Sequence[Titled], places: int) -> list[str]:
+    """Return the sentence that compares the best row with the reference probe, unless it is that."""
     difference = best[1].over_probe
-    if difference is not None:
-        text = f"Over {probe}, {percent(reference[1].top1, places)} %: {far(difference, places)}, "
-        text += judged(difference)
-        if best[1].n_train != reference[1].n_train:
-            text += f"; fitted on {best[1].n_train:,} images, the probe on {reference[1].n_train:,}"
-        lines.append(text + ".")
-        again = "that probe"
-    alone = len({title for title, _, _ in rows}) == 1
+    if difference is None:
+        return []
+    said = f"{judged(difference)}{more(best[1], reference[1])}"
+    return [
+        f"Over {_probe(reference, rows)}, {percent(reference[1].top1, places)} %: {far(difference, places)}, {said}."
+    ]
 
-    def named(some: Sequence[Titled]) -> str:
-        return listing([row.short if alone else f"{row.short} of {title}" for title, row, _ in some])
 
+def _probe(reference: Titled, rows: Sequence[Titled]) -> str:
+    several = sum(row.method == "probe" for _, row, _ in rows) > 1
+    return f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
+
+
+def _alike(reference: Titled, best: Titled, rows: Sequence[Titled], name: Callable[[Titled], str]) -> list[str]:
+    """Return the sentence on the rows that test cannot tell from the reference probe, if any."""
     others = [found for found in rows if found[1].over_probe is not None]
     alike = [found for found in others if found[1].over_probe is not None and not found[1].over_probe.real]
-    apart = [found for found in others if all(found is not other for other in alike)]
+    apart = [name(found) for found in others if all(found is not other for other in alike)]
+    known = f"Not told apart from {_probe(reference, rows)} by these test images"
     if len(alike) > _NAMED:
-        but = f"; really different: {named(apart)}" if 0 < len(apart) <= _NAMED else ""
-        lines.append(
-            f"Not told apart from {again} by these test images: {len(alike)} of the {len(others)} other rows{but}."
-        )
-    elif some := [found for found in alike if found is not best]:
-        lines.append(f"Not told apart from {again} by these test images: {named(some)}.")
-    return lines
+        but = f"; really different: {listing(apart)}" if 0 < len(apart) <= _NAMED else ""
+        return [f"{known}: {len(alike)} of the {len(others)} other rows{but}."]
+    some = [name(found) for found in alike if found is not best]
+    return [f"{known}: {listing(some)}."] if some else []
 
 
 def far(difference: Difference, places: int) -> str:
@@ -128,10 +151,16 @@ def judged(difference: Difference) -> str:
     return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"
 
 
-def _ends(curves: Sequence[Curve]) -> list[str]:
+def more(row: Row, probe: Row) -> str:
+    """Say, after a comparison, where a row was fitted on other images than the probe."""
+    alike = row.n_train == probe.n_train
+    return "" if alike else f"; fitted on {row.n_train:,} images, the probe on {probe.n_train:,}"
+
+
+def _ends(curves: Sequence[Curve]) -> str:
     told = []
     for curve, title in zip(curves, curve_titles(curves), strict=True):
         last = max(steps(curve), key=lambda step: step.n_train)
         top1 = percent(last.mean, decimals([curve.n_test]))
         told.append(f"{title}: {top1} % with {last.n_train[1]:,} train images")
-    return [f"On parts of the train images alone (n = {curves[0].n_test:,}), {'; '.join(told)}."]
+    return f"On parts of the train images alone (n = {curves[0].n_test:,}), {'; '.join(told)}."

@@ -10,7 +10,6 @@ from probeline.identity import canonical
 from probeline.records import Score, Split
 from probeline.report.gallery import (
     MOST_BYTES,
-    MOST_IMAGES,
     NEIGHBOURS,
     Shared,
     gallery_of,
@@ -78,7 +77,7 @@ def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], f
     score, splits = embedded.score, inputs.splits
     firsts = [row[0] for row in rows]
     titles = row_titles([one for row in rows for one in row])
-    places = found.places[:MOST_IMAGES]
+    places = found.shown
     plain, refit = embedded.plain, embedded.refit
     k = min(NEIGHBOURS, len(plain.X))
     near, cosines = nearest(plain.X, plain.X_held[places], k)

@@ -14,11 +14,14 @@ from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
 from probeline.report.methods import method, order
-from probeline.report.rows import Block, Row
+from probeline.report.rows import Block, Row, naming
 from probeline.report.tips import tip
 from probeline.report.words import decimals, percent, seconds
 
 Spot = tuple[float, float]
+
+_NAMED = 24
+"""Up to so many rows of one net each have their name beside them; else there is a legend."""
 
 _LEAST = 1e-3
 """Seconds; a logarithm has no zero."""
@@ -29,6 +32,7 @@ _DOT, _GAP = DPI / 17, DPI / 40
 
 def cost(table: Sequence[Block]) -> Sheet | None:
     """Return top-1 against cold seconds with the Pareto front, or None for a single row."""
+    nets, name = len(table), naming(table)
     table = [part for block in table for part in block.parts()]
     rows = [(part.title, row) for part in table for row in part.rows]
     if len(rows) < 2:
@@ -71,12 +75,12 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     _second_ticks(axes, [_spot(row, floor)[0] for _, row in rows])
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
-    alone = len(table) == 1
-    if not alone:  # names of methods and backbones at every dot would not fit
+    direct = nets == 1 and len(rows) <= _NAMED
+    if not direct:  # a name at every dot would not fit
         keys = [_key("s", method(name).colour, method(name).short) for name in methods]
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
-    names = [sunk.get(id(row), row.short if alone else "") for _, row in rows]
+    names = [sunk.get(id(row), name((title, row, ())) if direct else "") for title, row in rows]
     _label(figure, axes, [_spot(row, floor) for _, row in rows], names, steps)
     return figure
 

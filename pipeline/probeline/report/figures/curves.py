@@ -14,10 +14,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from probeline.records import Score
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import DASHES, INK, LINE, MARKERS, MUTED, SIZE, WIDTH
+from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, SERIES, SIZE, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block
 from probeline.report.words import decimals, option, percent
+
+_DEPTH = 12
+"""Points below the best that an axis of top-1 over l2 shows: what is chosen lies near the top."""
 
 _ACROSS = 4
 """Rows of the table that stand beside each other; more go below."""
@@ -162,7 +165,10 @@ def path(table: Sequence[Block]) -> Sheet | None:
         caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
-    caption += " Grey: test, which was read when the choice stood and had no part in it. Cross: test at the chosen l2."
+    caption += " Thin: test, read when the choice stood, with no part in it. Cross: test at the chosen l2."
+    floor = _floor(probes)
+    if any(100 * min(entry["top1"], entry["test_top1"]) < floor for _, score in probes for entry in score.path):
+        caption += f" Top-1 below {floor:.0f} % is not drawn."
     if any(_at_edge(score) for _, score in probes):
         caption += " Double ring: it stands at the end of its grid, and a wider one may do better."
     fields = [
@@ -180,15 +186,26 @@ def path(table: Sequence[Block]) -> Sheet | None:
             _along(axes, score, field, scale, i)
         axes.set_ylabel(label)
         axes.margins(y=0.12)
+        if field == "top1":
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, floor), min(high, 101))
     panels[-1].set_xscale("log")
     panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
     panels[-1].xaxis.set_minor_locator(NullLocator())
     panels[-1].set_xlabel("l2 (log scale)")
-    if len(probes) > 1:
-        keys = [Line2D([], [], **_mark(i), label=name) for i, (name, _) in enumerate(probes)]
-        figure.legend(handles=keys, loc="outside right upper", handlelength=3)
+    names = [name for name, _ in probes] if len(probes) > 1 else ["val"]
+    keys = [Line2D([], [], **_mark(i), label=name) for i, name in enumerate(names)]
+    keys.append(Line2D([], [], **_line(0) | {"color": MUTED}, label="test"))
+    figure.legend(handles=keys, loc="outside right upper", handlelength=3)
     return figure
+
+
+def _floor(probes: Sequence[tuple[str, Score]]) -> float:
+    """Return the top-1 in percent below which nothing is drawn, as the choice was made far above it."""
+    fields = ("top1", "test_top1")
+    reached = [max(float(entry[field]) for entry in score.path) for _, score in probes for field in fields]
+    return math.floor(100 * min(reached)) - _DEPTH
 
 
 def _path_alt(probes: Sequence[tuple[str, Score]]) -> str:
@@ -208,8 +225,7 @@ def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     entries = [entry for entry in score.path if entry["l2"] > 0 and entry.get(field) is not None]
     entries.sort(key=lambda entry: entry["l2"])
     grid = [entry["l2"] for entry in entries]
-    tested = {**_mark(i), "color": MUTED, "marker": "", "linewidth": 1.0}
-    axes.plot(grid, [scale * entry[f"test_{field}"] for entry in entries], **tested)
+    axes.plot(grid, [scale * entry[f"test_{field}"] for entry in entries], **_line(i))
     axes.plot(grid, [scale * entry[field] for entry in entries], **_mark(i))
     for entry in entries:
         if entry["l2"] == score.chosen.get("l2"):
@@ -221,11 +237,10 @@ def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
 
 
 def _mark(i: int) -> dict[str, Any]:
-    """Return how the line of the i-th probe looks: their colour is one, that of the method."""
-    return {
-        "linestyle": DASHES[i % len(DASHES)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "color": method("probe").colour,
-        "linewidth": 1.3,
-        "markersize": 4,
-    }
+    """Return how the line of the i-th probe on val looks."""
+    return {"color": SERIES[i % len(SERIES)], "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.3, "markersize": 4}
+
+
+def _line(i: int) -> dict[str, Any]:
+    """Return how its line on test looks."""
+    return {"color": SERIES[i % len(SERIES)], "linewidth": 0.9, "linestyle": "--"}

@@ -14,12 +14,9 @@ from matplotlib.ticker import NullLocator
 from probeline.records import Curve
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SMALL, WIDTH
+from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SERIES, SMALL, WIDTH
 from probeline.report.learning import Step, curve_titles, steps
 from probeline.report.words import decimals, percent
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#262626")
-"""One for each curve: the methods' palette, those first that differ most."""
 
 _NAMED = 4
 """Up to so many curves, each has its name beside it; more have a legend."""
@@ -63,14 +60,11 @@ def learning(curves: Sequence[Curve]) -> Sheet:
 def _caption(curves: Sequence[Curve], every: Sequence[Step]) -> str:
     draws = max(step.draws for step in every)
     probe = "Exact linear probe on n" if all(curve.method == "probe" for curve in curves) else "N"
-    caption = f"{probe}ested, stratified parts of the train images, at least one of each class. "
+    caption = f"{probe}ested, stratified parts of the train images. "
     caption += f"Line and band: mean, and lowest to highest of {draws} draws. " if draws > 1 else "One draw. "
     if any(step.interval for step in every):
-        caption += "Bar: Wilson's 95 % interval where there is one draw, for other test images. "
-    caption += (
-        f"n = {span(curve.n_test for curve in curves)} test images. What is chosen is chosen on the same "
-        f"{span(curve.n_val for curve in curves)} val images, which are not fewer for smaller parts."
-    )
+        caption += "Bar: Wilson's 95 % interval where there is one draw. "
+    caption += f"n = {span(curve.n_test for curve in curves)} test images."
     return caption + ("" if all(step.converged for step in every) else " Hollow: a fit stopped before its tolerance.")
 
 
@@ -100,14 +94,14 @@ def _x(step: Step) -> float:
 
 
 def _colour(i: int) -> str:
-    return _COLOURS[i % len(_COLOURS)]
+    return SERIES[i % len(SERIES)]
 
 
 def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
     x = [_x(step) for step in found]
     low, high = (np.array([100 * step.range[end] for step in found]) for end in (0, 1))
     axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
-    dash = DASHES[i // len(_COLOURS) % len(DASHES)]
+    dash = DASHES[i // len(SERIES) % len(DASHES)]
     style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
     axes.plot(x, [100 * step.mean for step in found], **style, linestyle=dash, linewidth=1.5, gid="curve")
     for step in found:

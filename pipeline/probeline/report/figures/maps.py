@@ -17,7 +17,7 @@ from probeline.report.map_files import EmbeddingMap, Plane
 
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#882255", "#999933", "#332288", "#B8A000", "#661100", "#AA4499"),
+    *("#BF09A0", "#799E2F", "#5F44E5", "#7F4206", "#27BF09", "#BF3939"),
 )
 """Of classes, which have a marker each too: of the methods' palette those that differ most come first."""
 
@@ -32,7 +32,7 @@ _RING: dict[str, Any] = {
     "marker": "o",
     "color": INK,
     "markerfacecolor": "none",
-    "markeredgewidth": 0.7,
+    "markeredgewidth": 0.6,
 }
 
 
@@ -71,10 +71,10 @@ def _plane(
     axes: Axes, plane: Plane, groups: Sequence[tuple[str, str, npt.NDArray[np.bool_]]], wrong: Sequence[bool]
 ) -> None:
     xy = np.array(plane.xy, np.float64).reshape(-1, 2)
-    size = 4.4 if len(xy) <= _MANY else 2.8
+    size = 4.4 if len(xy) <= _MANY else 3.6
     for colour, marker, members in groups:
         axes.plot(*xy[members].T, **_dot(colour, marker, size), alpha=0.8, zorder=2)
-    axes.plot(*xy[np.array(wrong, bool)].T, markersize=size + 3, zorder=3, **_RING)
+    axes.plot(*xy[np.array(wrong, bool)].T, markersize=size + 2.6, zorder=3, **_RING)
     axes.set_aspect("equal", adjustable="datalim")  # a step is as long in both directions
     axes.grid(visible=False)
     axes.set_title(plane.title)

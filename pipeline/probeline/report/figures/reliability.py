@@ -18,6 +18,12 @@ from probeline.report.methods import method
 from probeline.report.rows import Block, Row
 from probeline.report.words import decimals, percent
 
+Bin = tuple[int, float, float]
+"""Images, their mean confidence, and the share of them that is right."""
+
+LEAST = 10
+"""Images of a dot."""
+
 
 def reliability(table: Sequence[Block]) -> Sheet | None:
     """Return the diagrams of the rows of `confused` that give chances side by side; None where there are none."""
@@ -26,12 +32,11 @@ def reliability(table: Sequence[Block]) -> Sheet | None:
         return None
     first, places = some[0].score, decimals(one.score.n_test for one in some)
     caption = (
-        f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability. Filled: with the "
-        "temperature that was fitted on val, bars are Wilson's 95 % intervals. Hollow: at temperature 1. On the dashed "
-        "line confidence is accuracy. Below: how many images each bin holds, the line at temperature 1."
+        f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability; neighbouring bins are "
+        f"drawn as one until they hold {LEAST} images. Filled: with the temperature that was fitted on val, bars are "
+        "Wilson's 95 % intervals. Hollow: at temperature 1. On the dashed line confidence is accuracy. Below: how many "
+        "images each bin holds, the line at temperature 1."
     )
-    if any(one.row.seeds > 1 for one in some):
-        caption += " Of several seeds, the first."
     headline = f"Accuracy by confidence on {first.dataset}"
     told = "; ".join(
         f"{one.row.short} on {one.title}, calibration error {percent(one.score.ece, places)} %, "
@@ -42,7 +47,8 @@ def reliability(table: Sequence[Block]) -> Sheet | None:
     grid = figure.subplots(2, len(some), squeeze=False, sharex=True, height_ratios=(4, 1))
     for column, one in enumerate(some):
         above, below = grid[0][column], grid[1][column]
-        lines = (one.title, one.row.short, f"ECE {percent(one.score.ece, places)} %")
+        seed = f", seed {one.score.seed}" if one.row.seeds > 1 else ""
+        lines = (one.title, one.row.short + seed, f"ECE {percent(one.score.ece, places)} %")
         above.set_title("\n".join(part for line in lines for part in wrap(line, HEADING // len(some))), fontsize=SIZE)
         _accuracy(above, one.row, one.score)
         _images(below, one.row, one.score)
@@ -53,22 +59,47 @@ def reliability(table: Sequence[Block]) -> Sheet | None:
     return figure
 
 
+def pooled(bins: Sequence[Bin], least: int = LEAST) -> list[Bin]:
+    """Return bins that hold `least` images, if there are so many: neighbours are put together, from the sure end on.
+
+    An interval of two or three images spans the whole panel and tells nothing.
+    """
+    groups: list[list[Bin]] = [[]]
+    for one in reversed(bins):
+        if one[0]:
+            if _images_of(groups[-1]) >= least:
+                groups.append([])
+            groups[-1].append(one)
+    if len(groups) > 1 and _images_of(groups[-1]) < least:
+        few = groups.pop()
+        groups[-1] += few
+    return [
+        (n, sum(m * sure for m, sure, _ in some) / n, sum(m * right for m, _, right in some) / n)
+        for some in reversed(groups)
+        if (n := _images_of(some))
+    ]
+
+
+def _images_of(some: Sequence[Bin]) -> int:
+    return sum(n for n, _, _ in some)
+
+
 def _accuracy(axes: Axes, row: Row, score: Score) -> None:
     colour = method(row.method).colour
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
-    for n, sure, right in score.raw_bins:
-        if n:
-            axes.plot(100 * sure, 100 * right, "o", color=colour, markerfacecolor="white", markersize=4.5, zorder=2)
-    for n, sure, right in score.bins:
-        if n:
-            low, high = wilson(right * n, n)
-            axes.plot([100 * sure] * 2, [100 * low, 100 * high], color=colour, linewidth=1.2, zorder=3)
-            (dot,) = axes.plot(100 * sure, 100 * right, "o", color=colour, markersize=4.5, zorder=4)
-            tell(
-                dot,
-                f"{n:,} images of mean confidence {percent(sure, 1)} %: {percent(right, 1)} % right "
-                f"(95 % interval {percent(low, 1)} to {percent(high, 1)})",
-            )
+    for _, sure, right in pooled(score.raw_bins):
+        axes.plot(
+            100 * sure, 100 * right, "o", color=colour, markerfacecolor="white", markersize=4.5, zorder=2, clip_on=False
+        )
+    for n, sure, right in pooled(score.bins):
+        low, high = wilson(right * n, n)
+        axes.plot([100 * sure] * 2, [100 * low, 100 * high], color=colour, linewidth=1.2, zorder=3, clip_on=False)
+        (dot,) = axes.plot(100 * sure, 100 * right, "o", color=colour, markersize=4.5, zorder=4, clip_on=False)
+        tell(
+            dot,
+            f"{n:,} images of mean confidence {percent(sure, 1)} %: {percent(right, 1)} % right "
+            f"(95 % interval {percent(low, 1)} to {percent(high, 1)})",
+        )
     axes.set_ylim(-3, 103)
 
 

@@ -28,6 +28,9 @@ LINE = 0.21
 MARKERS = "osD^vPX*<>ph"
 """One for each backbone where colour is taken by the method; they repeat after the twelfth."""
 
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#262626")
+"""One for each line where a backbone has its own: of the methods' palette those first that differ most."""
+
 DASHES = ("-", "--", "-.", ":")
 """One for each backbone where lines cross."""
 

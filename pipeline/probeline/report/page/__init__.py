@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -43,10 +44,14 @@ def render(content: Content) -> bytes:
 def _rendered(content: Content) -> bytes:
     style, script = colours() + _text("style.css"), _text("script.js")
     built = [(section, section.build(content)) for section in SECTIONS]
+    there = [(section, view) for section, view in built if view is not None]
     page = _environment().get_template("page.html")
     html = page.render(
         answer=answer.view(content),
-        sections=[(section, view) for section, view in built if view is not None],
+        sections=there,
+        groups=[
+            (group, [section for section, _ in some]) for group, some in groupby(there, key=lambda one: one[0].group)
+        ],
         style=_trusted(style),
         script=_trusted(script),
         policy="; ".join(

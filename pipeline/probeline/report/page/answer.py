@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.report.advice import advice
+from probeline.report.latency import costs, sessions
+from probeline.report.latency_files import Latency
 from probeline.report.leakage import leakage
 from probeline.report.methods import method
 from probeline.report.page.content import Content, View
 from probeline.report.page.palette import name_of
-from probeline.report.rows import Row, Titled, preference, tied
-from probeline.report.verdict import far, judged, verdict
+from probeline.report.rows import Row, Titled, naming, preference, tied
+from probeline.report.verdict import far, judged, more, verdict
 from probeline.report.words import count, listing, percent, seconds
 
 _FEW = 4
@@ -39,15 +42,15 @@ class Card:
 
 def view(content: Content) -> View:
     """Return the first screen."""
-    first, *others = verdict(content.blocks, content.beside.curves)
+    told = verdict(content.blocks, content.beside.curves)
     dataset = _dataset(content)
     nets = {row.backbone for row in content.rows} | {curve.backbone for curve in content.beside.curves}
     asked = "is" if len(nets) == 1 else "which backbone, and is"
     return {
         "dataset": dataset or "Probeline",
         "title": f"{dataset}: {asked} training worth it?" if dataset else "Nothing has been scored yet",
-        "headline": first,
-        "said": [*_leaked(content), *others],
+        "headline": told.answer,
+        "said": [*_leaked(content), *told.remarks],
         "cards": _cards(content),
         "advice": advice(content.blocks, content.beside.curves),
         "scope": _scope(content),
@@ -93,16 +96,18 @@ def _cards(content: Content) -> list[Card]:
     rows = content.titled
     if not rows:
         return []
+    reference = next((titled[1] for titled in rows if titled[1].reference), None)
+    highest = max(rows, key=lambda titled: titled[1].top1)
     wanted = [
-        ("highest on test", max(rows, key=lambda titled: titled[1].top1)),
-        ("the linear probe", next((titled for titled in rows if titled[1].reference), None)),
+        ("highest on test", highest),
+        ("the linear probe", next((titled for titled in rows if titled[1] is reference), None)),
         ("preferred by val", min(rows, key=lambda titled: preference(titled[1]))),
     ]
     labels: dict[int, list[str]] = {}
     for label, found in wanted:
         if found is not None:
             labels.setdefault(next(i for i, titled in enumerate(rows) if titled[1] is found[1]), []).append(label)
-    return [_card(", ".join(said).capitalize(), rows[i], content) for i, said in labels.items()]
+    return [_card(", ".join(said).capitalize(), rows[i], reference, content) for i, said in labels.items()]
 
 
 def _on_val(row: Row, content: Content) -> str:
@@ -122,17 +127,44 @@ def _on_val(row: Row, content: Content) -> str:
     return "; ".join(told)
 
 
-def _card(label: str, titled: Titled, content: Content) -> Card:
+def _as_high(row: Row, content: Content) -> str:
+    """Say which other rows are as high on test as the highest."""
+    if row.top1 < max(other.top1 for other in content.rows):
+        return ""
+    name = naming(content.blocks)
+    alike = [name(one) for one in content.titled if one[1] is not row and one[1].top1 == row.top1]
+    return listing(alike) if len(alike) <= _FEW else f"{len(alike)} other rows"
+
+
+def _forward(row: Row, latencies: Sequence[Latency]) -> str:
+    """Say what a forward pass of a row's net costs, where that was timed; the head's part in it is small."""
+    for nets in sessions(latencies):
+        timed = [
+            f"{seconds(1000 * one.median)} ms for one image"
+            if one.batch == 1
+            else f"{seconds(one.images_per_second)} images/s in batches of {one.batch}"
+            for one in costs(nets)
+            if (one.backbone, one.image_size) == (row.backbone, row.image_size)
+        ]
+        if timed:
+            return ", ".join(timed)
+    return ""
+
+
+def _card(label: str, titled: Titled, probe: Row | None, content: Content) -> Card:
     places = content.places
     where, row, _ = titled
     low, high = (percent(end, places) for end in row.interval)
     seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
     facts = [("95 % interval", f"{low} to {high}, n = {row.n_test:,}{seeds}")]
-    if row.over_probe is not None:
-        facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}"))
+    if row.over_probe is not None and probe is not None:
+        facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}{more(row, probe)}"))
     facts += [
+        ("As high", _as_high(row, content)),
         ("Seconds", f"{seconds(row.cold_seconds)} with extraction, {seconds(row.warm_seconds)} with features at hand"),
         ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
+        ("Forward pass", _forward(row, content.beside.latencies)),
         ("On val", _on_val(row, content)),
     ]
+    facts = [(term, text) for term, text in facts if text]
     return Card(label, percent(row.top1, places), row.short, where, name_of(method(row.method).colour), tuple(facts))

@@ -83,11 +83,11 @@ def _confusions(content: Content, one: Confused) -> Confusions:
     )
     wrong = sorted((-count, true, said) for (true, said), count in counts.items() if true != said)[:_PAIRS]
     figure = content.figures.get(one.figure)
-    seeds = f" The first of {row.seeds} seeds." if row.seeds > 1 else ""
+    seed = f", seed {score.seed} of {row.seeds}" if row.seeds > 1 else ""
     cell = " In a cell: images, and their share of the true class's." if few else ""
     return Confusions(
-        title=f"{row.short} on {one.title}",
-        caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}{seeds}",
+        title=f"{row.short} on {one.title}{seed}",
+        caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}",
         classes=tuple(names) if few else (),
         turned=max(map(len, names)) > _UPRIGHT,
         lines=tuple(lines),

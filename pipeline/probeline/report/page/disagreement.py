@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from probeline.report.agreement import Agreement, agreement, shared
 from probeline.report.page.content import Content, View
-from probeline.report.rows import Titled
+from probeline.report.rows import naming
 from probeline.report.words import percent
 
 _NAMED = 3
@@ -25,21 +25,19 @@ def view(content: Content) -> View | None:
     if not others:
         return None
     names = base[2][0].class_names
-    alone = len({title for title, _, _ in rows}) == 1
+    name = naming(content.blocks)
     grid = [list(HEADS)]
     for one in others:
         found = agreement(one[2][0], base[2][0])
         counts = (found.both, found.one, found.other, found.neither)
-        grid.append(
-            [one[1].short if alone else _named(one), *(f"{count:,}" for count in counts), *_classes(found, names)]
-        )
+        grid.append([name(one), *(f"{count:,}" for count in counts), *_classes(found, names)])
     right, wrong = shared([base[2][0], *(one[2][0] for one in others)])
     n = base[1].n_test
     return {
         "grid": grid,
         "left": [True, False, False, False, False, True, True],
         "notes": [
-            f"The other is {_named(base)}. Counts are of the {n:,} test images, by the predictions of each row's first "
+            f"The other is {name(base)}. Counts are of the {n:,} test images, by the predictions of each row's first "
             "seed: the two columns in the middle are all that McNemar's test looks at.",
             f"Images that all {len(others) + 1} rows have right: {right:,} ({percent(right / n, content.places)} %); "
             f"that none of them has right: {wrong:,}.",
@@ -47,11 +45,6 @@ def view(content: Content) -> View | None:
             "other alone has right.",
         ],
     }
-
-
-def _named(one: Titled) -> str:
-    title, row, _ = one
-    return f"{row.short} on {title}"
 
 
 def _classes(found: Agreement, names: tuple[str, ...]) -> Iterable[str]:

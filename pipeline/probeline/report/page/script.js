@@ -54,7 +54,7 @@
     const shown = form.querySelector("output");
     const apply = () => {
       const text = form.elements.text.value.trim().toLowerCase();
-      const wanted = { method: form.elements.method.value, backbone: form.elements.backbone.value };
+      const wanted = { method: form.elements.method.value, backbone: form.elements.backbone?.value };
       let count = 0;
       for (const row of rows) {
         const there = row.textContent.toLowerCase().includes(text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from probeline.report import latency, learning, ranges
 from probeline.report.matrix import matrix_grid, matrix_notes
-from probeline.report.page import classes, disagreement, embed, examined, galleries, making, results
+from probeline.report.page import classes, disagreement, embed, examined, galleries, making, results, terms
 from probeline.report.page.content import Content, View
 from probeline.report.published import PROTOCOL, changed, grid, source
 
@@ -21,6 +21,8 @@ class Section:
 
     Attributes
     ----------
+    group : str
+        What it is a part of, where the page lists its contents.
     name : str
         Its anchor.
     title : str
@@ -30,6 +32,7 @@ class Section:
         Returns what the template is given, or None where there is nothing to show.
     """
 
+    group: str
     name: str
     title: str
     template: str
@@ -107,26 +110,29 @@ def _latency(content: Content) -> View | None:
     return {"tables": tables, "notes": notes}
 
 
+_ANSWER, _MISTAKES, _DATA, _FITS, _RECORD = "The answer", "The mistakes", "The data", "The fits", "The record"
+
 SECTIONS = (
-    Section("results", "All rows", "results.html", results.view),
-    Section("cost", "What accuracy costs", "figure.html", _figure("cost")),
-    Section("ladder", "The ladder of strategies", "figure.html", _figure("ladder")),
-    Section("learning", "What more labels would give", "tables.html", _learning),
-    Section("disagreement", "Where two methods disagree", "table.html", disagreement.view),
-    Section("confusions", "What is taken for what", "confusions.html", classes.confusions_view),
-    Section("classes", "Class by class", "classes.html", classes.per_class_view),
-    Section("galleries", "What most rows have wrong", "galleries.html", galleries.galleries_view),
-    Section("maps", "Where the net puts the images", "maps.html", galleries.maps_view),
-    Section("pictures", "Pictures", "pictures.html", embed.view),
-    Section("doctor", "A check of the data", "doctor.html", examined.doctor_view),
-    Section("calibration", "How honest the probabilities are", "calibration.html", results.calibration_view),
-    Section("path", "Choosing l2", "figure.html", _figure("path")),
-    Section("training", "Training, epoch by epoch", "figure.html", _figure("training")),
-    Section("ranges", "Learning-rate range tests", "tables.html", _ranges),
-    Section("pairs", "Any two rows", "tables.html", _pairs),
-    Section("published", "Held against published numbers", "published.html", _published),
-    Section("latency", "What a forward pass costs", "tables.html", _latency),
-    Section("missing", "Not run", "missing.html", making.missing_view),
-    Section("making", "How it was made", "making.html", making.view),
+    Section(_ANSWER, "results", "All rows", "results.html", results.view),
+    Section(_ANSWER, "cost", "What accuracy costs", "figure.html", _figure("cost")),
+    Section(_ANSWER, "ladder", "The ladder of strategies", "figure.html", _figure("ladder")),
+    Section(_ANSWER, "learning", "What more labels would give", "tables.html", _learning),
+    Section(_ANSWER, "pairs", "Any two rows", "tables.html", _pairs),
+    Section(_ANSWER, "published", "Held against published numbers", "published.html", _published),
+    Section(_ANSWER, "latency", "What a forward pass costs", "tables.html", _latency),
+    Section(_MISTAKES, "disagreement", "Where two methods disagree", "table.html", disagreement.view),
+    Section(_MISTAKES, "confusions", "What is taken for what", "confusions.html", classes.confusions_view),
+    Section(_MISTAKES, "classes", "Class by class", "classes.html", classes.per_class_view),
+    Section(_MISTAKES, "galleries", "What most rows have wrong", "galleries.html", galleries.galleries_view),
+    Section(_DATA, "maps", "Where the net puts the images", "maps.html", galleries.maps_view),
+    Section(_DATA, "pictures", "Pictures", "pictures.html", embed.view),
+    Section(_DATA, "doctor", "A check of the data", "doctor.html", examined.doctor_view),
+    Section(_FITS, "calibration", "How honest the probabilities are", "calibration.html", results.calibration_view),
+    Section(_FITS, "path", "Choosing l2", "figure.html", _figure("path")),
+    Section(_FITS, "training", "Training, epoch by epoch", "figure.html", _figure("training")),
+    Section(_FITS, "ranges", "Learning-rate range tests", "tables.html", _ranges),
+    Section(_RECORD, "missing", "Not run", "missing.html", making.missing_view),
+    Section(_RECORD, "making", "How it was made", "making.html", making.view),
+    Section(_RECORD, "terms", "Terms", "terms.html", terms.view),
 )
-"""All that a page may have, after its first screen."""
+"""All that a page may have, after its first screen; those of a group follow one another."""
