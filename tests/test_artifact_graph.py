@@ -19,6 +19,7 @@ import probeline
 from probeline.artifact import graph
 from probeline.artifact.format import ONNX, PT2
 from probeline.artifact.graph import check_parity, graphs, pickled, run_graph
+from probeline.artifact.heads import Votes
 from probeline.artifact.predictor import Predictor
 from probeline.config import Config
 from probeline.errors import BadOption, Mismatch, MissingExtra
@@ -28,7 +29,7 @@ from probeline.heads.select import L2_GRID
 from probeline.images.decode import resize_crop
 from probeline.images.reading import open_image
 from probeline.records import FloatArray, PixelArray
-from probeline.stages import export, extract, finetune, probe
+from probeline.stages import baselines, export, extract, finetune, probe
 from probeline.stages.fitting import Task
 from probeline.stages.inputs import Inputs
 from small_runs import make_coloured
@@ -179,6 +180,24 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
         logits = torch.export.load(tmp_path / "out" / PT2).module()(torch.from_numpy(crops))[0].numpy()
     # Features that hardly vary are scaled up with their rounding, so that here the bound is relative.
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
+
+
+def test_graphs_of_votes(shipped: tuple[Config, Path], tmp_path: Path) -> None:
+    config, _ = shipped
+    baselines.run(Inputs(config))
+    export.run(Inputs(replace(config, method="knn", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    predictor = probeline.load(tmp_path / "out", "cpu")
+    _, crops, _ = by_the_pipeline(config)
+    outputs = predictor.outputs(crops)
+    assert isinstance(predictor.head, Votes)
+    sure = ~predictor.head.undecided(outputs.features, 1e-4).numpy()
+    assert sure.mean() > 0.5
+    facts = predictor.artifact.graphs
+    for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
+        for n in (1, len(crops)):
+            logits, _ = run_graph(name, (tmp_path / "out" / name).read_bytes(), crops[:n])
+            assert np.abs(logits - outputs.logits.numpy()[:n])[sure[:n]].max(initial=0) <= CLOSE
+        assert 0 < facts[name]["images"] <= len(crops)
 
 
 @pytest.mark.slow

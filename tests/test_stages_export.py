@@ -19,16 +19,19 @@ from threadpoolctl import threadpool_limits
 import probeline
 from probeline import cli
 from probeline.artifact.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
+from probeline.artifact.heads import Votes, head_of
 from probeline.artifact.predictor import Outputs, Predictions, Predictor
 from probeline.backbones.zoo import random_net
 from probeline.config import Config
 from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
+from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.images.decode import decode
 from probeline.metrics.scores import nll
 from probeline.records import ImageFiles, PixelArray, Score
 from probeline.report.files import load_scores, save_score
 from probeline.stages import baselines, export, extract, finetune, probe
+from probeline.stages.fitting import Task
 from probeline.stages.inputs import Inputs
 from small_runs import Listening, make_coloured
 
@@ -109,7 +112,7 @@ def answers_as(score: Score, found: Predictions) -> None:
     assert found.probabilities.sum(1) == pytest.approx(np.ones(len(truth)))
 
 
-METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge", "centroid"]
+METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge", "centroid", "knn"]
 TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAININGS]
 
 
@@ -130,7 +133,9 @@ def test_the_folder_answers_as_the_score(method: str, world: Config, tmp_path: P
     assert set(record.files) == {WEIGHTS, HEAD, ROWS, ROW_NAMES, CARD}
     assert record.neighbours["rows"] == score.n_train
     head = tensors_of((tmp_path / "out" / HEAD).read_bytes())
-    assert len(head["bias"]) == len(score.class_names)
+    assert len(head["labels" if method == "knn" else "bias"]) == (
+        score.n_train if method == "knn" else len(score.class_names)
+    )
     assert ("mean" in head) is (method not in TRAINED)
     weights = tensors_of((tmp_path / "out" / WEIGHTS).read_bytes())
     assert not [name for name in weights if name.startswith("classifier.1")], "the net's own head is left out"
@@ -179,18 +184,77 @@ def test_two_classes_have_two_logits(world: Config, tmp_path: Path) -> None:
 # Which row
 
 
-def test_without_a_method_val_chooses_among_rows_with_a_head(world: Config, tmp_path: Path) -> None:
-    console = Listening()
-    told = exported(world, tmp_path / "out", console=console)
+def test_without_a_method_val_chooses(world: Config, tmp_path: Path) -> None:
+    told = exported(world, tmp_path / "out")
     scores, _ = load_scores(Inputs(world).scores)
-    asked = [score for score in scores if score.tap == "penultimate" and score.method != "knn"]
+    asked = [score for score in scores if score.tap == "penultimate"]
     assert next(score for score in asked if score.key == told["key"]).val_top1 == max(s.val_top1 for s in asked)
 
 
-def test_what_has_no_head_is_refused_in_one_line(world: Config, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"^knn cannot be exported \(got .*\); choose another row$"):
-        exported(world, tmp_path / "out", method="knn")
-    assert not (tmp_path / "out").exists()
+def test_votes_are_the_pipelines(world: Config, tmp_path: Path) -> None:
+    """Every row of the table can be shipped, that of the neighbours with all rows that vote."""
+    score = scored(world, "knn")
+    exported(world, tmp_path / "out", method="knn")
+    predictor = probeline.load(tmp_path / "out", "cpu")
+    head, task = predictor.head, Task(Inputs(world), Inputs(world).backbone(NET)[0])
+    assert isinstance(head, Votes)
+    held, test = task.selection()[0], task.plain(Inputs(world).splits.test)
+    k = score.chosen["k"]
+    standard = (test - held.scaler.mean) / held.scaler.std
+    wanted = knn(held.X, held.y, standard.astype(np.float32), [k], classes=3)[k]
+    got = head(torch.from_numpy(np.array(test))).numpy()
+    free = export.undecided(head, test, 1e-5)
+    assert free.mean() < 0.5
+    np.testing.assert_allclose(got[~free], wanted[~free], atol=1e-5)
+    card = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
+    assert "which vote" in card
+    assert "who has the folder has those" in card
+
+
+def test_what_rounding_picks_is_told_apart() -> None:
+    angles = torch.tensor([0.0, 1.0, 1.2])
+    rows = torch.stack([angles.cos(), angles.sin()], dim=1)
+    facts = {"mean": torch.zeros(2), "std": torch.ones(2), "rows": rows, "labels": torch.tensor([0, 1, 1])}
+    at = torch.tensor([0.5, 0.1, 0.6, 1.1])
+    asked = torch.stack([at.cos(), at.sin()], dim=1)
+    # At 0.5 the first two are equally near, at 0.6 (0.6, 0.4, 0.6 away) the first and the last, at 1.1 the last two.
+    for k, undecided in (
+        (1, [True, False, False, True]),
+        (2, [True, False, True, True]),
+        (3, [True, False, False, True]),
+    ):
+        votes = Votes({**facts, "k": torch.tensor([k])}, 2)
+        assert votes.undecided(asked, 1e-5).tolist() == undecided, k
+    one = Votes(
+        {name: facts[name][:1] if name in ("rows", "labels") else facts[name] for name in facts}
+        | {"k": torch.tensor([1])},
+        2,
+    )
+    assert not one.undecided(asked, 1e-5).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": torch.tensor([0, 3])},
+        {"labels": torch.tensor([0, -1])},
+        {"labels": torch.tensor([0.0, 1.0])},
+        {"k": torch.tensor([3])},
+        {"k": torch.tensor([0])},
+        {"rows": torch.full((2, 512), torch.nan)},
+        {"rows": torch.zeros(2, 511)},
+        {"std": torch.zeros(512)},
+    ],
+    ids=["class 3", "class -1", "floats", "k of 3", "k of 0", "NaN", "columns", "std"],
+)
+def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], world: Config, tmp_path: Path) -> None:
+    exported(world, tmp_path / "out", method="knn", train_rows=1)
+    whole = {"mean": torch.zeros(512), "std": torch.ones(512), "rows": torch.zeros(2, 512)}
+    whole |= {"labels": torch.tensor([0, 1]), "k": torch.tensor([1])}
+    record = read_record(tmp_path / "out")
+    assert isinstance(head_of(whole, record), Votes)
+    with pytest.raises(ValueError, match=r"votes of|finite"):
+        head_of({**whole, **change}, record)
 
 
 def test_a_key_names_its_very_score(world: Config, tmp_path: Path) -> None:
@@ -200,8 +264,6 @@ def test_a_key_names_its_very_score(world: Config, tmp_path: Path) -> None:
         MissingData, match=r"no one score to export: .*expected one whose key begins 0123456789, got 0 of"
     ):
         exported(world, tmp_path / "other", method="0123456789")
-    with pytest.raises(BadOption, match=r"^knn cannot be exported"):
-        exported(world, tmp_path / "other", method=scored(world, "knn").key[:12])
 
 
 def test_rows_that_there_are_not(world: Config, tmp_path: Path) -> None:
@@ -242,10 +304,10 @@ def test_what_is_not_finite_is_not_written(
 ) -> None:
     score = scored(world, "finetune")
     logits = np.eye(3, dtype=np.float32)[list(score.predictions)]
-    export._hold(Inputs(world), score, logits)
+    export._hold(Inputs(world), score, logits, np.zeros(len(logits), np.bool_))
     logits[1] = value
     with pytest.raises(Mismatch, match="are not answered as the score of finetune has them"):
-        export._hold(Inputs(world), score, logits)
+        export._hold(Inputs(world), score, logits, np.zeros(len(logits), np.bool_))
     outputs = Predictor.outputs
 
     def spoilt(self: Predictor, pixels: PixelArray) -> Outputs:
@@ -262,10 +324,12 @@ def test_rounding_decides_what_lies_between_two_classes(world: Config) -> None:
     score = scored(world, "finetune")
     logits = 5 * np.eye(3, dtype=np.float32)[list(score.predictions)]
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
-    export._hold(Inputs(world), score, logits)
+    none = np.zeros(len(logits), np.bool_)
+    assert export._hold(Inputs(world), score, logits, none) == 0
     logits[1] *= 1e6
     with pytest.raises(Mismatch, match=r"^1 of "):
-        export._hold(Inputs(world), score, logits)
+        export._hold(Inputs(world), score, logits, none)
+    assert export._hold(Inputs(world), score, logits, np.arange(len(logits)) == 1) == 1
 
 
 def test_a_class_without_train_images_has_no_centroid(

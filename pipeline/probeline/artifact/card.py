@@ -104,7 +104,11 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _files(artifact: Artifact) -> list[str]:
-    inside = "the last layer of the net" if artifact.net.own_head else "the head on its features, with their scaler"
+    inside = "the head on its features, with their scaler"
+    if artifact.net.own_head:
+        inside = "the last layer of the net"
+    elif artifact.measured["method"] == "knn":
+        inside = "the standardised features and the classes of all train rows, which vote, and their scaler"
     lines = [
         f"`{RECORD}`: classes, temperature, preprocessing and the numbers above, with the sha256 of every file; sealed",
         f"`{WEIGHTS}`: the net's tensors, by the names that the net itself has for them",
@@ -146,6 +150,10 @@ def _limits(artifact: Artifact) -> list[str]:
         )
     else:
         lines.append("No train images lie beside it, so that it cannot say what is unlike anything in training.")
+    if told["method"] == "knn":
+        lines.append(
+            "Its votes come of the features of every train image, which lie beside it: who has the folder has those."
+        )
     if artifact.temperature in LIMITS:
         lines.append("Its temperature lies at the end of what was looked through.")
     lines.append("Data sets and pretrained weights have licences of their own.")

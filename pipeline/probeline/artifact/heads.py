@@ -1,4 +1,4 @@
-"""The head of an artifact: a map from features to logits, or the last layer of a trained net."""
+"""The head of an artifact: layers on features, a vote of train rows, or the last layer of a trained net."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probeline.artifact.format import Artifact
+from probeline.heads.neighbours import SMOOTHING
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
@@ -46,8 +47,55 @@ class Head(nn.Module):
         return functional.linear(values, self.weight, self.bias)
 
 
+class Votes(nn.Module):
+    """Standardise, then a vote of the k nearest train rows by cosine, as :func:`probeline.heads.neighbours.knn`.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        ``mean`` and ``std`` float32 [D]; ``rows`` float32 [n, D], standardised and of unit length; ``labels`` int64
+        [n]; ``k`` int64 [1].
+    classes : int
+        K.
+    """
+
+    mean: Tensor
+    std: Tensor
+    rows: Tensor
+    labels: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], classes: int) -> None:
+        super().__init__()
+        for name in ("mean", "std", "rows", "labels"):
+            self.register_buffer(name, tensors[name])
+        self._k, self._classes = int(tensors["k"]), classes
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits float32 [N, K] for features float32 [N, D]."""
+        _, places = self._nearest(features, self._k)
+        votes = functional.one_hot(self.labels[places], self._classes).float()
+        return ((votes.sum(1) + 2 * SMOOTHING * votes[:, 0] + SMOOTHING) / self._k).log()
+
+    def undecided(self, features: Tensor, slack: float) -> Tensor:
+        """Return for which features float32 [N, D] rounding picks the neighbours: bool [N].
+
+        The first two, or the last one that votes and the next that does not, have cosines that differ by less than
+        `slack`.
+        """
+        cosines, _ = self._nearest(features, min(self._k + 1, len(self.rows)))
+        gaps = cosines[:, :-1] - cosines[:, 1:]
+        pairs = sorted({0, self._k - 1} & set(range(gaps.shape[1])))
+        return (gaps[:, pairs] < slack).any(1)
+
+    def _nearest(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values = (features - self.mean) / self.std
+        unit = values / torch.linalg.vector_norm(values, dim=1, keepdim=True).clamp(min=1e-12)
+        found = (unit @ self.rows.T).topk(count, dim=1)
+        return found.values, found.indices
+
+
 def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
-    """Return the head that an artifact's tensors make: a `Head`, or a layer for the place of a net's own.
+    """Return the head that an artifact's tensors make: a `Head`, `Votes`, or a layer for the place of a net's own.
 
     Raises
     ------
@@ -56,8 +104,10 @@ def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
     """
     classes, dim = len(artifact.classes), artifact.net.features
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if any(tensor.dtype != torch.float32 or not tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("a head is made of finite float32 numbers")
+    whole = ("labels", "k") if "rows" in tensors else ()
+    for name, tensor in tensors.items():
+        if tensor.dtype != (torch.int64 if name in whole else torch.float32) or not tensor.isfinite().all():
+            raise ValueError("a head is made of finite float32 numbers, and of int64 where it counts")
     if artifact.net.own_head:
         mapped = artifact.net.pooling == "avg"
         if shapes != {"weight": (classes, dim, 1, 1) if mapped else (classes, dim), "bias": (classes,)}:
@@ -65,6 +115,14 @@ def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
         layer = nn.Conv2d(dim, classes, 1) if mapped else nn.Linear(dim, classes)
         layer.load_state_dict(dict(tensors))
         return layer
+    if "rows" in tensors:
+        n = len(tensors["rows"])
+        if shapes != {"mean": (dim,), "std": (dim,), "rows": (n, dim), "labels": (n,), "k": (1,)}:
+            raise ValueError(f"votes of rows of {dim} features, not {shapes}")
+        low, high = (int(end) for end in tensors["labels"].aminmax())
+        if not 0 <= low <= high < classes or not 1 <= int(tensors["k"]) <= n or (tensors["std"] <= 0).any():
+            raise ValueError(f"{int(tensors['k'])} votes of {n} rows of classes {low} to {high}")
+        return Votes(tensors, classes)
     hidden = shapes.get("hidden_weight", (dim,))[0]
     expected: dict[str, tuple[int, ...]] = {"mean": (dim,), "std": (dim,), "weight": (classes, hidden)}
     expected["bias"] = (classes,)

@@ -12,7 +12,7 @@ from probeline.heads.checks import check_features, check_labelled
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_SMOOTHING = 1e-3
+SMOOTHING = 1e-3
 """What an absent class counts for in the logarithm of votes; half of what breaks a tie."""
 
 _MEMORY = 256
@@ -90,12 +90,12 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
     neighbours = y[nearest(X, X_held, max(ks))[0]]
     every = np.arange(len(X_held))
     votes = np.zeros((len(X_held), classes))
-    votes[every, neighbours[:, 0]] = 2 * _SMOOTHING
+    votes[every, neighbours[:, 0]] = 2 * SMOOTHING
     logits = {}
     for k in range(1, max(ks) + 1):
         votes[every, neighbours[:, k - 1]] += 1
         if k in ks:
-            logits[k] = np.log((votes + _SMOOTHING) / k).astype(np.float32)
+            logits[k] = np.log((votes + SMOOTHING) / k).astype(np.float32)
     return {k: logits[k] for k in ks}
 
 

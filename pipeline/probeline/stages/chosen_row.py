@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from probeline.config import Config, command_line
 from probeline.errors import BadOption, MissingData
@@ -18,7 +18,7 @@ KEY = re.compile("[0-9a-f]{6,64}")
 """The first digits of a score's key, as it names a row."""
 
 
-def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
+def chosen_row(inputs: Inputs, verb: str) -> Score:
     """Return the score of the run's options that ``--method`` names, or whose row val prefers, with the run's seed.
 
     Of several runs of one method, and of several backbones, val prefers one too. Test has no say. The first digits of
@@ -29,8 +29,6 @@ def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
     inputs : Inputs
     verb : str
         Who asks.
-    never : collection of str
-        Methods that are left out unless they are named.
 
     Raises
     ------
@@ -47,8 +45,7 @@ def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
     if config.method is not None:
         method(config.method)
     asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
-    there = asked if config.method else [score for score in asked if score.method not in never]
-    rows = [row for name in config.backbones if (row := leading(there, name))]
+    rows = [row for name in config.backbones if (row := leading(asked, name))]
     if not rows:
         plain = {name: getattr(Config(), name) for name in ("method", "out", "pt2", "onnx", "train_rows")}
         what = config.method or "score"
@@ -59,8 +56,6 @@ def chosen_row(inputs: Inputs, verb: str, never: Collection[str] = ()) -> Score:
             remedy=f"run: {command_line(config, method(config.method).verb if config.method else 'probe', **plain)}",
         )
     row = max(rows, key=lambda row: sum(score.val_top1 for score in row) / len(row))
-    if any(score.method in never for score in (leading(asked, row[0].backbone) or ())):
-        config.console.say(f"{verb}: val prefers a row that has no head; this is the next: {row[0].method}")
     found = next((score for score in row if score.seed in (None, config.seed)), None)
     if found is None:
         seeds = listing([str(score.seed) for score in row])

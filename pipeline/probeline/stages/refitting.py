@@ -11,7 +11,7 @@ import numpy as np
 from probeline.errors import BadOption
 from probeline.heads.linear import Linear
 from probeline.heads.standardize import Scaler
-from probeline.records import FloatArray, Score
+from probeline.records import FloatArray, IntArray, Score
 from probeline.stages.fitting import Task
 from probeline.stages.grids import MLP, SGD, Axis, Grid
 from probeline.stages.minibatch import mlp_heads, sgd_heads
@@ -25,17 +25,14 @@ class Refitted:
     ----------
     tensors : mapping of str to float32 array
         ``mean`` and ``std`` [D] of the rows it was fitted on, ``weight`` [K, D or W] and ``bias`` [K]; of a head with a
-        hidden layer of W units ``hidden_weight`` [W, D] and ``hidden_bias`` [W].
+        hidden layer of W units ``hidden_weight`` [W, D] and ``hidden_bias`` [W]. Of a vote of neighbours, in place of
+        layers, ``rows`` [n, D] of unit length, their ``labels`` int64 [n] and ``k`` int64 [1].
     activation : str or None
         Of the hidden layer.
     """
 
-    tensors: Mapping[str, FloatArray]
+    tensors: Mapping[str, FloatArray | IntArray]
     activation: str | None = None
-
-
-NO_HEADS = {"knn": "it has no head: every answer is a vote of all train rows"}
-"""Methods on cached features that nothing can be made of but the rows themselves, and why."""
 
 
 def refit(task: Task, score: Score) -> Refitted:
@@ -44,12 +41,10 @@ def refit(task: Task, score: Score) -> Refitted:
     Raises
     ------
     BadOption
-        A method without a head, or the centroids of fewer classes than there are.
+        The centroids of fewer classes than there are.
     ProbelineError
     """
     options, chosen = score.options, score.chosen
-    if score.method in NO_HEADS:
-        raise BadOption(f"{score.method} cannot be exported", got=NO_HEADS[score.method])
     held = task.refit() if score.method == "probe-refit" else task.selection()[0]
     X, y, seed = held.X, held.y, score.seed or 0
     if score.method in ("probe", "probe-refit"):
@@ -65,6 +60,9 @@ def refit(task: Task, score: Score) -> Refitted:
         from probeline.heads.ridge import fit_ridge
 
         return _linear(fit_ridge(X, y, task.classes, [chosen["l2"]])[0], held.scaler)
+    if score.method == "knn":
+        rows = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+        return Refitted({**_scaling(held.scaler), "rows": rows, "labels": y, "k": np.array([chosen["k"]])})
     if score.method == "centroid":
         from probeline.heads.neighbours import centroid_layer
 
@@ -94,4 +92,8 @@ def _linear(head: Linear, scaler: Scaler) -> Refitted:
 
 
 def _layer(weight: FloatArray, bias: FloatArray, scaler: Scaler) -> Refitted:
-    return Refitted({"mean": scaler.mean, "std": scaler.std, "weight": weight, "bias": bias})
+    return Refitted({**_scaling(scaler), "weight": weight, "bias": bias})
+
+
+def _scaling(scaler: Scaler) -> dict[str, FloatArray]:
+    return {"mean": scaler.mean, "std": scaler.std}
