@@ -106,7 +106,7 @@ def test_val_picks_the_strategy_and_not_test() -> None:
 
 def test_the_curve_says_whether_to_label_more() -> None:
     probe = make_score()
-    assert said(probe).endswith("Whether more labels would help is what the verb curve tells.")
+    assert said(probe).endswith("Whether more labels would help is what probeline curve tells.")
     climbing = replace(make_curve(), points=tuple(replace(p, test_top1=p.amount / 200) for p in make_curve().points))
     assert "The probe went from 25.00 % on half of the train images to 50.00 % on all: label more" in said(
         probe, curves=(climbing,)

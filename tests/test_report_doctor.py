@@ -168,17 +168,25 @@ def test_without_leaks_no_row_is_told_of() -> None:
 def test_findings_in_words() -> None:
     told = findings(make_doctor())
     assert told == [
-        "3 of 500 test images (0.6 %) are in train or val too: 1 byte for byte, 2 nearly; 1 exact and 2 near pairs "
-        "within train and val; 2 pairs bear different labels",
-        "34 of 1,000 labels of train and val and 12 of 500 of test are doubted, where images that are merely hard "
-        "would give about 33 in train and val; in a trial 100 labels were set wrong, and 93 % of them were found, half "
-        "of them with at most 17 others as doubtful",
+        "3 of 500 test images (0.6 %) are in train or val too, or nearly so: 1 byte for byte, 2 as near duplicates; 1 "
+        "exact and 2 near pairs within train and val; 2 pairs bear different labels",
+        "34 of 1,000 labels of train and val are doubted, where hard images alone, all of them labelled right, would "
+        "give about 33; and 12 of 500 of test. As a trial 100 labels were set wrong: 93 % of them were found, and half "
+        "of those set wrong had at most 17 true ones above them",
         "15 of 500 test images (3.0 %, 1.8–4.9) lie far from all of train and val; 1.0 % would, were test like them",
         "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
         "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",
         "test: 500 images, the largest class 2 times the smallest, 2.9 effective classes of 3",
-        "colours from a palette: 2 of train and 1 of test, such as train:4",
+        "colours from a palette: 2 of 900 of train and 1 of 500 of test, such as train:4",
     ]
+
+
+def test_even_classes_are_one_line() -> None:
+    doctor = make_doctor()
+    even = {role: replace(spread, ratio=1.05, empty=()) for role, spread in doctor.balance.items()}
+    told = findings(replace(doctor, balance=even))
+    assert "the classes are even in train (900), val (100) and test (500)" in told
+    assert not any("times the smallest" in line for line in told)
 
 
 def test_the_section_tables_what_was_found() -> None:

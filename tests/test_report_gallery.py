@@ -134,7 +134,7 @@ def test_a_caption_of_one_row_names_it() -> None:
     wrong = sum(a != b for a, b in zip(score.labels, score.predictions, strict=True))
     assert words([score]).startswith(
         f"{wrong} of 60 test images are taken for another class by the exact linear probe at features.13. Shown: all, "
-        "in row order."
+        "in the order of the data set."
     )
 
 

@@ -72,10 +72,13 @@ def test_a_caption_tells_what_is_shown() -> None:
     one = make_map(tsne=True)
     assert one.title == f"Where {NET} puts the test images"
     assert one.caption.startswith(f"All 90 test images, as {NET} embeds them, standardised as its probe reads them. ")
-    assert "Principal components of the 45,000 train rows, which hold 23.1 and 12.0 % of their variance" in one.caption
+    assert (
+        "Principal components of the 45,000 train images, which hold 23.1 and 12.0 % of their variance" in one.caption
+    )
     assert "t-SNE of these test images alone, perplexity 30, seed 0" in one.caption
     assert one.caption.endswith(
-        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class; val prefers it of all rows."
+        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class, which val prefers of all rows "
+        "of the table."
     )
     assert one.alt == (
         f"A scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
@@ -89,7 +92,8 @@ def test_a_sample_is_told() -> None:
         f"40 of 90 test images, stratified, drawn with data seed 7, as {NET} at features.13 embeds them"
     )
     assert caption.endswith(
-        "that the linear probe (exact) at features.13 takes for another class; val prefers it of all rows."
+        "that the linear probe (exact) at features.13 takes for another class, which val prefers of all rows of the "
+        "table."
     )
 
 

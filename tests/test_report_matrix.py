@@ -54,7 +54,7 @@ def test_rows_read_on_other_images_have_an_empty_cell() -> None:
     assert set(found.differences) == {(2, 0)}
     assert any("different test images" in note for note in matrix_notes(found))
     head, _, *body = [line.split("|")[1:-1] for line in matrix_table(found).splitlines()]
-    assert [cell.strip() for cell in head] == ["No.", "Row", "minus 1", "minus 2"]
+    assert [cell.strip() for cell in head] == ["No.", "Row", "− no. 1", "− no. 2"]
     cells = [[cell.strip() for cell in line] for line in body]
     assert cells[1] == ["2", "k-NN", "", ""]
     assert cells[2][2].startswith("−8.0 (")

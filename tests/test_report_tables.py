@@ -90,8 +90,17 @@ def test_flags_come_with_their_footnotes() -> None:
 
 
 def test_classes_without_test_images_are_told() -> None:
-    assert "macro is the mean of the classes' accuracies." in rendered([make_score()])
-    assert "accuracies, less 2 of 10 that no test image is of." in rendered([make_score(n_test=8)])
+    text = rendered([replace(make_score(), macro=0.5)])
+    assert "macro is the mean of the classes' accuracies." in text
+    assert [row["Macro %"] for row in table(text)] == ["50.0"]
+    uneven = replace(make_score(n_test=8), macro=0.5)
+    assert "accuracies, less 2 of 10 that no test image is of." in rendered([uneven])
+
+
+def test_where_classes_are_even_macro_is_top1_and_not_told() -> None:
+    text = rendered([make_score(), make_score("knn")])
+    assert "Macro %" not in table(text)[0]
+    assert "macro" not in text
 
 
 def test_names_are_shown_as_they_are() -> None:

@@ -49,7 +49,8 @@ def test_a_lead_within_the_noise_is_not() -> None:
     text = said(make_score(accuracy=0.80, n_test=100), make_score("finetune", seed=0, accuracy=0.82, n_test=100))
     assert re.search(r"\+2\.0 points \(95 % interval −\d\.\d to \+\d+\.\d\), not told apart by these test images", text)
     assert text.startswith(
-        "Training has shown no gain: full fine-tune has 82.0 % on test, not told apart from the linear probe's"
+        "Training has shown no gain: full fine-tune has 82.0 % on test, which these 100 images cannot tell apart from "
+        "the linear probe's"
     )
     assert "really" not in text
     assert "a real" not in text
@@ -61,7 +62,7 @@ def test_the_probe_may_win() -> None:
         "Nothing has been fine-tuned; of the heads on frozen features val prefers linear probe (exact): 90.0"
     )
     assert "\nHighest on test: 90.0 % by linear probe (exact) on" in text
-    assert text.endswith("Not told apart from the linear probe by these test images: k-NN.")
+    assert "\nNot told apart from the linear probe by these test images: k-NN.\n" in text
 
 
 def test_several_probes_say_which_is_meant() -> None:
@@ -83,7 +84,10 @@ def test_taps_are_named() -> None:
     assert "\nHighest on test: 90.0 % by linear probe (exact) on mobilenet_v2 at layer3 (95 %" in text
     assert re.search(r"Headroom of mobilenet_v2: \+5\.0 points .* from its probe to its fine-tune", text)
     text = said(make_score(accuracy=0.7, val_top1=0.9), make_score(accuracy=0.9, tap="layer3", val_top1=0.8))
-    assert "Over the linear probe that val prefers (mobilenet_v2), 70.0 %" in text
+    assert "Over the linear probe, 70.0 %" in text
+    seen = {"tap": "layer3", "views": 2}
+    text = said(make_score(val_top1=0.9, **seen), make_score(val_top1=0.8), make_score("knn", val_top1=0.8))
+    assert "Not told apart from the linear probe at layer3 with 2 views by these test images" in text
 
 
 def test_more_images_to_fit_on_are_mentioned() -> None:
@@ -117,7 +121,7 @@ def test_rows_that_are_as_high_are_named() -> None:
 
 
 def test_what_test_has_picked_is_told() -> None:
-    lucky = "The 90.0 % of full fine-tune was found by looking at test, so it is probably a little too high."
+    lucky = "Its 90.0 % was found by looking at test, so it is probably a little too high."
     assert lucky in said(make_score("knn", val_top1=0.9), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.8))
     assert lucky not in said(
         make_score("knn", val_top1=0.8), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.9)

@@ -54,8 +54,8 @@ def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_p
     told = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["conditions"].get("Parts")
     if name == "val":
         assert told == [
-            "what the data set calls 'val' is the test set here: train is of its 'train', val is of its 'train', "
-            "test is of its 'val'"
+            "What the data set calls 'val' is the test set here: train is of its 'train', val is of its 'train', "
+            "test is of its 'val'."
         ]
     else:
         assert told is None

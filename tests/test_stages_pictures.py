@@ -455,7 +455,7 @@ def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPat
         assert (inputs.reports / one["file"]).is_file()
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input", "mistakes"]
     assert "looks at first: all 64 kernels of features.0, 3 x 3 pixels" in text
-    assert "Test images that are taken for another class, in row order: all " in text
+    assert "Test images that are taken for another class, in the order of the data set: all " in text
 
 
 def test_compare_without_pictures_shows_none(world: Path) -> None:

@@ -43,13 +43,13 @@ CURVE_VERSION = 1
 RANGE_VERSION = 1
 """Bump when the fields of a range test's record change their meaning."""
 
-PICTURE_VERSION = 1
+PICTURE_VERSION = 2
 """Bump when a picture of equal things would be drawn or described otherwise, or its record's fields change."""
 
 GALLERY_VERSION = 2
 """Bump when a gallery of equal scores would show or say something else, or its record's fields change."""
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 """Bump when a map of equal embeddings would show or say something else, or its record's fields change."""
 
 LATENCY_VERSION = 1

@@ -123,7 +123,7 @@ def _untested(probe: Row, curves: Sequence[Curve]) -> str:
     if told:
         own = percent(probe.top1, decimals([probe.n_test]))
         return f"on the learning curves all train images gave {', '.join(told)}, the probe {own} %, which no test pairs"
-    return "nothing has been fine-tuned here yet, so it stands untested: the verb finetune does it"
+    return "nothing has been fine-tuned here yet, so it stands untested: probeline finetune tries it"
 
 
 def _head(probe: Row, block: Block) -> list[str]:
@@ -157,7 +157,7 @@ def _labels(probe: Row, curves: Sequence[Curve]) -> str:
             continue
         if told := _climb(curve, "The probe"):
             return told
-    return "Whether more labels would help is what the verb curve tells."
+    return "Whether more labels would help is what probeline curve tells."
 
 
 def _climb(curve: Curve, what: str) -> str:
@@ -173,7 +173,7 @@ def _climb(curve: Curve, what: str) -> str:
     return f"{what} went from {low} % on half of the train images to {high} % on all: " + (
         "label more, the curve still climbs."
         if gain >= _STEEP
-        else "it climbs, but slowly: twice the labels may give about as much again."
+        else "it climbs, but slowly: twice the labels may add about as much again."
         if clear
         else f"that is flat, as far as {curve.n_test:,} test images show; another backbone may give more."
     )

@@ -15,6 +15,9 @@ from probeline.report.words import listing, option, seconds
 _MACHINE = ("machine", "processor", "cores", "device")
 """Of an environment's facts, those that are no versions."""
 
+PARTS = "Parts"
+"""The heading of what is of which part of the data set, where the test set is called otherwise."""
+
 _NAMED = 4
 """Rows that a line is said to hold for; the line of the most rows, if they are more, holds for all others."""
 

@@ -16,6 +16,9 @@ from probeline.report.words import decimals, listing, percent
 _FIRST = 10
 """Findings of a kind that a report's tables hold; its record holds all that are listed."""
 
+_EVEN = 1.1
+"""The largest class, as so many times the smallest, below which nobody has to know."""
+
 _ORDER = ("train", "val", "test")
 
 _ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
@@ -28,7 +31,7 @@ def findings(doctor: Doctor) -> list[str]:
         _labels(doctor),
         _outliers(doctor),
         *_balance(doctor),
-        *(f"{one.told}: {_by_role(one.counts)}, such as {one.examples[0]}" for one in doctor.helped),
+        *(f"{one.told}: {_by_role(one.counts, doctor.images)}, such as {one.examples[0]}" for one in doctor.helped),
     ]
 
 
@@ -36,9 +39,10 @@ def _duplicates(doctor: Doctor) -> str:
     found, n = doctor.duplicates, doctor.images["test"]
     exact, near = len(found.leaked_exact), len(found.leaked_near)
     places = decimals([n])
-    leaked = f"{exact + near:,} of {n:,} test images ({percent((exact + near) / n, places)} %) are in train or val too"
+    share = percent((exact + near) / n, places)
+    leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
     if exact + near:
-        leaked += f": {exact:,} byte for byte, {near:,} nearly"
+        leaked += f", or nearly so: {exact:,} byte for byte, {near:,} as near duplicates"
     pairs = [
         f"{region.exact:,} exact and {region.near:,} near pairs within {_ROLES[name]}"
         for name, region in found.regions.items()
@@ -53,16 +57,14 @@ def _labels(doctor: Doctor) -> str:
     found = doctor.labels
     known = sum(count for role, count in found.flagged.items() if role != "test")
     judged = sum(count for role, count in found.judged.items() if role != "test")
-    rank = (
-        ""
-        if found.planted_rank is None
-        else f", half of them with {f'at most {found.planted_rank:,} others' if found.planted_rank else 'no other'} as "
-        "doubtful"
-    )
+    rank = ""
+    if found.planted_rank is not None:
+        others = f"at most {found.planted_rank:,}" if found.planted_rank else "no"
+        rank = f", and half of those set wrong had {others} true ones above them"
     return (
-        f"{known:,} of {judged:,} labels of train and val and {found.flagged['test']:,} of {found.judged['test']:,} of "
-        f"test are doubted, where images that are merely hard would give about {found.expected:,.0f} in train and val; "
-        f"in a trial {found.planted:,} labels were set wrong, and {percent(found.planted_flagged, 0)} % of them were "
+        f"{known:,} of {judged:,} labels of train and val are doubted, where hard images alone, all of them labelled "
+        f"right, would give about {found.expected:,.0f}; and {found.flagged['test']:,} of {found.judged['test']:,} of "
+        f"test. As a trial {found.planted:,} labels were set wrong: {percent(found.planted_flagged, 0)} % of them were "
         f"found{rank}"
     )
 
@@ -79,6 +81,10 @@ def _outliers(doctor: Doctor) -> str:
 
 
 def _balance(doctor: Doctor) -> list[str]:
+    if all(spread.ratio < _EVEN and not spread.empty for spread in doctor.balance.values()):
+        return [
+            f"the classes are even in {listing([f'{role} ({sum(doctor.balance[role].counts):,})' for role in _ORDER])}"
+        ]
     told = []
     for role in _ORDER:
         spread = doctor.balance[role]
@@ -91,8 +97,8 @@ def _balance(doctor: Doctor) -> list[str]:
     return told
 
 
-def _by_role(counts: Mapping[str, int]) -> str:
-    return listing([f"{counts[role]:,} of {role}" for role in _ORDER if counts[role]])
+def _by_role(counts: Mapping[str, int], images: Mapping[str, int]) -> str:
+    return listing([f"{counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if counts[role]])
 
 
 def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:

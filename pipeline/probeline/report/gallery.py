@@ -80,7 +80,7 @@ def gallery_words(
     where = reading(probe.tap, probe.views)
     which = f"the exact linear probe{' ' * bool(where)}{where}"
     by = f"at least one of {rows} rows, {by_all:,} by all, each row by its first seed" if rows > 1 else which
-    order = "those first that most rows have wrong" if rows > 1 else "in row order"
+    order = "those first that most rows have wrong" if rows > 1 else "in the order of the data set"
     if shown == together < wrong:
         order = f"all that more than one row has wrong, {order}"
     lines = [

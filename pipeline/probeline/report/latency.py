@@ -129,6 +129,8 @@ def grid(lines: Sequence[Cost]) -> list[list[str]]:
     """Return the head and the cells of the lines of one session; what no line can tell has no column."""
     places = decimals(line.n_test for line in lines if line.n_test is not None)
 
+    several = len({line.title for line in lines}) > 1
+
     def share(value: float | None) -> str:
         return "" if value is None else percent(value, places)
 
@@ -140,7 +142,7 @@ def grid(lines: Sequence[Cost]) -> list[list[str]]:
         ("Median ms", [seconds(1000 * line.median) for line in lines]),
         ("5th–95th percentile", [f"{seconds(1000 * line.low)}–{seconds(1000 * line.high)}" for line in lines]),
         ("Images/s", [seconds(line.images_per_second) for line in lines]),
-        ("Times the fastest", [f"{line.ratio:.2f}" for line in lines]),
+        ("Times the fastest", [f"{line.ratio:.2f}" if several else "" for line in lines]),
         ("Peak MB", ["" if line.peak_bytes is None else f"{line.peak_bytes / 1e6:,.0f}" for line in lines]),
         ("Probe top-1 %", [share(line.top1) for line in lines]),
         ("Probe top-5 %", [share(line.top5) for line in lines]),
@@ -160,7 +162,11 @@ def notes(nets: Sequence[Latency]) -> list[str]:
         f"A forward pass of the whole net, its own head included, on batches of {sizes} that lie on the device: no "
         f"reading, decoding or resizing. {first.warm_up} passes to warm up, then {len(first.passes[0].seconds)} that "
         "are timed one by one, each until the device has finished; nets of one table take turns, a pass each.",
-        "Times the fastest is the median, over the turns, of a pass's seconds over those of the fastest net's.",
+        *(
+            ["Times the fastest is the median, over the turns, of a pass's seconds over those of the fastest net's."]
+            if len(nets) > 1
+            else []
+        ),
         "The nets stand as extraction runs them: eval mode, inference mode, channels last, and BatchNorm folded into "
         f"the convolution before it where that changes nothing but rounding ({folded}).",
     ]

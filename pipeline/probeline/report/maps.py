@@ -47,8 +47,8 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
         if plane.method == "pca":
             first, second = (percent(share, 1) for share in plane.facts["explained"])
             lines.append(
-                f"Principal components of the {probe.n_train:,} train rows, which hold {first} and {second} % of their "
-                "variance: two images far apart here are far apart, near ones need not be near."
+                f"Principal components of the {probe.n_train:,} train images, which hold {first} and {second} % of "
+                "their variance: two images far apart here are far apart, near ones need not be near."
             )
         else:
             lines.append(
@@ -57,7 +57,9 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
             )
     at = reading(judge.tap, judge.views)
     row = method(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
-    lines.append(f"Ringed: the {wrong:,} that the {row} takes for another class; val prefers it of all rows.")
+    lines.append(
+        f"Ringed: the {wrong:,} that the {row} takes for another class, which val prefers of all rows of the table."
+    )
     beside = ", and by t-SNE" if len(planes) > 1 else ""
     alt = f"A scatter plot of {shown:,} test images in two principal components{beside}, {wrong:,} of them ringed"
     return [f"Where {net} puts the test images", " ".join(lines), alt]

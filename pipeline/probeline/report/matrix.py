@@ -66,7 +66,7 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
         return f"{told} ({probability(difference.p)})" if difference.p < LEVEL else told
 
     count = len(pairs.rows)
-    grid = [["No.", "Row", *(f"minus {j + 1}" for j in range(count - 1))]]
+    grid = [["No.", "Row", *(f"− no. {j + 1}" for j in range(count - 1))]]
     for i, (title, row) in enumerate(pairs.rows):
         name = ", ".join(filter(None, (row.short, row.where, title if several else "")))
         grid.append([str(i + 1), name, *(cell(i, j) if j < i else "" for j in range(count - 1))])
@@ -75,10 +75,13 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
 
 def matrix_notes(pairs: Matrix) -> list[str]:
     """Return what a reader of :func:`matrix_table` has to know."""
+    apart = sum(difference.p < LEVEL for difference in pairs.differences.values())
     notes = [
-        "Each row's top-1 minus that of the row with the column's number, in percentage points; and where it is "
-        f"below {LEVEL}, p of McNemar's exact test, adjusted by Holm's method over the {len(pairs.differences)} pairs "
-        "of this table: these are more than above, hence a higher p for the same two rows."
+        f"{apart or 'None'} of the {len(pairs.differences)} pairs {'is' if apart < 2 else 'are'} told apart: a p below "
+        f"{LEVEL} stands beside its difference.",
+        "Each row's top-1 minus that of the row with the column's number, in percentage points. p is of "
+        "McNemar's exact test, adjusted by Holm's method for all these pairs: they are more than above, hence a higher "
+        "p for the same two rows.",
     ]
     if pairs.left_out:
         notes.append(

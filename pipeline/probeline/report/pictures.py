@@ -163,10 +163,10 @@ def mistakes_words(row: Sequence[Score], of: dict[str, Any]) -> Words:
     tops = f"val top-1 {percent(of['val_top1'], places)} %, test top-1 {percent(score.top1, places)} %"
     return Words(
         f"{which[0].upper()}{which[1:]}: {one.short} on {net}",
-        f"Test images that are taken for another class, in row order: {which} on {score.n_test:,} images. Of the rows "
-        f"of {score.backbone} val prefers this: {one.title} on {net}, {_weights(score.weights)}, at {score.image_size} "
-        f"pixels; {tops}.{seeds} Images are shown whole; the net sees the centre. The last line below each is its row, "
-        "for probeline show.",
+        "Test images that are taken for another class, in the order of the data set: "
+        f"{which} on {score.n_test:,} images. Of the rows of {score.backbone} val prefers this: {one.title} on {net}, "
+        f"{_weights(score.weights)}, at {score.image_size} pixels; {tops}.{seeds} Images are shown whole; the net sees "
+        "the centre. The last line below each names it for probeline show.",
         f"{shown} test images with true and predicted class, most often {said}",
     )
 

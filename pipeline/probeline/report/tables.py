@@ -242,6 +242,9 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
     def chosen(row: Row) -> str:
         return row.chosen + (f" {_EDGE}" if row.edge else "") + (f" {_DIVERGED}" if row.diverged else "")
 
+    def macro(row: Row) -> str:
+        return percent(row.macro, places) if uneven(rows) else ""
+
     def parameters(row: Row) -> str:
         return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
 
@@ -250,7 +253,7 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         Column("params" if brief else "Trainable / total", parameters, value=lambda row: row.trainable),
         Column("top-1 % (95 %)" if brief else "Test top-1 % (95 % interval)", top1, value=lambda row: row.top1),
         Column("sd" if brief else "Seed sd (seeds)", spread, value=lambda row: row.seed_std),
-        Column("macro" if brief else "Macro %", lambda row: percent(row.macro, places), value=lambda row: row.macro),
+        Column("macro" if brief else "Macro %", macro, value=lambda row: row.macro),
         Column(
             "cold s" if brief else "Cold s", lambda row: seconds(row.cold_seconds), value=lambda row: row.cold_seconds
         ),
@@ -268,6 +271,11 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         if len({row.n_train for row in rows}) > 1:
             columns.insert(1, Column("Train images", lambda row: f"{row.n_train:,}", value=lambda row: row.n_train))
     return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def uneven(rows: Sequence[Row]) -> bool:
+    """Say whether the classes have different numbers of test images, so that their mean accuracy is another number."""
+    return any(abs(row.macro - row.top1) > 1e-9 for row in rows)
 
 
 def _over(row: Row) -> float | None:
@@ -298,13 +306,16 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
     notes += [f"{row.short} on {title}: {row.second}." for title, row in titled if row.second]
     classes = rows[0].per_class
     untested = f", less {n} of {len(classes)} that no test image is of" if (n := classes.count(None)) else ""
-    notes.append(
-        "The interval is Wilson's, for drawing other test images; macro is the mean of the classes' "
-        f"accuracies{untested}."
-    )
+    mean = f"; macro is the mean of the classes' accuracies{untested}" if uneven(rows) else ""
+    notes.append(f"The interval is Wilson's, for drawing other test images{mean}.")
+    if len(classes) == 2 and any(row.method == "probe" for row in rows):
+        notes.append("Between two classes one logit decides: an exact probe has half the parameters of other layers.")
     if any(row.seed_std is not None for row in rows):
         notes.append("With several seeds all numbers are means; sd is over the seeds.")
-    notes.append("Cold seconds include extracting the features, warm ones have them at hand.")
+    notes.append(
+        "Cold seconds count extracting the features, trying every setting, choosing on val and reading test; warm ones "
+        "have the features at hand. Of several seeds it is the mean of one."
+    )
     if any(row.over_probe or row.headroom for row in rows):
         notes.append(
             "Differences are in percentage points, with a 95 % interval for drawing other test images (paired "
@@ -318,8 +329,8 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
         )
     if any(row.views for row in rows):
         notes.append(
-            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain, and in "
-            "a refit so are val images that ship as a part of their own."
+            "Views are augmented copies of each train image, fitted on beside it; val and test are seen plain. Where "
+            "the data set has val images of its own, a refit sees those plain too."
         )
     if any(row.over_probe for row in rows):
         notes.append("The probe that others are compared with is the exact one with the highest val top-1.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.records import Curve
 from probeline.report.differences import Difference
 from probeline.report.learning import curve_titles, steps
 from probeline.report.methods import method
-from probeline.report.rows import Block, Row, Titled, naming, preference, titled
+from probeline.report.rows import Block, Row, Titled, naming, preference, reading, titled
 from probeline.report.words import decimals, listing, percent, points, probability
+
+LUCK = "found by looking at test, so it is probably a little too high"
 
 _NAMED = 6
 """Longer lists of rows are counted, not named."""
@@ -25,9 +28,9 @@ class Verdict:
     answer : str
         Whether training pays; where there is one row, what that has.
     measured : tuple of str
-        The row that is highest on test, and its lead.
+        The row that is highest on test, its lead, and how far that can be trusted.
     remarks : tuple of str
-        How far that can be trusted, which rows test cannot tell apart, headrooms.
+        Which rows test cannot tell apart, headrooms, and what was not compared.
     """
 
     answer: str
@@ -52,24 +55,25 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
     best = max(rows, key=lambda found: found[1].top1)
     reference = next((found for found in rows if found[1].reference), None)
     answer = [] if reference is None or len(rows) == 1 else [_answer(reference, rows, places)]
-    lead = [] if reference is None else _lead(reference, best, rows, places)
+    lead = [] if reference is None else _lead(reference, best, blocks, places)
     sentences = [*answer, _highest(best, rows, places), *lead]
-    name = naming(blocks)
-    remarks = []
-    if len(rows) > 1 and best[1] is not min((row for _, row, _ in rows), key=preference):
-        remarks.append(
-            f"The {percent(best[1].top1, places)} % of {name(best)} was found by looking at test, so it is probably a "
-            "little too high."
-        )
-    if reference is not None:
-        remarks += _alike(reference, best, rows, name)
+    if lucky(best[1], [row for _, row, _ in rows]):
+        sentences.append(f"Its {percent(best[1].top1, places)} % was {LUCK}.")
+    remarks = [] if reference is None else _alike(reference, best, blocks)
     remarks += [
         f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {far(row.headroom, places)} "
         f"from its probe to its fine-tune, {judged(row.headroom)}."
         for title, row, _ in rows
         if row.headroom is not None
     ]
+    if len(rows) > 1 and len({row.backbone for _, row, _ in rows}) == 1:
+        remarks.append(f"Only {rows[0][1].backbone} was tried: nothing here compares backbones.")
     return Verdict(sentences[0], tuple(sentences[1:]), tuple(remarks))
+
+
+def lucky(row: Row, rows: Sequence[Row]) -> bool:
+    """Say whether a row that is highest on test was found there, and not by val."""
+    return len(rows) > 1 and row is not min(rows, key=preference)
 
 
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
@@ -84,18 +88,16 @@ def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     untrained = f"Nothing has been fine-tuned; of the heads on frozen features val prefers {named}: {top1}"
     if pick.over_probe is None:
         return f"{untrained}."
-    opening, against = (
-        "Training has shown no gain",
-        f"not told apart from {known} by these {probe.n_test:,} test images",
-    )
+    opening = "Training has shown no gain"
+    against = f"which these {probe.n_test:,} images cannot tell apart from {known}"
     if pick.over_probe.real:
         pays = pick.over_probe.top1 > 0
         opening = "Training pays" if pays else "Keep the net frozen"
         against = f"really {'above' if pays else 'below'} {known}"
     if not trained:
         return f"{untrained}, {against}."
-    of = f"of {len(trained)} trainings val prefers {named}:" if len(trained) > 1 else f"{named} has"
-    return f"{opening}: {of} {top1}, {against}."
+    of = f", which val prefers of {len(trained)} strategies," if len(trained) > 1 else ""
+    return f"{opening}: {named}{of} has {top1}, {against}."
 
 
 def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
@@ -110,32 +112,37 @@ def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
     )
 
 
-def _lead(reference: Titled, best: Titled, rows: Sequence[Titled], places: int) -> list[str]:
+def _lead(reference: Titled, best: Titled, blocks: Sequence[Block], places: int) -> list[str]:
     """Return the sentence that compares the best row with the reference probe, unless it is that."""
     difference = best[1].over_probe
     if difference is None:
         return []
     said = f"{judged(difference)}{more(best[1], reference[1])}"
     return [
-        f"Over {_probe(reference, rows)}, {percent(reference[1].top1, places)} %: {far(difference, places)}, {said}."
+        f"Over {_probe(reference, blocks)}, {percent(reference[1].top1, places)} %: {far(difference, places)}, {said}."
     ]
 
 
-def _probe(reference: Titled, rows: Sequence[Titled]) -> str:
-    several = sum(row.method == "probe" for _, row, _ in rows) > 1
-    return f"the linear probe that val prefers ({reference[0]})" if several else "the linear probe"
+def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
+    """Name the probe that others are compared with: of several nets' by its own."""
+    title, probe, _ = reference
+    if sum(row.method == "probe" and not row.where for block in blocks for row in block.rows) > 1:
+        return f"the linear probe that val prefers ({title})"
+    views = f"with {reading(PENULTIMATE, probe.views)}" if probe.views else ""
+    return " ".join(filter(None, ("the linear probe", reading(probe.tap, 0), views)))
 
 
-def _alike(reference: Titled, best: Titled, rows: Sequence[Titled], name: Callable[[Titled], str]) -> list[str]:
+def _alike(reference: Titled, best: Titled, blocks: Sequence[Block]) -> list[str]:
     """Return the sentence on the rows that test cannot tell from the reference probe, if any."""
-    others = [found for found in rows if found[1].over_probe is not None]
+    name = naming(blocks)
+    others = [found for found in titled(blocks) if found[1].over_probe is not None]
     alike = [found for found in others if found[1].over_probe is not None and not found[1].over_probe.real]
-    apart = [name(found) for found in others if all(found is not other for other in alike)]
-    known = f"Not told apart from {_probe(reference, rows)} by these test images"
+    apart = [name(found) for found in others if all(found[1] is not other[1] for other in alike)]
+    known = f"Not told apart from {_probe(reference, blocks)} by these test images"
     if len(alike) > _NAMED:
         but = f"; really different: {listing(apart)}" if 0 < len(apart) <= _NAMED else ""
         return [f"{known}: {len(alike)} of the {len(others)} other rows{but}."]
-    some = [name(found) for found in alike if found is not best]
+    some = [name(found) for found in alike if found[1] is not best[1]]
     return [f"{known}: {listing(some)}."] if some else []
 
 

@@ -13,6 +13,7 @@ from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.images.copies import copies
 from probeline.records import Curve, RangeTest, Score
 from probeline.report.beside import Beside
+from probeline.report.conditions import PARTS
 from probeline.report.curve_files import load_curves
 from probeline.report.doctor_files import Doctor, load_doctors
 from probeline.report.latency_files import Latency, load_latencies
@@ -49,7 +50,7 @@ def run(inputs: Inputs) -> dict[str, object]:
     parts = {split.role: split.part for split in (inputs.splits.train, inputs.splits.val, inputs.splits.test)}
     if parts["test"] not in ("test", parts["train"]):
         told = ", ".join(f"{role} is of its {part!r}" for role, part in parts.items())
-        extra["Parts"] = [f"what the data set calls {parts['test']!r} is the test set here: {told}"]
+        extra[PARTS] = [f"What the data set calls {parts['test']!r} is the test set here: {told}."]
     for join in inputs.dataset.joins:
         extra[join.kind.capitalize()] = [join.told]
     if found := copies(inputs.dataset, inputs.splits):
@@ -85,6 +86,9 @@ def run(inputs: Inputs) -> dict[str, object]:
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
 
 
+_OTHERS = ("resnet18", "mobilenet_v2")
+
+
 def _unasked(config: Config, beside: Beside) -> dict[str, str]:
     """Return what a report could tell besides and no verb was asked for, with the command of each."""
     told = {
@@ -93,7 +97,13 @@ def _unasked(config: Config, beside: Beside) -> dict[str, str]:
         "doctor": ("a check of the data", beside.doctor),
         "latency": ("what a forward pass costs", beside.latencies),
     }
-    return {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}
+    unasked = {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}
+    if len(config.backbones) == 1:
+        other = next(name for name in _OTHERS if name not in config.backbones)
+        unasked[f"another backbone, such as {other}"] = command_line(
+            config, "run", backbones=(*config.backbones, other)
+        )
+    return unasked
 
 
 def _curves(inputs: Inputs) -> list[Curve]:

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from probeline.report.far import edge
 from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import SIZE, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block, Row
 from probeline.report.tips import tip
 from probeline.report.words import decimals, percent
+
+FAR = " A triangle: far lower, with its top-1 at the right."
+"""What a caption says where a row is drawn at the edge."""
 
 HEADING = 64
 """Characters of a line above the rows of a backbone and tap: bold ones of middling width fill three quarters."""
@@ -32,6 +36,9 @@ def accuracy(table: Sequence[Block]) -> Sheet:
     )
     if seeds > 1:
         caption += f" A dot is the mean over up to {seeds} seeds; the small dots below it are single seeds."
+    low = 100 * edge(rows)
+    if low:
+        caption += FAR
     if not all(row.converged for row in rows):
         caption += " Hollow: the fit stopped before its tolerance."
     title = f"Test accuracy on {table[0].scores[0][0].dataset}, by backbone and method"
@@ -45,7 +52,9 @@ def accuracy(table: Sequence[Block]) -> Sheet:
             heading(axes, line, len(labels))
             labels.append("")
         for row in block.rows:
-            _dot(axes, row, len(labels), tip(block.title, row, places))
+            dot(axes, row, len(labels), tip(block.title, row, places), low)
+            if row.seeds > 1 and 100 * row.top1 >= low:
+                _seeds(axes, row, len(labels))
             _value(axes, row, len(labels), places)
             labels.append(row.short)
     axes.set_yticks(range(len(labels)), labels)
@@ -67,6 +76,21 @@ def _alt(table: Sequence[Block], places: int) -> str:
     return f"Test accuracy of {len(rows)} rows on {dataset}, from {said[0]} to {said[1]}, each with its 95 % interval."
 
 
+def dot(axes: Axes, row: Row, y: float, told: str, low: float) -> None:
+    """Draw a row's top-1 in percent and its interval, or a triangle at `low` where it lies far below."""
+    colour = method(row.method).colour
+    face = colour if row.converged else "white"
+    style: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 6, "markeredgewidth": 1.3}
+    if 100 * row.top1 < low:
+        (mark,) = axes.plot(low, y, "<", **style, zorder=3)
+    else:
+        axes.plot(
+            [100 * end for end in row.interval], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2
+        )
+        (mark,) = axes.plot(100 * row.top1, y, "o", **style, zorder=3)
+    tell(mark, told)
+
+
 def heading(axes: Axes, title: str, y: float) -> None:
     """Write the title of a block above its rows, at the left end."""
     beside = axes.get_yaxis_transform()
@@ -74,18 +98,9 @@ def heading(axes: Axes, title: str, y: float) -> None:
     text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
 
 
-def _dot(axes: Axes, row: Row, y: float, told: str) -> None:
-    colour = method(row.method).colour
-    axes.plot([100 * end for end in row.interval], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-    face = colour if row.converged else "white"
-    style: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 6, "markeredgewidth": 1.3}
-    (dot,) = axes.plot(100 * row.top1, y, "o", **style, zorder=3)
-    tell(dot, told)
-    if row.seeds > 1:
-        below = np.full(row.seeds, y + 0.32)
-        axes.plot(
-            100 * np.array(row.top1_by_seed), below, "o", color=colour, markersize=2.6, markeredgewidth=0, zorder=3
-        )
+def _seeds(axes: Axes, row: Row, y: float) -> None:
+    below, colour = np.full(row.seeds, y + 0.32), method(row.method).colour
+    axes.plot(100 * np.array(row.top1_by_seed), below, "o", color=colour, markersize=2.6, markeredgewidth=0, zorder=3)
 
 
 def _value(axes: Axes, row: Row, y: float, places: int) -> None:

@@ -22,10 +22,10 @@ def calibration(table: Sequence[Block]) -> Sheet:
     caption = (
         "Expected calibration error of the predicted class, 15 bins of equal width, "
         f"n = {span(row.n_test for _, row in rows)} test images. Hollow: as the method gives its scores. Filled: with "
-        "the temperature that was fitted on val. Above 0 by chance alone."
+        "the temperature that was fitted on val. Even perfect probabilities have some."
     )
     if any(row.method in NO_CHANCES for _, row in rows):
-        caption += " Filled alone: scores that are no probabilities before."
+        caption += " Filled alone: scores that are no probabilities before that."
     best = min(rows, key=lambda titled: titled[1].ece)
     chances = [row for _, row in rows if row.method not in NO_CHANCES]
     better = sum(row.ece < row.raw_ece for row in chances)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from probeline.report.far import floor
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
@@ -43,9 +44,9 @@ def cost(table: Sequence[Block]) -> Sheet | None:
         f"n = {span(row.n_test for _, row in rows)} test images"
         + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
     )
-    floor = _floor([100 * row.top1 for _, row in rows])
+    low = 100 * floor([row.top1 for _, row in rows])
     places = decimals(row.n_test for _, row in rows)
-    sunk = {id(row): f"{row.short} {percent(row.top1, places)}" for _, row in rows if 100 * row.top1 < floor}
+    sunk = {id(row): f"{row.short} {percent(row.top1, places)}" for _, row in rows if 100 * row.top1 < low}
     if sunk:
         caption += " A triangle: far lower, with its top-1 beside it."
     methods = sorted({row.method for _, row in rows}, key=order)
@@ -60,19 +61,19 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
     for title, row in rows:
         marker = "v" if id(row) in sunk else markers[title]
-        (dot,) = axes.plot(*_spot(row, floor), marker, color=method(row.method).colour, markersize=7.5)
+        (dot,) = axes.plot(*_spot(row, low), marker, color=method(row.method).colour, markersize=7.5)
         tell(dot, tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
         else:
             dot.set(markeredgecolor="white", markeredgewidth=0.7, zorder=3)
-    steps = np.array([_spot(row, floor) for row in front])
+    steps = np.array([_spot(row, low) for row in front])
     axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=1.0, zorder=1)
     axes.set_xscale("log")
     axes.margins(x=0.1, y=0.12)
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -3), min(high, 103))
-    _second_ticks(axes, [_spot(row, floor)[0] for _, row in rows])
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, -3), min(top, 103))
+    _second_ticks(axes, [_spot(row, low)[0] for _, row in rows])
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
     direct = nets == 1 and len(rows) <= _NAMED
@@ -81,7 +82,7 @@ def cost(table: Sequence[Block]) -> Sheet | None:
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
     names = [sunk.get(id(row), name((title, row, ())) if direct else "") for title, row in rows]
-    _label(figure, axes, [_spot(row, floor) for _, row in rows], names, steps)
+    _label(figure, axes, [_spot(row, low) for _, row in rows], names, steps)
     return figure
 
 
@@ -96,19 +97,6 @@ def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], pl
         f"Test accuracy of {len(rows)} rows on {dataset} against their cold seconds. "
         f"No other row beats these in both, the fastest first: {'; '.join(best)}."
     )
-
-
-def _floor(tops: Sequence[float]) -> float:
-    """Return the height that lower rows are drawn at, a little below the others; 0 where none lies far below.
-
-    Far is farther than the others, half of the rows at least, lie from one another.
-    """
-    falling = sorted(tops, reverse=True)
-    for i in range(max(2, (len(falling) + 1) // 2), len(falling)):
-        spread = falling[0] - falling[i - 1]
-        if 0 < spread < falling[i - 1] - falling[i]:
-            return max(falling[i - 1] - 0.3 * spread, 0.0)
-    return 0.0
 
 
 def _spot(row: Row, floor: float) -> Spot:

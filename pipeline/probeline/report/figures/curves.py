@@ -50,7 +50,7 @@ def training(table: Sequence[Block]) -> Sheet | None:
     caption = f"Solid: val, n = {span(score.n_val for score in scores)}. "
     caption += f"Dashed: train, n = {span(score.n_train for score in scores)}."
     if any("epoch" in score.chosen for score in scores):
-        caption += " Dot: the epoch that val chose."
+        caption += " Dot: the epoch that val chose; heads keep the last."
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
     if any(_opened(score) for score in scores):
@@ -188,7 +188,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
         axes.margins(y=0.12)
         if field == "top1":
             low, high = axes.get_ylim()
-            axes.set_ylim(max(low, floor), min(high, 101))
+            axes.set_ylim(max(low, floor - 0.5), min(high, 101))
     panels[-1].set_xscale("log")
     panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.report.figures.accuracy import HEADING, heading
-from probeline.report.figures.sheet import Sheet, sheet, span, tell
+from probeline.report.far import edge
+from probeline.report.figures.accuracy import FAR, HEADING, dot, heading
+from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
 from probeline.report.methods import method
 from probeline.report.rows import Block, Row, reading
@@ -45,6 +46,9 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
         f"with. Right: cold seconds, log scale, and parameters trained. n = {span(row.n_test for row in rows)} test "
         "images" + ("; means over seeds." if any(row.seeds > 1 for row in rows) else ".")
     )
+    low = 100 * edge(rows)
+    if low:
+        caption += FAR
     dataset = table[0].scores[0][0].dataset
     said = (
         f"{block.title}: " + ", ".join(f"{_name(row)} {percent(row.top1, places)} %" for row in some)
@@ -61,7 +65,8 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
             heading(left, line, len(labels))
             labels.append("")
         for row in some:
-            _rung(left, right, row, len(labels), places, tip(block.title, row, places))
+            dot(left, row, len(labels), tip(block.title, row, places), low)
+            _rung(left, right, row, len(labels), places)
             labels.append(_name(row))
     left.set_yticks(range(len(labels)), labels)
     for axes in (left, right):
@@ -84,19 +89,13 @@ def _name(row: Row) -> str:
     return ", ".join(filter(None, (row.short, reading(PENULTIMATE, row.views))))
 
 
-def _rung(left: Axes, right: Axes, row: Row, y: float, places: int, told: str) -> None:
-    colour = method(row.method).colour
-    low, high = (100 * end for end in row.interval)
-    left.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-    face = colour if row.converged else "white"
-    (dot,) = left.plot(100 * row.top1, y, "o", color=colour, markerfacecolor=face, markersize=6, zorder=3)
-    tell(dot, told)
+def _rung(left: Axes, right: Axes, row: Row, y: float, places: int) -> None:
     over = "" if row.over_probe is None else f" ({points(row.over_probe.top1, places)})"
     beside = left.get_yaxis_transform()
     text = f"{percent(row.top1, places)}{over}"
     left.text(1.02, y, text, transform=beside, ha="left", va="center_baseline", fontsize=SIZE)
     cold = max(row.cold_seconds, _LEAST)
-    right.plot(cold, y, "o", color=colour, markersize=6, zorder=2)
+    right.plot(cold, y, "o", color=method(row.method).colour, markersize=6, zorder=2)
     text = f"{seconds(row.cold_seconds)} s, {count(row.trainable)}"
     right.annotate(
         text, (cold, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED, zorder=3

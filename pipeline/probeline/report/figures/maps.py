@@ -75,7 +75,7 @@ def _plane(
     for colour, marker, members in groups:
         axes.plot(*xy[members].T, **_dot(colour, marker, size), alpha=0.8, zorder=2)
     axes.plot(*xy[np.array(wrong, bool)].T, markersize=size + 2.6, zorder=3, **_RING)
-    axes.set_aspect("equal", adjustable="datalim")  # a step is as long in both directions
+    axes.set_aspect("equal", adjustable="box", anchor="W")  # a step is as long in both directions
     axes.grid(visible=False)
     axes.set_title(plane.title)
     axes.set_xlabel(plane.axes[0])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.report.advice import advice
+from probeline.report.conditions import PARTS
 from probeline.report.latency import costs, sessions
 from probeline.report.latency_files import Latency
 from probeline.report.leakage import leakage
@@ -13,8 +14,10 @@ from probeline.report.methods import method
 from probeline.report.page.content import Content, View
 from probeline.report.page.palette import name_of
 from probeline.report.rows import Row, Titled, naming, preference, tied
-from probeline.report.verdict import far, judged, more, verdict
+from probeline.report.verdict import LUCK, far, judged, lucky, more, verdict
 from probeline.report.words import count, listing, percent, seconds
+
+_PREFERRED = "preferred by val"
 
 _FEW = 4
 """Rows that are named; more are counted."""
@@ -50,7 +53,7 @@ def view(content: Content) -> View:
         "dataset": dataset or "Probeline",
         "title": f"{dataset}: {asked} training worth it?" if dataset else "Nothing has been scored yet",
         "headline": told.answer,
-        "said": [*_leaked(content), *told.remarks],
+        "said": [*_leaked(content), *told.remarks, *content.conditions.get(PARTS, ())],
         "cards": _cards(content),
         "advice": advice(content.blocks, content.beside.curves),
         "scope": _scope(content),
@@ -58,16 +61,21 @@ def view(content: Content) -> View:
 
 
 def _leaked(content: Content) -> list[str]:
-    """Say what the leaked test images do to the row that is highest on test, where the doctor found any."""
+    """Say what the leaked test images do to the best row and to the probe, where the doctor found any."""
     if content.beside.doctor is None:
         return []
-    leaks = [leak for leak in leakage(content.beside.doctor, content.blocks) if leak.all.top1 is not None]
+    leaks = [leak for leak in leakage(content.beside.doctor, content.blocks) if leak.without_both.top1 is not None]
     best = max(leaks, key=lambda leak: leak.all.top1 or 0.0, default=None)
-    if best is None or best.without_both.top1 is None or best.all.n == best.without_both.n:
+    if best is None or best.all.n == best.without_both.n:
         return []
+    probe = next((row.short for row in content.rows if row.reference), "")
+    shown = [best, *(leak for leak in leaks if leak.row == probe and leak is not best)][:2]
+    told = [
+        f"{leak.row} of {leak.backbone} has {percent(leak.without_both.top1 or 0, content.places)} %" for leak in shown
+    ]
+    count = best.all.n - best.without_both.n
     return [
-        f"{best.all.n - best.without_both.n:,} test images are in train or val too, or nearly so; without them "
-        f"{best.row} of {best.backbone} has {percent(best.without_both.top1, content.places)} %."
+        f"{count:,} test images are in train or val too, or have a near duplicate there; without them {listing(told)}."
     ]
 
 
@@ -92,22 +100,23 @@ def _scope(content: Content) -> list[str]:
 
 
 def _cards(content: Content) -> list[Card]:
-    """Return the row that is highest on test, the probe that others are compared with, and the row val prefers."""
+    """Return the row that val prefers, the probe that others are compared with, and the row that is highest on test."""
     rows = content.titled
     if not rows:
         return []
     reference = next((titled[1] for titled in rows if titled[1].reference), None)
     highest = max(rows, key=lambda titled: titled[1].top1)
     wanted = [
-        ("highest on test", highest),
         ("the linear probe", next((titled for titled in rows if titled[1] is reference), None)),
-        ("preferred by val", min(rows, key=lambda titled: preference(titled[1]))),
+        (_PREFERRED, min(rows, key=lambda titled: preference(titled[1]))),
+        ("highest on test", highest),
     ]
     labels: dict[int, list[str]] = {}
     for label, found in wanted:
         if found is not None:
             labels.setdefault(next(i for i, titled in enumerate(rows) if titled[1] is found[1]), []).append(label)
-    return [_card(", ".join(said).capitalize(), rows[i], reference, content) for i, said in labels.items()]
+    shown = sorted(labels.items(), key=lambda one: _PREFERRED not in one[1])
+    return [_card(", ".join(said).capitalize(), rows[i], reference, content) for i, said in shown]
 
 
 def _on_val(row: Row, content: Content) -> str:
@@ -115,15 +124,15 @@ def _on_val(row: Row, content: Content) -> str:
     told = [f"{percent(row.val_top1, content.places)} %" + (f" by {row.chosen_by}" if row.chosen_by else "")]
     told += [row.chosen] if row.chosen else []
     if row.method == "probe-refit":
-        told.append("all of it the probe's, since val was fitted on here")
+        told.append("that of the probe before, as val was fitted on here")
     elif same := [other for other in tied(row, content.rows) if other.method != "probe-refit"]:
         told.append(
-            f"so had {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
+            f"tied with {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
         )
     # What is compared on other images is a preference, not a test: whoever reads it should know.
     others = sorted({other.chosen_by for other in content.rows} - {row.chosen_by, ""})
     if row.chosen_by and others:
-        told.append(f"others were read on {listing(others)}, which does not compare")
+        told.append(f"others by {listing(others)}, so that the two compare only roughly")
     return "; ".join(told)
 
 
@@ -155,12 +164,15 @@ def _card(label: str, titled: Titled, probe: Row | None, content: Content) -> Ca
     places = content.places
     where, row, _ = titled
     low, high = (percent(end, places) for end in row.interval)
-    seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
+    seeds = "; one seed, whose luck it leaves out" if method(row.method).seeded else ""
+    if row.seed_std is not None:
+        seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}"
     facts = [("95 % interval", f"{low} to {high}, n = {row.n_test:,}{seeds}")]
     if row.over_probe is not None and probe is not None:
         facts.append(("Over the probe", f"{far(row.over_probe, places)}: {judged(row.over_probe)}{more(row, probe)}"))
     facts += [
         ("As high", _as_high(row, content)),
+        ("Take care", LUCK if label.endswith("ighest on test") and lucky(row, content.rows) else ""),
         ("Seconds", f"{seconds(row.cold_seconds)} with extraction, {seconds(row.warm_seconds)} with features at hand"),
         ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
         ("Forward pass", _forward(row, content.beside.latencies)),

@@ -84,10 +84,17 @@ def _confusions(content: Content, one: Confused) -> Confusions:
     wrong = sorted((-count, true, said) for (true, said), count in counts.items() if true != said)[:_PAIRS]
     figure = content.figures.get(one.figure)
     seed = f", seed {score.seed} of {row.seeds}" if row.seeds > 1 else ""
+    alone = fmean(a == b for a, b in zip(score.labels, score.predictions, strict=True))
+    places = decimals([row.n_test])
+    means = (
+        f" This seed alone has {percent(alone, places)} %, all {row.seeds} on average {percent(row.top1, places)} %."
+        if row.seeds > 1
+        else ""
+    )
     cell = " In a cell: images, and their share of the true class's." if few else ""
     return Confusions(
         title=f"{row.short} on {one.title}{seed}",
-        caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}",
+        caption=f"n = {row.n_test:,} test images. Shade: share of the true class's images.{cell}{means}",
         classes=tuple(names) if few else (),
         turned=max(map(len, names)) > _UPRIGHT,
         lines=tuple(lines),

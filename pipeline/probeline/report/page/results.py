@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from probeline.report.calibration import calibration, calibration_notes
+from probeline.report.far import edge
 from probeline.report.grid import Column
 from probeline.report.methods import method
 from probeline.report.page.content import Content, View
@@ -76,9 +77,10 @@ def view(content: Content) -> View | None:
     if not content.rows:
         return None
     low, high = _ends(content.rows)
+    far = "; what lies far lower, at the left end" if any(row.top1 < low for row in content.rows) else ""
     notes = [
         f"The bars run from {percent(low, content.places)} % to {percent(high, content.places)} %: the interval, and a "
-        "tick at the row's top-1.",
+        f"tick at the row's top-1{far}.",
         *result_notes(content.blocks),
     ]
     return {
@@ -137,14 +139,16 @@ def _value(column: Column, row: Row) -> str:
 
 
 def _ends(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return what the bars of some rows run from and to."""
-    low, high = min(row.interval[0] for row in rows), max(row.interval[1] for row in rows)
-    return (low, high) if high > low else (0.0, 1.0)
+    """Return where the bars begin and end: at the outermost intervals but for rows that lie far below the others."""
+    low = edge(rows)
+    near = [row.interval for row in rows if row.top1 >= low]
+    start, end = min(start for start, _ in near), max(end for _, end in near)
+    return (start, end) if end > start else (0.0, 1.0)
 
 
 def _bar(row: Row, ends: tuple[float, float], told: str) -> Bar:
     def place(share: float) -> str:
-        return f"{_WIDTH * (share - ends[0]) / (ends[1] - ends[0]):.2f}"
+        return f"{_WIDTH * max(share - ends[0], 0) / (ends[1] - ends[0]):.2f}"
 
     low, high = map(place, row.interval)
     return Bar(low, high, place(row.top1), name_of(method(row.method).colour), told)

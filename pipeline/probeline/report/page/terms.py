@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from probeline.backbones.names import PENULTIMATE
 from probeline.report.methods import method
 from probeline.report.page.content import Content, View
+from probeline.report.tables import uneven
 
 Used = Callable[[Content], bool]
 
@@ -19,20 +21,36 @@ def _always(content: Content) -> bool:
     return bool(content.rows)
 
 
-def _trained(content: Content) -> bool:
-    return any(method(row.method).trains for row in content.rows)
+def _several(content: Content) -> bool:
+    return len(content.rows) > 1
+
+
+def _seeded(content: Content) -> bool:
+    return any(method(row.method).seeded for row in content.rows)
+
+
+def _examined(content: Content) -> bool:
+    return content.beside.doctor is not None
 
 
 TERMS: tuple[tuple[str, str, Used], ...] = (
     (
-        "train, val, test",
-        "Images that are fitted on, that settings are chosen on, and that are read once, when every choice stands.",
+        "row",
+        "One line of the table: a method on the features of a net, or a training of it, with all its seeds.",
         _always,
     ),
+    ("train", "Images that heads and nets are fitted on.", _always),
+    (
+        "val",
+        "Images on which settings are chosen; where they are few, five folds of train and val take turns.",
+        _always,
+    ),
+    ("test", "Images that are read once, when every choice stands.", _always),
+    ("top-1", "The share of images whose likeliest class is the true one.", _always),
     (
         "linear probe (exact)",
-        "One linear layer on the features of a net that stays as it is, at the minimum of its loss: multinomial "
-        "logistic regression with an l2 penalty that val chooses.",
+        "One linear layer on the features of a net that stays as it is, at the minimum of its loss: logistic "
+        "regression with a penalty, l2, whose strength val chooses.",
         _by("probe"),
     ),
     ("refit", "The same l2, fitted once more on train and val together.", _by("probe-refit")),
@@ -42,11 +60,8 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
         _by("probe-sgd"),
     ),
     ("MLP head", "Two layers with a non-linearity between them, on the same features.", _by("probe-mlp")),
-    (
-        "nearest centroid, k-NN",
-        "The class whose mean feature, or the classes whose train images, are nearest.",
-        _by("centroid", "knn"),
-    ),
+    ("nearest centroid", "The class whose train images have the nearest mean feature.", _by("centroid")),
+    ("k-NN", "A vote of the k nearest train images.", _by("knn")),
     (
         "views",
         "Augmented copies of each train image whose features are fitted on beside its own.",
@@ -55,7 +70,7 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
     (
         "tap",
         "The module of a net whose output is taken as features; the penultimate one is what its own head is given.",
-        _always,
+        lambda content: any(row.tap != PENULTIMATE for row in content.rows),
     ),
     (
         "stage",
@@ -71,11 +86,9 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
     ),
     ("full fine-tune", "The whole net is trained from its pretrained weights, under a new head.", _by("finetune")),
     ("from scratch", "The same net from random weights: what pretraining is worth.", _by("scratch")),
-    (
-        "cold and warm seconds",
-        "From pictures to predictions, extraction included; and with the features in the cache.",
-        _always,
-    ),
+    ("seed", "What a training's random order, start and augmentation come from.", _seeded),
+    ("cold seconds", "All that it takes from pictures to predictions, the extraction of features included.", _always),
+    ("warm seconds", "The same with the features in the cache: what one more head costs.", _always),
     (
         "95 % interval",
         "Of 100 such intervals, each of as many test images drawn anew, 95 would hold the accuracy on all such images.",
@@ -85,26 +98,46 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
         "adjusted p",
         "How often luck alone would set two equal rows so far apart on these test images, raised for the number of "
         "comparisons (McNemar's exact test, Holm's adjustment).",
-        lambda content: len(content.rows) > 1,
+        _several,
+    ),
+    ("real", "An adjusted p below 0.05, and an interval of the difference that leaves out 0.", _several),
+    ("not told apart", "Not real by these test images, which is no proof of equality.", _several),
+    (
+        "headroom",
+        "Fine-tune minus linear probe of the same net.",
+        lambda content: any(row.headroom for row in content.rows),
     ),
     (
-        "real, not told apart",
-        "Real: adjusted p below 0.05, and an interval of the difference that leaves out 0. Otherwise these test images "
-        "cannot tell: that is no proof of equality.",
-        lambda content: len(content.rows) > 1,
+        "macro",
+        "The mean of the classes' accuracies: rare classes count as much as frequent ones.",
+        lambda content: uneven(content.rows),
     ),
-    ("headroom", "Fine-tune minus linear probe of the same net.", _trained),
-    ("macro", "The mean of the classes' accuracies: rare classes count as much as frequent ones.", _always),
+    ("ECE", "Expected calibration error: how far confidence is from accuracy, on average.", _always),
     (
         "temperature",
         "What logits are divided by before they become probabilities, fitted on val: it changes no prediction.",
         _always,
     ),
-    ("ECE", "Expected calibration error: how far confidence is from accuracy, on average.", _always),
     (
         "optimism",
         "By how much the best candidate on test beats the one that val chose: what choosing on test would pretend.",
         lambda content: any(row.optimism is not None for row in content.rows),
+    ),
+    (
+        "draw",
+        "One choice of train images of a given number, for a learning curve.",
+        lambda content: bool(content.beside.curves),
+    ),
+    (
+        "near duplicate",
+        "One of two images that are nearly the same, to the net and pixel by pixel; leaked, where one is in test and "
+        "the other is not.",
+        _examined,
+    ),
+    (
+        "doubted label",
+        "One that a probe which did not see the image, and the image's neighbours, speak against.",
+        _examined,
     ),
 )
 """A term, what it means, and which pages use it."""
