@@ -355,6 +355,38 @@ def test_streaming_takes_only_as_many_as_it_works_on(shipped: Path, predictor: P
     stream.close()  # type: ignore[attr-defined]
 
 
+def test_what_is_at_hand_is_answered_before_the_next_is_asked_for(shipped: Path, predictor: Predictor) -> None:
+    some, asked = [str(path) for path in pictures(shipped)[:5]], 0
+
+    def slow() -> Iterator[str | None]:
+        nonlocal asked
+        for path in some:
+            asked += 1
+            yield path
+            if asked in (1, 4):
+                yield None
+
+    taken = []
+    for path, found in predictor.stream(slow(), batch_size=2, workers=2):
+        assert not isinstance(found, BadData)
+        taken.append((path, asked))
+    assert taken == list(zip(some, (1, 4, 4, 4, 5), strict=True))
+
+
+def test_lines_come_as_they_are_piped_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
+        monkeypatch.setattr(sys, "stdin", stream)
+        lines = cli.Terminal(quiet=False).piped()
+        pipe.write(b"one\ntwo\r\nthr")
+        assert [next(lines) for _ in range(3)] == ["one", "two", None]
+        pipe.write(b"ee\n\n")
+        assert [next(lines) for _ in range(3)] == ["three", "", None]
+        pipe.write(b"last")
+        pipe.close()
+        assert [line for line in lines if line is not None] == ["last"]
+
+
 def test_streaming_says_what_predict_says(shipped: Path, predictor: Predictor) -> None:
     paths = list(map(str, pictures(shipped)))
     wanted = predictor.predict(paths)

@@ -8,13 +8,14 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, cast
 
 from probeline import __version__
 from probeline.config import (
@@ -88,6 +89,10 @@ _RANGES = {
 """Least and most of what is a number; beyond them lie typing errors that would cost memory or hours."""
 
 
+_CHUNK = 65536
+"""Bytes that are read at a time, at most, of what is piped in: as many as a pipe holds."""
+
+
 def _print(line: str, stream: TextIO | None) -> None:
     if stream is None:  # closed by whoever started us
         return
@@ -97,6 +102,14 @@ def _print(line: str, stream: TextIO | None) -> None:
         # Nobody reads any longer, as after `| head`: no reason to lose the work.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _at_hand(stream: io.BufferedIOBase) -> bool:
+    """Say whether a stream has more to read, or its end, without waiting for it."""
+    try:
+        return bool(select.select([stream], [], [], 0)[0])
+    except (OSError, ValueError):  # no file of the system's, so that nobody writes to it meanwhile
+        return True
 
 
 class Terminal:
@@ -122,10 +135,17 @@ class Terminal:
         with self._beside(sys.stderr):
             _print(f"probeline: {line}", sys.stderr)
 
-    def piped(self) -> Iterator[str]:
-        """Yield the lines of standard input, as file names are decoded."""
-        if sys.stdin is not None:
-            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+    def piped(self) -> Iterator[str | None]:
+        """Yield the lines of standard input, as file names are decoded; None where no more are at hand yet."""
+        begun = b""
+        stream = None if sys.stdin is None else cast(io.BufferedIOBase, sys.stdin.buffer)
+        while stream is not None and (read := stream.read1(_CHUNK)):
+            *lines, begun = (begun + read).split(b"\n")
+            yield from (os.fsdecode(line.removesuffix(b"\r")) for line in lines)
+            if not _at_hand(stream):
+                yield None
+        if begun:
+            yield os.fsdecode(begun.removesuffix(b"\r"))
 
     def confirm(self, question: str) -> bool | None:
         """Ask on standard error and read the answer from standard input; None where that is no terminal."""

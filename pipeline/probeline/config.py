@@ -47,8 +47,8 @@ class Console(Protocol):
     def warn(self, line: str) -> None:
         """Show one line of what went wrong while the rest goes on."""
 
-    def piped(self) -> Iterator[str]:
-        """Yield the lines that are piped in."""
+    def piped(self) -> Iterator[str | None]:
+        """Yield the lines that are piped in; None where the next may be long in coming."""
 
     def bar(self, title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
         """Show a progress bar over `total` items, or over as many as there come to be."""
@@ -69,7 +69,7 @@ class Silence:
     def warn(self, line: str) -> None:
         """Drop the line."""
 
-    def piped(self) -> Iterator[str]:
+    def piped(self) -> Iterator[str | None]:
         """Yield nothing."""
         yield from ()
 

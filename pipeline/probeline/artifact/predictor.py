@@ -199,7 +199,12 @@ class Predictor:
         return _joined(found)
 
     def stream(
-        self, paths: Iterable[str], *, nearest: int = 3, batch_size: int | None = None, workers: int | None = None
+        self,
+        paths: Iterable[str | None],
+        *,
+        nearest: int = 3,
+        batch_size: int | None = None,
+        workers: int | None = None,
     ) -> Iterator[tuple[str, Predictions | BadData]]:
         """Yield each path, in order, with what is said of its image, or why nothing can be.
 
@@ -208,6 +213,7 @@ class Predictor:
         Parameters
         ----------
         paths : iterable of str
+            A None among them says that the next may be long in coming: those before it are answered first.
         nearest : int
         batch_size : int, optional
             Images a forward pass; by device where nothing is said.
@@ -228,7 +234,7 @@ class Predictor:
             side = preprocess.crop
             return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
 
-        batches = _batches(paths, self._batch_size(batch_size))
+        batches = _at_hand(paths, self._batch_size(batch_size))
         for some, errors, outputs in self.run(load, batches, workers):
             sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
             told = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
@@ -243,7 +249,10 @@ class Predictor:
                     yield path, BadData(NOT_FINITE, where=path, remedy="use a predictor of --precision fp32")
 
     def run(
-        self, load: Callable[[Item], tuple[PixelArray, Rest]], batches: Iterable[Item], workers: int | None = None
+        self,
+        load: Callable[[Item], tuple[PixelArray, Rest]],
+        batches: Iterable[Item | None],
+        workers: int | None = None,
     ) -> Iterator[tuple[Item, Rest, Outputs | None]]:
         """Yield each batch with what net and head make of it, in order; None where it has no pixels.
 
@@ -254,6 +263,7 @@ class Predictor:
         load : callable
             Given a batch, returns pixels uint8 [b, crop, crop, 3] and whatever else is to come along.
         batches : iterable
+            A None among them: see :func:`probeline.images.reading.ordered`.
         workers : int, optional
         """
         on_cpu, before = self.net.device.type == "cpu", torch.get_num_threads()
@@ -333,6 +343,21 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     following = iter(items)
     while some := tuple(islice(following, size)):
         yield some
+
+
+def _at_hand(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
+    """Yield batches of `size` paths, before a None those that there are, and the None itself."""
+    some: list[str] = []
+    for path in paths:
+        if path is not None:
+            some.append(path)
+        if some and (path is None or len(some) == size):
+            yield tuple(some)
+            some = []
+        if path is None:
+            yield None
+    if some:
+        yield tuple(some)
 
 
 def _joined(found: list[Predictions]) -> Predictions:

@@ -78,7 +78,7 @@ def read_batch(
 
 def ordered(
     task: Callable[[Item], Result],
-    items: Iterable[Item],
+    items: Iterable[Item | None],
     threads: int,
     *,
     initializer: Callable[[], object] | None = None,
@@ -93,7 +93,8 @@ def ordered(
     task : callable
         Called from many threads.
     items : iterable
-        Asked for its next one in the caller's thread.
+        Asked for its next one in the caller's thread. A None among them says that the next may be long in coming: what
+        is under way is yielded before it is asked for.
     threads : int
     initializer : callable, optional
         Run once in each thread.
@@ -102,16 +103,21 @@ def ordered(
     under_way: deque[tuple[Item, Future[Result]]] = deque()
     to_come = iter(items)
     try:
-        while True:
-            while len(under_way) < 2 * threads:
+        more = True
+        while more or under_way:
+            waits = False
+            while more and not waits and len(under_way) < 2 * threads:
                 try:
                     item = next(to_come)
                 except StopIteration:
+                    more = False
                     break
-                under_way.append((item, pool.submit(task, item)))
-            if not under_way:
-                return
-            item, future = under_way.popleft()
-            yield item, future.result()
+                if item is None:
+                    waits = True
+                else:
+                    under_way.append((item, pool.submit(task, item)))
+            for _ in range(len(under_way) if waits else min(1, len(under_way))):
+                done, future = under_way.popleft()
+                yield done, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -37,7 +37,7 @@ def answered(config: Config, predictor: Predictor, title: str) -> dict[str, Any]
     for line in lines.head():
         config.console.say(line)
     good, refused, unlike = 0, 0, 0
-    every = _with_piped(asked, config.console.piped()) if PIPED in asked else iter(asked)
+    every: Iterator[str | None] = _with_piped(asked, config.console.piped()) if PIPED in asked else iter(asked)
     total = None if PIPED in asked else len(asked)
     with config.console.bar(f"predict: {title}", total, "img") as bar:
         stream = predictor.stream(every, nearest=config.nearest, batch_size=config.batch_size, workers=config.workers)
@@ -77,10 +77,10 @@ def paths(words: Iterable[str]) -> Iterator[str]:
         yield from within
 
 
-def _with_piped(words: Iterable[str], piped: Iterable[str]) -> Iterator[str]:
+def _with_piped(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[str | None]:
     """Yield the images of the words; what is piped in stands for itself, as whoever lists paths lists files too."""
     for word in words:
-        yield from filter(None, piped) if word == PIPED else paths([word])
+        yield from (line for line in piped if line != "") if word == PIPED else paths([word])
 
 
 def _shown(name: str) -> str:
