@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from probeline.records import IntArray, PixelArray, Score
+from probeline.report.far import edge
 from probeline.report.figures import draw
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.calibration import calibration
@@ -140,6 +141,30 @@ def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
     assert low == 77.5, "twelve points below the best, and half a point for the marks there"
     assert 90 < high <= 101
     assert "Top-1 below 78 % is not drawn." in figure.caption
+
+
+@pytest.mark.parametrize("make", [accuracy, ladder])
+def test_what_lies_far_below_is_drawn_at_the_edge(make: Callable[[Sequence[Block]], Figure | None]) -> None:
+    tops = {"probe": 0.95, "finetune": 0.93, "scratch": 0.4}
+    table = blocks([make_score(name, seed=0, accuracy=top1, n_test=2000) for name, top1 in tops.items()])
+    (low,) = {row.interval[0] for row in table[0].rows if row.method == "finetune"}
+    assert edge(table[0].rows) == low
+    with look():
+        figure = make(table)
+    assert figure is not None
+    lines = figure.axes[0].get_lines()
+    assert [100 * low] == [np.ravel(line.get_xdata())[0] for line in lines if line.get_marker() == "<"]
+    assert figure.axes[0].get_xlim()[0] > 80
+    assert "A triangle" in getattr(figure, "caption", "")
+    assert any(text.get_text().startswith("40.00") for text in figure.axes[0].texts)
+
+
+def test_what_leaves_the_others_room_is_drawn_in_its_place() -> None:
+    for top1s in ((0.95, 0.93, 0.9), (0.95, 0.95, 0.5), (0.9,), (0.5, 0.9)):
+        names = ("probe", "knn", "centroid")[: len(top1s)]
+        scores = [make_score(name, accuracy=top1, n_test=200) for name, top1 in zip(names, top1s, strict=True)]
+        rows = [row for block in blocks(scores) for row in block.rows]
+        assert edge(rows) == 0.0, top1s
 
 
 def test_names_stand_beside_the_rows_of_one_net() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from probeline.config import Config
+from probeline.report.beside import NOTHING
 from probeline.report.files import load_scores, save_score
 from probeline.stages import baselines, compare, curve, probe
 from probeline.stages.inputs import Inputs
@@ -127,3 +129,19 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
         assert [step["draws"] for step in shown["steps"]] == [draws, 1]
         line = f"compare: of several curves of squeezenet1_1 the one asked for is shown, with {draws} draws"
         assert line in console.said
+
+
+def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
+    def offered(**options: Any) -> list[str]:
+        found = compare._unasked(Config(cache=tmp_path, **options), NOTHING)
+        return [f"{what}: {command}" for what, command in found.items() if "backbone, such as" in what]
+
+    (line,) = offered(backbones=("vgg11",), weights="some.safetensors", epochs=3)
+    assert line.startswith("another backbone, such as resnet18: probeline run ")
+    assert "vgg11" not in line, "its scores are there, and resnet18 is the default"
+    assert "--epochs 3" in line
+    assert "some.safetensors" not in line
+    (line,) = offered(backbones=("resnet18",), weights="none")
+    assert "such as mobilenet_v2: " in line
+    assert "--weights none" in line
+    assert offered(backbones=("resnet18", "vgg11")) == []

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from probeline.report.rows import Row
 
+_WIDE = 3
+"""An axis that shows all rows may be so many times as wide as one of those that lie near."""
+
 
 def floor(tops: Sequence[float]) -> float:
     """Return the height that lower rows are drawn at, a little below the others; 0 where none lies far below.
@@ -28,4 +31,6 @@ def edge(rows: Sequence[Row]) -> float:
     low = floor([row.top1 for row in rows])
     for _ in range(2):  # what does not lie below the intervals of the others is shown with its own
         low = min((end for row in rows if row.top1 >= low for end in (row.interval[0], *row.top1_by_seed)), default=0.0)
-    return low if any(row.top1 < low for row in rows) else 0.0
+    end = max(row.interval[1] for row in rows)
+    narrow = end - min(row.interval[0] for row in rows) < _WIDE * (end - low)
+    return 0.0 if narrow or not any(row.top1 < low for row in rows) else low

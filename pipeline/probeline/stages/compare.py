@@ -100,9 +100,10 @@ def _unasked(config: Config, beside: Beside) -> dict[str, str]:
     unasked = {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}
     if len(config.backbones) == 1:
         other = next(name for name in _OTHERS if name not in config.backbones)
-        unasked[f"another backbone, such as {other}"] = command_line(
-            config, "run", backbones=(*config.backbones, other)
-        )
+        # Weights may be of this net alone; that there are none holds for any.
+        weights = config.weights if config.weights == "none" else Config().weights
+        command = command_line(config, "run", backbones=(other,), weights=weights)
+        unasked[f"another backbone, such as {other}"] = command
     return unasked
 
 
