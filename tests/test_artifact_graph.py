@@ -191,12 +191,12 @@ def test_graphs_of_votes(shipped: tuple[Config, Path], tmp_path: Path) -> None:
     outputs = predictor.outputs(crops)
     assert isinstance(predictor.head, Votes)
     sure = ~predictor.head.undecided(outputs.features, 1e-4).numpy()
-    assert sure.mean() > 0.5
+    assert sure[0], "or the pass of one image proves nothing"
     facts = predictor.artifact.graphs
     for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
         for n in (1, len(crops)):
             logits, _ = run_graph(name, (tmp_path / "out" / name).read_bytes(), crops[:n])
-            assert np.abs(logits - outputs.logits.numpy()[:n])[sure[:n]].max(initial=0) <= CLOSE
+            assert np.abs(logits - outputs.logits.numpy()[:n])[sure[:n]].max() <= CLOSE
         assert 0 < facts[name]["images"] <= len(crops)
 
 

@@ -58,6 +58,12 @@ def test_the_line_of_the_most_rows_holds_for_all_others() -> None:
     ]
 
 
+def test_what_chose_nothing_is_none_of_the_others() -> None:
+    chose = [make_score(name) for name in ("probe", "knn", "ridge", "logistic", "probe-refit")]
+    found = conditions([*chose, make_score("centroid", chosen_by="", chosen={})], {})["Chosen by"]
+    assert found == ["nothing was to be chosen (nearest centroid)", f"{chose[0].chosen_by} (all others)"]
+
+
 def test_rows_are_named_by_backbone_where_that_says_it() -> None:
     scores = [make_score("probe"), make_score("knn"), make_score("probe", "resnet18", weights="mine.pth")]
     assert conditions(scores, {})["Weights"] == ["IMAGENET1K_V1 (mobilenet_v2)", "mine.pth (resnet18)"]

@@ -171,8 +171,8 @@ def test_findings_in_words() -> None:
         "3 of 500 test images (0.6 %) are in train or val too, or nearly so: 1 byte for byte, 2 as near duplicates; 1 "
         "exact and 2 near pairs within train and val; 2 pairs bear different labels",
         "34 of 1,000 labels of train and val are doubted, where hard images alone, all of them labelled right, would "
-        "give about 33; and 12 of 500 of test. As a trial 100 labels were set wrong: 93 % of them were found, and half "
-        "of those set wrong had at most 17 true ones above them",
+        "give about 33; and 12 of 500 of test. As a trial 100 labels were set wrong: 93 % of them were found, and for "
+        "half of those set wrong at most 17 labels of the data set's own scored as high",
         "15 of 500 test images (3.0 %, 1.8–4.9) lie far from all of train and val; 1.0 % would, were test like them",
         "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
         "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",

@@ -143,6 +143,16 @@ def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
     assert "Top-1 below 78 % is not drawn." in figure.caption
 
 
+def test_what_lies_far_below_keeps_its_tap() -> None:
+    heads = [make_score(accuracy=0.9 + i / 100, cold_seconds=5.0 + i, tap=f"layer{i}") for i in range(1, 4)]
+    far = [make_score("knn", accuracy=0.4, tap=f"layer{i}") for i in (1, 2)]
+    with look():
+        figure = cost(blocks([*heads, *far]))
+    assert figure is not None
+    there = {text.get_text() for text in figure.axes[0].texts}
+    assert {"k-NN at layer1 40.0", "k-NN at layer2 40.0", "linear probe (exact) at layer3"} <= there
+
+
 @pytest.mark.parametrize("make", [accuracy, ladder])
 def test_what_lies_far_below_is_drawn_at_the_edge(make: Callable[[Sequence[Block]], Figure | None]) -> None:
     tops = {"probe": 0.95, "finetune": 0.93, "scratch": 0.4}

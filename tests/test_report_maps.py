@@ -77,8 +77,8 @@ def test_a_caption_tells_what_is_shown() -> None:
     )
     assert "t-SNE of these test images alone, perplexity 30, seed 0" in one.caption
     assert one.caption.endswith(
-        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class, which val prefers of all rows "
-        "of the table."
+        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class, which val prefers of {NET}'s "
+        "rows."
     )
     assert one.alt == (
         f"A scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
@@ -92,8 +92,7 @@ def test_a_sample_is_told() -> None:
         f"40 of 90 test images, stratified, drawn with data seed 7, as {NET} at features.13 embeds them"
     )
     assert caption.endswith(
-        "that the linear probe (exact) at features.13 takes for another class, which val prefers of all rows of the "
-        "table."
+        f"that the linear probe (exact) at features.13 takes for another class, which val prefers of {NET}'s rows."
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap
 from probeline.report.differences import differences
-from probeline.report.matrix import MOST, matrix, matrix_notes, matrix_table
+from probeline.report.matrix import MOST, matrix, matrix_grid, matrix_notes, matrix_table
 from probeline.report.rows import blocks
 from test_report_rows import make_score, make_scores
 
@@ -81,3 +81,20 @@ def test_no_rows_have_no_pairs() -> None:
 def test_every_pair_stands_once_and_below_the_diagonal() -> None:
     found = matrix(blocks(make_scores(n_test=80)))
     assert set(found.differences) == {(later, earlier) for earlier, later in combinations(range(9), 2)}
+
+
+def test_only_what_is_real_is_told_apart() -> None:
+    """By the first seeds alone the first two differ, by the means they do not."""
+    scores = [
+        make_score(accuracy=0.8, n_test=1000),
+        make_score("finetune", seed=0, accuracy=0.88, n_test=1000),
+        make_score("finetune", seed=1, accuracy=0.7, n_test=1000),
+        make_score("knn", accuracy=0.5, n_test=1000),
+    ]
+    found = matrix(blocks(scores))
+    real = {pair for pair, difference in found.differences.items() if difference.real}
+    assert 0 < len(real) < len(found.differences)
+    assert any(difference.p < 0.05 for pair, difference in found.differences.items() if pair not in real)
+    cells = [cell for line in matrix_grid(found)[1:] for cell in line[2:] if "p " in cell]
+    assert len(cells) == len(real)
+    assert matrix_notes(found)[0].startswith(f"{len(real)} of the 3 pairs")

@@ -271,8 +271,15 @@ def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120, accuracy=0.9)]
     root = tree(written(tmp_path, scores, beside=Beside(doctor=make_doctor())))
     has = r"of mobilenet_v2 has \d\d\.\d %"
-    leaked = r"\d+ test images are in train or val too, or have a near duplicate there; without them"
+    leaked = r"\d+ test images are in train or val too, or nearly so; without them"
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
+
+
+def test_leaks_are_told_of_the_probe_that_others_are_compared_with(tmp_path: Path) -> None:
+    nets = [make_score("probe", name, n_test=120, val_top1=val) for name, val in (("resnet18", 0.9), ("vgg11", 0.8))]
+    best = make_score("knn", "vgg11", n_test=120, accuracy=0.95, val_top1=0.5)
+    root = tree(written(tmp_path, [*nets, best], beside=Beside(doctor=make_doctor())))
+    assert re.search(r"without them k-NN of vgg11 has .* and linear probe \(exact\) of resnet18 has", root.text)
 
 
 def test_the_page_is_listed_and_the_same_to_the_byte(page: Path, tmp_path: Path) -> None:

@@ -128,6 +128,18 @@ def test_what_test_has_picked_is_told() -> None:
     )
 
 
+def test_what_val_has_reached_too_is_no_luck() -> None:
+    text = said(make_score(accuracy=0.9, val_top1=0.8), make_score("knn", accuracy=0.9, val_top1=0.9))
+    assert "looking at test" not in text
+
+
+def test_curves_of_another_net_are_another_net() -> None:
+    rows = blocks([make_score("probe", "resnet18"), make_score("knn", "resnet18")])
+    alone = "Only resnet18 was tried: nothing here compares backbones."
+    assert alone in verdict(rows).lines
+    assert alone not in verdict(rows, [make_curve()]).lines
+
+
 def test_without_a_probe_nothing_is_compared() -> None:
     text = said(make_score("knn"), make_score("finetune", seed=0, accuracy=0.9))
     assert text.startswith("Highest on test: 90.0 % by full fine-tune")

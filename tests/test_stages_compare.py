@@ -132,16 +132,16 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
 
 
 def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
-    def offered(**options: Any) -> list[str]:
-        found = compare._unasked(Config(cache=tmp_path, **options), NOTHING)
+    def offered(*nets: str, **options: Any) -> list[str]:
+        found = compare._unasked(Config(cache=tmp_path, **options), NOTHING, set(nets))
         return [f"{what}: {command}" for what, command in found.items() if "backbone, such as" in what]
 
-    (line,) = offered(backbones=("vgg11",), weights="some.safetensors", epochs=3)
+    own = {"backbones": ("vgg11",), "weights": "some.safetensors", "taps": ("features.3",)}
+    (line,) = offered("vgg11", **own, epochs=3)
     assert line.startswith("another backbone, such as resnet18: probeline run ")
-    assert "vgg11" not in line, "its scores are there, and resnet18 is the default"
     assert "--epochs 3" in line
-    assert "some.safetensors" not in line
-    (line,) = offered(backbones=("resnet18",), weights="none")
+    assert not [word for word in ("vgg11", "some.safetensors", "features.3") if word in line]
+    (line,) = offered("resnet18", backbones=("vgg11",), weights="none")
     assert "such as mobilenet_v2: " in line
     assert "--weights none" in line
-    assert offered(backbones=("resnet18", "vgg11")) == []
+    assert offered("resnet18", "vgg11", **own) == []

@@ -204,33 +204,50 @@ def test_votes_are_the_pipelines(world: Config, tmp_path: Path) -> None:
     wanted = knn(held.X, held.y, standard.astype(np.float32), [k], classes=3)[k]
     got = head(torch.from_numpy(np.array(test))).numpy()
     free = export.undecided(head, test, 1e-5)
-    assert free.mean() < 0.5
+    assert free is not None
+    assert not free.all()
     np.testing.assert_allclose(got[~free], wanted[~free], atol=1e-5)
     card = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
     assert "which vote" in card
     assert "who has the folder has those" in card
 
 
+def votes_of(rows: torch.Tensor, labels: list[int], k: int) -> Votes:
+    facts = {"mean": torch.zeros(2), "std": torch.ones(2), "rows": rows, "labels": torch.tensor(labels)}
+    return Votes({**facts, "k": torch.tensor([k])}, 3)
+
+
+def at(*angles: float) -> torch.Tensor:
+    radians = torch.tensor(angles)
+    return torch.stack([radians.cos(), radians.sin()], dim=1)
+
+
 def test_what_rounding_picks_is_told_apart() -> None:
-    angles = torch.tensor([0.0, 1.0, 1.2])
-    rows = torch.stack([angles.cos(), angles.sin()], dim=1)
-    facts = {"mean": torch.zeros(2), "std": torch.ones(2), "rows": rows, "labels": torch.tensor([0, 1, 1])}
-    at = torch.tensor([0.5, 0.1, 0.6, 1.1])
-    asked = torch.stack([at.cos(), at.sin()], dim=1)
-    # At 0.5 the first two are equally near, at 0.6 (0.6, 0.4, 0.6 away) the first and the last, at 1.1 the last two.
-    for k, undecided in (
-        (1, [True, False, False, True]),
-        (2, [True, False, True, True]),
-        (3, [True, False, False, True]),
-    ):
-        votes = Votes({**facts, "k": torch.tensor([k])}, 2)
-        assert votes.undecided(asked, 1e-5).tolist() == undecided, k
-    one = Votes(
-        {name: facts[name][:1] if name in ("rows", "labels") else facts[name] for name in facts}
-        | {"k": torch.tensor([1])},
-        2,
-    )
-    assert not one.undecided(asked, 1e-5).any()
+    rows, asked = at(0.0, 1.0, 1.2), at(0.5, 0.1, 0.6, 1.1)
+    # Of 0.5 the first two are equally near; of 0.6 the first and the last, as second; of 1.1 the last two.
+    for k, undecided in ((1, [1, 0, 0, 1]), (2, [1, 0, 1, 1]), (3, [1, 0, 0, 1])):
+        assert votes_of(rows, [0, 1, 2], k).undecided(asked, 1e-5).tolist() == [bool(one) for one in undecided], k
+    # Where they are of one class, it is all the same which of them votes.
+    assert votes_of(rows, [0, 1, 1], 1).undecided(asked, 1e-5).tolist() == [True, False, False, False]
+    assert not votes_of(rows, [1, 1, 1], 2).undecided(asked, 1e-5).any()
+    assert not votes_of(at(0.3, 0.3, 0.3), [1, 1, 1], 2).undecided(asked, 1e-5).any()
+    assert votes_of(at(0.3, 0.3, 0.3), [1, 1, 0], 1).undecided(asked, 1e-5).all()
+    assert not votes_of(at(0.3), [1], 1).undecided(asked, 1e-5).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_has_no_class(value: float) -> None:
+    asked = torch.tensor([[1.0, 0.0], [value, value]])
+    logits = votes_of(at(0.0, 1.0, 1.2), [0, 1, 1], 2)(asked)
+    assert logits.isfinite().all(1).tolist() == [True, False]
+    assert Outputs(torch.zeros(2, 3), torch.tensor([[1.0], [np.nan]])).finite.tolist() == [True, False]
+
+
+def test_where_rounding_picks_all_neighbours_nothing_is_proven() -> None:
+    head = votes_of(at(0.3, 0.3), [0, 1], 1)
+    with pytest.raises(Mismatch, match="rounding picks the neighbours of every image that is tried"):
+        export._sure(head, at(0.1, 0.5).numpy())
+    assert export._sure(None, at(0.1, 0.5).numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -243,9 +260,11 @@ def test_what_rounding_picks_is_told_apart() -> None:
         {"k": torch.tensor([0])},
         {"rows": torch.full((2, 512), torch.nan)},
         {"rows": torch.zeros(2, 511)},
+        {"rows": torch.zeros(())},
+        {"rows": torch.zeros(0, 512), "labels": torch.zeros(0, dtype=torch.int64)},
         {"std": torch.zeros(512)},
     ],
-    ids=["class 3", "class -1", "floats", "k of 3", "k of 0", "NaN", "columns", "std"],
+    ids=["class 3", "class -1", "floats", "k of 3", "k of 0", "NaN", "columns", "no rows at all", "no row", "std"],
 )
 def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], world: Config, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="knn", train_rows=1)
@@ -304,10 +323,10 @@ def test_what_is_not_finite_is_not_written(
 ) -> None:
     score = scored(world, "finetune")
     logits = np.eye(3, dtype=np.float32)[list(score.predictions)]
-    export._hold(Inputs(world), score, logits, np.zeros(len(logits), np.bool_))
+    export._hold(Inputs(world), score, logits, None)
     logits[1] = value
     with pytest.raises(Mismatch, match="are not answered as the score of finetune has them"):
-        export._hold(Inputs(world), score, logits, np.zeros(len(logits), np.bool_))
+        export._hold(Inputs(world), score, logits, None)
     outputs = Predictor.outputs
 
     def spoilt(self: Predictor, pixels: PixelArray) -> Outputs:
@@ -324,12 +343,23 @@ def test_rounding_decides_what_lies_between_two_classes(world: Config) -> None:
     score = scored(world, "finetune")
     logits = 5 * np.eye(3, dtype=np.float32)[list(score.predictions)]
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
-    none = np.zeros(len(logits), np.bool_)
-    assert export._hold(Inputs(world), score, logits, none) == 0
+    assert export._hold(Inputs(world), score, logits, None) == 0
     logits[1] *= 1e6
     with pytest.raises(Mismatch, match=r"^1 of "):
+        export._hold(Inputs(world), score, logits, None)
+
+
+def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Config) -> None:
+    score = scored(world, "knn")
+    logits = np.log(np.eye(3, dtype=np.float32)[list(score.predictions)] + 1e-3)
+    none, first = np.zeros(len(logits), np.bool_), np.arange(len(logits)) == 0
+    assert export._hold(Inputs(world), score, logits, none) == 0
+    # As near as votes come: as many of both, and the nearest neighbour's of the other class.
+    said = score.predictions[0]
+    logits[0, said], logits[0, (said + 1) % 3] = np.log([10.001, 10.003]) - np.log(20)
+    with pytest.raises(Mismatch, match=r"^1 of "):
         export._hold(Inputs(world), score, logits, none)
-    assert export._hold(Inputs(world), score, logits, np.arange(len(logits)) == 1) == 1
+    assert export._hold(Inputs(world), score, logits, first) == 1
 
 
 def test_a_class_without_train_images_has_no_centroid(

@@ -149,7 +149,7 @@ def _limits(artifact: Artifact) -> list[str]:
             "not a test: what is alike to the net may still be something else."
         )
     else:
-        lines.append("No train images lie beside it, so that it cannot say what is unlike anything in training.")
+        lines.append("No train images are told of, so that it cannot say what is unlike anything in training.")
     if told["method"] == "knn":
         lines.append(
             "Its votes come of the features of every train image, which lie beside it: who has the folder has those."

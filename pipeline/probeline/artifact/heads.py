@@ -63,35 +63,49 @@ class Votes(nn.Module):
     std: Tensor
     rows: Tensor
     labels: Tensor
+    weights: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor], classes: int) -> None:
         super().__init__()
         for name in ("mean", "std", "rows", "labels"):
             self.register_buffer(name, tensors[name])
         self._k, self._classes = int(tensors["k"]), classes
+        weights = torch.ones(self._k)
+        weights[0] += 2 * SMOOTHING  # of classes with equally many votes the nearest neighbour's wins
+        self.register_buffer("weights", weights)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits float32 [N, K] for features float32 [N, D]."""
-        _, places = self._nearest(features, self._k)
-        votes = functional.one_hot(self.labels[places], self._classes).float()
-        return ((votes.sum(1) + 2 * SMOOTHING * votes[:, 0] + SMOOTHING) / self._k).log()
+        """Return logits float32 [N, K] for features float32 [N, D]; NaN where features are not finite."""
+        cosines, norm = self._cosines(features)
+        found = self.labels[cosines.topk(self._k, dim=1).indices]
+        none = cosines.new_zeros((cosines.shape[0], self._classes))
+        votes = none.scatter_add(1, found, self.weights.expand(cosines.shape[0], self._k))
+        # Without it, what is not finite would have the first rows for its neighbours, and a class.
+        return ((votes + SMOOTHING) / self._k).log() + (norm - norm)
 
     def undecided(self, features: Tensor, slack: float) -> Tensor:
-        """Return for which features float32 [N, D] rounding picks the neighbours: bool [N].
+        """Return for which features float32 [N, D] rounding picks the votes: bool [N].
 
-        The first two, or the last one that votes and the next that does not, have cosines that differ by less than
-        `slack`.
+        Among the rows whose cosines differ from that of the first neighbour, or of the last that votes, by less than
+        `slack` there are several classes.
         """
-        cosines, _ = self._nearest(features, min(self._k + 1, len(self.rows)))
-        gaps = cosines[:, :-1] - cosines[:, 1:]
-        pairs = sorted({0, self._k - 1} & set(range(gaps.shape[1])))
-        return (gaps[:, pairs] < slack).any(1)
+        cosines, _ = self._cosines(features)
+        ends = cosines.topk(self._k, dim=1).values
+        found = self._mixed((cosines - ends[:, :1]).abs() < slack)
+        if self._k < len(self.rows):
+            found = found | self._mixed((cosines - ends[:, -1:]).abs() < slack)
+        return found
 
-    def _nearest(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _cosines(self, features: Tensor) -> tuple[Tensor, Tensor]:
         values = (features - self.mean) / self.std
-        unit = values / torch.linalg.vector_norm(values, dim=1, keepdim=True).clamp(min=1e-12)
-        found = (unit @ self.rows.T).topk(count, dim=1)
-        return found.values, found.indices
+        norm = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+        return (values / norm.clamp(min=1e-12)) @ self.rows.T, norm
+
+    def _mixed(self, some: Tensor) -> Tensor:
+        """Return in which lines of bool [N, n] there are rows of several classes: bool [N]."""
+        labels = self.labels.int()
+        low = torch.where(some, labels, self._classes).amin(1)
+        return low < torch.where(some, labels, -1).amax(1)
 
 
 def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
@@ -116,8 +130,8 @@ def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
         layer.load_state_dict(dict(tensors))
         return layer
     if "rows" in tensors:
-        n = len(tensors["rows"])
-        if shapes != {"mean": (dim,), "std": (dim,), "rows": (n, dim), "labels": (n,), "k": (1,)}:
+        n = tensors["rows"].numel() // dim
+        if not n or shapes != {"mean": (dim,), "std": (dim,), "rows": (n, dim), "labels": (n,), "k": (1,)}:
             raise ValueError(f"votes of rows of {dim} features, not {shapes}")
         low, high = (int(end) for end in tensors["labels"].aminmax())
         if not 0 <= low <= high < classes or not 1 <= int(tensors["k"]) <= n or (tensors["std"] <= 0).any():

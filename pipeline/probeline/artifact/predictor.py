@@ -118,8 +118,9 @@ class Outputs:
 
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
-        """Of which images all logits are: bool [b]."""
-        found: npt.NDArray[np.bool_] = self.logits.isfinite().all(1).cpu().numpy()
+        """Of which images all logits and features are: bool [b]."""
+        finite = self.logits.isfinite().all(1) & self.features.isfinite().all(1)
+        found: npt.NDArray[np.bool_] = finite.cpu().numpy()
         return found
 
     def check(self) -> None:

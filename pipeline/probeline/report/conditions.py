@@ -42,7 +42,9 @@ def conditions(
             "Data": [f"{first.dataset}, {len(first.class_names)} classes; the most frequent is {frequent} of test"],
             "Images": _lines(scores, lambda s: f"{s.n_train:,} train, {s.n_val:,} val, {s.n_test:,} test"),
             "Seeds": [listing([str(seed) for seed in seeds]) if seeds else "none: nothing here is random"],
-            "Chosen by": _lines([score for score in scores if score.chosen_by], lambda s: s.chosen_by),
+            "Chosen by": _lines(scores, lambda s: s.chosen_by or "nothing was to be chosen")
+            if any(score.chosen_by for score in scores)
+            else [],
             "Options": _lines(scores, lambda s: _options(s.options)),
             "Test": ["chose nothing: it was read when every choice stood"],
             "Weights": _lines(scores, lambda s: s.weights),

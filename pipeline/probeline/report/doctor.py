@@ -59,8 +59,8 @@ def _labels(doctor: Doctor) -> str:
     judged = sum(count for role, count in found.judged.items() if role != "test")
     rank = ""
     if found.planted_rank is not None:
-        others = f"at most {found.planted_rank:,}" if found.planted_rank else "no"
-        rank = f", and half of those set wrong had {others} true ones above them"
+        others = f"at most {found.planted_rank:,} labels" if found.planted_rank else "no label"
+        rank = f", and for half of those set wrong {others} of the data set's own scored as high"
     return (
         f"{known:,} of {judged:,} labels of train and val are doubted, where hard images alone, all of them labelled "
         f"right, would give about {found.expected:,.0f}; and {found.flagged['test']:,} of {found.judged['test']:,} of "

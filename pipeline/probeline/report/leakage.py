@@ -47,6 +47,8 @@ class Leak:
     ----------
     backbone, row : str
         The block's title and the row's.
+    reference : bool
+        Whether it is the probe that others are compared with.
     all, without_exact, without_both : Share
         Of all test images, of those without exact copies, and of those without near ones either.
     exact, near : Share
@@ -55,6 +57,7 @@ class Leak:
 
     backbone: str
     row: str
+    reference: bool
     all: Share
     without_exact: Share
     without_both: Share
@@ -72,7 +75,7 @@ def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
             exact[list(doctor.duplicates.leaked_exact)] = True
             near[list(doctor.duplicates.leaked_near)] = True
             parts = (np.ones_like(exact), ~exact, ~(exact | near), exact, near)
-            found.append(Leak(block.title, row.title, *(_share(right[part]) for part in parts)))
+            found.append(Leak(block.title, row.title, row.reference, *(_share(right[part]) for part in parts)))
     return found
 
 

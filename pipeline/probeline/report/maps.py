@@ -58,7 +58,7 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
     at = reading(judge.tap, judge.views)
     row = method(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
     lines.append(
-        f"Ringed: the {wrong:,} that the {row} takes for another class, which val prefers of all rows of the table."
+        f"Ringed: the {wrong:,} that the {row} takes for another class, which val prefers of {judge.backbone}'s rows."
     )
     beside = ", and by t-SNE" if len(planes) > 1 else ""
     alt = f"A scatter plot of {shown:,} test images in two principal components{beside}, {wrong:,} of them ringed"

@@ -63,7 +63,7 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
         if difference is None:
             return ""
         told = points(difference.top1, places)
-        return f"{told} ({probability(difference.p)})" if difference.p < LEVEL else told
+        return f"{told} ({probability(difference.p)})" if difference.real else told
 
     count = len(pairs.rows)
     grid = [["No.", "Row", *(f"− no. {j + 1}" for j in range(count - 1))]]
@@ -75,10 +75,10 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
 
 def matrix_notes(pairs: Matrix) -> list[str]:
     """Return what a reader of :func:`matrix_table` has to know."""
-    apart = sum(difference.p < LEVEL for difference in pairs.differences.values())
+    apart = sum(difference.real for difference in pairs.differences.values())
     notes = [
-        f"{apart or 'None'} of the {len(pairs.differences)} pairs {'is' if apart < 2 else 'are'} told apart: a p below "
-        f"{LEVEL} stands beside its difference.",
+        f"{apart or 'None'} of the {len(pairs.differences)} pairs {'is' if apart < 2 else 'are'} told apart: then p, "
+        f"below {LEVEL}, stands beside the difference.",
         "Each row's top-1 minus that of the row with the column's number, in percentage points. p is of "
         "McNemar's exact test, adjusted by Holm's method for all these pairs: they are more than above, hence a higher "
         "p for the same two rows.",

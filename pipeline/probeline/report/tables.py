@@ -27,13 +27,15 @@ from probeline.report.picture_files import PICTURES
 from probeline.report.published import section
 from probeline.report.rows import Block, Row
 from probeline.report.verdict import verdict
-from probeline.report.words import count, decimals, option, percent, points, probability, seconds
+from probeline.report.words import count, decimals, listing, option, percent, points, probability, seconds
 
 TERMINAL_WIDTH = 118
 """Characters; a last column that is longer is cut."""
 
 Missing = Sequence[tuple[str, str]]
 """Rows that have not been run: what, and the command that would run it."""
+
+_ONE_LOGIT = {"probe": "exact probes", "probe-refit": "refits", "logistic": "scikit-learn's logistic regression"}
 
 _UNCONVERGED, _EDGE, _DIVERGED = "†", "‡", "§"
 
@@ -308,8 +310,13 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
     untested = f", less {n} of {len(classes)} that no test image is of" if (n := classes.count(None)) else ""
     mean = f"; macro is the mean of the classes' accuracies{untested}" if uneven(rows) else ""
     notes.append(f"The interval is Wilson's, for drawing other test images{mean}.")
-    if len(classes) == 2 and any(row.method == "probe" for row in rows):
-        notes.append("Between two classes one logit decides: an exact probe has half the parameters of other layers.")
+    if (
+        len(classes) == 2
+        and _ONE_LOGIT.keys() & {row.method for row in rows}
+        and len({row.trainable for row in rows}) > 1
+    ):
+        who = listing([short for name, short in _ONE_LOGIT.items() if any(row.method == name for row in rows)])
+        notes.append(f"Between two classes one logit decides: {who} count the parameters of one, others of two.")
     if any(row.seed_std is not None for row in rows):
         notes.append("With several seeds all numbers are means; sd is over the seeds.")
     notes.append(

@@ -66,14 +66,14 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
         for title, row, _ in rows
         if row.headroom is not None
     ]
-    if len(rows) > 1 and len({row.backbone for _, row, _ in rows}) == 1:
+    if len(rows) > 1 and len({row.backbone for _, row, _ in rows} | {curve.backbone for curve in curves}) == 1:
         remarks.append(f"Only {rows[0][1].backbone} was tried: nothing here compares backbones.")
     return Verdict(sentences[0], tuple(sentences[1:]), tuple(remarks))
 
 
 def lucky(row: Row, rows: Sequence[Row]) -> bool:
     """Say whether a row that is highest on test was found there, and not by val."""
-    return len(rows) > 1 and row is not min(rows, key=preference)
+    return len(rows) > 1 and row.top1 > min(rows, key=preference).top1
 
 
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
@@ -96,7 +96,7 @@ def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
         against = f"really {'above' if pays else 'below'} {known}"
     if not trained:
         return f"{untrained}, {against}."
-    of = f", which val prefers of {len(trained)} strategies," if len(trained) > 1 else ""
+    of = f", which val prefers of {len(trained)} trained rows," if len(trained) > 1 else ""
     return f"{opening}: {named}{of} has {top1}, {against}."
 
 

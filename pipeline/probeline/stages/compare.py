@@ -70,7 +70,7 @@ def run(inputs: Inputs) -> dict[str, object]:
         _doctor(inputs, scores),
         commands(config, table),
     )
-    beside = replace(beside, unasked=_unasked(config, beside) if scores else {})
+    beside = replace(beside, unasked=_unasked(config, beside, {score.backbone for score in scores}) if scores else {})
     report = write(scores, missing, inputs.reports, extra, beside)
     config.console.say(terminal(table, missing, curves))
     if held and held.lines:
@@ -89,7 +89,7 @@ def run(inputs: Inputs) -> dict[str, object]:
 _OTHERS = ("resnet18", "mobilenet_v2")
 
 
-def _unasked(config: Config, beside: Beside) -> dict[str, str]:
+def _unasked(config: Config, beside: Beside, nets: Collection[str]) -> dict[str, str]:
     """Return what a report could tell besides and no verb was asked for, with the command of each."""
     told = {
         "curve": ("what more labels would give", beside.curves),
@@ -98,11 +98,11 @@ def _unasked(config: Config, beside: Beside) -> dict[str, str]:
         "latency": ("what a forward pass costs", beside.latencies),
     }
     unasked = {what: command_line(config, verb) for verb, (what, there) in told.items() if not there}
-    if len(config.backbones) == 1:
-        other = next(name for name in _OTHERS if name not in config.backbones)
-        # Weights may be of this net alone; that there are none holds for any.
+    if len(nets) == 1:
+        other = next(name for name in _OTHERS if name not in nets)
+        # Taps, and weights if there are any, may be of this net alone.
         weights = config.weights if config.weights == "none" else Config().weights
-        command = command_line(config, "run", backbones=(other,), weights=weights)
+        command = command_line(config, "run", backbones=(other,), taps=Config().taps, weights=weights)
         unasked[f"another backbone, such as {other}"] = command
     return unasked
 

@@ -36,6 +36,9 @@ _PURPOSE = 5000, 5001
 
 _BATCH = 16
 
+_PART = 256
+"""Rows of features that meet a head at a time."""
+
 _ROUNDING, _DRIFT = 1e-5, 1e-4
 """Differences of cosines that a sum in another order may make, and that features of another program may.
 
@@ -191,8 +194,8 @@ class _Reader:
                 got=f"{worst:.2g}",
                 remedy="nothing is written; probeline verify looks for the cause",
             )
-        sure = ~undecided(self._predictor.head, features[places], _DRIFT)
-        difference = np.abs(known - logits[places])[sure].max(initial=0)
+        sure = _sure(self._predictor.head, features[places])
+        difference = np.abs(known - logits[places])[sure].max()
         all_of = f"all {len(test):,}" if not moved else f"all but {moved:,} of {len(test):,}"
         why = "" if not moved else ", whose neighbours rounding picks"
         told = (
@@ -211,30 +214,50 @@ class _Reader:
 
 
 def _tensors(features: FloatArray) -> Iterator[Tensor]:
-    """Yield features float32 [n, D] a thousand rows at a time: a vote holds each against all train rows."""
+    """Yield features float32 [n, D] part by part: a vote holds each of a part's rows against all train rows."""
     import torch
 
-    for start in range(0, len(features), 1000):
-        yield torch.from_numpy(np.array(features[start : start + 1000]))
+    for start in range(0, len(features), _PART):
+        yield torch.from_numpy(np.array(features[start : start + _PART]))
 
 
-def undecided(head: nn.Module | None, features: FloatArray, slack: float) -> npt.NDArray[np.bool_]:
-    """Return for which features float32 [n, D] rounding picks the neighbours that vote: bool [n]; none of a layer."""
+def undecided(head: nn.Module | None, features: FloatArray, slack: float) -> npt.NDArray[np.bool_] | None:
+    """Return for which features float32 [n, D] rounding picks the neighbours that vote, bool [n]; None for layers."""
     import torch
 
     from probeline.artifact.heads import Votes
 
     if not isinstance(head, Votes):
-        return np.zeros(len(features), np.bool_)
+        return None
     with torch.inference_mode():
         device = head.rows.device
         return np.concatenate([head.undecided(some.to(device), slack).cpu().numpy() for some in _tensors(features)])
 
 
-def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np.bool_]) -> int:
+def _sure(head: nn.Module | None, features: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return for which features float32 [n, D] another program may be asked for the same logits: bool [n], some of it.
+
+    Raises
+    ------
+    Mismatch
+        For none: then nothing would be proven.
+    """
+    free = undecided(head, features, _DRIFT)
+    if free is None:
+        return np.ones(len(features), np.bool_)
+    if free.all():
+        raise Mismatch(
+            "rounding picks the neighbours of every image that is tried, so that nothing can be proven",
+            remedy="choose another row",
+        )
+    return ~free
+
+
+def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np.bool_] | None) -> int:
     """Refuse logits float32 [n_test, K] that say another class than the score, but for what rounding may decide.
 
-    Returns how many of the images that are `free`, bool [n_test], are answered otherwise.
+    Of layers rounding decides between logits that are nearly equal; of votes, which are whole numbers, on the images
+    that are `free`, bool [n_test]. Returns how many of those are answered otherwise.
 
     Raises
     ------
@@ -243,13 +266,8 @@ def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np
     """
     test = inputs.splits.test
     said, own = logits.argmax(1), np.array(score.predictions)
-    every = np.arange(len(said))
-    # Rounding is of the size of the terms of a logit, which may be small itself: so of the size of most logits.
-    size = np.abs(logits).max(1)
-    with np.errstate(invalid="ignore"):  # what is not finite has no margin, and is none of the score's
-        margin = (logits[every, said] - logits[every, own]) / np.maximum(np.maximum(size, np.median(size)), 1e-30)
-    other = ~(margin <= TOLERANCE[score.precision])
-    bad = np.flatnonzero(other & ~free)
+    other = _beyond_rounding(score, logits) if free is None else said != own
+    bad = np.flatnonzero(other if free is None else other & ~free)
     if len(bad):
         part, names = inputs.dataset.parts[test.part], score.class_names
         named = [f"{part.sample_ids[test.rows[i]]} {names[said[i]]}, not {names[own[i]]}" for i in bad[:5]]
@@ -259,6 +277,17 @@ def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np
             remedy="nothing is written; remove the score and run its stage again here",
         )
     return int(other.sum())
+
+
+def _beyond_rounding(score: Score, logits: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which logits float32 [n, K] say clearly another class than the score: bool [n]."""
+    said, own, every = logits.argmax(1), np.array(score.predictions), np.arange(len(logits))
+    # Rounding is of the size of the terms of a logit, which may be small itself: so of the size of most logits.
+    size = np.abs(logits).max(1)
+    with np.errstate(invalid="ignore"):  # what is not finite has no margin, and is none of the score's
+        margin = (logits[every, said] - logits[every, own]) / np.maximum(np.maximum(size, np.median(size)), 1e-30)
+    within: npt.NDArray[np.bool_] = margin <= TOLERANCE[score.precision]
+    return ~within
 
 
 def _train_rows(inputs: Inputs, score: Score) -> list[tuple[str, int]]:
@@ -336,7 +365,7 @@ def _with_graphs(
     if made.artifact.net.precision != "fp32":  # graphs compute in float32, whatever the row was measured with
         known = predictor.outputs(pixels).logits.numpy()
     told, contents = {}, {}
-    sure = ~undecided(predictor.head, predictor.outputs(pixels).features.numpy(), _DRIFT)
+    sure = _sure(predictor.head, predictor.outputs(pixels).features.numpy())
     for name, (data, facts) in graphs(predictor, names).items():
         worst = check_parity(name, run_graph(name, data, pixels)[0][sure], known[sure])
         told[name] = {**facts, "images": int(sure.sum()), "difference": worst}

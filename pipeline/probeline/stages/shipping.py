@@ -64,7 +64,7 @@ def shipment(inputs: Inputs, score: Score, taps: Sequence[Backbone] | None, aske
     Raises
     ------
     BadOption
-        A method without a head.
+        The centroids of fewer classes than there are.
     MissingData, BadCache
         The features or the checkpoint of this very score are not at hand.
     ProbelineError

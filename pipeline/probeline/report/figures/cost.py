@@ -46,7 +46,12 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     )
     low = 100 * floor([row.top1 for _, row in rows])
     places = decimals(row.n_test for _, row in rows)
-    sunk = {id(row): f"{row.short} {percent(row.top1, places)}" for _, row in rows if 100 * row.top1 < low}
+    direct = nets == 1 and len(rows) <= _NAMED
+    sunk = {
+        id(row): f"{name((title, row, ())) if direct else row.short} {percent(row.top1, places)}"
+        for title, row in rows
+        if 100 * row.top1 < low
+    }
     if sunk:
         caption += " A triangle: far lower, with its top-1 beside it."
     methods = sorted({row.method for _, row in rows}, key=order)
@@ -76,7 +81,6 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     _second_ticks(axes, [_spot(row, low)[0] for _, row in rows])
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
-    direct = nets == 1 and len(rows) <= _NAMED
     if not direct:  # a name at every dot would not fit
         keys = [_key("s", method(name).colour, method(name).short) for name in methods]
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]

@@ -68,15 +68,13 @@ def _leaked(content: Content) -> list[str]:
     best = max(leaks, key=lambda leak: leak.all.top1 or 0.0, default=None)
     if best is None or best.all.n == best.without_both.n:
         return []
-    probe = next((row.short for row in content.rows if row.reference), "")
-    shown = [best, *(leak for leak in leaks if leak.row == probe and leak is not best)][:2]
+    shown = [best, *(leak for leak in leaks if leak.reference and leak is not best)]
     told = [
         f"{leak.row} of {leak.backbone} has {percent(leak.without_both.top1 or 0, content.places)} %" for leak in shown
     ]
-    count = best.all.n - best.without_both.n
-    return [
-        f"{count:,} test images are in train or val too, or have a near duplicate there; without them {listing(told)}."
-    ]
+    n = best.all.n - best.without_both.n
+    are = "test images are" if n > 1 else "test image is"
+    return [f"{n:,} {are} in train or val too, or nearly so; without {'them' if n > 1 else 'it'} {listing(told)}."]
 
 
 def _dataset(content: Content) -> str:

@@ -100,7 +100,11 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
         "comparisons (McNemar's exact test, Holm's adjustment).",
         _several,
     ),
-    ("real", "An adjusted p below 0.05, and an interval of the difference that leaves out 0.", _several),
+    (
+        "real",
+        "An adjusted p below 0.05, an interval of the difference that leaves out 0, and first seeds that say the same.",
+        _several,
+    ),
     ("not told apart", "Not real by these test images, which is no proof of equality.", _several),
     (
         "headroom",
