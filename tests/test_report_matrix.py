@@ -95,6 +95,6 @@ def test_only_what_is_real_is_told_apart() -> None:
     real = {pair for pair, difference in found.differences.items() if difference.real}
     assert 0 < len(real) < len(found.differences)
     assert any(difference.p < 0.05 for pair, difference in found.differences.items() if pair not in real)
-    cells = [cell for line in matrix_grid(found)[1:] for cell in line[2:] if "p " in cell]
+    cells = [cell for line in matrix_grid(found)[1:] for cell in line[2:] if "(" in cell]
     assert len(cells) == len(real)
     assert matrix_notes(found)[0].startswith(f"{len(real)} of the 3 pairs")

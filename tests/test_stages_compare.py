@@ -138,10 +138,11 @@ def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
 
     own = {"backbones": ("vgg11",), "weights": "some.safetensors", "taps": ("features.3",)}
     (line,) = offered("vgg11", **own, epochs=3)
-    assert line.startswith("another backbone, such as resnet18: probeline run ")
+    assert line.startswith("another backbone, such as mobilenet_v2: probeline run ")
     assert "--epochs 3" in line
     assert not [word for word in ("vgg11", "some.safetensors", "features.3") if word in line]
-    (line,) = offered("resnet18", backbones=("vgg11",), weights="none")
-    assert "such as mobilenet_v2: " in line
+    (line,) = offered("mobilenet_v2", backbones=("vgg11",), weights="none")
+    assert "such as resnet50: " in line
+    assert "--backbone resnet50" in line
     assert "--weights none" in line
     assert offered("resnet18", "vgg11", **own) == []

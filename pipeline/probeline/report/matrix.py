@@ -63,7 +63,8 @@ def matrix_grid(pairs: Matrix) -> list[list[str]]:
         if difference is None:
             return ""
         told = points(difference.top1, places)
-        return f"{told} ({probability(difference.p)})" if difference.real else told
+        p = probability(difference.p).removeprefix("p ").removeprefix("= ")
+        return f"{told} ({p})" if difference.real else told
 
     count = len(pairs.rows)
     grid = [["No.", "Row", *(f"− no. {j + 1}" for j in range(count - 1))]]
@@ -78,7 +79,7 @@ def matrix_notes(pairs: Matrix) -> list[str]:
     apart = sum(difference.real for difference in pairs.differences.values())
     notes = [
         f"{apart or 'None'} of the {len(pairs.differences)} pairs {'is' if apart < 2 else 'are'} told apart: then p, "
-        f"below {LEVEL}, stands beside the difference.",
+        f"below {LEVEL}, stands in brackets.",
         "Each row's top-1 minus that of the row with the column's number, in percentage points. p is of "
         "McNemar's exact test, adjusted by Holm's method for all these pairs: they are more than above, hence a higher "
         "p for the same two rows.",

@@ -86,7 +86,7 @@ def run(inputs: Inputs) -> dict[str, object]:
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
 
 
-_OTHERS = ("resnet18", "mobilenet_v2")
+_OTHERS = ("mobilenet_v2", "resnet50")
 
 
 def _unasked(config: Config, beside: Beside, nets: Collection[str]) -> dict[str, str]:
