@@ -77,10 +77,14 @@ def _lines(scores: Sequence[Score], text: Callable[[Score], str]) -> list[str]:
     if len(holds) < 2:
         return list(holds)
     most = max(holds, key=lambda line: len(holds[line]))
-    if len({(score.method, score.backbone) for score in holds[most]}) <= _NAMED:
-        most = ""
-    named = [f"{line} ({_who(those, scores)})" for line, those in holds.items() if line != most]
-    return [*named, f"{most} (all others)"] if most else named
+    if len({(score.method, score.backbone) for score in holds[most]}) > _NAMED:
+        del holds[most]
+        return [*_told(holds, scores), f"{most} (all others)"]
+    return _told(holds, scores)
+
+
+def _told(holds: Mapping[str, Sequence[Score]], scores: Sequence[Score]) -> list[str]:
+    return [f"{line} ({_who(those, scores)})" for line, those in holds.items()]
 
 
 def _who(those: Sequence[Score], scores: Sequence[Score]) -> str:

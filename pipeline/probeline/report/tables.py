@@ -35,7 +35,11 @@ TERMINAL_WIDTH = 118
 Missing = Sequence[tuple[str, str]]
 """Rows that have not been run: what, and the command that would run it."""
 
-_ONE_LOGIT = {"probe": "exact probes", "probe-refit": "refits", "logistic": "scikit-learn's logistic regression"}
+_LOGITS = (
+    {"probe": "exact probes", "probe-refit": "refits", "logistic": "scikit-learn's logistic regression"},
+    {"probe-sgd": "minibatch heads", "ridge": "ridge regression"},
+)
+"""Linear heads that have one logit where there are two classes, and those that have two."""
 
 _UNCONVERGED, _EDGE, _DIVERGED = "†", "‡", "§"
 
@@ -310,13 +314,11 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
     untested = f", less {n} of {len(classes)} that no test image is of" if (n := classes.count(None)) else ""
     mean = f"; macro is the mean of the classes' accuracies{untested}" if uneven(rows) else ""
     notes.append(f"The interval is Wilson's, for drawing other test images{mean}.")
-    if (
-        len(classes) == 2
-        and _ONE_LOGIT.keys() & {row.method for row in rows}
-        and len({row.trainable for row in rows}) > 1
-    ):
-        who = listing([short for name, short in _ONE_LOGIT.items() if any(row.method == name for row in rows)])
-        notes.append(f"Between two classes one logit decides: {who} count the parameters of one, others of two.")
+    one, two = ([told for name, told in some.items() if any(row.method == name for row in rows)] for some in _LOGITS)
+    if len(classes) == 2 and one and two:
+        notes.append(
+            f"Between two classes one logit decides: {listing(one)} count the parameters of one, {listing(two)} of two."
+        )
     if any(row.seed_std is not None for row in rows):
         notes.append("With several seeds all numbers are means; sd is over the seeds.")
     notes.append(

@@ -83,14 +83,11 @@ def _confusions(content: Content, one: Confused) -> Confusions:
     )
     wrong = sorted((-count, true, said) for (true, said), count in counts.items() if true != said)[:_PAIRS]
     figure = content.figures.get(one.figure)
-    seed = f", seed {score.seed} of {row.seeds}" if row.seeds > 1 else ""
-    alone = fmean(a == b for a, b in zip(score.labels, score.predictions, strict=True))
-    places = decimals([row.n_test])
-    means = (
-        f" This seed alone has {percent(alone, places)} %, all {row.seeds} on average {percent(row.top1, places)} %."
-        if row.seeds > 1
-        else ""
-    )
+    seed = means = ""
+    if row.seeds > 1:
+        alone, mean = (percent(top1, decimals([row.n_test])) for top1 in (score.top1, row.top1))
+        seed = f", seed {score.seed} of {row.seeds}"
+        means = f" This seed alone has {alone} %, all {row.seeds} on average {mean} %."
     cell = " In a cell: images, and their share of the true class's." if few else ""
     return Confusions(
         title=f"{row.short} on {one.title}{seed}",

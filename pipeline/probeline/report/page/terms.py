@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from probeline.backbones.names import PENULTIMATE
+from probeline.report.differences import LEVEL
 from probeline.report.methods import method
 from probeline.report.page.content import Content, View
 from probeline.report.tables import uneven
@@ -42,7 +43,7 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
     ("train", "Images that heads and nets are fitted on.", _always),
     (
         "val",
-        "Images on which settings are chosen; where they are few, five folds of train and val take turns.",
+        "Images on which settings are chosen; where they are few, folds of train and val take turns.",
         _always,
     ),
     ("test", "Images that are read once, when every choice stands.", _always),
@@ -102,7 +103,7 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
     ),
     (
         "real",
-        "An adjusted p below 0.05, an interval of the difference that leaves out 0, and first seeds that say the same.",
+        f"An adjusted p below {LEVEL}, an interval of the difference without 0, and first seeds that say the same.",
         _several,
     ),
     ("not told apart", "Not real by these test images, which is no proof of equality.", _several),
