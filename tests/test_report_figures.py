@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from probeline.records import IntArray, PixelArray, Score
-from probeline.report.far import edge
+from probeline.report.axis import edge
 from probeline.report.figures import draw
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.calibration import calibration

@@ -235,7 +235,7 @@ class Predictor:
             side = preprocess.crop
             return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
 
-        batches = _at_hand(paths, self._batch_size(batch_size))
+        batches = _as_they_come(paths, self._batch_size(batch_size))
         for some, errors, outputs in self.run(load, batches, workers):
             sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
             told = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
@@ -346,7 +346,7 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
         yield some
 
 
-def _at_hand(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
+def _as_they_come(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
     """Yield batches of `size` paths, before a None those that there are, and the None itself."""
     some: list[str] = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""Rows that lie far below all others: to show them in their place would leave the others no room."""
+"""Where an axis of top-1 begins: rows that lie far below all others would leave these no room."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
         sentences.append(f"Its {percent(best[1].top1, places)} % was {LUCK}.")
     remarks = [] if reference is None else _alike(reference, best, blocks)
     remarks += [
-        f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {far(row.headroom, places)} "
+        f"Headroom of {', '.join(filter(None, (title, row.detail)))}: {in_points(row.headroom, places)} "
         f"from its probe to its fine-tune, {judged(row.headroom)}."
         for title, row, _ in rows
         if row.headroom is not None
@@ -117,10 +117,9 @@ def _lead(reference: Titled, best: Titled, blocks: Sequence[Block], places: int)
     difference = best[1].over_probe
     if difference is None:
         return []
-    said = f"{judged(difference)}{more(best[1], reference[1])}"
-    return [
-        f"Over {_probe(reference, blocks)}, {percent(reference[1].top1, places)} %: {far(difference, places)}, {said}."
-    ]
+    known = f"Over {_probe(reference, blocks)}, {percent(reference[1].top1, places)} %"
+    said = f"{judged(difference)}{other_fit(best[1], reference[1])}"
+    return [f"{known}: {in_points(difference, places)}, {said}."]
 
 
 def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
@@ -146,7 +145,7 @@ def _alike(reference: Titled, best: Titled, blocks: Sequence[Block]) -> list[str
     return [f"{known}: {listing(some)}."] if some else []
 
 
-def far(difference: Difference, places: int) -> str:
+def in_points(difference: Difference, places: int) -> str:
     """Return a difference with its interval."""
     low, high = (points(end, places) for end in difference.interval)
     return f"{points(difference.top1, places)} points (95 % interval {low} to {high})"
@@ -158,7 +157,7 @@ def judged(difference: Difference) -> str:
     return f"a real difference ({p})" if difference.real else f"not told apart by these test images ({p})"
 
 
-def more(row: Row, probe: Row) -> str:
+def other_fit(row: Row, probe: Row) -> str:
     """Say, after a comparison, where a row was fitted on other images than the probe."""
     alike = row.n_train == probe.n_train
     return "" if alike else f"; fitted on {row.n_train:,} images, the probe on {probe.n_train:,}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from probeline.report.far import edge
+from probeline.report.axis import edge
 from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import SIZE, WIDTH
 from probeline.report.methods import method

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from probeline.report.far import floor
+from probeline.report.axis import floor
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
@@ -103,8 +103,8 @@ def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], pl
     )
 
 
-def _spot(row: Row, floor: float) -> Spot:
-    return max(row.cold_seconds, _LEAST), max(100 * row.top1, floor)
+def _spot(row: Row, low: float) -> Spot:
+    return max(row.cold_seconds, _LEAST), max(100 * row.top1, low)
 
 
 def _front(rows: Sequence[Row]) -> list[Row]:

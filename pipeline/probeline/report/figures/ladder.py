@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.report.far import edge
+from probeline.report.axis import edge
 from probeline.report.figures.accuracy import FAR, HEADING, dot, heading
 from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH

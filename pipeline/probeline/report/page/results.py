@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from probeline.report.axis import edge
 from probeline.report.calibration import calibration, calibration_notes
-from probeline.report.far import edge
 from probeline.report.grid import Column
 from probeline.report.methods import method
 from probeline.report.page.content import Content, View
