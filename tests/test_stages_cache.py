@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -278,6 +279,61 @@ def test_gc_removes_empty_folders(cache: Path) -> None:
     assert do(cache, "gc", yes=True)[0]["files"] == 1
     assert not inner.parents[1].exists()
     assert shards(cache) == before
+
+
+def git(*arguments: str, where: Path) -> str:
+    identity = ("-c", "user.email=a@example.org", "-c", "user.name=a")
+    return subprocess.run(["git", *identity, *arguments], cwd=where, check=True, capture_output=True, text=True).stdout
+
+
+def packed_repository(folder: Path) -> Path:
+    """Make a repository whose refs are packed: all its folders for refs are empty and old."""
+    folder.mkdir(exist_ok=True)
+    git("init", "-q", ".", where=folder)
+    git("commit", "-q", "--allow-empty", "-m", "x", where=folder)
+    git("pack-refs", "--all", where=folder)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            old(path)
+    return folder
+
+
+def test_gc_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
+    repository = packed_repository(tmp_path / "repository")
+    before = sorted(repository.rglob("*"))
+    with pytest.raises(BadOption, match=r"not a cache of Probeline.*--cache"):
+        do(repository, "gc", yes=True)
+    assert sorted(repository.rglob("*")) == before
+    assert "nothing to commit" in git("status", where=repository)
+
+
+def test_gc_in_a_cache_leaves_alone_what_has_no_name_of_the_cache_or_lies_elsewhere(cache: Path) -> None:
+    packed_repository(cache)
+    folder = next(iter(store.entries(cache)))
+    dead = f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp"
+    empty = [
+        cache / "empty",
+        cache / "photos" / "empty",
+        cache / "photos" / "new" / "empty",
+        folder / "all-0123456789ab",
+    ]
+    for path in empty:
+        path.mkdir(parents=True)
+    linked = cache / "linked"
+    linked.symlink_to(cache.parent / "elsewhere")
+    elsewhere = cache.parent / "elsewhere" / "net-tap" / "all-0123456789ab"
+    elsewhere.mkdir(parents=True)
+    kept = [
+        *(
+            old(path)
+            for path in (cache / dead, cache / "photos" / dead, cache / "photos" / "new" / "shard-00000.h5.bad")
+        ),
+        old(elsewhere / dead),
+        *(old(path) for path in (*empty, elsewhere)),
+    ]
+    assert do(cache, "gc", yes=True)[0] == {"files": 0, "bytes": 0}
+    assert all(path.exists() for path in kept)
+    assert "Untracked files" in git("status", where=cache)
 
 
 def test_export_and_import(cache: Path, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ _OWN = re.compile(
     + re.escape(disk.ASIDE)
 )
 
+_OWN_FOLDER = re.compile(r".+-[0-9a-f]{12}")
+"""PART-KEY12 of an entry, seedN-KEY12 of a checkpoint."""
+
 
 @dataclass(frozen=True)
 class Stock:
@@ -95,11 +98,47 @@ def files_of(folder: Path, cache: Path) -> dict[Path, int]:
 
 
 def leftovers(cache: Path) -> dict[Path, int]:
-    """Return what nobody needs below a cache, with its size: of writers that died, put aside by repairs, empty folders.
+    """Return the leftovers of a cache with their sizes in bytes: of writers that died, of repairs, empty entry folders.
 
-    A temporary file whose writer lives, a lock that is held and a shard whose lock is held stay.
+    Only names that the cache's own format gives, in the folders where it puts them, count as leftovers. A temporary
+    file whose writer is alive, a lock that is held and a shard whose lock is held are none.
+
+    Raises
+    ------
+    BadOption
+        The folder holds files and no entry: it is no cache.
     """
-    return {path: status.st_size for path in sorted(cache.rglob("*")) if (status := _idle(path))}
+    if not cache.is_dir() or not any(cache.iterdir()):
+        return {}
+    if not _is_cache(cache):
+        raise BadOption(
+            "not a cache of Probeline: nothing is removed",
+            where=cache,
+            expected="a folder with at least one entry whose record can be read",
+            remedy="name the cache with --cache FOLDER",
+        )
+    return {path: status.st_size for path in _candidates(cache) if (status := _idle(path))}
+
+
+def _is_cache(cache: Path) -> bool:
+    """Return whether at least one entry in the folder has a valid record."""
+    for folder in store.entries(cache):
+        with contextlib.suppress(ProbelineError):
+            store.open_entry(folder)
+            return True
+    return False
+
+
+def _candidates(cache: Path) -> list[Path]:
+    """Return the folders that entries and checkpoints have by the cache's layout, and the files in them, sorted."""
+    found: list[Path] = []
+    for folder in cache.glob("*/*/*"):
+        above = (folder.parents[1], folder.parent, folder)
+        if _OWN_FOLDER.fullmatch(folder.name) and not any(p.is_symlink() or p.name.startswith(".") for p in above):
+            found.append(folder)
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                found.extend(path for path in folder.iterdir() if not path.is_dir())
+    return sorted(found)
 
 
 def remove_leftovers(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
