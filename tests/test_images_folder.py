@@ -134,6 +134,35 @@ def test_classes_may_be_called_like_parts(root: Path, tmp_path: Path) -> None:
     assert load(root, tmp_path).class_names == ("invalid", "valid")
 
 
+@pytest.mark.parametrize("names", ["Training Test", "training validation", "Training Testing", "TRAIN testing"])
+def test_other_names_of_parts_are_recognised(root: Path, tmp_path: Path, names: str) -> None:
+    train, test = names.split()
+    make(root, *(f"{part}/{kind}/{n}.jpg" for part in (train, test) for kind in ("ants", "bees") for n in (1, 2)))
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("ants", "bees")
+    assert (dataset.train, dataset.parts["train"].sample_ids[0]) == ("train", f"{train}/ants/1.jpg")
+    assert dataset.parts[dataset.test].sample_ids[0] == f"{test}/ants/1.jpg"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["learn/ants/1.jpg", "learn/bees/1.jpg", "exam/ants/1.jpg", "exam/bees/1.jpg"],
+        ["fold1/ants/1.jpg", "fold2/bees/1.jpg", "fold3/bees/1.jpg"],
+        ["learn/cover.jpg", "learn/ants/1.jpg", "exam/ants/1.jpg"],
+    ],
+)
+def test_parts_under_other_names_are_never_read_as_classes(root: Path, tmp_path: Path, names: list[str]) -> None:
+    make(root, *names)
+    with pytest.raises(BadData, match=r"look like parts.*called train, val and test.*and .*/(ants|bees)"):
+        load(root, tmp_path)
+
+
+def test_classes_with_images_may_hold_folders_of_the_same_name(root: Path, tmp_path: Path) -> None:
+    make(root, "ants/1.jpg", "ants/more/2.jpg", "bees/1.jpg", "bees/more/2.jpg")
+    assert load(root, tmp_path).class_names == ("ants", "bees")
+
+
 def test_two_folders_for_one_part_are_refused(root: Path, tmp_path: Path) -> None:
     make(root, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg")
     with pytest.raises(BadData, match=r"two folders for val.*val and valid"):

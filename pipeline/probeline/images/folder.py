@@ -20,7 +20,15 @@ from probeline.records import DataSet, ImageFiles, IntArray, Part, Skipped
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 
-PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 """Names of folders that are parts, and the parts they are."""
 
 _READERS = 16
@@ -74,9 +82,9 @@ def load(root: Path, subset: Subset, memo: Memo, *, console: Console) -> DataSet
 def scan(root: Path) -> Listing:
     """List the images of a folder. No image is opened.
 
-    With a folder ``train`` there must be ``val`` (or ``valid``, ``validation``), ``test`` or both, each with one folder
-    a class; without, the root itself holds the class folders. Class folders are walked to any depth and links are
-    followed. Hidden files are passed over in silence, all others that are no photos are listed as skipped.
+    With a folder ``train`` (or ``training``) there must be ``val`` (or ``valid``, ``validation``), ``test`` (or
+    ``testing``) or both, each with one folder a class; without, the root itself holds the class folders. Class folders
+    are walked to any depth and links are followed. Hidden files are passed over in silence, all others that are no photos are listed as skipped.
 
     Rows are sorted by class, then by sample id, both by code point: the same on every system.
 
@@ -85,8 +93,8 @@ def scan(root: Path) -> Listing:
     MissingData
         Where there is no such folder, or no folder in it.
     BadData
-        For fewer than two classes, a class without images to fit on, a class that train does not have, or a name
-        that is not valid Unicode.
+        For fewer than two classes, a class without images to fit on, a class that train does not have, first-level
+        folders that hold the same folders and so look like parts, or a name that is not valid Unicode.
     """
     if not root.is_dir():
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
@@ -168,6 +176,7 @@ def _layout(root: Path) -> tuple[dict[str, dict[str, Path]], list[Skipped]]:
         if part is not None:
             by_part[part] = path
     if not top or ("train" not in by_part and len(by_part) < len(top)):
+        _refuse_parts_as_classes(root, top)
         return {"all": top}, skipped
     if "train" not in by_part or len(by_part) < 2:
         raise BadData(
@@ -180,6 +189,34 @@ def _layout(root: Path) -> tuple[dict[str, dict[str, Path]], list[Skipped]]:
     skipped += [Skipped(name, "not one of train, val and test") for name in top if name.lower() not in PART_NAMES]
     parts = [part for part in ("train", "val", "test") if part in by_part]
     return {part: _folders(by_part[part], by_part[part].name, skipped) for part in parts}, skipped
+
+
+def _refuse_parts_as_classes(root: Path, top: Mapping[str, Path]) -> None:
+    """Refuse first-level folders of which two hold a folder of the same name: they look like parts, not classes.
+
+    Two folders that both hold images directly are classes, whatever folders they hold as well.
+
+    Raises
+    ------
+    BadData
+    """
+    holders: dict[str, list[str]] = {}
+    has_images: dict[str, bool] = {}
+    for name, path in top.items():
+        content = _entries(path)
+        has_images[name] = any(Path(below).suffix.lower() in EXTENSIONS for below, entry in content if entry.is_file())
+        for below in (below for below, entry in content if entry.is_dir()):
+            for other in holders.setdefault(below, []):
+                if has_images[other] and has_images[name]:
+                    continue
+                raise BadData(
+                    "folders look like parts of a data set, not like classes",
+                    where=root,
+                    expected="one folder a class, or parts that are called train, val and test",
+                    got=f"{other}/{below} and {name}/{below}",
+                    remedy="rename the parts, or rename one of the folders that both hold",
+                )
+            holders[below].append(name)
 
 
 def _folders(folder: Path, name: str, skipped: list[Skipped]) -> dict[str, Path]:
