@@ -84,7 +84,8 @@ def scan(root: Path) -> Listing:
 
     With a folder ``train`` (or ``training``) there must be ``val`` (or ``valid``, ``validation``), ``test`` (or
     ``testing``) or both, each with one folder a class; without, the root itself holds the class folders. Class folders
-    are walked to any depth and links are followed. Hidden files are passed over in silence, all others that are no photos are listed as skipped.
+    are walked to any depth and links are followed. Hidden files are passed over in silence, all others that are no
+    photos are listed as skipped.
 
     Rows are sorted by class, then by sample id, both by code point: the same on every system.
 
