@@ -10,10 +10,10 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from probeline.backbones import vision
+from probeline.backbones import torchvision_import as vision
+from probeline.cache import entry as store
 from probeline.identity import digest
-from probeline.records import Backbone, Part, Preprocess
-from probeline.store import entry as store
+from probeline.types import Backbone, Part, Preprocess
 from small_runs import ROWS, locate_small
 
 vision.models()  # before any test imports timm, which imports torchvision by itself

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from probeline.records import Score
-from probeline.report.beside import NOTHING, Beside
+from probeline.report.model.beside import NOTHING, Beside
 from probeline.report.write import write
+from probeline.results.score import Score
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from probeline.config import Config, Silence
-from probeline.stages import extract
-from probeline.stages.inputs import Inputs
-from probeline.store import entry as store
+from probeline.cache import entry as store
+from probeline.commands import extract
+from probeline.console import Silence
+from probeline.options.config import Config
+from probeline.session import Inputs
 
 ROWS = 16
 """Rows a shard here, so that 60 images make four shards."""

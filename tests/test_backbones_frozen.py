@@ -12,12 +12,12 @@ from torch import nn
 
 from probeline.backbones.fold import fold_batchnorm
 from probeline.backbones.frozen import Frozen, Normalize
+from probeline.backbones.penultimate import set_head
 from probeline.backbones.resolve import load
-from probeline.backbones.tap import set_head
 from probeline.backbones.zoo import random_net
+from probeline.data.pixels.decode import decode, resize_crop
 from probeline.errors import OutOfMemory
-from probeline.images.decode import decode, resize_crop
-from probeline.records import Preprocess
+from probeline.types import Preprocess
 
 CPU = torch.device("cpu")
 

@@ -18,16 +18,16 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from probeline import cli
 from probeline.backbones.names import torchvision_names
 from probeline.backbones.zoo import random_net
-from probeline.config import DEVICES, PRECISIONS, STRATEGIES
+from probeline.cli import program as cli
+from probeline.data.sources.registry import NAMES
 from probeline.errors import Diverged
-from probeline.images.datasets import NAMES
+from probeline.evaluate import fitting
+from probeline.options.config import DEVICES, PRECISIONS, STRATEGIES
 from probeline.recipes import names as recipe_names
-from probeline.report.methods import METHODS
-from probeline.stages import fitting
-from probeline.stages.inputs import Inputs
+from probeline.results.methods import METHODS
+from probeline.session import Inputs
 from small_runs import make_photos
 
 ASKED = [one.name for one in METHODS if not one.trains and one.name != "probe-mlp"] + ["finetune", "scratch"]
@@ -295,7 +295,7 @@ def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
         return called
 
     for name in cli.STAGES:
-        monkeypatch.setattr(f"probeline.stages.{name}.run", stage(name))
+        monkeypatch.setattr(f"probeline.commands.{name}.run", stage(name))
     assert refused(run("run")) == f"probeline: {verb} diverged; use a lower --lr"
     # Without embeddings the others could but say that there are none.
     assert ran == (["extract"] if verb == "extract" else list(cli.STAGES))
@@ -401,7 +401,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SECOND = """
 import json, sys
-from probeline.cli import main
+from probeline.cli.program import main
 for verb in ("extract", "probe", "baselines", "finetune", "compare", "run"):
     assert main([verb, *sys.argv[1:]]) == 0, verb
     heavy = {"torch", "torchvision", "timm", "matplotlib"} & set(sys.modules)
@@ -503,7 +503,7 @@ def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("probeline.stages.engine.read_batch", interrupt)
+        patch.setattr("probeline.extract.engine.read_batch", interrupt)
         line = refused(run("extract", image_size=32))
     assert line == "probeline: interrupted; what is finished is kept, and the same command goes on from there"
     assert run("extract", image_size=32).code == 0

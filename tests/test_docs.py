@@ -12,10 +12,10 @@ import pytest
 
 from conftest import make_part
 from probeline import recipes
-from probeline.cli import VERBS, _parser
+from probeline.cache import entry as store
+from probeline.cli.program import VERBS, _parser
 from probeline.identity import unseal
-from probeline.records import Backbone
-from probeline.store import entry as store
+from probeline.types import Backbone
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import probeline
 from probeline import LinearProbe
-from probeline.heads.logistic import MAX_ITERATIONS, TOLERANCE
+from probeline.heads.logistic.path import MAX_ITERATIONS, TOLERANCE
 
 Array = npt.NDArray[Any]
 

@@ -33,12 +33,12 @@ from faults import (
 )
 from faults.figures import Figures
 from probeline import disk
-from probeline.adapt import checkpoint
-from probeline.images import archives as room
-from probeline.records import FloatArray
-from probeline.store import entry as store
-from probeline.store.features import Features
-from probeline.store.reuse import Known
+from probeline.cache import entry as store
+from probeline.cache.features import Features
+from probeline.cache.reuse import Known
+from probeline.data.sources import unpack as room
+from probeline.finetune import checkpoint
+from probeline.types import FloatArray
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

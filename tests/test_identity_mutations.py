@@ -17,9 +17,9 @@ from PIL import Image
 from probeline import environment
 from probeline.backbones import resolve
 from probeline.backbones.zoo import random_net
-from probeline.records import View
-from probeline.stages.inputs import Inputs
-from probeline.store import entry as store
+from probeline.cache import entry as store
+from probeline.session import Inputs
+from probeline.types import View
 from small_runs import configuration
 
 NET = "squeezenet1_1"

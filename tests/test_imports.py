@@ -1,10 +1,13 @@
-"""The house's one rule of gravity: imports run down, and rooms of one floor do not know each other."""
+"""The house: imports run down and never in a circle, rooms and files stay small, each concern has one owner."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,73 +17,109 @@ PACKAGE = Path(__file__).parents[1] / "pipeline" / "probeline"
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"stages"},
-    {"recipes", "artifact"},
-    {"adapt", "report", "images", "store"},
-    {"backbones", "metrics", "doctor"},
-    {"records", "config", "environment", "estimator"},
-    {"heads", "memo"},
+    {"commands"},
+    {"export", "report"},
+    {"finetune", "analysis"},
+    {"evaluate"},
+    {"extract"},
+    {"session"},
+    {"recipes"},
+    {"data", "backbones", "cache", "results"},
+    {"options"},
+    {"estimator"},
+    {"types", "heads", "metrics", "console"},
+    {"format", "memo", "environment"},
     {"identity", "disk"},
     {"errors"},
 ]
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
+KNOWN: set[tuple[str, str]] = {
+    ("analysis", "report"),
+    ("export", "report"),
+    ("options", "backbones"),
+    ("options", "data"),
+    ("results", "backbones"),
+    ("results", "session"),
+}
+"""Imports that still run up or sideways: the list only gets shorter."""
 
-def room_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+ROOM_SIZE = 14
+"""Files of a room, its ``__init__`` not counted; a bigger one is two rooms."""
+
+BIGGER = {"commands": 20, "report/page": 15, "report/model": 15, "report/figures": 17, "results": 17}
+"""Rooms whose files are one of a kind each: a file a verb."""
+
+FILE_SIZE = 400
+"""Lines of a file without a reason in its docstring."""
+
+TOO_LONG = {"cache/entry.py", "cli/program.py", "commands/doctor.py", "finetune/trainer.py", "report/model/rows.py"}
+"""Files that are still to be parted: the list only gets shorter."""
+
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
 
 
-def imported_rooms(file: Path) -> set[str]:
-    rooms = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        rooms |= {module.split(".")[1] for module in modules if module.startswith("probeline.")}
-    return rooms & set(FLOOR)
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
 
 
-FILES = sorted(file for file in PACKAGE.rglob("*.py") if room_of(file) != "__init__")
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return what each module of the package imports of it, for types or inside a function too."""
+    modules = {module_of(file): file for file in FILES}
+    found: dict[str, set[str]] = {module: set() for module in modules}
+    for module, file in modules.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                found[module] |= {name if name in modules else node.module for name in names}
+    return {module: (names & modules.keys()) - {module} for module, names in found.items()}
+
+
+@pytest.mark.parametrize("module", [module_of(file) for file in FILES])
+def test_imports_run_down(module: str) -> None:
+    room = room_of(module)
+    assert room in FLOOR, f"{room} has no place in the house"
+    for other in {room_of(name) for name in imports()[module]} - {room}:
+        assert FLOOR[other] > FLOOR[room] or (room, other) in KNOWN, f"{room} must not import {other}"
+
+
+def test_known_exceptions_are_still_there() -> None:
+    crossing = {(room_of(module), room_of(name)) for module, names in imports().items() for name in names}
+    assert crossing >= KNOWN, f"no longer needed: {KNOWN - crossing}"
+
+
+@pytest.mark.xfail(reason="three circles are left")
+def test_no_file_imports_in_a_circle() -> None:
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_rooms_stay_small() -> None:
+    sizes = Counter(file.parent.relative_to(PACKAGE).as_posix() for file in FILES if file.name != "__init__.py")
+    too_big = {room: size for room, size in sizes.items() if size > BIGGER.get(room, ROOM_SIZE)}
+    assert not too_big
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_run_down(file: Path) -> None:
-    room = room_of(file)
-    assert room in FLOOR, f"{room} has no place in the house"
-    for other in imported_rooms(file) - {room}:
-        assert FLOOR[other] > FLOOR[room], f"{room} must not import {other}"
+def test_files_stay_small(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    reason = "long because" in (ast.get_docstring(ast.parse(text)) or "")
+    known = file.relative_to(PACKAGE).as_posix() in TOO_LONG
+    assert (len(text.splitlines()) > FILE_SIZE) == (known or reason)
 
 
-def test_a_stage_imports_no_other_stage() -> None:
-    verbs = {
-        "extract",
-        "probe",
-        "baselines",
-        "finetune",
-        "lrfind",
-        "curve",
-        "pictures",
-        "latency",
-        "doctor",
-        "compare",
-        "bench",
-        "verify",
-        "explain",
-        "show",
-        "cache",
-        "predict",
-        "export",
-    }
-    for file in (PACKAGE / "stages").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("probeline.stages"):
-                assert not verbs & {*(node.module or "").split("."), *(alias.name for alias in node.names)}, file
-
-
-def owners(module: str) -> set[str]:
+def owners(package: str) -> set[str]:
+    """Return the rooms that import a package."""
     found = set()
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -91,23 +130,29 @@ def owners(module: str) -> set[str]:
                 if isinstance(node, ast.ImportFrom)
                 else []
             )
-            if any(name.split(".")[0] == module for name in names):
-                found.add(room_of(file))
+            if any(name.split(".")[0] == package for name in names):
+                found.add(room_of(module_of(file)))
     return found
 
 
 def test_one_owner_a_concern() -> None:
-    assert owners("h5py") == {"store"}
+    assert owners("h5py") == {"cache"}
     assert owners("matplotlib") == {"report"}
     assert owners("jinja2") == {"report"}
     assert owners("argparse") == {"cli"}
     assert owners("tqdm") == {"cli"}
 
 
-def test_heads_metrics_and_doctor_know_arrays_only() -> None:
-    for room in ("heads", "metrics", "doctor"):
-        for file in (PACKAGE / room).glob("*.py"):
-            assert imported_rooms(file) <= {room, "errors", "identity"}, file
+def test_a_verb_imports_no_other_verb() -> None:
+    for module, names in imports().items():
+        if room_of(module) == "commands":
+            assert not [name for name in names if room_of(name) == "commands"], module
+
+
+def test_heads_and_metrics_know_arrays_only() -> None:
+    for module, names in imports().items():
+        if room_of(module) in ("heads", "metrics"):
+            assert {room_of(name) for name in names} <= {"heads", "metrics", "types", "errors", "identity"}, module
 
 
 @pytest.mark.parametrize(
@@ -126,7 +171,7 @@ def test_heads_metrics_and_doctor_know_arrays_only() -> None:
 )
 def test_these_never_import_torch(command: list[str]) -> None:
     program = (
-        "import sys\nfrom probeline.cli import main\n"
+        "import sys\nfrom probeline.cli.program import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
@@ -135,8 +180,8 @@ def test_these_never_import_torch(command: list[str]) -> None:
 
 LIGHT = """
 import sys
-from probeline import cli
-from probeline.config import Config
+from probeline.cli import program as cli
+from probeline.options.config import Config
 assert cli.main(["list", "recipes"]) == 0
 assert cli.main(["finetune", "--strategy", "distill"]) == 2
 cli._check(Config(strategies=("multi-task",), second=("a=b", "c=d"), train=("lr=1,2",)))

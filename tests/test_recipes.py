@@ -12,14 +12,15 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from probeline import cli, recipes
+from probeline import recipes
 from probeline.backbones.names import check_name
-from probeline.config import Config, Work
+from probeline.cli import program as cli
+from probeline.data.sources import registry as datasets
+from probeline.data.sources.registry import NAMES
 from probeline.errors import BadOption, UnknownName
-from probeline.images import datasets
-from probeline.images.datasets import NAMES
+from probeline.options.config import Config, Work
 from probeline.recipes import Recipe, Step
-from probeline.report.methods import name_of
+from probeline.results.methods import name_of
 from small_runs import make_photos
 
 SMALL = [

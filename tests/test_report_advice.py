@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from probeline.records import Curve, Score
-from probeline.report.advice import advice
-from probeline.report.rows import blocks
+from probeline.report.model.advice import advice
+from probeline.report.model.rows import blocks
+from probeline.results.curve import Curve
+from probeline.results.score import Score
 from test_report_learning import make_curve
 from test_report_rows import make_score
 

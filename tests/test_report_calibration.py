@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from probeline.heads.temperature import LIMITS
-from probeline.records import Score
-from probeline.report.calibration import calibration, calibration_notes
+from probeline.report.sections.calibration import calibration, calibration_notes
+from probeline.results.score import Score
 from test_report_rows import aggregate, make_score, make_scores
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probeline.report.conditions import conditions
+from probeline.report.model.conditions import conditions
 from test_report_rows import HERE, make_score, make_scores
 
 

@@ -13,9 +13,14 @@ import pytest
 
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
-from probeline.report.beside import Beside
-from probeline.report.doctor import findings, record, section
-from probeline.report.doctor_files import (
+from probeline.report.model.beside import Beside
+from probeline.report.model.leakage import leakage, leakage_lines
+from probeline.report.model.pairs import matrix
+from probeline.report.model.rows import blocks
+from probeline.report.sections.doctor import findings, record, section
+from probeline.report.sections.tables import markdown
+from probeline.report.sections.tables import record as record_of_all
+from probeline.results.doctor_files import (
     Doctor,
     Duplicates,
     Helped,
@@ -32,13 +37,8 @@ from probeline.report.doctor_files import (
     load_doctors,
     save_doctor,
 )
-from probeline.report.leakage import leakage, leakage_lines
-from probeline.report.matrix import matrix
-from probeline.report.rows import blocks
-from probeline.report.sealed import Ignored
-from probeline.report.tables import markdown
-from probeline.report.tables import record as record_of_all
-from probeline.report.thumbnail import Thumbnail
+from probeline.results.store import Ignored
+from probeline.results.thumbnail import Thumbnail
 from test_report_rows import HERE, make_score, make_scores
 from test_report_tables import table
 

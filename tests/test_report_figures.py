@@ -20,10 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from probeline.records import IntArray, PixelArray, Score
-from probeline.report.axis import edge
 from probeline.report.figures import draw
 from probeline.report.figures.accuracy import accuracy
+from probeline.report.figures.axis import edge
 from probeline.report.figures.calibration import calibration
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
@@ -33,10 +32,12 @@ from probeline.report.figures.ladder import ladder
 from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
 from probeline.report.figures.reliability import Bin, pooled, reliability
 from probeline.report.figures.sheet import look, names, png
-from probeline.report.methods import METHODS, method
-from probeline.report.pictures import Mistake
-from probeline.report.rows import Block, blocks
+from probeline.report.model.rows import Block, blocks
+from probeline.report.sections.pictures import Mistake
 from probeline.report.write import write
+from probeline.results.methods import METHODS, method
+from probeline.results.score import Score
+from probeline.types import IntArray, PixelArray
 from test_report_rows import CIFAR, make_score, make_scores
 
 LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 
 from probeline.identity import GALLERY_VERSION, seal, unseal
-from probeline.records import Score
-from probeline.report.gallery import gallery_facts, gallery_of, gallery_words, outdated_gallery, row_titles, shared
-from probeline.report.gallery_files import (
+from probeline.report.model.leading import leading, leading_probe, ranked
+from probeline.report.sections.gallery import (
+    gallery_facts,
+    gallery_of,
+    gallery_words,
+    outdated_gallery,
+    row_titles,
+    shared,
+)
+from probeline.results.gallery_files import (
     Gallery,
     Judge,
     Missed,
@@ -22,9 +29,9 @@ from probeline.report.gallery_files import (
     remove_gallery,
     save_gallery,
 )
-from probeline.report.leading import leading, leading_probe, ranked
-from probeline.report.sealed import Ignored
-from probeline.report.thumbnail import Thumbnail
+from probeline.results.score import Score
+from probeline.results.store import Ignored
+from probeline.results.thumbnail import Thumbnail
 from test_report_rows import make_score, make_scores
 
 NET = "mobilenet_v2"

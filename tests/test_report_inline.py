@@ -15,7 +15,7 @@ from probeline.report.figures.cost import cost
 from probeline.report.figures.inline import inline
 from probeline.report.figures.ladder import ladder, rungs
 from probeline.report.figures.sheet import look, png, svg
-from probeline.report.rows import blocks
+from probeline.report.model.rows import blocks
 from test_report_rows import make_score, make_scores
 
 TABLE = blocks(make_scores(n_test=60, class_names=("ants", "bees")))

@@ -13,15 +13,15 @@ import pytest
 
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
-from probeline.records import Curve, CurvePoint
-from probeline.report.beside import Beside
-from probeline.report.curve_files import curve_path, find_curve, load_curves, save_curve
 from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import look, png
-from probeline.report.learning import crossings, curve_titles, notes, steps, table
-from probeline.report.matrix import matrix
-from probeline.report.tables import markdown
+from probeline.report.model.beside import Beside
+from probeline.report.model.pairs import matrix
+from probeline.report.sections.learning import crossings, curve_titles, notes, steps, table
+from probeline.report.sections.tables import markdown
 from probeline.report.write import write
+from probeline.results.curve import Curve, CurvePoint
+from probeline.results.curve_files import curve_path, find_curve, load_curves, save_curve
 from test_report_figures import drawn
 from test_report_rows import HERE
 

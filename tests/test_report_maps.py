@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from probeline.identity import seal, unseal
-from probeline.report.beside import Beside
 from probeline.report.figures.maps import COLOURS, embedding_map
 from probeline.report.figures.pictures import rendered
 from probeline.report.figures.sheet import look
 from probeline.report.figures.style import INK, MARKERS, MUTED
-from probeline.report.leading import leading, leading_probe
-from probeline.report.map_files import EmbeddingMap, find_map, load_maps, save_map
-from probeline.report.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
-from probeline.report.sealed import Ignored
+from probeline.report.model.beside import Beside
+from probeline.report.model.leading import leading, leading_probe
+from probeline.report.sections.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
 from probeline.report.write import write
+from probeline.results.map_files import EmbeddingMap, find_map, load_maps, save_map
+from probeline.results.store import Ignored
 from test_report_figures import assert_clear, cielab, drawn
 from test_report_rows import make_score, make_scores
 

@@ -16,23 +16,23 @@ import pytest
 from PIL import Image
 
 from pages import Element, parsed, written
+from probeline.data.pixels.tiles import webp
 from probeline.disk import make_folder
-from probeline.images.tiles import webp
-from probeline.records import Score
+from probeline.format import count, percent, points, seconds
 from probeline.report import page as package
-from probeline.report.agreement import agreement, shared
-from probeline.report.beside import Beside
-from probeline.report.matrix import matrix
-from probeline.report.methods import METHODS, method
+from probeline.report.model.agreement import agreement, shared
+from probeline.report.model.beside import Beside
+from probeline.report.model.pairs import matrix
+from probeline.report.model.rows import blocks
 from probeline.report.page import terms
 from probeline.report.page.content import Content
 from probeline.report.page.embed import fitted
 from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
 from probeline.report.page.sections import SECTIONS
-from probeline.report.picture_files import PICTURES, Picture, save_picture
-from probeline.report.rows import blocks
-from probeline.report.thumbnail import Thumbnail
-from probeline.report.words import count, percent, points, seconds
+from probeline.results.methods import METHODS, method
+from probeline.results.picture_files import PICTURES, Picture, save_picture
+from probeline.results.score import Score
+from probeline.results.thumbnail import Thumbnail
 from test_report_doctor import make_doctor
 from test_report_figures import cielab
 from test_report_gallery import make_gallery

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from probeline.metrics.intervals import wilson
-from probeline.records import Curve, Score
-from probeline.report.beside import Beside
-from probeline.report.published import Held, Ours, beside, curve_step, section
-from probeline.report.published_number import Published
-from probeline.report.rows import Row
+from probeline.recipes.published import Published
+from probeline.report.model.beside import Beside
+from probeline.report.model.rows import Row
+from probeline.report.sections.published import Held, Ours, beside, curve_step, section
 from probeline.report.write import write
+from probeline.results.curve import Curve
+from probeline.results.score import Score
 from test_report_learning import make_curve
 from test_report_rows import aggregate, make_score
 from test_report_tables import table

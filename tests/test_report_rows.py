@@ -14,8 +14,9 @@ from probeline.errors import BadData, UnknownName
 from probeline.identity import digest
 from probeline.metrics.intervals import holm, mcnemar, wilson
 from probeline.metrics.scores import macro, reliability, top1
-from probeline.records import IntArray, Score
-from probeline.report.rows import Row, blocks
+from probeline.report.model.rows import Row, blocks
+from probeline.results.score import Score
+from probeline.types import IntArray
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 OPTIONS: dict[str, dict[str, Any]] = {

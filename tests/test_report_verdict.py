@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from probeline.records import Score
-from probeline.report.learning import steps
-from probeline.report.rows import blocks
-from probeline.report.verdict import verdict
+from probeline.report.model.rows import blocks
+from probeline.report.model.verdict import verdict
+from probeline.report.sections.learning import steps
+from probeline.results.score import Score
 from test_report_learning import make_curve
 from test_report_rows import make_score, make_scores
 

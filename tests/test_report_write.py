@@ -15,10 +15,10 @@ import pytest
 from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
 from probeline.identity import digest
-from probeline.records import Score
-from probeline.report.drawn import Drawn
-from probeline.report.files import save_score
+from probeline.report.figures.drawn import Drawn
 from probeline.report.write import Report, write
+from probeline.results.score import Score
+from probeline.results.score_files import save_score
 from test_report_rows import make_score
 
 SCORES = [make_score(n_test=60, class_names=("ants", "bees"), path=())]
@@ -92,9 +92,9 @@ def test_an_up_to_date_report_needs_neither_torch_nor_matplotlib(tmp_path: Path)
     program = f"""
 import sys
 from pathlib import Path
-from probeline.report.files import load_scores
-from probeline.report.rows import blocks
-from probeline.report.tables import terminal
+from probeline.results.score_files import load_scores
+from probeline.report.model.rows import blocks
+from probeline.report.sections.tables import terminal
 from probeline.report.write import write
 scores, ignored = load_scores(Path({str(tmp_path / "scores")!r}))
 terminal(blocks(scores))

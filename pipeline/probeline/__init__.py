@@ -10,19 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probeline.artifact.loading import load
+    from probeline.cache.features import Features, open_features
     from probeline.estimator import LinearProbe
-    from probeline.store.features import Features, open_features
+    from probeline.export.loading import load
 
 __version__ = "0.1.0"
 
 __all__ = ["Features", "LinearProbe", "__version__", "load", "open_features"]
 
 _HOMES = {
-    "Features": "store.features",
+    "Features": "cache.features",
     "LinearProbe": "estimator",
-    "load": "artifact.loading",
-    "open_features": "store.features",
+    "load": "export.loading",
+    "open_features": "cache.features",
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m probeline``."""
 
-from probeline.cli import entry_point
+from probeline.cli.program import entry_point
 
 entry_point()

@@ -30,7 +30,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     The objective is that of scikit-learn's ``LogisticRegression(C=C, class_weight=class_weight)``: C times the weighted
     sum of the cross-entropies, plus half the squared weights; the intercept is free, and two classes are one logit.
-    The solver is :func:`probeline.heads.logistic.fit_path`.
+    The solver is :func:`probeline.heads.logistic.path.fit_path`.
 
     Equal rows count as one row of their weights' sum, and the order of the rows is of no account: a weight of 2
     and a row that is there twice give the same model to the last bit.
@@ -106,7 +106,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ConvergenceWarning
             Where the objective could not be shown to be within `tol` of its minimum.
         """
-        from probeline.heads.logistic import fit_path  # imports torch, which a fitted model does without
+        from probeline.heads.logistic.path import fit_path
 
         self._check_parameters()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], order="C")

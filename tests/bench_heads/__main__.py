@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from probeline.config import Config
 from probeline.environment import environment
-from probeline.stages.inputs import Inputs
+from probeline.options.config import Config
+from probeline.session import Inputs
 
 sys.path.insert(0, str(Path(__file__).parent))
 

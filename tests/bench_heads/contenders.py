@@ -44,13 +44,13 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def warm_up(X: FloatArray, y: IntArray) -> None:
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     fit_path(X[:2000], y[:2000], classes_of(y), [1e-2])
 
 
 def head(folder: Path, l2: float) -> dict[str, Any]:
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     X, y = arrays(folder)
     warm_up(X, y)
@@ -65,7 +65,7 @@ def head(folder: Path, l2: float) -> dict[str, Any]:
 
 
 def path(folder: Path) -> dict[str, Any]:
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     X, y = arrays(folder)
     warm_up(X, y)
@@ -80,13 +80,13 @@ def path(folder: Path) -> dict[str, Any]:
 
 def seconds_of_certificate(X: npt.NDArray[Any], y: IntArray, found: Any) -> float:
     """Return what our own look at scikit-learn's head takes, which is none of its time."""
-    from probeline.heads.logistic import certify
+    from probeline.heads.logistic.path import certify
 
     return min(timed(lambda: certify(X, y, found.weight, found.bias, found.l2))[1] for _ in range(3))
 
 
 def reference(folder: Path, l2: float, tolerance: float, *, double: bool = False) -> dict[str, Any]:
-    from probeline.heads.reference import fit_reference
+    from probeline.heads.logistic.reference import fit_reference
 
     X, y = arrays(folder)
     X = X.astype(np.float64) if double else X
@@ -107,7 +107,7 @@ def reference_path(folder: Path, targets: list[float], most: float) -> dict[str,
     where float32 stops short. After `most` seconds the weak end is left undone: what is there by then bounds the
     ratio from below.
     """
-    from probeline.heads.reference import fit_reference
+    from probeline.heads.logistic.reference import fit_reference
 
     X, y = arrays(folder)
     precise = X.astype(np.float64)
@@ -146,7 +146,7 @@ def reference_path(folder: Path, targets: list[float], most: float) -> dict[str,
 
 
 def sgd(folder: Path, epochs: int) -> dict[str, Any]:
-    from probeline.heads.sgd import Setting, fit_sgd
+    from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
     X, y = arrays(folder)
     settings = [Setting(optimizer="adam", lr=lr, weight_decay=decay, seed=0) for lr in RATES for decay in DECAYS]
@@ -189,7 +189,7 @@ def sgd_loop(folder: Path, epochs: int, heads: int) -> dict[str, Any]:
 
 
 def subsets(y: IntArray, shares: list[float], draws: int) -> list[IntArray]:
-    from probeline.images.strata import shuffled
+    from probeline.data.sampling.stratified import shuffled
 
     return [
         np.sort(shuffled(len(y), draw, 99)[: round(share * len(y))])
@@ -199,7 +199,7 @@ def subsets(y: IntArray, shares: list[float], draws: int) -> list[IntArray]:
 
 
 def curve(folder: Path, shares: list[float], draws: int) -> dict[str, Any]:
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     X, y = arrays(folder)
     warm_up(X, y)
@@ -214,7 +214,7 @@ def curve(folder: Path, shares: list[float], draws: int) -> dict[str, Any]:
 
 
 def curve_loop(folder: Path, shares: list[float], draws: int) -> dict[str, Any]:
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     X, y = arrays(folder)
     warm_up(X, y)
@@ -242,7 +242,7 @@ def synthesise(folder: Path, rows: int, columns: int) -> dict[str, Any]:
 
 def wide(folder: Path) -> dict[str, Any]:
     """The whole path on what :func:`synthesise` wrote, in memory."""
-    from probeline.heads.logistic import fit_path
+    from probeline.heads.logistic.path import fit_path
 
     y, columns = np.load(folder / "y.npy"), int((folder / "columns").read_text())
     X = np.fromfile(folder / "X.bin", np.float32).reshape(-1, columns)
@@ -251,7 +251,7 @@ def wide(folder: Path) -> dict[str, Any]:
 
 
 def streamed(folder: Path, l2: float) -> dict[str, Any]:
-    from probeline.heads.streamed import fit_path_streamed
+    from probeline.heads.logistic.streamed import fit_path_streamed
 
     y, columns = np.load(folder / "y.npy"), int((folder / "columns").read_text())
     passes = []

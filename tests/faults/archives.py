@@ -15,8 +15,8 @@ from pathlib import Path
 from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
+from probeline.data.sources.unpack import extract_tar, extract_zip
 from probeline.errors import BadData, CannotWrite
-from probeline.images.archives import extract_tar, extract_zip
 
 ENTRIES, SIZE = 20, 100_000
 BOMB = 10 << 20

@@ -15,8 +15,8 @@ from PIL import Image
 
 from faults import producer
 from faults.figures import Figures, summed
-from probeline.store import entry as store
-from probeline.store.audit import audit
+from probeline.cache import entry as store
+from probeline.cache.audit import audit
 
 IMAGES = 2_500
 """Photos of 8 x 8 pixels, in shards of 1,024: extracting them takes a second or two."""

@@ -13,10 +13,10 @@ import numpy as np
 from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
+from probeline.cache import entry as store
+from probeline.cache.audit import audit
 from probeline.errors import ProbelineError
 from probeline.identity import digest
-from probeline.store import entry as store
-from probeline.store.audit import audit
 
 ROWS, ROWS_PER_SHARD = 100, 96
 LIMIT = 10.0

@@ -9,7 +9,7 @@ from functools import partial
 from faults import calls, producer
 from faults.children import Say, start
 from faults.figures import Figures, summed
-from probeline.store import entry as store
+from probeline.cache import entry as store
 
 SHARDS = 2
 

@@ -10,7 +10,7 @@ from faults import producer
 from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
-from probeline.store import entry as store
+from probeline.cache import entry as store
 
 SHARDS = 6
 SLOWEST = 0.0004

@@ -27,15 +27,17 @@ from hypothesis.stateful import (
 
 from faults import producer
 from faults.figures import Figures
-from probeline.config import Config, Silence
+from probeline.cache import entry as store
+from probeline.cache.locks import Claims
+from probeline.cache.reuse import Known
+from probeline.commands import extract, verify
+from probeline.console import Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
+from probeline.extract import fill as filling
+from probeline.extract.engine import Want
 from probeline.identity import digest
-from probeline.records import Backbone, FloatArray, IntArray
-from probeline.stages import extract, filling, verify
-from probeline.stages.engine import Want
-from probeline.store import entry as store
-from probeline.store.claims import Claims
-from probeline.store.reuse import Known
+from probeline.options.config import Config
+from probeline.types import Backbone, FloatArray, IntArray
 
 STEPS = 40
 ROWS_PER_SHARD = 3

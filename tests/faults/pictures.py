@@ -15,10 +15,10 @@ from PIL import ExifTags, Image, ImageOps
 from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
+from probeline.data.pixels.decode import FORMATS, LONGEST_WEBP, MOST_PIXELS, decode, resize_crop
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
-from probeline.images.decode import FORMATS, LONGEST_WEBP, MOST_PIXELS, decode, resize_crop
-from probeline.records import PixelArray
+from probeline.types import PixelArray
 
 MEMORY = 4 << 30
 """Bytes of address space that reading may take: less than the larger bombs declare."""

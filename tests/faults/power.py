@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from faults import calls, producer
 from faults.figures import Figures, summed
-from probeline.store import entry as store
+from probeline.cache import entry as store
 
 SHARDS = 3
 FOLDER = -1

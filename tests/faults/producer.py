@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from probeline.cache import entry as store
+from probeline.cache.audit import audit
+from probeline.cache.locks import Claims
 from probeline.environment import environment
 from probeline.identity import digest
-from probeline.records import Backbone, FloatArray, Part, Preprocess
-from probeline.store import entry as store
-from probeline.store.audit import audit
-from probeline.store.claims import Claims
+from probeline.types import Backbone, FloatArray, Part, Preprocess
 
 DIM = 8
 ROWS = 8

@@ -14,8 +14,8 @@ import numpy as np
 from faults import producer
 from faults.children import Say, start
 from faults.figures import Figures, summed
-from probeline.records import FloatArray
-from probeline.store.features import Features, open_features
+from probeline.cache.features import Features, open_features
+from probeline.types import FloatArray
 
 SHARDS = 8
 THREADS = 4

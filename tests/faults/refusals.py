@@ -14,8 +14,8 @@ from typing import Any
 from faults import calls, producer
 from faults.children import sweep
 from faults.figures import Figures, summed
+from probeline.cache import entry as store
 from probeline.errors import CannotWrite
-from probeline.store import entry as store
 
 SHARDS = 3
 CODES = (errno.ENOSPC, errno.EIO)

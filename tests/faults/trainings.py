@@ -17,9 +17,9 @@ from faults import producer
 from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
-from probeline.adapt import sealed
-from test_adapt_ladder import Steps
-from test_adapt_trainer import TRAINING, fit, make_trainer
+from probeline.finetune import checkpoint_files as sealed
+from test_finetune_ladder import Steps
+from test_finetune_trainer import TRAINING, fit, make_trainer
 
 EPOCHS = 6
 HOW = replace(TRAINING, epochs=EPOCHS, dropout=0.2, warmup=1.0, clip=1.0, accumulate=2)

@@ -16,11 +16,11 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
+from probeline.cache import entry as store
+from probeline.cache import locks as claims
+from probeline.cache.audit import audit, put_aside
 from probeline.errors import ProbelineError
-from probeline.records import FloatArray
-from probeline.store import claims
-from probeline.store import entry as store
-from probeline.store.audit import audit, put_aside
+from probeline.types import FloatArray
 
 SHARDS = 5
 SLOWEST = 0.003

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from probeline.backbones.inner import InnerTap, attach, hooked
+from probeline.backbones.inner_taps import InnerTap, attach, hooked
 
 
 def _replace(net: nn.Module, path: str, module: nn.Module) -> None:

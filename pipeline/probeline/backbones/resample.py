@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probeline.records import Preprocess
+from probeline.types import Preprocess
 
 _BITS = 22
 

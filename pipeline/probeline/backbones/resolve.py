@@ -11,13 +11,13 @@ from probeline.backbones.names import PENULTIMATE, check_name
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
-from probeline.records import Backbone, Preprocess
+from probeline.types import Backbone, Preprocess
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from probeline.backbones.inner import InnerTap
-    from probeline.backbones.tap import Tap
+    from probeline.backbones.inner_taps import InnerTap
+    from probeline.backbones.penultimate import Tap
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def load(
     Raises
     ------
     ProbelineError
-        As :func:`probeline.backbones.zoo.build`, :func:`probeline.backbones.tap.find_tap` and
-        :func:`probeline.backbones.inner.find_inner`.
+        As :func:`probeline.backbones.zoo.build`, :func:`probeline.backbones.penultimate.find_tap` and
+        :func:`probeline.backbones.inner_taps.find_inner`.
     """
-    from probeline.backbones.inner import find_inner
-    from probeline.backbones.tap import find_tap
+    from probeline.backbones.inner_taps import find_inner
+    from probeline.backbones.penultimate import find_tap
     from probeline.backbones.weights import tensors_sha256
     from probeline.backbones.zoo import build
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from probeline.backbones import vision
+from probeline.backbones import torchvision_import as vision
 from probeline.backbones.names import TIMM, check_name, looks_like_path
 from probeline.backbones.weights import OTHER_WEIGHTS, check_file_hash, download, fetch_by_hand, load_state, read_state
 from probeline.errors import BadOption, DownloadFailed, MissingData, MissingExtra, UnknownName
-from probeline.records import Preprocess
+from probeline.types import Preprocess
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from probeline.config import Config
 from probeline.errors import BadOption, UnknownName
-from probeline.report.methods import method
-from probeline.report.published_number import Published
+from probeline.options.config import Config
+from probeline.recipes.published import Published
+from probeline.results.methods import method
 
 VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
 """What a step may do; ``compare`` is done once, when all steps are."""
@@ -43,7 +43,7 @@ class Step:
     ----------
     verbs : tuple of str
     options : mapping
-        Fields of :class:`probeline.config.Config`, laid over those of the whole recipe.
+        Fields of :class:`probeline.options.config.Config`, laid over those of the whole recipe.
     """
 
     verbs: tuple[str, ...]
@@ -59,7 +59,7 @@ class Recipe:
     name, title, source : str
         The source is whose experiment it is, in words.
     options : mapping
-        Fields of :class:`probeline.config.Config` that hold for every step.
+        Fields of :class:`probeline.options.config.Config` that hold for every step.
     steps : tuple of Step
         One or more.
     published : tuple of Published

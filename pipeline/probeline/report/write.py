@@ -10,12 +10,12 @@ from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
-from probeline.records import Score
-from probeline.report.beside import NOTHING, Beside
-from probeline.report.conditions import Conditions, conditions
-from probeline.report.matrix import matrix
-from probeline.report.rows import blocks
-from probeline.report.tables import Missing, csv, markdown, record
+from probeline.report.model.beside import NOTHING, Beside
+from probeline.report.model.conditions import Conditions, conditions
+from probeline.report.model.pairs import matrix
+from probeline.report.model.rows import blocks
+from probeline.report.sections.tables import Missing, csv, markdown, record
+from probeline.results.score import Score
 
 _NAME, _PAGE = "report.json", "index.html"
 
@@ -68,7 +68,7 @@ def write(
     Raises
     ------
     BadData, UnknownName
-        Where the scores do not fit one table; see :func:`probeline.report.rows.blocks`.
+        Where the scores do not fit one table; see :func:`probeline.report.model.rows.blocks`.
     CannotWrite
         Where the file system refuses.
     """

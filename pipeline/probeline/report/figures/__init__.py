@@ -11,14 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from probeline.disk import make_folder, publish
-from probeline.records import Curve, RangeTest, Score
-from probeline.report.confused import confused
-from probeline.report.drawn import Drawn
 from probeline.report.figures.accuracy import accuracy
 from probeline.report.figures.calibration import calibration
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
+from probeline.report.figures.drawn import Drawn
 from probeline.report.figures.inline import inline
 from probeline.report.figures.ladder import ladder
 from probeline.report.figures.learning import learning
@@ -26,8 +24,12 @@ from probeline.report.figures.maps import embedding_map
 from probeline.report.figures.ranges import range_tests
 from probeline.report.figures.reliability import reliability
 from probeline.report.figures.sheet import Sheet, look, png, svg
-from probeline.report.map_files import EmbeddingMap
-from probeline.report.rows import Block, blocks
+from probeline.report.model.confusion_rows import confused
+from probeline.report.model.rows import Block, blocks
+from probeline.results.curve import Curve
+from probeline.results.map_files import EmbeddingMap
+from probeline.results.range_test import RangeTest
+from probeline.results.score import Score
 
 
 def draw(

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from probeline.report.axis import edge
+from probeline.format import decimals, percent
+from probeline.report.figures.axis import edge
 from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import SIZE, WIDTH
-from probeline.report.methods import method
-from probeline.report.rows import Block, Row
-from probeline.report.tips import tip
-from probeline.report.words import decimals, percent
+from probeline.report.model.rows import Block, Row
+from probeline.report.page.tips import tip
+from probeline.results.methods import method
 
 FAR = " A triangle: far lower, with its top-1 at the right."
 """What a caption says where a row is drawn at the edge."""

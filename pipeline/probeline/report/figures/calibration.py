@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import wrap
 
-from probeline.report.calibration import NO_CHANCES
+from probeline.format import decimals, percent
 from probeline.report.figures.accuracy import HEADING, heading
 from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import MUTED, WIDTH
-from probeline.report.methods import method
-from probeline.report.rows import Block
-from probeline.report.words import decimals, percent
+from probeline.report.model.rows import Block
+from probeline.report.sections.calibration import NO_CHANCES
+from probeline.results.methods import method
 
 
 def calibration(table: Sequence[Block]) -> Sheet:

@@ -11,13 +11,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from probeline.format import percent
 from probeline.metrics.scores import confusion, per_class
-from probeline.records import Score
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
-from probeline.report.methods import method
-from probeline.report.rows import Block, Row
-from probeline.report.words import percent
+from probeline.report.model.rows import Block, Row
+from probeline.results.methods import method
+from probeline.results.score import Score
 
 _LISTED = 20
 """More classes than these do not fit one under the other with their numbers."""

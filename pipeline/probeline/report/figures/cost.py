@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from probeline.report.axis import floor
+from probeline.format import decimals, percent, seconds
+from probeline.report.figures.axis import floor
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
-from probeline.report.methods import method, order
-from probeline.report.rows import Block, Row, naming
-from probeline.report.tips import tip
-from probeline.report.words import decimals, percent, seconds
+from probeline.report.model.rows import Block, Row, naming
+from probeline.report.page.tips import tip
+from probeline.results.methods import method, order
 
 Spot = tuple[float, float]
 

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from probeline.records import Score
+from probeline.format import decimals, option, percent
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, SERIES, SIZE, WIDTH
-from probeline.report.methods import method
-from probeline.report.rows import Block
-from probeline.report.words import decimals, option, percent
+from probeline.report.model.rows import Block
+from probeline.results.methods import method
+from probeline.results.score import Score
 
 _DEPTH = 12
 """Points below the best that an axis of top-1 over l2 shows: what is chosen lies near the top."""

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.report.axis import edge
+from probeline.format import count, decimals, percent, points, seconds
 from probeline.report.figures.accuracy import FAR, HEADING, dot, heading
+from probeline.report.figures.axis import edge
 from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
-from probeline.report.methods import method
-from probeline.report.rows import Block, Row, reading
-from probeline.report.tips import tip
-from probeline.report.words import count, decimals, percent, points, seconds
+from probeline.report.model.rows import Block, Row, reading
+from probeline.report.page.tips import tip
+from probeline.results.methods import method
 
 _LEAST = 1e-3
 """Seconds; a logarithm has no zero."""

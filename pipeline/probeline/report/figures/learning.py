@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from probeline.records import Curve
+from probeline.format import decimals, percent
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SERIES, SMALL, WIDTH
-from probeline.report.learning import Step, curve_titles, steps
-from probeline.report.words import decimals, percent
+from probeline.report.sections.learning import Step, curve_titles, steps
+from probeline.results.curve import Curve
 
 _NAMED = 4
 """Up to so many curves, each has its name beside it; more have a legend."""

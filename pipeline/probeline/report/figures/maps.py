@@ -10,10 +10,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from probeline.records import IntArray
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
-from probeline.report.map_files import EmbeddingMap, Plane
+from probeline.results.map_files import EmbeddingMap, Plane
+from probeline.types import IntArray
 
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),

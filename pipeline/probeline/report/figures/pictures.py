@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from probeline.records import FloatArray, PixelArray
 from probeline.report.figures.sheet import Sheet, fit, look, names, png, sheet
 from probeline.report.figures.style import DPI, INK, MUTED, SIZE, WIDTH
-from probeline.report.pictures import Mistake
+from probeline.report.sections.pictures import Mistake
+from probeline.types import FloatArray, PixelArray
 
 _COLUMNS = 8
 """Of filters: 64 make a square."""

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from probeline.heads.descent import EARLY, HIGHEST, LOWEST, SMOOTHING, smooth_curve
-from probeline.records import RangeTest
+from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, smooth_curve
 from probeline.report.figures.sheet import Sheet, legend_label, sheet
 from probeline.report.figures.style import INK, MUTED, WIDTH
-from probeline.report.methods import method
-from probeline.report.ranges import found, titles, verdict
+from probeline.report.sections.lr_range import found, titles, verdict
+from probeline.results.methods import method
+from probeline.results.range_test import RangeTest
 
 _ABOVE = 0.4
 """Room above the first losses, as a part of how far the loss falls below them; what rises higher is cut off."""

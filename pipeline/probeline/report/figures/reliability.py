@@ -7,16 +7,16 @@ from textwrap import wrap
 
 from matplotlib.axes import Axes
 
+from probeline.format import decimals, percent
 from probeline.metrics.intervals import wilson
-from probeline.records import Score
-from probeline.report.calibration import NO_CHANCES
-from probeline.report.confused import confused
 from probeline.report.figures.accuracy import HEADING
 from probeline.report.figures.sheet import Sheet, sheet, tell
 from probeline.report.figures.style import MUTED, SIZE, WIDTH
-from probeline.report.methods import method
-from probeline.report.rows import Block, Row
-from probeline.report.words import decimals, percent
+from probeline.report.model.confusion_rows import confused
+from probeline.report.model.rows import Block, Row
+from probeline.report.sections.calibration import NO_CHANCES
+from probeline.results.methods import method
+from probeline.results.score import Score
 
 Bin = tuple[int, float, float]
 """Images, their mean confidence, and the share of them that is right."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from probeline.report.advice import advice
-from probeline.report.conditions import PARTS
-from probeline.report.leakage import leakage
+from probeline.format import listing, percent
+from probeline.report.model.advice import advice
+from probeline.report.model.conditions import PARTS
+from probeline.report.model.leakage import leakage
+from probeline.report.model.verdict import verdict
 from probeline.report.page.cards import cards
 from probeline.report.page.content import Content, View
-from probeline.report.verdict import verdict
-from probeline.report.words import listing, percent
 
 
 def view(content: Content) -> View:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probeline.report.latency import costs, sessions
-from probeline.report.latency_files import Latency
-from probeline.report.methods import method
+from probeline.format import count, listing, percent, seconds
+from probeline.report.model.rows import Row, Titled, naming, preference, tied
+from probeline.report.model.verdict import LUCK, in_points, judged, lucky, other_fit
 from probeline.report.page.content import Content
 from probeline.report.page.palette import name_of
-from probeline.report.rows import Row, Titled, naming, preference, tied
-from probeline.report.verdict import LUCK, in_points, judged, lucky, other_fit
-from probeline.report.words import count, listing, percent, seconds
+from probeline.report.sections.latency import costs, sessions
+from probeline.results.latency_files import Latency
+from probeline.results.methods import method
 
 _PREFERRED, _HIGHEST = "preferred by val", "highest on test"
 

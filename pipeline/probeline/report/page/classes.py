@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from probeline.report.confused import Confused, confused
+from probeline.format import decimals, percent
+from probeline.report.model.confusion_rows import Confused, confused
+from probeline.report.model.rows import Row
 from probeline.report.page.content import Content, View
 from probeline.report.page.palette import LEVELS
-from probeline.report.rows import Row
-from probeline.report.words import decimals, percent
 
 _LISTED = 20
 """Up to so many classes, a matrix has room for all its counts."""

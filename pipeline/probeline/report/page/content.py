@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probeline.report.beside import Beside
-from probeline.report.conditions import Conditions
-from probeline.report.drawn import Drawn
-from probeline.report.matrix import Matrix
-from probeline.report.rows import Block, Row, Titled, titled
-from probeline.report.words import decimals
+from probeline.format import decimals
+from probeline.report.figures.drawn import Drawn
+from probeline.report.model.beside import Beside
+from probeline.report.model.conditions import Conditions
+from probeline.report.model.pairs import Matrix
+from probeline.report.model.rows import Block, Row, Titled, titled
 
 View = Mapping[str, Any]
 """What a template is given."""

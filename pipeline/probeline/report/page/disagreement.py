@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from probeline.report.agreement import Agreement, agreement, shared
+from probeline.format import percent
+from probeline.report.model.agreement import Agreement, agreement, shared
+from probeline.report.model.rows import naming
 from probeline.report.page.content import Content, View
-from probeline.report.rows import naming
-from probeline.report.words import percent
 
 _NAMED = 3
 """Classes on each side."""

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from probeline.disk import read
 from probeline.report.page.content import Content, View
-from probeline.report.picture_files import PICTURES
+from probeline.results.picture_files import PICTURES
 
 ROOM = 3_000_000
 """Bytes that all pictures of a page may take, so that the page stays below 5 MB."""

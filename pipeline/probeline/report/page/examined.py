@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from probeline.report.doctor import either, findings, notes, source, tables
-from probeline.report.doctor_files import Doctor, Seen
 from probeline.report.page.content import Content, View
 from probeline.report.page.tile import Small, Tile, small
+from probeline.report.sections.doctor import either, findings, notes, source, tables
+from probeline.results.doctor_files import Doctor, Seen
 
 _TILES = 12
 """Findings of a kind that are shown as pictures."""

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from probeline.report.gallery_files import Gallery, Missed
+from probeline.format import percent
 from probeline.report.page.content import Content, View
 from probeline.report.page.tile import Tile, small
-from probeline.report.words import percent
+from probeline.results.gallery_files import Gallery, Missed
 
 
 def galleries_view(content: Content) -> View | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from probeline.report.methods import METHODS, method
+from probeline.results.methods import METHODS, method
 
 Colour = tuple[float, float, float]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from probeline.report.axis import edge
-from probeline.report.calibration import calibration, calibration_notes
-from probeline.report.grid import Column
-from probeline.report.methods import method
+from probeline.format import percent
+from probeline.report.figures.axis import edge
+from probeline.report.model.rows import Row, Titled
 from probeline.report.page.content import Content, View
 from probeline.report.page.palette import name_of
-from probeline.report.rows import Row, Titled
-from probeline.report.tables import result_columns, result_notes
-from probeline.report.tips import tip
-from probeline.report.words import percent
+from probeline.report.page.tips import tip
+from probeline.report.sections.calibration import calibration, calibration_notes
+from probeline.report.sections.grid import Column
+from probeline.report.sections.tables import result_columns, result_notes
+from probeline.results.methods import method
 
 _BAR = "Test top-1 % (95 % interval)"
 """The column whose interval is drawn."""

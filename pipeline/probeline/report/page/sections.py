@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from probeline.report import latency, learning, ranges
-from probeline.report.matrix import matrix_grid, matrix_notes
+from probeline.report.model.pairs import matrix_grid, matrix_notes
 from probeline.report.page import classes, disagreement, embed, examined, galleries, making, results, terms
 from probeline.report.page.content import Content, View
-from probeline.report.published import PROTOCOL, changed, grid, source
+from probeline.report.sections import latency, learning
+from probeline.report.sections import lr_range as ranges
+from probeline.report.sections.published import PROTOCOL, changed, grid, source
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.report.differences import LEVEL
-from probeline.report.methods import method
+from probeline.report.model.differences import LEVEL
 from probeline.report.page.content import Content, View
-from probeline.report.tables import uneven
+from probeline.report.sections.tables import uneven
+from probeline.results.methods import method
 
 Used = Callable[[Content], bool]
 

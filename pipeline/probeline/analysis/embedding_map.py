@@ -1,0 +1,123 @@
+"""Maps: where the embeddings of the test images lie, in two principal components and, where asked for, by t-SNE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from probeline.analysis.probe_features import Embedded
+from probeline.analysis.projections import principal, tsne
+from probeline.data.sampling.stratified import sample
+from probeline.errors import BadData
+from probeline.report.model.rows import reading
+from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
+from probeline.results.map_files import EmbeddingMap, find_map, map_name, save_map
+from probeline.results.methods import method
+from probeline.results.score import Score
+from probeline.session import Inputs
+from probeline.types import FloatArray
+
+_PURPOSE = 50
+"""Of the sample of test images."""
+
+_PERPLEXITY = 30.0
+"""As van der Maaten and Hinton 2008 have it between 5 and 50; of few images a third of them."""
+
+_FEWEST = 4
+"""Images that t-SNE makes sense of: a perplexity of 1."""
+
+_SEED = 0
+
+
+def check_map(inputs: Inputs) -> None:
+    """Refuse a t-SNE of next to no images.
+
+    Raises
+    ------
+    BadData
+    """
+    count = len(inputs.splits.test)
+    if inputs.config.map == "tsne" and count < _FEWEST:
+        raise BadData(
+            "too few test images for --map tsne",
+            where=inputs.dataset.name,
+            expected=f"{_FEWEST} or more",
+            got=count,
+            remedy="leave --map out",
+        )
+
+
+def embedding_map(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
+    """Return the map of a backbone, made where it is not there yet with all that is asked for.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    embedded : Embedded
+        Of the exact probe that val prefers.
+    judge : Score
+        Of the row that val prefers, whose mistakes are told.
+
+    Raises
+    ------
+    MissingData
+        It is yet to be made, and the embeddings are not at hand.
+    CannotWrite
+    """
+    probe, of = embedded.score, map_of(judge, embedded.score)
+    title = f"pictures: {inputs.dataset.name} x {probe.backbone}"
+    there = find_map(inputs.pictures, probe.backbone)
+    if isinstance(there, EmbeddingMap) and (there.of != of or inputs.config.map not in there.methods):
+        there = None
+    told = f"{title}: {map_name(probe.backbone)} is there"
+    if kept := inputs.there(there, inputs.pictures, told, title):
+        return kept
+    made = _made(inputs, embedded, judge)
+    path = save_map(inputs.pictures, made)
+    inputs.config.console.say(f"{title}: written to {path}")
+    return made
+
+
+def _made(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
+    probe, splits, plain = embedded.score, inputs.splits, embedded.plain
+    truth = np.array(probe.labels, np.int64)
+    places = sample(truth, MOST_POINTS, splits.data_seed, _PURPOSE)
+    shown = plain.X_held[places]
+    xy, explained = principal(plain.X, shown)
+    planes = [pca_plane(_rounded(xy), explained)]
+    if inputs.config.map == "tsne":
+        perplexity = min(_PERPLEXITY, (len(shown) - 1) / 3)
+        xy, divergence = tsne(shown, perplexity, _SEED)
+        planes.append(tsne_plane(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
+    part = inputs.dataset.parts[splits.test.part]
+    rows = splits.test.rows[places].tolist()
+    predicted = tuple(judge.predictions[place] for place in places.tolist())
+    labels = tuple(truth[places].tolist())
+    wrong = sum(true != said for true, said in zip(labels, predicted, strict=True))
+    title, caption, alt = map_words(judge, probe, len(rows), wrong, splits.data_seed, planes)
+    return EmbeddingMap(
+        backbone=probe.backbone,
+        weights=probe.weights,
+        of=map_of(judge, probe),
+        tap=probe.tap,
+        n_test=probe.n_test,
+        part=part.name,
+        class_names=inputs.dataset.class_names,
+        rows=tuple(rows),
+        sample_ids=tuple(part.sample_ids[row] for row in rows),
+        labels=labels,
+        predicted=predicted,
+        judge=", ".join(filter(None, (method(judge.method).title, reading(judge.tap, judge.views)))),
+        planes=tuple(planes),
+        title=title,
+        caption=caption,
+        alt=alt,
+    )
+
+
+def _rounded(xy: FloatArray) -> Sequence[tuple[float, float]]:
+    """Return points to a ten-thousandth of their range or better, which is more than a plot can show."""
+    span = float(np.abs(xy).max())
+    places = 5 - int(np.ceil(np.log10(span))) if span > 0 else 0
+    return [(round(x, places), round(y, places)) for x, y in xy.astype(np.float64).tolist()]

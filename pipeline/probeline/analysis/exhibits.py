@@ -1,0 +1,48 @@
+"""What `pictures` makes of the exact probe that val prefers: a gallery of mistakes and a map of the embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from probeline.analysis.embedding_map import embedding_map
+from probeline.analysis.gallery import gallery
+from probeline.analysis.probe_features import Embedded
+from probeline.errors import MissingData
+from probeline.options.config import command_line
+from probeline.report.model.leading import leading_probe, ranked
+from probeline.results.gallery_files import Gallery
+from probeline.results.map_files import EmbeddingMap
+from probeline.results.score import Score
+from probeline.session import Inputs
+
+
+def exhibits(inputs: Inputs, name: str, scores: Sequence[Score]) -> dict[str, Gallery | EmbeddingMap]:
+    """Return the gallery and the map of a backbone, each made where it is not there yet; say which cannot be.
+
+    Raises
+    ------
+    BadData
+        An image that cannot be read.
+    CannotWrite
+    """
+    say = inputs.config.console.say
+    probe, rows = leading_probe(scores, name), ranked(scores, name)
+    if probe is None:
+        remedy = command_line(inputs.config, "probe", backbones=(name,))
+        say(f"pictures: {name}: no gallery and no map, as it has no exact probe yet; run: {remedy}")
+        return {}
+    embedded = Embedded(inputs, probe)
+    makers: dict[str, Callable[[], Gallery | EmbeddingMap | None]] = {
+        "gallery": partial(gallery, inputs, embedded, rows),
+        "map": partial(embedding_map, inputs, embedded, rows[0][0]),
+    }
+    made: dict[str, Gallery | EmbeddingMap] = {}
+    for kind, make in makers.items():
+        try:
+            found = make()
+        except MissingData as error:  # the cache is no longer here: the pictures that do without it stay
+            say(f"pictures: {name}: no {kind}, as {error}")
+        else:
+            made |= {} if found is None else {kind: found}
+    return made

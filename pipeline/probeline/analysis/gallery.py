@@ -1,0 +1,128 @@
+"""Galleries: the images that most rows of a backbone have wrong, and the train images nearest to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from probeline.analysis.probe_features import Embedded
+from probeline.analysis.thumbnails import thumbnails
+from probeline.heads.neighbours import nearest
+from probeline.identity import canonical
+from probeline.report.sections.gallery import (
+    MOST_BYTES,
+    NEIGHBOURS,
+    Shared,
+    gallery_of,
+    gallery_words,
+    row_titles,
+    shared,
+)
+from probeline.results.gallery_files import (
+    Gallery,
+    Judge,
+    Missed,
+    Neighbour,
+    find_gallery,
+    gallery_name,
+    remove_gallery,
+    save_gallery,
+)
+from probeline.results.score import Score
+from probeline.session import Inputs
+from probeline.types import Split
+
+
+def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
+    """Return the gallery of a backbone, made where it is not there yet; None where no image is wrong in any row.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    embedded : Embedded
+        Of the exact probe that val prefers.
+    rows : sequence of sequences of Score
+        All rows of the backbone, that of the probe among them, ranked by val.
+
+    Raises
+    ------
+    MissingData
+        It is yet to be made, and the embeddings are not at hand.
+    BadData
+        An image that cannot be read.
+    CannotWrite
+    """
+    score, found = embedded.score, shared(rows)
+    title = f"pictures: {inputs.dataset.name} x {score.backbone}"
+    if not len(found.places):
+        remove_gallery(inputs.pictures, score.backbone)
+        inputs.config.console.say(f"{title}: no gallery, as every row has every test image right")
+        return None
+    of, there = gallery_of(rows, score), find_gallery(inputs.pictures, score.backbone)
+    if isinstance(there, Gallery) and there.of != of:
+        there = None
+    told = f"{title}: {gallery_name(score.backbone)} is there"
+    if kept := inputs.there(there, inputs.pictures, told, title):
+        return kept
+    made = _made(inputs, embedded, rows, found)
+    names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
+    room = MOST_BYTES - len(canonical(made.to_json()))
+    made = replace(made, thumbnails=thumbnails(inputs.dataset, names, room))
+    path = save_gallery(inputs.pictures, made)
+    inputs.config.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
+    return made
+
+
+def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], found: Shared) -> Gallery:
+    """Return a gallery without thumbnails."""
+    score, splits = embedded.score, inputs.splits
+    firsts = [row[0] for row in rows]
+    titles = row_titles([one for row in rows for one in row])
+    places = found.shown
+    plain, refit = embedded.plain, embedded.refit
+    k = min(NEIGHBOURS, len(plain.X))
+    near, cosines = nearest(plain.X, plain.X_held[places], k)
+    names, test = inputs.dataset.class_names, inputs.dataset.parts[splits.test.part]
+    train = inputs.dataset.parts[splits.train.part]
+
+    def neighbour(place: int, cosine: float) -> Neighbour:
+        row = int(splits.train.rows[place])
+        return Neighbour(_name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4))
+
+    images = []
+    for place, beside, closeness in zip(places.tolist(), near.tolist(), cosines.tolist(), strict=True):
+        true, sure = score.labels[place], refit.chances[place]
+        told = [round(float(chance), 6) for chance in (sure[score.predictions[place]], sure[true])]
+        images.append(
+            Missed(
+                name=_name(splits.test, place),
+                sample_id=test.sample_ids[int(splits.test.rows[place])],
+                true=names[true],
+                predicted=tuple(names[one.predictions[place]] for one in firsts),
+                wrong=int(found.counts[place]),
+                chance=told[0] if refit.facts["held"] else None,
+                true_chance=told[1] if refit.facts["held"] else None,
+                neighbours=tuple(map(neighbour, beside, closeness)),
+            )
+        )
+    title, caption = gallery_words(score.backbone, score, found, len(rows), refit.facts, k)
+    return Gallery(
+        backbone=score.backbone,
+        weights=score.weights,
+        of=gallery_of(rows, score),
+        rows=tuple(Judge(one.key, one.method, titles[one.key]) for one in firsts),
+        probe=[one.key for one in firsts].index(score.key),
+        tap=score.tap,
+        refit=refit.facts,
+        n_test=len(found.counts),
+        wrong=len(found.places),
+        shared=int((found.counts == len(rows)).sum()),
+        images=tuple(images),
+        thumbnails={},
+        title=title,
+        caption=caption,
+    )
+
+
+def _name(split: Split, place: int) -> str:
+    return f"{split.part}:{split.rows[place]}"

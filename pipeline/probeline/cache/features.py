@@ -1,0 +1,292 @@
+"""Reading an entry from Python: rows as arrays, a torch data set or a table, each shard proven before a row is seen.
+
+No lock is held anywhere: threads share one snapshot of the shards that were read, which is never changed but replaced
+by one assignment. Two threads that replace it at once lose one of their shards, which costs reading it again; and a
+fork finds no lock that a thread of its parent held. (h5py guards its own across a fork, from 3.14 on.)
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.cache import entry as store
+from probeline.cache.lookup import find_entry
+from probeline.errors import BadCache, MissingData, UnknownName
+from probeline.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from probeline.cache.torch_dataset import Labels, RowsDataset
+
+KEEP_BYTES = 256 << 20
+"""Bytes of features that an open entry keeps in memory, where nothing else is said."""
+
+RowIndex: TypeAlias = SupportsIndex | slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
+
+
+def open_features(
+    folder_or_key: str | os.PathLike[str],
+    cache: str | os.PathLike[str] = "cache",
+    *,
+    keep_bytes: int = KEEP_BYTES,
+) -> Features:
+    """Open a complete entry of a cache. Its records are read and checked; no shard is read before a row is asked for.
+
+    Parameters
+    ----------
+    folder_or_key : str or path
+        The entry's folder, or the first 6 or more digits of its key.
+    cache : str or path
+        Where a key is looked for.
+    keep_bytes : int
+        At most so many bytes of shards already read stay in memory; 0 for none. Reading single rows in random order
+        is slow where this is less than the entry's size: every row then costs the reading of its shard.
+
+    Raises
+    ------
+    MissingData
+        There is no entry, or it is not extracted to its end.
+    BadCache
+        A record is damaged, or is not what it must be.
+    UnknownName
+        No key of the cache begins like this; lists the entries.
+    BadOption
+        Several keys do, which are listed; or the digits are too few.
+    """
+    entry = find_entry(folder_or_key, Path(cache))
+    if absent := store.missing(entry):
+        raise MissingData(
+            f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+            where=entry.folder,
+            remedy="run extract",
+        )
+    return Features(entry, keep_bytes)
+
+
+def _reopen(folder: Path, key: str, keep_bytes: int) -> Features:
+    features = open_features(folder, keep_bytes=keep_bytes)
+    if features.key != key:
+        raise BadCache("another entry has taken the place of the one that was pickled", where=folder, expected=key)
+    return features
+
+
+class _Shards:
+    """The shards of an entry that this process hashed and decoded, within a limit of bytes, the latest used last."""
+
+    def __init__(self, entry: store.Entry, keep_bytes: int) -> None:
+        self._entry = entry
+        self._keep_bytes = keep_bytes
+        self._snapshot: tuple[int, dict[int, FloatArray]] = (os.getpid(), {})
+
+    def block(self, number: int) -> FloatArray:
+        """Return the features float32 [rows, D] of a shard, not to be written to, and keep them."""
+        kept = self._kept()
+        if next(reversed(kept), None) == number:
+            return kept[number]
+        block = self.passing(number)
+        self._keep(number, block)
+        return block
+
+    def passing(self, number: int) -> FloatArray:
+        """Return the same without keeping what is not kept already: for one who reads every shard once."""
+        block = self._kept().get(number)
+        if block is None:
+            block = store.read_shard(self._entry, number)[0]
+        return block
+
+    def _kept(self) -> dict[int, FloatArray]:
+        """Return what this process read; what came with a fork is its parent's word, and not believed."""
+        process, kept = self._snapshot
+        return kept if process == os.getpid() else {}
+
+    def _keep(self, number: int, block: FloatArray) -> None:
+        kept = {other: rows for other, rows in self._kept().items() if other != number} | {number: block}
+        size = sum(rows.nbytes for rows in kept.values())
+        for oldest in list(kept):
+            if size <= self._keep_bytes:
+                break
+            size -= kept.pop(oldest).nbytes
+        self._snapshot = (os.getpid(), kept)
+
+
+class Features:
+    """The embeddings of one part by one frozen net: an array float32 [N, D] on disk. Open it with `open_features`.
+
+    Indexing reads rows as NumPy would and always returns a copy. A shard is read when one of its rows is first asked
+    for, and hashed on the very bytes that are decoded; no file is left open. The object may be used by many threads, in
+    a forked process, which then hashes for itself, and be pickled, as the path and the key alone.
+    """
+
+    def __init__(self, entry: store.Entry, keep_bytes: int = KEEP_BYTES) -> None:
+        self._entry = entry
+        self._keep_bytes = keep_bytes
+        self._shards = _Shards(entry, keep_bytes)
+        self._rows = np.arange(len(entry))
+        self._row_of: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        entry = self._entry
+        name = f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
+        return f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and D."""
+        return len(self), self._entry.dim
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The type of every value: float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def folder(self) -> Path:
+        """Where the entry is."""
+        return self._entry.folder
+
+    @property
+    def key(self) -> str:
+        """The full key, 64 hexadecimal digits."""
+        return self._entry.key
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the key is the digest of: weights, tap, preprocessing, precision and samples. A copy."""
+        return copy.deepcopy(dict(self._entry.inputs))
+
+    @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """What names each row: N strings; for a folder of images the POSIX path below its root."""
+        return self._entry.sample_ids
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The sha256 of each row's source: N strings."""
+        return self._entry.content
+
+    @property
+    def provenance(self) -> tuple[Mapping[str, Any], ...]:
+        """How each shard was made: device, versions, seconds and the like, read anew from its record.
+
+        Raises
+        ------
+        BadCache, MissingData
+            The record was spoilt or removed since the entry was opened.
+        """
+        return tuple(store.shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
+
+    def __getitem__(self, index: RowIndex) -> FloatArray:
+        """Return rows as a new array float32 [..., D].
+
+        Parameters
+        ----------
+        index : int, slice, array of int, or bool [N]
+            As NumPy takes it along the first axis.
+
+        Raises
+        ------
+        IndexError
+            As NumPy; also for an index of columns.
+        BadCache, MissingData
+            A shard that holds one of the rows does not prove what its record says.
+        """
+        if isinstance(index, tuple):
+            raise IndexError("rows alone are indexed here; take columns of what comes back: features[rows][:, columns]")
+        rows: IntArray = np.asarray(self._rows[index])
+        values = np.empty((*rows.shape, self._entry.dim), np.float32)
+        shards = rows // self._entry.rows_per_shard
+        for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
+            wanted = shards == number
+            values[wanted] = self._shards.block(number)[rows[wanted] - number * self._entry.rows_per_shard]
+        return values
+
+    def numpy(self) -> FloatArray:
+        """Return all rows as a new array float32 [N, D].
+
+        Raises
+        ------
+        BadCache, MissingData
+        """
+        values = np.empty(self.shape, np.float32)
+        for number, rows in enumerate(self._entry.shards):
+            values[rows.start : rows.stop] = self._shards.passing(number)
+        return values
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("embeddings on disk become an array only by being copied")
+        return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def row(self, sample_id: str) -> int:
+        """Return the row of a sample.
+
+        Raises
+        ------
+        UnknownName
+        """
+        if not self._row_of:
+            self._row_of = {name: row for row, name in enumerate(self.sample_ids)}
+        if sample_id not in self._row_of:
+            raise UnknownName("sample id", sample_id, (self.sample_ids[0], "...", self.sample_ids[-1]))
+        return self._row_of[sample_id]
+
+    def table(self, features: bool = False) -> dict[str, npt.NDArray[Any] | list[str]]:
+        """Return columns of N values, as ``pandas.DataFrame`` and its like take them.
+
+        Parameters
+        ----------
+        features : bool
+            Whether the embeddings come along, as columns ``f0`` to ``f<D-1>`` of float32. Reads all shards.
+
+        Returns
+        -------
+        dict
+            ``row`` and ``shard`` int64 [N]; ``sample_id`` and ``content_sha256`` lists of N strings.
+
+        Raises
+        ------
+        BadCache, MissingData
+        """
+        columns: dict[str, npt.NDArray[Any] | list[str]] = {
+            "row": self._rows.copy(),
+            "sample_id": list(self.sample_ids),
+            "content_sha256": list(self.content),
+            "shard": self._rows // self._entry.rows_per_shard,
+        }
+        if features:
+            columns |= {f"f{place}": column for place, column in enumerate(np.ascontiguousarray(self.numpy().T))}
+        return columns
+
+    def torch_dataset(self, labels: Labels | None = None) -> RowsDataset:
+        """Return a map-style ``torch.utils.data.Dataset`` of (row float32 [D], label), or of rows alone.
+
+        Its workers may be forked or spawned: what travels is the path, the key and the labels.
+
+        Parameters
+        ----------
+        labels : int64 [N], or mapping of sample id to int, optional
+            A mapping is joined by sample id; ids that it holds beyond those are ignored.
+
+        Raises
+        ------
+        BadOption
+            Labels of another length, not of integers, or without one for each sample id.
+        """
+        from probeline.cache.torch_dataset import RowsDataset
+
+        return RowsDataset(self, labels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.folder, self.key, self._keep_bytes)

@@ -1,0 +1,82 @@
+"""The rows of an entry as a torch data set, joined with labels; the one file of this room that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from probeline.errors import BadOption
+from probeline.types import IntArray
+
+if TYPE_CHECKING:
+    from probeline.cache.features import Features
+
+Labels: TypeAlias = Mapping[str, int] | Sequence[int] | npt.NDArray[Any]
+Item: TypeAlias = Tensor | tuple[Tensor, int]
+
+
+class RowsDataset(Dataset[Item]):
+    """Rows with or without labels. Made by `Features.torch_dataset`.
+
+    Parameters
+    ----------
+    features : Features
+    labels : int64 [N], or mapping of sample id to int, or None
+
+    Raises
+    ------
+    BadOption
+        Labels of another length, not of integers, or without one for each sample id.
+    """
+
+    def __init__(self, features: Features, labels: Labels | None) -> None:
+        self._features = features
+        self._labels = None if labels is None else _joined(labels, features.sample_ids)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __getitem__(self, row: int) -> Item:
+        """Return the row float32 [D], with its label where there are labels.
+
+        Raises
+        ------
+        IndexError
+        BadCache, MissingData
+        """
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: list[int]) -> list[Item]:
+        """Return a batch of items: what a loader asks for, so that a shuffled batch reads no shard twice."""
+        values = torch.from_numpy(self._features[rows]).unbind()
+        return list(values) if self._labels is None else list(zip(values, self._labels[rows].tolist(), strict=True))
+
+
+def _joined(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
+    """Return labels int64 [N] in row order."""
+    # A pandas Series is no Mapping but has keys: taken by position it could silently be in another order.
+    if hasattr(labels, "keys"):
+        by_name: Any = labels
+        absent = [name for name in sample_ids if name not in by_name]
+        if absent:
+            raise BadOption(
+                "labels lack sample ids",
+                expected=f"a label for each of {len(sample_ids):,} sample ids",
+                got=f"none for {len(absent):,}, such as {', '.join(absent[:3])}",
+                remedy="add them, or give an array of labels in row order",
+            )
+        labels = [by_name[name] for name in sample_ids]
+    found = np.asarray(labels)
+    if found.shape != (len(sample_ids),) or not np.issubdtype(found.dtype, np.integer):
+        raise BadOption(
+            "bad labels", expected=f"integers [{len(sample_ids)}]", got=f"{found.dtype} {list(found.shape)}"
+        )
+    if len(found) and not -(2**63) <= int(found.min()) <= int(found.max()) < 2**63:
+        raise BadOption("bad labels", expected="integers of 64 bits", got=f"{found.min()} to {found.max()}")
+    return found.astype(np.int64)

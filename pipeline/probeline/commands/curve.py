@@ -1,0 +1,152 @@
+"""Curve: one method on nested parts of the train rows, from a few images to all, each chosen on the same val rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from probeline import disk
+from probeline.backbones.names import PENULTIMATE
+from probeline.data.sampling.fractions import Portion, portions
+from probeline.environment import environment
+from probeline.evaluate.curve_of_probe import probed
+from probeline.evaluate.curve_points import Points
+from probeline.finetune.curve import runs, trained
+from probeline.format import percent
+from probeline.heads.select import L2_GRID
+from probeline.identity import HEADS_VERSION, digest_bytes
+from probeline.report.sections.learning import steps
+from probeline.results.curve import Curve
+from probeline.results.curve_files import curve_path, find_curve, save_curve
+from probeline.results.methods import method
+from probeline.session import Inputs
+from probeline.types import Backbone
+
+
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Make the learning curves that are not there yet, and return the steps of all.
+
+    Of every backbone, there is one of the exact probe at each tap, and one of each strategy that is asked for. Every
+    fraction is chosen on the same val rows, or the first fold where there are folds: val is not scaled down with the
+    fraction. Views play no part in the probe's: every image is fitted on as it is.
+
+    Raises
+    ------
+    MissingData
+        The embeddings have not been extracted.
+    ProbelineError
+    """
+    wanted = _wanted(inputs)
+    parts = [[one.kind, one.amount, one.draw, digest_bytes(one.rows.tobytes())] for one in wanted]
+    found = []
+    for name in inputs.config.backbones:
+        lines = [_of_probe(inputs, taps, wanted, parts) for taps in inputs.taps(name)[0]]
+        lines += [_of_training(inputs, name, strategy, wanted, parts) for strategy in inputs.config.curve_strategies]
+        found += [_outcome(inputs, _curve(inputs, line)) for line in lines]
+    return found
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One curve as it is asked for, and what makes its points."""
+
+    backbone: Backbone
+    tap: str
+    method: str
+    options: Mapping[str, Any]
+    key: str
+    make: Callable[[str], Points]
+
+
+def _wanted(inputs: Inputs) -> list[Portion]:
+    config, rows, dataset = inputs.config, inputs.splits.train, inputs.dataset
+    return portions(
+        dataset.parts[rows.part].labels,
+        rows.rows,
+        percents=config.fractions,
+        shots=() if config.shots == (0,) else config.shots,
+        draws=config.draws,
+        data_seed=config.data_seed,
+        groups=dataset.groups.get(rows.part),
+    )
+
+
+def _of_probe(inputs: Inputs, taps: Sequence[Backbone], wanted: Sequence[Portion], parts: list[Any]) -> _Line:
+    entries = [inputs.entry(tap, part) for tap in taps for part in inputs.parts()]
+    key = inputs.score_key(
+        "curve",
+        version=HEADS_VERSION,
+        features=[entry.key for entry in entries],
+        l2=list(L2_GRID),
+        # The row sets themselves: whatever draws them, other rows are another curve.
+        portions=parts,
+    )
+    tap = "+".join(tap.tap for tap in taps)
+    return _Line(taps[0], tap, "probe", {}, key, lambda title: probed(inputs, taps, entries, wanted, title=title))
+
+
+def _of_training(inputs: Inputs, name: str, strategy: str, wanted: Sequence[Portion], parts: list[Any]) -> _Line:
+    some = runs(inputs, inputs.backbone(name)[0], strategy)
+    key = inputs.score_key("curve", runs=[one.key for one in some.asked], portions=parts)
+    return _Line(
+        some.backbone,
+        PENULTIMATE,
+        some.asked[0].method,
+        some.asked[0].options,
+        key,
+        lambda title: trained(inputs, some, wanted, key=key, title=title),
+    )
+
+
+def _curve(inputs: Inputs, line: _Line) -> Curve:
+    config, splits, dataset, backbone = inputs.config, inputs.splits, inputs.dataset, line.backbone
+    title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
+    title += "" if line.method == "probe" else f", {method(line.method).title}"
+    if found := find_curve(inputs.curves, backbone.name, line.key):
+        config.console.say(f"{title}: it is there")
+        return found
+    disk.check_writable(inputs.curves)
+    made = line.make(title)
+    curve = Curve(
+        dataset=dataset.title,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        precision=config.precision,
+        tap=line.tap,
+        method=line.method,
+        options=line.options,
+        key=line.key,
+        splits=inputs.splits_sha256,
+        image_size=backbone.preprocess.crop,
+        class_names=dataset.class_names,
+        n_train=len(splits.train),
+        n_val=len(splits.val),
+        n_test=len(splits.test),
+        draws=config.draws,
+        data_seed=config.data_seed,
+        grouped=bool(dataset.groups),
+        points=made.points,
+        warm_seconds=made.seconds[0],
+        cold_seconds=sum(made.seconds),
+        environment=environment(made.device),
+    )
+    save_curve(inputs.curves, curve)
+    made.tidy()
+    for step in steps(curve):
+        low, high = (percent(end, 1) for end in step.range)
+        spread = f" ({low} to {high} % over {step.draws} draws)" if step.draws > 1 else ""
+        config.console.say(f"{title}: {step.title}: {step.images} images, test top-1 {percent(step.mean, 1)} %{spread}")
+    config.console.say(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
+    return curve
+
+
+def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
+    return {
+        "backbone": curve.backbone,
+        "weights": curve.weights,
+        "tap": curve.tap,
+        "method": curve.method,
+        "steps": [step.to_json() for step in steps(curve)],
+        "file": str(curve_path(inputs.curves, curve.backbone, curve.key)),
+    }

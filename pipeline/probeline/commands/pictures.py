@@ -1,0 +1,205 @@
+"""Pictures: a net's first filters and input, what its rows have wrong, and its embeddings, made once and kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline import disk
+from probeline.analysis.embedding_map import check_map
+from probeline.analysis.exhibits import exhibits
+from probeline.data.named_row import named_row
+from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.loading import open_image
+from probeline.data.pixels.tiles import shrunk, tile
+from probeline.errors import BadOption
+from probeline.identity import PICTURE_VERSION, digest, digest_bytes
+from probeline.options.config import command_line
+from probeline.report.model.leading import leading
+from probeline.report.sections.pictures import (
+    MOST_FILTERS,
+    Words,
+    filters_of,
+    filters_words,
+    input_of,
+    input_words,
+    mistakes,
+    mistakes_of,
+    mistakes_words,
+)
+from probeline.results.current import current_scores
+from probeline.results.gallery_files import Gallery
+from probeline.results.map_files import EmbeddingMap
+from probeline.results.picture_files import Kind, Picture, find_picture, remove_picture, save_picture
+from probeline.results.score import Score
+from probeline.results.store import Ignored
+from probeline.session import Inputs
+from probeline.types import Backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from probeline.backbones.resolve import Loaded
+
+_LONGEST = 800
+"""Pixels of a raw image's longer side that a figure has use for."""
+
+
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Make the pictures, the gallery and the map of every backbone that are not there yet, and return what they say.
+
+    Without a score of a backbone there is no picture of mistakes, without its exact probe no gallery and no map. What
+    follows the verb names the image of the input, else it is the first train image.
+
+    Raises
+    ------
+    BadOption, UnknownName
+        No such image.
+    BadData
+        An image that cannot be read.
+    ProbelineError
+    """
+    config = inputs.config
+    if len(config.words) > 1:
+        raise BadOption("one image is shown", expected="one [PART:]ROW or none", got=" ".join(config.words))
+    train = inputs.splits.train
+    image = named_row(config.words[0], inputs.dataset) if config.words else (train.part, int(train.rows[0]))
+    check_map(inputs)
+    scores = current_scores(inputs, "pictures")
+    told: list[dict[str, Any]] = []
+    for name in config.backbones:
+        backbone, loaded = inputs.backbone(name)
+        found = (
+            _filters(inputs, backbone, functools.partial(_net, inputs, name, loaded)),
+            _input(inputs, backbone, *image),
+            _mistakes(inputs, name, leading(scores, name)),
+        )
+        told += [_told(inputs, one.kind, one, one.png) for one in found if one is not None]
+        told += [_told(inputs, kind, one, one.file) for kind, one in exhibits(inputs, name, scores).items()]
+    return told
+
+
+def _told(inputs: Inputs, kind: str, one: Picture | Gallery | EmbeddingMap, file: str) -> dict[str, Any]:
+    facts = {field: getattr(one, field) for field in ("backbone", "weights", "title", "caption")}
+    return {"kind": kind, **facts, "file": str(inputs.pictures / file)}
+
+
+def _net(inputs: Inputs, name: str, loaded: Loaded | None) -> nn.Module:
+    return (loaded or inputs.net(name)).net
+
+
+def _filters(inputs: Inputs, backbone: Backbone, net: Callable[[], nn.Module]) -> Picture | None:
+    of = filters_of(backbone)
+    if found := _there(inputs, "filters", backbone.name, of):
+        return found
+    none = f"no first filters:{digest([PICTURE_VERSION, backbone.name, of])}"
+    if not inputs.remembered(none):
+        from probeline.backbones.first_conv import first_layer
+
+        if layer := first_layer(net(), backbone.preprocess.crop):
+            from probeline.report.figures.pictures import filters
+
+            kernels = layer.kernels[:MOST_FILTERS]
+            count, _, height, width = layer.kernels.shape
+            words = filters_words(backbone, layer.module, len(kernels), count, height, width)
+            make = functools.partial(filters, words.title, kernels)
+            return _draw(inputs, "filters", backbone.name, backbone.weights, of, words, make)
+        remove_picture(inputs.pictures, "filters", backbone.name)
+        inputs.remember(none)
+    inputs.config.console.say(
+        f"pictures: {backbone.name}: no filters to show, as its first layer is no convolution of red, green and blue"
+    )
+    return None
+
+
+def _input(inputs: Inputs, backbone: Backbone, part: str, row: int) -> Picture:
+    of = input_of(backbone, inputs.dataset.parts[part], row)
+    if found := _there(inputs, "input", backbone.name, of):
+        return found
+    import torch
+
+    from probeline.backbones.frozen import Normalize
+    from probeline.report.figures.pictures import Panel, net_input
+
+    raw = open_image(inputs.dataset.images[part], row)
+    pixels = resize_crop(raw, backbone.preprocess)
+    normalize = Normalize(backbone.preprocess, torch.device("cpu"))
+    values = normalize(torch.from_numpy(pixels)[None])
+    back = normalize.undo(values)[0].numpy()
+    given = values[0].permute(1, 2, 0).numpy()
+    low, high = float(given.min()), float(given.max())
+    colours = np.rint((given - low) * (255 / (high - low)) if high > low else np.full_like(given, 127.5))
+    words = input_words(backbone, of, raw.size, (low, high), float(np.abs(back - pixels).max()))
+    crop = backbone.preprocess.crop
+    ends = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
+    panels = (
+        Panel("raw", f"{raw.width} x {raw.height} pixels", np.array(shrunk(raw, _LONGEST))),
+        Panel("as the net gets it", ends, colours.astype(np.uint8)),
+        Panel("denormalised", f"{crop} x {crop} pixels, 0 to 255", np.rint(back).clip(0, 255).astype(np.uint8)),
+    )
+    make = functools.partial(net_input, words.title, panels)
+    return _draw(inputs, "input", backbone.name, backbone.weights, of, words, make)
+
+
+def _mistakes(inputs: Inputs, name: str, row: Sequence[Score] | None) -> Picture | None:
+    say, splits = inputs.config.console.say, inputs.splits
+    if row is None:
+        remedy = command_line(inputs.config, "probe", backbones=(name,))
+        say(f"pictures: {name}: no mistakes to show, as it has no score yet; run: {remedy}")
+        return None
+    of = mistakes_of(row, inputs.dataset, splits)
+    if not of["wrong"]:
+        remove_picture(inputs.pictures, "mistakes", name)
+        say(f"pictures: {name}: no mistakes to show, as {row[0].method} has every test image right")
+        return None
+    if found := _there(inputs, "mistakes", name, of):
+        return found
+    from probeline.report.figures.pictures import TILE
+    from probeline.report.figures.pictures import mistakes as figure
+
+    score, part = row[0], splits.test.part
+    wrong = mistakes(score, splits)[: len(of["images"])]
+    tiles = [tile(open_image(inputs.dataset.images[part], one.row), TILE) for one in wrong]
+    words = mistakes_words(row, of)
+    make = functools.partial(figure, words.title, part, wrong, tiles, score.class_names)
+    return _draw(inputs, "mistakes", name, score.weights, of, words, make)
+
+
+def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture | None:
+    """Return the picture that was drawn of just this and say so; None where it is yet to be drawn.
+
+    Raises
+    ------
+    CannotWrite
+        It is yet to be drawn, and could not be kept.
+    """
+    say = inputs.config.console.say
+    found = find_picture(inputs.pictures, kind, name)
+    if isinstance(found, Picture) and found.of == of:
+        say(f"pictures: {inputs.dataset.name} x {name}: {found.png} is there")
+        return found
+    if isinstance(found, Ignored):
+        say(f"pictures: {inputs.dataset.name} x {name}: made anew, as {found.path.name} {found.reason}")
+    disk.check_writable(inputs.pictures)
+    return None
+
+
+def _draw(
+    inputs: Inputs,
+    kind: Kind,
+    name: str,
+    weights: str,
+    of: dict[str, Any],
+    words: Words,
+    make: Callable[[], Any],
+) -> Picture:
+    from probeline.report.figures.pictures import rendered
+
+    png = rendered(make)
+    picture = Picture(kind, name, weights, of, words.title, words.caption, words.alt, digest_bytes(png))
+    path = save_picture(inputs.pictures, picture, png)
+    inputs.config.console.say(f"pictures: {inputs.dataset.name} x {name}: written to {path}")
+    return picture

@@ -1,0 +1,146 @@
+"""Probe: heads on cached embeddings; the exact linear one over a path of l2, and those trained in minibatches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from probeline.errors import Diverged
+from probeline.evaluate.fitting import Round, Stopwatch, Task, ask_exact, exact_path, linear_logits, select
+from probeline.evaluate.minibatch import mlp_heads, mlp_logits, sgd_heads
+from probeline.format import option
+from probeline.heads.select import L2_GRID
+from probeline.options.grids import MLP, SGD, Grid, grid
+from probeline.results.score import Score
+from probeline.session import Inputs
+from probeline.types import FloatArray
+
+if TYPE_CHECKING:
+    from probeline.heads.minibatch.mlp import MlpHead
+    from probeline.heads.minibatch.sgd import SgdHead
+
+
+def run(inputs: Inputs) -> list[dict[str, Any]]:
+    """Fit the heads of every backbone where there is no score of them yet, and return all their outcomes.
+
+    Raises
+    ------
+    MissingData
+        The embeddings have not been extracted.
+    ProbelineError
+    """
+    scores: list[Score] = []
+    for name in inputs.config.backbones:
+        for taps in inputs.taps(name)[0]:
+            task = Task(inputs, *taps)
+            scores += _exact(task)
+            for seed in range(inputs.config.seed, inputs.config.seed + inputs.config.seeds):
+                scores.append(_sgd(task, seed))
+                if inputs.config.mlp:
+                    scores.append(_mlp(task, seed))
+    return [inputs.outcome(score) for score in scores]
+
+
+def _exact(task: Task) -> list[Score]:
+    asked = {method: ask_exact(task, method) for method in ("probe", "probe-refit")}
+    scores = {method: score for method, one in asked.items() if (score := task.done(one))}
+    if len(scores) == len(asked):
+        return list(scores.values())
+
+    watch = Stopwatch()
+    selection, rounds = exact_path(task)
+    chosen_in, splits = watch.seconds(), task.inputs.splits
+    for method, one in asked.items():
+        if method in scores:
+            continue
+        watch = Stopwatch(chosen_in)
+        if method == "probe":
+            heads, X_test = selection.fitted, task.test_rows(rounds[0])
+        else:
+            from probeline.heads.logistic.path import fit_path
+
+            refit = task.refit()
+            heads, X_test = fit_path(refit.X, refit.y, task.classes, L2_GRID), refit.X_held
+        head = heads[selection.place]
+        certificate = head.certificate
+        scores[method] = task.save(
+            one,
+            selection,
+            linear_logits(heads, X_test),
+            watch,
+            n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
+            n_val=0 if method == "probe-refit" else len(splits.val),
+            **task.sizes(head),
+            converged=certificate.converged,
+            certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},
+        )
+    return [scores[method] for method in asked]
+
+
+def _sgd(task: Task, seed: int) -> Score:
+    wanted = grid("sgd", SGD, task.inputs.config.sgd)
+    return _trained(
+        task, "probe-sgd", seed, wanted, lambda held: sgd_heads(held, task.classes, wanted, seed), linear_logits
+    )
+
+
+def _mlp(task: Task, seed: int) -> Score:
+    wanted = grid("mlp", MLP, task.inputs.config.mlp)
+    return _trained(
+        task, "probe-mlp", seed, wanted, lambda held: mlp_heads(held, task.classes, wanted, seed), mlp_logits
+    )
+
+
+Trained = TypeVar("Trained", "SgdHead", "MlpHead")
+
+
+def _trained(
+    task: Task,
+    method: str,
+    seed: int,
+    wanted: Grid,
+    fit: Callable[[Round], list[Trained]],
+    logits_of: Callable[[Sequence[Trained], FloatArray], Iterable[FloatArray]],
+) -> Score:
+    """Return the score of the best candidate of those whose training diverged on no round."""
+    asked = task.ask(method, seed, **{name: list(values) for name, values in wanted.values.items()})
+    if found := task.done(asked):
+        return found
+
+    watch = Stopwatch()
+    rounds = task.selection()
+    candidates = wanted.candidates()
+    fitted = {id(held): fit(held) for held in rounds}
+    sound = [i for i in range(len(candidates)) if all(heads[i].diverged is None for heads in fitted.values())]
+    if not sound:
+        raise Diverged(
+            "every head's training diverged",
+            where=task.title(method, seed),
+            got=", ".join(_words(candidate) for candidate in candidates) or _words(wanted.fixed()),
+            remedy=f"use lower rates in --{method.removeprefix('probe-')}, or check the features with probeline verify",
+        )
+    selection = select(
+        rounds,
+        [candidates[i] for i in sound],
+        [0.0] * len(sound),
+        lambda held: [fitted[id(held)][i] for i in sound],
+        logits_of,
+    )
+    head = selection.fitted[selection.place]
+    return task.save(
+        asked,
+        selection,
+        logits_of(selection.fitted, task.test_rows(rounds[0])),
+        watch,
+        **task.sizes(head),
+        converged=True,
+        certificate={
+            "edge": wanted.edge(candidates[sound[selection.place]]),
+            "diverged": [_words(candidate) for i, candidate in enumerate(candidates) if i not in sound],
+        },
+        history=head.history,
+    )
+
+
+def _words(candidate: Mapping[str, Any]) -> str:
+    return " ".join(option(name, value) for name, value in candidate.items())

@@ -1,0 +1,109 @@
+"""Two columns of a CSV file: what its owner says of each image, by sample id."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from probeline import disk
+from probeline.errors import BadData, MissingData
+from probeline.types import DataSet
+
+MOST_BYTES = 256 * 2**20
+"""A line of 60 bytes for each of four million images; what is larger is another file than was meant."""
+
+
+def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
+    """Return the values of one column by sample id.
+
+    The file is UTF-8 with a header. Columns stand in any order, and others than these two are passed over. Sample ids
+    are compared in Unicode's composed form, as the data sets give them; values lose the blanks around them.
+
+    Parameters
+    ----------
+    path : Path
+    column : str
+        The column beside ``sample_id``.
+    dataset : DataSet
+        Whose images the file may name.
+    whole : bool
+        Whether the data set has all its images, so that an id that it lacks is an error; a file may name more
+        images than a smaller one by ``--limit`` has.
+    option : str
+        The command line's that names the file, for what is said of it.
+
+    Raises
+    ------
+    MissingData
+        No such file.
+    BadData
+        Anything else about it, with the line where there is one.
+    """
+    what = f"--{option} file"
+    found: dict[str, str] = {}
+    for line, sample_id, value in _lines(path, column, what):
+        if sample_id in found:
+            raise BadData(f"the {what} names an image twice", where=f"{path}, line {line}", got=repr(sample_id))
+        if not value.isprintable():
+            raise BadData(f"the {what} has a {column} that cannot be printed", where=f"{path}, line {line}")
+        found[sample_id] = value
+    known = {sample_id for part in dataset.parts.values() for sample_id in part.sample_ids}
+    strangers = [sample_id for sample_id in found if sample_id not in known] if whole else []
+    if strangers:
+        raise BadData(
+            f"the {what} names images that {dataset.name} does not have",
+            where=path,
+            expected=f"sample ids such as {min(known, default='')!r}",
+            got=f"{len(strangers):,} others, the first {strangers[0]!r}",
+        )
+    return found
+
+
+def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the number, sample id and value of each line after the header."""
+    reader = csv.reader(io.StringIO(_text(path, what), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if header.count("sample_id") != 1 or header.count(column) != 1:
+            raise BadData(
+                f"the {what} has another header",
+                where=path,
+                expected=f"a first line sample_id,{column}",
+                got=repr(",".join(header)[:80]),
+            )
+        key, value = header.index("sample_id"), header.index(column)
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise BadData(
+                    f"the {what} has a line of another length",
+                    where=f"{path}, line {reader.line_num}",
+                    expected=f"{len(header)} fields",
+                    got=len(row),
+                    remedy="put fields that hold a comma in double quotes",
+                )
+            yield reader.line_num, unicodedata.normalize("NFC", row[key]), _composed(row[value])
+    except csv.Error as error:
+        raise BadData(f"the {what} is no CSV", where=f"{path}, line {reader.line_num}", got=error) from error
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise BadData(f"the {what} is too large", where=path, expected=f"{MOST_BYTES:,} bytes or fewer", got=size)
+        return disk.read(path).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingData(f"no {what}", where=path) from error
+    except OSError as error:
+        raise BadData(f"the {what} cannot be read", where=path, got=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"the {what} is not UTF-8", where=f"{path}, byte {error.start}") from error

@@ -1,0 +1,154 @@
+"""A look at each image for the doctor: what its decoding needed, and its pixels at a small size; none reaches a net."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from probeline.data.pixels.decode import FORMATS, decode, move_to_upright
+from probeline.data.pixels.loading import ordered
+from probeline.types import ImageArray, ImageFiles, IntArray, PixelArray, Preprocess
+
+SIDE = 32
+"""Pixels of the small images."""
+
+HELP = {
+    "extension": "its name says another format than its bytes",
+    "cut": "a JPEG without its end marker: cut off, and what is missing is made up",
+    "space": "CMYK or another colour space than RGB or grey",
+    "palette": "colours from a palette",
+    "deep": "16 bits a channel, of which 8 are kept",
+    "alpha": "transparency, composited on black",
+    "frames": "several frames, of which the first is used",
+    "turned": "turned upright by its EXIF orientation",
+    "small": "the shorter side is below the net's input: scaled up",
+    "cropped": "the centre crop leaves out more than half of it",
+    "constant": "one colour everywhere",
+}
+"""What an image may need help for, or may lack, with what is said of it."""
+
+_NAMED = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+
+_BLOCK = 64
+_PNG_DEPTH, _TIFF_DEPTH = 24, 258
+"""Where a PNG file and a TIFF tag tell the bits a channel."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of the images of a part.
+
+    Attributes
+    ----------
+    small : uint8 [n, SIDE, SIDE, 3]
+        Each whole image, squeezed to a square.
+    helped : tuple of tuples of str [n]
+        Of `HELP`, what each image needed.
+    """
+
+    small: PixelArray
+    helped: tuple[tuple[str, ...], ...]
+
+
+def look(
+    images: ImageArray | ImageFiles,
+    rows: IntArray,
+    preprocess: Preprocess,
+    threads: int,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Looks:
+    """Look at some images of a part, each decoded once.
+
+    Parameters
+    ----------
+    images : ImageArray or ImageFiles
+    rows : int64 [n]
+    preprocess : Preprocess
+        Of the net: which images are small for it, and what of them it sees.
+    threads : int
+    advance : callable
+        Told how many more images were looked at.
+
+    Raises
+    ------
+    BadData
+        For an image that cannot be read, or is not the one that was listed.
+    """
+    small = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
+    helped: list[tuple[str, ...]] = []
+
+    def see(start: int) -> list[tuple[PixelArray, tuple[str, ...]]]:
+        return [_seen(images, row, preprocess) for row in rows[start : start + _BLOCK].tolist()]
+
+    for start, seen in ordered(see, range(0, len(rows), _BLOCK), threads):
+        for slot, (pixels, needed) in zip(small[start:], seen, strict=False):
+            slot[:] = pixels
+            helped.append(needed)
+        advance(len(seen))
+    return Looks(small, tuple(helped))
+
+
+def _seen(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
+    of_file: tuple[str, ...] = ()
+    if isinstance(images, ImageArray):
+        image = Image.fromarray(images.pixels[row])
+    else:
+        image = decode(images.paths[row], images.content[row])
+        of_file = _of_file(images.paths[row])
+    square = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    small = np.asarray(square)
+    return small, (*of_file, *_of_shape(image.size, preprocess), *(("constant",) if _constant(small, image) else ()))
+
+
+def _of_file(path: Path) -> tuple[str, ...]:
+    """Return what a file that was decoded needed for that."""
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kind = "JPEG" if image.format == "MPO" else image.format
+        frames = 1
+        with contextlib.suppress(Exception):  # Pillow looks for frames in odd metadata too
+            frames = getattr(image, "n_frames", 1)
+        needed = {
+            "extension": _NAMED.get(path.suffix.lower()) != kind,
+            # In the coded pixels after the last SOS marker, FF is followed by 00: an FF D9 is the end.
+            "cut": kind == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"),
+            "space": image.mode in ("CMYK", "YCbCr", "LAB", "HSV"),
+            "palette": image.mode in ("P", "PA"),
+            "deep": _deep(image, data),
+            "alpha": image.has_transparency_data,
+            "frames": frames > 1,
+            "turned": move_to_upright(image) is not None,
+        }
+    return tuple(name for name, is_so in needed.items() if is_so)
+
+
+def _deep(image: Image.Image, data: bytes) -> bool:
+    if image.format == "TIFF":
+        return any(bits > 8 for bits in getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, ()))
+    return image.mode.startswith("I") or (image.format == "PNG" and data[_PNG_DEPTH] > 8)
+
+
+def _of_shape(size: tuple[int, int], preprocess: Preprocess) -> tuple[str, ...]:
+    short, long = sorted(size)
+    seen = preprocess.crop**2 / (preprocess.resize**2 * long / short)
+    return (*(("small",) if short < preprocess.crop else ()), *(("cropped",) if seen < 0.5 else ()))
+
+
+def _constant(small: PixelArray, image: Image.Image) -> bool:
+    return not any(np.ptp(pixels, axis=(0, 1)).any() for pixels in (small, np.asarray(image)))

@@ -1,0 +1,137 @@
+"""Learning curves: nested, stratified parts of the train rows, drawn several times.
+
+Of each draw, the rows stand in one order whose every beginning is stratified: each class's rows are shuffled, the
+r-th of a class of n stands at (r + 1/2) / n, and first of all come one row of every class. So a smaller fraction is a
+beginning of a larger one, holds its share of every class to within one row or so, and lacks no class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from probeline.data.sampling.stratified import ranks, shuffled
+from probeline.errors import BadData
+from probeline.types import IntArray
+
+_PURPOSE = 100
+"""Of the first draw; each further draw is a purpose of its own."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some of the train rows, to fit on.
+
+    Attributes
+    ----------
+    kind : {"fraction", "shots"}
+    amount : float
+        Percent of the train rows in (0, 100], or images a class.
+    draw : int
+        Counted from 0. What holds all rows, or every class to the full, is drawn once.
+    rows : int64 [n]
+        Ascending.
+    short : int
+        Of shots: how many classes have fewer images than that and give all they have.
+    """
+
+    kind: Literal["fraction", "shots"]
+    amount: float
+    draw: int
+    rows: IntArray
+    short: int = 0
+
+
+def portions(
+    labels: IntArray,
+    rows: IntArray,
+    *,
+    percents: Sequence[float],
+    shots: Sequence[int],
+    draws: int,
+    data_seed: int,
+    groups: IntArray | None = None,
+) -> list[Portion]:
+    """Return the row sets of a learning curve, the fractions first, each in ascending order of their amount.
+
+    Where rows have groups, a fraction takes whole groups, in the order of their first rows, until it has its number
+    of rows: growing data come by the group. Shots take the first groups of a class and cut the last of them, so
+    that they are as many images as they say.
+
+    Parameters
+    ----------
+    labels : int64 [N]
+        Of all rows of the part.
+    rows : int64 [n]
+        The train rows.
+    percents : sequence of float
+        In (0, 100].
+    shots : sequence of int
+        1 or more.
+    draws : int
+    data_seed : int
+        0 or more.
+    groups : int64 [N], optional
+
+    Returns
+    -------
+    list of Portion
+
+    Raises
+    ------
+    BadOption
+        For a negative seed.
+    BadData
+        Without train rows.
+    """
+    if not len(rows):
+        raise BadData("no train rows to draw from")
+    found = []
+    orders = [_order(labels, rows, data_seed, draw, groups) for draw in range(draws)]
+    for percent in sorted(set(percents)):
+        for draw, order in enumerate(orders):
+            chosen = _fraction(labels, order, percent, groups)
+            found.append(Portion("fraction", percent, draw, chosen))
+            # Groups may fill one draw and not another: only what no draw can change is drawn once.
+            if len(chosen) == len(rows) and (groups is None or percent == 100):
+                break
+    counts = np.bincount(labels[rows])
+    counts = counts[counts > 0]
+    for k in sorted(set(shots)):
+        for draw, order in enumerate(orders):
+            chosen = np.sort(order[ranks(labels[order]) < k])
+            found.append(Portion("shots", float(k), draw, chosen, short=int((counts < k).sum())))
+            if len(chosen) == len(rows):
+                break
+    return found
+
+
+def _order(labels: IntArray, rows: IntArray, seed: int, draw: int, groups: IntArray | None) -> IntArray:
+    """Return `rows` in an order whose every beginning is stratified."""
+    order = rows[shuffled(len(rows), seed, _PURPOSE + draw)]
+    if groups is not None:  # rows of one group follow each other
+        _, first = np.unique(groups[order], return_index=True)
+        place = {int(groups[order[i]]): int(i) for i in first}
+        order = order[np.argsort([place[number] for number in groups[order].tolist()], kind="stable")]
+    rank = ranks(labels[order])
+    sizes = np.bincount(labels[order])[labels[order]]
+    # (2 r + 1) / (2 n): a quotient of whole numbers is rounded alike on every machine.
+    return order[np.lexsort(((2 * rank + 1) / (2 * sizes), rank > 0))]
+
+
+def _fraction(labels: IntArray, order: IntArray, percent: float, groups: IntArray | None) -> IntArray:
+    """Return, ascending, so much of the beginning of an order, with a row of every class at least."""
+    classes = len(np.unique(labels[order]))
+    wanted = max(classes, int(np.floor(percent / 100 * len(order) + 0.5)))
+    if groups is None:
+        return np.sort(order[:wanted])
+    _, first, inverse, sizes = np.unique(groups[order], return_index=True, return_inverse=True, return_counts=True)
+    by_first = np.argsort(first)
+    # The groups of the first row of each class always belong to it.
+    needed = len(np.unique(inverse[:classes]))
+    reached = int(np.searchsorted(np.cumsum(sizes[by_first]), wanted)) + 1
+    taken = by_first[: max(needed, reached)]
+    return np.sort(order[np.isin(inverse, taken)])

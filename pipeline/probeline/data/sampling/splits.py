@@ -1,0 +1,159 @@
+"""Who is fitted on, who chooses and who is reported: train, val, test and folds as row sets over parts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probeline.data.sampling.grouped import carve_groups, deal_groups, groups_of_class
+from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
+from probeline.errors import BadData
+from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
+
+ENOUGH_FOR_VAL = 1_000
+"""Rows to fit and choose on, from which one val set serves; below it, folds do."""
+
+FOLDS = 5
+
+_PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_CROSSING = 2, 3, 4, 5
+
+
+def split(dataset: DataSet, *, data_seed: int) -> Splits:
+    """Return the splits of a data set.
+
+    Test is the test part, or a stratified fifth where train and test are the same part. Val is the part that
+    ships as val, else a stratified tenth of the remaining rows of the train part, else, where those are fewer
+    than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows to test
+    keeps two. Dropped rows play no role.
+
+    Where the data set has groups, all that is carved from one part is carved in whole groups, as near to these
+    shares as groups allow, and classes are counted in groups: a class that gives to test keeps two of them. Folds are
+    fewer than five where otherwise one would hold all groups of a class.
+
+    Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
+
+    Parameters
+    ----------
+    dataset : DataSet
+    data_seed : int
+        0 or more.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    BadData
+        Where a class has too few images, or groups, to be fitted and chosen on, or none is left to choose on.
+    BadOption
+        For a negative seed.
+    """
+    labels = dataset.parts[dataset.train].labels
+    order = shuffled(len(labels), data_seed, _PURPOSE_TEST)
+    if dataset.train == dataset.test:
+        test, rest = _carve(dataset, order[labels[order] != DROPPED], fraction=5, keep=2)
+    else:
+        test, rest = _labelled(dataset, dataset.test), _labelled(dataset, dataset.train)
+
+    folds: tuple[IntArray, ...] = ()
+    val_part = dataset.train
+    if dataset.val is not None:
+        _check_classes(dataset, rest, at_least=1)
+        val_part = dataset.val
+        train, val = rest, _labelled(dataset, dataset.val)
+    elif len(rest) >= ENOUGH_FOR_VAL:
+        _check_classes(dataset, rest, at_least=1)
+        val, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), fraction=10, keep=1)
+    else:
+        _check_classes(dataset, rest, at_least=2)
+        folds = _deal(dataset, _reordered(rest, data_seed, _PURPOSE_FOLDS))
+        val, train = folds[0], np.sort(np.concatenate(folds[1:]))
+    if not len(val):
+        raise BadData(
+            "no image is left to choose on",
+            where=f"{dataset.name}/{val_part}",
+            remedy="add images, or divide groups that hold all of a class",
+        )
+    return Splits(
+        train=Split(dataset.train, train, "train"),
+        val=Split(val_part, val, "val"),
+        test=Split(dataset.test, test, "test"),
+        folds=folds,
+        data_seed=data_seed,
+    )
+
+
+def crossing(dataset: DataSet, splits: Splits) -> tuple[IntArray, ...]:
+    """Return the train rows in stratified folds, and in whole groups, so that fits on the others can predict each.
+
+    Where folds choose they are those but the first, which is val: so no fit on the others sees a val row.
+    One fold alone is what is left where all train rows are one group.
+    """
+    if len(splits.folds) > 2:
+        return splits.folds[1:]
+    order = _reordered(splits.train.rows, splits.data_seed, _PURPOSE_CROSSING)
+    labels, hands = dataset.parts[splits.train.part].labels, min(FOLDS, len(order))
+    if not dataset.groups:
+        return deal(labels, hands, order)
+    return tuple(fold for fold in deal_groups(labels, dataset.groups[splits.train.part], hands, order) if len(fold))
+
+
+def _reordered(rows: IntArray, seed: int, purpose: int) -> IntArray:
+    return rows[shuffled(len(rows), seed, purpose)]
+
+
+def _labelled(dataset: DataSet, part: str) -> IntArray:
+    return np.flatnonzero(dataset.parts[part].labels != DROPPED).astype(np.int64, copy=False)
+
+
+def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tuple[IntArray, IntArray]:
+    """Return a stratified 1 / `fraction` of the train part's rows in `order`, and the rest.
+
+    Where it can, a class keeps `keep` rows, or groups.
+    """
+    labels = dataset.parts[dataset.train].labels
+    if dataset.groups:
+        return carve_groups(labels, dataset.groups[dataset.train], order, fraction=fraction, keep=keep)
+    counts = np.bincount(labels[order], minlength=len(dataset.class_names))
+    most = np.maximum(counts - keep, 0)
+    total = (2 * len(order) + fraction) // (2 * fraction)
+    # Where classes outnumber what is to be carved, not each of them can be in it.
+    least = np.minimum(most, 1) if total >= len(counts) else np.zeros_like(most)
+    carved = draw(labels, apportion(counts, total, least=least, most=most), order)
+    return carved, np.setdiff1d(order, carved)
+
+
+def _deal(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
+    labels = dataset.parts[dataset.train].labels
+    if not dataset.groups:
+        return deal(labels, min(FOLDS, len(order)), order)
+    lacking = 0
+    for hands in range(min(FOLDS, len(order)), 1, -1):
+        folds = deal_groups(labels, dataset.groups[dataset.train], hands, order)
+        others = (np.setdiff1d(order, fold) for fold in folds)
+        counts = np.array([np.bincount(labels[left], minlength=len(dataset.class_names)) for left in others])
+        if counts.all() and all(map(len, folds)):
+            return folds
+        lacking = int(counts.min(0).argmin())
+    raise BadData(
+        "groups leave a fold without a class to fit on",
+        where=f"{dataset.class_names[lacking]!r} in {dataset.name}/{dataset.train}",
+        remedy="divide its groups, or drop the class",
+    )
+
+
+def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> None:
+    """Refuse a data set whose smallest class among `rows` of the train part has too few images, or groups."""
+    labels, classes = dataset.parts[dataset.train].labels, len(dataset.class_names)
+    counts = np.bincount(labels[rows], minlength=classes)
+    if dataset.groups:
+        counts = groups_of_class(labels, dataset.groups[dataset.train], rows, classes)
+    smallest = int(np.argmin(counts))
+    if counts[smallest] < at_least:
+        raise BadData(
+            f"class with too few {'groups' if dataset.groups else 'images'} to fit and to choose on",
+            where=f"{dataset.class_names[smallest]!r} in {dataset.name}/{dataset.train}",
+            expected=f"{at_least} or more",
+            got=int(counts[smallest]),
+            remedy="add images of it, or leave the class out",
+        )

@@ -1,0 +1,101 @@
+"""What the exact probe says of each image by a fit that did not see it: train, val and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.data.sampling.splits import crossing
+from probeline.evaluate.fitting import Round, Task, exact_path
+from probeline.heads.linear import Head, decision
+from probeline.heads.select import L2_GRID
+from probeline.results.score import Score
+from probeline.results.score_files import find_score
+from probeline.types import FloatArray
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What was said of all images in their order: train rows, val rows, test rows.
+
+    Attributes
+    ----------
+    logits : float32 [N, K]
+    unseen : bool [N]
+        False for the rows of a class that the fit on the other folds saw nothing of: it cannot tell them.
+    l2 : float
+        That the probe chose.
+    folds : int
+        Fits that tell the train rows.
+    converged : bool
+        Whether all fits did.
+    """
+
+    logits: FloatArray
+    unseen: npt.NDArray[np.bool_]
+    l2: float
+    folds: int
+    converged: bool
+
+
+def out_of_fold(task: Task) -> OutOfFold:
+    """Fit the exact probe, with the l2 that it chose, on folds, and have each fit tell the rows that it did not see.
+
+    Where folds choose, these are the folds, and their first fit, which is on the train rows, tells test. Where val
+    chooses, train rows are dealt to folds made for this, and a fit on all of them tells val and test.
+
+    Parameters
+    ----------
+    task : Task
+        At the penultimate tap, without views.
+
+    Raises
+    ------
+    MissingData
+    """
+    from probeline.heads.logistic.path import fit_path
+
+    splits, dataset = task.inputs.splits, task.inputs.dataset
+    l2 = _chosen(task)
+    fits: list[Head] = []
+
+    def fit(held: Round) -> Head:
+        fits.append(fit_path(held.X, held.y, task.classes, [l2])[0])
+        return fits[-1]
+
+    train, val = splits.train.rows, splits.val.rows
+    logits = np.zeros((len(train) + len(val) + len(splits.test), task.classes), np.float32)
+    unseen = np.ones(len(logits), np.bool_)
+    # Folds are rows of the train part: where each of them stands in the order of all.
+    place = np.full(len(dataset.parts[splits.train.part]), -1)
+    place[train] = np.arange(len(train))
+    if splits.folds:
+        place[val] = len(train) + np.arange(len(val))
+    folds = splits.folds or crossing(dataset, splits)
+    for fold, held in zip(folds, task.rounds(folds), strict=True) if len(folds) > 1 else ():
+        head = fit(held)
+        logits[place[fold]] = decision(head, held.X_held)
+        unseen[place[fold]] = np.isin(held.y_held, held.y)
+        if splits.folds and fold is folds[0]:
+            logits[len(train) + len(val) :] = decision(head, task.test_rows(held))
+    if not splits.folds:
+        (held,) = task.selection()
+        head = fit(held)
+        logits[len(train) : len(train) + len(val)] = decision(head, held.X_held)
+        logits[len(train) + len(val) :] = decision(head, task.test_rows(held))
+        if len(folds) == 1:
+            unseen[: len(train)] = False
+    return OutOfFold(logits, unseen, l2, len(folds), all(one.certificate.converged for one in fits))
+
+
+def _chosen(task: Task) -> float:
+    """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
+    asked = task.ask("probe", l2=list(L2_GRID))
+    backbone = task.backbone
+    score = find_score(task.inputs.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
+    if isinstance(score, Score):
+        return float(score.chosen["l2"])
+    selection, _ = exact_path(task)
+    return float(selection.candidates[selection.place]["l2"])

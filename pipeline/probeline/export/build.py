@@ -1,0 +1,194 @@
+"""A row's net and head as an artifact's files: refitted from cached features, or out of a training's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probeline.backbones.names import PENULTIMATE
+from probeline.errors import BadCache, MissingData
+from probeline.evaluate.fitting import Task
+from probeline.evaluate.refit import refit
+from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
+from probeline.finetune.run import checkpoints, of_candidate
+from probeline.identity import ARTIFACT_VERSION, digest
+from probeline.results.score import Score
+from probeline.session import Inputs
+from probeline.types import Backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from probeline.backbones.resolve import Loaded
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """An artifact that nothing has been proven of yet.
+
+    Attributes
+    ----------
+    artifact : Artifact
+    contents : mapping of str to bytes
+        Of the files of net and head.
+    task : Task or None
+        Where the head's features are cached; None for a net that was trained.
+    """
+
+    artifact: Artifact
+    contents: Mapping[str, bytes]
+    task: Task | None
+
+
+def asked(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
+    """Return the sha256 over what is exported and how."""
+    return digest(
+        {"version": ARTIFACT_VERSION, "score": score.to_json(), "train_rows": train_rows, "graphs": sorted(graphs)}
+    )
+
+
+def shipment(inputs: Inputs, score: Score, taps: Sequence[Backbone] | None, asked: str) -> Shipment:
+    """Return what is to be written of a score's row.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    score : Score
+    taps : sequence of Backbone or None
+        Where its features were read; None for a net that was trained.
+    asked : str
+        Of the artifact.
+
+    Raises
+    ------
+    BadOption
+        The centroids of fewer classes than there are.
+    MissingData, BadCache
+        The features or the checkpoint of this very score are not at hand.
+    ProbelineError
+    """
+    return _trained(inputs, score, asked) if taps is None else _headed(inputs, score, taps, asked)
+
+
+def _headed(inputs: Inputs, score: Score, taps: Sequence[Backbone], asked: str) -> Shipment:
+    import torch
+
+    task = Task(inputs, *taps)
+    options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
+    if task.ask(score.method, score.seed, **options).key != score.key:
+        raise MissingData(
+            "the embeddings at hand are not those of the score",
+            where=task.title(score.method, score.seed),
+            remedy="run its stage again, then export",
+        )
+    task.hold()
+    inputs.config.console.say(f"export: {task.title(score.method, score.seed)}: fitting its head again")
+    head = refit(task, score)
+    loaded = inputs.net(score.backbone, taps=[tap.tap for tap in taps])
+    tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in head.tensors.items()}
+    net = _net(inputs, score, loaded, taps)
+    artifact = _artifact(score, loaded, net, head.activation, asked)
+    return Shipment(artifact, _contents(loaded, tensors), task)
+
+
+def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
+    from probeline.backbones.weights import tensors_sha256
+    from probeline.finetune import checkpoint
+    from probeline.finetune.head import fresh_head
+
+    loaded = inputs.net(score.backbone, "none" if score.method == "scratch" else None)
+    # From scratch it was trained on the very pixels that the pretrained net sees.
+    seen = inputs.backbone(score.backbone)[0].preprocess
+    loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
+    folder = checkpoints(inputs, loaded.backbone, score.method, score.seed or 0, score.key)
+    folder = of_candidate(folder, score.chosen)
+    found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
+    if found is None:
+        raise BadCache(
+            "no whole checkpoint of this training",
+            where=folder,
+            expected="best.safetensors and the record that vouches for it",
+            remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
+        )
+    second = len(score.certificate.get("second", {}).get("classes", ()))
+    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, _dropout(score), second)
+    loaded.net.load_state_dict(found[0])
+    layer = _main_layer(loaded.net.get_submodule(loaded.tap.head))
+    sha256 = tensors_sha256(loaded.net, loaded.tap.tensors)
+    net = replace(_net(inputs, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
+    return Shipment(_artifact(score, loaded, net, None, asked), _contents(loaded, tensors), None)
+
+
+def _dropout(score: Score) -> float:
+    """Return the share that was dropped before the head, which of several that were tried was the chosen one."""
+    return float(score.chosen.get("dropout", score.options["dropout"]))
+
+
+def _main_layer(head: nn.Module) -> nn.Module:
+    """Return the layer of the first task: without the dropout before it, and without a second task's beside it."""
+    from torch import nn
+
+    from probeline.finetune.head import TwoHeads
+
+    inner = head[1] if isinstance(head, nn.Sequential) else head
+    return inner.main if isinstance(inner, TwoHeads) else inner
+
+
+def _net(inputs: Inputs, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
+    from probeline.backbones.zoo import options_of
+
+    asked = "none" if score.method == "scratch" else inputs.config.weights
+    return Net(
+        name=score.backbone,
+        weights=score.weights,
+        weights_sha256=loaded.backbone.weights_sha256,
+        options=options_of(score.backbone, asked),
+        head=loaded.tap.head,
+        pooling=loaded.tap.pooling,
+        dim=loaded.tap.dim,
+        taps=tuple(tap.tap for tap in taps),
+        inner={
+            tap.tap: {name: getattr(loaded.inner[tap.tap], name) for name in ("module", "reading", "prefix", "dim")}
+            for tap in taps
+            if tap.tap != PENULTIMATE
+        },
+        own_head=False,
+        precision=score.precision,
+    )
+
+
+def _artifact(score: Score, loaded: Loaded, net: Net, activation: str | None, asked: str) -> Artifact:
+    told = asdict(score)
+    for name in ("predictions", "labels", "history", "path", "class_names"):
+        del told[name]
+    return Artifact(
+        classes=score.class_names,
+        temperature=score.temperature,
+        preprocess=loaded.backbone.preprocess,
+        net=net,
+        activation=activation,
+        measured=told,
+        asked=asked,
+    )
+
+
+def _contents(loaded: Loaded, head: Mapping[str, Tensor]) -> dict[str, bytes]:
+    from safetensors.torch import save
+
+    from probeline.export.nets import net_tensors
+
+    return {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(dict(head))}
+
+
+def taps_of(inputs: Inputs, score: Score) -> Sequence[Backbone] | None:
+    """Return the records of where a score's features were read; None for a net that was trained."""
+    from probeline.results.methods import method
+
+    if method(score.method).trains:
+        return None
+    every: Sequence[tuple[Backbone, ...]] = inputs.taps(score.backbone)[0]
+    return next(taps for taps in every if "+".join(tap.tap for tap in taps) == score.tap)

@@ -1,0 +1,160 @@
+"""The card of an artifact: what it is, what was measured of it, and what nobody should believe of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from probeline.export.format import HEAD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact
+from probeline.format import decimals, option, percent
+from probeline.heads.temperature import LIMITS
+from probeline.report.model.conditions import environment_in_words
+from probeline.report.model.rows import reading
+from probeline.report.sections.grid import escape
+from probeline.results.methods import method
+
+_MOST_CLASSES = 50
+"""More of them are told by their number; the record holds all."""
+
+
+def card(artifact: Artifact) -> str:
+    """Return the card in Markdown; every number in it comes from the record."""
+    return "\n".join(
+        [
+            f"# {escape(_title(artifact))}",
+            "",
+            f"A predictor that `probeline export` wrote. It answers one of {len(artifact.classes)} classes:",
+            f"{_classes(artifact)}.",
+            "",
+            "    probeline predict IMAGE... --artifact FOLDER",
+            "",
+            "    import probeline",
+            '    probeline.load("FOLDER").predict(["a.jpg", "b.png"]).classes',
+            "",
+            "## Measured",
+            "",
+            *(f"* {line}" for line in _measured(artifact)),
+            "",
+            "## How an image is read",
+            "",
+            *(f"* {line}" for line in _reading(artifact)),
+            "",
+            "## Files",
+            "",
+            *(f"* {line}" for line in _files(artifact)),
+            "",
+            "## Limits",
+            "",
+            *(f"* {line}" for line in _limits(artifact)),
+            "",
+        ]
+    )
+
+
+def _title(artifact: Artifact) -> str:
+    told = artifact.measured
+    parts = [f"{told['backbone']} on {told['dataset']}: {method(told['method']).title}"]
+    return ", ".join(filter(None, (*parts, reading(told["tap"], told["views"]))))
+
+
+def _classes(artifact: Artifact) -> str:
+    few = artifact.classes[:_MOST_CLASSES]
+    more = len(artifact.classes) - len(few)
+    return ", ".join(escape(name) for name in few) + (f" and {more:,} more" if more else "")
+
+
+def _measured(artifact: Artifact) -> list[str]:
+    told: Mapping[str, Any] = artifact.measured
+    places = decimals([told["n_test"]])
+    low, high = (percent(end, places) for end in told["interval"])
+    chosen = ", ".join(option(name, value) for name, value in told["chosen"].items())
+    seed = "no seed: nothing is random" if told["seed"] is None else f"seed {told['seed']}"
+    lines = [
+        f"test top-1 {percent(told['top1'], places)} % (Wilson's 95 % interval {low} to {high} %, "
+        f"n = {told['n_test']:,}), macro {percent(told['macro'], places)} %, {seed}",
+        f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {told['nll']:.4g}, Brier's score "
+        f"{told['brier']:.4g}, ECE {told['ece']:.4g}; without it NLL {told['raw_nll']:.4g}, ECE {told['raw_ece']:.4g}",
+        f"{told['dataset']}: {told['n_train']:,} train, {told['n_val']:,} val and {told['n_test']:,} test images; "
+        + (f"{chosen} chosen by {told['chosen_by']}" if chosen else "nothing was chosen")
+        + "; test was read once, after the choice",
+        f"{told['trainable']:,} of {told['total']:,} parameters were trained; net {escape(told['backbone'])}, "
+        f"weights {escape(told['weights'])}, {told['precision']}",
+        f"on {environment_in_words(told['environment'])}",
+        f"score key {told['key'][:12]}",
+    ]
+    if not told["converged"]:
+        lines.append("its fit stopped before its tolerance")
+    if proof := told.get("proof"):
+        lines.append(proof)
+    return lines
+
+
+def _reading(artifact: Artifact) -> list[str]:
+    made = artifact.preprocess
+    return [
+        "decoded to RGB, upright by its EXIF orientation, transparency on black; the shorter side resized to "
+        f"{made.resize} pixels ({made.interpolation}, antialiased, by Pillow), the centre of "
+        f"{made.crop} x {made.crop} cut out",
+        f"then (pixel / 255 - mean) / std with mean {_numbers(made.mean)} and std {_numbers(made.std)}",
+    ]
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _files(artifact: Artifact) -> list[str]:
+    inside = "the head on its features, with their scaler"
+    if artifact.net.own_head:
+        inside = "the last layer of the net"
+    elif artifact.measured["method"] == "knn":
+        inside = "the standardised features and the classes of all train rows, which vote, and their scaler"
+    lines = [
+        f"`{RECORD}`: classes, temperature, preprocessing and the numbers above, with the sha256 of every file; sealed",
+        f"`{WEIGHTS}`: the net's tensors, by the names that the net itself has for them",
+        f"`{HEAD}`: {inside}",
+    ]
+    if artifact.neighbours:
+        lines.append(
+            f"`{ROWS}`, `{ROW_NAMES}`: features of {artifact.neighbours['rows']:,} train images, and their ids"
+        )
+    for name, what in ((PT2, "torch.export"), (ONNX, "ONNX")):
+        if facts := artifact.graphs.get(name):
+            side = artifact.preprocess.crop
+            opset = f", opset {facts['opset']}" if "opset" in facts else ""
+            given = f"uint8 [N, {side}, {side}, 3]"
+            lines.append(
+                f"`{name}`: {what}{opset}, by torch {facts['torch']}. In goes `pixels`, {given} for any N, "
+                "cropped and resized already: the resize is Pillow's and stays outside. Out come `logits` and "
+                f"`probabilities`, float32 [N, {len(artifact.classes)}]: normalisation and temperature are inside. "
+                f"Its logits were held against the pipeline's on {facts['images']} real images: they differ by "
+                f"{facts['difference']:.1e} of an image's largest logit at most"
+            )
+    return lines
+
+
+def _limits(artifact: Artifact) -> list[str]:
+    told = artifact.measured
+    lines = [
+        f"It has an answer for every image, also for one of none of its {len(artifact.classes)} classes.",
+        f"The numbers hold for images like the {told['n_test']:,} of the test; of others nothing was measured.",
+        "Probabilities were calibrated on val as a whole, not class by class.",
+    ]
+    if near := artifact.neighbours:
+        lines.append(
+            f"`unlike` is said of an image that is farther from its neighbour number {near['k']} among "
+            f"{near['rows']:,} train images (cosine distance of features, {near['threshold']:.4g}) than "
+            f"{100 * near['quantile']:g} % of these are from theirs; it is said of "
+            f"{percent(near['test_share'], 1)} % of the test images. It is a hint, "
+            "not a test: what is alike to the net may still be something else."
+        )
+    else:
+        lines.append("No train images are told of, so that it cannot say what is unlike anything in training.")
+    if told["method"] == "knn":
+        lines.append(
+            "Its votes come of the features of every train image, which lie beside it: who has the folder has those."
+        )
+    if artifact.temperature in LIMITS:
+        lines.append("Its temperature lies at the end of what was looked through.")
+    lines.append("Data sets and pretrained weights have licences of their own.")
+    return lines

@@ -1,0 +1,209 @@
+"""The same predictor as a graph that needs no Probeline: torch.export's .pt2 and ONNX.
+
+Inside are normalisation, net, head and temperature; outside is the resize of an arbitrary picture, which is Pillow's.
+The input is uint8 [N, S, S, 3] for any N, the outputs are logits float32 [N, K] and probabilities float32 [N, K].
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probeline.backbones.frozen import Normalize
+from probeline.errors import BadOption, Mismatch, MissingExtra
+from probeline.export.format import ONNX, PT2, Artifact
+from probeline.export.predictor import Predictor
+from probeline.types import FloatArray, PixelArray
+
+OPSET = 18
+"""The set of ONNX operators that torch's exporter is written for."""
+
+INPUT, OUTPUTS = "pixels", ("logits", "probabilities")
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit, as a part of an image's largest logit where that is above 1."""
+
+
+def check_onnx() -> None:
+    """Refuse to begin where a package that ONNX needs is not installed.
+
+    Raises
+    ------
+    MissingExtra
+    """
+    absent = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingExtra(f"{', '.join(absent)} not installed", remedy="pip install 'probeline[onnx]'")
+
+
+class Graph(nn.Module):
+    """All that happens between a crop and its probabilities.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        On the CPU, in float32.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        artifact = predictor.artifact
+        self._frozen, self.net, self.head = predictor.net, predictor.net.net, predictor.head
+        self._normalize = Normalize(artifact.preprocess, torch.device("cpu"))
+        self._classes, self._temperature = len(artifact.classes), artifact.temperature
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and probabilities float32 [N, K] for crops uint8 [N, S, S, 3]."""
+        read = self._frozen.features(self._normalize(pixels))
+        logits = read[:, : self._classes] if self.head is None else self.head(read)
+        return logits, (logits / self._temperature).softmax(1)
+
+
+def graphs(predictor: Predictor, names: Iterable[str]) -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Return each of these files with what a record says of it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        On the CPU, in float32.
+    names : iterable of {"model.pt2", "model.onnx"}
+
+    Raises
+    ------
+    BadOption
+        The net cannot be exported.
+    """
+    artifact = predictor.artifact
+    side, classes = artifact.preprocess.crop, len(artifact.classes)
+    shapes = {
+        "input": {INPUT: ["N", side, side, 3]},
+        "outputs": {name: ["N", classes] for name in OUTPUTS},
+        "torch": torch.__version__,
+    }
+    found: dict[str, tuple[bytes, dict[str, Any]]] = {}
+    program = None
+    for name in names:
+        if program is None:
+            program = _exported(predictor)
+        if name == PT2:
+            found[name] = _pt2(program), shapes
+        else:
+            data, opset = _onnx(program, artifact)
+            found[name] = data, {**shapes, "opset": opset}
+    return found
+
+
+def _exported(predictor: Predictor) -> torch.export.ExportedProgram:
+    side = predictor.artifact.preprocess.crop
+    graph = Graph(predictor).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:  # torch raises dozens of kinds, for whatever a net does that a graph cannot say
+        raise _refused(predictor.artifact, "a graph", error) from error
+    # It would be pickled along, and nothing needs it.
+    program.example_inputs = None
+    return program
+
+
+def _refused(artifact: Artifact, what: str, error: Exception) -> BadOption:
+    return BadOption(
+        f"{artifact.net.name} cannot be written as {what}",
+        got=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
+        remedy="export it without --pt2 and --onnx",
+    )
+
+
+def _pt2(program: torch.export.ExportedProgram) -> bytes:
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    data = stream.getvalue()
+    if found := pickled(data):
+        raise ValueError(f"torch pickled {', '.join(found)}")
+    return data
+
+
+def pickled(data: bytes) -> list[str]:
+    """Return the members of a .pt2 archive that loading it would unpickle."""
+    found = []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            inner = member.filename.partition("/")[2]
+            if inner.startswith("data/sample_inputs/") and member.file_size:
+                found.append(inner)
+            if inner.startswith("data/") and inner.endswith("_config.json"):
+                payloads = json.loads(archive.read(member))["config"]
+                found += [name for name, facts in payloads.items() if facts["use_pickle"]]
+    return found
+
+
+def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[bytes, int]:
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            made = torch.onnx.export(
+                program,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+            )
+        if made is None:
+            raise ValueError("torch wrote nothing")
+        model = made.model_proto
+        (opset,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        return model.SerializeToString(), opset  # which has 2 GiB at most
+    except Exception as error:  # as above
+        raise _refused(artifact, "ONNX", error) from error
+
+
+def run_graph(name: str, data: bytes, pixels: PixelArray) -> tuple[FloatArray, FloatArray]:
+    """Return logits and probabilities float32 [n, K] that a graph file's bytes give for crops uint8 [n, S, S, 3]."""
+    if name == ONNX:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        logits, shares = session.run(list(OUTPUTS), {INPUT: pixels})
+        return logits, shares
+    with torch.no_grad():
+        logits, shares = torch.export.load(io.BytesIO(data)).module()(torch.from_numpy(pixels))
+    return logits.numpy(), shares.numpy()
+
+
+def check_parity(name: str, got: FloatArray, wanted: FloatArray) -> float:
+    """Return the largest difference of a logit, as `TOLERANCE` counts it.
+
+    Parameters
+    ----------
+    name : str
+        Of what gave them.
+    got, wanted : float32 [n, K]
+
+    Raises
+    ------
+    Mismatch
+        It is more than `TOLERANCE`.
+    """
+    scale = np.maximum(np.abs(wanted).max(1), 1)
+    worst = float((np.abs(got - wanted).max(1) / scale).max(initial=0))
+    if not worst <= TOLERANCE:
+        raise Mismatch(
+            f"{name} says other logits than the pipeline",
+            expected=f"differences of at most {TOLERANCE:g}",
+            got=f"{worst:.2g}",
+            remedy="nothing is written",
+        )
+    return worst

@@ -1,0 +1,70 @@
+"""What a predictor takes for an image, and the crop of it that the net sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from probeline.data.pixels.decode import MOST_PIXELS, decode, resize_crop, upright
+from probeline.errors import BadData
+from probeline.types import PixelArray, Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Picture = str | Path | Image.Image | PixelArray | Tensor
+
+_KINDS = "a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
+
+
+def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
+    """Return what a net sees of an image: uint8 [crop, crop, 3], resized by Pillow as it was for training.
+
+    Raises
+    ------
+    BadData
+        It is no image, or one that the predictor was not made for.
+    """
+    if isinstance(picture, str | Path):
+        return resize_crop(decode(Path(picture)), preprocess)
+    if isinstance(picture, Image.Image):
+        return resize_crop(upright(picture), preprocess)
+    return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
+
+
+def _pixels(picture: Any) -> PixelArray:
+    """Return the pixels uint8 [H, W, 3] of an array or of a tensor."""
+    import torch
+
+    if not isinstance(picture, np.ndarray | torch.Tensor):
+        raise BadData("this is no image", expected=_KINDS, got=type(picture).__name__)
+    shape, kind = list(picture.shape), "array" if isinstance(picture, np.ndarray) else "tensor"
+    channels = -1 if kind == "array" else 0
+    dtype = str(picture.dtype).removeprefix("torch.")
+    if dtype != "uint8" or len(shape) != 3 or shape[channels] != 3 or 0 in shape:
+        raise BadData(f"this {kind} is no image of 3 channels", expected=_KINDS, got=f"{dtype} {shape}")
+    pixels: PixelArray = picture if isinstance(picture, np.ndarray) else picture.permute(1, 2, 0).cpu().numpy()
+    if (size := pixels.shape[0] * pixels.shape[1]) > MOST_PIXELS:
+        raise BadData("this image is too large", expected=f"at most {MOST_PIXELS} pixels", got=size)
+    return np.ascontiguousarray(pixels)
+
+
+def each(pictures: Picture | Iterable[Picture]) -> Iterator[Picture]:
+    """Yield the images of a single one, of a batch [N, ...] or of any iterable of them."""
+    import torch
+
+    if isinstance(pictures, str | Path | Image.Image):
+        yield pictures
+    elif isinstance(pictures, np.ndarray | torch.Tensor):
+        if pictures.ndim == 4:
+            yield from pictures
+        else:
+            yield pictures
+    elif isinstance(pictures, Iterable):
+        yield from pictures
+    else:
+        raise BadData("these are no images", expected=f"{_KINDS}, or several of one kind", got=type(pictures).__name__)

@@ -1,0 +1,373 @@
+"""A predictor in memory: images in; classes, calibrated probabilities and neighbours out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from probeline.backbones.device import exact_float32
+from probeline.backbones.frozen import Frozen
+from probeline.data.pixels.loading import ordered
+from probeline.errors import BadData, Diverged
+from probeline.export.format import Artifact
+from probeline.export.images import crop_of, each
+from probeline.export.train_rows import Rows
+from probeline.metrics.scores import chances
+from probeline.types import FloatArray, IntArray, PixelArray
+
+if TYPE_CHECKING:
+    from probeline.export.images import Picture
+
+_CPU_BATCH, _GPU_BATCH = 16, 256
+"""Images a forward pass, as in extraction."""
+
+NOT_FINITE = "the predictor's output is not finite"
+
+Item = TypeVar("Item")
+Rest = TypeVar("Rest")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A train image that is near a new one.
+
+    Attributes
+    ----------
+    sample_id : str
+        As the data set names it.
+    class_name : str
+        Of its label.
+    distance : float
+        Cosine distance of the features, 0 to 2.
+    """
+
+    sample_id: str
+    class_name: str
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a predictor says of n images.
+
+    Attributes
+    ----------
+    class_names : tuple of str [K]
+    predicted : int64 [n]
+        Index of the likeliest class; of equals the lower.
+    probabilities : float64 [n, K]
+        Calibrated: the softmax of the logits over the temperature.
+    logits : float32 [n, K]
+        As the head gives them.
+    neighbours : tuple of tuples of Neighbour [n]
+        The nearest train images, nearest first; empty where none lie beside the predictor.
+    distances : float32 [n]
+        To the k-th nearest train image; NaN where none lie beside the predictor.
+    unlike : bool [n]
+        Whether that is farther than nearly all train images are from theirs; False where none lie beside it.
+    """
+
+    class_names: tuple[str, ...]
+    predicted: IntArray
+    probabilities: npt.NDArray[np.float64]
+    logits: FloatArray
+    neighbours: tuple[tuple[Neighbour, ...], ...]
+    distances: FloatArray
+    unlike: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.predicted)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of the likeliest class of each image."""
+        return tuple(self.class_names[i] for i in self.predicted)
+
+    def top(self, i: int, k: int) -> list[tuple[str, float]]:
+        """Return the k likeliest classes of image i with their probabilities, the likeliest first."""
+        order = (-self.probabilities[i]).argsort(kind="stable")[:k]
+        return [(self.class_names[j], float(self.probabilities[i, j])) for j in order]
+
+    def one(self, i: int) -> Predictions:
+        """Return what is said of image i alone."""
+        here = slice(i, i + 1)
+        return Predictions(
+            self.class_names,
+            self.predicted[here],
+            self.probabilities[here],
+            self.logits[here],
+            self.neighbours[here],
+            self.distances[here],
+            self.unlike[here],
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What net and head make of a batch: logits float32 [b, K] and features float32 [b, D], on the device."""
+
+    logits: Tensor
+    features: Tensor
+
+    @property
+    def finite(self) -> npt.NDArray[np.bool_]:
+        """Of which images all logits and features are: bool [b]."""
+        finite = self.logits.isfinite().all(1) & self.features.isfinite().all(1)
+        found: npt.NDArray[np.bool_] = finite.cpu().numpy()
+        return found
+
+    def check(self) -> None:
+        """Refuse what is not finite.
+
+        Raises
+        ------
+        Diverged
+        """
+        if not self.finite.all():
+            raise Diverged(NOT_FINITE, remedy="use --precision fp32")
+
+    def of(self, images: npt.NDArray[np.bool_]) -> Outputs:
+        """Return those of some images, bool [b]."""
+        some = torch.from_numpy(images).to(self.logits.device)
+        return Outputs(self.logits[some], self.features[some])
+
+
+class Predictor:
+    """An artifact, or a stock net that is described as one, ready to answer. :func:`probeline.load` makes it.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    net : Frozen
+    head : nn.Module, optional
+        On its features; None where the head stands inside of the net.
+    rows : Rows, optional
+        Train rows to look up.
+
+    Attributes
+    ----------
+    artifact : Artifact
+        Its record: classes, temperature, preprocessing, and what was measured.
+    """
+
+    def __init__(self, artifact: Artifact, net: Frozen, head: nn.Module | None, rows: Rows | None) -> None:
+        self.artifact = artifact
+        self.net = net
+        self.head = None if head is None else head.to(net.device)
+        self._rows = None if rows is None else rows.to(net.device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return self.artifact.classes
+
+    @property
+    def knows_unlike(self) -> bool:
+        """Whether train images lie beside it, which new ones can be unlike."""
+        return self._rows is not None
+
+    def predict(self, images: Picture | Iterable[Picture], *, nearest: int = 3) -> Predictions:
+        """Say what is in images.
+
+        Parameters
+        ----------
+        images : one image, or an iterable of them
+            Each a path, a PIL image, an array uint8 [H, W, 3] (RGB) or a tensor uint8 [3, H, W]; a batch of arrays or
+            tensors may be one of four axes. They are cropped and resized as in training, whatever their size.
+        nearest : int
+            How many neighbours of each are told.
+
+        Raises
+        ------
+        BadData
+            What is no image, or not of the kind that the predictor was made for; none is answered then.
+        Diverged
+            The net gives an output that is not finite.
+        """
+        found = [self._none()]
+        for some in _batches(each(images), self._batch_size(None)):
+            pixels = np.stack([crop_of(picture, self.artifact.preprocess) for picture in some])
+            outputs = self.outputs(pixels)
+            outputs.check()
+            found.append(self.answers(outputs, nearest=nearest))
+        return _joined(found)
+
+    def stream(
+        self,
+        paths: Iterable[str | None],
+        *,
+        nearest: int = 3,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[tuple[str, Predictions | BadData]]:
+        """Yield each path, in order, with what is said of its image, or why nothing can be.
+
+        Only as many paths are taken at a time as threads can be busy with: memory stays bounded however many come.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            A None among them says that the next may be long in coming: those before it are answered first.
+        nearest : int
+        batch_size : int, optional
+            Images a forward pass; by device where nothing is said.
+        workers : int, optional
+            Threads that decode, and on a CPU run the net; torch's number of threads where nothing is said.
+        """
+        preprocess = self.artifact.preprocess
+
+        def load(some: tuple[str, ...]) -> tuple[PixelArray, list[BadData | None]]:
+            crops: list[PixelArray] = []
+            errors: list[BadData | None] = []
+            for path in some:
+                try:
+                    crops.append(crop_of(path, preprocess))
+                    errors.append(None)
+                except BadData as error:
+                    errors.append(error)
+            side = preprocess.crop
+            return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
+
+        batches = _as_they_come(paths, self._batch_size(batch_size))
+        for some, errors, outputs in self.run(load, batches, workers):
+            sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
+            told = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
+            finite, place = iter(sound), 0
+            for path, error in zip(some, errors, strict=True):
+                if error is not None:
+                    yield path, error
+                elif next(finite):
+                    yield path, told.one(place)
+                    place += 1
+                else:
+                    yield path, BadData(NOT_FINITE, where=path, remedy="use a predictor of --precision fp32")
+
+    def run(
+        self,
+        load: Callable[[Item], tuple[PixelArray, Rest]],
+        batches: Iterable[Item | None],
+        workers: int | None = None,
+    ) -> Iterator[tuple[Item, Rest, Outputs | None]]:
+        """Yield each batch with what net and head make of it, in order; None where it has no pixels.
+
+        On a CPU each thread loads a batch and runs it with one core; elsewhere threads load ahead of the device.
+
+        Parameters
+        ----------
+        load : callable
+            Given a batch, returns pixels uint8 [b, crop, crop, 3] and whatever else is to come along.
+        batches : iterable
+            A None among them: see :func:`probeline.data.pixels.loading.ordered`.
+        workers : int, optional
+        """
+        on_cpu, before = self.net.device.type == "cpu", torch.get_num_threads()
+
+        def ready(item: Item) -> tuple[PixelArray, Rest, Outputs | None]:
+            pixels, rest = load(item)
+            return pixels, rest, self.outputs(pixels) if on_cpu and len(pixels) else None
+
+        try:
+            threads = workers or before
+            alone = (lambda: torch.set_num_threads(1)) if on_cpu else None
+            for item, (pixels, rest, outputs) in ordered(ready, batches, threads, initializer=alone):
+                yield item, rest, self.outputs(pixels) if len(pixels) and outputs is None else outputs
+        finally:
+            torch.set_num_threads(before)
+
+    def outputs(self, pixels: PixelArray) -> Outputs:
+        """Return what net and head make of crops uint8 [b, crop, crop, 3].
+
+        Raises
+        ------
+        OutOfMemory
+        """
+        classes = len(self.artifact.classes)
+        with exact_float32(self.artifact.net.precision), torch.inference_mode():
+            read = self.net.embed(torch.from_numpy(pixels))
+            if self.head is None:
+                return Outputs(read[:, :classes], read[:, classes:])
+            return Outputs(self.head(read), read)
+
+    def answers(self, outputs: Outputs, *, nearest: int) -> Predictions:
+        """Return what is said of images whose outputs are these."""
+        logits = outputs.logits.cpu().numpy()
+        names, n = self.artifact.classes, len(logits)
+        neighbours: tuple[tuple[Neighbour, ...], ...] = ((),) * n
+        kth, unlike = np.full(n, np.nan, np.float32), np.zeros(n, np.bool_)
+        if self._rows is not None:
+            rows = self._rows
+            with torch.inference_mode():
+                places, distances, kth = rows.search(outputs.features, nearest)
+            unlike = kth > rows.threshold
+            neighbours = tuple(
+                tuple(
+                    Neighbour(rows.sample_ids[i], names[rows.labels[i]], float(distance))
+                    for i, distance in zip(*each_row, strict=True)
+                )
+                for each_row in zip(places, distances, strict=True)
+            )
+        return Predictions(
+            class_names=names,
+            predicted=logits.argmax(1),
+            probabilities=chances(logits, self.artifact.temperature),
+            logits=logits,
+            neighbours=neighbours,
+            distances=kth,
+            unlike=unlike,
+        )
+
+    def _none(self) -> Predictions:
+        """Return what is said of no image."""
+        classes = len(self.artifact.classes)
+        return Predictions(
+            self.artifact.classes,
+            np.empty(0, np.int64),
+            np.empty((0, classes)),
+            np.empty((0, classes), np.float32),
+            (),
+            np.empty(0, np.float32),
+            np.empty(0, np.bool_),
+        )
+
+    def _batch_size(self, asked: int | None) -> int:
+        return asked or (_CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    following = iter(items)
+    while some := tuple(islice(following, size)):
+        yield some
+
+
+def _as_they_come(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
+    """Yield batches of `size` paths, before a None those that there are, and the None itself."""
+    some: list[str] = []
+    for path in paths:
+        if path is not None:
+            some.append(path)
+        if some and (path is None or len(some) == size):
+            yield tuple(some)
+            some = []
+        if path is None:
+            yield None
+    if some:
+        yield tuple(some)
+
+
+def _joined(found: list[Predictions]) -> Predictions:
+    return Predictions(
+        found[0].class_names,
+        np.concatenate([one.predicted for one in found]),
+        np.concatenate([one.probabilities for one in found]),
+        np.concatenate([one.logits for one in found]),
+        tuple(each for one in found for each in one.neighbours),
+        np.concatenate([one.distances for one in found]),
+        np.concatenate([one.unlike for one in found]),
+    )

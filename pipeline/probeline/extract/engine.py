@@ -1,0 +1,336 @@
+"""The extraction engine: one frozen net on one device, fed by threads, its shards written as they are finished.
+
+One pass of the net fills the entries of several taps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline.backbones.names import PENULTIMATE
+from probeline.cache import entry as store
+from probeline.cache.locks import Claims
+from probeline.cache.reuse import Known
+from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.loading import Unreadable, ordered, read_batch
+from probeline.data.pixels.views import augmented
+from probeline.environment import commit, environment
+from probeline.errors import BadData, Diverged
+from probeline.session import Inputs
+from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+    from probeline.backbones.frozen import Frozen
+    from probeline.backbones.resolve import Loaded
+
+_CPU_BATCH, _GPU_BATCH = 16, 256
+"""Images a forward pass: on a CPU few, so that activations stay in its caches."""
+
+
+def title(entry: store.Entry) -> str:
+    """Return what a line about an entry calls it."""
+    tap = "" if entry.tap == PENULTIMATE else f" at {entry.tap}"
+    return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}{tap}"
+
+
+@dataclass(frozen=True)
+class Want:
+    """What is to be made of one entry.
+
+    Attributes
+    ----------
+    entry : Entry
+    shards : list of int
+    known : Known, optional
+        Rows that need no pass.
+    """
+
+    entry: store.Entry
+    shards: list[int]
+    known: Known | None = None
+
+    def unknown(self, shard: int) -> IntArray:
+        """Return the rows of a shard that must go through the net."""
+        rows = self.entry.shards[shard]
+        every = np.arange(rows.start, rows.stop)
+        return every if self.known is None else np.setdiff1d(every, self.known.rows, assume_unique=True)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What is wanted of one entry, and this process's claims on it."""
+
+    want: Want
+    claims: Claims
+
+
+@dataclass(frozen=True)
+class _Batch:
+    shard: int
+    rows: IntArray
+    last: bool = True
+    """Of its shard."""
+    held: tuple[_Held, ...] = ()
+    """The entries that this process claimed the shard of."""
+
+
+@dataclass
+class _Shard:
+    """A shard under way: blocks of rows with their features, as the device gives them."""
+
+    blocks: list[tuple[IntArray, Tensor]] = field(default_factory=list)
+    spoilt: bool = False
+
+
+class Engine:
+    """One frozen net on one device, fed by threads.
+
+    On a CPU each thread decodes a batch and runs it through the net by itself, with one core: no thread waits for
+    another, and decoding costs what it costs. On a GPU threads decode ahead, this thread launches, and finished
+    shards leave the device in a third.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    *backbones : Backbone
+        One net at one or more taps.
+    loaded : Loaded, optional
+        The net, where it is built already.
+    """
+
+    def __init__(self, inputs: Inputs, *backbones: Backbone, loaded: Loaded | None = None) -> None:
+        import torch
+
+        from probeline.backbones import device
+        from probeline.backbones.frozen import Frozen
+
+        config = inputs.config
+        self._inputs = inputs
+        self._backbone = backbones[0]
+        self.device: torch.device = device.choose(config.device)
+        self.device_name = device.describe(self.device)
+        taps = [backbone.tap for backbone in backbones]
+        net = loaded or inputs.net(backbones[0].name, taps=taps)
+        if net.backbone.preprocess != backbones[0].preprocess:
+            raise ValueError(f"a net for {net.backbone.preprocess}, and a record of {backbones[0].preprocess}")
+        self.frozen: Frozen = Frozen(net, self.device, config.precision, taps)
+        on_cpu = self.device.type == "cpu"
+        self.batch_size = config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+        self.threads = config.workers or torch.get_num_threads()
+        self._on_cpu = on_cpu
+
+    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+        """Return the features float32 [n, D] of some rows; nothing is written.
+
+        Raises
+        ------
+        BadData
+            The first image that cannot be read.
+        OutOfMemory
+        """
+        from probeline.backbones.device import exact_float32
+
+        batches = (_Batch(0, rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size))
+        columns = self.frozen.columns[entry.tap]
+        found = []
+        with exact_float32(self._inputs.config.precision):
+            for _, features in self._features(entry, batches):
+                if isinstance(features, Unreadable):
+                    raise features.errors[0]
+                found.append(features[:, columns].cpu().numpy())
+        return np.concatenate(found)
+
+    def fill(self, *wants: Want) -> None:
+        """Extract the shards that are missing and write each as soon as it is whole.
+
+        A shard goes through the net once for all entries that want it. What another process is at work on is left to
+        it, and waited for at the end.
+
+        Parameters
+        ----------
+        *wants : Want
+            Of entries that differ in their tap alone.
+
+        Raises
+        ------
+        BadData
+            Images that cannot be read; their shards are left out, all others written.
+        CannotWrite, OutOfMemory
+        """
+        from probeline.backbones.device import exact_float32
+
+        console = self._inputs.config.console
+        for want in wants:
+            store.begin(want.entry)
+        todo = {shard: _rows(wants, shard) for shard in sorted({shard for want in wants for shard in want.shards})}
+        total = sum(map(len, todo.values()))
+        what = _title(wants)
+        unreadable: list[BadData] = []
+        with (
+            exact_float32(self._inputs.config.precision),
+            contextlib.ExitStack() as claimed,
+            console.bar(f"extract {what}", total, "img") as bar,
+            ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+        ):
+            every = [_Held(want, claimed.enter_context(Claims(want.entry, want.shards))) for want in wants]
+            writing: deque[Future[None]] = deque()
+            started = last = time.perf_counter()
+            done = 0
+            told = False
+            while any(held.claims.left for held in every):
+                under_way = _Shard()
+                batches = (batch for shard in todo for batch in self._split(shard, every))
+                for number, (batch, features) in enumerate(self._features(wants[0].entry, batches)):
+                    if isinstance(features, Unreadable):
+                        unreadable += features.errors
+                        under_way.spoilt = True
+                    else:
+                        under_way.blocks.append((batch.rows, features))
+                    done += len(batch.rows)
+                    bar.update(len(batch.rows))
+                    if not told and (number == 2 * self.threads or done == total):
+                        told = True
+                        rate = done / (time.perf_counter() - started)
+                        dim = sum(want.entry.dim for want in wants)
+                        console.say(
+                            f"extract: {what}: {total:,} images on {self.device_name}, about "
+                            f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
+                            f"{total * dim * 4 / 1e6:.1f} MB"
+                        )
+                    if not batch.last:
+                        continue
+                    if under_way.spoilt:
+                        for held in batch.held:
+                            held.claims.release(batch.shard)
+                    else:
+                        now = time.perf_counter()
+                        provenance = self._provenance(now - last, [held.want.entry.tap for held in batch.held])
+                        last = now
+                        for held in batch.held:
+                            columns = self.frozen.columns[held.want.entry.tap]
+                            blocks = [(rows, features[:, columns]) for rows, features in under_way.blocks]
+                            task = functools.partial(_write, held.want, batch.shard, blocks, provenance)
+                            release = functools.partial(held.claims.release, batch.shard)
+                            writing.append(writer.submit(_then, task, release))
+                        while len(writing) > 2 * len(wants):
+                            writing.popleft().result()
+                    under_way = _Shard()
+                while writing:
+                    writing.popleft().result()
+                if any(held.claims.left for held in every):
+                    console.say(f"extract: {what}: other processes have the rest in hand; waiting for them")
+                finished = {shard for held in every for shard in held.claims.wait()}
+                bar.update(sum(len(todo[shard]) for shard in finished))
+        if unreadable:
+            raise BadData(
+                "an image cannot be read" if len(unreadable) == 1 else f"{len(unreadable)} images cannot be read",
+                where="; ".join(f"{error.where} ({error.got})" for error in unreadable[:5])
+                + ("; ..." if len(unreadable) > 5 else ""),
+                remedy="replace or remove them, then run extract again: finished shards are kept",
+            )
+
+    def _split(self, shard: int, every: list[_Held]) -> Iterator[_Batch]:
+        """Claim a shard of each entry that is free, and yield its batches."""
+        held = tuple(held for held in every if held.claims.claim(shard))
+        rows = _rows([one.want for one in held], shard)
+        for start in range(0, len(rows), self.batch_size):
+            stop = start + self.batch_size
+            yield _Batch(shard, rows[start:stop], stop >= len(rows), held)
+
+    def pixels(self, part: str, rows: IntArray, view: View | None = None) -> PixelArray | Unreadable:
+        """Return what the device is given of a part: uint8 [n, H, W, 3], resized unless the device does that."""
+        images = self._inputs.dataset.images[part]
+        if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
+            return images.pixels[rows]
+        preprocess = self._backbone.preprocess
+        content = self._inputs.dataset.parts[part].content
+
+        def see(image: Image.Image, row: int) -> PixelArray:
+            return resize_crop(image, preprocess) if view is None else augmented(image, preprocess, view, content[row])
+
+        return read_batch(images, rows, see, preprocess.crop)
+
+    def _features(self, entry: store.Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+        import torch
+
+        def load(batch: _Batch) -> Tensor | Unreadable:
+            pixels = self.pixels(entry.images, batch.rows, entry.view)
+            if isinstance(pixels, Unreadable):
+                return pixels
+            tensor = torch.from_numpy(pixels)
+            return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+        def load_and_embed(batch: _Batch) -> Tensor | Unreadable:
+            pixels = load(batch)
+            return pixels if isinstance(pixels, Unreadable) else self.frozen.embed(pixels)
+
+        if self._on_cpu:
+            before = torch.get_num_threads()
+            try:
+                yield from ordered(load_and_embed, batches, self.threads, initializer=lambda: torch.set_num_threads(1))
+            finally:
+                torch.set_num_threads(before)
+            return
+        for batch, pixels in ordered(load, batches, self.threads):
+            yield batch, pixels if isinstance(pixels, Unreadable) else self.frozen.embed(pixels)
+
+    def _provenance(self, seconds: float, taps: list[str]) -> dict[str, Any]:
+        return {
+            **environment(self.device_name),
+            "batch_size": self.batch_size,
+            "workers": self.threads,
+            "folded_batchnorms": self.frozen.folded,
+            "memory_layout": "channels_last",
+            "commit": commit(),
+            "seconds": seconds,
+            "taps": taps,
+        }
+
+
+def _rows(wants: Iterable[Want], shard: int) -> IntArray:
+    """Return the rows of a shard that must go through the net for any of some entries."""
+    rows = [want.unknown(shard) for want in wants if shard in want.shards]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
+
+
+def _title(wants: tuple[Want, ...]) -> str:
+    taps = f", {len(wants)} taps" if len(wants) > 1 else ""
+    return title(wants[0].entry) + taps
+
+
+def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
+    try:
+        task()
+    finally:
+        always()
+
+
+def _write(want: Want, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> None:
+    entry, known = want.entry, want.known
+    rows = entry.shards[shard]
+    features = np.empty((len(rows), entry.dim), np.float32)
+    for places, block in blocks:
+        features[places - rows.start] = block.cpu().numpy()
+    if known is not None:
+        provenance = known.copy_into(features, rows, provenance)
+    if not np.isfinite(features).all():
+        raise Diverged(
+            "the net gives features that are not finite",
+            where=f"shard {shard} of {entry.folder}",
+            remedy="use --precision fp32 or bf16, or other --weights",
+        )
+    store.write_shard(entry, shard, features, provenance)

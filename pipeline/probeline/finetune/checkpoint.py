@@ -1,0 +1,79 @@
+"""Checkpoints: tensors as safetensors, everything else as sealed JSON beside them; no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from probeline.errors import CannotWrite
+from probeline.finetune import checkpoint_files as sealed
+
+
+def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    data = save(
+        {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    )
+    sealed.write(folder, name, data, facts)
+
+
+def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the tensors and facts of a checkpoint of the run `key`, or None where there is no whole one.
+
+    Raises
+    ------
+    BadCache
+        The file system refuses to read what is there.
+    """
+    found = sealed.read(folder, name)
+    return (load(found[0]), found[1]) if found and found[1].get("key") == key else None
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a checkpoint, its records first.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        for path in sealed.files(folder, name):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(
+            "cannot remove a checkpoint", where=folder, got=error.strerror, remedy="remove it by hand"
+        ) from error
+
+
+def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return all tensors that the next step depends on, by name: the net's and the optimizer's."""
+    tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors
+
+
+def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`training_tensors` returned, in the memory layout of the net's own tensors."""
+    net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, field = name.split(".", 2)
+            state.setdefault(int(index), {})[field] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)

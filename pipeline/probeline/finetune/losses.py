@@ -1,0 +1,136 @@
+"""What training goes down: the labels' cross-entropy, alone, or with a teacher's word, or with a second task's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from probeline.types import DROPPED, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy:
+    """The cross-entropy of the labels.
+
+    Attributes
+    ----------
+    smoothing : float
+        In [0, 1): the share of the target that is spread over all classes while the net trains.
+    """
+
+    smoothing: float
+
+    def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Return the mean loss of train images, and how many of the answers are right; both without axes.
+
+        Parameters
+        ----------
+        output : float32 [n, K]
+        labels : int64 [n]
+            On the output's device.
+        rows : int64 [n]
+            Where the images stand in the train part.
+        """
+        loss = functional.cross_entropy(output, labels, label_smoothing=self.smoothing)
+        return loss, (output.detach().argmax(1) == labels).sum()
+
+    def read(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
+        """Return what an epoch's history says of the val images: val_loss and val_top1 of the labels.
+
+        Parameters
+        ----------
+        output : float32 [n, K]
+        labels : int64 [n]
+        rows : int64 [n]
+            Where the images stand in the val part.
+        """
+        return {
+            "val_loss": float(functional.cross_entropy(output, labels)),
+            "val_top1": float((output.argmax(1) == labels).numpy().mean()),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled(CrossEntropy):
+    """(1 - alpha) of the labels' cross-entropy, and alpha of how far the softened chances are from a teacher's.
+
+    That is temperature^2 KL(teacher || student) with both logits divided by the temperature; the square keeps the
+    gradient's size whatever the temperature (Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural
+    network", section 2).
+
+    Attributes
+    ----------
+    teacher : float32 [N, K]
+        Its logits for the rows of the train part.
+    temperature : float
+        Above 0.
+    alpha : float
+        In [0, 1].
+    """
+
+    teacher: Tensor
+    temperature: float
+    alpha: float
+
+    def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of train images and how many of the answers are right, as the labels have it."""
+        hard, right = super().loss(output, labels, rows)
+        said = self.teacher[torch.from_numpy(rows)].to(output.device)
+        soft = functional.kl_div(
+            functional.log_softmax(output / self.temperature, 1),
+            functional.log_softmax(said / self.temperature, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - self.alpha) * hard + self.alpha * self.temperature**2 * soft, right
+
+
+@dataclass(frozen=True, eq=False)
+class TwoTasks(CrossEntropy):
+    """The cross-entropy of the labels, and so much of that of a second task's.
+
+    The output's first `classes` columns are the main task's. Images without a label of the second task do not count in
+    its loss: what a batch gives is divided by its images and by the share of all train images that have one. So an
+    epoch's mean is the mean over those that have one, and a batch in parts gives what it gives whole.
+
+    Attributes
+    ----------
+    classes : int
+        K, of the main task.
+    weight : float
+        Of the second loss.
+    train, val : int64 [N]
+        Labels of the second task for the rows of the train and the val part, or `DROPPED`.
+    share : float
+        In (0, 1]: of the train images that have one.
+    """
+
+    classes: int
+    weight: float
+    train: Tensor
+    val: Tensor
+    share: float
+
+    def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of train images, and how many answers of the main task are right."""
+        main, right = super().loss(output[:, : self.classes], labels, rows)
+        second = functional.cross_entropy(
+            output[:, self.classes :],
+            self.train[torch.from_numpy(rows)].to(output.device),
+            ignore_index=DROPPED,
+            reduction="sum",
+            label_smoothing=self.smoothing,
+        )
+        return main + self.weight * (second / (len(rows) * self.share)), right
+
+    def read(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:
+        """Return val_loss and val_top1 of the main task, and val_second_top1, None where no image has its label."""
+        truth = self.val[torch.from_numpy(rows)]
+        known = truth != DROPPED
+        right = (output[:, self.classes :].argmax(1) == truth)[known].numpy()
+        top1 = float(right.mean()) if len(right) else None
+        return {**super().read(output[:, : self.classes], labels, rows), "val_second_top1": top1}

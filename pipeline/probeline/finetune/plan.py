@@ -1,0 +1,80 @@
+"""Which stages of a net a strategy trains, and from which epoch on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probeline.backbones.names import LAST
+from probeline.errors import BadOption, UnknownName
+from probeline.options.config import STRATEGIES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When each part of a net is trained.
+
+    Attributes
+    ----------
+    begins : tuple of int or None
+        Of each stage, that nearest to the image first: the epoch, from 0, with which it is trained; None for never.
+    """
+
+    begins: tuple[int | None, ...]
+
+    def trained(self, epoch: int) -> tuple[bool, ...]:
+        """Return which stages are trained in an epoch."""
+        return tuple(begin is not None and begin <= epoch for begin in self.begins)
+
+    @property
+    def frozen(self) -> int:
+        """How many stages, counted from the image, are never trained."""
+        ever = [i for i, begin in enumerate(self.begins) if begin is not None]
+        return ever[0] if ever else len(self.begins)
+
+
+def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()) -> Plan:
+    """Return what a strategy trains of a net of so many stages. Its head is trained in every epoch of all of them.
+
+    ``full``, ``scratch``, ``lp-ft``, ``distill``, ``multi-task``: all. ``head``, ``distill-head``,
+    ``multi-task-head``: none. ``last-K``: the K stages nearest to the head. ``freeze-early`` and ``freeze-middle``: all
+    but the first, or the middle third. ``gradual``: the last stage from the first of the epochs `unfreeze` on, the one
+    below it from the second on, and so forth, those that are left with the last of them (Howard and Ruder 2018,
+    "Universal language model fine-tuning for text classification", section 3.3). Where no epochs are given they stand
+    at equal distances.
+
+    Raises
+    ------
+    UnknownName
+    BadOption
+        ``last-K`` of more stages than the net has, a strategy that parts more stages than it has, or an epoch that
+        the training does not reach.
+    """
+    if found := LAST.fullmatch(strategy):
+        count = int(found[1])
+        if count > stages:
+            raise BadOption("no such --strategy", expected=f"last-1 to last-{stages}", got=strategy)
+        return Plan((None,) * (stages - count) + (0,) * count)
+    third = max(1, round(stages / 3))
+    least = {"freeze-early": 2, "freeze-middle": 3}.get(strategy, 1)
+    if stages < least:
+        raise BadOption(f"no such --strategy of {stages} stages", expected=f"a net of {least} or more", got=strategy)
+    match strategy:
+        case "full" | "scratch" | "lp-ft" | "distill" | "multi-task":
+            return Plan((0,) * stages)
+        case "head" | "distill-head" | "multi-task-head":
+            return Plan((None,) * stages)
+        case "freeze-early":
+            return Plan((None,) * third + (0,) * (stages - third))
+        case "freeze-middle":
+            return Plan((0,) * third + (None,) * (stages - 2 * third) + (0,) * third)
+        case "gradual":
+            return _gradual(stages, epochs, unfreeze)
+    raise UnknownName("strategy", strategy, STRATEGIES)
+
+
+def _gradual(stages: int, epochs: int, unfreeze: tuple[int, ...]) -> Plan:
+    at = unfreeze or tuple(epochs * (i + 1) // (stages + 1) for i in range(stages))
+    if max(at) >= epochs or list(at) != sorted(at):
+        raise BadOption("bad --unfreeze", expected=f"growing epochs below {epochs}", got=", ".join(map(str, at)))
+    from_top = [at[min(i, len(at) - 1)] for i in range(stages)]
+    return Plan(tuple(reversed(from_top)))

@@ -1,0 +1,280 @@
+"""Truncated Newton's method for a batch of l2-regularised logistic regressions on the same rows.
+
+Each step solves for the Newton directions by preconditioned conjugate gradients, no further than the step is worth
+(Nocedal and Wright 2006, "Numerical Optimization", algorithm 7.1; the forcing terms are choice 2 of Eisenstat and
+Walker 1996, "Choosing the forcing terms in an inexact Newton method", SIAM J. Sci. Comput. 17, 16-32), and then looks
+for the lowest point along each, which takes no further product with X: two points of a ray tell the logits of all.
+All heads share each pass over X; those that are done leave the batch.
+
+Nearly all products with X are those with the Hessian. They run in float32, as errors in them only cost steps. The
+gradient decides what is found: in float32 while that can tell the way, in float64 for the last look, which is the
+certificate.
+
+How far an objective is above its minimum is told by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
+Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in the place of H^-1. Conjugate
+gradients tell how much too small that is, by the longest step that they took along one of their directions, and so does
+the curvature that has gone since it was made; a margin is kept beside that. Or it is told by g^T g / (2 l2), a bound
+(ibid., eq. 9.9), where that is less.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probeline.heads.logistic.cross_entropy import (
+    Place,
+    Rows,
+    curve,
+    logits_of,
+    look,
+    look_closely,
+    settled_bias,
+    slope,
+)
+from probeline.heads.logistic.preconditioner import Preconditioner
+
+_FLOOR = 0.01
+"""Nats that count beside the objective where a part of it is allowed: near 0 nobody needs that part exact."""
+
+_DOUBT = 10.0
+"""How much too low an estimate of the excess may be beyond what is known of it."""
+
+_SLACK = 0.5
+"""Part of what is allowed that is aimed at in float32, for the rounding of its gradient."""
+
+_FORCING = 0.1
+"""Most of the gradient that a step may leave."""
+
+_FLAT = 0.1
+"""Part of its slope that the lowest point of a ray may have left."""
+
+_TRIALS = 20
+"""Places that are tried along a ray."""
+
+_PATIENCE = 3
+"""Looks in a row without headway after which rounding has taken over."""
+
+_NOISE = {False: 1e-6, True: 1e-14}
+"""Rounding of the objective, as a part of it; whether or not the look was close."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the solver ended, for each of H heads.
+
+    Attributes
+    ----------
+    coefficients : float64 [H, K, D + 1]
+        Values of float32.
+    objective, gradient_norm : float64 [H]
+        Both of float64 products.
+    excess : float64 [H]
+        By how much the objective may exceed its minimum.
+    products : int64 [H]
+        With the Hessian.
+    converged : bool [H]
+        Whether the excess is well within what was allowed.
+    """
+
+    coefficients: Tensor
+    objective: Tensor
+    gradient_norm: Tensor
+    excess: Tensor
+    products: Tensor
+    converged: Tensor
+
+
+def minimise(
+    rows: Rows, l2: Tensor, start: Tensor, preconditioner: Preconditioner, *, tolerance: float, max_products: int
+) -> Found:
+    """Descend from `start`, float64 [H, K, D + 1], at each `l2`, float64 [H].
+
+    Each head ends where its objective exceeds its minimum by no more than `tolerance` of itself and 0.01 nats, or
+    before that where `max_products` are used up or rounding hides the way.
+    """
+    descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products)
+    descent.run(closely=False)
+    descent.run(closely=True)
+    converged = descent.excess <= descent.allowed(descent.objective)
+    return Found(descent.at, descent.objective, descent.norm, descent.excess, descent.products, converged)
+
+
+def penalised(loss: Tensor, gradient: Tensor, at: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the objectives [H] and their gradients, float64 [H, K, D + 1], at coefficients `at`."""
+    gradient = gradient.clone()
+    gradient[..., :-1] += l2[:, None, None] * at[..., :-1]
+    return loss + 0.5 * l2 * at[..., :-1].square().sum(dim=(1, 2)), gradient
+
+
+class _Descent:
+    """Where each head of a batch stands."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        l2: Tensor,
+        start: Tensor,
+        preconditioner: Preconditioner,
+        tolerance: float,
+        max_products: int,
+    ) -> None:
+        self._rows, self._l2, self._preconditioner = rows, l2, preconditioner
+        self._tolerance, self._max_products = tolerance, max_products
+        self.at = start.clone()
+        self.objective, self.norm, self.excess = (torch.zeros_like(l2) for _ in range(3))
+        self.products = torch.zeros(len(l2), dtype=torch.int64, device=l2.device)
+        self._steepness = torch.full_like(l2, 0.25)
+        self._margin = torch.full_like(l2, _DOUBT)
+        self._unsettled = torch.zeros_like(l2)
+
+    def allowed(self, objective: Tensor) -> Tensor:
+        return self._tolerance * (objective + _FLOOR)
+
+    def run(self, *, closely: bool) -> None:
+        """Take steps until no head gains by another one."""
+        heads = torch.arange(len(self._l2), device=self._l2.device)
+        lowest, smallest, before = (torch.full_like(self._l2, math.inf) for _ in range(3))
+        idle = torch.zeros_like(self.products)
+        logits = None
+        while True:
+            place, objective, gradient = self._look(heads, logits, closely=closely)
+            l2, steepness = self._l2[heads], self._steepness[heads]
+            self._preconditioner.aim(l2)
+            power = _dot(gradient, self._preconditioner.solve(gradient, l2, steepness))
+            headway = (objective < lowest[heads] - _NOISE[closely] * objective) | (power < 0.25 * smallest[heads])
+            idle[heads] = torch.where(headway, 0, idle[heads] + 1)
+            lowest[heads] = torch.minimum(lowest[heads], objective)
+            smallest[heads] = torch.minimum(smallest[heads], power)
+            norm = torch.linalg.vector_norm(gradient, dim=(1, 2))
+            margin = self._margin[heads] * self._preconditioner.faded(steepness)
+            bound = norm.square() / (2 * l2)
+            excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
+            excess = excess + self._unsettled[heads]
+            self.objective[heads], self.norm[heads], self.excess[heads] = objective, norm, excess
+            allowed = self.allowed(objective) * (1 if closely else _SLACK)
+            onward = (excess > allowed) & (idle[heads] < _PATIENCE) & (self.products[heads] < self._max_products)
+            if not onward.any():
+                return
+            forcing = (0.9 * power / before[heads]).square().clamp_max(_FORCING**2)
+            before[heads] = power
+            goal = 2 * allowed / margin
+            if not onward.all():
+                heads, gradient, power, goal, forcing = (of[onward] for of in (heads, gradient, power, goal, forcing))
+                place = place.of(onward)
+            if closely:
+                place = look(self._rows, logits_of(self._rows, self.at[heads]))
+            logits = self._step(heads, place, gradient, torch.maximum(forcing * power, 0.1 * goal))
+
+    def _look(self, heads: Tensor, logits: Tensor | None, *, closely: bool) -> tuple[Place, Tensor, Tensor]:
+        """Return what the heads see, their objectives and gradients."""
+        if closely:
+            self.at[heads], self._unsettled[heads] = self._settled(self.at[heads])
+        at = self.at[heads]
+        if closely:
+            empty = at.new_empty(len(at), 0)
+            place = Place(empty, empty, *look_closely(self._rows, at))
+        else:
+            place = look(self._rows, logits_of(self._rows, at) if logits is None else logits)
+            doubt = place.chances * (1 - place.chances)
+            if self._rows.weights is not None:
+                doubt *= self._rows.weights
+            self._steepness[heads] = doubt.mean(dim=(1, 2)).double()
+        return place, *penalised(place.loss, place.gradient, at, self._l2[heads])
+
+    def _settled(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the nearest float32 coefficients with the bias at its optimum, and what it may lack of that, in nats.
+
+        No l2 holds the bias, and the bound on the gap asks for its optimum.
+        """
+        at = at.float().double()
+        lacking = []
+        for head, logits in zip(at, logits_of(self._rows, at), strict=True):
+            bias, saved = settled_bias(self._rows, logits, head[:, -1])
+            head[:, -1] = bias.float().double()
+            lacking.append(saved)
+        return at, at.new_tensor(lacking)
+
+    def _step(self, heads: Tensor, place: Place, gradient: Tensor, target: Tensor) -> Tensor:
+        """Take one step with each head; return the logits there."""
+        rows, l2, at = self._rows, self._l2[heads], self.at[heads]
+        direction = self._direction(heads, place, gradient, target)
+        change = logits_of(rows, direction)
+        length = _lowest(rows, place, change, _ray(at, gradient, direction, l2))
+        self.at[heads] = at + length[:, None, None] * direction
+        return place.logits + length.float()[:, None, None] * change
+
+    def _direction(self, heads: Tensor, place: Place, gradient: Tensor, target: Tensor) -> Tensor:
+        """Return the directions [H, K, D + 1] whose quadratic models have a residual of power `target` left."""
+        preconditioner, chances = self._preconditioner, place.chances
+        preconditioner.improve(self._l2[heads], chances)
+        l2, steepness = self._l2[heads], self._steepness[heads]
+        direction = torch.zeros_like(gradient)
+        residual = -gradient
+        solved = preconditioner.solve(residual, l2, steepness)
+        search = solved
+        power = _dot(residual, solved)
+        here = torch.arange(len(heads), device=heads.device)
+        longest = torch.ones_like(power)
+        while True:
+            bent = curve(self._rows, chances, search)
+            bent[..., :-1] += l2[:, None, None] * search[..., :-1]
+            self.products[heads[here]] += 1
+            preconditioner.spend(1)
+            curvature = _dot(search, bent)
+            length = torch.where(curvature > 0, power / curvature, 0)  # 0 for rounding
+            longest[here] = torch.maximum(longest[here], length)
+            self._margin[heads] = _DOUBT * longest
+            length = length[:, None, None]
+            direction[here] += length * search
+            residual = residual - length * bent
+            solved = preconditioner.solve(residual, l2, steepness)
+            power, past = _dot(residual, solved), power
+            search = solved + (power / past)[:, None, None] * search
+            onward = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)
+            if preconditioner.is_due(self._l2[heads]) or not onward.any():
+                return direction
+            if not onward.all():
+                here, l2, steepness, residual, search, power, target, chances = (
+                    of[onward] for of in (here, l2, steepness, residual, search, power, target, chances)
+                )
+
+
+@dataclass(frozen=True)
+class _Ray:
+    """The objective along a direction, but for the loss: its slope at the start, and the penalty's two derivatives."""
+
+    steep: Tensor
+    tilt: Tensor
+    bend: Tensor
+
+
+def _ray(at: Tensor, gradient: Tensor, direction: Tensor, l2: Tensor) -> _Ray:
+    weight, change = at[..., :-1], direction[..., :-1]
+    return _Ray(_dot(gradient, direction), l2 * _dot(weight, change), l2 * _dot(change, change))
+
+
+def _lowest(rows: Rows, place: Place, change: Tensor, ray: _Ray) -> Tensor:
+    """Return how many directions away each objective is lowest [H]: Newton's method on its slope, within brackets."""
+    near = torch.zeros_like(ray.steep)
+    far = torch.full_like(near, math.inf)
+    length = torch.ones_like(near)
+    for _ in range(_TRIALS):
+        first, second = slope(rows, place.logits + length.float()[:, None, None] * change, change)
+        first, second = first + ray.tilt + length * ray.bend, second + ray.bend
+        found = (first.abs() <= -_FLAT * ray.steep) | (ray.steep >= 0)
+        if found.all():
+            break
+        near = torch.where(~found & (first < 0), length, near)
+        far = torch.where(~found & (first >= 0), length, far)
+        ahead = torch.minimum(length - first / second, 4 * length)
+        ahead = torch.where((near < ahead) & (ahead < far), ahead, (near + far) / 2)
+        length = torch.where(found, length, ahead)
+    return torch.where(ray.steep < 0, torch.where(found, length, near), 0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=(1, 2))

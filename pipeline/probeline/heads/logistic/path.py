@@ -1,0 +1,235 @@
+"""The l2-regularised logistic regression path: every l2 of a grid.
+
+The objective is scikit-learn's, by the mean: cross-entropy / N + l2 / 2 * ||W||^2 with l2 = 1 / (C N) and a free bias;
+two classes are one logit. The solver is in ``newton.py``; what makes it fast is in ``preconditioner.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probeline.heads.checks import check_labelled
+from probeline.heads.linear import Certificate, Head
+from probeline.heads.logistic.cross_entropy import Rows, look_closely, resident_rows
+from probeline.heads.logistic.newton import Found, minimise, penalised
+from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
+from probeline.heads.tensors import resident
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+TOLERANCE = 1e-6
+"""By how much the objective may exceed its minimum, as a part of itself and 0.01 nats."""
+
+MAX_ITERATIONS = 1000
+
+_WINDOW = 2
+"""Weaker values of l2 that are solved at once: the next ones start the nearer, the fewer they are."""
+
+_STRIDE = 10**1.5
+"""Most that l2 may fall at once below the strong ones; a longer way is taken in strides."""
+
+_ROUGH = 1e-3
+"""Tolerance on the way."""
+
+_MEMORY = 1 << 30
+"""Bytes that the logits of a batch may take; there are four arrays of them."""
+
+
+def fit_path(
+    X: FloatArray,
+    y: IntArray,
+    classes: int,
+    l2s: Sequence[float],
+    *,
+    weights: FloatArray | None = None,
+    device: str | torch.device = "cpu",
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> list[Head]:
+    """Fit one head for each l2: the strong ones all at once, then the weaker ones from where the path so far leads.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+        Standardised features.
+    y : int64 [N]
+        Classes in [0, classes). A class without rows becomes improbable.
+    classes : int
+        K, at least 2.
+    l2s : sequence of float
+        Positive, in any order.
+    weights : float32 [N], optional
+        What each row counts for, not negative; only their proportions matter.
+    device : str or torch.device
+        Where the products run; the CPU instead of MPS, which has no float64.
+    tolerance : float
+        A head is converged where its objective exceeds its minimum by no more than that part of itself and 0.01 nats:
+        1e-6 of it and 1e-8 (see ``newton.py`` for how that is told).
+    max_iterations : int
+        Products with the Hessian for each l2; a head that used them up is returned with ``converged=False``.
+
+    Returns
+    -------
+    list of Head
+        In the order of `l2s`.
+
+    Raises
+    ------
+    ValueError
+        Where an array or an l2 is not as described.
+    """
+    check_labelled(X, y, classes)
+    if X.dtype != np.float32:
+        raise ValueError(f"features must be float32, not {X.dtype}")
+    home = "cpu" if torch.device(device).type == "mps" else device
+    logits = 1 if classes == 2 else classes
+    features, labels, relative = resident(X, home), resident(y, home), _relative(weights, len(y), home)
+    rows = resident_rows(features, labels, logits, relative)
+    if X.shape[1] <= len(y):
+        return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
+    span, triangle = torch.linalg.qr(features.double().T)
+    within = resident_rows(triangle.T.float().contiguous(), labels, logits, relative)
+    heads = solve_path(within, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    return [_spanning(head, span, rows) for head in heads]
+
+
+def solve_path(
+    rows: Rows, l2s: Sequence[float], *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+) -> list[Head]:
+    """Do what :func:`fit_path` does with rows that need not be in memory.
+
+    Raises
+    ------
+    ValueError
+        Where an l2 is not as described there.
+    """
+    l2s = list(l2s)
+    if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
+        raise ValueError(f"each l2 must be positive and finite, and there must be one: {l2s}")
+    preconditioner = Preconditioner(rows)
+    solved: dict[float, Tensor] = {}
+    heads: dict[float, Head] = {}
+    for window in _windows(sorted(set(l2s), reverse=True), STRONG * preconditioner.scale, rows):
+        l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
+        asked = window[0] in l2s
+        found = minimise(
+            rows,
+            l2,
+            torch.stack([_lead_on(solved, value, rows) for value in window]),
+            preconditioner,
+            tolerance=tolerance if asked else _ROUGH,
+            max_products=max_iterations,
+        )
+        solved = dict([*solved.items(), *zip(window, found.coefficients, strict=True)][-_KNOWN:])
+        if asked:
+            heads |= zip(window, _heads(window, found), strict=True)
+    return [heads[l2] for l2 in l2s]
+
+
+def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
+    """Return the head of rows whose coordinates along `span`, float64 [D, N], a head was fitted on."""
+    weight = (torch.from_numpy(head.weight).to(span) @ span.T).float().cpu().numpy()
+    objective, norm = _seen(rows, weight, head.bias, head.l2)
+    certificate = replace(head.certificate, gradient_norm=norm, objective=objective)
+    return replace(head, weight=weight, certificate=certificate)
+
+
+def _heads(l2s: Sequence[float], found: Found) -> list[Head]:
+    values = found.coefficients.float().cpu().numpy()
+    facts = zip(
+        found.gradient_norm.tolist(),
+        found.objective.tolist(),
+        found.products.tolist(),
+        found.converged.tolist(),
+        strict=True,
+    )
+    return [
+        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, Certificate(*fact))
+        for l2, value, fact in zip(l2s, values, facts, strict=True)
+    ]
+
+
+def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
+    """Yield the values to solve at once, in their order, with those on the way to where there is none."""
+    most = max(1, _MEMORY // (4 * 4 * rows.logits * len(rows)))
+    count = sum(l2 >= strong for l2 in l2s)
+    for start in range(0, count, most):
+        yield l2s[start : min(start + most, count)]
+    last = min(strong, l2s[count - 1]) if count else strong
+    while count < len(l2s):
+        window = [l2 for l2 in l2s[count : count + min(_WINDOW, most)] if l2 * SPREAD >= l2s[count]]
+        strides = math.ceil(math.log(last / window[0]) / math.log(_STRIDE))
+        for stride in range(1, strides):
+            yield [last * (window[0] / last) ** (stride / strides)]
+        yield window
+        last = window[-1]
+        count += len(window)
+
+
+def _relative(weights: FloatArray | None, count: int, device: str | torch.device) -> Tensor | None:
+    """Return weights float32 [N] of mean 1."""
+    if weights is None:
+        return None
+    total = weights.sum(dtype=np.float64)
+    if weights.shape != (count,) or not np.isfinite(total) or weights.min() < 0 or not total > 0:
+        raise ValueError(f"weights must be [{count}], finite, not negative, and not all 0, not {list(weights.shape)}")
+    return resident((weights * (count / total)).astype(np.float32), device)
+
+
+def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+    """Return a head's objective and the Euclidean norm of its gradient, in float64.
+
+    Parameters
+    ----------
+    X : float32 or float64 [N, D]
+    y : int64 [N]
+    weight : float32 [K, D] or [1, D]
+    bias : float32 [K] or [1]
+    l2 : float
+    """
+    return _seen(resident_rows(resident(X), resident(y), len(weight)), weight, bias, l2)
+
+
+def _seen(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+    at = torch.from_numpy(np.column_stack([weight, bias])).to(rows.y.device).double()[None]
+    objective, gradient = penalised(*look_closely(rows, at), at, at.new_tensor([l2]))
+    return float(objective), float(torch.linalg.vector_norm(gradient))
+
+
+_KNOWN = 8
+"""Solutions that are kept to lead on from: some may lie too near to each other for a parabola."""
+
+_APART = 0.01
+"""Least difference of their log l2."""
+
+
+def _lead_on(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
+    """Return where the parabola through the last three solutions, drawn over log l2, meets `l2`; 0 at the start.
+
+    No further ahead than the last of them lie apart: there a parabola knows nothing.
+    """
+    known: list[float] = []
+    for one in reversed(solved):
+        if len(known) < 3 and not any(abs(math.log(one / other)) < _APART for other in known):
+            known.insert(0, one)
+    if not known:
+        return torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+    if known[-1] <= l2 or len(known) < 3:
+        return solved[known[-1]]
+    at = [math.log(each) for each in known]
+    target = max(math.log(l2), 2 * at[-1] - at[0])
+    parts = [
+        math.prod((target - other) / (here - other) for other in at if other != here) * solved[each]
+        for here, each in zip(at, known, strict=True)
+    ]
+    return torch.stack(parts).sum(dim=0)

@@ -1,0 +1,75 @@
+"""scikit-learn's logistic regression on the exact head's objective: the baseline, and the judge in tests."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.heads.checks import check_labelled
+from probeline.heads.linear import Certificate, Head
+from probeline.heads.logistic.path import certify
+
+IntArray = npt.NDArray[np.int64]
+
+
+def fit_reference(
+    X: npt.NDArray[Any],
+    y: IntArray,
+    l2: float,
+    *,
+    tolerance: float = 1e-4,
+    max_iterations: int = 1000,
+    start: Head | None = None,
+) -> Head:
+    """Fit one head with ``LogisticRegression(solver="lbfgs")`` at C = 1 / (l2 N).
+
+    Parameters
+    ----------
+    X : float32 or float64 [N, D]
+        Standardised features; scikit-learn computes in their dtype.
+    y : int64 [N]
+        Classes 0 to K - 1, each with a row: scikit-learn knows no other classes.
+    l2 : float
+        Positive.
+    tolerance : float
+        scikit-learn's ``tol``: the largest gradient component of the mean objective.
+    max_iterations : int
+    start : Head, optional
+        Where to start from, for example the head of a neighbouring l2.
+
+    Returns
+    -------
+    Head
+        Its gradient norm and objective are computed as for any other head; ``converged`` is scikit-learn's own word.
+
+    Raises
+    ------
+    ValueError
+        Where an array or `l2` is not as described.
+    """
+    classes = int(y.max()) + 1
+    check_labelled(X, y, classes)
+    if len(np.unique(y)) < classes or not l2 > 0:
+        raise ValueError(f"each of {classes} classes must have a row, and l2 = {l2} must be positive")
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1 / (l2 * len(y)), tol=tolerance, max_iter=max_iterations)
+    if start is not None:
+        model.set_params(warm_start=True)
+        model.coef_, model.intercept_ = start.weight, start.bias
+    converged = True
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            converged = False
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    weight, bias = model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
+    objective, gradient_norm = certify(X, y, weight, bias, l2)
+    return Head(weight, bias, l2, Certificate(gradient_norm, objective, int(model.n_iter_.max()), converged))

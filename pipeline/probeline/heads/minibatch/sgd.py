@@ -1,0 +1,384 @@
+"""The courses' heads: linear layers trained in mini-batches on cached embeddings, many of them in one pass.
+
+Heads that see the same minibatches share each gather of rows and two wide products: all their logits, and all their
+gradients, which are written by hand (softmax minus target). Their optimizer is one update of one array. DINOv2's
+linear evaluation trains its grid of heads side by side on live features in the same way (Oquab et al. 2023, "DINOv2",
+appendix B.3). What a head becomes does not depend on its company, but for the rounding of float32.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probeline.heads.checks import check_features, check_labelled
+from probeline.heads.minibatch import random_streams as draws
+from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
+from probeline.heads.tensors import resident
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+_WIDEST = 1024
+"""Columns of a pass: its weights, gradients and moments at 1,280 features are 27 MB, which a cache may hold."""
+
+_BLOCK = 256
+"""Held-out rows of a product, at least: as many as already take the processor to its full rate."""
+
+_MOMENTUM = 0.9
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """How one head is trained.
+
+    Attributes
+    ----------
+    lr : float
+        The highest learning rate, above 0.
+    optimizer : {"adam", "adamw", "sgd"}
+        With torch's defaults; SGD with momentum 0.9.
+    weight_decay : float
+        Of weights and bias. Adam and SGD add it to the gradient, AdamW shrinks by it, as torch's do.
+    dropout : float
+        Share of the features in [0, 1) that each row of a minibatch lacks.
+    label_smoothing : float
+        In [0, 1): the share of the target that is spread over all classes.
+    schedule : {"cosine", "step", "one-cycle", "constant"}
+        See :func:`probeline.heads.minibatch.schedule.factors`.
+    seed : int
+        Decides the first weights, the order of the rows and the dropout; not negative.
+    rows : int64 [n], optional
+        The rows it is fitted on; all where None.
+    columns : slice, optional
+        The features it sees, such as those of one tap of several; all where None.
+
+    Raises
+    ------
+    ValueError
+        Where a number or a name is none of these.
+    """
+
+    lr: float
+    optimizer: Optimizer = "adam"
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    schedule: Schedule = "cosine"
+    seed: int = 0
+    rows: IntArray | None = None
+    columns: slice | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and self.seed >= 0):
+            raise ValueError(f"no training with lr {self.lr}, weight decay {self.weight_decay} and seed {self.seed}")
+        if not (0 <= self.dropout < 1 and 0 <= self.label_smoothing < 1):
+            raise ValueError(f"no training with dropout {self.dropout} and label smoothing {self.label_smoothing}")
+        if self.optimizer not in get_args(Optimizer):
+            raise ValueError(f"unknown optimizer {self.optimizer!r}, there are {', '.join(get_args(Optimizer))}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}, there are {', '.join(SCHEDULES)}")
+
+
+@dataclass(frozen=True)
+class SgdHead:
+    """A linear head after its last epoch.
+
+    Attributes
+    ----------
+    weight : float32 [K, D]
+        D are the columns of its setting.
+    bias : float32 [K]
+    history : tuple of mappings
+        Per epoch: epoch, train_loss (nats, smoothed as the setting says) and train_top1, both while it trains, and
+        seconds, those of all heads in its pass; with held-out rows also val_loss (never smoothed) and val_top1. A
+        label whose logit ties with the largest counts as right.
+    diverged : int or None
+        The epoch in which the loss or a weight was no longer finite. The history ends before it, and the weights are
+        of no use.
+    """
+
+    weight: FloatArray
+    bias: FloatArray
+    history: tuple[dict[str, Any], ...]
+    diverged: int | None
+
+
+def fit_sgd(
+    X: FloatArray,
+    y: IntArray,
+    classes: int,
+    settings: Sequence[Setting],
+    *,
+    epochs: int,
+    batch_size: int,
+    X_val: FloatArray | None = None,
+    y_val: IntArray | None = None,
+    device: str | torch.device = "cpu",
+) -> list[SgdHead]:
+    """Train a linear layer on the cross-entropy for each setting, those that see the same minibatches in one pass.
+
+    The order of the rows belongs to the seed and the rows, so candidates of one seed are compared on equal terms.
+    Deterministic on a CPU by the seeds; the global random state stays as it is. The last epoch's weights are returned,
+    never those of the epoch that held-out rows like best. A head that diverges is marked and spoils no other.
+
+    Parameters
+    ----------
+    X : float32 [N, D]
+        Standardised features.
+    y : int64 [N]
+    classes : int
+        K.
+    settings : sequence of Setting
+    epochs, batch_size : int
+        Of all heads. The last minibatch of an epoch has what is left.
+    X_val, y_val : float32 [m, D] and int64 [m], optional
+        Watched, never used.
+    device : str or torch.device
+
+    Returns
+    -------
+    list of SgdHead
+        In the order of the settings.
+
+    Raises
+    ------
+    ValueError
+        Where an array or a number is not as described.
+    """
+    check_labelled(X, y, classes)
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"no training with {epochs} epochs and batches of {batch_size}")
+    for setting in settings:
+        _check_part(setting, *X.shape)
+    features, labels = resident(X, device), resident(y, device)
+    held = None
+    if X_val is not None and y_val is not None:
+        check_features(X_val, columns=X.shape[1])
+        check_labelled(X_val, y_val, classes)
+        held = resident(X_val, device), resident(y_val, device)
+    heads: dict[int, SgdHead] = {}
+    for places in _passes(settings, X.shape[1], classes):
+        some = [settings[place] for place in places]
+        trained = _train(features, labels, held, some, classes=classes, epochs=epochs, batch_size=batch_size)
+        heads.update(zip(places, trained, strict=True))
+    return [heads[place] for place in range(len(settings))]
+
+
+def _check_part(setting: Setting, rows: int, columns: int) -> None:
+    part = setting.rows
+    if part is not None and not (
+        part.dtype == np.int64 and part.ndim == 1 and part.size and part.min() >= 0 and part.max() < rows
+    ):
+        raise ValueError(f"the rows of a head must be int64 [n] within [0, {rows}), n at least 1")
+    if setting.columns is not None and (not range(columns)[setting.columns] or setting.columns.step not in (None, 1)):
+        raise ValueError(f"the columns of a head must be a part of {columns} without gaps, not {setting.columns}")
+
+
+def _passes(settings: Sequence[Setting], columns: int, classes: int) -> list[list[int]]:
+    """Return the places of the settings that are trained together."""
+    alike: dict[object, list[int]] = {}
+    for place, setting in enumerate(settings):
+        rows = None if setting.rows is None else setting.rows.tobytes()
+        seen = (setting.columns or slice(None)).indices(columns)
+        moments = setting.optimizer != "sgd"
+        alike.setdefault((moments, setting.seed, setting.dropout, rows, seen), []).append(place)
+    most = max(1, _WIDEST // classes)
+    return [places[start : start + most] for places in alike.values() for start in range(0, len(places), most)]
+
+
+@torch.no_grad()
+def _train(
+    X: Tensor,
+    y: Tensor,
+    held: tuple[Tensor, Tensor] | None,
+    settings: Sequence[Setting],
+    *,
+    classes: int,
+    epochs: int,
+    batch_size: int,
+) -> list[SgdHead]:
+    first = settings[0]  # of what all share: seed, dropout, rows and columns
+    columns = first.columns or slice(None)
+    X = X[:, columns]
+    rows = torch.arange(len(y)) if first.rows is None else torch.from_numpy(first.rows.copy())
+    batch_size = min(batch_size, len(rows))
+    batches = math.ceil(len(rows) / batch_size)
+    rates = _per_head([setting.lr * factors(setting.schedule, epochs * batches) for setting in settings], X).T
+    heads = _Heads(settings, X, classes, batch_size)
+    order, dropout = draws.stream(first.seed, draws.ORDER), draws.stream(first.seed, draws.DROPOUT)
+    gathered = X.new_empty(batch_size, X.shape[1])
+    history: list[list[dict[str, Any]]] = [[] for _ in settings]
+    diverged: list[int | None] = [None] * len(settings)
+    for epoch in range(epochs):
+        started = time.perf_counter()
+        heads.loss.zero_()
+        heads.right.zero_()
+        shuffled = rows[torch.randperm(len(rows), generator=order)].to(X.device)
+        for number, some in enumerate(torch.split(shuffled, batch_size), start=epoch * batches):
+            batch = torch.index_select(X, 0, some, out=gathered[: len(some)])
+            if first.dropout:
+                kept = torch.rand(batch.shape, generator=dropout).ge_(first.dropout).div_(1 - first.dropout)
+                batch.mul_(kept.to(X.device))
+            heads.step(batch, y[some], rates[number])
+        watched: dict[str, list[float]] = {
+            "train_loss": (heads.loss / len(rows)).tolist(),
+            "train_top1": (heads.right / len(rows)).tolist(),
+        }
+        if held is not None:
+            loss, right = heads.look(held[0][:, columns], held[1])
+            watched |= {"val_loss": loss.tolist(), "val_top1": right.tolist()}
+        finite = heads.finite().tolist()
+        seconds = time.perf_counter() - started
+        for head, past in enumerate(history):
+            if diverged[head] is None and not finite[head]:
+                diverged[head] = epoch + 1
+            elif diverged[head] is None:
+                values = {name: values[head] for name, values in watched.items()}
+                past.append({"epoch": epoch + 1, **values, "seconds": seconds})
+        if None not in diverged:
+            break
+    layers = heads.layers().to("cpu", torch.float32).numpy()
+    return [
+        SgdHead(np.ascontiguousarray(layer[:, :-1]), layer[:, -1].copy(), tuple(past), when)
+        for layer, past, when in zip(layers, history, diverged, strict=True)
+    ]
+
+
+class _Heads:
+    """H heads on the same minibatches.
+
+    Their weights are one array [D + 1, K * H], the biases its last row; column k * H + h is class k of head h, so that
+    a softmax runs over all heads at once.
+
+    Attributes
+    ----------
+    loss, right : float [H]
+        Sums over the rows of all steps since they were set to zero.
+    """
+
+    def __init__(self, settings: Sequence[Setting], X: Tensor, classes: int, batch_size: int) -> None:
+        columns, heads = X.shape[1], len(settings)
+        start = draws.linear(columns, classes, draws.stream(settings[0].seed, draws.WEIGHTS)).T.to(X)
+        self._shape = classes, heads
+        self._weight = start[:, :, None].expand(-1, -1, heads).flatten(1).contiguous()
+        self._gradient = torch.empty_like(self._weight)
+        self._update = _Sgd(self._weight) if settings[0].optimizer == "sgd" else _Adam(self._weight)
+        self._logits = X.new_empty(max(batch_size, _BLOCK), classes * heads)
+        self._log_chances = X.new_empty(max(batch_size, _BLOCK), classes, heads)
+        decay = np.array([setting.weight_decay for setting in settings])
+        apart = np.array([setting.optimizer == "adamw" for setting in settings])
+        self._l2, self._shrink = (self._per_column(_per_head(part, X)) for part in (decay * ~apart, decay * apart))
+        self._smoothing = _per_head([setting.label_smoothing for setting in settings], X)
+        self._smoothed = any(setting.label_smoothing for setting in settings)
+        self._shrinks = bool(apart.any())
+        self.loss, self.right = X.new_zeros(heads), X.new_zeros(heads)
+
+    def step(self, batch: Tensor, labels: Tensor, rates: Tensor) -> None:
+        """Take a step of every head on rows [b, D] with labels [b], at rates [H]."""
+        classes, heads = self._shape
+        label = labels[:, None, None].expand(-1, 1, heads)
+        log_chances = self._say(batch)
+        of_label = log_chances.gather(1, label)
+        loss = of_label.sum((0, 1)).neg_()
+        self.right += (of_label == log_chances.amax(1, keepdim=True)).sum((0, 1))
+        if self._smoothed:
+            loss -= self._smoothing * (log_chances.sum((0, 1)) / classes + loss)
+        self.loss += loss
+        residual = log_chances.exp_()
+        residual.scatter_add_(1, label, (self._smoothing - 1).expand(len(batch), 1, heads))
+        if self._smoothed:
+            residual -= self._smoothing / classes
+        residual = residual.view(len(batch), classes * heads)
+        torch.mul(self._weight, self._l2, out=self._gradient)
+        self._gradient[:-1].addmm_(batch.T, residual, alpha=1 / len(batch))
+        self._gradient[-1].add_(residual.sum(0), alpha=1 / len(batch))
+        rates = self._per_column(rates)
+        if self._shrinks:
+            self._weight.mul_(1 - rates * self._shrink)
+        self._weight.addcmul_(self._update(self._gradient), rates)
+
+    def look(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy and top-1 of every head on rows that it does not learn from, both [H]."""
+        loss, right = torch.zeros_like(self.loss), torch.zeros_like(self.right)
+        size = len(self._logits)
+        for rows, labels in zip(torch.split(X, size), torch.split(y, size), strict=True):
+            log_chances = self._say(rows)
+            of_label = log_chances.gather(1, labels[:, None, None].expand(-1, 1, len(loss)))
+            loss -= of_label.sum((0, 1))
+            right += (of_label == log_chances.amax(1, keepdim=True)).sum((0, 1))
+        return loss / len(y), right / len(y)
+
+    def finite(self) -> Tensor:
+        """Say which heads have had a finite loss and have finite weights, bool [H]."""
+        return (self._weight.abs().sum(0).view(self._shape).sum(0) + self.loss).isfinite()
+
+    def layers(self) -> Tensor:
+        """Return weights and, last, bias of every head, [H, K, D + 1]."""
+        return self._weight.view(-1, *self._shape).permute(2, 1, 0)
+
+    def _per_column(self, of_heads: Tensor) -> Tensor:
+        """Return values [H] as the columns of the weights need them, [K * H]."""
+        return of_heads.expand(self._shape).reshape(-1)
+
+    def _say(self, rows: Tensor) -> Tensor:
+        """Return log probabilities [b, K, H], overwritten by the next call."""
+        logits = torch.addmm(self._weight[-1], rows, self._weight[:-1], out=self._logits[: len(rows)])
+        return torch.log_softmax(logits.view(-1, *self._shape), 1, out=self._log_chances[: len(rows)])
+
+
+class _Sgd:
+    """Where SGD with momentum goes at a learning rate of 1."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._velocity = torch.zeros_like(weight)
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        return self._velocity.mul_(_MOMENTUM).sub_(gradient)
+
+
+class _Adam:
+    """Where Adam goes at a learning rate of 1 (Kingma and Ba 2015).
+
+    The kernel is the one of ``torch.optim.Adam(fused=True)``, a third of the passes over the weights that plain
+    operations take, without the two seconds in which the first optimizer of a process imports torch's compiler.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._step, self._mean, self._square = (torch.zeros_like(weight) for _ in range(3))
+        self._count = torch.zeros((), device=weight.device)
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        self._count += 1
+        torch._fused_adam_(
+            [self._step.zero_()],
+            [gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._count],
+            lr=1.0,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            weight_decay=0.0,
+            eps=_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+        return self._step
+
+
+def _per_head(values: Sequence[Any] | npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    exact = torch.from_numpy(np.array(values, dtype=np.float64))
+    return exact.to(like.dtype).to(like.device)  # in this order: not every device knows float64

@@ -1,0 +1,170 @@
+"""Grids of the trained heads' hyper-parameters: what they are by default, and ``name=value,value`` laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from probeline.errors import BadOption
+from probeline.options.config import DISTILLED, TWO_HEADED
+
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One hyper-parameter.
+
+    Attributes
+    ----------
+    values : tuple
+        Those tried where nothing else is asked; all of one type, which is that of others too.
+    within : tuple of 2 numbers, or of str
+        Least and most of a number, or the names that there are.
+    several : bool
+        Whether candidates may differ in it.
+    """
+
+    values: tuple[Any, ...]
+    within: tuple[Any, ...]
+    several: bool = True
+
+
+_SHARE = (0.0, 0.999)
+_TRAINING = {"epochs": Axis((30,), (1, _MOST), several=False), "batch_size": Axis((256,), (1, _MOST), several=False)}
+
+SGD: Mapping[str, Axis] = {
+    "lr": Axis((1e-4, 3e-4, 1e-3, 3e-3, 1e-2), (1e-12, 100.0)),
+    "weight_decay": Axis((5e-4,), (0.0, 100.0)),
+    "dropout": Axis((0.0,), _SHARE),
+    "label_smoothing": Axis((0.0,), _SHARE),
+    "optimizer": Axis(("adam",), ("adam", "adamw", "sgd")),
+    "schedule": Axis(("cosine",), ("constant", "cosine", "one-cycle", "step")),
+    **_TRAINING,
+}
+"""The courses' recipe, Adam with a cosine schedule, at several learning rates."""
+
+MLP: Mapping[str, Axis] = {
+    "lr": Axis((3e-4, 1e-3, 3e-3), (1e-12, 100.0)),
+    "weight_decay": Axis((1e-2,), (0.0, 100.0)),
+    "dropout": Axis((0.5,), _SHARE),
+    "label_smoothing": Axis((0.0,), _SHARE),
+    "width": Axis((512,), (1, 65536)),
+    "activation": Axis(("gelu",), ("gelu", "relu")),
+    **_TRAINING,
+}
+"""One hidden layer, with AdamW and the dropout that it needs."""
+
+
+KEPT = ("none", "views")
+"""Augmentations under which a net's frozen stages see the same images again, so that what they give can be kept."""
+
+AUGMENTATIONS = (*KEPT, "flip-crop", "jitter", "randaugment")
+
+TRAIN: Mapping[str, Axis] = {
+    "lr": Axis((1e-3,), (1e-12, 100.0)),
+    "body": Axis((0.1,), (0.0, 1.0)),
+    "decay": Axis((1.0,), (0.0, 1.0)),
+    "optimizer": Axis(("adamw",), ("adam", "adamw", "sgd")),
+    "weight_decay": Axis((0.01,), (0.0, 100.0)),
+    "schedule": Axis(("cosine",), ("constant", "cosine", "one-cycle", "step")),
+    "warmup": Axis((0.0,), (0.0, 1e6)),
+    "label_smoothing": Axis((0.0,), _SHARE),
+    "clip": Axis((0.0,), (0.0, 1e6)),
+    "dropout": Axis((0.0,), _SHARE),
+    "accumulate": Axis((1,), (1, 65536), several=False),
+    "patience": Axis((0,), (0, _MOST), several=False),
+    "augment": Axis(("flip-crop",), AUGMENTATIONS, several=False),
+    "temperature": Axis((4.0,), (0.01, 1000.0), several=False),
+    "alpha": Axis((0.5,), (0.0, 1.0), several=False),
+    "second_weight": Axis((0.5,), (0.0, 100.0), several=False),
+}
+"""How a whole net, or its upper part, is trained."""
+
+CONCERNS: Mapping[str, tuple[str, ...]] = {
+    "temperature": DISTILLED,
+    "alpha": DISTILLED,
+    "second_weight": TWO_HEADED,
+}
+"""Of the words of training that some strategies alone know: which."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values of every axis.
+
+    Attributes
+    ----------
+    values : mapping from str to tuple
+    axes : mapping from str to Axis
+    """
+
+    values: Mapping[str, tuple[Any, ...]]
+    axes: Mapping[str, Axis]
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Return every combination of the axes that have several values; the last axis changes first."""
+        several = self._several()
+        return [dict(zip(several, one, strict=True)) for one in product(*several.values())]
+
+    def fixed(self) -> dict[str, Any]:
+        """Return the one value of each other axis."""
+        return {name: values[0] for name, values in self.values.items() if len(values) == 1}
+
+    def edge(self, candidate: Mapping[str, Any]) -> bool:
+        """Say whether a candidate stands at an end of a numeric axis of three values or more that could be longer."""
+        return any(
+            candidate[name] in {min(values), max(values)} - set(self.axes[name].within)
+            for name, values in self._several().items()
+            if len(values) > 2 and not isinstance(values[0], str)
+        )
+
+    def _several(self) -> dict[str, tuple[Any, ...]]:
+        return {name: values for name, values in self.values.items() if len(values) > 1}
+
+
+def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
+    """Return the grid of `axes` with what `words` ask for in place of the defaults.
+
+    Parameters
+    ----------
+    option : str
+        The command line's, for what is said of a bad word.
+    axes : mapping from str to Axis
+    words : sequence of str
+        ``lr=1e-4,1e-3`` and the like.
+
+    Raises
+    ------
+    BadOption
+        For a name that is no axis or stands twice, and for a value that an axis does not take.
+    """
+    values = {name: axis.values for name, axis in axes.items()}
+    asked = [word.partition("=")[::2] for word in words]
+    for name, listed in asked:
+        if name not in axes or [other for other, _ in asked].count(name) > 1:
+            got = f"{name}={listed}" if name not in axes else f"{name} twice"
+            raise BadOption(f"bad --{option}", expected=f"NAME=VALUE[,VALUE...] of {', '.join(axes)}", got=got)
+        values[name] = _values(option, name, axes[name], listed)
+    return Grid(values, axes)
+
+
+def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:
+    of_type = type(axis.values[0])
+    try:
+        values = tuple(sorted({of_type(text) for text in listed.split(",")}))
+    except ValueError:
+        values = ()
+    if of_type is str:
+        expected = f"one of {', '.join(axis.within)}"
+        known = all(value in axis.within for value in values)
+    else:
+        least, most = axis.within
+        expected = f"{'whole numbers' if of_type is int else 'numbers'} from {least} to {most}"
+        known = all(least <= value <= most for value in values)
+    if not values or not known or (len(values) > 1 and not axis.several):
+        alone = "" if axis.several else ", a single one"
+        raise BadOption(f"bad --{option} {name}", expected=expected + alone, got=listed or "nothing")
+    return values

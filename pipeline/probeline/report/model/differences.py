@@ -1,0 +1,71 @@
+"""How far rows are apart on the same test images, and whether these can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap
+from probeline.results.score import Score
+from probeline.types import IntArray
+
+LEVEL = 0.05
+"""Below it, a p-value counts a difference as more than the luck of the test images."""
+
+Pair = tuple[int, int]
+"""Two rows by their number: the one, and what it is compared with."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a row is above another on the same test images, and whether these can tell.
+
+    Attributes
+    ----------
+    top1 : float
+        The one mean top-1 minus the other, in [-1, 1].
+    interval : tuple of 2 floats
+        95 % interval of `top1` by the paired bootstrap, for drawing other test images and keeping the seeds, in
+        [-1, 1]. It is not adjusted for the number of pairs.
+    p : float
+        Of McNemar's exact test on the predictions of each row's first seed: two fitted predictors that are settled
+        before any result is seen. Adjusted by Holm's method over all the pairs of rows that are tested together.
+    real : bool
+        Whether `p` is below `LEVEL`, the two first seeds differ in the same direction as the means, and the interval
+        leaves out 0: so neither one lucky seed nor the other seeds alone make a difference real.
+    """
+
+    top1: float
+    interval: tuple[float, float]
+    p: float
+    real: bool
+
+
+def differences(pairs: Iterable[Pair], rows: Sequence[Sequence[Score]]) -> dict[Pair, Difference]:
+    """Return the difference of each pair of rows that share their test images; all of them are tested together.
+
+    Parameters
+    ----------
+    pairs : iterable of (int, int)
+    rows : sequence of sequences of Score
+        Of each row the scores of its seeds.
+    """
+    tested = sorted(pair for pair in set(pairs) if rows[pair[0]][0].splits == rows[pair[1]][0].splits)
+    labels = {i: _classes([rows[i][0].labels])[0] for pair in tested for i in pair}
+    said = {i: _classes([score.predictions for score in rows[i]]) for i in labels}
+    ps = holm([mcnemar(labels[i], said[i][0], said[j][0]) for i, j in tested])
+    found = {}
+    for (i, j), p in zip(tested, ps, strict=True):
+        top1 = fmean(score.top1 for score in rows[i]) - fmean(score.top1 for score in rows[j])
+        agree = (rows[i][0].top1 - rows[j][0].top1) * top1 > 0
+        interval = paired_bootstrap(labels[i], said[i], said[j])
+        apart = interval[0] > 0 or interval[1] < 0
+        found[i, j] = Difference(top1, interval, p, real=p < LEVEL and agree and apart)
+    return found
+
+
+def _classes(seeds: Sequence[Sequence[int]]) -> IntArray:
+    return np.asarray(seeds, dtype=np.int64)

@@ -1,0 +1,118 @@
+"""A learning curve: what a method gives when it is fitted on growing parts of the train rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve: what was fitted on some of the train rows.
+
+    Attributes
+    ----------
+    kind : {"fraction", "shots"}
+    amount : float
+        Percent of the train rows, or images a class.
+    draw : int
+    n_train : int
+        Images it was fitted on.
+    short : int
+        Of shots: classes that have fewer images than that and gave all they have.
+    l2 : float or None
+        Chosen on the val rows; None where a net was trained.
+    edge : bool
+        Whether that stands at an end of its grid.
+    val_top1, test_top1 : float
+        Of what was chosen, in [0, 1]; test is read of nothing else.
+    converged : bool
+        Whether the fits of all l2 met their tolerance; true of a training.
+    epoch : int or None
+        Chosen on the val rows where a net was trained.
+    """
+
+    kind: Literal["fraction", "shots"]
+    amount: float
+    draw: int
+    n_train: int
+    short: int
+    l2: float | None
+    edge: bool
+    val_top1: float
+    test_top1: float
+    converged: bool
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one backbone on one data set: of the exact probe at one tap, or of a training.
+
+    Attributes
+    ----------
+    dataset, backbone, weights, precision : str
+    method : str
+        As scores have it.
+    options : mapping
+        All that was asked of the method.
+    tap : str
+        Where the features were read; ``a+b`` for two taps side by side.
+    key : str
+        sha256 over everything that could change its numbers.
+    splits : str
+        sha256 over the rows of every role, with their labels.
+    image_size : int
+        Pixels.
+    class_names : tuple of str [K]
+    n_train, n_val, n_test : int
+        Images of the whole train set; of val, which is the same for every fraction and not scaled down with it; of
+        test.
+    draws, data_seed : int
+    grouped : bool
+        Whether fractions are of whole groups.
+    points : tuple of CurvePoint
+    warm_seconds, cold_seconds : float
+        All the fits, or trainings; the same with what came before them and was kept, such as extraction.
+    environment : mapping
+        Hardware and versions.
+    """
+
+    dataset: str
+    backbone: str
+    weights: str
+    precision: str
+    tap: str = field(default="penultimate", kw_only=True)
+    method: str = field(default="probe", kw_only=True)
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    key: str
+    splits: str
+    image_size: int
+    class_names: tuple[str, ...]
+    n_train: int
+    n_val: int
+    n_test: int
+    draws: int
+    data_seed: int
+    grouped: bool
+    points: tuple[CurvePoint, ...]
+    warm_seconds: float
+    cold_seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Curve:
+        """Return the curve of a record that :meth:`to_json` made.
+
+        Raises
+        ------
+        KeyError, TypeError
+            Where the fields are not those of this version.
+        """
+        points = tuple(CurvePoint(**point) for point in record["points"])
+        return cls(**{**record, "class_names": tuple(record["class_names"]), "points": points})

@@ -1,0 +1,73 @@
+"""A learning-rate range test: the losses of a training's first steps at rising rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Ended = Literal["highest rate", "loss too high", "not finite"]
+"""Why a range test took no further step."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The learning-rate range test of one strategy on one backbone: a training's first steps at rising rates.
+
+    Attributes
+    ----------
+    dataset, backbone, weights, method, precision : str
+        As of a score of that training.
+    key : str
+        sha256 over everything that could change its numbers.
+    splits : str
+        sha256 over the rows of every role, with their labels; only train rows are read.
+    options : mapping
+        All that was asked of the training but its seed, and of the test.
+    image_size : int
+        Pixels.
+    n_train : int
+        Images of the whole train set; how many of them were seen the steps and the batch size tell.
+    seed : int
+    rates : tuple of float
+        Of each step: the rate that ``--lr`` means, of which a stage of the net has its share.
+    losses : tuple of float
+        Of each step's batch, before the step was taken.
+    ended : Ended
+    seconds : float
+        That the steps took.
+    environment : mapping
+        Hardware and versions.
+    """
+
+    dataset: str
+    backbone: str
+    weights: str
+    method: str
+    precision: str
+    key: str
+    splits: str
+    options: Mapping[str, Any]
+    image_size: int
+    n_train: int
+    seed: int
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    ended: Ended
+    seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the test as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RangeTest:
+        """Return the test of a record that :meth:`to_json` made.
+
+        Raises
+        ------
+        KeyError, TypeError
+            Where the fields are not those of this version.
+        """
+        return cls(**{**record, "rates": tuple(record["rates"]), "losses": tuple(record["losses"])})

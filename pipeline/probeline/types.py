@@ -1,0 +1,357 @@
+"""What flows between the rooms: small frozen records of arrays and facts, free of torch and of files.
+
+Lengths in the docstrings: N rows of a part, n rows of a split, D feature size, K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+PixelArray = npt.NDArray[np.uint8]
+
+Role = Literal["train", "val", "test"]
+
+DROPPED = -1
+"""The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""
+
+
+def samples_digest(sample_ids: Sequence[str], content: Sequence[str]) -> str:
+    """Return the sha256 over ordered sample ids with their content hashes."""
+    return digest_lines(f"{name}\0{sha256}" for name, sha256 in zip(sample_ids, content, strict=True))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a data set as it ships: what extraction runs over, in this order.
+
+    Attributes
+    ----------
+    dataset, name : str
+        Data set and part, for example ``cifar10`` and ``train``.
+    sample_ids : tuple of str [N]
+        What names each row for ever: for folders the POSIX path below the root.
+    content : tuple of str [N]
+        sha256 of each sample's source (the encoded file, or its raw pixels), hexadecimal.
+    labels : int64 [N]
+        Class of each row, or `DROPPED`. A join, not identity: labels never enter a key.
+    class_names : tuple of str [K]
+    """
+
+    dataset: str
+    name: str
+    sample_ids: tuple[str, ...]
+    content: tuple[str, ...]
+    labels: IntArray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.sample_ids)
+        if len(self.content) != n or self.labels.shape != (n,) or self.labels.dtype != np.int64:
+            raise ValueError(f"part {self.dataset}/{self.name}: ids, contents and int64 labels differ in length")
+        if len(set(self.sample_ids)) != n:
+            raise ValueError(f"part {self.dataset}/{self.name}: sample ids repeat")
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @cached_property
+    def samples_sha256(self) -> str:
+        """sha256 over the ordered sample ids with their content hashes."""
+        return samples_digest(self.sample_ids, self.content)
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images of one fixed small size, resident: uint8 [N, H, W, 3], RGB."""
+
+    pixels: PixelArray
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images of varying size, one file a row, and the sha256 that each had when it was listed."""
+
+    paths: tuple[Path, ...]
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file of a data set's folder that is no photo, and why it was left out."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Join:
+    """A file of the user's own that was joined to a data set by sample id.
+
+    Attributes
+    ----------
+    kind : {"labels", "groups"}
+    sha256 : str
+        Over what it says of each image: the same for another order of its lines.
+    told : str
+        What a report says of it.
+    """
+
+    kind: Literal["labels", "groups"]
+    sha256: str
+    told: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: its parts, where their pixels are, and what augmentation may do to them.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``.
+    parts : mapping of str to Part
+    images : mapping of str to ImageArray or ImageFiles
+        The pixels of each part, in the part's row order.
+    class_names : tuple of str [K]
+    train, test : str
+        The part that train and val rows come from, and the part that test rows come from (may be the same).
+    flips : bool
+        Whether a mirrored image still belongs to its class (not so for digits).
+    skipped : tuple of Skipped
+    """
+
+    name: str
+    parts: Mapping[str, Part]
+    images: Mapping[str, ImageArray | ImageFiles]
+    class_names: tuple[str, ...]
+    train: str
+    test: str
+    flips: bool = True
+    skipped: tuple[Skipped, ...] = ()
+    val: str | None = None
+    """A part that ships as val, where there is one beside test."""
+    groups: Mapping[str, IntArray] = field(default_factory=dict)
+    """Which rows no split may part: a number for each row of each part, int64 [N]; empty where nothing is said."""
+    joins: tuple[Join, ...] = ()
+    """The files that labels and groups came from, where they are not the data set's own."""
+
+    @property
+    def title(self) -> str:
+        """The name with the joins: what keeps the reports of relabelled data apart, while they share embeddings."""
+        return self.name + "".join(f"--{join.kind}-{join.sha256[:8]}" for join in self.joins)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A set of rows of one part that play one role.
+
+    Attributes
+    ----------
+    part : str
+        Name of the part.
+    rows : int64 [n]
+        Ascending row numbers of that part.
+    role : {"train", "val", "test"}
+    """
+
+    part: str
+    rows: IntArray
+    role: Role
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Who is fitted on, who chooses, who is reported: train, val and test rows of one data set.
+
+    Attributes
+    ----------
+    train, val, test : Split
+        Disjoint. With folds, `val` is the first fold and `train` the rest.
+    folds : tuple of int64 arrays
+        Where train + val are too few for one val set (under 1,000 rows): the rows of the train part that each
+        fold holds out; empty otherwise.
+    data_seed : int
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    folds: tuple[IntArray, ...]
+    data_seed: int
+
+    @property
+    def chosen_by(self) -> str:
+        """What chooses hyper-parameters, as it stands in a report: ``val (n=5000)`` or ``5-fold (n=244)``."""
+        if self.folds:
+            return f"{len(self.folds)}-fold (n={len(self.train) + len(self.val)})"
+        return f"val (n={len(self.val)})"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a decoded image becomes a net's input: what the key holds of it.
+
+    Attributes
+    ----------
+    resize : int
+        Length of the image's shorter side after resizing, pixels.
+    crop : int
+        Side of the centre crop, pixels.
+    interpolation : {"bilinear", "bicubic"}
+    mean, std : tuple of 3 floats
+        On the scale where pixels lie in [0, 1]: ``(pixel / 255 - mean) / std``.
+    antialias : bool
+    """
+
+    resize: int
+    crop: int
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    antialias: bool = True
+
+    def at(self, image_size: int) -> Preprocess:
+        """Return the same record for another crop, the resize scaled along."""
+        return Preprocess(
+            resize=round(image_size * self.resize / self.crop),
+            crop=image_size,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            antialias=self.antialias,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the key."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "decode": PREPROCESS_VERSION}
+
+
+@dataclass(frozen=True)
+class View:
+    """An augmented view of a part: of each image one random region, resized to the crop, mirrored or not.
+
+    What is random depends on the view's number and the image's content alone.
+
+    Attributes
+    ----------
+    number : int
+        1 or more.
+    flips : bool
+        Whether every second image is mirrored.
+    scale : tuple of 2 floats
+        Range of the region's area, as a share of the image's.
+    ratio : tuple of 2 floats
+        Range of its width over height.
+    """
+
+    number: int
+    flips: bool
+    scale: tuple[float, float] = (0.25, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the key."""
+        return {**asdict(self), "scale": list(self.scale), "ratio": list(self.ratio), "views_version": VIEWS_VERSION}
+
+    @classmethod
+    def from_identity(cls, record: Mapping[str, Any]) -> View:
+        """Return the view of a record that :meth:`identity` made."""
+        return cls(record["number"], record["flips"], tuple(record["scale"]), tuple(record["ratio"]))
+
+
+def path_name(name: str) -> str:
+    """Return the name of a net or a tap as it stands in paths."""
+    return name.replace("/", "--").replace(":", "--")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen net, resolved: everything about it that a key or a report needs, without the net itself.
+
+    Attributes
+    ----------
+    name : str
+        torchvision's name, or ``timm:NAME``.
+    weights : str
+        How the weights were asked for, resolved: ``IMAGENET1K_V1``, ``none``, ``wheel`` or a file's name.
+    weights_sha256 : str
+        Over the tensors in use at eval, by name; the head's own are not among them.
+    tap, pooling : str
+        Where features are read (``penultimate``, ``layer3``, ``blocks.11:cls``), and how the output there becomes a
+        vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens.
+    dim : int
+        D.
+    parameters : int
+        Trainable parameters of the stock net, its own head included; at another tap than the penultimate one those
+        that the features depend on.
+    head_parameters : int
+        How many of them are the head's.
+    preprocess : Preprocess
+    """
+
+    name: str
+    weights: str
+    weights_sha256: str
+    tap: str
+    pooling: str
+    dim: int
+    parameters: int
+    head_parameters: int
+    preprocess: Preprocess
+
+    @property
+    def slug(self) -> str:
+        """The name as it stands in paths."""
+        return path_name(self.name)
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Embeddings of a part, proven against their records.
+
+    Attributes
+    ----------
+    features : float32 [N, D]
+    sample_ids : tuple of str [N]
+    key : str
+    seconds : float
+        What extracting all the shards took, summed over their records.
+    provenance : tuple of mappings
+        One for each shard.
+    """
+
+    features: FloatArray
+    sample_ids: tuple[str, ...]
+    key: str
+    seconds: float
+    provenance: tuple[Mapping[str, Any], ...]
+
+
+def splits_digest(dataset: DataSet, splits: Splits) -> str:
+    """Return a sha256 over who is fitted on, who chooses and who is reported, with their labels."""
+
+    def rows(part: str, numbers: IntArray) -> str:
+        of = dataset.parts[part]
+        return digest_lines(f"{of.sample_ids[i]}\0{of.content[i]}\0{of.labels[i]}" for i in numbers)
+
+    return digest(
+        {
+            "roles": {split.role: rows(split.part, split.rows) for split in (splits.train, splits.val, splits.test)},
+            "folds": [rows(splits.train.part, fold) for fold in splits.folds],
+            "classes": len(dataset.class_names),
+        }
+    )

@@ -1,0 +1,539 @@
+"""Galleries and maps, from photos and embeddings to what compare shows of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from probeline.analysis import embedding_map, gallery, thumbnails
+from probeline.analysis.probe_features import TIE, Embedded
+from probeline.cli import program as cli
+from probeline.commands import baselines, compare, extract, pictures, probe
+from probeline.data.pixels.loading import open_image
+from probeline.data.pixels.tiles import scaled
+from probeline.errors import BadData
+from probeline.identity import seal, unseal
+from probeline.report.model.leading import leading, leading_probe, ranked
+from probeline.report.sections.gallery import MOST_BYTES
+from probeline.results.gallery_files import Gallery, find_gallery
+from probeline.results.map_files import EmbeddingMap, find_map
+from probeline.results.score import Score
+from probeline.results.score_files import load_scores, save_score
+from probeline.session import Inputs
+from small_runs import Listening, configuration, extracted, make_photos
+
+NET = "squeezenet1_1"
+GALLERY, MAP = f"gallery-{NET}.json", f"map-{NET}.json"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+    console = Listening()
+    options = {"dataset": f"folder:{root / 'photos'}", "limit": None, "sgd": ("epochs=1", "lr=0.001"), **changes}
+    return Inputs(configuration(root / "cache", console=console, **options)), console
+
+
+def make_tinted(root: Path) -> Path:
+    """Make a folder of three classes of 20 images of noise, each brighter in a channel: a fifth in another class's."""
+    rng = np.random.default_rng(0)
+    for channel, name in enumerate(("ants", "bees", "cats")):
+        (root / name).mkdir(parents=True)
+        for number in range(20):
+            tint = rng.normal(scale=25, size=3)
+            tint[(channel + (number % 5 == 0)) % 3] += 50
+            pixels = rng.integers(40, 160, (40, 50, 3)) + tint
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report's own figures out, which take long to draw."""
+    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photos that are hard to tell apart, with embeddings, scores, gallery and map; leave it as it is."""
+    root = tmp_path_factory.mktemp("gallery")
+    for photo in make_tinted(root / "photos").rglob("*.png"):
+        os.utime(photo, (1_000_000_000, 1_000_000_000))  # the hash of what has just been written is not remembered
+    with threadpool_limits(1):
+        extracted(root / "cache", dataset=f"folder:{root / 'photos'}", limit=None)
+        for stage in (probe, baselines, pictures):
+            stage.run(inputs_of(root)[0])
+    return root
+
+
+@pytest.fixture
+def world(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to change; the photos are where they were."""
+    shutil.copytree(finished / "reports", tmp_path / "reports")
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    (tmp_path / "photos").symlink_to(finished / "photos")
+    return tmp_path
+
+
+def scores_of(inputs: Inputs) -> list[Score]:
+    return load_scores(inputs.scores)[0]
+
+
+def probe_of(inputs: Inputs) -> Score:
+    found = leading_probe(scores_of(inputs), NET)
+    assert found is not None
+    return found
+
+
+def gallery_of(inputs: Inputs) -> Gallery:
+    found = find_gallery(inputs.pictures, NET)
+    assert isinstance(found, Gallery)
+    return found
+
+
+def map_of(inputs: Inputs) -> EmbeddingMap:
+    found = find_map(inputs.pictures, NET)
+    assert isinstance(found, EmbeddingMap)
+    return found
+
+
+def standardised(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Return train and test embeddings in float64, standardised by the train rows."""
+    splits = inputs.splits
+    backbone, _ = inputs.backbone(NET)
+    features = inputs.features(backbone, "all").features.astype(np.float64)
+    train, test = features[splits.train.rows], features[splits.test.rows]
+    std = np.where(np.ptp(train, axis=0) > 0, train.std(0), 1)
+    return (train - train.mean(0)) / std, (test - train.mean(0)) / std
+
+
+# The gallery
+
+
+def test_what_most_rows_have_wrong_comes_first(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    found, rows = gallery_of(inputs), ranked(scores_of(inputs), NET)
+    assert [judge.key for judge in found.rows] == [row[0].key for row in rows]
+    assert {judge.method for judge in found.rows} == {
+        *("probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid")
+    }
+    assert found.rows[found.probe].key == probe_of(inputs).key
+    part, test, names = inputs.dataset.parts["all"], inputs.splits.test.rows, inputs.dataset.class_names
+    counts = {
+        place: sum(row[0].predictions[place] != part.labels[row_number] for row in rows)
+        for place, row_number in enumerate(test)
+    }
+    assert len(rows) in counts.values(), "some are shared by all"
+    assert len(set(counts.values())) > 2, "and some are not"
+    wrong = [place for place in counts if counts[place]]
+    assert any(counts[place] == 1 for place in wrong), "some are one row's alone"
+    expected = sorted((place for place in wrong if counts[place] > 1), key=lambda place: (-counts[place], place))
+    assert [image.name for image in found.images] == [f"all:{test[place]}" for place in expected]
+    assert [image.wrong for image in found.images] == [counts[place] for place in expected]
+    assert (found.wrong, found.shared, found.n_test) == (
+        len(wrong),
+        sum(count == len(rows) for count in counts.values()),
+        len(test),
+    )
+    for image, place in zip(found.images, expected, strict=True):
+        assert image.sample_id == part.sample_ids[test[place]]
+        assert image.true == names[part.labels[test[place]]]
+        assert image.predicted == tuple(names[row[0].predictions[place]] for row in rows)
+
+
+def test_the_neighbours_are_the_nearest_by_brute_force(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    train, test = standardised(inputs)
+    part, splits = inputs.dataset.parts["all"], inputs.splits
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (train, test)]
+    places = {f"all:{row}": place for place, row in enumerate(splits.test.rows)}
+    for image in gallery_of(inputs).images:
+        cosines = unit[0] @ unit[1][places[image.name]]
+        nearest = np.argsort(-cosines)[:3]
+        assert [near.name for near in image.neighbours] == [f"all:{splits.train.rows[place]}" for place in nearest]
+        # Half a ten-thousandth of rounding, and float32's own.
+        assert [near.cosine for near in image.neighbours] == pytest.approx(cosines[nearest].tolist(), abs=5e-5 + 1e-6)
+        for near in image.neighbours:
+            row = int(near.name.partition(":")[2])
+            assert row in splits.train.rows
+            assert near.sample_id == part.sample_ids[row]
+            assert near.sample_id.startswith(near.true)
+
+
+def test_the_chances_are_those_of_scikit_learns_probe_at_the_scores_temperature(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    found, score = gallery_of(inputs), probe_of(inputs)
+    assert found.refit["held"]
+    assert found.refit["same"] == found.refit["n_test"] == score.n_test
+    assert found.refit["nll"] == pytest.approx(score.nll, abs=1e-4)
+    train, test = standardised(inputs)
+    labels = inputs.dataset.parts["all"].labels[inputs.splits.train.rows]
+    solver = LogisticRegression(C=1 / (score.chosen["l2"] * len(labels)), tol=1e-8, max_iter=10_000).fit(train, labels)
+    logits = solver.decision_function(test) / score.temperature
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    names = inputs.dataset.class_names
+    places = {f"all:{row}": place for place, row in enumerate(inputs.splits.test.rows)}
+    for image in found.images:
+        row = shares[places[image.name]]
+        assert image.predicted[found.probe] == names[int(row.argmax())]
+        # Measured: 3e-4 at most, as both solvers stop near the minimum, not at it.
+        assert image.chance == pytest.approx(row.max(), abs=5e-3)
+        assert image.true_chance == pytest.approx(row[names.index(image.true)], abs=5e-3)
+
+
+def test_each_image_has_one_thumbnail_of_its_own(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    found = gallery_of(inputs)
+    named = {name for image in found.images for name in (image.name, *(near.name for near in image.neighbours))}
+    assert set(found.thumbnails) == named
+    for name, small in found.thumbnails.items():
+        read = Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB")
+        image = scaled(open_image(inputs.dataset.images["all"], int(name.partition(":")[2])), 96)
+        assert read.size == image.size == (small.width, small.height) == (50, 40)
+        # Noise is what WebP drops: of 74 grey levels that two noises differ by in the mean, most must be gone.
+        assert np.abs(np.array(read, float) - np.array(image, float)).mean() < 35
+
+
+def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, _ = inputs_of(world)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
+    monkeypatch.setattr(gallery, "MOST_BYTES", 200_000)
+    (inputs.pictures / GALLERY).unlink()
+    pictures.run(inputs)
+    size, count = (inputs.pictures / GALLERY).stat().st_size, len(gallery_of(inputs).thumbnails)
+    assert size < 200_000
+    # 24 images and three near ones of each, all of them noise, would have room too.
+    assert size / count * 96 < MOST_BYTES
+
+
+def test_small_images_are_enlarged_without_loss(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, _ = inputs_of(world)
+    digit = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(digit, row)))
+    (inputs.pictures / GALLERY).unlink()
+    pictures.run(inputs)
+    for name, small in gallery_of(inputs).thumbnails.items():
+        read = np.array(Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB"))
+        rolled = np.roll(digit, int(name.partition(":")[2]))
+        np.testing.assert_array_equal(read, np.kron(rolled, np.ones((12, 12, 1), np.uint8)))
+
+
+def test_chances_of_another_head_are_not_told(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    score = probe_of(inputs)
+    other = tuple((said + 1) % 3 for said in score.predictions)
+    save_score(inputs.scores, replace(score, predictions=other))
+    pictures.run(inputs)
+    found = gallery_of(inputs)
+    assert found.refit["held"] is False
+    assert found.refit["same"] == 0
+    assert all(image.chance is image.true_chance is None for image in found.images)
+    assert "No chances are told: the exact linear probe, l2" in found.caption
+
+
+def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    score = probe_of(inputs)
+    assert Embedded(inputs, score).refit.facts["held"]
+    assert not Embedded(inputs, replace(score, nll=score.nll + 0.02)).refit.facts["held"]
+    # A tie may turn: the other class of an image whose two likeliest are as good as equal.
+    shares = Embedded(inputs, score).refit.chances
+    second, first = np.argsort(shares, axis=1)[:, -2:].T
+    every = np.arange(len(shares))
+    near = shares[every, first] - shares[every, second]
+    for place in (int(near.argmin()), int(near.argmax())):
+        said = tuple(int(second[i]) if i == place else one for i, one in enumerate(score.predictions))
+        held = Embedded(inputs, replace(score, predictions=said)).refit.facts
+        assert held["held"] == (near[place] <= TIE)
+        assert held["same"] == len(said) - 1
+
+
+def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path) -> None:
+    tap = "features.6+penultimate"
+    inputs, _ = inputs_of(world, taps=(tap,), views=1)
+    extract.run(inputs)
+    probe.run(inputs)
+    (score,) = [one for one in scores_of(inputs) if one.method == "probe" and one.tap == tap]
+    save_score(inputs.scores, replace(score, val_top1=1.0))
+    pictures.run(inputs_of(world)[0])
+    found = gallery_of(inputs)
+    assert (found.tap, found.rows[0].key) == (tap, score.key)
+    assert found.refit["held"]
+    assert "the exact linear probe at features.6+penultimate, 1 view, l2" in found.caption
+    assert map_of(inputs).tap == tap
+    # Neighbours are images, so that the views of train images are none.
+    splits = inputs.splits
+    parts = [inputs.features(one, "all").features.astype(np.float64) for one in inputs.taps(NET)[0][0]]
+    features = np.concatenate(parts, axis=1)
+    train = features[splits.train.rows]
+    scaled_rows = (features - train.mean(0)) / np.where(np.ptp(train, axis=0) > 0, train.std(0), 1)
+    unit = scaled_rows / np.linalg.norm(scaled_rows, axis=1, keepdims=True)
+    for image in found.images:
+        cosines = unit[splits.train.rows] @ unit[int(image.name.partition(":")[2])]
+        rows = splits.train.rows[np.argsort(-cosines)[:3]]
+        assert [near.name for near in image.neighbours] == [f"all:{row}" for row in rows]
+
+
+def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
+    inputs, console = inputs_of(world)
+    for score in scores_of(inputs):
+        save_score(inputs.scores, replace(score, predictions=score.labels, top1=1.0))
+    kinds = [one["kind"] for one in pictures.run(inputs)]
+    assert kinds == ["filters", "input", "map"]
+    assert not (inputs.pictures / GALLERY).exists()
+    assert f"pictures: folder--photos x {NET}: no gallery, as every row has every test image right" in console.said
+
+
+# The map
+
+
+def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    found, splits = map_of(inputs), inputs.splits
+    train, test = standardised(inputs)
+    mean = train.mean(0)
+    _, singular, axes = np.linalg.svd(train - mean, full_matrices=False)
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    (plane,) = found.planes
+    expected = (test - mean) @ axes[:2].T
+    # Rounded to a ten-thousandth of the range or better; float32 turns close axes by less than that.
+    np.testing.assert_allclose(plane.xy, expected, atol=2e-3 * np.abs(expected).max())
+    shares = (singular**2 / (singular**2).sum())[:2]
+    assert plane.facts["explained"] == pytest.approx(shares.tolist(), abs=1e-5)
+    judge = leading(scores_of(inputs), NET)
+    assert judge is not None
+    part = inputs.dataset.parts["all"]
+    assert found.rows == tuple(splits.test.rows.tolist())
+    assert found.sample_ids == tuple(part.sample_ids[row] for row in splits.test.rows)
+    assert found.labels == judge[0].labels
+    assert found.predicted == judge[0].predictions
+    assert any(found.wrong)
+    assert not all(found.wrong)
+
+
+def test_many_test_images_are_sampled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = map_of(inputs_of(world)[0])
+    monkeypatch.setattr(embedding_map, "MOST_POINTS", 6)
+    inputs, _ = inputs_of(world)
+    (inputs.pictures / MAP).unlink()
+    pictures.run(inputs)
+    found = map_of(inputs)
+    assert np.bincount(found.labels).tolist() == [2, 2, 2]
+    assert found.n_test == 12
+    assert found.caption.startswith("6 of 12 test images, stratified, drawn with data seed 0, as ")
+    at = [whole.rows.index(row) for row in found.rows]
+    assert found.planes[0].xy == tuple(whole.planes[0].xy[place] for place in at)
+    assert found.predicted == tuple(whole.predicted[place] for place in at)
+
+
+def test_tsne_comes_beside_and_stays(world: Path) -> None:
+    inputs, console = inputs_of(world, map="tsne")
+    plain = map_of(inputs)
+    pictures.run(inputs)
+    found = map_of(inputs)
+    assert found.methods == ("pca", "tsne")
+    assert found.planes[0] == plain.planes[0]
+    assert len(found.planes[1].xy) == 12
+    assert found.planes[1].facts["perplexity"] == pytest.approx(11 / 3, abs=1e-3)
+    assert "perplexity 3.667, seed 0" in found.caption
+    assert sum("is there" in line for line in console.said) == 4
+    before = (inputs.pictures / MAP).read_bytes()
+    for changes in ({}, {"map": "tsne"}):
+        inputs, console = inputs_of(world, **changes)
+        pictures.run(inputs)
+        assert sum("is there" in line for line in console.said) == 5
+    assert (inputs.pictures / MAP).read_bytes() == before
+    (inputs.pictures / MAP).unlink()
+    pictures.run(inputs)
+    assert (inputs.pictures / MAP).read_bytes() == before
+
+
+def test_tsne_of_next_to_no_images_is_refused(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", n=4)
+    with pytest.raises(BadData) as caught:
+        pictures.run(inputs_of(tmp_path, map="tsne")[0])
+    assert str(caught.value) == (
+        "too few test images for --map tsne: folder--photos (expected 4 or more, got 2); leave --map out"
+    )
+
+
+def test_other_maps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pictures", "--map", "umap"]) == 2
+    assert capsys.readouterr().err.strip().endswith("unknown map 'umap' (expected one of: pca, tsne)")
+
+
+# Both
+
+
+SECOND = """
+import sys
+from probeline.cli.program import main
+for verb in ("pictures", "compare"):
+    assert main([verb, *sys.argv[1:]]) == 0, verb
+heavy = {"torch", "torchvision", "matplotlib", "sklearn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> None:
+    def state() -> dict[str, tuple[int, int]]:
+        files = (path for path in world.rglob("*") if path.is_file())
+        return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+    compare.run(inputs_of(world)[0])
+    before = state()
+    words = (
+        f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32 --batch-size 6 --workers 2 "
+        "--sgd epochs=1 lr=0.001"
+    )
+    command = [*words.split(), f"--cache={world}/cache", f"--reports={world}/reports"]
+    done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is there") == 5
+    assert "the report is up to date" in done.stdout
+    assert state() == before
+
+
+def test_what_is_made_again_is_the_same_to_the_byte(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    before = {name: (inputs.pictures / name).read_bytes() for name in (GALLERY, MAP)}
+    for name in before:
+        (inputs.pictures / name).unlink()
+    told = pictures.run(inputs)
+    assert {name: (inputs.pictures / name).read_bytes() for name in before} == before
+    assert [one["kind"] for one in told] == ["filters", "input", "mistakes", "gallery", "map"]
+    assert told[3]["file"] == str(inputs.pictures / GALLERY)
+    assert told[4]["caption"] == map_of(inputs).caption
+
+
+def shown(inputs: Inputs) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(Path(str(compare.run(inputs)["json"])).read_text(encoding="utf-8"))
+    return record
+
+
+def left_out(record: dict[str, Any]) -> dict[str, str]:
+    return {one["what"]: one["command"] for one in record["missing"] if one["what"].startswith(("gallery-", "map-"))}
+
+
+def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
+    monkeypatch.setattr(Inputs, "features", None)
+    drawn: list[Any] = []
+    monkeypatch.setattr("probeline.report.figures.draw", lambda *given: drawn.extend(given[4]) or [])
+    inputs, _ = inputs_of(world)
+    record = shown(inputs)
+    (found,), (mapped,) = record["galleries"], record["maps"]
+    assert found["file"] == f"pictures/{GALLERY}"
+    assert "thumbnails" not in found
+    assert found["images"] == json.loads(json.dumps(gallery_of(inputs).to_json()["images"]))
+    assert mapped["file"] == f"pictures/{MAP}"
+    assert mapped["planes"][0]["facts"] == map_of(inputs).planes[0].facts
+    assert drawn == [map_of(inputs)]
+    assert left_out(record) == {}
+
+
+@pytest.mark.parametrize("name", [GALLERY, MAP])
+def test_what_is_damaged_is_left_out_named_and_made_again(name: str, world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    path = inputs.pictures / name
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    record = shown(inputs)
+    (what,) = left_out(record)
+    assert what == f"{name}, which is damaged: its bytes are not those its sha256 was taken of"
+    assert left_out(record)[what].startswith("probeline pictures --dataset folder:")
+    assert (len(record["galleries"]), len(record["maps"])) == ((0, 1) if name == GALLERY else (1, 0))
+    inputs, console = inputs_of(world)
+    pictures.run(inputs)
+    assert path.read_bytes() == data
+    (told,) = [line for line in console.said if "made anew" in line]
+    assert told.startswith(f"pictures: folder--photos x {NET}: made anew, as {name} is damaged")
+
+
+def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -> None:
+    inputs, _ = inputs_of(world, map="tsne")
+    pictures.run(inputs)
+    judge = leading(scores_of(inputs), NET)
+    assert judge is not None
+    flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
+    save_score(inputs.scores, replace(judge[0], predictions=flipped))
+    inputs, _ = inputs_of(world)
+    record = shown(inputs)
+    assert record["galleries"] == record["maps"] == []
+    found = left_out(record)
+    assert list(found) == [f"{GALLERY}, as its scores have changed", f"{MAP}, as its scores have changed"]
+    assert "--map tsne" not in found[f"{GALLERY}, as its scores have changed"]
+    assert found[f"{MAP}, as its scores have changed"].endswith("--map tsne")
+    pictures.run(inputs)
+    assert map_of(inputs).predicted == flipped
+    record = shown(inputs)
+    assert (len(record["galleries"]), len(record["maps"]), left_out(record)) == (1, 1, {})
+
+
+def test_without_an_exact_probe_there_is_neither(world: Path) -> None:
+    inputs, console = inputs_of(world)
+    for path in inputs.scores.glob("*/probe-seedless-*.json"):
+        path.unlink()
+    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input", "mistakes"]
+    (told,) = [line for line in console.said if "no gallery" in line]
+    assert told.startswith(
+        f"pictures: {NET}: no gallery and no map, as it has no exact probe yet; run: probeline probe --dataset"
+    )
+    assert list(left_out(shown(inputs))) == [
+        f"{GALLERY}, as its exact probe is gone",
+        f"{MAP}, as its exact probe is gone",
+    ]
+
+
+def test_without_the_embeddings_the_rest_is_drawn(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    for shard in (world / "cache").rglob("shard-*"):
+        shard.unlink()
+    for name in (GALLERY, MAP):
+        (inputs.pictures / name).unlink()
+    inputs, console = inputs_of(world)
+    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input", "mistakes"]
+    for kind in ("gallery", "map"):
+        (told,) = [line for line in console.said if f"no {kind}" in line]
+        assert told.startswith(f"pictures: {NET}: no {kind}, as 1 of 1 shards are not extracted yet: ")
+        assert "; run: probeline extract --dataset" in told
+
+
+def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
+    inputs, console = inputs_of(world, image_size=40)
+    pictures.run(inputs)
+    assert sum("is there" in line for line in console.said) == 4, "gallery and map are of the scores, whatever is asked"
+    (inputs.pictures / GALLERY).unlink()
+    inputs, console = inputs_of(world, image_size=40)
+    pictures.run(inputs)
+    (told,) = [line for line in console.said if "no gallery" in line]
+    assert told.startswith(
+        f"pictures: {NET}: no gallery, as the exact probe that val prefers is of another net, size, precision or "
+        f"version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: probeline probe "
+    )
+
+
+def test_a_record_is_sealed(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    for name in (GALLERY, MAP):
+        data = (inputs.pictures / name).read_bytes()
+        record = unseal(data)
+        assert record is not None
+        assert seal(record) == data
+        assert len(data) < MOST_BYTES

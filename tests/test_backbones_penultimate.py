@@ -1,0 +1,142 @@
+"""The penultimate tap of every classification net, found and proven."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from probeline.backbones import torchvision_import as vision
+from probeline.backbones.names import torchvision_names
+from probeline.backbones.penultimate import Tap, find_tap, set_head
+from probeline.backbones.weights import tensors_sha256
+from probeline.backbones.zoo import random_net
+from probeline.errors import BadOption, BadWeights
+
+# The published widths of the embeddings, by hand, for one net of each family.
+WIDTHS = {
+    "alexnet": 4096,
+    "convnext_tiny": 768,
+    "densenet121": 1024,
+    "efficientnet_b0": 1280,
+    "efficientnet_v2_s": 1280,
+    "googlenet": 1024,
+    "inception_v3": 2048,
+    "maxvit_t": 512,
+    "mnasnet1_0": 1280,
+    "mobilenet_v2": 1280,
+    "mobilenet_v3_large": 1280,
+    "regnet_x_400mf": 400,
+    "resnet18": 512,
+    "resnet50": 2048,
+    "resnext50_32x4d": 2048,
+    "shufflenet_v2_x1_0": 1024,
+    "squeezenet1_1": 512,
+    "swin_t": 768,
+    "swin_v2_t": 768,
+    "vgg16": 4096,
+    "vit_b_16": 768,
+    "wide_resnet50_2": 2048,
+}
+
+
+def smallest_size(name: str) -> int:
+    """Return a size that the net takes, so that 80 nets are proven in a minute or two."""
+    if name.startswith(("vit", "maxvit")):
+        return 224
+    return 75 if name == "inception_v3" else 64
+
+
+def test_the_names_are_torchvisions() -> None:
+    models = vision.models()
+    assert set(torchvision_names()) == set(models.list_models(module=models))
+    assert len(torchvision_names()) >= 80
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in WIDTHS else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
+)
+def test_head_of_tap_equals_logits(name: str) -> None:
+    net, size = random_net(name, 0), smallest_size(name)
+    tap = find_tap(net, size, name)
+    assert tap.dim == WIDTHS.get(name, tap.dim)
+    assert tap.pooling == ("avg" if name.startswith("squeezenet") else "none")
+
+    # Proven once more without the finder's own means: another image, another way to read the tap.
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    head = net.get_submodule(tap.head)
+    with torch.no_grad():
+        logits = net.eval()(image)
+        seen: list[torch.Tensor] = []
+        handle = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+        net(image)
+        handle.remove()
+        again = head(seen[-1])
+        if tap.pooling == "avg":
+            again = again.relu().mean((2, 3))
+        set_head(net, tap, nn.Identity())
+        embedding = net(image)
+    # The same float32 operations in the same order: equal but for the blocking of another memory layout.
+    torch.testing.assert_close(again, logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
+    assert embedding.shape == (1, tap.dim)
+    expected = seen[-1].mean((2, 3)) if tap.pooling == "avg" else seen[-1]
+    torch.testing.assert_close(embedding, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def tapped(net: nn.Module) -> Tap:
+    return find_tap(net, 32, "net")
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.one, self.two = nn.Linear(12, 4), nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.one(self.body(x)) + self.two(self.body(x))) / 2
+
+
+def test_a_net_whose_logits_need_more_than_its_last_layer_is_refused() -> None:
+    with pytest.raises(BadOption, match="no penultimate tap"):
+        tapped(TwoHeads())
+
+
+def test_a_net_that_gives_no_finite_logits_is_refused() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+    nn.init.constant_(net[1].weight, float("inf"))
+    with pytest.raises(BadWeights, match="not finite"):
+        tapped(net)
+
+
+def test_an_impossible_size_is_one_line() -> None:
+    with pytest.raises(BadOption, match=r"alexnet cannot take images of 20 pixels.*--image-size"):
+        find_tap(random_net("alexnet", 0), 20, "alexnet")
+
+
+def test_what_the_embedding_does_not_need_is_no_part_of_it() -> None:
+    net = random_net("googlenet", 0)
+    tap = find_tap(net, 64, "googlenet")
+    assert not [name for name in tap.tensors if name.startswith(("aux", "fc")) or "num_batches" in name]
+    assert "inception5b.branch4.1.bn.running_var" in tap.tensors
+    before = tensors_sha256(net, tap.tensors)
+    with torch.no_grad():
+        net.get_parameter("fc.bias").add_(1)
+        net.get_buffer("conv1.bn.num_batches_tracked").add_(1)
+    assert tensors_sha256(net, tap.tensors) == before
+    with torch.no_grad():
+        weight = net.get_parameter("conv1.conv.weight").view(-1)
+        weight[0] = torch.nextafter(weight[0], torch.tensor(9.0))
+    assert tensors_sha256(net, tap.tensors) != before
+
+
+def test_finding_the_tap_leaves_the_net_as_it_was() -> None:
+    net = random_net("mobilenet_v2", 0)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state = torch.get_rng_state()
+    head = net.classifier[1]
+    tap = find_tap(net, 32, "mobilenet_v2")
+    assert net.get_submodule(tap.head) is head
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

@@ -1,0 +1,37 @@
+"""The bench runs, and its figures belong together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from probeline.commands import bench
+from probeline.session import Inputs
+from small_runs import Listening, configuration
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_every_contender_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_IMAGES", 32)
+    monkeypatch.setattr(bench, "_ROUNDS", 2)
+    console = Listening()
+    inputs = Inputs(configuration(tmp_path / "cache", console=console, workers=2))
+    found = bench.run(inputs)["squeezenet1_1"]
+    rates = found["every_round"]
+    names = {"ours", "bare", "bare, a thread a batch", "reading alone", "plain", "ceiling"}
+    assert rates.keys() == found["images_per_second"].keys() == names
+    assert found["ratio_of_ours"].keys() == names - {"ours"}
+    assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
+    for place in range(2):
+        bare = max(rates["bare"][place], rates["bare, a thread a batch"][place])
+        seconds = 1 / bare + 1 / rates["reading alone"][place]
+        assert rates["ceiling"][place] == pytest.approx(1 / seconds)
+    ratio = statistics.median(ours / bare for ours, bare in zip(rates["ours"], rates["bare"], strict=True))
+    assert found["ratio_of_ours"]["bare"] == pytest.approx(ratio)
+    assert sum("ratio" in line for line in console.said) == 5
+    assert json.loads((inputs.reports / "bench.json").read_text())["squeezenet1_1"] == found
+    assert not list((tmp_path / "cache").rglob("*.h5")), "what is measured is not kept"

@@ -1,0 +1,373 @@
+"""The cache verb: what is there, and nothing removed without a yes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probeline import disk
+from probeline.cache import entry as store
+from probeline.cache.locks import Claims
+from probeline.cli import program as cli
+from probeline.commands import cache as verb
+from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
+from probeline.session import Inputs
+from small_runs import Listening, configuration, extracted, shards
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Two entries: 60 digits in four shards, 30 in two."""
+    extracted(tmp_path / "cache")
+    extracted(tmp_path / "cache", limit=30)
+    return tmp_path / "cache"
+
+
+class Asked(Listening):
+    """A console whose user gives one answer."""
+
+    def __init__(self, answer: bool | Callable[[], object] | None) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def confirm(self, question: str) -> bool | None:
+        self.said.append(question)
+        if callable(self.answer):  # what happens while the user thinks, who then says yes
+            self.answer()
+            return True
+        return self.answer
+
+
+def do(
+    cache: Path, *words: str, answer: bool | Callable[[], object] | None = None, **options: Any
+) -> tuple[dict[str, Any], list[str]]:
+    console = Asked(answer)
+    return verb.run(Inputs(configuration(cache, console=console, words=words, **options))), console.said
+
+
+def keys(cache: Path) -> list[str]:
+    return sorted(store.open_entry(folder).key for folder in store.entries(cache))
+
+
+def test_ls_tells_what_is_there(cache: Path) -> None:
+    found, said = do(cache, "ls")
+    assert [(entry["rows"], entry["shards"]) for entry in found["entries"]] == [(30, 2), (60, 4)]
+    assert sorted(entry["key"] for entry in found["entries"]) == keys(cache)
+    for entry, line in zip(found["entries"], said, strict=False):
+        assert entry["bytes"] == sum(path.stat().st_size for path in Path(entry["folder"]).iterdir())
+        assert line.startswith(entry["key"][:12])
+        assert "squeezenet1_1" in line
+        assert "old" in line
+    assert "2 entries" in said[-1]
+
+
+def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
+    one, other = store.entries(cache)
+    (one / "entry.json").write_bytes(b"{}")
+    for suffix in (".h5", ".json"):
+        (other / f"shard-00002{suffix}").unlink()
+    found, said = do(cache, "ls")
+    assert "damaged: probeline verify" in said[0]
+    assert "3 of 4 shards" in said[1]
+    assert found["entries"][0]["key"] is None
+
+
+@pytest.mark.parametrize("fault", ["no record of a shard's", "no shard", "no record of its own"])
+def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> None:
+    folder = list(store.entries(cache))[1]
+    if fault == "no record of a shard's":
+        (folder / "shard-00001.json").write_bytes(b"{}")
+    else:
+        (folder / ("shard-00001.h5" if fault == "no shard" else "entry.json")).unlink()
+    found, said = do(cache, "ls")
+    assert [entry["damaged"] for entry in found["entries"]] == [False, True]
+    assert ["damaged" in line for line in said] == [False, True, False]
+
+
+def test_ls_beside_a_writer(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    (folder / "shard-00000.h5.1-abcdef01.tmp").symlink_to("gone")  # as a file is that goes between name and size
+    assert len(do(cache, "ls")[0]["entries"]) == 2
+
+
+def test_an_empty_cache(tmp_path: Path) -> None:
+    assert do(tmp_path / "none", "ls")[0]["entries"] == []
+    assert do(tmp_path / "none", "gc")[0] == {"files": 0, "bytes": 0}
+    with pytest.raises(MissingData):
+        do(tmp_path / "none", "rm", "abcdef123456")
+
+
+@pytest.mark.parametrize("answer", [None, False])
+def test_nothing_is_removed_without_a_yes(answer: bool | None, cache: Path) -> None:
+    before = shards(cache)
+    if answer is None:
+        with pytest.raises(BadOption, match=r"without a yes.*--yes"):
+            do(cache, "rm", keys(cache)[0])
+    else:
+        assert do(cache, "rm", keys(cache)[0], answer=answer)[0] == {"files": 0, "bytes": 0}
+    assert shards(cache) == before
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_rm_removes_the_entry_and_no_other(asked: bool, cache: Path) -> None:
+    gone, kept = list(store.entries(cache))
+    stranger = gone / "notes.txt"
+    stranger.write_text("mine", encoding="utf-8")
+    files = [path for path in gone.iterdir() if path != stranger]
+    size = sum(path.stat().st_size for path in files)
+    options: dict[str, Any] = {"answer": True} if asked else {"yes": True}
+    found, said = do(cache, "rm", gone.name[-12:], **options)
+    assert found == {"files": len(files), "bytes": size}
+    assert ("remove 1 entry for good?" in said) is asked
+    assert list(gone.iterdir()) == [stranger], "what is not the cache's own stays"
+    assert list(store.entries(cache)) == [kept]
+
+
+def test_rm_takes_empty_folders_along(cache: Path) -> None:
+    gone = next(iter(store.entries(cache)))
+    do(cache, "rm", str(gone), yes=True)
+    assert not gone.parent.parent.exists()
+    assert cache.exists()
+
+
+def test_rm_leaves_the_cache_itself(cache: Path) -> None:
+    (cache / ".memo.json").unlink(missing_ok=True)
+    do(cache, "rm", *keys(cache), yes=True)
+    assert list(cache.iterdir()) == []
+
+
+def test_rm_removes_what_is_damaged(cache: Path) -> None:
+    gone, kept = store.entries(cache)
+    (gone / "entry.json").write_bytes(b"{}")
+    do(cache, "rm", gone.name[-12:], yes=True)
+    assert not gone.exists()
+    assert list(store.entries(cache)) == [kept]
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_rm_does_not_follow_links_out_of_the_cache(level: int, cache: Path, tmp_path: Path) -> None:
+    entry = next(iter(store.entries(cache)))
+    before = shards(cache)
+    parts = entry.relative_to(cache).parts[:level]
+    link = tmp_path / "links" / Path(*parts)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(cache / Path(*parts))
+    for name in (entry.name[-12:], str(entry), str(cache), str(tmp_path)):
+        with pytest.raises(BadOption, match="not the folder of an entry in this cache"):
+            do(tmp_path / "links", "rm", name, yes=True)
+    assert shards(cache) == before
+
+
+def test_rm_waits_for_no_writer(cache: Path) -> None:
+    entry = store.open_entry(next(iter(store.entries(cache))))
+    (entry.folder / "shard-00001.json").unlink()
+    before = shards(cache)
+    with Claims(entry, [1]) as claims:
+        assert list(claims.take()) == [1]
+        with pytest.raises(BadOption, match="another process is at work on this entry"):
+            do(cache, "rm", entry.key, yes=True)
+        assert shards(cache) == before
+    do(cache, "rm", entry.key, yes=True)
+    assert not entry.folder.exists()
+
+
+def test_an_rm_that_dies_leaves_a_smaller_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = store.open_entry(list(store.entries(cache))[1])
+    files = len(list(entry.folder.iterdir()))
+    real = disk.remove
+    calls = 0
+
+    def remove(path: Path) -> None:
+        nonlocal calls
+        calls += 1
+        real(path)
+        raise CannotWrite("the machine dies here")
+
+    monkeypatch.setattr(disk, "remove", remove)
+    while entry.folder.exists() and calls < files:
+        with pytest.raises(CannotWrite):
+            do(cache, "rm", str(entry.folder), yes=True)
+        stock = do(cache, "ls")[0]["entries"]
+        assert not any(found["damaged"] for found in stock), f"after {calls} files"
+    assert calls == files
+
+
+def old(path: Path, seconds: float = 2 * 86_400) -> Path:
+    path.touch()
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    before = shards(cache)
+    dead = 2**22 + 1  # above the largest number of a process
+    gone = [
+        old(folder / f"shard-00000.h5.{dead}-abcdef01.tmp"),
+        old(folder / f"shard-00000.h5.{os.getpid()}-abcdef02.tmp"),
+        old(folder / "shard-00001.h5.bad"),
+        old(folder / "shard-00001.lock"),
+        old(folder / "shard-00002.h5"),
+    ]
+    kept = [
+        old(folder / f"shard-00000.h5.{os.getpid()}-abcdef03.tmp", 60),
+        old(folder / "shard-00003.lock"),
+        old(folder / "shard-00003.h5"),
+        old(folder / "notes.bad.txt"),
+        cache / ".memo.json",
+    ]
+    outside = cache.parent / "outside.h5.bad"
+    outside.touch()
+    (folder / "shard-00007.h5.bad").symlink_to(outside)
+    held = os.open(kept[1], os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        assert do(cache, "gc", answer=False)[0]["files"] == 0
+        found, said = do(cache, "gc", answer=True)
+    finally:
+        os.close(held)
+    assert found["files"] == len(gone)
+    assert "remove 5 leftovers?" in said
+    assert not [path for path in gone if path.exists()]
+    assert all(path.exists() for path in (*kept, outside))
+    left = shards(cache)
+    left.pop(str(kept[2].relative_to(cache)))
+    assert left == before
+
+
+def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
+    folder = list(store.entries(cache))[1]
+    record, aside = folder / "shard-00002.json", cache.parent / "record"
+    record.rename(aside)
+    old(folder / "shard-00002.h5")
+    gone = old(folder / f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp")
+
+    def meanwhile() -> None:
+        aside.rename(record)  # another process finishes the shard
+        gone.unlink()
+
+    assert do(cache, "gc", answer=meanwhile)[0] == {"files": 0, "bytes": 0}
+    assert store.missing(store.open_entry(folder)) == []
+    assert len(store.read(store.open_entry(folder)).features) == 60
+
+
+def test_gc_leaves_young_files_to_writers_on_other_machines(cache: Path) -> None:
+    folder = next(iter(store.entries(cache)))
+    kept = [folder / f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp", folder / "shard-00002.h5", cache / "new"]
+    kept[0].touch()
+    kept[1].touch()
+    kept[2].mkdir()
+    unknown = old(folder / f"shard-00000.h5.{'9' * 30}-abcdef01.tmp")
+    assert do(cache, "gc", yes=True)[0]["files"] == 0
+    assert all(path.exists() for path in (*kept, unknown))
+
+
+def test_gc_removes_empty_folders(cache: Path) -> None:
+    before = shards(cache)
+    inner = cache / "digits-limit7" / "tiny-penultimate" / "all-0123456789ab"
+    inner.mkdir(parents=True)
+    old(inner)
+    assert do(cache, "gc", yes=True)[0]["files"] == 1
+    assert not inner.parents[1].exists()
+    assert shards(cache) == before
+
+
+def git(*arguments: str, where: Path) -> str:
+    identity = ("-c", "user.email=a@example.org", "-c", "user.name=a")
+    return subprocess.run(["git", *identity, *arguments], cwd=where, check=True, capture_output=True, text=True).stdout
+
+
+def packed_repository(folder: Path) -> Path:
+    """Make a repository whose refs are packed: all its folders for refs are empty and old."""
+    folder.mkdir(exist_ok=True)
+    git("init", "-q", ".", where=folder)
+    git("commit", "-q", "--allow-empty", "-m", "x", where=folder)
+    git("pack-refs", "--all", where=folder)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            old(path)
+    return folder
+
+
+def test_gc_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
+    repository = packed_repository(tmp_path / "repository")
+    before = sorted(repository.rglob("*"))
+    with pytest.raises(BadOption, match=r"not a cache of Probeline.*--cache"):
+        do(repository, "gc", yes=True)
+    assert sorted(repository.rglob("*")) == before
+    assert "nothing to commit" in git("status", where=repository)
+
+
+def test_gc_in_a_cache_leaves_alone_what_has_no_name_of_the_cache_or_lies_elsewhere(cache: Path) -> None:
+    packed_repository(cache)
+    folder = next(iter(store.entries(cache)))
+    dead = f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp"
+    empty = [
+        cache / "empty",
+        cache / "photos" / "empty",
+        cache / "photos" / "new" / "empty",
+        folder / "all-0123456789ab",
+    ]
+    for path in empty:
+        path.mkdir(parents=True)
+    linked = cache / "linked"
+    linked.symlink_to(cache.parent / "elsewhere")
+    elsewhere = cache.parent / "elsewhere" / "net-tap" / "all-0123456789ab"
+    elsewhere.mkdir(parents=True)
+    kept = [
+        *(
+            old(path)
+            for path in (cache / dead, cache / "photos" / dead, cache / "photos" / "new" / "shard-00000.h5.bad")
+        ),
+        old(elsewhere / dead),
+        *(old(path) for path in (*empty, elsewhere)),
+    ]
+    assert do(cache, "gc", yes=True)[0] == {"files": 0, "bytes": 0}
+    assert all(path.exists() for path in kept)
+    assert "Untracked files" in git("status", where=cache)
+
+
+def test_export_and_import(cache: Path, tmp_path: Path) -> None:
+    entry = store.open_entry(list(store.entries(cache))[1])
+    sent, said = do(cache, "export", entry.key[:8], str(tmp_path / "entry.h5"))
+    assert said[0].endswith(sent["sha256"])
+    assert f"--sha256 {sent['sha256']}" in said[1]
+    found, said = do(tmp_path / "other", "import", str(tmp_path / "entry.h5"), sha256=sent["sha256"])
+    assert (found["key"], found["new_shards"]) == (entry.key, 4)
+    theirs = {name: data for name, data in shards(cache).items() if str(entry.folder.relative_to(cache)) in name}
+    assert shards(tmp_path / "other") == theirs
+    assert "it was there already" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
+    extracted(tmp_path / "other")  # as good as extracted here
+    assert shards(tmp_path / "other") == theirs
+
+
+@pytest.mark.parametrize("words", [("rm",), ("ls", "x"), ("export", "abcdef"), ("import",), ("gc", "now")])
+def test_bad_arguments_are_told_the_usage(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match=f"expected probeline cache {words[0]}"):
+        do(tmp_path / "cache", *words)
+
+
+def test_unknown_actions_and_entries(cache: Path) -> None:
+    with pytest.raises(UnknownName, match="one of: ls, rm, gc, export, import"):
+        do(cache, "drop")
+    with pytest.raises(UnknownName, match="unknown key"):
+        do(cache, "rm", "0123456789ab", yes=True)
+
+
+def test_the_command_line_reaches_it(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "ls", f"--cache={cache}"]) == 0
+    assert "2 entries" in capsys.readouterr().out
+    assert cli.main(["cache", "rm", keys(cache)[0], f"--cache={cache}"]) == 2
+    assert "nothing is removed without a yes" in capsys.readouterr().err
+    assert cli.main(["cache", "rm", keys(cache)[0], "--yes", f"--cache={cache}"]) == 0
+    assert len(keys(cache)) == 1

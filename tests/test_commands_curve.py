@@ -1,0 +1,258 @@
+"""The curve stage, and runs with labels and groups of the user's own, on a slice of the digits with random weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from probeline.cli import program as cli
+from probeline.commands import compare, curve, extract, probe
+from probeline.data.sampling.subset import Subset
+from probeline.data.sources.digits import load
+from probeline.errors import CannotWrite, MissingData
+from probeline.evaluate import curve_of_probe as probed
+from probeline.extract import fill as filling
+from probeline.heads.linear import predict
+from probeline.heads.logistic.path import fit_path
+from probeline.heads.select import L2_GRID
+from probeline.heads.standardize import apply, fit_scaler
+from probeline.results.curve_files import find_curve, load_curves
+from probeline.session import Inputs
+from small_runs import Listening, configuration, extracted, shards
+
+SMALL: dict[str, Any] = {"fractions": (1.0, 50.0, 100.0), "shots": (1, 2, 9), "draws": 2}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the embeddings are extracted, and the curve of `SMALL` is fitted."""
+    root = tmp_path_factory.mktemp("curve")
+    with threadpool_limits(1):
+        extracted(root / "cache")
+        curve.run(Inputs(configuration(root / "cache", **SMALL)))
+    return root
+
+
+def inputs(root: Path, **options: Any) -> Inputs:
+    return Inputs(configuration(root / "cache", **{**SMALL, **options}))
+
+
+def ids() -> tuple[str, ...]:
+    return load(Subset(60)).parts["all"].sample_ids
+
+
+def write(path: Path, column: str, values: list[str]) -> Path:
+    lines = [f"{sample_id},{value}" for sample_id, value in zip(ids(), values, strict=True)]
+    path.write_text("\n".join([f"sample_id,{column}", *lines]), encoding="utf-8")
+    return path
+
+
+def coarse(folder: Path) -> Path:
+    """Return a file that tells small digits from large ones and drops the nines."""
+    part = load(Subset(60)).parts["all"]
+    names = ["" if label == 9 else "small" if label < 5 else "large" for label in part.labels]
+    return write(folder / "coarse.csv", "label", names)
+
+
+def test_a_curve_has_a_point_for_each_part_and_draw(root: Path) -> None:
+    now = inputs(root)
+    (found,), ignored = load_curves(now.curves)
+    assert ignored == []
+    n = len(now.splits.train)
+    assert (found.n_train, found.n_val, found.n_test) == (n, len(now.splits.val), len(now.splits.test))
+    assert found.splits == now.splits_sha256
+    drawn = [(point.kind, point.amount, point.draw) for point in found.points]
+    wanted = [
+        ("fraction", 1.0),
+        ("fraction", 50.0),
+        ("fraction", 100.0),
+        ("shots", 1.0),
+        ("shots", 2.0),
+        ("shots", 9.0),
+    ]
+    once = {("fraction", 100.0), ("shots", 9.0)}  # of 60 images no class has more than 9 to fit on
+    assert drawn == [(*what, draw) for what in wanted for draw in range(1 if what in once else 2)]
+    by = {(point.kind, point.amount, point.draw): point for point in found.points}
+    assert by["fraction", 100.0, 0].n_train == by["shots", 9.0, 0].n_train == n
+    assert by["fraction", 1.0, 0].n_train == 10
+    assert by["shots", 9.0, 0].short == 10
+    assert by["shots", 2.0, 1].n_train == 20
+    # The same rows are one fit, so they agree in all that was fitted.
+    assert by["fraction", 1.0, 0].test_top1 == by["shots", 1.0, 0].test_top1
+    assert all(point.converged and point.l2 in L2_GRID for point in found.points)
+
+
+def test_the_last_step_is_the_probe_on_all_train_rows(root: Path) -> None:
+    now = inputs(root)
+    backbone, _ = now.backbone("squeezenet1_1")
+    X, y = now.features(backbone, "all").features, now.dataset.parts["all"].labels
+    train, test = now.splits.train.rows, now.splits.test.rows
+    (found,), _ = load_curves(now.curves)
+    point = next(point for point in found.points if point.amount == 100)
+    scaler = fit_scaler(X[train])
+    head = fit_path(apply(scaler, X[train]), y[train], 10, L2_GRID)[L2_GRID.index(point.l2)]
+    assert point.test_top1 == float((predict(head, apply(scaler, X[test])) == y[test]).mean())
+
+
+SECOND = """
+import sys
+from probeline.cli.program import main
+for verb in ("curve", "compare"):
+    assert main([verb, *sys.argv[1:]]) == 0, verb
+heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
+    compare.run(inputs(root))
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60 --batch-size 6 --workers 2"
+    curves = "--fractions 1 50 100 --shots 1 2 9 --draws 2"
+    command = [*options.split(), *curves.split(), f"--cache={root}/cache", f"--reports={root}/reports"]
+    done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "curve: digits-limit60 x squeezenet1_1: it is there" in done.stdout
+    assert "the report is up to date" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("options", [{"fractions": (2.0, 100.0)}, {"shots": (0,)}, {"draws": 1}, {"data_seed": 1}])
+def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fitted(Exception):
+        pass
+
+    def stop(*_: Any) -> Any:
+        raise Fitted
+
+    monkeypatch.setattr(probed, "_fit", stop)
+    curve.run(inputs(root))
+    with pytest.raises(Fitted if "data_seed" not in options else MissingData):  # a limit's seed makes another data set
+        curve.run(inputs(root, **options))
+
+
+def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taps = ("penultimate", "features.3+penultimate")
+    extracted(root / "cache", taps=taps)
+    console = Listening()
+    told = curve.run(inputs(root, taps=taps, views=2, console=console, reports=root / "taps"))
+    assert [one["tap"] for one in told] == list(taps)
+    assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
+    found, _ = load_curves(root / "taps" / "digits-limit60" / "curves")
+    by = {one.tap: one for one in found}
+    (plain,), _ = load_curves(inputs(root).curves)
+    assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
+    assert by[taps[1]].points != plain.points
+    # Both are shown; a second run fits nothing.
+    assert len(compare._curves(inputs(root, reports=root / "taps"))) == 2
+    monkeypatch.setattr(probed, "_fit", None)
+    curve.run(inputs(root, taps=taps, reports=root / "taps"))
+
+
+def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) -> None:
+    console = Listening()
+    compare.run(inputs(root, console=console))
+    report = root / "reports" / "digits-limit60" / "report.md"
+    text = report.read_text(encoding="utf-8")
+    assert "## Learning curves" in text
+    assert "| squeezenet1_1, untrained | 50 % " in text
+    assert "![learning](figures/learning.png)" in text
+    assert "val is not scaled down" in text
+    n = len(inputs(root).splits.train)
+    assert f"squeezenet1_1, untrained: none, 32 x 32 px, fp32; {n} train" in text
+    (told,) = json.loads((report.parent / "report.json").read_text(encoding="utf-8"))["curves"]
+    assert [step["draws"] for step in told["steps"]] == [2, 2, 1, 2, 2, 1]
+    # A curve of other rows is left out, and a damaged one is named.
+    (file,) = (report.parent / "curves").iterdir()
+    here = tmp_path / "reports" / "digits-limit60" / "curves"
+    here.mkdir(parents=True)
+    (here / file.name).write_bytes(file.read_bytes().replace(b'"draw":0', b'"draw":7'))
+    console = Listening()
+    assert compare._curves(inputs(root, reports=tmp_path / "reports", console=console)) == []
+    assert any("is damaged" in line for line in console.said)
+
+
+def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probed, "_fit", None)
+    with pytest.raises(MissingData, match=r"not extracted yet.*probeline extract"):
+        curve.run(inputs(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite):
+        curve.run(inputs(root, reports=tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (["--fractions", "0"], r"bad --fractions (expected percentages above 0, up to 100; got 0)"),
+        (["--fractions", "5", "101"], "got 101"),
+        (["--fractions", "nan"], "bad --fractions"),
+        (["--shots", "0", "1"], "bad --shots"),
+        (["--shots", "-3"], "bad --shots"),
+        (["--draws", "0"], "bad --draws (expected 1 to 1000, got 0)"),
+        (["--labels", ""], "an empty name of a file"),
+        (["--labels", "/nowhere.csv"], "no --labels file: /nowhere.csv"),
+        (["--groups", "/nowhere.csv"], "no --groups file: /nowhere.csv"),
+    ],
+)
+def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["curve", "--limit", "60", *option]) == 2
+    said = capsys.readouterr().err
+    assert line.replace("; got", ", got") in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shards(root / "cache")
+    monkeypatch.setattr(filling, "Engine", None)
+    now = inputs(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
+    assert now.dataset.class_names == ("large", "small")
+    (told,) = extract.run(now)
+    assert told["extracted_shards"] == 0
+    assert shards(root / "cache") == before
+    probe.run(now)
+    curve.run(now)
+    result = compare.run(now)
+    report = Path(str(result["report"])).read_text(encoding="utf-8")
+    assert Path(str(result["report"])).parent.name.startswith("digits-limit60--labels-")
+    assert "coarse.csv: 2 classes; 6 images are dropped" in report
+    assert "2 classes; the most frequent" in report
+    (found,), _ = load_curves(now.curves)
+    assert found.class_names == ("large", "small")
+    assert find_curve(now.curves, "squeezenet1_1", found.key) == found
+    assert not (tmp_path / "reports" / "digits-limit60").exists()
+
+
+def test_a_dropped_row_is_shown_as_dropped(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = int(np.flatnonzero(load(Subset(60)).parts["all"].labels == 9)[0])
+    command = ["show", str(row), "--backbone=squeezenet1_1", "--weights=none", "--image-size=32", "--limit=60"]
+    assert cli.main([*command, f"--cache={root}/cache", f"--labels={coarse(tmp_path)}", "--json"]) == 0
+    output = capsys.readouterr()
+    (image,) = json.loads(output.out)["show"]
+    assert (image["class"], image["label"], image["role"], image["fold"]) == (None, None, None, None)
+    assert ", dropped, no role" in output.err
+
+
+def test_groups_change_the_splits_and_stand_apart(root: Path, tmp_path: Path) -> None:
+    plain = inputs(root)
+    path = write(tmp_path / "scenes.csv", "group", [f"scene {number // 2}" for number in range(60)])
+    now = inputs(root, groups=path, fractions=(50.0,), shots=(0,), draws=1, reports=tmp_path / "reports")
+    assert now.splits_sha256 != plain.splits_sha256
+    assert now.reports.name.startswith("digits-limit60--groups-")
+    scenes = np.arange(60) // 2
+    held = [set(scenes[rows.rows].tolist()) for rows in (now.splits.train, now.splits.val, now.splits.test)]
+    assert sum(map(len, held)) == 30
+    curve.run(now)
+    (found,), _ = load_curves(now.curves)
+    assert found.grouped
+    assert found.points[0].n_train % 2 == 0

@@ -1,0 +1,437 @@
+"""The latency stage: who takes turns, when passes are timed anew, and what compare says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from probeline.commands import compare, latency
+from probeline.errors import CannotWrite, OutOfMemory
+from probeline.identity import HEADS_VERSION, digest, unseal
+from probeline.report.sections.grid import escape
+from probeline.report.sections.latency import costs, hardware, notes, sessions, table
+from probeline.results.latency_files import Latency, Passes, find_latency, load_latencies, save_latency
+from probeline.results.score_files import save_score
+from probeline.session import Inputs
+from small_runs import Listening, configuration
+from test_report_rows import HERE, make_score
+
+NETS = ("squeezenet1_1", "mnasnet0_5")
+
+pytestmark = pytest.mark.usefixtures("one_thread", "few", "undrawn")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report's own figures out, which take long to draw."""
+    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
+
+
+@pytest.fixture(scope="module")
+def few() -> Iterator[None]:
+    """Few passes of small batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("BATCHES", (1, 2)), ("WARM_UP", 1), ("TIMED", 4)):
+            patch.setattr(latency, name, value)
+        yield
+
+
+def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+    console = Listening()
+    options = {"backbones": NETS, "device": "cpu", "workers": 1, "console": console, **changes}
+    return Inputs(configuration(root / "cache", **options)), console
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, few: None) -> Path:
+    """A folder in which two nets were timed together; leave it as it is."""
+    root = tmp_path_factory.mktemp("latency")
+    with threadpool_limits(1):
+        latency.run(inputs_of(root)[0])
+    return root
+
+
+@pytest.fixture
+def timed(root: Path, tmp_path: Path) -> Path:
+    """Reports of their own, with what was timed in them."""
+    reports = tmp_path / "reports"
+    for record in load_latencies(inputs_of(root)[0].reports)[0]:
+        save_latency(reports / "digits-limit60", record)
+    return reports
+
+
+class Timed(Exception):
+    """Passes would be timed."""
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> Any:
+        raise Timed
+
+    monkeypatch.setattr(latency, "_take_turns", stop)
+
+
+# What is recorded
+
+
+def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
+    inputs, _ = inputs_of(root)
+    found, ignored = load_latencies(inputs.reports)
+    assert ignored == []
+    assert {one.backbone for one in found} == set(NETS)
+    assert len({one.session for one in found}) == 1
+    for one in found:
+        record, _ = inputs.backbone(one.backbone)
+        assert (one.weights, one.precision, one.image_size) == ("none", "fp32", 32)
+        assert (one.parameters, one.threads, one.warm_up) == (record.parameters, 1, 1)
+        assert [passes.batch for passes in one.passes] == [1, 2]
+        for passes in one.passes:
+            assert len(passes.seconds) == 4
+            assert min(passes.seconds) > 0
+            assert passes.peak_bytes is None, "a CPU does not tell"
+        assert one.environment["device"] == "CPU"
+        assert one.environment["torch"] == torch.__version__
+    by = {one.backbone: one for one in found}
+    assert (by["squeezenet1_1"].norms, by["squeezenet1_1"].folded) == (0, 0)
+    assert by["mnasnet0_5"].folded == by["mnasnet0_5"].norms > 0
+    (path,) = inputs.reports.glob("latency-mnasnet0_5-*.json")
+    assert path.name == f"latency-mnasnet0_5-{by['mnasnet0_5'].key[:12]}.json"
+    assert unseal(path.read_bytes()) is not None
+
+
+def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[tuple[str, int]] = []
+    nets = {}
+    once = latency._pass
+
+    def watch(one: Any, images: torch.Tensor, device: torch.device) -> float:
+        assert torch.is_inference_mode_enabled()
+        assert torch.get_num_threads() == 1
+        turns.append((one.backbone.name, len(images)))
+        nets[one.backbone.name] = one.net
+        return once(one, images, device)
+
+    monkeypatch.setattr(latency, "_pass", watch)
+    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
+    latency.run(inputs)
+    first, second = NETS
+    warm = [(name, batch) for batch in (1, 2) for name in NETS]
+    assert turns == [
+        *warm[:2],
+        *[(first, 1), (second, 1)] * 4,
+        *warm[2:],
+        *[(first, 2), (second, 2)] * 4,
+    ]
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    for name, net in nets.items():
+        stock = inputs.net(name).net
+        with torch.no_grad():
+            logits, wanted = net(images), stock(images)
+        assert logits.shape == (2, 1000)
+        # Folding may change the rounding of a deep net, 1e-3 of the largest value at most: that is where it stops.
+        assert (logits - wanted).abs().max() <= 1e-3 * wanted.abs().max()
+
+
+def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = latency._pass
+
+    def tight(one: Any, images: torch.Tensor, device: torch.device) -> float:
+        if one.backbone.name == "mnasnet0_5" and len(images) > 1:
+            raise RuntimeError("CUDA out of memory, made up")
+        return once(one, images, device)
+
+    monkeypatch.setattr(latency, "_pass", tight)
+    inputs, console = inputs_of(root, reports=tmp_path / "reports")
+    told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(inputs)}
+    assert told == {"squeezenet1_1": [1, 2], "mnasnet0_5": [1]}
+    assert "latency: mnasnet0_5: a batch of 2 does not fit the device, left out" in console.said
+
+
+def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"memory_allocated": 5_000, "max_memory_allocated": 5_700, "reset_peak_memory_stats": None}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    net = torch.nn.Conv2d(3, 2, 1)
+    one = latency._Contender(None, net, 0, 0, 32, [])  # type: ignore[arg-type]
+    images = torch.zeros(2, 3, 4, 4)
+    # The other nets' weights are among the 5,000 that were there before; of one's own pass are 700.
+    assert latency._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
+    assert latency._peak(one, images, torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "line"),
+    [
+        (
+            RuntimeError("not enough memory: you tried"),
+            OutOfMemory,
+            "one image does not fit into the memory of cpu beside squeezenet1_1; "
+            "time fewer nets at once, or use a smaller --image-size",
+        ),
+        (RuntimeError("something else"), RuntimeError, "something else"),
+    ],
+)
+def test_errors_of_a_pass(
+    error: Exception, raised: type[Exception], line: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> float:
+        raise error
+
+    monkeypatch.setattr(latency, "_pass", fail)
+    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
+    with pytest.raises(raised) as caught:
+        latency.run(inputs)
+    assert str(caught.value) == line
+    assert not inputs.reports.exists()
+
+
+# When it is timed anew
+
+
+SECOND = """
+import sys
+from probeline.cli.program import main
+from probeline.commands import latency
+latency.BATCHES, latency.WARM_UP, latency.TIMED = (1, 2), 1, 4
+assert main(["latency", *sys.argv[1:]]) == 0
+heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_second_run_times_nothing_and_imports_no_torch(root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    words = "--weights none --image-size 32 --limit 60 --device cpu --workers 1"
+    command = [*words.split(), "--backbone", *NETS, f"--cache={root}/cache", f"--reports={root}/reports"]
+    done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in NETS:
+        assert f"latency: {name}: it is there, of 1 thread, fp32: " in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("stopped")
+def test_one_of_several_is_there_too(root: Path) -> None:
+    (told,) = latency.run(inputs_of(root, backbones=NETS[:1])[0])
+    assert told["passes"][0]["ratio"] == 1
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize(
+    "changes",
+    [{"image_size": 64}, {"workers": 2}, {"precision": "bf16"}, {"weights": "{}/other.pth"}],
+    ids=["image size", "threads", "precision", "weights"],
+)
+def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, timed: Path, tmp_path: Path) -> None:
+    one = {"backbones": NETS[:1], "reports": timed}
+    latency.run(inputs_of(root, **one)[0])
+    if "weights" in changes:
+        net = inputs_of(root)[0].net(NETS[0], "none").net
+        torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
+        changes = {"weights": changes["weights"].format(tmp_path)}
+    with pytest.raises(Timed):
+        latency.run(inputs_of(root, **one, **changes)[0])
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("fact", ["processor", "device", "torch", "driver"])
+def test_other_hardware_and_versions_are_timed_anew(
+    fact: str, root: Path, timed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = latency.environment
+    monkeypatch.setattr(latency, "environment", lambda device: {**real(device), fact: "another"})
+    with pytest.raises(Timed):
+        latency.run(inputs_of(root, reports=timed)[0])
+
+
+@pytest.mark.usefixtures("stopped")
+def test_nets_that_were_timed_apart_are_timed_together(root: Path, timed: Path) -> None:
+    inputs, _ = inputs_of(root, reports=timed)
+    (one, _), _ = load_latencies(inputs.reports)
+    save_latency(inputs.reports, replace(one, session=digest("another")))
+    for name in NETS:
+        latency.run(inputs_of(root, reports=timed, backbones=(name,))[0])
+    with pytest.raises(Timed):
+        latency.run(inputs)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_what_is_damaged_is_timed_anew(root: Path, timed: Path) -> None:
+    inputs, console = inputs_of(root, reports=timed)
+    (path,) = inputs.reports.glob("latency-squeezenet1_1-*.json")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"warm_up":1', b'"warm_up":2'))
+    with pytest.raises(Timed):
+        latency.run(inputs)
+    assert any(f"made anew, as {path.name} is damaged" in line for line in console.said)
+    (ignored,) = load_latencies(inputs.reports)[1]
+    assert ignored.path == path
+
+
+def test_a_record_under_another_name_is_not_used(timed: Path) -> None:
+    (path,) = (timed / "digits-limit60").glob("latency-squeezenet1_1-*.json")
+    other = path.with_name("latency-squeezenet1_1-000000000000.json")
+    path.rename(other)
+    (ignored,) = load_latencies(timed / "digits-limit60")[1]
+    assert ignored.reason == f"holds the latency that belongs at {path.name}"
+    assert find_latency(timed / "digits-limit60", "squeezenet1_1", "f" * 64) is None
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_folder_that_cannot_be_written_is_told_before_a_pass(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite):
+        latency.run(inputs_of(root, reports=tmp_path / "file")[0])
+
+
+# What is said of it
+
+
+def make_latency(
+    backbone: str = "mobilenet_v2", factor: float = 1.0, session: str = "a", *, peak: int | None = None, **changes: Any
+) -> Latency:
+    """Return passes that a noisy machine slowed down by up to ten times, all nets of a turn alike."""
+    noise = 1 + 9 * np.random.default_rng(0).random(100)
+    passes = tuple(
+        Passes(batch, tuple((0.01 * batch**0.5 * factor * noise).tolist()), peak and peak * batch) for batch in (1, 32)
+    )
+    record = Latency(
+        backbone=backbone,
+        weights="IMAGENET1K_V1",
+        precision="fp32",
+        key=digest([backbone, factor, session]),
+        session=session,
+        image_size=224,
+        parameters=3_504_872,
+        norms=52,
+        folded=52,
+        threads=2,
+        warm_up=10,
+        passes=passes,
+        environment=HERE,
+    )
+    return replace(record, **changes)
+
+
+def test_ratios_are_of_passes_in_one_turn() -> None:
+    nets = [make_latency("slow", 3.0), make_latency("fast", 1.0)]
+    # A turn in which one net alone was held up changes no median over the turns.
+    first, *rest = nets[0].passes[0].seconds
+    nets[0] = replace(nets[0], passes=(replace(nets[0].passes[0], seconds=(100 * first, *rest)), nets[0].passes[1]))
+    lines = costs(nets)
+    assert [(line.backbone, line.batch) for line in lines] == [("fast", 1), ("slow", 1), ("fast", 32), ("slow", 32)]
+    assert [line.ratio for line in lines] == pytest.approx([1, 3, 1, 3], rel=1e-12)
+    for line, passes in zip(lines[::2], nets[1].passes, strict=True):
+        ordered = sorted(passes.seconds)
+        assert line.median == pytest.approx((ordered[49] + ordered[50]) / 2)
+        # Of 100 values the 5th percentile lies between the fifth and the sixth.
+        assert ordered[4] <= line.low <= ordered[5]
+        assert ordered[94] <= line.high <= ordered[95]
+        assert line.images_per_second == line.batch / line.median
+
+
+def test_only_nets_of_one_session_are_compared() -> None:
+    nets = [make_latency("a", 2.0, "one"), make_latency("b", 1.0, "two"), make_latency("c", 4.0, "one")]
+    found = sessions(nets)
+    assert [[net.backbone for net in some] for some in found] == [["a", "c"], ["b"]]
+    assert [line.ratio for line in costs(found[0])] == pytest.approx([1, 2, 1, 2])
+    assert {line.ratio for line in costs(found[1])} == {1}
+
+
+def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
+    net = make_latency()
+    probe = make_score(top1=0.75, top5=0.95)
+    others = [
+        replace(probe, **changes)
+        for changes in (
+            {"weights": "none"},
+            {"image_size": 96},
+            {"precision": "bf16"},
+            {"tap": "layer3"},
+            {"views": 2},
+            {"method": "ridge"},
+            {"backbone": "resnet18"},
+        )
+    ]
+    assert [line.top1 for line in costs([net], others)] == [None, None]
+    lines = costs([net], [*others, probe])
+    assert {(line.top1, line.top5, line.n_test) for line in lines} == {(0.75, 0.95, 500)}
+    text = table(lines)
+    assert re.search(r"Probe top-1 % \| Probe top-5 % \|", text)
+    assert re.search(r" 75\.0 \| +95\.0 \|", text)
+    assert "Probe" not in table(costs([net]))
+    few = costs([net], [replace(probe, top5=None)])
+    assert "top-5" not in table(few)
+
+
+def test_hardware_and_folding_are_told_in_words() -> None:
+    nets = [make_latency(), make_latency("vit_b_16", norms=0, folded=0, peak=500_000_000)]
+    assert hardware(nets) == "2 threads, fp32: Linux x86_64, Xeon, 2 cores, CPU; " + (
+        "python 3.12.3, torch 2.13.0, numpy 2.4.1"
+    )
+    told = " ".join(notes(nets))
+    assert "(52 of 52 of mobilenet_v2; vit_b_16 has none)" in told
+    assert "10 passes to warm up, then 100 " in told
+    assert "on batches of 1 and 32" in told
+    assert "Peak MB" in told
+    assert "Peak MB" not in " ".join(notes(nets[:1]))
+    assert re.search(r"\| vit_b_16 .* 500 \|", table(costs(nets)))
+
+
+def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
+    inputs, console = inputs_of(root, reports=timed)
+    result = compare.run(inputs)
+    text = Path(str(result["report"])).read_text(encoding="utf-8")
+    assert "## What a forward pass costs" in text
+    found, _ = load_latencies(inputs.reports)
+    assert f"On {escape(hardware(found))}." in text
+    for line in costs(found):
+        assert f"| {line.title}" in text
+    (told,) = json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))["latencies"]
+    assert [(row["batch"], row["top1"]) for row in told["rows"]] == [(1, None), (1, None), (2, None), (2, None)]
+    # With a score of the net's exact probe its accuracy stands beside it.
+    size = {"weights": "none", "image_size": 32, "class_names": inputs.dataset.class_names}
+    version = {"version": HEADS_VERSION}
+    probe = make_score("probe", NETS[0], dataset="digits-limit60", splits=inputs.splits_sha256, n_test=12, **size)
+    save_score(inputs.scores, replace(probe, options={**probe.options, **version}))
+    text = Path(str(compare.run(inputs)["report"])).read_text(encoding="utf-8")
+    assert "Probe top-1 %" in text
+    assert text.count("- The probe is the exact one") == 1
+    (path,) = inputs.reports.glob("latency-mnasnet0_5-*.json")
+    path.write_bytes(b"")
+    compare.run(inputs)
+    assert f"compare: left out {path}: is damaged: its bytes are not those its sha256 was taken of" in console.said
+
+
+def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Path) -> None:
+    inputs, _ = inputs_of(root, reports=timed)
+    (one, _), _ = load_latencies(inputs.reports)
+    later = replace(one, key=digest("a later version of torch"), session=digest("later"))
+    save_latency(inputs.reports, later)
+    save_latency(inputs.reports, replace(later, key=digest("elsewhere"), threads=7))
+    shown = compare._latencies(inputs)
+    assert sorted((net.backbone, net.threads) for net in shown) == sorted(
+        [*((name, 1) for name in NETS), (one.backbone, 7)]
+    )
+    assert later in shown
+    assert one not in shown
+
+
+def test_compare_without_times_says_nothing_of_them(root: Path, tmp_path: Path) -> None:
+    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
+    result = compare.run(inputs)
+    assert "forward pass" not in Path(str(result["report"])).read_text(encoding="utf-8")
+    assert json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))["latencies"] == []

@@ -1,0 +1,424 @@
+"""The lrfind stage: it begins as fine-tuning does, keeps a record and nothing of the net, and runs once."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from probeline.cli import program as cli
+from probeline.commands import compare, finetune, lrfind
+from probeline.data.pixels.loading import read_batch
+from probeline.errors import CannotWrite, MissingData
+from probeline.finetune import feeds as feeding
+from probeline.finetune.trainer import Trainer
+from probeline.identity import TRAIN_VERSION
+from probeline.metrics.lr_range import EARLY, STEPS, rising
+from probeline.options.config import Config
+from probeline.report.sections.lr_range import found, rate
+from probeline.results.range_files import load_range_tests, range_path, save_range_test
+from probeline.results.range_test import RangeTest
+from probeline.session import Asked, Inputs
+from probeline.types import IntArray
+from small_runs import Listening
+from test_commands_finetune import options as finetune_options
+from test_commands_finetune import world
+
+__all__ = ["world"]
+
+NET = "squeezenet1_1"
+PLACE = f"folder--pictures x {NET}"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def options(world: Path, place: Path, **changes: Any) -> Config:
+    return finetune_options(world, place, **{"strategies": ("full",), "epochs": 10, **changes})
+
+
+def run(config: Config) -> list[RangeTest]:
+    inputs = Inputs(config)
+    lrfind.run(inputs)
+    tests, ignored = load_range_tests(inputs.range_tests)
+    assert not ignored
+    return tests
+
+
+def timeless(test: RangeTest) -> RangeTest:
+    return replace(test, seconds=0.0)
+
+
+def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the mean losses of the steps follow a script."""
+    left = list(losses)
+
+    def step(_: Trainer, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.tensor(left.pop(0) * len(labels), dtype=torch.float64), torch.tensor(0)
+
+    monkeypatch.setattr(Trainer, "_step", step)
+
+
+FALLING = [2 - 1.5 / (1 + math.exp(-(step - 60) / 4)) for step in range(STEPS)]
+"""A loss that falls around the step 60."""
+
+
+@pytest.fixture(scope="module")
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, RangeTest, list[str]]:
+    """A finished test and what was said; leave it as it is."""
+    console = Listening()
+    config = options(world, tmp_path_factory.mktemp("first"), console=console)
+    (test,) = run(config)
+    return config, test, console.said
+
+
+# What it gives
+
+
+def test_a_record_says_what_was_done(first: tuple[Config, RangeTest, list[str]]) -> None:
+    config, test, _ = first
+    inputs = Inputs(config)
+    assert (test.dataset, test.backbone, test.weights) == (inputs.dataset.name, NET, "squeezed.safetensors")
+    assert (test.method, test.precision, test.image_size, test.seed) == ("finetune", "fp32", 32, 0)
+    assert test.splits == inputs.splits_sha256
+    assert test.n_train == len(inputs.splits.train)
+    assert range_path(inputs.range_tests, NET, "finetune", test.key).is_file()
+    assert inputs.range_tests == config.reports / "folder--pictures" / "lr"
+    assert list(test.rates) == rising()[: len(test.losses)]
+    assert len(test.losses) > EARLY
+    assert all(map(math.isfinite, test.losses))
+    # A fresh head on three classes says nothing yet, and the first rates change nothing.
+    assert test.losses[0] == pytest.approx(math.log(3), abs=0.3)
+    assert test.options["version"] == TRAIN_VERSION
+    assert test.options["rates"] == [1e-6, 10.0, 100]
+    assert (test.options["optimizer"], test.options["body"], test.options["batch_size"]) == ("adamw", 0.1, 16)
+    assert not {"lr", "epochs", "schedule", "warmup", "patience"} & set(test.options)
+    assert test.environment["device"] == "CPU"
+
+
+def test_nothing_of_the_net_is_kept(first: tuple[Config, RangeTest, list[str]]) -> None:
+    config, test, _ = first
+    assert [path.name for path in config.cache.rglob("*") if path.is_file()] == [".memo.json"]
+    written = [path for path in config.reports.rglob("*") if path.is_file()]
+    assert written == [config.reports / "folder--pictures" / "lr" / f"{NET}-finetune-{test.key[:12]}.json"]
+
+
+def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Listening()
+    words = ("optimizer=sgd", "lr=1e-4,1e-3")
+    config = options(world, tmp_path, console=console, strategies=("full", "last-1"), train=words)
+    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
+    told = lrfind.run(Inputs(config))
+    assert [(one["method"], one["steps"], one["ended"]) for one in told] == [
+        ("finetune", STEPS, "highest rate"),
+        ("last-1", STEPS, "highest rate"),
+    ]
+    (test, other), _ = load_range_tests(Inputs(config).range_tests)
+    assert (test.method, other.method) == ("finetune", "last-1")
+    place = found(test)
+    assert place is not None
+    assert (told[0]["steepest"], told[0]["tenth"]) == (place.steepest, place.tenth)
+    # Around step 60 of 99 of seven decades, the half-decade of smoothing to the left at most.
+    assert 1e-6 * 10 ** (7 * 51 / 99) < place.steepest < 1e-6 * 10 ** (7 * 60 / 99)
+    steepest, tenth = (f"{float(f'{value:.2g}'):g}" for value in (place.steepest, place.tenth))
+    (line,) = [line for line in console.said if line.startswith(f"lrfind: {PLACE}, finetune, seed 0: 100 steps in ")]
+    assert f"; the loss falls steepest at lr {steepest} and is lowest at lr " in line
+    assert line.endswith(f", the end of the test, a tenth of which is {tenth}")
+    commands = [line.removeprefix("lrfind: next: ") for line in console.said if "next: " in line]
+    assert commands == [one["next"] for one in told]
+    program, *arguments = shlex.split(commands[1])
+    assert program == "probeline"
+    parsed = cli._parser().parse_args(arguments)
+    assert (parsed.verb, parsed.backbones, parsed.strategies) == ("finetune", [NET], ["last-1"])
+    assert (parsed.lr, parsed.train) == (rate(place.steepest), ["optimizer=sgd"])
+
+
+def test_where_the_loss_never_falls_no_rate_is_suggested(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Listening()
+    scripted([1.0] * STEPS, monkeypatch)
+    (told,) = lrfind.run(Inputs(options(world, tmp_path, console=console)))
+    assert (told["steepest"], told["tenth"], told["next"]) == (None, None, None)
+    assert console.said[-1].endswith("the loss never falls beyond its scatter: no rate is suggested")
+    assert not any("next:" in line for line in console.said)
+
+
+def test_a_real_training_suggests_rates_between_its_ends(first: tuple[Config, RangeTest, list[str]]) -> None:
+    _, test, said = first
+    place = found(test)
+    assert place is not None
+    # A step of Adam moves a weight by about the rate: below 1e-5 a hundred steps change nothing, from 1 on all is lost.
+    assert 1e-5 < place.steepest < 1
+    assert said[-1].startswith("lrfind: next: probeline finetune ")
+
+
+# What it begins with and reads
+
+
+def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    begun: list[tuple[dict[str, Tensor], Any, list[list[Any]], bool]] = []
+
+    def stop(trainer: Trainer, *_: Any, **__: Any) -> None:
+        weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
+        groups = [[group["stage"], group["weight_decay"]] for group in trainer._optimizer.param_groups]
+        begun.append((weights, trainer.training, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
+        raise Stop
+
+    monkeypatch.setattr(Trainer, "fit", stop)
+    monkeypatch.setattr(Trainer, "sweep", stop)
+    words = ("decay=0.5", "optimizer=sgd", "label_smoothing=0.1", "clip=1", "dropout=0.4", "accumulate=2")
+    for strategy in ("full", "scratch", "last-1"):
+        config = options(world, tmp_path, strategies=(strategy,), seed=3, precision="tf32", train=words)
+        for stage in (finetune, lrfind):
+            with pytest.raises(Stop):
+                stage.run(Inputs(config))
+        one, other = begun[-2:]
+        assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+        assert one[1] == replace(other[1], lr=one[1].lr)
+        assert other[1].lr == 1.0
+        assert one[2:] == other[2:]
+        assert other[3], "tf32 is on while it runs"
+
+
+def test_train_rows_alone_are_read(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def record(images: Any, rows: IntArray, *rest: Any) -> Any:
+        read.extend(rows.tolist())
+        return read_batch(images, rows, *rest)
+
+    monkeypatch.setattr(feeding, "read_batch", record)
+    scripted([1.0] * STEPS, monkeypatch)
+    inputs = Inputs(options(world, tmp_path))
+    lrfind.run(inputs)
+    assert set(read) == set(inputs.splits.train.rows.tolist())
+    # The epochs go round: 100 steps of 16 images are more than one.
+    assert len(read) > 2 * len(inputs.splits.train)
+
+
+def test_frozen_stages_feed_it_too(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("pixels were read")
+
+    config = options(world, tmp_path, strategies=("head",), train=("augment=none",))
+    finetune.run(Inputs(replace(config, epochs=1)))
+    monkeypatch.setattr(feeding, "read_batch", refuse)
+    (test,) = run(config)
+    assert found(test) is not None
+
+
+def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="probeline extract"):
+        run(options(world, tmp_path, strategies=("lp-ft",)))
+
+
+def test_the_seed_decides_and_global_random_states_stay(
+    world: Path, tmp_path: Path, first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The train rows are two batches, so that six steps are three epochs.
+    monkeypatch.setattr("probeline.finetune.lr_range.is_over", lambda losses: len(losses) == 6)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
+    (again,) = run(options(world, tmp_path / "again", workers=1))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
+    assert random.getstate() == before[2]
+    assert (again.key, again.losses) == (first[1].key, first[1].losses[:6])
+    (other,) = run(options(world, tmp_path / "other", seed=1, seeds=3))
+    assert other.seed == 1, "the first seed alone"
+    assert other.losses[0] != again.losses[0]
+
+
+# Once
+
+
+def test_a_second_run_tests_nothing_and_writes_nothing(
+    first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Listening()
+    config, test, said = first
+    folders = (config.cache, config.reports)
+    before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
+    monkeypatch.setattr(Trainer, "sweep", None)
+    assert run(replace(config, console=console)) == [test]
+    assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
+    told = said[-2].partition("; ")[2]
+    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: it is there; {told}", said[-1]]
+
+
+SECOND = """
+import sys
+from probeline.cli.program import main
+for verb in ("lrfind", "compare"):
+    assert main([verb, *sys.argv[1:]]) == 0, verb
+heavy = {"torch", "torchvision", "safetensors", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        scripted(FALLING, patch)
+        config = options(world, tmp_path)
+        inputs = Inputs(config)
+        lrfind.run(inputs)
+        compare.run(inputs)
+    words = ["--dataset", config.dataset, "--backbone", NET, "--weights", config.weights, "--strategy", "full"]
+    words += ["--cache", str(config.cache), "--reports", str(config.reports), "--image-size", "32"]
+    words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "seed 0: it is there; the loss falls steepest at lr " in done.stdout
+    assert "the report is up to date" in done.stdout
+
+
+def test_a_damaged_record_is_made_again(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Listening()
+    config = options(world, tmp_path, console=console)
+    with monkeypatch.context() as patch:
+        scripted(FALLING, patch)
+        (test,) = run(config)
+    (path,) = config.reports.rglob("*.json")
+    path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
+    scripted(FALLING, monkeypatch)
+    assert [timeless(one) for one in run(config)] == [timeless(test)]
+    line = f"lrfind: {PLACE}, finetune, seed 0: made anew, as {path.name} is damaged"
+    assert any(said.startswith(line) for said in console.said)
+
+
+def test_what_cannot_be_written_is_said_before_a_step(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "sweep", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite):
+        run(options(world, tmp_path, reports=tmp_path / "file"))
+
+
+# Keys
+
+
+def key(config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the key of a test, without a step."""
+    asked: list[Asked] = []
+
+    class Stop(Exception):
+        pass
+
+    def there(_: Inputs, backbone: object, wanted: Asked, title: str) -> None:
+        asked.append(wanted)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lrfind, "_there", there)
+        with pytest.raises(Stop):
+            lrfind.run(Inputs(config))
+    return asked[0].key
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({"train": ("optimizer=sgd",)}, True),
+        ({"train": ("body=1",)}, True),
+        ({"train": ("augment=none",)}, True),
+        ({"train": ("accumulate=2",)}, True),
+        ({"batch_size": 8}, True),
+        ({"seed": 1}, True),
+        ({"data_seed": 1}, True),
+        ({"limit": 24}, True),
+        ({"image_size": 40}, True),
+        ({"precision": "bf16"}, True),
+        ({"freeze_batchnorm": True}, True),
+        ({"weights": "none"}, True),
+        ({"strategies": ("head",)}, True),
+        ({"lr": 0.5}, False),
+        ({"epochs": 3}, False),
+        ({"seeds": 3}, False),
+        ({"train": ("lr=1e-4,1e-3", "schedule=step", "warmup=2", "patience=1")}, False),
+        ({"workers": 1}, False),
+        ({"device": "auto"}, False),
+        ({"reports": Path("elsewhere")}, False),
+    ],
+    ids=lambda value: ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else None,
+)
+def test_a_key_changes_with_what_changes_the_losses(
+    changes: dict[str, Any],
+    changed: bool,
+    first: tuple[Config, RangeTest, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (key(replace(first[0], **changes), monkeypatch) != first[1].key) == changed
+
+
+def test_epochs_matter_where_they_say_what_is_trained_first(
+    first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradual = replace(first[0], strategies=("gradual",))
+    keys = {key(replace(gradual, **changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
+    assert len(keys) == 3
+
+
+# The report
+
+
+def test_compare_tables_and_draws_the_tests_of_these_splits(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = options(world, tmp_path, strategies=("full", "scratch"))
+    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
+    inputs = Inputs(config)
+    full, scratch = (one["file"] for one in lrfind.run(inputs))
+    tests, _ = load_range_tests(inputs.range_tests)
+    test = next(test for test in tests if test.method == "finetune")
+    elsewhere = replace(test, splits="0" * 64, key="1" * 64)
+    earlier = replace(test, options={**test.options, "version": TRAIN_VERSION - 1}, key="2" * 64)
+    level = replace(test, losses=(1.0,) * STEPS, options={**test.options, "optimizer": "sgd"}, key="3" * 64)
+    for other in (elsewhere, earlier, level):
+        save_range_test(inputs.range_tests, other)
+    Path(scratch).write_bytes(Path(scratch).read_bytes()[:-9])
+    console = Listening()
+    told = compare.run(Inputs(replace(config, console=console)))
+    assert f"compare: left out {scratch}: is damaged: its bytes are not those its sha256 was taken of" in console.said
+    assert "compare: left out 1 range tests of other rows or labels" in console.said
+    assert "compare: left out 1 range tests of an earlier version of training" in console.said
+    text = Path(str(told["report"])).read_text(encoding="utf-8")
+    section = text.partition("## Learning-rate range tests")[2].partition("##")[0]
+    names = [f"{NET}, full fine-tune, optimizer {optimizer}" for optimizer in ("adamw", "sgd")]
+    assert [line.split("|")[1].strip() for line in section.splitlines() if line.startswith(f"| {NET}")] == names
+    assert "No rate: the loss never falls beyond its scatter" in section
+    assert "![range-tests](figures/range-tests.png)" in text
+    assert "- **Learning-rate range tests**:" in text
+    record = json.loads(Path(str(told["json"])).read_text(encoding="utf-8"))
+    place = found(test)
+    assert place is not None
+    assert [one["title"] for one in record["range_tests"]] == names
+    assert [one["steepest"] for one in record["range_tests"]] == [place.steepest, None]
+    assert record["range_tests"][0]["tenth"] == place.tenth
+    assert Path(full).name.endswith(f"{record['range_tests'][0]['key'][:12]}.json")
+
+
+def test_of_equal_tests_the_newest_is_shown(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
+    config = options(world, tmp_path)
+    (test,) = run(config)
+    inputs = Inputs(config)
+    newer = replace(test, options={**test.options, "weights": "0" * 12}, key="1" * 64)
+    save_range_test(inputs.range_tests, newer)
+    assert compare._range_tests(inputs) == [newer]

@@ -1,0 +1,524 @@
+"""The pictures stage: what it draws, what it keeps, and which pictures compare shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from probeline.backbones.first_conv import first_layer
+from probeline.backbones.frozen import Normalize
+from probeline.backbones.zoo import CLASSIC, WHEELS
+from probeline.cli import program as cli
+from probeline.commands import baselines, compare, pictures
+from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.loading import open_image
+from probeline.data.pixels.tiles import tile
+from probeline.errors import BadOption, CannotWrite, UnknownName
+from probeline.identity import digest_bytes, unseal
+from probeline.report.figures import pictures as figures
+from probeline.report.model.leading import leading
+from probeline.results.picture_files import Picture, find_picture, load_pictures
+from probeline.results.score import Score
+from probeline.results.score_files import load_scores, save_score
+from probeline.session import Inputs
+from probeline.types import Preprocess
+from small_runs import Listening, configuration, extracted, make_photos
+from test_report_rows import make_score
+
+NET = "squeezenet1_1"
+FILES = [f"{kind}-{NET}.{suffix}" for kind in ("filters", "input", "mistakes") for suffix in ("json", "png")]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def options(root: Path) -> dict[str, Any]:
+    return {"dataset": f"folder:{root / 'photos'}", "limit": None}
+
+
+def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+    console = Listening()
+    return Inputs(configuration(root / "cache", console=console, **{**options(root), **changes})), console
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report's own figures out, which take long to draw."""
+    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photos with embeddings, scores and pictures; leave it as it is."""
+    root = tmp_path_factory.mktemp("pictures")
+    for photo in make_photos(root / "photos", n=15).rglob("*.jpg"):
+        os.utime(
+            photo, (1_000_000_000, 1_000_000_000)
+        )  # the hash of a file that has just been written is not remembered
+    with threadpool_limits(1):
+        extracted(root / "cache", **options(root))
+        baselines.run(inputs_of(root)[0])
+        pictures.run(inputs_of(root)[0])
+    return root
+
+
+@pytest.fixture
+def world(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to change; the photos are where they were."""
+    shutil.copytree(finished / "reports", tmp_path / "reports")
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    (tmp_path / "photos").symlink_to(finished / "photos")
+    return tmp_path
+
+
+def scores_of(inputs: Inputs) -> list[Score]:
+    return load_scores(inputs.scores)[0]
+
+
+def picture(inputs: Inputs, kind: Any) -> Picture:
+    found = find_picture(inputs.pictures, kind, NET)
+    assert isinstance(found, Picture)
+    return found
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+
+# What is written
+
+
+def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) -> None:
+    inputs, _ = inputs_of(finished)
+    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES
+    found, ignored = load_pictures(inputs.pictures)
+    assert [one.kind for one in found] == ["filters", "input", "mistakes"]
+    assert ignored == []
+    for one in found:
+        png = (inputs.pictures / one.png).read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert one.sha256 == digest_bytes(png)
+        record = unseal((inputs.pictures / one.png).with_suffix(".json").read_bytes())
+        assert record is not None
+        assert record["picture"]["caption"] == one.caption
+    filters, given, mistakes = found
+    assert (filters.backbone, filters.weights) == (NET, "none")
+    assert "all 64 kernels of features.0, 3 x 3 pixels" in filters.caption
+    assert filters.title == f"First-layer filters of {NET}: 64 of 64"
+    part = inputs.dataset.parts["all"]
+    row = int(inputs.splits.train.rows[0])
+    assert given.caption.startswith(
+        f"all:{row}, {part.sample_ids[row]}, of class ants. Left: as it is, 50 x 40 pixels."
+    )
+    assert "within" in given.caption
+    assert mistakes.of["wrong"] == len(mistakes.of["images"])
+
+
+SECOND = """
+import sys
+from probeline.cli.program import main
+for verb in ("pictures", "compare"):
+    assert main([verb, *sys.argv[1:]]) == 0, verb
+heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
+    compare.run(inputs_of(world)[0])
+    before = state(world)
+    words = (
+        f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32 --batch-size 6 --workers 2"
+    )
+    command = [*words.split(), f"--cache={world}/cache", f"--reports={world}/reports"]
+    done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is there") == 3
+    assert "the report is up to date" in done.stdout
+    assert state(world) == before
+
+
+@pytest.mark.parametrize("suffix", ["png", "json"])
+@pytest.mark.parametrize("kind", ["filters", "input", "mistakes"])
+def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> None:
+    inputs, console = inputs_of(world)
+    path = inputs.pictures / f"{kind}-{NET}.{suffix}"
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    # A picture of a net that was drawn before needs neither the net nor its scores to be seen as damaged.
+    _, (ignored,) = load_pictures(inputs.pictures)
+    assert ignored.path == path
+    assert ignored.reason.startswith("is damaged")
+    pictures.run(inputs)
+    assert path.read_bytes() == data
+    (told,) = [line for line in console.said if "made anew" in line]
+    assert f"made anew, as {path.name} is damaged" in told
+    assert sum("is there" in line for line in console.said) == 2
+
+
+def test_a_picture_without_its_png_is_made_again(world: Path) -> None:
+    inputs, console = inputs_of(world)
+    (inputs.pictures / f"input-{NET}.png").unlink()
+    pictures.run(inputs)
+    assert (inputs.pictures / f"input-{NET}.png").exists()
+    assert any("cannot be read: No such file or directory" in line for line in console.said)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_draw", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match="cannot write"):
+        pictures.run(inputs_of(finished, reports=tmp_path / "file")[0])
+
+
+# The filters
+
+
+class Backwards(nn.Module):
+    """A net whose modules run in another order than they are kept in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.second = nn.Conv2d(6, 4, 3)
+        self.first = nn.Conv2d(3, 6, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = self.head(self.second(self.first(images)).mean((2, 3)))
+        return values
+
+
+def test_the_first_layer_is_the_one_that_runs_first() -> None:
+    net = Backwards().eval()
+    layer = first_layer(net, 16)
+    assert layer is not None
+    assert layer.module == "first"
+    assert layer.kernels.shape == (6, 3, 5, 5)
+    assert (layer.kernels == net.first.weight.detach().numpy()).all()
+    assert not any(module._forward_pre_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3)),
+        nn.Sequential(nn.Flatten(), nn.Linear(768, 2)),
+        nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 4, 3)),
+        nn.Sequential(nn.Identity()),
+    ],
+    ids=["gathered pixels", "flattened patches", "a channel alone", "nothing to show"],
+)
+def test_a_first_layer_of_other_channels_has_no_filters(net: nn.Module) -> None:
+    assert first_layer(net.eval(), 16) is None
+
+
+def test_a_net_without_filters_is_told_and_not_built_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probeline.backbones.first_conv.first_layer", lambda net, size: None)
+    changes = {"reports": tmp_path / "reports"}
+    line = f"pictures: {NET}: no filters to show, as its first layer is no convolution of red, green and blue"
+    # What is remembered is in the cache, and must not stay in the one that other tests share.
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    (tmp_path / "photos").symlink_to(finished / "photos")
+    for built in (True, False):
+        inputs, console = inputs_of(tmp_path, **changes)
+        if not built:
+            monkeypatch.setattr(pictures, "_net", lambda *_: pytest.fail("the net is built"))
+        told = pictures.run(inputs)
+        assert [one["kind"] for one in told] == ["input"]
+        assert line in console.said
+
+
+def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding = nn.Sequential(nn.Conv2d(3, 100, 16, stride=16), nn.Flatten(), nn.Linear(400, 2)).eval()
+    shown = []
+    draw = figures.filters
+    monkeypatch.setattr(pictures, "_net", lambda *_: embedding)
+    monkeypatch.setattr(figures, "filters", lambda title, kernels: shown.append(kernels) or draw(title, kernels))
+    inputs, _ = inputs_of(finished, reports=tmp_path / "reports")
+    pictures.run(inputs)
+    (kernels,) = shown
+    assert (kernels == embedding[0].weight.detach().numpy()[:64]).all()
+    found = picture(inputs, "filters")
+    assert found.title.endswith(": 64 of 100")
+    assert "the first 64 of 100 kernels of 0, 16 x 16 pixels" in found.caption
+
+
+def test_each_kernel_is_scaled_to_its_own_range() -> None:
+    kernels = np.random.default_rng(0).normal(size=(5, 3, 4, 6)).astype(np.float32)
+    kernels *= 10.0 ** np.arange(-2, 3, dtype=np.float32)[:, None, None, None]
+    kernels[4] = 7
+    colours = figures.own_range(kernels)
+    assert colours.shape == (5, 4, 6, 3)
+    assert colours.dtype == np.uint8
+    for kernel, colour in zip(kernels[:4], colours[:4], strict=True):
+        low, high = kernel.min(), kernel.max()
+        wanted = 255 * (kernel.astype(np.float64) - low) / (high - low)
+        # Half a level of rounding, and float32's own.
+        assert np.abs(wanted.transpose(1, 2, 0) - colour).max() <= 0.5 + 1e-4
+        assert (colour.min(), colour.max()) == (0, 255)
+    assert (colours[4] == 128).all()
+
+
+# The input
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        CLASSIC,
+        WHEELS["timm:tf_efficientnet_lite0"].preprocess,
+        Preprocess(resize=36, crop=32, interpolation="bicubic", mean=(0.0, 0.5, 1.0), std=(1.0, 0.01, 3.0)),
+    ],
+    ids=["classic", "lite0", "odd"],
+)
+def test_denormalised_is_the_resized_crop_within_rounding(preprocess: Preprocess) -> None:
+    small = replace(preprocess, resize=18, crop=16)
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    pixels = np.stack([every, every[::-1], every.T], axis=2)
+    normalize = Normalize(small, torch.device("cpu"))
+    values = normalize(torch.from_numpy(pixels.copy())[None])
+    back = normalize.undo(values)[0].numpy()
+    # Multiplied, added, subtracted, divided: four roundings of at most 2**-24 of the largest value on the way, in the
+    # unit of the normalised values, of which a grey level is 1 / (255 std).
+    mean, std = np.array(small.mean), np.array(small.std)
+    largest = (1 + mean) / std
+    assert (np.abs(back - pixels).max((0, 1)) <= 4 * 2.0**-24 * largest * 255 * std).all()
+    assert (np.rint(back) == pixels).all()
+
+
+def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    draw = figures.net_input
+    monkeypatch.setattr(figures, "net_input", lambda title, panels: drawn.extend(panels) or draw(title, panels))
+    inputs, _ = inputs_of(finished, reports=tmp_path / "reports")
+    pictures.run(inputs)
+    row = int(inputs.splits.train.rows[0])
+    image = open_image(inputs.dataset.images["all"], row)
+    preprocess = inputs.backbone(NET)[0].preprocess
+    crop = resize_crop(image, preprocess)
+    raw, given, back = drawn
+    assert (raw.pixels == np.array(image)).all()
+    assert (back.pixels == crop).all()
+    values = (crop / 255 - preprocess.mean) / preprocess.std
+    low, high = values.min(), values.max()
+    # Half a level of rounding, and float32's own.
+    assert np.abs(255 * (values - low) / (high - low) - given.pixels).max() <= 0.5 + 1e-3
+    assert given.detail == f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
+    assert f"the values from {low:.2f} to {high:.2f}".replace("-", "−") in picture(inputs, "input").caption
+
+
+def test_another_image_may_be_asked_for(world: Path) -> None:
+    inputs, _ = inputs_of(world, words=("all:17",))
+    first = picture(inputs, "input")
+    pictures.run(inputs)
+    assert picture(inputs, "input").of["row"] == 17
+    pictures.run(inputs_of(world)[0])
+    assert picture(inputs, "input") == first
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "line"),
+    [
+        (("1", "2"), BadOption, "one image is shown (expected one [PART:]ROW or none, got 1 2)"),
+        (("all:x",), BadOption, "no row: 'all:x' (expected [PART:]ROW, the row a number from 0)"),
+        (("30",), BadOption, "no such row: 30 (expected 0 to 29: all of folder--photos has 30 rows)"),
+        (("dev:3",), UnknownName, "unknown part 'dev' (expected one of: all)"),
+    ],
+)
+def test_images_that_are_not_there(words: tuple[str, ...], error: type[Exception], line: str, finished: Path) -> None:
+    with pytest.raises(error) as caught:
+        pictures.run(inputs_of(finished, words=words)[0])
+    assert str(caught.value) == line
+
+
+def test_the_command_line_takes_an_image_or_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._parser().parse_args(["pictures", "train:3"]).words == ["train:3"]
+    assert cli._parser().parse_args(["pictures"]).words == ()
+    assert cli.main(["show"]) == 2
+    assert "the following arguments are required" in capsys.readouterr().err
+
+
+# The mistakes
+
+
+def test_val_chooses_whose_mistakes_are_shown_not_test() -> None:
+    good = make_score("knn", accuracy=0.95, val_top1=0.7, n_test=40)
+    seeds = [
+        make_score("probe-sgd", accuracy=0.6, seed=seed, val_top1=val, n_test=40) for seed, val in ((0, 0.9), (1, 0.7))
+    ]
+    preferred = make_score("ridge", accuracy=0.5, val_top1=0.82, n_test=40)
+    other = make_score("probe", "resnet18", accuracy=0.9, val_top1=0.99, n_test=40)
+    scores = [good, *seeds, preferred, other]
+    assert leading(scores, "mobilenet_v2") == (preferred,)
+    assert leading([good, *seeds], "mobilenet_v2") == tuple(seeds), "of several seeds the mean counts"
+    # Where val is undecided the order of the methods decides, whatever test says.
+    tied = [replace(good, val_top1=0.82), preferred]
+    assert leading(tied, "mobilenet_v2") == leading(tied[::-1], "mobilenet_v2") == (preferred,)
+    assert leading(scores, "vgg11") is None
+
+
+def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, _ = inputs_of(world)
+    found = picture(inputs, "mistakes").of
+    (best,) = [score for score in scores_of(inputs) if score.key == found["score"]]
+    assert best.val_top1 == max(score.val_top1 for score in scores_of(inputs))
+    part, rows = inputs.dataset.parts["all"], inputs.splits.test.rows
+    names = inputs.dataset.class_names
+    wrong = [
+        {"row": int(row), "content": part.content[row], "class": names[part.labels[row]], "predicted": names[said]}
+        for row, said in zip(rows, best.predictions, strict=True)
+        if said != part.labels[row]
+    ]
+    assert found["images"] == wrong != []
+    assert best.top1 == pytest.approx(1 - len(wrong) / len(rows))
+    # With fewer places the first stay, and both numbers are told.
+    monkeypatch.setattr("probeline.report.sections.pictures.MOST_MISTAKES", 1)
+    drawn: list[Any] = []
+    draw = figures.mistakes
+    monkeypatch.setattr(figures, "mistakes", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
+    pictures.run(inputs)
+    assert picture(inputs, "mistakes").of["images"] == wrong[:1]
+    ((one,), (tiled,)) = drawn
+    assert one.row == wrong[0]["row"]
+    assert (tiled == tile(open_image(inputs.dataset.images["all"], one.row), figures.TILE)).all()
+    if len(wrong) > 1:
+        assert picture(inputs, "mistakes").title.startswith(f"The first 1 of {len(wrong)} mistakes: ")
+
+
+def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> None:
+    inputs, console = inputs_of(finished, reports=tmp_path / "reports")
+    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input"]
+    (line,) = [line for line in console.said if "no score" in line]
+    assert line.startswith(
+        f"pictures: {NET}: no mistakes to show, as it has no score yet; run: probeline probe --dataset"
+    )
+    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES[:4]
+
+
+def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
+    inputs, console = inputs_of(world)
+    for score in scores_of(inputs):
+        save_score(inputs.scores, replace(score, predictions=score.labels, top1=1.0))
+    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input"]
+    assert any("has every test image right" in line for line in console.said)
+    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES[:4]
+    report = Path(str(compare.run(inputs)["report"])).read_text(encoding="utf-8")
+    assert "mistakes-" not in report
+
+
+@pytest.mark.parametrize(
+    ("size", "inner"), [((8, 8), (256, 256)), ((130, 65), (260, 130)), ((400, 300), (260, 195)), ((4000, 2), (260, 1))]
+)
+def test_a_tile_holds_the_whole_image(size: tuple[int, int], inner: tuple[int, int]) -> None:
+    pixels = tile(Image.new("RGB", size, (10, 20, 30)), 260)
+    assert pixels.shape == (260, 260, 3)
+    coloured = (pixels == (10, 20, 30)).all(axis=2)
+    assert (coloured.any(axis=0).sum(), coloured.any(axis=1).sum()) == inner
+    assert (pixels[~coloured] == 240).all()
+
+
+# What compare shows
+
+
+def shown(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    result = compare.run(inputs)
+    record = json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))
+    return Path(str(result["report"])).read_text(encoding="utf-8"), record
+
+
+def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only what pictures wrote is read: no image, no net.
+    monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
+    inputs, _ = inputs_of(world)
+    text, record = shown(inputs)
+    assert "## Pictures\n\n![A grid of 64 small colour patterns" in text
+    for one in record["pictures"]:
+        assert f"]({one['file']})\n" in text
+        assert (inputs.reports / one["file"]).is_file()
+    assert [one["kind"] for one in record["pictures"]] == ["filters", "input", "mistakes"]
+    assert "looks at first: all 64 kernels of features.0, 3 x 3 pixels" in text
+    assert "Test images that are taken for another class, in the order of the data set: all " in text
+
+
+def test_compare_without_pictures_shows_none(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    shutil.rmtree(inputs.pictures)
+    text, record = shown(inputs)
+    assert "Pictures" not in text
+    assert "probeline pictures" not in text
+    assert record["pictures"] == []
+
+
+def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) -> None:
+    inputs, console = inputs_of(world)
+    best = max(scores_of(inputs), key=lambda score: score.val_top1)
+    for score in scores_of(inputs):
+        if score.val_top1 == best.val_top1:
+            flipped = tuple(1 - said for said in score.predictions)
+            save_score(inputs.scores, replace(score, predictions=flipped, top1=1 - score.top1))
+    text, record = shown(inputs)
+    assert [one["kind"] for one in record["pictures"]] == ["filters", "input"]
+    (missing,) = [one for one in record["missing"] if "mistakes" in one["what"]]
+    assert missing["what"] == f"mistakes-{NET}.png, as its score has changed"
+    assert missing["command"].startswith("probeline pictures --dataset")
+    assert f"mistakes-{NET}.png, as its score has changed" in text
+    assert any(f"mistakes-{NET}.png, as its score has changed" in line for line in console.said)
+    pictures.run(inputs)
+    assert [one["kind"] for one in shown(inputs)[1]["pictures"]] == ["filters", "input", "mistakes"]
+
+
+def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path: Path) -> None:
+    inputs, _ = inputs_of(world)
+    for score in scores_of(inputs):
+        save_score(inputs.scores, replace(score, weights="mine.pth"))
+    shutil.rmtree(inputs.scores / f"{NET}-none")
+    _, record = shown(inputs)
+    kept = {one["kind"] for one in record["pictures"]}
+    assert kept == {"mistakes"}, "a score of its key vouches for it; of other weights it has another"
+    assert [one["what"] for one in record["missing"] if ".png" in one["what"]] == [
+        f"{kind}-{NET}.png, as its weights, none, are of no score" for kind in ("filters", "input")
+    ]
+
+
+def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    gone = picture(inputs, "input").of["sample_id"]
+    real = (world / "photos").resolve()
+    (world / "photos").unlink()
+    shutil.copytree(real, world / "photos")
+    (world / "photos" / gone).unlink()
+    _, record = shown(inputs_of(world)[0])
+    reasons = {one["what"] for one in record["missing"] if ".png" in one["what"]}
+    assert reasons == {
+        f"input-{NET}.png, as its image is not in the data set",
+        f"mistakes-{NET}.png, as its score is gone",  # of other splits
+    }
+
+
+def test_a_damaged_picture_is_not_shown(world: Path) -> None:
+    inputs, _ = inputs_of(world)
+    path = inputs.pictures / f"filters-{NET}.png"
+    path.write_bytes(path.read_bytes()[:-1])
+    _, record = shown(inputs)
+    assert [one["kind"] for one in record["pictures"]] == ["input", "mistakes"]
+    (missing,) = [one for one in record["missing"] if ".png" in one["what"]]
+    assert missing["what"] == f"filters-{NET}.png, which is damaged: its bytes are not those its record tells"

@@ -1,0 +1,250 @@
+"""Several taps in one pass, several views of one part: each an entry of its own, and heads that take them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probeline.cache import entry as store
+from probeline.cache.locks import Claims
+from probeline.cli import program as cli
+from probeline.commands import baselines, compare, curve, explain, extract, show, verify
+from probeline.data.pixels.loading import read_batch
+from probeline.evaluate.fitting import Task
+from probeline.extract import canary, engine
+from probeline.results.score import Score
+from probeline.session import Inputs
+from small_runs import Listening, configuration, extracted, make_photos, shards
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
+
+INNER, LAST = "features.3", "penultimate"
+BOTH: dict[str, Any] = {"taps": (INNER, LAST)}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows that were read for a pass."""
+    rows_read: list[int] = []
+
+    def counting(images: Any, rows: Any, *arguments: Any) -> Any:
+        rows_read.extend(rows.tolist())
+        return read_batch(images, rows, *arguments)
+
+    monkeypatch.setattr(engine, "read_batch", counting)
+    return rows_read
+
+
+def test_one_pass_fills_the_entries_of_all_taps(tmp_path: Path, read: list[int]) -> None:
+    extracted(tmp_path / "together", **BOTH)
+    assert sorted(read) == list(range(60))
+    for tap in BOTH["taps"]:
+        extracted(tmp_path / "alone", taps=(tap,))
+    # A net without BatchNorm, so nothing is folded: the same operations whatever is read.
+    assert shards(tmp_path / "together") == shards(tmp_path / "alone")
+    folders = {path.parent.parent.name for path in tmp_path.rglob("entry.json")}
+    assert folders == {f"squeezenet1_1-{INNER}", f"squeezenet1_1-{LAST}"}
+
+
+def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> None:
+    cache = tmp_path / "cache"
+    inputs = extracted(cache, **BOTH)
+    whole = shards(cache)
+    inner, last = (inputs.entry(tap, "all") for tap in inputs.every_tap("squeezenet1_1"))
+    for entry, number in ((inner, 1), (inner, 2), (last, 2)):
+        for path in (entry.shard_path(number), entry.shard_path(number).with_suffix(".json")):
+            path.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("shard-*")}
+    read.clear()
+    extracted(cache, **BOTH)
+    assert sorted(read) == list(range(16, 48)), "shards 1 and 2, each once"
+    told = [store.shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
+    assert told == [[INNER, LAST], [INNER], [INNER, LAST], [INNER, LAST]]
+    assert shards(cache) == whole
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) -> None:
+    extracted(tmp_path / "alone", **BOTH)
+    inputs = Inputs(configuration(tmp_path / "cache", **BOTH))
+    inner, last = (inputs.entry(tap, "all") for tap in inputs.every_tap("squeezenet1_1"))
+    store.begin(inner)
+    with Claims(inner, [0]) as other:
+        assert other.claim(0)
+        work = threading.Thread(target=extract.run, args=(inputs,))
+        work.start()
+        deadline = time.monotonic() + 60
+        while store.missing(last) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not store.missing(last)
+        assert store.missing(inner)[0] == 0
+        reference = Inputs(configuration(tmp_path / "alone", **BOTH))
+        features = store.read_rows(reference.entry(reference.every_tap("squeezenet1_1")[0], "all"), np.arange(16))
+        store.write_shard(inner, 0, features, {"seconds": 0.0})
+        other.release(0)
+        work.join(60)
+    assert shards(tmp_path / "cache") == shards(tmp_path / "alone")
+
+
+def task(inputs: Inputs, place: int = 0) -> Task:
+    return Task(inputs, *inputs.taps("squeezenet1_1")[0][place])
+
+
+def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
+    taps = (INNER, LAST, f"{INNER}+{LAST}")
+    inputs = extracted(tmp_path / "cache", taps=taps)
+    inner, last, both = (task(inputs, place) for place in range(3))
+    assert [one.tap for one in (inner, last, both)] == list(taps)
+    side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
+    assert np.array_equal(both.refit().X, side_by_side)
+    keys = [one.ask("probe").key for one in (inner, last, both)]
+    assert len(set(keys)) == 3
+    plain = Inputs(configuration(tmp_path / "cache"))
+    assert keys[1] == Task(plain, plain.backbone("squeezenet1_1")[0]).ask("probe").key, (
+        "as it was before there were taps"
+    )
+    assert inner.frozen_parameters < last.frozen_parameters == both.frozen_parameters
+
+    found = [baselines._centroid(one) for one in (inner, both)]
+    assert [(score.tap, score.views) for score in found] == [(INNER, 0), (f"{INNER}+{LAST}", 0)]
+    assert Score.from_json(found[0].to_json()) == found[0]
+    old = {name: value for name, value in found[0].to_json().items() if name not in ("tap", "views")}
+    assert Score.from_json(old).tap == LAST
+
+
+def test_views_are_entries_of_the_train_part_alone(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos" / "train")
+    make_photos(tmp_path / "photos" / "test", seed=1)
+    options: dict[str, Any] = {"dataset": f"folder:{tmp_path / 'photos'}", "limit": None}
+    plain = shards(extracted(tmp_path / "plain", **options).config.cache)
+    inputs = extracted(tmp_path / "cache", views=2, **options)
+    seen = shards(tmp_path / "cache")
+    assert plain.items() <= seen.items(), "what is not augmented is what it was, key and all"
+    parts = sorted(path.parent.name[:-13] for path in (tmp_path / "cache").rglob("entry.json"))
+    assert parts == ["test", "train", "train@view1", "train@view2"]
+    (backbone,) = inputs.every_tap("squeezenet1_1")
+    rows = [inputs.features(backbone, "train", view).features for view in inputs.views("train")]
+    assert len({block.tobytes() for block in rows}) == 3
+
+
+def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[int]) -> None:
+    once = extracted(tmp_path / "once", views=1)
+    assert len(read) == 120
+    extracted(tmp_path / "alone", views=1, batch_size=1, workers=1)
+    (backbone,) = once.every_tap("squeezenet1_1")
+    view = once.views("all")[1]
+    entry = once.entry(backbone, "all", view)
+    rows = once.features(backbone, "all", view).features
+    other = Inputs(configuration(tmp_path / "alone", views=1)).features(backbone, "all", view).features
+    # Batches of 6 and 1 may sum in another order: float32 through 18 convolutions, relative to the largest value.
+    assert np.abs(rows - other).max() <= 1e-5 * np.abs(rows).max()
+
+    # A smaller data set's images are among these: its views are copied, not run.
+    read.clear()
+    smaller = extracted(tmp_path / "once", views=1, limit=30)
+    assert not read
+    small = smaller.entry(backbone, "all", view)
+    copied = smaller.features(backbone, "all", view).features
+    places = [entry.content.index(content) for content in small.content]
+    assert np.array_equal(copied, rows[places])
+
+
+def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) -> None:
+    inputs = extracted(tmp_path / "cache", views=2)
+    plain = Task(Inputs(configuration(tmp_path / "cache")), *inputs.every_tap("squeezenet1_1"))
+    seen = task(inputs)
+    splits = inputs.splits
+    X, y = seen._rows(splits.train)
+    n = len(splits.train)
+    assert len(X) == 3 * n
+    assert np.array_equal(y, np.tile(y[:n], 3))
+    assert np.array_equal(X[:n], plain._rows(splits.train)[0])
+    assert not np.array_equal(X[n : 2 * n], X[:n])
+    for split in (splits.val, splits.test):
+        assert np.array_equal(seen._rows(split)[0], plain._rows(split)[0])
+    # Folds: of an image that is held out no view is fitted on.
+    every = np.sort(np.concatenate(splits.folds))
+    for fold, held, without in zip(splits.folds, seen.selection(), plain.selection(), strict=True):
+        assert len(held.y_held) == len(fold) == len(without.y_held)
+        assert len(held.y) == 3 * (len(every) - len(fold))
+    assert seen.ask("probe").key != plain.ask("probe").key
+    score = baselines._centroid(seen)
+    assert (score.views, score.n_train) == (2, n)
+
+
+def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
+    console = Listening()
+    options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "console": console}
+    cache = tmp_path / "cache"
+    inputs = extracted(cache, **options)
+    told = explain.run(Inputs(configuration(cache, **options)))
+    assert [(one["tap"], one["part"], one["missing_shards"]) for one in told] == [
+        (tap, part, 0) for tap in (INNER, LAST) for part in ("all", "all@view1")
+    ]
+    (row,) = show.run(Inputs(configuration(cache, words=("17",), **options)))
+    assert [(one["tap"], one["view"]) for one in row["embeddings"]] == [
+        (tap, view) for tap in (INNER, LAST) for view in (None, 1)
+    ]
+    found = verify.run(Inputs(configuration(cache, canary=2, **options)))
+    assert [entry["joined"] for entry in found["entries"]] == [True] * 4
+    asked = explain.run(Inputs(configuration(cache, **{**options, "taps": ("features.4",), "views": 0})))
+    assert asked[0]["differences"].keys() == {"tap", "weights_sha256"}
+
+    for taps in ((INNER,), (LAST,)):
+        extracted(cache, taps=taps)
+        baselines._centroid(task(Inputs(configuration(cache, taps=taps))))
+    baselines._centroid(task(inputs))
+    console.said.clear()
+    compare.run(Inputs(configuration(cache, **options)))
+    table = "\n".join(console.said)
+    assert [line for line in table.splitlines() if line.startswith("squeezenet1_1")] == [
+        "squeezenet1_1, untrained",
+        f"squeezenet1_1, untrained, at {INNER}",
+        f"squeezenet1_1, untrained, at {INNER}+{LAST}, 1 view",
+    ]
+    # What is not run is told of the tap and views that were asked for, training without them.
+    assert f"k-NN of squeezenet1_1 at {INNER}+{LAST}: probeline baselines" in table
+    assert "nearest centroid of" not in table
+    (tuned,) = [line for line in table.splitlines() if line.startswith("Not run: full fine-tune")]
+    assert "--tap" not in tuned
+    assert "--views" not in tuned
+    assert "several options" not in table
+
+
+def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    console = Listening()
+    options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "canary": 2, "console": console}
+    extracted(cache, **options)
+    monkeypatch.setattr(canary, "made_elsewhere", lambda _, __, there: [there])
+
+    def met() -> list[str]:
+        told = [line.split(":")[1].strip() for line in console.said if line.startswith("canary:")]
+        console.said.clear()
+        return told
+
+    curve.run(Inputs(configuration(cache, fractions=(100.0,), shots=(0,), **options)))
+    assert met() == [f"digits-limit60/all x squeezenet1_1 at {INNER}", "digits-limit60/all x squeezenet1_1"]
+    # What passed is remembered: of what heads read, the views alone are left to be held.
+    inputs = Inputs(configuration(cache, **options))
+    baselines._centroid(task(inputs))
+    assert met() == [f"digits-limit60/all@view1 x squeezenet1_1 at {INNER}", "digits-limit60/all@view1 x squeezenet1_1"]
+    baselines._ridge(task(inputs))
+    assert met() == []
+
+
+def test_a_tap_that_is_none_is_told_before_any_image_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["extract", "--dataset", f"folder:{tmp_path / 'nowhere'}", "--cache", str(tmp_path / "cache")]
+    net = ["--backbone", "squeezenet1_1", "--weights", "none", "--image-size", "32"]
+    for tap, words in (("features.99", "unknown tap of squeezenet1_1"), ("a/b", "bad --tap")):
+        assert cli.main([*base, *net, "--tap", tap]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert said.count("\n") == 1

@@ -1,0 +1,458 @@
+"""Verify, its repair and its canary, and explain: the cache against itself, its images and its net."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probeline import environment
+from probeline.cache import entry as store
+from probeline.cache import exchange, hdf5
+from probeline.cache import prune as tidy
+from probeline.cli import program as cli
+from probeline.commands import baselines, explain, extract, probe, verify
+from probeline.errors import Mismatch, MissingData
+from probeline.extract import engine
+from probeline.extract import fill as filling
+from probeline.finetune import checkpoint_files as sealed
+from probeline.identity import digest_bytes, seal
+from probeline.session import Inputs
+from probeline.types import FloatArray
+from small_runs import Listening, configuration, extracted, make_photos, shards
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The embeddings of 60 digits in four shards."""
+    extracted(tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def ask(verb: Any, cache: Path, **options: Any) -> tuple[Any, list[str]]:
+    console = Listening()
+    return verb.run(Inputs(configuration(cache, console=console, **options))), console.said
+
+
+def refused(verb: Any, cache: Path, **options: Any) -> tuple[str, list[str]]:
+    console = Listening()
+    with pytest.raises(Mismatch) as caught:
+        verb.run(Inputs(configuration(cache, console=console, **options)))
+    assert caught.value.exit_code == 3
+    return str(caught.value), console.said
+
+
+def entry_of(cache: Path) -> store.Entry:
+    (folder,) = store.entries(cache)
+    return store.open_entry(folder)
+
+
+def rewrite(entry: store.Entry, number: int, change: Callable[[FloatArray], FloatArray]) -> None:
+    """Change a shard's features and vouch for the change, as a wrong net or a forger would."""
+    block, record = store.read_shard(entry, number)
+    rows = entry.shards[number]
+    data = hdf5.encode(entry.tap, change(block), entry.sample_ids[rows.start : rows.stop])
+    path = entry.shard_path(number)
+    path.write_bytes(data)
+    path.with_suffix(".json").write_bytes(seal({**record, "bytes": len(data), "file_sha256": digest_bytes(data)}))
+
+
+# Verify
+
+
+def test_a_good_cache_is_told_what_was_checked(cache: Path) -> None:
+    before = shards(cache)
+    found, said = ask(verify, cache)
+    (entry,) = found["entries"]
+    assert (entry["rows"], entry["proven_shards"], entry["missing_shards"], entry["joined"]) == (60, 4, 0, True)
+    assert entry["bytes"] == sum(path.stat().st_size for path in entry_of(cache).folder.iterdir())
+    assert "4 of 4 shards proven" in said[0]
+    assert "images and labels" in said[0]
+    assert shards(cache) == before
+
+
+def test_an_empty_cache_has_nothing_bad(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    assert ask(verify, tmp_path / "cache")[0] == {"checkpoints": 0, "entries": []}
+    with pytest.raises(MissingData, match="no such folder"):
+        ask(verify, tmp_path / "elsewhere")
+
+
+def test_what_is_not_extracted_yet_is_no_fault(cache: Path) -> None:
+    for suffix in (".h5", ".json"):
+        entry_of(cache).shard_path(2).with_suffix(suffix).unlink()
+    found, said = ask(verify, cache)
+    assert (found["entries"][0]["proven_shards"], found["entries"][0]["missing_shards"]) == (3, 1)
+    assert "1 not extracted yet" in said[0]
+
+
+def test_entries_of_other_nets_and_data_sets_are_checked_too(cache: Path, tmp_path: Path) -> None:
+    extracted(cache, limit=30)
+    spoilt = next(path for path in store.entries(cache) if "limit30" in str(path)) / "shard-00001.h5"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    line, said = refused(verify, cache)
+    assert "something in the cache is bad" in line
+    assert any(str(spoilt) in told for told in said)
+
+
+def test_a_lost_record_is_found_and_made_anew(cache: Path) -> None:
+    path = entry_of(cache).folder / "entry.json"
+    before = shards(cache)
+    path.unlink()
+    _, said = refused(verify, cache)
+    assert any("the record of an entry is gone" in told and str(path) in told for told in said)
+    ask(verify, cache, repair=True)
+    assert shards(cache) == before
+
+
+def test_another_format_is_no_damage(cache: Path) -> None:
+    path = entry_of(cache).folder / "entry.json"
+    path.write_bytes(seal({**entry_of(cache).record(), "format": 99}))
+    before = path.read_bytes()
+    _, said = refused(verify, cache, repair=True)
+    assert any("another format version" in told for told in said)
+    assert path.read_bytes() == before
+
+
+def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
+    path = entry_of(cache).shard_path(1)
+    for damage in (b"one", b"two"):
+        path.write_bytes(damage)
+        ask(verify, cache, repair=True)
+    assert path.with_name(path.name + ".bad").read_bytes() == b"one"
+    assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
+    assert len(tidy.leftovers(cache)) == 4
+
+
+def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
+    one, other = make_photos(tmp_path / "one"), make_photos(tmp_path / "other")
+    extracted(cache, dataset=f"folder:{one}", limit=None)
+    found, said = ask(explain, cache, dataset=f"folder:{other}", limit=None)
+    assert found[0]["differences"] == {}
+    assert "has its key: extract copies the rows" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        *((name, fault) for name in ("entry.json", "shard-00001.json", "shard-00001.h5") for fault in ("flip", "cut")),
+        ("shard-00001.h5", "gone"),
+    ],
+)
+def test_what_is_bad_is_named_and_repaired_to_the_bit(name: str, fault: str, cache: Path) -> None:
+    before = shards(cache)
+    path = entry_of(cache).folder / name
+    data = path.read_bytes()
+    if fault == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[: len(data) // 2] if fault == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    line, said = refused(verify, cache)
+    assert "something in the cache is bad" in line
+    assert "verify --repair" in line
+    assert any(told.startswith("verify: bad: ") and str(path) in told for told in said)
+    spoilt = {file: file.stat().st_mtime_ns for file in path.parent.iterdir()}
+
+    _, said = ask(verify, cache, repair=True)
+    assert shards(cache) == before
+    touched = {file.name for file, written in spoilt.items() if not file.exists() or file.stat().st_mtime_ns != written}
+    assert touched <= {name, "shard-00001.json", "shard-00001.h5"}, "what is good is left alone"
+    assert fault == "gone" or path.with_name(name + ".bad").exists(), "nothing is lost"
+    found, _ = ask(verify, cache)
+    assert found["entries"][0]["proven_shards"] == 4
+
+
+def test_a_command_that_finds_something_bad_exits_with_3(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry_of(cache).shard_path(0).write_bytes(b"")
+    arguments = ["verify", f"--cache={cache}", "--dataset=digits", "--limit=60", "--json"]
+    assert cli.main(arguments) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "a shard is damaged" in told.err
+
+
+def test_rows_in_another_order_are_found(cache: Path) -> None:
+    entry = entry_of(cache)
+    block, record = store.read_shard(entry, 1)
+    names = entry.sample_ids[16:32]
+    data = hdf5.encode(entry.tap, block[::-1], names[::-1])
+    path = entry.shard_path(1)
+    path.write_bytes(data)
+    path.with_suffix(".json").write_bytes(seal({**record, "bytes": len(data), "file_sha256": digest_bytes(data)}))
+    _, said = refused(verify, cache)
+    assert any("a shard holds other rows than its entry" in told for told in said)
+
+
+def test_the_memo_is_not_believed(tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos")
+    old = root / "ants" / "3.jpg"
+    os.utime(old, ns=(10**18, 10**18))
+    options = {"dataset": f"folder:{root}", "limit": None}
+    extracted(tmp_path / "cache", **options)
+    # Another picture of the same size, date and inode: only its bytes tell.
+    data = bytearray(old.read_bytes())
+    data[-20] ^= 1
+    with old.open("r+b") as file:
+        file.write(data)
+    os.utime(old, ns=(10**18, 10**18))
+    assert Inputs(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
+    line, said = refused(verify, tmp_path / "cache", **options)
+    assert "something in the cache is bad" in line
+    assert any("1 file changed under an old size and time, such as ants/3.jpg: the memo" in told for told in said)
+    assert any("no entry of just these images" in told for told in said)
+    found, said = ask(verify, tmp_path / "cache", **options)
+    assert not found["entries"][0]["joined"]
+    assert ask(explain, tmp_path / "cache", **options)[0][0]["missing_shards"] > 0, "the memo is dropped"
+
+
+# Canary
+
+
+def test_rows_run_again_are_those_that_are_stored(cache: Path) -> None:
+    before = shards(cache)
+    _, said = ask(verify, cache, canary=8)
+    assert "8 rows, run again, differ by" in said[0]
+    assert shards(cache) == before
+
+
+def wrong_net(block: FloatArray) -> FloatArray:
+    return np.roll(block, 1, axis=1)
+
+
+def slightly_wrong(block: FloatArray) -> FloatArray:
+    # A thousandth of each row's largest value: eight times what rounding is allowed.
+    return block + np.float32(1e-3) * np.abs(block).max(1, keepdims=True)
+
+
+@pytest.mark.parametrize("change", [wrong_net, slightly_wrong])
+def test_numbers_that_another_net_made_are_caught(change: Callable[[FloatArray], FloatArray], cache: Path) -> None:
+    for number in range(4):
+        rewrite(entry_of(cache), number, change)
+    ask(verify, cache)  # every seal and hash is right
+    before = shards(cache)
+    _, said = refused(verify, cache, canary=8)
+    (line,) = [told for told in said if told.startswith("verify: bad: ")]
+    assert "8 of 8 rows of digits-limit60/all x squeezenet1_1 come out differently" in line
+    assert "(row " in line
+    assert "the cache is left as it is" in line
+    assert shards(cache) == before
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, **facts: str) -> None:
+    """Make this machine another one."""
+    real = environment.environment
+    monkeypatch.setattr(environment, "environment", lambda device="CPU": {**real(device), **facts})
+
+
+def test_an_entry_of_another_machine_is_held_against_this_one_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shards(cache)
+    elsewhere(monkeypatch, processor="another processor")
+    _, said = ask(extract, cache)
+    assert (
+        "rows in the cache were made elsewhere or by other software; 8 of them, run again, differ by at most" in said[0]
+    )
+    monkeypatch.setattr(filling, "Engine", None)
+    _, said = ask(extract, cache)
+    assert len(said) == 1, "what passed is remembered"
+    assert "every shard proven" in said[0]
+    assert shards(cache) == before
+
+
+def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, torch="99.0")
+    assert "8 of them, run again" in ask(extract, cache)[1][0]
+    elsewhere(monkeypatch, torch="99.1")
+    assert "3 of them, run again" in ask(extract, cache, canary=3)[1][0]
+    elsewhere(monkeypatch, torch="99.2")
+    assert len(ask(extract, cache, canary=0)[1]) == 1
+
+
+def test_what_was_taken_in_from_elsewhere_is_held_against_this_machine(cache: Path) -> None:
+    sha256 = exchange.export(entry_of(cache), cache.parent / "entry.h5")
+    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
+    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    assert len(ask(extract, cache.parent / "theirs")[1]) == 1
+
+
+def test_what_passed_once_says_nothing_of_other_shards_of_the_same_key(cache: Path) -> None:
+    exchange.export(entry_of(cache), cache.parent / "entry.h5")
+    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs")
+    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    forged = entry_of(cache.parent / "theirs")
+    for number in range(4):
+        rewrite(forged, number, wrong_net)
+    line, _ = refused(extract, cache.parent / "theirs")
+    assert "come out differently" in line
+
+
+def test_rows_whose_entry_lost_its_record_meet_the_canary_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = entry_of(cache)
+    for number in range(4):
+        rewrite(entry, number, wrong_net)
+    (entry.folder / "entry.json").unlink()
+    elsewhere(monkeypatch, driver="1.2.3")
+    line, said = refused(extract, cache)
+    assert "come out differently" in line
+    assert "its record was gone and is made anew" in said[0]
+
+
+def test_each_origin_has_its_own_canaries(cache: Path) -> None:
+    entry = entry_of(cache)
+    for number, facts in enumerate([{"device": "NVIDIA H100"}, {"driver": "1.2.3"}, {"driver": "1.2.3"}]):
+        _, record = store.read_shard(entry, number)
+        path = entry.shard_path(number).with_suffix(".json")
+        path.write_bytes(seal({**record, "provenance": {**record["provenance"], **facts}}))
+    assert "3 made elsewhere" in ask(verify, cache)[1][0]
+    assert "6 of them, run again" in ask(extract, cache, canary=3)[1][0], "3 rows of each of two origins"
+
+
+def test_a_canary_that_could_run_nothing_again_says_so(cache: Path) -> None:
+    with pytest.raises(MissingData, match="no row was run again"):
+        ask(verify, cache, canary=8, limit=30)
+
+
+def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shards(cache)
+    real = engine.Engine.embed
+    monkeypatch.setattr(engine.Engine, "embed", lambda *arguments: real(*arguments) * np.float32(1.001))
+    elsewhere(monkeypatch, driver="1.2.3")
+    line, _ = refused(extract, cache)
+    assert "8 of 8 rows" in line
+    assert "use another --cache" in line
+    assert shards(cache) == before
+
+
+@pytest.mark.parametrize("stage", [probe, baselines])
+def test_no_head_is_fitted_on_rows_that_drift(stage: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, driver="1.2.3")
+    real = engine.Engine.embed
+    with monkeypatch.context() as drifting:
+        drifting.setattr(engine.Engine, "embed", lambda *arguments: real(*arguments) * np.float32(1.001))
+        line, _ = refused(stage, cache)
+    assert "8 of 8 rows" in line
+    assert not list((cache.parent / "reports").rglob("*.json"))
+    found, said = ask(stage, cache)
+    assert "8 of them, run again" in said[0]
+    assert sum("run again" in told for told in said) == 1, "what passed is remembered"
+    assert found
+
+
+def test_checkpoints_are_proven_too(cache: Path) -> None:
+    folder = cache / "digits-limit60" / "squeezenet1_1-finetune" / "seed0-0123456789ab"
+    sealed.write(folder, "best", b"tensors", {"key": "a" * 64})
+    sealed.write(folder, "last", b"more tensors", {"key": "a" * 64})
+    found, said = ask(verify, cache)
+    assert found["checkpoints"] == 2
+    assert any("2 of 2 proven" in told for told in said)
+    for name, position in (("best.safetensors", 3), ("best.json", 5)):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:position] + b"#" + whole[position + 1 :])
+        line, said = refused(verify, cache)
+        assert "something in the cache is bad" in line
+        assert any("checkpoint" in told and str(folder / "best") in told for told in said)
+        (folder / name).write_bytes(whole)
+    (folder / "best.safetensors").unlink()
+    refused(verify, cache)
+    _, said = ask(verify, cache, repair=True)
+    assert any("put aside" in told for told in said)
+    assert (folder / "best.json.bad").is_file()
+    assert ask(verify, cache)[0]["checkpoints"] == 1
+    assert tidy.leftovers(cache).keys() == {folder / "best.json.bad"}
+
+
+def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = engine.resize_crop
+    monkeypatch.setattr(
+        engine, "resize_crop", lambda image, record: real(image.resize((7, 7), Image.Resampling.BOX), record)
+    )
+    _, said = refused(verify, cache, canary=4)
+    assert any("of 4 rows" in told for told in said)
+
+
+# Copies
+
+
+def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_photos(tmp_path / "photos")
+    options = {"dataset": f"folder:{root}", "limit": None}
+    extracted(tmp_path / "cache", **options)
+    make_photos(tmp_path / "more", n=1, seed=5)
+    (tmp_path / "more/ants/0.jpg").rename(root / "ants" / "new.jpg")
+    (root / "bees" / "4.jpg").unlink()
+    (root / "bees" / "7.jpg").rename(root / "bees" / "seven.jpg")
+    seen: list[str] = []
+    real = engine.read_batch
+
+    def read_batch(images: Any, rows: Any, *arguments: Any) -> Any:
+        seen.extend(images.paths[row].name for row in rows)
+        return real(images, rows, *arguments)
+
+    monkeypatch.setattr(engine, "read_batch", read_batch)
+    console = Listening()
+    inputs = Inputs(configuration(tmp_path / "cache", console=console, **options))
+    extract.run(inputs)
+    assert seen == ["new.jpg"]
+    assert "19 embeddings of equal images are copied from 1 other entries" in console.said[0]
+    monkeypatch.setattr(engine, "read_batch", real)
+    anew = Inputs(configuration(tmp_path / "anew", **options))
+    extract.run(anew)
+    ours, theirs = (each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (inputs, anew))
+    # Batches of other sizes may sum in another order: float32 through 18 convolutions.
+    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+def test_rows_of_a_machine_that_computes_otherwise_are_not_copied(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        rewrite(entry_of(cache), number, wrong_net)
+    elsewhere(monkeypatch, processor="another processor")
+    _, said = ask(extract, cache, limit=30)
+    assert "nothing is copied" in said[0]
+    inputs = Inputs(configuration(cache, limit=30))
+    alone = extracted(cache.parent / "alone", limit=30)
+    features = [each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (inputs, alone)]
+    np.testing.assert_array_equal(*features)
+
+
+# Explain
+
+
+def test_explain_names_the_fields_that_differ(cache: Path) -> None:
+    found, said = ask(explain, cache)
+    assert found[0]["differences"] == {}
+    assert "4 of 4 shards are in" in said[0]
+    for options, fields in (
+        ({"precision": "bf16"}, ["precision"]),
+        ({"image_size": 40}, ["preprocess.crop", "preprocess.resize"]),
+        ({"limit": 30}, ["samples_sha256"]),
+        ({"backbones": ("squeezenet1_0",)}, ["backbone", "weights_sha256"]),
+    ):
+        found, said = ask(explain, cache, **options)
+        assert sorted(found[0]["differences"]) == fields
+        assert found[0]["nearest"] == str(entry_of(cache).folder)
+        count = "1 field of its key differs" if len(fields) == 1 else f"{len(fields)} fields of its key differ"
+        assert count in said[0]
+    assert "30 removed" in ask(explain, cache, limit=30)[0][0]["differences"]["samples_sha256"]
+    assert "30 of 30 rows have their content there" in ask(explain, cache, limit=30)[1][1]
+
+
+def test_explain_of_an_empty_cache(tmp_path: Path) -> None:
+    assert "the cache is empty" in ask(explain, tmp_path / "cache")[1][0]
+
+
+def test_explain_counts_images_that_changed(tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos")
+    options = {"dataset": f"folder:{root}", "limit": None}
+    extracted(tmp_path / "cache", **options)
+    path = root / "ants" / "3.jpg"
+    path.write_bytes(path.read_bytes() + b"\0")
+    (difference,) = ask(explain, tmp_path / "cache", **options)[0][0]["differences"].values()
+    assert difference == "1 of other content, such as ants/3.jpg; 19 of 20 rows have their content there"

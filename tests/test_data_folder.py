@@ -1,0 +1,379 @@
+"""Image folders: which files, in which order, under which labels, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probeline.console import Silence
+from probeline.data.sampling.subset import Subset
+from probeline.data.sources import folder
+from probeline.data.sources import registry as datasets
+from probeline.errors import BadData, MissingData
+from probeline.identity import digest_bytes
+from probeline.memo import Memo
+from probeline.types import DataSet, ImageFiles, Skipped
+
+
+def make(root: Path, *names: str, size: int = 4) -> Path:
+    """Make files below a folder; each is a PNG of its own colour, whatever its name."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size, size), (number % 256, number // 256, len(name))).save(path, "PNG")
+    return root
+
+
+def load(root: Path, tmp_path: Path, *, limit: int | None = None, data_seed: int = 0) -> DataSet:
+    memo = Memo(tmp_path / "memo.json")
+    dataset = datasets.load(
+        f"folder:{root}", Path("nowhere"), memo, limit=limit, data_seed=data_seed, console=Silence(), download=False
+    )
+    memo.save()
+    return dataset
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "flowers"
+
+
+def test_plain_class_folders_are_one_part(root: Path, tmp_path: Path) -> None:
+    make(root, "tulip/b.jpg", "rose/2.png", "rose/10.png", "rose/a/deep/er.bmp", "rose.b/x.webp")
+    dataset = load(root, tmp_path)
+    part = dataset.parts["all"]
+    assert dataset.name == part.dataset == "folder--flowers"
+    assert (dataset.train, dataset.test, dataset.val, dataset.flips) == ("all", "all", None, True)
+    assert dataset.class_names == part.class_names == ("rose", "rose.b", "tulip")
+    assert part.sample_ids == ("rose/10.png", "rose/2.png", "rose/a/deep/er.bmp", "rose.b/x.webp", "tulip/b.jpg")
+    assert part.labels.tolist() == [0, 0, 0, 1, 2]
+    images = dataset.images["all"]
+    assert isinstance(images, ImageFiles)
+    assert images.paths == tuple(root / name for name in part.sample_ids)
+    assert part.content == tuple(digest_bytes(path.read_bytes()) for path in images.paths)
+    assert dataset.skipped == ()
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_train_and_val_make_val_the_test(root: Path, tmp_path: Path, val: str) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", f"{val}/a/1.jpg")
+    dataset = load(root, tmp_path)
+    assert list(dataset.parts) == ["train", "val"]
+    assert (dataset.train, dataset.test, dataset.val) == ("train", "val", None)
+    assert dataset.parts["val"].sample_ids == (f"{val}/a/1.jpg",)
+
+
+def test_train_and_test(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/b/1.jpg")
+    dataset = load(root, tmp_path)
+    assert (list(dataset.parts), dataset.test, dataset.val) == (["train", "test"], "test", None)
+    assert dataset.parts["test"].labels.tolist() == [1]
+
+
+def test_train_val_and_test(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/b/1.jpg", "validation/a/1.jpg", "extra/1.jpg", "notes.txt")
+    dataset = load(root, tmp_path)
+    assert (list(dataset.parts), dataset.test, dataset.val) == (["train", "val", "test"], "test", "val")
+    assert {skipped.path for skipped in dataset.skipped} == {"extra", "notes.txt"}
+
+
+def test_class_ids_are_those_of_train(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "test/c/1.jpg")
+    dataset = load(root, tmp_path)
+    assert dataset.parts["test"].labels.tolist() == [2]
+    assert dataset.parts["test"].class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_class_that_train_lacks_is_named(root: Path, tmp_path: Path, part: str) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", f"{part}/a/1.jpg", f"{part}/zebra/1.jpg")
+    with pytest.raises(BadData, match=f"class 'zebra' of {part} is not in train"):
+        load(root, tmp_path)
+
+
+def test_too_few_classes_are_refused(root: Path, tmp_path: Path) -> None:
+    make(root, "only/1.jpg")
+    with pytest.raises(BadData, match="too few classes"):
+        load(root, tmp_path)
+    (root / "train").mkdir()
+    make(root, "train/only/1.jpg", "test/only/1.jpg")
+    with pytest.raises(BadData, match="too few classes"):
+        load(root, tmp_path)
+
+
+def test_a_class_without_images_to_fit_on_is_named(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg", "c/1.gif")
+    with pytest.raises(BadData, match="class 'c' has no images"):
+        load(root, tmp_path)
+
+
+def test_a_class_without_images_to_test_on_is_not_refused(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.gif")
+    assert load(root, tmp_path).parts["test"].labels.tolist() == [0]
+
+
+def test_a_part_without_images_is_refused(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.gif")
+    with pytest.raises(BadData, match="no images in test"):
+        load(root, tmp_path)
+
+
+@pytest.mark.parametrize("names", [["train/a/1.jpg", "train/b/1.jpg"], ["val/a/1.jpg", "test/a/1.jpg"]])
+def test_half_a_layout_is_refused(root: Path, tmp_path: Path, names: list[str]) -> None:
+    make(root, *names)
+    with pytest.raises(BadData, match="expected train with val, test or both"):
+        load(root, tmp_path)
+
+
+def test_classes_may_be_called_like_parts(root: Path, tmp_path: Path) -> None:
+    make(root, "valid/1.jpg", "invalid/1.jpg")
+    assert load(root, tmp_path).class_names == ("invalid", "valid")
+
+
+@pytest.mark.parametrize("names", ["Training Test", "training validation", "Training Testing", "TRAIN testing"])
+def test_other_names_of_parts_are_recognised(root: Path, tmp_path: Path, names: str) -> None:
+    train, test = names.split()
+    make(root, *(f"{part}/{kind}/{n}.jpg" for part in (train, test) for kind in ("ants", "bees") for n in (1, 2)))
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("ants", "bees")
+    assert (dataset.train, dataset.parts["train"].sample_ids[0]) == ("train", f"{train}/ants/1.jpg")
+    assert dataset.parts[dataset.test].sample_ids[0] == f"{test}/ants/1.jpg"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["learn/ants/1.jpg", "learn/bees/1.jpg", "exam/ants/1.jpg", "exam/bees/1.jpg"],
+        ["fold1/ants/1.jpg", "fold2/bees/1.jpg", "fold3/bees/1.jpg"],
+        ["learn/cover.jpg", "learn/ants/1.jpg", "exam/ants/1.jpg"],
+    ],
+)
+def test_parts_under_other_names_are_never_read_as_classes(root: Path, tmp_path: Path, names: list[str]) -> None:
+    make(root, *names)
+    with pytest.raises(BadData, match=r"look like parts.*called train, val and test.*and .*/(ants|bees)"):
+        load(root, tmp_path)
+
+
+def test_classes_with_images_may_hold_folders_of_the_same_name(root: Path, tmp_path: Path) -> None:
+    make(root, "ants/1.jpg", "ants/more/2.jpg", "bees/1.jpg", "bees/more/2.jpg")
+    assert load(root, tmp_path).class_names == ("ants", "bees")
+
+
+def test_two_folders_for_one_part_are_refused(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg")
+    with pytest.raises(BadData, match=r"two folders for val.*val and valid"):
+        load(root, tmp_path)
+
+
+def test_missing_and_empty_folders(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="flowers"):
+        load(root, tmp_path)
+    root.write_text("a file")
+    with pytest.raises(MissingData):
+        load(root, tmp_path)
+    root.unlink()
+    root.mkdir()
+    with pytest.raises(MissingData, match="no class folders for all"):
+        load(root, tmp_path)
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
+    with pytest.raises(MissingData, match="no class folders for test"):
+        load(root, tmp_path)
+
+
+def test_extensions_in_any_case_count(root: Path, tmp_path: Path) -> None:
+    kinds = ["jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm"]
+    make(root, *(f"a/{k}.{k}" for k in kinds), *(f"b/{k}.{k.upper()}" for k in kinds), "b/two.tar.Jpg")
+    assert np.bincount(load(root, tmp_path).parts["all"].labels).tolist() == [9, 10]
+
+
+def test_all_other_files_are_listed_but_hidden_ones(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg", "a/anim.GIF", "b/deep/notes.txt", "b/none", "stray.jpg")
+    make(root, "a/.DS_Store", "a/._1.jpg", ".hidden/1.jpg", "b/.thumbs/1.jpg")
+    (root / "b" / "gone.jpg").symlink_to(root / "nothing.jpg")
+    os.mkfifo(root / "b" / "pipe.png")
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("a", "b")
+    assert len(dataset.parts["all"]) == 2
+    assert set(dataset.skipped) == {
+        Skipped("a/anim.GIF", "not a photo (.gif)"),
+        Skipped("b/deep/notes.txt", "not a photo (.txt)"),
+        Skipped("b/none", "not a photo (no extension)"),
+        Skipped("b/gone.jpg", "not a file, or a link to none"),
+        Skipped("b/pipe.png", "not a file, or a link to none"),
+        Skipped("stray.jpg", "outside the class folders"),
+    }
+
+
+def test_links_are_followed_and_loops_are_not(root: Path, tmp_path: Path) -> None:
+    elsewhere = make(tmp_path / "elsewhere", "x/1.jpg", "y.jpg")
+    make(root, "a/1.jpg")
+    (root / "b").symlink_to(elsewhere / "x")
+    (root / "a" / "file.jpg").symlink_to(elsewhere / "y.jpg")
+    (root / "a" / "loop").symlink_to(root)
+    (root / "a" / "self").symlink_to(root / "a")
+    (root / "a" / "twice").symlink_to(elsewhere / "x")
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == (
+        "a/1.jpg",
+        "a/file.jpg",
+        "a/twice/1.jpg",
+        "b/1.jpg",
+    )
+    assert {skipped.path for skipped in dataset.skipped} == {"a/self", "a/loop"}
+    assert {skipped.reason for skipped in dataset.skipped} == {"a link back to a folder around it"}
+
+
+def test_the_folder_itself_may_be_a_link_and_keeps_its_name(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    (tmp_path / "current").symlink_to(root)
+    assert load(tmp_path / "current", tmp_path).name == "folder--current"
+
+
+def test_relative_paths_name_the_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    monkeypatch.chdir(root)
+    for path in (".", "../flowers", "../flowers/", str(root) + "//", "a/.."):
+        assert load(Path(path), tmp_path).name == "folder--flowers", path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(Path("~/flowers"), tmp_path).name == "folder--flowers"
+
+
+def test_names_are_composed_whatever_the_file_system_keeps(root: Path, tmp_path: Path) -> None:
+    apart = unicodedata.normalize("NFD", "é")
+    make(root, f"caf{apart}/b{apart}.jpg", "z/1.jpg")
+    part = load(root, tmp_path).parts["all"]
+    assert part.class_names == ("café", "z")
+    assert part.sample_ids[0] == "café/bé.jpg"
+    make(root, "café/x.jpg")
+    with pytest.raises(BadData, match="taken twice"):
+        load(root, tmp_path)
+
+
+def test_names_that_are_not_unicode_are_refused_in_plain_words(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    try:
+        (root / "a" / os.fsdecode(b"bad\xff.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    with pytest.raises(BadData, match=r"bad\\xff\.jpg"):
+        load(root, tmp_path)
+
+
+def test_order_does_not_depend_on_the_file_system(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, *(f"{kind}/{name}.jpg" for kind in "zaB" for name in ("10", "9", "b", "A", "é")))
+    expected = load(root, tmp_path)
+    assert expected.class_names == ("B", "a", "z")
+    assert [i.split("/")[1] for i in expected.parts["all"].sample_ids[:5]] == [
+        "10.jpg",
+        "9.jpg",
+        "A.jpg",
+        "b.jpg",
+        "é.jpg",
+    ]
+    scandir = os.scandir
+
+    class Backwards:
+        def __init__(self, path: Path) -> None:
+            with scandir(path) as entries:
+                self._entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self._entries
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    found = load(root, tmp_path)
+    assert found.parts["all"].samples_sha256 == expected.parts["all"].samples_sha256
+    assert found.class_names == expected.class_names
+
+
+def test_a_second_load_reads_no_image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "a/1.jpg", "b/1.jpg", "b/2.jpg")
+    for path in root.rglob("*.jpg"):
+        os.utime(path, (1e9, 1e9))
+    expected = load(root, tmp_path).parts["all"].content
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def watched(self: Path) -> bytes:
+        if self.suffix == ".jpg":
+            read.append(self)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", watched)
+    assert load(root, tmp_path).parts["all"].content == expected
+    assert read == []
+    make(root, "b/1.jpg", size=9)
+    assert load(root, tmp_path).parts["all"].content != expected
+    assert read == [root / "b/1.jpg"]
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    for path in root.rglob("*.jpg"):
+        os.utime(path, (1e9, 1e9))
+    changing = root / "a/1.jpg"
+    read_bytes = Path.read_bytes
+
+    def changed(self: Path) -> bytes:
+        data = read_bytes(self)
+        if self == changing:
+            os.utime(self, (1e9 + 5, 1e9 + 5))
+        return data
+
+    memo = Memo(tmp_path / "other.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", changed)
+        folder.load(root, Subset(), memo, console=Silence())
+    assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"]) is None
+    assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"]) is not None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_without_permission_are_named(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    (root / "a/1.jpg").chmod(0)
+    with pytest.raises(BadData, match=r"a/1\.jpg.*Permission denied"):
+        load(root, tmp_path)
+
+
+def test_a_file_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    listing = folder.scan(root)
+    (root / "b/1.jpg").unlink()
+    with pytest.raises(BadData, match=r"b/1\.jpg"):
+        folder.build(listing, "x", Subset(), Memo(tmp_path / "m"), Silence())
+
+
+def test_a_limit_reads_only_what_it_keeps(root: Path, tmp_path: Path) -> None:
+    make(root, *(f"train/{kind}/{n}.jpg" for kind in "abc" for n in range(20)), *(f"test/a/{n}.jpg" for n in range(4)))
+    whole = load(root, tmp_path)
+    small = load(root, tmp_path, limit=6)
+    assert small.name == small.parts["train"].dataset == "folder--flowers-limit6"
+    assert [len(part) for part in small.parts.values()] == [6, 4]
+    assert small.parts["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+    by_id = dict(zip(whole.parts["train"].sample_ids, whole.parts["train"].content, strict=True))
+    images = small.images["train"]
+    assert isinstance(images, ImageFiles)
+    for sample_id, content, path in zip(
+        small.parts["train"].sample_ids, small.parts["train"].content, images.paths, strict=True
+    ):
+        assert by_id[sample_id] == content
+        assert path == root / sample_id
+    other = load(root, tmp_path, limit=6, data_seed=1)
+    assert other.name == "folder--flowers-limit6-dataseed1"
+    assert other.parts["train"].sample_ids != small.parts["train"].sample_ids
+
+
+def test_the_name_does_not_depend_on_the_seed_without_a_limit(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    assert load(root, tmp_path, data_seed=3).name == "folder--flowers"

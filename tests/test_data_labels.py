@@ -1,0 +1,165 @@
+"""Labels of the user's own: joined by sample id, and every mistake in the file said in one line."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probeline.data.annotations import csv_columns as columns
+from probeline.data.annotations.labels import relabel
+from probeline.data.sampling.splits import split
+from probeline.errors import BadData, MissingData, ProbelineError
+from probeline.types import DROPPED, DataSet, splits_digest
+from test_data_splits import dataset
+
+Write = Callable[[str | bytes], Path]
+
+DATA = dataset({"all": [5, 4, 3]})
+IDS = DATA.parts["all"].sample_ids
+TRUE = [DATA.class_names[label] for label in DATA.parts["all"].labels]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "mine.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def table(labels: list[str]) -> str:
+    return "sample_id,label\n" + "".join(f"{name},{label}\n" for name, label in zip(IDS, labels, strict=True))
+
+
+def read(path: Path, *, whole: bool = True) -> DataSet:
+    return relabel(DATA, path, whole=whole)
+
+
+def test_classes_are_the_labels_that_occur_sorted(write: Write) -> None:
+    found = read(write(table(["zebra" if name == "class 0" else "ape" for name in TRUE])))
+    part = found.parts["all"]
+    assert found.class_names == part.class_names == ("ape", "zebra")
+    assert part.labels.dtype == np.int64
+    assert [part.class_names[label] for label in part.labels] == [
+        "zebra" if name == "class 0" else "ape" for name in TRUE
+    ]
+    assert part.sample_ids == IDS
+    assert part.samples_sha256 == DATA.parts["all"].samples_sha256
+
+
+def test_the_data_sets_own_names_keep_their_order(write: Write) -> None:
+    backwards = dataset({"all": [5, 4, 3]})
+    backwards = DataSet(**{**vars(backwards), "class_names": ("class 2", "class 1", "class 0")})
+    path = write(table(["class 0" if name == "class 1" else name for name in TRUE]))
+    assert relabel(backwards, path, whole=True).class_names == ("class 2", "class 0")
+
+
+def test_an_empty_label_drops_the_image_and_keeps_its_row(write: Write) -> None:
+    found = read(write(table(["" if name == "class 2" else name for name in TRUE])))
+    part = found.parts["all"]
+    assert found.class_names == ("class 0", "class 1")
+    assert ((part.labels == DROPPED) == [name == "class 2" for name in TRUE]).all()
+    assert len(part) == 12
+    splits = split(found, data_seed=0)
+    rows = np.concatenate([splits.train.rows, splits.val.rows, splits.test.rows])
+    assert sorted(rows.tolist()) == [row for row, name in enumerate(TRUE) if name != "class 2"]
+    assert "3 images are dropped" in found.joins[0].told
+
+
+def test_the_same_labels_give_the_same_splits(write: Write) -> None:
+    found = read(write(table(TRUE)))
+    assert splits_digest(found, split(found, data_seed=3)) == splits_digest(DATA, split(DATA, data_seed=3))
+
+
+def test_reports_are_apart_and_the_name_is_shared(write: Write) -> None:
+    one = read(write(table(TRUE)))
+    lines = table(TRUE).splitlines()
+    same = read(write("\r\n".join([lines[0], *reversed(lines[1:])])))
+    renamed = read(write(table([name.upper() for name in TRUE])))
+    assert one.name == renamed.name == DATA.name == DATA.title
+    assert one.title == same.title
+    assert len({DATA.title, one.title, renamed.title}) == 3
+    assert one.title.startswith("toy--labels-")
+    assert len(one.title) == len("toy--labels-") + 8
+
+
+def test_columns_in_any_order_others_passed_over_and_quotes(write: Write) -> None:
+    lines = [f'7,"a, {name}","{sample_id}"' for sample_id, name in zip(IDS, TRUE, strict=True)]
+    path = write("\ufeffweight, label ,sample_id\n" + "\n\n".join(lines) + "\n")
+    assert read(path).class_names == ("a, class 0", "a, class 1", "a, class 2")
+
+
+def test_names_are_compared_composed(write: Write) -> None:
+    decomposed = unicodedata.normalize("NFD", "Märchen")
+    labels = ["Märchen" if row % 2 else decomposed for row in range(11)]
+    assert read(write(table([*labels, "b"]))).class_names == ("Märchen", "b")
+
+
+def test_a_smaller_data_set_takes_the_file_of_the_whole(write: Write) -> None:
+    path = write(table(TRUE) + "all/99999,class 0\n")
+    with pytest.raises(BadData, match=r"images that toy does not have.*got 1 others, the first 'all/99999'"):
+        read(path)
+    assert read(path, whole=False).class_names == DATA.class_names
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("", r"another header.*expected a first line sample_id,label, got ''"),
+        ("id,label\nx,y\n", r"another header.*got 'id,label'"),
+        ("sample_id,label,label\n", "another header"),
+        ("sample_id,label\n" + "x,y\nz\n", r"line of another length: .*mine.csv, line 3 \(expected 2 fields, got 1\)"),
+        ("sample_id,label\nx,y,z\n", r"expected 2 fields, got 3.*double quotes"),
+        ("sample_id,label\nx,a\ny,b\nx,a\n", r"names an image twice: .*line 4 \(got 'x'\)"),
+        ('sample_id,label\nx,"a\n', "no CSV"),
+        ('sample_id,label\nx,"a"b\n', "no CSV: .*line 2"),
+        (f"sample_id,label\nx,{'a' * 200_000}\n", "no CSV.*field larger than field limit"),
+        ("sample_id,label\nx,a\x1b[31m\n", "cannot be printed: .*line 2"),
+        (b"sample_id,label\nx,\xff\n", r"not UTF-8: .*mine.csv, byte 18"),
+        ("sample_id,label\nx,a\ny,b\n", r"does not have: .*such as 'all/00000', got 2 others, the first 'x'"),
+        (table(TRUE).rpartition("all/")[0], r"leaves images out: .*got 1 images without one, the first 'all/00011'"),
+        (table(["only"] * 12), r"too few classes: .*two labels or more, got only"),
+        (table([""] * 12), "too few classes: .*got none"),
+    ],
+)
+def test_mistakes_are_one_line(content: str | bytes, line: str, write: Write) -> None:
+    with pytest.raises(ProbelineError, match=line) as caught:
+        read(write(content))
+    assert "\n" not in str(caught.value)
+    assert "mine.csv" in str(caught.value)
+
+
+def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    with pytest.raises(MissingData, match="no --labels file"):
+        read(tmp_path / "nowhere.csv")
+    with pytest.raises(BadData, match="cannot be read"):
+        read(tmp_path)
+    monkeypatch.setattr(columns, "MOST_BYTES", 10)
+    with pytest.raises(BadData, match=r"too large: .*expected 10 bytes or fewer"):
+        read(write(table(TRUE)))
+
+
+def test_a_class_that_train_lacks_is_refused(tmp_path: Path) -> None:
+    data = dataset({"train": [600, 600], "test": [3, 3]})
+    lines = [
+        f"{i},{'new' if i == 'test/00000' else k % 2}" for p in data.parts.values() for k, i in enumerate(p.sample_ids)
+    ]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["sample_id,label", *lines]), encoding="utf-8")
+    with pytest.raises(BadData, match=r"too few images to fit and to choose on: 'new' in toy/train.*got 0"):
+        split(relabel(data, path, whole=True), data_seed=0)
+
+
+def test_a_val_part_that_is_dropped_leaves_nothing_to_choose_on(tmp_path: Path) -> None:
+    data = dataset({"train": [6, 6], "val": [2, 2], "test": [3, 3]})
+    lines = [f"{i},{'' if p.name == 'val' else k % 2}" for p in data.parts.values() for k, i in enumerate(p.sample_ids)]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["sample_id,label", *lines]), encoding="utf-8")
+    with pytest.raises(BadData, match="no image is left to choose on: toy/val"):
+        split(relabel(data, path, whole=True), data_seed=0)

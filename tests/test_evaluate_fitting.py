@@ -1,0 +1,209 @@
+"""Choosing among candidates: by val alone, out of fold, with nothing fitted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probeline.commands import baselines, probe
+from probeline.evaluate.fitting import Round, select
+from probeline.heads.linear import decision
+from probeline.heads.logistic import path as logistic
+from probeline.heads.neighbours import nearest_centroid
+from probeline.heads.ridge import fit_ridge
+from probeline.heads.standardize import Scaler, apply, fit_scaler
+from probeline.heads.temperature import fit_temperature
+from probeline.identity import SCORE_VERSION, seal
+from probeline.metrics import scores
+from probeline.results.score import Score
+from probeline.results.score_files import load_scores, save_score
+from probeline.session import Inputs
+from probeline.types import FloatArray
+from small_runs import Listening, configuration, extracted
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def rounds(n: int, *, folds: int) -> list[Round]:
+    """Return rounds of `n` held-out rows each, of three classes."""
+    rng = np.random.default_rng(n)
+    X = rng.standard_normal((2 * n, 3)).astype(np.float32)
+    y = np.arange(2 * n, dtype=np.int64) % 3
+    scaler = Scaler(np.zeros(3, np.float32), np.ones(3, np.float32))
+    return [Round(X[:n], y[:n], X[n:] + fold, y[n:], scaler) for fold in range(folds)]
+
+
+def noisy(fitted: tuple[Round, Sequence[float]], X: FloatArray) -> list[FloatArray]:
+    """Return logits that are right more often the smaller a candidate's noise is."""
+    held, noises = fitted
+    right = np.eye(3, dtype=np.float32)[held.y_held]
+    return [right + noise * np.sin(10 * X, dtype=np.float32) for noise in noises]
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_the_chosen_candidates_held_out_logits_are_kept(folds: int) -> None:
+    noises = [2.0, 0.9, 0.3, 0.8, 5.0]
+    given = rounds(40, folds=folds)
+    found = select(given, [{"noise": noise} for noise in noises], noises, lambda held: (held, noises), noisy)
+    expected = np.concatenate([noisy((held, noises), held.X_held)[found.place] for held in given])
+    np.testing.assert_array_equal(found.logits, expected)
+    np.testing.assert_array_equal(found.y_val, np.concatenate([held.y_held for held in given]))
+    assert found.fitted[0] is given[0]
+    best = max(found.path, key=lambda point: (point["top1"], -point["nll"]))
+    assert found.path[found.place] == best
+    assert best["top1"] == scores.top1(found.y_val, expected.argmax(1))
+    assert best["nll"] == pytest.approx(scores.nll(found.y_val, expected))
+    assert found.candidates[found.place] == {"noise": best["noise"]}
+
+
+def test_the_loss_that_breaks_ties_can_be_another() -> None:
+    # Both are always right; the first is surer, and so further from 1 in squares.
+    def logits(held: Round, X: FloatArray) -> list[FloatArray]:
+        right = np.eye(3, dtype=np.float32)[held.y_held[: len(X)]]
+        return [5 * right, right]
+
+    given = rounds(12, folds=1)
+    by_nll = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits)
+    by_square = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits, loss=scores.squared)
+    assert (by_nll.place, by_square.place) == (0, 1)
+    assert by_square.path[1]["squared"] == 0
+    assert "nll" not in by_square.path[1]
+
+
+def fit_all(inputs: Inputs) -> dict[str, Score]:
+    probe.run(inputs)
+    baselines.run(inputs)
+    found, ignored = load_scores(inputs.scores)
+    assert not ignored
+    return {score.method: score for score in found}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, dict[str, Score]]:
+    """A finished run of all heads on a few digits, chosen by folds."""
+    inputs = extracted(tmp_path_factory.mktemp("fitted") / "cache")
+    assert inputs.splits.folds
+    return inputs, fit_all(inputs)
+
+
+METHODS = {"probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid"}
+
+
+def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Inputs, dict[str, Score]]) -> None:
+    _, found = fitted
+    assert found.keys() == METHODS
+    for score in found.values():
+        assert 0 <= score.brier <= 2
+        assert 0 <= score.ece <= 1
+        assert score.nll >= 0
+        assert score.top5 is not None
+        assert score.top1 <= score.top5 <= 1
+        assert (score.optimism is None) == (score.method == "centroid")
+        assert score.optimism is None or 0 <= score.optimism <= 1 - score.top1
+        assert (score.path == ()) == (score.method == "centroid")
+    assert {name: score.chosen_by == "" for name, score in found.items() if name == "centroid"} == {"centroid": True}
+
+
+def test_the_choice_takes_nothing_from_the_labels_of_test(
+    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+) -> None:
+    inputs, before = fitted
+    other = Inputs(configuration(inputs.config.cache, reports=tmp_path / "reports"))
+    test = other.splits.test
+    labels = other.dataset.parts[test.part].labels
+    assert test.part == other.splits.train.part, "digits are one part, so that only the test rows may change"
+    labels[test.rows] = np.random.default_rng(0).permutation(labels[test.rows])
+    after = fit_all(other)
+    assert after.keys() == before.keys()
+    for method, score in after.items():
+        assert score.labels != before[method].labels
+        assert score.key != before[method].key
+        for name in ("chosen", "val_top1", "temperature", "predictions", "certificate"):
+            assert getattr(score, name) == getattr(before[method], name), (method, name)
+        assert untested(score) == untested(before[method]), method
+
+
+def untested(score: Score) -> list[dict[str, Any]]:
+    """Return a score's path without what test says of it."""
+    return [{name: value for name, value in point.items() if "test" not in name} for point in score.path]
+
+
+def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
+    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+) -> None:
+    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports"))
+    baselines.run(inputs)
+    found = {one.method: one for one in load_scores(inputs.scores)[0]}["ridge"]
+    # Ridge again by hand, on the train rows alone.
+    splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]
+    features = inputs.features(inputs.backbone("squeezenet1_1")[0], part.name).features
+    scaler = fit_scaler(features[splits.train.rows])
+    X, X_test = apply(scaler, features[splits.train.rows]), apply(scaler, features[splits.test.rows])
+    y, y_test = part.labels[splits.train.rows], part.labels[splits.test.rows]
+    every = [decision(head, X_test) for head in fit_ridge(X, y, 10, baselines.RIDGE_L2)]
+    right = [scores.top1(y_test, logits.argmax(1)) for logits in every]
+    chosen = baselines.RIDGE_L2.index(found.chosen["l2"])
+    assert found.top1 == right[chosen]
+    assert found.optimism == max(right) - right[chosen]
+    assert [point["test_top1"] for point in found.path] == right
+    assert [point["test_nll"] for point in found.path] == pytest.approx([scores.nll(y_test, one) for one in every])
+    assert found.path[chosen]["test_nll"] == found.raw_nll
+    assert found.nll == pytest.approx(scores.nll(y_test, every[chosen] / np.float64(found.temperature)))
+    assert found.raw_ece == pytest.approx(scores.ece(y_test, scores.chances(every[chosen])))
+
+
+def test_the_temperature_is_fitted_on_logits_out_of_fold(fitted: tuple[Inputs, dict[str, Score]]) -> None:
+    inputs, found = fitted
+    splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]
+    features = inputs.features(inputs.backbone("squeezenet1_1")[0], part.name).features
+    every = np.sort(np.concatenate(splits.folds))
+    logits, labels = [], []
+    for fold in splits.folds:
+        others = np.setdiff1d(every, fold)
+        scaler = fit_scaler(features[others])
+        X, X_held = apply(scaler, features[others]), apply(scaler, features[fold])
+        logits.append(nearest_centroid(X, part.labels[others], X_held, classes=10))
+        labels.append(part.labels[fold])
+    expected = fit_temperature(np.concatenate(labels), np.concatenate(logits))
+    assert found["centroid"].temperature == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("part", ["split", "folds"])
+def test_nothing_is_fitted_twice(
+    part: str, fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports"))
+    if part == "split":
+        inputs.__dict__["splits"] = replace(inputs.splits, folds=())
+    calls: list[int] = []
+    plain = logistic.fit_path
+    monkeypatch.setattr(logistic, "fit_path", lambda X, *rest: calls.append(len(X)) or plain(X, *rest))
+    probe.run(inputs)
+    splits = inputs.splits
+    rows = len(splits.train) + len(splits.val)
+    by_round = [rows - len(fold) for fold in splits.folds] if splits.folds else [len(splits.train)]
+    assert calls == [*by_round, rows], "each round once, and the refit"
+
+
+def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew(
+    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+) -> None:
+    console = Listening()
+    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports", console=console))
+    score = fitted[1]["centroid"]
+    path = save_score(inputs.scores, score)
+    fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")
+    earlier = {name: value for name, value in score.to_json().items() if name not in fields}
+    path.write_bytes(seal({"version": 1, "score": earlier}))
+    found, (ignored,) = load_scores(inputs.scores)
+    assert found == []
+    assert ignored.reason == f"has score version 1; this program reads {SCORE_VERSION}: run its stage again"
+    baselines.run(inputs)
+    (line,) = [line for line in console.said if path.name in line]
+    assert line == f"centroid: digits-limit60 x squeezenet1_1: made anew, as {path.name} {ignored.reason}"
+    assert score.predictions in [one.predictions for one in load_scores(inputs.scores)[0]]

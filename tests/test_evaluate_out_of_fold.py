@@ -1,0 +1,112 @@
+"""What a probe says of each image by a fit that did not see it: of train, val and test, whoever chooses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probeline.commands import probe
+from probeline.data.sampling import splits as splits_room
+from probeline.evaluate import fitting, out_of_fold
+from probeline.evaluate.fitting import Task
+from probeline.heads.linear import decision
+from probeline.heads.logistic.path import fit_path
+from probeline.heads.standardize import apply, fit_scaler
+from probeline.session import Inputs
+from probeline.types import FloatArray, IntArray
+from small_runs import configuration, extracted
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NET = "squeezenet1_1"
+FEW = (1e-2, 1.0, 10.0)
+
+
+@pytest.fixture(autouse=True)
+def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (fitting, out_of_fold, probe):
+        monkeypatch.setattr(place, "L2_GRID", FEW)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("out") / "cache"
+    extracted(place)
+    return place
+
+
+def task_of(cache: Path, reports: Path) -> Task:
+    inputs = Inputs(configuration(cache, reports=reports))
+    return Task(inputs, inputs.backbone(NET)[0])
+
+
+def alone(inputs: Inputs, seen: IntArray, told: IntArray, l2: float) -> FloatArray:
+    """Return the logits of some rows of the one part by a fit on others, from scratch."""
+    X = inputs.features(inputs.backbone(NET)[0], "all").features
+    y = inputs.dataset.parts["all"].labels
+    scaler = fit_scaler(X[seen])
+    (head,) = fit_path(apply(scaler, X[seen]), y[seen], len(inputs.dataset.class_names), [l2])
+    return decision(head, apply(scaler, X[told]))
+
+
+@pytest.mark.parametrize("by", ["folds", "val"])
+def test_each_image_is_told_by_a_fit_on_others(
+    by: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "val":
+        monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
+    task = task_of(cache, tmp_path)
+    splits = task.inputs.splits
+    train, val, test = (split.rows for split in (splits.train, splits.val, splits.test))
+    found = out_of_fold.out_of_fold(task)
+    folds = splits_room.crossing(task.inputs.dataset, splits)
+    folds = splits.folds or folds
+    assert found.folds == len(folds) == 5
+    assert found.unseen.all()
+    assert found.converged
+    every = np.concatenate([train, val, test])
+    assert found.logits.shape == (len(every), 10)
+
+    def said(rows: IntArray) -> FloatArray:
+        return found.logits[[every.tolist().index(row) for row in rows.tolist()]]
+
+    among = np.sort(np.concatenate(folds))
+    assert set(among.tolist()) == set((np.concatenate([train, val]) if by == "folds" else train).tolist())
+    for fold in folds:
+        # Both fits are within 1e-6 of the minimum, so that logits are within its root.
+        others = np.setdiff1d(among, fold)
+        np.testing.assert_allclose(said(fold), alone(task.inputs, others, fold, found.l2), rtol=1e-2, atol=1e-2)
+    for rows in (val, test):
+        np.testing.assert_allclose(said(rows), alone(task.inputs, train, rows, found.l2), rtol=1e-2, atol=1e-2)
+
+
+def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(cache, tmp_path)
+    selection, _ = fitting.exact_path(task)
+    chosen = selection.candidates[selection.place]["l2"]
+    assert out_of_fold.out_of_fold(task).l2 == chosen
+    probe._exact(task)
+
+    def none(*_: object) -> None:
+        raise AssertionError("the path was fitted")
+
+    monkeypatch.setattr(out_of_fold, "exact_path", none)
+    assert out_of_fold.out_of_fold(task).l2 == chosen
+
+
+def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path: Path) -> None:
+    task = task_of(cache, tmp_path)
+    inputs, splits = task.inputs, task.inputs.splits
+    labels = inputs.dataset.parts["all"].labels.copy()
+    rare = int(splits.train.rows[3])
+    labels[labels == labels[rare]] = (labels[rare] + 1) % 10
+    labels[rare] = inputs.dataset.parts["all"].labels[rare]
+    parts = {"all": replace(inputs.dataset.parts["all"], labels=labels)}
+    inputs.__dict__["dataset"] = replace(inputs.dataset, parts=parts)
+    found = out_of_fold.out_of_fold(task)
+    assert np.flatnonzero(~found.unseen).tolist() == [3]

@@ -1,0 +1,262 @@
+"""Parity: the exported predictor, its .pt2 and its ONNX graph say what the pipeline says, for a CNN and a ViT."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+import probeline
+from probeline.commands import baselines, export, extract, finetune, probe
+from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.loading import open_image
+from probeline.errors import BadOption, Mismatch, MissingExtra
+from probeline.evaluate.fitting import Task
+from probeline.export import graph
+from probeline.export.format import ONNX, PT2
+from probeline.export.graph import check_parity, graphs, pickled, run_graph
+from probeline.export.head_modules import Votes
+from probeline.export.predictor import Predictor
+from probeline.heads.linear import decision
+from probeline.heads.logistic.path import fit_path
+from probeline.heads.select import L2_GRID
+from probeline.options.config import Config
+from probeline.session import Inputs
+from probeline.types import FloatArray, PixelArray
+from small_runs import make_coloured
+
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason="no onnx, onnxscript or onnxruntime: pip install 'probeline[onnx]'"
+)
+
+CLOSE = 1e-4
+"""Of a logit, absolute: what the artifact promises."""
+
+CNN, VIT = "resnet18", "timm:test_vit"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def config_of(place: Path, net: str, **options: Any) -> Config:
+    small = {"weights": "none", "limit": 60, "device": "cpu", "workers": 1, "batch_size": 16, "epochs": 1}
+    sizes = {CNN: 64, VIT: 160}
+    facts: dict[str, Any] = {"sgd": ("epochs=1", "lr=1e-3"), "image_size": sizes.get(net), **small, **options}
+    return Config(backbones=(net,), cache=place / "cache", reports=place / "reports", **facts)
+
+
+@pytest.fixture(scope="module", params=[CNN, VIT])
+def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """A probe on the digits of scikit-learn by a net of random weights (the smallest ViT of timm), with its graphs."""
+    if request.param == VIT:
+        pytest.importorskip("timm")
+    place = tmp_path_factory.mktemp("shipped")
+    config = config_of(place, request.param, limit=60 if request.param == CNN else 30)
+    with threadpool_limits(1):
+        extract.run(Inputs(config))
+        probe.run(Inputs(config))
+        export.run(Inputs(replace(config, method="probe", out=place / "out", pt2=True, onnx=HAS_ONNX)))
+    return config, place / "out"
+
+
+def by_the_pipeline(config: Config) -> tuple[FloatArray, PixelArray, list[Any]]:
+    """Return the probe's logits for the test images, from cached features, their crops, and the images."""
+    inputs = Inputs(config)
+    backbone, _ = inputs.backbone(config.backbones[0])
+    task = Task(inputs, backbone)
+    held = task.selection()[0]
+    (score,) = [score for score in _scores(inputs) if score.method == "probe"]
+    heads = fit_path(held.X, held.y, task.classes, L2_GRID)
+    logits = decision(heads[L2_GRID.index(score.chosen["l2"])], task.test_rows(held))
+    test = inputs.splits.test
+    images = inputs.dataset.images[test.part]
+    pictures = [open_image(images, row) for row in test.rows]
+    return logits, np.stack([resize_crop(picture, backbone.preprocess) for picture in pictures]), pictures
+
+
+def _scores(inputs: Inputs) -> list[Any]:
+    from probeline.results.score_files import load_scores
+
+    return load_scores(inputs.scores)[0]
+
+
+def softmax(logits: FloatArray, temperature: float) -> Any:
+    shares = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64) / temperature)
+    return shares / shares.sum(1, keepdims=True)
+
+
+def test_load_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+    config, out = shipped
+    logits, _, pictures = by_the_pipeline(config)
+    found = probeline.load(out, "cpu").predict(pictures)
+    assert np.abs(found.logits - logits).max() <= CLOSE
+
+
+def test_pt2_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+    config, out = shipped
+    wanted, crops, _ = by_the_pipeline(config)
+    run = torch.export.load(out / PT2).module()
+    temperature = probeline.load(out, "cpu").artifact.temperature
+    for n in (1, 3, len(crops)):
+        with torch.no_grad():
+            logits, shares = run(torch.from_numpy(crops[:n]))
+        assert logits.dtype == shares.dtype == torch.float32
+        assert np.abs(logits.numpy() - wanted[:n]).max() <= CLOSE
+        assert shares.numpy() == pytest.approx(softmax(logits.numpy(), temperature), abs=1e-5)
+
+
+@needs_onnx
+def test_onnx_runtime_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+    import onnx
+    import onnxruntime
+
+    config, out = shipped
+    wanted, crops, _ = by_the_pipeline(config)
+    session = onnxruntime.InferenceSession(out / ONNX, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    side = crops.shape[1]
+    assert (given.name, given.type, given.shape[1:]) == ("pixels", "tensor(uint8)", [side, side, 3])
+    temperature = probeline.load(out, "cpu").artifact.temperature
+    for n in (1, 3, len(crops)):
+        logits, shares = session.run(["logits", "probabilities"], {"pixels": crops[:n]})
+        assert np.abs(logits - wanted[:n]).max() <= CLOSE
+        assert shares == pytest.approx(softmax(logits, temperature), abs=1e-5)
+    told = probeline.load(out, "cpu").artifact.graphs[ONNX]
+    assert told["opset"] == next(one.version for one in onnx.load(out / ONNX).opset_import if not one.domain)
+    assert f"opset {told['opset']}" in (out / "README.md").read_text()
+
+
+def test_a_pt2_holds_no_pickle(shipped: tuple[Config, Path]) -> None:
+    data = (shipped[1] / PT2).read_bytes()
+    assert pickled(data) == []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pickle"))]
+        for name in archive.namelist():
+            if "/data/weights/" not in name and "/data/constants/" not in name:
+                assert archive.read(name)[:1] != b"\x80", name  # what every pickle of protocol 2 or more begins with
+
+
+def test_a_pickle_in_a_pt2_is_seen() -> None:
+    stream = io.BytesIO()
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), stream)
+    assert pickled(stream.getvalue()) == ["data/sample_inputs/model.pt"]
+
+
+def test_the_record_tells_how_far_a_graph_was_off(shipped: tuple[Config, Path]) -> None:
+    config, out = shipped
+    record = probeline.load(out, "cpu").artifact
+    assert set(record.graphs) == {PT2, ONNX} if HAS_ONNX else {PT2}
+    n = min(64, len(Inputs(config).splits.test))
+    for facts in record.graphs.values():
+        assert 0 <= facts["difference"] <= CLOSE
+        assert facts["images"] == n
+        assert facts["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("tap", ["penultimate", "features.9+penultimate"])
+def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> None:
+    """SqueezeNet's head is a convolution inside of the net; other taps are read by hooks."""
+    make_coloured(tmp_path / "pictures")
+    trained = tap == "penultimate"
+    options = {"dataset": f"folder:{tmp_path / 'pictures'}", "limit": None, "image_size": 32, "taps": (tap,)}
+    config = config_of(tmp_path, "squeezenet1_1", strategies=("full",), **options)
+    extract.run(Inputs(config))
+    (finetune if trained else probe).run(Inputs(config))
+    method = "finetune" if trained else "probe"
+    export.run(Inputs(replace(config, method=method, out=tmp_path / "out", pt2=True)))
+    predictor = probeline.load(tmp_path / "out", "cpu")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    wanted = predictor.outputs(crops).logits.numpy()
+    with torch.no_grad():
+        logits = torch.export.load(tmp_path / "out" / PT2).module()(torch.from_numpy(crops))[0].numpy()
+    # Features that hardly vary are scaled up with their rounding, so that here the bound is relative.
+    assert check_parity("model.pt2", logits, wanted) <= CLOSE
+
+
+def test_graphs_of_votes(shipped: tuple[Config, Path], tmp_path: Path) -> None:
+    config, _ = shipped
+    baselines.run(Inputs(config))
+    export.run(Inputs(replace(config, method="knn", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    predictor = probeline.load(tmp_path / "out", "cpu")
+    _, crops, _ = by_the_pipeline(config)
+    outputs = predictor.outputs(crops)
+    assert isinstance(predictor.head, Votes)
+    sure = ~predictor.head.undecided(outputs.features, 1e-4).numpy()
+    assert sure[0], "or the pass of one image proves nothing"
+    facts = predictor.artifact.graphs
+    for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
+        for n in (1, len(crops)):
+            logits, _ = run_graph(name, (tmp_path / "out" / name).read_bytes(), crops[:n])
+            assert np.abs(logits - outputs.logits.numpy()[:n])[sure[:n]].max() <= CLOSE
+        assert 0 < facts[name]["images"] <= len(crops)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "weights", "side"), [("mobilenet_v2", "IMAGENET1K_V1", 64), (VIT, "none", 160)])
+def test_photographs(net: str, weights: str, side: int, shared: Path, tmp_path: Path) -> None:
+    """By real weights where there are any at hand; by a ViT of random ones."""
+    if net == VIT:
+        pytest.importorskip("timm")
+    options = {"dataset": "hymenoptera", "data": shared / "data", "weights": weights, "image_size": side, "limit": 30}
+    config = config_of(tmp_path, net, **options)
+    extract.run(Inputs(config))
+    probe.run(Inputs(config))
+    export.run(Inputs(replace(config, method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    wanted, crops, pictures = by_the_pipeline(config)
+    assert np.abs(probeline.load(tmp_path / "out", "cpu").predict(pictures).logits - wanted).max() <= CLOSE
+    for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
+        logits, _ = run_graph(name, (tmp_path / "out" / name).read_bytes(), crops)
+        assert np.abs(logits - wanted).max() <= CLOSE
+
+
+def test_a_graph_that_says_something_else_is_refused() -> None:
+    wanted = np.array([[3.0, -40.0]], np.float32)
+    assert check_parity("model.onnx", wanted + 0.0039, wanted) == pytest.approx(0.0039 / 40, rel=1e-2)
+    with pytest.raises(
+        Mismatch, match=r"^model.onnx says other logits than the pipeline \(expected differences of at most"
+    ):
+        check_parity("model.onnx", wanted + 0.0041, wanted)
+    with pytest.raises(Mismatch, match="got nan"):
+        check_parity("model.onnx", wanted * np.float32("nan"), wanted)
+
+
+def test_without_the_packages_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtra, match=r"^onnx, onnxscript, onnxruntime not installed; pip install 'probeline\[onnx\]'$"
+    ):
+        export.run(Inputs(config_of(tmp_path, CNN, onnx=True)))
+
+
+class Counting(nn.Module):
+    """A net that a graph cannot say: what it does depends on its numbers."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.inner = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.inner(images)
+        return found if float(found.sum()) > 0 else -found
+
+
+@pytest.mark.parametrize("shipped", [CNN], indirect=True)
+def test_a_net_that_no_graph_can_say_is_one_line(shipped: tuple[Config, Path]) -> None:
+    predictor = probeline.load(shipped[1], "cpu")
+    assert isinstance(predictor, Predictor)
+    predictor.net.net = Counting(predictor.net.net)
+    with pytest.raises(
+        BadOption, match=r"cannot be written as a graph \(got .*\); export it without --pt2 and"
+    ) as caught:
+        graphs(predictor, [PT2])
+    assert "\n" not in str(caught.value)
+    assert graph.OPSET >= 18

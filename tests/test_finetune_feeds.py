@@ -1,0 +1,223 @@
+"""What a training is fed: crops and flips, and what frozen stages gave, in the place of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import make_part
+from probeline.commands import finetune
+from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.views import augmented
+from probeline.errors import BadOption
+from probeline.finetune import feeds as feeding
+from probeline.finetune.trainer import Feed, Trainer
+from probeline.options.config import Config
+from probeline.results.score import Score
+from probeline.results.score_files import load_scores
+from probeline.session import Inputs
+from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
+from test_commands_finetune import Heard, options, run, world
+
+__all__ = ["world"]
+
+RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def pixel_feed(inputs: Inputs, record: Preprocess, threads: int, preset: str = "flip-crop") -> Feed:
+    split = Split("all", np.arange(len(inputs.dataset.parts["all"].labels)), "train")
+    return feeding._pixels(inputs, split, record, preset, 0, threads)
+
+
+def views(
+    *, flips: bool, threads: int, sizes: int = 5, epoch: int | None = 1, rows: int = 24, crop: int = 16
+) -> PixelArray:
+    """Return what the trainer would see of 24 random images of 16 x 16."""
+    part = make_part(24, name="all")
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    inputs = Inputs(Config())
+    inputs.__dict__["dataset"] = DataSet(
+        "toy", {"all": part}, {"all": ImageArray(pixels)}, part.class_names, "all", "all", flips=flips
+    )
+    record = Preprocess(crop, crop, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    feed = pixel_feed(inputs, record, threads)
+    numbers = np.arange(rows)
+    batches = [numbers[i : i + sizes] for i in range(0, rows, sizes)]
+    return np.concatenate(list(feed(batches, epoch)))
+
+
+def originals() -> PixelArray:
+    return np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_images_are_mirrored_only_where_they_keep_their_class(flips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A crop of the whole area is the whole square, so that only the mirror is left to chance.
+    monkeypatch.setattr(feeding, "CROP_SCALE", (1.0, 1.0))
+    seen = views(flips=flips, threads=1)
+    plain = (seen == originals()).all((1, 2, 3))
+    mirrored = (seen == originals()[:, :, ::-1]).all((1, 2, 3))
+    assert (plain ^ mirrored).all()
+    # Of 24 fair coins, none or all the same with a chance of 1 in 8 million, and the seed is fixed.
+    assert mirrored.any() == flips
+    assert plain.any()
+
+
+def test_augmentation_depends_on_seed_and_row_alone() -> None:
+    seen = views(flips=True, threads=1)
+    assert (seen == views(flips=True, threads=4)).all()
+    assert (seen == views(flips=True, threads=3, sizes=1)).all()
+    assert (seen == views(flips=True, threads=2, sizes=24)).all()
+    assert (seen[:7] == views(flips=True, threads=2, rows=7)).all()
+    other = views(flips=True, threads=1, epoch=2)
+    assert not (seen == other).all((1, 2, 3)).any()
+
+
+def test_rows_are_augmented_apart() -> None:
+    part = make_part(12, name="all")
+    gradient = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8)[:, None], (12, 32, 32))
+    same = np.stack([gradient, gradient.swapaxes(1, 2), gradient], 3)
+    inputs = Inputs(Config())
+    inputs.__dict__["dataset"] = DataSet(
+        "toy", {"all": part}, {"all": ImageArray(same)}, part.class_names, "all", "all"
+    )
+    record = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    (seen,) = pixel_feed(inputs, record, 1)([np.arange(12)], 1)
+    assert len({view.tobytes() for view in seen}) == 12
+    (plain,) = pixel_feed(inputs, record, 1)([np.arange(12)], None)
+    assert len({view.tobytes() for view in plain}) == 1
+
+
+def test_val_and_test_see_the_probes_view() -> None:
+    record = Preprocess(12, 12, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    expected = np.stack([resize_crop(Image.fromarray(image), record) for image in originals()])
+    assert (views(flips=True, threads=2, epoch=None, crop=12) == expected).all()
+
+
+def test_an_epoch_sees_a_view_as_extraction_made_it() -> None:
+    part = make_part(24, name="all")
+    inputs = Inputs(Config(views=2))
+    inputs.__dict__["dataset"] = DataSet(
+        "toy", {"all": part}, {"all": ImageArray(originals())}, part.class_names, "all", "all", flips=True
+    )
+    feed = pixel_feed(inputs, RECORD, 2, "views")
+    rows = np.arange(3, 9)
+    for epoch, number in ((0, 1), (1, 2), (2, 1)):
+        (seen,) = feed([rows], epoch)
+        view = View(number, flips=True)
+        made = [augmented(Image.fromarray(originals()[row]), RECORD, view, part.content[row]) for row in rows]
+        assert (seen == np.stack(made)).all()
+
+
+def test_views_are_asked_for_by_number(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match=r"no views to train on: --train augment=views \(expected --views 1 or more"):
+        run(options(world, tmp_path, strategies=("last-1",), train=("augment=views",)))
+
+
+# Frozen stages, run once
+
+
+PLAIN, RICH = ("augment=none",), ("augment=views", "dropout=0.3", "clip=1")
+
+
+def scores(config: Config) -> dict[str, Score]:
+    finetune.run(Inputs(config))
+    return {score.method: score for score in load_scores(Inputs(config).scores)[0]}
+
+
+@pytest.mark.parametrize(
+    ("net", "train"),
+    [
+        ("squeezenet1_1", PLAIN),
+        ("shufflenet_v2_x0_5", RICH),
+        pytest.param("squeezenet1_1", RICH, marks=pytest.mark.slow),
+        pytest.param("shufflenet_v2_x0_5", PLAIN, marks=pytest.mark.slow),
+    ],
+    ids=["squeezenet-plain", "shufflenet-rich", "squeezenet-rich", "shufflenet-plain"],
+)
+def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
+    net: str, train: tuple[str, ...], world: Path, tmp_path: Path
+) -> None:
+    weights = str(world / "squeezed.safetensors") if net == "squeezenet1_1" else "none"
+    config = options(world, tmp_path, backbones=(net,), weights=weights, epochs=3, views=2, train=train)
+    # BatchNorm over maps of one value, in a random net, takes roundings to percents within three steps.
+    config = replace(config, strategies=("head", "last-1", "last-2", "freeze-early"), freeze_batchnorm=True)
+    kept = scores(config)
+    plain = scores(replace(config, frozen_gb=0.0, cache=tmp_path / "plain", reports=tmp_path / "plain"))
+    for method, score in kept.items():
+        assert score.certificate["cut"], method
+        assert plain[method].certificate["cut"] is None
+        assert score.key == plain[method].key, "how it is computed is no part of what is asked"
+        assert score.trainable == plain[method].trainable
+        for one, other in zip(score.history, plain[method].history, strict=True):
+            # Folded BatchNorms and another order of sums: some hundred roundings of 6e-8, through a few steps.
+            assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+            assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)
+        assert score.nll == pytest.approx(plain[method].nll, rel=1e-3)
+
+
+def test_what_frozen_stages_gave_is_read_and_never_run_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Heard()
+    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
+    found = scores(config)
+    told = [line for line in console.lines if line.startswith("extract")]
+    assert sum("images on CPU" in line for line in told) == 1, "the second seed finds it"
+    assert found["last-1"].cold_seconds > found["last-1"].warm_seconds
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(feeding, "read_batch", refuse)
+    scores(replace(config, reports=tmp_path / "again", train=("augment=none", "lr=1e-4"), cache=config.cache))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"train": ("augment=flip-crop",)}, "other images in each epoch"),
+        ({"frozen_gb": 1e-6}, "too large"),
+        ({"strategies": ("full",)}, "nothing frozen"),
+        ({"strategies": ("gradual",), "epochs": 2}, "all trained in the end"),
+    ],
+)
+def test_without_frozen_stages_to_keep_pixels_are_read(
+    changes: dict[str, Any], why: str, world: Path, tmp_path: Path
+) -> None:
+    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), epochs=1)
+    (score,) = scores(replace(config, **changes)).values()
+    assert score.certificate["cut"] is None, why
+
+
+def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
+    whole = scores(replace(config, reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
+    epoch = Trainer._epoch
+    done = 0
+
+    def stop(trainer: Trainer, *given: Any) -> Any:
+        nonlocal done
+        if done:
+            raise KeyboardInterrupt
+        done += 1
+        return epoch(trainer, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            scores(config)
+    # What was begun in halves is not gone on with from pixels: another arithmetic would not be this run's.
+    begun = scores(replace(config, frozen_gb=0.0, reports=tmp_path / "plain"))["last-1"]
+    assert begun.certificate["cut"] is None
+    assert len(begun.history) == 2
+    again = scores(config)["last-1"]
+    assert [e["train_loss"] for e in again.history] == [e["train_loss"] for e in whole.history]
+    assert again.predictions == whole.predictions

@@ -1,0 +1,217 @@
+"""What strategies go towards: the words and keys of those with a teacher or a second task, and what is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from probeline.cli import program as cli
+from probeline.commands import extract, finetune
+from probeline.errors import BadOption, UnknownName
+from probeline.evaluate import fitting
+from probeline.finetune.run import training_options
+from probeline.finetune.trainer import Trainer
+from probeline.options.config import Config
+from probeline.options.grids import TRAIN
+from probeline.results.score import Score
+from probeline.results.score_files import load_scores
+from probeline.session import Inputs
+from test_commands_finetune import NET, keys, options, run, timeless, world
+
+__all__ = ["world"]
+
+OTHER = "shufflenet_v2_x0_5"
+GROUPS = ("cool=green,blue", "warm=red")
+
+
+@pytest.fixture(autouse=True)
+def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid of three values for the teacher's probe, whose whole path takes seconds."""
+    monkeypatch.setattr(fitting, "L2_GRID", (1e-2, 1.0, 10.0))
+
+
+@pytest.fixture(scope="module")
+def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cache that holds the features of both nets."""
+    found = tmp_path_factory.mktemp("goals")
+    for weights, net in ((str(world / "squeezed.safetensors"), NET), ("none", OTHER), ("none", NET)):
+        extract.run(Inputs(options(world, found, backbones=(net,), weights=weights)))
+    return found
+
+
+def asked(world: Path, place: Path, tmp_path: Path, **changes: Any) -> Config:
+    return replace(options(world, place, reports=tmp_path / "reports"), **changes)
+
+
+def comparable(score: Score) -> dict[str, Any]:
+    """Return what two strategies that train alike agree in."""
+    record = timeless(score)
+    for name in ("method", "key", "options", "certificate"):
+        del record[name]
+    return record
+
+
+# Words
+
+
+def test_words_of_one_strategy_are_no_options_of_another() -> None:
+    own = {
+        **{strategy: {"temperature", "alpha"} for strategy in ("distill", "distill-head")},
+        **{strategy: {"second_weight"} for strategy in ("multi-task", "multi-task-head")},
+    }
+    config = Config(train=("temperature=2", "alpha=0.25", "second_weight=3"))
+    for strategy in ("full", "head", "last-1", "lp-ft", "scratch", *own):
+        found = training_options(config, strategy)
+        assert set(found) & {"temperature", "alpha", "second_weight"} == own.get(strategy, set())
+        assert set(TRAIN) - set(found) == {"temperature", "alpha", "second_weight"} - own.get(strategy, set())
+    assert training_options(config, "distill")["alpha"] == (0.25,)
+
+
+def test_options_and_keys_of_other_strategies_stay_as_they_were(
+    world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = asked(world, place, tmp_path, strategies=("full", "head", "lp-ft"))
+    more = replace(config, train=("temperature=2", "alpha=0.1", "second_weight=2"), teacher=OTHER, second=GROUPS)
+    assert keys(config, monkeypatch) == keys(more, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({"train": ("temperature=2",)}, {"distill", "distill-head"}),
+        ({"train": ("alpha=0.4",)}, {"distill", "distill-head"}),
+        ({"train": ("second_weight=1",)}, {"multi-task", "multi-task-head"}),
+        ({"teacher": NET}, {"distill", "distill-head"}),
+        ({"second": ("cool=blue", "warm=red,green")}, {"multi-task", "multi-task-head"}),
+        ({"second": ("frost=green,blue", "warm=red")}, {"multi-task", "multi-task-head"}),
+        ({"weights": "none"}, {"distill", "distill-head", "multi-task", "multi-task-head"}),
+        ({"train": ("clip=1",)}, {"distill", "distill-head", "multi-task", "multi-task-head"}),
+        ({"workers": 1}, set()),
+    ],
+    ids=lambda value: ", ".join(sorted(map(str, value))) if isinstance(value, set) else str(value),
+)
+def test_a_key_changes_with_what_changes_the_numbers(
+    changes: dict[str, Any],
+    changed: set[str],
+    world: Path,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategies = ("distill", "distill-head", "multi-task", "multi-task-head")
+    config = asked(world, place, tmp_path, strategies=strategies, weights="none", teacher=OTHER, second=GROUPS)
+    if "weights" in changes:
+        config = replace(config, teacher=NET, weights=str(world / "squeezed.safetensors"))
+    before, after = keys(config, monkeypatch), keys(replace(config, **changes), monkeypatch)
+    assert {method for method, key in after.items() if key != before[method]} == changed
+    assert len(set(before.values())) == 4
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("strategy", ["distill-head", "multi-task-head"])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    strategy: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
+    # The keys are those of no other test's run: checkpoints of one key are gone on with.
+    config = replace(config, backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
+    epoch, done = Trainer._epoch, 0
+
+    def stop(trainer: Trainer, *given: Any) -> Any:
+        nonlocal done
+        if done == 2:
+            raise KeyboardInterrupt
+        done += 1
+        return epoch(trainer, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    again = run(config)[strategy]
+    for checkpoint in config.cache.rglob(f"seed0-{again.key[:12]}/*"):
+        checkpoint.unlink()
+    whole = run(replace(config, reports=tmp_path / "whole"))[strategy]
+    assert timeless(again) == timeless(whole)
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"strategies": ("full", "distill")}, "no teacher for --strategy distill (expected --teacher BACKBONE)"),
+        (
+            {"strategies": ("multi-task-head",)},
+            "no second task for --strategy multi-task-head "
+            "(expected --second NAME=CLASS,CLASS NAME=CLASS or --second FILE.csv)",
+        ),
+        ({"strategies": ("multi-task",), "second": ("warm=red",)}, "bad --second (expected NAME=CLASS[,CLASS...] for"),
+        (
+            {"strategies": ("multi-task",), "second": ("warm=red,pink", "cool=blue,green")},
+            "unknown class in --second 'pink' (expected one of: blue, green, red)",
+        ),
+        (
+            {"strategies": ("multi-task",), "second": ("warm=red,green", "cool=blue,green")},
+            "bad --second (expected every class once, got green twice)",
+        ),
+        ({"strategies": ("distill",), "teacher": "resnet1"}, "unknown backbone 'resnet1' (expected one of: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_anything_is_trained(
+    changes: dict[str, Any], told: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "train", None)
+    with pytest.raises((BadOption, UnknownName), match="^" + re.escape(told)):
+        run(asked(world, place, tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--strategy", "distill"), "no teacher for --strategy distill (expected --teacher BACKBONE)"),
+        (("--strategy", "distill", "--teacher", "resnet1"), "unknown backbone 'resnet1' (expected one of: "),
+        (("--strategy", "multi-task"), "no second task for --strategy multi-task (expected --second"),
+        (("--strategy", "multi-task", "--second", "a"), "bad --second (expected NAME=CLASS[,CLASS...] for two groups"),
+        (("--train", "alpha=1.5"), "bad --train alpha (expected numbers from 0.0 to 1.0, a single one, got 1.5)"),
+        (("--train", "temperature=0"), "bad --train temperature (expected numbers from 0.01 to 1000.0, a single one,"),
+    ],
+)
+def test_the_command_line_refuses_it_before_any_stage(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    places = ("--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports"), "--weights", "none")
+    assert cli.main(["run", *words, *places]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"probeline: {told}")
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+# A second run
+
+
+def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path) -> None:
+    config = asked(world, place, tmp_path, strategies=("distill-head", "multi-task-head"), teacher=NET, second=GROUPS)
+    config = replace(config, train=("augment=none",), epochs=1)
+    scores = run(config)
+    program = (
+        "import sys\nfrom probeline.cli.program import main\nassert main(sys.argv[1:]) == 0\n"
+        "assert not {'torch', 'torchvision', 'safetensors'} & set(sys.modules), 'torch was imported'"
+    )
+    words = ["finetune", "--dataset", config.dataset, "--backbone", NET, "--weights", config.weights]
+    words += ["--cache", str(config.cache), "--reports", str(config.reports), "--image-size", "32", "--epochs", "1"]
+    words += ["--batch-size", "16", "--strategy", *config.strategies, "--teacher", NET, "--second", *GROUPS]
+    words += ["--train", "augment=none", "--device", "cpu"]
+    done = subprocess.run([sys.executable, "-c", program, *words], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its score is there") == 2
+    assert {score.key for score in load_scores(Inputs(config).scores)[0]} == {s.key for s in scores.values()}

@@ -1,0 +1,207 @@
+"""Range tests: their titles, table and figure, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probeline.identity import digest
+from probeline.metrics.lr_range import EARLY, STEPS, rising
+from probeline.report.figures.ranges import range_tests
+from probeline.report.figures.sheet import look, png
+from probeline.report.model.beside import Beside
+from probeline.report.sections.lr_range import found, notes, rate, record, table, titles, verdict
+from probeline.report.write import write
+from probeline.results.range_files import find_range_test, load_range_tests, range_path, save_range_test
+from probeline.results.range_test import RangeTest
+from probeline.results.store import Ignored
+from test_report_figures import drawn
+from test_report_rows import HERE
+
+LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
+
+
+def make_test(
+    backbone: str = "mobilenet_v2", method: str = "finetune", *, middle: int = 60, steps: int = 90
+) -> RangeTest:
+    """Return a test whose loss falls around the step `middle` and rises from 20 steps later on."""
+    step = np.arange(steps)
+    noise = 0.05 * np.random.default_rng(middle).normal(size=steps)
+    losses = 2.3 - 1.8 / (1 + np.exp(-(step - middle) / 3)) + np.exp(np.minimum((step - middle - 20) / 2, 4.0)) + noise
+    return RangeTest(
+        dataset="cifar10",
+        backbone=backbone,
+        weights="none" if method == "scratch" else "IMAGENET1K_V1",
+        method=method,
+        precision="fp32",
+        key=digest([backbone, method, middle]),
+        splits="0" * 64,
+        options={"version": 2, "weights": "0123456789ab", "optimizer": "adamw", "body": 0.1},
+        image_size=224,
+        n_train=45_000,
+        seed=0,
+        rates=tuple(rising()[:steps]),
+        losses=tuple(losses.tolist()),
+        ended="loss too high",
+        seconds=12.0,
+        environment=HERE,
+    )
+
+
+def level(test: RangeTest, steps: int = STEPS) -> RangeTest:
+    """Return a test whose loss never falls."""
+    return replace(test, rates=tuple(rising()[:steps]), losses=(1.0,) * steps, ended="highest rate", key=digest(steps))
+
+
+def test_what_a_test_suggests_is_said_in_two_digits() -> None:
+    test = make_test()
+    place = found(test)
+    assert place is not None
+    steepest, tenth, lowest = (f"{rate(value):g}" for value in (place.steepest, place.tenth, place.lowest))
+    assert verdict(test) == (
+        f"the loss falls steepest at lr {steepest} and is lowest at lr {lowest}, a tenth of which is {tenth}"
+    )
+    assert (rate(0.0012345), rate(0.98765), rate(3.1415e-5)) == (0.0012, 0.99, 3.1e-5)
+    assert verdict(level(test)) == "the loss never falls beyond its scatter: no rate is suggested"
+    assert table([test])[1] == ["mobilenet_v2, full fine-tune", steepest, tenth, lowest, "90", "loss too high"]
+    assert table([level(test)])[1][1:] == ["", "", "", "100", "highest rate"]
+    (told,) = record([test])
+    assert (told["steepest"], told["tenth"], told["lowest"]) == (place.steepest, place.tenth, place.lowest)
+
+
+def test_what_is_unusual_is_marked_and_explained() -> None:
+    test = make_test()
+    falling = replace(test, rates=tuple(rising()), losses=tuple(2.0 - 0.01 * step for step in range(STEPS)))
+    plain = "\n".join(notes([test]))
+    for words in ("No rate", "‡"):
+        assert words not in plain
+    assert f"nowhere below all of the first {EARLY} losses" in "\n".join(notes([test, level(test)]))
+    assert table([falling])[1][3].endswith(" ‡")
+    assert "‡ the loss still fell at the highest rate" in "\n".join(notes([falling]))
+    assert ", the end of the test, a tenth" in verdict(falling)
+
+
+def test_titles_tell_tests_apart() -> None:
+    test = make_test()
+    assert titles([test, make_test("resnet18"), make_test(method="scratch")]) == [
+        "mobilenet_v2, full fine-tune",
+        "resnet18, full fine-tune",
+        "mobilenet_v2, from scratch",
+    ]
+    sgd = replace(test, options={**test.options, "optimizer": "sgd"})
+    seeds = [replace(test, seed=1), replace(test, seed=2, image_size=64)]
+    assert titles([test, sgd]) == [f"mobilenet_v2, full fine-tune, optimizer {name}" for name in ("adamw", "sgd")]
+    assert titles(seeds) == [
+        "mobilenet_v2, full fine-tune, 224 px, seed 1",
+        "mobilenet_v2, full fine-tune, 64 px, seed 2",
+    ]
+    assert titles([test, replace(test, weights="none")]) == [
+        "mobilenet_v2, full fine-tune, IMAGENET1K_V1",
+        "mobilenet_v2, full fine-tune, untrained",
+    ]
+
+
+def test_range_tests_alone_make_a_report(tmp_path: Path) -> None:
+    test = make_test()
+    report = write([], [], tmp_path, {}, Beside(tests=[test]))
+    assert [path.name for path in report.figures] == ["range-tests.png"]
+    text = report.markdown.read_text(encoding="utf-8")
+    assert text.startswith("# cifar10: what frozen features give")
+    assert "## Learning-rate range tests" in text
+    assert "45,000 train; seed 0; optimizer adamw, body 0.1; 12 s; Linux x86" in text.replace("\\_", "_")
+    assert not write([], [], tmp_path, {}, Beside(tests=[test])).written
+    assert write([], [], tmp_path, {}, Beside(tests=[replace(test, losses=(*test.losses[:-1], 2.0))])).written
+    assert write([], [], tmp_path, {}).figures == ()
+    assert "range test" not in report.markdown.read_text(encoding="utf-8")
+
+
+TWO = [make_test(), make_test("resnet18", "scratch", middle=50)]
+SETS: dict[str, Sequence[RangeTest]] = {
+    "one": [make_test()],
+    "two": TWO,
+    "three, one level": [*TWO, level(make_test(LONG, "lp-ft"))],
+    "many": [make_test(f"timm:net_{number}", "last-4", middle=40 + 5 * number) for number in range(7)],
+    "long": [make_test(LONG, method) for method in ("gradual", "freeze-middle")],
+    "short": [level(make_test(), 4), level(make_test("resnet18"), 0)],
+    "near each other": [make_test(steps=62)],
+}
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with look():
+        figure = range_tests(SETS[case])
+        texts = drawn(figure, monkeypatch)
+        boxes = [(text, text.get_window_extent()) for text in texts]
+    for text, box in boxes:
+        assert (box.min >= figure.bbox.min).all(), text
+        assert (box.max <= figure.bbox.max).all(), text
+    for (text, box), (other, its) in combinations(boxes, 2):
+        overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
+        assert (overlap <= 1).any(), (text, other)
+    shown = "\n".join(text.get_text() for text in texts)
+    for title in titles(SETS[case]):
+        assert title[:20] in shown
+
+
+def test_marks_stand_at_the_suggested_rates() -> None:
+    test = make_test()
+    place = found(test)
+    assert place is not None
+    with look():
+        (axes,) = range_tests([test]).axes
+    marks = {line.get_marker(): line for line in axes.get_lines() if line.get_marker() not in ("", "None")}
+    upright = {
+        line.get_linestyle(): line.get_xdata()[0]
+        for line in axes.get_lines()
+        if line.get_xdata()[0] == line.get_xdata()[-1]
+    }
+    assert marks["v"].get_xdata()[0] == place.tenth == upright["--"]
+    assert upright["-"] == place.steepest
+    assert marks["o"].get_xdata()[0] == place.lowest, "the ring is drawn last"
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_ylim()
+    assert low < min(test.losses)
+    assert max(test.losses[:EARLY]) < high < max(test.losses), "what rises far above the beginning is cut off"
+    with look():
+        (bare,) = range_tests([level(test)]).axes
+    assert len(bare.get_lines()) == 2, "the losses and their mean alone"
+
+
+def test_equal_tests_give_equal_bytes() -> None:
+    with look():
+        assert png(range_tests(TWO)) == png(range_tests(TWO))
+
+
+def test_what_is_saved_is_found(tmp_path: Path) -> None:
+    for test in TWO:
+        path = save_range_test(tmp_path / "lr", test)
+        assert path == range_path(tmp_path / "lr", test.backbone, test.method, test.key)
+        assert path.name == f"{test.backbone}-{test.method}-{test.key[:12]}.json"
+        assert find_range_test(tmp_path / "lr", test.backbone, test.method, test.key) == test
+        other = find_range_test(tmp_path / "lr", test.backbone, test.method, test.key[:12] + "0" * 52)
+        assert isinstance(other, Ignored)
+        assert other.reason.startswith("its key is ")
+        assert find_range_test(tmp_path / "lr", test.backbone, test.method, "0" * 64) is None
+    tests, ignored = load_range_tests(tmp_path / "lr")
+    assert sorted(tests, key=lambda test: test.backbone) == TWO
+    assert ignored == []
+    assert load_range_tests(tmp_path / "nowhere") == ([], [])
+
+
+def test_a_damaged_moved_or_foreign_file_is_ignored(tmp_path: Path) -> None:
+    path = save_range_test(tmp_path, TWO[0])
+    data = path.read_bytes()
+    for at in range(0, len(data), 501):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert isinstance(find_range_test(tmp_path, TWO[0].backbone, TWO[0].method, TWO[0].key), Ignored)
+        tests, (ignored,) = load_range_tests(tmp_path)
+        assert (tests, ignored.path) == ([], path)
+    path.write_bytes(data)
+    path.rename(tmp_path / "other.json")
+    assert "holds the range test that belongs at" in load_range_tests(tmp_path)[1][0].reason
