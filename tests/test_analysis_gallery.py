@@ -27,10 +27,10 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scaled
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
-from probeline.report.model.leading import leading, leading_probe, ranked
 from probeline.report.sections.gallery import MOST_BYTES
 from probeline.results.gallery_files import Gallery, find_gallery
 from probeline.results.map_files import EmbeddingMap, find_map
+from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
 from probeline.session import Inputs
@@ -94,7 +94,7 @@ def scores_of(inputs: Inputs) -> list[Score]:
 
 
 def probe_of(inputs: Inputs) -> Score:
-    found = leading_probe(scores_of(inputs), NET)
+    found = best_probe(scores_of(inputs))
     assert found is not None
     return found
 
@@ -126,7 +126,7 @@ def standardised(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_most_rows_have_wrong_comes_first(finished: Path) -> None:
     inputs, _ = inputs_of(finished)
-    found, rows = gallery_of(inputs), ranked(scores_of(inputs), NET)
+    found, rows = gallery_of(inputs), rank_by_validation(scores_of(inputs))
     assert [judge.key for judge in found.rows] == [row[0].key for row in rows]
     assert {judge.method for judge in found.rows} == {
         *("probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid")
@@ -316,7 +316,7 @@ def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -
     np.testing.assert_allclose(plane.xy, expected, atol=2e-3 * np.abs(expected).max())
     shares = (singular**2 / (singular**2).sum())[:2]
     assert plane.facts["explained"] == pytest.approx(shares.tolist(), abs=1e-5)
-    judge = leading(scores_of(inputs), NET)
+    judge = best_by_validation(scores_of(inputs))
     assert judge is not None
     part = inputs.dataset.parts["all"]
     assert found.rows == tuple(splits.test.rows.tolist())
@@ -469,7 +469,7 @@ def test_what_is_damaged_is_left_out_named_and_made_again(name: str, world: Path
 def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -> None:
     inputs, _ = inputs_of(world, map="tsne")
     pictures.run(inputs)
-    judge = leading(scores_of(inputs), NET)
+    judge = best_by_validation(scores_of(inputs))
     assert judge is not None
     flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
     save_score(inputs.scores, replace(judge[0], predictions=flipped))

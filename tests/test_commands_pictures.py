@@ -29,8 +29,8 @@ from probeline.data.pixels.tiles import tile
 from probeline.errors import BadOption, CannotWrite, UnknownName
 from probeline.identity import digest_bytes, unseal
 from probeline.report.figures import pictures as figures
-from probeline.report.model.leading import leading
 from probeline.results.picture_files import Picture, find_picture, load_pictures
+from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
 from probeline.session import Inputs
@@ -366,14 +366,13 @@ def test_val_chooses_whose_mistakes_are_shown_not_test() -> None:
         make_score("probe-sgd", accuracy=0.6, seed=seed, val_top1=val, n_test=40) for seed, val in ((0, 0.9), (1, 0.7))
     ]
     preferred = make_score("ridge", accuracy=0.5, val_top1=0.82, n_test=40)
-    other = make_score("probe", "resnet18", accuracy=0.9, val_top1=0.99, n_test=40)
-    scores = [good, *seeds, preferred, other]
-    assert leading(scores, "mobilenet_v2") == (preferred,)
-    assert leading([good, *seeds], "mobilenet_v2") == tuple(seeds), "of several seeds the mean counts"
+    scores = [good, *seeds, preferred]
+    assert best_by_validation(scores) == (preferred,)
+    assert best_by_validation([good, *seeds]) == tuple(seeds), "of several seeds the mean counts"
     # Where val is undecided the order of the methods decides, whatever test says.
     tied = [replace(good, val_top1=0.82), preferred]
-    assert leading(tied, "mobilenet_v2") == leading(tied[::-1], "mobilenet_v2") == (preferred,)
-    assert leading(scores, "vgg11") is None
+    assert best_by_validation(tied) == best_by_validation(tied[::-1]) == (preferred,)
+    assert best_by_validation([]) is None
 
 
 def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

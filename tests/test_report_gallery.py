@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from probeline.identity import GALLERY_VERSION, seal, unseal
-from probeline.report.model.leading import leading, leading_probe, ranked
 from probeline.report.sections.gallery import (
     gallery_facts,
     gallery_of,
@@ -29,6 +28,7 @@ from probeline.results.gallery_files import (
     remove_gallery,
     save_gallery,
 )
+from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.store import Ignored
 from probeline.results.thumbnail import Thumbnail
@@ -41,12 +41,12 @@ SCORES = make_scores(methods=("probe", "knn", "finetune"), seeds=2, n_test=60)
 def make_gallery(**changes: Any) -> Gallery:
     near = Neighbour("train:7", "train/00007", "cat", 0.75)
     image = Missed("test:3", "test/00003", "dog", ("cat", "cat", "bird"), 3, 0.875, 0.0625, (near,))
-    probe = leading_probe(SCORES, NET)
+    probe = best_probe(SCORES)
     assert probe is not None
     values: dict[str, Any] = {
         "backbone": NET,
         "weights": "IMAGENET1K_V1",
-        "of": gallery_of(ranked(SCORES, NET), probe),
+        "of": gallery_of(rank_by_validation(SCORES), probe),
         "rows": tuple(Judge(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
         "probe": 1,
         "tap": "penultimate",
@@ -67,20 +67,20 @@ def make_gallery(**changes: Any) -> Gallery:
 
 
 def test_rows_are_ranked_by_val_and_judged_by_their_first_seeds() -> None:
-    rows = ranked(SCORES, NET)
+    rows = rank_by_validation(SCORES)
     assert [row[0].method for row in rows] == ["finetune", "probe", "knn"]
     assert [len(row) for row in rows] == [2, 1, 1]
-    assert rows[0] == leading(SCORES, NET)
-    probe = leading_probe(SCORES, NET)
+    assert rows[0] == best_by_validation(SCORES)
+    probe = best_probe(SCORES)
     assert probe is not None
     assert probe.method == "probe"
-    assert leading_probe([score for score in SCORES if score.method != "probe"], NET) is None
+    assert best_probe([score for score in SCORES if score.method != "probe"]) is None
     worse = make_score(accuracy=0.3, n_test=60, tap="features.13")
-    assert leading_probe([worse, *SCORES], NET) == probe
+    assert best_probe([worse, *SCORES]) == probe
 
 
 def test_what_all_have_wrong_comes_first_then_what_most_have() -> None:
-    rows = ranked(SCORES, NET)
+    rows = rank_by_validation(SCORES)
     found = shared(rows)
     counts = [
         sum(row[0].predictions[place] != row[0].labels[place] for row in rows) for place in range(SCORES[0].n_test)
@@ -102,7 +102,7 @@ def test_what_one_row_alone_has_wrong_is_shown_where_there_is_nothing_else() -> 
 
 
 def test_another_seed_of_a_row_has_no_say() -> None:
-    rows = ranked(SCORES, NET)
+    rows = rank_by_validation(SCORES)
     first = [row[:1] for row in rows]
     np.testing.assert_array_equal(shared(rows).places, shared(first).places)
     assert gallery_of(rows, first[1][0]) == gallery_of(first, first[1][0])
@@ -112,15 +112,15 @@ def test_another_seed_of_a_row_has_no_say() -> None:
 
 
 def words(scores: list[Score], **refit: Any) -> str:
-    rows = ranked(scores, NET)
-    probe = leading_probe(scores, NET)
+    rows = rank_by_validation(scores)
+    probe = best_probe(scores)
     assert probe is not None
     facts = {"l2": 0.001, "temperature": 1.5, "same": 60, "n_test": 60, "held": True, **refit}
     return gallery_words(NET, probe, shared(rows), len(rows), facts, 3)[1]
 
 
 def test_a_caption_tells_the_numbers() -> None:
-    counts = shared(ranked(SCORES, NET)).counts
+    counts = shared(rank_by_validation(SCORES)).counts
     told = words(SCORES)
     wrong, by_all, together = (int(some.sum()) for some in (counts > 0, counts == 3, counts > 1))
     assert together < min(wrong, 24)

@@ -17,10 +17,10 @@ from probeline.report.figures.pictures import rendered
 from probeline.report.figures.sheet import look
 from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.model.beside import Beside
-from probeline.report.model.leading import leading, leading_probe
 from probeline.report.sections.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
 from probeline.report.write import write
 from probeline.results.map_files import EmbeddingMap, find_map, load_maps, save_map
+from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.store import Ignored
 from test_report_figures import assert_clear, cielab, drawn
 from test_report_rows import make_score, make_scores
@@ -34,7 +34,7 @@ def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: An
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, n)
     predicted = np.where(rng.random(n) < 0.2, (labels + 1) % classes, labels)
-    judge, probe = leading(SCORES, NET), leading_probe(SCORES, NET)
+    judge, probe = best_by_validation(SCORES), best_probe(SCORES)
     assert judge is not None
     assert probe is not None
     xy = [(round(x, 3), round(y, 3)) for x, y in rng.normal(size=(n, 2)).tolist()]

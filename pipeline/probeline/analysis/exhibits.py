@@ -10,9 +10,9 @@ from probeline.analysis.gallery import gallery
 from probeline.analysis.probe_features import Embedded
 from probeline.errors import MissingData
 from probeline.options.config import command_line
-from probeline.report.model.leading import leading_probe, ranked
 from probeline.results.gallery_files import Gallery
 from probeline.results.map_files import EmbeddingMap
+from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.session import Inputs
 
@@ -27,7 +27,8 @@ def exhibits(inputs: Inputs, name: str, scores: Sequence[Score]) -> dict[str, Ga
     CannotWrite
     """
     say = inputs.config.console.say
-    probe, rows = leading_probe(scores, name), ranked(scores, name)
+    own = [score for score in scores if score.backbone == name]
+    probe, rows = best_probe(own), rank_by_validation(own)
     if probe is None:
         remedy = command_line(inputs.config, "probe", backbones=(name,))
         say(f"pictures: {name}: no gallery and no map, as it has no exact probe yet; run: {remedy}")

@@ -18,7 +18,6 @@ from probeline.data.pixels.tiles import shrunk, tile
 from probeline.errors import BadOption
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
 from probeline.options.config import command_line
-from probeline.report.model.leading import leading
 from probeline.report.sections.pictures import (
     MOST_FILTERS,
     Words,
@@ -34,6 +33,7 @@ from probeline.results.current import current_scores
 from probeline.results.gallery_files import Gallery
 from probeline.results.map_files import EmbeddingMap
 from probeline.results.picture_files import Kind, Picture, find_picture, remove_picture, save_picture
+from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.results.store import Ignored
 from probeline.session import Inputs
@@ -75,7 +75,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         found = (
             _filters(inputs, backbone, functools.partial(_net, inputs, name, loaded)),
             _input(inputs, backbone, *image),
-            _mistakes(inputs, name, leading(scores, name)),
+            _mistakes(inputs, name, best_by_validation(score for score in scores if score.backbone == name)),
         )
         told += [_told(inputs, one.kind, one, one.png) for one in found if one is not None]
         told += [_told(inputs, kind, one, one.file) for kind, one in exhibits(inputs, name, scores).items()]

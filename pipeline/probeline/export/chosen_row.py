@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from probeline.errors import BadOption, MissingData
 from probeline.format import listing
 from probeline.options.config import Config, command_line
-from probeline.report.model.leading import leading
 from probeline.results.current import current_scores
 from probeline.results.methods import method
+from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Inputs
 
@@ -45,8 +45,8 @@ def chosen_row(inputs: Inputs, verb: str) -> Score:
     if config.method is not None:
         method(config.method)
     asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
-    rows = [row for name in config.backbones if (row := leading(asked, name))]
-    if not rows:
+    row = best_by_validation(asked)
+    if row is None:
         plain = {name: getattr(Config(), name) for name in ("method", "out", "pt2", "onnx", "train_rows")}
         what = config.method or "score"
         raise MissingData(
@@ -55,7 +55,6 @@ def chosen_row(inputs: Inputs, verb: str) -> Score:
             got=listing(sorted({score.method for score in asked})) or "no score of these options",
             remedy=f"run: {command_line(config, method(config.method).verb if config.method else 'probe', **plain)}",
         )
-    row = max(rows, key=lambda row: sum(score.val_top1 for score in row) / len(row))
     found = next((score for score in row if score.seed in (None, config.seed)), None)
     if found is None:
         seeds = listing([str(score.seed) for score in row])

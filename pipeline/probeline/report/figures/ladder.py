@@ -29,7 +29,7 @@ def rungs(block: Block) -> list[Row]:
     """
     exact = [row for row in block.rows if row.method == "probe"]
     kinds = [row for row in exact if not row.views], [row for row in exact if row.views]
-    probes = [max(kind, key=lambda row: row.val_top1) for kind in kinds if kind]
+    probes = [min(kind, key=lambda row: row.rank) for kind in kinds if kind]
     trained = [row for row in block.rows if method(row.method).trains]
     return [*probes, *trained] if len(trained) > 1 else []
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from probeline.backbones.names import LAST, PENULTIMATE
 from probeline.format import decimals, listing, percent, points, probability
 from probeline.report.model.differences import Difference
-from probeline.report.model.rows import Block, Row, preference, tied
+from probeline.report.model.rows import Block, Row, equal_on_validation
 from probeline.report.sections.learning import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method
@@ -72,13 +72,13 @@ def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
     trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
     if not trained:
         return [f"{said}; {_untested(probe, curves)}."]
-    pick = min(trained, key=preference)
+    pick = min(trained, key=lambda row: row.rank)
     if pick.over_probe is None:
         return [f"{said}."]
     places = decimals([probe.n_test])
     ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
     of = f"Of {len(trained)} strategies that were trained val prefers" if len(trained) > 1 else "Trained was"
-    same = listing([row.title for row in tied(pick, trained)])
+    same = listing([row.title for row in equal_on_validation(pick, trained)])
     low, high = (points(end, places) for end in pick.over_probe.interval)
     measured = (
         f"{of} {pick.title}{f' ({same} had the same on val)' if same else ''}: "
@@ -129,7 +129,7 @@ def _untested(probe: Row, curves: Sequence[Curve]) -> str:
 def _head(probe: Row, block: Block) -> list[str]:
     """Say which head on the cached features val prefers, where that is really better than the probe."""
     heads = [row for row in block.rows if not method(row.method).trains]
-    pick = min(heads, key=preference)
+    pick = min(heads, key=lambda row: row.rank)
     if pick.over_probe is None or not pick.over_probe.real or pick.over_probe.top1 <= 0:
         return []
     ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)

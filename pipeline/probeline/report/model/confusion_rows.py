@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probeline.report.model.rows import Block, Row, preference, titled
+from probeline.report.model.rows import Block, Row, titled
 from probeline.results.methods import method
 from probeline.results.score import Score
 from probeline.results.score_files import slug
@@ -41,9 +41,9 @@ def confused(table: Sequence[Block]) -> list[Confused]:
     wanted = [found for found in rows if found[1].reference]
     beside = _net(wanted[0][1]) if wanted else None
     if trained := [found for found in rows if method(found[1].method).trains]:
-        wanted.append(min(trained, key=lambda found: (_net(found[1]) != beside, preference(found[1]))))
+        wanted.append(min(trained, key=lambda found: (_net(found[1]) != beside, found[1].rank)))
     if rows:
-        wanted.append(min(rows, key=lambda found: preference(found[1])))
+        wanted.append(min(rows, key=lambda found: found[1].rank))
     shown: list[Confused] = []
     for title, row, scores in wanted:
         if all(one.row is not row for one in shown):

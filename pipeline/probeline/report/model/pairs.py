@@ -40,7 +40,7 @@ def matrix(blocks: Sequence[Block]) -> Matrix:
     every = [
         (block.title, row, scores) for block in blocks for row, scores in zip(block.rows, block.scores, strict=True)
     ]
-    best = sorted(range(len(every)), key=lambda i: -every[i][1].val_top1)[:MOST]
+    best = sorted(range(len(every)), key=lambda i: every[i][1].rank)[:MOST]
     kept = [every[i] for i in sorted(best)]
     pairs = [(later, earlier) for earlier, later in combinations(range(len(kept)), 2)]
     found = differences(pairs, [scores for _, _, scores in kept])

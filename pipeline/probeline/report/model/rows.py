@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 
 from probeline.backbones.names import PENULTIMATE
-from probeline.errors import BadData
 from probeline.heads.temperature import LIMITS
-from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
 from probeline.report.model.differences import Difference, differences
 from probeline.report.model.variants import differing, variant
-from probeline.results.methods import method, order
+from probeline.results.methods import method
+from probeline.results.ranking import group_rows, table_order, validation_rank
 from probeline.results.score import Score
 from probeline.results.second_task_words import second_task
 
@@ -140,6 +137,11 @@ class Row:
     keys: tuple[str, ...] = ()
 
     @property
+    def rank(self) -> tuple[object, ...]:
+        """What rows are ranked by: the lowest is best on validation."""
+        return validation_rank(self, self.val_top1)
+
+    @property
     def where(self) -> str:
         """Tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
         return reading(self.tap, self.views)
@@ -191,7 +193,7 @@ class Block:
         For figures that have room for one tap: the test images have no say in which.
         """
         probes = [row for row in self.rows if row.method == "probe"] or list(self.rows)
-        where = max(probes, key=lambda row: row.val_top1).where
+        where = min(probes, key=lambda row: row.rank).where
         heads = [i for i, row in enumerate(self.rows) if row.where == where and not method(row.method).trains]
         return self._of(where, heads + [i for i, row in enumerate(self.rows) if method(row.method).trains])
 
@@ -221,10 +223,10 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     UnknownName
         For a method that no report knows.
     """
-    groups = by_row(scores)
+    groups = group_rows(scores)
     rows = _compared([_row(group) for group in groups], groups)
     places: dict[tuple[str, str, int], list[int]] = defaultdict(list)
-    for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == "scratch", _order(rows[i]))):
+    for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == "scratch", table_order(rows[i]))):
         places[_place(rows[i], places)].append(i)
     weights: dict[str, set[str]] = defaultdict(set)
     for backbone, name, _ in places:
@@ -239,7 +241,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
             parts.append(name)
         if len(sizes) > 1:
             parts.append(f"{size} px")
-        members.sort(key=lambda i: _order(rows[i]))
+        members.sort(key=lambda i: table_order(rows[i]))
         found.append(Block(", ".join(parts), tuple(rows[i] for i in members), tuple(groups[i] for i in members)))
     return sorted(found, key=lambda block: (-max(row.top1 for row in block.rows), block.title))
 
@@ -269,60 +271,9 @@ def naming(table: Sequence[Block]) -> Callable[[Titled], str]:
     return name
 
 
-def preference(row: Row) -> tuple[object, ...]:
-    """Return what rows are sorted by, the one first that val prefers; test has no say in it.
-
-    What differs by rounding alone is equal: then the reference comes first, and the others in the table's order.
-    """
-    return -_val(row), not row.reference, *_order(row)
-
-
-def tied(row: Row, rows: Iterable[Row]) -> list[Row]:
+def equal_on_validation(row: Row, rows: Iterable[Row]) -> list[Row]:
     """Return the other rows that have the same val top-1, but for rounding."""
-    return [other for other in rows if other is not row and _val(other) == _val(row)]
-
-
-def _val(row: Row) -> float:
-    return round(row.val_top1, 9)
-
-
-def by_row(scores: Iterable[Score]) -> list[tuple[Score, ...]]:
-    """Return the scores of each row, in the order of their seeds.
-
-    Raises
-    ------
-    BadData
-        Where scores are of several data sets, or two scores claim one seed of one row.
-    UnknownName
-        For a method that no report knows.
-    """
-    groups: dict[tuple[object, ...], list[Score]] = defaultdict(list)
-    dataset = None
-    for score in scores:
-        method(score.method)
-        dataset = dataset or (score.dataset, score.class_names)
-        if dataset != (score.dataset, score.class_names):
-            raise BadData(
-                "scores of different data sets in one report",
-                expected=f"{dataset[0]} with {len(dataset[1])} classes",
-                got=f"{score.dataset} with {len(score.class_names)}, or other class names",
-                remedy="report one data set at a time",
-            )
-        net = (score.backbone, score.weights, score.image_size, score.precision)
-        asked = (score.splits, canonical(dict(score.options)), score.n_train, score.n_val, score.n_test)
-        groups[(*net, score.tap, score.views, score.method, *asked)].append(score)
-    for group in groups.values():
-        group.sort(key=_seed)
-        for one, other in pairwise(group):
-            where = f"{one.method} on {one.backbone} ({one.weights})"
-            if _seed(one) == _seed(other):
-                raise BadData(
-                    "two scores for one seed of one row",
-                    where=where,
-                    got=f"keys {one.key[:12]} and {other.key[:12]}",
-                    remedy="delete the score file of the one that is out of date",
-                )
-    return [tuple(group) for group in groups.values()]
+    return [other for other in rows if other is not row and other.rank[0] == row.rank[0]]
 
 
 def _row(group: tuple[Score, ...]) -> Row:
@@ -389,7 +340,7 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
     """Return the rows with their differences; `groups` are their scores."""
     firsts = [group[0] for group in groups]
     probes = [i for i, row in enumerate(rows) if row.method == "probe"]
-    best = min(probes, key=lambda i: preference(rows[i]), default=None)
+    best = min(probes, key=lambda i: rows[i].rank, default=None)
     over_probe = {} if best is None else {i: (i, best) for i in range(len(rows)) if i != best}
     headroom = {i: (i, probe) for i in range(len(rows)) if (probe := _headroom_probe(i, rows, firsts)) is not None}
     found = differences({*over_probe.values(), *headroom.values()}, groups)
@@ -427,27 +378,6 @@ def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, 
         return own
     beside = [place for place in places if (place[0], place[2]) == (row.backbone, row.image_size)]
     return min(beside, key=lambda place: (place[1] == "none", place[1]), default=own)
-
-
-def _order(row: Row) -> tuple[object, ...]:
-    return (
-        row.tap.count("+"),
-        row.tap != PENULTIMATE,
-        [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", row.tap)],
-        row.views,
-        order(row.method),
-        row.backbone,
-        row.weights,
-        row.image_size,
-        row.precision,
-        row.n_train,
-        row.n_val,
-        row.n_test,
-    )
-
-
-def _seed(score: Score) -> int:
-    return -1 if score.seed is None else score.seed
 
 
 def _chosen(choices: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from probeline.backbones.names import PENULTIMATE
 from probeline.format import decimals, listing, percent, points, probability
 from probeline.report.model.differences import Difference
-from probeline.report.model.rows import Block, Row, Titled, naming, preference, reading, titled
+from probeline.report.model.rows import Block, Row, Titled, naming, reading, titled
 from probeline.report.sections.learning import curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method
@@ -73,14 +73,14 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
 
 def lucky(row: Row, rows: Sequence[Row]) -> bool:
     """Say whether a row that is highest on test was found there, and not by val."""
-    return len(rows) > 1 and row.top1 > min(rows, key=preference).top1
+    return len(rows) > 1 and row.top1 > min(rows, key=lambda other: other.rank).top1
 
 
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     """Say whether training pays, or, where nothing was trained, which head val prefers: val picks, test judges."""
     title, probe, _ = reference
     trained = [found for found in rows if method(found[1].method).trains and found[1].over_probe is not None]
-    where, pick, _ = min(trained or rows, key=lambda found: preference(found[1]))
+    where, pick, _ = min(trained or rows, key=lambda found: found[1].rank)
     several = len({row.backbone for _, row, _ in rows}) > 1 or where != title
     known = f"the linear probe's {percent(probe.top1, places)} %" + (f" on {title}" if several else "")
     named = pick.short + (f" on {where}" if several else "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.format import count, listing, percent, seconds
-from probeline.report.model.rows import Row, Titled, naming, preference, tied
+from probeline.report.model.rows import Row, Titled, equal_on_validation, naming
 from probeline.report.model.verdict import LUCK, in_points, judged, lucky, other_fit
 from probeline.report.page.content import Content
 from probeline.report.page.palette import name_of
@@ -48,7 +48,7 @@ def cards(content: Content) -> list[Card]:
     reference = next((titled[1] for titled in rows if titled[1].reference), None)
     wanted = [
         ("the linear probe", next((titled for titled in rows if titled[1] is reference), None)),
-        (_PREFERRED, min(rows, key=lambda titled: preference(titled[1]))),
+        (_PREFERRED, min(rows, key=lambda titled: titled[1].rank)),
         (_HIGHEST, max(rows, key=lambda titled: titled[1].top1)),
     ]
     labels: dict[int, list[str]] = {}
@@ -65,7 +65,7 @@ def _on_val(row: Row, content: Content) -> str:
     told += [row.chosen] if row.chosen else []
     if row.method == "probe-refit":
         told.append("that of the probe before, as val was fitted on here")
-    elif same := [other for other in tied(row, content.rows) if other.method != "probe-refit"]:
+    elif same := [other for other in equal_on_validation(row, content.rows) if other.method != "probe-refit"]:
         told.append(
             f"tied with {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
         )

@@ -20,7 +20,7 @@ def view(content: Content) -> View | None:
     rows = content.titled
     if not rows:
         return None
-    base = next((one for one in rows if one[1].reference), None) or max(rows, key=lambda one: one[1].val_top1)
+    base = next((one for one in rows if one[1].reference), None) or min(rows, key=lambda one: one[1].rank)
     others = [one for one in rows if one[1] is not base[1] and one[2][0].splits == base[2][0].splits]
     if not others:
         return None

@@ -10,9 +10,9 @@ import numpy as np
 
 from probeline.format import option
 from probeline.identity import digest
-from probeline.report.model.leading import leading_probe, ranked
 from probeline.report.model.rows import blocks, reading
 from probeline.results.gallery_files import Gallery
+from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.types import IntArray
 
@@ -101,10 +101,11 @@ def gallery_words(
 
 def outdated_gallery(gallery: Gallery, scores: Sequence[Score]) -> str | None:
     """Say why a gallery does not belong to the scores at hand; None where it does."""
-    probe = leading_probe(scores, gallery.backbone)
+    own = [score for score in scores if score.backbone == gallery.backbone]
+    probe = best_probe(own)
     if probe is None:
         return "its exact probe is gone"
-    rows = ranked(scores, gallery.backbone)
+    rows = rank_by_validation(own)
     return None if gallery.of == gallery_of(rows, probe) else "its scores have changed"
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from probeline.backbones.names import PENULTIMATE
 from probeline.format import count, decimals, listing, percent, seconds
 from probeline.report.model.conditions import environment_in_words
-from probeline.report.model.leading import leading
 from probeline.report.sections.grid import bullets, escape, ruled
 from probeline.results.latency_files import Latency, Passes
+from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 
 _PROBE = "The probe is the exact one at the penultimate tap, without views, at the same size and precision."
@@ -108,7 +108,7 @@ def _probe(net: Latency, scores: Sequence[Score]) -> Score | None:
         asked = (score.weights, score.image_size, score.precision, score.method, score.tap, score.views)
         return asked == (net.weights, net.image_size, net.precision, "probe", PENULTIMATE, 0)
 
-    row = leading([score for score in scores if fits(score)], net.backbone)
+    row = best_by_validation(score for score in scores if score.backbone == net.backbone and fits(score))
     return row[0] if row else None
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from probeline.format import percent
 from probeline.identity import digest
-from probeline.report.model.leading import leading, leading_probe
 from probeline.report.model.rows import reading
 from probeline.results.map_files import EmbeddingMap, Plane
 from probeline.results.methods import method
+from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.score import Score
 
 MOST_POINTS = 2000
@@ -67,7 +67,8 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
 
 def outdated_map(one: EmbeddingMap, scores: Sequence[Score]) -> str | None:
     """Say why a map does not belong to the scores at hand; None where it does."""
-    probe, judge = leading_probe(scores, one.backbone), leading(scores, one.backbone)
+    own = [score for score in scores if score.backbone == one.backbone]
+    probe, judge = best_probe(own), best_by_validation(own)
     if probe is None or judge is None:
         return "its exact probe is gone"
     return None if one.of == map_of(judge[0], probe) else "its scores have changed"

@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from probeline.format import decimals, listing, percent
-from probeline.report.model.leading import leading
 from probeline.report.model.rows import reading
 from probeline.results.methods import method
 from probeline.results.picture_files import Picture
+from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.types import Backbone, DataSet, Part, Splits
 
@@ -175,7 +175,7 @@ def mistakes_words(row: Sequence[Score], of: dict[str, Any]) -> Words:
 def outdated(picture: Picture, scores: Sequence[Score], dataset: DataSet, splits: Splits) -> str | None:
     """Say why a picture does not belong to the data set and the scores at hand; None where it does."""
     if picture.kind == "mistakes":
-        row = leading(scores, picture.backbone)
+        row = best_by_validation(score for score in scores if score.backbone == picture.backbone)
         if row is None:
             return "its score is gone"
         return None if picture.of == mistakes_of(row, dataset, splits) else "its score has changed"

@@ -1,0 +1,88 @@
+"""One ranking: whoever asks which row is best on validation gets the same answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+
+from probeline.report.model.confusion_rows import confused
+from probeline.report.model.pairs import MOST, matrix
+from probeline.report.model.rows import blocks
+from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
+from probeline.results.score import Score
+from test_report_rows import make_score
+
+NET = "mobilenet_v2"
+
+
+def tied(first: Score, second: Score) -> list[Score]:
+    return [replace(first, val_top1=0.9), replace(second, val_top1=0.9 + 1e-12)]
+
+
+CASES = {
+    "a probe at an inner tap and a head at the last": (
+        tied(make_score("probe", tap="layer3"), make_score("probe-sgd", seed=0)),
+        ("probe", "layer3"),
+    ),
+    "two taps": (tied(make_score("probe", tap="layer3"), make_score("probe")), ("probe", "penultimate")),
+    "taps by number": (
+        tied(make_score("ridge", tap="layer10"), make_score("ridge", tap="layer9")),
+        ("ridge", "layer9"),
+    ),
+    "views": (tied(make_score("probe", views=2), make_score("probe")), ("probe", "penultimate")),
+    "two heads": (tied(make_score("knn"), make_score("ridge")), ("ridge", "penultimate")),
+    "a training and a head at an inner tap": (
+        tied(make_score("knn", tap="layer3"), make_score("finetune", seed=0)),
+        ("finetune", "penultimate"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ties_on_validation_are_broken_the_same_everywhere(case: str) -> None:
+    scores, expected = CASES[case]
+    worse = make_score("centroid", val_top1=0.5)
+    for some in permutations([*scores, worse]):
+        table = blocks(some)
+        (block,) = table
+        rows = rank_by_validation(some)
+        answers = {
+            "ranking": rows[0][0],
+            "best": (best_by_validation(some) or ())[0],
+            "page": min(block.rows, key=lambda row: row.rank),
+            "confusion matrices": confused(table)[-1].row if len(confused(table)) > 1 else confused(table)[0].row,
+        }
+        assert {name: (row.method, row.tap) for name, row in answers.items()} == dict.fromkeys(answers, expected)
+        assert [row[0].method for row in rows] == [row.method for row in sorted(block.rows, key=lambda row: row.rank)]
+
+
+def test_the_reference_is_the_probe_that_ranks_first() -> None:
+    scores = [*tied(make_score("probe", tap="layer3"), make_score("probe")), make_score("probe", views=1, val_top1=0.8)]
+    (block,) = blocks(scores)
+    (reference,) = [row for row in block.rows if row.reference]
+    assert best_probe(scores) == scores[1]
+    assert (reference.tap, reference.views) == ("penultimate", 0)
+    assert {row.tap for row in block.leading().rows} == {"penultimate"}
+
+
+def test_the_rows_of_the_pairs_are_those_that_rank_first() -> None:
+    # All equal on validation: which of too many rows are shown must not depend on the order of the files.
+    scores = [make_score("ridge", tap=f"layer{n}", val_top1=0.9) for n in range(MOST + 2)]
+    kept = {row.tap for _, row in matrix(blocks(scores[::-1])).rows}
+    assert kept == {row[0].tap for row in rank_by_validation(scores)[:MOST]}
+
+
+def test_test_accuracy_has_no_say() -> None:
+    scores = tied(make_score("knn", accuracy=0.95), make_score("ridge", accuracy=0.5))
+    assert (best_by_validation(scores) or ())[0].method == "ridge"
+
+
+def test_of_several_seeds_the_mean_counts() -> None:
+    seeds = [make_score("probe-sgd", seed=seed, val_top1=val) for seed, val in ((0, 0.9), (1, 0.7))]
+    assert [row[0].method for row in rank_by_validation([*seeds, make_score("knn", val_top1=0.81)])] == [
+        "knn",
+        "probe-sgd",
+    ]
+    assert best_by_validation([]) is None
