@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.frozen import Frozen
 from probeline.backbones.inner_taps import InnerTap, find_inner
-from probeline.backbones.names import terms
 from probeline.backbones.resolve import load, resolve_taps
 from probeline.backbones.weights import tensors_sha256
 from probeline.backbones.zoo import random_net
 from probeline.errors import BadOption, UnknownName
 from probeline.memo import Memo
+from probeline.names import split_tap
 
 CPU = torch.device("cpu")
 
@@ -298,8 +298,8 @@ def test_features_that_depend_on_other_images_are_refused() -> None:
 @pytest.mark.parametrize("tap", ["", "a+", "+a", "a b", "a..b", ".a", "a:max", "../a", "a/b", "last-", "é"])
 def test_what_cannot_be_a_tap_is_refused_before_a_net_is_built(tap: str) -> None:
     with pytest.raises(BadOption, match="bad --tap"):
-        terms(tap)
-    assert terms("a.b_1:cls+last-3+penultimate") == ("a.b_1:cls", "last-3", "penultimate")
+        split_tap(tap)
+    assert split_tap("a.b_1:cls+last-3+penultimate") == ("a.b_1:cls", "last-3", "penultimate")
 
 
 def test_a_tap_is_remembered(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

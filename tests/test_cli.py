@@ -24,7 +24,8 @@ from probeline.cli import program as cli
 from probeline.data.sources.registry import NAMES
 from probeline.errors import Diverged
 from probeline.evaluate import fitting
-from probeline.options.config import DEVICES, PRECISIONS, STRATEGIES
+from probeline.names import PRECISIONS, Strategy
+from probeline.options.config import DEVICES
 from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS
 from probeline.session import Inputs
@@ -113,7 +114,7 @@ def files(root: Path) -> dict[str, tuple[int, bytes]]:
         ("device", "cuda:", DEVICES),
         ("device", "cuda:99999999999999999999", DEVICES),
         ("precision", "fp8", PRECISIONS),
-        ("strategy", "half", STRATEGIES),
+        ("strategy", "half", Strategy),
         ("recipe", "nope", recipe_names()),
         ("recipe", "../demo", recipe_names()),
     ],

@@ -134,7 +134,7 @@ def test_a_folder_that_only_looks_like_the_ants_and_bees_is_refused(tmp_path: Pa
 
 
 def test_nothing_here_imports_torch() -> None:
-    rooms = ["archives", "cifar10", "datasets", "decode", "download", "folder", "hymenoptera", "reading", "splits"]
+    rooms = ["sources.registry", "sources.folder", "pixels.decode", "pixels.loading", "sampling.splits"]
     program = (
         "import sys\n"
         + "".join(f"import probeline.data.{room}\n" for room in rooms)

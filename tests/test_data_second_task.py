@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from probeline.data.annotations.second_task import Second, second_task
-from probeline.data.annotations.second_task_spec import parsed
 from probeline.errors import BadData, BadOption, MissingData, ProbelineError, UnknownName
+from probeline.options.second_task_spec import parsed
 from probeline.types import DROPPED, DataSet
 from test_data_splits import dataset, part
 

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from probeline.cli import program as cli
 from probeline.console import Silence
-from probeline.options.config import PRECISIONS, STRATEGIES, UNUSED, Config, Work, command_line
+from probeline.names import PRECISIONS, Strategy
+from probeline.options.config import UNUSED, Config, Work, command_line
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
-NAMED = [strategy.replace("-K", "-2") for strategy in STRATEGIES]
+NAMED = [strategy.replace("-K", "-2") for strategy in Strategy]
 PATHS = st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", min_size=1, max_size=12).map(Path)
 NUMBERS = st.integers(1, 2**31 - 1)
 

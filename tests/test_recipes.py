@@ -18,9 +18,9 @@ from probeline.cli import program as cli
 from probeline.data.sources import registry as datasets
 from probeline.data.sources.registry import NAMES
 from probeline.errors import BadOption, UnknownName
+from probeline.names import method_of
 from probeline.options.config import Config, Work
 from probeline.recipes import Recipe, Step
-from probeline.results.methods import name_of
 from small_runs import make_photos
 
 SMALL = [
@@ -344,7 +344,7 @@ def test_every_recipe_runs_on_a_slice(name: str, root: Path, capsys: pytest.Capt
     lines = held["lines"]
     assert len(lines) == len(recipe.published)
     strategies = [each for step in recipe.steps for each in step.options.get("curve_strategies", ())]
-    on_parts = {"probe", *map(name_of, strategies)}
+    on_parts = {"probe", *map(method_of, strategies)}
     for one, line in zip(recipe.published, lines, strict=True):
         assert (line["backbone"], line["method"], line["top1"]) == (one.backbone, one.method, one.top1)
         assert f"{100 * one.top1:.4g}" in text

@@ -35,7 +35,7 @@ from probeline.report.figures.sheet import look, names, png
 from probeline.report.model.rows import Block, blocks
 from probeline.report.sections.pictures import Mistake
 from probeline.report.write import write
-from probeline.results.methods import METHODS, method
+from probeline.results.methods import METHODS, method_info
 from probeline.results.score import Score
 from probeline.types import IntArray, PixelArray
 from test_report_rows import CIFAR, make_score, make_scores
@@ -424,7 +424,7 @@ def cielab(colour: str) -> npt.NDArray[np.float64]:
 def test_colours_are_distinct() -> None:
     # One that is just noticed is 2.3 away (Sharma 2003); marks of a few pixels want several times that.
     names = [one.name for one in METHODS if one.name != "last-K"]
-    found = [cielab(method(name).colour) for name in (*names, "last-1", "last-2", "last-3")]
+    found = [cielab(method_info(name).colour) for name in (*names, "last-1", "last-2", "last-3")]
     assert min(float(np.linalg.norm(a - b)) for a, b in combinations(found, 2)) > 8 * 2.3
 
 

@@ -29,7 +29,7 @@ from probeline.report.page.content import Content
 from probeline.report.page.embed import fitted
 from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
 from probeline.report.page.sections import SECTIONS
-from probeline.results.methods import METHODS, method
+from probeline.results.methods import METHODS, method_info
 from probeline.results.picture_files import PICTURES, Picture, save_picture
 from probeline.results.score import Score
 from probeline.results.thumbnail import Thumbnail
@@ -415,7 +415,7 @@ def test_contrast_is_that_of_the_standard() -> None:
 def test_colours_of_methods_stay_distinct(theme: dict[str, str]) -> None:
     # One that is just noticed is 2.3 away (Sharma 2003); marks of a few pixels want several times that.
     names = [one.name for one in METHODS if one.name != "last-K"]
-    colours = [method(name).colour for name in (*names, "last-1", "last-2", "last-3")]
+    colours = [method_info(name).colour for name in (*names, "last-1", "last-2", "last-3")]
     found = [cielab(readable(colour, theme["ground"], MARK)) for colour in colours]
     assert min(float(np.linalg.norm(a - b)) for a, b in combinations(found, 2)) > 7 * 2.3
 

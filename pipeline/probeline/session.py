@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from probeline import disk
-from probeline.backbones.names import PENULTIMATE, terms
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache import entry as store
 from probeline.data.annotations import groups, labels
@@ -26,6 +25,7 @@ from probeline.identity import digest
 from probeline.memo import Memo
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
+from probeline.names import PENULTIMATE, split_tap
 from probeline.options.config import Config, Work, command_line
 from probeline.results.picture_files import PICTURES
 from probeline.results.score import Score
@@ -192,7 +192,7 @@ class Inputs:
             For each tap that was asked for, one record; several where they are to stand side by side.
         Loaded or None
         """
-        asked = [terms(tap) for tap in self.config.taps]
+        asked = [split_tap(tap) for tap in self.config.taps]
         every = tuple(dict.fromkeys(term for each in asked for term in each))
         meant, loaded = resolve_taps(name, self.config.weights, self.config.image_size, every, self._memo)
         self._memo.save()

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
+from probeline.names import Role
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 PixelArray = npt.NDArray[np.uint8]
-
-Role = Literal["train", "val", "test"]
 
 DROPPED = -1
 """The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""

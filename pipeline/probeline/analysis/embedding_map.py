@@ -13,7 +13,7 @@ from probeline.errors import BadData
 from probeline.report.model.rows import reading
 from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
 from probeline.results.map_files import EmbeddingMap, find_map, map_name, save_map
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Inputs
 from probeline.types import FloatArray
@@ -108,7 +108,7 @@ def _made(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
         sample_ids=tuple(part.sample_ids[row] for row in rows),
         labels=labels,
         predicted=predicted,
-        judge=", ".join(filter(None, (method(judge.method).title, reading(judge.tap, judge.views)))),
+        judge=", ".join(filter(None, (method_info(judge.method).title, reading(judge.tap, judge.views)))),
         planes=tuple(planes),
         title=title,
         caption=caption,

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from probeline.backbones.device import DTYPES
 from probeline.backbones.fold import fold_batchnorm
 from probeline.backbones.inner_taps import InnerTap, attach
-from probeline.backbones.names import PENULTIMATE
 from probeline.backbones.penultimate import set_head
 from probeline.backbones.resample import Resample
 from probeline.backbones.resolve import Loaded
 from probeline.errors import OutOfMemory
+from probeline.names import PENULTIMATE
 from probeline.types import Preprocess
 
 

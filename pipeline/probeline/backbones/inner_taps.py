@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from probeline.backbones.names import LAST
 from probeline.backbones.penultimate import graph
 from probeline.errors import BadOption, UnknownName
+from probeline.names import LAST_K
 
 Reading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
 
@@ -177,7 +177,7 @@ class _Finder:
 
     def expand(self, term: str) -> list[InnerTap]:
         """Return the taps that one asked name stands for; their width and tensors are not known yet."""
-        if last := LAST.fullmatch(term):
+        if last := LAST_K.fullmatch(term):
             return self._last(int(last[1]))
         module, _, pooling = term.partition(":")
         self._check_runs_once(module)

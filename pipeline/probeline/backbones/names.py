@@ -5,20 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
-import re
 from pathlib import Path
 
-from probeline.errors import BadOption, MissingExtra, UnknownName
-
-TIMM = "timm:"
-
-PENULTIMATE = "penultimate"
-"""The tap that every net has: the input of its head."""
-
-LAST = re.compile(r"last-(\d{1,4})")
-"""The last so many blocks of a transformer."""
-
-_TERM = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
+from probeline.errors import MissingExtra, UnknownName
+from probeline.names import TIMM
 
 
 def package_folder(name: str) -> Path:
@@ -27,11 +17,6 @@ def package_folder(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise MissingExtra(f"{name} is not installed", remedy=f"pip install {name}")
     return Path(spec.origin).parent
-
-
-def looks_like_path(weights: str) -> bool:
-    """Say whether ``--weights`` names a file rather than a kind of weights."""
-    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
 
 
 def _is_registration(node: ast.expr) -> bool:
@@ -57,21 +42,3 @@ def check_name(name: str) -> None:
     """
     if not name.startswith(TIMM) and name not in torchvision_names():
         raise UnknownName("backbone", name, [*torchvision_names(), "timm:NAME (any net of timm)"])
-
-
-def terms(tap: str) -> tuple[str, ...]:
-    """Return what a tap is put together of: ``layer3+penultimate`` of two. Whether a net has them is not asked.
-
-    Raises
-    ------
-    BadOption
-        No name of a tap.
-    """
-    found = tuple(tap.split("+"))
-    if not all(_TERM.fullmatch(term) for term in found):
-        raise BadOption(
-            "bad --tap",
-            expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, MODULE:input, or A+B",
-            got=tap,
-        )
-    return found

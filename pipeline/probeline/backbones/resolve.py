@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.names import PENULTIMATE, check_name
+from probeline.backbones.names import check_name
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
+from probeline.names import PENULTIMATE
 from probeline.types import Backbone, Preprocess
 
 if TYPE_CHECKING:

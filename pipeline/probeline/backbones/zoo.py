@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from probeline.backbones import torchvision_import as vision
-from probeline.backbones.names import TIMM, check_name, looks_like_path
+from probeline.backbones.names import check_name
 from probeline.backbones.weights import OTHER_WEIGHTS, check_file_hash, download, fetch_by_hand, load_state, read_state
 from probeline.errors import BadOption, DownloadFailed, MissingData, MissingExtra, UnknownName
+from probeline.names import TIMM, is_weights_file
 from probeline.types import Preprocess
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -112,7 +113,7 @@ def build(name: str, weights: str) -> Built:
     """
     check_name(name)
     with torch.random.fork_rng(devices=[]):
-        if looks_like_path(weights):
+        if is_weights_file(weights):
             path = Path(weights)
             state = read_state(path)
             net = _empty(name)
@@ -175,7 +176,7 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
     UnknownName
     """
     check_name(name)
-    if name.startswith(TIMM) or looks_like_path(weights) or weights in ("none", "wheel"):
+    if name.startswith(TIMM) or is_weights_file(weights) or weights in ("none", "wheel"):
         raise BadOption(
             "these weights have no ImageNet categories",
             where=f"{name} with --weights {weights}",
@@ -186,7 +187,7 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
 
 def options_of(name: str, weights: str) -> dict[str, Any]:
     """Return what a net is built with beside its name, where it has weights of torchvision's own; nothing otherwise."""
-    if name.startswith(TIMM) or looks_like_path(weights) or weights in ("none", "wheel"):
+    if name.startswith(TIMM) or is_weights_file(weights) or weights in ("none", "wheel"):
         return {}
     if name.startswith("vit_"):
         return {"image_size": _published(name, weights).meta["min_size"][0]}

@@ -20,18 +20,8 @@ from typing import Any, NoReturn, TextIO, cast
 from probeline import __version__
 from probeline.console import Bar
 from probeline.errors import BadOption, Diverged, ProbelineError, UnknownName
-from probeline.options.config import (
-    DEVICES,
-    FORMATS,
-    MAPS,
-    MAY_STAND_ALONE,
-    PRECISIONS,
-    STRATEGIES,
-    TAKES_WORDS,
-    Config,
-    Work,
-    command_line,
-)
+from probeline.names import PRECISIONS, Strategy
+from probeline.options.config import DEVICES, FORMATS, MAPS, MAY_STAND_ALONE, TAKES_WORDS, Config, Work, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, grid
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
@@ -243,7 +233,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="S",
-        help=f"of finetune and lrfind: {', '.join(STRATEGIES)} (default full scratch)",
+        help=f"of finetune and lrfind: {', '.join(Strategy)} (default full scratch)",
     )
     add(
         "--train",
@@ -356,11 +346,11 @@ def _file(text: str) -> Path:
 
 
 def _check(config: Config) -> None:
-    from probeline.backbones.names import terms
+    from probeline.names import split_tap
     from probeline.options.strategies import check
 
     for tap in config.taps:
-        terms(tap)
+        split_tap(tap)
     grid("sgd", SGD, config.sgd)
     grid("mlp", MLP, config.mlp)
     for name, (least, most) in _RANGES.items():

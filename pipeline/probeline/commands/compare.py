@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from probeline.backbones.names import LAST, PENULTIMATE, looks_like_path, terms
 from probeline.data.annotations.exact_copies import copies
 from probeline.finetune.run import training_options
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
+from probeline.names import LAST_K, PENULTIMATE, Method, is_weights_file, method_of, split_tap
 from probeline.options.config import Config, Work, command_line
 from probeline.options.grids import MLP, SGD, grid
 from probeline.report.model.beside import Beside
@@ -28,7 +28,7 @@ from probeline.results.curve import Curve
 from probeline.results.curve_files import load_curves
 from probeline.results.doctor_files import Doctor, load_doctors
 from probeline.results.latency_files import Latency, load_latencies
-from probeline.results.methods import METHODS, Method, method, name_of, order
+from probeline.results.methods import METHODS, MethodInfo, method_info, order
 from probeline.results.range_files import load_range_tests
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
@@ -116,7 +116,7 @@ def _curves(inputs: Inputs) -> list[Curve]:
     """
     say = inputs.config.console.say
     found = _of_these_splits(inputs, "learning curves", *load_curves(inputs.curves))
-    curves = [curve for curve in found if curve.method == "probe" or curve.options.get("version") == TRAIN_VERSION]
+    curves = [curve for curve in found if curve.method == Method.PROBE or curve.options.get("version") == TRAIN_VERSION]
     if len(curves) < len(found):
         say(f"compare: left out {len(found) - len(curves)} learning curves of an earlier version of training")
     newest: dict[tuple[object, ...], Curve] = {}
@@ -168,8 +168,8 @@ def _drawn_as_asked(inputs: Inputs, curve: Curve) -> bool:
 
 
 def _trained_as_asked(config: Config, curve: Curve) -> bool:
-    asked = [training_options(config, one) for one in config.curve_strategies if name_of(one) == curve.method]
-    return curve.method == "probe" or any(
+    asked = [training_options(config, one) for one in config.curve_strategies if method_of(one) == curve.method]
+    return curve.method == Method.PROBE or any(
         all([curve.options.get(name)] == list(values) for name, values in options.items()) for options in asked
     )
 
@@ -201,7 +201,7 @@ def _doctor(inputs: Inputs, scores: Sequence[Score]) -> Doctor | None:
     def merit(doctor: Doctor) -> float:
         net = (doctor.backbone, doctor.weights, doctor.image_size, doctor.precision)
         same = (score for score in scores if (score.backbone, score.weights, score.image_size, score.precision) == net)
-        return max((score.val_top1 for score in same if score.method == "probe"), default=-1.0)
+        return max((score.val_top1 for score in same if score.method == Method.PROBE), default=-1.0)
 
     best = max(reversed(here), key=merit, default=None)
     if best and len(here) > 1:
@@ -224,8 +224,8 @@ def _as_asked(config: Config, name: str, score: Score | Curve) -> bool:
 
     Told without building a net: what ``DEFAULT`` stands for is not looked up, any pretrained weights will do.
     """
-    asked = Path(config.weights).name if looks_like_path(config.weights) else config.weights
-    weights = name == "scratch" or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
+    asked = Path(config.weights).name if is_weights_file(config.weights) else config.weights
+    weights = name == Method.SCRATCH or score.weights == asked or (asked == "DEFAULT" and score.weights != "none")
     size = config.image_size in (None, score.image_size)
     return weights and size and score.precision == config.precision
 
@@ -235,9 +235,9 @@ def _read_as_asked(config: Config, tap: str, score: Score) -> bool:
 
     Which blocks ``last-4`` stands for only the net knows: any tap will do.
     """
-    if method(score.method).trains:
+    if method_info(score.method).trains:
         return True
-    return (score.tap == tap or any(map(LAST.fullmatch, terms(tap)))) and score.views == config.views
+    return (score.tap == tap or any(map(LAST_K.fullmatch, split_tap(tap)))) and score.views == config.views
 
 
 def _fitted_as_asked(config: Config, score: Score) -> bool:
@@ -274,13 +274,13 @@ def _missing(work: Work, scores: list[Score]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _wanted(config: Config, verbs: Collection[str]) -> list[tuple[Method, dict[str, Any]]]:
+def _wanted(config: Config, verbs: Collection[str]) -> list[tuple[MethodInfo, dict[str, Any]]]:
     """Return the methods that these verbs would score under the configuration, with the options that are theirs."""
-    heads: list[tuple[Method, dict[str, Any]]] = [
+    heads: list[tuple[MethodInfo, dict[str, Any]]] = [
         (one, {}) for one in METHODS if not one.trains and (one.name != "probe-mlp" or config.mlp)
     ]
     trainings = [
-        (method(name_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
+        (method_info(method_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
         for strategy in config.strategies
     ]
     return [(one, options) for one, options in (*heads, *trainings) if one.verb in verbs]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from probeline import disk
-from probeline.backbones.names import PENULTIMATE
 from probeline.data.sampling.fractions import Portion, portions
 from probeline.environment import environment
 from probeline.evaluate.curve_of_probe import probed
@@ -16,10 +15,11 @@ from probeline.finetune.curve import runs, trained
 from probeline.format import percent
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
+from probeline.names import PENULTIMATE, Method
 from probeline.report.sections.learning import steps
 from probeline.results.curve import Curve
 from probeline.results.curve_files import curve_path, find_curve, save_curve
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.session import Inputs
 from probeline.types import Backbone
 
@@ -102,7 +102,7 @@ def _of_training(inputs: Inputs, name: str, strategy: str, wanted: Sequence[Port
 def _curve(inputs: Inputs, line: _Line) -> Curve:
     config, splits, dataset, backbone = inputs.config, inputs.splits, inputs.dataset, line.backbone
     title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
-    title += "" if line.method == "probe" else f", {method(line.method).title}"
+    title += "" if line.method == Method.PROBE else f", {method_info(line.method).title}"
     if found := find_curve(inputs.curves, backbone.name, line.key):
         config.console.say(f"{title}: it is there")
         return found

@@ -15,7 +15,6 @@ from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, lumi
 from probeline.analysis.label_errors import doubts, expected, plant, thresholds
 from probeline.analysis.outliers import p_values, remoteness, threshold
 from probeline.analysis.thumbnails import thumbnails
-from probeline.backbones.names import PENULTIMATE
 from probeline.data.pixels.inspection import HELP, look
 from probeline.environment import cores, environment
 from probeline.evaluate.fitting import Stopwatch, Task
@@ -25,6 +24,7 @@ from probeline.heads.select import L2_GRID
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import DOCTOR_VERSION, HEADS_VERSION, digest
 from probeline.metrics.scores import chances
+from probeline.names import PENULTIMATE
 from probeline.report.model.leakage import leakage, leakage_lines
 from probeline.report.model.rows import blocks
 from probeline.report.sections.doctor import findings

@@ -20,6 +20,7 @@ from probeline.export.format import CARD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, Ar
 from probeline.export.writing import check_free, there, write
 from probeline.extract.canary import TOLERANCE
 from probeline.identity import canonical
+from probeline.names import Method
 from probeline.results.score import Score
 from probeline.session import Inputs
 from probeline.types import FloatArray, IntArray, PixelArray, Split, path_name
@@ -294,7 +295,7 @@ def _beyond_rounding(score: Score, logits: FloatArray) -> npt.NDArray[np.bool_]:
 def _train_rows(inputs: Inputs, score: Score) -> list[tuple[str, int]]:
     """Return part and row of the images beside the artifact: of those fitted on, stratified, at most so many."""
     splits = inputs.splits
-    fitted = [splits.train, splits.val] if score.method == "probe-refit" else [splits.train]
+    fitted = [splits.train, splits.val] if score.method == Method.PROBE_REFIT else [splits.train]
     every = [(split.part, int(row)) for split in fitted for row in split.rows]
     labels = np.array([inputs.dataset.parts[part].labels[row] for part, row in every])
     counts = np.bincount(labels, minlength=len(score.class_names))

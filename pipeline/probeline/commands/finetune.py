@@ -10,8 +10,8 @@ from probeline.errors import Diverged
 from probeline.finetune.objectives import Goal, goals
 from probeline.finetune.run import Run, Solution, ask, begun_with, checkpoints, of_candidate, train, training_options
 from probeline.format import option
+from probeline.names import Strategy, method_of
 from probeline.options.grids import TRAIN, Grid
-from probeline.results.methods import name_of
 from probeline.results.score import Score
 from probeline.results.score_files import save_score
 from probeline.results.second_task_words import second_task
@@ -49,7 +49,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solution: Solution, goal: Goal) -> Score:
-    config, splits, method = inputs.config, inputs.splits, name_of(strategy)
+    config, splits, method = inputs.config, inputs.splits, method_of(strategy)
     options = training_options(config, strategy)
     asked = ask(inputs, backbone, strategy, seed, options, goal)
     title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
@@ -109,7 +109,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         converged=True,
         certificate={
             "precision": config.precision,
-            "backbone": backbone.weights_sha256 if strategy != "scratch" else "own",
+            "backbone": backbone.weights_sha256 if strategy != Strategy.SCRATCH else "own",
             "edge": tries.edge(chosen),
             "diverged": diverged,
             "parts": best.epoch["parts"],

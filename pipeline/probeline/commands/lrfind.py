@@ -8,6 +8,7 @@ from probeline.environment import environment
 from probeline.finetune.objectives import Goal, goals
 from probeline.finetune.run import Solution, ask, begin, begun_with, single, training_options
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
+from probeline.names import Strategy
 from probeline.options.config import command_line
 from probeline.report.sections.lr_range import found, rate, verdict
 from probeline.results.range_files import find_range_test, range_path, save_range_test
@@ -47,7 +48,7 @@ def _test(inputs: Inputs, backbone: Backbone, strategy: str, solution: Solution,
     options = training_options(config, strategy)
     # How many epochs there are says which stages a gradual training begins with.
     used = {name: values for name, values in options.items() if name not in _UNUSED}
-    used |= {"epochs": options["epochs"]} if strategy == "gradual" else {}
+    used |= {"epochs": options["epochs"]} if strategy == Strategy.GRADUAL else {}
     asked = ask(inputs, backbone, strategy, config.seed, {**used, **_TEST}, goal)
     title = f"lrfind: {inputs.dataset.name} x {backbone.name}, {asked.method}, seed {config.seed}"
     if there := _there(inputs, backbone, asked, title):

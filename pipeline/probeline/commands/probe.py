@@ -10,6 +10,7 @@ from probeline.evaluate.fitting import Round, Stopwatch, Task, ask_exact, exact_
 from probeline.evaluate.minibatch import mlp_heads, mlp_logits, sgd_heads
 from probeline.format import option
 from probeline.heads.select import L2_GRID
+from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Grid, grid
 from probeline.results.score import Score
 from probeline.session import Inputs
@@ -42,7 +43,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _exact(task: Task) -> list[Score]:
-    asked = {method: ask_exact(task, method) for method in ("probe", "probe-refit")}
+    asked = {method: ask_exact(task, method) for method in (Method.PROBE, Method.PROBE_REFIT)}
     scores = {method: score for method, one in asked.items() if (score := task.done(one))}
     if len(scores) == len(asked):
         return list(scores.values())
@@ -54,7 +55,7 @@ def _exact(task: Task) -> list[Score]:
         if method in scores:
             continue
         watch = Stopwatch(chosen_in)
-        if method == "probe":
+        if method == Method.PROBE:
             heads, X_test = selection.fitted, task.test_rows(rounds[0])
         else:
             from probeline.heads.logistic.path import fit_path
@@ -68,8 +69,8 @@ def _exact(task: Task) -> list[Score]:
             selection,
             linear_logits(heads, X_test),
             watch,
-            n_train=len(splits.train) + (len(splits.val) if method == "probe-refit" else 0),
-            n_val=0 if method == "probe-refit" else len(splits.val),
+            n_train=len(splits.train) + (len(splits.val) if method == Method.PROBE_REFIT else 0),
+            n_val=0 if method == Method.PROBE_REFIT else len(splits.val),
             **task.sizes(head),
             converged=certificate.converged,
             certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.cache import entry as store
 from probeline.data.named_row import named_row
 from probeline.errors import MissingData
+from probeline.names import PENULTIMATE
 from probeline.options.config import command_line
 from probeline.session import Inputs
 from probeline.types import DROPPED, Backbone, ImageFiles, Splits

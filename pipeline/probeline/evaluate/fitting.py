@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.cache import entry as store
 from probeline.extract import canary
 from probeline.format import option
@@ -18,6 +17,7 @@ from probeline.heads.select import L2_GRID, choose
 from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
+from probeline.names import PENULTIMATE
 from probeline.results.score import Score
 from probeline.results.score_files import save_score
 from probeline.session import Asked, Inputs

@@ -13,6 +13,7 @@ from probeline.evaluate.fitting import Task
 from probeline.evaluate.minibatch import mlp_heads, sgd_heads
 from probeline.heads.linear import Linear
 from probeline.heads.standardize import Scaler
+from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Axis, Grid
 from probeline.results.score import Score
 from probeline.types import FloatArray, IntArray
@@ -46,34 +47,34 @@ def refit(task: Task, score: Score) -> Refitted:
     ProbelineError
     """
     options, chosen = score.options, score.chosen
-    held = task.refit() if score.method == "probe-refit" else task.selection()[0]
+    held = task.refit() if score.method == Method.PROBE_REFIT else task.selection()[0]
     X, y, seed = held.X, held.y, score.seed or 0
-    if score.method in ("probe", "probe-refit"):
+    if score.method in (Method.PROBE, Method.PROBE_REFIT):
         from probeline.heads.logistic.path import fit_path
 
         l2s = options["l2"]
         return _linear(fit_path(X, y, task.classes, l2s)[l2s.index(chosen["l2"])], held.scaler)
-    if score.method == "logistic":
+    if score.method == Method.LOGISTIC:
         from probeline.heads.logistic.reference import fit_reference
 
         return _linear(fit_reference(X, y, chosen["l2"]), held.scaler)
-    if score.method == "ridge":
+    if score.method == Method.RIDGE:
         from probeline.heads.ridge import fit_ridge
 
         return _linear(fit_ridge(X, y, task.classes, [chosen["l2"]])[0], held.scaler)
-    if score.method == "knn":
+    if score.method == Method.KNN:
         rows = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
         return Refitted({**_scaling(held.scaler), "rows": rows, "labels": y, "k": np.array([chosen["k"]])})
-    if score.method == "centroid":
+    if score.method == Method.CENTROID:
         from probeline.heads.neighbours import centroid_layer
 
         try:
             return _layer(*centroid_layer(X, y, classes=task.classes), held.scaler)
         except ValueError as error:  # a class without train images is infinitely far, which no layer says
             raise BadOption("centroid cannot be exported", got=str(error), remedy="choose another row") from error
-    wanted = _grid(options, SGD if score.method == "probe-sgd" else MLP)
+    wanted = _grid(options, SGD if score.method == Method.PROBE_SGD else MLP)
     place = wanted.candidates().index(dict(chosen))
-    if score.method == "probe-sgd":
+    if score.method == Method.PROBE_SGD:
         return _linear(sgd_heads(held, task.classes, wanted, seed)[place], held.scaler)
     head = mlp_heads(held, task.classes, wanted, seed)[place]
     hidden = {"hidden_weight": head.hidden_weight, "hidden_bias": head.hidden_bias}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.errors import BadCache, MissingData
 from probeline.evaluate.fitting import Task
 from probeline.evaluate.refit import refit
 from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
 from probeline.finetune.run import checkpoints, of_candidate
 from probeline.identity import ARTIFACT_VERSION, digest
+from probeline.names import PENULTIMATE, Method
 from probeline.results.score import Score
 from probeline.session import Inputs
 from probeline.types import Backbone
@@ -99,7 +99,7 @@ def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
     from probeline.finetune import checkpoint
     from probeline.finetune.head import fresh_head
 
-    loaded = inputs.net(score.backbone, "none" if score.method == "scratch" else None)
+    loaded = inputs.net(score.backbone, "none" if score.method == Method.SCRATCH else None)
     # From scratch it was trained on the very pixels that the pretrained net sees.
     seen = inputs.backbone(score.backbone)[0].preprocess
     loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
@@ -141,7 +141,7 @@ def _main_layer(head: nn.Module) -> nn.Module:
 def _net(inputs: Inputs, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
     from probeline.backbones.zoo import options_of
 
-    asked = "none" if score.method == "scratch" else inputs.config.weights
+    asked = "none" if score.method == Method.SCRATCH else inputs.config.weights
     return Net(
         name=score.backbone,
         weights=score.weights,
@@ -186,9 +186,9 @@ def _contents(loaded: Loaded, head: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 def taps_of(inputs: Inputs, score: Score) -> Sequence[Backbone] | None:
     """Return the records of where a score's features were read; None for a net that was trained."""
-    from probeline.results.methods import method
+    from probeline.results.methods import method_info
 
-    if method(score.method).trains:
+    if method_info(score.method).trains:
         return None
     every: Sequence[tuple[Backbone, ...]] = inputs.taps(score.backbone)[0]
     return next(taps for taps in every if "+".join(tap.tap for tap in taps) == score.tap)

@@ -8,10 +8,11 @@ from typing import Any
 from probeline.export.format import HEAD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact
 from probeline.format import decimals, option, percent
 from probeline.heads.temperature import LIMITS
+from probeline.names import Method
 from probeline.report.model.conditions import environment_in_words
 from probeline.report.model.rows import reading
 from probeline.report.sections.grid import escape
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 _MOST_CLASSES = 50
 """More of them are told by their number; the record holds all."""
@@ -53,7 +54,7 @@ def card(artifact: Artifact) -> str:
 
 def _title(artifact: Artifact) -> str:
     told = artifact.measured
-    parts = [f"{told['backbone']} on {told['dataset']}: {method(told['method']).title}"]
+    parts = [f"{told['backbone']} on {told['dataset']}: {method_info(told['method']).title}"]
     return ", ".join(filter(None, (*parts, reading(told["tap"], told["views"]))))
 
 
@@ -107,7 +108,7 @@ def _files(artifact: Artifact) -> list[str]:
     inside = "the head on its features, with their scaler"
     if artifact.net.own_head:
         inside = "the last layer of the net"
-    elif artifact.measured["method"] == "knn":
+    elif artifact.measured["method"] == Method.KNN:
         inside = "the standardised features and the classes of all train rows, which vote, and their scaler"
     lines = [
         f"`{RECORD}`: classes, temperature, preprocessing and the numbers above, with the sha256 of every file; sealed",
@@ -150,7 +151,7 @@ def _limits(artifact: Artifact) -> list[str]:
         )
     else:
         lines.append("No train images are told of, so that it cannot say what is unlike anything in training.")
-    if told["method"] == "knn":
+    if told["method"] == Method.KNN:
         lines.append(
             "Its votes come of the features of every train image, which lie beside it: who has the folder has those."
         )

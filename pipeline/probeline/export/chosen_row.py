@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from probeline.errors import BadOption, MissingData
 from probeline.format import listing
+from probeline.names import Method
 from probeline.options.config import Config, command_line
 from probeline.results.current import current_scores
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Inputs
@@ -43,17 +44,18 @@ def chosen_row(inputs: Inputs, verb: str) -> Score:
     if config.method is not None and KEY.fullmatch(config.method):
         return _of_key(inputs, verb, config.method)
     if config.method is not None:
-        method(config.method)
+        method_info(config.method)
     asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
     row = best_by_validation(asked)
     if row is None:
         plain = {name: getattr(Config(), name) for name in ("method", "out", "pt2", "onnx", "train_rows")}
         what = config.method or "score"
+        maker = method_info(config.method).verb if config.method else "probe"
         raise MissingData(
             f"no {what} to {verb}",
             where=f"{inputs.dataset.title} x {' '.join(config.backbones)}",
             got=listing(sorted({score.method for score in asked})) or "no score of these options",
-            remedy=f"run: {command_line(config, method(config.method).verb if config.method else 'probe', **plain)}",
+            remedy=f"run: {command_line(config, maker, **plain)}",
         )
     found = next((score for score in row if score.seed in (None, config.seed)), None)
     if found is None:
@@ -86,8 +88,8 @@ def _asked(inputs: Inputs, scores: Sequence[Score]) -> list[Score]:
         net = nets.get(score.backbone)
         if net is None or score.precision != config.precision or score.image_size != net.preprocess.crop:
             return False
-        if score.weights != ("none" if score.method == "scratch" else net.weights):
+        if score.weights != ("none" if score.method == Method.SCRATCH else net.weights):
             return False
-        return method(score.method).trains or (score.tap in taps[net.name] and score.views == config.views)
+        return method_info(score.method).trains or (score.tap in taps[net.name] and score.views == config.views)
 
     return [score for score in scores if is_asked(score)]

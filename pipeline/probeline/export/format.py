@@ -10,7 +10,7 @@ from typing import Any
 from probeline import disk
 from probeline.errors import BadArtifact, MissingData
 from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
-from probeline.options.config import PRECISIONS
+from probeline.names import PRECISIONS
 from probeline.types import Preprocess
 
 RECORD = "artifact.json"

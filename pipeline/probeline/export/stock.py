@@ -27,10 +27,10 @@ def stock(inputs: Inputs) -> Predictor:
 
     from probeline.backbones.device import choose
     from probeline.backbones.frozen import Frozen
-    from probeline.backbones.names import PENULTIMATE
     from probeline.backbones.zoo import categories, options_of
     from probeline.export.format import Artifact, Net
     from probeline.export.predictor import Predictor
+    from probeline.names import PENULTIMATE
 
     (name,) = config.backbones
     classes = categories(name, config.weights)

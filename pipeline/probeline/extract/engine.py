@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.cache import entry as store
 from probeline.cache.locks import Claims
 from probeline.cache.reuse import Known
@@ -26,6 +25,7 @@ from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augmented
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
+from probeline.names import PENULTIMATE
 from probeline.session import Inputs
 from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
 

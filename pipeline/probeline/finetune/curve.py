@@ -12,6 +12,7 @@ from probeline.evaluate.curve_points import Points, point
 from probeline.finetune.objectives import goals
 from probeline.finetune.run import Solution, ask, begun_with, checkpoints, single, train, training_options
 from probeline.metrics.scores import top1
+from probeline.names import Strategy
 from probeline.session import Asked, Inputs
 from probeline.types import Backbone
 
@@ -103,7 +104,7 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
             "epoch": run.trained.best_epoch,
         }
         device = run.device
-        fitted = solution.seconds[0] if some.strategy == "lp-ft" else 0.0  # of this part alone
+        fitted = solution.seconds[0] if some.strategy == Strategy.LP_FT else 0.0  # of this part alone
         seconds += run.seconds[0] + fitted
         before = max(before, run.seconds[1] - fitted)  # frozen stages are run, and features extracted, once for all
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.data.pixels.augment import recoloured
 from probeline.data.pixels.decode import random_resized_crop, resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augmented
 from probeline.extract.fill import fill
+from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
 from probeline.session import Inputs
 from probeline.types import Backbone, FeatureSet, FloatArray, IntArray, PixelArray, Preprocess, Split, View

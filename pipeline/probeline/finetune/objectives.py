@@ -10,7 +10,7 @@ from probeline.errors import BadData
 from probeline.finetune.run import Said
 from probeline.finetune.teacher import Teacher
 from probeline.metrics.intervals import wilson
-from probeline.options.config import DISTILLED, TWO_HEADED
+from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.strategies import check, first
 from probeline.session import Inputs
 from probeline.types import DROPPED, FloatArray, IntArray, Split

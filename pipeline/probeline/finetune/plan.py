@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from probeline.backbones.names import LAST
 from probeline.errors import BadOption, UnknownName
-from probeline.options.config import STRATEGIES
+from probeline.names import LAST_K, Strategy
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
         ``last-K`` of more stages than the net has, a strategy that parts more stages than it has, or an epoch that
         the training does not reach.
     """
-    if found := LAST.fullmatch(strategy):
+    if found := LAST_K.fullmatch(strategy):
         count = int(found[1])
         if count > stages:
             raise BadOption("no such --strategy", expected=f"last-1 to last-{stages}", got=strategy)
@@ -69,7 +68,7 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
             return Plan((0,) * third + (None,) * (stages - 2 * third) + (0,) * third)
         case "gradual":
             return _gradual(stages, epochs, unfreeze)
-    raise UnknownName("strategy", strategy, STRATEGIES)
+    raise UnknownName("strategy", strategy, Strategy)
 
 
 def _gradual(stages: int, epochs: int, unfreeze: tuple[int, ...]) -> Plan:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.errors import BadOption
 from probeline.evaluate.fitting import Stopwatch, Task, exact_path
 from probeline.finetune.feeds import CROP_SCALE, Feeds, from_below, from_pixels
@@ -18,9 +17,9 @@ from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import Scaler, apply
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
+from probeline.names import PENULTIMATE, Strategy, method_of
 from probeline.options.config import Config
 from probeline.options.grids import CONCERNS, TRAIN, grid
-from probeline.results.methods import name_of
 from probeline.session import Asked, Inputs
 from probeline.types import Backbone, FloatArray, Split
 
@@ -88,13 +87,13 @@ def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]
     values = {name: some for name, some in every.items() if strategy in CONCERNS.get(name, (strategy,))}
     if "lr" not in asked:
         values["lr"] = (config.lr,)
-    if "body" not in asked and strategy == "scratch":
+    if "body" not in asked and strategy == Strategy.SCRATCH:
         values["body"] = (1.0,)
     return {
         **values,
         "epochs": (config.epochs,),
         "batch_size": (config.batch_size or _BATCH,),
-        "freeze_batchnorm": (config.freeze_batchnorm and strategy != "scratch",),
+        "freeze_batchnorm": (config.freeze_batchnorm and strategy != Strategy.SCRATCH,),
     }
 
 
@@ -116,7 +115,7 @@ def single(options: Mapping[str, tuple[Any, ...]], verb: str) -> dict[str, Any]:
 
 def begun_with(backbone: Backbone, strategy: str) -> Backbone:
     """Return what a strategy begins with: from scratch, the net sees the very pixels that the pretrained one sees."""
-    return replace(backbone, weights="none") if strategy == "scratch" else backbone
+    return replace(backbone, weights="none") if strategy == Strategy.SCRATCH else backbone
 
 
 def ask(
@@ -124,16 +123,16 @@ def ask(
 ) -> Asked:
     """Return what is asked of a training with these `training_options` towards a goal."""
     config = inputs.config
-    weights = backbone.weights_sha256 if strategy != "scratch" else "none"
+    weights = backbone.weights_sha256 if strategy != Strategy.SCRATCH else "none"
     return inputs.ask(
-        name_of(strategy),
+        method_of(strategy),
         seed,
         {
             "version": TRAIN_VERSION,
             "weights": weights[:12],
             **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
             **({"views": config.views} if "views" in options["augment"] else {}),
-            **({"unfreeze": list(config.unfreeze)} if strategy == "gradual" else {}),
+            **({"unfreeze": list(config.unfreeze)} if strategy == Strategy.GRADUAL else {}),
             **goal.options,
         },
         precision=config.precision,
@@ -142,14 +141,14 @@ def ask(
         preprocess=backbone.preprocess.identity(),
         flips=inputs.dataset.flips,
         crop_scale=list(CROP_SCALE),
-        start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == "lp-ft" else {},
+        start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == Strategy.LP_FT else {},
         **goal.identity,
     )
 
 
 def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, key: str) -> Path:
     """Return the folder of the checkpoints of a run of this key."""
-    above = inputs.config.cache / inputs.dataset.name / f"{backbone.slug}-{name_of(strategy)}"
+    above = inputs.config.cache / inputs.dataset.name / f"{backbone.slug}-{method_of(strategy)}"
     return above / f"seed{seed}-{key[:12]}"
 
 
@@ -272,9 +271,9 @@ def begin(
     numbers = {field.name for field in fields(Training)} & options.keys()
     training = Training(**{name: options[name] for name in numbers}, precision=config.precision)
     device = choose(config.device)
-    loaded = inputs.net(backbone.name, "none" if strategy == "scratch" else None)
+    loaded = inputs.net(backbone.name, "none" if strategy == Strategy.SCRATCH else None)
     net, tap = loaded.net, loaded.tap
-    if strategy == "scratch":
+    if strategy == Strategy.SCRATCH:
         net.load_state_dict(random_net(backbone.name, training.seed).state_dict())
     stages = find_stages(net, tap, backbone.preprocess.crop)
     unfreezing = plan(strategy, len(stages), training.epochs, config.unfreeze)
@@ -286,7 +285,7 @@ def begin(
     fresh_head(net, tap, classes, training.seed, training.dropout, goal.second_classes)
     objective = goal.objective(training.label_smoothing, options)
     before = feeds.seconds + goal.seconds
-    if strategy == "lp-ft":
+    if strategy == Strategy.LP_FT:
         probe_head(net, tap, *solution.layer)
         before += sum(solution.seconds)
     trainer = Trainer(
@@ -299,7 +298,7 @@ def begin(
         inputs.dataset.parts[inputs.splits.train.part].labels,
         device,
         training,
-        start="probe" if strategy == "lp-ft" else "fresh",
+        start="probe" if strategy == Strategy.LP_FT else "fresh",
         cut=feeds.cut,
         objective=objective,
     )

@@ -12,14 +12,6 @@ from probeline.console import Console, Silence
 FORMATS = ("table", "csv", "jsonl")
 """Of what `predict` says of images."""
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-DISTILLED = ("distill", "distill-head")
-TWO_HEADED = ("multi-task", "multi-task-head")
-STRATEGIES = (
-    *("head", "last-K", "lp-ft", "full", "gradual", "freeze-early", "freeze-middle", "scratch"),
-    *DISTILLED,
-    *TWO_HEADED,
-)
 MAPS = ("pca", "tsne")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 

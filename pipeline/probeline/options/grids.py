@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from probeline.errors import BadOption
-from probeline.options.config import DISTILLED, TWO_HEADED
+from probeline.names import DISTILLED, TWO_HEADED
 
 _MOST = 2**31 - 1
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from probeline.backbones.names import LAST
-from probeline.data.annotations.second_task_spec import parsed
 from probeline.errors import BadOption, UnknownName
-from probeline.options.config import DISTILLED, STRATEGIES, TWO_HEADED, Config
+from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy
+from probeline.options.config import Config
 from probeline.options.grids import TRAIN, grid
+from probeline.options.second_task_spec import parsed
 
 
 def check(config: Config) -> None:
@@ -20,8 +20,8 @@ def check(config: Config) -> None:
     """
     every = (*config.strategies, *config.curve_strategies)
     for strategy in every:
-        if (strategy not in STRATEGIES and not LAST.fullmatch(strategy)) or strategy == "last-K":
-            raise UnknownName("strategy", strategy, STRATEGIES)
+        if (strategy not in tuple(Strategy) and not LAST_K.fullmatch(strategy)) or strategy == Strategy.LAST_K:
+            raise UnknownName("strategy", strategy, Strategy)
     if config.teacher is None and (asked := first(every, DISTILLED)):
         raise BadOption(f"no teacher for --strategy {asked}", expected="--teacher BACKBONE")
     if asked := first(every, TWO_HEADED):

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from probeline.errors import BadOption, UnknownName
 from probeline.options.config import Config
 from probeline.recipes.published import Published
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
 """What a step may do; ``compare`` is done once, when all steps are."""
@@ -184,5 +184,5 @@ def _published(name: str, row: Mapping[str, Any]) -> Published:
             expected="top1 in [0, 1], portion in percent above 0 and up to 100, trainable a whole number",
             got=dict(row),
         )
-    method(values["method"])
+    method_info(values["method"])
     return Published(**values)

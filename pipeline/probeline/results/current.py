@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, score_path
 from probeline.session import Inputs
@@ -42,7 +42,7 @@ def current_scores(inputs: Inputs, verb: str) -> list[Score]:
 
 
 def _version(score: Score) -> int:
-    return TRAIN_VERSION if method(score.method).trains else HEADS_VERSION
+    return TRAIN_VERSION if method_info(score.method).trains else HEADS_VERSION
 
 
 def _written(inputs: Inputs, score: Score) -> int:

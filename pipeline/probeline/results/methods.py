@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from probeline.backbones.names import LAST
 from probeline.errors import UnknownName
+from probeline.names import LAST_K
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodInfo:
     """One way to get from a backbone to predictions.
 
     Attributes
@@ -42,35 +42,35 @@ class Method:
 
 
 METHODS = (
-    Method("probe", "linear probe (exact)", "linear probe (exact)", "probe", "#0072B2"),
-    Method("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
-    Method("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
-    Method("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
-    Method("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
-    Method("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
-    Method("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
-    Method("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
-    Method("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
-    Method("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
-    Method("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
-    Method("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#E58F7E", seeded=True),
-    Method("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#BF3939", seeded=True),
-    Method("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#5F44E5", seeded=True),
-    Method("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
-    Method(
+    MethodInfo("probe", "linear probe (exact)", "linear probe (exact)", "probe", "#0072B2"),
+    MethodInfo("probe-refit", "linear probe, refit on train + val", "linear probe (refit)", "probe", "#56B4E9"),
+    MethodInfo("probe-sgd", "linear head (minibatch)", "linear (minibatch)", "probe", "#009E73", seeded=True),
+    MethodInfo("probe-mlp", "MLP head", "MLP head", "probe", "#BF09A0", seeded=True),
+    MethodInfo("logistic", "scikit-learn logistic regression", "logistic (sklearn)", "baselines", "#CC79A7"),
+    MethodInfo("ridge", "ridge regression", "ridge regression", "baselines", "#8F7EE5"),
+    MethodInfo("knn", "k-NN", "k-NN", "baselines", "#E69F00"),
+    MethodInfo("centroid", "nearest centroid", "nearest centroid", "baselines", "#8C8C8C"),
+    MethodInfo("head", "head alone, by the trainer", "head (trainer)", "finetune", "#0BE5E5", seeded=True),
+    MethodInfo("last-K", "last {} and head", "last {}", "finetune", "#799E2F", seeded=True),
+    MethodInfo("freeze-early", "all but the early stages", "early frozen", "finetune", "#7F4206", seeded=True),
+    MethodInfo("freeze-middle", "all but the middle stages", "middle frozen", "finetune", "#E58F7E", seeded=True),
+    MethodInfo("gradual", "gradual unfreezing", "gradual unfreezing", "finetune", "#BF3939", seeded=True),
+    MethodInfo("lp-ft", "LP-FT, from the probe's solution", "LP-FT", "finetune", "#5F44E5", seeded=True),
+    MethodInfo("finetune", "full fine-tune", "full fine-tune", "finetune", "#D55E00", seeded=True),
+    MethodInfo(
         "distill-head", "distilled from a teacher, head alone", "distilled head", "finetune", "#E50B78", seeded=True
     ),
-    Method("distill", "distilled from a teacher, whole net", "distilled", "finetune", "#E50B0B", seeded=True),
-    Method("multi-task-head", "two tasks, heads alone", "two tasks, heads", "finetune", "#27BF09", seeded=True),
-    Method("multi-task", "two tasks, whole net", "two tasks", "finetune", "#C10BE5", seeded=True),
-    Method("scratch", "from scratch", "from scratch", "finetune", "#262626", seeded=True),
+    MethodInfo("distill", "distilled from a teacher, whole net", "distilled", "finetune", "#E50B0B", seeded=True),
+    MethodInfo("multi-task-head", "two tasks, heads alone", "two tasks, heads", "finetune", "#27BF09", seeded=True),
+    MethodInfo("multi-task", "two tasks, whole net", "two tasks", "finetune", "#C10BE5", seeded=True),
+    MethodInfo("scratch", "from scratch", "from scratch", "finetune", "#262626", seeded=True),
 )
 """In the order in which a report shows them; ``last-K`` stands for every number of stages."""
 
-_PLACES = {method.name: place for place, method in enumerate(METHODS)}
+_PLACES = {info.name: place for place, info in enumerate(METHODS)}
 
 
-def method(name: str) -> Method:
+def method_info(name: str) -> MethodInfo:
     """Return the method that a score calls `name`.
 
     Raises
@@ -78,7 +78,7 @@ def method(name: str) -> Method:
     UnknownName
         For a name that no report knows.
     """
-    if found := LAST.fullmatch(name):
+    if found := LAST_K.fullmatch(name):
         last, count = METHODS[_PLACES["last-K"]], int(found[1])
         stages = f"{count} stages" if count > 1 else "stage"
         title, short = (words.format(stages) for words in (last.title, last.short))
@@ -95,13 +95,8 @@ def order(name: str) -> tuple[int, int]:
     ------
     UnknownName
     """
-    found = LAST.fullmatch(method(name).name)
+    found = LAST_K.fullmatch(method_info(name).name)
     return (_PLACES["last-K"], int(found[1])) if found else (_PLACES[name], 0)
-
-
-def name_of(strategy: str) -> str:
-    """Return the method of a strategy of fine-tuning."""
-    return "finetune" if strategy == "full" else strategy
 
 
 def _darker(colour: str, times: int) -> str:

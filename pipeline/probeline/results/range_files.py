@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probeline.identity import RANGE_VERSION
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.range_test import RangeTest
 from probeline.results.score_files import slug
 from probeline.results.store import Ignored, Kind, newest_last, of_key
@@ -17,7 +17,7 @@ def range_path(folder: Path, backbone: str, method: str, key: str) -> Path:
 
 
 def _place(folder: Path, test: RangeTest) -> Path:
-    return range_path(folder, test.backbone, method(test.method).name, test.key)
+    return range_path(folder, test.backbone, method_info(test.method).name, test.key)
 
 
 _TESTS = Kind("range test", RANGE_VERSION, RangeTest.from_json, _place)

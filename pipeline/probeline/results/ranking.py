@@ -9,10 +9,10 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, Protocol
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.errors import BadData
 from probeline.identity import canonical
-from probeline.results.methods import method, order
+from probeline.names import PENULTIMATE, Method
+from probeline.results.methods import method_info, order
 from probeline.results.score import Score
 
 ScoreRow = tuple[Score, ...]
@@ -77,7 +77,7 @@ def validation_rank(row: Ranked, val_top1: float) -> tuple[object, ...]:
     val_top1 : float
         The mean over its seeds, in [0, 1].
     """
-    return -round(val_top1, 9), row.method != "probe", *table_order(row)
+    return -round(val_top1, 9), row.method != Method.PROBE, *table_order(row)
 
 
 def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
@@ -96,7 +96,7 @@ def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
     groups: dict[tuple[object, ...], list[Score]] = defaultdict(list)
     dataset = None
     for score in scores:
-        method(score.method)
+        method_info(score.method)
         dataset = dataset or (score.dataset, score.class_names)
         if dataset != (score.dataset, score.class_names):
             raise BadData(
@@ -140,7 +140,7 @@ def best_by_validation(scores: Iterable[Score]) -> ScoreRow | None:
 
 def best_probe(scores: Iterable[Score]) -> Score | None:
     """Return the score of the exact probe that is best on validation; None if there is none."""
-    row = best_by_validation(score for score in scores if score.method == "probe")
+    row = best_by_validation(score for score in scores if score.method == Method.PROBE)
     return None if row is None else row[0]
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from probeline.identity import SCORE_VERSION
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.results.store import Ignored, Kind, of_key
 
@@ -21,7 +21,7 @@ def score_path(folder: Path, backbone: str, weights: str, method: str, seed: int
 
 
 def _place(folder: Path, score: Score) -> Path:
-    known = method(score.method)
+    known = method_info(score.method)
     return score_path(folder, score.backbone, score.weights, known.name, score.seed, score.key)
 
 

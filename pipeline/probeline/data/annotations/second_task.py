@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from probeline.data.annotations import csv_columns as columns
-from probeline.data.annotations.second_task_spec import parsed
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest, digest_lines
+from probeline.options.second_task_spec import parsed
 from probeline.types import DROPPED, DataSet, IntArray
 
 

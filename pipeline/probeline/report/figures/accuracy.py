@@ -15,7 +15,7 @@ from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import SIZE, WIDTH
 from probeline.report.model.rows import Block, Row
 from probeline.report.page.tips import tip
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 FAR = " A triangle: far lower, with its top-1 at the right."
 """What a caption says where a row is drawn at the edge."""
@@ -78,7 +78,7 @@ def _alt(table: Sequence[Block], places: int) -> str:
 
 def dot(axes: Axes, row: Row, y: float, told: str, low: float) -> None:
     """Draw a row's top-1 in percent and its interval, or a triangle at `low` where it lies far below."""
-    colour = method(row.method).colour
+    colour = method_info(row.method).colour
     face = colour if row.converged else "white"
     style: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 6, "markeredgewidth": 1.3}
     if 100 * row.top1 < low:
@@ -99,7 +99,7 @@ def heading(axes: Axes, title: str, y: float) -> None:
 
 
 def _seeds(axes: Axes, row: Row, y: float) -> None:
-    below, colour = np.full(row.seeds, y + 0.32), method(row.method).colour
+    below, colour = np.full(row.seeds, y + 0.32), method_info(row.method).colour
     axes.plot(100 * np.array(row.top1_by_seed), below, "o", color=colour, markersize=2.6, markeredgewidth=0, zorder=3)
 
 

@@ -11,7 +11,7 @@ from probeline.report.figures.sheet import Sheet, sheet, span, tell
 from probeline.report.figures.style import MUTED, WIDTH
 from probeline.report.model.rows import Block
 from probeline.report.sections.calibration import NO_CHANCES
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 
 def calibration(table: Sequence[Block]) -> Sheet:
@@ -45,7 +45,7 @@ def calibration(table: Sequence[Block]) -> Sheet:
             heading(axes, line, len(labels))
             labels.append("")
         for row in part.rows:
-            y, colour = len(labels), method(row.method).colour
+            y, colour = len(labels), method_info(row.method).colour
             before, after = 100 * row.raw_ece, 100 * row.ece
             if row.method not in NO_CHANCES:
                 axes.plot([before, after], [y, y], color=MUTED, linewidth=0.9, zorder=1)

@@ -16,7 +16,7 @@ from probeline.metrics.scores import confusion, per_class
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.model.rows import Block, Row
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 _LISTED = 20
@@ -110,7 +110,7 @@ def by_class(table: Sequence[Block]) -> Sheet:
         caption += " Means over seeds."
     if tested < k:
         caption += f" {k - tested} of {k} classes have no test image."
-    if any(row.where for row in block.rows) and any(method(row.method).trains for row in block.rows):
+    if any(row.where for row in block.rows) and any(method_info(row.method).trains for row in block.rows):
         caption += " A net that is trained has no tap."
     height = 2.5 + 0.26 * len(hardest)
     shown = names(first.class_names)
@@ -128,7 +128,7 @@ def by_class(table: Sequence[Block]) -> Sheet:
         axes.text(len(block.rows) - 0.4, line, f"n = {images[number]:,}", va="center", fontsize=SMALL, color=MUTED)
     above = axes.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, figure.dpi_scale_trans)
     for column, row in enumerate(block.rows):
-        colour = method(row.method).colour
+        colour = method_info(row.method).colour
         ends = [column - 0.46, column + 0.46]
         axes.plot(ends, [1, 1], color=colour, linewidth=4, transform=above, clip_on=False, solid_capstyle="butt")
     axes.xaxis.tick_top()

@@ -17,7 +17,7 @@ from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tel
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
 from probeline.report.model.rows import Block, Row, naming
 from probeline.report.page.tips import tip
-from probeline.results.methods import method, order
+from probeline.results.methods import method_info, order
 
 Spot = tuple[float, float]
 
@@ -66,7 +66,7 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
     for title, row in rows:
         marker = "v" if id(row) in sunk else markers[title]
-        (dot,) = axes.plot(*_spot(row, low), marker, color=method(row.method).colour, markersize=7.5)
+        (dot,) = axes.plot(*_spot(row, low), marker, color=method_info(row.method).colour, markersize=7.5)
         tell(dot, tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
@@ -82,7 +82,7 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
     if not direct:  # a name at every dot would not fit
-        keys = [_key("s", method(name).colour, method(name).short) for name in methods]
+        keys = [_key("s", method_info(name).colour, method_info(name).short) for name in methods]
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
     names = [sunk.get(id(row), name((title, row, ())) if direct else "") for title, row in rows]

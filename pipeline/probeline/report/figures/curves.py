@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from probeline.format import decimals, option, percent
+from probeline.names import Method
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, SERIES, SIZE, WIDTH
 from probeline.report.model.rows import Block
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 _DEPTH = 12
@@ -75,8 +76,8 @@ def training(table: Sequence[Block]) -> Sheet | None:
         pairs = [panels[line : line + 2, i] for line in lines for i in range(across)] or [panels[0]]
         for place, (pair, short) in enumerate(zip(pairs, here, strict=False)):
             name, scores = curves[title, short]
-            _pair(pair, scores, method(name).colour)
-            pair[0].set_title(short, color=method(name).colour)
+            _pair(pair, scores, method_info(name).colour)
+            pair[0].set_title(short, color=method_info(name).colour)
             if place % across == 0:
                 pair[0].set_ylabel("cross-entropy loss")
                 pair[1].set_ylabel("top-1, %")
@@ -152,7 +153,7 @@ def path(table: Sequence[Block]) -> Sheet | None:
         for block in table
         for part in block.parts()
         for row, scores in zip(part.rows, part.scores, strict=True)
-        if row.method == "probe" and any(entry["l2"] > 0 for entry in scores[0].path)
+        if row.method == Method.PROBE and any(entry["l2"] > 0 for entry in scores[0].path)
     ]
     if not probes:
         return None

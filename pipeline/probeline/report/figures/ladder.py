@@ -8,15 +8,15 @@ from textwrap import wrap
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import count, decimals, percent, points, seconds
+from probeline.names import PENULTIMATE, Method
 from probeline.report.figures.accuracy import FAR, HEADING, dot, heading
 from probeline.report.figures.axis import edge
 from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
 from probeline.report.model.rows import Block, Row, reading
 from probeline.report.page.tips import tip
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 _LEAST = 1e-3
 """Seconds; a logarithm has no zero."""
@@ -27,10 +27,10 @@ def rungs(block: Block) -> list[Row]:
 
     Of several probes of a kind it is the one that val prefers. None where fewer than two strategies were trained.
     """
-    exact = [row for row in block.rows if row.method == "probe"]
+    exact = [row for row in block.rows if row.method == Method.PROBE]
     kinds = [row for row in exact if not row.views], [row for row in exact if row.views]
     probes = [min(kind, key=lambda row: row.rank) for kind in kinds if kind]
-    trained = [row for row in block.rows if method(row.method).trains]
+    trained = [row for row in block.rows if method_info(row.method).trains]
     return [*probes, *trained] if len(trained) > 1 else []
 
 
@@ -95,7 +95,7 @@ def _rung(left: Axes, right: Axes, row: Row, y: float, places: int) -> None:
     text = f"{percent(row.top1, places)}{over}"
     left.text(1.02, y, text, transform=beside, ha="left", va="center_baseline", fontsize=SIZE)
     cold = max(row.cold_seconds, _LEAST)
-    right.plot(cold, y, "o", color=method(row.method).colour, markersize=6, zorder=2)
+    right.plot(cold, y, "o", color=method_info(row.method).colour, markersize=6, zorder=2)
     text = f"{seconds(row.cold_seconds)} s, {count(row.trainable)}"
     right.annotate(
         text, (cold, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=SMALL, color=MUTED, zorder=3

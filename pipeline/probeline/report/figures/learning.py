@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from probeline.format import decimals, percent
+from probeline.names import Method
 from probeline.report.figures.labels import Pixels, place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SERIES, SMALL, WIDTH
@@ -59,7 +60,7 @@ def learning(curves: Sequence[Curve]) -> Sheet:
 
 def _caption(curves: Sequence[Curve], every: Sequence[Step]) -> str:
     draws = max(step.draws for step in every)
-    probe = "Exact linear probe on n" if all(curve.method == "probe" for curve in curves) else "N"
+    probe = "Exact linear probe on n" if all(curve.method == Method.PROBE for curve in curves) else "N"
     caption = f"{probe}ested, stratified parts of the train images. "
     caption += f"Line and band: mean, and lowest to highest of {draws} draws. " if draws > 1 else "One draw. "
     if any(step.interval for step in every):

@@ -13,7 +13,7 @@ from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, smooth
 from probeline.report.figures.sheet import Sheet, legend_label, sheet
 from probeline.report.figures.style import INK, MUTED, WIDTH
 from probeline.report.sections.lr_range import found, titles, verdict
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.range_test import RangeTest
 
 _ABOVE = 0.4
@@ -38,7 +38,7 @@ def range_tests(tests: Sequence[RangeTest]) -> Sheet:
     figure = sheet(WIDTH, 1.3 + rows * (2.1 + 0.14 * lines + (0.6 if columns == 1 else 0.0)), title, caption, alt)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, test, name in zip(panels.flat, tests, names, strict=False):
-        axes.set_title(name, color=method(test.method).colour)
+        axes.set_title(name, color=method_info(test.method).colour)
         _panel(axes, test)
     for axes in panels.flat[len(tests) :]:
         axes.set_axis_off()
@@ -50,7 +50,7 @@ def range_tests(tests: Sequence[RangeTest]) -> Sheet:
 
 
 def _panel(axes: Axes, test: RangeTest) -> None:
-    colour = method(test.method).colour
+    colour = method_info(test.method).colour
     at, means = smooth_curve(test.rates, test.losses)
     axes.plot(test.rates, test.losses, color=MUTED, linewidth=0.6)
     axes.plot(at, means, color=colour, linewidth=1.6)

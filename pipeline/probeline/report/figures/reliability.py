@@ -15,7 +15,7 @@ from probeline.report.figures.style import MUTED, SIZE, WIDTH
 from probeline.report.model.confusion_rows import confused
 from probeline.report.model.rows import Block, Row
 from probeline.report.sections.calibration import NO_CHANCES
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 Bin = tuple[int, float, float]
@@ -85,7 +85,7 @@ def _images_of(some: Sequence[Bin]) -> int:
 
 
 def _accuracy(axes: Axes, row: Row, score: Score) -> None:
-    colour = method(row.method).colour
+    colour = method_info(row.method).colour
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
     for _, sure, right in pooled(score.raw_bins):
         axes.plot(
@@ -107,6 +107,6 @@ def _images(axes: Axes, row: Row, score: Score) -> None:
     width = 100 / len(score.bins)
     starts = [place * width for place in range(len(score.bins))]
     counts, raw = ([n for n, _, _ in bins] for bins in (score.bins, score.raw_bins))
-    axes.bar(starts, counts, width=width, align="edge", color=method(row.method).colour, alpha=0.6)
+    axes.bar(starts, counts, width=width, align="edge", color=method_info(row.method).colour, alpha=0.6)
     axes.stairs(raw, [*starts, 100], color=MUTED, linewidth=0.9)
     axes.set_xlim(0, 100)

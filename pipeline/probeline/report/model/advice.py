@@ -9,13 +9,13 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from probeline.backbones.names import LAST, PENULTIMATE
 from probeline.format import decimals, listing, percent, points, probability
+from probeline.names import LAST_K, PENULTIMATE, Method
 from probeline.report.model.differences import Difference
 from probeline.report.model.rows import Block, Row, equal_on_validation
 from probeline.report.sections.learning import Step, curve_titles, steps
 from probeline.results.curve import Curve
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 _FEW, _MANY = 100, 1000
 """Images a class: below the first the courses keep a net frozen, from the second on they fine-tune all of it."""
@@ -69,7 +69,7 @@ def _told_rule(each: float) -> tuple[str, str]:
 
 def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
     rule, said = _told_rule(probe.n_train / len(block.scores[0][0].class_names))
-    trained = [row for row in block.rows if method(row.method).trains and row.over_probe is not None]
+    trained = [row for row in block.rows if method_info(row.method).trains and row.over_probe is not None]
     if not trained:
         return [f"{said}; {_untested(probe, curves)}."]
     pick = min(trained, key=lambda row: row.rank)
@@ -104,7 +104,11 @@ def _verdict(rule: str, pick: Row, over: Difference) -> str:
     if rule == _FROZEN:
         agree = over.top1 < 0
     else:
-        meant = pick.method == "finetune" if rule == _WHOLE else LAST.fullmatch(pick.method) or pick.method == "lp-ft"
+        meant = (
+            pick.method == Method.FINETUNE
+            if rule == _WHOLE
+            else LAST_K.fullmatch(pick.method) or pick.method == Method.LP_FT
+        )
         if over.top1 > 0 and not meant:
             return "that training pays the rule says too, though not this one"
         agree = over.top1 > 0
@@ -114,9 +118,9 @@ def _verdict(rule: str, pick: Row, over: Difference) -> str:
 def _untested(probe: Row, curves: Sequence[Curve]) -> str:
     """Say what is known where no strategy has a score: what the learning curves of training tell, or nothing."""
     told = [
-        f"{method(curve.method).title} {percent(step.mean, decimals([curve.n_test]))} %"
+        f"{method_info(curve.method).title} {percent(step.mean, decimals([curve.n_test]))} %"
         for curve in curves
-        if curve.method != "probe" and (curve.backbone, curve.image_size) == (probe.backbone, probe.image_size)
+        if curve.method != Method.PROBE and (curve.backbone, curve.image_size) == (probe.backbone, probe.image_size)
         for step in steps(curve)
         if (step.kind, step.amount) == ("fraction", 100.0)
     ]
@@ -128,7 +132,7 @@ def _untested(probe: Row, curves: Sequence[Curve]) -> str:
 
 def _head(probe: Row, block: Block) -> list[str]:
     """Say which head on the cached features val prefers, where that is really better than the probe."""
-    heads = [row for row in block.rows if not method(row.method).trains]
+    heads = [row for row in block.rows if not method_info(row.method).trains]
     pick = min(heads, key=lambda row: row.rank)
     if pick.over_probe is None or not pick.over_probe.real or pick.over_probe.top1 <= 0:
         return []
@@ -153,7 +157,7 @@ def _labels(probe: Row, curves: Sequence[Curve]) -> str:
     """Say whether more labels would help, as far as the probe's learning curve tells."""
     for curve in curves:
         same = (curve.backbone, curve.weights, curve.image_size) == (probe.backbone, probe.weights, probe.image_size)
-        if not same or curve.method != "probe" or curve.tap != PENULTIMATE:
+        if not same or curve.method != Method.PROBE or curve.tap != PENULTIMATE:
             continue
         if told := _climb(curve, "The probe"):
             return told

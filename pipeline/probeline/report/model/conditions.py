@@ -10,7 +10,7 @@ from probeline.format import listing, option, seconds
 from probeline.report.sections.learning import curve_titles
 from probeline.report.sections.lr_range import asked, titles
 from probeline.results.curve import Curve
-from probeline.results.methods import method, order
+from probeline.results.methods import method_info, order
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 
@@ -94,12 +94,12 @@ def _who(those: Sequence[Score], scores: Sequence[Score]) -> str:
     rest = [score for score in scores if score not in those]
     methods = dict.fromkeys(score.method for score in those)
     if methods.keys().isdisjoint(score.method for score in rest):
-        return ", ".join(method(name).short for name in methods)
+        return ", ".join(method_info(name).short for name in methods)
     backbones = dict.fromkeys(score.backbone for score in those)
     if backbones.keys().isdisjoint(score.backbone for score in rest):
         return ", ".join(backbones)
     by_backbone = {
-        name: ", ".join(dict.fromkeys(method(score.method).short for score in those if score.backbone == name))
+        name: ", ".join(dict.fromkeys(method_info(score.method).short for score in those if score.backbone == name))
         for name in backbones
     }
     return "; ".join(f"{backbone}: {names}" for backbone, names in by_backbone.items())

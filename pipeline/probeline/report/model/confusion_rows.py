@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.report.model.rows import Block, Row, titled
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.results.score_files import slug
 
@@ -40,7 +40,7 @@ def confused(table: Sequence[Block]) -> list[Confused]:
     rows = titled(table)
     wanted = [found for found in rows if found[1].reference]
     beside = _net(wanted[0][1]) if wanted else None
-    if trained := [found for found in rows if method(found[1].method).trains]:
+    if trained := [found for found in rows if method_info(found[1].method).trains]:
         wanted.append(min(trained, key=lambda found: (_net(found[1]) != beside, found[1].rank)))
     if rows:
         wanted.append(min(rows, key=lambda found: found[1].rank))

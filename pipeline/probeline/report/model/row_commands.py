@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from probeline.backbones.names import PENULTIMATE, TIMM, looks_like_path
-from probeline.options.config import STRATEGIES, Config, command_line
+from probeline.names import PENULTIMATE, TIMM, Method, Strategy, is_weights_file, method_of
+from probeline.options.config import Config, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis
 from probeline.report.model.rows import Block
-from probeline.results.methods import method, name_of
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 
@@ -32,7 +32,7 @@ def commands(config: Config, table: Sequence[Block]) -> dict[str, str]:
 
 def _command(config: Config, scores: Sequence[Score], *, sized: bool) -> str:
     score = scores[0]
-    known = method(score.method)
+    known = method_info(score.method)
     seeds = [one.seed for one in scores if one.seed is not None]
     plain = Config(dataset=config.dataset)
     own: dict[str, Any] = {
@@ -47,9 +47,9 @@ def _command(config: Config, scores: Sequence[Score], *, sized: bool) -> str:
     }
     if known.seeded and seeds:
         own |= {"seed": min(seeds), "seeds": max(seeds) - min(seeds) + 1}
-    if score.method == "probe-sgd":
+    if score.method == Method.PROBE_SGD:
         own["sgd"] = _words(SGD, score.options)
-    elif score.method == "probe-mlp":
+    elif score.method == Method.PROBE_MLP:
         own["mlp"] = _words(MLP, score.options) or _all_words(MLP, "width", score.options)
     elif known.trains:
         own |= _training(config, score)
@@ -65,7 +65,9 @@ _ASIDE = (
 
 def _weights(config: Config, score: Score) -> str:
     """Return the option of a score's weights: a file is told by its name alone, and the run may know where it lies."""
-    if score.method == "scratch" or (looks_like_path(config.weights) and Path(config.weights).name == score.weights):
+    if score.method == Method.SCRATCH or (
+        is_weights_file(config.weights) and Path(config.weights).name == score.weights
+    ):
         return config.weights
     if score.backbone.startswith(TIMM) and score.weights not in ("none", "wheel"):
         return "DEFAULT"  # its weights are part of the name
@@ -74,7 +76,7 @@ def _weights(config: Config, score: Score) -> str:
 
 def _training(config: Config, score: Score) -> dict[str, Any]:
     options = score.options
-    strategy = next((one for one in STRATEGIES if name_of(one) == score.method), score.method)
+    strategy = next((one for one in Strategy if method_of(one) == score.method), score.method)
     words = [word for word in _words(TRAIN, options) if not word.startswith("lr=") and not _usual(word, score.method)]
     rates = options.get("lr")
     found: dict[str, Any] = {"strategies": (strategy,), "epochs": options.get("epochs", config.epochs)}
@@ -106,7 +108,7 @@ def _second(config: Config, title: str) -> tuple[str, ...]:
 
 def _usual(word: str, name: str) -> bool:
     """Say whether a word is what a training from scratch has without being asked: all of the net at one rate."""
-    return name == "scratch" and word == "body=1.0"
+    return name == Method.SCRATCH and word == "body=1.0"
 
 
 def _words(axes: Mapping[str, Axis], options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.heads.temperature import LIMITS
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
+from probeline.names import PENULTIMATE, Method
 from probeline.report.model.differences import Difference, differences
 from probeline.report.model.variants import differing, variant
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.ranking import group_rows, table_order, validation_rank
 from probeline.results.score import Score
 from probeline.results.second_task_words import second_task
@@ -154,12 +154,12 @@ class Row:
     @property
     def title(self) -> str:
         """The method as a report calls it, with the variant."""
-        return ", ".join(filter(None, (method(self.method).title, self.variant)))
+        return ", ".join(filter(None, (method_info(self.method).title, self.variant)))
 
     @property
     def short(self) -> str:
         """The same where room is scarce, without `where`: the title of a block's part tells that."""
-        return ", ".join(filter(None, (method(self.method).short, self.detail)))
+        return ", ".join(filter(None, (method_info(self.method).short, self.detail)))
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ class Block:
 
         For figures that have room for one tap: the test images have no say in which.
         """
-        probes = [row for row in self.rows if row.method == "probe"] or list(self.rows)
+        probes = [row for row in self.rows if row.method == Method.PROBE] or list(self.rows)
         where = min(probes, key=lambda row: row.rank).where
-        heads = [i for i, row in enumerate(self.rows) if row.where == where and not method(row.method).trains]
-        return self._of(where, heads + [i for i, row in enumerate(self.rows) if method(row.method).trains])
+        heads = [i for i, row in enumerate(self.rows) if row.where == where and not method_info(row.method).trains]
+        return self._of(where, heads + [i for i, row in enumerate(self.rows) if method_info(row.method).trains])
 
     def _of(self, where: str, members: Sequence[int]) -> Block:
         comma = ", " if "," in self.title or not where.startswith("at ") else " "
@@ -226,7 +226,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     groups = group_rows(scores)
     rows = _compared([_row(group) for group in groups], groups)
     places: dict[tuple[str, str, int], list[int]] = defaultdict(list)
-    for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == "scratch", table_order(rows[i]))):
+    for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
         places[_place(rows[i], places)].append(i)
     weights: dict[str, set[str]] = defaultdict(set)
     for backbone, name, _ in places:
@@ -235,7 +235,7 @@ def blocks(scores: Sequence[Score]) -> list[Block]:
     found = []
     for (backbone, name, size), members in places.items():
         parts = [backbone]
-        if name == "none" and any(rows[i].method != "scratch" for i in members):
+        if name == "none" and any(rows[i].method != Method.SCRATCH for i in members):
             parts.append("untrained")
         elif len(weights[backbone]) > 1:
             parts.append(name)
@@ -339,7 +339,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
     """Return the rows with their differences; `groups` are their scores."""
     firsts = [group[0] for group in groups]
-    probes = [i for i, row in enumerate(rows) if row.method == "probe"]
+    probes = [i for i, row in enumerate(rows) if row.method == Method.PROBE]
     best = min(probes, key=lambda i: rows[i].rank, default=None)
     over_probe = {} if best is None else {i: (i, best) for i in range(len(rows)) if i != best}
     headroom = {i: (i, probe) for i in range(len(rows)) if (probe := _headroom_probe(i, rows, firsts)) is not None}
@@ -364,9 +364,9 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
         row = rows[j]
         return row.backbone, row.weights, row.image_size, row.n_train, row.n_val, firsts[j].splits
 
-    if rows[i].method != "finetune":
+    if rows[i].method != Method.FINETUNE:
         return None
-    plain = [j for j, row in enumerate(rows) if row.method == "probe" and row.tap == PENULTIMATE and not row.views]
+    plain = [j for j, row in enumerate(rows) if row.method == Method.PROBE and row.tap == PENULTIMATE and not row.views]
     alike = [j for j in plain if fits(j) == fits(i)]
     return min(alike, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
 
@@ -374,7 +374,7 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
 def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:
     """Return the block of a row: its own, or for training from scratch the pretrained one beside which it stands."""
     own = (row.backbone, row.weights, row.image_size)
-    if row.method != "scratch":
+    if row.method != Method.SCRATCH:
         return own
     beside = [place for place in places if (place[0], place[2]) == (row.backbone, row.image_size)]
     return min(beside, key=lambda place: (place[1] == "none", place[1]), default=own)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import decimals, listing, percent, points, probability
+from probeline.names import PENULTIMATE, Method
 from probeline.report.model.differences import Difference
 from probeline.report.model.rows import Block, Row, Titled, naming, reading, titled
 from probeline.report.sections.learning import curve_titles, steps
 from probeline.results.curve import Curve
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 LUCK = "found by looking at test, so it is probably a little too high"
 
@@ -79,7 +79,7 @@ def lucky(row: Row, rows: Sequence[Row]) -> bool:
 def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     """Say whether training pays, or, where nothing was trained, which head val prefers: val picks, test judges."""
     title, probe, _ = reference
-    trained = [found for found in rows if method(found[1].method).trains and found[1].over_probe is not None]
+    trained = [found for found in rows if method_info(found[1].method).trains and found[1].over_probe is not None]
     where, pick, _ = min(trained or rows, key=lambda found: found[1].rank)
     several = len({row.backbone for _, row, _ in rows}) > 1 or where != title
     known = f"the linear probe's {percent(probe.top1, places)} %" + (f" on {title}" if several else "")
@@ -125,7 +125,7 @@ def _lead(reference: Titled, best: Titled, blocks: Sequence[Block], places: int)
 def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
     """Name the probe that others are compared with: of several nets' by its own."""
     title, probe, _ = reference
-    if sum(row.method == "probe" and not row.where for block in blocks for row in block.rows) > 1:
+    if sum(row.method == Method.PROBE and not row.where for block in blocks for row in block.rows) > 1:
         return f"the linear probe that val prefers ({title})"
     views = f"with {reading(PENULTIMATE, probe.views)}" if probe.views else ""
     return " ".join(filter(None, ("the linear probe", reading(probe.tap, 0), views)))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.format import count, listing, percent, seconds
+from probeline.names import Method
 from probeline.report.model.rows import Row, Titled, equal_on_validation, naming
 from probeline.report.model.verdict import LUCK, in_points, judged, lucky, other_fit
 from probeline.report.page.content import Content
 from probeline.report.page.palette import name_of
 from probeline.report.sections.latency import costs, sessions
 from probeline.results.latency_files import Latency
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 _PREFERRED, _HIGHEST = "preferred by val", "highest on test"
 
@@ -63,9 +64,9 @@ def _on_val(row: Row, content: Content) -> str:
     """Say what val said of a row, and of what weight that is beside the others."""
     told = [f"{percent(row.val_top1, content.places)} %" + (f" by {row.chosen_by}" if row.chosen_by else "")]
     told += [row.chosen] if row.chosen else []
-    if row.method == "probe-refit":
+    if row.method == Method.PROBE_REFIT:
         told.append("that of the probe before, as val was fitted on here")
-    elif same := [other for other in equal_on_validation(row, content.rows) if other.method != "probe-refit"]:
+    elif same := [other for other in equal_on_validation(row, content.rows) if other.method != Method.PROBE_REFIT]:
         told.append(
             f"tied with {listing([other.short for other in same]) if len(same) <= _FEW else f'{len(same)} others'}"
         )
@@ -102,7 +103,7 @@ def _card(said: Sequence[str], titled: Titled, probe: Row | None, content: Conte
     places = content.places
     where, row, _ = titled
     low, high = (percent(end, places) for end in row.interval)
-    seeds = "; one seed, whose luck it leaves out" if method(row.method).seeded else ""
+    seeds = "; one seed, whose luck it leaves out" if method_info(row.method).seeded else ""
     if row.seed_std is not None:
         seeds = f"; mean of {row.seeds} seeds, sd {percent(row.seed_std, places)}"
     facts = [("95 % interval", f"{low} to {high}, n = {row.n_test:,}{seeds}")]
@@ -120,4 +121,6 @@ def _card(said: Sequence[str], titled: Titled, probe: Row | None, content: Conte
     ]
     facts = [(term, text) for term, text in facts if text]
     label = ", ".join(said).capitalize()
-    return Card(label, percent(row.top1, places), row.short, where, name_of(method(row.method).colour), tuple(facts))
+    return Card(
+        label, percent(row.top1, places), row.short, where, name_of(method_info(row.method).colour), tuple(facts)
+    )

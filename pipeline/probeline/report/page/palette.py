@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from probeline.results.methods import METHODS, method
+from probeline.results.methods import METHODS, method_info
 
 Colour = tuple[float, float, float]
 
@@ -91,7 +91,7 @@ def readable(colour: str, ground: str, ratio: float) -> str:
 
 def _names() -> dict[str, str]:
     names = [one.name for one in METHODS if one.name != "last-K"] + [f"last-{k}" for k in range(1, _STAGES + 1)]
-    return {name_of(colour): colour for colour in (method(name).colour for name in names)}
+    return {name_of(colour): colour for colour in (method_info(name).colour for name in names)}
 
 
 def _variables(theme: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from probeline.report.page.tips import tip
 from probeline.report.sections.calibration import calibration, calibration_notes
 from probeline.report.sections.grid import Column
 from probeline.report.sections.tables import result_columns, result_notes
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 _BAR = "Test top-1 % (95 % interval)"
 """The column whose interval is drawn."""
@@ -85,7 +85,7 @@ def view(content: Content) -> View | None:
     ]
     return {
         "table": _table(content.titled, _results, content.places),
-        "methods": list(dict.fromkeys(method(row.method).title for row in content.rows)),
+        "methods": list(dict.fromkeys(method_info(row.method).title for row in content.rows)),
         "backbones": list(dict.fromkeys(row.backbone for row in content.rows)),
         "notes": notes,
         "figure": content.figures.get("accuracy"),
@@ -126,7 +126,7 @@ def _table(titled: Sequence[Titled], columns_of: Callable[[Sequence[Row]], list[
         ]
         if told:
             cells.insert(place, Cell(title, "", left=True))
-        lines.append(Line(first.cell(row), method(row.method).title, row.backbone, tuple(cells)))
+        lines.append(Line(first.cell(row), method_info(row.method).title, row.backbone, tuple(cells)))
     heads = [(one.head, one.left, one.value is not None) for one in columns]
     if told:
         heads.insert(place, ("Backbone", True, False))
@@ -151,4 +151,4 @@ def _bar(row: Row, ends: tuple[float, float], told: str) -> Bar:
         return f"{_WIDTH * max(share - ends[0], 0) / (ends[1] - ends[0]):.2f}"
 
     low, high = map(place, row.interval)
-    return Bar(low, high, place(row.top1), name_of(method(row.method).colour), told)
+    return Bar(low, high, place(row.top1), name_of(method_info(row.method).colour), told)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from probeline.backbones.names import PENULTIMATE
+from probeline.names import PENULTIMATE, Method
 from probeline.report.model.differences import LEVEL
 from probeline.report.page.content import Content, View
 from probeline.report.sections.tables import uneven
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 Used = Callable[[Content], bool]
 
@@ -27,7 +27,7 @@ def _several(content: Content) -> bool:
 
 
 def _seeded(content: Content) -> bool:
-    return any(method(row.method).seeded for row in content.rows)
+    return any(method_info(row.method).seeded for row in content.rows)
 
 
 def _examined(content: Content) -> bool:
@@ -77,7 +77,7 @@ TERMS: tuple[tuple[str, str, Used], ...] = (
         "stage",
         "Of a net, the layers that work at one resolution; the last is the one below the head.",
         lambda content: any(
-            row.method.startswith(("last-", "freeze-")) or row.method == "gradual" for row in content.rows
+            row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL for row in content.rows
         ),
     ),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from probeline.format import decimals, listing, percent, points
+from probeline.names import Method
 from probeline.report.model.rows import Row
 from probeline.report.sections.grid import Column
 
@@ -61,7 +62,7 @@ def calibration_notes(rows: Sequence[Row]) -> list[str]:
             f"The scores of {listing(others)} are no log-probabilities until a temperature makes them such: numbers at "
             "1 mean little there."
         )
-    if any(row.method == "probe-refit" for row in rows):
+    if any(row.method == Method.PROBE_REFIT for row in rows):
         notes.append("The refit has the temperature of the probe before it, since it was fitted on val itself.")
     if any(row.optimism is not None for row in rows):
         notes.append(

@@ -8,8 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import count, decimals, listing, percent, seconds
+from probeline.names import PENULTIMATE
 from probeline.report.model.conditions import environment_in_words
 from probeline.report.sections.grid import bullets, escape, ruled
 from probeline.results.latency_files import Latency, Passes

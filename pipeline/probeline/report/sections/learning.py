@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import decimals, listing, percent
 from probeline.metrics.intervals import wilson
+from probeline.names import PENULTIMATE, Method
 from probeline.results.curve import Curve, CurvePoint
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def notes(curves: Sequence[Curve]) -> list[str]:
         f"Assumed: {_chosen(curves)} chosen on all {_n(curves, 'n_val')} val images at every step: val is not "
         "scaled down, so the smallest parts are chosen with more labels than they are fitted on.",
     ]
-    if any(curve.method != "probe" for curve in curves):
+    if any(curve.method != Method.PROBE for curve in curves):
         lines.append("Each draw of a training has a seed of its own, for its head, its order and its augmentation.")
     if any(curve.grouped for curve in curves):
         lines.append("A fraction takes whole groups, so it may hold more images than its percentage.")
@@ -157,17 +157,23 @@ def crossings(curves: Sequence[Curve]) -> list[str]:
     """Say for each trained curve from which step on it is above the exact probe of the same net and images."""
     lines = []
     for curve, title in zip(curves, curve_titles(curves), strict=True):
-        if curve.method == "probe":
+        if curve.method == Method.PROBE:
             continue
         for other in curves:
-            if other.method == "probe" and other.tap == PENULTIMATE and _same_net(curve, other):
+            if other.method == Method.PROBE and other.tap == PENULTIMATE and _same_net(curve, other):
                 lines.append(f"{title}: {_crossing(other, curve)}")
                 break
     return lines
 
 
 def _same_net(trained: Curve, probe: Curve) -> bool:
-    names = ("backbone", "image_size", "precision", "splits", *(() if trained.method == "scratch" else ("weights",)))
+    names = (
+        "backbone",
+        "image_size",
+        "precision",
+        "splits",
+        *(() if trained.method == Method.SCRATCH else ("weights",)),
+    )
     return all(getattr(trained, name) == getattr(probe, name) for name in names)
 
 
@@ -201,11 +207,11 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
     found = []
     for curve in curves:
         others = [other for other in curves if other is not curve and other.backbone == curve.backbone]
-        parts = [] if all(other.method == curve.method for other in curves) else [method(curve.method).title]
-        if curve.method == "scratch":
-            others = [other for other in others if other.method == "scratch"]
+        parts = [] if all(other.method == curve.method for other in curves) else [method_info(curve.method).title]
+        if curve.method == Method.SCRATCH:
+            others = [other for other in others if other.method == Method.SCRATCH]
         else:
-            others = [other for other in others if other.method != "scratch"]
+            others = [other for other in others if other.method != Method.SCRATCH]
             parts += ["untrained"] if curve.weights == "none" else []
         parts += [
             form.format(getattr(curve, name))
@@ -219,7 +225,7 @@ def curve_titles(curves: Sequence[Curve]) -> list[str]:
 
 
 def _chosen(curves: Sequence[Curve]) -> str:
-    probes = {curve.method == "probe" for curve in curves}
+    probes = {curve.method == Method.PROBE for curve in curves}
     return "l2 and a training's epoch are" if len(probes) > 1 else "l2 is" if True in probes else "the epoch is"
 
 

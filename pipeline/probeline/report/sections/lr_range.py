@@ -7,7 +7,8 @@ from typing import Any
 
 from probeline.format import option
 from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH, Descent, descent
-from probeline.results.methods import method
+from probeline.names import Method
+from probeline.results.methods import method_info
 from probeline.results.range_test import RangeTest
 
 
@@ -43,11 +44,11 @@ def titles(tests: Sequence[RangeTest]) -> list[str]:
     names = []
     for test in tests:
         others = [_told(other) for other in tests if (other.backbone, other.method) == (test.backbone, test.method)]
-        parts = ["untrained"] if test.weights == "none" and test.method != "scratch" else []
+        parts = ["untrained"] if test.weights == "none" and test.method != Method.SCRATCH else []
         parts += [
             text for name, text in _told(test).items() if text and any(other.get(name) != text for other in others)
         ]
-        names.append(", ".join([test.backbone, method(test.method).short, *parts]))
+        names.append(", ".join([test.backbone, method_info(test.method).short, *parts]))
     return names
 
 

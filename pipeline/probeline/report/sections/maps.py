@@ -9,7 +9,7 @@ from probeline.format import percent
 from probeline.identity import digest
 from probeline.report.model.rows import reading
 from probeline.results.map_files import EmbeddingMap, Plane
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.score import Score
 
@@ -56,7 +56,7 @@ def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int
                 f"{plane.facts['seed']}: who is beside whom means something, distances and sizes of groups do not."
             )
     at = reading(judge.tap, judge.views)
-    row = method(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
+    row = method_info(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
     lines.append(
         f"Ringed: the {wrong:,} that the {row} takes for another class, which val prefers of {judge.backbone}'s rows."
     )

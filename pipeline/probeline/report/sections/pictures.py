@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from probeline.format import decimals, listing, percent
+from probeline.names import Method
 from probeline.report.model.rows import reading
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 from probeline.results.picture_files import Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
@@ -152,7 +153,7 @@ def input_words(
 def mistakes_words(row: Sequence[Score], of: dict[str, Any]) -> Words:
     """Return what the picture of a row's mistakes says; `of` is of :func:`mistakes_of`."""
     score, shown, wrong = row[0], len(of["images"]), of["wrong"]
-    one = method(score.method)
+    one = method_info(score.method)
     which = f"the first {shown} of {wrong:,} mistakes" if shown < wrong else f"all {wrong} mistakes"
     which = "the only mistake" if wrong == 1 else which
     where = reading(score.tap, score.views)
@@ -179,7 +180,9 @@ def outdated(picture: Picture, scores: Sequence[Score], dataset: DataSet, splits
         if row is None:
             return "its score is gone"
         return None if picture.of == mistakes_of(row, dataset, splits) else "its score has changed"
-    weights = {score.weights for score in scores if score.backbone == picture.backbone and score.method != "scratch"}
+    weights = {
+        score.weights for score in scores if score.backbone == picture.backbone and score.method != Method.SCRATCH
+    }
     if weights and picture.weights not in weights:
         return f"its weights, {picture.weights}, are of no score"
     images = {content for part in dataset.parts.values() for content in part.content}

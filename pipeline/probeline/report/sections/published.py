@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import decimals, percent
 from probeline.metrics.intervals import wilson
+from probeline.names import PENULTIMATE, Method
 from probeline.recipes.published import Published
 from probeline.report.model.rows import Row
 from probeline.report.sections.grid import bullets, escape, ruled
 from probeline.report.sections.learning import Step, steps
 from probeline.results.curve import Curve
-from probeline.results.methods import method
+from probeline.results.methods import method_info
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def curve_step(curves: Iterable[Curve], backbone: str, name: str, portion: float
 
 def _ours(one: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve], data: str | None) -> Iterable[Ours]:
     def other(weights: str, *more: str) -> tuple[str, ...]:
-        untrained = "untrained" if weights == "none" and one.method != "scratch" else ""
+        untrained = "untrained" if weights == "none" and one.method != Method.SCRATCH else ""
         return tuple(filter(None, (net if net != one.backbone else "", data or "", untrained, *more)))
 
     if one.portion is not None:
@@ -129,7 +129,7 @@ def _ours(one: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve]
         return
     for row in rows:
         if (row.backbone, row.method, row.where) == (net, one.method, ""):
-            runs = _count(row.seeds, "seed") if method(row.method).seeded else ""
+            runs = _count(row.seeds, "seed") if method_info(row.method).seeded else ""
             sizes = (row.n_train, row.n_train)
             more = other(row.weights, row.variant)
             yield Ours(net, row.top1, row.interval, sizes, row.n_test, runs, row.trainable, more)
@@ -190,7 +190,7 @@ _LEFT = {
 def _cells(one: Published, mine: Ours | None) -> dict[str, str]:
     cells = dict.fromkeys(_LEFT, "")
     cells["Backbone"] = one.backbone
-    cells["Method"] = ", ".join(filter(None, (method(one.method).title, one.note)))
+    cells["Method"] = ", ".join(filter(None, (method_info(one.method).title, one.note)))
     cells["Train %"] = "" if one.portion is None else f"{one.portion:g}"
     cells["Published top-1 %"] = f"{100 * one.top1:.4g}"
     counts = (one.trainable, None if mine is None else mine.trainable)

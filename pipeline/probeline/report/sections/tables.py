@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
-from probeline.backbones.names import PENULTIMATE
 from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
 from probeline.identity import canonical
+from probeline.names import PENULTIMATE
 from probeline.report.model.advice import advice
 from probeline.report.model.beside import NOTHING, Beside
 from probeline.report.model.conditions import Conditions

@@ -1,0 +1,97 @@
+"""The names that options, records and reports share: roles, methods, strategies, precisions, taps. No numpy here."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Literal, get_args
+
+from probeline.errors import BadOption
+
+Role = Literal["train", "val", "test"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+class Method(StrEnum):
+    """What a score may be of; ``last-K`` stands for ``last-1``, ``last-2`` and so on."""
+
+    PROBE = "probe"
+    PROBE_REFIT = "probe-refit"
+    PROBE_SGD = "probe-sgd"
+    PROBE_MLP = "probe-mlp"
+    LOGISTIC = "logistic"
+    RIDGE = "ridge"
+    KNN = "knn"
+    CENTROID = "centroid"
+    HEAD = "head"
+    LAST_K = "last-K"
+    FREEZE_EARLY = "freeze-early"
+    FREEZE_MIDDLE = "freeze-middle"
+    GRADUAL = "gradual"
+    LP_FT = "lp-ft"
+    FINETUNE = "finetune"
+    DISTILL_HEAD = "distill-head"
+    DISTILL = "distill"
+    MULTI_TASK_HEAD = "multi-task-head"
+    MULTI_TASK = "multi-task"
+    SCRATCH = "scratch"
+
+
+class Strategy(StrEnum):
+    """What a fine-tuning trains; ``last-K`` stands for a number of stages."""
+
+    HEAD = "head"
+    LAST_K = "last-K"
+    LP_FT = "lp-ft"
+    FULL = "full"
+    GRADUAL = "gradual"
+    FREEZE_EARLY = "freeze-early"
+    FREEZE_MIDDLE = "freeze-middle"
+    SCRATCH = "scratch"
+    DISTILL = "distill"
+    DISTILL_HEAD = "distill-head"
+    MULTI_TASK = "multi-task"
+    MULTI_TASK_HEAD = "multi-task-head"
+
+
+DISTILLED = (Strategy.DISTILL, Strategy.DISTILL_HEAD)
+TWO_HEADED = (Strategy.MULTI_TASK, Strategy.MULTI_TASK_HEAD)
+
+TIMM = "timm:"
+
+PENULTIMATE = "penultimate"
+"""The tap that every net has: the input of its head."""
+
+LAST_K = re.compile(r"last-(\d{1,4})")
+"""The last so many blocks of a transformer, or stages of a net."""
+
+_TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
+
+
+def method_of(strategy: str) -> str:
+    """Return the method of the scores of a fine-tuning strategy."""
+    return Method.FINETUNE if strategy == Strategy.FULL else strategy
+
+
+def is_weights_file(weights: str) -> bool:
+    """Return whether ``--weights`` names a file rather than a kind of weights."""
+    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+
+
+def split_tap(tap: str) -> tuple[str, ...]:
+    """Return the taps that stand side by side in one: two for ``layer3+penultimate``. Whether a net has them is open.
+
+    Raises
+    ------
+    BadOption
+        Not the name of a tap.
+    """
+    taps = tuple(tap.split("+"))
+    if not all(_TAP.fullmatch(name) for name in taps):
+        raise BadOption(
+            "bad --tap",
+            expected="penultimate, last-K, a module, MODULE:cls, MODULE:mean, MODULE:input, or A+B",
+            got=tap,
+        )
+    return taps
