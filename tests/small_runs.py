@@ -12,8 +12,8 @@ from PIL import Image
 from probeline.cache import entry as store
 from probeline.commands import extract
 from probeline.console import Silence
-from probeline.options.config import Config
-from probeline.session import Inputs
+from probeline.options.settings import Settings
+from probeline.session import Session
 
 ROWS = 16
 """Rows a shard here, so that 60 images make four shards."""
@@ -36,7 +36,7 @@ def locate_small(*arguments: Any) -> store.Entry:
     return dataclasses.replace(_LOCATE(*arguments), rows_per_shard=ROWS)
 
 
-def configuration(cache: Path, **options: Any) -> Config:
+def configuration(cache: Path, **options: Any) -> Settings:
     small: dict[str, Any] = {
         "backbones": ("squeezenet1_1",),
         "weights": "none",
@@ -46,12 +46,12 @@ def configuration(cache: Path, **options: Any) -> Config:
         "workers": 2,
         "reports": cache.parent / "reports",
     }
-    return Config(cache=cache, **{**small, **options})
+    return Settings.of(cache=cache, **{**small, **options})
 
 
-def extracted(cache: Path, **options: Any) -> Inputs:
-    extract.run(Inputs(configuration(cache, **options)))
-    return Inputs(configuration(cache, **options))
+def extracted(cache: Path, **options: Any) -> Session:
+    extract.run(Session(configuration(cache, **options)))
+    return Session(configuration(cache, **options))
 
 
 def shards(cache: Path) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ from probeline.results.map_files import EmbeddingMap, find_map
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
 NET = "squeezenet1_1"
@@ -42,10 +42,10 @@ GALLERY, MAP = f"gallery-{NET}.json", f"map-{NET}.json"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
     options = {"dataset": f"folder:{root / 'photos'}", "limit": None, "sgd": ("epochs=1", "lr=0.001"), **changes}
-    return Inputs(configuration(root / "cache", console=console, **options)), console
+    return Session(configuration(root / "cache", console=console, **options)), console
 
 
 def make_tinted(root: Path) -> Path:
@@ -89,33 +89,33 @@ def world(finished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def scores_of(inputs: Inputs) -> list[Score]:
-    return load_scores(inputs.scores)[0]
+def scores_of(session: Session) -> list[Score]:
+    return load_scores(session.reports / "scores")[0]
 
 
-def probe_of(inputs: Inputs) -> Score:
-    found = best_probe(scores_of(inputs))
+def probe_of(session: Session) -> Score:
+    found = best_probe(scores_of(session))
     assert found is not None
     return found
 
 
-def gallery_of(inputs: Inputs) -> Gallery:
-    found = find_gallery(inputs.pictures, NET)
+def gallery_of(session: Session) -> Gallery:
+    found = find_gallery((session.reports / "pictures"), NET)
     assert isinstance(found, Gallery)
     return found
 
 
-def map_of(inputs: Inputs) -> EmbeddingMap:
-    found = find_map(inputs.pictures, NET)
+def map_of(session: Session) -> EmbeddingMap:
+    found = find_map((session.reports / "pictures"), NET)
     assert isinstance(found, EmbeddingMap)
     return found
 
 
-def standardised(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+def standardised(session: Session) -> tuple[np.ndarray, np.ndarray]:
     """Return train and test embeddings in float64, standardised by the train rows."""
-    splits = inputs.splits
-    backbone, _ = inputs.backbone(NET)
-    features = inputs.features(backbone, "all").features.astype(np.float64)
+    splits = session.splits
+    backbone, _ = session.backbone(NET)
+    features = session.features(backbone, "all").features.astype(np.float64)
     train, test = features[splits.train.rows], features[splits.test.rows]
     std = np.where(np.ptp(train, axis=0) > 0, train.std(0), 1)
     return (train - train.mean(0)) / std, (test - train.mean(0)) / std
@@ -125,14 +125,14 @@ def standardised(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_what_most_rows_have_wrong_comes_first(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    found, rows = gallery_of(inputs), rank_by_validation(scores_of(inputs))
+    session, _ = inputs_of(finished)
+    found, rows = gallery_of(session), rank_by_validation(scores_of(session))
     assert [judge.key for judge in found.rows] == [row[0].key for row in rows]
     assert {judge.method for judge in found.rows} == {
         *("probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid")
     }
-    assert found.rows[found.probe].key == probe_of(inputs).key
-    part, test, names = inputs.dataset.parts["all"], inputs.splits.test.rows, inputs.dataset.class_names
+    assert found.rows[found.probe].key == probe_of(session).key
+    part, test, names = session.dataset.parts["all"], session.splits.test.rows, session.dataset.class_names
     counts = {
         place: sum(row[0].predictions[place] != part.labels[row_number] for row in rows)
         for place, row_number in enumerate(test)
@@ -156,12 +156,12 @@ def test_what_most_rows_have_wrong_comes_first(finished: Path) -> None:
 
 
 def test_the_neighbours_are_the_nearest_by_brute_force(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    train, test = standardised(inputs)
-    part, splits = inputs.dataset.parts["all"], inputs.splits
+    session, _ = inputs_of(finished)
+    train, test = standardised(session)
+    part, splits = session.dataset.parts["all"], session.splits
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (train, test)]
     places = {f"all:{row}": place for place, row in enumerate(splits.test.rows)}
-    for image in gallery_of(inputs).images:
+    for image in gallery_of(session).images:
         cosines = unit[0] @ unit[1][places[image.name]]
         nearest = np.argsort(-cosines)[:3]
         assert [near.name for near in image.neighbours] == [f"all:{splits.train.rows[place]}" for place in nearest]
@@ -175,19 +175,19 @@ def test_the_neighbours_are_the_nearest_by_brute_force(finished: Path) -> None:
 
 
 def test_the_chances_are_those_of_scikit_learns_probe_at_the_scores_temperature(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    found, score = gallery_of(inputs), probe_of(inputs)
+    session, _ = inputs_of(finished)
+    found, score = gallery_of(session), probe_of(session)
     assert found.refit["held"]
     assert found.refit["same"] == found.refit["n_test"] == score.n_test
     assert found.refit["nll"] == pytest.approx(score.nll, abs=1e-4)
-    train, test = standardised(inputs)
-    labels = inputs.dataset.parts["all"].labels[inputs.splits.train.rows]
+    train, test = standardised(session)
+    labels = session.dataset.parts["all"].labels[session.splits.train.rows]
     solver = LogisticRegression(C=1 / (score.chosen["l2"] * len(labels)), tol=1e-8, max_iter=10_000).fit(train, labels)
     logits = solver.decision_function(test) / score.temperature
     shares = np.exp(logits - logits.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
-    names = inputs.dataset.class_names
-    places = {f"all:{row}": place for place, row in enumerate(inputs.splits.test.rows)}
+    names = session.dataset.class_names
+    places = {f"all:{row}": place for place, row in enumerate(session.splits.test.rows)}
     for image in found.images:
         row = shares[places[image.name]]
         assert image.predicted[found.probe] == names[int(row.argmax())]
@@ -197,50 +197,50 @@ def test_the_chances_are_those_of_scikit_learns_probe_at_the_scores_temperature(
 
 
 def test_each_image_has_one_thumbnail_of_its_own(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    found = gallery_of(inputs)
+    session, _ = inputs_of(finished)
+    found = gallery_of(session)
     named = {name for image in found.images for name in (image.name, *(near.name for near in image.neighbours))}
     assert set(found.thumbnails) == named
     for name, small in found.thumbnails.items():
         read = Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB")
-        image = scaled(open_image(inputs.dataset.images["all"], int(name.partition(":")[2])), 96)
+        image = scaled(open_image(session.dataset.images["all"], int(name.partition(":")[2])), 96)
         assert read.size == image.size == (small.width, small.height) == (50, 40)
         # Noise is what WebP drops: of 74 grey levels that two noises differ by in the mean, most must be gone.
         assert np.abs(np.array(read, float) - np.array(image, float)).mean() < 35
 
 
 def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, _ = inputs_of(world)
+    session, _ = inputs_of(world)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
     monkeypatch.setattr(gallery, "MOST_BYTES", 200_000)
-    (inputs.pictures / GALLERY).unlink()
-    pictures.run(inputs)
-    size, count = (inputs.pictures / GALLERY).stat().st_size, len(gallery_of(inputs).thumbnails)
+    ((session.reports / "pictures") / GALLERY).unlink()
+    pictures.run(session)
+    size, count = ((session.reports / "pictures") / GALLERY).stat().st_size, len(gallery_of(session).thumbnails)
     assert size < 200_000
     # 24 images and three near ones of each, all of them noise, would have room too.
     assert size / count * 96 < MOST_BYTES
 
 
 def test_small_images_are_enlarged_without_loss(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, _ = inputs_of(world)
+    session, _ = inputs_of(world)
     digit = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(digit, row)))
-    (inputs.pictures / GALLERY).unlink()
-    pictures.run(inputs)
-    for name, small in gallery_of(inputs).thumbnails.items():
+    ((session.reports / "pictures") / GALLERY).unlink()
+    pictures.run(session)
+    for name, small in gallery_of(session).thumbnails.items():
         read = np.array(Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB"))
         rolled = np.roll(digit, int(name.partition(":")[2]))
         np.testing.assert_array_equal(read, np.kron(rolled, np.ones((12, 12, 1), np.uint8)))
 
 
 def test_chances_of_another_head_are_not_told(world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    score = probe_of(inputs)
+    session, _ = inputs_of(world)
+    score = probe_of(session)
     other = tuple((said + 1) % 3 for said in score.predictions)
-    save_score(inputs.scores, replace(score, predictions=other))
-    pictures.run(inputs)
-    found = gallery_of(inputs)
+    save_score((session.reports / "scores"), replace(score, predictions=other))
+    pictures.run(session)
+    found = gallery_of(session)
     assert found.refit["held"] is False
     assert found.refit["same"] == 0
     assert all(image.chance is image.true_chance is None for image in found.images)
@@ -248,38 +248,38 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
 
 
 def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    score = probe_of(inputs)
-    assert Embedded(inputs, score).refit.facts["held"]
-    assert not Embedded(inputs, replace(score, nll=score.nll + 0.02)).refit.facts["held"]
+    session, _ = inputs_of(finished)
+    score = probe_of(session)
+    assert Embedded(session, score).refit.facts["held"]
+    assert not Embedded(session, replace(score, nll=score.nll + 0.02)).refit.facts["held"]
     # A tie may turn: the other class of an image whose two likeliest are as good as equal.
-    shares = Embedded(inputs, score).refit.chances
+    shares = Embedded(session, score).refit.chances
     second, first = np.argsort(shares, axis=1)[:, -2:].T
     every = np.arange(len(shares))
     near = shares[every, first] - shares[every, second]
     for place in (int(near.argmin()), int(near.argmax())):
         said = tuple(int(second[i]) if i == place else one for i, one in enumerate(score.predictions))
-        held = Embedded(inputs, replace(score, predictions=said)).refit.facts
+        held = Embedded(session, replace(score, predictions=said)).refit.facts
         assert held["held"] == (near[place] <= TIE)
         assert held["same"] == len(said) - 1
 
 
 def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path) -> None:
     tap = "features.6+penultimate"
-    inputs, _ = inputs_of(world, taps=(tap,), views=1)
-    extract.run(inputs)
-    probe.run(inputs)
-    (score,) = [one for one in scores_of(inputs) if one.method == "probe" and one.tap == tap]
-    save_score(inputs.scores, replace(score, val_top1=1.0))
+    session, _ = inputs_of(world, taps=(tap,), views=1)
+    extract.run(session)
+    probe.run(session)
+    (score,) = [one for one in scores_of(session) if one.method == "probe" and one.tap == tap]
+    save_score((session.reports / "scores"), replace(score, val_top1=1.0))
     pictures.run(inputs_of(world)[0])
-    found = gallery_of(inputs)
+    found = gallery_of(session)
     assert (found.tap, found.rows[0].key) == (tap, score.key)
     assert found.refit["held"]
     assert "the exact linear probe at features.6+penultimate, 1 view, l2" in found.caption
-    assert map_of(inputs).tap == tap
+    assert map_of(session).tap == tap
     # Neighbours are images, so that the views of train images are none.
-    splits = inputs.splits
-    parts = [inputs.features(one, "all").features.astype(np.float64) for one in inputs.taps(NET)[0][0]]
+    splits = session.splits
+    parts = [session.features(one, "all").features.astype(np.float64) for one in session.taps(NET)[0][0]]
     features = np.concatenate(parts, axis=1)
     train = features[splits.train.rows]
     scaled_rows = (features - train.mean(0)) / np.where(np.ptp(train, axis=0) > 0, train.std(0), 1)
@@ -291,12 +291,12 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
 
 
 def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
-    inputs, console = inputs_of(world)
-    for score in scores_of(inputs):
-        save_score(inputs.scores, replace(score, predictions=score.labels, top1=1.0))
-    kinds = [one["kind"] for one in pictures.run(inputs)]
+    session, console = inputs_of(world)
+    for score in scores_of(session):
+        save_score((session.reports / "scores"), replace(score, predictions=score.labels, top1=1.0))
+    kinds = [one["kind"] for one in pictures.run(session)]
     assert kinds == ["filters", "input", "map"]
-    assert not (inputs.pictures / GALLERY).exists()
+    assert not ((session.reports / "pictures") / GALLERY).exists()
     assert f"pictures: folder--photos x {NET}: no gallery, as every row has every test image right" in console.said
 
 
@@ -304,9 +304,9 @@ def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
 
 
 def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    found, splits = map_of(inputs), inputs.splits
-    train, test = standardised(inputs)
+    session, _ = inputs_of(finished)
+    found, splits = map_of(session), session.splits
+    train, test = standardised(session)
     mean = train.mean(0)
     _, singular, axes = np.linalg.svd(train - mean, full_matrices=False)
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
@@ -316,9 +316,9 @@ def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -
     np.testing.assert_allclose(plane.xy, expected, atol=2e-3 * np.abs(expected).max())
     shares = (singular**2 / (singular**2).sum())[:2]
     assert plane.facts["explained"] == pytest.approx(shares.tolist(), abs=1e-5)
-    judge = best_by_validation(scores_of(inputs))
+    judge = best_by_validation(scores_of(session))
     assert judge is not None
-    part = inputs.dataset.parts["all"]
+    part = session.dataset.parts["all"]
     assert found.rows == tuple(splits.test.rows.tolist())
     assert found.sample_ids == tuple(part.sample_ids[row] for row in splits.test.rows)
     assert found.labels == judge[0].labels
@@ -330,10 +330,10 @@ def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -
 def test_many_test_images_are_sampled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = map_of(inputs_of(world)[0])
     monkeypatch.setattr(embedding_map, "MOST_POINTS", 6)
-    inputs, _ = inputs_of(world)
-    (inputs.pictures / MAP).unlink()
-    pictures.run(inputs)
-    found = map_of(inputs)
+    session, _ = inputs_of(world)
+    ((session.reports / "pictures") / MAP).unlink()
+    pictures.run(session)
+    found = map_of(session)
     assert np.bincount(found.labels).tolist() == [2, 2, 2]
     assert found.n_test == 12
     assert found.caption.startswith("6 of 12 test images, stratified, drawn with data seed 0, as ")
@@ -343,25 +343,25 @@ def test_many_test_images_are_sampled(world: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_tsne_comes_beside_and_stays(world: Path) -> None:
-    inputs, console = inputs_of(world, map="tsne")
-    plain = map_of(inputs)
-    pictures.run(inputs)
-    found = map_of(inputs)
+    session, console = inputs_of(world, map="tsne")
+    plain = map_of(session)
+    pictures.run(session)
+    found = map_of(session)
     assert found.methods == ("pca", "tsne")
     assert found.planes[0] == plain.planes[0]
     assert len(found.planes[1].xy) == 12
     assert found.planes[1].facts["perplexity"] == pytest.approx(11 / 3, abs=1e-3)
     assert "perplexity 3.667, seed 0" in found.caption
     assert sum("is there" in line for line in console.said) == 4
-    before = (inputs.pictures / MAP).read_bytes()
+    before = ((session.reports / "pictures") / MAP).read_bytes()
     for changes in ({}, {"map": "tsne"}):
-        inputs, console = inputs_of(world, **changes)
-        pictures.run(inputs)
+        session, console = inputs_of(world, **changes)
+        pictures.run(session)
         assert sum("is there" in line for line in console.said) == 5
-    assert (inputs.pictures / MAP).read_bytes() == before
-    (inputs.pictures / MAP).unlink()
-    pictures.run(inputs)
-    assert (inputs.pictures / MAP).read_bytes() == before
+    assert ((session.reports / "pictures") / MAP).read_bytes() == before
+    ((session.reports / "pictures") / MAP).unlink()
+    pictures.run(session)
+    assert ((session.reports / "pictures") / MAP).read_bytes() == before
 
 
 def test_tsne_of_next_to_no_images_is_refused(tmp_path: Path) -> None:
@@ -411,19 +411,19 @@ def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> N
 
 
 def test_what_is_made_again_is_the_same_to_the_byte(world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    before = {name: (inputs.pictures / name).read_bytes() for name in (GALLERY, MAP)}
+    session, _ = inputs_of(world)
+    before = {name: ((session.reports / "pictures") / name).read_bytes() for name in (GALLERY, MAP)}
     for name in before:
-        (inputs.pictures / name).unlink()
-    told = pictures.run(inputs)
-    assert {name: (inputs.pictures / name).read_bytes() for name in before} == before
+        ((session.reports / "pictures") / name).unlink()
+    told = pictures.run(session)
+    assert {name: ((session.reports / "pictures") / name).read_bytes() for name in before} == before
     assert [one["kind"] for one in told] == ["filters", "input", "mistakes", "gallery", "map"]
-    assert told[3]["file"] == str(inputs.pictures / GALLERY)
-    assert told[4]["caption"] == map_of(inputs).caption
+    assert told[3]["file"] == str((session.reports / "pictures") / GALLERY)
+    assert told[4]["caption"] == map_of(session).caption
 
 
-def shown(inputs: Inputs) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(Path(str(compare.run(inputs)["json"])).read_text(encoding="utf-8"))
+def shown(session: Session) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(Path(str(compare.run(session)["json"])).read_text(encoding="utf-8"))
     return record
 
 
@@ -433,82 +433,82 @@ def left_out(record: dict[str, Any]) -> dict[str, str]:
 
 def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
-    monkeypatch.setattr(Inputs, "features", None)
+    monkeypatch.setattr(Session, "features", None)
     drawn: list[Any] = []
     monkeypatch.setattr("probeline.report.figures.draw", lambda *given: drawn.extend(given[4]) or [])
-    inputs, _ = inputs_of(world)
-    record = shown(inputs)
+    session, _ = inputs_of(world)
+    record = shown(session)
     (found,), (mapped,) = record["galleries"], record["maps"]
     assert found["file"] == f"pictures/{GALLERY}"
     assert "thumbnails" not in found
-    assert found["images"] == json.loads(json.dumps(gallery_of(inputs).to_json()["images"]))
+    assert found["images"] == json.loads(json.dumps(gallery_of(session).to_json()["images"]))
     assert mapped["file"] == f"pictures/{MAP}"
-    assert mapped["planes"][0]["facts"] == map_of(inputs).planes[0].facts
-    assert drawn == [map_of(inputs)]
+    assert mapped["planes"][0]["facts"] == map_of(session).planes[0].facts
+    assert drawn == [map_of(session)]
     assert left_out(record) == {}
 
 
 @pytest.mark.parametrize("name", [GALLERY, MAP])
 def test_what_is_damaged_is_left_out_named_and_made_again(name: str, world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    path = inputs.pictures / name
+    session, _ = inputs_of(world)
+    path = (session.reports / "pictures") / name
     data = path.read_bytes()
     path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
-    record = shown(inputs)
+    record = shown(session)
     (what,) = left_out(record)
     assert what == f"{name}, which is damaged: its bytes are not those its sha256 was taken of"
     assert left_out(record)[what].startswith("probeline pictures --dataset folder:")
     assert (len(record["galleries"]), len(record["maps"])) == ((0, 1) if name == GALLERY else (1, 0))
-    inputs, console = inputs_of(world)
-    pictures.run(inputs)
+    session, console = inputs_of(world)
+    pictures.run(session)
     assert path.read_bytes() == data
     (told,) = [line for line in console.said if "made anew" in line]
     assert told.startswith(f"pictures: folder--photos x {NET}: made anew, as {name} is damaged")
 
 
 def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -> None:
-    inputs, _ = inputs_of(world, map="tsne")
-    pictures.run(inputs)
-    judge = best_by_validation(scores_of(inputs))
+    session, _ = inputs_of(world, map="tsne")
+    pictures.run(session)
+    judge = best_by_validation(scores_of(session))
     assert judge is not None
     flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
-    save_score(inputs.scores, replace(judge[0], predictions=flipped))
-    inputs, _ = inputs_of(world)
-    record = shown(inputs)
+    save_score((session.reports / "scores"), replace(judge[0], predictions=flipped))
+    session, _ = inputs_of(world)
+    record = shown(session)
     assert record["galleries"] == record["maps"] == []
     found = left_out(record)
     assert list(found) == [f"{GALLERY}, as its scores have changed", f"{MAP}, as its scores have changed"]
     assert "--map tsne" not in found[f"{GALLERY}, as its scores have changed"]
     assert found[f"{MAP}, as its scores have changed"].endswith("--map tsne")
-    pictures.run(inputs)
-    assert map_of(inputs).predicted == flipped
-    record = shown(inputs)
+    pictures.run(session)
+    assert map_of(session).predicted == flipped
+    record = shown(session)
     assert (len(record["galleries"]), len(record["maps"]), left_out(record)) == (1, 1, {})
 
 
 def test_without_an_exact_probe_there_is_neither(world: Path) -> None:
-    inputs, console = inputs_of(world)
-    for path in inputs.scores.glob("*/probe-seedless-*.json"):
+    session, console = inputs_of(world)
+    for path in (session.reports / "scores").glob("*/probe-seedless-*.json"):
         path.unlink()
-    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input", "mistakes"]
+    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input", "mistakes"]
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
         f"pictures: {NET}: no gallery and no map, as it has no exact probe yet; run: probeline probe --dataset"
     )
-    assert list(left_out(shown(inputs))) == [
+    assert list(left_out(shown(session))) == [
         f"{GALLERY}, as its exact probe is gone",
         f"{MAP}, as its exact probe is gone",
     ]
 
 
 def test_without_the_embeddings_the_rest_is_drawn(world: Path) -> None:
-    inputs, _ = inputs_of(world)
+    session, _ = inputs_of(world)
     for shard in (world / "cache").rglob("shard-*"):
         shard.unlink()
     for name in (GALLERY, MAP):
-        (inputs.pictures / name).unlink()
-    inputs, console = inputs_of(world)
-    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input", "mistakes"]
+        ((session.reports / "pictures") / name).unlink()
+    session, console = inputs_of(world)
+    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input", "mistakes"]
     for kind in ("gallery", "map"):
         (told,) = [line for line in console.said if f"no {kind}" in line]
         assert told.startswith(f"pictures: {NET}: no {kind}, as 1 of 1 shards are not extracted yet: ")
@@ -516,12 +516,12 @@ def test_without_the_embeddings_the_rest_is_drawn(world: Path) -> None:
 
 
 def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
-    inputs, console = inputs_of(world, image_size=40)
-    pictures.run(inputs)
+    session, console = inputs_of(world, image_size=40)
+    pictures.run(session)
     assert sum("is there" in line for line in console.said) == 4, "gallery and map are of the scores, whatever is asked"
-    (inputs.pictures / GALLERY).unlink()
-    inputs, console = inputs_of(world, image_size=40)
-    pictures.run(inputs)
+    ((session.reports / "pictures") / GALLERY).unlink()
+    session, console = inputs_of(world, image_size=40)
+    pictures.run(session)
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
         f"pictures: {NET}: no gallery, as the exact probe that val prefers is of another net, size, precision or "
@@ -530,9 +530,9 @@ def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
 
 
 def test_a_record_is_sealed(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
+    session, _ = inputs_of(finished)
     for name in (GALLERY, MAP):
-        data = (inputs.pictures / name).read_bytes()
+        data = ((session.reports / "pictures") / name).read_bytes()
         record = unseal(data)
         assert record is not None
         assert seal(record) == data

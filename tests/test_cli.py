@@ -25,10 +25,12 @@ from probeline.data.sources.registry import NAMES
 from probeline.errors import Diverged
 from probeline.evaluate import fitting
 from probeline.names import PRECISIONS, Strategy
-from probeline.options.config import DEVICES
+from probeline.options.groups import DEVICES
+from probeline.options.settings import OPTIONS
+from probeline.options.verbs import STAGES, VERBS
 from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import make_photos
 
 ASKED = [one.name for one in METHODS if not one.trains and one.name != "probe-mlp"] + ["finetune", "scratch"]
@@ -49,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def words(verb: str, root: Path, **options: Any) -> list[str]:
-    """Return the arguments of a small run that keeps all it writes below `root`; an option of None is left out."""
+    """Return the arguments of a small run that keeps all it writes below `root`: what the verb uses, and options but None."""
     small = {
         "dataset": "digits",
         "backbone": "squeezenet1_1",
@@ -61,8 +63,10 @@ def words(verb: str, root: Path, **options: Any) -> list[str]:
         "reports": root / "reports",
         "data": root / "data",
     }
+    flags = {OPTIONS[name].flag for name in VERBS[verb].options} if verb in VERBS else set()
+    usable = {name: value for name, value in small.items() if f"--{name.replace('_', '-')}" in flags}
     arguments = [verb]
-    for name, value in {**small, **options}.items():
+    for name, value in {**usable, **options}.items():
         if value is True:
             arguments.append("--" + name.replace("_", "-"))
         elif value is not None:
@@ -154,7 +158,7 @@ def test_unknown_verbs_and_options(
 
 
 def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Inputs, "backbone", None)
+    monkeypatch.setattr(Session, "backbone", None)
     for verb in cli.VERBS.keys() - {"list", "cache", "show", "predict"}:
         assert "unknown data set" in refused(run(verb, dataset="mnist"))
         assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist"))
@@ -280,14 +284,14 @@ def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, fin
     assert "run again: what is finished is kept" in line
 
 
-@pytest.mark.parametrize("verb", cli.STAGES)
+@pytest.mark.parametrize("verb", STAGES)
 def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
     verb: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
 
-    def stage(name: str) -> Callable[[Inputs], list[Any]]:
-        def called(inputs: Inputs) -> list[Any]:
+    def stage(name: str) -> Callable[[Session], list[Any]]:
+        def called(session: Session) -> list[Any]:
             ran.append(name)
             if name == verb:
                 raise Diverged(f"{name} diverged", remedy="use a lower --lr")
@@ -295,11 +299,11 @@ def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
 
         return called
 
-    for name in cli.STAGES:
+    for name in STAGES:
         monkeypatch.setattr(f"probeline.commands.{name}.run", stage(name))
     assert refused(run("run")) == f"probeline: {verb} diverged; use a lower --lr"
     # Without embeddings the others could but say that there are none.
-    assert ran == (["extract"] if verb == "extract" else list(cli.STAGES))
+    assert ran == (["extract"] if verb == "extract" else list(STAGES))
 
 
 def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(
@@ -427,8 +431,8 @@ def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished:
 @pytest.mark.usefixtures("undrawn")
 def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
-    monkeypatch.setattr(Inputs, "backbone", None)
-    monkeypatch.setattr(Inputs, "net", None)
+    monkeypatch.setattr(Session, "backbone", None)
+    monkeypatch.setattr(Session, "net", None)
     result = run("compare", cache=finished / "cache", backbone="resnet18", weights="DEFAULT", image_size=None)
     assert result.code == 0
     assert "linear probe (exact)" in result.out
@@ -468,7 +472,7 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     assert result.code == 0
     assert result.out.count("\n") == 1
     found = json.loads(result.out)
-    assert found.keys() == set(cli.STAGES if verb == "run" else (verb,))
+    assert found.keys() == set(STAGES if verb == "run" else (verb,))
     assert result.err == told.out
     for part in found.get("extract", ()):
         assert (Path(part["folder"]) / "entry.json").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from probeline.commands import bench
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -19,8 +19,8 @@ def test_every_contender_is_measured_and_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(bench, "_IMAGES", 32)
     monkeypatch.setattr(bench, "_ROUNDS", 2)
     console = Listening()
-    inputs = Inputs(configuration(tmp_path / "cache", console=console, workers=2))
-    found = bench.run(inputs)["squeezenet1_1"]
+    session = Session(configuration(tmp_path / "cache", console=console, workers=2))
+    found = bench.run(session)["squeezenet1_1"]
     rates = found["every_round"]
     names = {"ours", "bare", "bare, a thread a batch", "reading alone", "plain", "ceiling"}
     assert rates.keys() == found["images_per_second"].keys() == names
@@ -33,5 +33,5 @@ def test_every_contender_is_measured_and_told(tmp_path: Path, monkeypatch: pytes
     ratio = statistics.median(ours / bare for ours, bare in zip(rates["ours"], rates["bare"], strict=True))
     assert found["ratio_of_ours"]["bare"] == pytest.approx(ratio)
     assert sum("ratio" in line for line in console.said) == 5
-    assert json.loads((inputs.reports / "bench.json").read_text())["squeezenet1_1"] == found
+    assert json.loads((session.reports / "bench.json").read_text())["squeezenet1_1"] == found
     assert not list((tmp_path / "cache").rglob("*.h5")), "what is measured is not kept"

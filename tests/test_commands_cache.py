@@ -18,7 +18,7 @@ from probeline.cache.locks import Claims
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
@@ -51,7 +51,7 @@ def do(
     cache: Path, *words: str, answer: bool | Callable[[], object] | None = None, **options: Any
 ) -> tuple[dict[str, Any], list[str]]:
     console = Asked(answer)
-    return verb.run(Inputs(configuration(cache, console=console, words=words, **options))), console.said
+    return verb.run(Session(configuration(cache, console=console, words=words, **options))), console.said
 
 
 def keys(cache: Path) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from probeline.commands import baselines, compare, curve, probe
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.report.model.beside import NOTHING
 from probeline.results.score_files import load_scores, save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return extracted(tmp_path_factory.mktemp("compare") / "cache").config.cache
+    return extracted(tmp_path_factory.mktemp("compare") / "cache").settings.folders.cache
 
 
-def inputs_of(cache: Path, tmp_path: Path, **options: Any) -> tuple[Inputs, Listening]:
+def inputs_of(cache: Path, tmp_path: Path, **options: Any) -> tuple[Session, Listening]:
     console = Listening()
-    return Inputs(configuration(cache, reports=tmp_path / "reports", console=console, **options)), console
+    return Session(configuration(cache, reports=tmp_path / "reports", console=console, **options)), console
 
 
-def rows(inputs: Inputs) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["rows"]
+def rows(session: Session) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(Path(compare.run(session)["json"]).read_text(encoding="utf-8"))["rows"]
     return found
 
 
@@ -39,7 +39,7 @@ def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
     options: dict[str, Any] = {"dataset": f"folder:{tmp_path / 'photos'}", "limit": None}
     first = extracted(tmp_path / "cache", **options)
     baselines.run(first)
-    other, console = inputs_of(first.config.cache, tmp_path, data_seed=1, **options)
+    other, console = inputs_of(first.settings.folders.cache, tmp_path, data_seed=1, **options)
     test = [one.dataset.parts["all"].labels[one.splits.test.rows].tolist() for one in (first, other)]
     assert test[0] == test[1], "labels alone do not tell the images apart"
     assert first.splits.test.rows.tolist() != other.splits.test.rows.tolist()
@@ -51,9 +51,9 @@ def test_scores_of_other_splits_are_left_out(tmp_path: Path) -> None:
 def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_path: Path) -> None:
     for part, seed in (("train", 0), (name, 1)):
         make_photos(tmp_path / "photos" / part, seed=seed)
-    inputs = extracted(tmp_path / "cache", dataset=f"folder:{tmp_path / 'photos'}", limit=None)
-    baselines.run(inputs)
-    told = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["conditions"].get("Parts")
+    session = extracted(tmp_path / "cache", dataset=f"folder:{tmp_path / 'photos'}", limit=None)
+    baselines.run(session)
+    told = json.loads(Path(compare.run(session)["json"]).read_text(encoding="utf-8"))["conditions"].get("Parts")
     if name == "val":
         assert told == [
             "What the data set calls 'val' is the test set here: train is of its 'train', val is of its 'train', "
@@ -64,11 +64,11 @@ def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_p
 
 
 def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -> None:
-    inputs, console = inputs_of(cache, tmp_path)
-    baselines.run(inputs)
-    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
-    save_score(inputs.scores, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
-    assert len(rows(inputs)) == 4
+    session, console = inputs_of(cache, tmp_path)
+    baselines.run(session)
+    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
+    save_score((session.reports / "scores"), replace(score, key="a" * 64, class_names=score.class_names[::-1]))
+    assert len(rows(session)) == 4
     assert "compare: left out 1 scores of other images, splits or labels" in console.said
 
 
@@ -82,20 +82,20 @@ def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_path: Path) -> None:
-    inputs, console = inputs_of(cache, tmp_path)
-    baselines.run(inputs)
-    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
-    save_score(inputs.scores, replace(score, key="a" * 64, options={**score.options, "version": 0}))
-    assert len(rows(inputs)) == 4
+    session, console = inputs_of(cache, tmp_path)
+    baselines.run(session)
+    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
+    save_score((session.reports / "scores"), replace(score, key="a" * 64, options={**score.options, "version": 0}))
+    assert len(rows(session)) == 4
     assert "compare: left out 1 scores of an earlier version of their method" in console.said
 
 
 def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path, tmp_path: Path) -> None:
-    inputs, console = inputs_of(cache, tmp_path)
-    baselines.run(inputs)
-    score = next(score for score in load_scores(inputs.scores)[0] if score.method == "knn")
-    save_score(inputs.scores, replace(score, key="a" * 64, macro=0.125))
-    assert [row["macro"] for row in rows(inputs) if row["method"] == "knn"] == [0.125]
+    session, console = inputs_of(cache, tmp_path)
+    baselines.run(session)
+    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
+    save_score((session.reports / "scores"), replace(score, key="a" * 64, macro=0.125))
+    assert [row["macro"] for row in rows(session) if row["method"] == "knn"] == [0.125]
     assert any("was run on other embeddings before" in line for line in console.said)
 
 
@@ -112,9 +112,9 @@ def test_what_was_fitted_with_another_grid_is_not_what_was_asked_for(
 
 
 def test_what_no_verb_was_asked_for_is_on_the_page(cache: Path, tmp_path: Path) -> None:
-    inputs, _ = inputs_of(cache, tmp_path)
-    baselines.run(inputs)
-    page = Path(str(compare.run(inputs)["page"])).read_text(encoding="utf-8")
+    session, _ = inputs_of(cache, tmp_path)
+    baselines.run(session)
+    page = Path(str(compare.run(session)["page"])).read_text(encoding="utf-8")
     for verb in ("curve", "pictures", "doctor", "latency"):
         assert f"<code>probeline {verb} --dataset digits" in page
 
@@ -124,8 +124,8 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
     for draws in (1, 2):
         curve.run(inputs_of(cache, tmp_path, draws=draws, **few)[0])
     for draws in (1, 2):
-        inputs, console = inputs_of(cache, tmp_path, draws=draws, **few)
-        (shown,) = json.loads(Path(compare.run(inputs)["json"]).read_text(encoding="utf-8"))["curves"]
+        session, console = inputs_of(cache, tmp_path, draws=draws, **few)
+        (shown,) = json.loads(Path(compare.run(session)["json"]).read_text(encoding="utf-8"))["curves"]
         assert [step["draws"] for step in shown["steps"]] == [draws, 1]
         line = f"compare: of several curves of squeezenet1_1 the one asked for is shown, with {draws} draws"
         assert line in console.said
@@ -133,7 +133,7 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
 
 def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
     def offered(*nets: str, **options: Any) -> list[str]:
-        found = compare._unasked(Config(cache=tmp_path, **options), NOTHING, set(nets))
+        found = compare._unasked(Settings.of(cache=tmp_path, **options), NOTHING, set(nets))
         return [f"{what}: {command}" for what, command in found.items() if "backbone, such as" in what]
 
     own = {"backbones": ("vgg11",), "weights": "some.safetensors", "taps": ("features.3",)}

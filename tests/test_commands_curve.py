@@ -24,7 +24,7 @@ from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.results.curve_files import find_curve, load_curves
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
 SMALL: dict[str, Any] = {"fractions": (1.0, 50.0, 100.0), "shots": (1, 2, 9), "draws": 2}
@@ -38,12 +38,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("curve")
     with threadpool_limits(1):
         extracted(root / "cache")
-        curve.run(Inputs(configuration(root / "cache", **SMALL)))
+        curve.run(Session(configuration(root / "cache", **SMALL)))
     return root
 
 
-def inputs(root: Path, **options: Any) -> Inputs:
-    return Inputs(configuration(root / "cache", **{**SMALL, **options}))
+def session(root: Path, **options: Any) -> Session:
+    return Session(configuration(root / "cache", **{**SMALL, **options}))
 
 
 def ids() -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def coarse(folder: Path) -> Path:
 
 
 def test_a_curve_has_a_point_for_each_part_and_draw(root: Path) -> None:
-    now = inputs(root)
+    now = session(root)
     (found,), ignored = load_curves(now.curves)
     assert ignored == []
     n = len(now.splits.train)
@@ -92,7 +92,7 @@ def test_a_curve_has_a_point_for_each_part_and_draw(root: Path) -> None:
 
 
 def test_the_last_step_is_the_probe_on_all_train_rows(root: Path) -> None:
-    now = inputs(root)
+    now = session(root)
     backbone, _ = now.backbone("squeezenet1_1")
     X, y = now.features(backbone, "all").features, now.dataset.parts["all"].labels
     train, test = now.splits.train.rows, now.splits.test.rows
@@ -114,7 +114,7 @@ assert not heavy, heavy
 
 
 def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
-    compare.run(inputs(root))
+    compare.run(session(root))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60 --batch-size 6 --workers 2"
     curves = "--fractions 1 50 100 --shots 1 2 9 --draws 2"
@@ -135,39 +135,39 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monk
         raise Fitted
 
     monkeypatch.setattr(probed, "_fit", stop)
-    curve.run(inputs(root))
+    curve.run(session(root))
     with pytest.raises(Fitted if "data_seed" not in options else MissingData):  # a limit's seed makes another data set
-        curve.run(inputs(root, **options))
+        curve.run(session(root, **options))
 
 
 def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taps = ("penultimate", "features.3+penultimate")
     extracted(root / "cache", taps=taps)
     console = Listening()
-    told = curve.run(inputs(root, taps=taps, views=2, console=console, reports=root / "taps"))
+    told = curve.run(session(root, taps=taps, views=2, console=console, reports=root / "taps"))
     assert [one["tap"] for one in told] == list(taps)
     assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
     found, _ = load_curves(root / "taps" / "digits-limit60" / "curves")
     by = {one.tap: one for one in found}
-    (plain,), _ = load_curves(inputs(root).curves)
+    (plain,), _ = load_curves(session(root).curves)
     assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
-    assert len(compare._curves(inputs(root, reports=root / "taps"))) == 2
+    assert len(compare._curves(session(root, reports=root / "taps"))) == 2
     monkeypatch.setattr(probed, "_fit", None)
-    curve.run(inputs(root, taps=taps, reports=root / "taps"))
+    curve.run(session(root, taps=taps, reports=root / "taps"))
 
 
 def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) -> None:
     console = Listening()
-    compare.run(inputs(root, console=console))
+    compare.run(session(root, console=console))
     report = root / "reports" / "digits-limit60" / "report.md"
     text = report.read_text(encoding="utf-8")
     assert "## Learning curves" in text
     assert "| squeezenet1_1, untrained | 50 % " in text
     assert "![learning](figures/learning.png)" in text
     assert "val is not scaled down" in text
-    n = len(inputs(root).splits.train)
+    n = len(session(root).splits.train)
     assert f"squeezenet1_1, untrained: none, 32 x 32 px, fp32; {n} train" in text
     (told,) = json.loads((report.parent / "report.json").read_text(encoding="utf-8"))["curves"]
     assert [step["draws"] for step in told["steps"]] == [2, 2, 1, 2, 2, 1]
@@ -177,17 +177,17 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
     here.mkdir(parents=True)
     (here / file.name).write_bytes(file.read_bytes().replace(b'"draw":0', b'"draw":7'))
     console = Listening()
-    assert compare._curves(inputs(root, reports=tmp_path / "reports", console=console)) == []
+    assert compare._curves(session(root, reports=tmp_path / "reports", console=console)) == []
     assert any("is damaged" in line for line in console.said)
 
 
 def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probed, "_fit", None)
     with pytest.raises(MissingData, match=r"not extracted yet.*probeline extract"):
-        curve.run(inputs(tmp_path))
+        curve.run(session(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
-        curve.run(inputs(root, reports=tmp_path / "file"))
+        curve.run(session(root, reports=tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
 def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shards(root / "cache")
     monkeypatch.setattr(filling, "Engine", None)
-    now = inputs(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
+    now = session(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
     assert now.dataset.class_names == ("large", "small")
     (told,) = extract.run(now)
     assert told["extracted_shards"] == 0
@@ -244,9 +244,9 @@ def test_a_dropped_row_is_shown_as_dropped(root: Path, tmp_path: Path, capsys: p
 
 
 def test_groups_change_the_splits_and_stand_apart(root: Path, tmp_path: Path) -> None:
-    plain = inputs(root)
+    plain = session(root)
     path = write(tmp_path / "scenes.csv", "group", [f"scene {number // 2}" for number in range(60)])
-    now = inputs(root, groups=path, fractions=(50.0,), shots=(0,), draws=1, reports=tmp_path / "reports")
+    now = session(root, groups=path, fractions=(50.0,), shots=(0,), draws=1, reports=tmp_path / "reports")
     assert now.splits_sha256 != plain.splits_sha256
     assert now.reports.name.startswith("digits-limit60--groups-")
     scenes = np.arange(60) // 2

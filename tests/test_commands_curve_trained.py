@@ -12,10 +12,10 @@ import pytest
 from probeline.commands import compare, curve, extract
 from probeline.errors import BadOption
 from probeline.finetune.trainer import Trainer
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.results.curve import Curve, CurvePoint
 from probeline.results.curve_files import load_curves
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import IntArray
 from test_commands_finetune import Heard, options, world
 
@@ -26,16 +26,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL: dict[str, Any] = {"fractions": (40.0, 100.0), "shots": (0,), "draws": 2, "epochs": 2}
 
 
-def made(config: Config) -> dict[str, Curve]:
-    inputs = Inputs(config)
-    extract.run(inputs)
-    curve.run(inputs)
-    found, ignored = load_curves(inputs.curves)
+def made(settings: Settings) -> dict[str, Curve]:
+    session = Session(settings)
+    extract.run(session)
+    curve.run(session)
+    found, ignored = load_curves(session.reports / "curves")
     assert not ignored
     return {one.method: one for one in found}
 
 
-def small(world: Path, place: Path, **changes: Any) -> Config:
+def small(world: Path, place: Path, **changes: Any) -> Settings:
     return options(world, place, **{**SMALL, "curve_strategies": ("full",), **changes})
 
 
@@ -44,23 +44,23 @@ def places(points: tuple[CurvePoint, ...]) -> list[tuple[str, float, int, int]]:
 
 
 @pytest.fixture(scope="module")
-def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Curve]]:
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Curve]]:
     """A finished run of the probe's curve and two trainings'; leave it as it is."""
-    config = small(world, tmp_path_factory.mktemp("curves"), curve_strategies=("full", "lp-ft", "scratch"))
-    return config, made(config)
+    settings = small(world, tmp_path_factory.mktemp("curves"), curve_strategies=("full", "lp-ft", "scratch"))
+    return settings, made(settings)
 
 
-def test_a_training_has_the_points_of_the_probe(first: tuple[Config, dict[str, Curve]]) -> None:
-    config, curves = first
+def test_a_training_has_the_points_of_the_probe(first: tuple[Settings, dict[str, Curve]]) -> None:
+    settings, curves = first
     assert set(curves) == {"probe", "finetune", "lp-ft", "scratch"}
     for method, one in curves.items():
         assert places(one.points) == places(curves["probe"].points)
         assert (one.points[0].l2 is None) == (method != "probe")
         assert all((point.epoch in (1, 2)) == (method != "probe") for point in one.points)
-        assert one.splits == Inputs(config).splits_sha256
+        assert one.splits == Session(settings).splits_sha256
     assert curves["finetune"].options["epochs"] == 2
     assert curves["scratch"].weights == "none"
-    assert not list(config.cache.rglob("*.safetensors")), "no net is kept of a curve"
+    assert not list(settings.folders.cache.rglob("*.safetensors")), "no net is kept of a curve"
 
 
 def test_each_part_is_trained_on_with_a_seed_of_its_draw(
@@ -74,9 +74,9 @@ def test_each_part_is_trained_on_with_a_seed_of_its_draw(
         return fit(trainer, train, *given, **named)
 
     monkeypatch.setattr(Trainer, "fit", watched)
-    config = small(world, tmp_path, seed=5)
-    one = made(config)["finetune"]
-    train = Inputs(config).splits.train.rows
+    settings = small(world, tmp_path, seed=5)
+    one = made(settings)["finetune"]
+    train = Session(settings).splits.train.rows
     assert [seed for seed, _ in seen] == [5, 6, 5]
     assert [len(rows) for _, rows in seen] == [point.n_train for point in one.points]
     assert set(seen[0][1]) != set(seen[1][1])
@@ -84,7 +84,7 @@ def test_each_part_is_trained_on_with_a_seed_of_its_draw(
     assert np.array_equal(seen[2][1], train)
 
 
-def test_a_second_run_trains_nothing(first: tuple[Config, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
@@ -95,9 +95,9 @@ def test_a_second_run_trains_nothing(first: tuple[Config, dict[str, Curve]], mon
 
 
 def test_an_interrupted_curve_goes_on(
-    world: Path, tmp_path: Path, first: tuple[Config, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small(world, tmp_path)
+    settings = small(world, tmp_path)
     epoch = Trainer._epoch
     ran = 0
 
@@ -111,14 +111,14 @@ def test_an_interrupted_curve_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
-            made(config)
-        assert made(config)["finetune"].points == first[1]["finetune"].points
+            made(settings)
+        assert made(settings)["finetune"].points == first[1]["finetune"].points
     assert ran == 4 + 3, "three of six epochs are not run again"
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Config, dict[str, Curve]]) -> None:
-    compare.run(Inputs(first[0]))
+def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Settings, dict[str, Curve]]) -> None:
+    compare.run(Session(first[0]))
     text = next(first[0].reports.rglob("report.md")).read_text(encoding="utf-8")
     assert "squeezenet1_1, full fine-tune" in text
     assert "above the linear probe" in text
@@ -135,7 +135,7 @@ def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:
     [({"epochs": 3}, True), ({"seed": 1}, True), ({"fractions": (50.0, 100.0)}, True), ({"workers": 1}, False)],
 )
 def test_what_changes_the_numbers_is_another_curve(
-    changes: dict[str, Any], other: bool, first: tuple[Config, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], other: bool, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Trained(Exception):
         pass
@@ -144,9 +144,9 @@ def test_what_changes_the_numbers_is_another_curve(
         raise Trained
 
     monkeypatch.setattr(Trainer, "fit", stop)
-    inputs = Inputs(replace(first[0], **changes))
+    session = Session(replace(first[0], **changes))
     if other:
         with pytest.raises(Trained):
-            curve.run(inputs)
+            curve.run(session)
     else:
-        curve.run(inputs)
+        curve.run(session)

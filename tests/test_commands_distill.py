@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from probeline.errors import MissingData
 from probeline.extract import engine
 from probeline.finetune import feeds as feeding
-from probeline.session import Inputs
+from probeline.session import Session
 from test_commands_finetune import NET, Heard, options, run, world
 from test_finetune_objectives import OTHER, asked, comparable, few_l2, place
 
@@ -20,8 +19,8 @@ __all__ = ["few_l2", "place", "world"]
 
 
 def test_without_the_teachers_share_it_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("full", "distill"), teacher=NET, train=("alpha=0",))
-    found = run(config)
+    settings = asked(world, place, tmp_path, strategies=("full", "distill"), teacher=NET, train=("alpha=0",))
+    found = run(settings)
     assert comparable(found["distill"]) == comparable(found["finetune"])
     assert found["distill"].options["alpha"] == 0.0
     assert "alpha" not in found["finetune"].options
@@ -29,12 +28,12 @@ def test_without_the_teachers_share_it_is_the_plain_fine_tune(world: Path, place
 
 def test_a_distilled_score_says_who_taught(world: Path, place: Path, tmp_path: Path) -> None:
     console = Heard()
-    config = asked(
+    settings = asked(
         world, place, tmp_path, strategies=("distill",), weights="none", teacher=OTHER, console=console, epochs=1
     )
-    score = run(config)["distill"]
-    inputs = Inputs(config)
-    net = inputs.backbone(OTHER)[0]
+    score = run(settings)["distill"]
+    session = Session(settings)
+    net = session.backbone(OTHER)[0]
     asked_for = {name: score.options[name] for name in ("teacher", "teacher_weights", "temperature", "alpha")}
     assert asked_for == {
         "teacher": OTHER,
@@ -46,7 +45,7 @@ def test_a_distilled_score_says_who_taught(world: Path, place: Path, tmp_path: P
     assert (told["backbone"], told["weights"]) == (OTHER, net.weights_sha256)
     assert told["unseen"] == score.n_train
     assert told["converged"] is True
-    extraction = sum(inputs.features(net, part).seconds for part in inputs.parts())
+    extraction = sum(session.features(net, part).seconds for part in session.parts())
     assert score.cold_seconds > score.warm_seconds + extraction, "the fits count beside it"
     (line,) = (line for line in console.lines if line.startswith("teacher"))
     assert re.fullmatch(
@@ -58,8 +57,8 @@ def test_a_distilled_score_says_who_taught(world: Path, place: Path, tmp_path: P
 
 def test_the_teachers_word_is_followed(world: Path, place: Path, tmp_path: Path) -> None:
     """Of the teacher's word alone the net learns what the labels would have taught."""
-    config = asked(world, place, tmp_path, strategies=("distill",), weights="none", teacher=NET, epochs=10, lr=3e-3)
-    score = run(replace(config, train=("alpha=1",)))["distill"]
+    settings = asked(world, place, tmp_path, strategies=("distill",), weights="none", teacher=NET, epochs=10, lr=3e-3)
+    score = run(settings.changed(train=("alpha=1",)))["distill"]
     assert score.certificate["teacher"]["train_top1"] > 0.8, "else the teacher has nothing to say"
     assert score.history[-1]["train_loss"] < 0.8 * score.history[0]["train_loss"]
     # Guessing among three classes is right of a third.
@@ -69,26 +68,26 @@ def test_the_teachers_word_is_followed(world: Path, place: Path, tmp_path: Path)
 def test_a_distilled_head_needs_no_pixel(
     world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = asked(world, place, tmp_path, backbones=(OTHER,), weights="none", teacher=NET, train=("augment=none",))
+    settings = asked(world, place, tmp_path, backbones=(OTHER,), weights="none", teacher=NET, train=("augment=none",))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("pixels were read")
 
     monkeypatch.setattr(feeding, "read_batch", refuse)
     monkeypatch.setattr(engine, "read_batch", refuse)
-    score = run(replace(config, strategies=("distill-head",)))["distill-head"]
+    score = run(settings.changed(strategies=("distill-head",)))["distill-head"]
     assert score.certificate["cut"]
     assert score.cold_seconds > score.warm_seconds
 
 
 def test_a_teacher_that_is_not_extracted_is_named(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("distill",), teacher=OTHER, weights="none")
+    settings = options(world, tmp_path, strategies=("distill",), teacher=OTHER, weights="none")
     with pytest.raises(MissingData, match=rf"run: probeline extract .*--backbone {OTHER} .*--teacher {OTHER}"):
-        run(config)
+        run(settings)
 
 
 def test_seeds_and_strategies_share_one_teacher(world: Path, place: Path, tmp_path: Path) -> None:
     console = Heard()
-    config = asked(world, place, tmp_path, strategies=("distill", "distill-head"), teacher=NET, epochs=1, seeds=2)
-    run(replace(config, console=console))
+    settings = asked(world, place, tmp_path, strategies=("distill", "distill-head"), teacher=NET, epochs=1, seeds=2)
+    run(settings.changed(console=console))
     assert sum(line.startswith("teacher") for line in console.lines) == 1

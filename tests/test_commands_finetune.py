@@ -36,10 +36,10 @@ from probeline.finetune.optimization import Training
 from probeline.finetune.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, score_path
-from probeline.session import Asked, Inputs
+from probeline.session import Asked, Session
 from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
 from small_runs import make_coloured
 
@@ -72,8 +72,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def options(world: Path, place: Path, **changes: Any) -> Config:
-    config = Config(
+def options(world: Path, place: Path, **changes: Any) -> Settings:
+    settings = Settings.of(
         dataset=f"folder:{world / 'pictures'}",
         backbones=(NET,),
         weights=str(world / "squeezed.safetensors"),
@@ -85,13 +85,13 @@ def options(world: Path, place: Path, **changes: Any) -> Config:
         batch_size=16,
         epochs=2,
     )
-    return replace(config, **changes)
+    return settings.changed(**changes)
 
 
-def run(config: Config) -> dict[str, Score]:
-    inputs = Inputs(config)
-    finetune.run(inputs)
-    scores, ignored = load_scores(inputs.scores)
+def run(settings: Settings) -> dict[str, Score]:
+    session = Session(settings)
+    finetune.run(session)
+    scores, ignored = load_scores(session.reports / "scores")
     assert not ignored
     return {score.method: score for score in scores}
 
@@ -104,30 +104,30 @@ def timeless(score: Score) -> dict[str, Any]:
     return record
 
 
-def checkpoints(config: Config) -> list[str]:
-    return sorted(path.name for path in config.cache.rglob("seed*/*"))
+def checkpoints(settings: Settings) -> list[str]:
+    return sorted(path.name for path in settings.folders.cache.rglob("seed*/*"))
 
 
 @pytest.fixture(scope="module")
-def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Score]]:
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict[str, Score]]:
     """A finished run of both strategies; leave it as it is."""
-    config = options(world, tmp_path_factory.mktemp("first"))
-    return config, run(config)
+    settings = options(world, tmp_path_factory.mktemp("first"))
+    return settings, run(settings)
 
 
 # Scores
 
 
 @pytest.mark.parametrize("method", ["finetune", "scratch"])
-def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, Score]]) -> None:
-    config, scores = first
+def test_a_score_says_what_was_done(method: str, first: tuple[Settings, dict[str, Score]]) -> None:
+    settings, scores = first
     assert set(scores) == {"finetune", "scratch"}
     score = scores[method]
-    inputs = Inputs(config)
-    splits = inputs.splits
-    part = inputs.dataset.parts[splits.test.part]
+    session = Session(settings)
+    splits = session.splits
+    part = session.dataset.parts[splits.test.part]
     truth = part.labels[splits.test.rows]
-    assert (score.dataset, score.backbone, score.seed) == (inputs.dataset.name, NET, 0)
+    assert (score.dataset, score.backbone, score.seed) == (session.dataset.name, NET, 0)
     assert score.weights == ("squeezed.safetensors" if method == "finetune" else "none")
     assert (score.image_size, score.precision) == (SIZE, "fp32")
     assert (score.n_train, score.n_val, score.n_test) == tuple(map(len, (splits.train, splits.val, splits.test)))
@@ -143,14 +143,14 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, 
     assert score.val_top1 == best["val_top1"] == max(epoch["val_top1"] for epoch in score.history)
     assert score.chosen == {"epoch": best["epoch"]}
     assert score.options["lr"] == 1e-3
-    assert score.splits == inputs.splits_sha256
+    assert score.splits == session.splits_sha256
     assert score.chosen_by == f"val (n={len(splits.val)})"
     assert score.trainable == score.total == SQUEEZENET
     assert score.warm_seconds == score.cold_seconds == sum(epoch["seconds"] for epoch in score.history)
     assert score.environment["device"] == "CPU"
     assert score.options["body"] == (0.1 if method == "finetune" else 1.0)
     assert re.fullmatch("[0-9a-f]{64}", score.key)
-    assert score_path(inputs.scores, NET, score.weights, method, 0, score.key).is_file()
+    assert score_path((session.reports / "scores"), NET, score.weights, method, 0, score.key).is_file()
 
 
 def test_a_score_tells_the_best_epoch_not_the_last(
@@ -170,17 +170,17 @@ def test_a_score_tells_the_best_epoch_not_the_last(
 
 
 @pytest.mark.parametrize("method", ["finetune", "scratch"])
-def test_predictions_are_those_of_the_kept_checkpoint(method: str, first: tuple[Config, dict[str, Score]]) -> None:
-    config, scores = first
-    (kept,) = config.cache.rglob(f"{NET}-{method}/seed0-{scores[method].key[:12]}/best.safetensors")
+def test_predictions_are_those_of_the_kept_checkpoint(method: str, first: tuple[Settings, dict[str, Score]]) -> None:
+    settings, scores = first
+    (kept,) = settings.folders.cache.rglob(f"{NET}-{method}/seed0-{scores[method].key[:12]}/best.safetensors")
     net = random_net(NET, 0).eval()
     fresh_head(net, find_tap(net, SIZE, NET), 3, 0)
     net.load_state_dict(load_file(kept))
-    inputs = Inputs(config)
-    test = inputs.splits.test
-    files = inputs.dataset.images[test.part]
+    session = Session(settings)
+    test = session.splits.test
+    files = session.dataset.images[test.part]
     assert isinstance(files, ImageFiles)
-    preprocess = inputs.backbone(NET)[0].preprocess
+    preprocess = session.backbone(NET)[0].preprocess
     views = np.stack([resize_crop(decode(files.paths[row]), preprocess) for row in test.rows])
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (preprocess.mean, preprocess.std))
     images = (torch.from_numpy(views).permute(0, 3, 1, 2) / 255 - mean) / std
@@ -194,14 +194,14 @@ def test_it_learns(world: Path, tmp_path: Path) -> None:
     assert score.history[-1]["train_loss"] < 0.8 * math.log(3) < score.history[0]["train_loss"]
 
 
-def test_the_optimizers_state_is_removed_and_the_best_epoch_kept(first: tuple[Config, dict[str, Score]]) -> None:
+def test_the_optimizers_state_is_removed_and_the_best_epoch_kept(first: tuple[Settings, dict[str, Score]]) -> None:
     assert checkpoints(first[0]) == ["best.json", "best.json", "best.safetensors", "best.safetensors"]
 
 
 def test_the_optimizers_state_stays_until_the_score_is_there(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("full",), epochs=1)
+    settings = options(world, tmp_path, strategies=("full",), epochs=1)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -209,24 +209,24 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "save_score", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(config)
-    assert checkpoints(config) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
+            run(settings)
+    assert checkpoints(settings) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_epoch", stop)
-        score = run(config)["finetune"]
+        score = run(settings)["finetune"]
     assert len(score.history) == 1
-    assert checkpoints(config) == ["best.json", "best.safetensors"]
+    assert checkpoints(settings) == ["best.json", "best.safetensors"]
 
 
 # A second run
 
 
-def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Config, dict[str, Score]]) -> None:
+def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, dict[str, Score]]) -> None:
     console = Heard()
-    config = replace(first[0], console=console)
-    folders = (config.cache, config.reports)
+    settings = replace(first[0], console=console)
+    folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
-    assert run(config) == first[1]
+    assert run(settings) == first[1]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     assert console.lines == [
         f"finetune: folder--pictures x {NET}, finetune, seed 0: its score is there",
@@ -234,14 +234,21 @@ def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Config, dic
     ]
 
 
-def test_a_second_run_does_not_import_torch(first: tuple[Config, dict[str, Score]]) -> None:
-    config = first[0]
+def test_a_second_run_does_not_import_torch(first: tuple[Settings, dict[str, Score]]) -> None:
+    settings = first[0]
     program = (
         "import sys\nfrom probeline.cli.program import main\nassert main(sys.argv[1:]) == 0\n"
         "assert not {'torch', 'torchvision', 'safetensors'} & set(sys.modules), 'torch was imported'"
     )
-    words = ["finetune", "--dataset", config.dataset, "--backbone", NET, "--weights", config.weights]
-    words += ["--cache", str(config.cache), "--reports", str(config.reports), "--image-size", str(SIZE)]
+    words = ["finetune", "--dataset", settings.data.dataset, "--backbone", NET, "--weights", settings.nets.weights]
+    words += [
+        "--cache",
+        str(settings.folders.cache),
+        "--reports",
+        str(settings.folders.reports),
+        "--image-size",
+        str(SIZE),
+    ]
     words += ["--batch-size", "16", "--epochs", "2", "--workers", "1"]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -249,21 +256,21 @@ def test_a_second_run_does_not_import_torch(first: tuple[Config, dict[str, Score
 
 
 def test_a_damaged_score_is_made_again(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("full",), epochs=1)
-    score = run(config)["finetune"]
-    (path,) = config.reports.rglob("finetune-*.json")
+    settings = options(world, tmp_path, strategies=("full",), epochs=1)
+    score = run(settings)["finetune"]
+    (path,) = settings.folders.reports.rglob("finetune-*.json")
     path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
-    assert timeless(run(config)["finetune"]) == timeless(score)
+    assert timeless(run(settings)["finetune"]) == timeless(score)
 
 
 # Interrupted
 
 
 def test_an_interrupted_run_gives_the_same_score(
-    world: Path, tmp_path: Path, first: tuple[Config, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = Inputs(options(world, tmp_path, strategies=("full",)))
-    epoch = len(inputs.splits.train) + len(inputs.splits.val)
+    session = Session(options(world, tmp_path, strategies=("full",)))
+    epoch = len(session.splits.train) + len(session.splits.val)
     seen = 0
 
     def interrupt(images: Any, rows: IntArray, *rest: Any) -> Any:
@@ -273,18 +280,18 @@ def test_an_interrupted_run_gives_the_same_score(
             raise KeyboardInterrupt
         return read_batch(images, rows, *rest)
 
-    config = replace(inputs.config, workers=1)
+    settings = session.settings.changed(workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(feeding, "read_batch", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run(config)
-    assert "last.json" in checkpoints(config)
-    assert not list(config.reports.rglob("*.json"))
-    assert timeless(run(config)["finetune"]) == timeless(first[1]["finetune"])
+            run(settings)
+    assert "last.json" in checkpoints(settings)
+    assert not list(settings.folders.reports.rglob("*.json"))
+    assert timeless(run(settings)["finetune"]) == timeless(first[1]["finetune"])
 
 
 def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = Inputs(options(world, tmp_path, strategies=("full",), workers=1))
+    session = Session(options(world, tmp_path, strategies=("full",), workers=1))
     order: list[int] = []
 
     def record(images: Any, rows: IntArray, *rest: Any) -> Any:
@@ -292,8 +299,8 @@ def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, mon
         return read_batch(images, rows, *rest)
 
     monkeypatch.setattr(feeding, "read_batch", record)
-    finetune.run(inputs)
-    splits = inputs.splits
+    finetune.run(session)
+    splits = session.splits
     per_epoch = len(splits.train) + len(splits.val)
     # Val is read once more at the best epoch: its temperature is fitted before test is looked at.
     assert len(order) == 2 * per_epoch + len(splits.val) + len(splits.test)
@@ -306,30 +313,30 @@ def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, mon
 
 
 def test_a_run_that_diverges_leaves_no_score(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("scratch",), lr=1e30)
+    settings = options(world, tmp_path, strategies=("scratch",), lr=1e30)
     with pytest.raises(Diverged, match=r"loss is nan in epoch 1; use a lower --lr$"):
-        run(config)
-    assert not list(config.reports.rglob("*.json"))
+        run(settings)
+    assert not list(settings.folders.reports.rglob("*.json"))
 
 
 # Keys
 
 
-def keys(config: Config, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | None = None) -> dict[str, str]:
+def keys(settings: Settings, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | None = None) -> dict[str, str]:
     """Return the key of each method of a run, without training."""
     found: dict[str, str] = {}
 
-    def finished(_: Inputs, backbone: object, asked: Asked, title: str) -> str:
+    def finished(_: Session, backbone: object, asked: Asked, title: str) -> str:
         found[asked.method] = asked.key
         return asked.method
 
     with monkeypatch.context() as patch:
-        patch.setattr(Inputs, "finished", finished)
-        patch.setattr(Inputs, "outcome", lambda _, method: {"method": method})
-        inputs = Inputs(config)
+        patch.setattr(Session, "finished", finished)
+        patch.setattr(Session, "outcome", lambda _, method: {"method": method})
+        session = Session(settings)
         if dataset is not None:
-            inputs.__dict__["dataset"] = dataset
-        finetune.run(inputs)
+            session.__dict__["dataset"] = dataset
+        finetune.run(session)
     return found
 
 
@@ -360,7 +367,7 @@ def keys(config: Config, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | Non
 def test_a_key_changes_with_what_changes_the_numbers(
     changes: dict[str, Any],
     changed: set[str],
-    first: tuple[Config, dict[str, Score]],
+    first: tuple[Settings, dict[str, Score]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = keys(replace(first[0], **changes), monkeypatch)
@@ -368,7 +375,7 @@ def test_a_key_changes_with_what_changes_the_numbers(
 
 
 def test_precisions_have_keys_of_their_own(
-    first: tuple[Config, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
+    first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [keys(replace(first[0], precision=p), monkeypatch)["finetune"] for p in ("fp32", "tf32", "bf16", "fp16")]
     assert len(set(found)) == 4
@@ -376,9 +383,9 @@ def test_precisions_have_keys_of_their_own(
 
 @pytest.mark.parametrize("what", ["labels", "flips", "content"])
 def test_a_key_changes_with_the_data(
-    what: str, first: tuple[Config, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
+    what: str, first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = Inputs(first[0]).dataset
+    dataset = Session(first[0]).dataset
     part = dataset.parts["all"]
     other = {
         "labels": replace(dataset, parts={"all": replace(part, labels=part.labels[::-1].copy())}),
@@ -390,10 +397,10 @@ def test_a_key_changes_with_the_data(
 
 
 def test_seeds_are_independent_of_each_other(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path / "both", strategies=("full",), epochs=1, seeds=2)
-    inputs = Inputs(config)
-    finetune.run(inputs)
-    both = {score.seed: score for score in load_scores(inputs.scores)[0]}
+    settings = options(world, tmp_path / "both", strategies=("full",), epochs=1, seeds=2)
+    session = Session(settings)
+    finetune.run(session)
+    both = {score.seed: score for score in load_scores(session.reports / "scores")[0]}
     alone = run(options(world, tmp_path / "alone", strategies=("full",), epochs=1, seed=1))["finetune"]
     assert set(both) == {0, 1}
     assert timeless(both[1]) == timeless(alone)
@@ -416,7 +423,7 @@ class Started:
     tf32: bool
 
 
-def start(config: Config, monkeypatch: pytest.MonkeyPatch) -> Started:
+def start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Started:
     started: list[Started] = []
 
     def fit(trainer: Trainer, *_: Any, **__: Any) -> None:
@@ -427,7 +434,7 @@ def start(config: Config, monkeypatch: pytest.MonkeyPatch) -> Started:
     with monkeypatch.context() as patch:
         patch.setattr(training_room.Trainer, "fit", fit)
         with pytest.raises(Stop):
-            run(config)
+            run(settings)
     return started[0]
 
 
@@ -439,9 +446,9 @@ def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> set[str]:
 def test_from_scratch_all_random_weights_follow_the_seed(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("scratch",), backbones=("shufflenet_v2_x0_5",), weights="none")
+    settings = options(world, tmp_path, strategies=("scratch",), backbones=("shufflenet_v2_x0_5",), weights="none")
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
-    zero, again, one = (start(replace(config, seed=seed), monkeypatch).weights for seed in (0, 0, 1))
+    zero, again, one = (start(settings.changed(seed=seed), monkeypatch).weights for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
     assert random.getstate() == before[2]
@@ -457,8 +464,8 @@ def test_from_scratch_all_random_weights_follow_the_seed(
 def test_fine_tuning_starts_from_the_weights_with_a_head_of_the_seeds(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("full",))
-    zero, one = (start(replace(config, seed=seed), monkeypatch).weights for seed in (0, 1))
+    settings = options(world, tmp_path, strategies=("full",))
+    zero, one = (start(settings.changed(seed=seed), monkeypatch).weights for seed in (0, 1))
     head = {"classifier.1.weight", "classifier.1.bias"}
     assert differing(zero, one) == head
     file = load_file(world / "squeezed.safetensors")
@@ -475,7 +482,7 @@ def test_options_reach_the_trainer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = options(
+    settings = options(
         world,
         tmp_path,
         strategies=(strategy,),
@@ -497,7 +504,7 @@ def test_options_reach_the_trainer(
         ),
     )
     before = torch.backends.cuda.matmul.fp32_precision
-    started = start(config, monkeypatch)
+    started = start(settings, monkeypatch)
     training = started.trainer.training
     assert training == Training(
         epochs=5,
@@ -525,8 +532,8 @@ def test_options_reach_the_trainer(
 def test_the_default_batch_size_does_not_depend_on_the_machine(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("full",), batch_size=None)
-    assert start(config, monkeypatch).trainer.training.batch_size == 32
+    settings = options(world, tmp_path, strategies=("full",), batch_size=None)
+    assert start(settings, monkeypatch).trainer.training.batch_size == 32
 
 
 def test_a_score_tells_the_precision_it_was_trained_in(world: Path, tmp_path: Path) -> None:
@@ -538,24 +545,24 @@ def test_a_score_tells_the_precision_it_was_trained_in(world: Path, tmp_path: Pa
 
 
 def test_worker_counts_do_not_change_the_numbers(
-    world: Path, tmp_path: Path, first: tuple[Config, dict[str, Score]]
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]]
 ) -> None:
     score = run(options(world, tmp_path, strategies=("scratch",), workers=4))["scratch"]
     assert timeless(score) == timeless(first[1]["scratch"])
 
 
 def test_an_image_that_cannot_be_read_is_one_line(world: Path, tmp_path: Path) -> None:
-    inputs = Inputs(options(world, tmp_path, strategies=("full",), epochs=1))
-    files = inputs.dataset.images["all"]
+    session = Session(options(world, tmp_path, strategies=("full",), epochs=1))
+    files = session.dataset.images["all"]
     assert isinstance(files, ImageFiles)
-    bad = int(inputs.splits.train.rows[3])
+    bad = int(session.splits.train.rows[3])
     broken = tmp_path / "broken.png"
     broken.write_bytes(files.paths[bad].read_bytes()[:200])
     paths = (*files.paths[:bad], broken, *files.paths[bad + 1 :])
     content = (*files.content[:bad], digest_bytes(broken.read_bytes()), *files.content[bad + 1 :])
-    inputs.__dict__["dataset"] = replace(inputs.dataset, images={"all": replace(files, paths=paths, content=content)})
+    session.__dict__["dataset"] = replace(session.dataset, images={"all": replace(files, paths=paths, content=content)})
     with pytest.raises(BadData) as caught:
-        finetune.run(inputs)
+        finetune.run(session)
     assert str(caught.value).count("cannot be read") == 1
     assert str(broken) in str(caught.value)
 
@@ -569,8 +576,8 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
     images = {name: ImageArray(np.full((n, 32, 32, 3), shades[name], np.uint8)) for name, n in sizes.items()}
     dataset = DataSet("toy", parts, images, parts["train"].class_names, "train", "test", val="val")
     assert split(dataset, data_seed=0).val.part == "val"
-    inputs = Inputs(options(world, tmp_path, strategies=("scratch",), epochs=1))
-    inputs.__dict__["dataset"] = dataset
+    session = Session(options(world, tmp_path, strategies=("scratch",), epochs=1))
+    session.__dict__["dataset"] = dataset
     seen: list[tuple[int, int]] = []
 
     def record(images: Any, rows: IntArray, view: Any, size: int) -> Any:
@@ -580,9 +587,9 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
         return pixels
 
     monkeypatch.setattr(feeding, "read_batch", record)
-    finetune.run(inputs)
+    finetune.run(session)
     assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
-    (score,), _ = load_scores(inputs.scores)
+    (score,), _ = load_scores(session.reports / "scores")
     assert score.labels == tuple(parts["test"].labels.tolist())
     # All val images are alike and of one class: all right or all wrong, and never so by the labels of train's rows.
     assert score.history[0]["val_top1"] in {0.0, 1.0}
@@ -603,9 +610,9 @@ def test_progress_counts_every_training_image(world: Path, tmp_path: Path) -> No
             yield Counter()
 
     console = Counting()
-    config = options(world, tmp_path, strategies=("full",), console=console)
-    run(config)
-    total = 2 * len(Inputs(config).splits.train)
+    settings = options(world, tmp_path, strategies=("full",), console=console)
+    run(settings)
+    total = 2 * len(Session(settings).splits.train)
     title = f"folder--pictures x {NET}, finetune, seed 0"
     assert bars[f"finetune {title}"] == [total, total]
     assert re.fullmatch(rf"finetune: {title}: test top-1 [01]\.\d{{4}} in \d+ s", console.lines[-1])
@@ -627,10 +634,10 @@ def test_each_strategy_is_a_row_of_its_own(world: Path, tmp_path: Path) -> None:
 
 def test_lp_ft_starts_where_the_probe_ends(world: Path, tmp_path: Path) -> None:
     # With a rate of next to nothing the net says what the probe says.
-    config = options(world, tmp_path, strategies=("lp-ft",), epochs=1, lr=1e-12, train=("augment=none",))
-    extract.run(Inputs(config))
-    probe.run(Inputs(config))
-    found = run(config)
+    settings = options(world, tmp_path, strategies=("lp-ft",), epochs=1, lr=1e-12, train=("augment=none",))
+    extract.run(Session(settings))
+    probe.run(Session(settings))
+    found = run(settings)
     assert found["lp-ft"].predictions == found["probe"].predictions
     assert found["lp-ft"].trainable == SQUEEZENET
 
@@ -641,31 +648,31 @@ def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: P
 
 
 def test_of_several_rates_val_chooses(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("full",), train=("lr=1e-7,3e-3",), epochs=6)
-    score = run(config)["finetune"]
+    settings = options(world, tmp_path, strategies=("full",), train=("lr=1e-7,3e-3",), epochs=6)
+    score = run(settings)["finetune"]
     assert score.chosen["lr"] == 3e-3
     assert [point["lr"] for point in score.path] == [1e-7, 3e-3]
     assert score.certificate["edge"] is False, "of two values each stands at an end"
-    kept = list(config.cache.rglob("best.safetensors"))
+    kept = list(settings.folders.cache.rglob("best.safetensors"))
     assert [path.parent.name.rpartition("-")[2] for path in kept] == ["lr0.003"]
 
 
 def test_any_number_may_be_swept(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("full",), train=("lr=1e-3,3e-3", "decay=0.5,1"), epochs=1)
-    score = run(config)["finetune"]
+    settings = options(world, tmp_path, strategies=("full",), train=("lr=1e-3,3e-3", "decay=0.5,1"), epochs=1)
+    score = run(settings)["finetune"]
     tried = [(point["lr"], point["decay"]) for point in score.path]
     assert tried == [(1e-3, 0.5), (1e-3, 1.0), (3e-3, 0.5), (3e-3, 1.0)]
     best = max(score.path, key=lambda point: (point["top1"], -point["nll"]))
     assert (score.chosen["lr"], score.chosen["decay"]) == (best["lr"], best["decay"])
-    (kept,) = config.cache.rglob("best.safetensors")
+    (kept,) = settings.folders.cache.rglob("best.safetensors")
     assert kept.parent.name.endswith(f"-lr{best['lr']:g}-decay{best['decay']:g}")
 
 
 def test_what_diverges_keeps_the_others_from_nothing(world: Path, tmp_path: Path) -> None:
-    config = options(world, tmp_path, strategies=("full", "head"), train=("optimizer=sgd", "body=1"), lr=100.0)
+    settings = options(world, tmp_path, strategies=("full", "head"), train=("optimizer=sgd", "body=1"), lr=100.0)
     with pytest.raises(Diverged, match="is nan in epoch 1"):
-        finetune.run(Inputs(config))
-    assert {score.method for score in load_scores(Inputs(config).scores)[0]} == {"head"}
+        finetune.run(Session(settings))
+    assert {score.method for score in load_scores(Session(settings).scores)[0]} == {"head"}
 
 
 def test_a_rate_that_diverges_is_no_candidate(world: Path, tmp_path: Path) -> None:

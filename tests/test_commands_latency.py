@@ -23,7 +23,7 @@ from probeline.report.sections.grid import escape
 from probeline.report.sections.latency import costs, hardware, notes, sessions, table
 from probeline.results.latency_files import Latency, Passes, find_latency, load_latencies, save_latency
 from probeline.results.score_files import save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration
 from test_report_rows import HERE, make_score
 
@@ -47,10 +47,10 @@ def few() -> Iterator[None]:
         yield
 
 
-def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
     options = {"backbones": NETS, "device": "cpu", "workers": 1, "console": console, **changes}
-    return Inputs(configuration(root / "cache", **options)), console
+    return Session(configuration(root / "cache", **options)), console
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +87,13 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
-    inputs, _ = inputs_of(root)
-    found, ignored = load_latencies(inputs.reports)
+    session, _ = inputs_of(root)
+    found, ignored = load_latencies(session.reports)
     assert ignored == []
     assert {one.backbone for one in found} == set(NETS)
     assert len({one.session for one in found}) == 1
     for one in found:
-        record, _ = inputs.backbone(one.backbone)
+        record, _ = session.backbone(one.backbone)
         assert (one.weights, one.precision, one.image_size) == ("none", "fp32", 32)
         assert (one.parameters, one.threads, one.warm_up) == (record.parameters, 1, 1)
         assert [passes.batch for passes in one.passes] == [1, 2]
@@ -106,7 +106,7 @@ def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
     by = {one.backbone: one for one in found}
     assert (by["squeezenet1_1"].norms, by["squeezenet1_1"].folded) == (0, 0)
     assert by["mnasnet0_5"].folded == by["mnasnet0_5"].norms > 0
-    (path,) = inputs.reports.glob("latency-mnasnet0_5-*.json")
+    (path,) = session.reports.glob("latency-mnasnet0_5-*.json")
     assert path.name == f"latency-mnasnet0_5-{by['mnasnet0_5'].key[:12]}.json"
     assert unseal(path.read_bytes()) is not None
 
@@ -124,8 +124,8 @@ def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monk
         return once(one, images, device)
 
     monkeypatch.setattr(latency, "_pass", watch)
-    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
-    latency.run(inputs)
+    session, _ = inputs_of(root, reports=tmp_path / "reports")
+    latency.run(session)
     first, second = NETS
     warm = [(name, batch) for batch in (1, 2) for name in NETS]
     assert turns == [
@@ -136,7 +136,7 @@ def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monk
     ]
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     for name, net in nets.items():
-        stock = inputs.net(name).net
+        stock = session.net(name).net
         with torch.no_grad():
             logits, wanted = net(images), stock(images)
         assert logits.shape == (2, 1000)
@@ -153,8 +153,8 @@ def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monke
         return once(one, images, device)
 
     monkeypatch.setattr(latency, "_pass", tight)
-    inputs, console = inputs_of(root, reports=tmp_path / "reports")
-    told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(inputs)}
+    session, console = inputs_of(root, reports=tmp_path / "reports")
+    told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(session)}
     assert told == {"squeezenet1_1": [1, 2], "mnasnet0_5": [1]}
     assert "latency: mnasnet0_5: a batch of 2 does not fit the device, left out" in console.said
 
@@ -191,11 +191,11 @@ def test_errors_of_a_pass(
         raise error
 
     monkeypatch.setattr(latency, "_pass", fail)
-    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
+    session, _ = inputs_of(root, reports=tmp_path / "reports")
     with pytest.raises(raised) as caught:
-        latency.run(inputs)
+        latency.run(session)
     assert str(caught.value) == line
-    assert not inputs.reports.exists()
+    assert not session.reports.exists()
 
 
 # When it is timed anew
@@ -259,25 +259,25 @@ def test_other_hardware_and_versions_are_timed_anew(
 
 @pytest.mark.usefixtures("stopped")
 def test_nets_that_were_timed_apart_are_timed_together(root: Path, timed: Path) -> None:
-    inputs, _ = inputs_of(root, reports=timed)
-    (one, _), _ = load_latencies(inputs.reports)
-    save_latency(inputs.reports, replace(one, session=digest("another")))
+    session, _ = inputs_of(root, reports=timed)
+    (one, _), _ = load_latencies(session.reports)
+    save_latency(session.reports, replace(one, session=digest("another")))
     for name in NETS:
         latency.run(inputs_of(root, reports=timed, backbones=(name,))[0])
     with pytest.raises(Timed):
-        latency.run(inputs)
+        latency.run(session)
 
 
 @pytest.mark.usefixtures("stopped")
 def test_what_is_damaged_is_timed_anew(root: Path, timed: Path) -> None:
-    inputs, console = inputs_of(root, reports=timed)
-    (path,) = inputs.reports.glob("latency-squeezenet1_1-*.json")
+    session, console = inputs_of(root, reports=timed)
+    (path,) = session.reports.glob("latency-squeezenet1_1-*.json")
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"warm_up":1', b'"warm_up":2'))
     with pytest.raises(Timed):
-        latency.run(inputs)
+        latency.run(session)
     assert any(f"made anew, as {path.name} is damaged" in line for line in console.said)
-    (ignored,) = load_latencies(inputs.reports)[1]
+    (ignored,) = load_latencies(session.reports)[1]
     assert ignored.path == path
 
 
@@ -392,37 +392,37 @@ def test_hardware_and_folding_are_told_in_words() -> None:
 
 
 def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
-    inputs, console = inputs_of(root, reports=timed)
-    result = compare.run(inputs)
+    session, console = inputs_of(root, reports=timed)
+    result = compare.run(session)
     text = Path(str(result["report"])).read_text(encoding="utf-8")
     assert "## What a forward pass costs" in text
-    found, _ = load_latencies(inputs.reports)
+    found, _ = load_latencies(session.reports)
     assert f"On {escape(hardware(found))}." in text
     for line in costs(found):
         assert f"| {line.title}" in text
     (told,) = json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))["latencies"]
     assert [(row["batch"], row["top1"]) for row in told["rows"]] == [(1, None), (1, None), (2, None), (2, None)]
     # With a score of the net's exact probe its accuracy stands beside it.
-    size = {"weights": "none", "image_size": 32, "class_names": inputs.dataset.class_names}
+    size = {"weights": "none", "image_size": 32, "class_names": session.dataset.class_names}
     version = {"version": HEADS_VERSION}
-    probe = make_score("probe", NETS[0], dataset="digits-limit60", splits=inputs.splits_sha256, n_test=12, **size)
-    save_score(inputs.scores, replace(probe, options={**probe.options, **version}))
-    text = Path(str(compare.run(inputs)["report"])).read_text(encoding="utf-8")
+    probe = make_score("probe", NETS[0], dataset="digits-limit60", splits=session.splits_sha256, n_test=12, **size)
+    save_score((session.reports / "scores"), replace(probe, options={**probe.options, **version}))
+    text = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "Probe top-1 %" in text
     assert text.count("- The probe is the exact one") == 1
-    (path,) = inputs.reports.glob("latency-mnasnet0_5-*.json")
+    (path,) = session.reports.glob("latency-mnasnet0_5-*.json")
     path.write_bytes(b"")
-    compare.run(inputs)
+    compare.run(session)
     assert f"compare: left out {path}: is damaged: its bytes are not those its sha256 was taken of" in console.said
 
 
 def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Path) -> None:
-    inputs, _ = inputs_of(root, reports=timed)
-    (one, _), _ = load_latencies(inputs.reports)
+    session, _ = inputs_of(root, reports=timed)
+    (one, _), _ = load_latencies(session.reports)
     later = replace(one, key=digest("a later version of torch"), session=digest("later"))
-    save_latency(inputs.reports, later)
-    save_latency(inputs.reports, replace(later, key=digest("elsewhere"), threads=7))
-    shown = compare._latencies(inputs)
+    save_latency(session.reports, later)
+    save_latency(session.reports, replace(later, key=digest("elsewhere"), threads=7))
+    shown = compare._latencies(session)
     assert sorted((net.backbone, net.threads) for net in shown) == sorted(
         [*((name, 1) for name in NETS), (one.backbone, 7)]
     )
@@ -431,7 +431,7 @@ def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Pa
 
 
 def test_compare_without_times_says_nothing_of_them(root: Path, tmp_path: Path) -> None:
-    inputs, _ = inputs_of(root, reports=tmp_path / "reports")
-    result = compare.run(inputs)
+    session, _ = inputs_of(root, reports=tmp_path / "reports")
+    result = compare.run(session)
     assert "forward pass" not in Path(str(result["report"])).read_text(encoding="utf-8")
     assert json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))["latencies"] == []

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probeline.cli import program as cli
+from probeline.cli.parser import build_parser
 from probeline.commands import compare, finetune, lrfind
 from probeline.data.pixels.loading import read_batch
 from probeline.errors import CannotWrite, MissingData
@@ -26,11 +26,11 @@ from probeline.finetune import feeds as feeding
 from probeline.finetune.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.report.sections.lr_range import found, rate
 from probeline.results.range_files import load_range_tests, range_path, save_range_test
 from probeline.results.range_test import RangeTest
-from probeline.session import Asked, Inputs
+from probeline.session import Asked, Session
 from probeline.types import IntArray
 from small_runs import Listening
 from test_commands_finetune import options as finetune_options
@@ -44,14 +44,14 @@ PLACE = f"folder--pictures x {NET}"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def options(world: Path, place: Path, **changes: Any) -> Config:
+def options(world: Path, place: Path, **changes: Any) -> Settings:
     return finetune_options(world, place, **{"strategies": ("full",), "epochs": 10, **changes})
 
 
-def run(config: Config) -> list[RangeTest]:
-    inputs = Inputs(config)
-    lrfind.run(inputs)
-    tests, ignored = load_range_tests(inputs.range_tests)
+def run(settings: Settings) -> list[RangeTest]:
+    session = Session(settings)
+    lrfind.run(session)
+    tests, ignored = load_range_tests(session.reports / "lr")
     assert not ignored
     return tests
 
@@ -75,26 +75,26 @@ FALLING = [2 - 1.5 / (1 + math.exp(-(step - 60) / 4)) for step in range(STEPS)]
 
 
 @pytest.fixture(scope="module")
-def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, RangeTest, list[str]]:
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, RangeTest, list[str]]:
     """A finished test and what was said; leave it as it is."""
     console = Listening()
-    config = options(world, tmp_path_factory.mktemp("first"), console=console)
-    (test,) = run(config)
-    return config, test, console.said
+    settings = options(world, tmp_path_factory.mktemp("first"), console=console)
+    (test,) = run(settings)
+    return settings, test, console.said
 
 
 # What it gives
 
 
-def test_a_record_says_what_was_done(first: tuple[Config, RangeTest, list[str]]) -> None:
-    config, test, _ = first
-    inputs = Inputs(config)
-    assert (test.dataset, test.backbone, test.weights) == (inputs.dataset.name, NET, "squeezed.safetensors")
+def test_a_record_says_what_was_done(first: tuple[Settings, RangeTest, list[str]]) -> None:
+    settings, test, _ = first
+    session = Session(settings)
+    assert (test.dataset, test.backbone, test.weights) == (session.dataset.name, NET, "squeezed.safetensors")
     assert (test.method, test.precision, test.image_size, test.seed) == ("finetune", "fp32", 32, 0)
-    assert test.splits == inputs.splits_sha256
-    assert test.n_train == len(inputs.splits.train)
-    assert range_path(inputs.range_tests, NET, "finetune", test.key).is_file()
-    assert inputs.range_tests == config.reports / "folder--pictures" / "lr"
+    assert test.splits == session.splits_sha256
+    assert test.n_train == len(session.splits.train)
+    assert range_path((session.reports / "lr"), NET, "finetune", test.key).is_file()
+    assert (session.reports / "lr") == settings.folders.reports / "folder--pictures" / "lr"
     assert list(test.rates) == rising()[: len(test.losses)]
     assert len(test.losses) > EARLY
     assert all(map(math.isfinite, test.losses))
@@ -107,24 +107,24 @@ def test_a_record_says_what_was_done(first: tuple[Config, RangeTest, list[str]])
     assert test.environment["device"] == "CPU"
 
 
-def test_nothing_of_the_net_is_kept(first: tuple[Config, RangeTest, list[str]]) -> None:
-    config, test, _ = first
-    assert [path.name for path in config.cache.rglob("*") if path.is_file()] == [".memo.json"]
-    written = [path for path in config.reports.rglob("*") if path.is_file()]
-    assert written == [config.reports / "folder--pictures" / "lr" / f"{NET}-finetune-{test.key[:12]}.json"]
+def test_nothing_of_the_net_is_kept(first: tuple[Settings, RangeTest, list[str]]) -> None:
+    settings, test, _ = first
+    assert [path.name for path in settings.folders.cache.rglob("*") if path.is_file()] == [".memo.json"]
+    written = [path for path in settings.folders.reports.rglob("*") if path.is_file()]
+    assert written == [settings.folders.reports / "folder--pictures" / "lr" / f"{NET}-finetune-{test.key[:12]}.json"]
 
 
 def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Listening()
     words = ("optimizer=sgd", "lr=1e-4,1e-3")
-    config = options(world, tmp_path, console=console, strategies=("full", "last-1"), train=words)
+    settings = options(world, tmp_path, console=console, strategies=("full", "last-1"), train=words)
     monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    told = lrfind.run(Inputs(config))
+    told = lrfind.run(Session(settings))
     assert [(one["method"], one["steps"], one["ended"]) for one in told] == [
         ("finetune", STEPS, "highest rate"),
         ("last-1", STEPS, "highest rate"),
     ]
-    (test, other), _ = load_range_tests(Inputs(config).range_tests)
+    (test, other), _ = load_range_tests(Session(settings).range_tests)
     assert (test.method, other.method) == ("finetune", "last-1")
     place = found(test)
     assert place is not None
@@ -139,7 +139,7 @@ def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, m
     assert commands == [one["next"] for one in told]
     program, *arguments = shlex.split(commands[1])
     assert program == "probeline"
-    parsed = cli._parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     assert (parsed.verb, parsed.backbones, parsed.strategies) == ("finetune", [NET], ["last-1"])
     assert (parsed.lr, parsed.train) == (rate(place.steepest), ["optimizer=sgd"])
 
@@ -149,13 +149,13 @@ def test_where_the_loss_never_falls_no_rate_is_suggested(
 ) -> None:
     console = Listening()
     scripted([1.0] * STEPS, monkeypatch)
-    (told,) = lrfind.run(Inputs(options(world, tmp_path, console=console)))
+    (told,) = lrfind.run(Session(options(world, tmp_path, console=console)))
     assert (told["steepest"], told["tenth"], told["next"]) == (None, None, None)
     assert console.said[-1].endswith("the loss never falls beyond its scatter: no rate is suggested")
     assert not any("next:" in line for line in console.said)
 
 
-def test_a_real_training_suggests_rates_between_its_ends(first: tuple[Config, RangeTest, list[str]]) -> None:
+def test_a_real_training_suggests_rates_between_its_ends(first: tuple[Settings, RangeTest, list[str]]) -> None:
     _, test, said = first
     place = found(test)
     assert place is not None
@@ -183,10 +183,10 @@ def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Trainer, "sweep", stop)
     words = ("decay=0.5", "optimizer=sgd", "label_smoothing=0.1", "clip=1", "dropout=0.4", "accumulate=2")
     for strategy in ("full", "scratch", "last-1"):
-        config = options(world, tmp_path, strategies=(strategy,), seed=3, precision="tf32", train=words)
+        settings = options(world, tmp_path, strategies=(strategy,), seed=3, precision="tf32", train=words)
         for stage in (finetune, lrfind):
             with pytest.raises(Stop):
-                stage.run(Inputs(config))
+                stage.run(Session(settings))
         one, other = begun[-2:]
         assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
         assert one[1] == replace(other[1], lr=one[1].lr)
@@ -204,21 +204,21 @@ def test_train_rows_alone_are_read(world: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(feeding, "read_batch", record)
     scripted([1.0] * STEPS, monkeypatch)
-    inputs = Inputs(options(world, tmp_path))
-    lrfind.run(inputs)
-    assert set(read) == set(inputs.splits.train.rows.tolist())
+    session = Session(options(world, tmp_path))
+    lrfind.run(session)
+    assert set(read) == set(session.splits.train.rows.tolist())
     # The epochs go round: 100 steps of 16 images are more than one.
-    assert len(read) > 2 * len(inputs.splits.train)
+    assert len(read) > 2 * len(session.splits.train)
 
 
 def test_frozen_stages_feed_it_too(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("pixels were read")
 
-    config = options(world, tmp_path, strategies=("head",), train=("augment=none",))
-    finetune.run(Inputs(replace(config, epochs=1)))
+    settings = options(world, tmp_path, strategies=("head",), train=("augment=none",))
+    finetune.run(Session(settings.changed(epochs=1)))
     monkeypatch.setattr(feeding, "read_batch", refuse)
-    (test,) = run(config)
+    (test,) = run(settings)
     assert found(test) is not None
 
 
@@ -228,7 +228,7 @@ def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: P
 
 
 def test_the_seed_decides_and_global_random_states_stay(
-    world: Path, tmp_path: Path, first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The train rows are two batches, so that six steps are three epochs.
     monkeypatch.setattr("probeline.finetune.lr_range.is_over", lambda losses: len(losses) == 6)
@@ -247,14 +247,14 @@ def test_the_seed_decides_and_global_random_states_stay(
 
 
 def test_a_second_run_tests_nothing_and_writes_nothing(
-    first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+    first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Listening()
-    config, test, said = first
-    folders = (config.cache, config.reports)
+    settings, test, said = first
+    folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     monkeypatch.setattr(Trainer, "sweep", None)
-    assert run(replace(config, console=console)) == [test]
+    assert run(settings.changed(console=console)) == [test]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     told = said[-2].partition("; ")[2]
     assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: it is there; {told}", said[-1]]
@@ -275,12 +275,21 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
 ) -> None:
     with monkeypatch.context() as patch:
         scripted(FALLING, patch)
-        config = options(world, tmp_path)
-        inputs = Inputs(config)
-        lrfind.run(inputs)
-        compare.run(inputs)
-    words = ["--dataset", config.dataset, "--backbone", NET, "--weights", config.weights, "--strategy", "full"]
-    words += ["--cache", str(config.cache), "--reports", str(config.reports), "--image-size", "32"]
+        settings = options(world, tmp_path)
+        session = Session(settings)
+        lrfind.run(session)
+        compare.run(session)
+    words = [
+        "--dataset",
+        settings.data.dataset,
+        "--backbone",
+        NET,
+        "--weights",
+        settings.nets.weights,
+        "--strategy",
+        "full",
+    ]
+    words += ["--cache", str(settings.folders.cache), "--reports", str(settings.folders.reports), "--image-size", "32"]
     words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -290,14 +299,14 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
 
 def test_a_damaged_record_is_made_again(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Listening()
-    config = options(world, tmp_path, console=console)
+    settings = options(world, tmp_path, console=console)
     with monkeypatch.context() as patch:
         scripted(FALLING, patch)
-        (test,) = run(config)
-    (path,) = config.reports.rglob("*.json")
+        (test,) = run(settings)
+    (path,) = settings.folders.reports.rglob("*.json")
     path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
     scripted(FALLING, monkeypatch)
-    assert [timeless(one) for one in run(config)] == [timeless(test)]
+    assert [timeless(one) for one in run(settings)] == [timeless(test)]
     line = f"lrfind: {PLACE}, finetune, seed 0: made anew, as {path.name} is damaged"
     assert any(said.startswith(line) for said in console.said)
 
@@ -314,21 +323,21 @@ def test_what_cannot_be_written_is_said_before_a_step(
 # Keys
 
 
-def key(config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
+def key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the key of a test, without a step."""
     asked: list[Asked] = []
 
     class Stop(Exception):
         pass
 
-    def there(_: Inputs, backbone: object, wanted: Asked, title: str) -> None:
+    def there(_: Session, backbone: object, wanted: Asked, title: str) -> None:
         asked.append(wanted)
         raise Stop
 
     with monkeypatch.context() as patch:
         patch.setattr(lrfind, "_there", there)
         with pytest.raises(Stop):
-            lrfind.run(Inputs(config))
+            lrfind.run(Session(settings))
     return asked[0].key
 
 
@@ -361,14 +370,14 @@ def key(config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_key_changes_with_what_changes_the_losses(
     changes: dict[str, Any],
     changed: bool,
-    first: tuple[Config, RangeTest, list[str]],
+    first: tuple[Settings, RangeTest, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert (key(replace(first[0], **changes), monkeypatch) != first[1].key) == changed
 
 
 def test_epochs_matter_where_they_say_what_is_trained_first(
-    first: tuple[Config, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+    first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradual = replace(first[0], strategies=("gradual",))
     keys = {key(replace(gradual, **changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
@@ -381,20 +390,20 @@ def test_epochs_matter_where_they_say_what_is_trained_first(
 def test_compare_tables_and_draws_the_tests_of_these_splits(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("full", "scratch"))
+    settings = options(world, tmp_path, strategies=("full", "scratch"))
     monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    inputs = Inputs(config)
-    full, scratch = (one["file"] for one in lrfind.run(inputs))
-    tests, _ = load_range_tests(inputs.range_tests)
+    session = Session(settings)
+    full, scratch = (one["file"] for one in lrfind.run(session))
+    tests, _ = load_range_tests(session.reports / "lr")
     test = next(test for test in tests if test.method == "finetune")
     elsewhere = replace(test, splits="0" * 64, key="1" * 64)
     earlier = replace(test, options={**test.options, "version": TRAIN_VERSION - 1}, key="2" * 64)
     level = replace(test, losses=(1.0,) * STEPS, options={**test.options, "optimizer": "sgd"}, key="3" * 64)
     for other in (elsewhere, earlier, level):
-        save_range_test(inputs.range_tests, other)
+        save_range_test((session.reports / "lr"), other)
     Path(scratch).write_bytes(Path(scratch).read_bytes()[:-9])
     console = Listening()
-    told = compare.run(Inputs(replace(config, console=console)))
+    told = compare.run(Session(settings.changed(console=console)))
     assert f"compare: left out {scratch}: is damaged: its bytes are not those its sha256 was taken of" in console.said
     assert "compare: left out 1 range tests of other rows or labels" in console.said
     assert "compare: left out 1 range tests of an earlier version of training" in console.said
@@ -416,9 +425,9 @@ def test_compare_tables_and_draws_the_tests_of_these_splits(
 
 def test_of_equal_tests_the_newest_is_shown(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    config = options(world, tmp_path)
-    (test,) = run(config)
-    inputs = Inputs(config)
+    settings = options(world, tmp_path)
+    (test,) = run(settings)
+    session = Session(settings)
     newer = replace(test, options={**test.options, "weights": "0" * 12}, key="1" * 64)
-    save_range_test(inputs.range_tests, newer)
-    assert compare._range_tests(inputs) == [newer]
+    save_range_test((session.reports / "lr"), newer)
+    assert compare._range_tests(session) == [newer]

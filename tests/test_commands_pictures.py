@@ -22,6 +22,7 @@ from probeline.backbones.first_conv import first_layer
 from probeline.backbones.frozen import Normalize
 from probeline.backbones.zoo import CLASSIC, WHEELS
 from probeline.cli import program as cli
+from probeline.cli.parser import build_parser
 from probeline.commands import baselines, compare, pictures
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
@@ -33,7 +34,7 @@ from probeline.results.picture_files import Picture, find_picture, load_pictures
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Preprocess
 from small_runs import Listening, configuration, extracted, make_photos
 from test_report_rows import make_score
@@ -48,9 +49,9 @@ def options(root: Path) -> dict[str, Any]:
     return {"dataset": f"folder:{root / 'photos'}", "limit": None}
 
 
-def inputs_of(root: Path, **changes: Any) -> tuple[Inputs, Listening]:
+def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
-    return Inputs(configuration(root / "cache", console=console, **{**options(root), **changes})), console
+    return Session(configuration(root / "cache", console=console, **{**options(root), **changes})), console
 
 
 @pytest.fixture(autouse=True)
@@ -83,12 +84,12 @@ def world(finished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def scores_of(inputs: Inputs) -> list[Score]:
-    return load_scores(inputs.scores)[0]
+def scores_of(session: Session) -> list[Score]:
+    return load_scores(session.reports / "scores")[0]
 
 
-def picture(inputs: Inputs, kind: Any) -> Picture:
-    found = find_picture(inputs.pictures, kind, NET)
+def picture(session: Session, kind: Any) -> Picture:
+    found = find_picture((session.reports / "pictures"), kind, NET)
     assert isinstance(found, Picture)
     return found
 
@@ -102,24 +103,24 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) -> None:
-    inputs, _ = inputs_of(finished)
-    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES
-    found, ignored = load_pictures(inputs.pictures)
+    session, _ = inputs_of(finished)
+    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES
+    found, ignored = load_pictures(session.reports / "pictures")
     assert [one.kind for one in found] == ["filters", "input", "mistakes"]
     assert ignored == []
     for one in found:
-        png = (inputs.pictures / one.png).read_bytes()
+        png = ((session.reports / "pictures") / one.png).read_bytes()
         assert png.startswith(b"\x89PNG")
         assert one.sha256 == digest_bytes(png)
-        record = unseal((inputs.pictures / one.png).with_suffix(".json").read_bytes())
+        record = unseal(((session.reports / "pictures") / one.png).with_suffix(".json").read_bytes())
         assert record is not None
         assert record["picture"]["caption"] == one.caption
     filters, given, mistakes = found
     assert (filters.backbone, filters.weights) == (NET, "none")
     assert "all 64 kernels of features.0, 3 x 3 pixels" in filters.caption
     assert filters.title == f"First-layer filters of {NET}: 64 of 64"
-    part = inputs.dataset.parts["all"]
-    row = int(inputs.splits.train.rows[0])
+    part = session.dataset.parts["all"]
+    row = int(session.splits.train.rows[0])
     assert given.caption.startswith(
         f"all:{row}, {part.sample_ids[row]}, of class ants. Left: as it is, 50 x 40 pixels."
     )
@@ -154,15 +155,15 @@ def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "json"])
 @pytest.mark.parametrize("kind", ["filters", "input", "mistakes"])
 def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> None:
-    inputs, console = inputs_of(world)
-    path = inputs.pictures / f"{kind}-{NET}.{suffix}"
+    session, console = inputs_of(world)
+    path = (session.reports / "pictures") / f"{kind}-{NET}.{suffix}"
     data = path.read_bytes()
     path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
     # A picture of a net that was drawn before needs neither the net nor its scores to be seen as damaged.
-    _, (ignored,) = load_pictures(inputs.pictures)
+    _, (ignored,) = load_pictures(session.reports / "pictures")
     assert ignored.path == path
     assert ignored.reason.startswith("is damaged")
-    pictures.run(inputs)
+    pictures.run(session)
     assert path.read_bytes() == data
     (told,) = [line for line in console.said if "made anew" in line]
     assert f"made anew, as {path.name} is damaged" in told
@@ -170,10 +171,10 @@ def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> N
 
 
 def test_a_picture_without_its_png_is_made_again(world: Path) -> None:
-    inputs, console = inputs_of(world)
-    (inputs.pictures / f"input-{NET}.png").unlink()
-    pictures.run(inputs)
-    assert (inputs.pictures / f"input-{NET}.png").exists()
+    session, console = inputs_of(world)
+    ((session.reports / "pictures") / f"input-{NET}.png").unlink()
+    pictures.run(session)
+    assert ((session.reports / "pictures") / f"input-{NET}.png").exists()
     assert any("cannot be read: No such file or directory" in line for line in console.said)
 
 
@@ -237,10 +238,10 @@ def test_a_net_without_filters_is_told_and_not_built_again(
     shutil.copytree(finished / "cache", tmp_path / "cache")
     (tmp_path / "photos").symlink_to(finished / "photos")
     for built in (True, False):
-        inputs, console = inputs_of(tmp_path, **changes)
+        session, console = inputs_of(tmp_path, **changes)
         if not built:
             monkeypatch.setattr(pictures, "_net", lambda *_: pytest.fail("the net is built"))
-        told = pictures.run(inputs)
+        told = pictures.run(session)
         assert [one["kind"] for one in told] == ["input"]
         assert line in console.said
 
@@ -251,11 +252,11 @@ def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path, monk
     draw = figures.filters
     monkeypatch.setattr(pictures, "_net", lambda *_: embedding)
     monkeypatch.setattr(figures, "filters", lambda title, kernels: shown.append(kernels) or draw(title, kernels))
-    inputs, _ = inputs_of(finished, reports=tmp_path / "reports")
-    pictures.run(inputs)
+    session, _ = inputs_of(finished, reports=tmp_path / "reports")
+    pictures.run(session)
     (kernels,) = shown
     assert (kernels == embedding[0].weight.detach().numpy()[:64]).all()
-    found = picture(inputs, "filters")
+    found = picture(session, "filters")
     assert found.title.endswith(": 64 of 100")
     assert "the first 64 of 100 kernels of 0, 16 x 16 pixels" in found.caption
 
@@ -309,11 +310,11 @@ def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(
     drawn: list[Any] = []
     draw = figures.net_input
     monkeypatch.setattr(figures, "net_input", lambda title, panels: drawn.extend(panels) or draw(title, panels))
-    inputs, _ = inputs_of(finished, reports=tmp_path / "reports")
-    pictures.run(inputs)
-    row = int(inputs.splits.train.rows[0])
-    image = open_image(inputs.dataset.images["all"], row)
-    preprocess = inputs.backbone(NET)[0].preprocess
+    session, _ = inputs_of(finished, reports=tmp_path / "reports")
+    pictures.run(session)
+    row = int(session.splits.train.rows[0])
+    image = open_image(session.dataset.images["all"], row)
+    preprocess = session.backbone(NET)[0].preprocess
     crop = resize_crop(image, preprocess)
     raw, given, back = drawn
     assert (raw.pixels == np.array(image)).all()
@@ -323,16 +324,16 @@ def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(
     # Half a level of rounding, and float32's own.
     assert np.abs(255 * (values - low) / (high - low) - given.pixels).max() <= 0.5 + 1e-3
     assert given.detail == f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
-    assert f"the values from {low:.2f} to {high:.2f}".replace("-", "−") in picture(inputs, "input").caption
+    assert f"the values from {low:.2f} to {high:.2f}".replace("-", "−") in picture(session, "input").caption
 
 
 def test_another_image_may_be_asked_for(world: Path) -> None:
-    inputs, _ = inputs_of(world, words=("all:17",))
-    first = picture(inputs, "input")
-    pictures.run(inputs)
-    assert picture(inputs, "input").of["row"] == 17
+    session, _ = inputs_of(world, words=("all:17",))
+    first = picture(session, "input")
+    pictures.run(session)
+    assert picture(session, "input").of["row"] == 17
     pictures.run(inputs_of(world)[0])
-    assert picture(inputs, "input") == first
+    assert picture(session, "input") == first
 
 
 @pytest.mark.parametrize(
@@ -351,8 +352,8 @@ def test_images_that_are_not_there(words: tuple[str, ...], error: type[Exception
 
 
 def test_the_command_line_takes_an_image_or_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli._parser().parse_args(["pictures", "train:3"]).words == ["train:3"]
-    assert cli._parser().parse_args(["pictures"]).words == ()
+    assert build_parser().parse_args(["pictures", "train:3"]).words == ["train:3"]
+    assert build_parser().parse_args(["pictures"]).words == ()
     assert cli.main(["show"]) == 2
     assert "the following arguments are required" in capsys.readouterr().err
 
@@ -376,12 +377,12 @@ def test_val_chooses_whose_mistakes_are_shown_not_test() -> None:
 
 
 def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, _ = inputs_of(world)
-    found = picture(inputs, "mistakes").of
-    (best,) = [score for score in scores_of(inputs) if score.key == found["score"]]
-    assert best.val_top1 == max(score.val_top1 for score in scores_of(inputs))
-    part, rows = inputs.dataset.parts["all"], inputs.splits.test.rows
-    names = inputs.dataset.class_names
+    session, _ = inputs_of(world)
+    found = picture(session, "mistakes").of
+    (best,) = [score for score in scores_of(session) if score.key == found["score"]]
+    assert best.val_top1 == max(score.val_top1 for score in scores_of(session))
+    part, rows = session.dataset.parts["all"], session.splits.test.rows
+    names = session.dataset.class_names
     wrong = [
         {"row": int(row), "content": part.content[row], "class": names[part.labels[row]], "predicted": names[said]}
         for row, said in zip(rows, best.predictions, strict=True)
@@ -394,33 +395,33 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest
     drawn: list[Any] = []
     draw = figures.mistakes
     monkeypatch.setattr(figures, "mistakes", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
-    pictures.run(inputs)
-    assert picture(inputs, "mistakes").of["images"] == wrong[:1]
+    pictures.run(session)
+    assert picture(session, "mistakes").of["images"] == wrong[:1]
     ((one,), (tiled,)) = drawn
     assert one.row == wrong[0]["row"]
-    assert (tiled == tile(open_image(inputs.dataset.images["all"], one.row), figures.TILE)).all()
+    assert (tiled == tile(open_image(session.dataset.images["all"], one.row), figures.TILE)).all()
     if len(wrong) > 1:
-        assert picture(inputs, "mistakes").title.startswith(f"The first 1 of {len(wrong)} mistakes: ")
+        assert picture(session, "mistakes").title.startswith(f"The first 1 of {len(wrong)} mistakes: ")
 
 
 def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> None:
-    inputs, console = inputs_of(finished, reports=tmp_path / "reports")
-    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input"]
+    session, console = inputs_of(finished, reports=tmp_path / "reports")
+    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
     (line,) = [line for line in console.said if "no score" in line]
     assert line.startswith(
         f"pictures: {NET}: no mistakes to show, as it has no score yet; run: probeline probe --dataset"
     )
-    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES[:4]
+    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
 
 
 def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
-    inputs, console = inputs_of(world)
-    for score in scores_of(inputs):
-        save_score(inputs.scores, replace(score, predictions=score.labels, top1=1.0))
-    assert [one["kind"] for one in pictures.run(inputs)] == ["filters", "input"]
+    session, console = inputs_of(world)
+    for score in scores_of(session):
+        save_score((session.reports / "scores"), replace(score, predictions=score.labels, top1=1.0))
+    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
     assert any("has every test image right" in line for line in console.said)
-    assert sorted(path.name for path in inputs.pictures.iterdir()) == FILES[:4]
-    report = Path(str(compare.run(inputs)["report"])).read_text(encoding="utf-8")
+    assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
+    report = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "mistakes-" not in report
 
 
@@ -438,8 +439,8 @@ def test_a_tile_holds_the_whole_image(size: tuple[int, int], inner: tuple[int, i
 # What compare shows
 
 
-def shown(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    result = compare.run(inputs)
+def shown(session: Session) -> tuple[str, dict[str, Any]]:
+    result = compare.run(session)
     record = json.loads(Path(str(result["json"])).read_text(encoding="utf-8"))
     return Path(str(result["report"])).read_text(encoding="utf-8"), record
 
@@ -447,50 +448,50 @@ def shown(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only what pictures wrote is read: no image, no net.
     monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
-    inputs, _ = inputs_of(world)
-    text, record = shown(inputs)
+    session, _ = inputs_of(world)
+    text, record = shown(session)
     assert "## Pictures\n\n![A grid of 64 small colour patterns" in text
     for one in record["pictures"]:
         assert f"]({one['file']})\n" in text
-        assert (inputs.reports / one["file"]).is_file()
+        assert (session.reports / one["file"]).is_file()
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input", "mistakes"]
     assert "looks at first: all 64 kernels of features.0, 3 x 3 pixels" in text
     assert "Test images that are taken for another class, in the order of the data set: all " in text
 
 
 def test_compare_without_pictures_shows_none(world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    shutil.rmtree(inputs.pictures)
-    text, record = shown(inputs)
+    session, _ = inputs_of(world)
+    shutil.rmtree(session.reports / "pictures")
+    text, record = shown(session)
     assert "Pictures" not in text
     assert "probeline pictures" not in text
     assert record["pictures"] == []
 
 
 def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) -> None:
-    inputs, console = inputs_of(world)
-    best = max(scores_of(inputs), key=lambda score: score.val_top1)
-    for score in scores_of(inputs):
+    session, console = inputs_of(world)
+    best = max(scores_of(session), key=lambda score: score.val_top1)
+    for score in scores_of(session):
         if score.val_top1 == best.val_top1:
             flipped = tuple(1 - said for said in score.predictions)
-            save_score(inputs.scores, replace(score, predictions=flipped, top1=1 - score.top1))
-    text, record = shown(inputs)
+            save_score((session.reports / "scores"), replace(score, predictions=flipped, top1=1 - score.top1))
+    text, record = shown(session)
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input"]
     (missing,) = [one for one in record["missing"] if "mistakes" in one["what"]]
     assert missing["what"] == f"mistakes-{NET}.png, as its score has changed"
     assert missing["command"].startswith("probeline pictures --dataset")
     assert f"mistakes-{NET}.png, as its score has changed" in text
     assert any(f"mistakes-{NET}.png, as its score has changed" in line for line in console.said)
-    pictures.run(inputs)
-    assert [one["kind"] for one in shown(inputs)[1]["pictures"]] == ["filters", "input", "mistakes"]
+    pictures.run(session)
+    assert [one["kind"] for one in shown(session)[1]["pictures"]] == ["filters", "input", "mistakes"]
 
 
 def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path: Path) -> None:
-    inputs, _ = inputs_of(world)
-    for score in scores_of(inputs):
-        save_score(inputs.scores, replace(score, weights="mine.pth"))
-    shutil.rmtree(inputs.scores / f"{NET}-none")
-    _, record = shown(inputs)
+    session, _ = inputs_of(world)
+    for score in scores_of(session):
+        save_score((session.reports / "scores"), replace(score, weights="mine.pth"))
+    shutil.rmtree((session.reports / "scores") / f"{NET}-none")
+    _, record = shown(session)
     kept = {one["kind"] for one in record["pictures"]}
     assert kept == {"mistakes"}, "a score of its key vouches for it; of other weights it has another"
     assert [one["what"] for one in record["missing"] if ".png" in one["what"]] == [
@@ -499,8 +500,8 @@ def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path
 
 
 def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    gone = picture(inputs, "input").of["sample_id"]
+    session, _ = inputs_of(world)
+    gone = picture(session, "input").of["sample_id"]
     real = (world / "photos").resolve()
     (world / "photos").unlink()
     shutil.copytree(real, world / "photos")
@@ -514,10 +515,10 @@ def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
 
 
 def test_a_damaged_picture_is_not_shown(world: Path) -> None:
-    inputs, _ = inputs_of(world)
-    path = inputs.pictures / f"filters-{NET}.png"
+    session, _ = inputs_of(world)
+    path = (session.reports / "pictures") / f"filters-{NET}.png"
     path.write_bytes(path.read_bytes()[:-1])
-    _, record = shown(inputs)
+    _, record = shown(session)
     assert [one["kind"] for one in record["pictures"]] == ["input", "mistakes"]
     (missing,) = [one for one in record["missing"] if ".png" in one["what"]]
     assert missing["what"] == f"filters-{NET}.png, which is damaged: its bytes are not those its record tells"

@@ -21,7 +21,7 @@ from probeline.cli import program as cli
 from probeline.commands import predict
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.export.stock import stock as stock_predictor
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, make_photos
 
 NET = "squeezenet1_1"
@@ -50,7 +50,7 @@ def told(tmp_path: Path, photos: Sequence[Path | str], **options: Any) -> tuple[
     console = Listening()
     words = tuple(map(str, photos))
     asked = {"imagenet": True, "weights": "IMAGENET1K_V1", "image_size": None, "format": "jsonl", "words": words}
-    found = predict.run(Inputs(configuration(tmp_path / "cache", console=console, **{**asked, **options})))
+    found = predict.run(Session(configuration(tmp_path / "cache", console=console, **{**asked, **options})))
     return found, [json.loads(line) for line in console.said]
 
 
@@ -79,7 +79,7 @@ def test_a_stock_nets_own_logits_whatever_its_head_is(
     assert net(torch.rand(1, 3, 224, 224)).std() > 0
     side = 96
     monkeypatch.setattr(zoo, "categories", lambda *_: tuple(map(str, range(1000))))
-    predictor = stock_predictor(Inputs(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
+    predictor = stock_predictor(Session(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     with torch.no_grad():
         wanted = net(Normalize(predictor.artifact.preprocess, torch.device("cpu"))(torch.from_numpy(pixels)))

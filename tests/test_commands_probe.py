@@ -14,7 +14,7 @@ from probeline.heads.standardize import apply, fit_scaler
 from probeline.options import grids
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import configuration, extracted
 
 
@@ -22,13 +22,13 @@ def rates(*values: float) -> dict[str, grids.Axis]:
     return {**grids.SGD, "lr": grids.Axis(values, (1e-12, 100.0))}
 
 
-def sgd_score(inputs: Inputs) -> Score:
-    (score,) = (score for score in load_scores(inputs.scores)[0] if score.method == "probe-sgd")
+def sgd_score(session: Session) -> Score:
+    (score,) = (score for score in load_scores(session.reports / "scores")[0] if score.method == "probe-sgd")
     return score
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     return extracted(tmp_path_factory.mktemp("probe") / "cache")
 
 
@@ -37,10 +37,10 @@ def _sgd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_exact", lambda task: [])
 
 
-def test_a_rate_that_diverges_is_no_candidate(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_that_diverges_is_no_candidate(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SGD", rates(1e-4, 1e-2, 1e38))
-    probe.run(inputs)
-    score = sgd_score(inputs)
+    probe.run(session)
+    score = sgd_score(session)
     assert score.certificate["diverged"] == ["lr 1e+38"]
     assert [point["lr"] for point in score.path] == [1e-4, 1e-2]
     # A rate above was tried: only the lowest is the grid's end.
@@ -48,15 +48,15 @@ def test_a_rate_that_diverges_is_no_candidate(inputs: Inputs, monkeypatch: pytes
     assert [epoch["epoch"] for epoch in score.history] == list(range(1, 31))
 
 
-def test_no_rate_that_converges_is_one_line(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rate_that_converges_is_one_line(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SGD", rates(1e37, 1e38))
     with pytest.raises(Diverged, match=r"diverged: probe-sgd: digits.*, seed 0 \(got lr 1e\+37, lr 1e\+38\); "):
-        probe.run(inputs)
+        probe.run(session)
 
 
-def test_a_grid_of_several_axes_is_chosen_from(inputs: Inputs, tmp_path: Path) -> None:
+def test_a_grid_of_several_axes_is_chosen_from(session: Session, tmp_path: Path) -> None:
     asked = ("lr=1e-3,1e-2", "optimizer=adamw,sgd", "dropout=0", "schedule=step", "epochs=3")
-    other = Inputs(configuration(inputs.config.cache, reports=tmp_path / "reports", sgd=asked))
+    other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", sgd=asked))
     probe.run(other)
     score = sgd_score(other)
     combinations = [(lr, optimizer) for lr in (1e-3, 1e-2) for optimizer in ("adamw", "sgd")]
@@ -67,9 +67,9 @@ def test_a_grid_of_several_axes_is_chosen_from(inputs: Inputs, tmp_path: Path) -
     assert len(score.history) == 3
 
 
-def test_an_mlp_head_is_fitted_where_it_is_asked_for(inputs: Inputs, tmp_path: Path) -> None:
+def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path: Path) -> None:
     def run(**options: Any) -> list[Score]:
-        other = Inputs(configuration(inputs.config.cache, reports=tmp_path / "reports", **options))
+        other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", **options))
         probe.run(other)
         return [score for score in load_scores(other.scores)[0] if score.method == "probe-mlp"]
 
@@ -82,8 +82,8 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(inputs: Inputs, tmp_path: P
         assert score.options["lr"] == [1e-2]
         assert score.history[-1]["train_top1"] > 0.9, "36 images can be learnt by heart"
         # The same head by hand, on the train rows alone.
-        splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]
-        features = inputs.features(inputs.backbone("squeezenet1_1")[0], part.name).features
+        splits, part = session.splits, session.dataset.parts[session.splits.train.part]
+        features = session.features(session.backbone("squeezenet1_1")[0], part.name).features
         scaler = fit_scaler(features[splits.train.rows])
         X, X_test = (apply(scaler, features[rows]) for rows in (splits.train.rows, splits.test.rows))
         facts = {"lr": 1e-2, "weight_decay": 1e-2, "dropout": 0.0, "label_smoothing": 0.0, "width": width}

@@ -19,7 +19,7 @@ from probeline.cli import program as cli
 from probeline.commands import show
 from probeline.errors import BadCache, BadOption, MissingData, UnknownName
 from probeline.identity import digest_bytes
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import ROWS, Listening, configuration, extracted, make_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, small_shards: None) -> Path:
 
 def ask(cache: Path, *words: str, **options: Any) -> tuple[list[dict[str, Any]], list[str]]:
     console = Listening()
-    return show.run(Inputs(configuration(cache, words=words, console=console, **options))), console.said
+    return show.run(Session(configuration(cache, words=words, console=console, **options))), console.said
 
 
 def entry_of(cache: Path) -> store.Entry:
@@ -66,7 +66,7 @@ def test_a_digits_row_is_joined_to_its_class_and_its_embedding(cache: Path) -> N
 
 def test_roles_and_folds_are_those_of_the_splits(cache: Path) -> None:
     told, said = ask(cache, *map(str, range(60)))
-    splits = Inputs(configuration(cache)).splits
+    splits = Session(configuration(cache)).splits
     assert splits.folds
     for role in (splits.train, splits.val, splits.test):
         assert [image["row"] for image in told if image["role"] == role.role] == role.rows.tolist()

@@ -18,7 +18,7 @@ from probeline.data.pixels.loading import read_batch
 from probeline.evaluate.fitting import Task
 from probeline.extract import canary, engine
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
@@ -53,9 +53,9 @@ def test_one_pass_fills_the_entries_of_all_taps(tmp_path: Path, read: list[int])
 
 def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> None:
     cache = tmp_path / "cache"
-    inputs = extracted(cache, **BOTH)
+    session = extracted(cache, **BOTH)
     whole = shards(cache)
-    inner, last = (inputs.entry(tap, "all") for tap in inputs.every_tap("squeezenet1_1"))
+    inner, last = (session.entry(tap, "all") for tap in session.every_tap("squeezenet1_1"))
     for entry, number in ((inner, 1), (inner, 2), (last, 2)):
         for path in (entry.shard_path(number), entry.shard_path(number).with_suffix(".json")):
             path.unlink()
@@ -71,19 +71,19 @@ def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> Non
 
 def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) -> None:
     extracted(tmp_path / "alone", **BOTH)
-    inputs = Inputs(configuration(tmp_path / "cache", **BOTH))
-    inner, last = (inputs.entry(tap, "all") for tap in inputs.every_tap("squeezenet1_1"))
+    session = Session(configuration(tmp_path / "cache", **BOTH))
+    inner, last = (session.entry(tap, "all") for tap in session.every_tap("squeezenet1_1"))
     store.begin(inner)
     with Claims(inner, [0]) as other:
         assert other.claim(0)
-        work = threading.Thread(target=extract.run, args=(inputs,))
+        work = threading.Thread(target=extract.run, args=(session,))
         work.start()
         deadline = time.monotonic() + 60
         while store.missing(last) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not store.missing(last)
         assert store.missing(inner)[0] == 0
-        reference = Inputs(configuration(tmp_path / "alone", **BOTH))
+        reference = Session(configuration(tmp_path / "alone", **BOTH))
         features = store.read_rows(reference.entry(reference.every_tap("squeezenet1_1")[0], "all"), np.arange(16))
         store.write_shard(inner, 0, features, {"seconds": 0.0})
         other.release(0)
@@ -91,20 +91,20 @@ def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) ->
     assert shards(tmp_path / "cache") == shards(tmp_path / "alone")
 
 
-def task(inputs: Inputs, place: int = 0) -> Task:
-    return Task(inputs, *inputs.taps("squeezenet1_1")[0][place])
+def task(session: Session, place: int = 0) -> Task:
+    return Task(session, *session.taps("squeezenet1_1")[0][place])
 
 
 def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     taps = (INNER, LAST, f"{INNER}+{LAST}")
-    inputs = extracted(tmp_path / "cache", taps=taps)
-    inner, last, both = (task(inputs, place) for place in range(3))
+    session = extracted(tmp_path / "cache", taps=taps)
+    inner, last, both = (task(session, place) for place in range(3))
     assert [one.tap for one in (inner, last, both)] == list(taps)
     side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
     assert np.array_equal(both.refit().X, side_by_side)
     keys = [one.ask("probe").key for one in (inner, last, both)]
     assert len(set(keys)) == 3
-    plain = Inputs(configuration(tmp_path / "cache"))
+    plain = Session(configuration(tmp_path / "cache"))
     assert keys[1] == Task(plain, plain.backbone("squeezenet1_1")[0]).ask("probe").key, (
         "as it was before there were taps"
     )
@@ -121,14 +121,14 @@ def test_views_are_entries_of_the_train_part_alone(tmp_path: Path) -> None:
     make_photos(tmp_path / "photos" / "train")
     make_photos(tmp_path / "photos" / "test", seed=1)
     options: dict[str, Any] = {"dataset": f"folder:{tmp_path / 'photos'}", "limit": None}
-    plain = shards(extracted(tmp_path / "plain", **options).config.cache)
-    inputs = extracted(tmp_path / "cache", views=2, **options)
+    plain = shards(extracted(tmp_path / "plain", **options).settings.folders.cache)
+    session = extracted(tmp_path / "cache", views=2, **options)
     seen = shards(tmp_path / "cache")
     assert plain.items() <= seen.items(), "what is not augmented is what it was, key and all"
     parts = sorted(path.parent.name[:-13] for path in (tmp_path / "cache").rglob("entry.json"))
     assert parts == ["test", "train", "train@view1", "train@view2"]
-    (backbone,) = inputs.every_tap("squeezenet1_1")
-    rows = [inputs.features(backbone, "train", view).features for view in inputs.views("train")]
+    (backbone,) = session.every_tap("squeezenet1_1")
+    rows = [session.features(backbone, "train", view).features for view in session.views("train")]
     assert len({block.tobytes() for block in rows}) == 3
 
 
@@ -140,7 +140,7 @@ def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[in
     view = once.views("all")[1]
     entry = once.entry(backbone, "all", view)
     rows = once.features(backbone, "all", view).features
-    other = Inputs(configuration(tmp_path / "alone", views=1)).features(backbone, "all", view).features
+    other = Session(configuration(tmp_path / "alone", views=1)).features(backbone, "all", view).features
     # Batches of 6 and 1 may sum in another order: float32 through 18 convolutions, relative to the largest value.
     assert np.abs(rows - other).max() <= 1e-5 * np.abs(rows).max()
 
@@ -155,10 +155,10 @@ def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[in
 
 
 def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) -> None:
-    inputs = extracted(tmp_path / "cache", views=2)
-    plain = Task(Inputs(configuration(tmp_path / "cache")), *inputs.every_tap("squeezenet1_1"))
-    seen = task(inputs)
-    splits = inputs.splits
+    session = extracted(tmp_path / "cache", views=2)
+    plain = Task(Session(configuration(tmp_path / "cache")), *session.every_tap("squeezenet1_1"))
+    seen = task(session)
+    splits = session.splits
     X, y = seen._rows(splits.train)
     n = len(splits.train)
     assert len(X) == 3 * n
@@ -181,26 +181,26 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
     console = Listening()
     options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "console": console}
     cache = tmp_path / "cache"
-    inputs = extracted(cache, **options)
-    told = explain.run(Inputs(configuration(cache, **options)))
+    session = extracted(cache, **options)
+    told = explain.run(Session(configuration(cache, **options)))
     assert [(one["tap"], one["part"], one["missing_shards"]) for one in told] == [
         (tap, part, 0) for tap in (INNER, LAST) for part in ("all", "all@view1")
     ]
-    (row,) = show.run(Inputs(configuration(cache, words=("17",), **options)))
+    (row,) = show.run(Session(configuration(cache, words=("17",), **options)))
     assert [(one["tap"], one["view"]) for one in row["embeddings"]] == [
         (tap, view) for tap in (INNER, LAST) for view in (None, 1)
     ]
-    found = verify.run(Inputs(configuration(cache, canary=2, **options)))
+    found = verify.run(Session(configuration(cache, canary=2, **options)))
     assert [entry["joined"] for entry in found["entries"]] == [True] * 4
-    asked = explain.run(Inputs(configuration(cache, **{**options, "taps": ("features.4",), "views": 0})))
+    asked = explain.run(Session(configuration(cache, **{**options, "taps": ("features.4",), "views": 0})))
     assert asked[0]["differences"].keys() == {"tap", "weights_sha256"}
 
     for taps in ((INNER,), (LAST,)):
         extracted(cache, taps=taps)
-        baselines._centroid(task(Inputs(configuration(cache, taps=taps))))
-    baselines._centroid(task(inputs))
+        baselines._centroid(task(Session(configuration(cache, taps=taps))))
+    baselines._centroid(task(session))
     console.said.clear()
-    compare.run(Inputs(configuration(cache, **options)))
+    compare.run(Session(configuration(cache, **options)))
     table = "\n".join(console.said)
     assert [line for line in table.splitlines() if line.startswith("squeezenet1_1")] == [
         "squeezenet1_1, untrained",
@@ -228,13 +228,13 @@ def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, mon
         console.said.clear()
         return told
 
-    curve.run(Inputs(configuration(cache, fractions=(100.0,), shots=(0,), **options)))
+    curve.run(Session(configuration(cache, fractions=(100.0,), shots=(0,), **options)))
     assert met() == [f"digits-limit60/all x squeezenet1_1 at {INNER}", "digits-limit60/all x squeezenet1_1"]
     # What passed is remembered: of what heads read, the views alone are left to be held.
-    inputs = Inputs(configuration(cache, **options))
-    baselines._centroid(task(inputs))
+    session = Session(configuration(cache, **options))
+    baselines._centroid(task(session))
     assert met() == [f"digits-limit60/all@view1 x squeezenet1_1 at {INNER}", "digits-limit60/all@view1 x squeezenet1_1"]
-    baselines._ridge(task(inputs))
+    baselines._ridge(task(session))
     assert met() == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from probeline.extract import engine
 from probeline.finetune import feeds as feeding
 from probeline.finetune.trainer import Trainer
 from probeline.metrics.intervals import wilson
-from probeline.session import Inputs
+from probeline.session import Session
 from test_commands_finetune import NET, SQUEEZENET, Heard, run, world
 from test_finetune_objectives import GROUPS, OTHER, asked, comparable, few_l2, place
 
@@ -26,8 +25,10 @@ __all__ = ["few_l2", "place", "world"]
 
 
 def test_a_second_loss_of_weight_0_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("full", "multi-task"), second=GROUPS, train=("second_weight=0",))
-    found = run(config)
+    settings = asked(
+        world, place, tmp_path, strategies=("full", "multi-task"), second=GROUPS, train=("second_weight=0",)
+    )
+    found = run(settings)
     plain, both = (comparable(found[name]) for name in ("finetune", "multi-task"))
     assert both.pop("trainable") - plain.pop("trainable") == 2 * 513
     both.pop("total"), plain.pop("total")
@@ -36,19 +37,19 @@ def test_a_second_loss_of_weight_0_is_the_plain_fine_tune(world: Path, place: Pa
     assert both == plain
 
 
-def truth_of(inputs: Inputs, role: str, of: Mapping[str, int]) -> np.ndarray[Any, Any]:
-    split = getattr(inputs.splits, role)
-    part = inputs.dataset.parts[split.part]
+def truth_of(session: Session, role: str, of: Mapping[str, int]) -> np.ndarray[Any, Any]:
+    split = getattr(session.splits, role)
+    part = session.dataset.parts[split.part]
     return np.array([of[part.class_names[label]] for label in part.labels[split.rows]])
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> None:
     console = Heard()
-    config = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)
-    config = replace(config, console=console)
-    score = run(config)["multi-task"]
-    inputs = Inputs(config)
+    settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)
+    settings = settings.changed(console=console)
+    score = run(settings)["multi-task"]
+    session = Session(settings)
     second = score.certificate["second"]
     assert second["classes"] == ["cool", "warm"]
     assert score.options["second"].startswith("cool=green,blue warm=red (")
@@ -58,7 +59,7 @@ def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> N
     assert score.trainable == score.total == SQUEEZENET + 2 * 513
     for role in ("val", "test"):
         n, top1 = second[role]["n"], second[role]["top1"]
-        assert n == len(getattr(inputs.splits, role))
+        assert n == len(getattr(session.splits, role))
         assert second[role]["interval"] == list(wilson(round(top1 * n), n))
     best = score.history[score.chosen["epoch"] - 1]
     assert best["val_second_top1"] == second["val"]["top1"]
@@ -69,9 +70,9 @@ def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> N
     top1 = f"top-1 {100 * second['test']['top1']:.1f} % ({low:.1f}–{high:.1f}, n={n})"
     assert f"multi-task, seed 0: second task, 2 classes: test {top1}, val top-1" in told
     # A second seed stands in the report with the first, as their mean.
-    run(replace(config, seed=1))
-    compare.run(Inputs(config))
-    report = (Inputs(config).reports / "report.md").read_text(encoding="utf-8")
+    run(settings.changed(seed=1))
+    compare.run(Session(settings))
+    report = (Session(settings).reports / "report.md").read_text(encoding="utf-8")
     assert re.search(
         rf"- two tasks on {NET}: second task, 2 classes: test top-1 \S+ % \(\S+, n={n}\), val top-1", report
     )
@@ -79,9 +80,11 @@ def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> N
 
 
 def test_the_checkpoint_holds_both_heads_and_says_what_the_score_says(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("multi-task",), second=("a=red", "b=blue", "c=green"), epochs=1)
-    score = run(config)["multi-task"]
-    (kept,) = config.cache.rglob(f"{NET}-multi-task/seed0-{score.key[:12]}/best.safetensors")
+    settings = asked(
+        world, place, tmp_path, strategies=("multi-task",), second=("a=red", "b=blue", "c=green"), epochs=1
+    )
+    score = run(settings)["multi-task"]
+    (kept,) = settings.folders.cache.rglob(f"{NET}-multi-task/seed0-{score.key[:12]}/best.safetensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in load_file(kept).items() if name.startswith("classifier")}
     assert shapes == {
         "classifier.1.main.weight": (3, 512, 1, 1),
@@ -92,14 +95,14 @@ def test_the_checkpoint_holds_both_heads_and_says_what_the_score_says(world: Pat
 
 
 def test_a_file_may_leave_images_out(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("multi-task",), epochs=1)
-    inputs = Inputs(config)
-    part, test = inputs.dataset.parts["all"], inputs.splits.test.rows
-    named = sorted({*inputs.splits.train.rows[::2].tolist(), int(test[0]), int(test[1])})
+    settings = asked(world, place, tmp_path, strategies=("multi-task",), epochs=1)
+    session = Session(settings)
+    part, test = session.dataset.parts["all"], session.splits.test.rows
+    named = sorted({*session.splits.train.rows[::2].tolist(), int(test[0]), int(test[1])})
     file = tmp_path / "half.csv"
     lines = [f"{part.sample_ids[row]},{'even' if row % 2 == 0 else 'odd'}" for row in named]
     file.write_text("\n".join(["sample_id,label", *lines]) + "\n", encoding="utf-8")
-    score = run(replace(config, second=(str(file),)))["multi-task"]
+    score = run(settings.changed(second=(str(file),)))["multi-task"]
     second = score.certificate["second"]
     assert second["classes"] == ["even", "odd"]
     assert second["test"]["n"] == 2
@@ -111,16 +114,16 @@ def test_a_file_may_leave_images_out(world: Path, place: Path, tmp_path: Path) -
 def test_two_heads_from_cached_features_need_no_pixel(
     world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = asked(world, place, tmp_path, backbones=(OTHER,), weights="none", second=GROUPS, train=("augment=none",))
-    config = replace(config, strategies=("multi-task-head",))
-    plain = run(replace(config, frozen_gb=0.0, reports=tmp_path / "plain", cache=tmp_path / "plain"))
+    settings = asked(world, place, tmp_path, backbones=(OTHER,), weights="none", second=GROUPS, train=("augment=none",))
+    settings = settings.changed(strategies=("multi-task-head",))
+    plain = run(settings.changed(frozen_gb=0.0, reports=tmp_path / "plain", cache=tmp_path / "plain"))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("pixels were read")
 
     monkeypatch.setattr(feeding, "read_batch", refuse)
     monkeypatch.setattr(engine, "read_batch", refuse)
-    score = run(config)["multi-task-head"]
+    score = run(settings)["multi-task-head"]
     assert score.certificate["cut"]
     assert score.trainable == (1024 + 1) * (3 + 2)
     for one, other in zip(score.history, plain["multi-task-head"].history, strict=True):
@@ -131,8 +134,8 @@ def test_two_heads_from_cached_features_need_no_pixel(
 def test_an_output_of_the_second_head_that_is_not_finite_is_told(
     world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=1, seed=9)
-    test = Inputs(config).splits.test.rows.tolist()
+    settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=1, seed=9)
+    test = Session(settings).splits.test.rows.tolist()
     predict = Trainer.predict
 
     def spoiled(trainer: Trainer, rows: Any, feed: Any) -> Any:
@@ -143,16 +146,16 @@ def test_an_output_of_the_second_head_that_is_not_finite_is_told(
 
     monkeypatch.setattr(Trainer, "predict", spoiled)
     with pytest.raises(Diverged, match=r"is not finite on every image; use a lower --lr$"):
-        run(config)
+        run(settings)
 
 
 def test_a_file_that_labels_no_train_image_is_told(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("multi-task",))
-    inputs = Inputs(config)
-    test = [inputs.dataset.parts["all"].sample_ids[row] for row in inputs.splits.test.rows[:2]]
+    settings = asked(world, place, tmp_path, strategies=("multi-task",))
+    session = Session(settings)
+    test = [session.dataset.parts["all"].sample_ids[row] for row in session.splits.test.rows[:2]]
     file = tmp_path / "few.csv"
     file.write_text(f"sample_id,label\n{test[0]},a\n{test[1]},b\n", encoding="utf-8")
     with pytest.raises(
         BadData, match=r"^no train image has a label of the second task: --second few.csv \([0-9a-f]{8}\)$"
     ):
-        run(replace(config, second=(str(file),)))
+        run(settings.changed(second=(str(file),)))

@@ -22,7 +22,7 @@ from probeline.extract import engine
 from probeline.extract import fill as filling
 from probeline.finetune import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
@@ -38,13 +38,13 @@ def cache(tmp_path: Path) -> Path:
 
 def ask(verb: Any, cache: Path, **options: Any) -> tuple[Any, list[str]]:
     console = Listening()
-    return verb.run(Inputs(configuration(cache, console=console, **options))), console.said
+    return verb.run(Session(configuration(cache, console=console, **options))), console.said
 
 
 def refused(verb: Any, cache: Path, **options: Any) -> tuple[str, list[str]]:
     console = Listening()
     with pytest.raises(Mismatch) as caught:
-        verb.run(Inputs(configuration(cache, console=console, **options)))
+        verb.run(Session(configuration(cache, console=console, **options)))
     assert caught.value.exit_code == 3
     return str(caught.value), console.said
 
@@ -202,7 +202,7 @@ def test_the_memo_is_not_believed(tmp_path: Path) -> None:
     with old.open("r+b") as file:
         file.write(data)
     os.utime(old, ns=(10**18, 10**18))
-    assert Inputs(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
+    assert Session(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
     line, said = refused(verify, tmp_path / "cache", **options)
     assert "something in the cache is bad" in line
     assert any("1 file changed under an old size and time, such as ants/3.jpg: the memo" in told for told in said)
@@ -398,14 +398,14 @@ def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(engine, "read_batch", read_batch)
     console = Listening()
-    inputs = Inputs(configuration(tmp_path / "cache", console=console, **options))
-    extract.run(inputs)
+    session = Session(configuration(tmp_path / "cache", console=console, **options))
+    extract.run(session)
     assert seen == ["new.jpg"]
     assert "19 embeddings of equal images are copied from 1 other entries" in console.said[0]
     monkeypatch.setattr(engine, "read_batch", real)
-    anew = Inputs(configuration(tmp_path / "anew", **options))
+    anew = Session(configuration(tmp_path / "anew", **options))
     extract.run(anew)
-    ours, theirs = (each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (inputs, anew))
+    ours, theirs = (each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (session, anew))
     # Batches of other sizes may sum in another order: float32 through 18 convolutions.
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
 
@@ -416,9 +416,9 @@ def test_rows_of_a_machine_that_computes_otherwise_are_not_copied(cache: Path, m
     elsewhere(monkeypatch, processor="another processor")
     _, said = ask(extract, cache, limit=30)
     assert "nothing is copied" in said[0]
-    inputs = Inputs(configuration(cache, limit=30))
+    session = Session(configuration(cache, limit=30))
     alone = extracted(cache.parent / "alone", limit=30)
-    features = [each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (inputs, alone)]
+    features = [each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (session, alone)]
     np.testing.assert_array_equal(*features)
 
 

@@ -22,7 +22,7 @@ from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, save_score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray
 from small_runs import Listening, configuration, extracted
 
@@ -75,26 +75,26 @@ def test_the_loss_that_breaks_ties_can_be_another() -> None:
     assert "nll" not in by_square.path[1]
 
 
-def fit_all(inputs: Inputs) -> dict[str, Score]:
-    probe.run(inputs)
-    baselines.run(inputs)
-    found, ignored = load_scores(inputs.scores)
+def fit_all(session: Session) -> dict[str, Score]:
+    probe.run(session)
+    baselines.run(session)
+    found, ignored = load_scores(session.reports / "scores")
     assert not ignored
     return {score.method: score for score in found}
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inputs, dict[str, Score]]:
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, dict[str, Score]]:
     """A finished run of all heads on a few digits, chosen by folds."""
-    inputs = extracted(tmp_path_factory.mktemp("fitted") / "cache")
-    assert inputs.splits.folds
-    return inputs, fit_all(inputs)
+    session = extracted(tmp_path_factory.mktemp("fitted") / "cache")
+    assert session.splits.folds
+    return session, fit_all(session)
 
 
 METHODS = {"probe", "probe-refit", "probe-sgd", "logistic", "ridge", "knn", "centroid"}
 
 
-def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Inputs, dict[str, Score]]) -> None:
+def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Session, dict[str, Score]]) -> None:
     _, found = fitted
     assert found.keys() == METHODS
     for score in found.values():
@@ -110,10 +110,10 @@ def test_scores_tell_how_sure_their_methods_are(fitted: tuple[Inputs, dict[str, 
 
 
 def test_the_choice_takes_nothing_from_the_labels_of_test(
-    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+    fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
-    inputs, before = fitted
-    other = Inputs(configuration(inputs.config.cache, reports=tmp_path / "reports"))
+    session, before = fitted
+    other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports"))
     test = other.splits.test
     labels = other.dataset.parts[test.part].labels
     assert test.part == other.splits.train.part, "digits are one part, so that only the test rows may change"
@@ -134,14 +134,14 @@ def untested(score: Score) -> list[dict[str, Any]]:
 
 
 def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
-    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+    fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
-    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports"))
-    baselines.run(inputs)
-    found = {one.method: one for one in load_scores(inputs.scores)[0]}["ridge"]
+    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports"))
+    baselines.run(session)
+    found = {one.method: one for one in load_scores(session.reports / "scores")[0]}["ridge"]
     # Ridge again by hand, on the train rows alone.
-    splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]
-    features = inputs.features(inputs.backbone("squeezenet1_1")[0], part.name).features
+    splits, part = session.splits, session.dataset.parts[session.splits.train.part]
+    features = session.features(session.backbone("squeezenet1_1")[0], part.name).features
     scaler = fit_scaler(features[splits.train.rows])
     X, X_test = apply(scaler, features[splits.train.rows]), apply(scaler, features[splits.test.rows])
     y, y_test = part.labels[splits.train.rows], part.labels[splits.test.rows]
@@ -157,10 +157,10 @@ def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
     assert found.raw_ece == pytest.approx(scores.ece(y_test, scores.chances(every[chosen])))
 
 
-def test_the_temperature_is_fitted_on_logits_out_of_fold(fitted: tuple[Inputs, dict[str, Score]]) -> None:
-    inputs, found = fitted
-    splits, part = inputs.splits, inputs.dataset.parts[inputs.splits.train.part]
-    features = inputs.features(inputs.backbone("squeezenet1_1")[0], part.name).features
+def test_the_temperature_is_fitted_on_logits_out_of_fold(fitted: tuple[Session, dict[str, Score]]) -> None:
+    session, found = fitted
+    splits, part = session.splits, session.dataset.parts[session.splits.train.part]
+    features = session.features(session.backbone("squeezenet1_1")[0], part.name).features
     every = np.sort(np.concatenate(splits.folds))
     logits, labels = [], []
     for fold in splits.folds:
@@ -175,35 +175,35 @@ def test_the_temperature_is_fitted_on_logits_out_of_fold(fitted: tuple[Inputs, d
 
 @pytest.mark.parametrize("part", ["split", "folds"])
 def test_nothing_is_fitted_twice(
-    part: str, fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, fitted: tuple[Session, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports"))
+    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports"))
     if part == "split":
-        inputs.__dict__["splits"] = replace(inputs.splits, folds=())
+        session.__dict__["splits"] = replace(session.splits, folds=())
     calls: list[int] = []
     plain = logistic.fit_path
     monkeypatch.setattr(logistic, "fit_path", lambda X, *rest: calls.append(len(X)) or plain(X, *rest))
-    probe.run(inputs)
-    splits = inputs.splits
+    probe.run(session)
+    splits = session.splits
     rows = len(splits.train) + len(splits.val)
     by_round = [rows - len(fold) for fold in splits.folds] if splits.folds else [len(splits.train)]
     assert calls == [*by_round, rows], "each round once, and the refit"
 
 
 def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew(
-    fitted: tuple[Inputs, dict[str, Score]], tmp_path: Path
+    fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
     console = Listening()
-    inputs = Inputs(configuration(fitted[0].config.cache, reports=tmp_path / "reports", console=console))
+    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports", console=console))
     score = fitted[1]["centroid"]
-    path = save_score(inputs.scores, score)
+    path = save_score((session.reports / "scores"), score)
     fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")
     earlier = {name: value for name, value in score.to_json().items() if name not in fields}
     path.write_bytes(seal({"version": 1, "score": earlier}))
-    found, (ignored,) = load_scores(inputs.scores)
+    found, (ignored,) = load_scores(session.reports / "scores")
     assert found == []
     assert ignored.reason == f"has score version 1; this program reads {SCORE_VERSION}: run its stage again"
-    baselines.run(inputs)
+    baselines.run(session)
     (line,) = [line for line in console.said if path.name in line]
     assert line == f"centroid: digits-limit60 x squeezenet1_1: made anew, as {path.name} {ignored.reason}"
-    assert score.predictions in [one.predictions for one in load_scores(inputs.scores)[0]]
+    assert score.predictions in [one.predictions for one in load_scores(session.reports / "scores")[0]]

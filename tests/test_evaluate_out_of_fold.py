@@ -15,7 +15,7 @@ from probeline.evaluate.fitting import Task
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray, IntArray
 from small_runs import configuration, extracted
 
@@ -39,16 +39,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task_of(cache: Path, reports: Path) -> Task:
-    inputs = Inputs(configuration(cache, reports=reports))
-    return Task(inputs, inputs.backbone(NET)[0])
+    session = Session(configuration(cache, reports=reports))
+    return Task(session, session.backbone(NET)[0])
 
 
-def alone(inputs: Inputs, seen: IntArray, told: IntArray, l2: float) -> FloatArray:
+def alone(session: Session, seen: IntArray, told: IntArray, l2: float) -> FloatArray:
     """Return the logits of some rows of the one part by a fit on others, from scratch."""
-    X = inputs.features(inputs.backbone(NET)[0], "all").features
-    y = inputs.dataset.parts["all"].labels
+    X = session.features(session.backbone(NET)[0], "all").features
+    y = session.dataset.parts["all"].labels
     scaler = fit_scaler(X[seen])
-    (head,) = fit_path(apply(scaler, X[seen]), y[seen], len(inputs.dataset.class_names), [l2])
+    (head,) = fit_path(apply(scaler, X[seen]), y[seen], len(session.dataset.class_names), [l2])
     return decision(head, apply(scaler, X[told]))
 
 
@@ -59,10 +59,10 @@ def test_each_image_is_told_by_a_fit_on_others(
     if by == "val":
         monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
     task = task_of(cache, tmp_path)
-    splits = task.inputs.splits
+    splits = task.session.splits
     train, val, test = (split.rows for split in (splits.train, splits.val, splits.test))
     found = out_of_fold.out_of_fold(task)
-    folds = splits_room.crossing(task.inputs.dataset, splits)
+    folds = splits_room.crossing(task.session.dataset, splits)
     folds = splits.folds or folds
     assert found.folds == len(folds) == 5
     assert found.unseen.all()
@@ -101,12 +101,12 @@ def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
 
 def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path: Path) -> None:
     task = task_of(cache, tmp_path)
-    inputs, splits = task.inputs, task.inputs.splits
-    labels = inputs.dataset.parts["all"].labels.copy()
+    session, splits = task.inputs, task.session.splits
+    labels = session.dataset.parts["all"].labels.copy()
     rare = int(splits.train.rows[3])
     labels[labels == labels[rare]] = (labels[rare] + 1) % 10
-    labels[rare] = inputs.dataset.parts["all"].labels[rare]
-    parts = {"all": replace(inputs.dataset.parts["all"], labels=labels)}
-    inputs.__dict__["dataset"] = replace(inputs.dataset, parts=parts)
+    labels[rare] = session.dataset.parts["all"].labels[rare]
+    parts = {"all": replace(session.dataset.parts["all"], labels=labels)}
+    session.__dict__["dataset"] = replace(session.dataset, parts=parts)
     found = out_of_fold.out_of_fold(task)
     assert np.flatnonzero(~found.unseen).tolist() == [3]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ from probeline.export.predictor import Predictor
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
-from probeline.options.config import Config
-from probeline.session import Inputs
+from probeline.options.settings import Settings
+from probeline.session import Session
 from probeline.types import FloatArray, PixelArray
 from small_runs import make_coloured
 
@@ -47,46 +46,46 @@ CNN, VIT = "resnet18", "timm:test_vit"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def config_of(place: Path, net: str, **options: Any) -> Config:
+def config_of(place: Path, net: str, **options: Any) -> Settings:
     small = {"weights": "none", "limit": 60, "device": "cpu", "workers": 1, "batch_size": 16, "epochs": 1}
     sizes = {CNN: 64, VIT: 160}
     facts: dict[str, Any] = {"sgd": ("epochs=1", "lr=1e-3"), "image_size": sizes.get(net), **small, **options}
-    return Config(backbones=(net,), cache=place / "cache", reports=place / "reports", **facts)
+    return Settings.of(backbones=(net,), cache=place / "cache", reports=place / "reports", **facts)
 
 
 @pytest.fixture(scope="module", params=[CNN, VIT])
-def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
     """A probe on the digits of scikit-learn by a net of random weights (the smallest ViT of timm), with its graphs."""
     if request.param == VIT:
         pytest.importorskip("timm")
     place = tmp_path_factory.mktemp("shipped")
     config = config_of(place, request.param, limit=60 if request.param == CNN else 30)
     with threadpool_limits(1):
-        extract.run(Inputs(config))
-        probe.run(Inputs(config))
-        export.run(Inputs(replace(config, method="probe", out=place / "out", pt2=True, onnx=HAS_ONNX)))
+        extract.run(Session(config))
+        probe.run(Session(config))
+        export.run(Session(config.changed(method="probe", out=place / "out", pt2=True, onnx=HAS_ONNX)))
     return config, place / "out"
 
 
-def by_the_pipeline(config: Config) -> tuple[FloatArray, PixelArray, list[Any]]:
+def by_the_pipeline(config: Settings) -> tuple[FloatArray, PixelArray, list[Any]]:
     """Return the probe's logits for the test images, from cached features, their crops, and the images."""
-    inputs = Inputs(config)
-    backbone, _ = inputs.backbone(config.backbones[0])
-    task = Task(inputs, backbone)
+    session = Session(config)
+    backbone, _ = session.backbone(config.nets.backbones[0])
+    task = Task(session, backbone)
     held = task.selection()[0]
-    (score,) = [score for score in _scores(inputs) if score.method == "probe"]
+    (score,) = [score for score in _scores(session) if score.method == "probe"]
     heads = fit_path(held.X, held.y, task.classes, L2_GRID)
     logits = decision(heads[L2_GRID.index(score.chosen["l2"])], task.test_rows(held))
-    test = inputs.splits.test
-    images = inputs.dataset.images[test.part]
+    test = session.splits.test
+    images = session.dataset.images[test.part]
     pictures = [open_image(images, row) for row in test.rows]
     return logits, np.stack([resize_crop(picture, backbone.preprocess) for picture in pictures]), pictures
 
 
-def _scores(inputs: Inputs) -> list[Any]:
+def _scores(session: Session) -> list[Any]:
     from probeline.results.score_files import load_scores
 
-    return load_scores(inputs.scores)[0]
+    return load_scores(session.reports / "scores")[0]
 
 
 def softmax(logits: FloatArray, temperature: float) -> Any:
@@ -94,14 +93,14 @@ def softmax(logits: FloatArray, temperature: float) -> Any:
     return shares / shares.sum(1, keepdims=True)
 
 
-def test_load_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+def test_load_says_what_the_pipeline_says(shipped: tuple[Settings, Path]) -> None:
     config, out = shipped
     logits, _, pictures = by_the_pipeline(config)
     found = probeline.load(out, "cpu").predict(pictures)
     assert np.abs(found.logits - logits).max() <= CLOSE
 
 
-def test_pt2_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+def test_pt2_says_what_the_pipeline_says(shipped: tuple[Settings, Path]) -> None:
     config, out = shipped
     wanted, crops, _ = by_the_pipeline(config)
     run = torch.export.load(out / PT2).module()
@@ -115,7 +114,7 @@ def test_pt2_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
 
 
 @needs_onnx
-def test_onnx_runtime_says_what_the_pipeline_says(shipped: tuple[Config, Path]) -> None:
+def test_onnx_runtime_says_what_the_pipeline_says(shipped: tuple[Settings, Path]) -> None:
     import onnx
     import onnxruntime
 
@@ -135,7 +134,7 @@ def test_onnx_runtime_says_what_the_pipeline_says(shipped: tuple[Config, Path]) 
     assert f"opset {told['opset']}" in (out / "README.md").read_text()
 
 
-def test_a_pt2_holds_no_pickle(shipped: tuple[Config, Path]) -> None:
+def test_a_pt2_holds_no_pickle(shipped: tuple[Settings, Path]) -> None:
     data = (shipped[1] / PT2).read_bytes()
     assert pickled(data) == []
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -151,11 +150,11 @@ def test_a_pickle_in_a_pt2_is_seen() -> None:
     assert pickled(stream.getvalue()) == ["data/sample_inputs/model.pt"]
 
 
-def test_the_record_tells_how_far_a_graph_was_off(shipped: tuple[Config, Path]) -> None:
+def test_the_record_tells_how_far_a_graph_was_off(shipped: tuple[Settings, Path]) -> None:
     config, out = shipped
     record = probeline.load(out, "cpu").artifact
     assert set(record.graphs) == {PT2, ONNX} if HAS_ONNX else {PT2}
-    n = min(64, len(Inputs(config).splits.test))
+    n = min(64, len(Session(config).splits.test))
     for facts in record.graphs.values():
         assert 0 <= facts["difference"] <= CLOSE
         assert facts["images"] == n
@@ -169,10 +168,10 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
     trained = tap == "penultimate"
     options = {"dataset": f"folder:{tmp_path / 'pictures'}", "limit": None, "image_size": 32, "taps": (tap,)}
     config = config_of(tmp_path, "squeezenet1_1", strategies=("full",), **options)
-    extract.run(Inputs(config))
-    (finetune if trained else probe).run(Inputs(config))
+    extract.run(Session(config))
+    (finetune if trained else probe).run(Session(config))
     method = "finetune" if trained else "probe"
-    export.run(Inputs(replace(config, method=method, out=tmp_path / "out", pt2=True)))
+    export.run(Session(config.changed(method=method, out=tmp_path / "out", pt2=True)))
     predictor = probeline.load(tmp_path / "out", "cpu")
     crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     wanted = predictor.outputs(crops).logits.numpy()
@@ -182,10 +181,10 @@ def test_graphs_of_trained_nets_and_of_inner_taps(tap: str, tmp_path: Path) -> N
     assert check_parity("model.pt2", logits, wanted) <= CLOSE
 
 
-def test_graphs_of_votes(shipped: tuple[Config, Path], tmp_path: Path) -> None:
+def test_graphs_of_votes(shipped: tuple[Settings, Path], tmp_path: Path) -> None:
     config, _ = shipped
-    baselines.run(Inputs(config))
-    export.run(Inputs(replace(config, method="knn", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    baselines.run(Session(config))
+    export.run(Session(config.changed(method="knn", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
     predictor = probeline.load(tmp_path / "out", "cpu")
     _, crops, _ = by_the_pipeline(config)
     outputs = predictor.outputs(crops)
@@ -208,9 +207,9 @@ def test_photographs(net: str, weights: str, side: int, shared: Path, tmp_path: 
         pytest.importorskip("timm")
     options = {"dataset": "hymenoptera", "data": shared / "data", "weights": weights, "image_size": side, "limit": 30}
     config = config_of(tmp_path, net, **options)
-    extract.run(Inputs(config))
-    probe.run(Inputs(config))
-    export.run(Inputs(replace(config, method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
+    extract.run(Session(config))
+    probe.run(Session(config))
+    export.run(Session(config.changed(method="probe", out=tmp_path / "out", pt2=True, onnx=HAS_ONNX)))
     wanted, crops, pictures = by_the_pipeline(config)
     assert np.abs(probeline.load(tmp_path / "out", "cpu").predict(pictures).logits - wanted).max() <= CLOSE
     for name in (PT2, ONNX)[: 1 + HAS_ONNX]:
@@ -234,7 +233,7 @@ def test_without_the_packages_one_line_says_what_to_install(monkeypatch: pytest.
     with pytest.raises(
         MissingExtra, match=r"^onnx, onnxscript, onnxruntime not installed; pip install 'probeline\[onnx\]'$"
     ):
-        export.run(Inputs(config_of(tmp_path, CNN, onnx=True)))
+        export.run(Session(config_of(tmp_path, CNN, onnx=True)))
 
 
 class Counting(nn.Module):
@@ -250,7 +249,7 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("shipped", [CNN], indirect=True)
-def test_a_net_that_no_graph_can_say_is_one_line(shipped: tuple[Config, Path]) -> None:
+def test_a_net_that_no_graph_can_say_is_one_line(shipped: tuple[Settings, Path]) -> None:
     predictor = probeline.load(shipped[1], "cpu")
     assert isinstance(predictor, Predictor)
     predictor.net.net = Counting(predictor.net.net)

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ from probeline.export.format import FILES, RECORD, ROWS, WEIGHTS, Artifact, read
 from probeline.export.predictor import Outputs, Predictor
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
 from probeline.identity import digest_bytes, seal, unseal
-from probeline.options.config import Config
-from probeline.session import Inputs
+from probeline.options.settings import Settings
+from probeline.session import Session
 from small_runs import configuration, make_coloured
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,13 +42,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``out``, an exported probe on three colours, and ``pictures``; leave it as it is."""
     place = tmp_path_factory.mktemp("shipped")
     make_coloured(place / "pictures")
-    config = configuration(
+    settings = configuration(
         place / "cache", dataset=f"folder:{place / 'pictures'}", limit=None, device="cpu", sgd=("epochs=1", "lr=1e-3")
     )
     with threadpool_limits(1):
-        extract.run(Inputs(config))
-        probe.run(Inputs(config))
-        export.run(Inputs(replace(config, method="probe", out=place / "out")))
+        extract.run(Session(settings))
+        probe.run(Session(settings))
+        export.run(Session(settings.changed(method="probe", out=place / "out")))
     return place
 
 
@@ -596,7 +595,7 @@ def test_bad_options_are_one_line(option: str, line: str, ran: Ran) -> None:
 def test_a_wrong_artifact_is_told_before_any_image(ran: Ran, tmp_path: Path) -> None:
     code = cli.main(["predict", "a.jpg", "--artifact", str(tmp_path)])
     assert code == 2
-    assert not Config().artifact
+    assert not Settings().predict.artifact
 
 
 def test_weights_of_another_net_beside_a_true_hash(copy: Path, predictor: Predictor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from probeline.data.pixels.views import augmented
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
 from probeline.finetune.trainer import Feed, Trainer
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
 from test_commands_finetune import Heard, options, run, world
 
@@ -29,9 +28,9 @@ __all__ = ["world"]
 RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def pixel_feed(inputs: Inputs, record: Preprocess, threads: int, preset: str = "flip-crop") -> Feed:
-    split = Split("all", np.arange(len(inputs.dataset.parts["all"].labels)), "train")
-    return feeding._pixels(inputs, split, record, preset, 0, threads)
+def pixel_feed(session: Session, record: Preprocess, threads: int, preset: str = "flip-crop") -> Feed:
+    split = Split("all", np.arange(len(session.dataset.parts["all"].labels)), "train")
+    return feeding._pixels(session, split, record, preset, 0, threads)
 
 
 def views(
@@ -40,12 +39,12 @@ def views(
     """Return what the trainer would see of 24 random images of 16 x 16."""
     part = make_part(24, name="all")
     pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
-    inputs = Inputs(Config())
-    inputs.__dict__["dataset"] = DataSet(
+    session = Session(Settings())
+    session.__dict__["dataset"] = DataSet(
         "toy", {"all": part}, {"all": ImageArray(pixels)}, part.class_names, "all", "all", flips=flips
     )
     record = Preprocess(crop, crop, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    feed = pixel_feed(inputs, record, threads)
+    feed = pixel_feed(session, record, threads)
     numbers = np.arange(rows)
     batches = [numbers[i : i + sizes] for i in range(0, rows, sizes)]
     return np.concatenate(list(feed(batches, epoch)))
@@ -82,14 +81,14 @@ def test_rows_are_augmented_apart() -> None:
     part = make_part(12, name="all")
     gradient = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8)[:, None], (12, 32, 32))
     same = np.stack([gradient, gradient.swapaxes(1, 2), gradient], 3)
-    inputs = Inputs(Config())
-    inputs.__dict__["dataset"] = DataSet(
+    session = Session(Settings())
+    session.__dict__["dataset"] = DataSet(
         "toy", {"all": part}, {"all": ImageArray(same)}, part.class_names, "all", "all"
     )
     record = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    (seen,) = pixel_feed(inputs, record, 1)([np.arange(12)], 1)
+    (seen,) = pixel_feed(session, record, 1)([np.arange(12)], 1)
     assert len({view.tobytes() for view in seen}) == 12
-    (plain,) = pixel_feed(inputs, record, 1)([np.arange(12)], None)
+    (plain,) = pixel_feed(session, record, 1)([np.arange(12)], None)
     assert len({view.tobytes() for view in plain}) == 1
 
 
@@ -101,11 +100,11 @@ def test_val_and_test_see_the_probes_view() -> None:
 
 def test_an_epoch_sees_a_view_as_extraction_made_it() -> None:
     part = make_part(24, name="all")
-    inputs = Inputs(Config(views=2))
-    inputs.__dict__["dataset"] = DataSet(
+    session = Session(Settings.of(views=2))
+    session.__dict__["dataset"] = DataSet(
         "toy", {"all": part}, {"all": ImageArray(originals())}, part.class_names, "all", "all", flips=True
     )
-    feed = pixel_feed(inputs, RECORD, 2, "views")
+    feed = pixel_feed(session, RECORD, 2, "views")
     rows = np.arange(3, 9)
     for epoch, number in ((0, 1), (1, 2), (2, 1)):
         (seen,) = feed([rows], epoch)
@@ -125,9 +124,9 @@ def test_views_are_asked_for_by_number(world: Path, tmp_path: Path) -> None:
 PLAIN, RICH = ("augment=none",), ("augment=views", "dropout=0.3", "clip=1")
 
 
-def scores(config: Config) -> dict[str, Score]:
-    finetune.run(Inputs(config))
-    return {score.method: score for score in load_scores(Inputs(config).scores)[0]}
+def scores(settings: Settings) -> dict[str, Score]:
+    finetune.run(Session(settings))
+    return {score.method: score for score in load_scores(Session(settings).scores)[0]}
 
 
 @pytest.mark.parametrize(
@@ -144,11 +143,11 @@ def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
     net: str, train: tuple[str, ...], world: Path, tmp_path: Path
 ) -> None:
     weights = str(world / "squeezed.safetensors") if net == "squeezenet1_1" else "none"
-    config = options(world, tmp_path, backbones=(net,), weights=weights, epochs=3, views=2, train=train)
+    settings = options(world, tmp_path, backbones=(net,), weights=weights, epochs=3, views=2, train=train)
     # BatchNorm over maps of one value, in a random net, takes roundings to percents within three steps.
-    config = replace(config, strategies=("head", "last-1", "last-2", "freeze-early"), freeze_batchnorm=True)
-    kept = scores(config)
-    plain = scores(replace(config, frozen_gb=0.0, cache=tmp_path / "plain", reports=tmp_path / "plain"))
+    settings = settings.changed(strategies=("head", "last-1", "last-2", "freeze-early"), freeze_batchnorm=True)
+    kept = scores(settings)
+    plain = scores(settings.changed(frozen_gb=0.0, cache=tmp_path / "plain", reports=tmp_path / "plain"))
     for method, score in kept.items():
         assert score.certificate["cut"], method
         assert plain[method].certificate["cut"] is None
@@ -165,8 +164,8 @@ def test_what_frozen_stages_gave_is_read_and_never_run_again(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Heard()
-    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
-    found = scores(config)
+    settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
+    found = scores(settings)
     told = [line for line in console.lines if line.startswith("extract")]
     assert sum("images on CPU" in line for line in told) == 1, "the second seed finds it"
     assert found["last-1"].cold_seconds > found["last-1"].warm_seconds
@@ -175,7 +174,9 @@ def test_what_frozen_stages_gave_is_read_and_never_run_again(
         raise AssertionError("pixels were read")
 
     monkeypatch.setattr(feeding, "read_batch", refuse)
-    scores(replace(config, reports=tmp_path / "again", train=("augment=none", "lr=1e-4"), cache=config.cache))
+    scores(
+        settings.changed(reports=tmp_path / "again", train=("augment=none", "lr=1e-4"), cache=settings.folders.cache)
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,16 +191,16 @@ def test_what_frozen_stages_gave_is_read_and_never_run_again(
 def test_without_frozen_stages_to_keep_pixels_are_read(
     changes: dict[str, Any], why: str, world: Path, tmp_path: Path
 ) -> None:
-    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), epochs=1)
-    (score,) = scores(replace(config, **changes)).values()
+    settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), epochs=1)
+    (score,) = scores(settings.changed(**changes)).values()
     assert score.certificate["cut"] is None, why
 
 
 def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
-    whole = scores(replace(config, reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
+    settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
+    whole = scores(settings.changed(reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
     epoch = Trainer._epoch
     done = 0
 
@@ -213,11 +214,11 @@ def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
-            scores(config)
+            scores(settings)
     # What was begun in halves is not gone on with from pixels: another arithmetic would not be this run's.
-    begun = scores(replace(config, frozen_gb=0.0, reports=tmp_path / "plain"))["last-1"]
+    begun = scores(settings.changed(frozen_gb=0.0, reports=tmp_path / "plain"))["last-1"]
     assert begun.certificate["cut"] is None
     assert len(begun.history) == 2
-    again = scores(config)["last-1"]
+    again = scores(settings)["last-1"]
     assert [e["train_loss"] for e in again.history] == [e["train_loss"] for e in whole.history]
     assert again.predictions == whole.predictions

@@ -17,11 +17,11 @@ from probeline.errors import BadOption, UnknownName
 from probeline.evaluate import fitting
 from probeline.finetune.run import training_options
 from probeline.finetune.trainer import Trainer
-from probeline.options.config import Config
 from probeline.options.grids import TRAIN
+from probeline.options.settings import Settings
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores
-from probeline.session import Inputs
+from probeline.session import Session
 from test_commands_finetune import NET, keys, options, run, timeless, world
 
 __all__ = ["world"]
@@ -41,11 +41,11 @@ def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cache that holds the features of both nets."""
     found = tmp_path_factory.mktemp("goals")
     for weights, net in ((str(world / "squeezed.safetensors"), NET), ("none", OTHER), ("none", NET)):
-        extract.run(Inputs(options(world, found, backbones=(net,), weights=weights)))
+        extract.run(Session(options(world, found, backbones=(net,), weights=weights)))
     return found
 
 
-def asked(world: Path, place: Path, tmp_path: Path, **changes: Any) -> Config:
+def asked(world: Path, place: Path, tmp_path: Path, **changes: Any) -> Settings:
     return replace(options(world, place, reports=tmp_path / "reports"), **changes)
 
 
@@ -65,20 +65,20 @@ def test_words_of_one_strategy_are_no_options_of_another() -> None:
         **{strategy: {"temperature", "alpha"} for strategy in ("distill", "distill-head")},
         **{strategy: {"second_weight"} for strategy in ("multi-task", "multi-task-head")},
     }
-    config = Config(train=("temperature=2", "alpha=0.25", "second_weight=3"))
+    settings = Settings.of(train=("temperature=2", "alpha=0.25", "second_weight=3"))
     for strategy in ("full", "head", "last-1", "lp-ft", "scratch", *own):
-        found = training_options(config, strategy)
+        found = training_options(settings, strategy)
         assert set(found) & {"temperature", "alpha", "second_weight"} == own.get(strategy, set())
         assert set(TRAIN) - set(found) == {"temperature", "alpha", "second_weight"} - own.get(strategy, set())
-    assert training_options(config, "distill")["alpha"] == (0.25,)
+    assert training_options(settings, "distill")["alpha"] == (0.25,)
 
 
 def test_options_and_keys_of_other_strategies_stay_as_they_were(
     world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = asked(world, place, tmp_path, strategies=("full", "head", "lp-ft"))
-    more = replace(config, train=("temperature=2", "alpha=0.1", "second_weight=2"), teacher=OTHER, second=GROUPS)
-    assert keys(config, monkeypatch) == keys(more, monkeypatch)
+    settings = asked(world, place, tmp_path, strategies=("full", "head", "lp-ft"))
+    more = settings.changed(train=("temperature=2", "alpha=0.1", "second_weight=2"), teacher=OTHER, second=GROUPS)
+    assert keys(settings, monkeypatch) == keys(more, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_a_key_changes_with_what_changes_the_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     strategies = ("distill", "distill-head", "multi-task", "multi-task-head")
-    config = asked(world, place, tmp_path, strategies=strategies, weights="none", teacher=OTHER, second=GROUPS)
+    settings = asked(world, place, tmp_path, strategies=strategies, weights="none", teacher=OTHER, second=GROUPS)
     if "weights" in changes:
-        config = replace(config, teacher=NET, weights=str(world / "squeezed.safetensors"))
-    before, after = keys(config, monkeypatch), keys(replace(config, **changes), monkeypatch)
+        settings = settings.changed(teacher=NET, weights=str(world / "squeezed.safetensors"))
+    before, after = keys(settings, monkeypatch), keys(settings.changed(**changes), monkeypatch)
     assert {method for method, key in after.items() if key != before[method]} == changed
     assert len(set(before.values())) == 4
 
@@ -120,9 +120,9 @@ def test_a_key_changes_with_what_changes_the_numbers(
 def test_an_interrupted_run_goes_on_bit_for_bit(
     strategy: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
+    settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
     # The keys are those of no other test's run: checkpoints of one key are gone on with.
-    config = replace(config, backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
+    settings = settings.changed(backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
     epoch, done = Trainer._epoch, 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
@@ -135,11 +135,11 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(config)
-    again = run(config)[strategy]
-    for checkpoint in config.cache.rglob(f"seed0-{again.key[:12]}/*"):
+            run(settings)
+    again = run(settings)[strategy]
+    for checkpoint in settings.folders.cache.rglob(f"seed0-{again.key[:12]}/*"):
         checkpoint.unlink()
-    whole = run(replace(config, reports=tmp_path / "whole"))[strategy]
+    whole = run(settings.changed(reports=tmp_path / "whole"))[strategy]
     assert timeless(again) == timeless(whole)
 
 
@@ -200,18 +200,27 @@ def test_the_command_line_refuses_it_before_any_stage(
 
 
 def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path) -> None:
-    config = asked(world, place, tmp_path, strategies=("distill-head", "multi-task-head"), teacher=NET, second=GROUPS)
-    config = replace(config, train=("augment=none",), epochs=1)
-    scores = run(config)
+    settings = asked(world, place, tmp_path, strategies=("distill-head", "multi-task-head"), teacher=NET, second=GROUPS)
+    settings = settings.changed(train=("augment=none",), epochs=1)
+    scores = run(settings)
     program = (
         "import sys\nfrom probeline.cli.program import main\nassert main(sys.argv[1:]) == 0\n"
         "assert not {'torch', 'torchvision', 'safetensors'} & set(sys.modules), 'torch was imported'"
     )
-    words = ["finetune", "--dataset", config.dataset, "--backbone", NET, "--weights", config.weights]
-    words += ["--cache", str(config.cache), "--reports", str(config.reports), "--image-size", "32", "--epochs", "1"]
-    words += ["--batch-size", "16", "--strategy", *config.strategies, "--teacher", NET, "--second", *GROUPS]
+    words = ["finetune", "--dataset", settings.data.dataset, "--backbone", NET, "--weights", settings.nets.weights]
+    words += [
+        "--cache",
+        str(settings.folders.cache),
+        "--reports",
+        str(settings.folders.reports),
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+    ]
+    words += ["--batch-size", "16", "--strategy", *settings.training.strategies, "--teacher", NET, "--second", *GROUPS]
     words += ["--train", "augment=none", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", program, *words], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("its score is there") == 2
-    assert {score.key for score in load_scores(Inputs(config).scores)[0]} == {s.key for s in scores.values()}
+    assert {score.key for score in load_scores(Session(settings).scores)[0]} == {s.key for s in scores.values()}

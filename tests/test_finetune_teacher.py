@@ -16,7 +16,7 @@ from probeline.finetune.teacher import Teacher
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray, IntArray
 from small_runs import configuration, extracted
 
@@ -38,22 +38,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def opened(cache: Path) -> Inputs:
-    return Inputs(configuration(cache))
+def opened(cache: Path) -> Session:
+    return Session(configuration(cache))
 
 
-def teacher(inputs: Inputs) -> Teacher:
-    return Teacher(inputs, inputs.backbone(NET)[0])
+def teacher(session: Session) -> Teacher:
+    return Teacher(session, session.backbone(NET)[0])
 
 
-def alone(inputs: Inputs, fold: IntArray, l2: float) -> FloatArray:
+def alone(session: Session, fold: IntArray, l2: float) -> FloatArray:
     """Return the logits of a fold of the train rows by a fit on the others, from scratch."""
-    rows = inputs.splits.train
+    rows = session.splits.train
     others = np.setdiff1d(rows.rows, fold)
-    X = inputs.features(inputs.backbone(NET)[0], rows.part).features
-    y = inputs.dataset.parts[rows.part].labels
+    X = session.features(session.backbone(NET)[0], rows.part).features
+    y = session.dataset.parts[rows.part].labels
     scaler = fit_scaler(X[others])
-    (head,) = fit_path(apply(scaler, X[others]), y[others], len(inputs.dataset.class_names), [l2])
+    (head,) = fit_path(apply(scaler, X[others]), y[others], len(session.dataset.class_names), [l2])
     return decision(head, apply(scaler, X[fold]))
 
 
@@ -61,97 +61,97 @@ def alone(inputs: Inputs, fold: IntArray, l2: float) -> FloatArray:
 def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if by == "val":
         monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
-    inputs = opened(cache)
-    rows = inputs.splits.train.rows
-    assert bool(inputs.splits.folds) == (by == "folds")
-    selection, _ = fitting.exact_path(fitting.Task(inputs, inputs.backbone(NET)[0]))
+    session = opened(cache)
+    rows = session.splits.train.rows
+    assert bool(session.splits.folds) == (by == "folds")
+    selection, _ = fitting.exact_path(fitting.Task(session, session.backbone(NET)[0]))
     l2 = selection.candidates[selection.place]["l2"]
-    folds = splits_room.crossing(inputs.dataset, inputs.splits)
+    folds = splits_room.crossing(session.dataset, session.splits)
     assert len(folds) == (4 if by == "folds" else 5)
-    found = teacher(inputs)
+    found = teacher(session)
     for fold in folds:
         # By the path's own warm starts or from 0, a fit is within its tolerance of the minimum: an objective within
         # 1e-6 of itself, so that logits are within its root.
-        np.testing.assert_allclose(found.told[fold], alone(inputs, fold, l2), rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(found.told[fold], alone(session, fold, l2), rtol=1e-2, atol=1e-2)
     others = np.setdiff1d(np.arange(len(found.told)), rows)
     assert not found.told[others].any()
-    labels = inputs.dataset.parts[inputs.splits.train.part].labels
+    labels = session.dataset.parts[session.splits.train.part].labels
     assert found.facts == {
         "l2": l2,
         "train_top1": float((found.told[rows].argmax(1) == labels[rows]).mean()),
         "unseen": len(rows),
         "converged": True,
     }
-    in_sample = found.logits(inputs.features(found.backbone, inputs.splits.train.part).features[rows])
+    in_sample = found.logits(session.features(found.backbone, session.splits.train.part).features[rows])
     assert float((in_sample.argmax(1) == labels[rows]).mean()) > found.facts["train_top1"], "it is less sure of itself"
 
 
 def test_the_labels_of_val_reach_no_teacher(cache: Path) -> None:
-    inputs, other = opened(cache), opened(cache)
-    part = inputs.splits.train.part
-    labels = inputs.dataset.parts[part].labels.copy()
-    val = inputs.splits.val.rows
+    session, other = opened(cache), opened(cache)
+    part = session.splits.train.part
+    labels = session.dataset.parts[part].labels.copy()
+    val = session.splits.val.rows
     labels[val] = np.roll(labels[val], 1)
-    assert (labels != inputs.dataset.parts[part].labels).any()
-    parts = {**inputs.dataset.parts, part: replace(inputs.dataset.parts[part], labels=labels)}
-    other.__dict__["dataset"] = replace(inputs.dataset, parts=parts)
-    other.__dict__["splits"] = inputs.splits
-    one, two = teacher(inputs), teacher(other)
+    assert (labels != session.dataset.parts[part].labels).any()
+    parts = {**session.dataset.parts, part: replace(session.dataset.parts[part], labels=labels)}
+    other.__dict__["dataset"] = replace(session.dataset, parts=parts)
+    other.__dict__["splits"] = session.splits
+    one, two = teacher(session), teacher(other)
     # But through the choice of l2, which is the probe's own: here both are given the same.
     two.__dict__["_found"] = one._found
     assert (one.told == two.told).all()
 
 
 def test_a_class_that_one_fold_alone_has_is_told_by_the_probe_of_all(cache: Path) -> None:
-    inputs = opened(cache)
-    part, train = inputs.splits.train.part, inputs.splits.train.rows
-    labels = inputs.dataset.parts[part].labels.copy()
+    session = opened(cache)
+    part, train = session.splits.train.part, session.splits.train.rows
+    labels = session.dataset.parts[part].labels.copy()
     rare = int(train[3])
     labels[train[labels[train] == labels[rare]]] = (labels[rare] + 1) % 10
-    labels[rare] = inputs.dataset.parts[part].labels[rare]
-    parts = {**inputs.dataset.parts, part: replace(inputs.dataset.parts[part], labels=labels)}
-    splits = inputs.splits
-    inputs.__dict__["dataset"] = replace(inputs.dataset, parts=parts)
-    inputs.__dict__["splits"] = splits
-    found = teacher(inputs)
-    features = inputs.features(found.backbone, part).features
+    labels[rare] = session.dataset.parts[part].labels[rare]
+    parts = {**session.dataset.parts, part: replace(session.dataset.parts[part], labels=labels)}
+    splits = session.splits
+    session.__dict__["dataset"] = replace(session.dataset, parts=parts)
+    session.__dict__["splits"] = splits
+    found = teacher(session)
+    features = session.features(found.backbone, part).features
     assert (found.told[rare] == found.logits(features[train])[3]).all()
     assert found.facts["unseen"] == len(train) - 1
 
 
 def test_its_seconds_are_those_of_all_its_fits_and_of_its_features(cache: Path) -> None:
-    inputs = opened(cache)
-    found = teacher(inputs)
+    session = opened(cache)
+    found = teacher(session)
     fits, extraction = found.seconds
     assert found._found[2] > 0
     assert found._told[2] > 0
     assert fits == found._found[2] + found._told[2]
-    assert extraction == sum(inputs.features(found.backbone, part).seconds for part in inputs.parts())
+    assert extraction == sum(session.features(found.backbone, part).seconds for part in session.parts())
     assert extraction > 0
 
 
 def test_what_it_depends_on_is_told_without_a_fit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = opened(cache)
-    identity = teacher(inputs).identity
-    net = inputs.backbone(NET)[0]
+    session = opened(cache)
+    identity = teacher(session).identity
+    net = session.backbone(NET)[0]
     assert identity["backbone"] == NET
     assert identity["weights"] == net.weights_sha256
-    assert identity["features"] == [inputs.entry(net, part).key for part in inputs.parts()]
+    assert identity["features"] == [session.entry(net, part).key for part in session.parts()]
     monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
     assert teacher(opened(cache)).identity["folds"] != identity["folds"]
 
 
 def test_what_is_not_extracted_names_the_teacher(cache: Path) -> None:
-    inputs = Inputs(configuration(cache, backbones=(NET,), image_size=40))
-    other = Teacher(inputs, inputs.backbone("shufflenet_v2_x0_5")[0])
+    session = Session(configuration(cache, backbones=(NET,), image_size=40))
+    other = Teacher(session, session.backbone("shufflenet_v2_x0_5")[0])
     with pytest.raises(MissingData, match=r"run: probeline extract .*--backbone shufflenet_v2_x0_5 "):
         other.told  # noqa: B018
 
 
 def test_a_probes_layer_and_its_logits_are_one(cache: Path) -> None:
-    inputs = opened(cache)
-    solution = Solution(inputs, inputs.backbone(NET)[0])
-    X = inputs.features(solution.backbone, inputs.parts()[0]).features
+    session = opened(cache)
+    solution = Solution(session, session.backbone(NET)[0])
+    X = session.features(solution.backbone, session.parts()[0]).features
     weight, bias = solution.layer
     # The same sums with the scale inside the weights: roundings of float32, over 512 columns.
     np.testing.assert_allclose(X @ weight.T + bias, solution.logits(X), rtol=1e-3, atol=1e-3)

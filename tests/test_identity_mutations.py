@@ -18,7 +18,7 @@ from probeline import environment
 from probeline.backbones import resolve
 from probeline.backbones.zoo import random_net
 from probeline.cache import entry as store
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import View
 from small_runs import configuration
 
@@ -34,14 +34,14 @@ class World:
     weights: Path
     options: dict[str, Any]
 
-    def inputs(self) -> Inputs:
+    def session(self) -> Session:
         options = {"dataset": f"folder:{self.root}", "weights": str(self.weights), "limit": None, **self.options}
-        return Inputs(configuration(self.root.parent / "cache", **options))
+        return Session(configuration(self.root.parent / "cache", **options))
 
     def key(self) -> str:
-        inputs = self.inputs()
-        backbone, _ = inputs.backbone(inputs.config.backbones[0])
-        return inputs.entry(backbone, "all").key
+        session = self.inputs()
+        backbone, _ = session.backbone(session.settings.nets.backbones[0])
+        return session.entry(backbone, "all").key
 
 
 def save_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], None] = lambda state: None) -> Path:
@@ -119,8 +119,8 @@ def test_options_that_change_the_numbers_change_the_key(options: dict[str, Any],
 
 
 def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
-    inputs = world.inputs()
-    backbone, _ = inputs.backbone(NET)
+    session = world.inputs()
+    backbone, _ = session.backbone(NET)
     record = backbone.preprocess
     changes: dict[str, Any] = {
         "resize": record.resize + 1,
@@ -133,18 +133,18 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
     assert changes.keys() == vars(record).keys(), "a field that is not in this list"
     others = [replace(backbone, preprocess=replace(record, **{name: value})) for name, value in changes.items()]
     others += [replace(backbone, tap="stage3"), replace(backbone, pooling="none")]
-    keys = {inputs.entry(other, "all").key for other in (backbone, *others)}
+    keys = {session.entry(other, "all").key for other in (backbone, *others)}
     assert len(keys) == len(others) + 1
 
 
 def test_every_field_of_a_view_changes_the_key(world: World) -> None:
-    inputs = world.inputs()
-    backbone, _ = inputs.backbone(NET)
+    session = world.inputs()
+    backbone, _ = session.backbone(NET)
     view = View(1, flips=True)
     changes: dict[str, Any] = {"number": 2, "flips": False, "scale": (0.3, 1.0), "ratio": (0.7, 1.5)}
     assert changes.keys() == vars(view).keys(), "a field that is not in this list"
     views = [None, view, *(replace(view, **{name: value}) for name, value in changes.items())]
-    assert len({inputs.entry(backbone, "all", each).key for each in views}) == len(views)
+    assert len({session.entry(backbone, "all", each).key for each in views}) == len(views)
 
 
 # What does not
@@ -223,12 +223,12 @@ def test_options_that_change_no_number_leave_the_key(options: dict[str, Any], wo
 
 
 def test_labels_class_names_and_splits_leave_the_key(world: World) -> None:
-    inputs = world.inputs()
-    backbone, _ = inputs.backbone(NET)
-    part = inputs.dataset.parts["all"]
+    session = world.inputs()
+    backbone, _ = session.backbone(NET)
+    part = session.dataset.parts["all"]
     relabelled = replace(part, labels=1 - part.labels, class_names=("x", "y"), dataset="other", name="train")
     keys = {store.locate(Path(), each, backbone, "fp32").key for each in (part, relabelled)}
-    assert keys == {inputs.entry(backbone, "all").key}
+    assert keys == {session.entry(backbone, "all").key}
 
 
 def test_other_versions_of_the_libraries_leave_the_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

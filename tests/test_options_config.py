@@ -5,18 +5,20 @@ from __future__ import annotations
 import shlex
 import string
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from probeline.cli import program as cli
 from probeline.console import Silence
 from probeline.names import PRECISIONS, Strategy
-from probeline.options.config import UNUSED, Config, Work, command_line
+from probeline.options.command_line import command_line
+from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.verbs import STAGES, VERBS
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
@@ -25,7 +27,7 @@ PATHS = st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", m
 NUMBERS = st.integers(1, 2**31 - 1)
 
 CONFIGS = st.builds(
-    Config,
+    Settings.of,
     dataset=st.sampled_from(["digits", "cifar10", "hymenoptera"]) | PATHS.map(lambda path: f"folder:{path}"),
     backbones=st.lists(NAMES, min_size=1, max_size=3, unique=True).map(tuple),
     taps=st.lists(TAPS, min_size=1, max_size=3, unique=True).map(tuple),
@@ -61,17 +63,17 @@ class Parsed:
     """What the command line makes of its arguments, without running it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Config, tuple[str, ...]]] = []
-        monkeypatch.setattr(cli, "_run_stages", self._take)
+        self.calls: list[tuple[Settings, tuple[str, ...]]] = []
+        monkeypatch.setattr(cli, "run_steps", self._take)
 
-    def _take(self, config: Config, works: Sequence[Work], asked: Sequence[Work]) -> dict[str, Any]:
+    def _take(self, settings: Settings, works: Sequence[Step], asked: Sequence[Step]) -> dict[str, Any]:
         assert asked == (), "there is no recipe"
         ((step, verbs),) = works
-        assert step is config
-        self.calls.append((config, verbs))
+        assert step is settings
+        self.calls.append((settings, verbs))
         return {}
 
-    def __call__(self, *arguments: str) -> tuple[Config, tuple[str, ...]]:
+    def __call__(self, *arguments: str) -> tuple[Settings, tuple[str, ...]]:
         assert cli.main(arguments) == 0
         return self.calls.pop()
 
@@ -82,32 +84,32 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsed:
     return Parsed(monkeypatch)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(config=CONFIGS, verb=st.sampled_from(cli.STAGES))
-def test_a_command_line_says_all_of_a_configuration(parsed: Parsed, config: Config, verb: str) -> None:
-    program, *arguments = shlex.split(command_line(config, verb))
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(settings=CONFIGS, verb=st.sampled_from(sorted(STAGES)))
+def test_a_command_line_says_all_of_a_configuration(parsed: Parsed, settings: Settings, verb: str) -> None:
+    program, *arguments = shlex.split(command_line(settings, verb))
     assert program == "probeline"
-    usual = {name: getattr(Config(), name) for name in UNUSED.get(verb, ())}
-    assert parsed(*arguments) == (replace(config, **usual), (verb,))
+    unused = {name: option.default for name, option in OPTIONS.items() if name not in VERBS[verb].options}
+    assert parsed(*arguments) == (settings.changed(**unused), (verb,))
 
 
 def test_options_that_a_verb_has_no_use_for_are_not_said() -> None:
-    config = Config(mlp=("width=512",), epochs=3, strategies=("last-1",), limit=5)
-    assert command_line(config, "doctor") == "probeline doctor --dataset digits --limit 5"
-    assert command_line(config, "finetune") == (
-        "probeline finetune --dataset digits --limit 5 --epochs 3 --strategy last-1"
+    settings = Settings.of(mlp=("width=512",), epochs=3, strategies=("last-1",), limit=5)
+    assert command_line(settings, "doctor") == "probeline doctor --dataset digits --limit 5"
+    assert command_line(settings, "finetune") == (
+        "probeline finetune --dataset digits --limit 5 --strategy last-1 --epochs 3"
     )
-    assert "--mlp width=512" in command_line(config, "probe")
+    assert "--mlp width=512" in command_line(settings, "probe")
 
 
 def test_the_defaults_of_the_command_line_are_those_of_the_configuration(parsed: Parsed) -> None:
-    assert parsed("extract") == (Config(), ("extract",))
-    assert command_line(Config(), "extract") == "probeline extract --dataset digits"
+    assert parsed("extract") == (Settings(), ("extract",))
+    assert command_line(Settings(), "extract") == "probeline extract --dataset digits"
 
 
 def test_changes_come_first() -> None:
-    config = Config(backbones=("a", "b"), limit=5)
-    changed = command_line(config, "probe", backbones=("b",), limit=None, dataset="cifar10")
+    settings = Settings.of(backbones=("a", "b"), limit=5)
+    changed = command_line(settings, "probe", backbones=("b",), limit=None, dataset="cifar10")
     assert changed == "probeline probe --dataset cifar10 --backbone b"
 
 
@@ -115,32 +117,31 @@ def test_changes_come_first() -> None:
 def test_the_environment_says_where_the_data_are(said: str, parsed: Parsed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROBELINE_DATA", said)
     there = Path(said or "data")
-    assert Config().data == there
-    assert parsed("extract")[0].data == there
+    assert Settings().data.data == there
+    assert parsed("extract")[0].data.data == there
     for data in (Path("data"), Path("/elsewhere"), Path("third")):
-        config = replace(Config(), data=data)
-        assert parsed(*shlex.split(command_line(config, "extract"))[1:])[0] == config
+        settings = Settings.of(data=data)
+        assert parsed(*shlex.split(command_line(settings, "extract"))[1:])[0] == settings
 
 
 def test_options_may_be_repeated(parsed: Parsed) -> None:
-    config, _ = parsed("extract", "--backbone", "a", "b", "--dataset", "digits", "--backbone", "c", "a")
-    assert config.backbones == ("a", "b", "c")
+    settings, _ = parsed("extract", "--backbone", "a", "b", "--dataset", "digits", "--backbone", "c", "a")
+    assert settings.nets.backbones == ("a", "b", "c")
 
 
 def test_every_field_is_an_option_and_every_option_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["extract", "--help"])
     help_of = capsys.readouterr().out
-    for option in fields(Config):
-        if option.name != "console":
-            words = command_line(Config(), "extract", **{option.name: True}).split()
-            assert words[-1 if option.name != "dataset" else 2] in help_of
+    for name in VERBS["extract"].options:
+        assert OPTIONS[name].flag in help_of
+        assert OPTIONS[name].help.split()[0] in help_of
 
 
 def test_two_dashes_are_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["extract", "--reports=--"]) == 2
     assert "no value of --reports (got --)" in capsys.readouterr().err
-    assert "--reports ./--" in command_line(Config(reports=Path("--")), "extract")
+    assert "--reports ./--" in command_line(Settings.of(reports=Path("--")), "extract")
 
 
 def test_silence_is_a_console() -> None:

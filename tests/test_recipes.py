@@ -17,9 +17,10 @@ from probeline.backbones.names import check_name
 from probeline.cli import program as cli
 from probeline.data.sources import registry as datasets
 from probeline.data.sources.registry import NAMES
-from probeline.errors import BadOption, UnknownName
+from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
-from probeline.options.config import Config, Work
+from probeline.options.settings import Settings
+from probeline.options.settings import Step as Run
 from probeline.recipes import Recipe, Step
 from small_runs import make_photos
 
@@ -35,21 +36,21 @@ SMALL = [
 ]
 """Any recipe, on a net and at a size that take a second."""
 
-Call = tuple[Config, tuple[Work, ...], tuple[Work, ...]]
+Call = tuple[Settings, tuple[Run, ...], tuple[Run, ...]]
 
 
 class Called(list[Call]):
     """What runs would have been made."""
 
-    def __call__(self, config: Config, works: Sequence[Work], asked: Sequence[Work]) -> dict[str, Any]:
-        self.append((config, tuple(works), tuple(asked)))
+    def __call__(self, settings: Settings, works: Sequence[Run], asked: Sequence[Run]) -> dict[str, Any]:
+        self.append((settings, tuple(works), tuple(asked)))
         return {}
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Called:
     calls = Called()
-    monkeypatch.setattr(cli, "_run_stages", calls)
+    monkeypatch.setattr(cli, "run_steps", calls)
     return calls
 
 
@@ -73,13 +74,13 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
         check_name(one.backbone)
         assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"
     assert cli.main(["run", "--recipe", name]) == 0
-    ((config, works, asked),) = called
-    assert works == (*asked, (config, ("compare",)))
+    ((settings, works, asked),) = called
+    assert works == (*asked, (settings, ("compare",)))
     assert [verbs for _, verbs in asked] == [step.verbs for step in recipe.steps]
     for (step, verbs), own in zip(asked, recipe.steps, strict=True):
-        assert step.recipe == name
+        assert step.run.recipe == name
         assert set(verbs) <= cli.VERBS.keys()
-        for backbone in step.backbones:
+        for backbone in step.nets.backbones:
             check_name(backbone)
         for option, value in {**recipe.options, **own.options}.items():
             assert getattr(step, option) == value
@@ -164,17 +165,27 @@ def test_a_recipe_is_read_whole(own: Path) -> None:
     assert type(recipe.options["lr"]) is float
 
 
-@pytest.mark.parametrize("name", ["nope", "", "../demo", "demo.toml"])
+@pytest.mark.parametrize("name", ["nope", ""])
 def test_unknown_recipes_list_the_known(name: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown recipe .*one of: .*\bdemo\b"):
         recipes.read(name)
+
+
+def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").write_text("[options]\nepochs = 3\n", encoding="utf-8")
+    for name in ("my.toml", "./my.toml", str(tmp_path / "my.toml")):
+        assert recipes.read(name).options == {"epochs": 3}
+    for name in ("other.toml", "../demo"):
+        with pytest.raises(MissingData, match=rf"cannot read a recipe: {name}"):
+            recipes.read(name)
 
 
 @pytest.mark.parametrize("option", ["epoch", "data", "cache", "reports", "labels", "console", "recipe", "words"])
 @pytest.mark.parametrize("table", ["[options]", "[[steps]]\nverbs = ['probe']"])
 def test_a_recipe_says_what_is_run_and_not_where(option: str, table: str, own: Path) -> None:
     own.write_text(f'{table}\n{option} = "x"\n', encoding="utf-8")
-    with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option}'.*backbones"):
+    with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option}'"):
         recipes.read("own")
 
 
@@ -227,15 +238,22 @@ def test_options_given_come_first_in_every_step(own: Path, called: Called) -> No
     own.write_text(WHOLE, encoding="utf-8")
     given = ["--backbone", "vgg16", "--dataset", "digits", "--limit", "40", "--image-size", "32", "--lr", "0.5"]
     assert cli.main(["run", "--recipe", "own", *given]) == 0
-    ((config, works, _),) = called
+    ((settings, works, _),) = called
     assert [verbs for _, verbs in works] == [("extract", "curve"), ("finetune",), ("compare",)]
     for step, _ in works:
-        told = (step.backbones, step.dataset, step.limit, step.image_size, step.lr, step.recipe)
+        told = (
+            step.nets.backbones,
+            step.data.dataset,
+            step.data.limit,
+            step.nets.image_size,
+            step.training.lr,
+            step.run.recipe,
+        )
         assert told == (("vgg16",), "digits", 40, 32, 0.5, "own")
     (first, _), (second, _), (last, _) = works
-    assert (first.fractions, second.freeze_batchnorm) == ((10.0, 50.0), True)
-    assert last is config
-    assert (last.fractions, last.freeze_batchnorm) == (Config.fractions, False)
+    assert (first.curve.fractions, second.training.freeze_batchnorm) == ((10.0, 50.0), True)
+    assert last is settings
+    assert (last.curve.fractions, last.training.freeze_batchnorm) == (Settings().curve.fractions, False)
 
 
 def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> None:
@@ -243,8 +261,13 @@ def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> 
     for verb in ("finetune", "baselines", "compare"):
         assert cli.main([verb, "--recipe", "own"]) == 0
     works = {call[1][0][1][0]: call[1] for call in called}
-    assert [(step.freeze_batchnorm, step.epochs) for step, _ in works["finetune"]] == [(True, 10), (False, 3)]
-    assert [step.lr for step, _ in works["baselines"]] == [1.0], "no step has it: it takes the recipe's options"
+    assert [(step.training.freeze_batchnorm, step.training.epochs) for step, _ in works["finetune"]] == [
+        (True, 10),
+        (False, 3),
+    ]
+    assert [step.training.lr for step, _ in works["baselines"]] == [1.0], (
+        "no step has it: it takes the recipe's options"
+    )
     assert [len(asked) for _, _, asked in called] == [3, 3, 3]
 
 
@@ -258,7 +281,7 @@ def test_epochs_that_end_before_stages_are_added(
     own.write_text("[[steps]]\nverbs = ['finetune']\nstrategies = ['gradual']\nunfreeze = [3, 6]", encoding="utf-8")
     assert cli.main(["run", "--recipe", "own", *given]) == 0
     step = called[0][1][0][0]
-    assert (step.epochs, step.unfreeze) == (epochs, unfreeze)
+    assert (step.training.epochs, step.training.unfreeze) == (epochs, unfreeze)
     line = f"recipe: --epochs {epochs} ends before --unfreeze 3 6: stages follow at equal distances\n"
     assert capsys.readouterr().out == (line if epochs <= 6 else "")
 

@@ -8,27 +8,28 @@ from typing import Any
 
 import pytest
 
-from probeline.cli.program import _config, _parser
+from probeline.cli.parser import parse
+from probeline.cli.steps import settings_of
 from probeline.finetune.run import training_options
-from probeline.options.config import Config
 from probeline.options.grids import MLP, SGD, grid
+from probeline.options.settings import Settings
 from probeline.report.model.row_commands import commands
 from probeline.report.model.rows import blocks
 from probeline.results.score import Score
 from test_report_rows import make_score
 
-HERE = Config(dataset="cifar10", limit=200, data_seed=3)
+HERE = Settings.of(dataset="cifar10", limit=200, data_seed=3)
 
 
-def command(config: Config, *scores: Score) -> str:
-    (line,) = commands(config, blocks(scores)).values()
+def command(settings: Settings, *scores: Score) -> str:
+    (line,) = commands(settings, blocks(scores)).values()
     return line
 
 
-def read(line: str) -> Config:
+def read(line: str) -> Settings:
     words = shlex.split(line)
     assert words[0] == "probeline"
-    return _config(_parser().parse_args(words[1:]))[0]
+    return settings_of(parse(words[1:]))[0]
 
 
 def listed(options: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
@@ -50,8 +51,8 @@ def listed(options: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
     ],
 )
 def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any]) -> None:
-    config = replace(HERE, strategies=(strategy,), **asked)
-    options = listed(training_options(config, strategy))
+    settings = HERE.changed(strategies=(strategy,), **asked)
+    options = listed(training_options(settings, strategy))
     for name in ("views", "unfreeze", "teacher"):
         if name in asked:
             options[name] = list(asked[name]) if name == "unfreeze" else asked[name]
@@ -65,11 +66,15 @@ def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any])
     line = command(HERE, *scores)
     assert line.startswith("probeline finetune ")
     again = read(line)
-    assert again.strategies == (strategy,)
-    assert listed(training_options(again, strategy)) == listed(training_options(config, strategy))
-    assert (again.seed, again.seeds, again.limit, again.data_seed) == (4, 2, 200, 3)
-    assert (again.unfreeze, again.teacher, again.second) == (config.unfreeze, config.teacher, config.second)
-    assert again.weights == ("DEFAULT" if strategy == "scratch" else "IMAGENET1K_V1")
+    assert again.training.strategies == (strategy,)
+    assert listed(training_options(again, strategy)) == listed(training_options(settings, strategy))
+    assert (again.seeding.seed, again.seeding.seeds, again.data.limit, again.data.data_seed) == (4, 2, 200, 3)
+    assert (again.training.unfreeze, again.training.teacher, again.training.second) == (
+        settings.training.unfreeze,
+        settings.training.teacher,
+        settings.training.second,
+    )
+    assert again.nets.weights == ("DEFAULT" if strategy == "scratch" else "IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize(("name", "axes"), [("sgd", SGD), ("mlp", MLP)])
@@ -87,24 +92,27 @@ def test_a_grid_is_asked_for_as_it_was(name: str, axes: Any) -> None:
 
 def test_a_head_is_asked_for_at_its_tap() -> None:
     score = make_score("probe", n_test=20, tap="layer3+penultimate", views=3, precision="bf16")
-    again = read(command(replace(HERE, epochs=50, strategies=("head",), recipe="demo"), score))
-    assert (again.taps, again.views, again.precision) == (("layer3+penultimate",), 3, "bf16")
-    assert (again.backbones, again.weights) == (("mobilenet_v2",), "IMAGENET1K_V1")
-    assert (again.epochs, again.strategies) == (Config().epochs, Config().strategies), "of no concern to a head"
+    again = read(command(HERE.changed(epochs=50, strategies=("head",), recipe="demo"), score))
+    assert (again.reading.taps, again.reading.views, again.nets.precision) == (("layer3+penultimate",), 3, "bf16")
+    assert (again.nets.backbones, again.nets.weights) == (("mobilenet_v2",), "IMAGENET1K_V1")
+    assert (again.training.epochs, again.training.strategies) == (
+        Settings().training.epochs,
+        Settings().training.strategies,
+    ), "of no concern to a head"
 
 
 def test_weights_are_named_as_they_can_be_asked_for() -> None:
-    file = replace(HERE, weights="/data/net.pth")
+    file = HERE.changed(weights="/data/net.pth")
     assert read(command(file, make_score(n_test=20, weights="net.pth"))).weights == "/data/net.pth"
     assert read(command(HERE, make_score(backbone="timm:resnet10t", n_test=20, weights="c3_in1k"))).weights == "DEFAULT"
     for weights in ("none", "wheel"):
         score = make_score(backbone="timm:resnet10t", n_test=20, weights=weights)
-        assert read(command(HERE, score)).weights == weights
+        assert read(command(HERE, score)).nets.weights == weights
 
 
 def test_sizes_are_told_where_they_differ() -> None:
     scores = [make_score(n_test=20, image_size=size) for size in (128, 224)]
     lines = commands(HERE, blocks(scores)).values()
-    assert sorted(read(line).image_size or 0 for line in lines) == [128, 224]
-    assert read(command(HERE, scores[0])).image_size is None
-    assert read(command(replace(HERE, image_size=128), scores[0])).image_size == 128
+    assert sorted(read(line).nets.image_size or 0 for line in lines) == [128, 224]
+    assert read(command(HERE, scores[0])).nets.image_size is None
+    assert read(command(HERE.changed(image_size=128), scores[0])).image_size == 128

@@ -18,7 +18,13 @@ class Console(Protocol):
     """Where a stage says what it does: the command line prints it, a test collects it."""
 
     def say(self, line: str) -> None:
-        """Show one line."""
+        """Show one line of progress."""
+
+    def detail(self, line: str) -> None:
+        """Show one line that only those want who ask for details."""
+
+    def result(self, line: str) -> None:
+        """Show one line of a result."""
 
     def warn(self, line: str) -> None:
         """Show one line of what went wrong while the rest goes on."""
@@ -41,6 +47,14 @@ class Silence:
 
     def say(self, line: str) -> None:
         """Drop the line."""
+
+    def detail(self, line: str) -> None:
+        """Take the line as any other."""
+        self.say(line)
+
+    def result(self, line: str) -> None:
+        """Take the line as any other."""
+        self.say(line)
 
     def warn(self, line: str) -> None:
         """Drop the line."""

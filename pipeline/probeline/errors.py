@@ -6,7 +6,17 @@ The command line prints ``str(error)`` as one line and exits with ``exit_code``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
+
+_FEW = 20
+"""Valid names that are listed; of more the nearest are named."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> Sequence[str]:
+    """Return the few valid names that a misspelt one most likely stands for, the nearest first."""
+    by_fold = {one.casefold(): one for one in valid}
+    return [by_fold[one] for one in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)]
 
 
 class ProbelineError(Exception):
@@ -54,10 +64,23 @@ class ProbelineError(Exception):
 
 
 class UnknownName(ProbelineError, LookupError):
-    """A name that is not one of those there are; lists them."""
+    """A name that is not one of those there are; suggests the nearest, and lists all if they are few.
+
+    Parameters
+    ----------
+    kind, name : str
+    valid : iterable of str
+    remedy : str, optional
+    """
 
     def __init__(self, kind: str, name: str, valid: Iterable[str], *, remedy: str | None = None) -> None:
-        super().__init__(f"unknown {kind} {name!r}", expected="one of: " + ", ".join(valid), remedy=remedy)
+        valid = tuple(map(str, valid))
+        close = nearest(name, valid)
+        expected = f"one of: {', '.join(valid)}" if len(valid) <= _FEW or not (close or remedy) else None
+        meant = f"did you mean {' or '.join(close)}?" if close else None
+        super().__init__(
+            f"unknown {kind} {name!r}", expected=expected, remedy=" ".join(filter(None, (meant, remedy))) or None
+        )
 
 
 class BadOption(ProbelineError, ValueError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, get_args
 
 from probeline.errors import BadOption
@@ -67,6 +69,37 @@ LAST_K = re.compile(r"last-(\d{1,4})")
 """The last so many blocks of a transformer, or stages of a net."""
 
 _TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A net as it is asked for.
+
+    Attributes
+    ----------
+    name : str
+        torchvision's, or ``timm:NAME``.
+    weights : str
+        ``DEFAULT``, a name of the net's weights, ``wheel``, ``none`` or the path of a file.
+    """
+
+    name: str
+    weights: str
+
+    @classmethod
+    def parse(cls, text: str, default: str) -> BackboneSpec:
+        """Return what ``NAME[@WEIGHTS]`` asks for, with the default weights if it names none."""
+        name, _, weights = text.partition("@")
+        return cls(name, weights or default)
+
+    def gives(self, weights: str) -> bool:
+        """Return whether a score of these resolved weights may be of what is asked for.
+
+        Told without building a net: what ``DEFAULT`` stands for is not looked up, any pretrained weights will do.
+        """
+        if is_weights_file(self.weights):
+            return Path(self.weights).name == weights
+        return weights == self.weights or (self.weights == "DEFAULT" and weights != "none")
 
 
 def method_of(strategy: str) -> str:

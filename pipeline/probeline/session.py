@@ -1,83 +1,56 @@
-"""What every stage begins with: the data set, who plays which role, the backbones and where their embeddings are."""
+"""What every verb begins with: the data set, its splits, the backbones and where their features are."""
 
 from __future__ import annotations
 
-import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from probeline import disk
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache import entry as store
+from probeline.console import Console
 from probeline.data.annotations import groups, labels
 from probeline.data.annotations.exact_copies import copies
 from probeline.data.sampling.splits import split
-from probeline.data.sources import registry as datasets
-from probeline.environment import environment
+from probeline.data.sources import registry
 from probeline.errors import BadData, MissingData
-from probeline.heads.temperature import fit_temperature
-from probeline.identity import digest
 from probeline.memo import Memo
-from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
-from probeline.names import PENULTIMATE, split_tap
-from probeline.options.config import Config, Work, command_line
-from probeline.results.picture_files import PICTURES
-from probeline.results.score import Score
-from probeline.results.score_files import find_score, score_path
-from probeline.results.store import Ignored
-from probeline.types import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Splits, View, splits_digest
-
-Found = TypeVar("Found")
-
-_FEW_CLASSES = 5
-"""Up to so many, top-5 is 1."""
+from probeline.names import PENULTIMATE, BackboneSpec, split_tap
+from probeline.options.command_line import command_line
+from probeline.options.settings import Settings, Step
+from probeline.types import Backbone, DataSet, FeatureSet, IntArray, Splits, View, splits_digest
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One score as it is asked for.
+class Session:
+    """One run's data set, splits, backbones and paths; each is made when it is first asked for, and then kept.
+
+    Backbones are asked for as the command line has them, ``NAME[@WEIGHTS]``.
 
     Attributes
     ----------
-    method : str
-    seed : int or None
-        None where nothing is random.
-    options : mapping
-        All else that is asked of the method, and the version of its code.
-    key : str
-        sha256 over all of that, and over what it is asked of.
-    """
-
-    method: str
-    seed: int | None
-    options: Mapping[str, Any]
-    key: str
-
-
-class Inputs:
-    """The inputs of a run, each made when it is first asked for and then kept for the stages that follow.
-
-    Parameters
-    ----------
-    config : Config
+    settings : Settings
     remember : bool
-        Whether what was found of files before may be believed; where not, all is found anew and nothing downloaded.
-    asked : sequence of Work
-        All that the steps of a recipe ask for, where there is one.
+        Whether the memo of file hashes may be believed; if not, all files are hashed anew and nothing is downloaded.
+    steps : tuple of Step
+        All steps of the recipe, if there is one.
     """
 
-    def __init__(self, config: Config, *, remember: bool = True, asked: Sequence[Work] = ()) -> None:
-        self.config = config
-        self.asked = tuple(asked)
-        self._memo = Memo(config.cache / ".memo.json" if remember else None)
-        self._download = remember
-        self._features: dict[Path, FeatureSet] = {}
+    settings: Settings
+    remember: bool = True
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def console(self) -> Console:
+        """Where the run says what it does."""
+        return self.settings.console
+
+    @functools.cached_property
+    def memo(self) -> Memo:
+        """What was read of files before."""
+        return Memo(self.settings.folders.cache / ".memo.json" if self.remember else None)
 
     @functools.cached_property
     def dataset(self) -> DataSet:
@@ -88,28 +61,29 @@ class Inputs:
         ProbelineError
             As :func:`probeline.data.sources.registry.load`, and what is wrong with files of labels and groups.
         """
-        config = self.config
-        dataset = datasets.load(
-            config.dataset,
-            config.data,
-            self._memo,
-            limit=config.limit,
-            data_seed=config.data_seed,
-            console=config.console,
-            download=self._download,
+        options, console = self.settings.data, self.console
+        dataset = registry.load(
+            options.dataset,
+            options.data,
+            self.memo,
+            limit=options.limit,
+            data_seed=options.data_seed,
+            console=console,
+            download=self.remember,
         )
-        self._memo.save()
-        whole = config.limit is None
-        if config.labels is not None:
-            dataset = labels.relabel(dataset, config.labels, whole=whole)
-        if config.groups is not None:
-            dataset = groups.group(dataset, config.groups, whole=whole)
-        for join in dataset.joins if self._download else ():
-            config.console.say(f"{join.kind}: {join.told}")
-        if self._download and (leak := groups.leaks(dataset)):
-            config.console.say(leak)
-        for skipped in dataset.skipped if self._download else ():  # verify loads both ways, and tells once
-            config.console.say(f"skipped {skipped.path}: {skipped.reason}")
+        self.memo.save()
+        whole = options.limit is None
+        if options.labels is not None:
+            dataset = labels.relabel(dataset, options.labels, whole=whole)
+        if options.groups is not None:
+            dataset = groups.group(dataset, options.groups, whole=whole)
+        if self.remember:  # verify loads both ways, and says this once
+            for join in dataset.joins:
+                console.say(f"{join.kind}: {join.told}")
+            if leak := groups.leaks(dataset):
+                console.say(leak)
+            for skipped in dataset.skipped:
+                console.say(f"skipped {skipped.path}: {skipped.reason}")
         return dataset
 
     @functools.cached_property
@@ -121,7 +95,7 @@ class Inputs:
         BadData
             Too few images for that.
         """
-        splits = split(self.dataset, data_seed=self.config.data_seed)
+        splits = split(self.dataset, data_seed=self.settings.data.data_seed)
         if not len(splits.test):
             raise BadData(
                 "no image is left to test on",
@@ -129,8 +103,8 @@ class Inputs:
                 expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
-        if self._download and (told := copies(self.dataset, splits)):
-            self.config.console.say(told)
+        if self.remember and (message := copies(self.dataset, splits)):
+            self.console.say(message)
         return splits
 
     @functools.cached_property
@@ -141,113 +115,102 @@ class Inputs:
     @property
     def reports(self) -> Path:
         """The folder of this data set's report; relabelled or grouped, it has one of its own."""
-        return self.config.reports / self.dataset.title
+        return self.settings.folders.reports / self.dataset.title
 
-    @property
-    def scores(self) -> Path:
-        """The folder of this data set's score records."""
-        return self.reports / "scores"
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts that any role reads."""
+        splits = self.splits
+        return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
 
-    @property
-    def curves(self) -> Path:
-        """The folder of this data set's learning curves."""
-        return self.reports / "curves"
+    def is_remembered(self, name: str) -> bool:
+        """Return whether something was found true before."""
+        return self.memo.get(name, []) is True
 
-    @property
-    def range_tests(self) -> Path:
-        """The folder of this data set's learning-rate range tests."""
-        return self.reports / "lr"
-
-    @property
-    def pictures(self) -> Path:
-        """The folder of this data set's pictures."""
-        return self.reports / PICTURES
-
-    def remembered(self, name: str) -> bool:
-        """Say whether something was found true before."""
-        return self._memo.get(name, []) is True
-
-    def remember(self, name: str) -> None:
+    def remember_that(self, name: str) -> None:
         """Remember that something was found true; losing it costs only the time to find it again."""
-        self._memo.put(name, [], True)
-        self._memo.save()
+        self.memo.put(name, [], True)
+        self.memo.save()
 
-    def forget(self) -> None:
-        """Drop all that is remembered of files; what this object holds already stays."""
-        self._memo.drop()
+    def spec(self, backbone: str) -> BackboneSpec:
+        """Return the name and the weights that ``NAME[@WEIGHTS]`` asks for."""
+        return BackboneSpec.parse(backbone, self.settings.nets.weights)
 
-    def backbone(self, name: str, weights: str | None = None) -> tuple[Backbone, Loaded | None]:
-        """Return a backbone's record at its penultimate tap, and the net too where it had to be built to know it."""
-        weights = self.config.weights if weights is None else weights
-        resolved = resolve(name, weights, self.config.image_size, self._memo)
-        self._memo.save()
+    def asked_as(self, name: str, weights: str) -> str:
+        """Return the ``NAME[@WEIGHTS]`` of the settings that these resolved weights are of.
+
+        Parameters
+        ----------
+        name, weights : str
+            As a :class:`Backbone` or a score has them.
+        """
+        nets, teacher = self.settings.nets.backbones, self.settings.training.teacher
+        same = [text for text in (*nets, *filter(None, [teacher])) if self.spec(text).name == name]
+        if len(same) > 1:
+            same = [text for text in same if self.backbone(text)[0].weights == weights] or same
+        return same[0] if same else name
+
+    def backbone(self, backbone: str) -> tuple[Backbone, Loaded | None]:
+        """Return a backbone's record at its penultimate tap, and the net too if it had to be built to know it."""
+        spec = self.spec(backbone)
+        resolved = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
+        self.memo.save()
         return resolved
 
-    def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
-        """Return what heads are given of a backbone, and the net too where it had to be built to know it.
+    def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
+        """Return where a backbone is read, and the net too if it had to be built to know it.
 
         Returns
         -------
         tuple of tuples of Backbone
-            For each tap that was asked for, one record; several where they are to stand side by side.
+            For each tap that was asked for one record; several if they are to stand side by side.
         Loaded or None
         """
-        asked = [split_tap(tap) for tap in self.config.taps]
-        every = tuple(dict.fromkeys(term for each in asked for term in each))
-        meant, loaded = resolve_taps(name, self.config.weights, self.config.image_size, every, self._memo)
-        self._memo.save()
-        found: list[tuple[Backbone, ...]] = []
-        for each in asked:
-            records = tuple(dict.fromkeys(record for term in each for record in meant[term]))
-            found += [records] if len(each) > 1 else [(record,) for record in records]
-        return tuple(dict.fromkeys(found)), loaded
+        spec = self.spec(backbone)
+        wanted = [split_tap(tap) for tap in self.settings.reading.taps]
+        terms = tuple(dict.fromkeys(term for taps in wanted for term in taps))
+        resolved, loaded = resolve_taps(spec.name, spec.weights, self.settings.nets.image_size, terms, self.memo)
+        self.memo.save()
+        records: list[tuple[Backbone, ...]] = []
+        for taps in wanted:
+            together = tuple(dict.fromkeys(record for term in taps for record in resolved[term]))
+            records += [together] if len(taps) > 1 else [(record,) for record in together]
+        return tuple(dict.fromkeys(records)), loaded
 
-    def every_tap(self, name: str) -> tuple[Backbone, ...]:
-        """Return the records of all taps that are read of a backbone, each once."""
-        return tuple(dict.fromkeys(tap for together in self.taps(name)[0] for tap in together))
+    def every_tap(self, backbone: str) -> tuple[Backbone, ...]:
+        """Return the records of all taps at which a backbone is read, each once."""
+        return tuple(dict.fromkeys(tap for together in self.taps(backbone)[0] for tap in together))
 
-    def under(self, config: Config) -> Inputs:
-        """Return the inputs of another configuration on the same data set, which is not loaded again."""
-        other = copy.copy(self)
-        other.config = config
-        other._features = {}
-        return other
-
-    def reading(self, backbone: str, tap: str, views: int) -> Inputs:
-        """Return the same inputs, but that one net is read at one tap, and its train images in so many views."""
-        other = copy.copy(self)
-        other.config = replace(self.config, backbones=(backbone,), taps=(tap,), views=views)
-        if tap != PENULTIMATE:
-            other._features = {}  # large, and of use to this reader alone
-        return other
-
-    def fitted_on(self, rows: IntArray) -> Inputs:
-        """Return the same inputs, but that the train rows are these few of them, int64 [n], and val alone chooses."""
-        other = copy.copy(self)
-        other.__dict__.pop("splits_sha256", None)
-        other.__dict__["splits"] = replace(self.splits, train=replace(self.splits.train, rows=rows), folds=())
-        return other
-
-    def net(self, name: str, weights: str | None = None, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
+    def net(self, backbone: str, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build a backbone's net anew."""
-        return load(name, self.config.weights if weights is None else weights, self.config.image_size, taps)[0]
+        spec = self.spec(backbone)
+        return load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
+
+    def net_of(self, backbone: Backbone, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
+        """Build the net of a record anew."""
+        return self.net(self.asked_as(backbone.name, backbone.weights), taps)
 
     def views(self, part: str) -> tuple[View | None, ...]:
-        """Return how the images of a part are seen: as they are, and augmented where train rows come from it."""
+        """Return how the images of a part are seen: as they are, and augmented if train rows come from it."""
         if part != self.splits.train.part:
             return (None,)
-        return (None, *(View(number, self.dataset.flips) for number in range(1, self.config.views + 1)))
+        numbers = range(1, self.settings.reading.views + 1)
+        return (None, *(View(number, self.dataset.flips) for number in numbers))
 
     def entry(self, backbone: Backbone, part: str, view: View | None = None) -> store.Entry:
-        """Return where the embeddings of a part are, or will be."""
-        return store.locate(self.config.cache, self.dataset.parts[part], backbone, self.config.precision, view)
+        """Return where the features of a part are, or will be."""
+        cache, precision = self.settings.folders.cache, self.settings.nets.precision
+        return store.locate(cache, self.dataset.parts[part], backbone, precision, view)
 
     def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
-        """Return where the embeddings of every part that any role reads are, those of its views after it."""
+        """Return where the features of every part that any role reads are, those of its views after it."""
         return tuple(self.entry(backbone, part, view) for part in self.parts() for view in self.views(part))
 
+    @functools.cached_property
+    def _features(self) -> dict[Path, FeatureSet]:
+        return {}
+
     def features(self, backbone: Backbone, part: str, view: View | None = None) -> FeatureSet:
-        """Return the embeddings of a part, read and proven once.
+        """Return the features of a part, read and proven once.
 
         Raises
         ------
@@ -257,110 +220,35 @@ class Inputs:
         """
         entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
-            if absent := store.missing(entry):
+            if missing := store.missing(entry):
                 raise MissingData(
-                    f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+                    f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
                     where=entry.folder,
-                    remedy=f"run: {command_line(self.config, 'extract')}",
+                    remedy=f"run: {command_line(self.settings, 'extract')}",
                 )
             self._features[entry.folder] = store.read(entry)
         return self._features[entry.folder]
 
-    def parts(self) -> tuple[str, ...]:
-        """Return the parts that any role reads."""
-        splits = self.splits
-        return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
+    def under(self, settings: Settings) -> Session:
+        """Return the session of other settings on the same data set, which is not loaded again."""
+        return self._copy(settings, without=("_features",))
 
-    def score_key(self, method: str, **facts: Any) -> str:
-        """Return the key of a score or a curve: what was asked, of which rows with which labels."""
-        return digest({"method": method, "splits": self.splits_sha256, **facts})
+    def reading(self, backbone: str, tap: str, views: int) -> Session:
+        """Return the same session with one net that is read at one tap, and its train images in so many views."""
+        settings = self.settings.changed(backbones=(backbone,), taps=(tap,), views=views)
+        # Features of an inner tap are large, and of use to this reader alone.
+        return self._copy(settings, without=() if tap == PENULTIMATE else ("_features",))
 
-    def ask(self, method: str, seed: int | None, options: Mapping[str, Any], **below: Any) -> Asked:
-        """Return what is asked of a method: its options, and `below` what else its numbers depend on."""
-        return Asked(method, seed, options, self.score_key(method, seed=seed, options=options, **below))
+    def fitted_on(self, rows: IntArray) -> Session:
+        """Return the same session with these few train rows alone, int64 [n]; val alone chooses."""
+        splits = replace(self.splits, train=replace(self.splits.train, rows=rows), folds=())
+        return self._copy(self.settings, without=("splits_sha256",), splits=splits)
 
-    def finished(self, backbone: Backbone, asked: Asked, title: str) -> Score | None:
-        """Return the score that is asked for and tell the user that it is there; None where it is yet to be made.
-
-        Raises
-        ------
-        CannotWrite
-            It is yet to be made, and could not be kept.
-        """
-        found = find_score(self.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
-        return self.there(found, self.scores, f"{title}: its score is there", title)
-
-    def there(self, found: Found | Ignored | None, folder: Path, told: str, title: str) -> Found | None:
-        """Return a record that was found and say what is `told` of it; None where it is yet to be made, in `folder`.
-
-        Raises
-        ------
-        CannotWrite
-            It is yet to be made, and could not be kept.
-        """
-        if isinstance(found, Ignored):
-            self.config.console.say(f"{title}: made anew, as {found.path.name} {found.reason}")
-        elif found is not None:
-            self.config.console.say(told)
-            return found
-        disk.check_writable(folder)
-        return None
-
-    def outcome(self, score: Score) -> dict[str, Any]:
-        """Return what ``--json`` tells of a score, and where the rest of it is."""
-        place = (score.backbone, score.weights, score.method, score.seed, score.key)
-        return {
-            "backbone": score.backbone,
-            "weights": score.weights,
-            "tap": score.tap,
-            "views": score.views,
-            "method": score.method,
-            "seed": score.seed,
-            "top1": score.top1,
-            "interval": score.interval,
-            "chosen": score.chosen,
-            "file": str(score_path(self.scores, *place)),
-        }
-
-    def scored(self, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray) -> dict[str, Any]:
-        """Return the fields of a score that follow from what a method said of the test images, whatever the method.
-
-        Its temperature is fitted on val alone. Top-5 is for data sets of more than 5 classes.
-
-        Parameters
-        ----------
-        logits : float32 [n_test, K]
-        device : str
-            That the method ran on.
-        y_val : int64 [m]
-        val_logits : float32 [m, K]
-            Of rows that the method was chosen by, and that what said so was not fitted on.
-        """
-        splits, classes = self.splits, self.dataset.class_names
-        truth = self.dataset.parts[splits.test.part].labels[splits.test.rows]
-        predictions = logits.argmax(1)
-        temperature = fit_temperature(y_val, val_logits)
-        sure, raw = chances(logits, temperature), chances(logits)
-        return {
-            "dataset": self.dataset.title,
-            "splits": self.splits_sha256,
-            "n_train": len(splits.train),
-            "n_val": len(splits.val),
-            "n_test": len(splits.test),
-            "class_names": classes,
-            "labels": tuple(truth.tolist()),
-            "predictions": tuple(predictions.tolist()),
-            "top1": top1(truth, predictions),
-            "top5": top_k(truth, logits, 5) if len(classes) > _FEW_CLASSES else None,
-            "macro": macro(truth, predictions, len(classes)),
-            "interval": wilson(int((truth == predictions).sum()), len(truth)),
-            "temperature": temperature,
-            "nll": nll(truth, logits / np.float64(temperature)),
-            "brier": brier(truth, sure),
-            "ece": ece(truth, sure),
-            "raw_nll": nll(truth, logits),
-            "raw_ece": ece(truth, raw),
-            "bins": reliability(truth, sure),
-            "raw_bins": reliability(truth, raw),
-            "environment": environment(device),
-        }
+    def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
+        """Return a session of other settings that keeps what this one has loaded."""
+        copied = replace(self, settings=settings)
+        names = ("memo", "dataset", "splits", "splits_sha256", "_features")
+        self._features  # noqa: B018 - shared from here on
+        kept = {name: self.__dict__[name] for name in names if name in self.__dict__ and name not in without}
+        copied.__dict__.update({**kept, **known})
+        return copied

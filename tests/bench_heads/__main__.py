@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from probeline.environment import environment
-from probeline.options.config import Config
-from probeline.session import Inputs
+from probeline.options.settings import Settings
+from probeline.session import Session
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -139,19 +139,19 @@ def main() -> None:
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="IMAGENET1K_V1")
-    parser.add_argument("--data", type=Path, default=Config().data)
+    parser.add_argument("--data", type=Path, default=Settings().data.data)
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     options = parser.parse_args()
-    config = Config(
+    settings = Settings.of(
         dataset=options.dataset,
         backbones=(options.backbone,),
         weights=options.weights,
         data=options.data,
         cache=options.cache,
     )
-    inputs = Inputs(config)
-    part = inputs.dataset.parts[inputs.dataset.train]
-    features = inputs.features(inputs.backbone(options.backbone)[0], inputs.dataset.train)
+    session = Session(settings)
+    part = session.dataset.parts[session.dataset.train]
+    features = session.features(session.backbone(options.backbone)[0], session.dataset.train)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

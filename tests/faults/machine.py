@@ -36,7 +36,7 @@ from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extract import fill as filling
 from probeline.extract.engine import Want
 from probeline.identity import digest
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 from probeline.types import Backbone, FloatArray, IntArray
 
 STEPS = 40
@@ -59,7 +59,7 @@ class Listening(Silence):
 
 
 class MadeInputs:
-    """What the stages ask of their inputs, for pictures that are made up."""
+    """What the stages ask of their session, for pictures that are made up."""
 
     pictures: dict[str, str]
     """Content by name: the data set as it is now."""
@@ -67,8 +67,8 @@ class MadeInputs:
     labels: int
     cache: Path
 
-    def __init__(self, config: Config, *, remember: bool = True) -> None:  # noqa: ARG002
-        self.config = config
+    def __init__(self, settings: Settings, *, remember: bool = True) -> None:  # noqa: ARG002
+        self.settings = settings
         self.dataset = SimpleNamespace(name="made", parts={})
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
@@ -190,7 +190,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _config(self, **options: Any) -> tuple[MadeInputs, Listening]:
         console = Listening()
         return MadeInputs(
-            Config(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
+            Settings.of(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
         ), console
 
     def _entry(self) -> store.Entry:
@@ -258,9 +258,9 @@ class StoreMachine(RuleBasedStateMachine):
         rest = [number for number in unknown if number not in copied]
         made = rest if shards_left is None else rest[:shards_left]
         MadeEngine.computed, MadeEngine.shards_left = Counter(), shards_left
-        inputs, _ = self._config()
+        session, _ = self._config()
         try:
-            extract.run(inputs)  # type: ignore[arg-type]
+            extract.run(session)  # type: ignore[arg-type]
         except BadCache:
             assert refused
             assert not MadeEngine.computed
@@ -353,9 +353,9 @@ class StoreMachine(RuleBasedStateMachine):
         return found
 
     def _verify(self, bad: set[tuple[str, str]], **options: Any) -> None:
-        inputs, console = self._config(**options)
+        session, console = self._config(**options)
         try:
-            verify.run(inputs)  # type: ignore[arg-type]
+            verify.run(session)  # type: ignore[arg-type]
             assert not bad
         except Mismatch:
             assert bad
@@ -402,7 +402,7 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
         mock.patch.object(verify, "Engine", MadeEngine),
-        mock.patch.object(verify, "Inputs", MadeInputs),
+        mock.patch.object(verify, "Session", MadeInputs),
     ):
         try:
             run_state_machine_as_test(seeded(seed)(Seeded), settings=chosen)

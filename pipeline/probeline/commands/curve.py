@@ -11,6 +11,7 @@ from probeline.data.sampling.fractions import Portion, portions
 from probeline.environment import environment
 from probeline.evaluate.curve_of_probe import probed
 from probeline.evaluate.curve_points import Points
+from probeline.evaluate.requests import result_key
 from probeline.finetune.curve import runs, trained
 from probeline.format import percent
 from probeline.heads.select import L2_GRID
@@ -20,11 +21,11 @@ from probeline.report.sections.learning import steps
 from probeline.results.curve import Curve
 from probeline.results.curve_files import curve_path, find_curve, save_curve
 from probeline.results.methods import method_info
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Make the learning curves that are not there yet, and return the steps of all.
 
     Of every backbone, there is one of the exact probe at each tap, and one of each strategy that is asked for. Every
@@ -37,13 +38,15 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         The embeddings have not been extracted.
     ProbelineError
     """
-    wanted = _wanted(inputs)
+    wanted = _wanted(session)
     parts = [[one.kind, one.amount, one.draw, digest_bytes(one.rows.tobytes())] for one in wanted]
     found = []
-    for name in inputs.config.backbones:
-        lines = [_of_probe(inputs, taps, wanted, parts) for taps in inputs.taps(name)[0]]
-        lines += [_of_training(inputs, name, strategy, wanted, parts) for strategy in inputs.config.curve_strategies]
-        found += [_outcome(inputs, _curve(inputs, line)) for line in lines]
+    for name in session.settings.nets.backbones:
+        lines = [_of_probe(session, taps, wanted, parts) for taps in session.taps(name)[0]]
+        lines += [
+            _of_training(session, name, strategy, wanted, parts) for strategy in session.settings.curve.curve_strategies
+        ]
+        found += [_outcome(session, _curve(session, line)) for line in lines]
     return found
 
 
@@ -59,22 +62,23 @@ class _Line:
     make: Callable[[str], Points]
 
 
-def _wanted(inputs: Inputs) -> list[Portion]:
-    config, rows, dataset = inputs.config, inputs.splits.train, inputs.dataset
+def _wanted(session: Session) -> list[Portion]:
+    settings, rows, dataset = session.settings, session.splits.train, session.dataset
     return portions(
         dataset.parts[rows.part].labels,
         rows.rows,
-        percents=config.fractions,
-        shots=() if config.shots == (0,) else config.shots,
-        draws=config.draws,
-        data_seed=config.data_seed,
+        percents=settings.curve.fractions,
+        shots=() if settings.curve.shots == (0,) else settings.curve.shots,
+        draws=settings.curve.draws,
+        data_seed=settings.data.data_seed,
         groups=dataset.groups.get(rows.part),
     )
 
 
-def _of_probe(inputs: Inputs, taps: Sequence[Backbone], wanted: Sequence[Portion], parts: list[Any]) -> _Line:
-    entries = [inputs.entry(tap, part) for tap in taps for part in inputs.parts()]
-    key = inputs.score_key(
+def _of_probe(session: Session, taps: Sequence[Backbone], wanted: Sequence[Portion], parts: list[Any]) -> _Line:
+    entries = [session.entry(tap, part) for tap in taps for part in session.parts()]
+    key = result_key(
+        session,
         "curve",
         version=HEADS_VERSION,
         features=[entry.key for entry in entries],
@@ -83,70 +87,72 @@ def _of_probe(inputs: Inputs, taps: Sequence[Backbone], wanted: Sequence[Portion
         portions=parts,
     )
     tap = "+".join(tap.tap for tap in taps)
-    return _Line(taps[0], tap, "probe", {}, key, lambda title: probed(inputs, taps, entries, wanted, title=title))
+    return _Line(taps[0], tap, "probe", {}, key, lambda title: probed(session, taps, entries, wanted, title=title))
 
 
-def _of_training(inputs: Inputs, name: str, strategy: str, wanted: Sequence[Portion], parts: list[Any]) -> _Line:
-    some = runs(inputs, inputs.backbone(name)[0], strategy)
-    key = inputs.score_key("curve", runs=[one.key for one in some.asked], portions=parts)
+def _of_training(session: Session, name: str, strategy: str, wanted: Sequence[Portion], parts: list[Any]) -> _Line:
+    some = runs(session, session.backbone(name)[0], strategy)
+    key = result_key(session, "curve", runs=[one.key for one in some.asked], portions=parts)
     return _Line(
         some.backbone,
         PENULTIMATE,
         some.asked[0].method,
         some.asked[0].options,
         key,
-        lambda title: trained(inputs, some, wanted, key=key, title=title),
+        lambda title: trained(session, some, wanted, key=key, title=title),
     )
 
 
-def _curve(inputs: Inputs, line: _Line) -> Curve:
-    config, splits, dataset, backbone = inputs.config, inputs.splits, inputs.dataset, line.backbone
+def _curve(session: Session, line: _Line) -> Curve:
+    settings, splits, dataset, backbone = session.settings, session.splits, session.dataset, line.backbone
     title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
     title += "" if line.method == Method.PROBE else f", {method_info(line.method).title}"
-    if found := find_curve(inputs.curves, backbone.name, line.key):
-        config.console.say(f"{title}: it is there")
+    if found := find_curve(session.reports / "curves", backbone.name, line.key):
+        settings.console.say(f"{title}: it is there")
         return found
-    disk.check_writable(inputs.curves)
+    disk.check_writable(session.reports / "curves")
     made = line.make(title)
     curve = Curve(
         dataset=dataset.title,
         backbone=backbone.name,
         weights=backbone.weights,
-        precision=config.precision,
+        precision=settings.nets.precision,
         tap=line.tap,
         method=line.method,
         options=line.options,
         key=line.key,
-        splits=inputs.splits_sha256,
+        splits=session.splits_sha256,
         image_size=backbone.preprocess.crop,
         class_names=dataset.class_names,
         n_train=len(splits.train),
         n_val=len(splits.val),
         n_test=len(splits.test),
-        draws=config.draws,
-        data_seed=config.data_seed,
+        draws=settings.curve.draws,
+        data_seed=settings.data.data_seed,
         grouped=bool(dataset.groups),
         points=made.points,
         warm_seconds=made.seconds[0],
         cold_seconds=sum(made.seconds),
         environment=environment(made.device),
     )
-    save_curve(inputs.curves, curve)
+    save_curve(session.reports / "curves", curve)
     made.tidy()
     for step in steps(curve):
         low, high = (percent(end, 1) for end in step.range)
         spread = f" ({low} to {high} % over {step.draws} draws)" if step.draws > 1 else ""
-        config.console.say(f"{title}: {step.title}: {step.images} images, test top-1 {percent(step.mean, 1)} %{spread}")
-    config.console.say(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
+        settings.console.say(
+            f"{title}: {step.title}: {step.images} images, test top-1 {percent(step.mean, 1)} %{spread}"
+        )
+    settings.console.say(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
     return curve
 
 
-def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
+def _outcome(session: Session, curve: Curve) -> dict[str, Any]:
     return {
         "backbone": curve.backbone,
         "weights": curve.weights,
         "tap": curve.tap,
         "method": curve.method,
         "steps": [step.to_json() for step in steps(curve)],
-        "file": str(curve_path(inputs.curves, curve.backbone, curve.key)),
+        "file": str(curve_path(session.reports / "curves", curve.backbone, curve.key)),
     }

@@ -19,6 +19,7 @@ from probeline.data.pixels.inspection import HELP, look
 from probeline.environment import cores, environment
 from probeline.evaluate.fitting import Stopwatch, Task
 from probeline.evaluate.out_of_fold import out_of_fold
+from probeline.evaluate.requests import reuse
 from probeline.heads.neighbours import nearest
 from probeline.heads.select import L2_GRID
 from probeline.heads.temperature import fit_temperature
@@ -45,7 +46,7 @@ from probeline.results.doctor_files import (
     find_doctor,
     save_doctor,
 )
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Split
 
 NEIGHBOURS = 10
@@ -69,7 +70,7 @@ _THUMBNAIL_BYTES = 400_000
 _AT_ONCE = 4096
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Examine the data set with each backbone where that is not done yet, say what was found, and return where.
 
     Returns
@@ -85,14 +86,14 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         An image that cannot be read.
     ProbelineError
     """
-    say, outcomes = inputs.config.console.say, []
-    table = blocks(current_scores(inputs, "doctor"))
-    for name in inputs.config.backbones:
-        doctor = _examined(inputs.reading(name, PENULTIMATE, 0))
+    say, outcomes = session.console.say, []
+    table = blocks(current_scores(session, "doctor"))
+    for name in session.settings.nets.backbones:
+        doctor = _examined(session.reading(name, PENULTIMATE, 0))
         leaks = leakage(doctor, table)
         for line in (*findings(doctor), *leakage_lines(leaks)):
             say(f"doctor: {line}")
-        path = doctor_path(inputs.reports, doctor.backbone, doctor.key)
+        path = doctor_path(session.reports, doctor.backbone, doctor.key)
         say(f"doctor: all of it is in {path}, and compare shows it")
         outcomes.append(_outcome(doctor) | {"rows": [asdict(leak) for leak in leaks], "file": str(path)})
     return outcomes
@@ -113,26 +114,26 @@ def _outcome(doctor: Doctor) -> dict[str, Any]:
     }
 
 
-def _examined(inputs: Inputs) -> Doctor:
+def _examined(session: Session) -> Doctor:
     """Return what there is to find with the one backbone of the configuration."""
-    name = inputs.config.backbones[0]
-    backbone, _ = inputs.backbone(name)
-    of = _of(inputs, backbone)
-    key, title = digest(of), f"doctor: {inputs.dataset.name} x {name}"
-    found = find_doctor(inputs.reports, name, key)
-    if there := inputs.there(found, inputs.reports, f"{title}: it was examined before", title):
+    backbone, _ = session.backbone(session.settings.nets.backbones[0])
+    name = backbone.name
+    of = _of(session, backbone)
+    key, title = digest(of), f"doctor: {session.dataset.name} x {name}"
+    found = find_doctor(session.reports, name, key)
+    if there := reuse(session, found, session.reports, title, f"{title}: up to date, skipped"):
         return there
-    watch, room = Stopwatch(), _Room(inputs, backbone)
+    watch, room = Stopwatch(), _Room(session, backbone)
     room.task.hold()
     duplicates, labels, outliers = room.duplicates(), room.labels(), room.outliers()
     doctor = Doctor(
         backbone=name,
         weights=backbone.weights,
-        precision=inputs.config.precision,
+        precision=session.settings.nets.precision,
         image_size=backbone.preprocess.crop,
         key=key,
         of=of,
-        class_names=inputs.dataset.class_names,
+        class_names=session.dataset.class_names,
         images=room.sizes,
         duplicates=duplicates,
         labels=labels,
@@ -142,24 +143,24 @@ def _examined(inputs: Inputs) -> Doctor:
             for place, role in enumerate(room.sizes)
         },
         helped=room.helped(),
-        thumbnails=thumbnails(inputs.dataset, _ranked_first(duplicates, labels, outliers), _THUMBNAIL_BYTES),
+        thumbnails=thumbnails(session.dataset, _ranked_first(duplicates, labels, outliers), _THUMBNAIL_BYTES),
         seconds=watch.seconds(),
         environment=environment(),
     )
-    save_doctor(inputs.reports, doctor)
+    save_doctor(session.reports, doctor)
     return doctor
 
 
-def _of(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
-    parts = inputs.parts()
+def _of(session: Session, backbone: Backbone) -> dict[str, Any]:
+    parts = session.parts()
     return {
         "version": DOCTOR_VERSION,
-        "parts": {name: inputs.dataset.parts[name].samples_sha256 for name in parts},
-        "splits": inputs.splits_sha256,
-        "class_names": list(inputs.dataset.class_names),
+        "parts": {name: session.dataset.parts[name].samples_sha256 for name in parts},
+        "splits": session.splits_sha256,
+        "class_names": list(session.dataset.class_names),
         "backbone": backbone.name,
         "weights_sha256": backbone.weights_sha256,
-        "features": [entry.key for entry in inputs.entries(backbone)],
+        "features": [entry.key for entry in session.entries(backbone)],
         "preprocess": backbone.preprocess.identity(),
         "options": {
             "neighbours": NEIGHBOURS,
@@ -202,14 +203,14 @@ class _Room:
     role_of, classes : int64 [N]
     """
 
-    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
-        self.inputs, self.backbone = inputs, backbone
-        self.task = Task(inputs, backbone)
-        self.splits: tuple[Split, ...] = (inputs.splits.train, inputs.splits.val, inputs.splits.test)
+    def __init__(self, session: Session, backbone: Backbone) -> None:
+        self.session, self.backbone = session, backbone
+        self.task = Task(session, backbone)
+        self.splits: tuple[Split, ...] = (session.splits.train, session.splits.val, session.splits.test)
         self.sizes: dict[str, int] = {split.role: len(split) for split in self.splits}
         self.known = len(self.splits[0]) + len(self.splits[1])
         self.role_of = np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits])
-        self.classes = np.concatenate([inputs.dataset.parts[split.part].labels[split.rows] for split in self.splits])
+        self.classes = np.concatenate([session.dataset.parts[split.part].labels[split.rows] for split in self.splits])
         self._rows = np.concatenate([split.rows for split in self.splits])
 
     def _part(self, place: int) -> str:
@@ -219,7 +220,7 @@ class _Room:
         return f"{self._part(place)}:{self._rows[place]}"
 
     def _seen(self, place: int) -> Seen:
-        part = self.inputs.dataset.parts[self._part(place)]
+        part = self.session.dataset.parts[self._part(place)]
         role = self.splits[int(self.role_of[place])].role
         return Seen(self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place]))
 
@@ -228,7 +229,7 @@ class _Room:
 
     @cached_property
     def _embeddings(self) -> FloatArray:
-        parts = [self.inputs.features(self.backbone, split.part).features[split.rows] for split in self.splits]
+        parts = [self.session.features(self.backbone, split.part).features[split.rows] for split in self.splits]
         return np.concatenate(parts)
 
     @cached_property
@@ -238,7 +239,7 @@ class _Room:
         own = np.full(len(X), -1)
         own[: self.known] = np.arange(self.known)
         known, test = X[: self.known], X[self.known :]
-        with self.inputs.config.console.bar("neighbours", len(X) + len(test), "image") as bar:
+        with self.session.console.bar("neighbours", len(X) + len(test), "image") as bar:
             near = _search(known, X, own, bar.update)
             return near, _search(test, test, np.arange(len(test)), bar.update) if len(test) > 1 else None
 
@@ -281,7 +282,7 @@ class _Room:
         )
 
     def _content(self, place: int) -> str:
-        return self.inputs.dataset.parts[self._part(place)].content[int(self._rows[place])]
+        return self.session.dataset.parts[self._part(place)].content[int(self._rows[place])]
 
     def _near_pairs(
         self, content: Sequence[str]
@@ -302,13 +303,15 @@ class _Room:
     @cached_property
     def _looks(self) -> tuple[PixelArray, list[tuple[str, ...]]]:
         """The grey levels of each image at a small size uint8 [N, S, S], and what its decoding needed."""
-        config = self.inputs.config
+        settings = self.session.settings
         grey: list[PixelArray] = []
         helped: list[tuple[str, ...]] = []
-        with config.console.bar("looking", len(self.classes), "image") as bar:
+        with settings.console.bar("looking", len(self.classes), "image") as bar:
             for split in self.splits:
-                images = self.inputs.dataset.images[split.part]
-                looks = look(images, split.rows, self.backbone.preprocess, config.workers or cores(), bar.update)
+                images = self.session.dataset.images[split.part]
+                looks = look(
+                    images, split.rows, self.backbone.preprocess, settings.compute.workers or cores(), bar.update
+                )
                 grey.append(luminance(looks.small))
                 helped += looks.helped
         return np.concatenate(grey), helped

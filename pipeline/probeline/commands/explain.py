@@ -8,21 +8,21 @@ from typing import Any
 from probeline.cache import entry as store
 from probeline.errors import ProbelineError
 from probeline.extract.engine import title
-from probeline.session import Inputs
+from probeline.session import Session
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Say of every entry of the configuration whether it is in the cache, and if not, what differs from the nearest.
 
     Raises
     ------
     ProbelineError
     """
-    say = inputs.config.console.say
-    cached = _cached(inputs)
+    say = session.console.say
+    cached = _cached(session)
     told = []
-    for name in inputs.config.backbones:
-        for entry in (entry for tap in inputs.every_tap(name) for entry in inputs.entries(tap)):
+    for name in session.settings.nets.backbones:
+        for entry in (entry for tap in session.every_tap(name) for entry in session.entries(tap)):
             absent = len(store.missing(entry))
             differences: dict[str, str] = {}
             nearest = None
@@ -46,7 +46,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
                 say(f"explain:   {field}: {difference}")
             told.append(
                 {
-                    "backbone": name,
+                    "backbone": entry.inputs["backbone"],
                     "tap": entry.tap,
                     "part": entry.part,
                     "key": entry.key,
@@ -58,13 +58,13 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     return told
 
 
-def _cached(inputs: Inputs) -> list[store.Entry]:
+def _cached(session: Session) -> list[store.Entry]:
     found = []
-    for folder in store.entries(inputs.config.cache):
+    for folder in store.entries(session.settings.folders.cache):
         try:
             found.append(store.open_entry(folder))
         except ProbelineError as error:
-            inputs.config.console.say(f"explain: left out: {error}")
+            session.console.say(f"explain: left out: {error}")
     return found
 
 

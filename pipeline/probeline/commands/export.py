@@ -22,7 +22,7 @@ from probeline.extract.canary import TOLERANCE
 from probeline.identity import canonical
 from probeline.names import Method
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray, IntArray, PixelArray, Split, path_name
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ pipeline's by some 1e-6 of their largest, and `TOLERANCE` of graphs is 1e-4.
 """
 
 
-def run(inputs: Inputs) -> dict[str, Any]:
+def run(session: Session) -> dict[str, Any]:
     """Write the row that is asked for as an artifact, unless it is there, and return where.
 
     What is to be written is read back first, and must say of the test images what the score says.
@@ -61,20 +61,20 @@ def run(inputs: Inputs) -> dict[str, Any]:
     BadOption, MissingData, MissingExtra
     ProbelineError
     """
-    config = inputs.config
-    graphs = tuple(name for name, wanted in ((PT2, config.pt2), (ONNX, config.onnx)) if wanted)
-    if config.onnx:
+    settings = session.settings
+    graphs = tuple(name for name, wanted in ((PT2, settings.export.pt2), (ONNX, settings.export.onnx)) if wanted)
+    if settings.export.onnx:
         from probeline.export.graph import check_onnx
 
         check_onnx()
-    score = chosen_row(inputs, "export")
-    folder = config.out or inputs.reports / "artifacts" / _name(score)
+    score = chosen_row(session, "export")
+    folder = settings.export.out or session.reports / "artifacts" / _name(score)
     check_free(folder)
-    key = asked(score, config.train_rows, graphs)
+    key = asked(score, settings.export.train_rows, graphs)
     if found := there(folder, key):
-        config.console.say(f"export: it is there, in {folder}")
+        settings.console.say(f"export: it is there, in {folder}")
         return _told(folder, found)
-    return _told(folder, _exported(inputs, score, folder, key, graphs))
+    return _told(folder, _exported(session, score, folder, key, graphs))
 
 
 def _name(score: Score) -> str:
@@ -93,22 +93,22 @@ def _told(folder: Path, artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _exported(inputs: Inputs, score: Score, folder: Path, key: str, graphs: Sequence[str]) -> Artifact:
+def _exported(session: Session, score: Score, folder: Path, key: str, graphs: Sequence[str]) -> Artifact:
     from probeline.export.card import card
     from probeline.export.loading import assemble
 
-    config = inputs.config
-    made = shipment(inputs, score, taps_of(inputs, score), key)
-    predictor = assemble(made.artifact, made.contents, config.device, where=folder)
-    reader = _Reader(inputs, made, predictor)
-    features, logits = reader.read(inputs.splits.test)
-    moved = _hold(inputs, score, logits, undecided(predictor.head, features, _ROUNDING))
+    settings = session.settings
+    made = shipment(session, score, taps_of(session, score), key)
+    predictor = assemble(made.artifact, made.contents, settings.compute.device, where=folder)
+    reader = _Reader(session, made, predictor)
+    features, logits = reader.read(session.splits.test)
+    moved = _hold(session, score, logits, undecided(predictor.head, features, _ROUNDING))
     pixels, known, proof = reader.proof(features, logits, moved)
     contents = dict(made.contents)
     artifact = replace(made.artifact, measured={**made.artifact.measured, "proof": proof})
-    rows = _train_rows(inputs, score)
+    rows = _train_rows(session, score)
     if len(rows) > 1:
-        artifact, beside = _with_rows(inputs, artifact, reader, rows, features)
+        artifact, beside = _with_rows(session, artifact, reader, rows, features)
         contents |= beside
     if graphs:
         artifact, files = _with_graphs(artifact, made, graphs, pixels, known, folder)
@@ -116,16 +116,16 @@ def _exported(inputs: Inputs, score: Score, folder: Path, key: str, graphs: Sequ
     contents[CARD] = card(artifact).encode()
     whole = write(folder, artifact, contents)
     size = sum(map(len, contents.values()))
-    config.console.say(f"export: {proof}")
-    config.console.say(f"export: {len(contents) + 1} files, {size / 1e6:.1f} MB, in {folder}")
+    settings.console.say(f"export: {proof}")
+    settings.console.say(f"export: {len(contents) + 1} files, {size / 1e6:.1f} MB, in {folder}")
     return whole
 
 
 class _Reader:
     """What the exported net and head make of the data set's own images: from cached features where there are any."""
 
-    def __init__(self, inputs: Inputs, made: Shipment, predictor: Predictor) -> None:
-        self._inputs, self._made, self._predictor = inputs, made, predictor
+    def __init__(self, session: Session, made: Shipment, predictor: Predictor) -> None:
+        self._session, self._made, self._predictor = session, made, predictor
 
     def read(self, split: Split) -> tuple[FloatArray, FloatArray]:
         """Return features float32 [n, D] and logits float32 [n, K] of a split's images, not augmented."""
@@ -142,16 +142,16 @@ class _Reader:
 
     def through(self, split: Split) -> tuple[FloatArray, FloatArray]:
         """Return the same, from pixels."""
-        config = self._inputs.config
-        size = config.batch_size or _BATCH
+        settings = self._session.settings
+        size = settings.compute.batch_size or _BATCH
         batches = [split.rows[start : start + size] for start in range(0, len(split), size)]
         features, logits = [], []
 
         def load(rows: IntArray) -> tuple[PixelArray, None]:
             return self._crops(split, rows), None
 
-        with config.console.bar(f"export: {split.role} images", len(split), "img") as bar:
-            for rows, _, outputs in self._predictor.run(load, batches, config.workers):
+        with settings.console.bar(f"export: {split.role} images", len(split), "img") as bar:
+            for rows, _, outputs in self._predictor.run(load, batches, settings.compute.workers):
                 if outputs is None:
                     raise ValueError("a batch without images")
                 outputs.check()
@@ -175,7 +175,7 @@ class _Reader:
         Mismatch
             From the pixels, features come out otherwise than from the cache.
         """
-        test = self._inputs.splits.test
+        test = self._session.splits.test
         places = np.sort(shuffled(len(test), 0, _PURPOSE[1])[:_PROVEN])
         some = replace(test, rows=test.rows[places])
         pixels = self._crops(some, some.rows)
@@ -188,7 +188,7 @@ class _Reader:
         again, known = self.through(some)
         scale = np.maximum(np.abs(features[places]).max(1), np.finfo(np.float32).tiny)
         worst = float((np.abs(again - features[places]).max(1) / scale).max())
-        allowed = TOLERANCE[self._inputs.config.precision]
+        allowed = TOLERANCE[self._session.settings.nets.precision]
         if not worst <= allowed:
             raise Mismatch(
                 "from their pixels, test images get other features than the cache has",
@@ -208,7 +208,7 @@ class _Reader:
 
     def _crops(self, split: Split, rows: IntArray) -> PixelArray:
         preprocess = self._made.artifact.preprocess
-        images = self._inputs.dataset.images[split.part]
+        images = self._session.dataset.images[split.part]
         pixels = read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
         if isinstance(pixels, Unreadable):
             raise pixels.errors[0]
@@ -255,7 +255,7 @@ def _sure(head: nn.Module | None, features: FloatArray) -> npt.NDArray[np.bool_]
     return ~free
 
 
-def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np.bool_] | None) -> int:
+def _hold(session: Session, score: Score, logits: FloatArray, free: npt.NDArray[np.bool_] | None) -> int:
     """Refuse logits float32 [n_test, K] that say another class than the score, but for what rounding may decide.
 
     Of layers rounding decides between logits that are nearly equal; of votes, which are whole numbers, on the images
@@ -266,12 +266,12 @@ def _hold(inputs: Inputs, score: Score, logits: FloatArray, free: npt.NDArray[np
     Mismatch
         Names the images.
     """
-    test = inputs.splits.test
+    test = session.splits.test
     said, own = logits.argmax(1), np.array(score.predictions)
     other = _beyond_rounding(score, logits) if free is None else said != own
     bad = np.flatnonzero(other if free is None else other & ~free)
     if len(bad):
-        part, names = inputs.dataset.parts[test.part], score.class_names
+        part, names = session.dataset.parts[test.part], score.class_names
         named = [f"{part.sample_ids[test.rows[i]]} {names[said[i]]}, not {names[own[i]]}" for i in bad[:5]]
         raise Mismatch(
             f"{len(bad)} of {len(said)} test images are not answered as the score of {score.method} has them",
@@ -292,26 +292,26 @@ def _beyond_rounding(score: Score, logits: FloatArray) -> npt.NDArray[np.bool_]:
     return ~within
 
 
-def _train_rows(inputs: Inputs, score: Score) -> list[tuple[str, int]]:
+def _train_rows(session: Session, score: Score) -> list[tuple[str, int]]:
     """Return part and row of the images beside the artifact: of those fitted on, stratified, at most so many."""
-    splits = inputs.splits
+    splits = session.splits
     fitted = [splits.train, splits.val] if score.method == Method.PROBE_REFIT else [splits.train]
     every = [(split.part, int(row)) for split in fitted for row in split.rows]
-    labels = np.array([inputs.dataset.parts[part].labels[row] for part, row in every])
+    labels = np.array([session.dataset.parts[part].labels[row] for part, row in every])
     counts = np.bincount(labels, minlength=len(score.class_names))
-    wanted = min(inputs.config.train_rows, len(every))
+    wanted = min(session.settings.export.train_rows, len(every))
     seats = apportion(counts, wanted, least=np.minimum(counts, 1 if wanted >= len(counts) else 0), most=counts)
     return [every[i] for i in draw(labels, seats, shuffled(len(every), 0, _PURPOSE[0]))]
 
 
 def _with_rows(
-    inputs: Inputs, artifact: Artifact, reader: _Reader, rows: Sequence[tuple[str, int]], test: FloatArray
+    session: Session, artifact: Artifact, reader: _Reader, rows: Sequence[tuple[str, int]], test: FloatArray
 ) -> tuple[Artifact, dict[str, bytes]]:
     """Return an artifact that tells of train rows, and their files.
 
     Parameters
     ----------
-    inputs, artifact, reader
+    session, artifact, reader
     rows : sequence of (str, int)
     test : float32 [n_test, D]
         Features of the test images.
@@ -321,7 +321,7 @@ def _with_rows(
 
     from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
 
-    parts = inputs.dataset.parts
+    parts = session.dataset.parts
     found: list[FloatArray] = []
     for part in dict.fromkeys(part for part, _ in rows):
         some = np.array([row for of, row in rows if of == part])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.extract.fill import fill
-from probeline.session import Inputs
+from probeline.session import Session
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Make sure that the embeddings of every backbone over every part are in the cache, and return where.
 
     Raises
@@ -16,4 +16,4 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
         As :func:`probeline.extract.fill.fill`.
     """
-    return fill(inputs, inputs.config.backbones)
+    return fill(session, session.settings.nets.backbones)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import Diverged
+from probeline.evaluate.requests import find_finished, outcome, test_fields
 from probeline.finetune.objectives import Goal, goals
 from probeline.finetune.run import Run, Solution, ask, begun_with, checkpoints, of_candidate, train, training_options
 from probeline.format import option
@@ -15,11 +16,11 @@ from probeline.options.grids import TRAIN, Grid
 from probeline.results.score import Score
 from probeline.results.score_files import save_score
 from probeline.results.second_task_words import second_task
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Train what the configuration asks for, with every seed, where there is no score of it yet; return all outcomes.
 
     Raises
@@ -28,32 +29,32 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         A training came to no end; the others have.
     ProbelineError
     """
-    config = inputs.config
-    towards = goals(inputs, config.strategies)
+    settings = session.settings
+    towards = goals(session, settings.training.strategies)
     scores: list[Score] = []
     diverged: list[Diverged] = []
-    for name in config.backbones:
-        pretrained, _ = inputs.backbone(name)
-        solution = Solution(inputs, pretrained)
-        for strategy in config.strategies:
+    for name in settings.nets.backbones:
+        pretrained, _ = session.backbone(name)
+        solution = Solution(session, pretrained)
+        for strategy in settings.training.strategies:
             backbone = begun_with(pretrained, strategy)
-            for seed in range(config.seed, config.seed + config.seeds):
+            for seed in range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds):
                 try:
-                    scores.append(_score(inputs, backbone, strategy, seed, solution, towards[strategy]))
+                    scores.append(_score(session, backbone, strategy, seed, solution, towards[strategy]))
                 except Diverged as error:
                     diverged.append(error)
-                    config.console.say(f"finetune: {name}, {strategy}, seed {seed}: {error}")
+                    settings.console.say(f"finetune: {name}, {strategy}, seed {seed}: {error}")
     if diverged:
         raise diverged[0]
-    return [inputs.outcome(score) for score in scores]
+    return [outcome(session, score) for score in scores]
 
 
-def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solution: Solution, goal: Goal) -> Score:
-    config, splits, method = inputs.config, inputs.splits, method_of(strategy)
-    options = training_options(config, strategy)
-    asked = ask(inputs, backbone, strategy, seed, options, goal)
-    title = f"{inputs.dataset.name} x {backbone.name}, {method}, seed {seed}"
-    if found := inputs.finished(backbone, asked, f"finetune: {title}"):
+def _score(session: Session, backbone: Backbone, strategy: str, seed: int, solution: Solution, goal: Goal) -> Score:
+    settings, splits, method = session.settings, session.splits, method_of(strategy)
+    options = training_options(settings, strategy)
+    asked = ask(session, backbone, strategy, seed, options, goal)
+    title = f"{session.dataset.name} x {backbone.name}, {method}, seed {seed}"
+    if found := find_finished(session, backbone, asked, f"finetune: {title}"):
         return found
 
     from probeline.finetune import checkpoint
@@ -61,7 +62,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
     tries = Grid(options, TRAIN)
     candidates = tries.candidates()
     several = len(candidates) > 1
-    folder = checkpoints(inputs, backbone, strategy, seed, asked.key)
+    folder = checkpoints(session, backbone, strategy, seed, asked.key)
     tried: list[dict[str, Any]] = []
     diverged: list[str] = []
     best: Run | None = None
@@ -71,7 +72,15 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         place = of_candidate(folder, candidate)
         try:
             run = train(
-                inputs, backbone, strategy, once, solution, goal, key=asked.key, folder=place, title=f"finetune {title}"
+                session,
+                backbone,
+                strategy,
+                once,
+                solution,
+                goal,
+                key=asked.key,
+                folder=place,
+                title=f"finetune {title}",
             )
         except Diverged:
             if not several:
@@ -84,20 +93,20 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
             best, chosen = run, candidate
     if best is None:
         raise Diverged(f"{title}: every training that was tried diverged", remedy="use a lower --lr")
-    labels = inputs.dataset.parts[splits.val.part].labels[splits.val.rows]
+    labels = session.dataset.parts[splits.val.part].labels[splits.val.rows]
     for said in (best.val, test := best.predict()):
         if not np.isfinite(said.logits).all() or not np.isfinite(said.second).all():
             raise Diverged(f"{title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
     seconds = sum(each["seconds"] for each in tried)
     score = Score(
-        **inputs.scored(test.logits, best.device, labels, best.val.logits),
+        **test_fields(session, test.logits, best.device, labels, best.val.logits),
         backbone=backbone.name,
         weights=backbone.weights,
         method=method,
         key=asked.key,
         options=asked.options,
         image_size=backbone.preprocess.crop,
-        precision=config.precision,
+        precision=settings.nets.precision,
         seed=seed,
         val_top1=best.epoch["val_top1"],
         chosen={**chosen, "epoch": best.trained.best_epoch},
@@ -108,7 +117,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         cold_seconds=seconds + best.seconds[1],
         converged=True,
         certificate={
-            "precision": config.precision,
+            "precision": settings.nets.precision,
             "backbone": backbone.weights_sha256 if strategy != Strategy.SCRATCH else "own",
             "edge": tries.edge(chosen),
             "diverged": diverged,
@@ -119,12 +128,12 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         history=best.trained.history,
         path=tuple(each["point"] for each in tried) if several else (),
     )
-    save_score(inputs.scores, score)
+    save_score(session.reports / "scores", score)
     for each in tried:
         checkpoint.remove(each["folder"], "last")
         if each["folder"] != best.folder:
             checkpoint.remove(each["folder"], "best")
-    config.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {seconds:.0f} s")
+    settings.console.say(f"finetune: {title}: test top-1 {score.top1:.4f} in {seconds:.0f} s")
     if told := second_task([score.certificate]):
-        config.console.say(f"finetune: {title}: {told}")
+        settings.console.say(f"finetune: {title}: {told}")
     return score

@@ -15,7 +15,7 @@ from probeline.identity import LATENCY_VERSION, digest
 from probeline.report.sections.latency import costs, hardware
 from probeline.results.latency_files import Latency, Passes, find_latency, latency_path, save_latency
 from probeline.results.store import Ignored
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _TOLD = ("batch", "median", "low", "high", "images_per_second", "ratio", "peak_b
 """Of each line of the table, what ``--json`` tells."""
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Time the forward passes of every backbone, unless they were timed together under these conditions before.
 
     Passes of all nets take turns, since machines are noisy: what slows a turn down slows all nets of it. So nets that
@@ -49,9 +49,11 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         One image does not fit the device.
     ProbelineError
     """
-    resolved = [inputs.backbone(name) for name in inputs.config.backbones]
+    resolved = [session.backbone(name) for name in session.settings.nets.backbones]
     backbones = [backbone for backbone, _ in resolved]
-    found = _timed_before(inputs, backbones, likely_device(inputs.config.device)) or _measured(inputs, resolved)
+    found = _timed_before(session, backbones, likely_device(session.settings.compute.device)) or _measured(
+        session, resolved
+    )
     lines = [(line.backbone, {name: getattr(line, name) for name in _TOLD}) for line in costs(found)]
     return [
         {
@@ -59,17 +61,17 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
             "weights": one.weights,
             "parameters": one.parameters,
             "passes": [facts for backbone, facts in lines if backbone == one.backbone],
-            "file": str(latency_path(inputs.reports, one.backbone, one.key)),
+            "file": str(latency_path(session.reports, one.backbone, one.key)),
         }
         for one in found
     ]
 
 
-def _threads(inputs: Inputs) -> int:
-    return inputs.config.workers or cores()
+def _threads(session: Session) -> int:
+    return session.settings.compute.workers or cores()
 
 
-def _key(inputs: Inputs, backbone: Backbone, device: str) -> str:
+def _key(session: Session, backbone: Backbone, device: str) -> str:
     facts = conditions(environment(device))
     return digest(
         {
@@ -77,18 +79,18 @@ def _key(inputs: Inputs, backbone: Backbone, device: str) -> str:
             "backbone": backbone.name,
             "weights": backbone.weights_sha256,
             "image_size": backbone.preprocess.crop,
-            "precision": inputs.config.precision,
-            "threads": _threads(inputs),
+            "precision": session.settings.nets.precision,
+            "threads": _threads(session),
             "passes": [list(BATCHES), WARM_UP, TIMED],
             "conditions": facts,
         }
     )
 
 
-def _timed_before(inputs: Inputs, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
+def _timed_before(session: Session, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
     """Return the latencies of all backbones where they are of one session, and say that they are there."""
-    say = inputs.config.console.say
-    found = [find_latency(inputs.reports, one.name, _key(inputs, one, device)) for one in backbones]
+    say = session.console.say
+    found = [find_latency(session.reports, one.name, _key(session, one, device)) for one in backbones]
     for one in found:
         if isinstance(one, Ignored):
             say(f"latency: made anew, as {one.path.name} {one.reason}")
@@ -112,41 +114,41 @@ class _Contender:
     passes: list[Passes]
 
 
-def _measured(inputs: Inputs, resolved: Sequence[tuple[Backbone, Loaded | None]]) -> list[Latency]:
+def _measured(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]]) -> list[Latency]:
     import torch
 
     from probeline.backbones.device import choose, describe, exact_float32
 
-    config, say = inputs.config, inputs.config.console.say
-    device = choose(config.device)
+    settings, say = session.settings, session.console.say
+    device = choose(settings.compute.device)
     name = describe(device)
     backbones = [backbone for backbone, _ in resolved]
-    if name != likely_device(config.device) and (found := _timed_before(inputs, backbones, name)):
+    if name != likely_device(settings.compute.device) and (found := _timed_before(session, backbones, name)):
         return found
-    disk.check_writable(inputs.reports)
+    disk.check_writable(session.reports)
     before = torch.get_num_threads()
-    torch.set_num_threads(_threads(inputs))
+    torch.set_num_threads(_threads(session))
     try:
-        contenders = [_contender(inputs, *one, device) for one in resolved]
-        with exact_float32(config.precision), torch.inference_mode():
+        contenders = [_contender(session, *one, device) for one in resolved]
+        with exact_float32(settings.nets.precision), torch.inference_mode():
             for batch in BATCHES:
-                _take_turns(inputs, contenders, batch, device)
+                _take_turns(session, contenders, batch, device)
     finally:
         torch.set_num_threads(before)
-    keys = [_key(inputs, backbone, name) for backbone in backbones]
-    session = digest([keys, time.time_ns()])
+    keys = [_key(session, backbone, name) for backbone in backbones]
+    together = digest([keys, time.time_ns()])
     latencies = [
         Latency(
             backbone=one.backbone.name,
             weights=one.backbone.weights,
-            precision=config.precision,
+            precision=settings.nets.precision,
             key=key,
-            session=session,
+            session=together,
             image_size=one.backbone.preprocess.crop,
             parameters=one.backbone.parameters,
             norms=one.norms,
             folded=one.folded,
-            threads=_threads(inputs),
+            threads=_threads(session),
             warm_up=WARM_UP,
             passes=tuple(one.passes),
             environment=environment(name),
@@ -154,7 +156,7 @@ def _measured(inputs: Inputs, resolved: Sequence[tuple[Backbone, Loaded | None]]
         for one, key in zip(contenders, keys, strict=True)
     ]
     for latency in latencies:
-        save_latency(inputs.reports, latency)
+        save_latency(session.reports, latency)
     say(f"latency: on {hardware(latencies)}")
     for line in costs(latencies):
         peak = "" if line.peak_bytes is None else f", peak {line.peak_bytes / 1e6:,.0f} MB"
@@ -166,21 +168,21 @@ def _measured(inputs: Inputs, resolved: Sequence[tuple[Backbone, Loaded | None]]
     return latencies
 
 
-def _contender(inputs: Inputs, backbone: Backbone, loaded: Loaded | None, device: torch.device) -> _Contender:
+def _contender(session: Session, backbone: Backbone, loaded: Loaded | None, device: torch.device) -> _Contender:
     from torch import nn
 
     from probeline.backbones.frozen import make_ready
 
-    stock = (loaded or inputs.net(backbone.name)).net
+    stock = (loaded or session.net_of(backbone)).net
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in stock.modules())
-    net, folded = make_ready(stock, backbone.preprocess.crop, device, inputs.config.precision)
+    net, folded = make_ready(stock, backbone.preprocess.crop, device, session.settings.nets.precision)
     tensors = [*net.parameters(), *net.buffers()]
     return _Contender(backbone, net, norms, folded, sum(tensor.nbytes for tensor in tensors), [])
 
 
-def _take_turns(inputs: Inputs, contenders: Sequence[_Contender], batch: int, device: torch.device) -> None:
+def _take_turns(session: Session, contenders: Sequence[_Contender], batch: int, device: torch.device) -> None:
     """Time the passes of all nets that a batch fits, in turn, and add them to the nets' own."""
-    console = inputs.config.console
+    console = session.console
     images = {one.backbone.name: _images(one, batch, device) for one in contenders}
     racing = [one for one in contenders if _warm(one, images[one.backbone.name], device)]
     for one in contenders:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.environment import environment
+from probeline.evaluate.requests import ScoreRequest, reuse
 from probeline.finetune.objectives import Goal, goals
 from probeline.finetune.run import Solution, ask, begin, begun_with, single, training_options
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.names import Strategy
-from probeline.options.config import command_line
+from probeline.options.command_line import command_line
 from probeline.report.sections.lr_range import found, rate, verdict
 from probeline.results.range_files import find_range_test, range_path, save_range_test
 from probeline.results.range_test import RangeTest
-from probeline.session import Asked, Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 _UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
@@ -22,7 +23,7 @@ _UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
 _TEST = {"rates": (LOWEST, HIGHEST, STEPS), "smoothing": (SMOOTHING,), "too_high": (TOO_HIGH,)}
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Test each strategy on each backbone where there is no test of it yet, with the first seed; return all outcomes.
 
     Of the images only train rows take part. Where a strategy is fed with what frozen stages give, that is extracted
@@ -33,79 +34,82 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
     """
     outcomes = []
-    towards = goals(inputs, inputs.config.strategies)
-    for name in inputs.config.backbones:
-        pretrained, _ = inputs.backbone(name)
-        solution = Solution(inputs, pretrained)
-        for strategy in inputs.config.strategies:
-            test = _test(inputs, begun_with(pretrained, strategy), strategy, solution, towards[strategy])
-            outcomes.append(_outcome(inputs, test, strategy))
+    towards = goals(session, session.settings.training.strategies)
+    for name in session.settings.nets.backbones:
+        pretrained, _ = session.backbone(name)
+        solution = Solution(session, pretrained)
+        for strategy in session.settings.training.strategies:
+            test = _test(session, begun_with(pretrained, strategy), strategy, solution, towards[strategy])
+            outcomes.append(_outcome(session, test, strategy))
     return outcomes
 
 
-def _test(inputs: Inputs, backbone: Backbone, strategy: str, solution: Solution, goal: Goal) -> RangeTest:
-    config, splits = inputs.config, inputs.splits
-    options = training_options(config, strategy)
+def _test(session: Session, backbone: Backbone, strategy: str, solution: Solution, goal: Goal) -> RangeTest:
+    settings, splits = session.settings, session.splits
+    options = training_options(settings, strategy)
     # How many epochs there are says which stages a gradual training begins with.
     used = {name: values for name, values in options.items() if name not in _UNUSED}
     used |= {"epochs": options["epochs"]} if strategy == Strategy.GRADUAL else {}
-    asked = ask(inputs, backbone, strategy, config.seed, {**used, **_TEST}, goal)
-    title = f"lrfind: {inputs.dataset.name} x {backbone.name}, {asked.method}, seed {config.seed}"
-    if there := _there(inputs, backbone, asked, title):
+    asked = ask(session, backbone, strategy, settings.seeding.seed, {**used, **_TEST}, goal)
+    title = f"lrfind: {session.dataset.name} x {backbone.name}, {asked.method}, seed {settings.seeding.seed}"
+    if there := _there(session, backbone, asked, title):
         return there
 
     from probeline.backbones.device import exact_float32
     from probeline.finetune.lr_range import range_test
 
     # At a rate of 1 what a group has of it is its share, to the last digit.
-    once = single(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0, "seed": config.seed}
-    begun = begin(inputs, backbone, strategy, once, solution, goal)
-    with exact_float32(config.precision):
-        swept = range_test(begun.trainer, splits.train.rows, console=config.console, title=title)
+    once = single(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {
+        "lr": 1.0,
+        "seed": settings.seeding.seed,
+    }
+    begun = begin(session, backbone, strategy, once, solution, goal)
+    with exact_float32(settings.nets.precision):
+        swept = range_test(begun.trainer, splits.train.rows, console=settings.console, title=title)
     test = RangeTest(
-        dataset=inputs.dataset.title,
+        dataset=session.dataset.title,
         backbone=backbone.name,
         weights=backbone.weights,
         method=asked.method,
-        precision=config.precision,
+        precision=settings.nets.precision,
         key=asked.key,
-        splits=inputs.splits_sha256,
+        splits=session.splits_sha256,
         options=asked.options,
         image_size=backbone.preprocess.crop,
         n_train=len(splits.train),
-        seed=config.seed,
+        seed=settings.seeding.seed,
         rates=swept.rates,
         losses=swept.losses,
         ended=swept.ended,
         seconds=swept.seconds,
         environment=environment(begun.device),
     )
-    save_range_test(inputs.range_tests, test)
-    config.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {verdict(test)}")
+    save_range_test(session.reports / "lr", test)
+    settings.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {verdict(test)}")
     return test
 
 
-def _there(inputs: Inputs, backbone: Backbone, asked: Asked, title: str) -> RangeTest | None:
+def _there(session: Session, backbone: Backbone, asked: ScoreRequest, title: str) -> RangeTest | None:
     """Return the test that is asked for and tell the user that it is there; None where it is yet to be made."""
-    test = find_range_test(inputs.range_tests, backbone.name, asked.method, asked.key)
+    test = find_range_test(session.reports / "lr", backbone.name, asked.method, asked.key)
     told = f"{title}: it is there; {verdict(test)}" if isinstance(test, RangeTest) else ""
-    return inputs.there(test, inputs.range_tests, told, title)
+    return reuse(session, test, session.reports / "lr", title, told)
 
 
-def _outcome(inputs: Inputs, test: RangeTest, strategy: str) -> dict[str, Any]:
+def _outcome(session: Session, test: RangeTest, strategy: str) -> dict[str, Any]:
     """Return what ``--json`` tells of a test, and say what to run next."""
-    config, descent = inputs.config, found(test)
+    settings, descent = session.settings, found(test)
     command = None
     if descent is not None:
         command = command_line(
-            config,
+            settings,
             "finetune",
             backbones=(test.backbone,),
             strategies=(strategy,),
-            train=tuple(word for word in config.train if not word.startswith("lr=")),
+            train=tuple(word for word in settings.training.train if not word.startswith("lr=")),
             lr=rate(descent.steepest),
         )
-        config.console.say(f"lrfind: next: {command}")
+        settings.console.say(f"lrfind: next: {command}")
     return {
         "backbone": test.backbone,
         "weights": test.weights,
@@ -116,5 +120,5 @@ def _outcome(inputs: Inputs, test: RangeTest, strategy: str) -> dict[str, Any]:
         "steepest": None if descent is None else descent.steepest,
         "tenth": None if descent is None else descent.tenth,
         "next": command,
-        "file": str(range_path(inputs.range_tests, test.backbone, test.method, test.key)),
+        "file": str(range_path(session.reports / "lr", test.backbone, test.method, test.key)),
     }

@@ -17,7 +17,7 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import shrunk, tile
 from probeline.errors import BadOption
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
-from probeline.options.config import command_line
+from probeline.options.command_line import command_line
 from probeline.report.sections.pictures import (
     MOST_FILTERS,
     Words,
@@ -36,7 +36,7 @@ from probeline.results.picture_files import Kind, Picture, find_picture, remove_
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.results.store import Ignored
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _LONGEST = 800
 """Pixels of a raw image's longer side that a figure has use for."""
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Make the pictures, the gallery and the map of every backbone that are not there yet, and return what they say.
 
     Without a score of a backbone there is no picture of mistakes, without its exact probe no gallery and no map. What
@@ -62,41 +62,45 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         An image that cannot be read.
     ProbelineError
     """
-    config = inputs.config
-    if len(config.words) > 1:
-        raise BadOption("one image is shown", expected="one [PART:]ROW or none", got=" ".join(config.words))
-    train = inputs.splits.train
-    image = named_row(config.words[0], inputs.dataset) if config.words else (train.part, int(train.rows[0]))
-    check_map(inputs)
-    scores = current_scores(inputs, "pictures")
+    settings = session.settings
+    if len(settings.words) > 1:
+        raise BadOption("one image is shown", expected="one [PART:]ROW or none", got=" ".join(settings.words))
+    names = [spec.name for spec in settings.nets.specs]
+    if len(set(names)) < len(names):
+        raise BadOption("one set of weights per backbone is shown", where="--backbone", got=" ".join(names))
+    train = session.splits.train
+    image = named_row(settings.words[0], session.dataset) if settings.words else (train.part, int(train.rows[0]))
+    check_map(session)
+    scores = current_scores(session, "pictures")
     told: list[dict[str, Any]] = []
-    for name in config.backbones:
-        backbone, loaded = inputs.backbone(name)
+    for name in settings.nets.backbones:
+        backbone, loaded = session.backbone(name)
+        own = [score for score in scores if score.backbone == backbone.name]
         found = (
-            _filters(inputs, backbone, functools.partial(_net, inputs, name, loaded)),
-            _input(inputs, backbone, *image),
-            _mistakes(inputs, name, best_by_validation(score for score in scores if score.backbone == name)),
+            _filters(session, backbone, functools.partial(_net, session, backbone, loaded)),
+            _input(session, backbone, *image),
+            _mistakes(session, backbone, best_by_validation(own)),
         )
-        told += [_told(inputs, one.kind, one, one.png) for one in found if one is not None]
-        told += [_told(inputs, kind, one, one.file) for kind, one in exhibits(inputs, name, scores).items()]
+        told += [_told(session, one.kind, one, one.png) for one in found if one is not None]
+        told += [_told(session, kind, one, one.file) for kind, one in exhibits(session, backbone.name, own).items()]
     return told
 
 
-def _told(inputs: Inputs, kind: str, one: Picture | Gallery | EmbeddingMap, file: str) -> dict[str, Any]:
+def _told(session: Session, kind: str, one: Picture | Gallery | EmbeddingMap, file: str) -> dict[str, Any]:
     facts = {field: getattr(one, field) for field in ("backbone", "weights", "title", "caption")}
-    return {"kind": kind, **facts, "file": str(inputs.pictures / file)}
+    return {"kind": kind, **facts, "file": str(session.reports / "pictures" / file)}
 
 
-def _net(inputs: Inputs, name: str, loaded: Loaded | None) -> nn.Module:
-    return (loaded or inputs.net(name)).net
+def _net(session: Session, backbone: Backbone, loaded: Loaded | None) -> nn.Module:
+    return (loaded or session.net_of(backbone)).net
 
 
-def _filters(inputs: Inputs, backbone: Backbone, net: Callable[[], nn.Module]) -> Picture | None:
+def _filters(session: Session, backbone: Backbone, net: Callable[[], nn.Module]) -> Picture | None:
     of = filters_of(backbone)
-    if found := _there(inputs, "filters", backbone.name, of):
+    if found := _there(session, "filters", backbone.name, of):
         return found
     none = f"no first filters:{digest([PICTURE_VERSION, backbone.name, of])}"
-    if not inputs.remembered(none):
+    if not session.is_remembered(none):
         from probeline.backbones.first_conv import first_layer
 
         if layer := first_layer(net(), backbone.preprocess.crop):
@@ -106,25 +110,25 @@ def _filters(inputs: Inputs, backbone: Backbone, net: Callable[[], nn.Module]) -
             count, _, height, width = layer.kernels.shape
             words = filters_words(backbone, layer.module, len(kernels), count, height, width)
             make = functools.partial(filters, words.title, kernels)
-            return _draw(inputs, "filters", backbone.name, backbone.weights, of, words, make)
-        remove_picture(inputs.pictures, "filters", backbone.name)
-        inputs.remember(none)
-    inputs.config.console.say(
+            return _draw(session, "filters", backbone.name, backbone.weights, of, words, make)
+        remove_picture(session.reports / "pictures", "filters", backbone.name)
+        session.remember_that(none)
+    session.console.say(
         f"pictures: {backbone.name}: no filters to show, as its first layer is no convolution of red, green and blue"
     )
     return None
 
 
-def _input(inputs: Inputs, backbone: Backbone, part: str, row: int) -> Picture:
-    of = input_of(backbone, inputs.dataset.parts[part], row)
-    if found := _there(inputs, "input", backbone.name, of):
+def _input(session: Session, backbone: Backbone, part: str, row: int) -> Picture:
+    of = input_of(backbone, session.dataset.parts[part], row)
+    if found := _there(session, "input", backbone.name, of):
         return found
     import torch
 
     from probeline.backbones.frozen import Normalize
     from probeline.report.figures.pictures import Panel, net_input
 
-    raw = open_image(inputs.dataset.images[part], row)
+    raw = open_image(session.dataset.images[part], row)
     pixels = resize_crop(raw, backbone.preprocess)
     normalize = Normalize(backbone.preprocess, torch.device("cpu"))
     values = normalize(torch.from_numpy(pixels)[None])
@@ -141,34 +145,34 @@ def _input(inputs: Inputs, backbone: Backbone, part: str, row: int) -> Picture:
         Panel("denormalised", f"{crop} x {crop} pixels, 0 to 255", np.rint(back).clip(0, 255).astype(np.uint8)),
     )
     make = functools.partial(net_input, words.title, panels)
-    return _draw(inputs, "input", backbone.name, backbone.weights, of, words, make)
+    return _draw(session, "input", backbone.name, backbone.weights, of, words, make)
 
 
-def _mistakes(inputs: Inputs, name: str, row: Sequence[Score] | None) -> Picture | None:
-    say, splits = inputs.config.console.say, inputs.splits
+def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None) -> Picture | None:
+    say, splits, name = session.console.say, session.splits, backbone.name
     if row is None:
-        remedy = command_line(inputs.config, "probe", backbones=(name,))
+        remedy = command_line(session.settings, "probe", backbones=(name,))
         say(f"pictures: {name}: no mistakes to show, as it has no score yet; run: {remedy}")
         return None
-    of = mistakes_of(row, inputs.dataset, splits)
+    of = mistakes_of(row, session.dataset, splits)
     if not of["wrong"]:
-        remove_picture(inputs.pictures, "mistakes", name)
+        remove_picture(session.reports / "pictures", "mistakes", name)
         say(f"pictures: {name}: no mistakes to show, as {row[0].method} has every test image right")
         return None
-    if found := _there(inputs, "mistakes", name, of):
+    if found := _there(session, "mistakes", name, of):
         return found
     from probeline.report.figures.pictures import TILE
     from probeline.report.figures.pictures import mistakes as figure
 
     score, part = row[0], splits.test.part
     wrong = mistakes(score, splits)[: len(of["images"])]
-    tiles = [tile(open_image(inputs.dataset.images[part], one.row), TILE) for one in wrong]
+    tiles = [tile(open_image(session.dataset.images[part], one.row), TILE) for one in wrong]
     words = mistakes_words(row, of)
     make = functools.partial(figure, words.title, part, wrong, tiles, score.class_names)
-    return _draw(inputs, "mistakes", name, score.weights, of, words, make)
+    return _draw(session, "mistakes", name, score.weights, of, words, make)
 
 
-def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture | None:
+def _there(session: Session, kind: Kind, name: str, of: dict[str, Any]) -> Picture | None:
     """Return the picture that was drawn of just this and say so; None where it is yet to be drawn.
 
     Raises
@@ -176,19 +180,19 @@ def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture
     CannotWrite
         It is yet to be drawn, and could not be kept.
     """
-    say = inputs.config.console.say
-    found = find_picture(inputs.pictures, kind, name)
+    say = session.console.say
+    found = find_picture(session.reports / "pictures", kind, name)
     if isinstance(found, Picture) and found.of == of:
-        say(f"pictures: {inputs.dataset.name} x {name}: {found.png} is there")
+        say(f"pictures: {session.dataset.name} x {name}: {found.png} is there")
         return found
     if isinstance(found, Ignored):
-        say(f"pictures: {inputs.dataset.name} x {name}: made anew, as {found.path.name} {found.reason}")
-    disk.check_writable(inputs.pictures)
+        say(f"pictures: {session.dataset.name} x {name}: made anew, as {found.path.name} {found.reason}")
+    disk.check_writable(session.reports / "pictures")
     return None
 
 
 def _draw(
-    inputs: Inputs,
+    session: Session,
     kind: Kind,
     name: str,
     weights: str,
@@ -200,6 +204,6 @@ def _draw(
 
     png = rendered(make)
     picture = Picture(kind, name, weights, of, words.title, words.caption, words.alt, digest_bytes(png))
-    path = save_picture(inputs.pictures, picture, png)
-    inputs.config.console.say(f"pictures: {inputs.dataset.name} x {name}: written to {path}")
+    path = save_picture(session.reports / "pictures", picture, png)
+    session.console.say(f"pictures: {session.dataset.name} x {name}: written to {path}")
     return picture

@@ -7,10 +7,10 @@ from typing import Any
 from probeline.errors import BadOption
 from probeline.export.answers import answered
 from probeline.export.stock import stock
-from probeline.session import Inputs
+from probeline.session import Session
 
 
-def run(inputs: Inputs) -> dict[str, Any]:
+def run(session: Session) -> dict[str, Any]:
     """Say what is in each image that was asked for.
 
     Raises
@@ -21,21 +21,21 @@ def run(inputs: Inputs) -> dict[str, Any]:
         Images that cannot be answered, when all others have been.
     ProbelineError
     """
-    config = inputs.config
-    if config.imagenet == (config.artifact is not None):
+    settings = session.settings
+    if settings.predict.imagenet == (settings.predict.artifact is not None):
         raise BadOption(
             "predict which classes?",
             expected="--artifact FOLDER, those of an exported predictor, or --imagenet, the stock net's own",
-            got="both" if config.imagenet else None,
+            got="both" if settings.predict.imagenet else None,
             remedy="add one of them",
         )
-    if config.artifact is None:
-        predictor = stock(inputs)
+    if settings.predict.artifact is None:
+        predictor = stock(session)
         net = predictor.artifact.net
-        found = answered(config, predictor, f"{net.name} ({net.weights})")
+        found = answered(settings, predictor, f"{net.name} ({net.weights})")
         return {"backbone": net.name, "weights": net.weights, **found}
 
     from probeline.export.loading import load
 
-    predictor = load(config.artifact, config.device)
-    return {"artifact": str(config.artifact), **answered(config, predictor, config.artifact.name)}
+    predictor = load(settings.predict.artifact, settings.compute.device)
+    return {"artifact": str(settings.predict.artifact), **answered(settings, predictor, settings.predict.artifact.name)}

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from probeline.errors import Diverged
 from probeline.evaluate.fitting import Round, Stopwatch, Task, ask_exact, exact_path, linear_logits, select
 from probeline.evaluate.minibatch import mlp_heads, mlp_logits, sgd_heads
+from probeline.evaluate.requests import outcome
 from probeline.format import option
 from probeline.heads.select import L2_GRID
 from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Grid, grid
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import FloatArray
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from probeline.heads.minibatch.sgd import SgdHead
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Fit the heads of every backbone where there is no score of them yet, and return all their outcomes.
 
     Raises
@@ -31,15 +32,17 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
     ProbelineError
     """
     scores: list[Score] = []
-    for name in inputs.config.backbones:
-        for taps in inputs.taps(name)[0]:
-            task = Task(inputs, *taps)
+    for name in session.settings.nets.backbones:
+        for taps in session.taps(name)[0]:
+            task = Task(session, *taps)
             scores += _exact(task)
-            for seed in range(inputs.config.seed, inputs.config.seed + inputs.config.seeds):
+            for seed in range(
+                session.settings.seeding.seed, session.settings.seeding.seed + session.settings.seeding.seeds
+            ):
                 scores.append(_sgd(task, seed))
-                if inputs.config.mlp:
+                if session.settings.heads.mlp:
                     scores.append(_mlp(task, seed))
-    return [inputs.outcome(score) for score in scores]
+    return [outcome(session, score) for score in scores]
 
 
 def _exact(task: Task) -> list[Score]:
@@ -50,7 +53,7 @@ def _exact(task: Task) -> list[Score]:
 
     watch = Stopwatch()
     selection, rounds = exact_path(task)
-    chosen_in, splits = watch.seconds(), task.inputs.splits
+    chosen_in, splits = watch.seconds(), task.session.splits
     for method, one in asked.items():
         if method in scores:
             continue
@@ -79,14 +82,14 @@ def _exact(task: Task) -> list[Score]:
 
 
 def _sgd(task: Task, seed: int) -> Score:
-    wanted = grid("sgd", SGD, task.inputs.config.sgd)
+    wanted = grid("sgd", SGD, task.session.settings.heads.sgd)
     return _trained(
         task, "probe-sgd", seed, wanted, lambda held: sgd_heads(held, task.classes, wanted, seed), linear_logits
     )
 
 
 def _mlp(task: Task, seed: int) -> Score:
-    wanted = grid("mlp", MLP, task.inputs.config.mlp)
+    wanted = grid("mlp", MLP, task.session.settings.heads.mlp)
     return _trained(
         task, "probe-mlp", seed, wanted, lambda held: mlp_heads(held, task.classes, wanted, seed), mlp_logits
     )

@@ -10,15 +10,15 @@ from probeline.cache import entry as store
 from probeline.data.named_row import named_row
 from probeline.errors import MissingData
 from probeline.names import PENULTIMATE
-from probeline.options.config import command_line
-from probeline.session import Inputs
+from probeline.options.command_line import command_line
+from probeline.session import Session
 from probeline.types import DROPPED, Backbone, ImageFiles, Splits
 
 _Row = tuple[str, int]
 """A part, and a row of it."""
 
 
-def run(inputs: Inputs) -> list[dict[str, Any]]:
+def run(session: Session) -> list[dict[str, Any]]:
     """Say of each row that was asked for which image it is, and where its embedding by each backbone lies.
 
     Only the shards that hold the rows are read, each proven.
@@ -31,20 +31,22 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         A row that is not extracted yet; names the command that does it.
     ProbelineError
     """
-    asked = [named_row(word, inputs.dataset) for word in inputs.config.words]
-    taps = [tap for name in inputs.config.backbones for tap in inputs.every_tap(name)]
-    embeddings = [_embeddings(inputs, tap, asked) for tap in taps]
-    told = [{**_image(inputs, row), "embeddings": [one for found in embeddings for one in found[row]]} for row in asked]
+    asked = [named_row(word, session.dataset) for word in session.settings.words]
+    taps = [tap for name in session.settings.nets.backbones for tap in session.every_tap(name)]
+    embeddings = [_embeddings(session, tap, asked) for tap in taps]
+    told = [
+        {**_image(session, row), "embeddings": [one for found in embeddings for one in found[row]]} for row in asked
+    ]
     for image in told:
-        for line in _lines(image, inputs):
-            inputs.config.console.say(line)
+        for line in _lines(image, session):
+            session.console.say(line)
     return told
 
 
-def _image(inputs: Inputs, row: _Row) -> dict[str, Any]:
+def _image(session: Session, row: _Row) -> dict[str, Any]:
     name, number = row
-    part, images = inputs.dataset.parts[name], inputs.dataset.images[name]
-    role, fold = _role(inputs.splits, row)
+    part, images = session.dataset.parts[name], session.dataset.images[name]
+    role, fold = _role(session.splits, row)
     label = int(part.labels[number])
     return {
         "part": name,
@@ -68,19 +70,19 @@ def _role(splits: Splits, row: _Row) -> tuple[str | None, int | None]:
     return role, next((place for place, rows in enumerate(folds, 1) if number in rows), None)
 
 
-def _embeddings(inputs: Inputs, backbone: Backbone, asked: list[_Row]) -> dict[_Row, list[dict[str, Any]]]:
+def _embeddings(session: Session, backbone: Backbone, asked: list[_Row]) -> dict[_Row, list[dict[str, Any]]]:
     """Return what is stored of each row by one backbone, augmented views too; each shard is read once."""
     found: dict[_Row, list[dict[str, Any]]] = {row: [] for row in asked}
     parts = dict.fromkeys(part for part, _ in asked)
-    for part, view in ((name, view) for name in parts for view in inputs.views(name)):
-        entry = inputs.entry(backbone, part, view)
+    for part, view in ((name, view) for name in parts for view in session.views(name)):
+        entry = session.entry(backbone, part, view)
         rows = sorted({row for of, row in asked if of == part})
         for row in rows:
             if not store.is_done(entry, row // entry.rows_per_shard):
                 raise MissingData(
                     f"row {row} of {entry.part} is not extracted yet",
                     where=entry.folder,
-                    remedy=f"run: {command_line(inputs.config, 'extract')}",
+                    remedy=f"run: {command_line(session.settings, 'extract')}",
                 )
         for row, values in zip(rows, store.read_rows(entry, np.array(rows)), strict=True):
             shard, offset = divmod(row, entry.rows_per_shard)
@@ -104,11 +106,11 @@ def _called(stored: dict[str, Any]) -> str:
     return f"{stored['backbone']}{tap}" + (f", view {stored['view']}" if stored["view"] else "")
 
 
-def _lines(image: dict[str, Any], inputs: Inputs) -> list[str]:
-    folds = f", fold {image['fold']} of {len(inputs.splits.folds)}" if image["fold"] else ""
+def _lines(image: dict[str, Any], session: Session) -> list[str]:
+    folds = f", fold {image['fold']} of {len(session.splits.folds)}" if image["fold"] else ""
     source = image["file"] or "no file of its own"
     lines = [
-        f"show: {inputs.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
+        f"show: {session.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
         f"{'dropped' if image['class'] is None else 'class ' + image['class']}, {image['role'] or 'no role'}{folds}",
         f"show:   {source}, sha256 {image['content_sha256']}",
         *(

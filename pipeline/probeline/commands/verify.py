@@ -11,11 +11,11 @@ from probeline.errors import Mismatch, MissingData
 from probeline.extract import canary
 from probeline.extract.engine import Engine, Want, title
 from probeline.finetune import checkpoint_files as sealed
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, path_name
 
 
-def run(inputs: Inputs) -> dict[str, Any]:
+def run(session: Session) -> dict[str, Any]:
     """Check every entry of the cache, and join those of the configuration to their images; return what was checked.
 
     Images and weights are hashed anew: no memo is asked, and one that is found untrue is dropped. With ``repair`` what
@@ -30,29 +30,29 @@ def run(inputs: Inputs) -> dict[str, Any]:
         Something is bad, and was not repaired.
     ProbelineError
     """
-    config = inputs.config
-    say = config.console.say
-    fresh = Inputs(config, remember=False)
+    settings = session.settings
+    say = settings.console.say
+    fresh = Session(settings, remember=False)
     joined, nets = _joined(fresh)
-    if not config.cache.is_dir():
-        raise MissingData("no such folder", where=config.cache, remedy="run extract, or name another --cache")
+    if not settings.folders.cache.is_dir():
+        raise MissingData("no such folder", where=settings.folders.cache, remedy="run extract, or name another --cache")
     expected = {folder: entry for folder, (entry, _) in joined.items()}
-    folders = sorted({*store.entries(config.cache), *expected})
+    folders = sorted({*store.entries(settings.folders.cache), *expected})
     audits = {folder: audit(folder, expected.get(folder)) for folder in folders}
-    untrue = _untrue(inputs, fresh, nets)
+    untrue = _untrue(session, fresh, nets)
     again, differing = 0, []
     for folder, (entry, backbone) in joined.items():
         engine: Engine | None = None
-        if config.repair and audits[folder].entry and audits[folder].findings:
-            engine = Engine(inputs, backbone)
-            _repair(entry, audits[folder], engine, inputs)
+        if settings.maintenance.repair and audits[folder].entry and audits[folder].findings:
+            engine = Engine(session, backbone)
+            _repair(entry, audits[folder], engine, session)
             audits[folder] = audit(folder, entry)
-        if config.canary and audits[folder].proven:
-            rows = canary.pick(entry, store.rows_of(entry, list(audits[folder].proven)), config.canary)
+        if settings.compute.canary and audits[folder].proven:
+            rows = canary.pick(entry, store.rows_of(entry, list(audits[folder].proven)), settings.compute.canary)
             again += len(rows)
             try:
                 worst = canary.check(
-                    inputs, engine or Engine(inputs, backbone), entry, rows, store.read_rows(entry, rows)
+                    session, engine or Engine(session, backbone), entry, rows, store.read_rows(entry, rows)
                 )
                 say(
                     f"verify: {title(entry)}: {len(rows)} rows, run again, differ by {worst:.1e} of their largest value"
@@ -60,9 +60,9 @@ def run(inputs: Inputs) -> dict[str, Any]:
             except Mismatch as error:
                 differing.append(str(error))
     for audited in audits.values():
-        say(f"verify: {_told(audited, inputs, joined=audited.folder in joined)}")
-    checkpoints = sealed.checkpoints(config.cache)
-    damaged = _torn(inputs, checkpoints)
+        say(f"verify: {_told(audited, session, joined=audited.folder in joined)}")
+    checkpoints = sealed.checkpoints(settings.folders.cache)
+    damaged = _torn(session, checkpoints)
     damaged += [finding.problem for audited in audits.values() for finding in audited.findings]
     findings = untrue + damaged + differing
     for finding in findings:
@@ -75,17 +75,17 @@ def run(inputs: Inputs) -> dict[str, Any]:
         )
         raise Mismatch(
             "something in the cache is bad" if len(findings) == 1 else f"{len(findings)} things in the cache are bad",
-            where=config.cache,
+            where=settings.folders.cache,
             remedy="; ".join(remedy for some, remedy in remedies if some),
         )
-    if config.canary and not again:
+    if settings.compute.canary and not again:
         raise MissingData(
             "no row was run again",
-            where=config.cache,
+            where=settings.folders.cache,
             expected="an entry of this --dataset, --backbone, --weights and size, joined to its images",
             remedy="look for one with probeline cache ls",
         )
-    say(f"verify: {len(audits)} {'entry' if len(audits) == 1 else 'entries'} in {config.cache}, nothing bad")
+    say(f"verify: {len(audits)} {'entry' if len(audits) == 1 else 'entries'} in {settings.folders.cache}, nothing bad")
     return {
         "checkpoints": len(checkpoints),
         "entries": [
@@ -102,12 +102,12 @@ def run(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _joined(fresh: Inputs) -> tuple[dict[Path, tuple[store.Entry, Backbone]], list[Backbone]]:
+def _joined(fresh: Session) -> tuple[dict[Path, tuple[store.Entry, Backbone]], list[Backbone]]:
     """Return the configuration's entries that are in the cache, as images and nets say they must be, by folder.
 
     And those nets of which the cache has anything.
     """
-    config, say = fresh.config, fresh.config.console.say
+    settings, say = fresh.settings, fresh.settings.console.say
     try:
         fresh.parts()
     except MissingData as error:
@@ -115,8 +115,8 @@ def _joined(fresh: Inputs) -> tuple[dict[Path, tuple[store.Entry, Backbone]], li
         return {}, []
     found: dict[Path, tuple[store.Entry, Backbone]] = {}
     nets: list[Backbone] = []
-    for name in config.backbones:
-        if not any((config.cache / fresh.dataset.name).glob(f"{path_name(name)}-*/*/*")):
+    for name in settings.nets.backbones:
+        if not any((settings.folders.cache / fresh.dataset.name).glob(f"{path_name(fresh.spec(name).name)}-*/*/*")):
             say(f"verify: {fresh.dataset.name} x {name}: not in the cache, so not joined to its images")
             continue
         taps = fresh.every_tap(name)
@@ -132,37 +132,38 @@ def _joined(fresh: Inputs) -> tuple[dict[Path, tuple[store.Entry, Backbone]], li
     return found, nets
 
 
-def _untrue(inputs: Inputs, fresh: Inputs, nets: list[Backbone]) -> list[str]:
+def _untrue(session: Session, fresh: Session, nets: list[Backbone]) -> list[str]:
     """Return what the memo of hashes has wrong, and drop the memo where that is anything.
 
     A file that changed under its old size and time would be met with the embeddings of what it was.
     """
     found = []
     for name, part in (fresh.dataset.parts if nets else {}).items():
-        believed = inputs.dataset.parts[name].content if name in inputs.dataset.parts else part.content
+        believed = session.dataset.parts[name].content if name in session.dataset.parts else part.content
         if len(believed) == len(part.content):
             changed = [row for row, pair in enumerate(zip(believed, part.content, strict=True)) if len(set(pair)) > 1]
             if changed:
                 files = "1 file" if len(changed) == 1 else f"{len(changed):,} files"
                 found.append(f"{files} changed under an old size and time, such as {part.sample_ids[changed[0]]}")
-    believed_nets = {tap for name in {net.name for net in nets} for tap in inputs.every_tap(name)}
+    texts = {session.asked_as(net.name, net.weights) for net in nets}
+    believed_nets = {tap for text in texts for tap in session.every_tap(text)}
     found += [
         f"the weights of {name} changed under an old size and time"
         for name in dict.fromkeys(net.name for net in nets if net not in believed_nets)
     ]
     if found:
-        inputs.forget()
+        session.memo.drop()
     return [f"{line}: the memo of hashes was wrong and is dropped" for line in found]
 
 
-def _torn(inputs: Inputs, checkpoints: list[tuple[Path, str]]) -> list[str]:
+def _torn(session: Session, checkpoints: list[tuple[Path, str]]) -> list[str]:
     """Return which checkpoints are bad; with ``repair`` they are put aside, and it is none."""
-    say = inputs.config.console.say
+    say = session.console.say
     torn = [place for place in checkpoints if sealed.read(*place) is None]
     if checkpoints:
         proven = len(checkpoints) - len(torn)
         say(f"verify: checkpoints of training: {proven} of {len(checkpoints)} proven: seals, hashes")
-    if not inputs.config.repair:
+    if not session.settings.maintenance.repair:
         return [f"a checkpoint is damaged, or its writer died between its two files: {f / name}" for f, name in torn]
     for folder, name in torn:
         sealed.put_aside(folder, name)
@@ -170,19 +171,19 @@ def _torn(inputs: Inputs, checkpoints: list[tuple[Path, str]]) -> list[str]:
     return []
 
 
-def _repair(entry: store.Entry, audited: Audit, engine: Engine, inputs: Inputs) -> None:
+def _repair(entry: store.Entry, audited: Audit, engine: Engine, session: Session) -> None:
     shards = put_aside(audited)
     store.begin(entry)
     if shards:
         engine.fill(Want(entry, shards))
-    inputs.config.console.say(
+    session.console.say(
         f"verify: {title(entry)}: made anew: {len(shards)} shards"
         + (", entry.json" if any(finding.shard is None for finding in audited.findings) else "")
         + "; the bad files are kept beside them as *.bad"
     )
 
 
-def _told(audited: Audit, inputs: Inputs, *, joined: bool) -> str:
+def _told(audited: Audit, session: Session, *, joined: bool) -> str:
     entry = audited.entry
     if entry is None:
         return f"{audited.folder}: cannot be read"
@@ -193,7 +194,9 @@ def _told(audited: Audit, inputs: Inputs, *, joined: bool) -> str:
         told += ", images and labels"
     if audited.missing:
         told += f"; {len(audited.missing)} not extracted yet"
-    if not inputs.config.canary and (strange := sum(map(len, canary.made_elsewhere(inputs, entry, audited.proven)))):
+    if not session.settings.compute.canary and (
+        strange := sum(map(len, canary.made_elsewhere(session, entry, audited.proven)))
+    ):
         told += f"; {strange} made elsewhere or by other software: --canary 8 runs rows of them again"
     if audited.leftovers:
         told += f"; {len(audited.leftovers)} files that are no part of it (probeline cache gc)"

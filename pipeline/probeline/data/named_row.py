@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from probeline.errors import BadOption, UnknownName
-from probeline.options.config import TAKES_WORDS
 from probeline.types import DataSet
 
 
@@ -19,7 +18,7 @@ def named_row(word: str, dataset: DataSet) -> tuple[str, int]:
     """
     named, _, number = word.rpartition(":")
     if not re.fullmatch(r"\d{1,18}", number, re.ASCII):
-        raise BadOption("no row", where=repr(word), expected=f"{TAKES_WORDS['show']}, the row a number from 0")
+        raise BadOption("no row", where=repr(word), expected="[PART:]ROW, the row a number from 0")
     parts = tuple(dataset.parts)
     part = named or parts[0]
     if part not in parts:

@@ -17,7 +17,7 @@ from probeline.heads.select import L2_GRID, choose
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.metrics.scores import nll, top1
 from probeline.results.curve import CurvePoint
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, Split
 
 
@@ -30,7 +30,7 @@ class _Rows:
 
 
 def probed(
-    inputs: Inputs,
+    session: Session,
     taps: Sequence[Backbone],
     entries: Sequence[store.Entry],
     wanted: Sequence[Portion],
@@ -41,7 +41,7 @@ def probed(
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     taps : sequence of Backbone
         One net at one tap, or at several whose features stand side by side.
     entries : sequence of Entry
@@ -55,13 +55,13 @@ def probed(
     MissingData
     ProbelineError
     """
-    canary.hold_all(inputs, taps, entries)
-    splits, classes = inputs.splits, len(inputs.dataset.class_names)
-    train, val, test = (_rows(inputs, taps, split) for split in (splits.train, splits.val, splits.test))
+    canary.hold_all(session, taps, entries)
+    splits, classes = session.splits, len(session.dataset.class_names)
+    train, val, test = (_rows(session, taps, split) for split in (splits.train, splits.val, splits.test))
     watch = Stopwatch()
     points: list[CurvePoint] = []
     fitted: dict[bytes, dict[str, Any]] = {}
-    with inputs.config.console.bar(title, len(wanted), "fit") as bar:
+    with session.console.bar(title, len(wanted), "fit") as bar:
         for one in wanted:
             rows = one.rows.tobytes()
             if rows not in fitted:  # few rows and many classes: 1 % and 2 % may be the same rows
@@ -71,14 +71,14 @@ def probed(
             bar.update(1)
     seconds = watch.seconds()
     # One pass gives every tap: of those side by side the longest counts.
-    extraction = sum(max(inputs.features(tap, part).seconds for tap in taps) for part in inputs.parts())
+    extraction = sum(max(session.features(tap, part).seconds for tap in taps) for part in session.parts())
     told = f"{len(fitted)} fits of {len(L2_GRID)} l2 each"
     return Points(tuple(points), (seconds, extraction), "CPU", told)
 
 
-def _rows(inputs: Inputs, taps: Sequence[Backbone], split: Split) -> _Rows:
-    features = side_by_side([inputs.features(tap, split.part).features[split.rows] for tap in taps])
-    return _Rows(features, inputs.dataset.parts[split.part].labels[split.rows])
+def _rows(session: Session, taps: Sequence[Backbone], split: Split) -> _Rows:
+    features = side_by_side([session.features(tap, split.part).features[split.rows] for tap in taps])
+    return _Rows(features, session.dataset.parts[split.part].labels[split.rows])
 
 
 def _fit(train: _Rows, val: _Rows, test: _Rows, classes: int) -> dict[str, Any]:

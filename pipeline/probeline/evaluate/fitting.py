@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from probeline.cache import entry as store
+from probeline.evaluate.requests import ScoreRequest, find_finished, request_score, test_fields
 from probeline.extract import canary
 from probeline.format import option
 from probeline.heads.linear import Head, Linear, decision
@@ -20,7 +21,7 @@ from probeline.metrics.scores import nll, top1
 from probeline.names import PENULTIMATE
 from probeline.results.score import Score
 from probeline.results.score_files import save_score
-from probeline.session import Asked, Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, Split
 
 
@@ -96,28 +97,28 @@ class Task:
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     *taps : Backbone
         One net at one tap, or at several whose features stand side by side.
     """
 
-    def __init__(self, inputs: Inputs, *taps: Backbone) -> None:
-        self.inputs = inputs
+    def __init__(self, session: Session, *taps: Backbone) -> None:
+        self.session = session
         self.taps = taps
         self.backbone = taps[0]
         self.tap = "+".join(tap.tap for tap in taps)
-        self.classes = len(inputs.dataset.class_names)
+        self.classes = len(session.dataset.class_names)
 
     def _rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
-        inputs = self.inputs
+        session = self.session
         # What is fitted on begins with train rows. Its images alone are seen augmented too; those held out come plain.
         fitted = splits[0].role == "train"
-        seen = [(split, view) for split in splits for view in (inputs.views(split.part) if fitted else (None,))]
+        seen = [(split, view) for split in splits for view in (session.views(split.part) if fitted else (None,))]
         features = [
-            side_by_side([inputs.features(tap, split.part, view).features[split.rows] for tap in self.taps])
+            side_by_side([session.features(tap, split.part, view).features[split.rows] for tap in self.taps])
             for split, view in seen
         ]
-        labels = [inputs.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
+        labels = [session.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
         return np.concatenate(features), np.concatenate(labels)
 
     def selection(self) -> list[Round]:
@@ -125,14 +126,14 @@ class Task:
 
         The first round's rows to fit on are the train rows in both cases, as the first fold is val.
         """
-        splits = self.inputs.splits
+        splits = self.session.splits
         if not splits.folds:
             return [_round(*self._rows(splits.train), *self._rows(splits.val))]
         return list(self.rounds(splits.folds))
 
     def rounds(self, folds: Sequence[IntArray]) -> Iterator[Round]:
         """Yield a round for each of some sets of rows of the train part, held out against the others."""
-        part = self.inputs.splits.train.part
+        part = self.session.splits.train.part
         every = np.sort(np.concatenate(folds))
         for fold in folds:
             others = Split(part, np.setdiff1d(every, fold), "train")
@@ -140,21 +141,21 @@ class Task:
 
     def refit(self) -> Round:
         """Return the round that is fitted on train and val; held out is test."""
-        splits = self.inputs.splits
+        splits = self.session.splits
         return _round(*self._rows(splits.train, splits.val), *self._rows(splits.test))
 
     def against_test(self) -> Round:
         """Return the round that is fitted on the train rows, as that of the chosen head was; held out is test."""
-        splits = self.inputs.splits
+        splits = self.session.splits
         return _round(*self._rows(splits.train), *self._rows(splits.test))
 
     def test_rows(self, fitted: Round) -> FloatArray:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
-        return apply(fitted.scaler, self._rows(self.inputs.splits.test)[0])
+        return apply(fitted.scaler, self._rows(self.session.splits.test)[0])
 
     def plain(self, split: Split) -> FloatArray:
         """Return the features float32 [n, D] of a split as the net gives them."""
-        return side_by_side([self.inputs.features(tap, split.part).features[split.rows] for tap in self.taps])
+        return side_by_side([self.session.features(tap, split.part).features[split.rows] for tap in self.taps])
 
     def sizes(self, head: object = None) -> dict[str, int]:
         """Return the fields of a score that count parameters: those of a head, which are its arrays, and of all."""
@@ -166,41 +167,41 @@ class Task:
         """Parameters below the head; of several taps the one that needs most of them counts."""
         return max(tap.parameters - tap.head_parameters for tap in self.taps)
 
-    def ask(self, method: str, seed: int | None = None, **options: Any) -> Asked:
+    def ask(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return what is asked of a method that is fitted on these embeddings."""
         features = [entry.key for entry in self._entries()]
         weights = self.backbone.weights_sha256[:12]
-        return self.inputs.ask(
-            method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
+        return request_score(
+            self.session, method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
         )
 
     def _entries(self) -> list[store.Entry]:
-        return [entry for tap in self.taps for entry in self.inputs.entries(tap)]
+        return [entry for tap in self.taps for entry in self.session.entries(tap)]
 
-    def done(self, asked: Asked) -> Score | None:
+    def done(self, asked: ScoreRequest) -> Score | None:
         """Return the score that is asked for where it is there, and tell the user so.
 
         Where it is not, the embeddings will be read: those made elsewhere or by other software meet the canary first.
         """
-        found = self.inputs.finished(self.backbone, asked, self.title(asked.method, asked.seed))
+        found = find_finished(self.session, self.backbone, asked, self.title(asked.method, asked.seed))
         if found is None:
             self.hold()
         return found
 
     def hold(self) -> None:
         """Have the canary look at the embeddings before they are read."""
-        canary.hold_all(self.inputs, self.taps, self._entries())
+        canary.hold_all(self.session, self.taps, self._entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""
         tap = "" if self.tap == PENULTIMATE else f" at {self.tap}"
-        return f"{method}: {self.inputs.dataset.name} x {self.backbone.name}{tap}" + (
+        return f"{method}: {self.session.dataset.name} x {self.backbone.name}{tap}" + (
             "" if seed is None else f", seed {seed}"
         )
 
     def save(
         self,
-        asked: Asked,
+        asked: ScoreRequest,
         selection: Selection[Any],
         outputs: Iterable[FloatArray],
         watch: Stopwatch,
@@ -213,7 +214,7 @@ class Task:
 
         Parameters
         ----------
-        asked : Asked
+        asked : ScoreRequest
         selection : Selection
         outputs : iterable of float32 [n_test, K]
             The logits of each candidate, in their order; used one at a time.
@@ -221,9 +222,9 @@ class Task:
         **facts
             Further fields of the score, which win over those that follow from the choice.
         """
-        inputs, backbone = self.inputs, self.backbone
-        test = inputs.splits.test
-        truth = inputs.dataset.parts[test.part].labels[test.rows]
+        session, backbone = self.session, self.backbone
+        test = session.splits.test
+        truth = session.dataset.parts[test.part].labels[test.rows]
         read: list[Candidate] = []
         logits = None
         for place, output in enumerate(outputs):
@@ -236,15 +237,15 @@ class Task:
         every = [float(one["test_top1"]) for one in read]
         # One pass gives every tap: of those side by side the longest counts.
         extraction = sum(
-            max(inputs.features(tap, part, view).seconds for tap in self.taps)
-            for part in inputs.parts()
-            for view in inputs.views(part)
+            max(session.features(tap, part, view).seconds for tap in self.taps)
+            for part in session.parts()
+            for view in session.views(part)
         )
         score = Score(
             **{
-                **inputs.scored(logits, "CPU", selection.y_val, selection.logits),
+                **test_fields(session, logits, "CPU", selection.y_val, selection.logits),
                 "chosen": selection.candidates[selection.place],
-                "chosen_by": inputs.splits.chosen_by if several else "",
+                "chosen_by": session.splits.chosen_by if several else "",
                 "val_top1": selection.path[selection.place]["top1"],
                 "optimism": max(every) - every[selection.place] if several else None,
                 "path": tuple({**a, **b} for a, b in zip(selection.path, read, strict=True)) if several else (),
@@ -257,15 +258,15 @@ class Task:
             key=asked.key,
             options=asked.options,
             image_size=backbone.preprocess.crop,
-            precision=inputs.config.precision,
+            precision=session.settings.nets.precision,
             tap=self.tap,
-            views=inputs.config.views,
+            views=session.settings.reading.views,
             warm_seconds=seconds,
             cold_seconds=seconds + extraction,
         )
-        save_score(inputs.scores, score)
+        save_score(session.reports / "scores", score)
         choice = ", ".join(option(name, value) for name, value in score.chosen.items())
-        inputs.config.console.say(
+        session.console.say(
             f"{self.title(asked.method, asked.seed)}: test top-1 {score.top1:.4f}"
             + (f", {choice} chosen by {score.chosen_by}" if choice else "")
             + f", {seconds:.1f} s"
@@ -333,7 +334,7 @@ def with_certificates(selection: Selection[list[Head]]) -> Selection[list[Head]]
     return replace(selection, path=path)
 
 
-def ask_exact(task: Task, method: str = "probe") -> Asked:
+def ask_exact(task: Task, method: str = "probe") -> ScoreRequest:
     """Return what is asked of the exact probe, or of its refit."""
     return task.ask(method, l2=list(L2_GRID))
 

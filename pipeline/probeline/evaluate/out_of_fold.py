@@ -57,7 +57,7 @@ def out_of_fold(task: Task) -> OutOfFold:
     """
     from probeline.heads.logistic.path import fit_path
 
-    splits, dataset = task.inputs.splits, task.inputs.dataset
+    splits, dataset = task.session.splits, task.session.dataset
     l2 = _chosen(task)
     fits: list[Head] = []
 
@@ -94,7 +94,9 @@ def _chosen(task: Task) -> float:
     """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
     asked = task.ask("probe", l2=list(L2_GRID))
     backbone = task.backbone
-    score = find_score(task.inputs.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
+    score = find_score(
+        task.session.reports / "scores", backbone.name, backbone.weights, asked.method, asked.seed, asked.key
+    )
     if isinstance(score, Score):
         return float(score.chosen["l2"])
     selection, _ = exact_path(task)

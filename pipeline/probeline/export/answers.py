@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.data.sources.folder import EXTENSIONS, images_below
 from probeline.errors import BadData
-from probeline.options.config import Config
+from probeline.options.settings import Settings
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictions, Predictor
@@ -21,7 +21,7 @@ PIPED = "-"
 """The word that stands for the lines of standard input."""
 
 
-def answered(config: Config, predictor: Predictor, title: str) -> dict[str, Any]:
+def answered(settings: Settings, predictor: Predictor, title: str) -> dict[str, Any]:
     """Say what is in each image of the run's words, and return how many there were and how many the predictor flagged.
 
     A word is an image's path, a folder whose images are meant, those below it too, or ``-`` for the paths that are
@@ -32,23 +32,28 @@ def answered(config: Config, predictor: Predictor, title: str) -> dict[str, Any]
     BadData
         Images that could not be answered, when all others have been.
     """
-    asked = config.words if PIPED in config.words else tuple(paths(config.words))
-    lines = _FORMATS[config.format](config, predictor)
+    asked = settings.words if PIPED in settings.words else tuple(paths(settings.words))
+    lines = _FORMATS[settings.predict.format](settings, predictor)
     for line in lines.head():
-        config.console.say(line)
+        settings.console.say(line)
     good, refused, unlike = 0, 0, 0
-    every: Iterator[str | None] = _with_piped(asked, config.console.piped()) if PIPED in asked else iter(asked)
+    every: Iterator[str | None] = _with_piped(asked, settings.console.piped()) if PIPED in asked else iter(asked)
     total = None if PIPED in asked else len(asked)
-    with config.console.bar(f"predict: {title}", total, "img") as bar:
-        stream = predictor.stream(every, nearest=config.nearest, batch_size=config.batch_size, workers=config.workers)
+    with settings.console.bar(f"predict: {title}", total, "img") as bar:
+        stream = predictor.stream(
+            every,
+            nearest=settings.predict.nearest,
+            batch_size=settings.compute.batch_size,
+            workers=settings.compute.workers,
+        )
         for path, found in stream:
             if isinstance(found, BadData):
                 refused += 1
-                config.console.warn(str(found))
+                settings.console.warn(str(found))
             else:
                 good += 1
                 unlike += int(found.unlike[0])
-                config.console.say(lines.line(path, found))
+                settings.console.say(lines.line(path, found))
             bar.update(1)
     if refused:
         raise BadData(
@@ -91,8 +96,8 @@ def _shown(name: str) -> str:
 class _Table:
     """For people: class, probability and flag in columns, then the image, the next classes and the nearest images."""
 
-    def __init__(self, config: Config, predictor: Predictor) -> None:
-        self._top = config.top_k
+    def __init__(self, settings: Settings, predictor: Predictor) -> None:
+        self._top = settings.predict.top_k
         self._width = max(5, *(len(_shown(name)) for name in predictor.class_names))
 
     def head(self) -> list[str]:
@@ -110,9 +115,9 @@ class _Table:
 class _Csv:
     """For spreadsheets: a column for each of the likeliest classes and of the nearest images."""
 
-    def __init__(self, config: Config, predictor: Predictor) -> None:
-        self._top = min(config.top_k, len(predictor.class_names))
-        self._nearest = config.nearest if predictor.artifact.neighbours else 0
+    def __init__(self, settings: Settings, predictor: Predictor) -> None:
+        self._top = min(settings.predict.top_k, len(predictor.class_names))
+        self._nearest = settings.predict.nearest if predictor.artifact.neighbours else 0
 
     def head(self) -> list[str]:
         columns = ["image", "class", "probability", "unlike", "distance"]
@@ -139,8 +144,8 @@ def _row(cells: Iterable[str]) -> str:
 class _JsonLines:
     """For programs: one JSON object a line."""
 
-    def __init__(self, config: Config, predictor: Predictor) -> None:  # noqa: ARG002
-        self._top = config.top_k
+    def __init__(self, settings: Settings, predictor: Predictor) -> None:  # noqa: ARG002
+        self._top = settings.predict.top_k
 
     def head(self) -> list[str]:
         return []

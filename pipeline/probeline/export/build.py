@@ -16,7 +16,7 @@ from probeline.finetune.run import checkpoints, of_candidate
 from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.names import PENULTIMATE, Method
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def asked(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
     )
 
 
-def shipment(inputs: Inputs, score: Score, taps: Sequence[Backbone] | None, asked: str) -> Shipment:
+def shipment(session: Session, score: Score, taps: Sequence[Backbone] | None, asked: str) -> Shipment:
     """Return what is to be written of a score's row.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     score : Score
     taps : sequence of Backbone or None
         Where its features were read; None for a net that was trained.
@@ -70,13 +70,13 @@ def shipment(inputs: Inputs, score: Score, taps: Sequence[Backbone] | None, aske
         The features or the checkpoint of this very score are not at hand.
     ProbelineError
     """
-    return _trained(inputs, score, asked) if taps is None else _headed(inputs, score, taps, asked)
+    return _trained(session, score, asked) if taps is None else _headed(session, score, taps, asked)
 
 
-def _headed(inputs: Inputs, score: Score, taps: Sequence[Backbone], asked: str) -> Shipment:
+def _headed(session: Session, score: Score, taps: Sequence[Backbone], asked: str) -> Shipment:
     import torch
 
-    task = Task(inputs, *taps)
+    task = Task(session, *taps)
     options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
     if task.ask(score.method, score.seed, **options).key != score.key:
         raise MissingData(
@@ -85,25 +85,26 @@ def _headed(inputs: Inputs, score: Score, taps: Sequence[Backbone], asked: str) 
             remedy="run its stage again, then export",
         )
     task.hold()
-    inputs.config.console.say(f"export: {task.title(score.method, score.seed)}: fitting its head again")
+    session.console.say(f"export: {task.title(score.method, score.seed)}: fitting its head again")
     head = refit(task, score)
-    loaded = inputs.net(score.backbone, taps=[tap.tap for tap in taps])
+    loaded = session.net_of(taps[0], [tap.tap for tap in taps])
     tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in head.tensors.items()}
-    net = _net(inputs, score, loaded, taps)
+    net = _net(session, score, loaded, taps)
     artifact = _artifact(score, loaded, net, head.activation, asked)
     return Shipment(artifact, _contents(loaded, tensors), task)
 
 
-def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
+def _trained(session: Session, score: Score, asked: str) -> Shipment:
     from probeline.backbones.weights import tensors_sha256
     from probeline.finetune import checkpoint
     from probeline.finetune.head import fresh_head
 
-    loaded = inputs.net(score.backbone, "none" if score.method == Method.SCRATCH else None)
+    text = session.asked_as(score.backbone, score.weights)
+    loaded = session.net(f"{score.backbone}@none" if score.method == Method.SCRATCH else text)
     # From scratch it was trained on the very pixels that the pretrained net sees.
-    seen = inputs.backbone(score.backbone)[0].preprocess
+    seen = session.backbone(text)[0].preprocess
     loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
-    folder = checkpoints(inputs, loaded.backbone, score.method, score.seed or 0, score.key)
+    folder = checkpoints(session, loaded.backbone, score.method, score.seed or 0, score.key)
     folder = of_candidate(folder, score.chosen)
     found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
     if found is None:
@@ -118,7 +119,7 @@ def _trained(inputs: Inputs, score: Score, asked: str) -> Shipment:
     loaded.net.load_state_dict(found[0])
     layer = _main_layer(loaded.net.get_submodule(loaded.tap.head))
     sha256 = tensors_sha256(loaded.net, loaded.tap.tensors)
-    net = replace(_net(inputs, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
+    net = replace(_net(session, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
     return Shipment(_artifact(score, loaded, net, None, asked), _contents(loaded, tensors), None)
 
@@ -138,15 +139,16 @@ def _main_layer(head: nn.Module) -> nn.Module:
     return inner.main if isinstance(inner, TwoHeads) else inner
 
 
-def _net(inputs: Inputs, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
+def _net(session: Session, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
     from probeline.backbones.zoo import options_of
 
-    asked = "none" if score.method == Method.SCRATCH else inputs.config.weights
+    text = session.asked_as(score.backbone, score.weights)
+    weights = "none" if score.method == Method.SCRATCH else session.spec(text).weights
     return Net(
         name=score.backbone,
         weights=score.weights,
         weights_sha256=loaded.backbone.weights_sha256,
-        options=options_of(score.backbone, asked),
+        options=options_of(score.backbone, weights),
         head=loaded.tap.head,
         pooling=loaded.tap.pooling,
         dim=loaded.tap.dim,
@@ -184,11 +186,11 @@ def _contents(loaded: Loaded, head: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(dict(head))}
 
 
-def taps_of(inputs: Inputs, score: Score) -> Sequence[Backbone] | None:
+def taps_of(session: Session, score: Score) -> Sequence[Backbone] | None:
     """Return the records of where a score's features were read; None for a net that was trained."""
     from probeline.results.methods import method_info
 
     if method_info(score.method).trains:
         return None
-    every: Sequence[tuple[Backbone, ...]] = inputs.taps(score.backbone)[0]
+    every: Sequence[tuple[Backbone, ...]] = session.taps(session.asked_as(score.backbone, score.weights))[0]
     return next(taps for taps in every if "+".join(tap.tap for tap in taps) == score.tap)

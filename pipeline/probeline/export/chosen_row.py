@@ -7,19 +7,18 @@ from collections.abc import Sequence
 
 from probeline.errors import BadOption, MissingData
 from probeline.format import listing
-from probeline.names import Method
-from probeline.options.config import Config, command_line
+from probeline.options.command_line import command_line
 from probeline.results.current import current_scores
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
-from probeline.session import Inputs
+from probeline.session import Session
 
 KEY = re.compile("[0-9a-f]{6,64}")
 """The first digits of a score's key, as it names a row."""
 
 
-def chosen_row(inputs: Inputs, verb: str) -> Score:
+def chosen_row(session: Session, verb: str) -> Score:
     """Return the score of the run's options that ``--method`` names, or whose row val prefers, with the run's seed.
 
     Of several runs of one method, and of several backbones, val prefers one too. Test has no say. The first digits of
@@ -27,7 +26,7 @@ def chosen_row(inputs: Inputs, verb: str) -> Score:
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     verb : str
         Who asks.
 
@@ -40,37 +39,42 @@ def chosen_row(inputs: Inputs, verb: str) -> Score:
     BadOption
         No score of that seed.
     """
-    config = inputs.config
-    if config.method is not None and KEY.fullmatch(config.method):
-        return _of_key(inputs, verb, config.method)
-    if config.method is not None:
-        method_info(config.method)
-    asked = [score for score in _asked(inputs, current_scores(inputs, verb)) if config.method in (None, score.method)]
+    settings = session.settings
+    if settings.export.method is not None and KEY.fullmatch(settings.export.method):
+        return _of_key(session, verb, settings.export.method)
+    if settings.export.method is not None:
+        method_info(settings.export.method)
+    asked = [
+        score
+        for score in _asked(session, current_scores(session, verb))
+        if settings.export.method in (None, score.method)
+    ]
     row = best_by_validation(asked)
     if row is None:
-        plain = {name: getattr(Config(), name) for name in ("method", "out", "pt2", "onnx", "train_rows")}
-        what = config.method or "score"
-        maker = method_info(config.method).verb if config.method else "probe"
+        what = settings.export.method or "score"
+        maker = method_info(settings.export.method).verb if settings.export.method else "probe"
         raise MissingData(
             f"no {what} to {verb}",
-            where=f"{inputs.dataset.title} x {' '.join(config.backbones)}",
+            where=f"{session.dataset.title} x {' '.join(settings.nets.backbones)}",
             got=listing(sorted({score.method for score in asked})) or "no score of these options",
-            remedy=f"run: {command_line(config, maker, **plain)}",
+            remedy=f"run: {command_line(settings, maker)}",
         )
-    found = next((score for score in row if score.seed in (None, config.seed)), None)
+    found = next((score for score in row if score.seed in (None, settings.seeding.seed)), None)
     if found is None:
         seeds = listing([str(score.seed) for score in row])
-        raise BadOption(f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=config.seed)
+        raise BadOption(
+            f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=settings.seeding.seed
+        )
     return found
 
 
-def _of_key(inputs: Inputs, verb: str, digits: str) -> Score:
-    scores = _asked(inputs, current_scores(inputs, verb))
+def _of_key(session: Session, verb: str, digits: str) -> Score:
+    scores = _asked(session, current_scores(session, verb))
     found = [score for score in scores if score.key.startswith(digits)]
     if len(found) != 1:
         raise MissingData(
             f"no one score to {verb}" if not found else f"several scores to {verb}",
-            where=inputs.scores,
+            where=session.reports / "scores",
             expected=f"one whose key begins {digits}",
             got=f"{len(found)} of {len(scores)}",
             remedy="the keys are on the page; taps, views, weights and sizes are asked for as for any row",
@@ -78,18 +82,21 @@ def _of_key(inputs: Inputs, verb: str, digits: str) -> Score:
     return found[0]
 
 
-def _asked(inputs: Inputs, scores: Sequence[Score]) -> list[Score]:
+def _asked(session: Session, scores: Sequence[Score]) -> list[Score]:
     """Return the scores of the nets, weights, input size, precision, taps and views that the run asks for."""
-    config = inputs.config
-    nets = {name: inputs.backbone(name)[0] for name in config.backbones}
-    taps = {name: {"+".join(tap.tap for tap in taps) for taps in inputs.taps(name)[0]} for name in config.backbones}
+    settings = session.settings
+    asked: dict[tuple[str, str], tuple[int, set[str]]] = {}
+    for text in settings.nets.backbones:
+        net, _ = session.backbone(text)
+        taps = {"+".join(tap.tap for tap in taps) for taps in session.taps(text)[0]}
+        asked[net.name, net.weights] = asked[net.name, "none"] = (net.preprocess.crop, taps)
 
     def is_asked(score: Score) -> bool:
-        net = nets.get(score.backbone)
-        if net is None or score.precision != config.precision or score.image_size != net.preprocess.crop:
+        size, taps = asked.get((score.backbone, score.weights), (0, set()))
+        if (score.precision, score.image_size) != (settings.nets.precision, size):
             return False
-        if score.weights != ("none" if score.method == Method.SCRATCH else net.weights):
-            return False
-        return method_info(score.method).trains or (score.tap in taps[net.name] and score.views == config.views)
+        if method_info(score.method).trains:
+            return True
+        return score.tap in taps and score.views == settings.reading.views
 
     return [score for score in scores if is_asked(score)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probeline.errors import BadOption
-from probeline.session import Inputs
+from probeline.session import Session
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictor
 
 
-def stock(inputs: Inputs) -> Predictor:
+def stock(session: Session) -> Predictor:
     """Return the predictor that the run's net is as it comes.
 
     Raises
@@ -20,9 +20,9 @@ def stock(inputs: Inputs) -> Predictor:
         More nets than one, or weights without ImageNet's classes.
     ProbelineError
     """
-    config = inputs.config
-    if len(config.backbones) > 1:
-        named = " ".join(config.backbones)
+    settings = session.settings
+    if len(settings.nets.backbones) > 1:
+        named = " ".join(settings.nets.backbones)
         raise BadOption("--imagenet answers by one net", where="--backbone", got=named, remedy="name one of them")
 
     from probeline.backbones.device import choose
@@ -32,23 +32,26 @@ def stock(inputs: Inputs) -> Predictor:
     from probeline.export.predictor import Predictor
     from probeline.names import PENULTIMATE
 
-    (name,) = config.backbones
-    classes = categories(name, config.weights)
-    loaded = inputs.net(name)
+    (text,) = settings.nets.backbones
+    name, weights = session.spec(text).name, session.spec(text).weights
+    classes = categories(name, weights)
+    loaded = session.net(text)
     backbone, tap = loaded.backbone, loaded.tap
     net = Net(
         name=name,
         weights=backbone.weights,
         weights_sha256=backbone.weights_sha256,
-        options=options_of(name, config.weights),
+        options=options_of(name, weights),
         head=tap.head,
         pooling=tap.pooling,
         dim=tap.dim,
         taps=(PENULTIMATE,),
         inner={},
         own_head=True,
-        precision=config.precision,
+        precision=settings.nets.precision,
     )
     artifact = Artifact(classes, 1.0, backbone.preprocess, net, activation=None, measured={}, asked="")
     head = loaded.net.get_submodule(tap.head)
-    return Predictor(artifact, Frozen(loaded, choose(config.device), config.precision, head=head), None, None)
+    return Predictor(
+        artifact, Frozen(loaded, choose(settings.compute.device), settings.nets.precision, head=head), None, None
+    )

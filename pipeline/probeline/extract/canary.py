@@ -12,7 +12,7 @@ from probeline.environment import origins, today
 from probeline.errors import Mismatch
 from probeline.extract.engine import Engine, title
 from probeline.identity import digest
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
 ROWS = 8
@@ -30,12 +30,12 @@ much is allowed.
 """
 
 
-def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entry, there: list[int]) -> None:
+def hold_earlier(session: Session, engine: Callable[[], Engine], entry: store.Entry, there: list[int]) -> None:
     """Run a few rows again of the shards that were made under other conditions than today's, once for each of these.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     engine : callable
         Builds the net, where it comes to that.
     entry : Entry
@@ -46,22 +46,22 @@ def hold_earlier(inputs: Inputs, engine: Callable[[], Engine], entry: store.Entr
     ------
     Mismatch
     """
-    count, strange = _count(inputs), made_elsewhere(inputs, entry, there)
+    count, strange = _count(session), made_elsewhere(session, entry, there)
     proofs = [[shard, store.shard_record(entry, shard)["file_sha256"]] for some in strange for shard in some]
-    name = f"canary:{entry.key}:" + digest([proofs, count, today(inputs.config.device)])
-    if not proofs or not count or inputs.remembered(name):
+    name = f"canary:{entry.key}:" + digest([proofs, count, today(session.settings.compute.device)])
+    if not proofs or not count or session.is_remembered(name):
         return
-    rows = chosen(inputs, entry, [store.rows_of(entry, some) for some in strange])
-    hold(inputs, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
-    inputs.remember(name)
+    rows = chosen(session, entry, [store.rows_of(entry, some) for some in strange])
+    hold(session, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
+    session.remember_that(name)
 
 
-def hold_all(inputs: Inputs, taps: Sequence[Backbone], entries: Iterable[store.Entry]) -> None:
+def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[store.Entry]) -> None:
     """Let those of some entries that are in the cache meet the canary before they are used.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     taps : sequence of Backbone
         One net at each tap that an entry is of.
     entries : iterable of Entry
@@ -70,15 +70,15 @@ def hold_all(inputs: Inputs, taps: Sequence[Backbone], entries: Iterable[store.E
     ------
     Mismatch
     """
-    engine = functools.cache(functools.partial(Engine, inputs, *taps))
+    engine = functools.cache(functools.partial(Engine, session, *taps))
     for entry in entries:
         if not store.missing(entry):
-            hold_earlier(inputs, engine, entry, list(range(len(entry.shards))))
+            hold_earlier(session, engine, entry, list(range(len(entry.shards))))
 
 
-def made_elsewhere(inputs: Inputs, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:
+def made_elsewhere(session: Session, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:
     """Return the shards that were made under other conditions than today's, those of one origin together."""
-    now = today(inputs.config.device)
+    now = today(session.settings.compute.device)
     found: dict[str, list[int]] = {}
     for shard in there:
         if (made := origins(store.shard_record(entry, shard)["provenance"])) != [now]:
@@ -87,7 +87,7 @@ def made_elsewhere(inputs: Inputs, entry: store.Entry, there: Iterable[int]) -> 
 
 
 def hold(
-    inputs: Inputs, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
+    session: Session, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
 ) -> None:
     """Run rows that were made under other conditions again, hold them against what is stored, and say how it went.
 
@@ -95,21 +95,21 @@ def hold(
     ------
     Mismatch
     """
-    worst = check(inputs, engine(), entry, rows, stored)
-    inputs.config.console.say(
+    worst = check(session, engine(), entry, rows, stored)
+    session.console.say(
         f"canary: {title(entry)}: rows {whose} were made elsewhere or by other software; {len(rows)} of them, "
         f"run again, differ by at most {worst:.1e} of a row's largest value"
     )
 
 
-def chosen(inputs: Inputs, entry: store.Entry, groups: list[IntArray]) -> IntArray:
+def chosen(session: Session, entry: store.Entry, groups: list[IntArray]) -> IntArray:
     """Return up to so many rows of each group as canaries are asked for, sorted."""
-    count = _count(inputs)
+    count = _count(session)
     return np.sort(np.concatenate([np.empty(0, np.int64), *(pick(entry, rows, count) for rows in groups)]))
 
 
-def _count(inputs: Inputs) -> int:
-    asked = inputs.config.canary
+def _count(session: Session) -> int:
+    asked = session.settings.compute.canary
     return ROWS if asked is None else asked
 
 
@@ -119,14 +119,14 @@ def pick(entry: store.Entry, rows: IntArray, count: int) -> IntArray:
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
 
 
-def check(inputs: Inputs, engine: Engine, entry: store.Entry, rows: IntArray, stored: FloatArray) -> float:
+def check(session: Session, engine: Engine, entry: store.Entry, rows: IntArray, stored: FloatArray) -> float:
     """Run some rows again and return the largest difference of a value, relative to its row's largest.
 
     Nothing is written.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     engine : Engine
     entry : Entry
     rows : int64 [n]
@@ -141,7 +141,7 @@ def check(inputs: Inputs, engine: Engine, entry: store.Entry, rows: IntArray, st
     again = engine.embed(entry, rows)
     scale = np.maximum(np.abs(stored).max(1), np.finfo(np.float32).tiny)
     differences = np.abs(again - stored).max(1) / scale
-    tolerance = TOLERANCE[inputs.config.precision]
+    tolerance = TOLERANCE[session.settings.nets.precision]
     bad = np.flatnonzero(~(differences <= tolerance))
     if len(bad):
         named = ", ".join(f"{entry.sample_ids[rows[i]]} (row {rows[i]}) by {differences[i]:.2g}" for i in bad)

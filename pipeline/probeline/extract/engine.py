@@ -26,7 +26,7 @@ from probeline.data.pixels.views import augmented
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.names import PENULTIMATE
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
 
 if TYPE_CHECKING:
@@ -105,32 +105,32 @@ class Engine:
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     *backbones : Backbone
         One net at one or more taps.
     loaded : Loaded, optional
         The net, where it is built already.
     """
 
-    def __init__(self, inputs: Inputs, *backbones: Backbone, loaded: Loaded | None = None) -> None:
+    def __init__(self, session: Session, *backbones: Backbone, loaded: Loaded | None = None) -> None:
         import torch
 
         from probeline.backbones import device
         from probeline.backbones.frozen import Frozen
 
-        config = inputs.config
-        self._inputs = inputs
+        settings = session.settings
+        self._session = session
         self._backbone = backbones[0]
-        self.device: torch.device = device.choose(config.device)
+        self.device: torch.device = device.choose(settings.compute.device)
         self.device_name = device.describe(self.device)
         taps = [backbone.tap for backbone in backbones]
-        net = loaded or inputs.net(backbones[0].name, taps=taps)
+        net = loaded or session.net_of(backbones[0], taps)
         if net.backbone.preprocess != backbones[0].preprocess:
             raise ValueError(f"a net for {net.backbone.preprocess}, and a record of {backbones[0].preprocess}")
-        self.frozen: Frozen = Frozen(net, self.device, config.precision, taps)
+        self.frozen: Frozen = Frozen(net, self.device, settings.nets.precision, taps)
         on_cpu = self.device.type == "cpu"
-        self.batch_size = config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
-        self.threads = config.workers or torch.get_num_threads()
+        self.batch_size = settings.compute.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+        self.threads = settings.compute.workers or torch.get_num_threads()
         self._on_cpu = on_cpu
 
     def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
@@ -147,7 +147,7 @@ class Engine:
         batches = (_Batch(0, rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size))
         columns = self.frozen.columns[entry.tap]
         found = []
-        with exact_float32(self._inputs.config.precision):
+        with exact_float32(self._session.settings.nets.precision):
             for _, features in self._features(entry, batches):
                 if isinstance(features, Unreadable):
                     raise features.errors[0]
@@ -173,7 +173,7 @@ class Engine:
         """
         from probeline.backbones.device import exact_float32
 
-        console = self._inputs.config.console
+        console = self._session.console
         for want in wants:
             store.begin(want.entry)
         todo = {shard: _rows(wants, shard) for shard in sorted({shard for want in wants for shard in want.shards})}
@@ -181,7 +181,7 @@ class Engine:
         what = _title(wants)
         unreadable: list[BadData] = []
         with (
-            exact_float32(self._inputs.config.precision),
+            exact_float32(self._session.settings.nets.precision),
             contextlib.ExitStack() as claimed,
             console.bar(f"extract {what}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
@@ -253,11 +253,11 @@ class Engine:
 
     def pixels(self, part: str, rows: IntArray, view: View | None = None) -> PixelArray | Unreadable:
         """Return what the device is given of a part: uint8 [n, H, W, 3], resized unless the device does that."""
-        images = self._inputs.dataset.images[part]
+        images = self._session.dataset.images[part]
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
         preprocess = self._backbone.preprocess
-        content = self._inputs.dataset.parts[part].content
+        content = self._session.dataset.parts[part].content
 
         def see(image: Image.Image, row: int) -> PixelArray:
             return resize_crop(image, preprocess) if view is None else augmented(image, preprocess, view, content[row])

@@ -15,14 +15,14 @@ from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
 from probeline.extract.engine import Engine, Want, title
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 if TYPE_CHECKING:
     from probeline.backbones.resolve import Loaded
 
 
-def fill(inputs: Inputs, backbones: Iterable[str]) -> list[dict[str, Any]]:
+def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
     """Make sure that the embeddings of these backbones over every part are in the cache, and return where.
 
     Raises
@@ -36,11 +36,11 @@ def fill(inputs: Inputs, backbones: Iterable[str]) -> list[dict[str, Any]]:
     unreadable: list[BadData] = []
     found: list[dict[str, Any]] = []
     for name in backbones:
-        asked, loaded = inputs.taps(name)
+        asked, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for together in asked for tap in together))
-        engine = functools.cache(functools.partial(_build, inputs, taps, loaded))
-        for entries in zip(*map(inputs.entries, taps), strict=True):
-            jobs = [_Job(inputs, entry, engine) for entry in entries]
+        engine = functools.cache(functools.partial(_build, session, taps, loaded))
+        for entries in zip(*map(session.entries, taps), strict=True):
+            jobs = [_Job(session, entry, engine) for entry in entries]
             shards = [_look(job) for job in jobs]
             wants = [want for job, some in zip(jobs, shards, strict=True) if some and (want := _copy(job, some))]
             if wants:
@@ -50,7 +50,7 @@ def fill(inputs: Inputs, backbones: Iterable[str]) -> list[dict[str, Any]]:
                     unreadable.append(error)
             found += [
                 {
-                    "backbone": name,
+                    "backbone": taps[0].name,
                     "tap": entry.tap,
                     "part": entry.part,
                     "shape": [len(entry), entry.dim],
@@ -75,7 +75,7 @@ def fill(inputs: Inputs, backbones: Iterable[str]) -> list[dict[str, Any]]:
 class _Job:
     """One entry to make sure of; the net is built when it is first needed."""
 
-    inputs: Inputs
+    session: Session
     entry: store.Entry
     engine: Callable[[], Engine]
 
@@ -84,19 +84,19 @@ class _Job:
         return title(self.entry)
 
 
-def _build(inputs: Inputs, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
-    return Engine(inputs, *taps, loaded=loaded)
+def _build(session: Session, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
+    return Engine(session, *taps, loaded=loaded)
 
 
 def _look(job: _Job) -> list[int]:
     """Return the shards that are missing. Those that are there meet the canary, or are proven where none is missing."""
-    entry, say = job.entry, job.inputs.config.console.say
+    entry, say = job.entry, job.session.console.say
     there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
     if there and not (entry.folder / "entry.json").exists():
         store.begin(entry)
         say(f"extract: {job.title}: its record was gone and is made anew")
     shards = store.missing(entry)
-    canary.hold_earlier(job.inputs, job.engine, entry, there)
+    canary.hold_earlier(job.session, job.engine, entry, there)
     if not shards:
         hashed = store.prove(entry)
         say(
@@ -108,15 +108,15 @@ def _look(job: _Job) -> list[int]:
 
 def _copy(job: _Job, shards: list[int]) -> Want | None:
     """Write the shards whose rows other entries hold, and return what is left for the net."""
-    entry, say = job.entry, job.inputs.config.console.say
-    known = gather(entry, shards, job.inputs.config.cache, say=say)
+    entry, say = job.entry, job.session.console.say
+    known = gather(entry, shards, job.session.settings.folders.cache, say=say)
     if not len(known.rows):
         return Want(entry, shards)
     try:
-        groups = [known.rows[places] for places in known.made_elsewhere(today(job.inputs.config.device))]
-        if len(again := canary.chosen(job.inputs, entry, groups)):
+        groups = [known.rows[places] for places in known.made_elsewhere(today(job.session.settings.compute.device))]
+        if len(again := canary.chosen(job.session, entry, groups)):
             stored = known.features[np.searchsorted(known.rows, again)]
-            canary.hold(job.inputs, job.engine, entry, again, stored, "of other entries")
+            canary.hold(job.session, job.engine, entry, again, stored, "of other entries")
     except Mismatch as error:
         say(f"extract: nothing is copied: {error}")
         return Want(entry, shards)

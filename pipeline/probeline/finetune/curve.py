@@ -9,11 +9,12 @@ from typing import Any
 
 from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve_points import Points, point
+from probeline.evaluate.requests import ScoreRequest, result_key
 from probeline.finetune.objectives import goals
 from probeline.finetune.run import Solution, ask, begun_with, checkpoints, single, train, training_options
 from probeline.metrics.scores import top1
 from probeline.names import Strategy
-from probeline.session import Asked, Inputs
+from probeline.session import Session
 from probeline.types import Backbone
 
 
@@ -27,17 +28,17 @@ class Runs:
     strategy : str
     options : mapping
         One value of each of its training options.
-    asked : tuple of Asked
+    asked : tuple of ScoreRequest
         For each draw, whose number is added to the seed: draws differ in the images and in all that is random.
     """
 
     backbone: Backbone
     strategy: str
     options: dict[str, Any]
-    asked: tuple[Asked, ...]
+    asked: tuple[ScoreRequest, ...]
 
 
-def runs(inputs: Inputs, backbone: Backbone, strategy: str) -> Runs:
+def runs(session: Session, backbone: Backbone, strategy: str) -> Runs:
     """Return what is asked of a strategy's learning curve.
 
     Raises
@@ -45,21 +46,24 @@ def runs(inputs: Inputs, backbone: Backbone, strategy: str) -> Runs:
     BadOption
         Several values of an option: a curve chooses none.
     """
-    config = inputs.config
-    options = training_options(config, strategy)
+    settings = session.settings
+    options = training_options(settings, strategy)
     alone = single(options, "curve")
     begun = begun_with(backbone, strategy)
-    goal = goals(inputs, [strategy])[strategy]
-    asked = tuple(ask(inputs, begun, strategy, config.seed + draw, options, goal) for draw in range(config.draws))
+    goal = goals(session, [strategy])[strategy]
+    asked = tuple(
+        ask(session, begun, strategy, settings.seeding.seed + draw, options, goal)
+        for draw in range(settings.curve.draws)
+    )
     return Runs(begun, strategy, alone, asked)
 
 
-def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, title: str) -> Points:
+def trained(session: Session, some: Runs, wanted: Sequence[Portion], *, key: str, title: str) -> Points:
     """Return the points of a training on each part, its epoch chosen on val.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     some : Runs
     wanted : sequence of Portion
     key : str
@@ -73,8 +77,8 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
     """
     from probeline.finetune import checkpoint
 
-    test = inputs.splits.test
-    truth = inputs.dataset.parts[test.part].labels[test.rows]
+    test = session.splits.test
+    truth = session.dataset.parts[test.part].labels[test.rows]
     found: dict[tuple[bytes, int], dict[str, Any]] = {}
     folders: list[Path] = []
     seconds, before, device = 0.0, 0.0, ""
@@ -83,9 +87,9 @@ def trained(inputs: Inputs, some: Runs, wanted: Sequence[Portion], *, key: str, 
         place = one.rows.tobytes(), seed
         if place in found:
             continue
-        here = inputs.fitted_on(one.rows)
-        run_key = here.score_key("curve", curve=key, seed=seed)
-        folders.append(checkpoints(inputs, some.backbone, some.strategy, seed, run_key))
+        here = session.fitted_on(one.rows)
+        run_key = result_key(here, "curve", curve=key, seed=seed)
+        folders.append(checkpoints(session, some.backbone, some.strategy, seed, run_key))
         solution = Solution(here, some.backbone)
         run = train(
             here,

@@ -15,7 +15,7 @@ from probeline.data.pixels.views import augmented
 from probeline.extract.fill import fill
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FeatureSet, FloatArray, IntArray, PixelArray, Preprocess, Split, View
 
 if TYPE_CHECKING:
@@ -51,20 +51,20 @@ class Feeds:
     seconds: float = 0.0
 
 
-def from_pixels(inputs: Inputs, preprocess: Preprocess, preset: str, seed: int, threads: int) -> Feeds:
+def from_pixels(session: Session, preprocess: Preprocess, preset: str, seed: int, threads: int) -> Feeds:
     """Return feeds of pixels: the centre as the probe sees it, but for train rows as the preset has them."""
-    splits = inputs.splits
+    splits = session.splits
     train, val, test = (
-        _pixels(inputs, split, preprocess, preset, seed, threads) for split in (splits.train, splits.val, splits.test)
+        _pixels(session, split, preprocess, preset, seed, threads) for split in (splits.train, splits.val, splits.test)
     )
     return Feeds(train, val, test)
 
 
-def _pixels(inputs: Inputs, split: Split, preprocess: Preprocess, preset: str, seed: int, threads: int) -> Feed:
+def _pixels(session: Session, split: Split, preprocess: Preprocess, preset: str, seed: int, threads: int) -> Feed:
     from probeline.finetune.optimization import epoch_seed
 
-    images, content = inputs.dataset.images[split.part], inputs.dataset.parts[split.part].content
-    flips, views = inputs.dataset.flips, inputs.config.views
+    images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
+    flips, views = session.dataset.flips, session.settings.reading.views
 
     def seen(epoch: int | None) -> Callable[[Image.Image, int], PixelArray]:
         if epoch is None or preset == "none":
@@ -107,7 +107,7 @@ def _crop(
     return crop[:, ::-1] if flips and rng.random() < 0.5 else crop
 
 
-def from_below(inputs: Inputs, loaded: Loaded, stages: Sequence[Stage], plan: Plan, preset: str) -> Feeds | None:
+def from_below(session: Session, loaded: Loaded, stages: Sequence[Stage], plan: Plan, preset: str) -> Feeds | None:
     """Return feeds of what the stages that `plan` never trains give, extracted where they are not in the cache.
 
     None where that cannot be: no stage is frozen, its images are other ones in each epoch, the net cannot be run in
@@ -123,17 +123,18 @@ def from_below(inputs: Inputs, loaded: Loaded, stages: Sequence[Stage], plan: Pl
 
     if not plan.frozen or preset not in KEPT:
         return None
-    name, size = loaded.backbone.name, loaded.backbone.preprocess.crop
+    size = loaded.backbone.preprocess.crop
+    name = session.asked_as(loaded.backbone.name, loaded.backbone.weights)
     headed = plan.frozen == len(stages)
     cut = Stage(loaded.tap.head, (), ()) if headed else stages[plan.frozen]
     if not can_be_parted(loaded.net, cut, size):
         return None
     tap = PENULTIMATE if headed and loaded.tap.pooling == "none" else f"{cut.module}:input"
-    below = inputs.reading(name, tap, inputs.config.views if preset == "views" else 0)
+    below = session.reading(name, tap, session.settings.reading.views if preset == "views" else 0)
     ((record,),) = below.taps(name)[0]
     every = [(part, view) for part in below.parts() for view in below.views(part)]
     images = sum(len(below.dataset.parts[part].sample_ids) for part, _ in every)
-    if images * record.dim * 4 > inputs.config.frozen_gb * 1e9:
+    if images * record.dim * 4 > session.settings.training.frozen_gb * 1e9:
         return None
     fill(below, [name])
     splits = below.splits
@@ -142,12 +143,12 @@ def from_below(inputs: Inputs, loaded: Loaded, stages: Sequence[Stage], plan: Pl
     return Feeds(train, val, test, cut, seconds)
 
 
-def _kept(inputs: Inputs, record: Backbone, split: Split) -> Feed:
-    views, flips = inputs.config.views, inputs.dataset.flips
+def _kept(session: Session, record: Backbone, split: Split) -> Feed:
+    views, flips = session.settings.reading.views, session.dataset.flips
 
     def features(epoch: int | None) -> FeatureSet:
         view = None if epoch is None or not views else _view(epoch, views, flips=flips)
-        return inputs.features(record, split.part, view)
+        return session.features(record, split.part, view)
 
     def feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[FloatArray]:
         rows = features(epoch).features

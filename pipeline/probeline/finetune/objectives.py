@@ -11,8 +11,8 @@ from probeline.finetune.run import Said
 from probeline.finetune.teacher import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
-from probeline.options.strategies import check, first
-from probeline.session import Inputs
+from probeline.options.checks import check_strategies, first_of
+from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class SecondTask(Goal):
         No train image has one.
     """
 
-    def __init__(self, inputs: Inputs, second: Second) -> None:
+    def __init__(self, session: Session, second: Second) -> None:
         super().__init__()
-        self._splits, self._second = inputs.splits, second
-        self._main_classes = len(inputs.dataset.class_names)
+        self._splits, self._second = session.splits, second
+        self._main_classes = len(session.dataset.class_names)
         self.options = {"second": second.title}
         self.identity = {"second": second.sha256}
         self.second_classes = len(second.class_names)
@@ -131,22 +131,22 @@ def _read(truth: IntArray, logits: FloatArray) -> dict[str, Any]:
     return {"n": n, "top1": right / n if n else None, "interval": list(wilson(right, n)) if n else None}
 
 
-def goals(inputs: Inputs, strategies: Iterable[str]) -> dict[str, Goal]:
+def goals(session: Session, strategies: Iterable[str]) -> dict[str, Goal]:
     """Return the goal of each of some strategies; those with a teacher share it.
 
     Raises
     ------
     BadOption, UnknownName, MissingData, BadData
-        As :func:`probeline.options.strategies.check`; and what is wrong with the second task or the teacher's name.
+        As `check_strategies`; and what is wrong with the second task or the teacher's name.
     """
-    config = inputs.config
-    check(config)
+    settings = session.settings
+    check_strategies(settings)
     found: dict[str, Goal] = dict.fromkeys(strategies, Goal())
-    if config.teacher is not None and first(found, DISTILLED):
-        taught = Distillation(Teacher(inputs, inputs.backbone(config.teacher)[0]))
+    if settings.training.teacher is not None and first_of(found, DISTILLED):
+        taught = Distillation(Teacher(session, session.backbone(settings.training.teacher)[0]))
         found |= {one: taught for one in found if one in DISTILLED}
-    if first(found, TWO_HEADED):
-        second = second_task(inputs.dataset, config.second, whole=config.limit is None)
-        both = SecondTask(inputs, second)
+    if first_of(found, TWO_HEADED):
+        second = second_task(session.dataset, settings.training.second, whole=settings.data.limit is None)
+        both = SecondTask(session, second)
         found |= {one: both for one in found if one in TWO_HEADED}
     return found

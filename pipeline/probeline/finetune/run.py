@@ -12,15 +12,16 @@ import numpy as np
 
 from probeline.errors import BadOption
 from probeline.evaluate.fitting import Stopwatch, Task, exact_path
+from probeline.evaluate.requests import ScoreRequest, request_score
 from probeline.finetune.feeds import CROP_SCALE, Feeds, from_below, from_pixels
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import Scaler, apply
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, digest
 from probeline.names import PENULTIMATE, Strategy, method_of
-from probeline.options.config import Config
 from probeline.options.grids import CONCERNS, TRAIN, grid
-from probeline.session import Asked, Inputs
+from probeline.options.settings import Settings
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray, Split
 
 if TYPE_CHECKING:
@@ -35,17 +36,20 @@ class Solution:
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     backbone : Backbone
         At its penultimate tap.
     """
 
-    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
-        self._inputs, self.backbone = inputs.reading(backbone.name, PENULTIMATE, views=0), backbone
+    def __init__(self, session: Session, backbone: Backbone) -> None:
+        self._session, self.backbone = (
+            session.reading(session.asked_as(backbone.name, backbone.weights), PENULTIMATE, 0),
+            backbone,
+        )
 
     @cached_property
     def _found(self) -> tuple[Head, Scaler, float]:
-        task = Task(self._inputs, self.backbone)
+        task = Task(self._session, self.backbone)
         task.hold()
         watch = Stopwatch()
         selection, rounds = exact_path(task)
@@ -71,29 +75,29 @@ class Solution:
     @property
     def seconds(self) -> tuple[float, float]:
         """What the fit took, and the pass over all images before it."""
-        inputs = self._inputs
-        return self._found[2], sum(inputs.features(self.backbone, part).seconds for part in inputs.parts())
+        session = self._session
+        return self._found[2], sum(session.features(self.backbone, part).seconds for part in session.parts())
 
 
-def training_options(config: Config, strategy: str) -> dict[str, tuple[Any, ...]]:
+def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, ...]]:
     """Return the values of each option of a strategy's training but its seed; of several all are tried.
 
     Raises
     ------
     BadOption
     """
-    asked = {name for name, _, _ in (word.partition("=") for word in config.train)}
-    every = grid("train", TRAIN, config.train).values
+    asked = {name for name, _, _ in (word.partition("=") for word in settings.training.train)}
+    every = grid("train", TRAIN, settings.training.train).values
     values = {name: some for name, some in every.items() if strategy in CONCERNS.get(name, (strategy,))}
     if "lr" not in asked:
-        values["lr"] = (config.lr,)
+        values["lr"] = (settings.training.lr,)
     if "body" not in asked and strategy == Strategy.SCRATCH:
         values["body"] = (1.0,)
     return {
         **values,
-        "epochs": (config.epochs,),
-        "batch_size": (config.batch_size or _BATCH,),
-        "freeze_batchnorm": (config.freeze_batchnorm and strategy != Strategy.SCRATCH,),
+        "epochs": (settings.training.epochs,),
+        "batch_size": (settings.compute.batch_size or _BATCH,),
+        "freeze_batchnorm": (settings.training.freeze_batchnorm and strategy != Strategy.SCRATCH,),
     }
 
 
@@ -119,36 +123,37 @@ def begun_with(backbone: Backbone, strategy: str) -> Backbone:
 
 
 def ask(
-    inputs: Inputs, backbone: Backbone, strategy: str, seed: int, options: Mapping[str, tuple[Any, ...]], goal: Goal
-) -> Asked:
+    session: Session, backbone: Backbone, strategy: str, seed: int, options: Mapping[str, tuple[Any, ...]], goal: Goal
+) -> ScoreRequest:
     """Return what is asked of a training with these `training_options` towards a goal."""
-    config = inputs.config
+    settings = session.settings
     weights = backbone.weights_sha256 if strategy != Strategy.SCRATCH else "none"
-    return inputs.ask(
+    return request_score(
+        session,
         method_of(strategy),
         seed,
         {
             "version": TRAIN_VERSION,
             "weights": weights[:12],
             **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
-            **({"views": config.views} if "views" in options["augment"] else {}),
-            **({"unfreeze": list(config.unfreeze)} if strategy == Strategy.GRADUAL else {}),
+            **({"views": settings.reading.views} if "views" in options["augment"] else {}),
+            **({"unfreeze": list(settings.training.unfreeze)} if strategy == Strategy.GRADUAL else {}),
             **goal.options,
         },
-        precision=config.precision,
+        precision=settings.nets.precision,
         weights=weights,
         backbone=backbone.name,
         preprocess=backbone.preprocess.identity(),
-        flips=inputs.dataset.flips,
+        flips=session.dataset.flips,
         crop_scale=list(CROP_SCALE),
         start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == Strategy.LP_FT else {},
         **goal.identity,
     )
 
 
-def checkpoints(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, key: str) -> Path:
+def checkpoints(session: Session, backbone: Backbone, strategy: str, seed: int, key: str) -> Path:
     """Return the folder of the checkpoints of a run of this key."""
-    above = inputs.config.cache / inputs.dataset.name / f"{backbone.slug}-{method_of(strategy)}"
+    above = session.settings.folders.cache / session.dataset.name / f"{backbone.slug}-{method_of(strategy)}"
     return above / f"seed{seed}-{key[:12]}"
 
 
@@ -236,13 +241,13 @@ class Begun:
 
 
 def begin(
-    inputs: Inputs, backbone: Backbone, strategy: str, options: Mapping[str, Any], solution: Solution, goal: Goal
+    session: Session, backbone: Backbone, strategy: str, options: Mapping[str, Any], solution: Solution, goal: Goal
 ) -> Begun:
     """Prepare a training of a backbone as a strategy has it: net, plan, feeds, head and trainer.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     backbone : Backbone
         At its penultimate tap; of weights ``none`` where it is trained from scratch.
     strategy : str
@@ -267,21 +272,21 @@ def begin(
     from probeline.finetune.plan import plan
     from probeline.finetune.trainer import Trainer
 
-    config = inputs.config
+    settings = session.settings
     numbers = {field.name for field in fields(Training)} & options.keys()
-    training = Training(**{name: options[name] for name in numbers}, precision=config.precision)
-    device = choose(config.device)
-    loaded = inputs.net(backbone.name, "none" if strategy == Strategy.SCRATCH else None)
+    training = Training(**{name: options[name] for name in numbers}, precision=settings.nets.precision)
+    device = choose(settings.compute.device)
+    loaded = session.net(f"{backbone.name}@none") if strategy == Strategy.SCRATCH else session.net_of(backbone)
     net, tap = loaded.net, loaded.tap
     if strategy == Strategy.SCRATCH:
         net.load_state_dict(random_net(backbone.name, training.seed).state_dict())
     stages = find_stages(net, tap, backbone.preprocess.crop)
-    unfreezing = plan(strategy, len(stages), training.epochs, config.unfreeze)
-    feeds = from_below(inputs, loaded, stages, unfreezing, options["augment"])
+    unfreezing = plan(strategy, len(stages), training.epochs, settings.training.unfreeze)
+    feeds = from_below(session, loaded, stages, unfreezing, options["augment"])
     if feeds is None:
-        threads = config.workers or torch.get_num_threads()
-        feeds = from_pixels(inputs, backbone.preprocess, options["augment"], training.seed, threads)
-    classes = len(inputs.dataset.class_names)
+        threads = settings.compute.workers or torch.get_num_threads()
+        feeds = from_pixels(session, backbone.preprocess, options["augment"], training.seed, threads)
+    classes = len(session.dataset.class_names)
     fresh_head(net, tap, classes, training.seed, training.dropout, goal.second_classes)
     objective = goal.objective(training.label_smoothing, options)
     before = feeds.seconds + goal.seconds
@@ -295,7 +300,7 @@ def begin(
         unfreezing,
         backbone.preprocess,
         feeds.train,
-        inputs.dataset.parts[inputs.splits.train.part].labels,
+        session.dataset.parts[session.splits.train.part].labels,
         device,
         training,
         start="probe" if strategy == Strategy.LP_FT else "fresh",
@@ -306,7 +311,7 @@ def begin(
 
 
 def train(
-    inputs: Inputs,
+    session: Session,
     backbone: Backbone,
     strategy: str,
     options: Mapping[str, Any],
@@ -321,7 +326,7 @@ def train(
 
     Parameters
     ----------
-    inputs, backbone, strategy, options, solution, goal
+    session, backbone, strategy, options, solution, goal
         As of `begin`.
     key : str
         Of the run, in its checkpoints.
@@ -336,8 +341,8 @@ def train(
     """
     from probeline.backbones.device import exact_float32
 
-    begun = begin(inputs, backbone, strategy, options, solution, goal)
-    splits, trainer, feeds = inputs.splits, begun.trainer, begun.feeds
+    begun = begin(session, backbone, strategy, options, solution, goal)
+    splits, trainer, feeds = session.splits, begun.trainer, begun.feeds
     precision = trainer.training.precision
     cut = None if feeds.cut is None else feeds.cut.module
     with exact_float32(precision):
@@ -345,15 +350,15 @@ def train(
             splits.train.rows,
             splits.val.rows,
             feeds.val,
-            inputs.dataset.parts[splits.val.part].labels,
+            session.dataset.parts[splits.val.part].labels,
             # A run that goes on from a checkpoint goes on with the same arithmetic.
             key=digest({"run": key, "cut": cut}),
             folder=folder,
-            console=inputs.config.console,
+            console=session.console,
             title=title,
         )
 
-    classes = len(inputs.dataset.class_names)
+    classes = len(session.dataset.class_names)
 
     def predict(split: Split, feed: Feed) -> Said:
         with exact_float32(precision):

@@ -14,7 +14,7 @@ from probeline.format import option
 from probeline.heads.linear import decision
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
-from probeline.session import Inputs
+from probeline.session import Session
 from probeline.types import Backbone, FloatArray
 
 
@@ -29,14 +29,14 @@ class Teacher(Solution):
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     backbone : Backbone
         At its penultimate tap.
     """
 
-    def __init__(self, inputs: Inputs, backbone: Backbone) -> None:
-        super().__init__(inputs, backbone)
-        self._folds = crossing(inputs.dataset, inputs.splits)
+    def __init__(self, session: Session, backbone: Backbone) -> None:
+        super().__init__(session, backbone)
+        self._folds = crossing(session.dataset, session.splits)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Teacher(Solution):
         return {
             "backbone": self.backbone.name,
             "weights": self.backbone.weights_sha256,
-            "features": [entry.key for entry in self._inputs.entries(self.backbone)],
+            "features": [entry.key for entry in self._session.entries(self.backbone)],
             "folds": [digest_bytes(fold.tobytes()) for fold in self._folds],
             "l2": list(L2_GRID),
             "heads": HEADS_VERSION,
@@ -54,11 +54,11 @@ class Teacher(Solution):
     def _told(self) -> tuple[FloatArray, dict[str, Any], float]:
         from probeline.heads.logistic.path import fit_path
 
-        head, rows = self.head, self._inputs.splits.train
+        head, rows = self.head, self._session.splits.train
         watch = Stopwatch()
-        task = Task(self._inputs, self.backbone)
-        features = self._inputs.features(self.backbone, rows.part).features
-        labels = self._inputs.dataset.parts[rows.part].labels
+        task = Task(self._session, self.backbone)
+        features = self._session.features(self.backbone, rows.part).features
+        labels = self._session.dataset.parts[rows.part].labels
         logits = np.zeros((len(features), task.classes), np.float32)
         logits[rows.rows] = self.logits(features[rows.rows])
         fits, unseen = [head], 0
@@ -74,7 +74,7 @@ class Teacher(Solution):
             "unseen": unseen,
             "converged": all(fit.certificate.converged for fit in fits),
         }
-        self._inputs.config.console.say(
+        self._session.console.say(
             f"teacher: {self.backbone.name}, {option('l2', head.l2)}: top-1 {right:.4f} on {len(rows):,} train images, "
             f"{unseen:,} of them not seen by the fit that tells them"
         )

@@ -12,22 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from probeline.errors import BadOption, UnknownName
-from probeline.options.config import Config
+from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.options.settings import OPTIONS, Settings
+from probeline.options.table import Option
+from probeline.options.verbs import STEPS
 from probeline.recipes.published import Published
 from probeline.results.methods import method_info
 
-VERBS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
-"""What a step may do; ``compare`` is done once, when all steps are."""
-
 _ORDINARY = ("extract", "probe", "baselines", "finetune")
 """The verbs of a recipe without steps."""
-
-PLACES = ("data", "cache", "reports", "labels", "groups", "console", "words", "sha256", "yes", "repair", "recipe")
-"""What a recipe leaves to whoever runs it: it says what is run, not where."""
 
 _WHOLE = ("dataset", "limit", "data_seed")
 """What no step has of its own: a recipe is of one data set, and so is its report."""
@@ -43,7 +38,7 @@ class Step:
     ----------
     verbs : tuple of str
     options : mapping
-        Fields of :class:`probeline.options.config.Config`, laid over those of the whole recipe.
+        Fields of :class:`probeline.options.settings.Config`, laid over those of the whole recipe.
     """
 
     verbs: tuple[str, ...]
@@ -59,7 +54,7 @@ class Recipe:
     name, title, source : str
         The source is whose experiment it is, in words.
     options : mapping
-        Fields of :class:`probeline.options.config.Config` that hold for every step.
+        Fields of :class:`probeline.options.settings.Config` that hold for every step.
     steps : tuple of Step
         One or more.
     published : tuple of Published
@@ -78,7 +73,7 @@ class Recipe:
     @property
     def dataset(self) -> str:
         """What a report calls the data set that the published numbers are of."""
-        name = str(self.options.get("dataset", Config.dataset))
+        name = str(self.options.get("dataset", Settings().data.dataset))
         folder = name.removeprefix("folder:")
         return name if folder == name else f"folder--{Path(folder).name}"
 
@@ -89,20 +84,20 @@ def names() -> tuple[str, ...]:
 
 
 def read(name: str) -> Recipe:
-    """Return a packaged recipe.
+    """Return a recipe: a packaged one by its name, or the user's own by the path of its TOML file.
 
     Raises
     ------
+    MissingData
+        No such file.
     UnknownName
         No such recipe, or a key, option, verb or method in it that there is not.
     BadOption
         A value that is not of its option's type, or a published row that lacks something.
     """
-    if name not in names():
-        raise UnknownName("recipe", name, names())
     try:
-        found = tomllib.loads((files(__name__) / f"{name}.toml").read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        found = tomllib.loads(_text(name))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadOption("a recipe is no TOML", where=name, got=error) from error
     _check_keys(f"key in recipe {name}", found, _KEYS)
     own = {key: found.get(key, "") for key in ("title", "source")}
@@ -121,8 +116,26 @@ def read(name: str) -> Recipe:
     )
 
 
+def _text(name: str) -> str:
+    """Return the text of a recipe.
+
+    Raises
+    ------
+    UnknownName, MissingData
+    """
+    if name.endswith(".toml") or "/" in name:
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise MissingData("cannot read a recipe", where=name, got=error.strerror) from error
+    if name not in names():
+        raise UnknownName("recipe", name, names(), remedy="or the path of a file that ends in .toml")
+    return (files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def _known(without: Iterable[str] = ()) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(Config) if field.name not in (*PLACES, *without))
+    names = (name for name, option in OPTIONS.items() if not option.local)
+    return tuple(name for name in names if name not in ("recipe", *without))
 
 
 def _check_keys(kind: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -136,21 +149,21 @@ def _step(name: str, table: Mapping[str, Any]) -> Step:
     own = {key: value for key, value in table.items() if key != "verbs"}
     verbs = table.get("verbs", [])
     if not isinstance(verbs, list) or not verbs:
-        raise BadOption(f"a step without verbs in recipe {name}", expected=f"some of: {', '.join(VERBS)}", got=verbs)
-    _check_keys(f"verb in recipe {name}", dict.fromkeys(map(str, verbs)), VERBS)
+        raise BadOption(f"a step without verbs in recipe {name}", expected=f"some of: {', '.join(STEPS)}", got=verbs)
+    _check_keys(f"verb in recipe {name}", dict.fromkeys(map(str, verbs)), STEPS)
     return Step(tuple(verbs), _options(name, own, _known(_WHOLE)))
 
 
 def _options(name: str, table: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
     """Return options as the fields of a configuration have them."""
     _check_keys(f"option in recipe {name}", table, known)
-    hints = get_type_hints(Config)
-    found = {}
-    for option, value in table.items():
-        found[option] = _value(hints[option], value)
-        if found[option] is None:
-            raise BadOption(f"bad {option} in recipe {name}", expected=_words(hints[option]), got=repr(value))
-    return found
+    values = {}
+    for key, value in table.items():
+        option = OPTIONS[key]
+        values[key] = _value(tuple[option.kind, ...] if option.is_list else option.kind, value)  # type: ignore[name-defined]
+        if values[key] is None:
+            raise BadOption(f"bad {key} in recipe {name}", expected=_words(option), got=repr(value))
+    return values
 
 
 def _value(hint: Any, value: object) -> Any:
@@ -164,10 +177,8 @@ def _value(hint: Any, value: object) -> Any:
     return value if type(value) in kinds else None
 
 
-def _words(hint: Any) -> str:
-    if get_origin(hint) is tuple:
-        return f"a list of {get_args(hint)[0].__name__}"
-    return " or ".join(kind.__name__ for kind in get_args(hint) or (hint,) if kind is not NoneType)
+def _words(option: Option) -> str:
+    return f"a list of {option.kind.__name__}" if option.is_list else option.kind.__name__
 
 
 def _published(name: str, row: Mapping[str, Any]) -> Published:

@@ -6,25 +6,25 @@ from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.results.score_files import load_scores, score_path
-from probeline.session import Inputs
+from probeline.session import Session
 
 
-def current_scores(inputs: Inputs, verb: str) -> list[Score]:
+def current_scores(session: Session, verb: str) -> list[Score]:
     """Return the scores of these rows and labels, by today's version of their method; say which are left out.
 
     Where one row and seed was run on embeddings of two keys, the score that was written last stands.
 
     Parameters
     ----------
-    inputs : Inputs
+    session : Session
     verb : str
         Who says so.
     """
-    say = inputs.config.console.say
-    found, ignored = load_scores(inputs.scores)
+    say = session.console.say
+    found, ignored = load_scores(session.reports / "scores")
     for item in ignored:
         say(f"{verb}: left out {item.path}: {item.reason}")
-    here = (inputs.splits_sha256, inputs.dataset.class_names)
+    here = (session.splits_sha256, session.dataset.class_names)
     scores = [score for score in found if (score.splits, score.class_names) == here]
     if len(scores) < len(found):
         say(f"{verb}: left out {len(found) - len(scores)} scores of other images, splits or labels")
@@ -32,7 +32,7 @@ def current_scores(inputs: Inputs, verb: str) -> list[Score]:
     if len(current) < len(scores):
         say(f"{verb}: left out {len(scores) - len(current)} scores of an earlier version of their method")
     newest: dict[tuple[object, ...], Score] = {}
-    for score in sorted(current, key=lambda score: _written(inputs, score)):
+    for score in sorted(current, key=lambda score: _written(session, score)):
         net = (score.backbone, score.weights, score.image_size, score.precision)
         place = (*net, score.tap, score.views, score.method, canonical(dict(score.options)), score.seed)
         if place in newest:
@@ -45,6 +45,6 @@ def _version(score: Score) -> int:
     return TRAIN_VERSION if method_info(score.method).trains else HEADS_VERSION
 
 
-def _written(inputs: Inputs, score: Score) -> int:
-    path = score_path(inputs.scores, score.backbone, score.weights, score.method, score.seed, score.key)
+def _written(session: Session, score: Score) -> int:
+    path = score_path(session.reports / "scores", score.backbone, score.weights, score.method, score.seed, score.key)
     return path.stat().st_mtime_ns

@@ -58,4 +58,5 @@ def load(
         return cifar10.load(data, subset, console=console, download=download)
     if name == "hymenoptera":
         return hymenoptera.load(data, subset, memo, console=console, download=download)
-    raise UnknownName("data set", name, NAMES)
+    remedy = f"a folder of images is folder:{name}" if "/" in name or Path(name).is_dir() else None
+    raise UnknownName("data set", name, NAMES, remedy=remedy)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from probeline.options.config import command_line
+from probeline.options.command_line import command_line
 from probeline.report.sections.gallery import outdated_gallery
 from probeline.report.sections.maps import outdated_map
 from probeline.report.sections.pictures import outdated
@@ -15,7 +15,7 @@ from probeline.results.map_files import EmbeddingMap, load_maps
 from probeline.results.picture_files import KINDS, Picture, load_pictures
 from probeline.results.score import Score
 from probeline.results.store import Ignored
-from probeline.session import Inputs
+from probeline.session import Session
 
 _Record = TypeVar("_Record", Picture, Gallery, EmbeddingMap)
 
@@ -40,27 +40,27 @@ class Drawn:
     missing: list[tuple[str, str]]
 
 
-def drawn(inputs: Inputs, scores: Sequence[Score]) -> Drawn:
+def drawn(session: Session, scores: Sequence[Score]) -> Drawn:
     """Return what there is of these scores; no image and no embedding is read."""
     missing: list[tuple[str, str]] = []
 
     def kept(found: Sequence[tuple[_Record, str, str | None]], ignored: Sequence[Ignored]) -> list[_Record]:
-        again = command_line(inputs.config, "pictures")
+        again = command_line(session.settings, "pictures")
         missing.extend((f"{item.path.name}, which {item.reason}", again) for item in ignored)
-        missing.extend((f"{file}, as {reason}", _again(inputs, one)) for one, file, reason in found if reason)
+        missing.extend((f"{file}, as {reason}", _again(session, one)) for one, file, reason in found if reason)
         return [one for one, _, reason in found if not reason]
 
-    pictures, bad = load_pictures(inputs.pictures)
-    shown = kept([(one, one.png, outdated(one, scores, inputs.dataset, inputs.splits)) for one in pictures], bad)
-    galleries, bad = load_galleries(inputs.pictures)
+    pictures, bad = load_pictures(session.reports / "pictures")
+    shown = kept([(one, one.png, outdated(one, scores, session.dataset, session.splits)) for one in pictures], bad)
+    galleries, bad = load_galleries(session.reports / "pictures")
     hung = kept([(one, one.file, outdated_gallery(one, scores)) for one in galleries], bad)
-    maps, bad = load_maps(inputs.pictures)
+    maps, bad = load_maps(session.reports / "pictures")
     mapped = kept([(one, one.file, outdated_map(one, scores)) for one in maps], bad)
     shown.sort(key=lambda picture: (picture.backbone, KINDS.index(picture.kind)))
     return Drawn(shown, hung, mapped, sorted(missing))
 
 
-def _again(inputs: Inputs, one: Picture | Gallery | EmbeddingMap) -> str:
+def _again(session: Session, one: Picture | Gallery | EmbeddingMap) -> str:
     """Return the command that makes a record anew, with all that a map was asked for."""
-    layout = one.methods[-1] if isinstance(one, EmbeddingMap) else inputs.config.map
-    return command_line(inputs.config, "pictures", backbones=(one.backbone,), map=layout)
+    layout = one.methods[-1] if isinstance(one, EmbeddingMap) else session.settings.pictures.map
+    return command_line(session.settings, "pictures", backbones=(one.backbone,), map=layout)

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from probeline.names import PENULTIMATE, TIMM, Method, Strategy, is_weights_file, method_of
-from probeline.options.config import Config, command_line
+from probeline.options.command_line import command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis
+from probeline.options.settings import OPTIONS, Settings
 from probeline.report.model.rows import Block
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 
-def commands(config: Config, table: Sequence[Block]) -> dict[str, str]:
+def commands(settings: Settings, table: Sequence[Block]) -> dict[str, str]:
     """Return, by the key of each row's first score, the command that makes the row.
 
     Parameters
     ----------
-    config : Config
+    settings : Settings
         Of the run: data, folders and device are its own, all else is the row's.
     table : sequence of Block
     """
     rows = [scores for block in table for scores in block.scores]
-    sized = config.image_size is not None or len({scores[0].image_size for scores in rows}) > 1
-    return {scores[0].key: _command(config, scores, sized=sized) for scores in rows}
+    sized = settings.nets.image_size is not None or len({scores[0].image_size for scores in rows}) > 1
+    return {scores[0].key: _command(settings, scores, sized=sized) for scores in rows}
 
 
-def _command(config: Config, scores: Sequence[Score], *, sized: bool) -> str:
+def _command(settings: Settings, scores: Sequence[Score], *, sized: bool) -> str:
     score = scores[0]
     known = method_info(score.method)
     seeds = [one.seed for one in scores if one.seed is not None]
-    plain = Config(dataset=config.dataset)
     own: dict[str, Any] = {
         # What a verb knows nothing of is left as it is by default.
-        **{one.name: getattr(plain, one.name) for one in fields(Config) if one.name not in _ASIDE},
+        **{name: option.default for name, option in OPTIONS.items() if name not in _ASIDE},
         "backbones": (score.backbone,),
-        "weights": _weights(config, score),
+        "weights": _weights(settings, score),
         "precision": score.precision,
         "image_size": score.image_size if sized else None,
         "taps": (PENULTIMATE,) if known.trains else (score.tap,),
@@ -52,34 +51,36 @@ def _command(config: Config, scores: Sequence[Score], *, sized: bool) -> str:
     elif score.method == Method.PROBE_MLP:
         own["mlp"] = _words(MLP, score.options) or _all_words(MLP, "width", score.options)
     elif known.trains:
-        own |= _training(config, score)
-    return command_line(replace(config, **own), known.verb)
+        own |= _training(settings, score)
+    return command_line(settings.changed(**own), known.verb)
 
 
 _ASIDE = (
     *("dataset", "data", "cache", "reports", "device", "limit", "data_seed", "labels", "groups", "batch_size"),
-    *("workers", "console"),
+    *("workers", "recipe", "quiet", "verbose", "json", "dry_run"),
 )
 """Options that are the run's and not the row's."""
 
 
-def _weights(config: Config, score: Score) -> str:
-    """Return the option of a score's weights: a file is told by its name alone, and the run may know where it lies."""
-    if score.method == Method.SCRATCH or (
-        is_weights_file(config.weights) and Path(config.weights).name == score.weights
-    ):
-        return config.weights
+def _weights(settings: Settings, score: Score) -> str:
+    """Return the option of a score's weights: a score names a file without its folder, which the run may know."""
+    specs = [spec for spec in settings.nets.specs if spec.name == score.backbone]
+    if score.method == Method.SCRATCH:
+        return specs[0].weights if specs else settings.nets.weights
+    files = (spec.weights for spec in specs if is_weights_file(spec.weights) and spec.gives(score.weights))
+    if file := next(files, None):
+        return file
     if score.backbone.startswith(TIMM) and score.weights not in ("none", "wheel"):
         return "DEFAULT"  # its weights are part of the name
     return score.weights
 
 
-def _training(config: Config, score: Score) -> dict[str, Any]:
+def _training(settings: Settings, score: Score) -> dict[str, Any]:
     options = score.options
     strategy = next((one for one in Strategy if method_of(one) == score.method), score.method)
     words = [word for word in _words(TRAIN, options) if not word.startswith("lr=") and not _usual(word, score.method)]
     rates = options.get("lr")
-    found: dict[str, Any] = {"strategies": (strategy,), "epochs": options.get("epochs", config.epochs)}
+    found: dict[str, Any] = {"strategies": (strategy,), "epochs": options.get("epochs", settings.training.epochs)}
     if isinstance(rates, list):
         words.append(f"lr={','.join(map(str, rates))}")
     elif rates is not None:
@@ -87,22 +88,22 @@ def _training(config: Config, score: Score) -> dict[str, Any]:
     return {
         **found,
         "train": tuple(words),
-        "batch_size": options.get("batch_size", config.batch_size),
+        "batch_size": options.get("batch_size", settings.compute.batch_size),
         "views": options.get("views", 0),
         "unfreeze": tuple(options.get("unfreeze", ())),
         "freeze_batchnorm": bool(options.get("freeze_batchnorm", False)),
         "teacher": options.get("teacher"),
-        "second": _second(config, str(options.get("second", ""))),
+        "second": _second(settings, str(options.get("second", ""))),
     }
 
 
-def _second(config: Config, title: str) -> tuple[str, ...]:
+def _second(settings: Settings, title: str) -> tuple[str, ...]:
     """Return the option of a second task: a file is told by its name alone, and the run may know where it lies."""
     called = re.sub(r" \([0-9a-f]{8}\)$", "", title)
     if "=" in called:
         return tuple(re.split(r" (?=[^ =,]+=)", called))
-    if [Path(word).name for word in config.second] == [called]:
-        return config.second
+    if [Path(word).name for word in settings.training.second] == [called]:
+        return settings.training.second
     return (called,) if called else ()
 
 

@@ -1,0 +1,130 @@
+"""The command line's parser, made from the tables of verbs and options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from probeline import __version__
+from probeline.cli.console import print_line
+from probeline.errors import BadOption, ProbelineError, UnknownName, nearest
+from probeline.options.settings import GROUPS, OPTIONS
+from probeline.options.table import Option, options_in
+from probeline.options.verbs import VERBS, Verb
+
+_WIDTH = 118
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ProbelineError(message, remedy=f"see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print_line(message.rstrip("\n"), file)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the verb and the options of a command line, those that are not given as None.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        Without the program's name; None for the process's own.
+
+    Raises
+    ------
+    UnknownName
+        No such verb.
+    BadOption
+        An option that the verb does not use, or that no verb has.
+    ProbelineError
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next((word for word in words[:1] if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise UnknownName("verb", verb, VERBS, remedy="see probeline --help")
+    parsed, rest = build_parser().parse_known_args(words)
+    if parsed.verb is None:
+        raise UnknownName("verb", "", VERBS, remedy="see probeline --help")
+    for word in rest:
+        _refuse(VERBS[parsed.verb], word)
+    return parsed
+
+
+def _refuse(verb: Verb, word: str) -> None:
+    flag = word.partition("=")[0]
+    remedy = f"see probeline {verb.name} --help"
+    if not flag.startswith("-"):
+        raise BadOption(f"probeline {verb.name} does not know what to do with {word!r}", remedy=remedy)
+    users = [
+        other.name
+        for other in VERBS.values()
+        if flag in (text for name in other.options for text in _flags(OPTIONS[name]))
+    ]
+    if users:
+        raise BadOption(
+            f"probeline {verb.name} does not use {flag}", expected=f"it with {', '.join(users)}", remedy=remedy
+        )
+    close = nearest(flag, [OPTIONS[name].flag for name in verb.options])
+    meant = f"did you mean {' or '.join(close)}? or " if close else ""
+    raise BadOption(f"no option {flag} of probeline {verb.name}", remedy=meant + remedy)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs, each with its own options in groups."""
+    parser = _Parser(
+        prog="probeline",
+        description="Cache frozen-backbone features once, then compare linear probes, baselines and fine-tuning.",
+        formatter_class=_formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"probeline {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for verb in VERBS.values():
+        description = verb.purpose[0].upper() + verb.purpose[1:] + "."
+        child = verbs.add_parser(
+            verb.name, help=verb.purpose, description=description, allow_abbrev=False, formatter_class=_formatter
+        )
+        if verb.words:
+            # metavar is its name in messages; argparse wants none of its own brackets around it.
+            child.add_argument(
+                "words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS
+            )
+        for group in GROUPS.values():
+            own = [option for option in options_in(group) if option.name in verb.options]
+            if own:
+                title = (group.__doc__ or "").strip().rstrip(".")
+                section = child.add_argument_group(title)
+                for option in own:
+                    _add(section, option)
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=32, width=_WIDTH)
+
+
+def _flags(option: Option) -> tuple[str, ...]:
+    return tuple(filter(None, (option.short, option.flag)))
+
+
+def _add(section: argparse._ArgumentGroup, option: Option) -> None:
+    text = option.help.replace("%", "%%")
+    if option.shown_default:
+        text += f" (default {option.shown_default})"
+    if option.kind is bool:
+        section.add_argument(*_flags(option), dest=option.name, action="store_true", default=None, help=text)
+        return
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"} if option.is_list else {}
+    kind = _path if option.kind is Path else option.kind
+    section.add_argument(
+        *_flags(option), dest=option.name, type=kind, metavar=option.metavar, default=None, help=text, **several
+    )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name of a file or folder")
+    return Path(text)

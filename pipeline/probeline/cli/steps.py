@@ -1,0 +1,106 @@
+"""From a parsed command line to the settings of each step that is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from probeline.cli.console import Terminal
+from probeline.console import Console
+from probeline.errors import BadOption
+from probeline.options.checks import check_settings
+from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.verbs import STAGES, VERBS
+
+_OTHER_CLASSES = ("NAME=CLASS,CLASS",)
+"""The very object that stands for a recipe's second task whose classes are not those of the data set that is given."""
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that the command line gives, by name.
+
+    Raises
+    ------
+    BadOption
+    """
+    values = {}
+    for name, value in vars(arguments).items():
+        if name not in OPTIONS or value is None:
+            continue
+        if value == []:  # argparse takes the value of --option=-- away
+            flag = OPTIONS[name].flag
+            raise BadOption(f"no value of {flag}", got="--", remedy="a folder of that name is ./--")
+        values[name] = tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+    return values
+
+
+def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ...]]:
+    """Return the settings of the run, and those of each step of its recipe with the verbs of that; none without one.
+
+    Raises
+    ------
+    ProbelineError
+    """
+    given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
+    console = Terminal(
+        json=given.get("json", False), quiet=given.get("quiet", False), verbose=given.get("verbose", False)
+    )
+    if "recipe" not in given:
+        return _checked({}, given, words, console), ()
+    from probeline.recipes import read
+
+    recipe = read(given["recipe"])
+    steps = []
+    for step in recipe.steps:
+        settings = _checked({**recipe.options, **step.options}, given, words, console)
+        own_classes = settings.data.dataset == recipe.options.get("dataset", Settings().data.dataset)
+        if settings.training.second and "second" not in given and not own_classes:
+            console.say("recipe: its second task is of other classes, so it is left out; --second gives one of these")
+            settings = settings.changed(second=_OTHER_CLASSES)
+        steps.append((settings, step.verbs))
+    return _checked(recipe.options, given, words, console), tuple(steps)
+
+
+def check_used(verb: str, given: Mapping[str, Any], runs: Sequence[Step]) -> None:
+    """Refuse an option of `run` that none of the verbs uses that are run.
+
+    Raises
+    ------
+    BadOption
+    """
+    used = {name for _, verbs in runs for one in (verb, *verbs) if one != "run" for name in VERBS[one].options}
+    for name in given:
+        if name not in used | {"recipe", "dry_run"}:
+            users = ", ".join(one.name for one in VERBS.values() if name in one.options and one.name != "run")
+            raise BadOption(f"nothing that is run uses {OPTIONS[name].flag}", expected=f"it with {users}")
+
+
+def _checked(
+    options: Mapping[str, Any], given: Mapping[str, Any], words: tuple[str, ...], console: Console
+) -> Settings:
+    """Return a recipe's options with those of the command line over them."""
+    settings = Settings.of(words=words, console=console, **{**options, **given})
+    training, nets = settings.training, settings.nets
+    cut_short = training.unfreeze and max(training.unfreeze) >= training.epochs
+    if cut_short and "epochs" in given and "unfreeze" not in given:
+        epochs = " ".join(map(str, training.unfreeze))
+        console.say(
+            f"recipe: --epochs {training.epochs} ends before --unfreeze {epochs}: stages follow at equal distances"
+        )
+        settings = settings.changed(unfreeze=())
+    replaced = training.teacher and "backbones" in given and "teacher" not in given
+    if replaced and training.teacher not in nets.backbones:
+        console.say(f"recipe: --backbone {nets.backbones[0]} takes the place of the teacher {training.teacher} too")
+        settings = settings.changed(teacher=nets.backbones[0])
+    check_settings(settings)
+    return settings
+
+
+def steps_of(verb: str, settings: Settings, steps: Sequence[Step]) -> list[Step]:
+    """Return what a verb runs: ``run`` all steps of a recipe and then ``compare``, any other its own share of them."""
+    if verb == "run":
+        runs = (*steps, (settings, ("compare",))) if steps else ((settings, STAGES),)
+    else:
+        runs = tuple((step, (verb,)) for step, verbs in steps if verb in verbs) or ((settings, (verb,)),)
+    return [(step, verbs) for step, verbs in runs if step.training.second is not _OTHER_CLASSES]

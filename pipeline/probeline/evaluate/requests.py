@@ -1,0 +1,155 @@
+"""What is asked of a method, whether that was scored before, and what every score says of the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from probeline import disk
+from probeline.environment import environment
+from probeline.heads.temperature import fit_temperature
+from probeline.identity import digest
+from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
+from probeline.results.score import Score
+from probeline.results.score_files import find_score, score_path
+from probeline.results.store import Ignored
+from probeline.session import Session
+from probeline.types import Backbone, FloatArray, IntArray
+
+Record = TypeVar("Record")
+
+_FEW_CLASSES = 5
+"""Up to so many, top-5 is 1."""
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """One score as it is asked for.
+
+    Attributes
+    ----------
+    method : str
+    seed : int or None
+        None if nothing is random.
+    options : mapping
+        All else that is asked of the method, and the version of its code.
+    key : str
+        sha256 over all of that, and over what it is asked of.
+    """
+
+    method: str
+    seed: int | None
+    options: Mapping[str, Any]
+    key: str
+
+
+def result_key(session: Session, method: str, **facts: Any) -> str:
+    """Return the key of a score or a curve: what is asked, of which rows with which labels."""
+    return digest({"method": method, "splits": session.splits_sha256, **facts})
+
+
+def request_score(
+    session: Session, method: str, seed: int | None, options: Mapping[str, Any], **depends_on: Any
+) -> ScoreRequest:
+    """Return a request with its key: its options, and what else its numbers depend on."""
+    key = result_key(session, method, seed=seed, options=options, **depends_on)
+    return ScoreRequest(method, seed, options, key)
+
+
+def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, title: str) -> Score | None:
+    """Return the score that is requested and say that it is skipped; None if it is yet to be made.
+
+    Raises
+    ------
+    CannotWrite
+        It is yet to be made, and could not be kept.
+    """
+    folder = session.reports / "scores"
+    score = find_score(folder, backbone.name, backbone.weights, request.method, request.seed, request.key)
+    return reuse(session, score, folder, title, f"{title}: already scored, skipped")
+
+
+def reuse(session: Session, record: Record | Ignored | None, folder: Path, title: str, message: str) -> Record | None:
+    """Return a record that was found and say `message`; None if it is yet to be made, in `folder`.
+
+    Raises
+    ------
+    CannotWrite
+        It is yet to be made, and could not be kept.
+    """
+    if isinstance(record, Ignored):
+        session.console.say(f"{title}: made anew, as {record.path.name} {record.reason}")
+    elif record is not None:
+        session.console.say(message)
+        return record
+    disk.check_writable(folder)
+    return None
+
+
+def outcome(session: Session, score: Score) -> dict[str, Any]:
+    """Return what ``--json`` tells of a score, and where the rest of it is."""
+    names = (score.backbone, score.weights, score.method, score.seed, score.key)
+    return {
+        "backbone": score.backbone,
+        "weights": score.weights,
+        "tap": score.tap,
+        "views": score.views,
+        "method": score.method,
+        "seed": score.seed,
+        "top1": score.top1,
+        "interval": score.interval,
+        "chosen": score.chosen,
+        "file": str(score_path(session.reports / "scores", *names)),
+    }
+
+
+def test_fields(
+    session: Session, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray
+) -> dict[str, Any]:
+    """Return the fields of a score that follow from the logits of the test images, whatever the method.
+
+    The temperature is fitted on val alone. Top-5 is for data sets of more than 5 classes.
+
+    Parameters
+    ----------
+    session : Session
+    logits : float32 [n_test, K]
+    device : str
+        That the method ran on.
+    y_val : int64 [m]
+    val_logits : float32 [m, K]
+        Of rows that chose the method's hyper-parameters, and that it was not fitted on.
+    """
+    splits, classes = session.splits, session.dataset.class_names
+    truth = session.dataset.parts[splits.test.part].labels[splits.test.rows]
+    predictions = logits.argmax(1)
+    temperature = fit_temperature(y_val, val_logits)
+    calibrated, raw = chances(logits, temperature), chances(logits)
+    return {
+        "dataset": session.dataset.title,
+        "splits": session.splits_sha256,
+        "n_train": len(splits.train),
+        "n_val": len(splits.val),
+        "n_test": len(splits.test),
+        "class_names": classes,
+        "labels": tuple(truth.tolist()),
+        "predictions": tuple(predictions.tolist()),
+        "top1": top1(truth, predictions),
+        "top5": top_k(truth, logits, 5) if len(classes) > _FEW_CLASSES else None,
+        "macro": macro(truth, predictions, len(classes)),
+        "interval": wilson(int((truth == predictions).sum()), len(truth)),
+        "temperature": temperature,
+        "nll": nll(truth, logits / np.float64(temperature)),
+        "brier": brier(truth, calibrated),
+        "ece": ece(truth, calibrated),
+        "raw_nll": nll(truth, logits),
+        "raw_ece": ece(truth, raw),
+        "bins": reliability(truth, calibrated),
+        "raw_bins": reliability(truth, raw),
+        "environment": environment(device),
+    }

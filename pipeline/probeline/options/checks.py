@@ -1,0 +1,79 @@
+"""What is wrong with options by themselves, told before anything is loaded and without numpy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from probeline.errors import BadOption, UnknownName
+from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
+from probeline.options.command_line import command_line
+from probeline.options.grids import MLP, SGD, TRAIN, grid
+from probeline.options.groups import DEVICES, MOST
+from probeline.options.second_task_spec import parsed
+from probeline.options.settings import OPTIONS, Settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse values that an option does not take, and options that lack another one.
+
+    Raises
+    ------
+    BadOption, UnknownName
+    """
+    for tap in settings.reading.taps:
+        split_tap(tap)
+    grid("sgd", SGD, settings.heads.sgd)
+    grid("mlp", MLP, settings.heads.mlp)
+    for option in OPTIONS.values():
+        value = settings.value(option.name)
+        if option.choices and value not in option.choices:
+            raise UnknownName(option.name, value, option.choices)
+        if option.within and value is not None and not option.within[0] <= value <= option.within[1]:
+            least, most = option.within
+            raise BadOption(f"bad {option.flag}", expected=f"{least} to {most}", got=value)
+    for percent in settings.curve.fractions:
+        if not 0 < percent <= 100:
+            raise BadOption("bad --fractions", expected="percentages above 0, up to 100", got=f"{percent:g}")
+    shots = settings.curve.shots
+    if shots != (0,) and not all(1 <= k <= MOST for k in shots):
+        raise BadOption("bad --shots", expected=f"numbers from 1 to {MOST}, or 0 alone", got=min(shots))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
+        raise UnknownName("device", settings.compute.device, DEVICES)
+    check_strategies(settings)
+    try:
+        command_line(settings, "run").encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadOption(
+            "an option is not valid Unicode", got=ascii(error.object), remedy="rename that file or folder"
+        ) from error
+
+
+def check_strategies(settings: Settings) -> None:
+    """Refuse unknown strategies, and those that lack their teacher, their second task or their views.
+
+    Raises
+    ------
+    BadOption, UnknownName
+    """
+    training = settings.training
+    strategies = (*training.strategies, *settings.curve.curve_strategies)
+    for strategy in strategies:
+        if (strategy not in tuple(Strategy) and not LAST_K.fullmatch(strategy)) or strategy == Strategy.LAST_K:
+            raise UnknownName("strategy", strategy, Strategy)
+    if training.teacher is None and (distilled := first_of(strategies, DISTILLED)):
+        raise BadOption(f"no teacher for --strategy {distilled}", expected="--teacher BACKBONE")
+    if two_headed := first_of(strategies, TWO_HEADED):
+        if not training.second:
+            expected = "--second NAME=CLASS,CLASS NAME=CLASS or --second FILE.csv"
+            raise BadOption(f"no second task for --strategy {two_headed}", expected=expected)
+        parsed(training.second)
+    if grid("train", TRAIN, training.train).values["augment"] == ("views",) and not settings.reading.views:
+        raise BadOption(
+            "no views to train on", where="--train augment=views", expected="--views 1 or more", got="--views 0"
+        )
+
+
+def first_of(strategies: Iterable[str], wanted: tuple[Strategy, ...]) -> str | None:
+    """Return the first of some strategies that is one of the wanted ones; None if there is none."""
+    return next((strategy for strategy in strategies if strategy in wanted), None)

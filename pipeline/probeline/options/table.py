@@ -1,0 +1,112 @@
+"""How an option is declared: once, as a field of a group, with all that parser, help, reference and recipes need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option, told from a field of a group.
+
+    Attributes
+    ----------
+    name : str
+        Of the field, unique among all groups; a recipe's file uses it too.
+    flag, short : str
+        As the command line spells it, ``--batch-size``, and in one letter, ``-q``; empty if it has none.
+    kind : type
+        Of one value: str, int, float, bool or Path.
+    is_list : bool
+        Whether it takes several values.
+    default : object
+        The value if nothing is said; lists are tuples.
+    metavar, help : str
+    shown_default : str
+        The default in words; empty if there is none worth telling.
+    within : tuple of 2 numbers, or None
+        Least and most of a number.
+    choices : tuple of str
+        The values there are; empty if any will do.
+    local : bool
+        Whether it says where things are or how a run is watched, so that a recipe leaves it to whoever runs it.
+    """
+
+    name: str
+    flag: str
+    short: str
+    kind: type
+    is_list: bool
+    default: Any
+    metavar: str
+    help: str
+    shown_default: str
+    within: tuple[float, float] | None
+    choices: tuple[str, ...]
+    local: bool
+
+
+def option(
+    default: Any = MISSING,
+    help: str = "",  # noqa: A002
+    *,
+    metavar: str = "",
+    flag: str = "",
+    short: str = "",
+    factory: Callable[[], Any] | None = None,
+    shown_default: str | None = None,
+    within: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    local: bool = False,
+) -> Any:
+    """Return the field of a group that declares an option; see :class:`Option`."""
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "flag": flag,
+        "short": short,
+        "shown_default": shown_default,
+        "within": within,
+        "choices": choices,
+        "local": local,
+    }
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_in(group: type) -> Iterator[Option]:
+    """Yield the options that a group declares, in their order."""
+    hints = get_type_hints(group)
+    for one in fields(group):
+        yield _option(one, hints[one.name])
+
+
+def _option(one: Field[Any], hint: Any) -> Option:
+    is_list = get_origin(hint) is tuple
+    kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)] or [hint]
+    default = one.default_factory() if one.default_factory is not MISSING else one.default
+    facts = dict(one.metadata)
+    shown = facts.pop("shown_default")
+    return Option(
+        name=one.name,
+        kind=kinds[0],
+        is_list=is_list,
+        default=default,
+        shown_default=_words(default) if shown is None else shown,
+        **{**facts, "flag": facts["flag"] or "--" + one.name.replace("_", "-")},
+    )
+
+
+def _words(default: object) -> str:
+    if default is None or default is False or default == ():
+        return ""
+    if isinstance(default, tuple):
+        return " ".join(map(_words, default))
+    return (
+        f"{default:g}" if isinstance(default, float) else f"{default}/" if isinstance(default, Path) else str(default)
+    )
