@@ -28,11 +28,11 @@ from probeline.data.pixels.tiles import scaled
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
 from probeline.report.sections.gallery import MOST_BYTES
-from probeline.results.gallery_files import Gallery, find_gallery
-from probeline.results.map_files import EmbeddingMap, find_map
+from probeline.results.decode import encode
+from probeline.results.embedding_map import MAPS, EmbeddingMap
+from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Inputs
 from small_runs import Listening, configuration, extracted, make_photos
 
@@ -90,7 +90,7 @@ def world(finished: Path, tmp_path: Path) -> Path:
 
 
 def scores_of(inputs: Inputs) -> list[Score]:
-    return load_scores(inputs.scores)[0]
+    return SCORES.load(inputs.reports)[0]
 
 
 def probe_of(inputs: Inputs) -> Score:
@@ -100,13 +100,13 @@ def probe_of(inputs: Inputs) -> Score:
 
 
 def gallery_of(inputs: Inputs) -> Gallery:
-    found = find_gallery(inputs.pictures, NET)
+    found = GALLERIES.find(inputs.reports, NET)
     assert isinstance(found, Gallery)
     return found
 
 
 def map_of(inputs: Inputs) -> EmbeddingMap:
-    found = find_map(inputs.pictures, NET)
+    found = MAPS.find(inputs.reports, NET)
     assert isinstance(found, EmbeddingMap)
     return found
 
@@ -238,7 +238,7 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
     inputs, _ = inputs_of(world)
     score = probe_of(inputs)
     other = tuple((said + 1) % 3 for said in score.predictions)
-    save_score(inputs.scores, replace(score, predictions=other))
+    SCORES.save(inputs.reports, replace(score, predictions=other))
     pictures.run(inputs)
     found = gallery_of(inputs)
     assert found.refit["held"] is False
@@ -270,7 +270,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
     extract.run(inputs)
     probe.run(inputs)
     (score,) = [one for one in scores_of(inputs) if one.method == "probe" and one.tap == tap]
-    save_score(inputs.scores, replace(score, val_top1=1.0))
+    SCORES.save(inputs.reports, replace(score, val_top1=1.0))
     pictures.run(inputs_of(world)[0])
     found = gallery_of(inputs)
     assert (found.tap, found.rows[0].key) == (tap, score.key)
@@ -293,7 +293,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
 def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
     inputs, console = inputs_of(world)
     for score in scores_of(inputs):
-        save_score(inputs.scores, replace(score, predictions=score.labels, top1=1.0))
+        SCORES.save(inputs.reports, replace(score, predictions=score.labels, top1=1.0))
     kinds = [one["kind"] for one in pictures.run(inputs)]
     assert kinds == ["filters", "input", "map"]
     assert not (inputs.pictures / GALLERY).exists()
@@ -441,7 +441,7 @@ def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monke
     (found,), (mapped,) = record["galleries"], record["maps"]
     assert found["file"] == f"pictures/{GALLERY}"
     assert "thumbnails" not in found
-    assert found["images"] == json.loads(json.dumps(gallery_of(inputs).to_json()["images"]))
+    assert found["images"] == json.loads(json.dumps(encode(gallery_of(inputs))["images"]))
     assert mapped["file"] == f"pictures/{MAP}"
     assert mapped["planes"][0]["facts"] == map_of(inputs).planes[0].facts
     assert drawn == [map_of(inputs)]
@@ -472,7 +472,7 @@ def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -
     judge = best_by_validation(scores_of(inputs))
     assert judge is not None
     flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
-    save_score(inputs.scores, replace(judge[0], predictions=flipped))
+    SCORES.save(inputs.reports, replace(judge[0], predictions=flipped))
     inputs, _ = inputs_of(world)
     record = shown(inputs)
     assert record["galleries"] == record["maps"] == []

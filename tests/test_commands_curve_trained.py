@@ -13,8 +13,7 @@ from probeline.commands import compare, curve, extract
 from probeline.errors import BadOption
 from probeline.finetune.trainer import Trainer
 from probeline.options.config import Config
-from probeline.results.curve import Curve, CurvePoint
-from probeline.results.curve_files import load_curves
+from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Inputs
 from probeline.types import IntArray
 from test_commands_finetune import Heard, options, world
@@ -30,7 +29,7 @@ def made(config: Config) -> dict[str, Curve]:
     inputs = Inputs(config)
     extract.run(inputs)
     curve.run(inputs)
-    found, ignored = load_curves(inputs.curves)
+    found, ignored = CURVES.load(inputs.reports)
     assert not ignored
     return {one.method: one for one in found}
 

@@ -37,8 +37,9 @@ from probeline.finetune.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.config import Config
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, score_path
+from probeline.results.decode import encode
+from probeline.results.score import SCORES, Score
+from probeline.results.store import RecordKind
 from probeline.session import Asked, Inputs
 from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
 from small_runs import make_coloured
@@ -91,13 +92,13 @@ def options(world: Path, place: Path, **changes: Any) -> Config:
 def run(config: Config) -> dict[str, Score]:
     inputs = Inputs(config)
     finetune.run(inputs)
-    scores, ignored = load_scores(inputs.scores)
+    scores, ignored = SCORES.load(inputs.reports)
     assert not ignored
     return {score.method: score for score in scores}
 
 
 def timeless(score: Score) -> dict[str, Any]:
-    record = score.to_json()
+    record = encode(score)
     for name in ("warm_seconds", "cold_seconds"):
         del record[name]
     record["history"] = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
@@ -150,7 +151,7 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Config, dict[str, 
     assert score.environment["device"] == "CPU"
     assert score.options["body"] == (0.1 if method == "finetune" else 1.0)
     assert re.fullmatch("[0-9a-f]{64}", score.key)
-    assert score_path(inputs.scores, NET, score.weights, method, 0, score.key).is_file()
+    assert SCORES.path(inputs.reports, NET, score.weights, method, 0, score.key).is_file()
 
 
 def test_a_score_tells_the_best_epoch_not_the_last(
@@ -207,7 +208,7 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "save_score", stop)
+        patch.setattr(RecordKind, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     assert checkpoints(config) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
@@ -393,7 +394,7 @@ def test_seeds_are_independent_of_each_other(world: Path, tmp_path: Path) -> Non
     config = options(world, tmp_path / "both", strategies=("full",), epochs=1, seeds=2)
     inputs = Inputs(config)
     finetune.run(inputs)
-    both = {score.seed: score for score in load_scores(inputs.scores)[0]}
+    both = {score.seed: score for score in SCORES.load(inputs.reports)[0]}
     alone = run(options(world, tmp_path / "alone", strategies=("full",), epochs=1, seed=1))["finetune"]
     assert set(both) == {0, 1}
     assert timeless(both[1]) == timeless(alone)
@@ -582,7 +583,7 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(feeding, "read_batch", record)
     finetune.run(inputs)
     assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
-    (score,), _ = load_scores(inputs.scores)
+    (score,), _ = SCORES.load(inputs.reports)
     assert score.labels == tuple(parts["test"].labels.tolist())
     # All val images are alike and of one class: all right or all wrong, and never so by the labels of train's rows.
     assert score.history[0]["val_top1"] in {0.0, 1.0}
@@ -665,7 +666,7 @@ def test_what_diverges_keeps_the_others_from_nothing(world: Path, tmp_path: Path
     config = options(world, tmp_path, strategies=("full", "head"), train=("optimizer=sgd", "body=1"), lr=100.0)
     with pytest.raises(Diverged, match="is nan in epoch 1"):
         finetune.run(Inputs(config))
-    assert {score.method for score in load_scores(Inputs(config).scores)[0]} == {"head"}
+    assert {score.method for score in SCORES.load(Inputs(config).reports)[0]} == {"head"}
 
 
 def test_a_rate_that_diverges_is_no_candidate(world: Path, tmp_path: Path) -> None:

@@ -84,9 +84,9 @@ def by_the_pipeline(config: Config) -> tuple[FloatArray, PixelArray, list[Any]]:
 
 
 def _scores(inputs: Inputs) -> list[Any]:
-    from probeline.results.score_files import load_scores
+    from probeline.results.score import SCORES
 
-    return load_scores(inputs.scores)[0]
+    return SCORES.load(inputs.reports)[0]
 
 
 def softmax(logits: FloatArray, temperature: float) -> Any:

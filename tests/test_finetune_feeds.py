@@ -18,8 +18,7 @@ from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
 from probeline.finetune.trainer import Feed, Trainer
 from probeline.options.config import Config
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores
+from probeline.results.score import SCORES, Score
 from probeline.session import Inputs
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
 from test_commands_finetune import Heard, options, run, world
@@ -127,7 +126,7 @@ PLAIN, RICH = ("augment=none",), ("augment=views", "dropout=0.3", "clip=1")
 
 def scores(config: Config) -> dict[str, Score]:
     finetune.run(Inputs(config))
-    return {score.method: score for score in load_scores(Inputs(config).scores)[0]}
+    return {score.method: score for score in SCORES.load(Inputs(config).reports)[0]}
 
 
 @pytest.mark.parametrize(

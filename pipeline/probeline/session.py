@@ -27,10 +27,9 @@ from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
 from probeline.names import PENULTIMATE, split_tap
 from probeline.options.config import Config, Work, command_line
-from probeline.results.picture_files import PICTURES
-from probeline.results.score import Score
-from probeline.results.score_files import find_score, score_path
-from probeline.results.store import Ignored
+from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.score import SCORES, Score
+from probeline.results.store import SkippedFile
 from probeline.types import Backbone, DataSet, FeatureSet, FloatArray, IntArray, Splits, View, splits_digest
 
 Found = TypeVar("Found")
@@ -161,7 +160,7 @@ class Inputs:
     @property
     def pictures(self) -> Path:
         """The folder of this data set's pictures."""
-        return self.reports / PICTURES
+        return self.reports / PICTURE_FOLDER
 
     def remembered(self, name: str) -> bool:
         """Say whether something was found true before."""
@@ -287,10 +286,10 @@ class Inputs:
         CannotWrite
             It is yet to be made, and could not be kept.
         """
-        found = find_score(self.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
+        found = SCORES.find(self.reports, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
         return self.there(found, self.scores, f"{title}: its score is there", title)
 
-    def there(self, found: Found | Ignored | None, folder: Path, told: str, title: str) -> Found | None:
+    def there(self, found: Found | SkippedFile | None, folder: Path, told: str, title: str) -> Found | None:
         """Return a record that was found and say what is `told` of it; None where it is yet to be made, in `folder`.
 
         Raises
@@ -298,7 +297,7 @@ class Inputs:
         CannotWrite
             It is yet to be made, and could not be kept.
         """
-        if isinstance(found, Ignored):
+        if isinstance(found, SkippedFile):
             self.config.console.say(f"{title}: made anew, as {found.path.name} {found.reason}")
         elif found is not None:
             self.config.console.say(told)
@@ -308,7 +307,6 @@ class Inputs:
 
     def outcome(self, score: Score) -> dict[str, Any]:
         """Return what ``--json`` tells of a score, and where the rest of it is."""
-        place = (score.backbone, score.weights, score.method, score.seed, score.key)
         return {
             "backbone": score.backbone,
             "weights": score.weights,
@@ -319,7 +317,7 @@ class Inputs:
             "top1": score.top1,
             "interval": score.interval,
             "chosen": score.chosen,
-            "file": str(score_path(self.scores, *place)),
+            "file": str(SCORES.path_of(self.reports, score)),
         }
 
     def scored(self, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray) -> dict[str, Any]:

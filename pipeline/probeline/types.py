@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from probeline.disk import path_name
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
 from probeline.names import Role
 
@@ -270,11 +271,6 @@ class View:
     def from_identity(cls, record: Mapping[str, Any]) -> View:
         """Return the view of a record that :meth:`identity` made."""
         return cls(record["number"], record["flips"], tuple(record["scale"]), tuple(record["ratio"]))
-
-
-def path_name(name: str) -> str:
-    """Return the name of a net or a tap as it stands in paths."""
-    return name.replace("/", "--").replace(":", "--")
 
 
 @dataclass(frozen=True)

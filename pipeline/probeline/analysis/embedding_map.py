@@ -12,7 +12,7 @@ from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.report.model.rows import reading
 from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
-from probeline.results.map_files import EmbeddingMap, find_map, map_name, save_map
+from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Inputs
@@ -67,14 +67,14 @@ def embedding_map(inputs: Inputs, embedded: Embedded, judge: Score) -> Embedding
     """
     probe, of = embedded.score, map_of(judge, embedded.score)
     title = f"pictures: {inputs.dataset.name} x {probe.backbone}"
-    there = find_map(inputs.pictures, probe.backbone)
+    there = MAPS.find(inputs.reports, probe.backbone)
     if isinstance(there, EmbeddingMap) and (there.of != of or inputs.config.map not in there.methods):
         there = None
-    told = f"{title}: {map_name(probe.backbone)} is there"
+    told = f"{title}: {MAPS.path(inputs.reports, probe.backbone).name} is there"
     if kept := inputs.there(there, inputs.pictures, told, title):
         return kept
     made = _made(inputs, embedded, judge)
-    path = save_map(inputs.pictures, made)
+    path = MAPS.save(inputs.reports, made)
     inputs.config.console.say(f"{title}: written to {path}")
     return made
 

@@ -18,16 +18,8 @@ from probeline.report.sections.gallery import (
     row_titles,
     shared,
 )
-from probeline.results.gallery_files import (
-    Gallery,
-    Judge,
-    Missed,
-    Neighbour,
-    find_gallery,
-    gallery_name,
-    remove_gallery,
-    save_gallery,
-)
+from probeline.results.decode import encode
+from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage
 from probeline.results.score import Score
 from probeline.session import Inputs
 from probeline.types import Split
@@ -55,20 +47,20 @@ def gallery(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]])
     score, found = embedded.score, shared(rows)
     title = f"pictures: {inputs.dataset.name} x {score.backbone}"
     if not len(found.places):
-        remove_gallery(inputs.pictures, score.backbone)
+        GALLERIES.remove(inputs.reports, score.backbone)
         inputs.config.console.say(f"{title}: no gallery, as every row has every test image right")
         return None
-    of, there = gallery_of(rows, score), find_gallery(inputs.pictures, score.backbone)
+    of, there = gallery_of(rows, score), GALLERIES.find(inputs.reports, score.backbone)
     if isinstance(there, Gallery) and there.of != of:
         there = None
-    told = f"{title}: {gallery_name(score.backbone)} is there"
+    told = f"{title}: {GALLERIES.path(inputs.reports, score.backbone).name} is there"
     if kept := inputs.there(there, inputs.pictures, told, title):
         return kept
     made = _made(inputs, embedded, rows, found)
     names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
-    room = MOST_BYTES - len(canonical(made.to_json()))
+    room = MOST_BYTES - len(canonical(encode(made)))
     made = replace(made, thumbnails=thumbnails(inputs.dataset, names, room))
-    path = save_gallery(inputs.pictures, made)
+    path = GALLERIES.save(inputs.reports, made)
     inputs.config.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
 
@@ -85,16 +77,18 @@ def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], f
     names, test = inputs.dataset.class_names, inputs.dataset.parts[splits.test.part]
     train = inputs.dataset.parts[splits.train.part]
 
-    def neighbour(place: int, cosine: float) -> Neighbour:
+    def neighbour(place: int, cosine: float) -> NearestTrainImage:
         row = int(splits.train.rows[place])
-        return Neighbour(_name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4))
+        return NearestTrainImage(
+            _name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4)
+        )
 
     images = []
     for place, beside, closeness in zip(places.tolist(), near.tolist(), cosines.tolist(), strict=True):
         true, sure = score.labels[place], refit.chances[place]
         told = [round(float(chance), 6) for chance in (sure[score.predictions[place]], sure[true])]
         images.append(
-            Missed(
+            Misclassified(
                 name=_name(splits.test, place),
                 sample_id=test.sample_ids[int(splits.test.rows[place])],
                 true=names[true],
@@ -110,7 +104,7 @@ def _made(inputs: Inputs, embedded: Embedded, rows: Sequence[Sequence[Score]], f
         backbone=score.backbone,
         weights=score.weights,
         of=gallery_of(rows, score),
-        rows=tuple(Judge(one.key, one.method, titles[one.key]) for one in firsts),
+        rows=tuple(GalleryRow(one.key, one.method, titles[one.key]) for one in firsts),
         probe=[one.key for one in firsts].index(score.key),
         tap=score.tap,
         refit=refit.facts,

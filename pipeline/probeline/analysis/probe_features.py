@@ -36,7 +36,7 @@ class Refit:
     chances : float64 [n_test, K]
         At the temperature of the score.
     facts : mapping
-        As :class:`probeline.results.gallery_files.Gallery` has them.
+        As :class:`probeline.results.gallery.Gallery` has them.
     """
 
     chances: npt.NDArray[np.float64]

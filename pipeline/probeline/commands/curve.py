@@ -17,8 +17,7 @@ from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import PENULTIMATE, Method
 from probeline.report.sections.learning import steps
-from probeline.results.curve import Curve
-from probeline.results.curve_files import curve_path, find_curve, save_curve
+from probeline.results.curve import CURVES, Curve
 from probeline.results.methods import method_info
 from probeline.session import Inputs
 from probeline.types import Backbone
@@ -103,7 +102,8 @@ def _curve(inputs: Inputs, line: _Line) -> Curve:
     config, splits, dataset, backbone = inputs.config, inputs.splits, inputs.dataset, line.backbone
     title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
     title += "" if line.method == Method.PROBE else f", {method_info(line.method).title}"
-    if found := find_curve(inputs.curves, backbone.name, line.key):
+    found = CURVES.find(inputs.reports, backbone.name, line.key)
+    if isinstance(found, Curve):
         config.console.say(f"{title}: it is there")
         return found
     disk.check_writable(inputs.curves)
@@ -131,7 +131,7 @@ def _curve(inputs: Inputs, line: _Line) -> Curve:
         cold_seconds=sum(made.seconds),
         environment=environment(made.device),
     )
-    save_curve(inputs.curves, curve)
+    CURVES.save(inputs.reports, curve)
     made.tidy()
     for step in steps(curve):
         low, high = (percent(end, 1) for end in step.range)
@@ -148,5 +148,5 @@ def _outcome(inputs: Inputs, curve: Curve) -> dict[str, Any]:
         "tap": curve.tap,
         "method": curve.method,
         "steps": [step.to_json() for step in steps(curve)],
-        "file": str(curve_path(inputs.curves, curve.backbone, curve.key)),
+        "file": str(CURVES.path_of(inputs.reports, curve)),
     }

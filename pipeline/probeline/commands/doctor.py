@@ -29,21 +29,19 @@ from probeline.report.model.leakage import leakage, leakage_lines
 from probeline.report.model.rows import blocks
 from probeline.report.sections.doctor import findings
 from probeline.results.current import current_scores
-from probeline.results.doctor_files import (
-    Doctor,
+from probeline.results.findings import (
+    FINDINGS,
+    ClassCounts,
+    DecodingNote,
+    DuplicatePair,
     Duplicates,
-    Helped,
-    Labels,
+    Findings,
+    ImageReference,
+    LabelErrors,
+    Outlier,
     Outliers,
-    Region,
-    Remote,
-    Seen,
-    Spread,
-    Suspect,
-    Twins,
-    doctor_path,
-    find_doctor,
-    save_doctor,
+    PairCounts,
+    SuspectLabel,
 )
 from probeline.session import Inputs
 from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Split
@@ -92,13 +90,13 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
         leaks = leakage(doctor, table)
         for line in (*findings(doctor), *leakage_lines(leaks)):
             say(f"doctor: {line}")
-        path = doctor_path(inputs.reports, doctor.backbone, doctor.key)
+        path = FINDINGS.path_of(inputs.reports, doctor)
         say(f"doctor: all of it is in {path}, and compare shows it")
         outcomes.append(_outcome(doctor) | {"rows": [asdict(leak) for leak in leaks], "file": str(path)})
     return outcomes
 
 
-def _outcome(doctor: Doctor) -> dict[str, Any]:
+def _outcome(doctor: Findings) -> dict[str, Any]:
     return {
         "backbone": doctor.backbone,
         "weights": doctor.weights,
@@ -113,19 +111,19 @@ def _outcome(doctor: Doctor) -> dict[str, Any]:
     }
 
 
-def _examined(inputs: Inputs) -> Doctor:
+def _examined(inputs: Inputs) -> Findings:
     """Return what there is to find with the one backbone of the configuration."""
     name = inputs.config.backbones[0]
     backbone, _ = inputs.backbone(name)
     of = _of(inputs, backbone)
     key, title = digest(of), f"doctor: {inputs.dataset.name} x {name}"
-    found = find_doctor(inputs.reports, name, key)
+    found = FINDINGS.find(inputs.reports, name, key)
     if there := inputs.there(found, inputs.reports, f"{title}: it was examined before", title):
         return there
     watch, room = Stopwatch(), _Room(inputs, backbone)
     room.task.hold()
     duplicates, labels, outliers = room.duplicates(), room.labels(), room.outliers()
-    doctor = Doctor(
+    doctor = Findings(
         backbone=name,
         weights=backbone.weights,
         precision=inputs.config.precision,
@@ -138,7 +136,7 @@ def _examined(inputs: Inputs) -> Doctor:
         labels=labels,
         outliers=outliers,
         balance={
-            role: Spread(**vars(balance(room.classes[room.role_of == place], room.task.classes)))
+            role: ClassCounts(**vars(balance(room.classes[room.role_of == place], room.task.classes)))
             for place, role in enumerate(room.sizes)
         },
         helped=room.helped(),
@@ -146,7 +144,7 @@ def _examined(inputs: Inputs) -> Doctor:
         seconds=watch.seconds(),
         environment=environment(),
     )
-    save_doctor(inputs.reports, doctor)
+    FINDINGS.save(inputs.reports, doctor)
     return doctor
 
 
@@ -174,7 +172,7 @@ def _of(inputs: Inputs, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _ranked_first(duplicates: Duplicates, labels: Labels, outliers: Outliers) -> list[str]:
+def _ranked_first(duplicates: Duplicates, labels: LabelErrors, outliers: Outliers) -> list[str]:
     """Return the names of the images whose thumbnails are kept, each once."""
     images = [image for pair in duplicates.pairs[:SHOWN] for image in (pair.first, pair.second)]
     images += [suspect.image for suspect in labels.suspects[:SHOWN]]
@@ -218,10 +216,12 @@ class _Room:
     def _name(self, place: int) -> str:
         return f"{self._part(place)}:{self._rows[place]}"
 
-    def _seen(self, place: int) -> Seen:
+    def _seen(self, place: int) -> ImageReference:
         part = self.inputs.dataset.parts[self._part(place)]
         role = self.splits[int(self.role_of[place])].role
-        return Seen(self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place]))
+        return ImageReference(
+            self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place])
+        )
 
     def _by_role(self, flags: npt.NDArray[np.bool_]) -> dict[str, int]:
         return {role: int(flags[self.role_of == place].sum()) for place, role in enumerate(self.sizes)}
@@ -256,13 +256,13 @@ class _Room:
         held = every < self.known
         where = {"known": held.all(axis=1), "across": held[:, 0] & ~held[:, 1], "test": ~held.any(axis=1)}
         regions = {
-            name: Region(*(int((there & some).sum()) for some in (is_exact, ~is_exact, conflict)))
+            name: PairCounts(*(int((there & some).sum()) for some in (is_exact, ~is_exact, conflict)))
             for name, there in where.items()
         }
         leaked = [every[where["across"] & some, 1] - self.known for some in (is_exact, ~is_exact)]
         order = np.lexsort((every[:, 1], every[:, 0], -cosines * pixels, ~is_exact, ~where["across"]))
         listed = tuple(
-            Twins(
+            DuplicatePair(
                 first=self._seen(int(every[i, 0])),
                 second=self._seen(int(every[i, 1])),
                 kind="exact" if is_exact[i] else "near",
@@ -317,7 +317,7 @@ class _Room:
     def _grey(self) -> PixelArray:
         return self._looks[0]
 
-    def labels(self) -> Labels:
+    def labels(self) -> LabelErrors:
         """Return the labels that are likely wrong."""
         told = out_of_fold(self.task)
         y, judged, known = self.classes, told.unseen, np.arange(len(self.classes)) < self.known
@@ -333,7 +333,7 @@ class _Room:
         median = float(np.median(np.where(trial.flagged, trial.score, -1)))
         order = np.flatnonzero(flagged)
         order = order[np.argsort(-found.score[order], kind="stable")]
-        return Labels(
+        return LabelErrors(
             judged=self._by_role(judged),
             flagged=self._by_role(flagged),
             expected=_brief(expected(sure[fitted])),
@@ -347,7 +347,7 @@ class _Room:
             converged=told.converged,
             neighbours=neighbours.shape[1],
             suspects=tuple(
-                Suspect(
+                SuspectLabel(
                     image=self._seen(place),
                     suggested=int(found.suggested[place]),
                     chance_label=_brief(sure[place, y[place]]),
@@ -375,17 +375,17 @@ class _Room:
             flagged=self._by_role(p <= level),
             images=self.sizes,
             neighbours=places.shape[1],
-            remote=tuple(Remote(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
+            remote=tuple(Outlier(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
         )
 
-    def helped(self) -> tuple[Helped, ...]:
+    def helped(self) -> tuple[DecodingNote, ...]:
         """Return which images needed help, by what they needed."""
         found = []
         for kind, told in HELP.items():
             flags = np.array([kind in needed for needed in self._looks[1]], np.bool_)
             if flags.any():
                 first = np.flatnonzero(flags)[: LISTED["examples"]].tolist()
-                found.append(Helped(kind, told, self._by_role(flags), tuple(map(self._name, first))))
+                found.append(DecodingNote(kind, told, self._by_role(flags), tuple(map(self._name, first))))
         return tuple(found)
 
 

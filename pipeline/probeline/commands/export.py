@@ -13,6 +13,7 @@ import numpy.typing as npt
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.stratified import apportion, draw, shuffled
+from probeline.disk import path_name
 from probeline.errors import Mismatch
 from probeline.export.build import Shipment, asked, shipment, taps_of
 from probeline.export.chosen_row import chosen_row
@@ -23,7 +24,7 @@ from probeline.identity import canonical
 from probeline.names import Method
 from probeline.results.score import Score
 from probeline.session import Inputs
-from probeline.types import FloatArray, IntArray, PixelArray, Split, path_name
+from probeline.types import FloatArray, IntArray, PixelArray, Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

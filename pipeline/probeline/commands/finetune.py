@@ -12,8 +12,7 @@ from probeline.finetune.run import Run, Solution, ask, begun_with, checkpoints, 
 from probeline.format import option
 from probeline.names import Strategy, method_of
 from probeline.options.grids import TRAIN, Grid
-from probeline.results.score import Score
-from probeline.results.score_files import save_score
+from probeline.results.score import SCORES, Score
 from probeline.results.second_task_words import second_task
 from probeline.session import Inputs
 from probeline.types import Backbone
@@ -119,7 +118,7 @@ def _score(inputs: Inputs, backbone: Backbone, strategy: str, seed: int, solutio
         history=best.trained.history,
         path=tuple(each["point"] for each in tried) if several else (),
     )
-    save_score(inputs.scores, score)
+    SCORES.save(inputs.reports, score)
     for each in tried:
         checkpoint.remove(each["folder"], "last")
         if each["folder"] != best.folder:

@@ -13,8 +13,8 @@ from probeline.errors import OutOfMemory
 from probeline.format import seconds
 from probeline.identity import LATENCY_VERSION, digest
 from probeline.report.sections.latency import costs, hardware
-from probeline.results.latency_files import Latency, Passes, find_latency, latency_path, save_latency
-from probeline.results.store import Ignored
+from probeline.results.latency import LATENCIES, Latency, TimedPasses
+from probeline.results.store import SkippedFile
 from probeline.session import Inputs
 from probeline.types import Backbone
 
@@ -59,7 +59,7 @@ def run(inputs: Inputs) -> list[dict[str, Any]]:
             "weights": one.weights,
             "parameters": one.parameters,
             "passes": [facts for backbone, facts in lines if backbone == one.backbone],
-            "file": str(latency_path(inputs.reports, one.backbone, one.key)),
+            "file": str(LATENCIES.path_of(inputs.reports, one)),
         }
         for one in found
     ]
@@ -88,9 +88,9 @@ def _key(inputs: Inputs, backbone: Backbone, device: str) -> str:
 def _timed_before(inputs: Inputs, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
     """Return the latencies of all backbones where they are of one session, and say that they are there."""
     say = inputs.config.console.say
-    found = [find_latency(inputs.reports, one.name, _key(inputs, one, device)) for one in backbones]
+    found = [LATENCIES.find(inputs.reports, one.name, _key(inputs, one, device)) for one in backbones]
     for one in found:
-        if isinstance(one, Ignored):
+        if isinstance(one, SkippedFile):
             say(f"latency: made anew, as {one.path.name} {one.reason}")
     there = [one for one in found if isinstance(one, Latency)]
     if len(there) < len(found) or len({one.session for one in there}) > 1:
@@ -109,7 +109,7 @@ class _Contender:
     norms: int
     folded: int
     weight_bytes: int
-    passes: list[Passes]
+    passes: list[TimedPasses]
 
 
 def _measured(inputs: Inputs, resolved: Sequence[tuple[Backbone, Loaded | None]]) -> list[Latency]:
@@ -154,7 +154,7 @@ def _measured(inputs: Inputs, resolved: Sequence[tuple[Backbone, Loaded | None]]
         for one, key in zip(contenders, keys, strict=True)
     ]
     for latency in latencies:
-        save_latency(inputs.reports, latency)
+        LATENCIES.save(inputs.reports, latency)
     say(f"latency: on {hardware(latencies)}")
     for line in costs(latencies):
         peak = "" if line.peak_bytes is None else f", peak {line.peak_bytes / 1e6:,.0f} MB"
@@ -202,7 +202,7 @@ def _take_turns(inputs: Inputs, contenders: Sequence[_Contender], batch: int, de
                 console.say(f"latency: batch {batch}: {nets}, {TIMED} passes each, about {left:.0f} s")
     for one in racing:
         name = one.backbone.name
-        one.passes.append(Passes(batch, tuple(spent[name]), peaks[name]))
+        one.passes.append(TimedPasses(batch, tuple(spent[name]), peaks[name]))
 
 
 def _warm(one: _Contender, images: Tensor, device: torch.device) -> bool:

@@ -11,8 +11,7 @@ from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HI
 from probeline.names import Strategy
 from probeline.options.config import command_line
 from probeline.report.sections.lr_range import found, rate, verdict
-from probeline.results.range_files import find_range_test, range_path, save_range_test
-from probeline.results.range_test import RangeTest
+from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Asked, Inputs
 from probeline.types import Backbone
 
@@ -80,14 +79,14 @@ def _test(inputs: Inputs, backbone: Backbone, strategy: str, solution: Solution,
         seconds=swept.seconds,
         environment=environment(begun.device),
     )
-    save_range_test(inputs.range_tests, test)
+    RANGE_TESTS.save(inputs.reports, test)
     config.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {verdict(test)}")
     return test
 
 
 def _there(inputs: Inputs, backbone: Backbone, asked: Asked, title: str) -> RangeTest | None:
     """Return the test that is asked for and tell the user that it is there; None where it is yet to be made."""
-    test = find_range_test(inputs.range_tests, backbone.name, asked.method, asked.key)
+    test = RANGE_TESTS.find(inputs.reports, backbone.name, asked.method, asked.key)
     told = f"{title}: it is there; {verdict(test)}" if isinstance(test, RangeTest) else ""
     return inputs.there(test, inputs.range_tests, told, title)
 
@@ -116,5 +115,5 @@ def _outcome(inputs: Inputs, test: RangeTest, strategy: str) -> dict[str, Any]:
         "steepest": None if descent is None else descent.steepest,
         "tenth": None if descent is None else descent.tenth,
         "next": command,
-        "file": str(range_path(inputs.range_tests, test.backbone, test.method, test.key)),
+        "file": str(RANGE_TESTS.path_of(inputs.reports, test)),
     }

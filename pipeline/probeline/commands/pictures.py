@@ -30,12 +30,12 @@ from probeline.report.sections.pictures import (
     mistakes_words,
 )
 from probeline.results.current import current_scores
-from probeline.results.gallery_files import Gallery
-from probeline.results.map_files import EmbeddingMap
-from probeline.results.picture_files import Kind, Picture, find_picture, remove_picture, save_picture
+from probeline.results.embedding_map import EmbeddingMap
+from probeline.results.gallery import Gallery
+from probeline.results.picture import PICTURES, Picture, PictureKind
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.session import Inputs
 from probeline.types import Backbone
 
@@ -107,7 +107,7 @@ def _filters(inputs: Inputs, backbone: Backbone, net: Callable[[], nn.Module]) -
             words = filters_words(backbone, layer.module, len(kernels), count, height, width)
             make = functools.partial(filters, words.title, kernels)
             return _draw(inputs, "filters", backbone.name, backbone.weights, of, words, make)
-        remove_picture(inputs.pictures, "filters", backbone.name)
+        PICTURES.remove(inputs.reports, "filters", backbone.name)
         inputs.remember(none)
     inputs.config.console.say(
         f"pictures: {backbone.name}: no filters to show, as its first layer is no convolution of red, green and blue"
@@ -152,7 +152,7 @@ def _mistakes(inputs: Inputs, name: str, row: Sequence[Score] | None) -> Picture
         return None
     of = mistakes_of(row, inputs.dataset, splits)
     if not of["wrong"]:
-        remove_picture(inputs.pictures, "mistakes", name)
+        PICTURES.remove(inputs.reports, "mistakes", name)
         say(f"pictures: {name}: no mistakes to show, as {row[0].method} has every test image right")
         return None
     if found := _there(inputs, "mistakes", name, of):
@@ -168,7 +168,7 @@ def _mistakes(inputs: Inputs, name: str, row: Sequence[Score] | None) -> Picture
     return _draw(inputs, "mistakes", name, score.weights, of, words, make)
 
 
-def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture | None:
+def _there(inputs: Inputs, kind: PictureKind, name: str, of: dict[str, Any]) -> Picture | None:
     """Return the picture that was drawn of just this and say so; None where it is yet to be drawn.
 
     Raises
@@ -177,11 +177,11 @@ def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture
         It is yet to be drawn, and could not be kept.
     """
     say = inputs.config.console.say
-    found = find_picture(inputs.pictures, kind, name)
+    found = PICTURES.find(inputs.reports, kind, name)
     if isinstance(found, Picture) and found.of == of:
         say(f"pictures: {inputs.dataset.name} x {name}: {found.png} is there")
         return found
-    if isinstance(found, Ignored):
+    if isinstance(found, SkippedFile):
         say(f"pictures: {inputs.dataset.name} x {name}: made anew, as {found.path.name} {found.reason}")
     disk.check_writable(inputs.pictures)
     return None
@@ -189,7 +189,7 @@ def _there(inputs: Inputs, kind: Kind, name: str, of: dict[str, Any]) -> Picture
 
 def _draw(
     inputs: Inputs,
-    kind: Kind,
+    kind: PictureKind,
     name: str,
     weights: str,
     of: dict[str, Any],
@@ -200,6 +200,6 @@ def _draw(
 
     png = rendered(make)
     picture = Picture(kind, name, weights, of, words.title, words.caption, words.alt, digest_bytes(png))
-    path = save_picture(inputs.pictures, picture, png)
+    path = PICTURES.save(inputs.reports, picture, png).with_suffix(".png")
     inputs.config.console.say(f"pictures: {inputs.dataset.name} x {name}: written to {path}")
     return picture

@@ -11,8 +11,7 @@ from probeline.data.sampling.splits import crossing
 from probeline.evaluate.fitting import Round, Task, exact_path
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
-from probeline.results.score import Score
-from probeline.results.score_files import find_score
+from probeline.results.score import SCORES, Score
 from probeline.types import FloatArray
 
 
@@ -94,7 +93,7 @@ def _chosen(task: Task) -> float:
     """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
     asked = task.ask("probe", l2=list(L2_GRID))
     backbone = task.backbone
-    score = find_score(task.inputs.scores, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
+    score = SCORES.find(task.inputs.reports, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
     if isinstance(score, Score):
         return float(score.chosen["l2"])
     selection, _ = exact_path(task)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from probeline.disk import path_name
+from probeline.identity import CURVE_VERSION
+from probeline.results.store import RecordKind
 
 
 @dataclass(frozen=True)
@@ -101,18 +105,9 @@ class Curve:
     cold_seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the curve as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Curve:
-        """Return the curve of a record that :meth:`to_json` made.
+def _file_name(backbone: str, key: str) -> str:
+    return f"curves/{path_name(backbone, portable=True)}-{key[:12]}.json"
 
-        Raises
-        ------
-        KeyError, TypeError
-            Where the fields are not those of this version.
-        """
-        points = tuple(CurvePoint(**point) for point in record["points"])
-        return cls(**{**record, "class_names": tuple(record["class_names"]), "points": points})
+
+CURVES = RecordKind("curve", CURVE_VERSION, Curve, _file_name, ("curves/*.json",), newest_last=True)

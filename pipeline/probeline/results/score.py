@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from probeline.disk import path_name
+from probeline.identity import SCORE_VERSION
+from probeline.results.methods import method_info
+from probeline.results.store import RecordKind
+
+_LONGEST_WEIGHTS = 80
+"""Weights may be named by a long file name; folder names have a limit of 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +134,11 @@ class Score:
     path: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Score:
-        """Return the score of a record that :meth:`to_json` made.
+def _file_name(backbone: str, weights: str, method: str, seed: int | None, key: str) -> str:
+    net = f"{path_name(backbone, portable=True)}-{path_name(weights, portable=True)[:_LONGEST_WEIGHTS]}"
+    run = "seedless" if seed is None else f"seed{seed}"
+    return f"scores/{net}/{method_info(method).name}-{run}-{key[:12]}.json"
 
-        Raises
-        ------
-        TypeError
-            Where the fields are not those of this version.
-        """
-        values = dict(record)
-        for name in ("class_names", "interval", "predictions", "labels", "history", "path"):
-            values[name] = tuple(values.get(name, ()))
-        for name in ("bins", "raw_bins"):
-            values[name] = tuple(tuple(one) for one in values.get(name, ()))
-        return cls(**values)
+
+SCORES = RecordKind("score", SCORE_VERSION, Score, _file_name, ("scores/*/*.json",))

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
-from probeline.results.map_files import EmbeddingMap, Plane
+from probeline.results.embedding_map import EmbeddingMap, Projection
 from probeline.types import IntArray
 
 COLOURS = (
@@ -68,7 +68,7 @@ def _dot(colour: str, marker: str, size: float) -> dict[str, Any]:
 
 
 def _plane(
-    axes: Axes, plane: Plane, groups: Sequence[tuple[str, str, npt.NDArray[np.bool_]]], wrong: Sequence[bool]
+    axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, npt.NDArray[np.bool_]]], wrong: Sequence[bool]
 ) -> None:
     xy = np.array(plane.xy, np.float64).reshape(-1, 2)
     size = 4.4 if len(xy) <= _MANY else 3.6

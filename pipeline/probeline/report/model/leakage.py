@@ -11,7 +11,7 @@ import numpy.typing as npt
 from probeline.format import decimals, percent, points
 from probeline.metrics.intervals import wilson
 from probeline.report.model.rows import Block
-from probeline.results.doctor_files import Doctor
+from probeline.results.findings import Findings
 from probeline.results.score import Score
 
 LEAKED = (
@@ -65,7 +65,7 @@ class Leak:
     near: Share
 
 
-def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
+def leakage(doctor: Findings, blocks: Sequence[Block]) -> list[Leak]:
     """Return what the leaked images do to each row; the rows' scores must be of the splits that were examined."""
     found = []
     for block in blocks:

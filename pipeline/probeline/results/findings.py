@@ -1,20 +1,19 @@
-"""What the data doctor found, and its file: one sealed JSON file for each backbone and key."""
+"""What the data doctor found in a data set, by the embeddings of one backbone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from probeline.disk import path_name
 from probeline.identity import DOCTOR_VERSION
-from probeline.results.score_files import slug
-from probeline.results.store import Ignored, Kind, newest_last, of_key
+from probeline.results.store import RecordKind
 from probeline.results.thumbnail import Thumbnail
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageReference:
     """An image that a finding is about.
 
     Attributes
@@ -33,12 +32,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicatePair:
     """Two images that are one.
 
     Attributes
     ----------
-    first, second : Seen
+    first, second : ImageReference
         Train before val before test.
     kind : {"exact", "near"}
         Of equal content, or alike in features and pixels.
@@ -50,8 +49,8 @@ class Twins:
         Whether that is of one with the other's mirror image.
     """
 
-    first: Seen
-    second: Seen
+    first: ImageReference
+    second: ImageReference
     kind: Literal["exact", "near"]
     features: float
     pixels: float
@@ -69,7 +68,7 @@ class Twins:
 
 
 @dataclass(frozen=True)
-class Region:
+class PairCounts:
     """Pairs of images of some roles; of g equal images each counts with the first, as g - 1 pairs.
 
     Attributes
@@ -91,31 +90,31 @@ class Duplicates:
 
     Attributes
     ----------
-    regions : mapping of str to Region
+    regions : mapping of str to PairCounts
         ``known`` within train and val, ``across`` between these and test, ``test`` within test.
     leaked_exact, leaked_near : tuple of int
         Places in the test split of images that are in train or val too: of equal content, or else nearly. No place is
         in both.
     compared : int
         Pairs of neighbours whose pixels were compared.
-    pairs : tuple of Twins
+    pairs : tuple of DuplicatePair
         At most so many as are listed: those across first, and the most alike first.
     """
 
-    regions: Mapping[str, Region]
+    regions: Mapping[str, PairCounts]
     leaked_exact: tuple[int, ...]
     leaked_near: tuple[int, ...]
     compared: int
-    pairs: tuple[Twins, ...]
+    pairs: tuple[DuplicatePair, ...]
 
 
 @dataclass(frozen=True)
-class Suspect:
+class SuspectLabel:
     """An image whose label is doubted.
 
     Attributes
     ----------
-    image : Seen
+    image : ImageReference
     suggested : int
         The class that the probe confidently holds for it.
     chance_label, chance_suggested : float
@@ -126,7 +125,7 @@ class Suspect:
         (1 - chance_label) x disagreement.
     """
 
-    image: Seen
+    image: ImageReference
     suggested: int
     chance_label: float
     chance_suggested: float
@@ -135,7 +134,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelErrors:
     """Labels that are likely wrong.
 
     Attributes
@@ -156,7 +155,7 @@ class Labels:
     folds : int
     converged : bool
     neighbours : int
-    suspects : tuple of Suspect
+    suspects : tuple of SuspectLabel
         At most so many as are listed, by score.
     """
 
@@ -172,23 +171,23 @@ class Labels:
     folds: int
     converged: bool
     neighbours: int
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[SuspectLabel, ...]
 
 
 @dataclass(frozen=True)
-class Remote:
+class Outlier:
     """An image far from all that is fitted on.
 
     Attributes
     ----------
-    image : Seen
+    image : ImageReference
     distance : float
         Mean of 1 - cosine to the nearest images of train and val.
     p : float
         Share of these, with itself, that are as far from their own.
     """
 
-    image: Seen
+    image: ImageReference
     distance: float
     p: float
 
@@ -206,7 +205,7 @@ class Outliers:
     flagged, images : mapping of str to int
         Of each role: those with p up to `level`, and all.
     neighbours : int
-    remote : tuple of Remote
+    remote : tuple of Outlier
         At most so many as are listed, the furthest first.
     """
 
@@ -215,11 +214,11 @@ class Outliers:
     flagged: Mapping[str, int]
     images: Mapping[str, int]
     neighbours: int
-    remote: tuple[Remote, ...]
+    remote: tuple[Outlier, ...]
 
 
 @dataclass(frozen=True)
-class Spread:
+class ClassCounts:
     """How the images of a role are spread over the classes; see :class:`probeline.analysis.balance.Balance`."""
 
     counts: tuple[int, ...]
@@ -229,7 +228,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Helped:
+class DecodingNote:
     """Images that needed the same help.
 
     Attributes
@@ -248,7 +247,7 @@ class Helped:
 
 
 @dataclass(frozen=True)
-class Doctor:
+class Findings:
     """What the doctor found in a data set with the embeddings of one backbone.
 
     Attributes
@@ -264,11 +263,11 @@ class Doctor:
     images : mapping of str to int
         Of train, val and test.
     duplicates : Duplicates
-    labels : Labels
+    labels : LabelErrors
     outliers : Outliers
-    balance : mapping of str to Spread
+    balance : mapping of str to ClassCounts
         Of each role.
-    helped : tuple of Helped
+    helped : tuple of DecodingNote
     thumbnails : mapping of str to Thumbnail
         Of the images that are ranked first, by their names.
     seconds : float
@@ -284,98 +283,17 @@ class Doctor:
     class_names: tuple[str, ...]
     images: Mapping[str, int]
     duplicates: Duplicates
-    labels: Labels
+    labels: LabelErrors
     outliers: Outliers
-    balance: Mapping[str, Spread]
-    helped: tuple[Helped, ...]
+    balance: Mapping[str, ClassCounts]
+    helped: tuple[DecodingNote, ...]
     thumbnails: Mapping[str, Thumbnail]
     seconds: float
     environment: Mapping[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Doctor:
-        """Return what a record that :meth:`to_json` made tells.
-
-        Raises
-        ------
-        KeyError, TypeError
-            Where the fields are not those of this version.
-        """
-        duplicates, labels, outliers = record["duplicates"], record["labels"], record["outliers"]
-        return cls(
-            **{
-                **record,
-                "class_names": tuple(record["class_names"]),
-                "thumbnails": {name: Thumbnail(**one) for name, one in record["thumbnails"].items()},
-                "duplicates": Duplicates(
-                    **{
-                        **duplicates,
-                        "regions": {name: Region(**one) for name, one in duplicates["regions"].items()},
-                        "leaked_exact": tuple(duplicates["leaked_exact"]),
-                        "leaked_near": tuple(duplicates["leaked_near"]),
-                        "pairs": tuple(
-                            Twins(**{**one, "first": Seen(**one["first"]), "second": Seen(**one["second"])})
-                            for one in duplicates["pairs"]
-                        ),
-                    }
-                ),
-                "labels": Labels(
-                    **{
-                        **labels,
-                        "suspects": tuple(
-                            Suspect(**{**one, "image": Seen(**one["image"])}) for one in labels["suspects"]
-                        ),
-                    }
-                ),
-                "outliers": Outliers(
-                    **{
-                        **outliers,
-                        "remote": tuple(Remote(**{**one, "image": Seen(**one["image"])}) for one in outliers["remote"]),
-                    }
-                ),
-                "balance": {
-                    role: Spread(**{**one, "counts": tuple(one["counts"]), "empty": tuple(one["empty"])})
-                    for role, one in record["balance"].items()
-                },
-                "helped": tuple(Helped(**{**one, "examples": tuple(one["examples"])}) for one in record["helped"]),
-            }
-        )
+def _file_name(backbone: str, key: str) -> str:
+    return f"doctor-{path_name(backbone, portable=True)}-{key[:12]}.json"
 
 
-def doctor_path(folder: Path, backbone: str, key: str) -> Path:
-    """Return where the findings of a backbone and key stand in `folder`."""
-    return folder / f"doctor-{slug(backbone)}-{key[:12]}.json"
-
-
-_DOCTORS = Kind(
-    "doctor",
-    DOCTOR_VERSION,
-    Doctor.from_json,
-    lambda folder, doctor: doctor_path(folder, doctor.backbone, doctor.key),
-)
-
-
-def save_doctor(folder: Path, doctor: Doctor) -> Path:
-    """Write findings into `folder`, in place of an earlier file of the same key, and return its path.
-
-    Raises
-    ------
-    CannotWrite
-        Where the file system refuses.
-    """
-    return _DOCTORS.save(folder, doctor)
-
-
-def find_doctor(folder: Path, backbone: str, key: str) -> Doctor | Ignored | None:
-    """Return the findings of this key, None where there are none, or why what is there is not used."""
-    path = doctor_path(folder, backbone, key)
-    return of_key(_DOCTORS.find(folder, path), path, key)
-
-
-def load_doctors(folder: Path) -> tuple[list[Doctor], list[Ignored]]:
-    """Read all findings of `folder`, those that were written last at the end; also return what is no proven record."""
-    return _DOCTORS.load(folder, newest_last(folder, "doctor-*.json"))
+FINDINGS = RecordKind("doctor", DOCTOR_VERSION, Findings, _file_name, ("doctor-*.json",), newest_last=True)

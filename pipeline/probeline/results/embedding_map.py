@@ -1,20 +1,20 @@
-"""Maps' files: a sealed record for each backbone, of the places of its test embeddings in a plane."""
+"""Maps of embeddings: for each backbone where its test images lie in a plane."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probeline.disk import path_name
 from probeline.identity import MAP_VERSION
-from probeline.results import store as sealed
-from probeline.results.score_files import slug
-from probeline.results.store import Ignored
+from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.store import RecordKind
 
 
 @dataclass(frozen=True)
-class Plane:
+class Projection:
     """One way to lay the points of a map out.
 
     Attributes
@@ -59,7 +59,7 @@ class EmbeddingMap:
         Classes; predicted ones are of the row that val prefers, `judge`.
     judge : str
         That row, in words.
-    planes : tuple of Plane
+    planes : tuple of Projection
         The principal components first.
     title, caption, alt : str
         What a figure says above, below and in its place.
@@ -77,10 +77,15 @@ class EmbeddingMap:
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
     judge: str
-    planes: tuple[Plane, ...]
+    planes: tuple[Projection, ...]
     title: str
     caption: str
     alt: str
+
+    def __post_init__(self) -> None:
+        columns = (self.rows, self.sample_ids, self.labels, self.predicted, *(plane.xy for plane in self.planes))
+        if len(lengths := {len(column) for column in columns}) != 1:
+            raise ValueError(f"columns of {sorted(lengths)} points")
 
     @property
     def wrong(self) -> tuple[bool, ...]:
@@ -94,62 +99,17 @@ class EmbeddingMap:
 
     @property
     def file(self) -> str:
-        """The name of the record."""
-        return map_name(self.backbone)
+        """The name of the record's file."""
+        return MAPS.path_of(Path(), self).name
 
     @property
     def figure(self) -> str:
         """The name of the figure that a report draws of it, without its suffix."""
-        return f"map-{slug(self.backbone)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the map's record as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> EmbeddingMap:
-        """Return the map of a record that :meth:`to_json` made.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            Where the fields are not those of this version, or its columns differ in length.
-        """
-        planes = []
-        for one in record["planes"]:
-            x, y = one["axes"]
-            planes.append(Plane(**{**one, "axes": (x, y), "xy": tuple((east, north) for east, north in one["xy"])}))
-        columns = {name: tuple(record[name]) for name in ("rows", "sample_ids", "labels", "predicted")}
-        lengths = {len(column) for column in (*columns.values(), *(plane.xy for plane in planes))}
-        if len(lengths) != 1:
-            raise ValueError(f"columns of {sorted(lengths)} points")
-        return cls(**{**record, **columns, "class_names": tuple(record["class_names"]), "planes": tuple(planes)})
+        return f"map-{path_name(self.backbone, portable=True)}"
 
 
-def map_name(backbone: str) -> str:
-    """Return the name of the record of a backbone's map."""
-    return f"map-{slug(backbone)}.json"
+def _file_name(backbone: str) -> str:
+    return f"{PICTURE_FOLDER}/map-{path_name(backbone, portable=True)}.json"
 
 
-_MAPS = sealed.Kind("map", MAP_VERSION, EmbeddingMap.from_json, lambda folder, one: folder / one.file)
-
-
-def save_map(folder: Path, one: EmbeddingMap) -> Path:
-    """Write a map into `folder` in place of the one of its backbone, and return its path.
-
-    Raises
-    ------
-    CannotWrite
-        Where the file system refuses.
-    """
-    return _MAPS.save(folder, one)
-
-
-def find_map(folder: Path, backbone: str) -> EmbeddingMap | Ignored | None:
-    """Return the map of a backbone, None where there is none, or why what is there is not used."""
-    return _MAPS.find(folder, folder / map_name(backbone))
-
-
-def load_maps(folder: Path) -> tuple[list[EmbeddingMap], list[Ignored]]:
-    """Read every map of `folder`, by backbone; also return what is no proven one, and why."""
-    return _MAPS.load(folder, sorted(folder.glob("map-*.json")))
+MAPS = RecordKind("map", MAP_VERSION, EmbeddingMap, _file_name, (f"{PICTURE_FOLDER}/map-*.json",))

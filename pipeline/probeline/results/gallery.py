@@ -1,22 +1,21 @@
-"""Galleries' files: a sealed record for each backbone, of its most shared mistakes with small copies of the images."""
+"""Galleries: for each backbone the test images that most of its rows get wrong, with small copies of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probeline.disk import remove
+from probeline.disk import path_name
 from probeline.identity import GALLERY_VERSION
-from probeline.results import store as sealed
-from probeline.results.score_files import slug
-from probeline.results.store import Ignored
+from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.store import RecordKind
 from probeline.results.thumbnail import Thumbnail
 
 
 @dataclass(frozen=True)
-class Judge:
+class GalleryRow:
     """A row of the report, by its first seed.
 
     Attributes
@@ -33,7 +32,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class NearestTrainImage:
     """A train image near a test image.
 
     Attributes
@@ -54,7 +53,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Missed:
+class Misclassified:
     """A test image that a row or more takes for another class.
 
     Attributes
@@ -71,7 +70,7 @@ class Missed:
     chance, true_chance : float or None
         Calibrated, of the gallery's probe: of the class that this probe predicts, and of the true one. None where
         they are not known; see `Gallery.refit`.
-    neighbours : tuple of Neighbour
+    neighbours : tuple of NearestTrainImage
         The nearest first.
     """
 
@@ -82,7 +81,7 @@ class Missed:
     wrong: int
     chance: float | None
     true_chance: float | None
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[NearestTrainImage, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Gallery:
         Weights are the probe's.
     of : mapping
         All that it was made of, as JSON values: where this is another, so is the gallery.
-    rows : tuple of Judge
+    rows : tuple of GalleryRow
         The one that val prefers first.
     probe : int
         Which of them is the exact probe whose embeddings neighbours were looked for in, and whose chances are told.
@@ -107,7 +106,7 @@ class Gallery:
         where it did not, no chance is told.
     n_test, wrong, shared : int
         Test images; how many of them a row or more has wrong; how many all rows have.
-    images : tuple of Missed
+    images : tuple of Misclassified
         Those first that most rows have wrong, then in row order.
     thumbnails : mapping of str to Thumbnail
         Of each image and each neighbour, by name.
@@ -117,87 +116,26 @@ class Gallery:
     backbone: str
     weights: str
     of: Mapping[str, Any]
-    rows: tuple[Judge, ...]
+    rows: tuple[GalleryRow, ...]
     probe: int
     tap: str
     refit: Mapping[str, Any]
     n_test: int
     wrong: int
     shared: int
-    images: tuple[Missed, ...]
+    images: tuple[Misclassified, ...]
     thumbnails: Mapping[str, Thumbnail]
     title: str
     caption: str
 
     @property
     def file(self) -> str:
-        """The name of the record."""
-        return gallery_name(self.backbone)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the gallery's record as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Gallery:
-        """Return the gallery of a record that :meth:`to_json` made.
-
-        Raises
-        ------
-        AttributeError, KeyError, TypeError
-            Where the fields are not those of this version.
-        """
-        images = tuple(
-            Missed(
-                **{
-                    **one,
-                    "predicted": tuple(one["predicted"]),
-                    "neighbours": tuple(Neighbour(**near) for near in one["neighbours"]),
-                }
-            )
-            for one in record["images"]
-        )
-        small = {name: Thumbnail(**one) for name, one in record["thumbnails"].items()}
-        rows = tuple(Judge(**row) for row in record["rows"])
-        return cls(**{**record, "rows": rows, "images": images, "thumbnails": small})
+        """The name of the record's file."""
+        return GALLERIES.path_of(Path(), self).name
 
 
-def gallery_name(backbone: str) -> str:
-    """Return the name of the record of a backbone's gallery."""
-    return f"gallery-{slug(backbone)}.json"
+def _file_name(backbone: str) -> str:
+    return f"{PICTURE_FOLDER}/gallery-{path_name(backbone, portable=True)}.json"
 
 
-_GALLERIES = sealed.Kind("gallery", GALLERY_VERSION, Gallery.from_json, lambda folder, gallery: folder / gallery.file)
-
-
-def save_gallery(folder: Path, gallery: Gallery) -> Path:
-    """Write a gallery into `folder` in place of the one of its backbone, and return its path.
-
-    Raises
-    ------
-    CannotWrite
-        Where the file system refuses.
-    """
-    return _GALLERIES.save(folder, gallery)
-
-
-def find_gallery(folder: Path, backbone: str) -> Gallery | Ignored | None:
-    """Return the gallery of a backbone, None where there is none, or why what is there is not used."""
-    return _GALLERIES.find(folder, folder / gallery_name(backbone))
-
-
-def load_galleries(folder: Path) -> tuple[list[Gallery], list[Ignored]]:
-    """Read every gallery of `folder`, by backbone; also return what is no proven one, and why."""
-    return _GALLERIES.load(folder, sorted(folder.glob("gallery-*.json")))
-
-
-def remove_gallery(folder: Path, backbone: str) -> None:
-    """Remove the gallery of a backbone where there is one.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    path = folder / gallery_name(backbone)
-    if path.exists():
-        remove(path)
+GALLERIES = RecordKind("gallery", GALLERY_VERSION, Gallery, _file_name, (f"{PICTURE_FOLDER}/gallery-*.json",))
