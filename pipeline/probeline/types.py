@@ -20,7 +20,11 @@ from probeline.names import Role
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 PixelArray = npt.NDArray[np.uint8]
+AnyFloatArray = npt.NDArray[np.floating[Any]]
+AnyArray = npt.NDArray[Any]
 
 DROPPED = -1
 """The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.analysis.balance import balance
 from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, luminance
@@ -44,7 +43,7 @@ from probeline.results.findings import (
     SuspectLabel,
 )
 from probeline.session import Inputs
-from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Split
+from probeline.types import Backbone, BoolArray, FloatArray, IntArray, PixelArray, Split
 
 NEIGHBOURS = 10
 """Images that each is held against: as candidates for its duplicates, for its label, and for how remote it is."""
@@ -223,7 +222,7 @@ class _Room:
             self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place])
         )
 
-    def _by_role(self, flags: npt.NDArray[np.bool_]) -> dict[str, int]:
+    def _by_role(self, flags: BoolArray) -> dict[str, int]:
         return {role: int(flags[self.role_of == place].sum()) for place, role in enumerate(self.sizes)}
 
     @cached_property
@@ -283,9 +282,7 @@ class _Room:
     def _content(self, place: int) -> str:
         return self.inputs.dataset.parts[self._part(place)].content[int(self._rows[place])]
 
-    def _near_pairs(
-        self, content: Sequence[str]
-    ) -> tuple[IntArray, FloatArray, FloatArray, npt.NDArray[np.bool_], int]:
+    def _near_pairs(self, content: Sequence[str]) -> tuple[IntArray, FloatArray, FloatArray, BoolArray, int]:
         """Return the near duplicates int64 [p, 2], cosine, pixels and mirrored of each, and how many were compared."""
         near, among_test = self._near
         found = [candidates(np.arange(len(near.places)), near.places, near.cosines, ALIKE)]

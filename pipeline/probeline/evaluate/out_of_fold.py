@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.data.sampling.splits import crossing
 from probeline.evaluate.fitting import Round, Task, exact_path
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.results.score import SCORES, Score
-from probeline.types import FloatArray
+from probeline.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class OutOfFold:
     """
 
     logits: FloatArray
-    unseen: npt.NDArray[np.bool_]
+    unseen: BoolArray
     l2: float
     folds: int
     converged: bool
