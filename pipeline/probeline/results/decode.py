@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -53,8 +53,8 @@ def _refuse(path: str, expected: str, value: object) -> NoReturn:
 
 
 @cache
-def _hints_of(record_class: type) -> dict[str, Any]:
-    return get_type_hints(record_class)
+def _decoders_of(record_class: type) -> dict[str, Callable[[object, str], Any]]:
+    return {name: _decoder_of(hint) for name, hint in get_type_hints(record_class).items()}
 
 
 @cache
@@ -66,59 +66,69 @@ def _required(record_class: Any) -> frozenset[str]:
 def _decode_record(record_class: Any, values: object, path: str) -> Any:
     if not isinstance(values, Mapping):
         _refuse(path, f"the fields of a {record_class.__name__}", values)
-    hints = _hints_of(record_class)
+    decoders = _decoders_of(record_class)
     if missing := sorted(_required(record_class) - values.keys()):
         raise BadRecord(f"{path or 'the record'}: missing {', '.join(missing)}")
-    if unknown := sorted(str(name) for name in values.keys() - hints.keys()):
+    if unknown := sorted(str(name) for name in values.keys() - decoders.keys()):
         raise BadRecord(f"{path or 'the record'}: unknown {', '.join(unknown)}")
     prefix = f"{path}." if path else ""
-    decoded = {name: _decode_value(hints[name], value, prefix + name) for name, value in values.items()}
+    decoded = {name: decoders[name](value, prefix + name) for name, value in values.items()}
     try:
         return record_class(**decoded)
     except ValueError as error:
         raise BadRecord(f"{path or 'the record'}: {error}") from error
 
 
-def _decode_value(hint: Any, value: object, path: str) -> Any:
+@cache
+def _decoder_of(hint: Any) -> Callable[[object, str], Any]:
+    """Return what decodes a value of a type, given the value and its path."""
     if hint in _NAMES:
-        return _check_scalar(hint, value, path)
+        return partial(_check_scalar, hint)
     if hint is Any:
-        return _check_json(value, path)
+        return _check_json
     if is_dataclass(hint):
-        return _decode_record(hint, value, path)
+        return partial(_decode_record, hint)
     origin, options = get_origin(hint), get_args(hint)
+    if origin is tuple and options[-1] is Ellipsis:
+        return partial(_decode_array, options[0], _decoder_of(options[0]))
     if origin is tuple:
-        return _decode_tuple(options, value, path)
-    if origin is Literal:
-        if not any(value == option and type(value) is type(option) for option in options):
-            _refuse(path, f"one of {', '.join(map(repr, options))}", value)
-        return value
-    if origin in (Union, UnionType) and NoneType in options:
-        (inner,) = (option for option in options if option is not NoneType)
-        return None if value is None else _decode_value(inner, value, path)
+        return partial(_decode_tuple, tuple(map(_decoder_of, options)))
     if origin is Mapping:
-        if not isinstance(value, Mapping):
-            _refuse(path, "an object", value)
-        return {
-            _check_scalar(str, key, path): _decode_value(options[1], one, f"{path}.{key}") for key, one in value.items()
-        }
-    raise TypeError(f"{path}: a record cannot hold {hint}")
+        return partial(_decode_mapping, _decoder_of(options[1]))
+    if origin is Literal:
+        return partial(_check_literal, options)
+    if origin in (Union, UnionType) and NoneType in options and len(options) == 2:
+        (inner,) = (_decoder_of(option) for option in options if option is not NoneType)
+        return lambda value, path: None if value is None else inner(value, path)
+    raise TypeError(f"a record cannot hold {hint}")
 
 
-def _decode_tuple(options: tuple[Any, ...], value: object, path: str) -> tuple[Any, ...]:
+def _decode_array(hint: Any, decode_item: Callable[[object, str], Any], value: object, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         _refuse(path, "an array", value)
-    if options[-1] is Ellipsis:
-        hint = options[0]
-        if set(map(type, value)) <= {hint} and hint in (int, str):  # in one step, as predictions are many
-            return tuple(value)
-        options = (hint,) * len(value)
-    if len(options) != len(value):
-        _refuse(path, f"{len(options)} values", len(value))
-    return tuple(
-        _decode_value(hint, one, f"{path}[{place}]")
-        for place, (hint, one) in enumerate(zip(options, value, strict=True))
-    )
+    if hint in (int, str) and set(map(type, value)) <= {hint}:  # in one step, as predictions are many
+        return tuple(value)
+    return tuple([decode_item(item, f"{path}[{place}]") for place, item in enumerate(value)])
+
+
+def _decode_tuple(decoders: tuple[Callable[[object, str], Any], ...], value: object, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        _refuse(path, "an array", value)
+    if len(value) != len(decoders):
+        _refuse(path, f"{len(decoders)} values", len(value))
+    return tuple([decoders[place](item, f"{path}[{place}]") for place, item in enumerate(value)])
+
+
+def _decode_mapping(decode_item: Callable[[object, str], Any], value: object, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        _refuse(path, "an object", value)
+    return {_check_scalar(str, name, path): decode_item(item, f"{path}.{name}") for name, item in value.items()}
+
+
+def _check_literal(options: tuple[Any, ...], value: object, path: str) -> object:
+    if not any(value == option and type(value) is type(option) for option in options):
+        _refuse(path, f"one of {', '.join(map(repr, options))}", value)
+    return value
 
 
 def _check_scalar(hint: type, value: object, path: str) -> Any:
