@@ -1,4 +1,4 @@
-"""Maps of embeddings: for each backbone where its test images lie in a plane."""
+"""Maps of embeddings: the test images of a backbone as points in a plane."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probeline.results.store import RecordKind
 
 @dataclass(frozen=True)
 class Projection:
-    """One way to lay the points of a map out.
+    """One layout of the points of a map.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class Projection:
         ``pca`` or ``tsne``.
     title : str
     axes : tuple of 2 str
-        What each axis is; empty where it means nothing.
+        Labels of the axes; empty if they have no meaning.
     xy : tuple of tuples of 2 floats [n]
     facts : mapping
         Of ``pca`` the ``explained`` shares of the train rows' variance; of ``tsne`` its ``perplexity``, ``seed`` and
-        the ``divergence`` in nats that is left.
+        the final ``divergence`` in nats.
     """
 
     method: str
@@ -45,24 +45,24 @@ class EmbeddingMap:
     ----------
     backbone, weights : str
     of : mapping
-        All that it was made of but for what was asked on top, as JSON values: where this is another, so is the map.
+        Everything that it was made from but the optional layouts, as JSON values: if this changes, it is outdated.
     tap : str
-        Where the net is read: as the exact probe that val prefers reads it.
+        Of the exact probe that is best on validation.
     n_test : int
-        Test images, of which `rows` are some or all.
+        Test images; `rows` are some or all of them.
     part : str
-        That the rows are of.
+        The part that `rows` index.
     class_names : tuple of str [K]
     rows : tuple of int [n]
     sample_ids : tuple of str [n]
     labels, predicted : tuple of int [n]
-        Classes; predicted ones are of the row that val prefers, `judge`.
+        Classes; the predictions are those of the row that is best on validation, `judge`.
     judge : str
-        That row, in words.
+        The title of that row.
     planes : tuple of Projection
         The principal components first.
     title, caption, alt : str
-        What a figure says above, below and in its place.
+        Of the figure: above it, below it, and its alternative text.
     """
 
     backbone: str
@@ -89,7 +89,7 @@ class EmbeddingMap:
 
     @property
     def wrong(self) -> tuple[bool, ...]:
-        """Which of the points were taken for another class."""
+        """Which points are misclassified."""
         return tuple(true != said for true, said in zip(self.labels, self.predicted, strict=True))
 
     @property

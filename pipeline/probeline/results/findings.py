@@ -33,20 +33,20 @@ class ImageReference:
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two images that are one.
+    """A pair of duplicate images.
 
     Attributes
     ----------
     first, second : ImageReference
-        Train before val before test.
+        Train comes before val, and val before test.
     kind : {"exact", "near"}
-        Of equal content, or alike in features and pixels.
+        Equal content, or similar features and pixels.
     features : float
         Cosine of their centred embeddings.
     pixels : float
         Correlation of their grey levels at a small size.
     mirrored : bool
-        Whether that is of one with the other's mirror image.
+        Whether `pixels` compares one image with the mirror image of the other.
     """
 
     first: ImageReference
@@ -58,25 +58,25 @@ class DuplicatePair:
 
     @property
     def score(self) -> float:
-        """By which pairs are ranked: `features` x `pixels`, 1 for equal contents."""
+        """The rank of the pair: `features` x `pixels`, 1 for equal content."""
         return self.features * self.pixels
 
     @property
     def conflict(self) -> bool:
-        """Whether they bear different labels."""
+        """Whether their labels differ."""
         return self.first.label != self.second.label
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs of images of some roles; of g equal images each counts with the first, as g - 1 pairs.
+    """How many duplicate pairs some roles have; g equal images count as g - 1 pairs.
 
     Attributes
     ----------
     exact, near : int
         Pairs.
     conflicts : int
-        Those of both whose labels differ.
+        Pairs of either kind whose labels differ.
     """
 
     exact: int
@@ -86,19 +86,19 @@ class PairCounts:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Images that are there more than once.
+    """Duplicate images of a data set.
 
     Attributes
     ----------
     regions : mapping of str to PairCounts
-        ``known`` within train and val, ``across`` between these and test, ``test`` within test.
+        ``known``: within train and val; ``across``: between train or val and test; ``test``: within test.
     leaked_exact, leaked_near : tuple of int
-        Places in the test split of images that are in train or val too: of equal content, or else nearly. No place is
-        in both.
+        Positions in the test split of images with an exact duplicate in train or val, and of those with only a near
+        one.
     compared : int
         Pairs of neighbours whose pixels were compared.
     pairs : tuple of DuplicatePair
-        At most so many as are listed: those across first, and the most alike first.
+        The listed pairs: those of ``across`` first, then by score.
     """
 
     regions: Mapping[str, PairCounts]
@@ -110,17 +110,17 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class SuspectLabel:
-    """An image whose label is doubted.
+    """An image whose label is probably wrong.
 
     Attributes
     ----------
     image : ImageReference
     suggested : int
-        The class that the probe confidently holds for it.
+        The class that the probe predicts with confidence.
     chance_label, chance_suggested : float
-        What the probe gives either, calibrated, by a fit that did not see the image.
+        Calibrated out-of-fold probabilities of both classes.
     disagreement : float
-        Share of its neighbours with another label.
+        Share of its nearest images with another label.
     score : float
         (1 - chance_label) x disagreement.
     """
@@ -135,28 +135,28 @@ class SuspectLabel:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """Labels that are likely wrong.
+    """Labels that are probably wrong.
 
     Attributes
     ----------
     judged, flagged : mapping of str to int
-        Images of each role whose label was judged, and those that the rule flags.
+        Images of each role whose label was checked, and those that were flagged.
     expected : float
-        Flags among train and val, were every label a fair draw from the probe's chances.
+        Expected flags among train and val if each label were drawn from the probe's probabilities.
     planted : int
-        Images of train and val that were given a wrong label for a trial.
+        Images of train and val that were given a wrong label to test the method.
     planted_flagged : float
-        Share of them that the rule flags.
+        Share of them that were flagged.
     planted_rank : int or None
-        How many of the true labels of train and val that are flagged score as high as the median planted one; None
-        where half of the planted ones are not flagged.
+        How many flagged original labels of train and val score at least as high as the median planted one; None if
+        half of the planted ones are not flagged.
     l2, temperature, top1 : float
-        Of the probe; its top-1 on the judged images of train and val, by fits that did not see them.
+        Of the probe; `top1` is its out-of-fold accuracy on the checked images of train and val.
     folds : int
     converged : bool
     neighbours : int
     suspects : tuple of SuspectLabel
-        At most so many as are listed, by score.
+        The listed ones, by score.
     """
 
     judged: Mapping[str, int]
@@ -176,7 +176,7 @@ class LabelErrors:
 
 @dataclass(frozen=True)
 class Outlier:
-    """An image far from all that is fitted on.
+    """An image far from all of train and val.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Outlier:
     distance : float
         Mean of 1 - cosine to the nearest images of train and val.
     p : float
-        Share of these, with itself, that are as far from their own.
+        Share of train and val, with the image itself, that are as far from their nearest images.
     """
 
     image: ImageReference
@@ -194,19 +194,19 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Outliers:
-    """Images unlike the others.
+    """Images that are unlike the others.
 
     Attributes
     ----------
     level : float
         Share of train and val that counts as outliers.
     threshold : float
-        The distance that this makes.
+        The distance at which an image becomes an outlier.
     flagged, images : mapping of str to int
-        Of each role: those with p up to `level`, and all.
+        Per role: images with p up to `level`, and all images.
     neighbours : int
     remote : tuple of Outlier
-        At most so many as are listed, the furthest first.
+        The listed ones, the furthest first.
     """
 
     level: float
@@ -219,7 +219,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How the images of a role are spread over the classes; see :class:`probeline.analysis.balance.Balance`."""
+    """How many images of a role each class has; see :class:`probeline.analysis.balance.Balance`."""
 
     counts: tuple[int, ...]
     ratio: float
@@ -229,7 +229,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class DecodingNote:
-    """Images that needed the same help.
+    """Images that were converted in the same way when decoded.
 
     Attributes
     ----------
@@ -237,7 +237,7 @@ class DecodingNote:
     counts : mapping of str to int
         Images of each role.
     examples : tuple of str
-        The first of them, as ``part:row``.
+        The first few, as ``part:row``.
     """
 
     kind: str
@@ -248,7 +248,7 @@ class DecodingNote:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the doctor found in a data set with the embeddings of one backbone.
+    """What the data doctor found in a data set, using the embeddings of one backbone.
 
     Attributes
     ----------
@@ -258,7 +258,7 @@ class Findings:
     key : str
         sha256 of `of`.
     of : mapping
-        All that it was made from, as JSON values.
+        Everything that they were computed from, as JSON values.
     class_names : tuple of str [K]
     images : mapping of str to int
         Of train, val and test.
@@ -269,7 +269,7 @@ class Findings:
         Of each role.
     helped : tuple of DecodingNote
     thumbnails : mapping of str to Thumbnail
-        Of the images that are ranked first, by their names.
+        By name, of the images ranked first.
     seconds : float
     environment : mapping
     """

@@ -54,7 +54,7 @@ class NearestTrainImage:
 
 @dataclass(frozen=True)
 class Misclassified:
-    """A test image that a row or more takes for another class.
+    """A test image that at least one row misclassifies.
 
     Attributes
     ----------
@@ -64,12 +64,12 @@ class Misclassified:
     true : str
         Its class.
     predicted : tuple of str [rows]
-        The class that each of the gallery's rows takes it for.
+        The prediction of each of the gallery's rows.
     wrong : int
         How many of them are wrong.
     chance, true_chance : float or None
-        Calibrated, of the gallery's probe: of the class that this probe predicts, and of the true one. None where
-        they are not known; see `Gallery.refit`.
+        Calibrated probabilities of the gallery's probe: of the class it predicts, and of the true one. None if
+        they are unknown; see `Gallery.refit`.
     neighbours : tuple of NearestTrainImage
         The nearest first.
     """
@@ -86,28 +86,28 @@ class Misclassified:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The test images of a backbone that most of its rows have wrong.
+    """The test images that most rows of a backbone misclassify.
 
     Attributes
     ----------
     backbone, weights : str
         Weights are the probe's.
     of : mapping
-        All that it was made of, as JSON values: where this is another, so is the gallery.
+        Everything that it was made from, as JSON values: if this changes, the gallery is outdated.
     rows : tuple of GalleryRow
-        The one that val prefers first.
+        The best on validation first.
     probe : int
-        Which of them is the exact probe whose embeddings neighbours were looked for in, and whose chances are told.
+        Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown.
     tap : str
         Where that probe reads the net.
     refit : mapping
-        How that probe was fitted again, since a score keeps no chances: its ``l2`` and ``temperature``, how many of the
-        ``n_test`` predictions came out the ``same``, the test ``nll`` in nats and the score's, and whether it ``held``;
-        where it did not, no chance is told.
+        How that probe was fitted again, since a score keeps no probabilities: its ``l2`` and ``temperature``, how many
+        of the ``n_test`` predictions are the ``same``, the test ``nll`` in nats and the score's, and whether it
+        ``held``, that is reproduced the score; otherwise no probability is shown.
     n_test, wrong, shared : int
-        Test images; how many of them a row or more has wrong; how many all rows have.
+        Test images; how many of them at least one row misclassifies; how many all rows do.
     images : tuple of Misclassified
-        Those first that most rows have wrong, then in row order.
+        Those that most rows misclassify first, then in row order.
     thumbnails : mapping of str to Thumbnail
         Of each image and each neighbour, by name.
     title, caption : str

@@ -20,9 +20,9 @@ class TimedPasses:
     batch : int
         Images a pass.
     seconds : tuple of float
-        Of each pass, turn by turn: the passes of one place in it, of all nets of a session, followed each other.
+        Of each pass, in order. The i-th passes of all nets of a session were run one after the other.
     peak_bytes : int or None
-        Weights, input and the most that a pass held beside them; None where the device does not tell.
+        Weights, input and the peak of what a pass allocated; None if the device does not report it.
     """
 
     batch: int
@@ -38,21 +38,21 @@ class Latency:
     ----------
     backbone, weights, precision : str
     key : str
-        sha256 over the net, the device and all that was asked for.
+        sha256 over the net, the device and all options.
     session : str
-        The same for nets whose passes took turns.
+        Shared by the nets whose passes were interleaved.
     image_size : int
         Pixels.
     parameters : int
-        Of the stock net, its head included.
+        Of the original net with its head.
     norms, folded : int
-        Its BatchNorms, and how many of them were folded into the convolution before.
+        Its BatchNorm layers, and how many of them were folded into the preceding convolution.
     threads : int
-        That torch was given.
+        Of torch.
     warm_up : int
         Passes of each batch size before the timed ones.
     passes : tuple of TimedPasses
-        By batch size, ascending; without those that do not fit the device.
+        By ascending batch size; sizes that do not fit the device are missing.
     environment : mapping
         Hardware and versions.
     """

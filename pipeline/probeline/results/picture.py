@@ -15,21 +15,21 @@ PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
 """In the order in which a report shows them."""
 
 PICTURE_FOLDER = "pictures"
-"""The folder of a report that they lie in."""
+"""The subfolder of a report that holds them, and the records of galleries and maps."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was drawn.
+    """A picture of a report.
 
     Attributes
     ----------
     kind : {"filters", "input", "mistakes"}
     backbone, weights : str
     of : mapping
-        All that it was drawn from, as JSON values: where this is another, so is the picture.
+        Everything that it was drawn from, as JSON values: if this changes, the picture is outdated.
     title, caption, alt : str
-        The headline in the picture, what a report says below it, and what it says in its place.
+        The headline in the picture, the text below it, and its alternative text.
     sha256 : str
         Of the PNG file.
     """

@@ -22,25 +22,25 @@ class RangeTest:
     Attributes
     ----------
     dataset, backbone, weights, method, precision : str
-        As of a score of that training.
+        As in a score of that training.
     key : str
         sha256 over everything that could change its numbers.
     splits : str
         sha256 over the rows of every role, with their labels; only train rows are read.
     options : mapping
-        All that was asked of the training but its seed, and of the test.
+        All options of the training but its seed, and those of the test.
     image_size : int
         Pixels.
     n_train : int
-        Images of the whole train set; how many of them were seen the steps and the batch size tell.
+        Images of the whole train set, of which the steps may use only some.
     seed : int
     rates : tuple of float
-        Of each step: the rate that ``--lr`` means, of which a stage of the net has its share.
+        Of each step, as ``--lr`` gives it; stages of the net may have a fraction of it.
     losses : tuple of float
         Of each step's batch, before the step was taken.
     ended : StopReason
     seconds : float
-        That the steps took.
+        Duration of the steps.
     environment : mapping
         Hardware and versions.
     """
