@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from probeline.analysis import duplicates
-from probeline.analysis.duplicates import SHIFT, Pixels, alike, candidates, groups, luminance
+from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, luminance
+from probeline.types import BoolArray, FloatArray, PixelArray
 
 S = 32
 
 
-def beside(first: Pixels, second: Pixels) -> tuple[duplicates.Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
+def beside(first: PixelArray, second: PixelArray) -> tuple[FloatArray, BoolArray]:
     """Say how alike images [n, S, S] are, one with one."""
     n = len(first)
     return alike(np.concatenate([first, second]), np.stack([np.arange(n), n + np.arange(n)], axis=1))
@@ -29,7 +29,7 @@ def pictures(n: int, *, side: int = S + 2 * SHIFT, seed: int = 0) -> list[Image.
     return [Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC) for one in coarse]
 
 
-def cut(image: Image.Image, right: int = SHIFT, down: int = SHIFT) -> Pixels:
+def cut(image: Image.Image, right: int = SHIFT, down: int = SHIFT) -> PixelArray:
     return luminance(np.asarray(image.crop((right, down, right + S, down + S)))[None])[0]
 
 

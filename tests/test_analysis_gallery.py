@@ -28,11 +28,10 @@ from probeline.data.pixels.tiles import scaled
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
 from probeline.report.sections.gallery import MOST_BYTES
-from probeline.results.gallery_files import Gallery, find_gallery
-from probeline.results.map_files import EmbeddingMap, find_map
+from probeline.results.embedding_map import MAPS, EmbeddingMap
+from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
@@ -90,7 +89,7 @@ def world(finished: Path, tmp_path: Path) -> Path:
 
 
 def scores_of(session: Session) -> list[Score]:
-    return load_scores(session.reports / "scores")[0]
+    return SCORES.load(session.reports)[0]
 
 
 def probe_of(session: Session) -> Score:
@@ -100,13 +99,13 @@ def probe_of(session: Session) -> Score:
 
 
 def gallery_of(session: Session) -> Gallery:
-    found = find_gallery((session.reports / "pictures"), NET)
+    found = GALLERIES.find(session.reports, NET)
     assert isinstance(found, Gallery)
     return found
 
 
 def map_of(session: Session) -> EmbeddingMap:
-    found = find_map((session.reports / "pictures"), NET)
+    found = MAPS.find(session.reports, NET)
     assert isinstance(found, EmbeddingMap)
     return found
 
@@ -238,7 +237,7 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
     session, _ = inputs_of(world)
     score = probe_of(session)
     other = tuple((said + 1) % 3 for said in score.predictions)
-    save_score((session.reports / "scores"), replace(score, predictions=other))
+    SCORES.save(session.reports, replace(score, predictions=other))
     pictures.run(session)
     found = gallery_of(session)
     assert found.refit["held"] is False
@@ -270,7 +269,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
     extract.run(session)
     probe.run(session)
     (score,) = [one for one in scores_of(session) if one.method == "probe" and one.tap == tap]
-    save_score((session.reports / "scores"), replace(score, val_top1=1.0))
+    SCORES.save(session.reports, replace(score, val_top1=1.0))
     pictures.run(inputs_of(world)[0])
     found = gallery_of(session)
     assert (found.tap, found.rows[0].key) == (tap, score.key)
@@ -293,7 +292,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
 def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
-        save_score((session.reports / "scores"), replace(score, predictions=score.labels, top1=1.0))
+        SCORES.save(session.reports, replace(score, predictions=score.labels, top1=1.0))
     kinds = [one["kind"] for one in pictures.run(session)]
     assert kinds == ["filters", "input", "map"]
     assert not ((session.reports / "pictures") / GALLERY).exists()
@@ -472,7 +471,7 @@ def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -
     judge = best_by_validation(scores_of(session))
     assert judge is not None
     flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
-    save_score((session.reports / "scores"), replace(judge[0], predictions=flipped))
+    SCORES.save(session.reports, replace(judge[0], predictions=flipped))
     session, _ = inputs_of(world)
     record = shown(session)
     assert record["galleries"] == record["maps"] == []

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from probeline.analysis.label_errors import NONE, Chances, Classes, doubts, expected, plant, thresholds
+from probeline.analysis.label_errors import NONE, doubts, expected, plant, thresholds
+from probeline.types import DoubleArray, IntArray
 
 
-def softened(labels: Classes, classes: int, *, sure: float, seed: int = 0) -> Chances:
+def softened(labels: IntArray, classes: int, *, sure: float, seed: int = 0) -> DoubleArray:
     """Return chances that give a row's class about so much, and share out the rest at random."""
     rng = np.random.default_rng(seed)
     rest = rng.dirichlet(np.ones(classes), len(labels))

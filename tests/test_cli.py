@@ -51,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def words(verb: str, root: Path, **options: Any) -> list[str]:
-    """Return the arguments of a small run that keeps all it writes below `root`: what the verb uses, and options but None."""
+    """Return the arguments of a small run below `root`: what the verb uses of the usual ones, and `options`."""
     small = {
         "dataset": "digits",
         "backbone": "squeezenet1_1",

@@ -12,7 +12,7 @@ import pytest
 from probeline.commands import baselines, compare, curve, probe
 from probeline.options.settings import Settings
 from probeline.report.model.beside import NOTHING
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
@@ -66,8 +66,8 @@ def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_p
 def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -> None:
     session, console = inputs_of(cache, tmp_path)
     baselines.run(session)
-    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
-    save_score((session.reports / "scores"), replace(score, key="a" * 64, class_names=score.class_names[::-1]))
+    score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
+    SCORES.save(session.reports, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
     assert len(rows(session)) == 4
     assert "compare: left out 1 scores of other images, splits or labels" in console.said
 
@@ -84,8 +84,8 @@ def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: 
 def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_path: Path) -> None:
     session, console = inputs_of(cache, tmp_path)
     baselines.run(session)
-    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
-    save_score((session.reports / "scores"), replace(score, key="a" * 64, options={**score.options, "version": 0}))
+    score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
+    SCORES.save(session.reports, replace(score, key="a" * 64, options={**score.options, "version": 0}))
     assert len(rows(session)) == 4
     assert "compare: left out 1 scores of an earlier version of their method" in console.said
 
@@ -93,8 +93,8 @@ def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_
 def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path, tmp_path: Path) -> None:
     session, console = inputs_of(cache, tmp_path)
     baselines.run(session)
-    score = next(score for score in load_scores(session.reports / "scores")[0] if score.method == "knn")
-    save_score((session.reports / "scores"), replace(score, key="a" * 64, macro=0.125))
+    score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
+    SCORES.save(session.reports, replace(score, key="a" * 64, macro=0.125))
     assert [row["macro"] for row in rows(session) if row["method"] == "knn"] == [0.125]
     assert any("was run on other embeddings before" in line for line in console.said)
 

@@ -23,7 +23,7 @@ from probeline.heads.linear import predict
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.results.curve_files import find_curve, load_curves
+from probeline.results.curve import CURVES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
@@ -65,7 +65,7 @@ def coarse(folder: Path) -> Path:
 
 def test_a_curve_has_a_point_for_each_part_and_draw(root: Path) -> None:
     now = session(root)
-    (found,), ignored = load_curves(now.curves)
+    (found,), ignored = CURVES.load(now.reports)
     assert ignored == []
     n = len(now.splits.train)
     assert (found.n_train, found.n_val, found.n_test) == (n, len(now.splits.val), len(now.splits.test))
@@ -96,7 +96,7 @@ def test_the_last_step_is_the_probe_on_all_train_rows(root: Path) -> None:
     backbone, _ = now.backbone("squeezenet1_1")
     X, y = now.features(backbone, "all").features, now.dataset.parts["all"].labels
     train, test = now.splits.train.rows, now.splits.test.rows
-    (found,), _ = load_curves(now.curves)
+    (found,), _ = CURVES.load(now.reports)
     point = next(point for point in found.points if point.amount == 100)
     scaler = fit_scaler(X[train])
     head = fit_path(apply(scaler, X[train]), y[train], 10, L2_GRID)[L2_GRID.index(point.l2)]
@@ -147,9 +147,9 @@ def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.Mon
     told = curve.run(session(root, taps=taps, views=2, console=console, reports=root / "taps"))
     assert [one["tap"] for one in told] == list(taps)
     assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
-    found, _ = load_curves(root / "taps" / "digits-limit60" / "curves")
+    found, _ = CURVES.load(root / "taps" / "digits-limit60" / "curves")
     by = {one.tap: one for one in found}
-    (plain,), _ = load_curves(session(root).curves)
+    (plain,), _ = CURVES.load(session(root).reports)
     assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
@@ -227,9 +227,9 @@ def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypat
     assert Path(str(result["report"])).parent.name.startswith("digits-limit60--labels-")
     assert "coarse.csv: 2 classes; 6 images are dropped" in report
     assert "2 classes; the most frequent" in report
-    (found,), _ = load_curves(now.curves)
+    (found,), _ = CURVES.load(now.reports)
     assert found.class_names == ("large", "small")
-    assert find_curve(now.curves, "squeezenet1_1", found.key) == found
+    assert CURVES.find(now.reports, "squeezenet1_1", found.key) == found
     assert not (tmp_path / "reports" / "digits-limit60").exists()
 
 
@@ -253,6 +253,6 @@ def test_groups_change_the_splits_and_stand_apart(root: Path, tmp_path: Path) ->
     held = [set(scenes[rows.rows].tolist()) for rows in (now.splits.train, now.splits.val, now.splits.test)]
     assert sum(map(len, held)) == 30
     curve.run(now)
-    (found,), _ = load_curves(now.curves)
+    (found,), _ = CURVES.load(now.reports)
     assert found.grouped
     assert found.points[0].n_train % 2 == 0

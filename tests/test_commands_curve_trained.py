@@ -13,8 +13,7 @@ from probeline.commands import compare, curve, extract
 from probeline.errors import BadOption
 from probeline.finetune.trainer import Trainer
 from probeline.options.settings import Settings
-from probeline.results.curve import Curve, CurvePoint
-from probeline.results.curve_files import load_curves
+from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session
 from probeline.types import IntArray
 from test_commands_finetune import Heard, options, world
@@ -30,7 +29,7 @@ def made(settings: Settings) -> dict[str, Curve]:
     session = Session(settings)
     extract.run(session)
     curve.run(session)
-    found, ignored = load_curves(session.reports / "curves")
+    found, ignored = CURVES.load(session.reports)
     assert not ignored
     return {one.method: one for one in found}
 

@@ -22,8 +22,8 @@ from probeline.commands import compare, doctor, extract
 from probeline.errors import MissingData
 from probeline.evaluate import fitting, out_of_fold
 from probeline.identity import HEADS_VERSION
-from probeline.results.doctor_files import Doctor, Seen, load_doctors
-from probeline.results.score_files import save_score
+from probeline.results.findings import FINDINGS, Findings, ImageReference
+from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
 from test_report_rows import make_score
@@ -106,8 +106,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, few_l2: None) -> Path:
 
 
 @pytest.fixture
-def found(root: Path) -> Doctor:
-    (record,), ignored = load_doctors(inputs_of(root)[0].reports)
+def found(root: Path) -> Findings:
+    (record,), ignored = FINDINGS.load(inputs_of(root)[0].reports)
     assert ignored == []
     return record
 
@@ -115,7 +115,7 @@ def found(root: Path) -> Doctor:
 # What is found
 
 
-def test_planted_duplicates_are_found_and_nothing_else_is(found: Doctor) -> None:
+def test_planted_duplicates_are_found_and_nothing_else_is(found: Findings) -> None:
     pairs = found.duplicates.pairs
     ends = {(pair.first.sample_id, pair.second.sample_id) for pair in pairs if pair.kind == "exact"}
     assert {frozenset(pair) for pair in ends} == {frozenset(pair) for pair in EXACT}
@@ -132,7 +132,7 @@ def test_planted_duplicates_are_found_and_nothing_else_is(found: Doctor) -> None
     assert "conflict" in conflict.first.sample_id + conflict.second.sample_id
 
 
-def test_leaked_images_are_places_in_the_test_split(root: Path, found: Doctor) -> None:
+def test_leaked_images_are_places_in_the_test_split(root: Path, found: Findings) -> None:
     session, _ = inputs_of(root)
     test = session.splits.test
     ids = [session.dataset.parts[test.part].sample_ids[row] for row in test.rows.tolist()]
@@ -145,7 +145,7 @@ def test_leaked_images_are_places_in_the_test_split(root: Path, found: Doctor) -
     assert (regions["test"].exact, regions["test"].near) == (0, 0)
 
 
-def test_planted_wrong_labels_are_ranked_first(found: Doctor) -> None:
+def test_planted_wrong_labels_are_ranked_first(found: Findings) -> None:
     names = {"train/red/wrong.png": "green", "test/blue/wrong.png": "red"}
     first = {suspect.image.sample_id: found.class_names[suspect.suggested] for suspect in found.labels.suspects[:4]}
     # The picture that stands in two classes has a wrong label in one of them, so that three are wrong.
@@ -163,7 +163,7 @@ def test_planted_wrong_labels_are_ranked_first(found: Doctor) -> None:
     assert found.labels.planted_flagged >= 0.5
 
 
-def test_a_planted_outlier_is_the_furthest(found: Doctor) -> None:
+def test_a_planted_outlier_is_the_furthest(found: Findings) -> None:
     remote = found.outliers.remote
     assert remote[0].image.sample_id == "test/blue/noise.png"
     assert remote[0].p == pytest.approx(1 / (1 + found.images["train"] + found.images["val"]), abs=1e-6)
@@ -176,7 +176,7 @@ def test_a_planted_outlier_is_the_furthest(found: Doctor) -> None:
     assert found.outliers.flagged == {"train": 0, "val": 0, "test": len(further)}
 
 
-def test_balance_and_help_are_counted_by_role(root: Path, found: Doctor) -> None:
+def test_balance_and_help_are_counted_by_role(root: Path, found: Findings) -> None:
     session, _ = inputs_of(root)
     splits = session.splits
     for split in (splits.train, splits.val, splits.test):
@@ -191,8 +191,8 @@ def test_balance_and_help_are_counted_by_role(root: Path, found: Doctor) -> None
     assert "small" not in kinds
 
 
-def test_thumbnails_are_those_of_what_is_ranked_first(root: Path, found: Doctor) -> None:
-    images: list[Seen] = [image for pair in found.duplicates.pairs for image in (pair.first, pair.second)]
+def test_thumbnails_are_those_of_what_is_ranked_first(root: Path, found: Findings) -> None:
+    images: list[ImageReference] = [image for pair in found.duplicates.pairs for image in (pair.first, pair.second)]
     images += [suspect.image for suspect in found.labels.suspects[:24]]
     images += [remote.image for remote in found.outliers.remote[:24]]
     assert set(found.thumbnails) == {image.name for image in images}
@@ -295,7 +295,7 @@ def copied(root: Path, tmp_path: Path) -> Path:
         (session.reports / path.name).write_bytes(path.read_bytes())
     facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "n_test": len(session.splits.test)}
     score = make_score("probe", "squeezenet1_1", weights="none", image_size=32, class_names=COLOURS, **facts)
-    save_score((session.reports / "scores"), replace(score, options={**score.options, "version": HEADS_VERSION}))
+    SCORES.save(session.reports, replace(score, options={**score.options, "version": HEADS_VERSION}))
     return tmp_path / "reports"
 
 

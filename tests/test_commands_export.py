@@ -30,8 +30,7 @@ from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.metrics.scores import nll
 from probeline.options.settings import Settings
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import ImageFiles, PixelArray
 from small_runs import Listening, make_coloured
@@ -81,7 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def scored(settings: Settings, method: str, tap: str = "penultimate") -> Score:
     """Return the one score of a method at a tap."""
-    scores, ignored = load_scores(Session(settings).scores)
+    scores, ignored = SCORES.load(Session(settings).reports)
     assert not ignored
     (found,) = [score for score in scores if (score.method, score.tap) == (method, tap)]
     return found
@@ -187,7 +186,7 @@ def test_two_classes_have_two_logits(world: Settings, tmp_path: Path) -> None:
 
 def test_without_a_method_val_chooses(world: Settings, tmp_path: Path) -> None:
     told = exported(world, tmp_path / "out")
-    scores, _ = load_scores(Session(world).scores)
+    scores, _ = SCORES.load(Session(world).reports)
     asked = [score for score in scores if score.tap == "penultimate"]
     assert next(score for score in asked if score.key == told["key"]).val_top1 == max(s.val_top1 for s in asked)
 
@@ -306,7 +305,7 @@ def test_a_score_that_says_something_else_is_not_believed(world: Settings, tmp_p
     score = scored(world, "probe")
     other = tuple((said + 1) % 3 if i == 2 else said for i, said in enumerate(score.predictions))
     settings = replace(world, reports=tmp_path / "reports")
-    save_score(Session(settings).scores, replace(score, predictions=other))
+    SCORES.save(Session(settings).reports, replace(score, predictions=other))
     names, place = score.class_names, held_out(world)[2]
     sample = f"{place.parent.name}/{place.name}"
     line = (
@@ -391,7 +390,7 @@ def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: S
 
 def test_a_score_of_other_embeddings_is_not_believed(world: Settings, tmp_path: Path) -> None:
     settings = replace(world, reports=tmp_path / "reports")
-    save_score(Session(settings).scores, replace(scored(world, "probe"), key="0" * 64))
+    SCORES.save(Session(settings).reports, replace(scored(world, "probe"), key="0" * 64))
     with pytest.raises(MissingData, match="the embeddings at hand are not those of the score: probe: folder--pictures"):
         exported(settings, tmp_path / "out", method="probe")
 

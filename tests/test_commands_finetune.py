@@ -37,8 +37,7 @@ from probeline.finetune.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, score_path
+from probeline.results.score import SCORES, Score
 from probeline.session import Asked, Session
 from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
 from small_runs import make_coloured
@@ -91,7 +90,7 @@ def options(world: Path, place: Path, **changes: Any) -> Settings:
 def run(settings: Settings) -> dict[str, Score]:
     session = Session(settings)
     finetune.run(session)
-    scores, ignored = load_scores(session.reports / "scores")
+    scores, ignored = SCORES.load(session.reports)
     assert not ignored
     return {score.method: score for score in scores}
 
@@ -150,7 +149,7 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Settings, dict[str
     assert score.environment["device"] == "CPU"
     assert score.options["body"] == (0.1 if method == "finetune" else 1.0)
     assert re.fullmatch("[0-9a-f]{64}", score.key)
-    assert score_path((session.reports / "scores"), NET, score.weights, method, 0, score.key).is_file()
+    assert SCORES.path(session.reports, NET, score.weights, method, 0, score.key).is_file()
 
 
 def test_a_score_tells_the_best_epoch_not_the_last(
@@ -400,7 +399,7 @@ def test_seeds_are_independent_of_each_other(world: Path, tmp_path: Path) -> Non
     settings = options(world, tmp_path / "both", strategies=("full",), epochs=1, seeds=2)
     session = Session(settings)
     finetune.run(session)
-    both = {score.seed: score for score in load_scores(session.reports / "scores")[0]}
+    both = {score.seed: score for score in SCORES.load(session.reports)[0]}
     alone = run(options(world, tmp_path / "alone", strategies=("full",), epochs=1, seed=1))["finetune"]
     assert set(both) == {0, 1}
     assert timeless(both[1]) == timeless(alone)
@@ -589,7 +588,7 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(feeding, "read_batch", record)
     finetune.run(session)
     assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
-    (score,), _ = load_scores(session.reports / "scores")
+    (score,), _ = SCORES.load(session.reports)
     assert score.labels == tuple(parts["test"].labels.tolist())
     # All val images are alike and of one class: all right or all wrong, and never so by the labels of train's rows.
     assert score.history[0]["val_top1"] in {0.0, 1.0}
@@ -672,7 +671,7 @@ def test_what_diverges_keeps_the_others_from_nothing(world: Path, tmp_path: Path
     settings = options(world, tmp_path, strategies=("full", "head"), train=("optimizer=sgd", "body=1"), lr=100.0)
     with pytest.raises(Diverged, match="is nan in epoch 1"):
         finetune.run(Session(settings))
-    assert {score.method for score in load_scores(Session(settings).scores)[0]} == {"head"}
+    assert {score.method for score in SCORES.load(Session(settings).reports)[0]} == {"head"}
 
 
 def test_a_rate_that_diverges_is_no_candidate(world: Path, tmp_path: Path) -> None:

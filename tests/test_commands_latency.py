@@ -21,8 +21,8 @@ from probeline.errors import CannotWrite, OutOfMemory
 from probeline.identity import HEADS_VERSION, digest, unseal
 from probeline.report.sections.grid import escape
 from probeline.report.sections.latency import costs, hardware, notes, sessions, table
-from probeline.results.latency_files import Latency, Passes, find_latency, load_latencies, save_latency
-from probeline.results.score_files import save_score
+from probeline.results.latency import LATENCIES, Latency, TimedPasses
+from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
 from test_report_rows import HERE, make_score
@@ -66,8 +66,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, few: None) -> Path:
 def timed(root: Path, tmp_path: Path) -> Path:
     """Reports of their own, with what was timed in them."""
     reports = tmp_path / "reports"
-    for record in load_latencies(inputs_of(root)[0].reports)[0]:
-        save_latency(reports / "digits-limit60", record)
+    for record in LATENCIES.load(inputs_of(root)[0].reports)[0]:
+        LATENCIES.save(reports / "digits-limit60", record)
     return reports
 
 
@@ -88,7 +88,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
     session, _ = inputs_of(root)
-    found, ignored = load_latencies(session.reports)
+    found, ignored = LATENCIES.load(session.reports)
     assert ignored == []
     assert {one.backbone for one in found} == set(NETS)
     assert len({one.session for one in found}) == 1
@@ -260,8 +260,8 @@ def test_other_hardware_and_versions_are_timed_anew(
 @pytest.mark.usefixtures("stopped")
 def test_nets_that_were_timed_apart_are_timed_together(root: Path, timed: Path) -> None:
     session, _ = inputs_of(root, reports=timed)
-    (one, _), _ = load_latencies(session.reports)
-    save_latency(session.reports, replace(one, session=digest("another")))
+    (one, _), _ = LATENCIES.load(session.reports)
+    LATENCIES.save(session.reports, replace(one, session=digest("another")))
     for name in NETS:
         latency.run(inputs_of(root, reports=timed, backbones=(name,))[0])
     with pytest.raises(Timed):
@@ -277,7 +277,7 @@ def test_what_is_damaged_is_timed_anew(root: Path, timed: Path) -> None:
     with pytest.raises(Timed):
         latency.run(session)
     assert any(f"made anew, as {path.name} is damaged" in line for line in console.said)
-    (ignored,) = load_latencies(session.reports)[1]
+    (ignored,) = LATENCIES.load(session.reports)[1]
     assert ignored.path == path
 
 
@@ -285,9 +285,9 @@ def test_a_record_under_another_name_is_not_used(timed: Path) -> None:
     (path,) = (timed / "digits-limit60").glob("latency-squeezenet1_1-*.json")
     other = path.with_name("latency-squeezenet1_1-000000000000.json")
     path.rename(other)
-    (ignored,) = load_latencies(timed / "digits-limit60")[1]
+    (ignored,) = LATENCIES.load(timed / "digits-limit60")[1]
     assert ignored.reason == f"holds the latency that belongs at {path.name}"
-    assert find_latency(timed / "digits-limit60", "squeezenet1_1", "f" * 64) is None
+    assert LATENCIES.find(timed / "digits-limit60", "squeezenet1_1", "f" * 64) is None
 
 
 @pytest.mark.usefixtures("stopped")
@@ -306,7 +306,8 @@ def make_latency(
     """Return passes that a noisy machine slowed down by up to ten times, all nets of a turn alike."""
     noise = 1 + 9 * np.random.default_rng(0).random(100)
     passes = tuple(
-        Passes(batch, tuple((0.01 * batch**0.5 * factor * noise).tolist()), peak and peak * batch) for batch in (1, 32)
+        TimedPasses(batch, tuple((0.01 * batch**0.5 * factor * noise).tolist()), peak and peak * batch)
+        for batch in (1, 32)
     )
     record = Latency(
         backbone=backbone,
@@ -396,7 +397,7 @@ def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     result = compare.run(session)
     text = Path(str(result["report"])).read_text(encoding="utf-8")
     assert "## What a forward pass costs" in text
-    found, _ = load_latencies(session.reports)
+    found, _ = LATENCIES.load(session.reports)
     assert f"On {escape(hardware(found))}." in text
     for line in costs(found):
         assert f"| {line.title}" in text
@@ -406,7 +407,7 @@ def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     size = {"weights": "none", "image_size": 32, "class_names": session.dataset.class_names}
     version = {"version": HEADS_VERSION}
     probe = make_score("probe", NETS[0], dataset="digits-limit60", splits=session.splits_sha256, n_test=12, **size)
-    save_score((session.reports / "scores"), replace(probe, options={**probe.options, **version}))
+    SCORES.save(session.reports, replace(probe, options={**probe.options, **version}))
     text = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "Probe top-1 %" in text
     assert text.count("- The probe is the exact one") == 1
@@ -418,10 +419,10 @@ def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
 
 def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Path) -> None:
     session, _ = inputs_of(root, reports=timed)
-    (one, _), _ = load_latencies(session.reports)
+    (one, _), _ = LATENCIES.load(session.reports)
     later = replace(one, key=digest("a later version of torch"), session=digest("later"))
-    save_latency(session.reports, later)
-    save_latency(session.reports, replace(later, key=digest("elsewhere"), threads=7))
+    LATENCIES.save(session.reports, later)
+    LATENCIES.save(session.reports, replace(later, key=digest("elsewhere"), threads=7))
     shown = compare._latencies(session)
     assert sorted((net.backbone, net.threads) for net in shown) == sorted(
         [*((name, 1) for name in NETS), (one.backbone, 7)]

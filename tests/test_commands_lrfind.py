@@ -28,8 +28,7 @@ from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
 from probeline.report.sections.lr_range import found, rate
-from probeline.results.range_files import load_range_tests, range_path, save_range_test
-from probeline.results.range_test import RangeTest
+from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Asked, Session
 from probeline.types import IntArray
 from small_runs import Listening
@@ -51,7 +50,7 @@ def options(world: Path, place: Path, **changes: Any) -> Settings:
 def run(settings: Settings) -> list[RangeTest]:
     session = Session(settings)
     lrfind.run(session)
-    tests, ignored = load_range_tests(session.reports / "lr")
+    tests, ignored = RANGE_TESTS.load(session.reports)
     assert not ignored
     return tests
 
@@ -93,7 +92,7 @@ def test_a_record_says_what_was_done(first: tuple[Settings, RangeTest, list[str]
     assert (test.method, test.precision, test.image_size, test.seed) == ("finetune", "fp32", 32, 0)
     assert test.splits == session.splits_sha256
     assert test.n_train == len(session.splits.train)
-    assert range_path((session.reports / "lr"), NET, "finetune", test.key).is_file()
+    assert RANGE_TESTS.path(session.reports, NET, "finetune", test.key).is_file()
     assert (session.reports / "lr") == settings.folders.reports / "folder--pictures" / "lr"
     assert list(test.rates) == rising()[: len(test.losses)]
     assert len(test.losses) > EARLY
@@ -124,7 +123,7 @@ def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, m
         ("finetune", STEPS, "highest rate"),
         ("last-1", STEPS, "highest rate"),
     ]
-    (test, other), _ = load_range_tests(Session(settings).range_tests)
+    (test, other), _ = RANGE_TESTS.load(Session(settings).reports)
     assert (test.method, other.method) == ("finetune", "last-1")
     place = found(test)
     assert place is not None
@@ -394,13 +393,13 @@ def test_compare_tables_and_draws_the_tests_of_these_splits(
     monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
     session = Session(settings)
     full, scratch = (one["file"] for one in lrfind.run(session))
-    tests, _ = load_range_tests(session.reports / "lr")
+    tests, _ = RANGE_TESTS.load(session.reports)
     test = next(test for test in tests if test.method == "finetune")
     elsewhere = replace(test, splits="0" * 64, key="1" * 64)
     earlier = replace(test, options={**test.options, "version": TRAIN_VERSION - 1}, key="2" * 64)
     level = replace(test, losses=(1.0,) * STEPS, options={**test.options, "optimizer": "sgd"}, key="3" * 64)
     for other in (elsewhere, earlier, level):
-        save_range_test((session.reports / "lr"), other)
+        RANGE_TESTS.save(session.reports, other)
     Path(scratch).write_bytes(Path(scratch).read_bytes()[:-9])
     console = Listening()
     told = compare.run(Session(settings.changed(console=console)))
@@ -429,5 +428,5 @@ def test_of_equal_tests_the_newest_is_shown(world: Path, tmp_path: Path, monkeyp
     (test,) = run(settings)
     session = Session(settings)
     newer = replace(test, options={**test.options, "weights": "0" * 12}, key="1" * 64)
-    save_range_test((session.reports / "lr"), newer)
+    RANGE_TESTS.save(session.reports, newer)
     assert compare._range_tests(session) == [newer]

@@ -30,10 +30,9 @@ from probeline.data.pixels.tiles import tile
 from probeline.errors import BadOption, CannotWrite, UnknownName
 from probeline.identity import digest_bytes, unseal
 from probeline.report.figures import pictures as figures
-from probeline.results.picture_files import Picture, find_picture, load_pictures
+from probeline.results.picture import PICTURES, Picture
 from probeline.results.ranking import best_by_validation
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import Preprocess
 from small_runs import Listening, configuration, extracted, make_photos
@@ -85,11 +84,11 @@ def world(finished: Path, tmp_path: Path) -> Path:
 
 
 def scores_of(session: Session) -> list[Score]:
-    return load_scores(session.reports / "scores")[0]
+    return SCORES.load(session.reports)[0]
 
 
 def picture(session: Session, kind: Any) -> Picture:
-    found = find_picture((session.reports / "pictures"), kind, NET)
+    found = PICTURES.find(session.reports, kind, NET)
     assert isinstance(found, Picture)
     return found
 
@@ -105,7 +104,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) -> None:
     session, _ = inputs_of(finished)
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES
-    found, ignored = load_pictures(session.reports / "pictures")
+    found, ignored = PICTURES.load(session.reports)
     assert [one.kind for one in found] == ["filters", "input", "mistakes"]
     assert ignored == []
     for one in found:
@@ -160,7 +159,7 @@ def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> N
     data = path.read_bytes()
     path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
     # A picture of a net that was drawn before needs neither the net nor its scores to be seen as damaged.
-    _, (ignored,) = load_pictures(session.reports / "pictures")
+    _, (ignored,) = PICTURES.load(session.reports)
     assert ignored.path == path
     assert ignored.reason.startswith("is damaged")
     pictures.run(session)
@@ -417,7 +416,7 @@ def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> 
 def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
-        save_score((session.reports / "scores"), replace(score, predictions=score.labels, top1=1.0))
+        SCORES.save(session.reports, replace(score, predictions=score.labels, top1=1.0))
     assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
     assert any("has every test image right" in line for line in console.said)
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
@@ -474,7 +473,7 @@ def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) ->
     for score in scores_of(session):
         if score.val_top1 == best.val_top1:
             flipped = tuple(1 - said for said in score.predictions)
-            save_score((session.reports / "scores"), replace(score, predictions=flipped, top1=1 - score.top1))
+            SCORES.save(session.reports, replace(score, predictions=flipped, top1=1 - score.top1))
     text, record = shown(session)
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input"]
     (missing,) = [one for one in record["missing"] if "mistakes" in one["what"]]
@@ -489,7 +488,7 @@ def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) ->
 def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path: Path) -> None:
     session, _ = inputs_of(world)
     for score in scores_of(session):
-        save_score((session.reports / "scores"), replace(score, weights="mine.pth"))
+        SCORES.save(session.reports, replace(score, weights="mine.pth"))
     shutil.rmtree((session.reports / "scores") / f"{NET}-none")
     _, record = shown(session)
     kept = {one["kind"] for one in record["pictures"]}

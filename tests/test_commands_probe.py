@@ -12,8 +12,7 @@ from probeline.errors import Diverged
 from probeline.heads.minibatch.mlp import fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.options import grids
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from small_runs import configuration, extracted
 
@@ -23,7 +22,7 @@ def rates(*values: float) -> dict[str, grids.Axis]:
 
 
 def sgd_score(session: Session) -> Score:
-    (score,) = (score for score in load_scores(session.reports / "scores")[0] if score.method == "probe-sgd")
+    (score,) = (score for score in SCORES.load(session.reports)[0] if score.method == "probe-sgd")
     return score
 
 
@@ -71,7 +70,7 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path:
     def run(**options: Any) -> list[Score]:
         other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", **options))
         probe.run(other)
-        return [score for score in load_scores(other.scores)[0] if score.method == "probe-mlp"]
+        return [score for score in SCORES.load(other.reports)[0] if score.method == "probe-mlp"]
 
     assert run() == []
     found = run(mlp=("width=16,32", "lr=1e-2", "dropout=0", "batch_size=8", "epochs=40"), seeds=2)

@@ -17,6 +17,7 @@ from probeline.commands import baselines, compare, curve, explain, extract, show
 from probeline.data.pixels.loading import read_batch
 from probeline.evaluate.fitting import Task
 from probeline.extract import canary, engine
+from probeline.results.decode import decode, encode
 from probeline.results.score import Score
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos, shards
@@ -112,9 +113,9 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
 
     found = [baselines._centroid(one) for one in (inner, both)]
     assert [(score.tap, score.views) for score in found] == [(INNER, 0), (f"{INNER}+{LAST}", 0)]
-    assert Score.from_json(found[0].to_json()) == found[0]
-    old = {name: value for name, value in found[0].to_json().items() if name not in ("tap", "views")}
-    assert Score.from_json(old).tap == LAST
+    assert decode(Score, encode(found[0])) == found[0]
+    old = {name: value for name, value in encode(found[0]).items() if name not in ("tap", "views")}
+    assert decode(Score, old).tap == LAST
 
 
 def test_views_are_entries_of_the_train_part_alone(tmp_path: Path) -> None:

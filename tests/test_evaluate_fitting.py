@@ -20,8 +20,7 @@ from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import FloatArray
 from small_runs import Listening, configuration, extracted
@@ -78,7 +77,7 @@ def test_the_loss_that_breaks_ties_can_be_another() -> None:
 def fit_all(session: Session) -> dict[str, Score]:
     probe.run(session)
     baselines.run(session)
-    found, ignored = load_scores(session.reports / "scores")
+    found, ignored = SCORES.load(session.reports)
     assert not ignored
     return {score.method: score for score in found}
 
@@ -138,7 +137,7 @@ def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
 ) -> None:
     session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports"))
     baselines.run(session)
-    found = {one.method: one for one in load_scores(session.reports / "scores")[0]}["ridge"]
+    found = {one.method: one for one in SCORES.load(session.reports)[0]}["ridge"]
     # Ridge again by hand, on the train rows alone.
     splits, part = session.splits, session.dataset.parts[session.splits.train.part]
     features = session.features(session.backbone("squeezenet1_1")[0], part.name).features
@@ -196,14 +195,14 @@ def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew
     console = Listening()
     session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports", console=console))
     score = fitted[1]["centroid"]
-    path = save_score((session.reports / "scores"), score)
+    path = SCORES.save(session.reports, score)
     fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")
     earlier = {name: value for name, value in score.to_json().items() if name not in fields}
     path.write_bytes(seal({"version": 1, "score": earlier}))
-    found, (ignored,) = load_scores(session.reports / "scores")
+    found, (ignored,) = SCORES.load(session.reports)
     assert found == []
     assert ignored.reason == f"has score version 1; this program reads {SCORE_VERSION}: run its stage again"
     baselines.run(session)
     (line,) = [line for line in console.said if path.name in line]
     assert line == f"centroid: digits-limit60 x squeezenet1_1: made anew, as {path.name} {ignored.reason}"
-    assert score.predictions in [one.predictions for one in load_scores(session.reports / "scores")[0]]
+    assert score.predictions in [one.predictions for one in SCORES.load(session.reports)[0]]

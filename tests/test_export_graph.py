@@ -83,9 +83,9 @@ def by_the_pipeline(config: Settings) -> tuple[FloatArray, PixelArray, list[Any]
 
 
 def _scores(session: Session) -> list[Any]:
-    from probeline.results.score_files import load_scores
+    from probeline.results.score import SCORES
 
-    return load_scores(session.reports / "scores")[0]
+    return SCORES.load(session.reports)[0]
 
 
 def softmax(logits: FloatArray, temperature: float) -> Any:

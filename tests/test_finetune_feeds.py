@@ -17,8 +17,7 @@ from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
 from probeline.finetune.trainer import Feed, Trainer
 from probeline.options.settings import Settings
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
 from test_commands_finetune import Heard, options, run, world
@@ -126,7 +125,7 @@ PLAIN, RICH = ("augment=none",), ("augment=views", "dropout=0.3", "clip=1")
 
 def scores(settings: Settings) -> dict[str, Score]:
     finetune.run(Session(settings))
-    return {score.method: score for score in load_scores(Session(settings).scores)[0]}
+    return {score.method: score for score in SCORES.load(Session(settings).reports)[0]}
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ from probeline.finetune.run import training_options
 from probeline.finetune.trainer import Trainer
 from probeline.options.grids import TRAIN
 from probeline.options.settings import Settings
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from test_commands_finetune import NET, keys, options, run, timeless, world
 
@@ -223,4 +222,4 @@ def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path)
     done = subprocess.run([sys.executable, "-c", program, *words], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("its score is there") == 2
-    assert {score.key for score in load_scores(Session(settings).scores)[0]} == {s.key for s in scores.values()}
+    assert {score.key for score in SCORES.load(Session(settings).reports)[0]} == {s.key for s in scores.values()}

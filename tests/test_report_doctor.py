@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probeline.identity import digest
+from probeline.identity import DOCTOR_VERSION, digest, seal
 from probeline.metrics.intervals import wilson
 from probeline.report.model.beside import Beside
 from probeline.report.model.leakage import leakage, leakage_lines
@@ -20,38 +20,36 @@ from probeline.report.model.rows import blocks
 from probeline.report.sections.doctor import findings, record, section
 from probeline.report.sections.tables import markdown
 from probeline.report.sections.tables import record as record_of_all
-from probeline.results.doctor_files import (
-    Doctor,
+from probeline.results.decode import encode
+from probeline.results.findings import (
+    FINDINGS,
+    ClassCounts,
+    DecodingNote,
+    DuplicatePair,
     Duplicates,
-    Helped,
-    Labels,
+    Findings,
+    ImageReference,
+    LabelErrors,
+    Outlier,
     Outliers,
-    Region,
-    Remote,
-    Seen,
-    Spread,
-    Suspect,
-    Twins,
-    doctor_path,
-    find_doctor,
-    load_doctors,
-    save_doctor,
+    PairCounts,
+    SuspectLabel,
 )
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.results.thumbnail import Thumbnail
 from test_report_rows import HERE, make_score, make_scores
 from test_report_tables import table
 
 
-def seen(row: int, role: str = "train", label: int = 0) -> Seen:
+def seen(row: int, role: str = "train", label: int = 0) -> ImageReference:
     part = "test" if role == "test" else "train"
-    return Seen(f"{part}:{row}", f"{part}/{row:05d}", role, label)
+    return ImageReference(f"{part}:{row}", f"{part}/{row:05d}", role, label)
 
 
-def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Doctor:
+def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Findings:
     """Return findings in three classes."""
     options = {"alike": 0.7, "shift": 2, "neighbours": 10}
-    return Doctor(
+    return Findings(
         backbone="mobilenet_v2",
         weights="IMAGENET1K_V1",
         precision="fp32",
@@ -61,16 +59,20 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
         class_names=("ant", "bee", "c*t"),
         images={"train": 900, "val": 100, "test": n_test},
         duplicates=Duplicates(
-            regions={"known": Region(1, 2, 1), "across": Region(len(exact), len(near), 1), "test": Region(0, 0, 0)},
+            regions={
+                "known": PairCounts(1, 2, 1),
+                "across": PairCounts(len(exact), len(near), 1),
+                "test": PairCounts(0, 0, 0),
+            },
             leaked_exact=exact,
             leaked_near=near,
             compared=1234,
             pairs=(
-                Twins(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False),
-                Twins(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True),
+                DuplicatePair(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False),
+                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True),
             ),
         ),
-        labels=Labels(
+        labels=LabelErrors(
             judged={"train": 900, "val": 100, "test": n_test},
             flagged={"train": 30, "val": 4, "test": 12},
             expected=33.4,
@@ -83,7 +85,7 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
             folds=5,
             converged=True,
             neighbours=10,
-            suspects=(Suspect(seen(11, "val", 2), 1, 0.002, 0.97, 0.9, 0.898),),
+            suspects=(SuspectLabel(seen(11, "val", 2), 1, 0.002, 0.97, 0.9, 0.898),),
         ),
         outliers=Outliers(
             level=0.01,
@@ -91,14 +93,14 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
             flagged={"train": 9, "val": 1, "test": 15},
             images={"train": 900, "val": 100, "test": n_test},
             neighbours=10,
-            remote=(Remote(seen(2, "test", 1), 0.93, 0.001),),
+            remote=(Outlier(seen(2, "test", 1), 0.93, 0.001),),
         ),
         balance={
-            "train": Spread((500, 300, 100), 5.0, 2.6, ()),
-            "val": Spread((50, 50, 0), 1.0, 2.0, (2,)),
-            "test": Spread((200, 200, 100), 2.0, 2.9, ()),
+            "train": ClassCounts((500, 300, 100), 5.0, 2.6, ()),
+            "val": ClassCounts((50, 50, 0), 1.0, 2.0, (2,)),
+            "test": ClassCounts((200, 200, 100), 2.0, 2.9, ()),
         },
-        helped=(Helped("palette", "colours from a palette", {"train": 2, "val": 0, "test": 1}, ("train:4",)),),
+        helped=(DecodingNote("palette", "colours from a palette", {"train": 2, "val": 0, "test": 1}, ("train:4",)),),
         thumbnails={"train:7": Thumbnail(96, 72, "aGVsbG8=")},
         seconds=12.5,
         environment=HERE,
@@ -107,29 +109,28 @@ def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8)
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     doctor = make_doctor()
-    path = save_doctor(tmp_path, doctor)
-    assert path == doctor_path(tmp_path, "mobilenet_v2", doctor.key)
+    path = FINDINGS.save(tmp_path, doctor)
+    assert path == FINDINGS.path(tmp_path, "mobilenet_v2", doctor.key)
     assert path.name == f"doctor-mobilenet_v2-{doctor.key[:12]}.json"
-    assert find_doctor(tmp_path, "mobilenet_v2", doctor.key) == doctor
-    assert find_doctor(tmp_path, "mobilenet_v2", digest("another")) is None
-    assert load_doctors(tmp_path) == ([doctor], [])
-    (again,), _ = load_doctors(tmp_path)
+    assert FINDINGS.find(tmp_path, "mobilenet_v2", doctor.key) == doctor
+    assert FINDINGS.find(tmp_path, "mobilenet_v2", digest("another")) is None
+    assert FINDINGS.load(tmp_path) == ([doctor], [])
+    (again,), _ = FINDINGS.load(tmp_path)
     assert findings(again) == findings(doctor), "whatever order its file has"
     assert [pair.conflict for pair in doctor.duplicates.pairs] == [False, True]
 
 
 @pytest.mark.parametrize("gone", ["images", "labels", "thumbnails"])
-def test_a_record_of_other_fields_is_left_out(tmp_path: Path, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make_doctor().to_json()
-    monkeypatch.setattr(Doctor, "to_json", lambda _: {name: one for name, one in whole.items() if name != gone})
-    save_doctor(tmp_path, make_doctor())
-    found, (ignored,) = load_doctors(tmp_path)
+def test_a_record_of_other_fields_is_left_out(tmp_path: Path, gone: str) -> None:
+    values = {name: value for name, value in encode(make_doctor()).items() if name != gone}
+    FINDINGS.save(tmp_path, make_doctor()).write_bytes(seal({"version": DOCTOR_VERSION, "doctor": values}))
+    found, (ignored,) = FINDINGS.load(tmp_path)
     assert found == []
-    assert ignored.reason.startswith("has other fields than a doctor: ")
-    path = doctor_path(tmp_path, "mobilenet_v2", make_doctor().key)
+    assert ignored.reason.startswith(f"has other fields than a doctor: the record: missing {gone}")
+    path = FINDINGS.path(tmp_path, "mobilenet_v2", make_doctor().key)
     path.write_bytes(path.read_bytes()[:-9])
-    damaged = find_doctor(tmp_path, "mobilenet_v2", make_doctor().key)
-    assert damaged == Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
+    damaged = FINDINGS.find(tmp_path, "mobilenet_v2", make_doctor().key)
+    assert damaged == SkippedFile(path, "is damaged: its bytes are not those its sha256 was taken of")
 
 
 def test_accuracy_with_and_without_the_leaked_images_by_hand() -> None:

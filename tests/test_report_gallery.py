@@ -18,19 +18,10 @@ from probeline.report.sections.gallery import (
     row_titles,
     shared,
 )
-from probeline.results.gallery_files import (
-    Gallery,
-    Judge,
-    Missed,
-    Neighbour,
-    find_gallery,
-    load_galleries,
-    remove_gallery,
-    save_gallery,
-)
+from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.results.thumbnail import Thumbnail
 from test_report_rows import make_score, make_scores
 
@@ -39,15 +30,15 @@ SCORES = make_scores(methods=("probe", "knn", "finetune"), seeds=2, n_test=60)
 
 
 def make_gallery(**changes: Any) -> Gallery:
-    near = Neighbour("train:7", "train/00007", "cat", 0.75)
-    image = Missed("test:3", "test/00003", "dog", ("cat", "cat", "bird"), 3, 0.875, 0.0625, (near,))
+    near = NearestTrainImage("train:7", "train/00007", "cat", 0.75)
+    image = Misclassified("test:3", "test/00003", "dog", ("cat", "cat", "bird"), 3, 0.875, 0.0625, (near,))
     probe = best_probe(SCORES)
     assert probe is not None
     values: dict[str, Any] = {
         "backbone": NET,
         "weights": "IMAGENET1K_V1",
         "of": gallery_of(rank_by_validation(SCORES), probe),
-        "rows": tuple(Judge(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
+        "rows": tuple(GalleryRow(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
         "probe": 1,
         "tap": "penultimate",
         "refit": {"l2": 0.001, "held": True},
@@ -165,14 +156,14 @@ def test_titles_tell_rows_apart() -> None:
 
 def test_a_gallery_reads_back(tmp_path: Path) -> None:
     made = make_gallery()
-    path = save_gallery(tmp_path, made)
-    assert path == tmp_path / f"gallery-{NET}.json" == tmp_path / made.file
-    assert find_gallery(tmp_path, NET) == made
-    assert load_galleries(tmp_path) == ([made], [])
+    path = GALLERIES.save(tmp_path, made)
+    assert path == tmp_path / "pictures" / f"gallery-{NET}.json" == tmp_path / "pictures" / made.file
+    assert GALLERIES.find(tmp_path, NET) == made
+    assert GALLERIES.load(tmp_path) == ([made], [])
     assert made.thumbnails["test:3"].uri == "data:image/webp;base64,AAAA"
-    remove_gallery(tmp_path, NET)
-    assert find_gallery(tmp_path, NET) is None
-    remove_gallery(tmp_path, NET)
+    GALLERIES.remove(tmp_path, NET)
+    assert GALLERIES.find(tmp_path, NET) is None
+    GALLERIES.remove(tmp_path, NET)
 
 
 @pytest.mark.parametrize(
@@ -180,19 +171,25 @@ def test_a_gallery_reads_back(tmp_path: Path) -> None:
     [
         (lambda data: data.replace(b"AAAA", b"AAAB"), "is damaged: its bytes are not those its sha256 was taken of"),
         (lambda data: rewritten(data, version=0), "has gallery version 0; this program reads 2: run its stage again"),
-        (lambda data: rewritten(data, images=[{"name": "test:3"}]), "has other fields than a gallery: 'predicted'"),
-        (lambda data: rewritten(data, colour="red"), "has other fields than a gallery: "),
-        (lambda data: rewritten(data, backbone="vgg11"), "holds the gallery that belongs at gallery-vgg11.json"),
+        (
+            lambda data: rewritten(data, images=[{"name": "test:3"}]),
+            "has other fields than a gallery: images[0]: missing chance, neighbours, predicted, ",
+        ),
+        (lambda data: rewritten(data, colour="red"), "has other fields than a gallery: the record: unknown colour"),
+        (
+            lambda data: rewritten(data, backbone="vgg11"),
+            "holds the gallery that belongs at pictures/gallery-vgg11.json",
+        ),
     ],
     ids=["a byte", "version", "an image", "a field", "a name"],
 )
 def test_what_is_no_gallery_is_ignored(change: Any, reason: str, tmp_path: Path) -> None:
-    path = save_gallery(tmp_path, make_gallery())
+    path = GALLERIES.save(tmp_path, make_gallery())
     path.write_bytes(change(path.read_bytes()))
-    found = find_gallery(tmp_path, NET)
-    assert isinstance(found, Ignored)
+    found = GALLERIES.find(tmp_path, NET)
+    assert isinstance(found, SkippedFile)
     assert found.reason.startswith(reason)
-    assert load_galleries(tmp_path) == ([], [found])
+    assert GALLERIES.load(tmp_path) == ([], [found])
 
 
 def rewritten(data: bytes, version: int = GALLERY_VERSION, **changes: Any) -> bytes:

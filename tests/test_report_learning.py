@@ -20,8 +20,8 @@ from probeline.report.model.pairs import matrix
 from probeline.report.sections.learning import crossings, curve_titles, notes, steps, table
 from probeline.report.sections.tables import markdown
 from probeline.report.write import write
-from probeline.results.curve import Curve, CurvePoint
-from probeline.results.curve_files import curve_path, find_curve, load_curves, save_curve
+from probeline.results.curve import CURVES, Curve, CurvePoint
+from probeline.results.store import SkippedFile
 from test_report_figures import drawn
 from test_report_rows import HERE
 
@@ -173,28 +173,30 @@ def test_equal_curves_give_equal_bytes() -> None:
 
 def test_what_is_saved_is_found(tmp_path: Path) -> None:
     for curve in TWO:
-        path = save_curve(tmp_path / "curves", curve)
-        assert path == curve_path(tmp_path / "curves", curve.backbone, curve.key)
+        path = CURVES.save(tmp_path, curve)
+        assert path == CURVES.path(tmp_path, curve.backbone, curve.key)
         assert path.name == f"{curve.backbone}-{curve.key[:12]}.json"
-        assert find_curve(tmp_path / "curves", curve.backbone, curve.key) == curve
-        assert find_curve(tmp_path / "curves", curve.backbone, curve.key[:12] + "0" * 52) is None
-    found, ignored = load_curves(tmp_path / "curves")
+        assert CURVES.find(tmp_path, curve.backbone, curve.key) == curve
+        other = CURVES.find(tmp_path, curve.backbone, curve.key[:12] + "0" * 52)
+        assert isinstance(other, SkippedFile)
+        assert other.reason.startswith("its key is ")
+    found, ignored = CURVES.load(tmp_path)
     assert sorted(found, key=lambda curve: curve.backbone) == TWO
     assert ignored == []
-    assert load_curves(tmp_path / "nowhere") == ([], [])
+    assert CURVES.load(tmp_path / "nowhere") == ([], [])
 
 
 def test_a_damaged_or_moved_file_is_ignored(tmp_path: Path) -> None:
-    path = save_curve(tmp_path, TWO[0])
+    path = CURVES.save(tmp_path, TWO[0])
     data = path.read_bytes()
     for at in range(0, len(data), 501):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        assert find_curve(tmp_path, TWO[0].backbone, TWO[0].key) is None
-        found, (ignored,) = load_curves(tmp_path)
+        assert isinstance(CURVES.find(tmp_path, TWO[0].backbone, TWO[0].key), SkippedFile)
+        found, (ignored,) = CURVES.load(tmp_path)
         assert (found, ignored.path) == ([], path)
     path.write_bytes(data)
-    path.rename(tmp_path / "other.json")
-    assert "belongs at" in load_curves(tmp_path)[1][0].reason
+    path.rename(path.with_name("other.json"))
+    assert "belongs at" in CURVES.load(tmp_path)[1][0].reason
 
 
 def levels(method: str, tops: dict[float, float], **changes: object) -> Curve:

@@ -17,9 +17,8 @@ from probeline.report.figures.sheet import look, png
 from probeline.report.model.beside import Beside
 from probeline.report.sections.lr_range import found, notes, rate, record, table, titles, verdict
 from probeline.report.write import write
-from probeline.results.range_files import find_range_test, load_range_tests, range_path, save_range_test
-from probeline.results.range_test import RangeTest
-from probeline.results.store import Ignored
+from probeline.results.range_test import RANGE_TESTS, RangeTest
+from probeline.results.store import SkippedFile
 from test_report_figures import drawn
 from test_report_rows import HERE
 
@@ -180,28 +179,28 @@ def test_equal_tests_give_equal_bytes() -> None:
 
 def test_what_is_saved_is_found(tmp_path: Path) -> None:
     for test in TWO:
-        path = save_range_test(tmp_path / "lr", test)
-        assert path == range_path(tmp_path / "lr", test.backbone, test.method, test.key)
+        path = RANGE_TESTS.save(tmp_path, test)
+        assert path == RANGE_TESTS.path(tmp_path, test.backbone, test.method, test.key)
         assert path.name == f"{test.backbone}-{test.method}-{test.key[:12]}.json"
-        assert find_range_test(tmp_path / "lr", test.backbone, test.method, test.key) == test
-        other = find_range_test(tmp_path / "lr", test.backbone, test.method, test.key[:12] + "0" * 52)
-        assert isinstance(other, Ignored)
+        assert RANGE_TESTS.find(tmp_path, test.backbone, test.method, test.key) == test
+        other = RANGE_TESTS.find(tmp_path, test.backbone, test.method, test.key[:12] + "0" * 52)
+        assert isinstance(other, SkippedFile)
         assert other.reason.startswith("its key is ")
-        assert find_range_test(tmp_path / "lr", test.backbone, test.method, "0" * 64) is None
-    tests, ignored = load_range_tests(tmp_path / "lr")
+        assert RANGE_TESTS.find(tmp_path, test.backbone, test.method, "0" * 64) is None
+    tests, ignored = RANGE_TESTS.load(tmp_path)
     assert sorted(tests, key=lambda test: test.backbone) == TWO
     assert ignored == []
-    assert load_range_tests(tmp_path / "nowhere") == ([], [])
+    assert RANGE_TESTS.load(tmp_path / "nowhere") == ([], [])
 
 
 def test_a_damaged_moved_or_foreign_file_is_ignored(tmp_path: Path) -> None:
-    path = save_range_test(tmp_path, TWO[0])
+    path = RANGE_TESTS.save(tmp_path, TWO[0])
     data = path.read_bytes()
     for at in range(0, len(data), 501):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        assert isinstance(find_range_test(tmp_path, TWO[0].backbone, TWO[0].method, TWO[0].key), Ignored)
-        tests, (ignored,) = load_range_tests(tmp_path)
+        assert isinstance(RANGE_TESTS.find(tmp_path, TWO[0].backbone, TWO[0].method, TWO[0].key), SkippedFile)
+        tests, (ignored,) = RANGE_TESTS.load(tmp_path)
         assert (tests, ignored.path) == ([], path)
     path.write_bytes(data)
-    path.rename(tmp_path / "other.json")
-    assert "holds the range test that belongs at" in load_range_tests(tmp_path)[1][0].reason
+    path.rename(path.with_name("other.json"))
+    assert "holds the range test that belongs at" in RANGE_TESTS.load(tmp_path)[1][0].reason

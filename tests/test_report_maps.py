@@ -19,9 +19,9 @@ from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.model.beside import Beside
 from probeline.report.sections.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
 from probeline.report.write import write
-from probeline.results.map_files import EmbeddingMap, find_map, load_maps, save_map
+from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.ranking import best_by_validation, best_probe
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from test_report_figures import assert_clear, cielab, drawn
 from test_report_rows import make_score, make_scores
 
@@ -112,33 +112,33 @@ def test_facts_leave_the_points_out() -> None:
 
 def test_a_map_reads_back(tmp_path: Path) -> None:
     one = make_map(tsne=True)
-    assert save_map(tmp_path, one) == tmp_path / f"map-{NET}.json" == tmp_path / one.file
-    assert find_map(tmp_path, NET) == one
-    assert load_maps(tmp_path) == ([one], [])
+    assert MAPS.save(tmp_path, one) == tmp_path / "pictures" / f"map-{NET}.json" == tmp_path / "pictures" / one.file
+    assert MAPS.find(tmp_path, NET) == one
+    assert MAPS.load(tmp_path) == ([one], [])
     assert one.methods == ("pca", "tsne")
-    assert find_map(tmp_path, "vgg11") is None
+    assert MAPS.find(tmp_path, "vgg11") is None
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"rows": [1, 2]}, "has other fields than a map: columns of [2, 90] points"),
-        ({"planes": [{}]}, "has other fields than a map: 'axes'"),
-        ({"backbone": "vgg11"}, "holds the map that belongs at map-vgg11.json"),
+        ({"rows": [1, 2]}, "has other fields than a map: the record: columns of [2, 90] points"),
+        ({"planes": [{}]}, "has other fields than a map: planes[0]: missing axes, facts, method, title, xy"),
+        ({"backbone": "vgg11"}, "holds the map that belongs at pictures/map-vgg11.json"),
         (None, "is damaged: its bytes are not those its sha256 was taken of"),
     ],
     ids=["columns", "planes", "name", "byte"],
 )
 def test_what_is_no_map_is_ignored(changes: dict[str, Any] | None, reason: str, tmp_path: Path) -> None:
-    path = save_map(tmp_path, make_map())
+    path = MAPS.save(tmp_path, make_map())
     record = unseal(path.read_bytes())
     assert record is not None
     data = path.read_bytes()[:-5] if changes is None else seal({**record, "map": {**record["map"], **changes}})
     path.write_bytes(data)
-    found = find_map(tmp_path, NET)
-    assert isinstance(found, Ignored)
+    found = MAPS.find(tmp_path, NET)
+    assert isinstance(found, SkippedFile)
     assert found.reason == reason
-    assert load_maps(tmp_path) == ([], [found])
+    assert MAPS.load(tmp_path) == ([], [found])
 
 
 def test_a_map_is_of_its_scores() -> None:

@@ -30,7 +30,7 @@ from probeline.report.page.embed import fitted
 from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
 from probeline.report.page.sections import SECTIONS
 from probeline.results.methods import METHODS, method_info
-from probeline.results.picture_files import PICTURES, Picture, save_picture
+from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture
 from probeline.results.score import Score
 from probeline.results.thumbnail import Thumbnail
 from test_report_doctor import make_doctor
@@ -66,14 +66,14 @@ def thumbnail() -> Thumbnail:
 
 def picture(folder: Path, side: int = 40) -> Picture:
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    make_folder(folder / PICTURES)
-    path = folder / PICTURES / "filters-mobilenet_v2.png"
+    make_folder(folder / PICTURE_FOLDER)
+    path = folder / PICTURE_FOLDER / "filters-mobilenet_v2.png"
     Image.fromarray(pixels).save(path)
     data = path.read_bytes()
     found = Picture(
         "filters", "mobilenet_v2", "none", {}, "Filters", "What it is", "Many squares", hashlib.sha256(data).hexdigest()
     )
-    save_picture(folder / PICTURES, found, data)
+    PICTURES.save(folder, found, data)
     return found
 
 
@@ -381,11 +381,11 @@ def test_pictures_keep_their_bytes_where_there_is_room(page: Path) -> None:
     (image,) = section(tree(page), "pictures").all("img")
     kind, data = image.facts["src"].split(",", 1)
     assert kind == "data:image/png;base64"
-    assert base64.b64decode(data) == (page.parent / PICTURES / "filters-mobilenet_v2.png").read_bytes()
+    assert base64.b64decode(data) == (page.parent / PICTURE_FOLDER / "filters-mobilenet_v2.png").read_bytes()
 
 
 def test_pictures_are_made_smaller_where_there_is_none(tmp_path: Path) -> None:
-    noise = (picture(tmp_path, 400), (tmp_path / PICTURES / "filters-mobilenet_v2.png").read_bytes())[1]
+    noise = (picture(tmp_path, 400), (tmp_path / PICTURE_FOLDER / "filters-mobilenet_v2.png").read_bytes())[1]
     assert len(noise) > 400_000  # noise has no redundancy: three bytes a pixel
     kind, data, size = fitted(noise, 30_000)
     assert (kind, size) == ("webp", (400, 400))

@@ -17,11 +17,10 @@ from probeline.errors import CannotWrite
 from probeline.identity import digest
 from probeline.report.figures.drawn import Drawn
 from probeline.report.write import Report, write
-from probeline.results.score import Score
-from probeline.results.score_files import save_score
+from probeline.results.score import SCORES, Score
 from test_report_rows import make_score
 
-SCORES = [make_score(n_test=60, class_names=("ants", "bees"), path=())]
+ROWS = [make_score(n_test=60, class_names=("ants", "bees"), path=())]
 MISSING = [("fine-tune", "probeline finetune")]
 
 
@@ -47,7 +46,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def run(folder: Path, scores: Sequence[Score] = SCORES) -> Report:
+def run(folder: Path, scores: Sequence[Score] = ROWS) -> Report:
     return write(scores, MISSING, folder, {"Feature caches": ["cache/a"]})
 
 
@@ -81,22 +80,22 @@ def test_a_second_report_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_the_order_of_scores_is_no_news(tmp_path: Path) -> None:
-    scores = [*SCORES, make_score("knn", n_test=60, class_names=("ants", "bees"))]
+    scores = [*ROWS, make_score("knn", n_test=60, class_names=("ants", "bees"))]
     run(tmp_path, scores)
     assert not run(tmp_path, scores[::-1]).written
 
 
 def test_an_up_to_date_report_needs_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
     run(tmp_path / "report")
-    save_score(tmp_path / "scores", SCORES[0])
+    SCORES.save(tmp_path, ROWS[0])
     program = f"""
 import sys
 from pathlib import Path
-from probeline.results.score_files import load_scores
+from probeline.results.score import SCORES
 from probeline.report.model.rows import blocks
 from probeline.report.sections.tables import terminal
 from probeline.report.write import write
-scores, ignored = load_scores(Path({str(tmp_path / "scores")!r}))
+scores, ignored = SCORES.load(Path({str(tmp_path)!r}))
 terminal(blocks(scores))
 report = write(scores, {MISSING!r}, Path({str(tmp_path / "report")!r}), {{"Feature caches": ["cache/a"]}})
 print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sys.modules.keys()))
@@ -109,8 +108,8 @@ print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sy
     "news",
     [
         ([make_score(n_test=60, class_names=("ants", "bees"), path=(), warm_seconds=9.0)], MISSING, ["cache/a"]),
-        (SCORES, [], ["cache/a"]),
-        (SCORES, MISSING, ["cache/b"]),
+        (ROWS, [], ["cache/a"]),
+        (ROWS, MISSING, ["cache/b"]),
     ],
 )
 def test_news_are_written(tmp_path: Path, news: tuple[list[Score], list[tuple[str, str]], list[str]]) -> None:
@@ -148,7 +147,7 @@ def test_an_edited_record_vouches_for_nothing(tmp_path: Path) -> None:
 
 
 def test_figures_of_the_report_before_are_removed_and_no_others(tmp_path: Path) -> None:
-    run(tmp_path, [*SCORES, make_score("knn", n_test=60, class_names=("ants", "bees"))])
+    run(tmp_path, [*ROWS, make_score("knn", n_test=60, class_names=("ants", "bees"))])
     (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
     (tmp_path / "notes.md").write_text("mine")
     assert (tmp_path / "figures" / "cost.png").exists()

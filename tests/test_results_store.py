@@ -1,32 +1,232 @@
-"""Score files: whole or not there, and read back only if proven."""
+"""Records of every kind: whole or missing, and read back only if proven."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from probeline.errors import CannotWrite
-from probeline.identity import SCORE_VERSION, seal
-from probeline.results.score_files import find_score, load_scores, save_score, score_path
-from probeline.results.store import Ignored
-from test_report_rows import make_score
+from probeline.identity import seal, unseal
+from probeline.results.curve import CURVES
+from probeline.results.embedding_map import MAPS
+from probeline.results.findings import FINDINGS
+from probeline.results.gallery import GALLERIES
+from probeline.results.latency import LATENCIES
+from probeline.results.picture import PICTURES
+from probeline.results.range_test import RANGE_TESTS, RangeTest
+from probeline.results.score import SCORES
+from probeline.results.store import RecordKind, SkippedFile
+
+SAMPLES = Path(__file__).parents[1] / "reports" / "sample"
+
+KINDS: list[RecordKind[Any, ...]] = [
+    SCORES,
+    CURVES,
+    RANGE_TESTS,
+    LATENCIES,
+    PICTURES,
+    GALLERIES,
+    MAPS,
+    FINDINGS,
+]
+
+RANGE_TEST = RangeTest(
+    dataset="hymenoptera",
+    backbone="mobilenet_v2",
+    weights="IMAGENET1K_V1",
+    method="finetune",
+    precision="fp32",
+    key="ab" * 32,
+    splits="cd" * 32,
+    options={"steps": 3, "lr": [1e-6, 1.0]},
+    image_size=224,
+    n_train=219,
+    seed=0,
+    rates=(1e-6, 1e-3, 1.0),
+    losses=(0.7, 0.5, 9),
+    ended="highest rate",
+    seconds=1.5,
+)
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    scores = [make_score("finetune", seed=seed, n_test=20) for seed in (0, 1)] + [make_score("probe", n_test=20)]
-    for score in scores:
-        save_score(tmp_path, score)
-    assert load_scores(tmp_path) == (scores, [])
-    for score in scores:
-        names = {"backbone": score.backbone, "weights": score.weights, "method": score.method, "seed": score.seed}
-        assert find_score(tmp_path, **names, key=score.key) == score
-        assert find_score(tmp_path, **names, key="0" * 64) is None
+@dataclass(frozen=True)
+class Saved:
+    """A record in its file, with the content of its attachment if its kind has one."""
+
+    kind: RecordKind[Any, ...]
+    folder: Path
+    record: Any
+    attachment: bytes | None
+    path: Path
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {name: getattr(self.record, name) for name in inspect.signature(self.kind.file_name).parameters}
+
+    def find(self, **changes: Any) -> Any:
+        return self.kind.find(self.folder, **{**self.names, **changes})
+
+    def rewrite(self, version: int | None = None, **changes: Any) -> None:
+        content = unseal(self.path.read_bytes())
+        assert content is not None
+        member = {**content[self.kind.name], **changes}
+        self.path.write_bytes(seal({"version": version or self.kind.version, self.kind.name: member}))
+
+    def reason(self) -> str:
+        """Return why the file is skipped, by `find` and by `load`."""
+        found = self.find()
+        assert isinstance(found, SkippedFile)
+        assert self.kind.load(self.folder) == ([], [found])
+        return found.reason
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Saved:
+    kind: RecordKind[Any, ...] = request.param
+    samples = SAMPLES / "hymenoptera"
+    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(samples)[0][0]
+    attachment = (samples / kind.file_of(record)).with_suffix(".png").read_bytes() if kind.attachment else None
+    return Saved(kind, tmp_path, record, attachment, kind.save(tmp_path, record, attachment))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_records_of_an_earlier_program_are_read_and_would_be_written_with_the_same_bytes(
+    kind: RecordKind[Any, ...], tmp_path: Path
+) -> None:
+    for folder in SAMPLES.iterdir():
+        records, skipped = kind.load(folder)
+        assert skipped == []
+        for record in records:
+            path = kind.save(tmp_path, record)
+            assert path.read_bytes() == kind.path_of(folder, record).read_bytes()
+
+
+def test_a_saved_record_is_found_and_loaded(saved: Saved) -> None:
+    assert saved.find() == saved.record
+    assert saved.kind.load(saved.folder) == ([saved.record], [])
+    assert saved.path == saved.folder / saved.kind.file_of(saved.record) == saved.kind.path(saved.folder, **saved.names)
+
+
+def test_saving_again_gives_the_same_bytes_and_leaves_nothing_else(saved: Saved) -> None:
+    before = {path: path.read_bytes() for path in saved.path.parent.iterdir()}
+    assert saved.kind.save(saved.folder, saved.find(), saved.attachment) == saved.path
+    assert {path: path.read_bytes() for path in saved.path.parent.iterdir()} == before
+
+
+def test_a_record_of_another_backbone_is_missing(saved: Saved) -> None:
+    assert saved.find(backbone="vgg11") is None
+    assert saved.kind.load(saved.folder / "elsewhere") == ([], [])
+
+
+def test_a_removed_record_is_missing(saved: Saved) -> None:
+    saved.kind.remove(saved.folder, **saved.names)
+    assert saved.find() is None
+    assert list(saved.path.parent.iterdir()) == []
+    saved.kind.remove(saved.folder, **saved.names)
+
+
+def test_a_damaged_file_is_skipped_wherever_the_damage_is(saved: Saved) -> None:
+    data = saved.path.read_bytes()
+    places = range(0, len(data), max(1, len(data) // 40))
+    for torn in (b"", data[: len(data) // 2], data + b"\n"):
+        saved.path.write_bytes(torn)
+        assert "is damaged" in saved.reason()
+    for at in places:
+        saved.path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert "is damaged" in saved.reason()
+
+
+def test_another_version_is_skipped(saved: Saved) -> None:
+    name, version = saved.kind.name, saved.kind.version
+    saved.rewrite(version=version + 1)
+    assert saved.reason() == f"has {name} version {version + 1}; this program reads {version}: run its stage again"
+    saved.path.write_bytes(seal({name: {}}))
+    assert saved.reason().startswith(f"has {name} version None")
+
+
+@pytest.mark.parametrize("member", [{}, [], "text", None, 3], ids=repr)
+def test_what_is_no_record_is_skipped(saved: Saved, member: object) -> None:
+    saved.path.write_bytes(seal({"version": saved.kind.version, saved.kind.name: member}))
+    assert saved.reason().startswith(f"has other fields than a {saved.kind.name}: the record: ")
+    saved.path.write_bytes(seal({"version": saved.kind.version}))
+    assert saved.reason().startswith(f"has other fields than a {saved.kind.name}: the record: ")
+
+
+def test_other_fields_are_skipped_and_named(saved: Saved) -> None:
+    saved.rewrite(novel=1)
+    assert saved.reason().endswith("the record: unknown novel")
+
+
+def test_a_field_of_another_type_is_skipped_and_named(saved: Saved) -> None:
+    saved.rewrite(backbone=3)
+    assert saved.reason().endswith("backbone: expected a string, got 3")
+
+
+def test_a_record_in_a_wrong_place_is_skipped(saved: Saved) -> None:
+    saved.rewrite(backbone="vgg11")
+    own = saved.kind.file_of(replace(saved.record, backbone="vgg11"))
+    assert saved.reason() == f"holds the {saved.kind.name} that belongs at {own}"
+
+
+def test_a_record_whose_key_only_begins_like_the_wanted_one_is_skipped(saved: Saved) -> None:
+    if "key" not in saved.names:
+        pytest.skip("has no key")
+    key = saved.record.key
+    found = saved.find(key=key[:12] + "0" * 52)
+    assert found == SkippedFile(saved.path, f"its key is {key}, not {key[:12]}{'0' * 52}")
+
+
+def test_names_that_share_a_file_are_told_apart(saved: Saved) -> None:
+    record = replace(saved.record, backbone="timm:a.b")
+    path = saved.kind.save(saved.folder, record, saved.attachment)
+    found = saved.find(backbone="timm/a.b")
+    assert found == SkippedFile(path, "its backbone is timm:a.b, not timm/a.b")
+
+
+def test_a_file_that_cannot_be_read_is_skipped(saved: Saved) -> None:
+    saved.path.unlink()
+    saved.path.mkdir()
+    assert saved.reason() == "cannot be read: Is a directory"
+
+
+def test_a_refusal_of_the_file_system_is_told_in_one_line(saved: Saved) -> None:
+    with pytest.raises(CannotWrite, match=r"cannot write: .*json"):
+        saved.kind.save(saved.path, saved.record, saved.attachment)
+
+
+def test_numbers_that_json_cannot_hold_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        RANGE_TESTS.save(tmp_path, replace(RANGE_TEST, seconds=float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"other", None], ids=["empty", "other", "missing"])
+def test_a_record_without_its_whole_attachment_is_skipped(saved: Saved, damage: bytes | None) -> None:
+    if saved.kind.attachment is None:
+        pytest.skip("has no attachment")
+    path = saved.path.with_suffix(saved.kind.attachment.suffix)
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    whole = "is damaged: its bytes are not those its record tells"
+    assert saved.reason() == ("cannot be read: No such file or directory" if damage is None else whole)
+    assert saved.find().path == path
+
+
+def test_the_newest_record_is_loaded_last(tmp_path: Path) -> None:
+    for number, backbone in enumerate("bca"):
+        path = RANGE_TESTS.save(tmp_path, replace(RANGE_TEST, backbone=backbone))
+        os.utime(path, ns=(number, number))
+    assert [test.backbone for test in RANGE_TESTS.load(tmp_path)[0]] == ["b", "c", "a"]
 
 
 @pytest.mark.parametrize(
-    ("backbone", "weights", "seed", "place"),
+    ("backbone", "weights", "seed", "file"),
     [
         ("resnet18", "IMAGENET1K_V1", None, "resnet18-IMAGENET1K_V1/probe-seedless-0123456789ab.json"),
         ("timm:a/b.c", "none", 7, "timm--a--b.c-none/probe-seed7-0123456789ab.json"),
@@ -35,100 +235,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         ("r", "w" * 300, 0, f"r-{'w' * 80}/probe-seed0-0123456789ab.json"),
     ],
 )
-def test_file_names(tmp_path: Path, backbone: str, weights: str, seed: int | None, place: str) -> None:
-    score = make_score(backbone=backbone, weights=weights, seed=seed, key="0123456789ab" + "f" * 52, n_test=10)
-    assert save_score(tmp_path, score) == tmp_path / place
-    assert load_scores(tmp_path) == ([score], [])
+def test_file_names_of_scores(backbone: str, weights: str, seed: int | None, file: str) -> None:
+    assert SCORES.file_name(backbone, weights, "probe", seed, "0123456789ab" + "f" * 52) == f"scores/{file}"
 
 
-def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    score = make_score(n_test=10)
-    path = save_score(tmp_path, score)
-    save_score(tmp_path, replace(score, warm_seconds=1.0))
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    assert load_scores(tmp_path)[0][0].warm_seconds == 1.0
-
-
-def test_a_damaged_file_is_ignored_wherever_the_damage_is(tmp_path: Path) -> None:
-    score = make_score(n_test=10)
-    path = save_score(tmp_path, score)
-    data = path.read_bytes()
-    for at in range(0, len(data), 37):
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        scores, (ignored,) = load_scores(tmp_path)
-        assert scores == []
-        assert ignored.path == path
-        assert "damaged" in ignored.reason
-    for torn in (b"", data[: len(data) // 2], data + b"\n"):
-        path.write_bytes(torn)
-        assert [one.path for one in load_scores(tmp_path)[1]] == [path]
-
-
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        ({"version": SCORE_VERSION + 1, "score": {}}, f"score version {SCORE_VERSION + 1}"),
-        ({"score": {}}, "score version None"),
-        ({"version": SCORE_VERSION}, "other fields"),
-        ({"version": SCORE_VERSION, "score": {"dataset": "digits"}}, "other fields"),
-        ({"version": SCORE_VERSION, "score": "text"}, "other fields"),
-        ({"version": SCORE_VERSION, "score": None}, "other fields"),
-        ({"version": SCORE_VERSION, "score": make_score(n_test=10).to_json() | {"backbone": 3}}, "other fields"),
-        ({"version": SCORE_VERSION, "score": make_score(n_test=10).to_json() | {"novel": 1}}, "novel"),
-        ({"version": SCORE_VERSION, "score": make_score(n_test=10).to_json() | {"method": "magic"}}, "magic"),
-        ({"version": SCORE_VERSION, "score": make_score(n_test=10).to_json() | {"seed": 3}}, "belongs at"),
-    ],
-)
-def test_other_records_are_ignored_with_their_reason(tmp_path: Path, record: dict[str, object], reason: str) -> None:
-    score = make_score(n_test=10)
-    path = save_score(tmp_path, score)
-    path.write_bytes(seal(record))
-    found = find_score(
-        tmp_path, backbone=score.backbone, weights=score.weights, method=score.method, seed=score.seed, key=score.key
-    )
-    assert isinstance(found, Ignored)
-    assert reason in found.reason
-    assert load_scores(tmp_path) == ([], [found])
-
-
-def test_a_file_in_a_foreign_place_is_ignored(tmp_path: Path) -> None:
-    path = save_score(tmp_path, make_score(n_test=10))
-    moved = tmp_path / "resnet18-none" / path.name
-    moved.parent.mkdir()
-    path.rename(moved)
-    (ignored,) = load_scores(tmp_path)[1]
-    assert ignored.path == moved
-    assert "belongs at mobilenet_v2-IMAGENET1K_V1" in ignored.reason
-
-
-def test_a_key_that_only_begins_alike_is_no_hit(tmp_path: Path) -> None:
-    score = make_score(key="a" * 64, n_test=10)
-    save_score(tmp_path, score)
-    found = find_score(
-        tmp_path, backbone=score.backbone, weights=score.weights, method="probe", seed=None, key="a" * 12 + "b" * 52
-    )
-    assert isinstance(found, Ignored)
-    assert "its key is aaaa" in found.reason
-
-
-def test_what_cannot_be_read_is_ignored(tmp_path: Path) -> None:
-    folder = score_path(tmp_path, "resnet18", "none", "probe", None, "a" * 64)
-    folder.mkdir(parents=True)
-    (ignored,) = load_scores(tmp_path)[1]
-    assert "cannot be read" in ignored.reason
-
-
-def test_a_missing_folder_holds_no_scores(tmp_path: Path) -> None:
-    assert load_scores(tmp_path / "nowhere") == ([], [])
-
-
-def test_a_refusal_of_the_file_system_is_said_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CannotWrite, match=r"cannot write: .*file"):
-        save_score(tmp_path / "file", make_score(n_test=10))
-
-
-def test_numbers_that_json_cannot_hold_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        save_score(tmp_path, make_score(n_test=10, warm_seconds=float("nan")))
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("kind", [SCORES, RANGE_TESTS], ids=lambda kind: kind.name)
+def test_a_method_that_this_program_does_not_know_is_named(kind: RecordKind[Any, ...], tmp_path: Path) -> None:
+    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(SAMPLES / "hymenoptera")[0][0]
+    one = Saved(kind, tmp_path, record, None, kind.save(tmp_path, record))
+    one.rewrite(method="magic")
+    assert "magic" in one.reason()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from itertools import chain, count
@@ -17,6 +18,22 @@ TEMPORARY = ".tmp"
 
 ASIDE = ".bad"
 """Suffix of damaged files that a repair put aside."""
+
+
+def path_name(name: str, *, portable: bool = False) -> str:
+    """Return the name of a backbone, of its weights or of a tap as it stands in paths: no ``/`` and no ``:`` in it.
+
+    Entries of the cache and artifacts are named without `portable`, records with it. No name of a backbone or tap that
+    is accepted today has other characters, but weights are called as their file is.
+
+    Parameters
+    ----------
+    name : str
+    portable : bool
+        Whether all but ASCII letters, digits and ``._+-`` become ``-``, too.
+    """
+    name = name.replace("/", "--").replace(":", "--")
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", name) if portable else name
 
 
 def make_folder(folder: Path) -> None:

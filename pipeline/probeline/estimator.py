@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -17,9 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
-Array = npt.NDArray[Any]
-DoubleArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
 _BLOCK = 8192
 """Rows that are taken together where they pass through float64."""
@@ -159,7 +156,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             logits[block] = X[block] @ self.coef_.T + self.intercept_
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> AnyArray:
         """Return the class of the largest logit for each row, as one of `classes_`, [N].
 
         Parameters
@@ -168,7 +165,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         logits = self.decision_function(X)
         chosen = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
-        predicted: Array = self.classes_[chosen]
+        predicted: AnyArray = self.classes_[chosen]
         return predicted
 
     def predict_proba(self, X: Any) -> DoubleArray:
@@ -206,7 +203,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, Mapping)):
             raise ValueError(f"class_weight must be a dict, 'balanced' or None, not {self.class_weight!r}")
 
-    def _row_weights(self, X: Array, codes: IntArray, sample_weight: Any) -> DoubleArray:
+    def _row_weights(self, X: AnyArray, codes: IntArray, sample_weight: Any) -> DoubleArray:
         """Return what each row counts for, by itself and its class, float64 [N]."""
         if sample_weight is None:
             weights = np.ones(len(X))
@@ -230,7 +227,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return weights
 
 
-def _distinct(X: Array, codes: IntArray, weights: DoubleArray) -> tuple[IntArray, DoubleArray]:
+def _distinct(X: AnyArray, codes: IntArray, weights: DoubleArray) -> tuple[IntArray, DoubleArray]:
     """Return a row of each kind, int64 [M], and the sum of the weights of its kind, float64 [M].
 
     Rows are of one kind where their bytes and classes are equal; rows without weight are of no kind. The kinds come in
@@ -247,7 +244,7 @@ def _distinct(X: Array, codes: IntArray, weights: DoubleArray) -> tuple[IntArray
     return order[is_new], np.asarray(np.add.reduceat(weights[order], np.flatnonzero(is_new)), dtype=np.float64)
 
 
-def _centred(X: Array, rows: IntArray, weights: DoubleArray) -> tuple[npt.NDArray[np.float32], DoubleArray, float]:
+def _centred(X: AnyArray, rows: IntArray, weights: DoubleArray) -> tuple[FloatArray, DoubleArray, float]:
     """Return rows of X, centred and in a unit that makes the columns' mean square about 1, with mean [D] and unit.
 
     The unit is a power of 2, so that dividing by it rounds nothing. Both keep large values and large means from

@@ -14,12 +14,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from probeline.disk import path_name
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
 from probeline.names import Role
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 PixelArray = npt.NDArray[np.uint8]
+AnyFloatArray = npt.NDArray[np.floating[Any]]
+AnyArray = npt.NDArray[Any]
 
 DROPPED = -1
 """The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""
@@ -270,11 +275,6 @@ class View:
     def from_identity(cls, record: Mapping[str, Any]) -> View:
         """Return the view of a record that :meth:`identity` made."""
         return cls(record["number"], record["flips"], tuple(record["scale"]), tuple(record["ratio"]))
-
-
-def path_name(name: str) -> str:
-    """Return the name of a net or a tap as it stands in paths."""
-    return name.replace("/", "--").replace(":", "--")
 
 
 @dataclass(frozen=True)

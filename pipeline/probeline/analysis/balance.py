@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from probeline.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Balance:
     empty: tuple[int, ...]
 
 
-def balance(labels: npt.NDArray[np.int64], classes: int) -> Balance:
+def balance(labels: IntArray, classes: int) -> Balance:
     """Return how labels int64 [n] are spread over so many classes.
 
     References

@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.fft import irfft2, rfft2
 
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
 
 SHIFT = 2
 """Pixels of 32 by which one image may be cut out aside of the other."""
@@ -38,7 +35,7 @@ def groups(content: Sequence[str]) -> list[list[int]]:
     return [rows for rows in found.values() if len(rows) > 1]
 
 
-def candidates(rows: Rows, places: Rows, cosines: Floats, floor: float) -> tuple[Rows, Floats]:
+def candidates(rows: IntArray, places: IntArray, cosines: FloatArray, floor: float) -> tuple[IntArray, FloatArray]:
     """Return each pair of rows that are neighbours with at least this cosine, once: int64 [p, 2], the lower row first.
 
     Parameters
@@ -62,7 +59,7 @@ def candidates(rows: Rows, places: Rows, cosines: Floats, floor: float) -> tuple
     return pairs, cosines[near][first]
 
 
-def luminance(pixels: Pixels) -> Pixels:
+def luminance(pixels: PixelArray) -> PixelArray:
     """Return the grey levels uint8 [n, S, S] of RGB images uint8 [n, S, S, 3]."""
     grey = np.full(pixels.shape[:-1], 128, np.uint16)
     for channel, weight in enumerate(_LUMINANCE):
@@ -70,7 +67,7 @@ def luminance(pixels: Pixels) -> Pixels:
     return (grey >> 8).astype(np.uint8)
 
 
-def alike(grey: Pixels, pairs: Rows) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def alike(grey: PixelArray, pairs: IntArray) -> tuple[FloatArray, BoolArray]:
     """Return how alike the structure of two images of each pair is, in [-1, 1], and whether the second is mirrored.
 
     It is the zero-mean normalised cross-correlation of their grey levels, which brightness and contrast do not change,
@@ -89,7 +86,7 @@ def alike(grey: Pixels, pairs: Rows) -> tuple[Floats, npt.NDArray[np.bool_]]:
     return best, mirrored
 
 
-def _alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _alike(first: PixelArray, second: PixelArray) -> tuple[FloatArray, BoolArray]:
     side = first.shape[1]
     inside, places = side - 2 * SHIFT, 2 * SHIFT + 1
     middle = first[:, SHIFT : SHIFT + inside, SHIFT : SHIFT + inside].astype(np.float32)
@@ -109,14 +106,14 @@ def _alike(first: Pixels, second: Pixels) -> tuple[Floats, npt.NDArray[np.bool_]
     return np.maximum(straight, mirrored).astype(np.float32), mirrored > straight
 
 
-def _window_lengths(images: Pixels, inside: int) -> npt.NDArray[np.float64]:
+def _window_lengths(images: PixelArray, inside: int) -> DoubleArray:
     """Return the lengths of all square windows less their means: float64 [n, P, P] of images uint8 [n, S, S]."""
     grey = images.astype(np.int64)
     sums, squares = (
         np.pad(some, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2) for some in (grey, grey * grey)
     )
 
-    def inner(total: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def inner(total: IntArray) -> IntArray:
         return (
             total[:, inside:, inside:]
             - total[:, inside:, :-inside]
@@ -125,5 +122,5 @@ def _window_lengths(images: Pixels, inside: int) -> npt.NDArray[np.float64]:
         )
 
     # Of whole numbers, what is below the root is never negative.
-    lengths: npt.NDArray[np.float64] = np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside
+    lengths: DoubleArray = np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside
     return lengths

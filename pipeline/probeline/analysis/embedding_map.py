@@ -13,7 +13,7 @@ from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
 from probeline.report.model.rows import reading
 from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
-from probeline.results.map_files import EmbeddingMap, find_map, map_name, save_map
+from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
@@ -68,14 +68,14 @@ def embedding_map(session: Session, embedded: Embedded, judge: Score) -> Embeddi
     """
     probe, of = embedded.score, map_of(judge, embedded.score)
     title = f"pictures: {session.dataset.name} x {probe.backbone}"
-    there = find_map(session.reports / "pictures", probe.backbone)
+    there = MAPS.find(session.reports, probe.backbone)
     if isinstance(there, EmbeddingMap) and (there.of != of or session.settings.pictures.map not in there.methods):
         there = None
-    told = f"{title}: {map_name(probe.backbone)} is there"
+    told = f"{title}: {MAPS.path(session.reports, probe.backbone).name} is there"
     if kept := reuse(session, there, session.reports / "pictures", title, told):
         return kept
     made = _made(session, embedded, judge)
-    path = save_map(session.reports / "pictures", made)
+    path = MAPS.save(session.reports, made)
     session.console.say(f"{title}: written to {path}")
     return made
 

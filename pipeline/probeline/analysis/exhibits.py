@@ -10,8 +10,8 @@ from probeline.analysis.gallery import gallery
 from probeline.analysis.probe_features import Embedded
 from probeline.errors import MissingData
 from probeline.options.command_line import command_line
-from probeline.results.gallery_files import Gallery
-from probeline.results.map_files import EmbeddingMap
+from probeline.results.embedding_map import EmbeddingMap
+from probeline.results.gallery import Gallery
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.session import Session

@@ -19,16 +19,8 @@ from probeline.report.sections.gallery import (
     row_titles,
     shared,
 )
-from probeline.results.gallery_files import (
-    Gallery,
-    Judge,
-    Missed,
-    Neighbour,
-    find_gallery,
-    gallery_name,
-    remove_gallery,
-    save_gallery,
-)
+from probeline.results.decode import encode
+from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Split
@@ -56,20 +48,20 @@ def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]
     score, found = embedded.score, shared(rows)
     title = f"pictures: {session.dataset.name} x {score.backbone}"
     if not len(found.places):
-        remove_gallery(session.reports / "pictures", score.backbone)
+        GALLERIES.remove(session.reports, score.backbone)
         session.console.say(f"{title}: no gallery, as every row has every test image right")
         return None
-    of, there = gallery_of(rows, score), find_gallery(session.reports / "pictures", score.backbone)
+    of, there = gallery_of(rows, score), GALLERIES.find(session.reports, score.backbone)
     if isinstance(there, Gallery) and there.of != of:
         there = None
-    told = f"{title}: {gallery_name(score.backbone)} is there"
+    told = f"{title}: {GALLERIES.path(session.reports, score.backbone).name} is there"
     if kept := reuse(session, there, session.reports / "pictures", title, told):
         return kept
     made = _made(session, embedded, rows, found)
     names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
-    room = MOST_BYTES - len(canonical(made.to_json()))
+    room = MOST_BYTES - len(canonical(encode(made)))
     made = replace(made, thumbnails=thumbnails(session.dataset, names, room))
-    path = save_gallery(session.reports / "pictures", made)
+    path = GALLERIES.save(session.reports, made)
     session.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
 
@@ -86,16 +78,18 @@ def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]],
     names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
     train = session.dataset.parts[splits.train.part]
 
-    def neighbour(place: int, cosine: float) -> Neighbour:
+    def neighbour(place: int, cosine: float) -> NearestTrainImage:
         row = int(splits.train.rows[place])
-        return Neighbour(_name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4))
+        return NearestTrainImage(
+            _name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4)
+        )
 
     images = []
     for place, beside, closeness in zip(places.tolist(), near.tolist(), cosines.tolist(), strict=True):
         true, sure = score.labels[place], refit.chances[place]
         told = [round(float(chance), 6) for chance in (sure[score.predictions[place]], sure[true])]
         images.append(
-            Missed(
+            Misclassified(
                 name=_name(splits.test, place),
                 sample_id=test.sample_ids[int(splits.test.rows[place])],
                 true=names[true],
@@ -111,7 +105,7 @@ def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]],
         backbone=score.backbone,
         weights=score.weights,
         of=gallery_of(rows, score),
-        rows=tuple(Judge(one.key, one.method, titles[one.key]) for one in firsts),
+        rows=tuple(GalleryRow(one.key, one.method, titles[one.key]) for one in firsts),
         probe=[one.key for one in firsts].index(score.key),
         tap=score.tap,
         refit=refit.facts,

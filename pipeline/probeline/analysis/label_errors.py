@@ -8,11 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Classes = npt.NDArray[np.int64]
-Chances = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from probeline.types import BoolArray, DoubleArray, IntArray
 
 NONE = -1
 """The class of a row that no class is confidently suggested for."""
@@ -36,13 +33,13 @@ class Doubts:
         (1 - chance of the label) x disagreement, in [0, 1]: high where both speak against the label.
     """
 
-    suggested: Classes
-    flagged: Flags
-    disagreement: Chances
-    score: Chances
+    suggested: IntArray
+    flagged: BoolArray
+    disagreement: DoubleArray
+    score: DoubleArray
 
 
-def thresholds(chances: Chances, labels: Classes) -> Chances:
+def thresholds(chances: DoubleArray, labels: IntArray) -> DoubleArray:
     """Return for each class the mean chance of it among the rows that bear it: float64 [K]; infinity without such rows.
 
     From so much on a chance is confident: a class that is told with little confidence everywhere asks for little.
@@ -56,11 +53,11 @@ def thresholds(chances: Chances, labels: Classes) -> Chances:
     counts = np.bincount(labels, minlength=chances.shape[1])
     own = np.take_along_axis(chances, labels[:, None], axis=1)[:, 0]
     sums = np.bincount(labels, weights=own, minlength=chances.shape[1])
-    means: Chances = np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
+    means: DoubleArray = np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
     return means
 
 
-def doubts(chances: Chances, labels: Classes, confident: Chances, neighbours: Classes) -> Doubts:
+def doubts(chances: DoubleArray, labels: IntArray, confident: DoubleArray, neighbours: IntArray) -> Doubts:
     """Return what speaks against each label.
 
     A row is flagged where, of the classes whose chance is at least their threshold, the likeliest is another than its
@@ -87,7 +84,7 @@ def doubts(chances: Chances, labels: Classes, confident: Chances, neighbours: Cl
     return Doubts(suggested, _flagged(suggested, labels), disagreement, (1 - own) * disagreement)
 
 
-def expected(chances: Chances, *, seed: int = 0) -> float:
+def expected(chances: DoubleArray, *, seed: int = 0) -> float:
     """Return how many rows the rule flags on average where no label is wrong and the chances are right.
 
     Every label is drawn anew by its row's chances, five times. An image that is hard, and not wrongly labelled, is
@@ -108,7 +105,7 @@ def expected(chances: Chances, *, seed: int = 0) -> float:
     return float(np.mean(counts))
 
 
-def plant(labels: Classes, classes: int, *, most: int = 1000, seed: int = 0) -> tuple[Classes, Classes]:
+def plant(labels: IntArray, classes: int, *, most: int = 1000, seed: int = 0) -> tuple[IntArray, IntArray]:
     """Return rows, at most `most` and at most a tenth of all, and another class for each, drawn evenly.
 
     A row's own label has no part in what fits say that did not see it, nor in the labels of its neighbours: so a label
@@ -131,12 +128,12 @@ def plant(labels: Classes, classes: int, *, most: int = 1000, seed: int = 0) -> 
     return rows, (labels[rows] + rng.integers(1, classes, len(rows))) % classes
 
 
-def _suggested(chances: Chances, confident: Chances) -> Classes:
+def _suggested(chances: DoubleArray, confident: DoubleArray) -> IntArray:
     sure = np.where(chances >= confident, chances, -1.0)
     best = sure.argmax(axis=1)
     return np.where(np.take_along_axis(sure, best[:, None], axis=1)[:, 0] >= 0, best, NONE)
 
 
-def _flagged(suggested: Classes, labels: Classes) -> Flags:
-    flags: Flags = (suggested != labels) & (suggested != NONE)
+def _flagged(suggested: IntArray, labels: IntArray) -> BoolArray:
+    flags: BoolArray = (suggested != labels) & (suggested != NONE)
     return flags

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Features = npt.NDArray[np.float32]
+from probeline.types import DoubleArray, FloatArray, IntArray
 
 _AT_ONCE = 512
 
 
-def remoteness(X: Features, X_held: Features, places: npt.NDArray[np.int64]) -> Floats:
+def remoteness(X: FloatArray, X_held: FloatArray, places: IntArray) -> DoubleArray:
     """Return the mean of 1 - cosine to some rows of X for each held row: float64 [m] in [0, 2].
 
     The cosine is that of the embeddings as they come: with their mean taken off, rows near the mean would point
@@ -38,7 +36,7 @@ def remoteness(X: Features, X_held: Features, places: npt.NDArray[np.int64]) -> 
     return found
 
 
-def p_values(known: Floats, distances: Floats) -> Floats:
+def p_values(known: DoubleArray, distances: DoubleArray) -> DoubleArray:
     """Return for each distance the share of the known ones, with itself, that are as large: float64 [m] in (0, 1].
 
     For rows that are drawn as the known ones were, it is at most `a` with chance `a`, up to that the known ones were
@@ -58,6 +56,6 @@ def p_values(known: Floats, distances: Floats) -> Floats:
     return (1 + above) / (1 + len(known))
 
 
-def threshold(known: Floats, level: float) -> float:
+def threshold(known: DoubleArray, level: float) -> float:
     """Return the distance beyond which a share `level` in (0, 1) of the known ones lies."""
     return float(np.quantile(known, 1 - level))

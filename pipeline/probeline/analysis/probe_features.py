@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.errors import MissingData
 from probeline.evaluate.fitting import Round, Task, ask_exact
@@ -16,6 +15,7 @@ from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.types import DoubleArray
 
 TIE = 0.02
 """How far apart the chances of two classes may be where a fit of equal tolerance may well prefer the other."""
@@ -39,7 +39,7 @@ class Refit:
         As :class:`probeline.results.gallery_files.Gallery` has them.
     """
 
-    chances: npt.NDArray[np.float64]
+    chances: DoubleArray
     facts: dict[str, Any]
 
 

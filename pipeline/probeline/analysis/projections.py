@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.heads.checks import check_features
-
-FloatArray = npt.NDArray[np.float32]
+from probeline.types import FloatArray
 
 _FEW = 500
 """Up to so many rows or columns a whole decomposition costs nothing; Lanczos' method wants more than its two."""

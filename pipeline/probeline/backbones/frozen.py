@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from probeline.backbones.resample import Resample
 from probeline.backbones.resolve import Loaded
 from probeline.errors import OutOfMemory
 from probeline.names import PENULTIMATE
-from probeline.types import Preprocess
+from probeline.types import AnyArray, Preprocess
 
 
 class Normalize:
@@ -151,7 +150,7 @@ class Frozen:
         return self._resamplers[size]
 
 
-Batch = TypeVar("Batch", Tensor, npt.NDArray[Any])
+Batch = TypeVar("Batch", Tensor, AnyArray)
 
 
 def in_halves(forward: Callable[[Batch], Tensor], batch: Batch, device: torch.device) -> Tensor:

@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probeline.types import Preprocess
+from probeline.types import DoubleArray, Preprocess
 
 _BITS = 22
 
@@ -37,7 +36,7 @@ def _bicubic(x: float) -> float:
 _FILTERS: dict[str, tuple[Callable[[float], float], float]] = {"bilinear": (_bilinear, 1.0), "bicubic": (_bicubic, 2.0)}
 
 
-def coefficients(source: int, target: int, interpolation: str) -> npt.NDArray[np.float64]:
+def coefficients(source: int, target: int, interpolation: str) -> DoubleArray:
     """Return Pillow's integer coefficients for one axis: float64 [target, source], each row summing to about 2**22."""
     kernel, radius = _FILTERS[interpolation]
     scale = source / target

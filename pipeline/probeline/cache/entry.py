@@ -18,7 +18,7 @@ from probeline import disk
 from probeline.cache import hdf5
 from probeline.errors import BadCache, MissingData, OtherFormat
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest, seal, unseal
-from probeline.types import Backbone, FeatureSet, FloatArray, IntArray, Part, View, path_name, samples_digest
+from probeline.types import Backbone, FeatureSet, FloatArray, IntArray, Part, View, samples_digest
 
 ROWS_PER_SHARD = 1024
 
@@ -195,7 +195,7 @@ def entries(cache: Path) -> Iterator[Path]:
 
 
 def _folder(cache: Path, dataset: str, backbone: str, tap: str, part: str, key: str) -> Path:
-    return cache / dataset / f"{path_name(backbone)}-{path_name(tap)}" / f"{part}-{key[:12]}"
+    return cache / dataset / f"{disk.path_name(backbone)}-{disk.path_name(tap)}" / f"{part}-{key[:12]}"
 
 
 def moved(entry: Entry, cache: Path) -> Entry:
@@ -207,7 +207,7 @@ def moved(entry: Entry, cache: Path) -> Entry:
         Its names are no names of folders, as only a forged record can have them.
     """
     backbone = entry.inputs["backbone"]
-    for name in (entry.dataset, f"{path_name(backbone)}-{path_name(entry.tap)}", entry.part, entry.tap):
+    for name in (entry.dataset, f"{disk.path_name(backbone)}-{disk.path_name(entry.tap)}", entry.part, entry.tap):
         # Printable: no control characters, nothing that turns the line around, no half of a character.
         plain = name.isprintable() and not set(name) & {"/", "\\"} and not name.startswith(".")
         if not name or not plain or len(name.encode()) > _LONGEST:

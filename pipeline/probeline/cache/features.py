@@ -19,7 +19,7 @@ import numpy.typing as npt
 from probeline.cache import entry as store
 from probeline.cache.lookup import find_entry
 from probeline.errors import BadCache, MissingData, UnknownName
-from probeline.types import FloatArray, IntArray
+from probeline.types import AnyArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from probeline.cache.torch_dataset import Labels, RowsDataset
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 KEEP_BYTES = 256 << 20
 """Bytes of features that an open entry keeps in memory, where nothing else is said."""
 
-RowIndex: TypeAlias = SupportsIndex | slice | Sequence[int] | Sequence[bool] | npt.NDArray[Any]
+RowIndex: TypeAlias = SupportsIndex | slice | Sequence[int] | Sequence[bool] | AnyArray
 
 
 def open_features(
@@ -224,7 +224,7 @@ class Features:
             values[rows.start : rows.stop] = self._shards.passing(number)
         return values
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         if copy is False:
             raise ValueError("embeddings on disk become an array only by being copied")
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
@@ -242,7 +242,7 @@ class Features:
             raise UnknownName("sample id", sample_id, (self.sample_ids[0], "...", self.sample_ids[-1]))
         return self._row_of[sample_id]
 
-    def table(self, features: bool = False) -> dict[str, npt.NDArray[Any] | list[str]]:
+    def table(self, features: bool = False) -> dict[str, AnyArray | list[str]]:
         """Return columns of N values, as ``pandas.DataFrame`` and its like take them.
 
         Parameters
@@ -259,7 +259,7 @@ class Features:
         ------
         BadCache, MissingData
         """
-        columns: dict[str, npt.NDArray[Any] | list[str]] = {
+        columns: dict[str, AnyArray | list[str]] = {
             "row": self._rows.copy(),
             "sample_id": list(self.sample_ids),
             "content_sha256": list(self.content),

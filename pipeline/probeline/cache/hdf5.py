@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from probeline.errors import BadCache
-from probeline.types import FloatArray
+from probeline.types import AnyArray, FloatArray
 
 BLOCK_ROWS = 256
 """Rows in one HDF5 chunk: row-wise chunks would read and write hundreds of times slower."""
@@ -125,7 +123,7 @@ def _step(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     return group[name]
 
 
-def _read(group: h5py.Group, *path: str) -> npt.NDArray[Any]:
+def _read(group: h5py.Group, *path: str) -> AnyArray:
     found = group
     for name in path:
         found = _step(found, name)

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from probeline.errors import BadOption
-from probeline.types import IntArray
+from probeline.types import AnyArray, IntArray
 
 if TYPE_CHECKING:
     from probeline.cache.features import Features
 
-Labels: TypeAlias = Mapping[str, int] | Sequence[int] | npt.NDArray[Any]
+Labels: TypeAlias = Mapping[str, int] | Sequence[int] | AnyArray
 Item: TypeAlias = Tensor | tuple[Tensor, int]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from probeline.data.annotations.exact_copies import copies
+from probeline.evaluate.current_scores import current_scores
 from probeline.finetune.run import training_options
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import LAST_K, PENULTIMATE, BackboneSpec, Method, method_of, split_tap
@@ -23,16 +24,13 @@ from probeline.report.sections.lr_range import asked
 from probeline.report.sections.published import Held
 from probeline.report.sections.tables import terminal
 from probeline.report.write import write
-from probeline.results.current import current_scores
-from probeline.results.curve import Curve
-from probeline.results.curve_files import load_curves
-from probeline.results.doctor_files import Doctor, load_doctors
-from probeline.results.latency_files import Latency, load_latencies
+from probeline.results.curve import CURVES, Curve
+from probeline.results.findings import FINDINGS, Findings
+from probeline.results.latency import LATENCIES, Latency
 from probeline.results.methods import METHODS, MethodInfo, method_info, order
-from probeline.results.range_files import load_range_tests
-from probeline.results.range_test import RangeTest
+from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import Score
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 
 OfRows = TypeVar("OfRows", Curve, RangeTest)
@@ -115,7 +113,7 @@ def _curves(session: Session) -> list[Curve]:
     That is the one with the steps, draws and training that the run asks for, or else the one that was written last.
     """
     say = session.console.say
-    found = _of_these_splits(session, "learning curves", *load_curves(session.reports / "curves"))
+    found = _of_these_splits(session, "learning curves", *CURVES.load(session.reports))
     curves = [curve for curve in found if curve.method == Method.PROBE or curve.options.get("version") == TRAIN_VERSION]
     if len(curves) < len(found):
         say(f"compare: left out {len(found) - len(curves)} learning curves of an earlier version of training")
@@ -131,7 +129,7 @@ def _curves(session: Session) -> list[Curve]:
 
 def _range_tests(session: Session) -> list[RangeTest]:
     """Return the range tests of just these splits and of the present trainer, of equal ones that written last."""
-    tests = _of_these_splits(session, "range tests", *load_range_tests(session.reports / "lr"))
+    tests = _of_these_splits(session, "range tests", *RANGE_TESTS.load(session.reports))
     current = [test for test in tests if test.options.get("version") == TRAIN_VERSION]
     if len(current) < len(tests):
         session.console.say(
@@ -144,7 +142,9 @@ def _range_tests(session: Session) -> list[RangeTest]:
     return [newest[place] for place in sorted(newest)]
 
 
-def _of_these_splits(session: Session, what: str, found: Sequence[OfRows], ignored: Sequence[Ignored]) -> list[OfRows]:
+def _of_these_splits(
+    session: Session, what: str, found: Sequence[OfRows], ignored: Sequence[SkippedFile]
+) -> list[OfRows]:
     """Return what was found of just these rows and labels, and tell of the rest."""
     say = session.console.say
     for item in ignored:
@@ -178,7 +178,7 @@ def _trained_as_asked(settings: Settings, curve: Curve) -> bool:
 
 def _latencies(session: Session) -> list[Latency]:
     """Return what was timed, of several times of one net under one name of a device the last."""
-    found, ignored = load_latencies(session.reports)
+    found, ignored = LATENCIES.load(session.reports)
     for item in ignored:
         session.console.say(f"compare: left out {item.path}: {item.reason}")
     newest: dict[tuple[object, ...], Latency] = {}
@@ -188,10 +188,10 @@ def _latencies(session: Session) -> list[Latency]:
     return list(newest.values())
 
 
-def _doctor(session: Session, scores: Sequence[Score]) -> Doctor | None:
+def _doctor(session: Session, scores: Sequence[Score]) -> Findings | None:
     """Return what was found in just these images and labels: with the backbone that val prefers, last."""
     say = session.console.say
-    found, ignored = load_doctors(session.reports)
+    found, ignored = FINDINGS.load(session.reports)
     for item in ignored:
         say(f"compare: left out {item.path}: {item.reason}")
     parts = {name: session.dataset.parts[name].samples_sha256 for name in session.parts()}
@@ -200,7 +200,7 @@ def _doctor(session: Session, scores: Sequence[Score]) -> Doctor | None:
     if len(here) < len(found):
         say(f"compare: left out {len(found) - len(here)} findings of the doctor in other images, splits or labels")
 
-    def merit(doctor: Doctor) -> float:
+    def merit(doctor: Findings) -> float:
         net = (doctor.backbone, doctor.weights, doctor.image_size, doctor.precision)
         same = (score for score in scores if (score.backbone, score.weights, score.image_size, score.precision) == net)
         return max((score.val_top1 for score in same if score.method == Method.PROBE), default=-1.0)

@@ -18,8 +18,7 @@ from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import PENULTIMATE, Method
 from probeline.report.sections.learning import steps
-from probeline.results.curve import Curve
-from probeline.results.curve_files import curve_path, find_curve, save_curve
+from probeline.results.curve import CURVES, Curve
 from probeline.results.methods import method_info
 from probeline.session import Session
 from probeline.types import Backbone
@@ -107,7 +106,8 @@ def _curve(session: Session, line: _Line) -> Curve:
     settings, splits, dataset, backbone = session.settings, session.splits, session.dataset, line.backbone
     title = f"curve: {dataset.name} x {backbone.name}" + ("" if line.tap == PENULTIMATE else f" at {line.tap}")
     title += "" if line.method == Method.PROBE else f", {method_info(line.method).title}"
-    if found := find_curve(session.reports / "curves", backbone.name, line.key):
+    found = CURVES.find(session.reports, backbone.name, line.key)
+    if isinstance(found, Curve):
         settings.console.say(f"{title}: it is there")
         return found
     disk.check_writable(session.reports / "curves")
@@ -135,7 +135,7 @@ def _curve(session: Session, line: _Line) -> Curve:
         cold_seconds=sum(made.seconds),
         environment=environment(made.device),
     )
-    save_curve(session.reports / "curves", curve)
+    CURVES.save(session.reports, curve)
     made.tidy()
     for step in steps(curve):
         low, high = (percent(end, 1) for end in step.range)
@@ -154,5 +154,5 @@ def _outcome(session: Session, curve: Curve) -> dict[str, Any]:
         "tap": curve.tap,
         "method": curve.method,
         "steps": [step.to_json() for step in steps(curve)],
-        "file": str(curve_path(session.reports / "curves", curve.backbone, curve.key)),
+        "file": str(CURVES.path(session.reports, curve.backbone, curve.key)),
     }

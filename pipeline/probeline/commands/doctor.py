@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.analysis.balance import balance
 from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, luminance
@@ -17,6 +16,7 @@ from probeline.analysis.outliers import p_values, remoteness, threshold
 from probeline.analysis.thumbnails import thumbnails
 from probeline.data.pixels.inspection import HELP, look
 from probeline.environment import cores, environment
+from probeline.evaluate.current_scores import current_scores
 from probeline.evaluate.fitting import Stopwatch, Task
 from probeline.evaluate.out_of_fold import out_of_fold
 from probeline.evaluate.requests import reuse
@@ -29,25 +29,22 @@ from probeline.names import PENULTIMATE
 from probeline.report.model.leakage import leakage, leakage_lines
 from probeline.report.model.rows import blocks
 from probeline.report.sections.doctor import findings
-from probeline.results.current import current_scores
-from probeline.results.doctor_files import (
-    Doctor,
+from probeline.results.findings import (
+    FINDINGS,
+    ClassCounts,
+    DecodingNote,
+    DuplicatePair,
     Duplicates,
-    Helped,
-    Labels,
+    Findings,
+    ImageReference,
+    LabelErrors,
+    Outlier,
     Outliers,
-    Region,
-    Remote,
-    Seen,
-    Spread,
-    Suspect,
-    Twins,
-    doctor_path,
-    find_doctor,
-    save_doctor,
+    PairCounts,
+    SuspectLabel,
 )
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Split
+from probeline.types import Backbone, BoolArray, FloatArray, IntArray, PixelArray, Split
 
 NEIGHBOURS = 10
 """Images that each is held against: as candidates for its duplicates, for its label, and for how remote it is."""
@@ -93,13 +90,13 @@ def run(session: Session) -> list[dict[str, Any]]:
         leaks = leakage(doctor, table)
         for line in (*findings(doctor), *leakage_lines(leaks)):
             say(f"doctor: {line}")
-        path = doctor_path(session.reports, doctor.backbone, doctor.key)
+        path = FINDINGS.path(session.reports, doctor.backbone, doctor.key)
         say(f"doctor: all of it is in {path}, and compare shows it")
         outcomes.append(_outcome(doctor) | {"rows": [asdict(leak) for leak in leaks], "file": str(path)})
     return outcomes
 
 
-def _outcome(doctor: Doctor) -> dict[str, Any]:
+def _outcome(doctor: Findings) -> dict[str, Any]:
     return {
         "backbone": doctor.backbone,
         "weights": doctor.weights,
@@ -114,19 +111,19 @@ def _outcome(doctor: Doctor) -> dict[str, Any]:
     }
 
 
-def _examined(session: Session) -> Doctor:
+def _examined(session: Session) -> Findings:
     """Return what there is to find with the one backbone of the configuration."""
     backbone, _ = session.backbone(session.settings.nets.backbones[0])
     name = backbone.name
     of = _of(session, backbone)
     key, title = digest(of), f"doctor: {session.dataset.name} x {name}"
-    found = find_doctor(session.reports, name, key)
+    found = FINDINGS.find(session.reports, name, key)
     if there := reuse(session, found, session.reports, title, f"{title}: up to date, skipped"):
         return there
     watch, room = Stopwatch(), _Room(session, backbone)
     room.task.hold()
     duplicates, labels, outliers = room.duplicates(), room.labels(), room.outliers()
-    doctor = Doctor(
+    doctor = Findings(
         backbone=name,
         weights=backbone.weights,
         precision=session.settings.nets.precision,
@@ -139,7 +136,7 @@ def _examined(session: Session) -> Doctor:
         labels=labels,
         outliers=outliers,
         balance={
-            role: Spread(**vars(balance(room.classes[room.role_of == place], room.task.classes)))
+            role: ClassCounts(**vars(balance(room.classes[room.role_of == place], room.task.classes)))
             for place, role in enumerate(room.sizes)
         },
         helped=room.helped(),
@@ -147,7 +144,7 @@ def _examined(session: Session) -> Doctor:
         seconds=watch.seconds(),
         environment=environment(),
     )
-    save_doctor(session.reports, doctor)
+    FINDINGS.save(session.reports, doctor)
     return doctor
 
 
@@ -175,7 +172,7 @@ def _of(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _ranked_first(duplicates: Duplicates, labels: Labels, outliers: Outliers) -> list[str]:
+def _ranked_first(duplicates: Duplicates, labels: LabelErrors, outliers: Outliers) -> list[str]:
     """Return the names of the images whose thumbnails are kept, each once."""
     images = [image for pair in duplicates.pairs[:SHOWN] for image in (pair.first, pair.second)]
     images += [suspect.image for suspect in labels.suspects[:SHOWN]]
@@ -219,12 +216,14 @@ class _Room:
     def _name(self, place: int) -> str:
         return f"{self._part(place)}:{self._rows[place]}"
 
-    def _seen(self, place: int) -> Seen:
+    def _seen(self, place: int) -> ImageReference:
         part = self.session.dataset.parts[self._part(place)]
         role = self.splits[int(self.role_of[place])].role
-        return Seen(self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place]))
+        return ImageReference(
+            self._name(place), part.sample_ids[int(self._rows[place])], role, int(self.classes[place])
+        )
 
-    def _by_role(self, flags: npt.NDArray[np.bool_]) -> dict[str, int]:
+    def _by_role(self, flags: BoolArray) -> dict[str, int]:
         return {role: int(flags[self.role_of == place].sum()) for place, role in enumerate(self.sizes)}
 
     @cached_property
@@ -257,13 +256,13 @@ class _Room:
         held = every < self.known
         where = {"known": held.all(axis=1), "across": held[:, 0] & ~held[:, 1], "test": ~held.any(axis=1)}
         regions = {
-            name: Region(*(int((there & some).sum()) for some in (is_exact, ~is_exact, conflict)))
+            name: PairCounts(*(int((there & some).sum()) for some in (is_exact, ~is_exact, conflict)))
             for name, there in where.items()
         }
         leaked = [every[where["across"] & some, 1] - self.known for some in (is_exact, ~is_exact)]
         order = np.lexsort((every[:, 1], every[:, 0], -cosines * pixels, ~is_exact, ~where["across"]))
         listed = tuple(
-            Twins(
+            DuplicatePair(
                 first=self._seen(int(every[i, 0])),
                 second=self._seen(int(every[i, 1])),
                 kind="exact" if is_exact[i] else "near",
@@ -284,9 +283,7 @@ class _Room:
     def _content(self, place: int) -> str:
         return self.session.dataset.parts[self._part(place)].content[int(self._rows[place])]
 
-    def _near_pairs(
-        self, content: Sequence[str]
-    ) -> tuple[IntArray, FloatArray, FloatArray, npt.NDArray[np.bool_], int]:
+    def _near_pairs(self, content: Sequence[str]) -> tuple[IntArray, FloatArray, FloatArray, BoolArray, int]:
         """Return the near duplicates int64 [p, 2], cosine, pixels and mirrored of each, and how many were compared."""
         near, among_test = self._near
         found = [candidates(np.arange(len(near.places)), near.places, near.cosines, ALIKE)]
@@ -320,7 +317,7 @@ class _Room:
     def _grey(self) -> PixelArray:
         return self._looks[0]
 
-    def labels(self) -> Labels:
+    def labels(self) -> LabelErrors:
         """Return the labels that are likely wrong."""
         told = out_of_fold(self.task)
         y, judged, known = self.classes, told.unseen, np.arange(len(self.classes)) < self.known
@@ -336,7 +333,7 @@ class _Room:
         median = float(np.median(np.where(trial.flagged, trial.score, -1)))
         order = np.flatnonzero(flagged)
         order = order[np.argsort(-found.score[order], kind="stable")]
-        return Labels(
+        return LabelErrors(
             judged=self._by_role(judged),
             flagged=self._by_role(flagged),
             expected=_brief(expected(sure[fitted])),
@@ -350,7 +347,7 @@ class _Room:
             converged=told.converged,
             neighbours=neighbours.shape[1],
             suspects=tuple(
-                Suspect(
+                SuspectLabel(
                     image=self._seen(place),
                     suggested=int(found.suggested[place]),
                     chance_label=_brief(sure[place, y[place]]),
@@ -378,17 +375,17 @@ class _Room:
             flagged=self._by_role(p <= level),
             images=self.sizes,
             neighbours=places.shape[1],
-            remote=tuple(Remote(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
+            remote=tuple(Outlier(self._seen(i), _brief(distances[i]), _brief(p[i])) for i in order.tolist()),
         )
 
-    def helped(self) -> tuple[Helped, ...]:
+    def helped(self) -> tuple[DecodingNote, ...]:
         """Return which images needed help, by what they needed."""
         found = []
         for kind, told in HELP.items():
             flags = np.array([kind in needed for needed in self._looks[1]], np.bool_)
             if flags.any():
                 first = np.flatnonzero(flags)[: LISTED["examples"]].tolist()
-                found.append(Helped(kind, told, self._by_role(flags), tuple(map(self._name, first))))
+                found.append(DecodingNote(kind, told, self._by_role(flags), tuple(map(self._name, first))))
         return tuple(found)
 
 

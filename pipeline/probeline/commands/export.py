@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.stratified import apportion, draw, shuffled
+from probeline.disk import path_name
 from probeline.errors import Mismatch
 from probeline.export.build import Shipment, asked, shipment, taps_of
 from probeline.export.chosen_row import chosen_row
@@ -23,7 +23,7 @@ from probeline.identity import canonical
 from probeline.names import Method
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import FloatArray, IntArray, PixelArray, Split, path_name
+from probeline.types import BoolArray, FloatArray, IntArray, PixelArray, Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -223,7 +223,7 @@ def _tensors(features: FloatArray) -> Iterator[Tensor]:
         yield torch.from_numpy(np.array(features[start : start + _PART]))
 
 
-def undecided(head: nn.Module | None, features: FloatArray, slack: float) -> npt.NDArray[np.bool_] | None:
+def undecided(head: nn.Module | None, features: FloatArray, slack: float) -> BoolArray | None:
     """Return for which features float32 [n, D] rounding picks the neighbours that vote, bool [n]; None for layers."""
     import torch
 
@@ -236,7 +236,7 @@ def undecided(head: nn.Module | None, features: FloatArray, slack: float) -> npt
         return np.concatenate([head.undecided(some.to(device), slack).cpu().numpy() for some in _tensors(features)])
 
 
-def _sure(head: nn.Module | None, features: FloatArray) -> npt.NDArray[np.bool_]:
+def _sure(head: nn.Module | None, features: FloatArray) -> BoolArray:
     """Return for which features float32 [n, D] another program may be asked for the same logits: bool [n], some of it.
 
     Raises
@@ -255,7 +255,7 @@ def _sure(head: nn.Module | None, features: FloatArray) -> npt.NDArray[np.bool_]
     return ~free
 
 
-def _hold(session: Session, score: Score, logits: FloatArray, free: npt.NDArray[np.bool_] | None) -> int:
+def _hold(session: Session, score: Score, logits: FloatArray, free: BoolArray | None) -> int:
     """Refuse logits float32 [n_test, K] that say another class than the score, but for what rounding may decide.
 
     Of layers rounding decides between logits that are nearly equal; of votes, which are whole numbers, on the images
@@ -281,14 +281,14 @@ def _hold(session: Session, score: Score, logits: FloatArray, free: npt.NDArray[
     return int(other.sum())
 
 
-def _beyond_rounding(score: Score, logits: FloatArray) -> npt.NDArray[np.bool_]:
+def _beyond_rounding(score: Score, logits: FloatArray) -> BoolArray:
     """Return which logits float32 [n, K] say clearly another class than the score: bool [n]."""
     said, own, every = logits.argmax(1), np.array(score.predictions), np.arange(len(logits))
     # Rounding is of the size of the terms of a logit, which may be small itself: so of the size of most logits.
     size = np.abs(logits).max(1)
     with np.errstate(invalid="ignore"):  # what is not finite has no margin, and is none of the score's
         margin = (logits[every, said] - logits[every, own]) / np.maximum(np.maximum(size, np.median(size)), 1e-30)
-    within: npt.NDArray[np.bool_] = margin <= TOLERANCE[score.precision]
+    within: BoolArray = margin <= TOLERANCE[score.precision]
     return ~within
 
 

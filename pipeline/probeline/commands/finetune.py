@@ -13,8 +13,7 @@ from probeline.finetune.run import Run, Solution, ask, begun_with, checkpoints, 
 from probeline.format import option
 from probeline.names import Strategy, method_of
 from probeline.options.grids import TRAIN, Grid
-from probeline.results.score import Score
-from probeline.results.score_files import save_score
+from probeline.results.score import SCORES, Score
 from probeline.results.second_task_words import second_task
 from probeline.session import Session
 from probeline.types import Backbone
@@ -128,7 +127,7 @@ def _score(session: Session, backbone: Backbone, strategy: str, seed: int, solut
         history=best.trained.history,
         path=tuple(each["point"] for each in tried) if several else (),
     )
-    save_score(session.reports / "scores", score)
+    SCORES.save(session.reports, score)
     for each in tried:
         checkpoint.remove(each["folder"], "last")
         if each["folder"] != best.folder:

@@ -13,8 +13,8 @@ from probeline.errors import OutOfMemory
 from probeline.format import seconds
 from probeline.identity import LATENCY_VERSION, digest
 from probeline.report.sections.latency import costs, hardware
-from probeline.results.latency_files import Latency, Passes, find_latency, latency_path, save_latency
-from probeline.results.store import Ignored
+from probeline.results.latency import LATENCIES, Latency, TimedPasses
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 from probeline.types import Backbone
 
@@ -61,7 +61,7 @@ def run(session: Session) -> list[dict[str, Any]]:
             "weights": one.weights,
             "parameters": one.parameters,
             "passes": [facts for backbone, facts in lines if backbone == one.backbone],
-            "file": str(latency_path(session.reports, one.backbone, one.key)),
+            "file": str(LATENCIES.path(session.reports, one.backbone, one.key)),
         }
         for one in found
     ]
@@ -90,9 +90,9 @@ def _key(session: Session, backbone: Backbone, device: str) -> str:
 def _timed_before(session: Session, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
     """Return the latencies of all backbones where they are of one session, and say that they are there."""
     say = session.console.say
-    found = [find_latency(session.reports, one.name, _key(session, one, device)) for one in backbones]
+    found = [LATENCIES.find(session.reports, one.name, _key(session, one, device)) for one in backbones]
     for one in found:
-        if isinstance(one, Ignored):
+        if isinstance(one, SkippedFile):
             say(f"latency: made anew, as {one.path.name} {one.reason}")
     there = [one for one in found if isinstance(one, Latency)]
     if len(there) < len(found) or len({one.session for one in there}) > 1:
@@ -111,7 +111,7 @@ class _Contender:
     norms: int
     folded: int
     weight_bytes: int
-    passes: list[Passes]
+    passes: list[TimedPasses]
 
 
 def _measured(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]]) -> list[Latency]:
@@ -156,7 +156,7 @@ def _measured(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None
         for one, key in zip(contenders, keys, strict=True)
     ]
     for latency in latencies:
-        save_latency(session.reports, latency)
+        LATENCIES.save(session.reports, latency)
     say(f"latency: on {hardware(latencies)}")
     for line in costs(latencies):
         peak = "" if line.peak_bytes is None else f", peak {line.peak_bytes / 1e6:,.0f} MB"
@@ -204,7 +204,7 @@ def _take_turns(session: Session, contenders: Sequence[_Contender], batch: int, 
                 console.say(f"latency: batch {batch}: {nets}, {TIMED} passes each, about {left:.0f} s")
     for one in racing:
         name = one.backbone.name
-        one.passes.append(Passes(batch, tuple(spent[name]), peaks[name]))
+        one.passes.append(TimedPasses(batch, tuple(spent[name]), peaks[name]))
 
 
 def _warm(one: _Contender, images: Tensor, device: torch.device) -> bool:

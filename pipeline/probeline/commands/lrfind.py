@@ -12,8 +12,7 @@ from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HI
 from probeline.names import Strategy
 from probeline.options.command_line import command_line
 from probeline.report.sections.lr_range import found, rate, verdict
-from probeline.results.range_files import find_range_test, range_path, save_range_test
-from probeline.results.range_test import RangeTest
+from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session
 from probeline.types import Backbone
 
@@ -84,14 +83,14 @@ def _test(session: Session, backbone: Backbone, strategy: str, solution: Solutio
         seconds=swept.seconds,
         environment=environment(begun.device),
     )
-    save_range_test(session.reports / "lr", test)
+    RANGE_TESTS.save(session.reports, test)
     settings.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {verdict(test)}")
     return test
 
 
 def _there(session: Session, backbone: Backbone, asked: ScoreRequest, title: str) -> RangeTest | None:
     """Return the test that is asked for and tell the user that it is there; None where it is yet to be made."""
-    test = find_range_test(session.reports / "lr", backbone.name, asked.method, asked.key)
+    test = RANGE_TESTS.find(session.reports, backbone.name, asked.method, asked.key)
     told = f"{title}: it is there; {verdict(test)}" if isinstance(test, RangeTest) else ""
     return reuse(session, test, session.reports / "lr", title, told)
 
@@ -120,5 +119,5 @@ def _outcome(session: Session, test: RangeTest, strategy: str) -> dict[str, Any]
         "steepest": None if descent is None else descent.steepest,
         "tenth": None if descent is None else descent.tenth,
         "next": command,
-        "file": str(range_path(session.reports / "lr", test.backbone, test.method, test.key)),
+        "file": str(RANGE_TESTS.path(session.reports, test.backbone, test.method, test.key)),
     }

@@ -16,6 +16,7 @@ from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import shrunk, tile
 from probeline.errors import BadOption
+from probeline.evaluate.current_scores import current_scores
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
 from probeline.options.command_line import command_line
 from probeline.report.sections.pictures import (
@@ -29,13 +30,12 @@ from probeline.report.sections.pictures import (
     mistakes_of,
     mistakes_words,
 )
-from probeline.results.current import current_scores
-from probeline.results.gallery_files import Gallery
-from probeline.results.map_files import EmbeddingMap
-from probeline.results.picture_files import Kind, Picture, find_picture, remove_picture, save_picture
+from probeline.results.embedding_map import EmbeddingMap
+from probeline.results.gallery import Gallery
+from probeline.results.picture import PICTURES, Picture, PictureKind
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 from probeline.types import Backbone
 
@@ -111,7 +111,7 @@ def _filters(session: Session, backbone: Backbone, net: Callable[[], nn.Module])
             words = filters_words(backbone, layer.module, len(kernels), count, height, width)
             make = functools.partial(filters, words.title, kernels)
             return _draw(session, "filters", backbone.name, backbone.weights, of, words, make)
-        remove_picture(session.reports / "pictures", "filters", backbone.name)
+        PICTURES.remove(session.reports, "filters", backbone.name)
         session.remember_that(none)
     session.console.say(
         f"pictures: {backbone.name}: no filters to show, as its first layer is no convolution of red, green and blue"
@@ -156,7 +156,7 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
         return None
     of = mistakes_of(row, session.dataset, splits)
     if not of["wrong"]:
-        remove_picture(session.reports / "pictures", "mistakes", name)
+        PICTURES.remove(session.reports, "mistakes", name)
         say(f"pictures: {name}: no mistakes to show, as {row[0].method} has every test image right")
         return None
     if found := _there(session, "mistakes", name, of):
@@ -172,7 +172,7 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
     return _draw(session, "mistakes", name, score.weights, of, words, make)
 
 
-def _there(session: Session, kind: Kind, name: str, of: dict[str, Any]) -> Picture | None:
+def _there(session: Session, kind: PictureKind, name: str, of: dict[str, Any]) -> Picture | None:
     """Return the picture that was drawn of just this and say so; None where it is yet to be drawn.
 
     Raises
@@ -181,11 +181,11 @@ def _there(session: Session, kind: Kind, name: str, of: dict[str, Any]) -> Pictu
         It is yet to be drawn, and could not be kept.
     """
     say = session.console.say
-    found = find_picture(session.reports / "pictures", kind, name)
+    found = PICTURES.find(session.reports, kind, name)
     if isinstance(found, Picture) and found.of == of:
         say(f"pictures: {session.dataset.name} x {name}: {found.png} is there")
         return found
-    if isinstance(found, Ignored):
+    if isinstance(found, SkippedFile):
         say(f"pictures: {session.dataset.name} x {name}: made anew, as {found.path.name} {found.reason}")
     disk.check_writable(session.reports / "pictures")
     return None
@@ -193,7 +193,7 @@ def _there(session: Session, kind: Kind, name: str, of: dict[str, Any]) -> Pictu
 
 def _draw(
     session: Session,
-    kind: Kind,
+    kind: PictureKind,
     name: str,
     weights: str,
     of: dict[str, Any],
@@ -204,6 +204,6 @@ def _draw(
 
     png = rendered(make)
     picture = Picture(kind, name, weights, of, words.title, words.caption, words.alt, digest_bytes(png))
-    path = save_picture(session.reports / "pictures", picture, png)
+    path = PICTURES.save(session.reports, picture, png).with_suffix(".png")
     session.console.say(f"pictures: {session.dataset.name} x {name}: written to {path}")
     return picture

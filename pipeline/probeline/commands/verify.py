@@ -7,12 +7,13 @@ from typing import Any
 
 from probeline.cache import entry as store
 from probeline.cache.audit import Audit, audit, put_aside
+from probeline.disk import path_name
 from probeline.errors import Mismatch, MissingData
 from probeline.extract import canary
 from probeline.extract.engine import Engine, Want, title
 from probeline.finetune import checkpoint_files as sealed
 from probeline.session import Session
-from probeline.types import Backbone, path_name
+from probeline.types import Backbone
 
 
 def run(session: Session) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.identity import HEADS_VERSION
 from probeline.metrics.scores import nll, top1
 from probeline.names import PENULTIMATE
-from probeline.results.score import Score
-from probeline.results.score_files import save_score
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, Split
 
@@ -264,7 +263,7 @@ class Task:
             warm_seconds=seconds,
             cold_seconds=seconds + extraction,
         )
-        save_score(session.reports / "scores", score)
+        SCORES.save(session.reports, score)
         choice = ", ".join(option(name, value) for name, value in score.chosen.items())
         session.console.say(
             f"{self.title(asked.method, asked.seed)}: test top-1 {score.top1:.4f}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.data.sampling.splits import crossing
 from probeline.evaluate.fitting import Round, Task, exact_path
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
-from probeline.results.score import Score
-from probeline.results.score_files import find_score
-from probeline.types import FloatArray
+from probeline.results.score import SCORES, Score
+from probeline.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class OutOfFold:
     """
 
     logits: FloatArray
-    unseen: npt.NDArray[np.bool_]
+    unseen: BoolArray
     l2: float
     folds: int
     converged: bool
@@ -94,9 +92,7 @@ def _chosen(task: Task) -> float:
     """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
     asked = task.ask("probe", l2=list(L2_GRID))
     backbone = task.backbone
-    score = find_score(
-        task.session.reports / "scores", backbone.name, backbone.weights, asked.method, asked.seed, asked.key
-    )
+    score = SCORES.find(task.session.reports, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
     if isinstance(score, Score):
         return float(score.chosen["l2"])
     selection, _ = exact_path(task)

@@ -15,9 +15,8 @@ from probeline.heads.temperature import fit_temperature
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
-from probeline.results.score import Score
-from probeline.results.score_files import find_score, score_path
-from probeline.results.store import Ignored
+from probeline.results.score import SCORES, Score
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
@@ -70,11 +69,13 @@ def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, t
         It is yet to be made, and could not be kept.
     """
     folder = session.reports / "scores"
-    score = find_score(folder, backbone.name, backbone.weights, request.method, request.seed, request.key)
+    score = SCORES.find(folder, backbone.name, backbone.weights, request.method, request.seed, request.key)
     return reuse(session, score, folder, title, f"{title}: already scored, skipped")
 
 
-def reuse(session: Session, record: Record | Ignored | None, folder: Path, title: str, message: str) -> Record | None:
+def reuse(
+    session: Session, record: Record | SkippedFile | None, folder: Path, title: str, message: str
+) -> Record | None:
     """Return a record that was found and say `message`; None if it is yet to be made, in `folder`.
 
     Raises
@@ -82,7 +83,7 @@ def reuse(session: Session, record: Record | Ignored | None, folder: Path, title
     CannotWrite
         It is yet to be made, and could not be kept.
     """
-    if isinstance(record, Ignored):
+    if isinstance(record, SkippedFile):
         session.console.say(f"{title}: made anew, as {record.path.name} {record.reason}")
     elif record is not None:
         session.console.say(message)
@@ -104,7 +105,7 @@ def outcome(session: Session, score: Score) -> dict[str, Any]:
         "top1": score.top1,
         "interval": score.interval,
         "chosen": score.chosen,
-        "file": str(score_path(session.reports / "scores", *names)),
+        "file": str(SCORES.path(session.reports, *names)),
     }
 
 

@@ -15,6 +15,7 @@ from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
 from probeline.finetune.run import checkpoints, of_candidate
 from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.names import PENULTIMATE, Method
+from probeline.results.decode import encode
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Backbone
@@ -46,7 +47,7 @@ class Shipment:
 def asked(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
     """Return the sha256 over what is exported and how."""
     return digest(
-        {"version": ARTIFACT_VERSION, "score": score.to_json(), "train_rows": train_rows, "graphs": sorted(graphs)}
+        {"version": ARTIFACT_VERSION, "score": encode(score), "train_rows": train_rows, "graphs": sorted(graphs)}
     )
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from probeline.errors import BadOption, MissingData
+from probeline.evaluate.current_scores import current_scores
 from probeline.format import listing
 from probeline.options.command_line import command_line
-from probeline.results.current import current_scores
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from probeline.export.format import Artifact
 from probeline.export.images import crop_of, each
 from probeline.export.train_rows import Rows
 from probeline.metrics.scores import chances
-from probeline.types import FloatArray, IntArray, PixelArray
+from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
 
 if TYPE_CHECKING:
     from probeline.export.images import Picture
@@ -76,11 +75,11 @@ class Predictions:
 
     class_names: tuple[str, ...]
     predicted: IntArray
-    probabilities: npt.NDArray[np.float64]
+    probabilities: DoubleArray
     logits: FloatArray
     neighbours: tuple[tuple[Neighbour, ...], ...]
     distances: FloatArray
-    unlike: npt.NDArray[np.bool_]
+    unlike: BoolArray
 
     def __len__(self) -> int:
         return len(self.predicted)
@@ -117,10 +116,10 @@ class Outputs:
     features: Tensor
 
     @property
-    def finite(self) -> npt.NDArray[np.bool_]:
+    def finite(self) -> BoolArray:
         """Of which images all logits and features are: bool [b]."""
         finite = self.logits.isfinite().all(1) & self.features.isfinite().all(1)
-        found: npt.NDArray[np.bool_] = finite.cpu().numpy()
+        found: BoolArray = finite.cpu().numpy()
         return found
 
     def check(self) -> None:
@@ -133,7 +132,7 @@ class Outputs:
         if not self.finite.all():
             raise Diverged(NOT_FINITE, remedy="use --precision fp32")
 
-    def of(self, images: npt.NDArray[np.bool_]) -> Outputs:
+    def of(self, images: BoolArray) -> Outputs:
         """Return those of some images, bool [b]."""
         some = torch.from_numpy(images).to(self.logits.device)
         return Outputs(self.logits[some], self.features[some])

@@ -13,15 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from probeline.heads.neighbours import nearest
 from probeline.heads.tensors import resident
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import FloatArray, IntArray
 
 K = 5
 """The neighbour that tells how far off an image is, or the last where there are fewer: few, as classes may be small."""

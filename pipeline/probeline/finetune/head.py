@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from probeline.backbones.penultimate import Tap, set_head
-
-FloatArray = npt.NDArray[np.float32]
+from probeline.types import FloatArray
 
 
 class TwoHeads(nn.Module):

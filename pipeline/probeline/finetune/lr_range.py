@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from probeline.console import Console
 from probeline.finetune.trainer import Trainer
 from probeline.metrics.lr_range import is_over, rising
-from probeline.results.range_test import Ended
+from probeline.results.range_test import StopReason
 from probeline.types import IntArray
 
 
@@ -26,14 +26,14 @@ class Swept:
         Of each step: that of a group whose share is 1, such as a new head's.
     losses : tuple of float
         Of each step's batch, before the step was taken.
-    ended : Ended
+    ended : StopReason
         Why no further step was taken.
     seconds : float
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    ended: Ended
+    ended: StopReason
     seconds: float
 
 
@@ -56,7 +56,7 @@ def range_test(trainer: Trainer, train: IntArray, *, console: Console, title: st
     rates = rising()
     started = time.perf_counter()
     losses = trainer.sweep(train, [rate / trainer.training.lr for rate in rates], is_over, console=console, title=title)
-    ended: Ended = "highest rate"
+    ended: StopReason = "highest rate"
     if not math.isfinite(losses[-1]):
         ended = "not finite"
         losses = losses[:-1]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +25,9 @@ from probeline.finetune import checkpoint
 from probeline.finetune.losses import CrossEntropy
 from probeline.finetune.optimization import Start, Training, epoch_seed, make_optimizer, norms, rate_groups, rates
 from probeline.finetune.plan import Plan
-from probeline.types import IntArray, Preprocess
+from probeline.types import AnyArray, IntArray, Preprocess
 
-Feed = Callable[[Sequence[IntArray], int | None], Iterator[npt.NDArray[Any]]]
+Feed = Callable[[Sequence[IntArray], int | None], Iterator[AnyArray]]
 """Given batches of row numbers and an epoch, from 0, or None for images as they are, yields what goes into the net:
 pixels uint8 [b, S, S, 3], or what a stage gets from below, each image's flattened, float32 [b, D]."""
 
@@ -284,7 +283,7 @@ class Trainer:
                 outputs += [in_halves(lambda some: self._forward(some).cpu(), part, self._device) for part in parts]
         return torch.cat(outputs)
 
-    def _forward(self, seen: npt.NDArray[Any]) -> Tensor:
+    def _forward(self, seen: AnyArray) -> Tensor:
         values = torch.from_numpy(seen).to(self._device)
         dtype = DTYPES[self.training.precision]
         with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
@@ -476,7 +475,7 @@ class Trainer:
             for norm in norms(self.net):
                 norm.eval()
 
-    def _step(self, seen: npt.NDArray[Any], rows: IntArray) -> tuple[Tensor, Tensor]:
+    def _step(self, seen: AnyArray, rows: IntArray) -> tuple[Tensor, Tensor]:
         """Take one step, and return the summed loss and the number of right answers of its images."""
         self._optimizer.zero_grad(set_to_none=True)
         loss_sum = correct = torch.zeros((), device=self._device)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from probeline.types import AnyArray
 
 
-def check_features(X: Array, *, columns: int | None = None) -> None:
+def check_features(X: AnyArray, *, columns: int | None = None) -> None:
     """Require finite float32 or float64 features [N, D] with N and D at least 1.
 
     Parameters
@@ -32,7 +29,7 @@ def check_features(X: Array, *, columns: int | None = None) -> None:
         raise ValueError("features hold values that are not finite")
 
 
-def check_labelled(X: Array, y: Array, classes: int) -> None:
+def check_labelled(X: AnyArray, y: AnyArray, classes: int) -> None:
     """Require features as :func:`check_features` does, with int64 labels [N] in [0, classes), at least two classes.
 
     Raises
@@ -43,7 +40,7 @@ def check_labelled(X: Array, y: Array, classes: int) -> None:
     check_labels(y, len(X), classes)
 
 
-def check_labels(y: Array, count: int, classes: int) -> None:
+def check_labels(y: AnyArray, count: int, classes: int) -> None:
     """Require int64 labels [count] in [0, classes), at least two classes.
 
     Raises

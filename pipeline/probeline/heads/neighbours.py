@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.heads.checks import check_features, check_labelled
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import DoubleArray, FloatArray, IntArray
 
 SMOOTHING = 1e-3
 """What an absent class counts for in the logarithm of votes; half of what breaks a tie."""
@@ -154,6 +151,6 @@ def centroid_layer(X: FloatArray, y: IntArray, *, classes: int) -> tuple[FloatAr
     return (centroids - centroids.mean(0)).astype(np.float32), (bias - bias.mean()).astype(np.float32)
 
 
-def _centroids(X: FloatArray, y: IntArray) -> tuple[IntArray, npt.NDArray[np.float64]]:
+def _centroids(X: FloatArray, y: IntArray) -> tuple[IntArray, DoubleArray]:
     present = np.unique(y)
     return present, np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])

@@ -10,16 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.heads.checks import check_labelled
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-_Wide = npt.NDArray[np.float64]
+from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
 _BLOCK = 8192
 
@@ -40,7 +35,7 @@ class RidgeHead:
     l2: float
 
 
-def fit_ridge(X: npt.NDArray[Any], y: IntArray, classes: int, l2s: Sequence[float]) -> list[RidgeHead]:
+def fit_ridge(X: AnyArray, y: IntArray, classes: int, l2s: Sequence[float]) -> list[RidgeHead]:
     """Fit one head for each l2, all from one eigendecomposition of the smaller of X'X and XX', in float64.
 
     Parameters
@@ -82,7 +77,9 @@ def fit_ridge(X: npt.NDArray[Any], y: IntArray, classes: int, l2s: Sequence[floa
     return heads
 
 
-def _primal(X: npt.NDArray[Any], y: IntArray, shares: _Wide, mean: _Wide) -> tuple[_Wide, _Wide, _Wide]:
+def _primal(
+    X: AnyArray, y: IntArray, shares: DoubleArray, mean: DoubleArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Return e [D], V [D, D] and P [D, K] such that the weights of any l2 are V (P / (e + l2))."""
     gram = np.zeros((X.shape[1], X.shape[1]))
     moments = np.zeros((X.shape[1], len(shares)))
@@ -95,14 +92,16 @@ def _primal(X: npt.NDArray[Any], y: IntArray, shares: _Wide, mean: _Wide) -> tup
     return spectrum.clip(min=0), vectors, vectors.T @ (moments / len(y))
 
 
-def _dual(X: npt.NDArray[Any], y: IntArray, shares: _Wide, mean: _Wide) -> tuple[_Wide, _Wide, _Wide]:
+def _dual(
+    X: AnyArray, y: IntArray, shares: DoubleArray, mean: DoubleArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Return the same where there are fewer rows than columns: e [N], X'U [D, N] and U'T / N [N, K]."""
     centred = X - mean
     spectrum, vectors = np.linalg.eigh(centred @ centred.T / len(y))
     return spectrum.clip(min=0), centred.T @ vectors, vectors.T @ _targets(y, shares) / len(y)
 
 
-def _targets(y: IntArray, shares: _Wide) -> _Wide:
+def _targets(y: IntArray, shares: DoubleArray) -> DoubleArray:
     """Return the centred indicators float64 [n, K] of classes int64 [n]."""
     targets = np.repeat(-shares[None], len(y), axis=0)
     targets[np.arange(len(y)), y] += 1

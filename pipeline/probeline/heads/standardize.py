@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.heads.checks import check_features
-
-FloatArray = npt.NDArray[np.float32]
+from probeline.types import FloatArray
 
 _BLOCK = 8192
 

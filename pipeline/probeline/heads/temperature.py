@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import softmax
 
 from probeline.heads.checks import check_labelled
+from probeline.types import AnyFloatArray, IntArray
 
 LIMITS = (1e-3, 1e3)
 """The lowest and the highest temperature: scores of one-hot targets ask for hundredths, squared distances for tens."""
 
 
-def fit_temperature(labels: npt.NDArray[np.int64], logits: npt.NDArray[np.floating[Any]]) -> float:
+def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     """Return the temperature of the lowest negative log-likelihood of ``softmax(logits / temperature)``.
 
     The likelihood is concave in 1 / temperature, so that its slope has one sign change, which Brent's method finds.

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import binomtest, norm
 
 from probeline.metrics.scores import check_classes
-
-Classes = npt.NDArray[np.int64]
+from probeline.types import DoubleArray, IntArray
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -46,7 +44,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     return low, high
 
 
-def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
+def mcnemar(labels: IntArray, a: IntArray, b: IntArray) -> float:
     """Return the two-sided p-value that two predictors are right equally often, from the images they split on.
 
     Parameters
@@ -67,7 +65,7 @@ def mcnemar(labels: Classes, a: Classes, b: Classes) -> float:
 
 
 def paired_bootstrap(
-    labels: Classes, a: Classes, b: Classes, *, draws: int = 10_000, seed: int = 0, confidence: float = 0.95
+    labels: IntArray, a: IntArray, b: IntArray, *, draws: int = 10_000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Return an interval for the top-1 of `a` minus that of `b`, by drawing the test images anew.
 
@@ -109,11 +107,11 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
-def _share_right(labels: Classes, predictions: Classes) -> npt.NDArray[np.float64]:
+def _share_right(labels: IntArray, predictions: IntArray) -> DoubleArray:
     """Return for each image the share of seeds that are right: float64 [n]."""
     seeds = np.atleast_2d(predictions)
     check_classes(labels, *seeds)
-    shares: npt.NDArray[np.float64] = (seeds == labels).mean(axis=0)
+    shares: DoubleArray = (seeds == labels).mean(axis=0)
     return shares
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from probeline.types import DoubleArray
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
 """The rates of a test: 14 steps for each factor of ten."""
@@ -78,9 +79,7 @@ def is_over(losses: Sequence[float]) -> bool:
     return not math.isfinite(losses[-1]) or means[-1] > TOO_HIGH * min(means)
 
 
-def smooth_curve(
-    rates: Sequence[float], losses: Sequence[float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def smooth_curve(rates: Sequence[float], losses: Sequence[float]) -> tuple[DoubleArray, DoubleArray]:
     """Return smoothed losses and the rates they stand for, each float64 [n].
 
     An exponential mean of losses is one of steps that were taken before, at lower rates. So it stands at the equally

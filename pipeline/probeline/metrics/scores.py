@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.special import logsumexp, softmax
 
-Classes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.floating[Any]]
+from probeline.types import AnyFloatArray, DoubleArray, IntArray
 
 
-def check_classes(*arrays: Classes, classes: int | None = None) -> None:
+def check_classes(*arrays: IntArray, classes: int | None = None) -> None:
     """Require int64 arrays of one length n > 0, with values in [0, classes).
 
     Raises
@@ -27,7 +23,7 @@ def check_classes(*arrays: Classes, classes: int | None = None) -> None:
             raise ValueError(f"classes lie in [{array.min()}, {array.max()}], outside [0, {classes})")
 
 
-def _check_logits(labels: Classes, logits: Floats) -> None:
+def _check_logits(labels: IntArray, logits: AnyFloatArray) -> None:
     if logits.ndim != 2 or not np.issubdtype(logits.dtype, np.floating) or len(logits) != len(labels):
         raise ValueError(f"logits must be floats [{len(labels)}, K], not {logits.dtype} {list(logits.shape)}")
     if np.isnan(logits).any():
@@ -35,14 +31,14 @@ def _check_logits(labels: Classes, logits: Floats) -> None:
     check_classes(labels, classes=logits.shape[1])
 
 
-def _check_probabilities(labels: Classes, probabilities: Floats) -> None:
+def _check_probabilities(labels: IntArray, probabilities: AnyFloatArray) -> None:
     _check_logits(labels, probabilities)
     # 1e-3 is float16's rounding of a row's largest value; no softmax in float32 or float64 comes near it.
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
         raise ValueError("the rows are no probabilities: each must be 0 or more and sum to 1")
 
 
-def top1(labels: Classes, predictions: Classes) -> float:
+def top1(labels: IntArray, predictions: IntArray) -> float:
     """Return the share of right predictions, in [0, 1].
 
     Parameters
@@ -53,7 +49,7 @@ def top1(labels: Classes, predictions: Classes) -> float:
     return float((labels == predictions).mean())
 
 
-def per_class(labels: Classes, predictions: Classes, classes: int) -> npt.NDArray[np.float64]:
+def per_class(labels: IntArray, predictions: IntArray, classes: int) -> DoubleArray:
     """Return each class's share of right predictions: float64 [K] in [0, 1], NaN for a class without images.
 
     Parameters
@@ -70,26 +66,26 @@ def per_class(labels: Classes, predictions: Classes, classes: int) -> npt.NDArra
     return shares
 
 
-def macro(labels: Classes, predictions: Classes, classes: int) -> float:
+def macro(labels: IntArray, predictions: IntArray, classes: int) -> float:
     """Return the mean of the classes' accuracies, in [0, 1], over the classes that have images."""
     return float(np.nanmean(per_class(labels, predictions, classes)))
 
 
-def confusion(labels: Classes, predictions: Classes, classes: int) -> npt.NDArray[np.int64]:
+def confusion(labels: IntArray, predictions: IntArray, classes: int) -> IntArray:
     """Return the counts int64 [K, K]: rows are true classes, columns predicted ones."""
     check_classes(labels, predictions, classes=classes)
     counts = np.bincount(labels * classes + predictions, minlength=classes**2)
     return counts.reshape(classes, classes).astype(np.int64, copy=False)
 
 
-def nll(labels: Classes, logits: Floats) -> float:
+def nll(labels: IntArray, logits: AnyFloatArray) -> float:
     """Return the mean negative log-likelihood in nats of logits [n, K], in float64."""
     _check_logits(labels, logits)
     wide = logits.astype(np.float64)
     return float((logsumexp(wide, axis=1) - np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]).mean())
 
 
-def top_k(labels: Classes, logits: Floats, k: int) -> float:
+def top_k(labels: IntArray, logits: AnyFloatArray, k: int) -> float:
     """Return the share of images whose class is among the k of the largest logits, in [0, 1].
 
     Of equal logits the lower class comes first, so that ``top_k(labels, logits, 1)`` is the top-1 of the argmax.
@@ -110,7 +106,7 @@ def top_k(labels: Classes, logits: Floats, k: int) -> float:
     return float((ahead < k).mean())
 
 
-def chances(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+def chances(logits: AnyFloatArray, temperature: float = 1.0) -> DoubleArray:
     """Return the softmax float64 [n, K] of ``logits / temperature``.
 
     Parameters
@@ -121,11 +117,11 @@ def chances(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float64]
     """
     if not temperature > 0:
         raise ValueError(f"a temperature is positive, not {temperature}")
-    shares: npt.NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=1)
+    shares: DoubleArray = softmax(logits.astype(np.float64) / temperature, axis=1)
     return shares
 
 
-def brier(labels: Classes, probabilities: Floats) -> float:
+def brier(labels: IntArray, probabilities: AnyFloatArray) -> float:
     """Return the mean squared distance of the probabilities to the truth, summed over the classes: in [0, 2].
 
     Parameters
@@ -141,7 +137,7 @@ def brier(labels: Classes, probabilities: Floats) -> float:
     return squared(labels, probabilities)
 
 
-def squared(labels: Classes, outputs: Floats) -> float:
+def squared(labels: IntArray, outputs: AnyFloatArray) -> float:
     """Return the mean over rows of ``||output - one-hot label||^2``, in float64; of probabilities it is Brier's score.
 
     Parameters
@@ -155,7 +151,7 @@ def squared(labels: Classes, outputs: Floats) -> float:
     return float((np.square(wide).sum(axis=1) - np.square(own) + np.square(1 - own)).mean())
 
 
-def reliability(labels: Classes, probabilities: Floats, bins: int = 15) -> tuple[tuple[int, float, float], ...]:
+def reliability(labels: IntArray, probabilities: AnyFloatArray, bins: int = 15) -> tuple[tuple[int, float, float], ...]:
     """Return what a reliability diagram shows: of each bin of :func:`ece` its images, and two means over them.
 
     Parameters
@@ -178,7 +174,7 @@ def reliability(labels: Classes, probabilities: Floats, bins: int = 15) -> tuple
     return tuple(zip(images.tolist(), (sure / some).tolist(), (right / some).tolist(), strict=True))
 
 
-def ece(labels: Classes, probabilities: Floats, bins: int = 15) -> float:
+def ece(labels: IntArray, probabilities: AnyFloatArray, bins: int = 15) -> float:
     """Return the expected calibration error of the predicted class, in [0, 1].
 
     The images are sorted by their largest probability into `bins` of equal width, each closed above; what is returned
@@ -199,9 +195,7 @@ def ece(labels: Classes, probabilities: Floats, bins: int = 15) -> float:
     return float(np.abs(right - sure).sum() / len(labels))
 
 
-def _binned(
-    labels: Classes, probabilities: Floats, bins: int
-) -> tuple[Classes, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _binned(labels: IntArray, probabilities: AnyFloatArray, bins: int) -> tuple[IntArray, DoubleArray, DoubleArray]:
     """Return of each bin its images, the sum of their largest probabilities, and how many are right."""
     _check_probabilities(labels, probabilities)
     if bins < 1:

@@ -1,36 +1,40 @@
-"""A learning curve: what a method gives when it is fitted on growing parts of the train rows."""
+"""Learning curves: the accuracy of a method that is fitted on growing parts of the train rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from probeline.disk import path_name
+from probeline.identity import CURVE_VERSION
+from probeline.results.store import RecordKind
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One point of a learning curve: what was fitted on some of the train rows.
+    """One point of a learning curve: one fit on some of the train rows.
 
     Attributes
     ----------
     kind : {"fraction", "shots"}
     amount : float
-        Percent of the train rows, or images a class.
+        Percent of the train rows, or images per class.
     draw : int
     n_train : int
         Images it was fitted on.
     short : int
-        Of shots: classes that have fewer images than that and gave all they have.
+        For shots: classes with fewer images, of which all are used.
     l2 : float or None
-        Chosen on the val rows; None where a net was trained.
+        Selected on val; None if a net was trained.
     edge : bool
-        Whether that stands at an end of its grid.
+        Whether `l2` is at the edge of its grid.
     val_top1, test_top1 : float
-        Of what was chosen, in [0, 1]; test is read of nothing else.
+        Accuracy of the selected candidate, in [0, 1]; no other candidate is scored on test.
     converged : bool
-        Whether the fits of all l2 met their tolerance; true of a training.
+        Whether the fits of all l2 met their tolerance; True if a net was trained.
     epoch : int or None
-        Chosen on the val rows where a net was trained.
+        Selected on val if a net was trained.
     """
 
     kind: Literal["fraction", "shots"]
@@ -54,11 +58,11 @@ class Curve:
     ----------
     dataset, backbone, weights, precision : str
     method : str
-        As scores have it.
+        As in scores.
     options : mapping
-        All that was asked of the method.
+        All options of the method.
     tap : str
-        Where the features were read; ``a+b`` for two taps side by side.
+        ``a+b`` means the concatenated features of two taps.
     key : str
         sha256 over everything that could change its numbers.
     splits : str
@@ -67,14 +71,13 @@ class Curve:
         Pixels.
     class_names : tuple of str [K]
     n_train, n_val, n_test : int
-        Images of the whole train set; of val, which is the same for every fraction and not scaled down with it; of
-        test.
+        Images of the whole train set, of val, which is the same for every fraction, and of test.
     draws, data_seed : int
     grouped : bool
-        Whether fractions are of whole groups.
+        Whether fractions consist of whole groups.
     points : tuple of CurvePoint
     warm_seconds, cold_seconds : float
-        All the fits, or trainings; the same with what came before them and was kept, such as extraction.
+        Of all fits with cached features; the same with feature extraction.
     environment : mapping
         Hardware and versions.
     """
@@ -101,18 +104,9 @@ class Curve:
     cold_seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the curve as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Curve:
-        """Return the curve of a record that :meth:`to_json` made.
+def _file_name(backbone: str, key: str) -> str:
+    return f"curves/{path_name(backbone, portable=True)}-{key[:12]}.json"
 
-        Raises
-        ------
-        KeyError, TypeError
-            Where the fields are not those of this version.
-        """
-        points = tuple(CurvePoint(**point) for point in record["points"])
-        return cls(**{**record, "class_names": tuple(record["class_names"]), "points": points})
+
+CURVES = RecordKind("curve", CURVE_VERSION, Curve, _file_name, ("curves/*.json",), newest_last=True)

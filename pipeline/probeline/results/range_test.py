@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Ended = Literal["highest rate", "loss too high", "not finite"]
+from probeline.disk import path_name
+from probeline.identity import RANGE_VERSION
+from probeline.results.methods import method_info
+from probeline.results.store import RecordKind
+
+StopReason = Literal["highest rate", "loss too high", "not finite"]
 """Why a range test took no further step."""
 
 
@@ -17,25 +22,25 @@ class RangeTest:
     Attributes
     ----------
     dataset, backbone, weights, method, precision : str
-        As of a score of that training.
+        As in a score of that training.
     key : str
         sha256 over everything that could change its numbers.
     splits : str
         sha256 over the rows of every role, with their labels; only train rows are read.
     options : mapping
-        All that was asked of the training but its seed, and of the test.
+        All options of the training but its seed, and those of the test.
     image_size : int
         Pixels.
     n_train : int
-        Images of the whole train set; how many of them were seen the steps and the batch size tell.
+        Images of the whole train set, of which the steps may use only some.
     seed : int
     rates : tuple of float
-        Of each step: the rate that ``--lr`` means, of which a stage of the net has its share.
+        Of each step, as ``--lr`` gives it; stages of the net may have a fraction of it.
     losses : tuple of float
         Of each step's batch, before the step was taken.
-    ended : Ended
+    ended : StopReason
     seconds : float
-        That the steps took.
+        Duration of the steps.
     environment : mapping
         Hardware and versions.
     """
@@ -53,21 +58,13 @@ class RangeTest:
     seed: int
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    ended: Ended
+    ended: StopReason
     seconds: float
     environment: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the test as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> RangeTest:
-        """Return the test of a record that :meth:`to_json` made.
+def _file_name(backbone: str, method: str, key: str) -> str:
+    return f"lr/{path_name(backbone, portable=True)}-{method_info(method).name}-{key[:12]}.json"
 
-        Raises
-        ------
-        KeyError, TypeError
-            Where the fields are not those of this version.
-        """
-        return cls(**{**record, "rates": tuple(record["rates"]), "losses": tuple(record["losses"])})
+
+RANGE_TESTS = RecordKind("range test", RANGE_VERSION, RangeTest, _file_name, ("lr/*.json",), newest_last=True)

@@ -1,32 +1,24 @@
-"""Records in files of their own: each sealed JSON, written whole or not at all, read back only if proven."""
+"""The one store of records: each a sealed JSON file, written whole or not at all, read back only if proven."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, ParamSpec, TypeVar, cast
 
-from probeline.disk import make_folder, publish
+from probeline import disk
 from probeline.errors import UnknownName
-from probeline.identity import seal, unseal
+from probeline.identity import digest_bytes, seal, unseal
+from probeline.results.decode import BadRecord, decode, encode
 
-
-class _Sealable(Protocol):
-    def to_json(self) -> dict[str, Any]: ...
-
-
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-Record = TypeVar("Record", bound=_Sealable)
-WithKey = TypeVar("WithKey", bound=_Keyed)
+Record = TypeVar("Record")
+Names = ParamSpec("Names")
 
 
 @dataclass(frozen=True)
-class Ignored:
+class SkippedFile:
     """A file that is not used, and why."""
 
     path: Path
@@ -34,88 +26,154 @@ class Ignored:
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Record]):
-    """One kind of record.
+class Attachment(Generic[Record]):
+    """A file next to each record of a kind.
+
+    Attributes
+    ----------
+    suffix : str
+        In place of the record's ``.json``.
+    sha256_of : callable
+        Returns the sha256 of the file's bytes that a record states.
+    """
+
+    suffix: str
+    sha256_of: Callable[[Record], str]
+
+
+@dataclass(frozen=True)
+class RecordKind(Generic[Record, Names]):
+    """One kind of record and its files.
 
     Attributes
     ----------
     name : str
-        As its files and what is said of them call it.
+        The record's member in its file, and what messages call it.
     version : int
         Of its fields.
-    from_json : callable
-        Makes a record of what its ``to_json`` gave; raises KeyError, TypeError or the like for other fields.
-    place : callable
-        Returns where a record stands below a folder; raises `UnknownName` for one that nobody knows.
+    record_class : type
+        A frozen dataclass, see :func:`probeline.results.decode.decode`.
+    file_name : callable
+        Returns the path of a record's file below the folder of a report. Its parameters are the record's attributes
+        of the same names: they tell one record of a kind from another. Raises `UnknownName` for values that this
+        program does not know.
+    patterns : tuple of str
+        What ``glob`` finds all files of the kind by, below the folder of a report.
+    newest_last : bool
+        Whether `load` returns them by the time they were written instead of by name.
+    attachment : Attachment or None
     """
 
     name: str
     version: int
-    from_json: Callable[[Mapping[str, Any]], Record]
-    place: Callable[[Path, Record], Path]
+    record_class: type[Record]
+    file_name: Callable[Names, str]
+    patterns: tuple[str, ...]
+    newest_last: bool = False
+    attachment: Attachment[Record] | None = None
 
-    def save(self, folder: Path, record: Record) -> Path:
-        """Write a record below `folder`, in place of an earlier file of the same name, and return its path.
+    def path(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> Path:
+        """Return the path of a record below the folder of a report."""
+        return folder / self.file_name(*names, **more)
+
+    def file_of(self, record: Record) -> str:
+        """Return the path of a record relative to the folder of a report."""
+        names = {name: getattr(record, name) for name in inspect.signature(self.file_name).parameters}
+        return cast(Callable[..., str], self.file_name)(**names)
+
+    def path_of(self, folder: Path, record: Record) -> Path:
+        """Return the path of a record below the folder of a report."""
+        return folder / self.file_of(record)
+
+    def save(self, folder: Path, record: Record, attachment: bytes | None = None) -> Path:
+        """Write a record, replacing an earlier file of the same name, and return its path.
+
+        Parameters
+        ----------
+        folder : Path
+            Of a report.
+        record : Record
+        attachment : bytes, optional
+            The content of the file next to it, for a kind that has one.
 
         Raises
         ------
         CannotWrite
-            Where the file system refuses.
+            The file system refuses.
+        UnknownName
+            See `file_name`.
         ValueError
-            For a number that JSON cannot hold (NaN or infinity): a record is made of finite numbers and None.
+            A number is NaN or infinite, which JSON cannot hold.
         """
-        path = self.place(folder, record)
-        data = seal({"version": self.version, self.name: record.to_json()})
-        make_folder(path.parent)
-        publish(path, data, replace=True)
+        path = self.path_of(folder, record)
+        data = seal({"version": self.version, self.name: encode(record)})
+        disk.make_folder(path.parent)
+        if self.attachment and attachment is not None:
+            disk.publish(path.with_suffix(self.attachment.suffix), attachment, replace=True)
+        disk.publish(path, data, replace=True)  # last, since it vouches for the attachment
         return path
 
-    def load(self, folder: Path, paths: Iterable[Path]) -> tuple[list[Record], list[Ignored]]:
-        """Return the records of these files below `folder`, in their order, and those files that hold none."""
-        records: list[Record] = []
-        ignored: list[Ignored] = []
-        for path in paths:
-            found = self.read(folder, path)
-            if isinstance(found, Ignored):
-                ignored.append(found)
-            else:
-                records.append(found)
-        return records, ignored
+    def find(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> Record | SkippedFile | None:
+        """Return the record of these names, None if its file is missing, or why the file is not used."""
+        path = self.path(folder, *names, **more)
+        record = self._read(folder, path) if path.exists() else None
+        if record is None or isinstance(record, SkippedFile):
+            return record
+        for name, value in inspect.signature(self.file_name).bind(*names, **more).arguments.items():
+            if (own := getattr(record, name)) != value:
+                return SkippedFile(path, f"its {name} is {own}, not {value}")
+        return record
 
-    def find(self, folder: Path, path: Path) -> Record | Ignored | None:
-        """Return the record in a file, or why the file is not used, or None where there is none."""
-        return self.read(folder, path) if path.exists() else None
+    def load(self, folder: Path) -> tuple[list[Record], list[SkippedFile]]:
+        """Return all records below the folder of a report, and the files that are not used."""
+        paths = [path for pattern in self.patterns for path in sorted(folder.glob(pattern))]
+        if self.newest_last:
+            paths.sort(key=lambda path: path.stat().st_mtime_ns)
+        contents = [self._read(folder, path) for path in paths]
+        skipped = [content for content in contents if isinstance(content, SkippedFile)]
+        return [content for content in contents if not isinstance(content, SkippedFile)], skipped
 
-    def read(self, folder: Path, path: Path) -> Record | Ignored:
-        """Return the record in a file, or why it is not used: damaged, of another version, or elsewhere at home."""
+    def remove(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> None:
+        """Remove the record of these names and its attachment, as far as there are any.
+
+        Raises
+        ------
+        CannotWrite
+            The file system refuses.
+        """
+        record = self.path(folder, *names, **more)
+        for path in (record, record.with_suffix(self.attachment.suffix)) if self.attachment else (record,):
+            if path.exists():
+                disk.remove(path)
+
+    def _read(self, folder: Path, path: Path) -> Record | SkippedFile:
         try:
             content = unseal(path.read_bytes())
         except OSError as error:
-            return Ignored(path, f"cannot be read: {error.strerror}")
+            return SkippedFile(path, f"cannot be read: {error.strerror}")
         if content is None:
-            return Ignored(path, "is damaged: its bytes are not those its sha256 was taken of")
+            return SkippedFile(path, "is damaged: its bytes are not those its sha256 was taken of")
         if content.get("version") != self.version:
-            found = f"has {self.name} version {content.get('version')}"
-            return Ignored(path, f"{found}; this program reads {self.version}: run its stage again")
+            version = f"has {self.name} version {content.get('version')}"
+            return SkippedFile(path, f"{version}; this program reads {self.version}: run its stage again")
         try:
-            record = self.from_json(content[self.name])
-            place = self.place(folder, record)
+            record = decode(self.record_class, content.get(self.name))
+            own = self.path_of(folder, record)
         except UnknownName as error:
-            return Ignored(path, str(error))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            return Ignored(path, f"has other fields than a {self.name}: {error}")
-        if path != place:
-            return Ignored(path, f"holds the {self.name} that belongs at {place.relative_to(folder)}")
-        return record
+            return SkippedFile(path, str(error))
+        except BadRecord as error:
+            return SkippedFile(path, f"has other fields than a {self.name}: {error}")
+        if path != own:
+            return SkippedFile(path, f"holds the {self.name} that belongs at {own.relative_to(folder)}")
+        return self._check_attachment(record, path) or record
 
-
-def of_key(found: WithKey | Ignored | None, path: Path, key: str) -> WithKey | Ignored | None:
-    """Return what was found at `path`, unless it is a record of another key than this."""
-    if found is None or isinstance(found, Ignored) or found.key == key:
-        return found
-    return Ignored(path, f"its key is {found.key}, not {key}")
-
-
-def newest_last(folder: Path, pattern: str = "*.json") -> list[Path]:
-    """Return the files of a folder whose names are of a pattern, that which was written last at the end."""
-    return sorted(folder.glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path))
+    def _check_attachment(self, record: Record, record_path: Path) -> SkippedFile | None:
+        if self.attachment is None:
+            return None
+        path = record_path.with_suffix(self.attachment.suffix)
+        try:
+            if digest_bytes(disk.read(path)) == self.attachment.sha256_of(record):
+                return None
+        except OSError as error:
+            return SkippedFile(path, f"cannot be read: {error.strerror}")
+        return SkippedFile(path, "is damaged: its bytes are not those its record tells")

@@ -1,4 +1,4 @@
-"""A small copy of an image, as a record keeps it."""
+"""Thumbnails: small copies of images inside records."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Thumbnail:
 
     @property
     def uri(self) -> str:
-        """What a page shows without a file beside it."""
+        """The image as a data URI."""
         return f"data:image/webp;base64,{self.webp}"

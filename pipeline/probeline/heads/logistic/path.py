@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,9 +20,7 @@ from probeline.heads.logistic.cross_entropy import Rows, look_closely, resident_
 from probeline.heads.logistic.newton import Found, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
 from probeline.heads.tensors import resident
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import AnyArray, FloatArray, IntArray
 
 TOLERANCE = 1e-6
 """By how much the objective may exceed its minimum, as a part of itself and 0.01 nats."""
@@ -186,7 +182,7 @@ def _relative(weights: FloatArray | None, count: int, device: str | torch.device
     return resident((weights * (count / total)).astype(np.float32), device)
 
 
-def certify(X: npt.NDArray[Any], y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+def certify(X: AnyArray, y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
     """Return a head's objective and the Euclidean norm of its gradient, in float64.
 
     Parameters

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.heads.checks import check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.path import certify
-
-IntArray = npt.NDArray[np.int64]
+from probeline.types import AnyArray, IntArray
 
 
 def fit_reference(
-    X: npt.NDArray[Any],
+    X: AnyArray,
     y: IntArray,
     l2: float,
     *,

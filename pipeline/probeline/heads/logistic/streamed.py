@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,9 +13,7 @@ from probeline.heads.logistic.cross_entropy import Rows
 from probeline.heads.logistic.path import MAX_ITERATIONS, TOLERANCE, solve_path
 from probeline.heads.standardize import Scaler, apply, scaler_of
 from probeline.heads.tensors import resident
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import FloatArray, IntArray
 
 
 def fit_path_streamed(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,9 +21,7 @@ from probeline.heads.checks import check_features, check_labelled
 from probeline.heads.minibatch import random_streams as draws
 from probeline.heads.minibatch.schedule import factors
 from probeline.heads.tensors import resident
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import FloatArray, IntArray
 
 Activation = Literal["gelu", "relu"]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}

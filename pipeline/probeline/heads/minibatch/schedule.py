@@ -6,7 +6,8 @@ import math
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
+
+from probeline.types import DoubleArray
 
 Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
@@ -18,7 +19,7 @@ _RISE, _FIRST, _LAST = 0.3, 1 / 25, 1 / 25 / 1e4
 """Of ``one-cycle``: the part of the steps that climbs, and what its first and last step have of the highest rate."""
 
 
-def factors(schedule: Schedule, steps: int) -> npt.NDArray[np.float64]:
+def factors(schedule: Schedule, steps: int) -> DoubleArray:
     """Return what each of `steps` minibatches has of the learning rate, float64 [steps].
 
     ``constant``: all of it. ``cosine``: half a cosine from 1 towards 0 (Loshchilov and Hutter 2017, "SGDR", without
@@ -48,5 +49,5 @@ def factors(schedule: Schedule, steps: int) -> npt.NDArray[np.float64]:
     raise ValueError(f"unknown schedule {schedule!r}, there are {', '.join(SCHEDULES)}")
 
 
-def _fall(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _fall(part: DoubleArray) -> DoubleArray:
     return 0.5 * (1 + np.cos(np.pi * part))

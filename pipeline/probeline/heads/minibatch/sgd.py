@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,9 +22,7 @@ from probeline.heads.checks import check_features, check_labelled
 from probeline.heads.minibatch import random_streams as draws
 from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
 from probeline.heads.tensors import resident
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from probeline.types import DoubleArray, FloatArray, IntArray
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 
@@ -379,6 +376,6 @@ class _Adam:
         return self._step
 
 
-def _per_head(values: Sequence[Any] | npt.NDArray[np.float64], like: Tensor) -> Tensor:
+def _per_head(values: Sequence[Any] | DoubleArray, like: Tensor) -> Tensor:
     exact = torch.from_numpy(np.array(values, dtype=np.float64))
     return exact.to(like.dtype).to(like.device)  # in this order: not every device knows float64

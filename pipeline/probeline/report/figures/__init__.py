@@ -27,7 +27,7 @@ from probeline.report.figures.sheet import Sheet, look, png, svg
 from probeline.report.model.confusion_rows import confused
 from probeline.report.model.rows import Block, blocks
 from probeline.results.curve import Curve
-from probeline.results.map_files import EmbeddingMap
+from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import FuncFormatter
@@ -18,6 +17,7 @@ from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.model.rows import Block, Row
 from probeline.results.methods import method_info
 from probeline.results.score import Score
+from probeline.types import DoubleArray, IntArray
 
 _LISTED = 20
 """More classes than these do not fit one under the other with their numbers."""
@@ -72,7 +72,7 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
     return figure
 
 
-def _cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+def _cells(axes: Axes, counts: IntArray, shares: DoubleArray) -> None:
     k = len(counts)
     size = SIZE + 3 if k <= 3 else SMALL if k <= _SHARED else SMALL - 1
     for true, predicted in zip(*np.nonzero(counts), strict=True):
@@ -82,7 +82,7 @@ def _cells(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[np.flo
         axes.text(predicted, true, text, ha="center", va="center", fontsize=size, color=ink, linespacing=1.15)
 
 
-def _most_confused(axes: Axes, counts: npt.NDArray[np.int64], shown: Sequence[str]) -> None:
+def _most_confused(axes: Axes, counts: IntArray, shown: Sequence[str]) -> None:
     errors = counts * (1 - np.eye(len(counts), dtype=np.int64))
     axes.set_axis_off()
     axes.set_title("Most frequent confusions", loc="left")
@@ -142,8 +142,6 @@ def by_class(table: Sequence[Block]) -> Sheet:
     return figure
 
 
-def _per_class(score: Score) -> npt.NDArray[np.float64]:
-    accuracies: npt.NDArray[np.float64] = per_class(
-        classes(score.labels), classes(score.predictions), len(score.class_names)
-    )
+def _per_class(score: Score) -> DoubleArray:
+    accuracies: DoubleArray = per_class(classes(score.labels), classes(score.predictions), len(score.class_names))
     return accuracies

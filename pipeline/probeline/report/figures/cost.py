@@ -12,12 +12,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.format import decimals, percent, seconds
 from probeline.report.figures.axis import floor
-from probeline.report.figures.labels import Pixels, place, tie_end
+from probeline.report.figures.labels import place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
 from probeline.report.model.rows import Block, Row, naming
 from probeline.report.page.tips import tip
 from probeline.results.methods import method_info, order
+from probeline.types import DoubleArray
 
 Spot = tuple[float, float]
 
@@ -127,7 +128,7 @@ def _second_ticks(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: Pixels) -> None:
+def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: DoubleArray) -> None:
     """Write each name near its spot, clear of other names, spots and steps, and joined to its spot where it is far."""
     named = [i for i, name in enumerate(names) if name]
     if not named:
@@ -156,7 +157,7 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[st
             axes.plot(ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.5, zorder=2)
 
 
-def _boxes(one: Pixels, other: Pixels) -> Pixels:
+def _boxes(one: DoubleArray, other: DoubleArray) -> DoubleArray:
     thin = np.array([-1.0, -1.0, 1.0, 1.0])
-    boxes: Pixels = np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=1) + thin
+    boxes: DoubleArray = np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=1) + thin
     return boxes

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float64]
+from probeline.types import BoolArray, DoubleArray
 
 _DISTANCES = (13.0, 18.0, 24.0, 31.0, 39.0, 48.0, 58.0, 70.0, 84.0, 100.0)
 _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200, 70, 110, 290, 250])
@@ -20,7 +19,9 @@ _ORDERS = 6
 """Orders in which labels are placed, at most, before the one with least in the way is taken."""
 
 
-def place(points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[float], gap: float) -> Pixels:
+def place(
+    points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: Sequence[float], gap: float
+) -> DoubleArray:
     """Return the lower left corner of each label: the nearest place that is free around its point.
 
     A place is free where the label covers nothing, and the straight tie from it to its point crosses nothing. Labels
@@ -59,8 +60,13 @@ def place(points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[flo
 
 
 def _in_turn(
-    points: Pixels, sizes: Pixels, obstacles: Pixels, bounds: Sequence[float], gap: float, order: Sequence[int]
-) -> tuple[Pixels, Pixels]:
+    points: DoubleArray,
+    sizes: DoubleArray,
+    obstacles: DoubleArray,
+    bounds: Sequence[float],
+    gap: float,
+    order: Sequence[int],
+) -> tuple[DoubleArray, DoubleArray]:
     """Return corners and how much each label is in the way of what was there when its turn came."""
     taken = solid = obstacles
     corners, costs = np.empty_like(points), np.zeros(len(points))
@@ -86,18 +92,18 @@ def _in_turn(
     return corners, costs
 
 
-def tie_end(point: Pixels, corner: Pixels, size: Pixels) -> Pixels:
+def tie_end(point: DoubleArray, corner: DoubleArray, size: DoubleArray) -> DoubleArray:
     """Return the spot of a label, float64 [..., 2], that is nearest to `point`: where a tie to it ends."""
     return np.clip(point, corner, corner + size)
 
 
-def _overlap(boxes: Pixels, others: Pixels) -> Pixels:
+def _overlap(boxes: DoubleArray, others: DoubleArray) -> DoubleArray:
     """Return the area that each of `boxes` shares with each of `others`, float64 [n, m]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    area: Pixels = np.prod(np.clip(high - low, 0, None), axis=2)
+    area: DoubleArray = np.prod(np.clip(high - low, 0, None), axis=2)
     return area
 
 
-def _within(spot: Pixels, boxes: Pixels) -> npt.NDArray[np.bool_]:
+def _within(spot: DoubleArray, boxes: DoubleArray) -> BoolArray:
     return np.asarray(((boxes[:, :2] <= spot) & (spot <= boxes[:, 2:])).all(axis=-1))

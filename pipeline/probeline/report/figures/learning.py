@@ -13,11 +13,12 @@ from matplotlib.ticker import NullLocator
 
 from probeline.format import decimals, percent
 from probeline.names import Method
-from probeline.report.figures.labels import Pixels, place, tie_end
+from probeline.report.figures.labels import place, tie_end
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
 from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SERIES, SMALL, WIDTH
 from probeline.report.sections.learning import Step, curve_titles, steps
 from probeline.results.curve import Curve
+from probeline.types import DoubleArray
 
 _NAMED = 4
 """Up to so many curves, each has its name beside it; more have a legend."""
@@ -142,7 +143,7 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[Sequence[Step]], titles: 
     ]
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([(box.width, box.height) for box in boxes])
-    points: Pixels = axes.transData.transform(np.array(spots))
+    points: DoubleArray = axes.transData.transform(np.array(spots))
     obstacles = np.concatenate([_boxes(axes, found) for found, _, _ in named])
     room = axes.get_window_extent()
     for text, point, corner, size in zip(
@@ -156,7 +157,7 @@ def _name(figure: Figure, axes: Axes, curves: Sequence[Sequence[Step]], titles: 
             axes.plot(ends[:, 0], ends[:, 1], color=text.get_color(), linewidth=0.5, zorder=2)
 
 
-def _boxes(axes: Axes, found: Sequence[Step]) -> Pixels:
+def _boxes(axes: Axes, found: Sequence[Step]) -> DoubleArray:
     """Return what a curve covers, with its band, interval and markers, as float64 [m, 4] in pixels."""
     ends = [step.interval or step.range for step in found]
     low, high = (

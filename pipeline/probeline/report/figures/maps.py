@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
-from probeline.results.map_files import EmbeddingMap, Plane
-from probeline.types import IntArray
+from probeline.results.embedding_map import EmbeddingMap, Projection
+from probeline.types import BoolArray, IntArray
 
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
@@ -59,7 +58,7 @@ def embedding_map(one: EmbeddingMap) -> Sheet:
     return figure
 
 
-def _of(labels: IntArray, label: int | None) -> npt.NDArray[np.bool_]:
+def _of(labels: IntArray, label: int | None) -> BoolArray:
     return np.ones(len(labels), bool) if label is None else labels == label
 
 
@@ -67,9 +66,7 @@ def _dot(colour: str, marker: str, size: float) -> dict[str, Any]:
     return {"linestyle": "", "marker": marker, "color": colour, "markersize": size, "markeredgewidth": 0}
 
 
-def _plane(
-    axes: Axes, plane: Plane, groups: Sequence[tuple[str, str, npt.NDArray[np.bool_]]], wrong: Sequence[bool]
-) -> None:
+def _plane(axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, BoolArray]], wrong: Sequence[bool]) -> None:
     xy = np.array(plane.xy, np.float64).reshape(-1, 2)
     size = 4.4 if len(xy) <= _MANY else 3.6
     for colour, marker, members in groups:

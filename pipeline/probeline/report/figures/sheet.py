@@ -11,7 +11,6 @@ from io import BytesIO, StringIO
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from probeline.report.figures.style import DPI, FAMILY, MUTED, RC, SMALL, TITLE
+from probeline.types import IntArray
 
 _NAME_LENGTH = 22
 """Characters of a class name in a figure; longer ones are cut."""
@@ -150,7 +150,7 @@ def span(values: Iterable[int]) -> str:
     return f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
 
 
-def classes(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+def classes(numbers: Sequence[int]) -> IntArray:
     """Return class numbers as an array, int64 [n]."""
     return np.asarray(numbers, dtype=np.int64)
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from probeline.report.sections.published import Held
 from probeline.results.curve import Curve
-from probeline.results.doctor_files import Doctor
-from probeline.results.gallery_files import Gallery
-from probeline.results.latency_files import Latency
-from probeline.results.map_files import EmbeddingMap
-from probeline.results.picture_files import Picture
+from probeline.results.decode import encode
+from probeline.results.embedding_map import EmbeddingMap
+from probeline.results.findings import Findings
+from probeline.results.gallery import Gallery
+from probeline.results.latency import Latency
+from probeline.results.picture import Picture
 from probeline.results.range_test import RangeTest
-
-
-class _Record(Protocol):
-    def to_json(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Beside:
     galleries : sequence of Gallery
     maps : sequence of EmbeddingMap
         Both likewise proven, of these scores and in the report's folder.
-    doctor : Doctor or None
+    doctor : Findings or None
         What was found in the very images and labels of the scores.
     commands : mapping of str to str
         Of a score's key, the command that makes its row.
@@ -53,13 +50,13 @@ class Beside:
     pictures: Sequence[Picture] = ()
     galleries: Sequence[Gallery] = ()
     maps: Sequence[EmbeddingMap] = ()
-    doctor: Doctor | None = None
+    doctor: Findings | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what there is as JSON values."""
-        lists: dict[str, Sequence[_Record]] = {
+        lists: dict[str, Sequence[object]] = {
             "curves": self.curves,
             "range_tests": self.tests,
             "latencies": self.latencies,
@@ -67,10 +64,10 @@ class Beside:
             "galleries": self.galleries,
             "maps": self.maps,
         }
-        found: dict[str, Any] = {name: [one.to_json() for one in some] for name, some in lists.items() if some}
+        found: dict[str, Any] = {name: [encode(one) for one in some] for name, some in lists.items() if some}
         found |= {name: dict(some) for name in ("commands", "unasked") if (some := getattr(self, name))}
         found |= {"published": self.held.to_json()} if self.held else {}
-        return found | ({"doctor": self.doctor.to_json()} if self.doctor else {})
+        return found | ({"doctor": encode(self.doctor)} if self.doctor else {})
 
 
 NOTHING = Beside()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from probeline.disk import path_name
 from probeline.report.model.rows import Block, Row, titled
 from probeline.results.methods import method_info
 from probeline.results.score import Score
-from probeline.results.score_files import slug
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def confused(table: Sequence[Block]) -> list[Confused]:
     shown: list[Confused] = []
     for title, row, scores in wanted:
         if all(one.row is not row for one in shown):
-            name = f"confusion-{slug(row.backbone)}-{row.method}"
+            name = f"confusion-{path_name(row.backbone, portable=True)}-{row.method}"
             again = sum((one.row.backbone, one.row.method) == (row.backbone, row.method) for one in shown)
             shown.append(Confused(f"{name}-{again + 1}" if again else name, title, row, scores[0]))
     return shown

@@ -10,11 +10,11 @@ from probeline.options.command_line import command_line
 from probeline.report.sections.gallery import outdated_gallery
 from probeline.report.sections.maps import outdated_map
 from probeline.report.sections.pictures import outdated
-from probeline.results.gallery_files import Gallery, load_galleries
-from probeline.results.map_files import EmbeddingMap, load_maps
-from probeline.results.picture_files import KINDS, Picture, load_pictures
+from probeline.results.embedding_map import MAPS, EmbeddingMap
+from probeline.results.gallery import GALLERIES, Gallery
+from probeline.results.picture import PICTURE_KINDS, PICTURES, Picture
 from probeline.results.score import Score
-from probeline.results.store import Ignored
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 
 _Record = TypeVar("_Record", Picture, Gallery, EmbeddingMap)
@@ -44,19 +44,19 @@ def drawn(session: Session, scores: Sequence[Score]) -> Drawn:
     """Return what there is of these scores; no image and no embedding is read."""
     missing: list[tuple[str, str]] = []
 
-    def kept(found: Sequence[tuple[_Record, str, str | None]], ignored: Sequence[Ignored]) -> list[_Record]:
+    def kept(found: Sequence[tuple[_Record, str, str | None]], ignored: Sequence[SkippedFile]) -> list[_Record]:
         again = command_line(session.settings, "pictures")
         missing.extend((f"{item.path.name}, which {item.reason}", again) for item in ignored)
         missing.extend((f"{file}, as {reason}", _again(session, one)) for one, file, reason in found if reason)
         return [one for one, _, reason in found if not reason]
 
-    pictures, bad = load_pictures(session.reports / "pictures")
+    pictures, bad = PICTURES.load(session.reports)
     shown = kept([(one, one.png, outdated(one, scores, session.dataset, session.splits)) for one in pictures], bad)
-    galleries, bad = load_galleries(session.reports / "pictures")
+    galleries, bad = GALLERIES.load(session.reports)
     hung = kept([(one, one.file, outdated_gallery(one, scores)) for one in galleries], bad)
-    maps, bad = load_maps(session.reports / "pictures")
+    maps, bad = MAPS.load(session.reports)
     mapped = kept([(one, one.file, outdated_map(one, scores)) for one in maps], bad)
-    shown.sort(key=lambda picture: (picture.backbone, KINDS.index(picture.kind)))
+    shown.sort(key=lambda picture: (picture.backbone, PICTURE_KINDS.index(picture.kind)))
     return Drawn(shown, hung, mapped, sorted(missing))
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from probeline.format import decimals, percent, points
 from probeline.metrics.intervals import wilson
 from probeline.report.model.rows import Block
-from probeline.results.doctor_files import Doctor
+from probeline.results.findings import Findings
 from probeline.results.score import Score
+from probeline.types import DoubleArray
 
 LEAKED = (
     "Each row's test top-1 with Wilson's 95 % interval, a mean over its seeds, with all test images and "
@@ -65,7 +65,7 @@ class Leak:
     near: Share
 
 
-def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
+def leakage(doctor: Findings, blocks: Sequence[Block]) -> list[Leak]:
     """Return what the leaked images do to each row; the rows' scores must be of the splits that were examined."""
     found = []
     for block in blocks:
@@ -79,14 +79,14 @@ def leakage(doctor: Doctor, blocks: Sequence[Block]) -> list[Leak]:
     return found
 
 
-def _right(scores: Sequence[Score]) -> npt.NDArray[np.float64]:
+def _right(scores: Sequence[Score]) -> DoubleArray:
     """Return of each test image the share of seeds that have it right: float64 [n]."""
     every = [np.equal(score.labels, score.predictions) for score in scores]
-    shares: npt.NDArray[np.float64] = np.mean(every, axis=0, dtype=np.float64)
+    shares: DoubleArray = np.mean(every, axis=0, dtype=np.float64)
     return shares
 
 
-def _share(right: npt.NDArray[np.float64]) -> Share:
+def _share(right: DoubleArray) -> Share:
     n = len(right)
     if not n:
         return Share(0, None, None)

@@ -12,7 +12,7 @@ from probeline.report.model.verdict import LUCK, in_points, judged, lucky, other
 from probeline.report.page.content import Content
 from probeline.report.page.palette import name_of
 from probeline.report.sections.latency import costs, sessions
-from probeline.results.latency_files import Latency
+from probeline.results.latency import Latency
 from probeline.results.methods import method_info
 
 _PREFERRED, _HIGHEST = "preferred by val", "highest on test"

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from probeline.disk import read
 from probeline.report.page.content import Content, View
-from probeline.results.picture_files import PICTURES
+from probeline.results.picture import PICTURE_FOLDER
 
 ROOM = 3_000_000
 """Bytes that all pictures of a page may take, so that the page stays below 5 MB."""
@@ -43,7 +43,7 @@ def view(content: Content) -> View | None:
     share = ROOM // len(pictures) * 3 // 4  # base64 makes four letters of three bytes
     shown = []
     for one in pictures:
-        kind, data, size = fitted(read(content.folder / PICTURES / one.png), share)
+        kind, data, size = fitted(read(content.folder / PICTURE_FOLDER / one.png), share)
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
         shown.append(Embedded(one.title, source, one.alt, one.caption, str(size[0]), str(size[1])))
     return {"pictures": shown}

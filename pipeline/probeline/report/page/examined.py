@@ -5,7 +5,7 @@ from __future__ import annotations
 from probeline.report.page.content import Content, View
 from probeline.report.page.tile import Small, Tile, small
 from probeline.report.sections.doctor import either, findings, notes, source, tables
-from probeline.results.doctor_files import Doctor, Seen
+from probeline.results.findings import Findings, ImageReference
 
 _TILES = 12
 """Findings of a kind that are shown as pictures."""
@@ -41,7 +41,7 @@ def doctor_view(content: Content) -> View | None:
     }
 
 
-def _pairs(doctor: Doctor) -> list[Tile]:
+def _pairs(doctor: Findings) -> list[Tile]:
     return [
         Tile(
             (_seen(doctor, pair.first), _seen(doctor, pair.second)),
@@ -53,7 +53,7 @@ def _pairs(doctor: Doctor) -> list[Tile]:
     ]
 
 
-def _suspects(doctor: Doctor) -> list[Tile]:
+def _suspects(doctor: Findings) -> list[Tile]:
     names = doctor.class_names
     return [
         Tile(
@@ -66,7 +66,7 @@ def _suspects(doctor: Doctor) -> list[Tile]:
     ]
 
 
-def _remote(doctor: Doctor) -> list[Tile]:
+def _remote(doctor: Findings) -> list[Tile]:
     return [
         Tile(
             (_seen(doctor, one.image),),
@@ -78,6 +78,6 @@ def _remote(doctor: Doctor) -> list[Tile]:
     ]
 
 
-def _seen(doctor: Doctor, image: Seen) -> Small:
+def _seen(doctor: Findings, image: ImageReference) -> Small:
     alt = f"{image.role} image {image.sample_id}, {doctor.class_names[image.label]}"
     return small(doctor.thumbnails, image.name, alt)

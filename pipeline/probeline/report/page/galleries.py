@@ -9,7 +9,7 @@ from itertools import groupby
 from probeline.format import percent
 from probeline.report.page.content import Content, View
 from probeline.report.page.tile import Tile, small
-from probeline.results.gallery_files import Gallery, Missed
+from probeline.results.gallery import Gallery, Misclassified
 
 
 def galleries_view(content: Content) -> View | None:
@@ -43,7 +43,7 @@ def _others(files: Sequence[str]) -> str:
     return f"More are in the records: {', '.join(files)}." if files else ""
 
 
-def _missed(gallery: Gallery, image: Missed) -> Tile:
+def _missed(gallery: Gallery, image: Misclassified) -> Tile:
     said = image.predicted[gallery.probe]
     taken = Counter(name for name in image.predicted if name != image.true)
     lines = [

@@ -11,7 +11,8 @@ from probeline.metrics.intervals import wilson
 from probeline.report.model.leakage import LEAKED, leakage, leakage_columns
 from probeline.report.model.rows import Block
 from probeline.report.sections.grid import bullets, escape, ruled
-from probeline.results.doctor_files import Doctor, Seen
+from probeline.results.decode import encode
+from probeline.results.findings import Findings, ImageReference
 
 _FIRST = 10
 """Findings of a kind that a report's tables hold; its record holds all that are listed."""
@@ -24,7 +25,7 @@ _ORDER = ("train", "val", "test")
 _ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
 
 
-def findings(doctor: Doctor) -> list[str]:
+def findings(doctor: Findings) -> list[str]:
     """Return what was found, a line for each subject."""
     return [
         _duplicates(doctor),
@@ -35,7 +36,7 @@ def findings(doctor: Doctor) -> list[str]:
     ]
 
 
-def _duplicates(doctor: Doctor) -> str:
+def _duplicates(doctor: Findings) -> str:
     found, n = doctor.duplicates, doctor.images["test"]
     exact, near = len(found.leaked_exact), len(found.leaked_near)
     places = decimals([n])
@@ -53,7 +54,7 @@ def _duplicates(doctor: Doctor) -> str:
     return "; ".join(told)
 
 
-def _labels(doctor: Doctor) -> str:
+def _labels(doctor: Findings) -> str:
     found = doctor.labels
     known = sum(count for role, count in found.flagged.items() if role != "test")
     judged = sum(count for role, count in found.judged.items() if role != "test")
@@ -69,7 +70,7 @@ def _labels(doctor: Doctor) -> str:
     )
 
 
-def _outliers(doctor: Doctor) -> str:
+def _outliers(doctor: Findings) -> str:
     found = doctor.outliers
     n, flagged = found.images["test"], found.flagged["test"]
     low, high = wilson(flagged, n)
@@ -80,7 +81,7 @@ def _outliers(doctor: Doctor) -> str:
     )
 
 
-def _balance(doctor: Doctor) -> list[str]:
+def _balance(doctor: Findings) -> list[str]:
     if all(spread.ratio < _EVEN and not spread.empty for spread in doctor.balance.values()):
         return [
             f"the classes are even in {listing([f'{role} ({sum(doctor.balance[role].counts):,})' for role in _ORDER])}"
@@ -101,7 +102,7 @@ def _by_role(counts: Mapping[str, int], images: Mapping[str, int]) -> str:
     return listing([f"{counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if counts[role]])
 
 
-def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:
+def section(doctor: Findings, blocks: Sequence[Block]) -> list[str]:
     """Return the paragraphs of a report's section, without its heading."""
     parts = [escape(source(doctor)), bullets(findings(doctor))]
     for table in tables(doctor, blocks):
@@ -112,7 +113,7 @@ def section(doctor: Doctor, blocks: Sequence[Block]) -> list[str]:
     return [*parts, bullets(notes(doctor))]
 
 
-def source(doctor: Doctor) -> str:
+def source(doctor: Findings) -> str:
     """Return what was asked."""
     where = f"{doctor.backbone} ({doctor.weights}, {doctor.image_size} px, {doctor.precision})"
     return f"What the embeddings of {where} and the images themselves tell of the data."
@@ -139,7 +140,7 @@ class Table:
     note: str = ""
 
 
-def tables(doctor: Doctor, blocks: Sequence[Block]) -> list[Table]:
+def tables(doctor: Findings, blocks: Sequence[Block]) -> list[Table]:
     """Return the tables for which something was found."""
     found, leaks = doctor.duplicates, leakage(doctor, blocks)
     leaked = bool(leaks) and bool(found.leaked_exact or found.leaked_near)
@@ -151,7 +152,7 @@ def tables(doctor: Doctor, blocks: Sequence[Block]) -> list[Table]:
     ]
 
 
-def _pairs(doctor: Doctor) -> Table:
+def _pairs(doctor: Findings) -> Table:
     pairs = doctor.duplicates.pairs[:_FIRST]
     return _table(
         "pairs",
@@ -168,13 +169,13 @@ def _pairs(doctor: Doctor) -> Table:
     )
 
 
-def either(doctor: Doctor, first: Seen, second: Seen) -> str:
+def either(doctor: Findings, first: ImageReference, second: ImageReference) -> str:
     """Return the class of two images, or both where they differ."""
     names = dict.fromkeys(doctor.class_names[image.label] for image in (first, second))
     return " ≠ ".join(names)
 
 
-def _suspects(doctor: Doctor) -> Table:
+def _suspects(doctor: Findings) -> Table:
     some = doctor.labels.suspects[:_FIRST]
     names = doctor.class_names
     return _table(
@@ -193,7 +194,7 @@ def _suspects(doctor: Doctor) -> Table:
     )
 
 
-def _remote(doctor: Doctor) -> Table:
+def _remote(doctor: Findings) -> Table:
     some = doctor.outliers.remote[:_FIRST]
     return _table(
         "remote",
@@ -213,7 +214,7 @@ def _table(name: str, columns: Sequence[tuple[str, Sequence[str]]], left: int, n
     return Table(name, grid, left, note)
 
 
-def notes(doctor: Doctor) -> list[str]:
+def notes(doctor: Findings) -> list[str]:
     """Return how all of it was found."""
     options, labels, near = doctor.of["options"], doctor.labels, doctor.outliers.neighbours
     return [
@@ -233,8 +234,8 @@ def notes(doctor: Doctor) -> list[str]:
     ]
 
 
-def record(doctor: Doctor, blocks: Sequence[Block]) -> dict[str, Any]:
+def record(doctor: Findings, blocks: Sequence[Block]) -> dict[str, Any]:
     """Return all that was found as JSON values, without thumbnails, and what leaked images do to each row."""
-    found = doctor.to_json()
+    found = encode(doctor)
     del found["thumbnails"]
     return {**found, "findings": findings(doctor), "leakage": [asdict(leak) for leak in leakage(doctor, blocks)]}

@@ -11,7 +11,8 @@ import numpy as np
 from probeline.format import option
 from probeline.identity import digest
 from probeline.report.model.rows import blocks, reading
-from probeline.results.gallery_files import Gallery
+from probeline.results.decode import encode
+from probeline.results.gallery import Gallery
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.types import IntArray
@@ -112,4 +113,4 @@ def outdated_gallery(gallery: Gallery, scores: Sequence[Score]) -> str | None:
 def gallery_facts(gallery: Gallery) -> dict[str, Any]:
     """Return all that a gallery tells as JSON values, without its images."""
     left_out = ("of", "thumbnails")
-    return {name: value for name, value in gallery.to_json().items() if name not in left_out}
+    return {name: value for name, value in encode(gallery).items() if name not in left_out}

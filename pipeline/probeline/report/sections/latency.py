@@ -12,7 +12,7 @@ from probeline.format import count, decimals, listing, percent, seconds
 from probeline.names import PENULTIMATE
 from probeline.report.model.conditions import environment_in_words
 from probeline.report.sections.grid import bullets, escape, ruled
-from probeline.results.latency_files import Latency, Passes
+from probeline.results.latency import Latency, TimedPasses
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 
@@ -80,7 +80,7 @@ def costs(nets: Sequence[Latency], scores: Sequence[Score] = ()) -> list[Cost]:
     return found
 
 
-def _cost(net: Latency, passes: Passes, fastest: Passes, scores: Sequence[Score]) -> Cost:
+def _cost(net: Latency, passes: TimedPasses, fastest: TimedPasses, scores: Sequence[Score]) -> Cost:
     low, middle, high = (float(value) for value in np.percentile(passes.seconds, (5, 50, 95)))
     probe = _probe(net, scores)
     return Cost(

@@ -8,7 +8,7 @@ from typing import Any
 from probeline.format import percent
 from probeline.identity import digest
 from probeline.report.model.rows import reading
-from probeline.results.map_files import EmbeddingMap, Plane
+from probeline.results.embedding_map import EmbeddingMap, Projection
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.score import Score
@@ -21,21 +21,23 @@ def map_of(judge: Score, probe: Score) -> dict[str, Any]:
     return {"score": judge.key, "predictions": digest(list(judge.predictions)), "probe": probe.key}
 
 
-def pca_plane(xy: Sequence[tuple[float, float]], explained: tuple[float, float]) -> Plane:
+def pca_plane(xy: Sequence[tuple[float, float]], explained: tuple[float, float]) -> Projection:
     """Return the plane of two principal components."""
     shares = [percent(share, 1) for share in explained]
     axes = (f"first component, {shares[0]} % of the variance", f"second component, {shares[1]} %")
     facts = {"explained": [round(share, 6) for share in explained]}
-    return Plane("pca", "Principal components", axes, tuple(xy), facts)
+    return Projection("pca", "Principal components", axes, tuple(xy), facts)
 
 
-def tsne_plane(xy: Sequence[tuple[float, float]], perplexity: float, seed: int, divergence: float) -> Plane:
+def tsne_plane(xy: Sequence[tuple[float, float]], perplexity: float, seed: int, divergence: float) -> Projection:
     """Return a plane of t-SNE."""
     facts = {"perplexity": perplexity, "seed": seed, "divergence": divergence}
-    return Plane("tsne", "t-SNE", ("", ""), tuple(xy), facts)
+    return Projection("tsne", "t-SNE", ("", ""), tuple(xy), facts)
 
 
-def map_words(judge: Score, probe: Score, shown: int, wrong: int, data_seed: int, planes: Sequence[Plane]) -> list[str]:
+def map_words(
+    judge: Score, probe: Score, shown: int, wrong: int, data_seed: int, planes: Sequence[Projection]
+) -> list[str]:
     """Return a map's title, caption and what stands in its place."""
     where = reading(probe.tap, 0)
     net = f"{probe.backbone}{' ' * bool(where)}{where}"

@@ -12,7 +12,7 @@ from probeline.format import decimals, listing, percent
 from probeline.names import Method
 from probeline.report.model.rows import reading
 from probeline.results.methods import method_info
-from probeline.results.picture_files import Picture
+from probeline.results.picture import Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.types import Backbone, DataSet, Part, Splits

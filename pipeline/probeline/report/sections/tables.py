@@ -28,7 +28,7 @@ from probeline.report.sections.grid import Column, bullets, code, escape, padded
 from probeline.report.sections.maps import map_facts
 from probeline.report.sections.published import section
 from probeline.results.curve import Curve
-from probeline.results.picture_files import PICTURES
+from probeline.results.picture import PICTURE_FOLDER
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 
@@ -117,7 +117,7 @@ def markdown(
     if beside.pictures:
         parts.append("## Pictures")
         for picture in beside.pictures:
-            parts += [f"![{escape(picture.alt)}]({PICTURES}/{picture.png})", escape(picture.caption)]
+            parts += [f"![{escape(picture.alt)}]({PICTURE_FOLDER}/{picture.png})", escape(picture.caption)]
     if conditions:
         lines = []
         for name, said in conditions.items():
@@ -206,11 +206,11 @@ def record(
             for nets in latency.sessions(beside.latencies)
         ],
         "pictures": [
-            {**{name: getattr(picture, name) for name in _OF_PICTURES}, "file": f"{PICTURES}/{picture.png}"}
+            {**{name: getattr(picture, name) for name in _OF_PICTURES}, "file": f"{PICTURE_FOLDER}/{picture.png}"}
             for picture in beside.pictures
         ],
-        "galleries": [{**gallery_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.galleries],
-        "maps": [{**map_facts(one), "file": f"{PICTURES}/{one.file}"} for one in beside.maps],
+        "galleries": [{**gallery_facts(one), "file": f"{PICTURE_FOLDER}/{one.file}"} for one in beside.galleries],
+        "maps": [{**map_facts(one), "file": f"{PICTURE_FOLDER}/{one.file}"} for one in beside.maps],
         **({"doctor": doctor.record(beside.doctor, blocks)} if beside.doctor else {}),
     }
 

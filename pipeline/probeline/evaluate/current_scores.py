@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.results.methods import method_info
-from probeline.results.score import Score
-from probeline.results.score_files import load_scores, score_path
+from probeline.results.score import SCORES, Score
 from probeline.session import Session
 
 
@@ -21,7 +20,7 @@ def current_scores(session: Session, verb: str) -> list[Score]:
         Who says so.
     """
     say = session.console.say
-    found, ignored = load_scores(session.reports / "scores")
+    found, ignored = SCORES.load(session.reports)
     for item in ignored:
         say(f"{verb}: left out {item.path}: {item.reason}")
     here = (session.splits_sha256, session.dataset.class_names)
@@ -46,5 +45,5 @@ def _version(score: Score) -> int:
 
 
 def _written(session: Session, score: Score) -> int:
-    path = score_path(session.reports / "scores", score.backbone, score.weights, score.method, score.seed, score.key)
+    path = SCORES.path(session.reports, score.backbone, score.weights, score.method, score.seed, score.key)
     return path.stat().st_mtime_ns

@@ -1,0 +1,115 @@
+"""Maps of embeddings: the test images of a backbone as points in a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probeline.disk import path_name
+from probeline.identity import MAP_VERSION
+from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.store import RecordKind
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One layout of the points of a map.
+
+    Attributes
+    ----------
+    method : str
+        ``pca`` or ``tsne``.
+    title : str
+    axes : tuple of 2 str
+        Labels of the axes; empty if they have no meaning.
+    xy : tuple of tuples of 2 floats [n]
+    facts : mapping
+        Of ``pca`` the ``explained`` shares of the train rows' variance; of ``tsne`` its ``perplexity``, ``seed`` and
+        the final ``divergence`` in nats.
+    """
+
+    method: str
+    title: str
+    axes: tuple[str, str]
+    xy: tuple[tuple[float, float], ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Test images as points, near each other where their embeddings are.
+
+    Attributes
+    ----------
+    backbone, weights : str
+    of : mapping
+        Everything that it was made from but the optional layouts, as JSON values: if this changes, it is outdated.
+    tap : str
+        Of the exact probe that is best on validation.
+    n_test : int
+        Test images; `rows` are some or all of them.
+    part : str
+        The part that `rows` index.
+    class_names : tuple of str [K]
+    rows : tuple of int [n]
+    sample_ids : tuple of str [n]
+    labels, predicted : tuple of int [n]
+        Classes; the predictions are those of the row that is best on validation, `judge`.
+    judge : str
+        The title of that row.
+    planes : tuple of Projection
+        The principal components first.
+    title, caption, alt : str
+        Of the figure: above it, below it, and its alternative text.
+    """
+
+    backbone: str
+    weights: str
+    of: Mapping[str, Any]
+    tap: str
+    n_test: int
+    part: str
+    class_names: tuple[str, ...]
+    rows: tuple[int, ...]
+    sample_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    judge: str
+    planes: tuple[Projection, ...]
+    title: str
+    caption: str
+    alt: str
+
+    def __post_init__(self) -> None:
+        columns = (self.rows, self.sample_ids, self.labels, self.predicted, *(plane.xy for plane in self.planes))
+        if len(lengths := {len(column) for column in columns}) != 1:
+            raise ValueError(f"columns of {sorted(lengths)} points")
+
+    @property
+    def wrong(self) -> tuple[bool, ...]:
+        """Which points are misclassified."""
+        return tuple(true != said for true, said in zip(self.labels, self.predicted, strict=True))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How the points are laid out."""
+        return tuple(plane.method for plane in self.planes)
+
+    @property
+    def file(self) -> str:
+        """The name of the record's file."""
+        return MAPS.path_of(Path(), self).name
+
+    @property
+    def figure(self) -> str:
+        """The name of the figure that a report draws of it, without its suffix."""
+        return f"map-{path_name(self.backbone, portable=True)}"
+
+
+def _file_name(backbone: str) -> str:
+    return f"{PICTURE_FOLDER}/map-{path_name(backbone, portable=True)}.json"
+
+
+MAPS = RecordKind("map", MAP_VERSION, EmbeddingMap, _file_name, (f"{PICTURE_FOLDER}/map-*.json",))

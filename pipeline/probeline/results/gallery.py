@@ -1,0 +1,141 @@
+"""Galleries: for each backbone the test images that most of its rows get wrong, with small copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probeline.disk import path_name
+from probeline.identity import GALLERY_VERSION
+from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.store import RecordKind
+from probeline.results.thumbnail import Thumbnail
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """A row of the report, by its first seed.
+
+    Attributes
+    ----------
+    key : str
+        Of its score.
+    method, title : str
+        The title tells it from the other rows of its backbone.
+    """
+
+    key: str
+    method: str
+    title: str
+
+
+@dataclass(frozen=True)
+class NearestTrainImage:
+    """A train image near a test image.
+
+    Attributes
+    ----------
+    name : str
+        ``PART:ROW``, as ``probeline show`` takes it; also of its thumbnail.
+    sample_id : str
+    true : str
+        Its class.
+    cosine : float
+        Between the embeddings of both.
+    """
+
+    name: str
+    sample_id: str
+    true: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """A test image that at least one row misclassifies.
+
+    Attributes
+    ----------
+    name : str
+        ``PART:ROW``; also of its thumbnail.
+    sample_id : str
+    true : str
+        Its class.
+    predicted : tuple of str [rows]
+        The prediction of each of the gallery's rows.
+    wrong : int
+        How many of them are wrong.
+    chance, true_chance : float or None
+        Calibrated probabilities of the gallery's probe: of the class it predicts, and of the true one. None if
+        they are unknown; see `Gallery.refit`.
+    neighbours : tuple of NearestTrainImage
+        The nearest first.
+    """
+
+    name: str
+    sample_id: str
+    true: str
+    predicted: tuple[str, ...]
+    wrong: int
+    chance: float | None
+    true_chance: float | None
+    neighbours: tuple[NearestTrainImage, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The test images that most rows of a backbone misclassify.
+
+    Attributes
+    ----------
+    backbone, weights : str
+        Weights are the probe's.
+    of : mapping
+        Everything that it was made from, as JSON values: if this changes, the gallery is outdated.
+    rows : tuple of GalleryRow
+        The best on validation first.
+    probe : int
+        Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown.
+    tap : str
+        Where that probe reads the net.
+    refit : mapping
+        How that probe was fitted again, since a score keeps no probabilities: its ``l2`` and ``temperature``, how many
+        of the ``n_test`` predictions are the ``same``, the test ``nll`` in nats and the score's, and whether it
+        ``held``, that is reproduced the score; otherwise no probability is shown.
+    n_test, wrong, shared : int
+        Test images; how many of them at least one row misclassifies; how many all rows do.
+    images : tuple of Misclassified
+        Those that most rows misclassify first, then in row order.
+    thumbnails : mapping of str to Thumbnail
+        Of each image and each neighbour, by name.
+    title, caption : str
+    """
+
+    backbone: str
+    weights: str
+    of: Mapping[str, Any]
+    rows: tuple[GalleryRow, ...]
+    probe: int
+    tap: str
+    refit: Mapping[str, Any]
+    n_test: int
+    wrong: int
+    shared: int
+    images: tuple[Misclassified, ...]
+    thumbnails: Mapping[str, Thumbnail]
+    title: str
+    caption: str
+
+    @property
+    def file(self) -> str:
+        """The name of the record's file."""
+        return GALLERIES.path_of(Path(), self).name
+
+
+def _file_name(backbone: str) -> str:
+    return f"{PICTURE_FOLDER}/gallery-{path_name(backbone, portable=True)}.json"
+
+
+GALLERIES = RecordKind("gallery", GALLERY_VERSION, Gallery, _file_name, (f"{PICTURE_FOLDER}/gallery-*.json",))
