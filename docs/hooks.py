@@ -81,8 +81,10 @@ def source_of(page: str) -> str:
 
 
 def _target(page: str, link: str) -> str:
-    """Return the path within the repository that a link of a page leads to."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(source_of(page)), link))
+    """Return the path within the repository that a link of a page leads to; of a sample report its page."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(source_of(page)), link))
+    shown = path.removesuffix("report.md") + "index.html"
+    return shown if path.endswith("/report.md") and (ROOT / shown).is_file() else path
 
 
 def _is_external(link: str) -> bool:
