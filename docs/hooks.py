@@ -52,7 +52,7 @@ def cli_reference() -> str:
             actions = [action for action in group._group_actions if action.dest != "help"]
             if actions:
                 title = (group.title or "options").capitalize()
-                lines += [f"**{title}**", "", "| | |", "|---|---|"]
+                lines += [f"| {title} | |", "|---|---|"]
                 lines += [f"| `{_name(action)}` | {_meaning(parser, action)} |" for action in actions]
                 lines.append("")
     return "\n".join(lines)
@@ -63,12 +63,12 @@ def _name(action: argparse.Action) -> str:
     values = metavar if action.nargs != 0 else ""
     if action.nargs in ("+", "*"):
         values += " ..."
-    return " ".join([", ".join(action.option_strings), values]).strip().replace("|", "\\|") or action.dest
+    return " ".join([", ".join(action.option_strings), values]).strip() or action.dest
 
 
 def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = "" if action.help in (None, argparse.SUPPRESS) else parser._get_formatter()._expand_help(action)
-    text = text.replace("|", "\\|").replace("<", "&lt;")
+    text = text.replace("|", "&#124;").replace("<", "&lt;")
     usual = action.default
     if usual in (None, False, argparse.SUPPRESS, (), []) or "default" in text:
         return text
