@@ -47,11 +47,12 @@ def cli_reference() -> str:
     """Return the reference of the command line in Markdown: each verb's purpose and its options in groups."""
     lines: list[str] = []
     for verb, (purpose, parser) in verb_parsers().items():
-        lines += [f"## probeline {verb}", "", f"{purpose[:1].upper()}{purpose[1:]}.", ""]
+        lines += [f"## probeline {verb}", "", f"{purpose[:1].upper()}{purpose[1:].rstrip('.')}.", ""]
         for group in parser._action_groups:
             actions = [action for action in group._group_actions if action.dest != "help"]
             if actions:
                 title = (group.title or "options").capitalize()
+                lines += [group.description, ""] if group.description else []
                 lines += [f"| {title} | |", "|---|---|"]
                 lines += [f"| `{_name(action)}` | {_meaning(parser, action)} |" for action in actions]
                 lines.append("")
