@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export predict recipe verify explain test slow faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export predict recipe verify explain test slow docs faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -53,6 +53,10 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/onnx: $(VENV)/demo
 	@test -e $(VENV)/dev || $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[onnx]'
+	@touch $@
+
+$(VENV)/docs: $(VENV)/demo
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratch on bundled data and weights
@@ -115,6 +119,10 @@ test: $(VENV)/dev  ## lint, types and the whole suite, offline
 slow: $(VENV)/dev  ## what takes too long for every run: all of torchvision's nets and many of timm's, and further cases of what the suite checks
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m slow
 
+docs: $(VENV)/docs  ## build the documentation strictly and offline into site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 lint: $(VENV)/dev  ## format and lint the sources, check the types
 	@$(VENV)/bin/ruff format pipeline tests
 	@$(VENV)/bin/ruff check --fix pipeline tests
@@ -130,5 +138,5 @@ bench-heads: $(VENV)/dev  ## heads beside scikit-learn and plain loops, on the c
 	@$(VENV)/bin/python tests/bench_heads $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)") $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what was built; embeddings, scores and data stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info
 	find pipeline tests -name __pycache__ -prune -exec rm -rf {} +

@@ -100,6 +100,7 @@ def rate_groups(
     parameters = dict(net.named_parameters())
     fixed = {id(one) for norm in norms(net) for one in norm.parameters()} if training.freeze_batchnorm else set()
     head = [name for name in parameters if name.startswith(tap.head + ".")]
+    # At a new head's rate the probe's solution would be lost before anything below it had moved.
     peak = training.lr * (1.0 if start == "fresh" else training.body)
     parts: list[tuple[int | None, list[str], float]] = [(None, head, peak)]
     for above, stage in enumerate(reversed(stages)):
