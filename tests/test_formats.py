@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -161,9 +162,9 @@ def test_the_memo_is_read_and_written_as_before(old: Path, run: Run) -> None:
 
     def values(entries: dict[str, Any]) -> dict[str, Any]:
         # The digest in a backbone's name is also of the versions of torch and timm.
-        return {name.split(":")[-1]: entry["value"] for name, entry in entries.items() if not name.startswith("canary")}
+        return {re.sub(":[0-9a-f]{64}", "", name): entry["value"] for name, entry in entries.items()}
 
-    assert values(json.loads(path.read_text())) == values(entries)
+    assert values(entries).items() <= values(json.loads(path.read_text())).items()
 
 
 @pytest.mark.parametrize("module", RECORDS)
