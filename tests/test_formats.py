@@ -1,0 +1,229 @@
+"""Files of an earlier version: today's code reads them all, computes the same keys, and does nothing anew."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import probeline
+from probeline.cli import main
+from probeline.memo import Memo, fingerprint
+
+FILES = Path(__file__).parent / "made_by_0_1_0"
+
+NET = "--backbone timm:test_efficientnet --weights net.safetensors --image-size 32 --device cpu"
+PICTURES = f"--dataset folder:pictures {NET}"
+HEAD = "--strategy head --train augment=none"
+
+EXTRACTIONS = (
+    f"extract {PICTURES} --tap penultimate blocks.0 --views 1",
+    f"extract --dataset digits --limit 1040 --tap blocks.0 {NET}",
+)
+SCORED = (
+    f"probe {PICTURES} --sgd epochs=2 lr=0.01,0.001 --mlp epochs=2 width=4 lr=0.001",
+    f"probe {PICTURES} --tap blocks.0+penultimate --views 1 --sgd epochs=2 lr=0.01",
+    f"baselines {PICTURES}",
+    f"baselines {PICTURES} --labels labels.csv --groups groups.csv",
+    f"finetune {PICTURES} --epochs 2 {HEAD}",
+    f"finetune {PICTURES} --epochs 2 --strategy full scratch gradual distill-head multi-task-head "
+    "--teacher timm:test_efficientnet --second warm=red cold=green,blue",
+)
+EXAMINED = (
+    f"curve {PICTURES} --epochs 1 --fractions 50 100 --shots 0 --draws 2 --curve-strategy head --train augment=none",
+    f"lrfind {PICTURES} {HEAD}",
+    f"pictures {PICTURES} --map tsne",
+    f"doctor {PICTURES}",
+)
+
+RECORDS = {
+    "score_files": ("scores", "scores", 17),
+    "curve_files": ("curves", "curves", 2),
+    "range_files": ("range_tests", "lr", 1),
+    "picture_files": ("pictures", "pictures", 3),
+    "gallery_files": ("galleries", "pictures", 1),
+    "map_files": ("maps", "pictures", 1),
+    "latency_files": ("latencies", ".", 1),
+    "doctor_files": ("doctors", ".", 1),
+}
+"""Of each kind of record: its module, how that calls several, their folder in a report, and how many there are."""
+
+Run = Callable[[str], Any]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the old files, unpacked, in which commands run."""
+    folder = Path(shutil.copytree(FILES, tmp_path / "old"))
+    for packed in folder.rglob("*.xz"):
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+        shutil.copystat(packed, packed.with_suffix(""))
+        packed.unlink()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def run(old: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line that must succeed, and return what its verb tells in JSON."""
+
+    def run_line(line: str) -> Any:
+        capsys.readouterr()
+        assert main([*line.split(), "--json"]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)[line.split()[0]]
+
+    return run_line
+
+
+@pytest.fixture
+def answers() -> Any:
+    """What the old code read from its own files."""
+    return json.loads((FILES / "answers.json").read_bytes())
+
+
+def snapshot(folder: Path, pattern: str = "*") -> dict[str, tuple[int, int, bytes]]:
+    """Return inode, mtime and content of every file: rewriting one changes them even if its bytes stay."""
+    files = (path for path in folder.rglob(pattern) if path.is_file() and path.suffix != ".lock")
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@contextmanager
+def forward_passes() -> Iterator[list[str]]:
+    """Give the names of all modules that run meanwhile."""
+    names: list[str] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: names.append(type(module).__name__)
+    )
+    try:
+        yield names
+    finally:
+        hook.remove()
+
+
+def test_rows_of_entries_read_as_before(old: Path, answers: Any) -> None:
+    assert {str(path.parent.relative_to(old)) for path in old.rglob("entry.json")} == set(answers["rows"])
+    for folder, rows in answers["rows"].items():
+        features = probeline.open_features(folder)
+        np.testing.assert_array_equal(features[0], np.array(rows["first"], np.float32))
+        np.testing.assert_array_equal(features[len(features) - 1], np.array(rows["last"], np.float32))
+
+
+def test_todays_keys_are_those_on_disk(old: Path, run: Run, answers: Any) -> None:
+    before = snapshot(old / "cache", "*-*/*")
+    entries = [entry for line in EXTRACTIONS for entry in run(line)]
+    assert {entry["folder"] for entry in entries} == set(answers["rows"])
+    assert {entry["extracted_shards"] for entry in entries} == {0}
+    with forward_passes() as modules:
+        for line in EXTRACTIONS:
+            run(line)
+    assert not modules
+    assert snapshot(old / "cache", "*-*/*") == before
+
+
+def test_entries_and_the_checkpoint_are_proven(run: Run, answers: Any) -> None:
+    told = run(f"verify {PICTURES} --tap penultimate blocks.0 --views 1")
+    assert told["checkpoints"] == 1
+    proven = {entry["folder"]: (entry["proven_shards"], entry["missing_shards"]) for entry in told["entries"]}
+    assert proven == {folder: (2 if "digits" in folder else 1, 0) for folder in answers["rows"]}
+    assert sum(entry["joined"] for entry in told["entries"]) == 6
+
+
+def test_an_exported_entry_is_taken_in(old: Path, run: Run) -> None:
+    told = run("cache import val.h5 --cache other")
+    assert told["new_shards"] == 1
+    own = old / "cache" / Path(told["folder"]).relative_to("other")
+    for name in ("entry.json", "shard-00000.h5"):
+        assert (old / told["folder"] / name).read_bytes() == (own / name).read_bytes()
+
+
+def test_the_memo_is_read_and_written_as_before(old: Path, run: Run) -> None:
+    path = old / "cache" / ".memo.json"
+    entries = json.loads(path.read_text().replace("/srv/example", str(old)))
+    for entry in entries.values():
+        entry["files"] = [[file, *fingerprint(Path(file))] for file, *_ in entry["files"]]
+    path.write_text(json.dumps(entries))
+    memo = Memo(path)
+    for name, entry in entries.items():
+        assert memo.get(name, [Path(file) for file, *_ in entry["files"]]) == entry["value"]
+    path.unlink()
+    run(EXTRACTIONS[0])
+
+    def values(entries: dict[str, Any]) -> dict[str, Any]:
+        # The digest in a backbone's name is also of the versions of torch and timm.
+        return {re.sub(":[0-9a-f]{64}", "", name): entry["value"] for name, entry in entries.items()}
+
+    assert values(entries).items() <= values(json.loads(path.read_text())).items()
+
+
+@pytest.mark.parametrize("module", RECORDS)
+def test_records_load_and_are_written_as_before(module: str, old: Path, tmp_path: Path) -> None:
+    plural, place, count = RECORDS[module]
+    code = import_module(f"probeline.results.{module}")
+    folder = old / "reports" / "folder--pictures" / place
+    records, ignored = getattr(code, f"load_{plural}")(folder)
+    assert (len(records), ignored) == (count, [])
+    (save,) = (function for name, function in vars(code).items() if name.startswith("save_"))
+    for record in records:
+        png = [(folder / record.png).read_bytes()] if module == "picture_files" else []
+        path = save(tmp_path / "again", record, *png).relative_to(tmp_path / "again")
+        record_file = path.with_suffix(".json")
+        assert (tmp_path / "again" / record_file).read_bytes() == (folder / record_file).read_bytes()
+
+
+@pytest.mark.parametrize("line", [*SCORED, *EXAMINED])
+def test_what_is_done_stays_as_it_is(line: str, old: Path, run: Run) -> None:
+    before = snapshot(old / "reports")
+    told = run(line)
+    assert told
+    assert {str(old / one["file"]) for one in told} <= set(before)
+    assert snapshot(old / "reports") == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_tells_the_same_numbers(old: Path, run: Run) -> None:
+    path = old / "reports" / "folder--pictures" / "report.json"
+    before = json.loads(path.read_bytes())
+    run(f"compare {PICTURES}")
+    now = json.loads(path.read_bytes())
+    names = ("method", "tap", "views", "top1", "interval", "val_top1", "chosen", "nll", "ece", "headroom", "optimism")
+    rows = [[[row[name] for name in names] for row in report["rows"]] for report in (before, now)]
+    assert len(rows[0]) == 17
+    assert rows[0] == rows[1]
+    for section in ("curves", "range_tests", "latencies", "pictures", "galleries", "maps"):
+        assert len(now[section]) == len(before[section])
+    assert now["doctor"]
+
+
+@pytest.mark.parametrize("name", ["probe", "knn"])
+def test_artifacts_predict_the_same(name: str, old: Path, answers: Any) -> None:
+    before = answers["predictions"][f"artifacts/{name}"]
+    now = probeline.load(old / "artifacts" / name, "cpu").predict(answers["images"])
+    assert list(now.classes) == before["classes"]
+    np.testing.assert_allclose(now.probabilities, before["probabilities"], rtol=0, atol=1e-6)
+    assert [[one.sample_id for one in near] for near in now.neighbours] == before["neighbours"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("probe", 12), ("knn", 0)])
+def test_artifacts_are_up_to_date(name: str, rows: int, old: Path, run: Run) -> None:
+    before = snapshot(old / "artifacts")
+    run(f"export {PICTURES} --method {name} --train-rows {rows} --out artifacts/{name}")
+    assert snapshot(old / "artifacts") == before
+
+
+def test_a_checkpoint_is_exported(old: Path, run: Run) -> None:
+    """Export refuses a checkpoint whose net does not say of the test images what its score says."""
+    told = run(f"export {PICTURES} --method head --train-rows 0 --out artifacts/head")
+    assert told["method"] == "head"
+    assert probeline.load(old / "artifacts" / "head", "cpu").class_names == ("blue", "green", "red")
