@@ -23,7 +23,7 @@ from probeline.backbones.zoo import random_net
 from probeline.cli import program as cli
 from probeline.data.sources.registry import NAMES
 from probeline.errors import Diverged
-from probeline.evaluate import fitting
+from probeline.evaluate import features
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.groups import DEVICES
 from probeline.options.settings import OPTIONS
@@ -310,7 +310,7 @@ def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(
     run: Run, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(fitting.Task, "selection", None)
+    monkeypatch.setattr(features.CachedFeatures, "load_selection_folds", None)
     assert "cannot write" in refused(run("probe", finished, reports=tmp_path / "file"))
 
 

@@ -22,7 +22,7 @@ from probeline.cli import program as cli
 from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import decode
 from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
-from probeline.evaluate.fitting import Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
 from probeline.export.head_modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
@@ -196,9 +196,9 @@ def test_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
     score = scored(world, "knn")
     exported(world, tmp_path / "out", method="knn")
     predictor = probeline.load(tmp_path / "out", "cpu")
-    head, task = predictor.head, Task(Session(world), Session(world).backbone(NET)[0])
+    head, task = predictor.head, CachedFeatures(Session(world), Session(world).backbone(NET)[0])
     assert isinstance(head, Votes)
-    held, test = task.selection()[0], task.plain(Session(world).splits.test)
+    held, test = task.load_selection_folds()[0], task.load_raw(Session(world).splits.test)
     k = score.chosen["k"]
     standard = (test - held.scaler.mean) / held.scaler.std
     wanted = knn(held.X, held.y, standard.astype(np.float32), [k], classes=3)[k]

@@ -15,7 +15,7 @@ from probeline.cache.locks import Claims
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, curve, explain, extract, show, verify
 from probeline.data.pixels.loading import read_batch
-from probeline.evaluate.fitting import Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.extract import canary, engine
 from probeline.results.decode import decode, encode
 from probeline.results.score import Score
@@ -92,8 +92,8 @@ def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) ->
     assert shards(tmp_path / "cache") == shards(tmp_path / "alone")
 
 
-def task(session: Session, place: int = 0) -> Task:
-    return Task(session, *session.taps("squeezenet1_1")[0][place])
+def task(session: Session, place: int = 0) -> CachedFeatures:
+    return CachedFeatures(session, *session.taps("squeezenet1_1")[0][place])
 
 
 def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     session = extracted(tmp_path / "cache", taps=taps)
     inner, last, both = (task(session, place) for place in range(3))
     assert [one.tap for one in (inner, last, both)] == list(taps)
-    side_by_side = np.concatenate([inner.refit().X, last.refit().X], axis=1)
-    assert np.array_equal(both.refit().X, side_by_side)
+    joined = np.concatenate([inner.load_refit_fold().X, last.load_refit_fold().X], axis=1)
+    assert np.array_equal(both.load_refit_fold().X, joined)
     keys = [one.ask("probe").key for one in (inner, last, both)]
     assert len(set(keys)) == 3
     plain = Session(configuration(tmp_path / "cache"))
-    assert keys[1] == Task(plain, plain.backbone("squeezenet1_1")[0]).ask("probe").key, (
+    assert keys[1] == CachedFeatures(plain, plain.backbone("squeezenet1_1")[0]).request("probe").key, (
         "as it was before there were taps"
     )
     assert inner.frozen_parameters < last.frozen_parameters == both.frozen_parameters
@@ -157,7 +157,7 @@ def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[in
 
 def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) -> None:
     session = extracted(tmp_path / "cache", views=2)
-    plain = Task(Session(configuration(tmp_path / "cache")), *session.every_tap("squeezenet1_1"))
+    plain = CachedFeatures(Session(configuration(tmp_path / "cache")), *session.every_tap("squeezenet1_1"))
     seen = task(session)
     splits = session.splits
     X, y = seen._rows(splits.train)
@@ -170,10 +170,12 @@ def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) 
         assert np.array_equal(seen._rows(split)[0], plain._rows(split)[0])
     # Folds: of an image that is held out no view is fitted on.
     every = np.sort(np.concatenate(splits.folds))
-    for fold, held, without in zip(splits.folds, seen.selection(), plain.selection(), strict=True):
-        assert len(held.y_held) == len(fold) == len(without.y_held)
+    for fold, held, without in zip(
+        splits.folds, seen.load_selection_folds(), plain.load_selection_folds(), strict=True
+    ):
+        assert len(held.y_heldout) == len(fold) == len(without.y_heldout)
         assert len(held.y) == 3 * (len(every) - len(fold))
-    assert seen.ask("probe").key != plain.ask("probe").key
+    assert seen.request("probe").key != plain.request("probe").key
     score = baselines._centroid(seen)
     assert (score.views, score.n_train) == (2, n)
 

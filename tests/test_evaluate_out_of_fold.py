@@ -10,8 +10,8 @@ import pytest
 
 from probeline.commands import probe
 from probeline.data.sampling import splits as splits_room
-from probeline.evaluate import fitting, out_of_fold
-from probeline.evaluate.fitting import Task
+from probeline.evaluate import exact_probe, out_of_fold
+from probeline.evaluate.features import CachedFeatures
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler
@@ -27,7 +27,7 @@ FEW = (1e-2, 1.0, 10.0)
 
 @pytest.fixture(autouse=True)
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (fitting, out_of_fold, probe):
+    for place in (exact_probe, out_of_fold, probe):
         monkeypatch.setattr(place, "L2_GRID", FEW)
 
 
@@ -38,9 +38,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def task_of(cache: Path, reports: Path) -> Task:
+def task_of(cache: Path, reports: Path) -> CachedFeatures:
     session = Session(configuration(cache, reports=reports))
-    return Task(session, session.backbone(NET)[0])
+    return CachedFeatures(session, session.backbone(NET)[0])
 
 
 def alone(session: Session, seen: IntArray, told: IntArray, l2: float) -> FloatArray:
@@ -87,15 +87,15 @@ def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = task_of(cache, tmp_path)
-    selection, _ = fitting.exact_path(task)
-    chosen = selection.candidates[selection.place]["l2"]
+    selection, _ = exact_probe.select_exact_probe(task)
+    chosen = selection.candidates[selection.index]["l2"]
     assert out_of_fold.out_of_fold(task).l2 == chosen
     probe._exact(task)
 
     def none(*_: object) -> None:
         raise AssertionError("the path was fitted")
 
-    monkeypatch.setattr(out_of_fold, "exact_path", none)
+    monkeypatch.setattr(out_of_fold, "select_exact_probe", none)
     assert out_of_fold.out_of_fold(task).l2 == chosen
 
 

@@ -19,7 +19,7 @@ from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
 from probeline.errors import BadOption, Mismatch, MissingExtra
-from probeline.evaluate.fitting import Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.export import graph
 from probeline.export.format import ONNX, PT2
 from probeline.export.graph import check_parity, graphs, pickled, run_graph
@@ -71,11 +71,11 @@ def by_the_pipeline(config: Settings) -> tuple[FloatArray, PixelArray, list[Any]
     """Return the probe's logits for the test images, from cached features, their crops, and the images."""
     session = Session(config)
     backbone, _ = session.backbone(config.nets.backbones[0])
-    task = Task(session, backbone)
-    held = task.selection()[0]
+    task = CachedFeatures(session, backbone)
+    held = task.load_selection_folds()[0]
     (score,) = [score for score in _scores(session) if score.method == "probe"]
     heads = fit_path(held.X, held.y, task.classes, L2_GRID)
-    logits = decision(heads[L2_GRID.index(score.chosen["l2"])], task.test_rows(held))
+    logits = decision(heads[L2_GRID.index(score.chosen["l2"])], task.load_test(held))
     test = session.splits.test
     images = session.dataset.images[test.part]
     pictures = [open_image(images, row) for row in test.rows]

@@ -14,7 +14,7 @@ import pytest
 from probeline.cli import program as cli
 from probeline.commands import extract, finetune
 from probeline.errors import BadOption, UnknownName
-from probeline.evaluate import fitting
+from probeline.evaluate import exact_probe
 from probeline.finetune.run import training_options
 from probeline.finetune.trainer import Trainer
 from probeline.options.grids import TRAIN
@@ -32,7 +32,7 @@ GROUPS = ("cool=green,blue", "warm=red")
 @pytest.fixture(autouse=True)
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grid of three values for the teacher's probe, whose whole path takes seconds."""
-    monkeypatch.setattr(fitting, "L2_GRID", (1e-2, 1.0, 10.0))
+    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 
 from probeline.data.sampling import splits as splits_room
 from probeline.errors import MissingData
-from probeline.evaluate import fitting
+from probeline.evaluate import exact_probe
+from probeline.evaluate.features import CachedFeatures
 from probeline.finetune.run import Solution
 from probeline.finetune.teacher import Teacher
 from probeline.heads.linear import decision
@@ -28,7 +29,7 @@ NET = "squeezenet1_1"
 @pytest.fixture(autouse=True)
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grid of three values, as the whole path of 60 rows takes seconds."""
-    monkeypatch.setattr(fitting, "L2_GRID", (1e-2, 1.0, 10.0))
+    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +65,8 @@ def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path, mon
     session = opened(cache)
     rows = session.splits.train.rows
     assert bool(session.splits.folds) == (by == "folds")
-    selection, _ = fitting.exact_path(fitting.Task(session, session.backbone(NET)[0]))
-    l2 = selection.candidates[selection.place]["l2"]
+    selection, _ = exact_probe.select_exact_probe(CachedFeatures(session, session.backbone(NET)[0]))
+    l2 = selection.candidates[selection.index]["l2"]
     folds = splits_room.crossing(session.dataset, session.splits)
     assert len(folds) == (4 if by == "folds" else 5)
     found = teacher(session)

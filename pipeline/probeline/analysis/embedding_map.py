@@ -84,7 +84,7 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
     probe, splits, plain = embedded.score, session.splits, embedded.plain
     truth = np.array(probe.labels, np.int64)
     places = sample(truth, MOST_POINTS, splits.data_seed, _PURPOSE)
-    shown = plain.X_held[places]
+    shown = plain.X_heldout[places]
     xy, explained = principal(plain.X, shown)
     planes = [pca_plane(_rounded(xy), explained)]
     if session.settings.pictures.map == "tsne":

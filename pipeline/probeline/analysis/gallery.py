@@ -74,7 +74,7 @@ def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]],
     places = found.shown
     plain, refit = embedded.plain, embedded.refit
     k = min(NEIGHBOURS, len(plain.X))
-    near, cosines = nearest(plain.X, plain.X_held[places], k)
+    near, cosines = nearest(plain.X, plain.X_heldout[places], k)
     names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
     train = session.dataset.parts[splits.train.part]
 

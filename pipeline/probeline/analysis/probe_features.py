@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import MissingData
-from probeline.evaluate.fitting import Round, Task, ask_exact
+from probeline.evaluate.exact_probe import request_exact_probe
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.folds import Fold
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line
@@ -57,25 +59,25 @@ class Embedded:
         self._session = session
         self.score = score
 
-    def _read(self, views: int) -> Task:
+    def _read(self, views: int) -> CachedFeatures:
         text = self._session.asked_as(self.score.backbone, self.score.weights)
         reading = self._session.reading(text, self.score.tap, views)
-        return Task(reading, *reading.taps(text)[0][0])
+        return CachedFeatures(reading, *reading.taps(text)[0][0])
 
     @cached_property
-    def _task(self) -> Task:
+    def _task(self) -> CachedFeatures:
         task, score = self._read(self.score.views), self.score
-        if ask_exact(task).key != score.key:
+        if request_exact_probe(task).key != score.key:
             raise MissingData(
                 "the exact probe that val prefers is of another net, size, precision or version than this run's",
                 where=f"{score.backbone}, weights {score.weights}, {score.image_size} pixels, {score.precision}",
                 remedy=f"ask for those, or run: {command_line(task.session.settings, 'probe')}",
             )
-        task.hold()
+        task.check_canary()
         return task
 
     @cached_property
-    def plain(self) -> Round:
+    def plain(self) -> Fold:
         """The train rows without augmented views, and held out the test rows, standardised by the train rows.
 
         Raises
@@ -84,7 +86,7 @@ class Embedded:
             Not all extracted, or the run is of another net than the score; names the command that helps.
         """
         task = self._task  # which is the score's, or nothing is
-        return (self._read(0) if self.score.views else task).against_test()
+        return (self._read(0) if self.score.views else task).load_test_fold()
 
     @cached_property
     def refit(self) -> Refit:
@@ -101,14 +103,14 @@ class Embedded:
         from probeline.heads.logistic.path import fit_path
 
         score, l2 = self.score, self.score.chosen["l2"]
-        fitted = self._task.against_test() if score.views else self.plain
-        logits = decision(fit_path(fitted.X, fitted.y, self._task.classes, [l2])[0], fitted.X_held)
+        fitted = self._task.load_test_fold() if score.views else self.plain
+        logits = decision(fit_path(fitted.X, fitted.y, self._task.classes, [l2])[0], fitted.X_heldout)
         sure = chances(logits, score.temperature)
         before, now = np.array(score.predictions, np.int64), logits.argmax(axis=1)
         every = np.arange(len(sure))
         tied = (sure[every, now] - sure[every, before] <= TIE).all()
         turned = int((before != now).sum())
-        found = nll(fitted.y_held, logits / np.float64(score.temperature))
+        found = nll(fitted.y_heldout, logits / np.float64(score.temperature))
         facts = {
             "l2": l2,
             "temperature": score.temperature,

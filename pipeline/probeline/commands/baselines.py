@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from probeline.evaluate.fitting import Round, Stopwatch, Task, linear_logits, select, with_certificates
+from probeline.evaluate.exact_probe import linear_logits, with_certificates
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.folds import Fold
 from probeline.evaluate.requests import outcome
+from probeline.evaluate.selection import select
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.metrics.scores import squared
 from probeline.results.score import Score
 from probeline.session import Session
@@ -33,110 +37,110 @@ def run(session: Session) -> list[dict[str, Any]]:
     scores: list[Score] = []
     for name in session.settings.nets.backbones:
         for taps in session.taps(name)[0]:
-            task = Task(session, *taps)
+            task = CachedFeatures(session, *taps)
             scores += [_logistic(task), _ridge(task), _knn(task), _centroid(task)]
     return [outcome(session, score) for score in scores]
 
 
-def _logistic(task: Task) -> Score:
-    asked = task.ask("logistic", l2=list(REFERENCE_L2))
-    if found := task.done(asked):
+def _logistic(task: CachedFeatures) -> Score:
+    asked = task.request("logistic", l2=list(REFERENCE_L2))
+    if found := task.find_finished(asked):
         return found
 
     from probeline.heads.linear import Head
     from probeline.heads.logistic.reference import fit_reference
 
-    def fit(held: Round) -> list[Head]:
+    def fit(held: Fold) -> list[Head]:
         return [fit_reference(held.X, held.y, l2) for l2 in REFERENCE_L2]
 
     watch = Stopwatch()
-    rounds = task.selection()
+    rounds = task.load_selection_folds()
     selection = with_certificates(select(rounds, [{"l2": l2} for l2 in REFERENCE_L2], REFERENCE_L2, fit, linear_logits))
-    head = selection.fitted[selection.place]
-    return task.save(
+    head = selection.fitted[selection.index]
+    return task.save_score(
         asked,
         selection,
-        linear_logits(selection.fitted, task.test_rows(rounds[0])),
+        linear_logits(selection.fitted, task.load_test(rounds[0])),
         watch,
-        **task.sizes(head),
+        **task.count_parameters(head),
         converged=head.certificate.converged,
-        certificate={**vars(head.certificate), "gap": head.gap, "edge": selection.edge},
+        certificate={**vars(head.certificate), "gap": head.gap, "edge": selection.is_at_edge},
     )
 
 
-def _ridge(task: Task) -> Score:
+def _ridge(task: CachedFeatures) -> Score:
     """Ridge regression, chosen by val top-1, then by val squared error: it is what ridge makes small.
 
     The likelihood of its scores would say little before a temperature is fitted.
     """
-    asked = task.ask("ridge", l2=list(RIDGE_L2))
-    if found := task.done(asked):
+    asked = task.request("ridge", l2=list(RIDGE_L2))
+    if found := task.find_finished(asked):
         return found
 
     from probeline.heads.ridge import RidgeHead, fit_ridge
 
-    def fit(held: Round) -> list[RidgeHead]:
+    def fit(held: Fold) -> list[RidgeHead]:
         return fit_ridge(held.X, held.y, task.classes, RIDGE_L2)
 
     watch = Stopwatch()
-    rounds = task.selection()
+    rounds = task.load_selection_folds()
     selection = select(rounds, [{"l2": l2} for l2 in RIDGE_L2], RIDGE_L2, fit, linear_logits, loss=squared)
-    head = selection.fitted[selection.place]
-    return task.save(
+    head = selection.fitted[selection.index]
+    return task.save_score(
         asked,
         selection,
-        linear_logits(selection.fitted, task.test_rows(rounds[0])),
+        linear_logits(selection.fitted, task.load_test(rounds[0])),
         watch,
-        **task.sizes(head),
+        **task.count_parameters(head),
         converged=True,
-        certificate={"edge": selection.edge},
+        certificate={"edge": selection.is_at_edge},
     )
 
 
-def _knn(task: Task) -> Score:
-    asked = task.ask("knn", k=list(NEIGHBOURS), metric="cosine")
-    if found := task.done(asked):
+def _knn(task: CachedFeatures) -> Score:
+    asked = task.request("knn", k=list(NEIGHBOURS), metric="cosine")
+    if found := task.find_finished(asked):
         return found
 
     from probeline.heads.neighbours import knn
 
-    def votes(fitted: Round, X: FloatArray) -> Iterable[FloatArray]:
+    def votes(fitted: Fold, X: FloatArray) -> Iterable[FloatArray]:
         return knn(fitted.X, fitted.y, X, ks, classes=task.classes).values()
 
     watch = Stopwatch()
-    rounds = task.selection()
+    rounds = task.load_selection_folds()
     ks = [k for k in NEIGHBOURS if k <= min(len(held.y) for held in rounds)]
     selection = select(rounds, [{"k": k} for k in ks], ks, lambda held: held, votes)
-    return task.save(
+    return task.save_score(
         asked,
         selection,
-        votes(selection.fitted, task.test_rows(rounds[0])),
+        votes(selection.fitted, task.load_test(rounds[0])),
         watch,
-        **task.sizes(),
+        **task.count_parameters(),
         converged=True,
         # Fewer than one neighbour there are not: that end of the grid hides nothing beyond it.
-        certificate={"edge": selection.edge and ks[selection.place] > 1},
+        certificate={"edge": selection.is_at_edge and ks[selection.index] > 1},
     )
 
 
-def _centroid(task: Task) -> Score:
-    asked = task.ask("centroid")
-    if found := task.done(asked):
+def _centroid(task: CachedFeatures) -> Score:
+    asked = task.request("centroid")
+    if found := task.find_finished(asked):
         return found
 
     from probeline.heads.neighbours import nearest_centroid
 
-    def nearness(fitted: Round, X: FloatArray) -> Iterable[FloatArray]:
+    def nearness(fitted: Fold, X: FloatArray) -> Iterable[FloatArray]:
         return [nearest_centroid(fitted.X, fitted.y, X, classes=task.classes)]
 
     watch = Stopwatch()
-    rounds = task.selection()
+    rounds = task.load_selection_folds()
     selection = select(rounds, [{}], [0.0], lambda held: held, nearness)
-    return task.save(
+    return task.save_score(
         asked,
         selection,
-        nearness(selection.fitted, task.test_rows(rounds[0])),
+        nearness(selection.fitted, task.load_test(rounds[0])),
         watch,
-        **task.sizes(),
+        **task.count_parameters(),
         converged=True,
     )

@@ -17,9 +17,10 @@ from probeline.analysis.thumbnails import thumbnails
 from probeline.data.pixels.inspection import HELP, look
 from probeline.environment import cores, environment
 from probeline.evaluate.current_scores import current_scores
-from probeline.evaluate.fitting import Stopwatch, Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.out_of_fold import out_of_fold
 from probeline.evaluate.requests import reuse
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.heads.neighbours import nearest
 from probeline.heads.select import L2_GRID
 from probeline.heads.temperature import fit_temperature
@@ -121,7 +122,7 @@ def _examined(session: Session) -> Findings:
     if there := reuse(session, found, session.reports, title, f"{title}: up to date, skipped"):
         return there
     watch, room = Stopwatch(), _Room(session, backbone)
-    room.task.hold()
+    room.task.check_canary()
     duplicates, labels, outliers = room.duplicates(), room.labels(), room.outliers()
     doctor = Findings(
         backbone=name,
@@ -202,7 +203,7 @@ class _Room:
 
     def __init__(self, session: Session, backbone: Backbone) -> None:
         self.session, self.backbone = session, backbone
-        self.task = Task(session, backbone)
+        self.task = CachedFeatures(session, backbone)
         self.splits: tuple[Split, ...] = (session.splits.train, session.splits.val, session.splits.test)
         self.sizes: dict[str, int] = {split.role: len(split) for split in self.splits}
         self.known = len(self.splits[0]) + len(self.splits[1])

@@ -133,7 +133,7 @@ class _Reader:
 
         if self._made.task is None:
             return self.through(split)
-        features, head = self._made.task.plain(split), self._predictor.head
+        features, head = self._made.task.load_raw(split), self._predictor.head
         if head is None:
             raise ValueError("a head on cached features stands apart from its net")
         with torch.inference_mode():

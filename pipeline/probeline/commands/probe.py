@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from probeline.errors import Diverged
-from probeline.evaluate.fitting import Round, Stopwatch, Task, ask_exact, exact_path, linear_logits, select
+from probeline.evaluate.exact_probe import linear_logits, request_exact_probe, select_exact_probe
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.folds import Fold
 from probeline.evaluate.minibatch import mlp_heads, mlp_logits, sgd_heads
 from probeline.evaluate.requests import outcome
+from probeline.evaluate.selection import select
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.format import option
 from probeline.heads.select import L2_GRID
 from probeline.names import Method
@@ -34,7 +38,7 @@ def run(session: Session) -> list[dict[str, Any]]:
     scores: list[Score] = []
     for name in session.settings.nets.backbones:
         for taps in session.taps(name)[0]:
-            task = Task(session, *taps)
+            task = CachedFeatures(session, *taps)
             scores += _exact(task)
             for seed in range(
                 session.settings.seeding.seed, session.settings.seeding.seed + session.settings.seeding.seeds
@@ -45,50 +49,50 @@ def run(session: Session) -> list[dict[str, Any]]:
     return [outcome(session, score) for score in scores]
 
 
-def _exact(task: Task) -> list[Score]:
-    asked = {method: ask_exact(task, method) for method in (Method.PROBE, Method.PROBE_REFIT)}
-    scores = {method: score for method, one in asked.items() if (score := task.done(one))}
+def _exact(task: CachedFeatures) -> list[Score]:
+    asked = {method: request_exact_probe(task, method) for method in (Method.PROBE, Method.PROBE_REFIT)}
+    scores = {method: score for method, one in asked.items() if (score := task.find_finished(one))}
     if len(scores) == len(asked):
         return list(scores.values())
 
     watch = Stopwatch()
-    selection, rounds = exact_path(task)
+    selection, rounds = select_exact_probe(task)
     chosen_in, splits = watch.seconds(), task.session.splits
     for method, one in asked.items():
         if method in scores:
             continue
         watch = Stopwatch(chosen_in)
         if method == Method.PROBE:
-            heads, X_test = selection.fitted, task.test_rows(rounds[0])
+            heads, X_test = selection.fitted, task.load_test(rounds[0])
         else:
             from probeline.heads.logistic.path import fit_path
 
-            refit = task.refit()
-            heads, X_test = fit_path(refit.X, refit.y, task.classes, L2_GRID), refit.X_held
-        head = heads[selection.place]
+            refit = task.load_refit_fold()
+            heads, X_test = fit_path(refit.X, refit.y, task.classes, L2_GRID), refit.X_heldout
+        head = heads[selection.index]
         certificate = head.certificate
-        scores[method] = task.save(
+        scores[method] = task.save_score(
             one,
             selection,
             linear_logits(heads, X_test),
             watch,
             n_train=len(splits.train) + (len(splits.val) if method == Method.PROBE_REFIT else 0),
             n_val=0 if method == Method.PROBE_REFIT else len(splits.val),
-            **task.sizes(head),
+            **task.count_parameters(head),
             converged=certificate.converged,
-            certificate={**vars(certificate), "gap": head.gap, "edge": selection.edge},
+            certificate={**vars(certificate), "gap": head.gap, "edge": selection.is_at_edge},
         )
     return [scores[method] for method in asked]
 
 
-def _sgd(task: Task, seed: int) -> Score:
+def _sgd(task: CachedFeatures, seed: int) -> Score:
     wanted = grid("sgd", SGD, task.session.settings.heads.sgd)
     return _trained(
         task, "probe-sgd", seed, wanted, lambda held: sgd_heads(held, task.classes, wanted, seed), linear_logits
     )
 
 
-def _mlp(task: Task, seed: int) -> Score:
+def _mlp(task: CachedFeatures, seed: int) -> Score:
     wanted = grid("mlp", MLP, task.session.settings.heads.mlp)
     return _trained(
         task, "probe-mlp", seed, wanted, lambda held: mlp_heads(held, task.classes, wanted, seed), mlp_logits
@@ -99,20 +103,20 @@ Trained = TypeVar("Trained", "SgdHead", "MlpHead")
 
 
 def _trained(
-    task: Task,
+    task: CachedFeatures,
     method: str,
     seed: int,
     wanted: Grid,
-    fit: Callable[[Round], list[Trained]],
+    fit: Callable[[Fold], list[Trained]],
     logits_of: Callable[[Sequence[Trained], FloatArray], Iterable[FloatArray]],
 ) -> Score:
     """Return the score of the best candidate of those whose training diverged on no round."""
-    asked = task.ask(method, seed, **{name: list(values) for name, values in wanted.values.items()})
-    if found := task.done(asked):
+    asked = task.request(method, seed, **{name: list(values) for name, values in wanted.values.items()})
+    if found := task.find_finished(asked):
         return found
 
     watch = Stopwatch()
-    rounds = task.selection()
+    rounds = task.load_selection_folds()
     candidates = wanted.candidates()
     fitted = {id(held): fit(held) for held in rounds}
     sound = [i for i in range(len(candidates)) if all(heads[i].diverged is None for heads in fitted.values())]
@@ -130,16 +134,16 @@ def _trained(
         lambda held: [fitted[id(held)][i] for i in sound],
         logits_of,
     )
-    head = selection.fitted[selection.place]
-    return task.save(
+    head = selection.fitted[selection.index]
+    return task.save_score(
         asked,
         selection,
-        logits_of(selection.fitted, task.test_rows(rounds[0])),
+        logits_of(selection.fitted, task.load_test(rounds[0])),
         watch,
-        **task.sizes(head),
+        **task.count_parameters(head),
         converged=True,
         certificate={
-            "edge": wanted.edge(candidates[sound[selection.place]]),
+            "edge": wanted.edge(candidates[sound[selection.index]]),
             "diverged": [_words(candidate) for i, candidate in enumerate(candidates) if i not in sound],
         },
         history=head.history,

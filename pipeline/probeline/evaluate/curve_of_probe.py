@@ -11,7 +11,8 @@ import numpy as np
 from probeline.cache import entry as store
 from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve_points import Points, point
-from probeline.evaluate.fitting import Stopwatch, side_by_side
+from probeline.evaluate.features import concatenate_taps
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.extract import canary
 from probeline.heads.select import L2_GRID, choose
 from probeline.heads.standardize import apply, fit_scaler
@@ -77,7 +78,7 @@ def probed(
 
 
 def _rows(session: Session, taps: Sequence[Backbone], split: Split) -> _Rows:
-    features = side_by_side([session.features(tap, split.part).features[split.rows] for tap in taps])
+    features = concatenate_taps([session.features(tap, split.part).features[split.rows] for tap in taps])
     return _Rows(features, session.dataset.parts[split.part].labels[split.rows])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from probeline.evaluate.fitting import Round
+from probeline.evaluate.folds import Fold
 from probeline.options.grids import Grid
 from probeline.types import FloatArray
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from probeline.heads.minibatch.sgd import SgdHead
 
 
-def sgd_heads(held: Round, classes: int, wanted: Grid, seed: int) -> list[SgdHead]:
+def sgd_heads(held: Fold, classes: int, wanted: Grid, seed: int) -> list[SgdHead]:
     """Return the linear heads of all candidates, in their order."""
     from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
     shared = wanted.fixed()
     training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
     settings = [Setting(**candidate, **shared, seed=seed) for candidate in wanted.candidates()]
-    return fit_sgd(held.X, held.y, classes, settings, **training, X_val=held.X_held, y_val=held.y_held)
+    return fit_sgd(held.X, held.y, classes, settings, **training, X_val=held.X_heldout, y_val=held.y_heldout)
 
 
-def mlp_heads(held: Round, classes: int, wanted: Grid, seed: int) -> list[MlpHead]:
+def mlp_heads(held: Fold, classes: int, wanted: Grid, seed: int) -> list[MlpHead]:
     """Return the heads with a hidden layer of all candidates, in their order."""
     from probeline.heads.minibatch.mlp import fit_mlp
 
-    facts = {**wanted.fixed(), "seed": seed, "X_val": held.X_held, "y_val": held.y_held}
+    facts = {**wanted.fixed(), "seed": seed, "X_val": held.X_heldout, "y_val": held.y_heldout}
     return [fit_mlp(held.X, held.y, classes, **candidate, **facts) for candidate in wanted.candidates()]
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from probeline.data.sampling.splits import crossing
-from probeline.evaluate.fitting import Round, Task, exact_path
+from probeline.evaluate.exact_probe import select_exact_probe
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.folds import Fold
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.results.score import SCORES, Score
@@ -38,7 +40,7 @@ class OutOfFold:
     converged: bool
 
 
-def out_of_fold(task: Task) -> OutOfFold:
+def out_of_fold(task: CachedFeatures) -> OutOfFold:
     """Fit the exact probe, with the l2 that it chose, on folds, and have each fit tell the rows that it did not see.
 
     Where folds choose, these are the folds, and their first fit, which is on the train rows, tells test. Where val
@@ -46,7 +48,7 @@ def out_of_fold(task: Task) -> OutOfFold:
 
     Parameters
     ----------
-    task : Task
+    task : CachedFeatures
         At the penultimate tap, without views.
 
     Raises
@@ -59,7 +61,7 @@ def out_of_fold(task: Task) -> OutOfFold:
     l2 = _chosen(task)
     fits: list[Head] = []
 
-    def fit(held: Round) -> Head:
+    def fit(held: Fold) -> Head:
         fits.append(fit_path(held.X, held.y, task.classes, [l2])[0])
         return fits[-1]
 
@@ -72,28 +74,28 @@ def out_of_fold(task: Task) -> OutOfFold:
     if splits.folds:
         place[val] = len(train) + np.arange(len(val))
     folds = splits.folds or crossing(dataset, splits)
-    for fold, held in zip(folds, task.rounds(folds), strict=True) if len(folds) > 1 else ():
+    for fold, held in zip(folds, task.load_folds(folds), strict=True) if len(folds) > 1 else ():
         head = fit(held)
-        logits[place[fold]] = decision(head, held.X_held)
-        unseen[place[fold]] = np.isin(held.y_held, held.y)
+        logits[place[fold]] = decision(head, held.X_heldout)
+        unseen[place[fold]] = np.isin(held.y_heldout, held.y)
         if splits.folds and fold is folds[0]:
-            logits[len(train) + len(val) :] = decision(head, task.test_rows(held))
+            logits[len(train) + len(val) :] = decision(head, task.load_test(held))
     if not splits.folds:
-        (held,) = task.selection()
+        (held,) = task.load_selection_folds()
         head = fit(held)
-        logits[len(train) : len(train) + len(val)] = decision(head, held.X_held)
-        logits[len(train) + len(val) :] = decision(head, task.test_rows(held))
+        logits[len(train) : len(train) + len(val)] = decision(head, held.X_heldout)
+        logits[len(train) + len(val) :] = decision(head, task.load_test(held))
         if len(folds) == 1:
             unseen[: len(train)] = False
     return OutOfFold(logits, unseen, l2, len(folds), all(one.certificate.converged for one in fits))
 
 
-def _chosen(task: Task) -> float:
+def _chosen(task: CachedFeatures) -> float:
     """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
-    asked = task.ask("probe", l2=list(L2_GRID))
+    asked = task.request("probe", l2=list(L2_GRID))
     backbone = task.backbone
     score = SCORES.find(task.session.reports, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
     if isinstance(score, Score):
         return float(score.chosen["l2"])
-    selection, _ = exact_path(task)
-    return float(selection.candidates[selection.place]["l2"])
+    selection, _ = select_exact_probe(task)
+    return float(selection.candidates[selection.index]["l2"])

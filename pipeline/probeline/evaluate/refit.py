@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import BadOption
-from probeline.evaluate.fitting import Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.minibatch import mlp_heads, sgd_heads
 from probeline.heads.linear import Linear
 from probeline.heads.standardize import Scaler
@@ -37,7 +37,7 @@ class Refitted:
     activation: str | None = None
 
 
-def refit(task: Task, score: Score) -> Refitted:
+def refit(task: CachedFeatures, score: Score) -> Refitted:
     """Fit the head of a score again, on the rows and with the company that it had.
 
     Raises
@@ -47,7 +47,7 @@ def refit(task: Task, score: Score) -> Refitted:
     ProbelineError
     """
     options, chosen = score.options, score.chosen
-    held = task.refit() if score.method == Method.PROBE_REFIT else task.selection()[0]
+    held = task.load_refit_fold() if score.method == Method.PROBE_REFIT else task.load_selection_folds()[0]
     X, y, seed = held.X, held.y, score.seed or 0
     if score.method in (Method.PROBE, Method.PROBE_REFIT):
         from probeline.heads.logistic.path import fit_path

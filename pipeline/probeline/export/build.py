@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probeline.errors import BadCache, MissingData
-from probeline.evaluate.fitting import Task
+from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.refit import refit
 from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
 from probeline.finetune.run import checkpoints, of_candidate
@@ -35,13 +35,13 @@ class Shipment:
     artifact : Artifact
     contents : mapping of str to bytes
         Of the files of net and head.
-    task : Task or None
+    task : CachedFeatures or None
         Where the head's features are cached; None for a net that was trained.
     """
 
     artifact: Artifact
     contents: Mapping[str, bytes]
-    task: Task | None
+    task: CachedFeatures | None
 
 
 def asked(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
@@ -77,15 +77,15 @@ def shipment(session: Session, score: Score, taps: Sequence[Backbone] | None, as
 def _headed(session: Session, score: Score, taps: Sequence[Backbone], asked: str) -> Shipment:
     import torch
 
-    task = Task(session, *taps)
+    task = CachedFeatures(session, *taps)
     options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
-    if task.ask(score.method, score.seed, **options).key != score.key:
+    if task.request(score.method, score.seed, **options).key != score.key:
         raise MissingData(
             "the embeddings at hand are not those of the score",
             where=task.title(score.method, score.seed),
             remedy="run its stage again, then export",
         )
-    task.hold()
+    task.check_canary()
     session.console.say(f"export: {task.title(score.method, score.seed)}: fitting its head again")
     head = refit(task, score)
     loaded = session.net_of(taps[0], [tap.tap for tap in taps])

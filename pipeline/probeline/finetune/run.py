@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probeline.errors import BadOption
-from probeline.evaluate.fitting import Stopwatch, Task, exact_path
+from probeline.evaluate.exact_probe import select_exact_probe
+from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.requests import ScoreRequest, request_score
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.finetune.feeds import CROP_SCALE, Feeds, from_below, from_pixels
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
@@ -49,11 +51,11 @@ class Solution:
 
     @cached_property
     def _found(self) -> tuple[Head, Scaler, float]:
-        task = Task(self._session, self.backbone)
-        task.hold()
+        task = CachedFeatures(self._session, self.backbone)
+        task.check_canary()
         watch = Stopwatch()
-        selection, rounds = exact_path(task)
-        return selection.fitted[selection.place], rounds[0].scaler, watch.seconds()
+        selection, rounds = select_exact_probe(task)
+        return selection.fitted[selection.index], rounds[0].scaler, watch.seconds()
 
     @property
     def head(self) -> Head:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from probeline.data.sampling.splits import crossing
-from probeline.evaluate.fitting import Stopwatch, Task
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.stopwatch import Stopwatch
 from probeline.finetune.run import Solution
 from probeline.format import option
 from probeline.heads.linear import decision
@@ -56,16 +57,16 @@ class Teacher(Solution):
 
         head, rows = self.head, self._session.splits.train
         watch = Stopwatch()
-        task = Task(self._session, self.backbone)
+        task = CachedFeatures(self._session, self.backbone)
         features = self._session.features(self.backbone, rows.part).features
         labels = self._session.dataset.parts[rows.part].labels
         logits = np.zeros((len(features), task.classes), np.float32)
         logits[rows.rows] = self.logits(features[rows.rows])
         fits, unseen = [head], 0
-        for fold, held in zip(self._folds, task.rounds(self._folds), strict=True) if len(self._folds) > 1 else ():
+        for fold, held in zip(self._folds, task.load_folds(self._folds), strict=True) if len(self._folds) > 1 else ():
             fits += fit_path(held.X, held.y, task.classes, [head.l2])
-            known = np.isin(held.y_held, held.y)
-            logits[fold[known]] = decision(fits[-1], held.X_held[known])
+            known = np.isin(held.y_heldout, held.y)
+            logits[fold[known]] = decision(fits[-1], held.X_heldout[known])
             unseen += int(known.sum())
         right = float((logits[rows.rows].argmax(1) == labels[rows.rows]).mean())
         facts = {

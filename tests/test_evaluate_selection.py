@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from probeline.commands import baselines, probe
-from probeline.evaluate.fitting import Round, select
+from probeline.evaluate.folds import Fold
+from probeline.evaluate.selection import select
 from probeline.heads.linear import decision
 from probeline.heads.logistic import path as logistic
 from probeline.heads.neighbours import nearest_centroid
@@ -28,19 +29,19 @@ from small_runs import Listening, configuration, extracted
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def rounds(n: int, *, folds: int) -> list[Round]:
+def rounds(n: int, *, folds: int) -> list[Fold]:
     """Return rounds of `n` held-out rows each, of three classes."""
     rng = np.random.default_rng(n)
     X = rng.standard_normal((2 * n, 3)).astype(np.float32)
     y = np.arange(2 * n, dtype=np.int64) % 3
     scaler = Scaler(np.zeros(3, np.float32), np.ones(3, np.float32))
-    return [Round(X[:n], y[:n], X[n:] + fold, y[n:], scaler) for fold in range(folds)]
+    return [Fold(X[:n], y[:n], X[n:] + fold, y[n:], scaler) for fold in range(folds)]
 
 
-def noisy(fitted: tuple[Round, Sequence[float]], X: FloatArray) -> list[FloatArray]:
+def noisy(fitted: tuple[Fold, Sequence[float]], X: FloatArray) -> list[FloatArray]:
     """Return logits that are right more often the smaller a candidate's noise is."""
     held, noises = fitted
-    right = np.eye(3, dtype=np.float32)[held.y_held]
+    right = np.eye(3, dtype=np.float32)[held.y_heldout]
     return [right + noise * np.sin(10 * X, dtype=np.float32) for noise in noises]
 
 
@@ -49,27 +50,27 @@ def test_the_chosen_candidates_held_out_logits_are_kept(folds: int) -> None:
     noises = [2.0, 0.9, 0.3, 0.8, 5.0]
     given = rounds(40, folds=folds)
     found = select(given, [{"noise": noise} for noise in noises], noises, lambda held: (held, noises), noisy)
-    expected = np.concatenate([noisy((held, noises), held.X_held)[found.place] for held in given])
-    np.testing.assert_array_equal(found.logits, expected)
-    np.testing.assert_array_equal(found.y_val, np.concatenate([held.y_held for held in given]))
+    expected = np.concatenate([noisy((held, noises), held.X_heldout)[found.index] for held in given])
+    np.testing.assert_array_equal(found.val_logits, expected)
+    np.testing.assert_array_equal(found.y_val, np.concatenate([held.y_heldout for held in given]))
     assert found.fitted[0] is given[0]
     best = max(found.path, key=lambda point: (point["top1"], -point["nll"]))
-    assert found.path[found.place] == best
+    assert found.path[found.index] == best
     assert best["top1"] == scores.top1(found.y_val, expected.argmax(1))
     assert best["nll"] == pytest.approx(scores.nll(found.y_val, expected))
-    assert found.candidates[found.place] == {"noise": best["noise"]}
+    assert found.candidates[found.index] == {"noise": best["noise"]}
 
 
 def test_the_loss_that_breaks_ties_can_be_another() -> None:
     # Both are always right; the first is surer, and so further from 1 in squares.
-    def logits(held: Round, X: FloatArray) -> list[FloatArray]:
-        right = np.eye(3, dtype=np.float32)[held.y_held[: len(X)]]
+    def logits(held: Fold, X: FloatArray) -> list[FloatArray]:
+        right = np.eye(3, dtype=np.float32)[held.y_heldout[: len(X)]]
         return [5 * right, right]
 
     given = rounds(12, folds=1)
     by_nll = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits)
     by_square = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits, loss=scores.squared)
-    assert (by_nll.place, by_square.place) == (0, 1)
+    assert (by_nll.index, by_square.index) == (0, 1)
     assert by_square.path[1]["squared"] == 0
     assert "nll" not in by_square.path[1]
 
