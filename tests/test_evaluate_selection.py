@@ -21,6 +21,7 @@ from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
+from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -198,7 +199,7 @@ def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew
     score = fitted[1]["centroid"]
     path = SCORES.save(session.reports, score)
     fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")
-    earlier = {name: value for name, value in score.to_json().items() if name not in fields}
+    earlier = {name: value for name, value in encode(score).items() if name not in fields}
     path.write_bytes(seal({"version": 1, "score": earlier}))
     found, (ignored,) = SCORES.load(session.reports)
     assert found == []
