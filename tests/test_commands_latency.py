@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
+from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
-from probeline.report.sections.grid import escape
 from probeline.report.sections.latency import costs, hardware, notes, sessions, table
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES

@@ -36,7 +36,6 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 KNOWN: set[tuple[str, str]] = {
     ("analysis", "report"),
-    ("export", "report"),
     ("results", "session"),
 }
 """Imports that still run up or sideways: the list only gets shorter."""

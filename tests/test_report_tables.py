@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from probeline.format import escape
 from probeline.report.model.conditions import Conditions, conditions
 from probeline.report.model.pairs import matrix
 from probeline.report.model.rows import blocks
-from probeline.report.sections.grid import escape
 from probeline.report.sections.tables import TERMINAL_WIDTH, Missing, csv, markdown, record, terminal
 from probeline.results.score import Score
 from test_report_rows import aggregate, make_score, make_scores

@@ -121,3 +121,16 @@ def origins(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
     elif provenance.get("device") != "none":
         found.insert(0, conditions(provenance))
     return [origin for place, origin in enumerate(found) if origin not in found[:place]]
+
+
+_HARDWARE = ("machine", "processor", "cores", "device")
+"""Of an environment's facts, those that are no versions."""
+
+
+def describe_environment(facts: Mapping[str, Any]) -> str:
+    """Return what numbers were measured on: ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
+    named = {name: str(facts[name]) for name in _HARDWARE if name in facts}
+    if "cores" in named:
+        named["cores"] += " core" if facts["cores"] == 1 else " cores"
+    versions = [f"{name} {version}" for name, version in facts.items() if name not in _HARDWARE]
+    return "; ".join(filter(None, (", ".join(named.values()), ", ".join(versions)))) or "not recorded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 _FINE_N = 1000
@@ -69,3 +70,12 @@ def _brief(value: object) -> str:
 def listing(items: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
+
+
+_MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
+"""What Markdown would take for markup."""
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))

@@ -128,3 +128,10 @@ def split_tap(tap: str) -> tuple[str, ...]:
             got=tap,
         )
     return taps
+
+
+def describe_tap(tap: str, views: int = 0) -> str:
+    """Return tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
+    at = "" if tap == PENULTIMATE else f"at {tap}"
+    seen = f"{views} view{'s' if views > 1 else ''}" if views else ""
+    return ", ".join(filter(None, (at, seen)))

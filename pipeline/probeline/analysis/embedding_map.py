@@ -11,7 +11,7 @@ from probeline.analysis.projections import principal, tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
-from probeline.report.model.rows import reading
+from probeline.names import describe_tap
 from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.methods import method_info
@@ -109,7 +109,7 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
         sample_ids=tuple(part.sample_ids[row] for row in rows),
         labels=labels,
         predicted=predicted,
-        judge=", ".join(filter(None, (method_info(judge.method).title, reading(judge.tap, judge.views)))),
+        judge=", ".join(filter(None, (method_info(judge.method).title, describe_tap(judge.tap, judge.views)))),
         planes=tuple(planes),
         title=title,
         caption=caption,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from probeline.environment import describe_environment
 from probeline.export.format import HEAD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact
-from probeline.format import decimals, option, percent
+from probeline.format import decimals, escape, option, percent
 from probeline.heads.temperature import LIMITS
-from probeline.names import Method
-from probeline.report.model.conditions import environment_in_words
-from probeline.report.model.rows import reading
-from probeline.report.sections.grid import escape
+from probeline.names import Method, describe_tap
 from probeline.results.methods import method_info
 
 _MOST_CLASSES = 50
@@ -55,7 +53,7 @@ def card(artifact: Artifact) -> str:
 def _title(artifact: Artifact) -> str:
     told = artifact.measured
     parts = [f"{told['backbone']} on {told['dataset']}: {method_info(told['method']).title}"]
-    return ", ".join(filter(None, (*parts, reading(told["tap"], told["views"]))))
+    return ", ".join(filter(None, (*parts, describe_tap(told["tap"], told["views"]))))
 
 
 def _classes(artifact: Artifact) -> str:
@@ -80,7 +78,7 @@ def _measured(artifact: Artifact) -> list[str]:
         + "; test was read once, after the choice",
         f"{told['trainable']:,} of {told['total']:,} parameters were trained; net {escape(told['backbone'])}, "
         f"weights {escape(told['weights'])}, {told['precision']}",
-        f"on {environment_in_words(told['environment'])}",
+        f"on {describe_environment(told['environment'])}",
         f"score key {told['key'][:12]}",
     ]
     if not told["converged"]:

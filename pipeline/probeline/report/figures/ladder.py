@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.format import count, decimals, percent, points, seconds
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.figures.accuracy import FAR, HEADING, dot, heading
 from probeline.report.figures.axis import edge
 from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import MUTED, SIZE, SMALL, WIDTH
-from probeline.report.model.rows import Block, Row, reading
+from probeline.report.model.rows import Block, Row
 from probeline.report.page.tips import tip
 from probeline.results.methods import method_info
 
@@ -86,7 +86,7 @@ def ladder(table: Sequence[Block]) -> Sheet | None:
 
 def _name(row: Row) -> str:
     """Return a rung's label: with the views, and without the tap, whose name may be long."""
-    return ", ".join(filter(None, (row.short, reading(PENULTIMATE, row.views))))
+    return ", ".join(filter(None, (row.short, describe_tap(PENULTIMATE, row.views))))
 
 
 def _rung(left: Axes, right: Axes, row: Row, y: float, places: int) -> None:

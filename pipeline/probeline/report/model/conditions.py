@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from probeline.environment import describe_environment
 from probeline.format import listing, option, seconds
 from probeline.report.sections.learning import curve_titles
 from probeline.report.sections.lr_range import asked, titles
@@ -13,9 +14,6 @@ from probeline.results.curve import Curve
 from probeline.results.methods import method_info, order
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
-
-_MACHINE = ("machine", "processor", "cores", "device")
-"""Of an environment's facts, those that are no versions."""
 
 PARTS = "Parts"
 """The heading of what is of which part of the data set, where the test set is called otherwise."""
@@ -51,21 +49,21 @@ def conditions(
             "Test": ["chose nothing: it was read when every choice stood"],
             "Weights": _lines(scores, lambda s: s.weights),
             "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
-            "Hardware and versions": _lines(scores, lambda s: environment_in_words(s.environment)),
+            "Hardware and versions": _lines(scores, lambda s: describe_environment(s.environment)),
         }
     if curves:
         found["Learning curves"] = [
             f"{title}: {curve.weights}, {curve.image_size} x {curve.image_size} px, {curve.precision}; "
             f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {_many(curve.draws, 'draw')}; "
             f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
-            + environment_in_words(curve.environment)
+            + describe_environment(curve.environment)
             for curve, title in zip(curves, curve_titles(curves), strict=True)
         ]
     if tests:
         found["Learning-rate range tests"] = [
             f"{title}: {test.weights}, {test.image_size} x {test.image_size} px, {test.precision}; "
             f"{test.n_train:,} train; seed {test.seed}; {_options(asked(test))}; {seconds(test.seconds)} s; "
-            + environment_in_words(test.environment)
+            + describe_environment(test.environment)
             for test, title in zip(tests, titles(tests), strict=True)
         ]
     return {name: list(lines) for name, lines in {**found, **extra}.items() if lines}
@@ -111,15 +109,6 @@ _NOT_TOLD = ("version", "weights")
 
 def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(option(name, value) for name, value in options.items() if name not in _NOT_TOLD) or "none"
-
-
-def environment_in_words(facts: Mapping[str, Any]) -> str:
-    """Return what numbers were measured on: ``Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0``."""
-    machine = [
-        _many(facts[name], "core") if name == "cores" else str(facts[name]) for name in _MACHINE if name in facts
-    ]
-    versions = [f"{name} {version}" for name, version in facts.items() if name not in _MACHINE]
-    return "; ".join(filter(None, (", ".join(machine), ", ".join(versions)))) or "not recorded"
 
 
 def _many(number: int, what: str) -> str:

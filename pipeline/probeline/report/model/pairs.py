@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from probeline.format import decimals, points, probability
+from probeline.format import decimals, escape, points, probability
 from probeline.report.model.differences import LEVEL, Difference, Pair, differences
 from probeline.report.model.rows import Block, Row
-from probeline.report.sections.grid import escape, ruled
+from probeline.report.sections.grid import ruled
 
 MOST = 12
 """Rows of a matrix; more make 66 pairs too many to read, and cost each of them in Holm's adjustment."""

@@ -13,7 +13,7 @@ import numpy as np
 from probeline.heads.temperature import LIMITS
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import Difference, differences
 from probeline.report.model.variants import differing, variant
 from probeline.results.methods import method_info
@@ -144,7 +144,7 @@ class Row:
     @property
     def where(self) -> str:
         """Tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
-        return reading(self.tap, self.views)
+        return describe_tap(self.tap, self.views)
 
     @property
     def detail(self) -> str:
@@ -201,13 +201,6 @@ class Block:
         comma = ", " if "," in self.title or not where.startswith("at ") else " "
         title = comma.join(filter(None, (self.title, where)))
         return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
-
-
-def reading(tap: str, views: int) -> str:
-    """Return tap and views in words; empty for the penultimate tap without views."""
-    at = "" if tap == PENULTIMATE else f"at {tap}"
-    seen = f"{views} view{'s' if views > 1 else ''}" if views else ""
-    return ", ".join(filter(None, (at, seen)))
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:

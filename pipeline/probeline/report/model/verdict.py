@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.format import decimals, listing, percent, points, probability
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import Difference
-from probeline.report.model.rows import Block, Row, Titled, naming, reading, titled
+from probeline.report.model.rows import Block, Row, Titled, naming, titled
 from probeline.report.sections.learning import curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
@@ -127,8 +127,8 @@ def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
     title, probe, _ = reference
     if sum(row.method == Method.PROBE and not row.where for block in blocks for row in block.rows) > 1:
         return f"the linear probe that val prefers ({title})"
-    views = f"with {reading(PENULTIMATE, probe.views)}" if probe.views else ""
-    return " ".join(filter(None, ("the linear probe", reading(probe.tap, 0), views)))
+    views = f"with {describe_tap(PENULTIMATE, probe.views)}" if probe.views else ""
+    return " ".join(filter(None, ("the linear probe", describe_tap(probe.tap, 0), views)))
 
 
 def _alike(reference: Titled, best: Titled, blocks: Sequence[Block]) -> list[str]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from probeline.format import decimals, listing, percent
+from probeline.format import decimals, escape, listing, percent
 from probeline.metrics.intervals import wilson
 from probeline.report.model.leakage import LEAKED, leakage, leakage_columns
 from probeline.report.model.rows import Block
-from probeline.report.sections.grid import bullets, escape, ruled
+from probeline.report.sections.grid import bullets, ruled
 from probeline.results.decode import encode
 from probeline.results.findings import Findings, ImageReference
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from probeline.format import option
 from probeline.identity import digest
-from probeline.report.model.rows import blocks, reading
+from probeline.names import describe_tap
+from probeline.report.model.rows import blocks
 from probeline.results.decode import encode
 from probeline.results.gallery import Gallery
 from probeline.results.ranking import best_probe, rank_by_validation
@@ -79,7 +80,7 @@ def gallery_words(
     """Return a gallery's title and caption."""
     wrong, shown, together = len(found.places), len(found.shown), int((found.counts > 1).sum())
     n_test, by_all = len(found.counts), int((found.counts == rows).sum())
-    where = reading(probe.tap, probe.views)
+    where = describe_tap(probe.tap, probe.views)
     which = f"the exact linear probe{' ' * bool(where)}{where}"
     by = f"at least one of {rows} rows, {by_all:,} by all, each row by its first seed" if rows > 1 else which
     order = "those first that most rows have wrong" if rows > 1 else "in the order of the data set"

@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from probeline.format import escape
 from probeline.report.model.rows import Row
-
-_MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
-"""What Markdown would take for markup."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,6 @@ def padded(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> list[list[str
 def bullets(notes: Sequence[str]) -> str:
     """Return a list in Markdown."""
     return "\n".join(f"- {escape(note)}" for note in notes)
-
-
-def escape(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
 
 
 def code(text: str) -> str:

@@ -8,10 +8,10 @@ from statistics import median
 
 import numpy as np
 
-from probeline.format import count, decimals, listing, percent, seconds
+from probeline.environment import describe_environment
+from probeline.format import count, decimals, escape, listing, percent, seconds
 from probeline.names import PENULTIMATE
-from probeline.report.model.conditions import environment_in_words
-from probeline.report.sections.grid import bullets, escape, ruled
+from probeline.report.sections.grid import bullets, ruled
 from probeline.results.latency import Latency, TimedPasses
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
@@ -116,7 +116,7 @@ def hardware(nets: Sequence[Latency]) -> str:
     """Return in words what the nets of a session were timed on."""
     first = nets[0]
     threads = f"{first.threads} thread{'s' if first.threads > 1 else ''}"
-    return f"{threads}, {first.precision}: {environment_in_words(first.environment)}"
+    return f"{threads}, {first.precision}: {describe_environment(first.environment)}"
 
 
 def table(lines: Sequence[Cost]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from probeline.format import percent
 from probeline.identity import digest
-from probeline.report.model.rows import reading
+from probeline.names import describe_tap
 from probeline.results.embedding_map import EmbeddingMap, Projection
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation, best_probe
@@ -39,7 +39,7 @@ def map_words(
     judge: Score, probe: Score, shown: int, wrong: int, data_seed: int, planes: Sequence[Projection]
 ) -> list[str]:
     """Return a map's title, caption and what stands in its place."""
-    where = reading(probe.tap, 0)
+    where = describe_tap(probe.tap, 0)
     net = f"{probe.backbone}{' ' * bool(where)}{where}"
     n_test = probe.n_test
     which = f"All {n_test:,} test images" if shown == n_test else f"{shown:,} of {n_test:,} test images"
@@ -57,7 +57,7 @@ def map_words(
                 f"t-SNE of these test images alone, perplexity {plane.facts['perplexity']:g}, seed "
                 f"{plane.facts['seed']}: who is beside whom means something, distances and sizes of groups do not."
             )
-    at = reading(judge.tap, judge.views)
+    at = describe_tap(judge.tap, judge.views)
     row = method_info(judge.method).title + (f" {at}" if at.startswith("at ") else f", {at}" if at else "")
     lines.append(
         f"Ringed: the {wrong:,} that the {row} takes for another class, which val prefers of {judge.backbone}'s rows."

@@ -9,8 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from probeline.format import decimals, listing, percent
-from probeline.names import Method
-from probeline.report.model.rows import reading
+from probeline.names import Method, describe_tap
 from probeline.results.methods import method_info
 from probeline.results.picture import Picture
 from probeline.results.ranking import best_by_validation
@@ -156,7 +155,7 @@ def mistakes_words(row: Sequence[Score], of: dict[str, Any]) -> Words:
     one = method_info(score.method)
     which = f"the first {shown} of {wrong:,} mistakes" if shown < wrong else f"all {wrong} mistakes"
     which = "the only mistake" if wrong == 1 else which
-    where = reading(score.tap, score.views)
+    where = describe_tap(score.tap, score.views)
     net = f"{score.backbone}{' ' * bool(where)}{where}"
     places = decimals([score.n_test])
     pairs = Counter((image["class"], image["predicted"]) for image in of["images"]).most_common(_PAIRS)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from probeline.format import decimals, percent
+from probeline.format import decimals, escape, percent
 from probeline.metrics.intervals import wilson
 from probeline.names import PENULTIMATE, Method
 from probeline.recipes.published import Published
 from probeline.report.model.rows import Row
-from probeline.report.sections.grid import bullets, escape, ruled
+from probeline.report.sections.grid import bullets, ruled
 from probeline.report.sections.learning import Step, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info

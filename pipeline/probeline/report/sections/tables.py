@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from textwrap import fill
 from typing import Any
 
-from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
+from probeline.format import count, decimals, escape, listing, option, percent, points, probability, seconds
 from probeline.identity import canonical
 from probeline.names import PENULTIMATE
 from probeline.report.model.advice import advice
@@ -24,7 +24,7 @@ from probeline.report.sections import doctor, latency, learning
 from probeline.report.sections import lr_range as ranges
 from probeline.report.sections.calibration import calibration, calibration_notes
 from probeline.report.sections.gallery import gallery_facts
-from probeline.report.sections.grid import Column, bullets, code, escape, padded, ruled
+from probeline.report.sections.grid import Column, bullets, code, padded, ruled
 from probeline.report.sections.maps import map_facts
 from probeline.report.sections.published import section
 from probeline.results.curve import Curve
