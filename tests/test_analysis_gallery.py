@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from probeline.analysis import embedding_map, gallery, thumbnails
+from probeline.analysis.gallery_content import MAX_BYTES
 from probeline.analysis.probe_features import TIE, Embedded
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, extract, pictures, probe
@@ -27,7 +28,6 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scaled
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
-from probeline.report.sections.gallery import MOST_BYTES
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
@@ -212,13 +212,13 @@ def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pyte
     session, _ = inputs_of(world)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
-    monkeypatch.setattr(gallery, "MOST_BYTES", 200_000)
+    monkeypatch.setattr(gallery, "MAX_BYTES", 200_000)
     ((session.reports / "pictures") / GALLERY).unlink()
     pictures.run(session)
     size, count = ((session.reports / "pictures") / GALLERY).stat().st_size, len(gallery_of(session).thumbnails)
     assert size < 200_000
     # 24 images and three near ones of each, all of them noise, would have room too.
-    assert size / count * 96 < MOST_BYTES
+    assert size / count * 96 < MAX_BYTES
 
 
 def test_small_images_are_enlarged_without_loss(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
     assert found.refit["held"] is False
     assert found.refit["same"] == 0
     assert all(image.chance is image.true_chance is None for image in found.images)
-    assert "No chances are told: the exact linear probe, l2" in found.caption
+    assert "No probabilities: the exact linear probe, l2" in found.caption
 
 
 def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> None:
@@ -328,14 +328,14 @@ def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -
 
 def test_many_test_images_are_sampled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = map_of(inputs_of(world)[0])
-    monkeypatch.setattr(embedding_map, "MOST_POINTS", 6)
+    monkeypatch.setattr(embedding_map, "MAX_POINTS", 6)
     session, _ = inputs_of(world)
     ((session.reports / "pictures") / MAP).unlink()
     pictures.run(session)
     found = map_of(session)
     assert np.bincount(found.labels).tolist() == [2, 2, 2]
     assert found.n_test == 12
-    assert found.caption.startswith("6 of 12 test images, stratified, drawn with data seed 0, as ")
+    assert found.caption.startswith("6 of 12 test images (stratified sample, data seed 0): features of ")
     at = [whole.rows.index(row) for row in found.rows]
     assert found.planes[0].xy == tuple(whole.planes[0].xy[place] for place in at)
     assert found.predicted == tuple(whole.predicted[place] for place in at)
@@ -535,4 +535,4 @@ def test_a_record_is_sealed(finished: Path) -> None:
         record = unseal(data)
         assert record is not None
         assert seal(record) == data
-        assert len(data) < MOST_BYTES
+        assert len(data) < MAX_BYTES

@@ -121,7 +121,7 @@ def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) ->
     part = session.dataset.parts["all"]
     row = int(session.splits.train.rows[0])
     assert given.caption.startswith(
-        f"all:{row}, {part.sample_ids[row]}, of class ants. Left: as it is, 50 x 40 pixels."
+        f"all:{row}, {part.sample_ids[row]}, of class ants. Left: original, 50 x 40 pixels."
     )
     assert "within" in given.caption
     assert mistakes.of["wrong"] == len(mistakes.of["images"])
@@ -390,7 +390,7 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest
     assert found["images"] == wrong != []
     assert best.top1 == pytest.approx(1 - len(wrong) / len(rows))
     # With fewer places the first stay, and both numbers are told.
-    monkeypatch.setattr("probeline.report.sections.pictures.MOST_MISTAKES", 1)
+    monkeypatch.setattr("probeline.results.picture.MAX_ERRORS", 1)
     drawn: list[Any] = []
     draw = figures.mistakes
     monkeypatch.setattr(figures, "mistakes", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
@@ -400,7 +400,7 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest
     assert one.row == wrong[0]["row"]
     assert (tiled == tile(open_image(session.dataset.images["all"], one.row), figures.TILE)).all()
     if len(wrong) > 1:
-        assert picture(session, "mistakes").title.startswith(f"The first 1 of {len(wrong)} mistakes: ")
+        assert picture(session, "mistakes").title.startswith(f"The first 1 of {len(wrong)} errors: ")
 
 
 def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> None:
@@ -454,8 +454,8 @@ def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPat
         assert f"]({one['file']})\n" in text
         assert (session.reports / one["file"]).is_file()
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input", "mistakes"]
-    assert "looks at first: all 64 kernels of features.0, 3 x 3 pixels" in text
-    assert "Test images that are taken for another class, in the order of the data set: all " in text
+    assert "all 64 kernels of features.0, 3 x 3 pixels" in text
+    assert "Misclassified test images in data set order: all " in text
 
 
 def test_compare_without_pictures_shows_none(world: Path) -> None:
@@ -494,7 +494,7 @@ def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path
     kept = {one["kind"] for one in record["pictures"]}
     assert kept == {"mistakes"}, "a score of its key vouches for it; of other weights it has another"
     assert [one["what"] for one in record["missing"] if ".png" in one["what"]] == [
-        f"{kind}-{NET}.png, as its weights, none, are of no score" for kind in ("filters", "input")
+        f"{kind}-{NET}.png, as no score has its weights, none" for kind in ("filters", "input")
     ]
 
 

@@ -35,7 +35,6 @@ FLOORS = [
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 KNOWN: set[tuple[str, str]] = {
-    ("analysis", "report"),
     ("results", "session"),
 }
 """Imports that still run up or sideways: the list only gets shorter."""

@@ -33,9 +33,9 @@ from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, ne
 from probeline.report.figures.reliability import Bin, pooled, reliability
 from probeline.report.figures.sheet import look, names, png
 from probeline.report.model.rows import Block, blocks
-from probeline.report.sections.pictures import Mistake
 from probeline.report.write import write
 from probeline.results.methods import METHODS, method_info
+from probeline.results.picture import Misclassification
 from probeline.results.score import Score
 from probeline.types import IntArray, PixelArray
 from test_report_rows import CIFAR, make_score, make_scores
@@ -290,7 +290,7 @@ def noise(height: int, width: int) -> PixelArray:
 
 
 def wrong(count: int) -> Figure:
-    mistaken = [Mistake(10_000 * i, i % 3, (i + 1) % 3) for i in range(count)]
+    mistaken = [Misclassification(10_000 * i, i % 3, (i + 1) % 3) for i in range(count)]
     title = f"The first {count} of {count + 1} mistakes of the linear probe (exact) on {LONG} at blocks.11:cls, 3 views"
     return mistakes(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
 

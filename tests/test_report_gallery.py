@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from probeline.analysis.gallery_content import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
-from probeline.report.sections.gallery import (
-    gallery_facts,
+from probeline.report.sections.gallery import gallery_facts, row_titles
+from probeline.results.gallery import (
+    GALLERIES,
+    Gallery,
+    GalleryRow,
+    Misclassified,
+    NearestTrainImage,
     gallery_of,
-    gallery_words,
     outdated_gallery,
-    row_titles,
-    shared,
 )
-from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.store import SkippedFile
@@ -72,30 +74,30 @@ def test_rows_are_ranked_by_val_and_judged_by_their_first_seeds() -> None:
 
 def test_what_all_have_wrong_comes_first_then_what_most_have() -> None:
     rows = rank_by_validation(SCORES)
-    found = shared(rows)
+    found = count_shared_errors(rows)
     counts = [
         sum(row[0].predictions[place] != row[0].labels[place] for row in rows) for place in range(SCORES[0].n_test)
     ]
     assert found.counts.tolist() == counts
     assert {1, 3} <= set(counts)
     expected = sorted((place for place, count in enumerate(counts) if count), key=lambda place: (-counts[place], place))
-    assert found.places.tolist() == expected
+    assert found.errors.tolist() == expected
     assert found.shown.tolist() == [place for place in expected if counts[place] > 1]
     assert counts[expected[0]] == 3
 
 
 def test_what_one_row_alone_has_wrong_is_shown_where_there_is_nothing_else() -> None:
     right = make_score("knn", accuracy=1.0, n_test=60)
-    found = shared([[make_score(accuracy=0.9, n_test=60)], [right]])
+    found = count_shared_errors([[make_score(accuracy=0.9, n_test=60)], [right]])
     assert found.counts.max() == 1
-    np.testing.assert_array_equal(found.shown, found.places)
-    assert len(shared([[make_score(accuracy=0.2, n_test=60)]]).shown) == 24
+    np.testing.assert_array_equal(found.shown, found.errors)
+    assert len(count_shared_errors([[make_score(accuracy=0.2, n_test=60)]]).shown) == 24
 
 
 def test_another_seed_of_a_row_has_no_say() -> None:
     rows = rank_by_validation(SCORES)
     first = [row[:1] for row in rows]
-    np.testing.assert_array_equal(shared(rows).places, shared(first).places)
+    np.testing.assert_array_equal(count_shared_errors(rows).errors, count_shared_errors(first).errors)
     assert gallery_of(rows, first[1][0]) == gallery_of(first, first[1][0])
 
 
@@ -107,23 +109,22 @@ def words(scores: list[Score], **refit: Any) -> str:
     probe = best_probe(scores)
     assert probe is not None
     facts = {"l2": 0.001, "temperature": 1.5, "same": 60, "n_test": 60, "held": True, **refit}
-    return gallery_words(NET, probe, shared(rows), len(rows), facts, 3)[1]
+    return gallery_text(probe, count_shared_errors(rows), len(rows), facts, 3)[1]
 
 
 def test_a_caption_tells_the_numbers() -> None:
-    counts = shared(rank_by_validation(SCORES)).counts
+    counts = count_shared_errors(rank_by_validation(SCORES)).counts
     told = words(SCORES)
     wrong, by_all, together = (int(some.sum()) for some in (counts > 0, counts == 3, counts > 1))
     assert together < min(wrong, 24)
     assert told.startswith(
-        f"{wrong} of 60 test images are taken for another class by at least one of 3 rows, {by_all} by all, each row "
-        f"by its first seed. Shown: {together}, all that more than one row has wrong, those first that most rows have "
-        "wrong. "
+        f"{wrong} of 60 test images are misclassified by at least one of 3 rows, {by_all} by all (first seed of "
+        f"each row). Shown: {together}, all images that several rows misclassify, most frequent errors first. "
     )
-    assert "Chances are those of the exact linear probe, l2 0.001, fitted again on the cached embeddings" in told
-    assert "at its temperature of 1.5: 60 of its 60 predictions came out the same." in told
+    assert "Probabilities are those of the exact linear probe, l2 0.001, refitted on the cached features" in told
+    assert "at temperature 1.5: 60 of its 60 predictions are the same." in told
     assert told.endswith(
-        "Below each the 3 nearest train images, by the cosine of the standardised features that this probe reads."
+        "Below each image: the 3 nearest train images, by cosine similarity of this probe's standardised features."
     )
 
 
@@ -131,15 +132,15 @@ def test_a_caption_of_one_row_names_it() -> None:
     score = make_score(accuracy=0.9, n_test=60, tap="features.13")
     wrong = sum(a != b for a, b in zip(score.labels, score.predictions, strict=True))
     assert words([score]).startswith(
-        f"{wrong} of 60 test images are taken for another class by the exact linear probe at features.13. Shown: all, "
-        "in the order of the data set."
+        f"{wrong} of 60 test images are misclassified by the exact linear probe at features.13. Shown: all, "
+        "in data set order."
     )
 
 
 def test_a_refit_that_is_not_believed_is_told() -> None:
     told = words(SCORES, held=False, same=51)
-    assert "No chances are told: the exact linear probe, l2 0.001, fitted again" in told
-    assert "is not what its score tells of, as 51 of its 60 predictions came out the same." in told
+    assert "No probabilities: the exact linear probe, l2 0.001, refitted" in told
+    assert "does not reproduce its score, as only 51 of its 60 predictions are the same." in told
 
 
 def test_titles_tell_rows_apart() -> None:

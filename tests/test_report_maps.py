@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from probeline.analysis.map_content import map_text, pca_projection, tsne_projection
 from probeline.identity import seal, unseal
 from probeline.report.figures.maps import COLOURS, embedding_map
 from probeline.report.figures.pictures import rendered
 from probeline.report.figures.sheet import look
 from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.model.beside import Beside
-from probeline.report.sections.maps import map_facts, map_of, map_words, outdated_map, pca_plane, tsne_plane
+from probeline.report.sections.maps import map_facts
 from probeline.report.write import write
-from probeline.results.embedding_map import MAPS, EmbeddingMap
+from probeline.results.embedding_map import MAPS, EmbeddingMap, map_of, outdated_map
 from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.store import SkippedFile
 from test_report_figures import assert_clear, cielab, drawn
@@ -38,11 +39,11 @@ def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: An
     assert judge is not None
     assert probe is not None
     xy = [(round(x, 3), round(y, 3)) for x, y in rng.normal(size=(n, 2)).tolist()]
-    planes = [pca_plane(xy, (0.231, 0.1204))]
+    planes = [pca_projection(xy, (0.231, 0.1204))]
     if tsne:
-        planes.append(tsne_plane(xy[::-1], 30.0, 0, 0.5))
+        planes.append(tsne_projection(xy[::-1], 30.0, 0, 0.5))
     wrong = int((labels != predicted).sum())
-    title, caption, alt = map_words(judge[0], probe, n, wrong, 0, planes)
+    text = map_text(judge[0], probe, n, wrong, 0, planes)
     values: dict[str, Any] = {
         "backbone": NET,
         "weights": "IMAGENET1K_V1",
@@ -57,9 +58,9 @@ def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: An
         "predicted": tuple(predicted.tolist()),
         "judge": "full fine-tune",
         "planes": tuple(planes),
-        "title": title,
-        "caption": caption,
-        "alt": alt,
+        "title": text.title,
+        "caption": text.caption,
+        "alt": text.alt,
         **changes,
     }
     return EmbeddingMap(**values)
@@ -70,29 +71,26 @@ def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: An
 
 def test_a_caption_tells_what_is_shown() -> None:
     one = make_map(tsne=True)
-    assert one.title == f"Where {NET} puts the test images"
-    assert one.caption.startswith(f"All 90 test images, as {NET} embeds them, standardised as its probe reads them. ")
-    assert (
-        "Principal components of the 45,000 train images, which hold 23.1 and 12.0 % of their variance" in one.caption
-    )
+    assert one.title == f"Embedding map of {NET}, test images"
+    assert one.caption.startswith(f"All 90 test images: features of {NET}, standardised as for its probe. ")
+    assert "Principal components of the 45,000 train images, with 23.1 and 12.0 % of their variance" in one.caption
     assert "t-SNE of these test images alone, perplexity 30, seed 0" in one.caption
     assert one.caption.endswith(
-        f"Ringed: the {sum(one.wrong)} that the full fine-tune takes for another class, which val prefers of {NET}'s "
-        "rows."
+        f"Ringed: the {sum(one.wrong)} errors of the full fine-tune, the row of {NET} that is best on validation."
     )
     assert one.alt == (
-        f"A scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
+        f"Scatter plot of 90 test images in two principal components, and by t-SNE, {sum(one.wrong)} of them ringed"
     )
 
 
 def test_a_sample_is_told() -> None:
     probe = make_score(n_test=90, tap="features.13")
-    _, caption, _ = map_words(probe, probe, 40, 2, 7, [])
+    caption = map_text(probe, probe, 40, 2, 7, []).caption
     assert caption.startswith(
-        f"40 of 90 test images, stratified, drawn with data seed 7, as {NET} at features.13 embeds them"
+        f"40 of 90 test images (stratified sample, data seed 7): features of {NET} at features.13, standardised"
     )
     assert caption.endswith(
-        f"that the linear probe (exact) at features.13 takes for another class, which val prefers of {NET}'s rows."
+        f"errors of the linear probe (exact) at features.13, the row of {NET} that is best on validation."
     )
 
 
@@ -199,7 +197,7 @@ def test_colours_of_classes_are_distinct() -> None:
     [
         make_map(),
         make_map(classes=12, tsne=True, class_names=tuple("W" * 30 for _ in range(12))),
-        make_map(classes=40, title=f"Where {LONG} at blocks.11:cls puts the test images"),
+        make_map(classes=40, title=f"Embedding map of {LONG} at blocks.11:cls, test images"),
         make_map(n=1, class_names=("a", "b", "c")),
     ],
     ids=["three", "twelve", "forty", "one point"],

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from probeline.analysis.map_content import MAX_POINTS, map_text, pca_projection, tsne_projection
 from probeline.analysis.probe_features import Embedded
 from probeline.analysis.projections import principal, tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
 from probeline.names import describe_tap
-from probeline.report.sections.maps import MOST_POINTS, map_of, map_words, pca_plane, tsne_plane
-from probeline.results.embedding_map import MAPS, EmbeddingMap
+from probeline.results.embedding_map import MAPS, EmbeddingMap, map_of
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
@@ -83,20 +83,20 @@ def embedding_map(session: Session, embedded: Embedded, judge: Score) -> Embeddi
 def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
     probe, splits, plain = embedded.score, session.splits, embedded.plain
     truth = np.array(probe.labels, np.int64)
-    places = sample(truth, MOST_POINTS, splits.data_seed, _PURPOSE)
+    places = sample(truth, MAX_POINTS, splits.data_seed, _PURPOSE)
     shown = plain.X_heldout[places]
     xy, explained = principal(plain.X, shown)
-    planes = [pca_plane(_rounded(xy), explained)]
+    planes = [pca_projection(_rounded(xy), explained)]
     if session.settings.pictures.map == "tsne":
         perplexity = min(_PERPLEXITY, (len(shown) - 1) / 3)
         xy, divergence = tsne(shown, perplexity, _SEED)
-        planes.append(tsne_plane(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
+        planes.append(tsne_projection(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
     part = session.dataset.parts[splits.test.part]
     rows = splits.test.rows[places].tolist()
     predicted = tuple(judge.predictions[place] for place in places.tolist())
     labels = tuple(truth[places].tolist())
     wrong = sum(true != said for true, said in zip(labels, predicted, strict=True))
-    title, caption, alt = map_words(judge, probe, len(rows), wrong, splits.data_seed, planes)
+    text = map_text(judge, probe, len(rows), wrong, splits.data_seed, planes)
     return EmbeddingMap(
         backbone=probe.backbone,
         weights=probe.weights,
@@ -111,9 +111,9 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
         predicted=predicted,
         judge=", ".join(filter(None, (method_info(judge.method).title, describe_tap(judge.tap, judge.views)))),
         planes=tuple(planes),
-        title=title,
-        caption=caption,
-        alt=alt,
+        title=text.title,
+        caption=text.caption,
+        alt=text.alt,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from probeline.analysis.embedding_map import embedding_map
-from probeline.analysis.gallery import gallery
+from probeline.analysis.gallery import TitleRows, gallery
 from probeline.analysis.probe_features import Embedded
 from probeline.errors import MissingData
 from probeline.options.command_line import command_line
@@ -17,7 +17,9 @@ from probeline.results.score import Score
 from probeline.session import Session
 
 
-def exhibits(session: Session, name: str, scores: Sequence[Score]) -> dict[str, Gallery | EmbeddingMap]:
+def exhibits(
+    session: Session, name: str, scores: Sequence[Score], title_rows: TitleRows
+) -> dict[str, Gallery | EmbeddingMap]:
     """Return the gallery and the map of a backbone, each made where it is not there yet; say which cannot be.
 
     Raises
@@ -34,7 +36,7 @@ def exhibits(session: Session, name: str, scores: Sequence[Score]) -> dict[str, 
         return {}
     embedded = Embedded(session, probe)
     makers: dict[str, Callable[[], Gallery | EmbeddingMap | None]] = {
-        "gallery": partial(gallery, session, embedded, rows),
+        "gallery": partial(gallery, session, embedded, rows, title_rows),
         "map": partial(embedding_map, session, embedded, rows[0][0]),
     }
     made: dict[str, Gallery | EmbeddingMap] = {}

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from probeline.analysis.gallery_content import (
+    MAX_BYTES,
+    NEIGHBOURS,
+    SharedErrors,
+    count_shared_errors,
+    gallery_text,
+)
 from probeline.analysis.probe_features import Embedded
 from probeline.analysis.thumbnails import thumbnails
 from probeline.evaluate.requests import reuse
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
-from probeline.report.sections.gallery import (
-    MOST_BYTES,
-    NEIGHBOURS,
-    Shared,
-    gallery_of,
-    gallery_words,
-    row_titles,
-    shared,
-)
 from probeline.results.decode import encode
-from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage
+from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage, gallery_of
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Split
 
+TitleRows = Callable[[Sequence[Score]], Mapping[str, str]]
+"""Returns the titles of the rows of some scores, by the key of each row's first score."""
 
-def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]]) -> Gallery | None:
+
+def gallery(
+    session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]], title_rows: TitleRows
+) -> Gallery | None:
     """Return the gallery of a backbone, made where it is not there yet; None where no image is wrong in any row.
 
     Parameters
@@ -36,6 +39,8 @@ def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]
         Of the exact probe that val prefers.
     rows : sequence of sequences of Score
         All rows of the backbone, that of the probe among them, ranked by val.
+    title_rows : callable
+        See `TitleRows`; called only if the gallery is missing or outdated.
 
     Raises
     ------
@@ -45,9 +50,9 @@ def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]
         An image that cannot be read.
     CannotWrite
     """
-    score, found = embedded.score, shared(rows)
+    score, shared = embedded.score, count_shared_errors(rows)
     title = f"pictures: {session.dataset.name} x {score.backbone}"
-    if not len(found.places):
+    if not len(shared.errors):
         GALLERIES.remove(session.reports, score.backbone)
         session.console.say(f"{title}: no gallery, as every row has every test image right")
         return None
@@ -57,21 +62,26 @@ def gallery(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]
     told = f"{title}: {GALLERIES.path(session.reports, score.backbone).name} is there"
     if kept := reuse(session, there, session.reports / "pictures", title, told):
         return kept
-    made = _made(session, embedded, rows, found)
+    made = _made(session, embedded, rows, shared, title_rows([one for row in rows for one in row]))
     names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
-    room = MOST_BYTES - len(canonical(encode(made)))
+    room = MAX_BYTES - len(canonical(encode(made)))
     made = replace(made, thumbnails=thumbnails(session.dataset, names, room))
     path = GALLERIES.save(session.reports, made)
     session.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
 
 
-def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]], found: Shared) -> Gallery:
+def _made(
+    session: Session,
+    embedded: Embedded,
+    rows: Sequence[Sequence[Score]],
+    shared: SharedErrors,
+    titles: Mapping[str, str],
+) -> Gallery:
     """Return a gallery without thumbnails."""
     score, splits = embedded.score, session.splits
     firsts = [row[0] for row in rows]
-    titles = row_titles([one for row in rows for one in row])
-    places = found.shown
+    places = shared.shown
     plain, refit = embedded.plain, embedded.refit
     k = min(NEIGHBOURS, len(plain.X))
     near, cosines = nearest(plain.X, plain.X_heldout[places], k)
@@ -94,13 +104,13 @@ def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]],
                 sample_id=test.sample_ids[int(splits.test.rows[place])],
                 true=names[true],
                 predicted=tuple(names[one.predictions[place]] for one in firsts),
-                wrong=int(found.counts[place]),
+                wrong=int(shared.counts[place]),
                 chance=told[0] if refit.facts["held"] else None,
                 true_chance=told[1] if refit.facts["held"] else None,
                 neighbours=tuple(map(neighbour, beside, closeness)),
             )
         )
-    title, caption = gallery_words(score.backbone, score, found, len(rows), refit.facts, k)
+    title, caption = gallery_text(score, shared, len(rows), refit.facts, k)
     return Gallery(
         backbone=score.backbone,
         weights=score.weights,
@@ -109,9 +119,9 @@ def _made(session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]],
         probe=[one.key for one in firsts].index(score.key),
         tap=score.tap,
         refit=refit.facts,
-        n_test=len(found.counts),
-        wrong=len(found.places),
-        shared=int((found.counts == len(rows)).sum()),
+        n_test=len(shared.counts),
+        wrong=len(shared.errors),
+        shared=int((shared.counts == len(rows)).sum()),
         images=tuple(images),
         thumbnails={},
         title=title,

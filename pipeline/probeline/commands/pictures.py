@@ -11,6 +11,15 @@ import numpy as np
 from probeline import disk
 from probeline.analysis.embedding_map import check_map
 from probeline.analysis.exhibits import exhibits
+from probeline.analysis.picture_content import (
+    MAX_FILTERS,
+    PictureText,
+    errors_text,
+    filters_of,
+    filters_text,
+    input_of,
+    input_text,
+)
 from probeline.data.named_row import named_row
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
@@ -19,20 +28,10 @@ from probeline.errors import BadOption
 from probeline.evaluate.current_scores import current_scores
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
 from probeline.options.command_line import command_line
-from probeline.report.sections.pictures import (
-    MOST_FILTERS,
-    Words,
-    filters_of,
-    filters_words,
-    input_of,
-    input_words,
-    mistakes,
-    mistakes_of,
-    mistakes_words,
-)
+from probeline.report.sections.gallery import row_titles
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import Gallery
-from probeline.results.picture import PICTURES, Picture, PictureKind
+from probeline.results.picture import PICTURES, Picture, PictureKind, errors_of, list_errors
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.results.store import SkippedFile
@@ -82,7 +81,10 @@ def run(session: Session) -> list[dict[str, Any]]:
             _mistakes(session, backbone, best_by_validation(own)),
         )
         told += [_told(session, one.kind, one, one.png) for one in found if one is not None]
-        told += [_told(session, kind, one, one.file) for kind, one in exhibits(session, backbone.name, own).items()]
+        told += [
+            _told(session, kind, one, one.file)
+            for kind, one in exhibits(session, backbone.name, own, row_titles).items()
+        ]
     return told
 
 
@@ -106,9 +108,9 @@ def _filters(session: Session, backbone: Backbone, net: Callable[[], nn.Module])
         if layer := first_layer(net(), backbone.preprocess.crop):
             from probeline.report.figures.pictures import filters
 
-            kernels = layer.kernels[:MOST_FILTERS]
+            kernels = layer.kernels[:MAX_FILTERS]
             count, _, height, width = layer.kernels.shape
-            words = filters_words(backbone, layer.module, len(kernels), count, height, width)
+            words = filters_text(backbone, layer.module, len(kernels), count, height, width)
             make = functools.partial(filters, words.title, kernels)
             return _draw(session, "filters", backbone.name, backbone.weights, of, words, make)
         PICTURES.remove(session.reports, "filters", backbone.name)
@@ -136,7 +138,7 @@ def _input(session: Session, backbone: Backbone, part: str, row: int) -> Picture
     given = values[0].permute(1, 2, 0).numpy()
     low, high = float(given.min()), float(given.max())
     colours = np.rint((given - low) * (255 / (high - low)) if high > low else np.full_like(given, 127.5))
-    words = input_words(backbone, of, raw.size, (low, high), float(np.abs(back - pixels).max()))
+    words = input_text(backbone, of, raw.size, (low, high), float(np.abs(back - pixels).max()))
     crop = backbone.preprocess.crop
     ends = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
     panels = (
@@ -154,7 +156,7 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
         remedy = command_line(session.settings, "probe", backbones=(name,))
         say(f"pictures: {name}: no mistakes to show, as it has no score yet; run: {remedy}")
         return None
-    of = mistakes_of(row, session.dataset, splits)
+    of = errors_of(row, session.dataset, splits)
     if not of["wrong"]:
         PICTURES.remove(session.reports, "mistakes", name)
         say(f"pictures: {name}: no mistakes to show, as {row[0].method} has every test image right")
@@ -165,9 +167,9 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
     from probeline.report.figures.pictures import mistakes as figure
 
     score, part = row[0], splits.test.part
-    wrong = mistakes(score, splits)[: len(of["images"])]
+    wrong = list_errors(score, splits)[: len(of["images"])]
     tiles = [tile(open_image(session.dataset.images[part], one.row), TILE) for one in wrong]
-    words = mistakes_words(row, of)
+    words = errors_text(row, of)
     make = functools.partial(figure, words.title, part, wrong, tiles, score.class_names)
     return _draw(session, "mistakes", name, score.weights, of, words, make)
 
@@ -197,7 +199,7 @@ def _draw(
     name: str,
     weights: str,
     of: dict[str, Any],
-    words: Words,
+    words: PictureText,
     make: Callable[[], Any],
 ) -> Picture:
     from probeline.report.figures.pictures import rendered

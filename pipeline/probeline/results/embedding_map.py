@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from probeline.disk import path_name
-from probeline.identity import MAP_VERSION
+from probeline.identity import MAP_VERSION, digest
 from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.ranking import best_by_validation, best_probe
+from probeline.results.score import Score
 from probeline.results.store import RecordKind
 
 
@@ -113,3 +115,17 @@ def _file_name(backbone: str) -> str:
 
 
 MAPS = RecordKind("map", MAP_VERSION, EmbeddingMap, _file_name, (f"{PICTURE_FOLDER}/map-*.json",))
+
+
+def map_of(best: Score, probe: Score) -> dict[str, Any]:
+    """Return what a map is made from: the best row, whose errors are ringed, and the probe whose features it shows."""
+    return {"score": best.key, "predictions": digest(list(best.predictions)), "probe": probe.key}
+
+
+def outdated_map(embedding_map: EmbeddingMap, scores: Sequence[Score]) -> str | None:
+    """Return why a map does not belong to the present scores; None if it does."""
+    own = [score for score in scores if score.backbone == embedding_map.backbone]
+    probe, best = best_probe(own), best_by_validation(own)
+    if probe is None or best is None:
+        return "its exact probe is gone"
+    return None if embedding_map.of == map_of(best[0], probe) else "its scores have changed"

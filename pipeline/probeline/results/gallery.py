@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from probeline.disk import path_name
-from probeline.identity import GALLERY_VERSION
+from probeline.identity import GALLERY_VERSION, digest
 from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.ranking import best_probe, rank_by_validation
+from probeline.results.score import Score
 from probeline.results.store import RecordKind
 from probeline.results.thumbnail import Thumbnail
 
@@ -139,3 +141,17 @@ def _file_name(backbone: str) -> str:
 
 
 GALLERIES = RecordKind("gallery", GALLERY_VERSION, Gallery, _file_name, (f"{PICTURE_FOLDER}/gallery-*.json",))
+
+
+def gallery_of(rows: Sequence[Sequence[Score]], probe: Score) -> dict[str, Any]:
+    """Return what a gallery is made from: rows ranked by validation, and the probe among them."""
+    return {"rows": [[row[0].key, digest(list(row[0].predictions))] for row in rows], "probe": probe.key}
+
+
+def outdated_gallery(gallery: Gallery, scores: Sequence[Score]) -> str | None:
+    """Return why a gallery does not belong to the present scores; None if it does."""
+    own = [score for score in scores if score.backbone == gallery.backbone]
+    probe = best_probe(own)
+    if probe is None:
+        return "its exact probe is gone"
+    return None if gallery.of == gallery_of(rank_by_validation(own), probe) else "its scores have changed"

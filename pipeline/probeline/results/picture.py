@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 from probeline.disk import path_name
 from probeline.identity import PICTURE_VERSION
+from probeline.names import Method
+from probeline.results.ranking import best_by_validation
+from probeline.results.score import Score
 from probeline.results.store import Attachment, RecordKind
+from probeline.types import DataSet, Splits
 
 PictureKind = Literal["filters", "input", "mistakes"]
 PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
@@ -16,6 +21,9 @@ PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
 
 PICTURE_FOLDER = "pictures"
 """The subfolder of a report that holds them, and the records of galleries and maps."""
+
+MAX_ERRORS = 24
+"""Misclassified images in a picture."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +69,76 @@ PICTURES = RecordKind(
     tuple(f"{PICTURE_FOLDER}/{kind}-*.json" for kind in PICTURE_KINDS),
     attachment=Attachment(".png", lambda picture: picture.sha256),
 )
+
+
+@dataclass(frozen=True)
+class Misclassification:
+    """A misclassified test image.
+
+    Attributes
+    ----------
+    row : int
+        Of its part.
+    true, predicted : int
+        Classes.
+    """
+
+    row: int
+    true: int
+    predicted: int
+
+
+def list_errors(score: Score, splits: Splits) -> list[Misclassification]:
+    """Return the test images that a score misclassifies, in row order."""
+    images = zip(splits.test.rows.tolist(), score.labels, score.predictions, strict=True)
+    return [Misclassification(row, true, predicted) for row, true, predicted in images if true != predicted]
+
+
+def errors_of(row: Sequence[Score], dataset: DataSet, splits: Splits) -> dict[str, Any]:
+    """Return what the picture of a row's errors is drawn from: the first errors of its first seed.
+
+    Parameters
+    ----------
+    row : sequence of Score
+        In the order of their seeds.
+    dataset : DataSet
+    splits : Splits
+        Those of the scores.
+    """
+    score, part = row[0], dataset.parts[splits.test.part]
+    wrong = list_errors(score, splits)
+    return {
+        "score": score.key,
+        "val_top1": fmean(one.val_top1 for one in row),
+        "top1": score.top1,
+        "seeds": len(row),
+        "part": part.name,
+        "wrong": len(wrong),
+        "images": [
+            {
+                "row": one.row,
+                "content": part.content[one.row],
+                "class": score.class_names[one.true],
+                "predicted": score.class_names[one.predicted],
+            }
+            for one in wrong[:MAX_ERRORS]
+        ],
+    }
+
+
+def outdated_picture(picture: Picture, scores: Sequence[Score], dataset: DataSet, splits: Splits) -> str | None:
+    """Return why a picture does not belong to the present data set and scores; None if it does."""
+    if picture.kind == "mistakes":
+        row = best_by_validation(score for score in scores if score.backbone == picture.backbone)
+        if row is None:
+            return "its score is gone"
+        return None if picture.of == errors_of(row, dataset, splits) else "its score has changed"
+    weights = {
+        score.weights for score in scores if score.backbone == picture.backbone and score.method != Method.SCRATCH
+    }
+    if weights and picture.weights not in weights:
+        return f"no score has its weights, {picture.weights}"
+    images = {content for part in dataset.parts.values() for content in part.content}
+    if picture.kind == "input" and picture.of.get("content") not in images:
+        return "its image is not in the data set"
+    return None

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from probeline.report.figures.sheet import Sheet, fit, look, names, png, sheet
 from probeline.report.figures.style import DPI, INK, MUTED, SIZE, WIDTH
-from probeline.report.sections.pictures import Mistake
+from probeline.results.picture import Misclassification
 from probeline.types import FloatArray, PixelArray
 
 _COLUMNS = 8
@@ -130,7 +130,7 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
 
 
 def mistakes(
-    title: str, part: str, wrong: Sequence[Mistake], tiles: Sequence[PixelArray], class_names: Sequence[str]
+    title: str, part: str, wrong: Sequence[Misclassification], tiles: Sequence[PixelArray], class_names: Sequence[str]
 ) -> Sheet:
     """Return images in rows of four, below each its class, what it was taken for, and its row.
 
@@ -139,7 +139,7 @@ def mistakes(
     title : str
     part : str
         That the rows are of.
-    wrong : sequence of Mistake
+    wrong : sequence of Misclassification
     tiles : sequence of uint8 [side, side, 3]
     class_names : sequence of str [K]
     """

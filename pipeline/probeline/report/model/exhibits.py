@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from probeline.options.command_line import command_line
-from probeline.report.sections.gallery import outdated_gallery
-from probeline.report.sections.maps import outdated_map
-from probeline.report.sections.pictures import outdated
-from probeline.results.embedding_map import MAPS, EmbeddingMap
-from probeline.results.gallery import GALLERIES, Gallery
-from probeline.results.picture import PICTURE_KINDS, PICTURES, Picture
+from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
+from probeline.results.gallery import GALLERIES, Gallery, outdated_gallery
+from probeline.results.picture import PICTURE_KINDS, PICTURES, Picture, outdated_picture
 from probeline.results.score import Score
 from probeline.results.store import SkippedFile
 from probeline.session import Session
@@ -51,7 +48,9 @@ def drawn(session: Session, scores: Sequence[Score]) -> Drawn:
         return [one for one, _, reason in found if not reason]
 
     pictures, bad = PICTURES.load(session.reports)
-    shown = kept([(one, one.png, outdated(one, scores, session.dataset, session.splits)) for one in pictures], bad)
+    shown = kept(
+        [(one, one.png, outdated_picture(one, scores, session.dataset, session.splits)) for one in pictures], bad
+    )
     galleries, bad = GALLERIES.load(session.reports)
     hung = kept([(one, one.file, outdated_gallery(one, scores)) for one in galleries], bad)
     maps, bad = MAPS.load(session.reports)
