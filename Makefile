@@ -4,40 +4,57 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-DATASET ?= hymenoptera
-BACKBONES ?= resnet18
+SOURCES = pipeline tests docs/hooks.py
+PROBELINE = @$(VENV)/bin/probeline
 
-OPTIONS = --dataset "$(DATASET)" --backbone $(BACKBONES) $(FURTHER)
+# A variable gives its option if it has a value, else probeline's own default holds. A path or a name is one word.
+option = $(if $($(1)),--$(2) $($(1)))
+quoted = $(if $($(1)),--$(2) "$($(1))")
+flag   = $(if $($(1)),--$(2))
 
-# A recipe has a data set and nets of its own: only those that somebody asks for take their place.
-ASKED = $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
-	$(if $(filter-out file,$(origin BACKBONES)),--backbone $(BACKBONES)) $(FURTHER)
+# The groups of options, as probeline/options/groups.py has them: a verb is given those that it uses and no others.
+DATA_GROUP     = $(call quoted,DATASET,dataset) $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call option,DATA_SEED,data-seed) \
+	$(call quoted,LABELS,labels) $(call quoted,GROUPS,groups)
+NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision)
+VIEWS_GROUP    = $(call option,VIEWS,views)
+TAP_GROUP      = $(call option,TAPS,tap) $(VIEWS_GROUP)
+DEVICE_GROUP   = $(call option,DEVICE,device) $(call option,WORKERS,workers)
+COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size)
+CANARY_GROUP   = $(call option,CANARY,canary)
+SEED_GROUP     = $(call option,SEED,seed)
+SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds)
+HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp)
+STRATEGY_GROUP = $(call option,STRATEGY,strategy)
+TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
+	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)
+CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
+PICTURE_GROUP  = $(call option,MAP,map)
+EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
+PREDICT_GROUP  = $(call quoted,ARTIFACT,artifact) $(call flag,IMAGENET,imagenet) $(call option,TOP_K,top-k) $(call option,NEAREST,nearest) \
+	$(call option,FORMAT,format)
+FOLDER_GROUP   = $(call quoted,CACHE,cache) $(call quoted,REPORTS,reports)
 
-FURTHER = $(if $(TAPS),--tap $(TAPS)) $(if $(VIEWS),--views $(VIEWS)) \
-	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") \
-	$(if $(CACHE),--cache "$(CACHE)") $(if $(REPORTS),--reports "$(REPORTS)") \
-	$(if $(DEVICE),--device $(DEVICE)) $(if $(PRECISION),--precision $(PRECISION)) \
-	$(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(LIMIT),--limit $(LIMIT)) \
-	$(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(DATA_SEED),--data-seed $(DATA_SEED)) \
-	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(LR),--lr $(LR)) $(if $(STRATEGY),--strategy $(STRATEGY)) \
-	$(if $(TRAIN),--train $(TRAIN)) $(if $(UNFREEZE),--unfreeze $(UNFREEZE)) $(if $(FROZEN_GB),--frozen-gb $(FROZEN_GB)) \
-	$(if $(CURVE_STRATEGY),--curve-strategy $(CURVE_STRATEGY)) \
-	$(if $(TEACHER),--teacher "$(TEACHER)") $(if $(SECOND),--second $(SECOND)) \
-	$(if $(SGD),--sgd $(SGD)) $(if $(MLP),--mlp $(MLP)) \
-	$(if $(LABELS),--labels "$(LABELS)") $(if $(GROUPS),--groups "$(GROUPS)") \
-	$(if $(FRACTIONS),--fractions $(FRACTIONS)) $(if $(SHOTS),--shots $(SHOTS)) $(if $(DRAWS),--draws $(DRAWS)) \
-	$(if $(MAP),--map $(MAP)) $(if $(CANARY),--canary $(CANARY)) $(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(WORKERS),--workers $(WORKERS))
+NET      = $(DATA_GROUP) $(NET_GROUP) $(FOLDER_GROUP)
+COMPUTE  = $(COMPUTE_GROUP) $(CANARY_GROUP)
+FEATURES = $(NET) $(TAP_GROUP) $(COMPUTE)
+TRAINING = $(STRATEGY_GROUP) $(TRAIN_GROUP)
+STAGES   = $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP)
 
 help:  ## show the targets and their variables
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo
-	@echo '  variables: DATASET=digits|cifar10|hymenoptera|folder:PATH  BACKBONES="resnet18 timm:NAME"  WEIGHTS=DEFAULT|none|PATH'
-	@echo '             TAPS="penultimate layer3 last-4" VIEWS= DATA= CACHE= REPORTS= DEVICE= PRECISION= IMAGE_SIZE= LIMIT= SEED= SEEDS='
-	@echo '             DATA_SEED= EPOCHS= LR= STRATEGY="last-1 lp-ft full" TRAIN="lr=1e-3,1e-2 clip=1" TEACHER=BACKBONE'
-	@echo '             UNFREEZE= FROZEN_GB= CURVE_STRATEGY= SGD="lr=1e-3,1e-2" MLP="width=512" LABELS=FILE.csv GROUPS=FILE.csv FRACTIONS= SHOTS= DRAWS='
-	@echo '             SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
-	@echo '             METHOD= OUT= PT2=1 ONNX=1 (export)  ARTIFACT= IMAGES= (predict)'
-	@echo '             BATCH_SIZE= WORKERS= CANARY= MAP=tsne     (probeline VERB --help says what each means)'
+	@echo '  data         DATASET=digits|cifar10|hymenoptera|folder:PATH DATA= LIMIT= DATA_SEED= LABELS=FILE.csv GROUPS=FILE.csv'
+	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
+	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= CANARY= CACHE= REPORTS='
+	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512"'
+	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
+	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
+	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
+	@echo '  pictures     MAP=tsne'
+	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1'
+	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT='
+	@echo '  recipe       NAME=   bench-heads  ONLY=   environment  PYTHON= VENV='
+	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -60,59 +77,59 @@ $(VENV)/docs: $(VENV)/demo
 	@touch $@
 
 demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratch on bundled data and weights
-	@$(VENV)/bin/probeline run --recipe demo
+	$(PROBELINE) run --recipe demo
 
-all: $(VENV)/demo  ## every stage on DATASET with BACKBONES
-	@$(VENV)/bin/probeline run $(OPTIONS)
+all: $(VENV)/demo  ## run every stage on DATASET with BACKBONES
+	$(PROBELINE) run $(STAGES)
 
-extract: $(VENV)/demo  ## run each frozen backbone once and cache its embeddings
-	@$(VENV)/bin/probeline extract $(OPTIONS)
+extract: $(VENV)/demo  ## run each frozen backbone once and cache its features
+	$(PROBELINE) extract $(FEATURES)
 
-probe: extract  ## fit linear heads on the cached embeddings
-	@$(VENV)/bin/probeline probe $(OPTIONS)
+probe: extract  ## fit linear heads on the cached features
+	$(PROBELINE) probe $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP)
 
-baselines: extract  ## scikit-learn logistic regression, ridge regression, k-NN and centroids on them
-	@$(VENV)/bin/probeline baselines $(OPTIONS)
+baselines: extract  ## fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on them
+	$(PROBELINE) baselines $(FEATURES)
 
 finetune: $(VENV)/demo  ## train the net or its upper stages (STRATEGY), from its weights and from scratch
-	@$(VENV)/bin/probeline finetune $(OPTIONS)
+	$(PROBELINE) finetune $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEEDS_GROUP) $(TRAINING)
 
-lrfind: $(VENV)/demo  ## test which learning rates a fine-tune bears: its first steps while the rate rises
-	@$(VENV)/bin/probeline lrfind $(OPTIONS)
+lrfind: $(VENV)/demo  ## run a learning-rate range test of each STRATEGY
+	$(PROBELINE) lrfind $(NET) $(VIEWS_GROUP) $(COMPUTE) $(SEED_GROUP) $(TRAINING)
 
-curve: extract  ## the learning curve: the exact probe on 1 % to 100 % of the train images, several draws each
-	@$(VENV)/bin/probeline curve $(OPTIONS)
+curve: extract  ## fit the exact probe on 1 % to 100 % of the train images, several draws each: the learning curve
+	$(PROBELINE) curve $(FEATURES) $(SEED_GROUP) $(TRAIN_GROUP) $(CURVE_GROUP)
 
-pictures: $(VENV)/demo  ## each backbone's first filters, its input, its mistakes beside train images, and a map of its embeddings (MAP=tsne)
-	@$(VENV)/bin/probeline pictures $(OPTIONS)
+pictures: $(VENV)/demo  ## draw first filters, an input, most common errors and an embedding map of each backbone (MAP=tsne)
+	$(PROBELINE) pictures $(NET) $(COMPUTE) $(PICTURE_GROUP)
 
-latency: $(VENV)/demo  ## what a forward pass of each backbone costs on DEVICE, the nets timed in turn
-	@$(VENV)/bin/probeline latency $(OPTIONS)
+latency: $(VENV)/demo  ## time the forward pass of each backbone on DEVICE, the nets in turn
+	$(PROBELINE) latency $(NET) $(DEVICE_GROUP)
 
-doctor: extract  ## examine the data with the cached embeddings: duplicates and leaks, doubtful labels, outliers
-	@$(VENV)/bin/probeline doctor $(OPTIONS)
+doctor: extract  ## check the data with the cached features: duplicates and leaks, likely label errors, outliers
+	$(PROBELINE) doctor $(NET) $(COMPUTE)
 
-compare: $(VENV)/demo  ## write the page, the table and the figures of all scores of DATASET
-	@$(VENV)/bin/probeline compare $(OPTIONS)
+compare: $(VENV)/demo  ## write the page, the tables and the figures of all scores of DATASET
+	$(PROBELINE) compare $(NET) $(TAP_GROUP) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP)
 
-export: $(VENV)/$(if $(ONNX),onnx,demo)  ## write the row METHOD (or val's choice) as a folder OUT that answers for new images; PT2=1 ONNX=1 add graphs
-	@$(VENV)/bin/probeline export $(OPTIONS) $(if $(METHOD),--method $(METHOD)) $(if $(OUT),--out "$(OUT)") $(if $(PT2),--pt2) $(if $(ONNX),--onnx)
+export: $(VENV)/$(if $(ONNX),onnx,demo)  ## write one row of the report (METHOD, or the best on validation) as a folder OUT that classifies new images
+	$(PROBELINE) export $(FEATURES) $(SEED_GROUP) $(EXPORT_GROUP)
 
-predict: $(VENV)/demo  ## say what is in IMAGES (files or folders) by the exported folder ARTIFACT
-	@$(VENV)/bin/probeline predict $(IMAGES) --artifact "$(ARTIFACT)" $(if $(DEVICE),--device $(DEVICE))
+predict: $(VENV)/demo  ## classify IMAGES (files or folders) with the exported folder ARTIFACT, or with a stock net: IMAGENET=1
+	$(PROBELINE) predict $(IMAGES) $(PREDICT_GROUP) $(NET_GROUP) $(COMPUTE_GROUP) $(FOLDER_GROUP)
 
-recipe: $(VENV)/demo  ## run a packaged experiment: make recipe NAME=demo
-	@$(VENV)/bin/probeline run --recipe '$(NAME)' $(ASKED)
+recipe: $(VENV)/demo  ## run a recipe, packaged or a TOML file: make recipe NAME=demo
+	$(PROBELINE) run $(call quoted,NAME,recipe) $(STAGES) $(PICTURE_GROUP)
 
 verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
-	@$(VENV)/bin/probeline verify $(OPTIONS)
+	$(PROBELINE) verify $(FEATURES)
 
-explain: $(VENV)/demo  ## say which field of the key differs from the nearest cached entry
-	@$(VENV)/bin/probeline explain $(OPTIONS)
+explain: $(VENV)/demo  ## show which fields of the key differ from the nearest cached entry
+	$(PROBELINE) explain $(NET) $(TAP_GROUP)
 
 test: $(VENV)/dev  ## lint, types and the whole suite, offline
-	@$(VENV)/bin/ruff check pipeline tests
-	@$(VENV)/bin/ruff format --check -q pipeline tests
+	@$(VENV)/bin/ruff check $(SOURCES)
+	@$(VENV)/bin/ruff format --check -q $(SOURCES)
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
@@ -124,18 +141,18 @@ docs: $(VENV)/docs  ## build the documentation strictly and offline into site/
 	@echo "site/index.html"
 
 lint: $(VENV)/dev  ## format and lint the sources, check the types
-	@$(VENV)/bin/ruff format pipeline tests
-	@$(VENV)/bin/ruff check --fix pipeline tests
+	@$(VENV)/bin/ruff format $(SOURCES)
+	@$(VENV)/bin/ruff check --fix $(SOURCES)
 	@$(VENV)/bin/mypy
 
 faults: $(VENV)/dev  ## kills, flipped bytes, full disks, many writers, power loss: what the cache survives
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python tests/faults
 
-bench: $(VENV)/dev  ## extraction beside a plain loop and the bare forward pass
-	@$(VENV)/bin/probeline bench $(OPTIONS)
+bench: $(VENV)/dev  ## time extraction against a plain loop and the bare forward pass
+	$(PROBELINE) bench $(NET) $(COMPUTE)
 
-bench-heads: $(VENV)/dev  ## heads beside scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
-	@$(VENV)/bin/python tests/bench_heads $(if $(DATA),--data "$(DATA)") $(if $(CACHE),--cache "$(CACHE)") $(if $(ONLY),--only $(ONLY))
+bench-heads: $(VENV)/dev  ## time heads against scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
+	@$(VENV)/bin/python tests/bench_heads $(call quoted,DATA,data) $(call quoted,CACHE,cache) $(call option,ONLY,only)
 
 clean:  ## remove what was built; embeddings, scores and data stay
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info

@@ -31,9 +31,9 @@ _LINK = re.compile(r"\[(!\[[^\]]*\]\([^)]*\)|[^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)"
 
 def command_line_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, with one subparser for each verb."""
-    from probeline.cli.program import _parser
+    from probeline.cli.parser import build_parser
 
-    return _parser()
+    return build_parser()
 
 
 def verb_parsers() -> dict[str, tuple[str, argparse.ArgumentParser]]:

@@ -85,7 +85,7 @@ def test_a_grid_is_asked_for_as_it_was(name: str, axes: Any) -> None:
         options = {"version": 3, **{key: list(some) for key, some in values.items()}}
         score = replace(make_score("probe-sgd", seed=0, n_test=20), method=f"probe-{name}", options=options)
         again = read(command(HERE, score))
-        given = getattr(again, name)
+        given = getattr(again.heads, name)
         assert grid(name, axes, given).values == values
         assert given or name == "sgd", "without a grid of its own there is no MLP head"
 
@@ -103,8 +103,8 @@ def test_a_head_is_asked_for_at_its_tap() -> None:
 
 def test_weights_are_named_as_they_can_be_asked_for() -> None:
     file = HERE.changed(weights="/data/net.pth")
-    assert read(command(file, make_score(n_test=20, weights="net.pth"))).weights == "/data/net.pth"
-    assert read(command(HERE, make_score(backbone="timm:resnet10t", n_test=20, weights="c3_in1k"))).weights == "DEFAULT"
+    assert read(command(file, make_score(n_test=20, weights="net.pth"))).nets.weights == "/data/net.pth"
+    assert read(command(HERE, make_score(backbone="timm:resnet10t", n_test=20, weights="c3_in1k"))).nets.weights == "DEFAULT"
     for weights in ("none", "wheel"):
         score = make_score(backbone="timm:resnet10t", n_test=20, weights=weights)
         assert read(command(HERE, score)).nets.weights == weights
@@ -115,4 +115,4 @@ def test_sizes_are_told_where_they_differ() -> None:
     lines = commands(HERE, blocks(scores)).values()
     assert sorted(read(line).nets.image_size or 0 for line in lines) == [128, 224]
     assert read(command(HERE, scores[0])).nets.image_size is None
-    assert read(command(HERE.changed(image_size=128), scores[0])).image_size == 128
+    assert read(command(HERE.changed(image_size=128), scores[0])).nets.image_size == 128
