@@ -68,9 +68,9 @@ def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, t
     CannotWrite
         It is yet to be made, and could not be kept.
     """
-    folder = session.reports / "scores"
+    folder = session.reports
     score = SCORES.find(folder, backbone.name, backbone.weights, request.method, request.seed, request.key)
-    return reuse(session, score, folder, title, f"{title}: already scored, skipped")
+    return reuse(session, score, folder / "scores", title, f"{title}: already scored, skipped")
 
 
 def reuse(
