@@ -96,5 +96,9 @@ def test_nothing_is_passed_that_nobody_gave() -> None:
 
 def test_help_names_every_variable() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    given = {*re.findall(r"\$\(call \w+,(\w+),", MAKEFILE), *re.findall(r"^(\w+) +\?=", MAKEFILE, re.MULTILINE), "IMAGES"}
+    given = {
+        *re.findall(r"\$\(call \w+,(\w+),", MAKEFILE),
+        *re.findall(r"^(\w+) +\?=", MAKEFILE, re.MULTILINE),
+        "IMAGES",
+    }
     assert {name for name in given if not re.search(rf"\b{name}=", shown)} == set()

@@ -104,7 +104,10 @@ def test_a_head_is_asked_for_at_its_tap() -> None:
 def test_weights_are_named_as_they_can_be_asked_for() -> None:
     file = HERE.changed(weights="/data/net.pth")
     assert read(command(file, make_score(n_test=20, weights="net.pth"))).nets.weights == "/data/net.pth"
-    assert read(command(HERE, make_score(backbone="timm:resnet10t", n_test=20, weights="c3_in1k"))).nets.weights == "DEFAULT"
+    assert (
+        read(command(HERE, make_score(backbone="timm:resnet10t", n_test=20, weights="c3_in1k"))).nets.weights
+        == "DEFAULT"
+    )
     for weights in ("none", "wheel"):
         score = make_score(backbone="timm:resnet10t", n_test=20, weights=weights)
         assert read(command(HERE, score)).nets.weights == weights

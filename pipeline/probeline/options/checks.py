@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from probeline.errors import BadOption, UnknownName
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
-from probeline.options.command_line import command_line
+from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, grid
 from probeline.options.groups import DEVICES, MOST
 from probeline.options.second_task_spec import parsed
@@ -40,6 +40,20 @@ def check_settings(settings: Settings) -> None:
         raise BadOption("bad --shots", expected=f"numbers from 1 to {MOST}, or 0 alone", got=min(shots))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
         raise UnknownName("device", settings.compute.device, DEVICES)
+    files = (
+        *(spec.weights for spec in settings.nets.specs),
+        settings.training.teacher or "",
+        *settings.training.second,
+    )
+    for file in files:
+        path = file.partition("@")[2] or file
+        if path.startswith(f"{UNKNOWN_FOLDER}/"):
+            name = path.removeprefix(f"{UNKNOWN_FOLDER}/")
+            raise BadOption(
+                f"the folder of {name} is not on record",
+                where=file,
+                remedy=f"write where {name} is in place of {UNKNOWN_FOLDER}: results keep only the names of files",
+            )
     check_strategies(settings)
     try:
         command_line(settings, "run").encode("utf-8")

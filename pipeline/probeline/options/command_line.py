@@ -13,6 +13,10 @@ _UNSAID = ("recipe", "dry_run", "json", "quiet", "verbose")
 """What is no part of a command that is shown: options that came from a recipe are shown one by one."""
 
 
+UNKNOWN_FOLDER = "PATH-TO"
+"""Stands in a command for a folder that is not on record; every verb refuses it."""
+
+
 def command_line(settings: Settings, verb: str, **changes: object) -> str:
     """Return the command that runs `verb` with these settings: the data set, and what differs from the defaults.
 
