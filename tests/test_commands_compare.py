@@ -12,6 +12,7 @@ import pytest
 from probeline.commands import baselines, compare, curve, probe
 from probeline.options.settings import Settings
 from probeline.report.model.beside import NOTHING
+from probeline.report.model.row_commands import further_commands
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
@@ -133,7 +134,7 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
 
 def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
     def offered(*nets: str, **options: Any) -> list[str]:
-        found = compare._unasked(Settings.of(cache=tmp_path, **options), NOTHING, set(nets))
+        found = further_commands(Settings.of(cache=tmp_path, **options), NOTHING, set(nets))
         return [f"{what}: {command}" for what, command in found.items() if "backbone, such as" in what]
 
     own = {"backbones": ("vgg11",), "weights": "some.safetensors", "taps": ("features.3",)}

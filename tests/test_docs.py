@@ -20,6 +20,8 @@ from conftest import make_part
 from probeline import recipes
 from probeline.cache import entry as store
 from probeline.identity import unseal
+from probeline.options import settings as options
+from probeline.options import verbs
 from probeline.types import Backbone
 
 ROOT = Path(__file__).parents[1]
@@ -45,14 +47,7 @@ hooks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hooks)
 
 VERBS: dict[str, tuple[str, argparse.ArgumentParser]] = hooks.verb_parsers()
-OPTIONS = sorted(
-    {
-        name
-        for _, parser in VERBS.values()
-        for name in re.findall(r"(?<![\w-])--[a-z][\w-]*", parser.format_usage())
-        if name != "--help"
-    }
-)
+OPTIONS = sorted({option.flag for option in options.OPTIONS.values()})
 
 
 def code_blocks(page: str, language: str) -> list[str]:
@@ -139,8 +134,8 @@ def test_reference_lists_the_options_of_each_verb() -> None:
         re.findall(r"^## probeline (\S+)$(.*?)(?=^## |\Z)", hooks.cli_reference(), re.MULTILINE | re.DOTALL)
     )
     assert list(sections) == list(VERBS)
-    for verb, (_, parser) in VERBS.items():
-        for option in set(re.findall(r"(?<![\w-])--[a-z][\w-]*", parser.format_usage())) - {"--help"}:
+    for verb in VERBS:
+        for option in (options.OPTIONS[name].flag for name in verbs.VERBS[verb].options):
             assert re.search(rf"^\| `[^`]*{option}\b", sections[verb], re.MULTILINE), (verb, option)
 
 

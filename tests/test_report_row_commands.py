@@ -10,6 +10,7 @@ import pytest
 
 from probeline.cli.parser import parse
 from probeline.cli.steps import settings_of
+from probeline.errors import BadOption
 from probeline.finetune.run import training_options
 from probeline.options.grids import MLP, SGD, grid
 from probeline.options.settings import Settings
@@ -113,9 +114,39 @@ def test_weights_are_named_as_they_can_be_asked_for() -> None:
         assert read(command(HERE, score)).nets.weights == weights
 
 
-def test_sizes_are_told_where_they_differ() -> None:
+def test_a_file_whose_folder_nobody_knows_is_a_place_to_fill_in() -> None:
+    line = command(HERE, make_score(n_test=20, weights="net.pth"))
+    assert "--weights PATH-TO/net.pth" in line
+    with pytest.raises(BadOption, match=r"the folder of net\.pth is not on record.*PATH-TO"):
+        read(line)
+    score = make_score(n_test=20, weights="net.pth")
+    for known in ("mobilenet_v2@/data/net.pth", "resnet18@/data/net.pth"):
+        (line,) = commands(HERE, blocks([score]), [(HERE.changed(backbones=(known,)), ("probe",))]).values()
+        assert ("--weights /data/net.pth" in line) == known.startswith("mobilenet"), "a file is of one net"
+
+
+def test_a_teacher_has_its_own_weights() -> None:
+    score = replace(make_score("finetune", seed=0, n_test=20), method="distill", options={"teacher": "resnet50"})
+    for asked, weights, teacher in (
+        ("resnet50", "DEFAULT", "resnet50@DEFAULT"),
+        ("resnet50", "IMAGENET1K_V1", "resnet50"),
+        ("resnet50@/data/t.pth", "DEFAULT", "resnet50@/data/t.pth"),
+    ):
+        again = read(command(HERE.changed(teacher=asked, weights=weights), score))
+        assert again.training.teacher == teacher
+
+
+def test_the_file_of_a_second_task_is_named_by_its_path() -> None:
+    options = {"second": "colours.csv (0123abcd)"}
+    score = replace(make_score("finetune", seed=0, n_test=20), method="multi-task", options=options)
+    assert read(command(HERE.changed(second=("/data/colours.csv",)), score)).training.second == ("/data/colours.csv",)
+    with pytest.raises(BadOption, match=r"the folder of colours\.csv is not on record"):
+        read(command(HERE, score))
+
+
+def test_each_command_has_the_size_of_its_row() -> None:
     scores = [make_score(n_test=20, image_size=size) for size in (128, 224)]
     lines = commands(HERE, blocks(scores)).values()
     assert sorted(read(line).nets.image_size or 0 for line in lines) == [128, 224]
-    assert read(command(HERE, scores[0])).nets.image_size is None
-    assert read(command(HERE.changed(image_size=128), scores[0])).nets.image_size == 128
+    for settings in (HERE, HERE.changed(image_size=64)):
+        assert read(command(settings, scores[0])).nets.image_size == 128

@@ -32,10 +32,12 @@ class Memo:
     path : Path or None
         Where the memo is kept; None for one that remembers nothing. A memo that cannot be read is an empty one; one
         that cannot be written is not an error.
+    read_only : bool
+        Whether nothing is written.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
         self._changed = False
         self._entries: dict[str, Any] = {}
         if path is None:
@@ -81,7 +83,7 @@ class Memo:
 
     def save(self) -> None:
         """Write the memo where anything changed; atomically, and silently not at all where that fails."""
-        if self._path is None or not self._changed:
+        if self._path is None or self._read_only or not self._changed:
             return
         with contextlib.suppress(CannotWrite):
             disk.make_folder(self._path.parent)

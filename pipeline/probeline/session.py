@@ -50,7 +50,8 @@ class Session:
     @functools.cached_property
     def memo(self) -> Memo:
         """What was read of files before."""
-        return Memo(self.settings.folders.cache / ".memo.json" if self.remember else None)
+        path = self.settings.folders.cache / ".memo.json" if self.remember else None
+        return Memo(path, read_only=self.settings.run.dry_run)
 
     @functools.cached_property
     def dataset(self) -> DataSet:
@@ -69,7 +70,7 @@ class Session:
             limit=options.limit,
             data_seed=options.data_seed,
             console=console,
-            download=self.remember,
+            download=self.remember and not self.settings.run.dry_run,
         )
         self.memo.save()
         whole = options.limit is None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probeline.backbones import torchvision_import as vision
+from probeline.backbones.downloads import check_download_is_allowed
 from probeline.backbones.names import check_name
 from probeline.backbones.weights import OTHER_WEIGHTS, check_file_hash, download, fetch_by_hand, load_state, read_state
 from probeline.errors import BadOption, DownloadFailed, MissingData, MissingExtra, UnknownName
@@ -205,6 +206,7 @@ def _torchvision_pretrained(name: str, weights: str) -> Built:
     chosen = _published(name, weights)
     path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
     if not path.exists():
+        check_download_is_allowed(name)
         download(chosen.url, path)
     check_file_hash(path)
     net = _empty(name, **options_of(name, weights))
@@ -234,6 +236,7 @@ def _timm_pretrained(name: str, weights: str) -> Built:
         kinds = ["DEFAULT", "none", "PATH of a file", *(["wheel"] if name in WHEELS else [])]
         remedy = f"a set of weights is part of timm's name: {name}.TAG"
         raise UnknownName(f"weights of {name}", weights, kinds, remedy=remedy)
+    check_download_is_allowed(name)  # whether timm has the file already only timm knows
     _empty(name)
     bare = name.removeprefix(TIMM)
     try:

@@ -15,7 +15,10 @@ from probeline.options.settings import GROUPS, OPTIONS
 from probeline.options.table import Option, options_in
 from probeline.options.verbs import VERBS, Verb
 
-_WIDTH = 118
+WIDTH = 100
+"""Columns of a help text, of which each fits two screens of 50 lines."""
+
+_EVERYWHERE = ("-h", "--help", "--version")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,12 +46,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     ProbelineError
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    verb = next((word for word in words[:1] if not word.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        raise UnknownName("verb", verb, VERBS, remedy="see probeline --help")
+    first = words[0] if words else ""
+    if first.startswith("-") and first not in _EVERYWHERE:
+        raise BadOption(
+            f"{first} stands before the verb", expected="probeline VERB OPTIONS", remedy="see probeline --help"
+        )
+    if not first.startswith("-") and first not in VERBS:
+        raise UnknownName("verb", first, VERBS, remedy="see probeline --help")
     parsed, rest = build_parser().parse_known_args(words)
-    if parsed.verb is None:
-        raise UnknownName("verb", "", VERBS, remedy="see probeline --help")
     for word in rest:
         _refuse(VERBS[parsed.verb], word)
     return parsed
@@ -84,8 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for verb in VERBS.values():
         description = verb.purpose[0].upper() + verb.purpose[1:] + "."
+        words = f" {verb.words}{' ...' if verb.needs_words else ''}" if verb.words else ""
         child = verbs.add_parser(
-            verb.name, help=verb.purpose, description=description, allow_abbrev=False, formatter_class=_formatter
+            verb.name,
+            usage=f"probeline {verb.name}{words} [options]",
+            help=verb.purpose,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=_formatter,
         )
         if verb.words:
             # metavar is its name in messages; argparse wants none of its own brackets around it.
@@ -102,8 +113,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Formatter(argparse.HelpFormatter):
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=32, width=_WIDTH)
+    return _Formatter(prog, max_help_position=32, width=WIDTH)
 
 
 def _flags(option: Option) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """Which frozen nets, with which weights and input."""
+    """Which backbones, with which weights and input."""
 
     backbones: tuple[str, ...] = option(
         ("resnet18",),
@@ -90,7 +90,7 @@ class TapOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Where and how the net runs."""
+    """Where and how the backbone runs."""
 
     device: str = option("auto", "where the net runs", metavar="auto|cpu|cuda[:N]|mps")
     batch_size: int | None = option(None, "images per batch", metavar="N", within=(1, MOST), shown_default="by device")
@@ -103,7 +103,7 @@ class ComputeOptions:
     )
     canary: int | None = option(
         None,
-        "rows to run again of features that another machine or other software made",
+        "rows to extract again as a check of features from another machine or other versions",
         metavar="K",
         within=(0, MOST),
         shown_default="8; 0 for none",
@@ -112,7 +112,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """The random numbers of fitting."""
+    """Random numbers of fitting."""
 
     seed: int = option(0, "first seed of what is random in fitting", metavar="S", within=(0, MOST))
     seeds: int = option(1, "number of seeds, counted up from the first", metavar="N", within=(1, MOST))
@@ -130,7 +130,7 @@ class HeadOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a net, or its upper stages, is trained."""
+    """Fine-tuning: how a net, or its upper stages, is trained."""
 
     strategies: tuple[str, ...] = option(
         (Strategy.FULL.value, Strategy.SCRATCH.value),
@@ -168,7 +168,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """The points of a learning curve."""
+    """Points of a learning curve."""
 
     fractions: tuple[float, ...] = option(
         (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0), "percent of the train images", metavar="PERCENT"
@@ -182,14 +182,14 @@ class CurveOptions:
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """What `pictures` draws."""
+    """Pictures."""
 
     map: str = option("pca", "also draw a t-SNE map of the embeddings (slow)", metavar="|".join(MAPS), choices=MAPS)
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What `export` writes."""
+    """What is exported."""
 
     method: str | None = option(
         None,
@@ -210,7 +210,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """By what `predict` answers, and in which form."""
+    """What classifies the images, and how the answers are printed."""
 
     artifact: Path | None = option(None, "folder that export wrote", metavar="FOLDER", local=True)
     imagenet: bool = option(False, "use a stock net's own head and ImageNet's classes")
@@ -229,7 +229,7 @@ class FolderOptions:
 
 @dataclass(frozen=True)
 class MaintenanceOptions:
-    """Of `verify` and `cache`."""
+    """Looking after the cache."""
 
     repair: bool = option(False, "put corrupt files aside and extract them again", local=True)
     yes: bool = option(False, "remove without asking", local=True)
@@ -238,12 +238,14 @@ class MaintenanceOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is run, and what is said meanwhile."""
+    """What is run, and what is printed."""
 
     recipe: str | None = option(
         None, "steps and options of a packaged recipe or of a TOML file; other options override it", metavar="NAME|FILE"
     )
-    dry_run: bool = option(False, "say what would run, on how many images, and what is cached", local=True)
+    dry_run: bool = option(
+        False, "print what would run, on how many images, what is cached and about how long it takes", local=True
+    )
     json: bool = option(False, "print one JSON object on standard output", local=True)
     quiet: bool = option(False, "print results and warnings only", short="-q", local=True)
     verbose: bool = option(False, "name every skipped file, and every shard", short="-v", local=True)

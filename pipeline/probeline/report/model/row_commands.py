@@ -202,9 +202,9 @@ def _missing(step: Step, scores: Sequence[Score]) -> list[tuple[str, str]]:
             scored = {
                 (score.method, score.seed)
                 for score in of_net
-                if _is_read_as_requested(settings, tap, score) and _is_fitted_as_requested(settings, score)
+                if is_read_as_requested(settings, tap, score) and is_fitted_as_requested(settings, score)
             }
-            for method, options in _requested_methods(settings, verbs):
+            for method, options in requested_methods(settings, verbs):
                 wanted = list(seeds) if method.seeded else [None]
                 absent = [seed for seed in wanted if (method.name, seed) not in scored]
                 if absent:
@@ -232,7 +232,7 @@ def _same_net(settings: Settings, text: str, scores: Sequence[Score]) -> dict[st
     return {"backbones": (text,), "image_size": image_size}
 
 
-def _requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[MethodInfo, dict[str, Any]]]:
+def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[MethodInfo, dict[str, Any]]]:
     """Return the methods that these verbs score under the settings, with the options that are their own."""
     heads: list[tuple[MethodInfo, dict[str, Any]]] = [
         (one, {}) for one in METHODS if not one.trains and (one.name != Method.PROBE_MLP or settings.heads.mlp)
@@ -251,7 +251,7 @@ def _is_of(spec: BackboneSpec, settings: Settings, score: Score) -> bool:
     return weights and size and score.precision == settings.nets.precision
 
 
-def _is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
+def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
     """Return whether a head was given this tap, and the views that are asked for; a training concerns neither.
 
     Which blocks ``last-4`` stands for only the net knows: any tap will do.
@@ -261,7 +261,7 @@ def _is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
     return (score.tap == tap or any(map(LAST_K.fullmatch, split_tap(tap)))) and score.views == settings.reading.views
 
 
-def _is_fitted_as_requested(settings: Settings, score: Score) -> bool:
+def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     """Return whether a head that is trained in minibatches had the grid that is asked for."""
     axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
     if score.method not in axes:
