@@ -157,7 +157,7 @@ def test_unknown_verbs_and_options(
 
 def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "backbone", None)
-    for verb in cli.VERBS.keys() - {"list", "cache", "show", "predict"}:
+    for verb in cli.VERBS.keys() - {"list", "cache", "completion", "show", "predict"}:
         assert "unknown data set" in refused(run(verb, dataset="mnist"))
         assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist"))
 

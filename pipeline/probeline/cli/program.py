@@ -7,41 +7,19 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from probeline.cli.console import print_line
 from probeline.cli.parser import parse
 from probeline.cli.steps import check_used, given_options, settings_of, steps_of
-from probeline.errors import Diverged, ProbelineError, UnknownName
+from probeline.commands.list import names_of
+from probeline.errors import Diverged, ProbelineError
 from probeline.options.settings import Settings, Step
 from probeline.options.verbs import VERBS
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
-
-
-def list_names(what: str) -> Mapping[str, str]:
-    """Return each name of a kind with the line that describes it.
-
-    Raises
-    ------
-    UnknownName
-    """
-    if what == "datasets":
-        from probeline.data.sources.registry import NAMES
-
-        return {name: name for name in NAMES}
-    if what == "backbones":
-        from probeline.backbones.names import torchvision_names
-
-        return {name: name for name in (*torchvision_names(), "timm:NAME")}
-    if what == "recipes":
-        from probeline import recipes
-
-        longest = max(map(len, recipes.names()))
-        return {name: f"{name:{longest}}  {recipes.read(name).title}" for name in recipes.names()}
-    raise UnknownName("list", what, ["datasets", "backbones", "recipes"])
 
 
 def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = ()) -> dict[str, Any]:
@@ -62,14 +40,18 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     ProbelineError
     """
     from probeline.backbones.names import check_name
-    from probeline.names import PENULTIMATE
+    from probeline.names import PENULTIMATE, BackboneSpec
     from probeline.session import Session
 
     # What is wrong is said before a net is built, let alone fetched.
-    names = (name for step, _ in runs for name in (*step.nets.backbones, *filter(None, [step.training.teacher])))
-    for name in dict.fromkeys(names):
-        check_name(name)
+    nets = (text for step, _ in runs for text in (*step.nets.backbones, *filter(None, [step.training.teacher])))
+    for text in dict.fromkeys(nets):
+        check_name(BackboneSpec.parse(text, "DEFAULT").name)
     session = Session(settings, steps=tuple(steps))
+    if settings.run.dry_run:
+        from probeline.commands import plan
+
+        return {"dry_run": [plan.run(session.under(step), verbs) for step, verbs in runs if verbs != ("compare",)]}
     for step, verbs in runs:
         if step.reading.taps != (PENULTIMATE,) and any("taps" in VERBS[verb].options for verb in verbs):
             for name in step.nets.backbones:
@@ -95,10 +77,15 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
 
 def _run(arguments: Sequence[str] | None) -> None:
     parsed = parse(arguments)
-    if parsed.verb == "list":
-        (what,) = parsed.words if len(parsed.words) == 1 else (" ".join(parsed.words),)
-        names = list_names(what)
-        print_line(json.dumps(list(names)) if parsed.json else "\n".join(names.values()), sys.stdout)
+    if parsed.verb in ("list", "completion"):
+        words = " ".join(parsed.words)
+        if parsed.verb == "completion":
+            from probeline.cli.completion import completion_script
+
+            print_line(completion_script(words), sys.stdout)
+        else:
+            names = names_of(words)
+            print_line(json.dumps(list(names)) if parsed.json else "\n".join(names.values()), sys.stdout)
         return
     settings, steps = settings_of(parsed)
     runs = steps_of(parsed.verb, settings, steps)

@@ -49,7 +49,7 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
     for row in rows:
         console.result(f"dry run: {row['verb']}: {row['title']}: {_state(row)}")
     for verb in verbs:
-        if verb not in ("extract", *_SCORING):
+        if verb not in ("extract", "compare", *_SCORING):
             console.result(f"dry run: {verb} would run; what it has already is not looked up")
     return {"extract": [asdict(plan) for plan in extractions], "rows": rows, "verbs": list(verbs)}
 
@@ -64,7 +64,7 @@ def _told(plan: ExtractionPlan) -> str:
     counts = f"{plan.images:,} images, {plan.cached:,} cached"
     if not plan.missing:
         return f"{counts}, nothing to extract"
-    about = "no estimate: this net has not run here yet" if plan.seconds is None else f"about {seconds(plan.seconds)}"
+    about = "no estimate: this net has not run here yet" if plan.seconds is None else f"about {seconds(plan.seconds)} s"
     return f"{counts}, {plan.missing:,} to extract, {about}"
 
 
@@ -93,7 +93,10 @@ def _rows(session: Session, text: str, verbs: Sequence[str], scores: Sequence[Sc
                 )
                 at = f" at {tap}" if tap not in ("", "penultimate") else ""
                 named = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
-                yield {"verb": method.verb, "title": named, "scored": scored, "images": len(session.splits.train)}
+                images = len(session.splits.train) + (
+                    len(session.splits.val) if method.name == Method.PROBE_REFIT else 0
+                )
+                yield {"verb": method.verb, "title": named, "scored": scored, "images": images}
 
 
 def _is_trained_as_requested(settings: Settings, score: Score) -> bool:

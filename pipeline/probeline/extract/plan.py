@@ -1,4 +1,4 @@
-"""What an extraction would do: per backbone, tap and part the images that are cached, those that are not, and how long."""
+"""What is left to extract of a backbone, per tap and part, and about how long it takes."""
 
 from __future__ import annotations
 

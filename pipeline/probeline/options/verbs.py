@@ -155,6 +155,14 @@ _VERBS = (
         "list", "list datasets, backbones or recipes", _names("json"), words="WHAT", needs_words=True, needs_data=False
     ),
     Verb(
+        "completion",
+        "print the completion script of a shell: source <(probeline completion bash)",
+        (),
+        words="bash|zsh|fish",
+        needs_words=True,
+        needs_data=False,
+    ),
+    Verb(
         "bench",
         "time extraction against a plain loop and the bare forward pass",
         _names(*_NET, ComputeOptions, *_COMMON),

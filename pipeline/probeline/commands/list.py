@@ -1,0 +1,32 @@
+"""List: the names of data sets, backbones or recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from probeline.errors import UnknownName
+
+KINDS = ("datasets", "backbones", "recipes")
+
+
+def names_of(kind: str) -> Mapping[str, str]:
+    """Return each name of a kind with the line that describes it.
+
+    Raises
+    ------
+    UnknownName
+    """
+    if kind == "datasets":
+        from probeline.data.sources.registry import NAMES
+
+        return {name: name for name in NAMES}
+    if kind == "backbones":
+        from probeline.backbones.names import torchvision_names
+
+        return {name: name for name in (*torchvision_names(), "timm:NAME")}
+    if kind == "recipes":
+        from probeline import recipes
+
+        longest = max(map(len, recipes.names()))
+        return {name: f"{name:{longest}}  {recipes.read(name).title}" for name in recipes.names()}
+    raise UnknownName("list", kind, KINDS)
