@@ -16,27 +16,28 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
 from probeline.cache import locks as claims_room
+from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import Claims
+from probeline.cache.writing import write_entry, write_shard
 from probeline.types import Backbone
 
 ROWS = 12
 
 
 @pytest.fixture
-def entry(tmp_path: Path, backbone: Backbone) -> store.Entry:
+def entry(tmp_path: Path, backbone: Backbone) -> Entry:
     """An entry of three shards, none of them made."""
-    found = dataclasses.replace(store.locate(tmp_path, make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
-    store.begin(found)
+    found = dataclasses.replace(locate_entry(tmp_path, make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
+    write_entry(found)
     return found
 
 
-def make(entry: store.Entry, number: int) -> None:
-    store.write_shard(entry, number, np.zeros((4, entry.dim), np.float32), {})
+def make(entry: Entry, number: int) -> None:
+    write_shard(entry, number, np.zeros((4, entry.dim), np.float32), {})
 
 
-def test_two_share_what_is_to_be_made(entry: store.Entry) -> None:
+def test_two_share_what_is_to_be_made(entry: Entry) -> None:
     with Claims(entry, [0, 1, 2]) as one, Claims(entry, [0, 1, 2]) as other:
         mine, theirs = one.take(), other.take()
         assert [next(mine), next(theirs), next(mine)] == [0, 1, 2]
@@ -54,13 +55,13 @@ def test_two_share_what_is_to_be_made(entry: store.Entry) -> None:
     assert not list(entry.folder.glob("*.lock"))
 
 
-def test_what_is_done_is_not_taken(entry: store.Entry) -> None:
+def test_what_is_done_is_not_taken(entry: Entry) -> None:
     make(entry, 1)
     with Claims(entry, [0, 1, 2]) as claims:
         assert list(claims.take()) == [0, 2]
 
 
-def test_waiting_ends_where_another_gives_up(entry: store.Entry) -> None:
+def test_waiting_ends_where_another_gives_up(entry: Entry) -> None:
     with Claims(entry, [0]) as other, Claims(entry, [0]) as one:
         assert list(other.take()) == [0]
         assert list(one.take()) == []
@@ -74,9 +75,9 @@ def test_waiting_ends_where_another_gives_up(entry: store.Entry) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from probeline.cache import entry as store
+from probeline.cache.reading import open_entry
 from probeline.cache.locks import Claims
-entry = store.open_entry(Path(sys.argv[1]))
+entry = open_entry(Path(sys.argv[1]))
 with Claims(entry, [0, 1, 2]) as claims:
     taken = claims.take()
     print(next(taken), flush=True)
@@ -84,7 +85,7 @@ with Claims(entry, [0, 1, 2]) as claims:
 """
 
 
-def test_a_killed_process_holds_nothing(entry: store.Entry) -> None:
+def test_a_killed_process_holds_nothing(entry: Entry) -> None:
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(entry.folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
@@ -102,9 +103,7 @@ def test_a_killed_process_holds_nothing(entry: store.Entry) -> None:
         child.communicate()
 
 
-def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(
-    entry: store.Entry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = fcntl.flock, 0
 
     def flock(descriptor: int, operation: int) -> None:
@@ -122,7 +121,7 @@ def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(
 
 
 @pytest.mark.parametrize("call", ["open", "flock"])
-def test_without_locks_everybody_works_alone(call: str, entry: store.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_everybody_works_alone(call: str, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> int:
         raise OSError(errno.ENOLCK if call == "flock" else errno.EROFS, "no")
 
@@ -132,7 +131,7 @@ def test_without_locks_everybody_works_alone(call: str, entry: store.Entry, monk
         assert not one.left
 
 
-def test_waiting_polls_now_and_then(entry: store.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
 
     def sleep(seconds: float) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reuse import Known, gather
+from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import conditions, environment, origins
 from probeline.types import Backbone, FloatArray, Part
 
@@ -34,21 +35,21 @@ def values(part: Part, dim: int = 5) -> FloatArray:
     return np.stack([np.random.default_rng(seed).standard_normal(dim) for seed in seeds]).astype(np.float32)
 
 
-def stored(cache: Path, part: Part, backbone: Backbone, *, precision: str = "fp32", **facts: object) -> store.Entry:
-    entry = dataclasses.replace(store.locate(cache, part, backbone, precision), rows_per_shard=4)
-    store.begin(entry)
+def stored(cache: Path, part: Part, backbone: Backbone, *, precision: str = "fp32", **facts: object) -> Entry:
+    entry = dataclasses.replace(locate_entry(cache, part, backbone, precision), rows_per_shard=4)
+    write_entry(entry)
     features = values(part)
     for number, rows in enumerate(entry.shards):
         provenance = {**environment(), "seconds": 2.0, **facts}
-        store.write_shard(entry, number, features[rows.start : rows.stop], provenance)
+        write_shard(entry, number, features[rows.start : rows.stop], provenance)
     return entry
 
 
-def wanted(cache: Path, part: Part, backbone: Backbone) -> store.Entry:
-    return dataclasses.replace(store.locate(cache, part, backbone, "fp32"), rows_per_shard=4)
+def wanted(cache: Path, part: Part, backbone: Backbone) -> Entry:
+    return dataclasses.replace(locate_entry(cache, part, backbone, "fp32"), rows_per_shard=4)
 
 
-def gathered(entry: store.Entry, cache: Path) -> tuple[Known, list[str]]:
+def gathered(entry: Entry, cache: Path) -> tuple[Known, list[str]]:
     said: list[str] = []
     return gather(entry, list(range(len(entry.shards))), cache, say=said.append), said
 
@@ -144,8 +145,8 @@ def test_where_rows_were_computed_travels_with_every_copy(tmp_path: Path, part: 
     known, _ = gathered(second, tmp_path)
     block = np.empty((2, 5), np.float32)
     facts = known.copy_into(block, second.shards[0], {**environment("none"), "seconds": 0.0})
-    store.begin(second)
-    store.write_shard(second, 0, block, facts)
+    write_entry(second)
+    write_shard(second, 0, block, facts)
     (made,) = origins(facts)
     assert made["torch"] == "2.0.0"
     for path in first.folder.iterdir():

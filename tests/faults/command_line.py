@@ -15,8 +15,9 @@ from PIL import Image
 
 from faults import producer
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
+from probeline.cache import reading
 from probeline.cache.audit import audit
+from probeline.cache.entry import ROWS_PER_SHARD
 
 IMAGES = 2_500
 """Photos of 8 x 8 pixels, in shards of 1,024: extracting them takes a second or two."""
@@ -31,7 +32,7 @@ def run(count: int, seed: int, images: int = IMAGES) -> Figures:
         photos = _make_photos(place / "photos", images, seed)
         took = _extract(place / "whole", photos, None)[1]
         whole = _results(place / "whole")
-        shards = math.ceil(images / store.ROWS_PER_SHARD)
+        shards = math.ceil(images / ROWS_PER_SHARD)
         if len(whole) != shards + 1:
             raise RuntimeError(f"the uninterrupted command left {sorted(whole)}")
         number, cache = 0, place / "0"
@@ -99,7 +100,7 @@ def _extract(cache: Path, photos: Path, moment: float | None) -> tuple[bool, flo
 
 
 def _entries(cache: Path) -> list[Path]:
-    return list(store.entries(cache))
+    return list(reading.entry_folders(cache))
 
 
 def _proven(cache: Path) -> set[int]:

@@ -27,7 +27,8 @@ from hypothesis.stateful import (
 
 from faults import producer
 from faults.figures import Figures
-from probeline.cache import entry as store
+from probeline.cache import reading, writing
+from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import Claims
 from probeline.cache.reuse import Known
 from probeline.commands import extract, verify
@@ -77,18 +78,18 @@ class MadeInputs:
     def every_tap(self, name: str) -> tuple[Backbone, ...]:  # noqa: ARG002
         return (producer.BACKBONE,)
 
-    def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
+    def entries(self, backbone: Backbone) -> tuple[Entry, ...]:
         return (self.entry(backbone, "all"),)
 
     def parts(self) -> tuple[str, ...]:
         return ("all",)
 
-    def entry(self, backbone: Backbone, part: str) -> store.Entry:  # noqa: ARG002
+    def entry(self, backbone: Backbone, part: str) -> Entry:  # noqa: ARG002
         pictures = MadeInputs.pictures
         made = producer.make_part(tuple(pictures.values()), names=tuple(pictures))
         relabelled = dataclasses.replace(made, labels=(made.labels + MadeInputs.labels) % 2)
         return dataclasses.replace(
-            store.locate(MadeInputs.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
+            locate_entry(MadeInputs.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
         )
 
 
@@ -102,7 +103,7 @@ class MadeEngine:
     def __init__(self, *arguments: object, loaded: object = None) -> None:
         pass
 
-    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+    def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
         contents = [entry.content[row] for row in rows.tolist()]
         MadeEngine.computed.update(contents)
         return producer.embed(contents)
@@ -111,8 +112,8 @@ class MadeEngine:
         for want in wants:
             self._fill(want.entry, want.shards, want.known)
 
-    def _fill(self, entry: store.Entry, shards: list[int], known: Known | None) -> None:
-        store.begin(entry)
+    def _fill(self, entry: Entry, shards: list[int], known: Known | None) -> None:
+        writing.write_entry(entry)
         with Claims(entry, shards) as claims:
             while claims.left:
                 for number in claims.take():
@@ -125,7 +126,7 @@ class MadeEngine:
                     if len(unknown):
                         features[unknown - rows.start] = self.embed(entry, unknown)
                     facts = producer.FACTS if known is None else known.copy_into(features, rows, producer.FACTS)
-                    store.write_shard(entry, number, features, facts)
+                    writing.write_shard(entry, number, features, facts)
                     if MadeEngine.shards_left is not None:
                         MadeEngine.shards_left -= 1
                     claims.release(number)
@@ -145,7 +146,7 @@ class Modelled:
         Names of files that are not as they were written.
     """
 
-    entry: store.Entry
+    entry: Entry
     done: set[int] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
 
@@ -193,7 +194,7 @@ class StoreMachine(RuleBasedStateMachine):
             Settings.of(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
         ), console
 
-    def _entry(self) -> store.Entry:
+    def _entry(self) -> Entry:
         return self._config()[0].entry(producer.BACKBONE, "all")
 
     def _current(self) -> Modelled | None:
@@ -373,7 +374,7 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self._entry()
         whole = model is not None and not model.missing and not model.bad_record and not model.bad_shards()
         try:
-            found = store.read(entry)
+            found = reading.read_features(entry)
         except ProbelineError:
             assert not whole
             return

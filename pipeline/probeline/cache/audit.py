@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
-from probeline.cache.entry import Entry, is_done, open_entry, read_shard
+from probeline.cache.entry import Entry
 from probeline.cache.locks import SUFFIX as LOCK
+from probeline.cache.reading import is_done, open_entry, read_shard
 from probeline.errors import MissingData, OtherFormat, ProbelineError
 
 _SHARD = re.compile(r"shard-(\d{5,})\.(h5|json)")

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from probeline.cache.entry import Entry, is_done
+from probeline.cache.entry import Entry
+from probeline.cache.reading import is_done
 
 SUFFIX = ".lock"
 """Of the files that hold claims; they are empty and may be deleted at any time."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache.entry import Entry, entries, is_done, open_entry, read_shard, rows_of
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, is_done, open_entry, read_shard, shard_rows
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray, IntArray
@@ -84,7 +85,7 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
         Takes a line for the user.
     """
     open_rows: dict[str, list[int]] = {}
-    for row in rows_of(entry, shards).tolist():
+    for row in shard_rows(entry, shards).tolist():
         open_rows.setdefault(entry.content[row], []).append(row)
     features = np.empty((len(entry), entry.dim), np.float32) if open_rows else np.empty((0, entry.dim), np.float32)
     seconds = np.zeros(len(entry))
@@ -126,7 +127,7 @@ def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callab
         return {name: value for name, value in one.inputs.items() if name != "samples_sha256"}
 
     shares: list[tuple[int, Entry]] = []
-    for folder in entries(cache):
+    for folder in entry_folders(cache):
         if folder.parent.name != entry.folder.parent.name or folder == entry.folder:
             continue
         try:

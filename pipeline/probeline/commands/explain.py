@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, missing_shards, open_entry
 from probeline.errors import ProbelineError
 from probeline.extract.engine import title
 from probeline.session import Session
@@ -23,7 +24,7 @@ def run(session: Session) -> list[dict[str, Any]]:
     told = []
     for name in session.settings.nets.backbones:
         for entry in (entry for tap in session.every_tap(name) for entry in session.entries(tap)):
-            absent = len(store.missing(entry))
+            absent = len(missing_shards(entry))
             differences: dict[str, str] = {}
             nearest = None
             if absent < len(entry.shards):
@@ -58,11 +59,11 @@ def run(session: Session) -> list[dict[str, Any]]:
     return told
 
 
-def _cached(session: Session) -> list[store.Entry]:
+def _cached(session: Session) -> list[Entry]:
     found = []
-    for folder in store.entries(session.settings.folders.cache):
+    for folder in entry_folders(session.settings.folders.cache):
         try:
-            found.append(store.open_entry(folder))
+            found.append(open_entry(folder))
         except ProbelineError as error:
             session.console.say(f"explain: left out: {error}")
     return found
@@ -75,7 +76,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _distance(entry: store.Entry, other: store.Entry) -> tuple[int, int, int, str]:
+def _distance(entry: Entry, other: Entry) -> tuple[int, int, int, str]:
     """Return what sorts entries by nearness: fields that differ, the net's before all else, then rows not shared."""
     mine, theirs = _flat(entry.inputs), _flat(other.inputs)
     differing = sum(mine.get(name) != theirs.get(name) for name in mine.keys() | theirs.keys())
@@ -84,7 +85,7 @@ def _distance(entry: store.Entry, other: store.Entry) -> tuple[int, int, int, st
     return int(other_net), differing, strangers, str(other.folder)
 
 
-def _differences(entry: store.Entry, other: store.Entry) -> dict[str, str]:
+def _differences(entry: Entry, other: Entry) -> dict[str, str]:
     """Return in words what differs, by field of the key."""
     mine, theirs = _flat(entry.inputs), _flat(other.inputs)
     found = {
@@ -101,7 +102,7 @@ def _short(value: object) -> str:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
 
 
-def _samples(entry: store.Entry, other: store.Entry) -> str:
+def _samples(entry: Entry, other: Entry) -> str:
     mine = dict(zip(entry.sample_ids, entry.content, strict=True))
     theirs = dict(zip(other.sample_ids, other.content, strict=True))
     added, removed = mine.keys() - theirs.keys(), theirs.keys() - mine.keys()

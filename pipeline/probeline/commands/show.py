@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.reading import is_done, read_rows
 from probeline.data.named_row import named_row
 from probeline.errors import MissingData
 from probeline.names import PENULTIMATE
@@ -78,13 +78,13 @@ def _embeddings(session: Session, backbone: Backbone, asked: list[_Row]) -> dict
         entry = session.entry(backbone, part, view)
         rows = sorted({row for of, row in asked if of == part})
         for row in rows:
-            if not store.is_done(entry, row // entry.rows_per_shard):
+            if not is_done(entry, row // entry.rows_per_shard):
                 raise MissingData(
                     f"row {row} of {entry.part} is not extracted yet",
                     where=entry.folder,
                     remedy=f"run: {command_line(session.settings, 'extract')}",
                 )
-        for row, values in zip(rows, store.read_rows(entry, np.array(rows)), strict=True):
+        for row, values in zip(rows, read_rows(entry, np.array(rows)), strict=True):
             shard, offset = divmod(row, entry.rows_per_shard)
             found[part, row].append(
                 {

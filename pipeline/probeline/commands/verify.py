@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from probeline.cache import entry as store
 from probeline.cache.audit import Audit, audit, put_aside
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, read_rows, shard_rows
+from probeline.cache.writing import write_entry
 from probeline.disk import path_name
 from probeline.errors import Mismatch, MissingData
 from probeline.extract import canary
@@ -38,7 +40,7 @@ def run(session: Session) -> dict[str, Any]:
     if not settings.folders.cache.is_dir():
         raise MissingData("no such folder", where=settings.folders.cache, remedy="run extract, or name another --cache")
     expected = {folder: entry for folder, (entry, _) in joined.items()}
-    folders = sorted({*store.entries(settings.folders.cache), *expected})
+    folders = sorted({*entry_folders(settings.folders.cache), *expected})
     audits = {folder: audit(folder, expected.get(folder)) for folder in folders}
     untrue = _untrue(session, fresh, nets)
     again, differing = 0, []
@@ -49,12 +51,10 @@ def run(session: Session) -> dict[str, Any]:
             _repair(entry, audits[folder], engine, session)
             audits[folder] = audit(folder, entry)
         if settings.compute.canary and audits[folder].proven:
-            rows = canary.pick(entry, store.rows_of(entry, list(audits[folder].proven)), settings.compute.canary)
+            rows = canary.pick(entry, shard_rows(entry, list(audits[folder].proven)), settings.compute.canary)
             again += len(rows)
             try:
-                worst = canary.check(
-                    session, engine or Engine(session, backbone), entry, rows, store.read_rows(entry, rows)
-                )
+                worst = canary.check(session, engine or Engine(session, backbone), entry, rows, read_rows(entry, rows))
                 say(
                     f"verify: {title(entry)}: {len(rows)} rows, run again, differ by {worst:.1e} of their largest value"
                 )
@@ -103,7 +103,7 @@ def run(session: Session) -> dict[str, Any]:
     }
 
 
-def _joined(fresh: Session) -> tuple[dict[Path, tuple[store.Entry, Backbone]], list[Backbone]]:
+def _joined(fresh: Session) -> tuple[dict[Path, tuple[Entry, Backbone]], list[Backbone]]:
     """Return the configuration's entries that are in the cache, as images and nets say they must be, by folder.
 
     And those nets of which the cache has anything.
@@ -114,7 +114,7 @@ def _joined(fresh: Session) -> tuple[dict[Path, tuple[store.Entry, Backbone]], l
     except MissingData as error:
         say(f"verify: not joined to its images: {error}")
         return {}, []
-    found: dict[Path, tuple[store.Entry, Backbone]] = {}
+    found: dict[Path, tuple[Entry, Backbone]] = {}
     nets: list[Backbone] = []
     for name in settings.nets.backbones:
         if not any((settings.folders.cache / fresh.dataset.name).glob(f"{path_name(fresh.spec(name).name)}-*/*/*")):
@@ -172,9 +172,9 @@ def _torn(session: Session, checkpoints: list[tuple[Path, str]]) -> list[str]:
     return []
 
 
-def _repair(entry: store.Entry, audited: Audit, engine: Engine, session: Session) -> None:
+def _repair(entry: Entry, audited: Audit, engine: Engine, session: Session) -> None:
     shards = put_aside(audited)
-    store.begin(entry)
+    write_entry(entry)
     if shards:
         engine.fill(Want(entry, shards))
     session.console.say(

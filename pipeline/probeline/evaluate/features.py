@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 from probeline.evaluate.folds import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score, test_fields
 from probeline.evaluate.selection import Candidate, Selection
@@ -111,7 +111,7 @@ class CachedFeatures:
             self.session, method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
         )
 
-    def _entries(self) -> list[store.Entry]:
+    def _entries(self) -> list[Entry]:
         return [entry for tap in self.taps for entry in self.session.entries(tap)]
 
     def find_finished(self, asked: ScoreRequest) -> Score | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import missing_shards, read_rows, shard_record, shard_rows
 from probeline.environment import origins, today
 from probeline.errors import Mismatch
 from probeline.extract.engine import Engine, title
@@ -30,7 +31,7 @@ much is allowed.
 """
 
 
-def hold_earlier(session: Session, engine: Callable[[], Engine], entry: store.Entry, there: list[int]) -> None:
+def hold_earlier(session: Session, engine: Callable[[], Engine], entry: Entry, there: list[int]) -> None:
     """Run a few rows again of the shards that were made under other conditions than today's, once for each of these.
 
     Parameters
@@ -47,16 +48,16 @@ def hold_earlier(session: Session, engine: Callable[[], Engine], entry: store.En
     Mismatch
     """
     count, strange = _count(session), made_elsewhere(session, entry, there)
-    proofs = [[shard, store.shard_record(entry, shard)["file_sha256"]] for some in strange for shard in some]
+    proofs = [[shard, shard_record(entry, shard)["file_sha256"]] for some in strange for shard in some]
     name = f"canary:{entry.key}:" + digest([proofs, count, today(session.settings.compute.device)])
     if not proofs or not count or session.is_remembered(name):
         return
-    rows = chosen(session, entry, [store.rows_of(entry, some) for some in strange])
-    hold(session, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
+    rows = chosen(session, entry, [shard_rows(entry, some) for some in strange])
+    hold(session, engine, entry, rows, read_rows(entry, rows), "in the cache")
     session.remember_that(name)
 
 
-def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[store.Entry]) -> None:
+def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[Entry]) -> None:
     """Let those of some entries that are in the cache meet the canary before they are used.
 
     Parameters
@@ -72,22 +73,22 @@ def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[store
     """
     engine = functools.cache(functools.partial(Engine, session, *taps))
     for entry in entries:
-        if not store.missing(entry):
+        if not missing_shards(entry):
             hold_earlier(session, engine, entry, list(range(len(entry.shards))))
 
 
-def made_elsewhere(session: Session, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:
+def made_elsewhere(session: Session, entry: Entry, there: Iterable[int]) -> list[list[int]]:
     """Return the shards that were made under other conditions than today's, those of one origin together."""
     now = today(session.settings.compute.device)
     found: dict[str, list[int]] = {}
     for shard in there:
-        if (made := origins(store.shard_record(entry, shard)["provenance"])) != [now]:
+        if (made := origins(shard_record(entry, shard)["provenance"])) != [now]:
             found.setdefault(digest(made), []).append(shard)
     return list(found.values())
 
 
 def hold(
-    session: Session, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
+    session: Session, engine: Callable[[], Engine], entry: Entry, rows: IntArray, stored: FloatArray, whose: str
 ) -> None:
     """Run rows that were made under other conditions again, hold them against what is stored, and say how it went.
 
@@ -102,7 +103,7 @@ def hold(
     )
 
 
-def chosen(session: Session, entry: store.Entry, groups: list[IntArray]) -> IntArray:
+def chosen(session: Session, entry: Entry, groups: list[IntArray]) -> IntArray:
     """Return up to so many rows of each group as canaries are asked for, sorted."""
     count = _count(session)
     return np.sort(np.concatenate([np.empty(0, np.int64), *(pick(entry, rows, count) for rows in groups)]))
@@ -113,13 +114,13 @@ def _count(session: Session) -> int:
     return ROWS if asked is None else asked
 
 
-def pick(entry: store.Entry, rows: IntArray, count: int) -> IntArray:
+def pick(entry: Entry, rows: IntArray, count: int) -> IntArray:
     """Return up to `count` of some rows of an entry, the same ones each time."""
     rng = np.random.default_rng(int(entry.key[:16], 16))
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
 
 
-def check(session: Session, engine: Engine, entry: store.Entry, rows: IntArray, stored: FloatArray) -> float:
+def check(session: Session, engine: Engine, entry: Entry, rows: IntArray, stored: FloatArray) -> float:
     """Run some rows again and return the largest difference of a value, relative to its row's largest.
 
     Nothing is written.

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 from probeline.cache.locks import Claims
 from probeline.cache.reuse import Known
+from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augmented
@@ -41,7 +42,7 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images a forward pass: on a CPU few, so that activations stay in its caches."""
 
 
-def title(entry: store.Entry) -> str:
+def title(entry: Entry) -> str:
     """Return what a line about an entry calls it."""
     tap = "" if entry.tap == PENULTIMATE else f" at {entry.tap}"
     return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}{tap}"
@@ -59,7 +60,7 @@ class Want:
         Rows that need no pass.
     """
 
-    entry: store.Entry
+    entry: Entry
     shards: list[int]
     known: Known | None = None
 
@@ -133,7 +134,7 @@ class Engine:
         self.threads = settings.compute.workers or torch.get_num_threads()
         self._on_cpu = on_cpu
 
-    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+    def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
         """Return the features float32 [n, D] of some rows; nothing is written.
 
         Raises
@@ -175,7 +176,7 @@ class Engine:
 
         console = self._session.console
         for want in wants:
-            store.begin(want.entry)
+            write_entry(want.entry)
         todo = {shard: _rows(wants, shard) for shard in sorted({shard for want in wants for shard in want.shards})}
         total = sum(map(len, todo.values()))
         what = _title(wants)
@@ -264,7 +265,7 @@ class Engine:
 
         return read_batch(images, rows, see, preprocess.crop)
 
-    def _features(self, entry: store.Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+    def _features(self, entry: Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
@@ -333,4 +334,4 @@ def _write(want: Want, shard: int, blocks: list[tuple[IntArray, Tensor]], proven
             where=f"shard {shard} of {entry.folder}",
             remedy="use --precision fp32 or bf16, or other --weights",
         )
-    store.write_shard(entry, shard, features, provenance)
+    write_shard(entry, shard, features, provenance)

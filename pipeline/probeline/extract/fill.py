@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import is_done, missing_shards, verify_entry
 from probeline.cache.reuse import gather
+from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
@@ -76,7 +78,7 @@ class _Job:
     """One entry to make sure of; the net is built when it is first needed."""
 
     session: Session
-    entry: store.Entry
+    entry: Entry
     engine: Callable[[], Engine]
 
     @property
@@ -91,14 +93,14 @@ def _build(session: Session, taps: tuple[Backbone, ...], loaded: Loaded | None) 
 def _look(job: _Job) -> list[int]:
     """Return the shards that are missing. Those that are there meet the canary, or are proven where none is missing."""
     entry, say = job.entry, job.session.console.say
-    there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
+    there = [shard for shard in range(len(entry.shards)) if is_done(entry, shard)]
     if there and not (entry.folder / "entry.json").exists():
-        store.begin(entry)
+        write_entry(entry)
         say(f"extract: {job.title}: its record was gone and is made anew")
-    shards = store.missing(entry)
+    shards = missing_shards(entry)
     canary.hold_earlier(job.session, job.engine, entry, there)
     if not shards:
-        hashed = store.prove(entry)
+        hashed = verify_entry(entry)
         say(
             f"extract: {job.title}: {len(entry):,} embeddings are in {entry.folder}, "
             f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
@@ -124,11 +126,11 @@ def _copy(job: _Job, shards: list[int]) -> Want | None:
         f"extract: {job.title}: {len(known.rows):,} embeddings of equal images are copied from "
         f"{len(known.sources)} other entries, every shard proven"
     )
-    store.begin(entry)
+    write_entry(entry)
     for shard in (shard for shard in shards if known.holds(entry.shards[shard])):
         rows = entry.shards[shard]
         features = np.empty((len(rows), entry.dim), np.float32)
         facts = known.copy_into(features, rows, {**environment("none"), "seconds": 0.0})
-        store.write_shard(entry, shard, features, facts)
+        write_shard(entry, shard, features, facts)
     rest = [shard for shard in shards if not known.holds(entry.shards[shard])]
     return Want(entry, rest, known) if rest else None
