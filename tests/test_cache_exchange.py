@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import exchange, hdf5
-from probeline.cache import locks as claims
+from probeline.cache import exchange, hdf5, locks
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import entry_folders, open_entry, read_features
 from probeline.cache.writing import write_entry, write_shard
@@ -137,14 +136,14 @@ def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
     theirs = features[4:8] * np.float32(1 + 1e-6)
     for suffix in (".h5", ".json"):
         entry.shard_path(1).with_suffix(suffix).unlink()
-    with claims.Claims(entry, [1]) as other:
-        assert list(other.take()) == [1]
+    with locks.ShardLocks(entry, [1]) as other:
+        assert list(other.lock_all()) == [1]
 
         def finish(seconds: float) -> None:
             write_shard(entry, 1, theirs, {})
             other.release(1)
 
-        monkeypatch.setattr(claims.time, "sleep", finish)
+        monkeypatch.setattr(locks.time, "sleep", finish)
         assert exchange.take_in(file, tmp_path / "ours")[1] == 0
     np.testing.assert_array_equal(read_features(entry).features[4:8], theirs)
 

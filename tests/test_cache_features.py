@@ -68,6 +68,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return read_shard(entry, number)
 
     monkeypatch.setattr("probeline.cache.features.read_shard", read)
+    monkeypatch.setattr("probeline.cache.reading.read_shard", read)
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Claims: processes on one entry share its shards, and a dead one holds nothing up."""
+"""ShardLocks: processes on one entry share its shards, and a dead one holds nothing up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from conftest import make_part
 from probeline.cache import locks as claims_room
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 from probeline.cache.writing import write_entry, write_shard
 from probeline.types import Backbone
 
@@ -38,16 +38,16 @@ def make(entry: Entry, number: int) -> None:
 
 
 def test_two_share_what_is_to_be_made(entry: Entry) -> None:
-    with Claims(entry, [0, 1, 2]) as one, Claims(entry, [0, 1, 2]) as other:
-        mine, theirs = one.take(), other.take()
+    with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
+        mine, theirs = one.lock_all(), other.lock_all()
         assert [next(mine), next(theirs), next(mine)] == [0, 1, 2]
         assert list(mine) == list(theirs) == []
         assert one.left
         assert other.left
         for number in (0, 1, 2):
             make(entry, number)
-        for claims, number in ((one, 0), (other, 1), (one, 2)):
-            claims.release(number)
+        for locks, number in ((one, 0), (other, 1), (one, 2)):
+            locks.release(number)
         assert one.wait() == [1]
         assert other.wait() == [0, 2]
         assert not one.left
@@ -57,29 +57,29 @@ def test_two_share_what_is_to_be_made(entry: Entry) -> None:
 
 def test_what_is_done_is_not_taken(entry: Entry) -> None:
     make(entry, 1)
-    with Claims(entry, [0, 1, 2]) as claims:
-        assert list(claims.take()) == [0, 2]
+    with ShardLocks(entry, [0, 1, 2]) as locks:
+        assert list(locks.lock_all()) == [0, 2]
 
 
 def test_waiting_ends_where_another_gives_up(entry: Entry) -> None:
-    with Claims(entry, [0]) as other, Claims(entry, [0]) as one:
-        assert list(other.take()) == [0]
-        assert list(one.take()) == []
+    with ShardLocks(entry, [0]) as other, ShardLocks(entry, [0]) as one:
+        assert list(other.lock_all()) == [0]
+        assert list(one.lock_all()) == []
         later = threading.Timer(0.3, other.release, (0,))
         later.start()
         assert one.wait() == []
         later.join()
-        assert list(one.take()) == [0]
+        assert list(one.lock_all()) == [0]
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from probeline.cache.reading import open_entry
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 entry = open_entry(Path(sys.argv[1]))
-with Claims(entry, [0, 1, 2]) as claims:
-    taken = claims.take()
+with ShardLocks(entry, [0, 1, 2]) as locks:
+    taken = locks.lock_all()
     print(next(taken), flush=True)
     time.sleep(600)
 """
@@ -90,14 +90,14 @@ def test_a_killed_process_holds_nothing(entry: Entry) -> None:
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "0\n"
-        with Claims(entry, [0, 1, 2]) as claims:
-            assert list(claims.take()) == [1, 2]
+        with ShardLocks(entry, [0, 1, 2]) as locks:
+            assert list(locks.lock_all()) == [1, 2]
             child.kill()
             child.wait()
             for number in (1, 2):
-                claims.release(number)
-            assert claims.wait() == []
-            assert list(claims.take()) == [0]
+                locks.release(number)
+            assert locks.wait() == []
+            assert list(locks.lock_all()) == [0]
     finally:
         child.kill()
         child.communicate()
@@ -114,8 +114,8 @@ def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(entry: Entry, monke
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with Claims(entry, [0]) as claims:
-        assert list(claims.take()) == [0]
+    with ShardLocks(entry, [0]) as locks:
+        assert list(locks.lock_all()) == [0]
         assert entry.shard_path(0).with_suffix(".lock").exists()
     assert calls == 2
 
@@ -126,8 +126,8 @@ def test_without_locks_everybody_works_alone(call: str, entry: Entry, monkeypatc
         raise OSError(errno.ENOLCK if call == "flock" else errno.EROFS, "no")
 
     monkeypatch.setattr(os if call == "open" else fcntl, call, refuse)
-    with Claims(entry, [0, 1, 2]) as one, Claims(entry, [0, 1, 2]) as other:
-        assert list(one.take()) == list(other.take()) == [0, 1, 2]
+    with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
+        assert list(one.lock_all()) == list(other.lock_all()) == [0, 1, 2]
         assert not one.left
 
 
@@ -140,9 +140,9 @@ def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatc
             make(entry, 0)
 
     monkeypatch.setattr(claims_room.time, "sleep", sleep)
-    with Claims(entry, [0]) as other, Claims(entry, [0]) as one:
-        assert list(other.take()) == [0]
-        assert list(one.take()) == []
+    with ShardLocks(entry, [0]) as other, ShardLocks(entry, [0]) as one:
+        assert list(other.lock_all()) == [0]
+        assert list(one.lock_all()) == []
         assert one.wait() == [0]
     assert len(naps) == 5
     assert min(naps) > 0.05, "a process that waits leaves the cores to those that work"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from probeline import disk
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import entry_folders, missing_shards, open_entry, read_features
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
@@ -171,8 +171,8 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
     entry = open_entry(next(iter(entry_folders(cache))))
     (entry.folder / "shard-00001.json").unlink()
     before = shards(cache)
-    with Claims(entry, [1]) as claims:
-        assert list(claims.take()) == [1]
+    with ShardLocks(entry, [1]) as locks:
+        assert list(locks.lock_all()) == [1]
         with pytest.raises(BadOption, match="another process is at work on this entry"):
             do(cache, "rm", entry.key, yes=True)
         assert shards(cache) == before

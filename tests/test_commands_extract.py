@@ -286,7 +286,7 @@ def test_features_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: p
     next(loaded.net.parameters()).data.fill_(float("inf"))
     built = engine.Engine(session, loaded.backbone, loaded=loaded)
     with pytest.raises(Diverged, match=r"not finite.*--precision"):
-        built.fill(engine.Want(session.entry(loaded.backbone, "all"), [0]))
+        built.fill(engine.ShardRequest(session.entry(loaded.backbone, "all"), [0]))
     assert not list(tmp_path.rglob("*.h5"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_rows, shard_record
 from probeline.cache.writing import write_entry, write_shard
 from probeline.cli import program as cli
@@ -76,7 +76,7 @@ def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) ->
     session = Session(configuration(tmp_path / "cache", **BOTH))
     inner, last = (session.entry(tap, "all") for tap in session.every_tap("squeezenet1_1"))
     write_entry(inner)
-    with Claims(inner, [0]) as other:
+    with ShardLocks(inner, [0]) as other:
         assert other.claim(0)
         work = threading.Thread(target=extract.run, args=(session,))
         work.start()

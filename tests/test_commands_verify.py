@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from probeline import environment
-from probeline.cache import exchange, hdf5
-from probeline.cache import prune as tidy
+from probeline.cache import exchange, hdf5, prune
 from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, open_entry, read_shard
 from probeline.cli import program as cli
@@ -129,7 +128,7 @@ def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
         ask(verify, cache, repair=True)
     assert path.with_name(path.name + ".bad").read_bytes() == b"one"
     assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
-    assert len(tidy.leftovers(cache)) == 4
+    assert len(prune.leftovers(cache)) == 4
 
 
 def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
@@ -367,7 +366,7 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     assert any("put aside" in told for told in said)
     assert (folder / "best.json.bad").is_file()
     assert ask(verify, cache)[0]["checkpoints"] == 1
-    assert tidy.leftovers(cache).keys() == {folder / "best.json.bad"}
+    assert prune.leftovers(cache).keys() == {folder / "best.json.bad"}
 
 
 def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

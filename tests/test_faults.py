@@ -36,7 +36,7 @@ from probeline import disk
 from probeline.cache import reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import Features
-from probeline.cache.reuse import Known
+from probeline.cache.reuse import KnownRows
 from probeline.data.sources import unpack as room
 from probeline.finetune import checkpoint
 from probeline.types import FloatArray
@@ -144,13 +144,15 @@ def swapped(self: Features, index: Any) -> FloatArray:
     return self.numpy()[index][::-1]
 
 
-def copied_upside_down(self: Known, features: FloatArray, rows: range, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def copied_upside_down(
+    self: KnownRows, features: FloatArray, rows: range, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
     facts = COPY_INTO(self, features, rows, provenance)
     features[:] = features[::-1].copy()
     return facts
 
 
-COPY_INTO = Known.copy_into
+COPY_INTO = KnownRows.copy_into
 
 
 def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) -> None:
@@ -171,7 +173,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (readers.run, 1, Features, "__getitem__", swapped),
         (archives.run, 60, room, "_inside", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
-        (partial(machine.run, shrink=False), 10, Known, "copy_into", copied_upside_down),
+        (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
         pytest.param(
             partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow
         ),

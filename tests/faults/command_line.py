@@ -74,7 +74,7 @@ def _extract(cache: Path, photos: Path, moment: float | None) -> tuple[bool, flo
     Returns whether it ended by itself, how long it took from there, and what it said.
     """
     for claim in cache.rglob("*.lock") if moment is not None else ():
-        claim.unlink()  # of the one before, whose claims would be taken for this one's; the last command finds them
+        claim.unlink()  # of the one before, whose locks would be taken for this one's; the last command finds them
     command = [sys.executable, "-m", "probeline", "extract", "--dataset", f"folder:{photos}", "--cache", str(cache)]
     options = "--backbone squeezenet1_1 --weights none --image-size 32 --batch-size 16 --workers 1 --device cpu"
     child = subprocess.Popen(

@@ -29,13 +29,13 @@ from faults import producer
 from faults.figures import Figures
 from probeline.cache import reading, writing
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import Claims
-from probeline.cache.reuse import Known
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reuse import KnownRows
 from probeline.commands import extract, verify
 from probeline.console import Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extract import fill as filling
-from probeline.extract.engine import Want
+from probeline.extract.engine import ShardRequest
 from probeline.identity import digest
 from probeline.options.settings import Settings
 from probeline.types import Backbone, FloatArray, IntArray
@@ -59,7 +59,7 @@ class Listening(Silence):
         self.said.append(line)
 
 
-class MadeInputs:
+class MadeSession:
     """What the stages ask of their session, for pictures that are made up."""
 
     pictures: dict[str, str]
@@ -70,6 +70,7 @@ class MadeInputs:
 
     def __init__(self, settings: Settings, *, remember: bool = True) -> None:  # noqa: ARG002
         self.settings = settings
+        self.console = settings.console
         self.dataset = SimpleNamespace(name="made", parts={})
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
@@ -85,11 +86,11 @@ class MadeInputs:
         return ("all",)
 
     def entry(self, backbone: Backbone, part: str) -> Entry:  # noqa: ARG002
-        pictures = MadeInputs.pictures
+        pictures = MadeSession.pictures
         made = producer.make_part(tuple(pictures.values()), names=tuple(pictures))
-        relabelled = dataclasses.replace(made, labels=(made.labels + MadeInputs.labels) % 2)
+        relabelled = dataclasses.replace(made, labels=(made.labels + MadeSession.labels) % 2)
         return dataclasses.replace(
-            locate_entry(MadeInputs.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
+            locate_entry(MadeSession.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
         )
 
 
@@ -108,15 +109,15 @@ class MadeEngine:
         MadeEngine.computed.update(contents)
         return producer.embed(contents)
 
-    def fill(self, *wants: Want) -> None:
+    def fill(self, *wants: ShardRequest) -> None:
         for want in wants:
             self._fill(want.entry, want.shards, want.known)
 
-    def _fill(self, entry: Entry, shards: list[int], known: Known | None) -> None:
+    def _fill(self, entry: Entry, shards: list[int], known: KnownRows | None) -> None:
         writing.write_entry(entry)
-        with Claims(entry, shards) as claims:
-            while claims.left:
-                for number in claims.take():
+        with ShardLocks(entry, shards) as locks:
+            while locks.are_pending:
+                for number in locks.lock_all():
                     if MadeEngine.shards_left == 0:
                         raise Interrupted
                     rows = entry.shards[number]
@@ -129,8 +130,8 @@ class MadeEngine:
                     writing.write_shard(entry, number, features, facts)
                     if MadeEngine.shards_left is not None:
                         MadeEngine.shards_left -= 1
-                    claims.release(number)
-                claims.wait()
+                    locks.release(number)
+                locks.wait()
 
 
 @dataclass
@@ -180,18 +181,18 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         memory = Path("/dev/shm")  # noqa: S108
         self.folder = Path(tempfile.mkdtemp(prefix="probeline-faults-", dir=memory if memory.is_dir() else None))
-        MadeInputs.cache = self.folder / "cache"
-        MadeInputs.pictures = dict(zip("abcdef", [*CONTENTS[:5], CONTENTS[0]], strict=True))
-        MadeInputs.labels = 0
+        MadeSession.cache = self.folder / "cache"
+        MadeSession.pictures = dict(zip("abcdef", [*CONTENTS[:5], CONTENTS[0]], strict=True))
+        MadeSession.labels = 0
         self.entries: dict[Path, Modelled] = {}
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    def _config(self, **options: Any) -> tuple[MadeInputs, Listening]:
+    def _config(self, **options: Any) -> tuple[MadeSession, Listening]:
         console = Listening()
-        return MadeInputs(
-            Settings.of(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
+        return MadeSession(
+            Settings.of(dataset="made", backbones=("made",), cache=MadeSession.cache, console=console, **options)
         ), console
 
     def _entry(self) -> Entry:
@@ -210,24 +211,24 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def change_images(self, change: str, place: int, name: str, content: str) -> None:
         before = self._entry().key
-        pictures = list(MadeInputs.pictures.items())
+        pictures = list(MadeSession.pictures.items())
         place %= len(pictures)
         if change == "add":
             pictures.append((name, content))  # under a name that is taken: another content
         elif change == "remove" and len(pictures) > 1:
             del pictures[place]
-        elif change == "rename" and name not in MadeInputs.pictures:
+        elif change == "rename" and name not in MadeSession.pictures:
             pictures[place] = (name, pictures[place][1])
         elif change == "reorder":
             pictures = pictures[place:] + pictures[:place]
-        differs = list(dict(pictures).items()) != list(MadeInputs.pictures.items())
-        MadeInputs.pictures = dict(pictures)
+        differs = list(dict(pictures).items()) != list(MadeSession.pictures.items())
+        MadeSession.pictures = dict(pictures)
         assert (self._entry().key != before) == differs
 
     @rule()
     def relabel(self) -> None:
         before = self._entry().key
-        MadeInputs.labels += 1
+        MadeSession.labels += 1
         assert self._entry().key == before
 
     # Extraction
@@ -380,7 +381,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert whole
         np.testing.assert_array_equal(found.features, producer.truth(entry))
-        assert found.sample_ids == tuple(MadeInputs.pictures)
+        assert found.sample_ids == tuple(MadeSession.pictures)
 
 
 def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
@@ -403,7 +404,7 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
         mock.patch.object(verify, "Engine", MadeEngine),
-        mock.patch.object(verify, "Session", MadeInputs),
+        mock.patch.object(verify, "Session", MadeSession),
     ):
         try:
             run_state_machine_as_test(seeded(seed)(Seeded), settings=chosen)

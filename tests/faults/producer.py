@@ -14,7 +14,7 @@ import numpy as np
 from probeline.cache import reading, writing
 from probeline.cache.audit import audit
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 from probeline.environment import environment
 from probeline.identity import digest
 from probeline.types import Backbone, FloatArray, Part, Preprocess
@@ -93,15 +93,15 @@ def extract(
     values = change(truth(entry))
     shards = reading.missing_shards(entry)
     writing.write_entry(entry)
-    with Claims(entry, shards) as claims:
-        while claims.left:
-            for number in claims.take():
+    with ShardLocks(entry, shards) as locks:
+        while locks.are_pending:
+            for number in locks.lock_all():
                 begun(number)
                 rows = entry.shards[number]
                 writing.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
                 done(number)
-                claims.release(number)
-            claims.wait()
+                locks.release(number)
+            locks.wait()
 
 
 def files(entry: Entry) -> dict[str, bytes]:

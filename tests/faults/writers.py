@@ -16,7 +16,6 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import locks as claims
 from probeline.cache import reading
 from probeline.cache.audit import audit, put_aside
 from probeline.cache.entry import Entry
@@ -78,7 +77,7 @@ def _finished(child: Child) -> tuple[str, bool, int]:
 
 def _write(entry: Entry, locks: bool, seed: float, say: Say) -> None:
     naps = random.Random(seed)
-    claims._POLL_SECONDS = 0.002  # waiting is not what is tried here
+    locks._POLL_SECONDS = 0.002  # waiting is not what is tried here
     if not locks:
         fcntl.flock = _refuse
 

@@ -13,6 +13,7 @@ from typing import Any
 from probeline import disk
 from probeline.errors import BadCache
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
+from probeline.names import PENULTIMATE
 from probeline.types import Backbone, Part, View, samples_digest
 
 ROWS_PER_SHARD = 1024
@@ -73,6 +74,12 @@ class Entry:
     def key(self) -> str:
         """The full key, 64 hexadecimal digits."""
         return digest(self.inputs)
+
+    @property
+    def title(self) -> str:
+        """What a line about the entry calls it."""
+        at = "" if self.tap == PENULTIMATE else f" at {self.tap}"
+        return f"{self.dataset}/{self.part} x {self.inputs['backbone']}{at}"
 
     @property
     def view(self) -> View | None:

@@ -15,7 +15,7 @@ from probeline import disk
 from probeline.cache import hdf5
 from probeline.cache import untrusted as foreign
 from probeline.cache.entry import ROWS_PER_SHARD, Entry, entry_from_record, relocate
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_shard
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
@@ -115,15 +115,15 @@ def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, 
 def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[dict[str, Any]]) -> int:
     """Write shards that are missing, but for those that other processes extract meanwhile; return how many."""
     written = 0
-    with Claims(entry, new) as claims:
-        while claims.left:
-            for number in claims.take():
+    with ShardLocks(entry, new) as locks:
+        while locks.are_pending:
+            for number in locks.lock_all():
                 rows = entry.shards[number]
                 told = {**provenance[number], "imported": True}
                 write_shard(entry, number, features[rows.start : rows.stop], told)
-                claims.release(number)
+                locks.release(number)
                 written += 1
-            claims.wait()
+            locks.wait()
     return written
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
-from probeline.cache import locks as claims
+from probeline.cache import locks
 from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, is_done, open_entry
 from probeline.errors import BadOption, ProbelineError
@@ -88,7 +88,7 @@ def files_of(folder: Path, cache: Path) -> dict[Path, int]:
             "not the folder of an entry in this cache", where=folder, expected=f"one below {top}, not behind a link"
         )
     found = _files(folder)
-    if any(path.suffix == claims.SUFFIX and not claims.is_free(path) for path in found):
+    if any(path.suffix == locks.SUFFIX and not locks.is_unlocked(path) for path in found):
         raise BadOption("another process is at work on this entry", where=folder, remedy="wait for its end")
 
     def turn(path: Path) -> tuple[bool, bool, str]:
@@ -221,14 +221,14 @@ def _is_idle_file(path: Path, age: float) -> bool:
         return age > (_DAY if _lives(int(writer[1])) else _MOMENT)
     if not _OWN.fullmatch(path.name):
         return False
-    if path.suffix == claims.SUFFIX:
-        return claims.is_free(path)
+    if path.suffix == locks.SUFFIX:
+        return locks.is_unlocked(path)
     return path.suffix == disk.ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
 
 
 def _is_unrecorded(path: Path) -> bool:
-    record, lock = path.with_suffix(".json"), path.with_suffix(claims.SUFFIX)
-    return not record.exists() and (not lock.exists() or claims.is_free(lock))
+    record, lock = path.with_suffix(".json"), path.with_suffix(locks.SUFFIX)
+    return not record.exists() and (not lock.exists() or locks.is_unlocked(lock))
 
 
 def _lives(pid: int) -> bool:

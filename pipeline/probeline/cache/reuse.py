@@ -17,7 +17,7 @@ from probeline.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRows:
     """Rows of an entry whose features are known from elsewhere.
 
     Attributes
@@ -42,7 +42,7 @@ class Known:
     origins: tuple[list[dict[str, Any]], ...]
     sources: tuple[str, ...]
 
-    def holds(self, rows: range) -> bool:
+    def cover(self, rows: range) -> bool:
         """Say whether every row of a range is known."""
         start, stop = np.searchsorted(self.rows, [rows.start, rows.stop]).tolist()
         return bool(stop - start == len(rows))
@@ -64,13 +64,13 @@ class Known:
             "origins": [one for place, one in enumerate(made) if one not in made[:place]],
         }
 
-    def made_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
+    def from_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
         """Return the places in `rows` that were computed under other conditions than today's, by origin."""
         elsewhere = [place for place, made in enumerate(self.origins) if made != [now]]
         return [found for place in elsewhere if len(found := np.flatnonzero(self.origin == place))]
 
 
-def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> Known:
+def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> KnownRows:
     """Return the rows of some shards of an entry whose content other entries of a cache hold.
 
     An entry serves where all that its key is made of is the same but the samples. Those that hold more of the rows
@@ -117,7 +117,7 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
         if int(found.sum()) > before:
             sources.append(donor.key)
     known = np.flatnonzero(found).astype(np.int64)
-    return Known(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
+    return KnownRows(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
 
 
 def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callable[[str], None]) -> list[Entry]:

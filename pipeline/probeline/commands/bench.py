@@ -20,7 +20,7 @@ from probeline.cache.reading import missing_shards
 from probeline.console import Silence
 from probeline.data.pixels.loading import open_image, ordered
 from probeline.environment import environment
-from probeline.extract.engine import Engine, Want
+from probeline.extract.engine import Engine, ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone, Part
 
@@ -118,7 +118,7 @@ def _first(part: Part, n: int) -> Part:
 def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         entry = locate_entry(Path(folder), part, backbone, precision)
-        engine.fill(Want(entry, missing_shards(entry)))
+        engine.fill(ShardRequest(entry, missing_shards(entry)))
     return len(part)
 
 

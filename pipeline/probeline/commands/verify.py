@@ -12,7 +12,7 @@ from probeline.cache.writing import write_entry
 from probeline.disk import path_name
 from probeline.errors import Mismatch, MissingData
 from probeline.extract import canary
-from probeline.extract.engine import Engine, Want, title
+from probeline.extract.engine import Engine, ShardRequest
 from probeline.finetune import checkpoint_files as sealed
 from probeline.session import Session
 from probeline.types import Backbone
@@ -51,13 +51,11 @@ def run(session: Session) -> dict[str, Any]:
             _repair(entry, audits[folder], engine, session)
             audits[folder] = audit(folder, entry)
         if settings.compute.canary and audits[folder].proven:
-            rows = canary.pick(entry, shard_rows(entry, list(audits[folder].proven)), settings.compute.canary)
+            rows = canary.sample_rows(entry, shard_rows(entry, list(audits[folder].proven)), settings.compute.canary)
             again += len(rows)
             try:
-                worst = canary.check(session, engine or Engine(session, backbone), entry, rows, read_rows(entry, rows))
-                say(
-                    f"verify: {title(entry)}: {len(rows)} rows, run again, differ by {worst:.1e} of their largest value"
-                )
+                worst = canary.rerun(session, engine or Engine(session, backbone), entry, rows, read_rows(entry, rows))
+                say(f"verify: {entry.title}: {len(rows)} rows, run again, differ by {worst:.1e} of their largest value")
             except Mismatch as error:
                 differing.append(str(error))
     for audited in audits.values():
@@ -127,7 +125,7 @@ def _joined(fresh: Session) -> tuple[dict[Path, tuple[Entry, Backbone]], list[Ba
                 found[entry.folder] = (entry, backbone)
             else:
                 say(
-                    f"verify: {title(entry)}: no entry of just these images, net and options is in the cache; "
+                    f"verify: {entry.title}: no entry of just these images, net and options is in the cache; "
                     "probeline explain says what differs"
                 )
     return found, nets
@@ -176,9 +174,9 @@ def _repair(entry: Entry, audited: Audit, engine: Engine, session: Session) -> N
     shards = put_aside(audited)
     write_entry(entry)
     if shards:
-        engine.fill(Want(entry, shards))
+        engine.fill(ShardRequest(entry, shards))
     session.console.say(
-        f"verify: {title(entry)}: made anew: {len(shards)} shards"
+        f"verify: {entry.title}: made anew: {len(shards)} shards"
         + (", entry.json" if any(finding.shard is None for finding in audited.findings) else "")
         + "; the bad files are kept beside them as *.bad"
     )
@@ -188,7 +186,7 @@ def _told(audited: Audit, session: Session, *, joined: bool) -> str:
     entry = audited.entry
     if entry is None:
         return f"{audited.folder}: cannot be read"
-    told = f"{title(entry)} {entry.key[:12]}: {len(audited.proven)} of {len(entry.shards)} shards proven"
+    told = f"{entry.title} {entry.key[:12]}: {len(audited.proven)} of {len(entry.shards)} shards proven"
     if audited.proven:
         told += f", {audited.bytes / 1e6:.1f} MB: seals, keys, ranges, hashes, layout, order, finite values"
     if joined:
@@ -196,7 +194,7 @@ def _told(audited: Audit, session: Session, *, joined: bool) -> str:
     if audited.missing:
         told += f"; {len(audited.missing)} not extracted yet"
     if not session.settings.compute.canary and (
-        strange := sum(map(len, canary.made_elsewhere(session, entry, audited.proven)))
+        strange := sum(map(len, canary.shards_from_elsewhere(session, entry, audited.proven)))
     ):
         told += f"; {strange} made elsewhere or by other software: --canary 8 runs rows of them again"
     if audited.leftovers:

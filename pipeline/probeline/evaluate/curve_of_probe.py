@@ -56,7 +56,7 @@ def probed(
     MissingData
     ProbelineError
     """
-    canary.hold_all(session, taps, entries)
+    canary.check_cached(session, taps, entries)
     splits, classes = session.splits, len(session.dataset.class_names)
     train, val, test = (_rows(session, taps, split) for split in (splits.train, splits.val, splits.test))
     watch = Stopwatch()

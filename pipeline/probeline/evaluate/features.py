@@ -126,7 +126,7 @@ class CachedFeatures:
 
     def check_canary(self) -> None:
         """Have the canary look at the embeddings before they are read."""
-        canary.hold_all(self.session, self.taps, self._entries())
+        canary.check_cached(self.session, self.taps, self._entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""
