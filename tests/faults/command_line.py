@@ -16,7 +16,7 @@ from PIL import Image
 from faults import producer
 from faults.figures import Figures, summed
 from probeline.cache import reading
-from probeline.cache.audit import audit
+from probeline.cache.check import check_entry
 from probeline.cache.entry import ROWS_PER_SHARD
 
 IMAGES = 2_500
@@ -104,14 +104,14 @@ def _entries(cache: Path) -> list[Path]:
 
 
 def _proven(cache: Path) -> set[int]:
-    return {number for folder in _entries(cache) for number in audit(folder).proven}
+    return {number for folder in _entries(cache) for number in check_entry(folder).verified}
 
 
 def _complaint(cache: Path, before: set[int]) -> str:
     """Say what is bad in a cache, or no longer there."""
     for folder in _entries(cache):
-        if findings := audit(folder).findings:
-            return findings[0].problem
+        if findings := check_entry(folder).problems:
+            return findings[0].message
     return f"gone: shards {before - _proven(cache)}" if before - _proven(cache) else ""
 
 

@@ -14,7 +14,7 @@ from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
 from probeline.cache import reading
-from probeline.cache.audit import audit
+from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
 from probeline.errors import ProbelineError
 from probeline.identity import digest
@@ -98,8 +98,8 @@ def _missed(entry: Entry, name: str) -> str:
     except Exception as error:
         return f"reading fails without a name: {error!r}"
     for expected in (entry, None) if name == "entry.json" else (entry,):
-        findings = audit(entry.folder, expected).findings
-        if len(findings) != 1 or name not in findings[0].problem:
+        findings = check_entry(entry.folder, expected).problems
+        if len(findings) != 1 or name not in findings[0].message:
             return f"an audit finds {findings}"
     return ""
 

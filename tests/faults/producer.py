@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from probeline.cache import reading, writing
-from probeline.cache.audit import audit
+from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import ShardLocks
 from probeline.environment import environment
@@ -122,11 +122,11 @@ def complaint(entry: Entry) -> str:
     if not (entry.folder / "entry.json").exists():
         left = list(files(entry)) if entry.folder.is_dir() else []
         return f"shards without entry.json: {left}" if left else ""
-    audited = audit(entry.folder, entry)
-    if audited.findings:
-        return audited.findings[0].problem
+    checked = check_entry(entry.folder, entry)
+    if checked.problems:
+        return checked.problems[0].message
     values = truth(entry)
-    for number in audited.proven:
+    for number in checked.verified:
         rows = entry.shards[number]
         if not np.array_equal(reading.read_shard(entry, number)[0], values[rows.start : rows.stop]):
             return f"corrupt rows accepted: shard {number}"
@@ -135,7 +135,7 @@ def complaint(entry: Entry) -> str:
 
 def proven(entry: Entry) -> set[int]:
     """Return the shards that an audit proves."""
-    return set(audit(entry.folder, entry).proven) if entry.folder.is_dir() else set()
+    return set(check_entry(entry.folder, entry).verified) if entry.folder.is_dir() else set()
 
 
 def resumed(entry: Entry, expected: dict[str, bytes]) -> str:

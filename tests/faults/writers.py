@@ -17,7 +17,7 @@ from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
 from probeline.cache import reading
-from probeline.cache.audit import audit, put_aside
+from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray
@@ -116,9 +116,9 @@ def _run_between(name: str, count: int | None, seed: int, *, other_bits: bool) -
             entry = producer.make_entry(place / "cache", 1)
             found = start(partial(_first, entry, at, dies_at, other_bits)).finish().complaint
             if other_bits:
-                if audit(entry.folder, entry).findings:
+                if check_entry(entry.folder, entry).problems:
                     refused += 1
-                    put_aside(audit(entry.folder, entry))
+                    set_aside_bad_files(check_entry(entry.folder, entry))
                 found = found or _either(entry)
             else:
                 found = found or producer.complaint(entry) or producer.resumed(entry, clean)
