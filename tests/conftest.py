@@ -11,10 +11,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline.backbones import torchvision_import as vision
-from probeline.cache import entry as store
 from probeline.identity import digest
 from probeline.types import Backbone, Part, Preprocess
-from small_runs import ROWS, locate_small
+from small_runs import ROWS
 
 vision.models()  # before any test imports timm, which imports torchvision by itself
 
@@ -45,8 +44,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries whose shards hold a few rows."""
-    monkeypatch.setattr(store, "locate", locate_small)
-    monkeypatch.setattr(store, "ROWS_PER_SHARD", ROWS)
+    monkeypatch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
+    monkeypatch.setattr("probeline.cache.exchange.ROWS_PER_SHARD", ROWS)
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from probeline.cache import entry as store
 from probeline.commands import extract
 from probeline.console import Silence
 from probeline.options.settings import Settings
@@ -17,8 +15,6 @@ from probeline.session import Session
 
 ROWS = 16
 """Rows a shard here, so that 60 images make four shards."""
-
-_LOCATE = store.locate
 
 
 class Listening(Silence):
@@ -29,11 +25,6 @@ class Listening(Silence):
 
     def say(self, line: str) -> None:
         self.said.append(line)
-
-
-def locate_small(*arguments: Any) -> store.Entry:
-    """Stand in for `locate`, with shards of `ROWS` rows."""
-    return dataclasses.replace(_LOCATE(*arguments), rows_per_shard=ROWS)
 
 
 def configuration(cache: Path, **options: Any) -> Settings:

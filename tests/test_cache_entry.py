@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
 from probeline.cache import hdf5
+from probeline.cache.entry import Entry, locate_entry, relocate
+from probeline.cache.reading import missing_shards, open_entry, read_features, verify_entry
+from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, MissingData, ProbelineError
 from probeline.identity import seal, unseal
 from probeline.types import Backbone, FloatArray, Part, View
@@ -29,32 +31,32 @@ def features() -> FloatArray:
     return np.random.default_rng(0).standard_normal((ROWS, 5)).astype(np.float32)
 
 
-def small_entry(tmp_path: Path, part: Part, backbone: Backbone) -> store.Entry:
-    return dataclasses.replace(store.locate(tmp_path, part, backbone, "fp32"), rows_per_shard=8)
+def small_entry(tmp_path: Path, part: Part, backbone: Backbone) -> Entry:
+    return dataclasses.replace(locate_entry(tmp_path, part, backbone, "fp32"), rows_per_shard=8)
 
 
-def fill(entry: store.Entry, features: FloatArray, shards: list[int] | None = None) -> None:
-    store.begin(entry)
+def fill(entry: Entry, features: FloatArray, shards: list[int] | None = None) -> None:
+    write_entry(entry)
     for number in range(len(entry.shards)) if shards is None else shards:
         rows = entry.shards[number]
-        store.write_shard(entry, number, features[rows.start : rows.stop], {"seconds": 0.5})
+        write_shard(entry, number, features[rows.start : rows.stop], {"seconds": 0.5})
 
 
 def test_what_was_written_is_read(tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray) -> None:
     entry = small_entry(tmp_path, part, backbone)
     assert [len(rows) for rows in entry.shards] == [8, 8, 4]
-    assert store.missing(entry) == [0, 1, 2]
+    assert missing_shards(entry) == [0, 1, 2]
     fill(entry, features, [0, 2])
-    assert store.missing(entry) == [1]
+    assert missing_shards(entry) == [1]
     with pytest.raises(MissingData, match="incomplete"):
-        store.read(entry)
+        read_features(entry)
     fill(entry, features, [1])
-    read = store.read(entry)
+    read = read_features(entry)
     np.testing.assert_array_equal(read.features, features)
     assert read.sample_ids == part.sample_ids
     assert read.key == entry.key
     assert read.seconds == 1.5
-    assert store.prove(entry) == sum(path.stat().st_size for path in entry.folder.glob("*.h5"))
+    assert verify_entry(entry) == sum(path.stat().st_size for path in entry.folder.glob("*.h5"))
     assert not list(entry.folder.glob("*.tmp"))
 
 
@@ -73,15 +75,15 @@ def test_a_dead_writers_shard_without_record_is_replaced(
     tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray
 ) -> None:
     entry = small_entry(tmp_path, part, backbone)
-    store.begin(entry)
+    write_entry(entry)
     entry.shard_path(1).write_bytes(b"half a shard")
     fill(entry, features)
-    np.testing.assert_array_equal(store.read(entry).features, features)
+    np.testing.assert_array_equal(read_features(entry).features, features)
 
 
 def test_every_flipped_byte_is_refused(tmp_path: Path, backbone: Backbone) -> None:
     part = make_part(3)
-    entry = store.locate(tmp_path, part, backbone, "fp32")
+    entry = locate_entry(tmp_path, part, backbone, "fp32")
     values = np.random.default_rng(1).standard_normal((3, 5)).astype(np.float32)
     fill(entry, values)
     tried = 0
@@ -92,15 +94,15 @@ def test_every_flipped_byte_is_refused(tmp_path: Path, backbone: Backbone) -> No
         for place in places:
             path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
             with pytest.raises(ProbelineError):
-                store.read(entry)
+                read_features(entry)
             tried += 1
         for length in (0, 1, len(data) // 2, len(data) - 1):
             path.write_bytes(data[:length])
             with pytest.raises(ProbelineError):
-                store.read(entry)
+                read_features(entry)
         path.write_bytes(data)
     assert tried > 500
-    np.testing.assert_array_equal(store.read(entry).features, values)
+    np.testing.assert_array_equal(read_features(entry).features, values)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray) -> None:
@@ -108,7 +110,7 @@ def test_a_missing_shard_is_named(tmp_path: Path, part: Part, backbone: Backbone
     fill(entry, features)
     entry.shard_path(1).unlink()
     with pytest.raises(BadCache, match=r"shard-00001\.h5.*only this shard is redone"):
-        store.read(entry)
+        read_features(entry)
 
 
 def test_a_record_of_another_shard_is_refused(
@@ -120,7 +122,7 @@ def test_a_record_of_another_shard_is_refused(
         first, second = (entry.shard_path(number).with_suffix(suffix) for number in (0, 1))
         second.write_bytes(first.read_bytes())
     with pytest.raises(BadCache, match="belongs elsewhere"):
-        store.read(entry)
+        read_features(entry)
 
 
 def test_another_format_version_is_named(tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray) -> None:
@@ -131,7 +133,7 @@ def test_another_format_version_is_named(tmp_path: Path, part: Part, backbone: B
     assert record is not None
     path.write_bytes(seal({**record, "format": 99}))
     with pytest.raises(BadCache, match=r"another format version.*expected 1, got 99"):
-        store.missing(entry)
+        missing_shards(entry)
 
 
 def test_an_entry_of_another_key_is_refused(
@@ -139,9 +141,9 @@ def test_an_entry_of_another_key_is_refused(
 ) -> None:
     entry = small_entry(tmp_path, part, backbone)
     fill(entry, features)
-    other = dataclasses.replace(store.locate(tmp_path, part, backbone, "bf16"), folder=entry.folder)
+    other = dataclasses.replace(locate_entry(tmp_path, part, backbone, "bf16"), folder=entry.folder)
     with pytest.raises(BadCache, match="not the one its folder's name says"):
-        store.missing(other)
+        missing_shards(other)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -160,7 +162,7 @@ def changed(part: Part, **fields: object) -> Part:
 
 def test_the_key_holds_what_changes_the_numbers(part: Part, backbone: Backbone) -> None:
     def key(part: Part = part, backbone: Backbone = backbone, precision: str = "fp32") -> str:
-        return store.locate(Path("anywhere"), part, backbone, precision).key
+        return locate_entry(Path("anywhere"), part, backbone, precision).key
 
     record = backbone.preprocess
     replace = dataclasses.replace
@@ -199,29 +201,29 @@ def test_the_key_holds_what_changes_the_numbers(part: Part, backbone: Backbone) 
 def test_the_key_is_pinned(part: Part, backbone: Backbone) -> None:
     # A change of this digest makes every cache on every disk cold: bump FEATURES_VERSION and say why.
     assert (
-        store.locate(Path(), part, backbone, "fp32").key
+        locate_entry(Path(), part, backbone, "fp32").key
         == "0943a64465b4961f834458c4b9ea5e504954e529272da6c8b6082828e535b3fa"
     )
 
 
 def test_the_key_of_a_tap_and_a_view_is_pinned(part: Part, backbone: Backbone) -> None:
     tapped = dataclasses.replace(backbone, name="timm:vit", tap="blocks.11:cls", pooling="cls")
-    entry = store.locate(Path(), part, tapped, "fp32", View(2, flips=True))
+    entry = locate_entry(Path(), part, tapped, "fp32", View(2, flips=True))
     assert entry.key == "b0f68ad23db5c0a0c3e6d2b8d68fc926601c6cb2d9ad97ba456fb8e0be5677d9"
     assert entry.folder.parts == ("toy", "timm--vit-blocks.11--cls", f"train@view2-{entry.key[:12]}")
     assert (entry.images, entry.view) == ("train", View(2, flips=True))
-    assert store.moved(entry, Path("other")).folder == "other" / entry.folder
+    assert relocate(entry, Path("other")).folder == "other" / entry.folder
 
 
 def test_a_tap_of_any_name_is_stored_and_read(tmp_path: Path, part: Part, backbone: Backbone) -> None:
-    entry = store.locate(
+    entry = locate_entry(
         tmp_path, part, dataclasses.replace(backbone, tap="blocks.11:cls"), "fp32", View(1, flips=False)
     )
     features = np.random.default_rng(0).standard_normal((ROWS, 5)).astype(np.float32)
     fill(entry, features)
-    again = store.open_entry(entry.folder)
+    again = open_entry(entry.folder)
     assert again == entry
-    assert np.array_equal(store.read(again).features, features)
+    assert np.array_equal(read_features(again).features, features)
 
 
 def shard_bytes(change: str) -> bytes:

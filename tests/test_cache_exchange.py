@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
-from probeline.cache import exchange, hdf5
-from probeline.cache import locks as claims
+from probeline.cache import exchange, hdf5, locks
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.reading import entry_folders, open_entry, read_features
+from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData, ProbelineError
 from probeline.identity import digest, digest_bytes, seal, unseal
 from probeline.types import Backbone, FloatArray, samples_digest
@@ -32,36 +33,36 @@ def features() -> FloatArray:
 
 
 @pytest.fixture
-def entry(tmp_path: Path, backbone: Backbone, features: FloatArray, monkeypatch: pytest.MonkeyPatch) -> store.Entry:
+def entry(tmp_path: Path, backbone: Backbone, features: FloatArray, monkeypatch: pytest.MonkeyPatch) -> Entry:
     """A complete entry of three shards."""
-    monkeypatch.setattr(store, "ROWS_PER_SHARD", 4)
-    found = dataclasses.replace(store.locate(tmp_path / "ours", make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
-    store.begin(found)
+    monkeypatch.setattr(exchange, "ROWS_PER_SHARD", 4)
+    found = dataclasses.replace(locate_entry(tmp_path / "ours", make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
+    write_entry(found)
     for number, rows in enumerate(found.shards):
-        store.write_shard(found, number, features[rows.start : rows.stop], {"seconds": 0.5 + number, "device": "CPU"})
+        write_shard(found, number, features[rows.start : rows.stop], {"seconds": 0.5 + number, "device": "CPU"})
     return found
 
 
 @pytest.fixture
-def file(tmp_path: Path, entry: store.Entry) -> Path:
+def file(tmp_path: Path, entry: Entry) -> Path:
     exchange.export(entry, tmp_path / "entry.h5")
     return tmp_path / "entry.h5"
 
 
 def rows_in(cache: Path) -> FloatArray | None:
-    folders = list(store.entries(cache))
-    return store.read(store.open_entry(folders[0])).features if folders else None
+    folders = list(entry_folders(cache))
+    return read_features(open_entry(folders[0])).features if folders else None
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_an_entry_comes_back_row_by_row(
-    told: bool, tmp_path: Path, entry: store.Entry, file: Path, features: FloatArray
+    told: bool, tmp_path: Path, entry: Entry, file: Path, features: FloatArray
 ) -> None:
     sha256 = digest_bytes(file.read_bytes()) if told else None
     taken, new = exchange.take_in(file, tmp_path / "theirs", sha256)
     assert new == 3
     assert taken.folder.relative_to(tmp_path / "theirs") == entry.folder.relative_to(tmp_path / "ours")
-    found = store.read(taken)
+    found = read_features(taken)
     np.testing.assert_array_equal(found.features, features)
     assert (found.key, found.sample_ids, found.seconds) == (entry.key, entry.sample_ids, 0.5 + 1.5 + 2.5)
     assert [shard["imported"] for shard in found.provenance] == [True] * 3
@@ -71,14 +72,14 @@ def test_an_entry_comes_back_row_by_row(
     assert exchange.take_in(file, tmp_path / "ours", sha256)[1] == 0
 
 
-def test_anybody_can_read_the_file(file: Path, entry: store.Entry, features: FloatArray) -> None:
+def test_anybody_can_read_the_file(file: Path, entry: Entry, features: FloatArray) -> None:
     with h5py.File(file) as opened:
         np.testing.assert_array_equal(opened["features/penultimate"], features)
         assert [name.decode() for name in opened["sample_ids"]] == list(entry.sample_ids)
         assert [name.decode() for name in opened["content"]] == list(entry.content)
 
 
-def test_the_same_entry_is_the_same_file(tmp_path: Path, file: Path, entry: store.Entry) -> None:
+def test_the_same_entry_is_the_same_file(tmp_path: Path, file: Path, entry: Entry) -> None:
     before = file.stat().st_mtime_ns
     assert exchange.export(entry, file) == digest_bytes(file.read_bytes())
     assert file.stat().st_mtime_ns == before
@@ -88,7 +89,7 @@ def test_the_same_entry_is_the_same_file(tmp_path: Path, file: Path, entry: stor
     assert (tmp_path / "other.h5").read_bytes() == b"mine"
 
 
-def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: store.Entry) -> None:
+def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: Entry) -> None:
     path = entry.shard_path(1)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"x")
@@ -101,7 +102,7 @@ def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: store.Entry) -> No
     assert not (tmp_path / "entry.h5").exists()
 
 
-def test_a_folder_is_no_file_to_write(tmp_path: Path, entry: store.Entry) -> None:
+def test_a_folder_is_no_file_to_write(tmp_path: Path, entry: Entry) -> None:
     with pytest.raises(BadOption, match="this is a folder"):
         exchange.export(entry, tmp_path)
 
@@ -116,7 +117,7 @@ def test_another_file_than_the_one_that_was_sent_is_not_opened(
         exchange.take_in(file, tmp_path / "theirs", sha256)
 
 
-def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, entry: store.Entry) -> None:
+def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, entry: Entry) -> None:
     path = entry.shard_path(1)
     for gone in (path, path.with_suffix(".json")):
         gone.unlink()
@@ -129,22 +130,22 @@ def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, e
 
 
 def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
-    tmp_path: Path, file: Path, entry: store.Entry, features: FloatArray, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: Path, entry: Entry, features: FloatArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other's rows differ in their last bits, as they do between machines: both files must not mix.
     theirs = features[4:8] * np.float32(1 + 1e-6)
     for suffix in (".h5", ".json"):
         entry.shard_path(1).with_suffix(suffix).unlink()
-    with claims.Claims(entry, [1]) as other:
-        assert list(other.take()) == [1]
+    with locks.ShardLocks(entry, [1]) as other:
+        assert list(other.lock_all()) == [1]
 
         def finish(seconds: float) -> None:
-            store.write_shard(entry, 1, theirs, {})
+            write_shard(entry, 1, theirs, {})
             other.release(1)
 
-        monkeypatch.setattr(claims.time, "sleep", finish)
+        monkeypatch.setattr(locks.time, "sleep", finish)
         assert exchange.take_in(file, tmp_path / "ours")[1] == 0
-    np.testing.assert_array_equal(store.read(entry).features[4:8], theirs)
+    np.testing.assert_array_equal(read_features(entry).features[4:8], theirs)
 
 
 def test_a_damaged_file_gives_the_same_rows_or_none(
@@ -348,7 +349,7 @@ def test_a_seal_around_anything_else_is_refused(value: bytes, tmp_path: Path, fi
 
 
 def test_values_that_the_manifest_does_not_prove_are_refused(
-    tmp_path: Path, file: Path, entry: store.Entry, features: FloatArray
+    tmp_path: Path, file: Path, entry: Entry, features: FloatArray
 ) -> None:
     manifest, _ = hdf5.decode_export(file.read_bytes())
     features[7, 2] = np.nextafter(features[7, 2], np.float32(9))

@@ -25,8 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 import probeline
 from conftest import make_part
 from probeline import Features, open_features
-from probeline.cache import entry as store
 from probeline.cache import features as reader
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.reading import read_features, read_shard
+from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadOption, MissingData, UnknownName
 from probeline.types import Backbone, Preprocess
 
@@ -38,21 +40,21 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 
-def make_entry(cache: Path, *, dataset: str = "toy", rows: int = ROWS, precision: str = "fp32") -> store.Entry:
+def make_entry(cache: Path, *, dataset: str = "toy", rows: int = ROWS, precision: str = "fp32") -> Entry:
     """Write an entry of random features in shards of 8 rows."""
     preprocess = Preprocess(resize=36, crop=32, interpolation="bilinear", mean=(0.5,) * 3, std=(0.2,) * 3)
     backbone = Backbone("tiny", "none", "0" * 64, "penultimate", "none", DIM, 100, 10, preprocess)
     part = dataclasses.replace(make_part(rows), dataset=dataset)
-    entry = dataclasses.replace(store.locate(cache, part, backbone, precision), rows_per_shard=STEP)
-    store.begin(entry)
+    entry = dataclasses.replace(locate_entry(cache, part, backbone, precision), rows_per_shard=STEP)
+    write_entry(entry)
     values = np.random.default_rng(0).standard_normal((rows, DIM)).astype(np.float32)
     for number, span in enumerate(entry.shards):
-        store.write_shard(entry, number, values[span.start : span.stop], {"seconds": 0.5, "shard": number})
+        write_shard(entry, number, values[span.start : span.stop], {"seconds": 0.5, "shard": number})
     return entry
 
 
 @pytest.fixture
-def entry(tmp_path: Path) -> store.Entry:
+def entry(tmp_path: Path) -> Entry:
     return make_entry(tmp_path / "cache")
 
 
@@ -60,29 +62,29 @@ def entry(tmp_path: Path) -> store.Entry:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The shards that were read and hashed, in their order."""
     numbers: list[int] = []
-    real = store.read_shard
 
-    def read_shard(entry: store.Entry, number: int) -> Any:
+    def read(entry: Entry, number: int) -> Any:
         numbers.append(number)
-        return real(entry, number)
+        return read_shard(entry, number)
 
-    monkeypatch.setattr(store, "read_shard", read_shard)
+    monkeypatch.setattr("probeline.cache.features.read_shard", read)
+    monkeypatch.setattr("probeline.cache.reading.read_shard", read)
     return numbers
 
 
-def damage(entry: store.Entry, number: int) -> None:
+def damage(entry: Entry, number: int) -> None:
     """Change one byte of a shard's features, which HDF5 alone would read back in silence."""
     path = entry.shard_path(number)
     data = path.read_bytes()
-    place = data.index(store.read_shard(entry, number)[0].tobytes())
+    place = data.index(read_shard(entry, number)[0].tobytes())
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
 
 
 # What is read
 
 
-def test_it_is_what_the_store_reads(entry: store.Entry) -> None:
-    expected = store.read(entry)
+def test_it_is_what_the_store_reads(entry: Entry) -> None:
+    expected = read_features(entry)
     features = open_features(entry.folder)
     assert isinstance(features, Features)
     assert (len(features), features.shape, features.dtype) == (ROWS, (ROWS, DIM), np.dtype(np.float32))
@@ -96,7 +98,7 @@ def test_it_is_what_the_store_reads(entry: store.Entry) -> None:
     assert repr(features) == f"<Features toy/train x tiny, float32 [50, 5], key {entry.key[:12]}>"
 
 
-def test_nothing_that_is_handed_out_leads_back(entry: store.Entry) -> None:
+def test_nothing_that_is_handed_out_leads_back(entry: Entry) -> None:
     features = open_features(entry.folder)
     before = features.numpy()
     for index in (3, slice(2, 20), [1, 2], slice(None)):
@@ -109,7 +111,7 @@ def test_nothing_that_is_handed_out_leads_back(entry: store.Entry) -> None:
     np.testing.assert_array_equal(features.table()["row"], range(ROWS))
 
 
-def test_as_an_array_it_is_always_a_copy(entry: store.Entry) -> None:
+def test_as_an_array_it_is_always_a_copy(entry: Entry) -> None:
     features = open_features(entry.folder)
     assert np.asarray(features, dtype=np.float64).dtype == np.float64
     np.testing.assert_array_equal(np.array(features, copy=True), features.numpy())
@@ -117,14 +119,14 @@ def test_as_an_array_it_is_always_a_copy(entry: store.Entry) -> None:
         np.array(features, copy=False)
 
 
-def test_a_sample_leads_to_its_row(entry: store.Entry) -> None:
+def test_a_sample_leads_to_its_row(entry: Entry) -> None:
     features = open_features(entry.folder)
     assert [features.row(name) for name in entry.sample_ids] == list(range(ROWS))
     with pytest.raises(UnknownName, match=r"sample id 'train/99999'.*train/00000, \.\.\., train/00049"):
         features.row("train/99999")
 
 
-def test_the_table_has_a_column_for_each_question(entry: store.Entry) -> None:
+def test_the_table_has_a_column_for_each_question(entry: Entry) -> None:
     features = open_features(entry.folder)
     table = features.table()
     assert list(table) == ["row", "sample_id", "content_sha256", "shard"]
@@ -137,7 +139,7 @@ def test_the_table_has_a_column_for_each_question(entry: store.Entry) -> None:
     np.testing.assert_array_equal(np.stack([wide[f"f{place}"] for place in range(DIM)], axis=1), features.numpy())
 
 
-def test_pandas_takes_the_table_as_it_is(entry: store.Entry) -> None:
+def test_pandas_takes_the_table_as_it_is(entry: Entry) -> None:
     pandas = pytest.importorskip("pandas")
     features = open_features(entry.folder)
     frame = pandas.DataFrame(features.table(features=True)).set_index("sample_id")
@@ -152,7 +154,7 @@ def test_pandas_takes_the_table_as_it_is(entry: store.Entry) -> None:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Features, np.ndarray]:
     """Features that keep two shards of seven, and the array that they stand for."""
     entry = make_entry(tmp_path_factory.mktemp("features"))
-    return Features(entry, keep_bytes=2 * SHARD_BYTES), store.read(entry).features
+    return Features(entry, keep_bytes=2 * SHARD_BYTES), read_features(entry).features
 
 
 _NUMBER = st.integers(-ROWS - 3, ROWS + 2)
@@ -189,7 +191,7 @@ def test_rows_are_indexed_as_numpy_does(pair: tuple[Features, np.ndarray], index
     np.testing.assert_array_equal(values, expected)
 
 
-def test_columns_are_not_indexed(entry: store.Entry) -> None:
+def test_columns_are_not_indexed(entry: Entry) -> None:
     with pytest.raises(IndexError, match=r"features\[rows\]\[:, columns\]"):
         open_features(entry.folder)[:, 0]  # type: ignore[index]
 
@@ -197,7 +199,7 @@ def test_columns_are_not_indexed(entry: store.Entry) -> None:
 # What is proven, and when
 
 
-def test_opening_reads_no_shard(entry: store.Entry) -> None:
+def test_opening_reads_no_shard(entry: Entry) -> None:
     for path in entry.folder.glob("*.h5"):
         path.unlink()
     features = open_features(entry.folder)
@@ -208,8 +210,8 @@ def test_opening_reads_no_shard(entry: store.Entry) -> None:
         features[9]
 
 
-def test_only_the_rows_of_a_damaged_shard_are_refused(entry: store.Entry, reads: list[int]) -> None:
-    expected = store.read(entry).features
+def test_only_the_rows_of_a_damaged_shard_are_refused(entry: Entry, reads: list[int]) -> None:
+    expected = read_features(entry).features
     damage(entry, 2)
     reads.clear()
     features = open_features(entry.folder)
@@ -226,7 +228,7 @@ def test_only_the_rows_of_a_damaged_shard_are_refused(entry: store.Entry, reads:
     np.testing.assert_array_equal(features[others], expected[others])
 
 
-def test_the_shards_used_last_are_kept_within_the_limit(entry: store.Entry, reads: list[int]) -> None:
+def test_the_shards_used_last_are_kept_within_the_limit(entry: Entry, reads: list[int]) -> None:
     features = open_features(entry.folder, keep_bytes=2 * SHARD_BYTES + 1)
     for row in (0, 8, 0, 16, 1, 7):
         features[row]
@@ -241,18 +243,18 @@ def test_the_shards_used_last_are_kept_within_the_limit(entry: store.Entry, read
     assert len(reads) == 9, "reading all drops nothing that is kept"
 
 
-def test_a_batch_reads_each_shard_once_even_where_nothing_is_kept(entry: store.Entry, reads: list[int]) -> None:
+def test_a_batch_reads_each_shard_once_even_where_nothing_is_kept(entry: Entry, reads: list[int]) -> None:
     features = open_features(entry.folder, keep_bytes=0)
     rows = np.random.default_rng(1).integers(0, ROWS, 200)
-    np.testing.assert_array_equal(features[rows], store.read(entry).features[rows])
+    np.testing.assert_array_equal(features[rows], read_features(entry).features[rows])
     assert sorted(reads[:SHARDS]) == list(range(SHARDS))
-    assert len(reads) == 2 * SHARDS, "once by the reader, once by store.read"
+    assert len(reads) == 2 * SHARDS, "once by the reader, once by read_features"
     reads.clear()
     features.torch_dataset().__getitems__([0, 40, 1, 41, 2])
     assert sorted(reads) == [0, 5]
 
 
-def test_what_was_dropped_is_hashed_anew(entry: store.Entry) -> None:
+def test_what_was_dropped_is_hashed_anew(entry: Entry) -> None:
     features = open_features(entry.folder, keep_bytes=SHARD_BYTES)
     row = features[0]
     damage(entry, 0)
@@ -263,7 +265,7 @@ def test_what_was_dropped_is_hashed_anew(entry: store.Entry) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
-def test_no_file_stays_open(entry: store.Entry) -> None:
+def test_no_file_stays_open(entry: Entry) -> None:
     features = open_features(entry.folder)
     features[:]
     links = [link for link in Path("/proc/self/fd").iterdir() if os.path.lexists(link)]
@@ -284,8 +286,8 @@ def quick_switches() -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick_switches")
 @pytest.mark.parametrize(("kept", "rounds"), [(1, 50), (6, 400)], ids=["most are read anew", "most are kept"])
-def test_many_threads_get_the_right_rows(kept: int, rounds: int, entry: store.Entry) -> None:
-    expected = store.read(entry).features
+def test_many_threads_get_the_right_rows(kept: int, rounds: int, entry: Entry) -> None:
+    expected = read_features(entry).features
     limit = kept * SHARD_BYTES
     features = open_features(entry.folder, keep_bytes=limit)
     start = threading.Barrier(16)
@@ -319,7 +321,7 @@ def in_a_fork(work: Callable[[], None]) -> bool:
 
 @needs_fork
 @forks
-def test_a_forked_child_hashes_for_itself(entry: store.Entry, reads: list[int]) -> None:
+def test_a_forked_child_hashes_for_itself(entry: Entry, reads: list[int]) -> None:
     features = open_features(entry.folder)
     expected = features[:]
     assert reads == list(range(SHARDS))
@@ -348,7 +350,7 @@ def test_a_forked_child_hashes_for_itself(entry: store.Entry, reads: list[int]) 
 @needs_fork
 @forks
 @pytest.mark.usefixtures("quick_switches")
-def test_a_fork_amid_reading_threads_finds_no_lock_held(entry: store.Entry) -> None:
+def test_a_fork_amid_reading_threads_finds_no_lock_held(entry: Entry) -> None:
     features = open_features(entry.folder, keep_bytes=SHARD_BYTES)
     expected = features[:]
     done = threading.Event()
@@ -377,7 +379,7 @@ def test_a_fork_amid_reading_threads_finds_no_lock_held(entry: store.Entry) -> N
 @forks
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("start", [pytest.param("fork", marks=needs_fork), "spawn"])
-def test_the_workers_of_a_loader_read_the_same_rows(start: str, entry: store.Entry) -> None:
+def test_the_workers_of_a_loader_read_the_same_rows(start: str, entry: Entry) -> None:
     features = open_features(entry.folder)
     expected = features.numpy()
     labels = np.arange(ROWS) * 3
@@ -399,9 +401,7 @@ def test_the_workers_of_a_loader_read_the_same_rows(start: str, entry: store.Ent
     np.testing.assert_array_equal(values.numpy(), expected[found.numpy() // 3])
 
 
-def test_what_is_pickled_is_the_path_and_the_key(
-    entry: store.Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_pickled_is_the_path_and_the_key(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     features = open_features(entry.folder.relative_to(tmp_path), keep_bytes=123)
     expected = features[:]
@@ -424,7 +424,7 @@ def test_what_is_pickled_is_the_path_and_the_key(
 # The torch data set and its labels
 
 
-def test_the_data_set_gives_rows_with_and_without_labels(entry: store.Entry) -> None:
+def test_the_data_set_gives_rows_with_and_without_labels(entry: Entry) -> None:
     features = open_features(entry.folder)
     expected = features.numpy()
     alone = features.torch_dataset()
@@ -448,7 +448,7 @@ def labels_of(data: Any) -> list[int]:
     return [label for _, label in data]
 
 
-def test_labels_are_joined_by_sample_id(entry: store.Entry) -> None:
+def test_labels_are_joined_by_sample_id(entry: Entry) -> None:
     features = open_features(entry.folder)
     by_id = {name: place % 7 for place, name in enumerate(entry.sample_ids)}
     expected = list(by_id.values())
@@ -478,7 +478,7 @@ class Series:
         return np.array(list(self._values.values()))
 
 
-def test_a_series_is_joined_by_its_index_and_not_by_position(entry: store.Entry) -> None:
+def test_a_series_is_joined_by_its_index_and_not_by_position(entry: Entry) -> None:
     features = open_features(entry.folder)
     backwards = {name: row for row, name in reversed(list(enumerate(entry.sample_ids)))}
     assert labels_of(features.torch_dataset(Series(backwards))) == list(range(ROWS))  # type: ignore[arg-type]
@@ -497,7 +497,7 @@ def test_a_series_is_joined_by_its_index_and_not_by_position(entry: store.Entry)
     ],
     ids=["short", "column", "float", "bool", "text"],
 )
-def test_labels_that_are_none_are_refused(labels: Any, entry: store.Entry) -> None:
+def test_labels_that_are_none_are_refused(labels: Any, entry: Entry) -> None:
     with pytest.raises(BadOption, match=r"bad labels.*expected integers \[50\], got"):
         open_features(entry.folder).torch_dataset(labels)
 
@@ -506,7 +506,7 @@ def test_labels_that_are_none_are_refused(labels: Any, entry: store.Entry) -> No
 
 
 def test_an_entry_is_found_by_the_beginning_of_its_key(
-    entry: store.Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
     make_entry(cache, precision="bf16")
@@ -520,7 +520,7 @@ def test_an_entry_is_found_by_the_beginning_of_its_key(
     assert open_features("abcdef").key == entry.key, "a folder of that name comes first"
 
 
-def test_an_unknown_key_lists_what_there_is(entry: store.Entry, tmp_path: Path) -> None:
+def test_an_unknown_key_lists_what_there_is(entry: Entry, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     other = make_entry(cache, precision="bf16")
     digits = "0" if entry.key[12] != "0" else "1"
@@ -532,7 +532,7 @@ def test_an_unknown_key_lists_what_there_is(entry: store.Entry, tmp_path: Path) 
         assert str(cache) in str(caught.value)
 
 
-def test_a_key_that_several_entries_have_lists_them(entry: store.Entry, tmp_path: Path) -> None:
+def test_a_key_that_several_entries_have_lists_them(entry: Entry, tmp_path: Path) -> None:
     twin = make_entry(tmp_path / "cache", dataset="copy")
     assert twin.key == entry.key
     with pytest.raises(BadOption, match="several entries begin like this") as caught:
@@ -542,7 +542,7 @@ def test_a_key_that_several_entries_have_lists_them(entry: store.Entry, tmp_path
         assert open_features(one.folder).folder == one.folder
 
 
-def test_what_names_no_entry_is_refused(entry: store.Entry, tmp_path: Path) -> None:
+def test_what_names_no_entry_is_refused(entry: Entry, tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=r"too few digits of a key.*6 or more, got abcde"):
         open_features("abcde", tmp_path / "cache")
     with pytest.raises(MissingData, match=r"no entry in this cache.*nowhere.*run extract"):
@@ -553,7 +553,7 @@ def test_what_names_no_entry_is_refused(entry: store.Entry, tmp_path: Path) -> N
         open_features(str(tmp_path / "toy-aa"))
 
 
-def test_an_entry_that_is_not_whole_is_not_opened(entry: store.Entry) -> None:
+def test_an_entry_that_is_not_whole_is_not_opened(entry: Entry) -> None:
     record = entry.shard_path(4).with_suffix(".json")
     data = record.read_bytes()
     record.unlink()

@@ -1,4 +1,4 @@
-"""Claims: processes on one entry share its shards, and a dead one holds nothing up."""
+"""ShardLocks: processes on one entry share its shards, and a dead one holds nothing up."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
 from probeline.cache import locks as claims_room
-from probeline.cache.locks import Claims
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.locks import ShardLocks
+from probeline.cache.writing import write_entry, write_shard
 from probeline.types import Backbone
 
 ROWS = 12
 
 
 @pytest.fixture
-def entry(tmp_path: Path, backbone: Backbone) -> store.Entry:
+def entry(tmp_path: Path, backbone: Backbone) -> Entry:
     """An entry of three shards, none of them made."""
-    found = dataclasses.replace(store.locate(tmp_path, make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
-    store.begin(found)
+    found = dataclasses.replace(locate_entry(tmp_path, make_part(ROWS), backbone, "fp32"), rows_per_shard=4)
+    write_entry(found)
     return found
 
 
-def make(entry: store.Entry, number: int) -> None:
-    store.write_shard(entry, number, np.zeros((4, entry.dim), np.float32), {})
+def make(entry: Entry, number: int) -> None:
+    write_shard(entry, number, np.zeros((4, entry.dim), np.float32), {})
 
 
-def test_two_share_what_is_to_be_made(entry: store.Entry) -> None:
-    with Claims(entry, [0, 1, 2]) as one, Claims(entry, [0, 1, 2]) as other:
-        mine, theirs = one.take(), other.take()
+def test_two_share_what_is_to_be_made(entry: Entry) -> None:
+    with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
+        mine, theirs = one.lock_all(), other.lock_all()
         assert [next(mine), next(theirs), next(mine)] == [0, 1, 2]
         assert list(mine) == list(theirs) == []
         assert one.left
         assert other.left
         for number in (0, 1, 2):
             make(entry, number)
-        for claims, number in ((one, 0), (other, 1), (one, 2)):
-            claims.release(number)
+        for locks, number in ((one, 0), (other, 1), (one, 2)):
+            locks.release(number)
         assert one.wait() == [1]
         assert other.wait() == [0, 2]
         assert not one.left
@@ -54,57 +55,55 @@ def test_two_share_what_is_to_be_made(entry: store.Entry) -> None:
     assert not list(entry.folder.glob("*.lock"))
 
 
-def test_what_is_done_is_not_taken(entry: store.Entry) -> None:
+def test_what_is_done_is_not_taken(entry: Entry) -> None:
     make(entry, 1)
-    with Claims(entry, [0, 1, 2]) as claims:
-        assert list(claims.take()) == [0, 2]
+    with ShardLocks(entry, [0, 1, 2]) as locks:
+        assert list(locks.lock_all()) == [0, 2]
 
 
-def test_waiting_ends_where_another_gives_up(entry: store.Entry) -> None:
-    with Claims(entry, [0]) as other, Claims(entry, [0]) as one:
-        assert list(other.take()) == [0]
-        assert list(one.take()) == []
+def test_waiting_ends_where_another_gives_up(entry: Entry) -> None:
+    with ShardLocks(entry, [0]) as other, ShardLocks(entry, [0]) as one:
+        assert list(other.lock_all()) == [0]
+        assert list(one.lock_all()) == []
         later = threading.Timer(0.3, other.release, (0,))
         later.start()
         assert one.wait() == []
         later.join()
-        assert list(one.take()) == [0]
+        assert list(one.lock_all()) == [0]
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from probeline.cache import entry as store
-from probeline.cache.locks import Claims
-entry = store.open_entry(Path(sys.argv[1]))
-with Claims(entry, [0, 1, 2]) as claims:
-    taken = claims.take()
+from probeline.cache.reading import open_entry
+from probeline.cache.locks import ShardLocks
+entry = open_entry(Path(sys.argv[1]))
+with ShardLocks(entry, [0, 1, 2]) as locks:
+    taken = locks.lock_all()
     print(next(taken), flush=True)
     time.sleep(600)
 """
 
 
-def test_a_killed_process_holds_nothing(entry: store.Entry) -> None:
+def test_a_killed_process_holds_nothing(entry: Entry) -> None:
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(entry.folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "0\n"
-        with Claims(entry, [0, 1, 2]) as claims:
-            assert list(claims.take()) == [1, 2]
+        with ShardLocks(entry, [0, 1, 2]) as locks:
+            assert list(locks.lock_all()) == [1, 2]
             child.kill()
             child.wait()
             for number in (1, 2):
-                claims.release(number)
-            assert claims.wait() == []
-            assert list(claims.take()) == [0]
+                locks.release(number)
+            assert locks.wait() == []
+            assert list(locks.lock_all()) == [0]
     finally:
         child.kill()
         child.communicate()
 
 
-def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(
-    entry: store.Entry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = fcntl.flock, 0
 
     def flock(descriptor: int, operation: int) -> None:
@@ -115,24 +114,24 @@ def test_a_lock_file_that_is_unlinked_meanwhile_is_made_anew(
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with Claims(entry, [0]) as claims:
-        assert list(claims.take()) == [0]
+    with ShardLocks(entry, [0]) as locks:
+        assert list(locks.lock_all()) == [0]
         assert entry.shard_path(0).with_suffix(".lock").exists()
     assert calls == 2
 
 
 @pytest.mark.parametrize("call", ["open", "flock"])
-def test_without_locks_everybody_works_alone(call: str, entry: store.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_everybody_works_alone(call: str, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> int:
         raise OSError(errno.ENOLCK if call == "flock" else errno.EROFS, "no")
 
     monkeypatch.setattr(os if call == "open" else fcntl, call, refuse)
-    with Claims(entry, [0, 1, 2]) as one, Claims(entry, [0, 1, 2]) as other:
-        assert list(one.take()) == list(other.take()) == [0, 1, 2]
+    with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
+        assert list(one.lock_all()) == list(other.lock_all()) == [0, 1, 2]
         assert not one.left
 
 
-def test_waiting_polls_now_and_then(entry: store.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -141,9 +140,9 @@ def test_waiting_polls_now_and_then(entry: store.Entry, monkeypatch: pytest.Monk
             make(entry, 0)
 
     monkeypatch.setattr(claims_room.time, "sleep", sleep)
-    with Claims(entry, [0]) as other, Claims(entry, [0]) as one:
-        assert list(other.take()) == [0]
-        assert list(one.take()) == []
+    with ShardLocks(entry, [0]) as other, ShardLocks(entry, [0]) as one:
+        assert list(other.lock_all()) == [0]
+        assert list(one.lock_all()) == []
         assert one.wait() == [0]
     assert len(naps) == 5
     assert min(naps) > 0.05, "a process that waits leaves the cores to those that work"

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import entry as store
-from probeline.cache.reuse import Known, gather
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.reuse import KnownRows, find_known_rows
+from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import conditions, environment, origins
 from probeline.types import Backbone, FloatArray, Part
 
@@ -34,23 +35,23 @@ def values(part: Part, dim: int = 5) -> FloatArray:
     return np.stack([np.random.default_rng(seed).standard_normal(dim) for seed in seeds]).astype(np.float32)
 
 
-def stored(cache: Path, part: Part, backbone: Backbone, *, precision: str = "fp32", **facts: object) -> store.Entry:
-    entry = dataclasses.replace(store.locate(cache, part, backbone, precision), rows_per_shard=4)
-    store.begin(entry)
+def stored(cache: Path, part: Part, backbone: Backbone, *, precision: str = "fp32", **facts: object) -> Entry:
+    entry = dataclasses.replace(locate_entry(cache, part, backbone, precision), rows_per_shard=4)
+    write_entry(entry)
     features = values(part)
     for number, rows in enumerate(entry.shards):
         provenance = {**environment(), "seconds": 2.0, **facts}
-        store.write_shard(entry, number, features[rows.start : rows.stop], provenance)
+        write_shard(entry, number, features[rows.start : rows.stop], provenance)
     return entry
 
 
-def wanted(cache: Path, part: Part, backbone: Backbone) -> store.Entry:
-    return dataclasses.replace(store.locate(cache, part, backbone, "fp32"), rows_per_shard=4)
+def wanted(cache: Path, part: Part, backbone: Backbone) -> Entry:
+    return dataclasses.replace(locate_entry(cache, part, backbone, "fp32"), rows_per_shard=4)
 
 
-def gathered(entry: store.Entry, cache: Path) -> tuple[Known, list[str]]:
+def gathered(entry: Entry, cache: Path) -> tuple[KnownRows, list[str]]:
     said: list[str] = []
-    return gather(entry, list(range(len(entry.shards))), cache, say=said.append), said
+    return find_known_rows(entry, list(range(len(entry.shards))), cache, say=said.append), said
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_rows_are_found_by_content_whatever_their_name_place_and_data_set(
     np.testing.assert_array_equal(known.features, values(part)[rows])
     assert known.seconds.tolist() == [0.5, 0.5, 1.0, 0.5], "a shard's two seconds are shared by its rows"
     assert known.sources == (donor.key,)
-    assert known.made_elsewhere(NOW) == []
+    assert known.from_elsewhere(NOW) == []
     assert said == []
 
 
@@ -78,8 +79,8 @@ def test_only_new_content_is_left(tmp_path: Path, part: Part, backbone: Backbone
     entry = wanted(tmp_path, part, backbone)
     known, _ = gathered(entry, tmp_path)
     assert known.rows.tolist() == [0, 1, 2, 5, 6]
-    assert [known.holds(rows) for rows in entry.shards] == [False, False, False]
-    assert known.holds(range(3))
+    assert [known.cover(rows) for rows in entry.shards] == [False, False, False]
+    assert known.cover(range(3))
     block = np.full((4, 5), np.nan, np.float32)
     facts = known.copy_into(block, entry.shards[1], {"seconds": 1.0})
     np.testing.assert_array_equal(block[1:3], values(part)[5:7])
@@ -133,7 +134,7 @@ def test_rows_of_other_conditions_are_told_apart(tmp_path: Path, part: Part, bac
     stored(tmp_path, subset(part, [0, 1, 2], dataset="today"), backbone)
     stored(tmp_path, subset(part, [3, 4, 5], dataset="then"), backbone, torch="2.0.0")
     known, _ = gathered(wanted(tmp_path, part, backbone), tmp_path)
-    (elsewhere,) = known.made_elsewhere(NOW)
+    (elsewhere,) = known.from_elsewhere(NOW)
     assert known.rows[elsewhere].tolist() == [3, 4, 5]
 
 
@@ -144,14 +145,14 @@ def test_where_rows_were_computed_travels_with_every_copy(tmp_path: Path, part: 
     known, _ = gathered(second, tmp_path)
     block = np.empty((2, 5), np.float32)
     facts = known.copy_into(block, second.shards[0], {**environment("none"), "seconds": 0.0})
-    store.begin(second)
-    store.write_shard(second, 0, block, facts)
+    write_entry(second)
+    write_shard(second, 0, block, facts)
     (made,) = origins(facts)
     assert made["torch"] == "2.0.0"
     for path in first.folder.iterdir():
         path.unlink()
     known, _ = gathered(wanted(tmp_path, subset(part, [5, 4], dataset="now"), backbone), tmp_path)
-    (elsewhere,) = known.made_elsewhere(NOW)
+    (elsewhere,) = known.from_elsewhere(NOW)
     assert known.rows[elsewhere].tolist() == [0, 1]
     mixed = {**environment("CPU"), "origins": [made, made]}
     assert origins(mixed) == [NOW, made]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from probeline import disk
-from probeline.cache import entry as store
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reading import entry_folders, missing_shards, open_entry, read_features
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
@@ -55,7 +55,7 @@ def do(
 
 
 def keys(cache: Path) -> list[str]:
-    return sorted(store.open_entry(folder).key for folder in store.entries(cache))
+    return sorted(open_entry(folder).key for folder in entry_folders(cache))
 
 
 def test_ls_tells_what_is_there(cache: Path) -> None:
@@ -71,7 +71,7 @@ def test_ls_tells_what_is_there(cache: Path) -> None:
 
 
 def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
-    one, other = store.entries(cache)
+    one, other = entry_folders(cache)
     (one / "entry.json").write_bytes(b"{}")
     for suffix in (".h5", ".json"):
         (other / f"shard-00002{suffix}").unlink()
@@ -83,7 +83,7 @@ def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["no record of a shard's", "no shard", "no record of its own"])
 def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> None:
-    folder = list(store.entries(cache))[1]
+    folder = list(entry_folders(cache))[1]
     if fault == "no record of a shard's":
         (folder / "shard-00001.json").write_bytes(b"{}")
     else:
@@ -94,7 +94,7 @@ def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> Non
 
 
 def test_ls_beside_a_writer(cache: Path) -> None:
-    folder = next(iter(store.entries(cache)))
+    folder = next(iter(entry_folders(cache)))
     (folder / "shard-00000.h5.1-abcdef01.tmp").symlink_to("gone")  # as a file is that goes between name and size
     assert len(do(cache, "ls")[0]["entries"]) == 2
 
@@ -119,7 +119,7 @@ def test_nothing_is_removed_without_a_yes(answer: bool | None, cache: Path) -> N
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_rm_removes_the_entry_and_no_other(asked: bool, cache: Path) -> None:
-    gone, kept = list(store.entries(cache))
+    gone, kept = list(entry_folders(cache))
     stranger = gone / "notes.txt"
     stranger.write_text("mine", encoding="utf-8")
     files = [path for path in gone.iterdir() if path != stranger]
@@ -129,11 +129,11 @@ def test_rm_removes_the_entry_and_no_other(asked: bool, cache: Path) -> None:
     assert found == {"files": len(files), "bytes": size}
     assert ("remove 1 entry for good?" in said) is asked
     assert list(gone.iterdir()) == [stranger], "what is not the cache's own stays"
-    assert list(store.entries(cache)) == [kept]
+    assert list(entry_folders(cache)) == [kept]
 
 
 def test_rm_takes_empty_folders_along(cache: Path) -> None:
-    gone = next(iter(store.entries(cache)))
+    gone = next(iter(entry_folders(cache)))
     do(cache, "rm", str(gone), yes=True)
     assert not gone.parent.parent.exists()
     assert cache.exists()
@@ -146,16 +146,16 @@ def test_rm_leaves_the_cache_itself(cache: Path) -> None:
 
 
 def test_rm_removes_what_is_damaged(cache: Path) -> None:
-    gone, kept = store.entries(cache)
+    gone, kept = entry_folders(cache)
     (gone / "entry.json").write_bytes(b"{}")
     do(cache, "rm", gone.name[-12:], yes=True)
     assert not gone.exists()
-    assert list(store.entries(cache)) == [kept]
+    assert list(entry_folders(cache)) == [kept]
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_rm_does_not_follow_links_out_of_the_cache(level: int, cache: Path, tmp_path: Path) -> None:
-    entry = next(iter(store.entries(cache)))
+    entry = next(iter(entry_folders(cache)))
     before = shards(cache)
     parts = entry.relative_to(cache).parts[:level]
     link = tmp_path / "links" / Path(*parts)
@@ -168,11 +168,11 @@ def test_rm_does_not_follow_links_out_of_the_cache(level: int, cache: Path, tmp_
 
 
 def test_rm_waits_for_no_writer(cache: Path) -> None:
-    entry = store.open_entry(next(iter(store.entries(cache))))
+    entry = open_entry(next(iter(entry_folders(cache))))
     (entry.folder / "shard-00001.json").unlink()
     before = shards(cache)
-    with Claims(entry, [1]) as claims:
-        assert list(claims.take()) == [1]
+    with ShardLocks(entry, [1]) as locks:
+        assert list(locks.lock_all()) == [1]
         with pytest.raises(BadOption, match="another process is at work on this entry"):
             do(cache, "rm", entry.key, yes=True)
         assert shards(cache) == before
@@ -181,7 +181,7 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
 
 
 def test_an_rm_that_dies_leaves_a_smaller_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = store.open_entry(list(store.entries(cache))[1])
+    entry = open_entry(list(entry_folders(cache))[1])
     files = len(list(entry.folder.iterdir()))
     real = disk.remove
     calls = 0
@@ -209,7 +209,7 @@ def old(path: Path, seconds: float = 2 * 86_400) -> Path:
 
 
 def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
-    folder = next(iter(store.entries(cache)))
+    folder = next(iter(entry_folders(cache)))
     before = shards(cache)
     dead = 2**22 + 1  # above the largest number of a process
     gone = [
@@ -246,7 +246,7 @@ def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
 
 
 def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
-    folder = list(store.entries(cache))[1]
+    folder = list(entry_folders(cache))[1]
     record, aside = folder / "shard-00002.json", cache.parent / "record"
     record.rename(aside)
     old(folder / "shard-00002.h5")
@@ -257,12 +257,12 @@ def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
         gone.unlink()
 
     assert do(cache, "gc", answer=meanwhile)[0] == {"files": 0, "bytes": 0}
-    assert store.missing(store.open_entry(folder)) == []
-    assert len(store.read(store.open_entry(folder)).features) == 60
+    assert missing_shards(open_entry(folder)) == []
+    assert len(read_features(open_entry(folder)).features) == 60
 
 
 def test_gc_leaves_young_files_to_writers_on_other_machines(cache: Path) -> None:
-    folder = next(iter(store.entries(cache)))
+    folder = next(iter(entry_folders(cache)))
     kept = [folder / f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp", folder / "shard-00002.h5", cache / "new"]
     kept[0].touch()
     kept[1].touch()
@@ -310,7 +310,7 @@ def test_gc_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
 
 def test_gc_in_a_cache_leaves_alone_what_has_no_name_of_the_cache_or_lies_elsewhere(cache: Path) -> None:
     packed_repository(cache)
-    folder = next(iter(store.entries(cache)))
+    folder = next(iter(entry_folders(cache)))
     dead = f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp"
     empty = [
         cache / "empty",
@@ -338,7 +338,7 @@ def test_gc_in_a_cache_leaves_alone_what_has_no_name_of_the_cache_or_lies_elsewh
 
 
 def test_export_and_import(cache: Path, tmp_path: Path) -> None:
-    entry = store.open_entry(list(store.entries(cache))[1])
+    entry = open_entry(list(entry_folders(cache))[1])
     sent, said = do(cache, "export", entry.key[:8], str(tmp_path / "entry.h5"))
     assert said[0].endswith(sent["sha256"])
     assert f"--sha256 {sent['sha256']}" in said[1]

@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from probeline.cache import entry as store
 from probeline.commands import extract
 from probeline.data.pixels.loading import read_batch
 from probeline.environment import PACKAGES, installed
@@ -35,7 +34,7 @@ from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
 from probeline.session import Session
 from probeline.types import FloatArray
-from small_runs import ROWS, Listening, configuration, extracted, locate_small, make_photos, shards
+from small_runs import ROWS, Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
@@ -44,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of digits, extracted in one go."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setattr(store, "locate", locate_small)
+        patch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
         cache = tmp_path_factory.mktemp("uninterrupted") / "cache"
         extracted(cache)
     files = shards(cache)
@@ -287,7 +286,7 @@ def test_features_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: p
     next(loaded.net.parameters()).data.fill_(float("inf"))
     built = engine.Engine(session, loaded.backbone, loaded=loaded)
     with pytest.raises(Diverged, match=r"not finite.*--precision"):
-        built.fill(engine.Want(session.entry(loaded.backbone, "all"), [0]))
+        built.fill(engine.ShardRequest(session.entry(loaded.backbone, "all"), [0]))
     assert not list(tmp_path.rglob("*.h5"))
 
 
@@ -331,11 +330,10 @@ def starts(shard: int) -> list[int]:
 
 
 CHILD = """
-import dataclasses, signal, sys, time
+import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from probeline.cache import entry
-locate = entry.locate
-entry.locate = lambda *arguments: dataclasses.replace(locate(*arguments), rows_per_shard=16)
+entry.ROWS_PER_SHARD = 16
 from probeline.extract import engine
 read_batch = engine.read_batch
 def slowly(images, rows, *arguments):
@@ -385,9 +383,9 @@ def test_a_real_interrupt_keeps_what_is_finished(tmp_path: Path, uninterrupted: 
 
 WORKER = """
 import os, sys, time
-from small_runs import locate_small
+from small_runs import ROWS
 from probeline.cache import entry
-entry.locate = locate_small
+entry.ROWS_PER_SHARD = ROWS
 from probeline.extract import engine
 read_batch = engine.read_batch
 def telling(images, rows, *arguments):

@@ -14,7 +14,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from probeline import open_features
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, open_entry, read_shard
 from probeline.cli import program as cli
 from probeline.commands import show
 from probeline.errors import BadCache, BadOption, MissingData, UnknownName
@@ -37,9 +38,9 @@ def ask(cache: Path, *words: str, **options: Any) -> tuple[list[dict[str, Any]],
     return show.run(Session(configuration(cache, words=words, console=console, **options))), console.said
 
 
-def entry_of(cache: Path) -> store.Entry:
-    (folder,) = store.entries(cache)
-    return store.open_entry(folder)
+def entry_of(cache: Path) -> Entry:
+    (folder,) = entry_folders(cache)
+    return open_entry(folder)
 
 
 def test_a_digits_row_is_joined_to_its_class_and_its_embedding(cache: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_digits_row_is_joined_to_its_class_and_its_embedding(cache: Path) -> N
         assert stored["first"] == features[row][:3].tolist()
         # A sum of 512 squares in float64, whatever its order.
         assert stored["norm"] == pytest.approx(float(np.linalg.norm(features[row].astype(np.float64))), rel=1e-12)
-        block, _ = store.read_shard(entry_of(cache), int(Path(stored["shard"]).stem.removeprefix("shard-")))
+        block, _ = read_shard(entry_of(cache), int(Path(stored["shard"]).stem.removeprefix("shard-")))
         assert block[stored["offset"]][:3].tolist() == stored["first"]
     assert {image["embeddings"][0]["offset"] for image in told} == set(range(ROWS))
 

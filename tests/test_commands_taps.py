@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probeline.cache import entry as store
-from probeline.cache.locks import Claims
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reading import missing_shards, read_rows, shard_record
+from probeline.cache.writing import write_entry, write_shard
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, curve, explain, extract, show, verify
 from probeline.data.pixels.loading import read_batch
@@ -64,7 +65,7 @@ def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> Non
     read.clear()
     extracted(cache, **BOTH)
     assert sorted(read) == list(range(16, 48)), "shards 1 and 2, each once"
-    told = [store.shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
+    told = [shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
     assert told == [[INNER, LAST], [INNER], [INNER, LAST], [INNER, LAST]]
     assert shards(cache) == whole
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -74,19 +75,19 @@ def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) ->
     extracted(tmp_path / "alone", **BOTH)
     session = Session(configuration(tmp_path / "cache", **BOTH))
     inner, last = (session.entry(tap, "all") for tap in session.every_tap("squeezenet1_1"))
-    store.begin(inner)
-    with Claims(inner, [0]) as other:
+    write_entry(inner)
+    with ShardLocks(inner, [0]) as other:
         assert other.claim(0)
         work = threading.Thread(target=extract.run, args=(session,))
         work.start()
         deadline = time.monotonic() + 60
-        while store.missing(last) and time.monotonic() < deadline:
+        while missing_shards(last) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert not store.missing(last)
-        assert store.missing(inner)[0] == 0
+        assert not missing_shards(last)
+        assert missing_shards(inner)[0] == 0
         reference = Session(configuration(tmp_path / "alone", **BOTH))
-        features = store.read_rows(reference.entry(reference.every_tap("squeezenet1_1")[0], "all"), np.arange(16))
-        store.write_shard(inner, 0, features, {"seconds": 0.0})
+        features = read_rows(reference.entry(reference.every_tap("squeezenet1_1")[0], "all"), np.arange(16))
+        write_shard(inner, 0, features, {"seconds": 0.0})
         other.release(0)
         work.join(60)
     assert shards(tmp_path / "cache") == shards(tmp_path / "alone")

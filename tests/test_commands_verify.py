@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from probeline import environment
-from probeline.cache import entry as store
-from probeline.cache import exchange, hdf5
-from probeline.cache import prune as tidy
+from probeline.cache import exchange, hdf5, prune
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, open_entry, read_shard
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import Mismatch, MissingData
@@ -49,14 +49,14 @@ def refused(verb: Any, cache: Path, **options: Any) -> tuple[str, list[str]]:
     return str(caught.value), console.said
 
 
-def entry_of(cache: Path) -> store.Entry:
-    (folder,) = store.entries(cache)
-    return store.open_entry(folder)
+def entry_of(cache: Path) -> Entry:
+    (folder,) = entry_folders(cache)
+    return open_entry(folder)
 
 
-def rewrite(entry: store.Entry, number: int, change: Callable[[FloatArray], FloatArray]) -> None:
+def rewrite(entry: Entry, number: int, change: Callable[[FloatArray], FloatArray]) -> None:
     """Change a shard's features and vouch for the change, as a wrong net or a forger would."""
-    block, record = store.read_shard(entry, number)
+    block, record = read_shard(entry, number)
     rows = entry.shards[number]
     data = hdf5.encode(entry.tap, change(block), entry.sample_ids[rows.start : rows.stop])
     path = entry.shard_path(number)
@@ -95,7 +95,7 @@ def test_what_is_not_extracted_yet_is_no_fault(cache: Path) -> None:
 
 def test_entries_of_other_nets_and_data_sets_are_checked_too(cache: Path, tmp_path: Path) -> None:
     extracted(cache, limit=30)
-    spoilt = next(path for path in store.entries(cache) if "limit30" in str(path)) / "shard-00001.h5"
+    spoilt = next(path for path in entry_folders(cache) if "limit30" in str(path)) / "shard-00001.h5"
     spoilt.write_bytes(spoilt.read_bytes()[:-1])
     line, said = refused(verify, cache)
     assert "something in the cache is bad" in line
@@ -128,7 +128,7 @@ def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
         ask(verify, cache, repair=True)
     assert path.with_name(path.name + ".bad").read_bytes() == b"one"
     assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
-    assert len(tidy.leftovers(cache)) == 4
+    assert len(prune.leftovers(cache)) == 4
 
 
 def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_command_that_finds_something_bad_exits_with_3(cache: Path, capsys: py
 
 def test_rows_in_another_order_are_found(cache: Path) -> None:
     entry = entry_of(cache)
-    block, record = store.read_shard(entry, 1)
+    block, record = read_shard(entry, 1)
     names = entry.sample_ids[16:32]
     data = hdf5.encode(entry.tap, block[::-1], names[::-1])
     path = entry.shard_path(1)
@@ -308,7 +308,7 @@ def test_rows_whose_entry_lost_its_record_meet_the_canary_too(cache: Path, monke
 def test_each_origin_has_its_own_canaries(cache: Path) -> None:
     entry = entry_of(cache)
     for number, facts in enumerate([{"device": "NVIDIA H100"}, {"driver": "1.2.3"}, {"driver": "1.2.3"}]):
-        _, record = store.read_shard(entry, number)
+        _, record = read_shard(entry, number)
         path = entry.shard_path(number).with_suffix(".json")
         path.write_bytes(seal({**record, "provenance": {**record["provenance"], **facts}}))
     assert "3 made elsewhere" in ask(verify, cache)[1][0]
@@ -366,7 +366,7 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     assert any("put aside" in told for told in said)
     assert (folder / "best.json.bad").is_file()
     assert ask(verify, cache)[0]["checkpoints"] == 1
-    assert tidy.leftovers(cache).keys() == {folder / "best.json.bad"}
+    assert prune.leftovers(cache).keys() == {folder / "best.json.bad"}
 
 
 def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ import pytest
 import probeline
 from conftest import make_part
 from probeline import recipes
-from probeline.cache import entry as store
+from probeline.cache.entry import locate_entry
+from probeline.cache.writing import write_entry, write_shard
 from probeline.identity import unseal
 from probeline.options import settings as options
 from probeline.options import verbs
@@ -196,9 +197,9 @@ def test_python_reference_has_every_public_name() -> None:
 
 def test_the_format_is_specified_member_by_member(tmp_path: Path, backbone: Backbone) -> None:
     text = read("cache/README.md")
-    entry = dataclasses.replace(store.locate(tmp_path, make_part(3), backbone, "fp32"))
-    store.begin(entry)
-    store.write_shard(entry, 0, np.zeros((3, 5), np.float32), {})
+    entry = dataclasses.replace(locate_entry(tmp_path, make_part(3), backbone, "fp32"))
+    write_entry(entry)
+    write_shard(entry, 0, np.zeros((3, 5), np.float32), {})
     records = [unseal(path.read_bytes()) for path in entry.folder.glob("*.json")]
     assert len(records) == 2
     for record in records:

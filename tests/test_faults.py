@@ -33,9 +33,10 @@ from faults import (
 )
 from faults.figures import Figures
 from probeline import disk
-from probeline.cache import entry as store
+from probeline.cache import reading, writing
+from probeline.cache.entry import Entry
 from probeline.cache.features import Features
-from probeline.cache.reuse import Known
+from probeline.cache.reuse import KnownRows
 from probeline.data.sources import unpack as room
 from probeline.finetune import checkpoint
 from probeline.types import FloatArray
@@ -110,14 +111,14 @@ def unsynced(path: Path, data: bytes) -> None:
     os.close(descriptor)
 
 
-def believing(entry: store.Entry, number: int) -> tuple[bytes, dict[str, Any]]:
+def believing(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
     """Stand in for the proof of a shard."""
-    record = store._shard_record(entry, number)
+    record = reading.find_shard_record(entry, number)
     assert record is not None
     return entry.shard_path(number).read_bytes(), record
 
 
-def record_first(entry: store.Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
+def record_first(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
     """Vouch for a shard before it is there."""
     real = disk.publish
     waiting: list[tuple[Path, bytes]] = []
@@ -136,20 +137,22 @@ def record_first(entry: store.Entry, number: int, features: FloatArray, provenan
         WRITE_SHARD(entry, number, features, provenance)
 
 
-WRITE_SHARD = store.write_shard
+WRITE_SHARD = writing.write_shard
 
 
 def swapped(self: Features, index: Any) -> FloatArray:
     return self.numpy()[index][::-1]
 
 
-def copied_upside_down(self: Known, features: FloatArray, rows: range, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def copied_upside_down(
+    self: KnownRows, features: FloatArray, rows: range, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
     facts = COPY_INTO(self, features, rows, provenance)
     features[:] = features[::-1].copy()
     return facts
 
 
-COPY_INTO = Known.copy_into
+COPY_INTO = KnownRows.copy_into
 
 
 def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) -> None:
@@ -161,8 +164,8 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
     ("run", "count", "place", "name", "sabotage"),
     [
         (every_call.run, 12, disk, "publish", in_place),
-        (every_call.run, 12, store, "write_shard", record_first),
-        (damage.run, 150, store, "_proven_bytes", believing),
+        (every_call.run, 12, writing, "write_shard", record_first),
+        (damage.run, 150, reading, "_verified_bytes", believing),
         (refusals.run, 30, disk, "_refused", lambda path, error: RuntimeError(path)),
         (small_disk.run, 3, disk, "_refused", lambda path, error: RuntimeError(path)),
         (power.run, 30, disk, "_write_synced", unsynced),
@@ -170,7 +173,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (readers.run, 1, Features, "__getitem__", swapped),
         (archives.run, 60, room, "_inside", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
-        (partial(machine.run, shrink=False), 10, Known, "copy_into", copied_upside_down),
+        (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
         pytest.param(
             partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow
         ),

@@ -17,7 +17,7 @@ from PIL import Image
 from probeline import environment
 from probeline.backbones import resolve
 from probeline.backbones.zoo import random_net
-from probeline.cache import entry as store
+from probeline.cache.entry import locate_entry
 from probeline.session import Session
 from probeline.types import View
 from small_runs import configuration
@@ -227,7 +227,7 @@ def test_labels_class_names_and_splits_leave_the_key(world: World) -> None:
     backbone, _ = session.backbone(NET)
     part = session.dataset.parts["all"]
     relabelled = replace(part, labels=1 - part.labels, class_names=("x", "y"), dataset="other", name="train")
-    keys = {store.locate(Path(), each, backbone, "fp32").key for each in (part, relabelled)}
+    keys = {locate_entry(Path(), each, backbone, "fp32").key for each in (part, relabelled)}
     assert keys == {session.entry(backbone, "all").key}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Console
 from probeline.data.annotations import groups, labels
 from probeline.data.annotations.exact_copies import copies
@@ -197,12 +198,12 @@ class Session:
         numbers = range(1, self.settings.reading.views + 1)
         return (None, *(View(number, self.dataset.flips) for number in numbers))
 
-    def entry(self, backbone: Backbone, part: str, view: View | None = None) -> store.Entry:
+    def entry(self, backbone: Backbone, part: str, view: View | None = None) -> Entry:
         """Return where the features of a part are, or will be."""
         cache, precision = self.settings.folders.cache, self.settings.nets.precision
-        return store.locate(cache, self.dataset.parts[part], backbone, precision, view)
+        return locate_entry(cache, self.dataset.parts[part], backbone, precision, view)
 
-    def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
+    def entries(self, backbone: Backbone) -> tuple[Entry, ...]:
         """Return where the features of every part that any role reads are, those of its views after it."""
         return tuple(self.entry(backbone, part, view) for part in self.parts() for view in self.views(part))
 
@@ -221,13 +222,13 @@ class Session:
         """
         entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
-            if missing := store.missing(entry):
+            if missing := missing_shards(entry):
                 raise MissingData(
                     f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
                     where=entry.folder,
                     remedy=f"run: {command_line(self.settings, 'extract')}",
                 )
-            self._features[entry.folder] = store.read(entry)
+            self._features[entry.folder] = read_features(entry)
         return self._features[entry.folder]
 
     def under(self, settings: Settings) -> Session:

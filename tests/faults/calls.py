@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 NAMES = ("open", "write", "fsync", "close", "link", "replace", "rename", "unlink", "mkdir")
-"""Functions of `os` through which all goes that `probeline.disk` and the claims change; `pathlib` calls them too."""
+"""Functions of `os` through which all goes that `probeline.disk` and the locks change; `pathlib` calls them too."""
 
 Call = Callable[..., Any]
 Act = Callable[[int, str, Call, tuple[Any, ...]], Any]

@@ -15,8 +15,9 @@ from PIL import Image
 
 from faults import producer
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
-from probeline.cache.audit import audit
+from probeline.cache import reading
+from probeline.cache.check import check_entry
+from probeline.cache.entry import ROWS_PER_SHARD
 
 IMAGES = 2_500
 """Photos of 8 x 8 pixels, in shards of 1,024: extracting them takes a second or two."""
@@ -31,7 +32,7 @@ def run(count: int, seed: int, images: int = IMAGES) -> Figures:
         photos = _make_photos(place / "photos", images, seed)
         took = _extract(place / "whole", photos, None)[1]
         whole = _results(place / "whole")
-        shards = math.ceil(images / store.ROWS_PER_SHARD)
+        shards = math.ceil(images / ROWS_PER_SHARD)
         if len(whole) != shards + 1:
             raise RuntimeError(f"the uninterrupted command left {sorted(whole)}")
         number, cache = 0, place / "0"
@@ -73,7 +74,7 @@ def _extract(cache: Path, photos: Path, moment: float | None) -> tuple[bool, flo
     Returns whether it ended by itself, how long it took from there, and what it said.
     """
     for claim in cache.rglob("*.lock") if moment is not None else ():
-        claim.unlink()  # of the one before, whose claims would be taken for this one's; the last command finds them
+        claim.unlink()  # of the one before, whose locks would be taken for this one's; the last command finds them
     command = [sys.executable, "-m", "probeline", "extract", "--dataset", f"folder:{photos}", "--cache", str(cache)]
     options = "--backbone squeezenet1_1 --weights none --image-size 32 --batch-size 16 --workers 1 --device cpu"
     child = subprocess.Popen(
@@ -99,18 +100,18 @@ def _extract(cache: Path, photos: Path, moment: float | None) -> tuple[bool, flo
 
 
 def _entries(cache: Path) -> list[Path]:
-    return list(store.entries(cache))
+    return list(reading.entry_folders(cache))
 
 
 def _proven(cache: Path) -> set[int]:
-    return {number for folder in _entries(cache) for number in audit(folder).proven}
+    return {number for folder in _entries(cache) for number in check_entry(folder).verified}
 
 
 def _complaint(cache: Path, before: set[int]) -> str:
     """Say what is bad in a cache, or no longer there."""
     for folder in _entries(cache):
-        if findings := audit(folder).findings:
-            return findings[0].problem
+        if findings := check_entry(folder).problems:
+            return findings[0].message
     return f"gone: shards {before - _proven(cache)}" if before - _proven(cache) else ""
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
-from probeline.cache.audit import audit
+from probeline.cache import reading
+from probeline.cache.check import check_entry
+from probeline.cache.entry import Entry, locate_entry
 from probeline.errors import ProbelineError
 from probeline.identity import digest
 
@@ -54,9 +55,9 @@ def run_cuts(count: int | None, seed: int) -> Figures:
     return _run("An entry's files cut at every length", cuts, count, seed)
 
 
-def _entry(cache: Path) -> store.Entry:
+def _entry(cache: Path) -> Entry:
     part = producer.make_part([digest(row) for row in range(ROWS)])
-    entry = dataclasses.replace(store.locate(cache, part, producer.BACKBONE, "fp32"), rows_per_shard=ROWS_PER_SHARD)
+    entry = dataclasses.replace(locate_entry(cache, part, producer.BACKBONE, "fp32"), rows_per_shard=ROWS_PER_SHARD)
     producer.extract(entry)
     return entry
 
@@ -86,10 +87,10 @@ def _run(name: str, changes: Callable[[dict[str, bytes], int], list[Change]], co
     return summed(name, complaints, note)
 
 
-def _missed(entry: store.Entry, name: str) -> str:
+def _missed(entry: Entry, name: str) -> str:
     """Say what of a damage in a file goes unnoticed."""
     try:
-        store.read(entry)
+        reading.read_features(entry)
         return "read without a word"
     except ProbelineError as error:
         if name not in str(error):
@@ -97,8 +98,8 @@ def _missed(entry: store.Entry, name: str) -> str:
     except Exception as error:
         return f"reading fails without a name: {error!r}"
     for expected in (entry, None) if name == "entry.json" else (entry,):
-        findings = audit(entry.folder, expected).findings
-        if len(findings) != 1 or name not in findings[0].problem:
+        findings = check_entry(entry.folder, expected).problems
+        if len(findings) != 1 or name not in findings[0].message:
             return f"an audit finds {findings}"
     return ""
 

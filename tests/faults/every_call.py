@@ -9,7 +9,7 @@ from functools import partial
 from faults import calls, producer
 from faults.children import Say, start
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 
 SHARDS = 2
 
@@ -30,7 +30,7 @@ def run(count: int | None, seed: int) -> Figures:
         for at, when in points:
             entry = producer.make_entry(place / f"{at}-{when}", SHARDS)
 
-            def work(say: Say, entry: store.Entry = entry, at: int = at, when: str = when) -> None:
+            def work(say: Say, entry: Entry = entry, at: int = at, when: str = when) -> None:
                 with calls.between(calls.killing(at, when)):
                     producer.extract(entry, begun=lambda number: say(b"c"))
 

@@ -10,7 +10,7 @@ from faults import producer
 from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 
 SHARDS = 6
 SLOWEST = 0.0004
@@ -48,7 +48,7 @@ def run(count: int, seed: int) -> Figures:
     return summed("SIGKILL at a random moment", complaints, note)
 
 
-def _extraction(entry: store.Entry, seed: int, moment: float | None) -> tuple[Ended, float]:
+def _extraction(entry: Entry, seed: int, moment: float | None) -> tuple[Ended, float]:
     """Extract in a child that may be killed so many seconds after its start; return its end and how long it took."""
     naps = random.Random(seed)
 

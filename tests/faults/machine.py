@@ -27,14 +27,15 @@ from hypothesis.stateful import (
 
 from faults import producer
 from faults.figures import Figures
-from probeline.cache import entry as store
-from probeline.cache.locks import Claims
-from probeline.cache.reuse import Known
+from probeline.cache import reading, writing
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reuse import KnownRows
 from probeline.commands import extract, verify
 from probeline.console import Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extract import fill as filling
-from probeline.extract.engine import Want
+from probeline.extract.engine import ShardRequest
 from probeline.identity import digest
 from probeline.options.settings import Settings
 from probeline.types import Backbone, FloatArray, IntArray
@@ -58,7 +59,7 @@ class Listening(Silence):
         self.said.append(line)
 
 
-class MadeInputs:
+class MadeSession:
     """What the stages ask of their session, for pictures that are made up."""
 
     pictures: dict[str, str]
@@ -69,6 +70,7 @@ class MadeInputs:
 
     def __init__(self, settings: Settings, *, remember: bool = True) -> None:  # noqa: ARG002
         self.settings = settings
+        self.console = settings.console
         self.dataset = SimpleNamespace(name="made", parts={})
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
@@ -77,18 +79,18 @@ class MadeInputs:
     def every_tap(self, name: str) -> tuple[Backbone, ...]:  # noqa: ARG002
         return (producer.BACKBONE,)
 
-    def entries(self, backbone: Backbone) -> tuple[store.Entry, ...]:
+    def entries(self, backbone: Backbone) -> tuple[Entry, ...]:
         return (self.entry(backbone, "all"),)
 
     def parts(self) -> tuple[str, ...]:
         return ("all",)
 
-    def entry(self, backbone: Backbone, part: str) -> store.Entry:  # noqa: ARG002
-        pictures = MadeInputs.pictures
+    def entry(self, backbone: Backbone, part: str) -> Entry:  # noqa: ARG002
+        pictures = MadeSession.pictures
         made = producer.make_part(tuple(pictures.values()), names=tuple(pictures))
-        relabelled = dataclasses.replace(made, labels=(made.labels + MadeInputs.labels) % 2)
+        relabelled = dataclasses.replace(made, labels=(made.labels + MadeSession.labels) % 2)
         return dataclasses.replace(
-            store.locate(MadeInputs.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
+            locate_entry(MadeSession.cache, relabelled, backbone, "fp32"), rows_per_shard=ROWS_PER_SHARD
         )
 
 
@@ -102,20 +104,20 @@ class MadeEngine:
     def __init__(self, *arguments: object, loaded: object = None) -> None:
         pass
 
-    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+    def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
         contents = [entry.content[row] for row in rows.tolist()]
         MadeEngine.computed.update(contents)
         return producer.embed(contents)
 
-    def fill(self, *wants: Want) -> None:
+    def fill(self, *wants: ShardRequest) -> None:
         for want in wants:
             self._fill(want.entry, want.shards, want.known)
 
-    def _fill(self, entry: store.Entry, shards: list[int], known: Known | None) -> None:
-        store.begin(entry)
-        with Claims(entry, shards) as claims:
-            while claims.left:
-                for number in claims.take():
+    def _fill(self, entry: Entry, shards: list[int], known: KnownRows | None) -> None:
+        writing.write_entry(entry)
+        with ShardLocks(entry, shards) as locks:
+            while locks.are_pending:
+                for number in locks.lock_all():
                     if MadeEngine.shards_left == 0:
                         raise Interrupted
                     rows = entry.shards[number]
@@ -125,11 +127,11 @@ class MadeEngine:
                     if len(unknown):
                         features[unknown - rows.start] = self.embed(entry, unknown)
                     facts = producer.FACTS if known is None else known.copy_into(features, rows, producer.FACTS)
-                    store.write_shard(entry, number, features, facts)
+                    writing.write_shard(entry, number, features, facts)
                     if MadeEngine.shards_left is not None:
                         MadeEngine.shards_left -= 1
-                    claims.release(number)
-                claims.wait()
+                    locks.release(number)
+                locks.wait()
 
 
 @dataclass
@@ -145,7 +147,7 @@ class Modelled:
         Names of files that are not as they were written.
     """
 
-    entry: store.Entry
+    entry: Entry
     done: set[int] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
 
@@ -179,21 +181,21 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         memory = Path("/dev/shm")  # noqa: S108
         self.folder = Path(tempfile.mkdtemp(prefix="probeline-faults-", dir=memory if memory.is_dir() else None))
-        MadeInputs.cache = self.folder / "cache"
-        MadeInputs.pictures = dict(zip("abcdef", [*CONTENTS[:5], CONTENTS[0]], strict=True))
-        MadeInputs.labels = 0
+        MadeSession.cache = self.folder / "cache"
+        MadeSession.pictures = dict(zip("abcdef", [*CONTENTS[:5], CONTENTS[0]], strict=True))
+        MadeSession.labels = 0
         self.entries: dict[Path, Modelled] = {}
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    def _config(self, **options: Any) -> tuple[MadeInputs, Listening]:
+    def _config(self, **options: Any) -> tuple[MadeSession, Listening]:
         console = Listening()
-        return MadeInputs(
-            Settings.of(dataset="made", backbones=("made",), cache=MadeInputs.cache, console=console, **options)
+        return MadeSession(
+            Settings.of(dataset="made", backbones=("made",), cache=MadeSession.cache, console=console, **options)
         ), console
 
-    def _entry(self) -> store.Entry:
+    def _entry(self) -> Entry:
         return self._config()[0].entry(producer.BACKBONE, "all")
 
     def _current(self) -> Modelled | None:
@@ -209,24 +211,24 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def change_images(self, change: str, place: int, name: str, content: str) -> None:
         before = self._entry().key
-        pictures = list(MadeInputs.pictures.items())
+        pictures = list(MadeSession.pictures.items())
         place %= len(pictures)
         if change == "add":
             pictures.append((name, content))  # under a name that is taken: another content
         elif change == "remove" and len(pictures) > 1:
             del pictures[place]
-        elif change == "rename" and name not in MadeInputs.pictures:
+        elif change == "rename" and name not in MadeSession.pictures:
             pictures[place] = (name, pictures[place][1])
         elif change == "reorder":
             pictures = pictures[place:] + pictures[:place]
-        differs = list(dict(pictures).items()) != list(MadeInputs.pictures.items())
-        MadeInputs.pictures = dict(pictures)
+        differs = list(dict(pictures).items()) != list(MadeSession.pictures.items())
+        MadeSession.pictures = dict(pictures)
         assert (self._entry().key != before) == differs
 
     @rule()
     def relabel(self) -> None:
         before = self._entry().key
-        MadeInputs.labels += 1
+        MadeSession.labels += 1
         assert self._entry().key == before
 
     # Extraction
@@ -373,13 +375,13 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self._entry()
         whole = model is not None and not model.missing and not model.bad_record and not model.bad_shards()
         try:
-            found = store.read(entry)
+            found = reading.read_features(entry)
         except ProbelineError:
             assert not whole
             return
         assert whole
         np.testing.assert_array_equal(found.features, producer.truth(entry))
-        assert found.sample_ids == tuple(MadeInputs.pictures)
+        assert found.sample_ids == tuple(MadeSession.pictures)
 
 
 def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
@@ -402,7 +404,7 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
         mock.patch.object(verify, "Engine", MadeEngine),
-        mock.patch.object(verify, "Session", MadeInputs),
+        mock.patch.object(verify, "Session", MadeSession),
     ):
         try:
             run_state_machine_as_test(seeded(seed)(Seeded), settings=chosen)

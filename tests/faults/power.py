@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from faults import calls, producer
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 
 SHARDS = 3
 FOLDER = -1
@@ -199,11 +199,11 @@ def run(count: int, seed: int) -> Figures:
     return summed("Power lost", complaints, note)
 
 
-def _extract(entry: store.Entry, recorder: Recorder) -> None:
+def _extract(entry: Entry, recorder: Recorder) -> None:
     producer.extract(entry, done=lambda shard: recorder.effects.append(Effect("done", file=shard)))
 
 
-def _judge(entry: store.Entry, done: set[int | None], clean: dict[str, bytes]) -> str:
+def _judge(entry: Entry, done: set[int | None], clean: dict[str, bytes]) -> str:
     if found := producer.complaint(entry):
         return found
     if gone := done - producer.proven(entry):

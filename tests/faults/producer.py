@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from probeline.cache import entry as store
-from probeline.cache.audit import audit
-from probeline.cache.locks import Claims
+from probeline.cache import reading, writing
+from probeline.cache.check import check_entry
+from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.locks import ShardLocks
 from probeline.environment import environment
 from probeline.identity import digest
 from probeline.types import Backbone, FloatArray, Part, Preprocess
@@ -55,10 +56,10 @@ def make_part(contents: Sequence[str], *, names: Sequence[str] | None = None, da
     return Part(dataset, "all", ids, tuple(contents), labels, ("a", "b"))
 
 
-def make_entry(cache: Path, shards: int) -> store.Entry:
+def make_entry(cache: Path, shards: int) -> Entry:
     """Return an entry of so many shards, the last one short; nothing is written."""
     part = make_part([digest(row) for row in range(shards * ROWS - 3)])
-    return dataclasses.replace(store.locate(cache, part, BACKBONE, "fp32"), rows_per_shard=ROWS)
+    return dataclasses.replace(locate_entry(cache, part, BACKBONE, "fp32"), rows_per_shard=ROWS)
 
 
 def embed(contents: Sequence[str]) -> FloatArray:
@@ -67,13 +68,13 @@ def embed(contents: Sequence[str]) -> FloatArray:
     return ((values - 128) / 7).astype(np.float32)
 
 
-def truth(entry: store.Entry) -> FloatArray:
+def truth(entry: Entry) -> FloatArray:
     """Return what every row of an entry must be, float32 [N, D]."""
     return embed(entry.content)
 
 
 def extract(
-    entry: store.Entry,
+    entry: Entry,
     *,
     begun: Callable[[int], object] = lambda number: None,
     done: Callable[[int], object] = lambda number: None,
@@ -90,20 +91,20 @@ def extract(
         Makes other features of the right ones.
     """
     values = change(truth(entry))
-    shards = store.missing(entry)
-    store.begin(entry)
-    with Claims(entry, shards) as claims:
-        while claims.left:
-            for number in claims.take():
+    shards = reading.missing_shards(entry)
+    writing.write_entry(entry)
+    with ShardLocks(entry, shards) as locks:
+        while locks.are_pending:
+            for number in locks.lock_all():
                 begun(number)
                 rows = entry.shards[number]
-                store.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
+                writing.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
                 done(number)
-                claims.release(number)
-            claims.wait()
+                locks.release(number)
+            locks.wait()
 
 
-def files(entry: store.Entry) -> dict[str, bytes]:
+def files(entry: Entry) -> dict[str, bytes]:
     """Return the files of an entry that its format names."""
     return {path.name: path.read_bytes() for path in sorted(entry.folder.glob("*")) if path.suffix in (".h5", ".json")}
 
@@ -116,28 +117,28 @@ def clean(shards: int) -> dict[str, bytes]:
         return files(entry)
 
 
-def complaint(entry: store.Entry) -> str:
+def complaint(entry: Entry) -> str:
     """Say what is wrong with an entry that may be incomplete, or nothing: each record must be kept by its shard."""
     if not (entry.folder / "entry.json").exists():
         left = list(files(entry)) if entry.folder.is_dir() else []
         return f"shards without entry.json: {left}" if left else ""
-    audited = audit(entry.folder, entry)
-    if audited.findings:
-        return audited.findings[0].problem
+    checked = check_entry(entry.folder, entry)
+    if checked.problems:
+        return checked.problems[0].message
     values = truth(entry)
-    for number in audited.proven:
+    for number in checked.verified:
         rows = entry.shards[number]
-        if not np.array_equal(store.read_shard(entry, number)[0], values[rows.start : rows.stop]):
+        if not np.array_equal(reading.read_shard(entry, number)[0], values[rows.start : rows.stop]):
             return f"corrupt rows accepted: shard {number}"
     return ""
 
 
-def proven(entry: store.Entry) -> set[int]:
+def proven(entry: Entry) -> set[int]:
     """Return the shards that an audit proves."""
-    return set(audit(entry.folder, entry).proven) if entry.folder.is_dir() else set()
+    return set(check_entry(entry.folder, entry).verified) if entry.folder.is_dir() else set()
 
 
-def resumed(entry: store.Entry, expected: dict[str, bytes]) -> str:
+def resumed(entry: Entry, expected: dict[str, bytes]) -> str:
     """Run the extraction once more, and say where its files are not the expected ones."""
     try:
         extract(entry)

@@ -14,7 +14,8 @@ from typing import Any
 from faults import calls, producer
 from faults.children import sweep
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
+from probeline.cache import writing
+from probeline.cache.entry import Entry
 from probeline.errors import CannotWrite
 
 SHARDS = 3
@@ -107,17 +108,17 @@ def run(count: int | None, seed: int) -> Figures:
     return summed("Calls refused by the disk", complaints, note)
 
 
-def _nothing(entry: store.Entry) -> None:
+def _nothing(entry: Entry) -> None:
     """Leave the entry as it is."""
 
 
-def _first_shard(entry: store.Entry) -> None:
-    store.begin(entry)
+def _first_shard(entry: Entry) -> None:
+    writing.write_entry(entry)
     rows = entry.shards[0]
-    store.write_shard(entry, 0, producer.truth(entry)[rows.start : rows.stop], producer.FACTS)
+    writing.write_shard(entry, 0, producer.truth(entry)[rows.start : rows.stop], producer.FACTS)
 
 
-def _dead_writers_shard(entry: store.Entry) -> None:
+def _dead_writers_shard(entry: Entry) -> None:
     _first_shard(entry)
     entry.shard_path(1).write_bytes(b"half a shard")
 
@@ -132,7 +133,7 @@ SCENES = {
 """What is there before, by name."""
 
 
-def _extract(entry: store.Entry, scene: str) -> None:
+def _extract(entry: Entry, scene: str) -> None:
     """Extract, as far as the file system lets it."""
     if scene != WITHOUT_LINKS:
         producer.extract(entry)
@@ -147,7 +148,7 @@ def _extract(entry: store.Entry, scene: str) -> None:
         producer.extract(entry)
 
 
-def befall(entry: store.Entry, scene: str, refusal: Refusal, clean: dict[str, bytes]) -> str:
+def befall(entry: Entry, scene: str, refusal: Refusal, clean: dict[str, bytes]) -> str:
     """Extract under a refusal, then without one; return what went wrong, or ``refused`` for a clean error."""
     before = {name: data for name, data in producer.files(entry).items() if data == clean[name]}
     refused = ""

@@ -16,9 +16,9 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import entry as store
-from probeline.cache import locks as claims
-from probeline.cache.audit import audit, put_aside
+from probeline.cache import reading
+from probeline.cache.check import check_entry, set_aside_bad_files
+from probeline.cache.entry import Entry
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray
 
@@ -50,7 +50,7 @@ def run(count: int, seed: int) -> Figures:
     return summed(f"2 to {MOST_WRITERS} writers with random kills", complaints, note)
 
 
-def _round(entry: store.Entry, writers: int, locks: bool, chance: random.Random) -> tuple[str, int, int]:
+def _round(entry: Entry, writers: int, locks: bool, chance: random.Random) -> tuple[str, int, int]:
     """Run some writers and kill some of them; return what went wrong, how many died, and what was computed again."""
     children = [start(partial(_write, entry, locks, chance.random())) for _ in range(writers)]
     moments = sorted((chance.uniform(0, 2 * SLOWEST * SHARDS), child.process, child) for child in children)
@@ -62,7 +62,7 @@ def _round(entry: store.Entry, writers: int, locks: bool, chance: random.Random)
     killed = sum(end[1] for end in ends)
     again = max(0, sum(end[2] for end in ends) - SHARDS)
     complaint = next((end[0] for end in ends if end[0]), "")
-    if killed < writers and not complaint and store.missing(entry):
+    if killed < writers and not complaint and reading.missing_shards(entry):
         complaint = "writers ended and left shards that are not done"
     if locks and again > killed:
         complaint = complaint or f"{again} shards computed again after {killed} kills"
@@ -75,9 +75,9 @@ def _finished(child: Child) -> tuple[str, bool, int]:
     return ended.complaint, ended.code < 0, ended.said.count(b"c")
 
 
-def _write(entry: store.Entry, locks: bool, seed: float, say: Say) -> None:
+def _write(entry: Entry, locks: bool, seed: float, say: Say) -> None:
     naps = random.Random(seed)
-    claims._POLL_SECONDS = 0.002  # waiting is not what is tried here
+    locks._POLL_SECONDS = 0.002  # waiting is not what is tried here
     if not locks:
         fcntl.flock = _refuse
 
@@ -116,9 +116,9 @@ def _run_between(name: str, count: int | None, seed: int, *, other_bits: bool) -
             entry = producer.make_entry(place / "cache", 1)
             found = start(partial(_first, entry, at, dies_at, other_bits)).finish().complaint
             if other_bits:
-                if audit(entry.folder, entry).findings:
+                if check_entry(entry.folder, entry).problems:
                     refused += 1
-                    put_aside(audit(entry.folder, entry))
+                    set_aside_bad_files(check_entry(entry.folder, entry))
                 found = found or _either(entry)
             else:
                 found = found or producer.complaint(entry) or producer.resumed(entry, clean)
@@ -132,11 +132,11 @@ def _run_between(name: str, count: int | None, seed: int, *, other_bits: bool) -
     return summed(name, complaints, note)
 
 
-def _either(entry: store.Entry) -> str:
+def _either(entry: Entry) -> str:
     """Extract what is missing, and say where a shard is neither writer's."""
     try:
         producer.extract(entry)
-        found = store.read(entry).features
+        found = reading.read_features(entry).features
     except ProbelineError as error:
         return str(error)
     values = producer.truth(entry)
@@ -148,7 +148,7 @@ def _nudged(values: FloatArray) -> FloatArray:
     return np.nextafter(values, np.float32(np.inf))
 
 
-def _first(entry: store.Entry, at: int, dies_at: int | None, other_bits: bool, say: Say) -> None:
+def _first(entry: Entry, at: int, dies_at: int | None, other_bits: bool, say: Say) -> None:
     fcntl.flock = _refuse
 
     def act(number: int, name: str, call: calls.Call, arguments: tuple[Any, ...]) -> Any:
@@ -162,6 +162,6 @@ def _first(entry: store.Entry, at: int, dies_at: int | None, other_bits: bool, s
         producer.extract(entry)
 
 
-def _second(entry: store.Entry, dies_at: int | None, other_bits: bool) -> None:
+def _second(entry: Entry, dies_at: int | None, other_bits: bool) -> None:
     with calls.between(calls.killing(-1 if dies_at is None else dies_at, "before")):
         producer.extract(entry, change=_nudged if other_bits else lambda values: values)

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import entry as store
 from probeline.cache import hdf5
 from probeline.cache import untrusted as foreign
-from probeline.cache.locks import Claims
+from probeline.cache.entry import ROWS_PER_SHARD, Entry, entry_from_record, relocate
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reading import missing_shards, read_shard
+from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.types import FloatArray
@@ -27,7 +29,7 @@ _MOST_SECONDS = 1e12
 """More than any shard took; what is told of one is added up later."""
 
 
-def export(entry: store.Entry, path: Path) -> str:
+def export(entry: Entry, path: Path) -> str:
     """Write an entry, every shard proven, as one HDF5 file and return the file's sha256.
 
     Raises
@@ -42,7 +44,7 @@ def export(entry: store.Entry, path: Path) -> str:
     """
     if path.is_dir():
         raise BadOption("this is a folder", where=path, remedy="name the file in it that is to be written")
-    if absent := store.missing(entry):
+    if absent := missing_shards(entry):
         raise MissingData(
             f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
             where=entry.folder,
@@ -51,7 +53,7 @@ def export(entry: store.Entry, path: Path) -> str:
     features = np.empty((len(entry), entry.dim), np.float32)
     shards = []
     for number, rows in enumerate(entry.shards):
-        block, record = store.read_shard(entry, number)
+        block, record = read_shard(entry, number)
         features[rows.start : rows.stop] = block
         shards.append({"features_sha256": digest_bytes(block.tobytes()), "provenance": record["provenance"]})
     manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
@@ -62,7 +64,7 @@ def export(entry: store.Entry, path: Path) -> str:
     return digest_bytes(data)
 
 
-def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[store.Entry, int]:
+def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, int]:
     """Write what an exported file holds into a cache, every row proven; return the entry and how many shards are new.
 
     Shards that are there already are proven and kept. Without the file's sha256 a process reads it that may die, with
@@ -89,12 +91,12 @@ def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[store.E
     record = _record(manifest)
     if record is None or record.get("format") != FORMAT_VERSION:
         raise _unproven(path, "a manifest that its seal does not prove, or of another version")
-    found = store.from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
+    found = entry_from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
     if found is None:
         raise _unproven(path, "an entry's record that does not agree with itself")
-    if found.rows_per_shard != store.ROWS_PER_SHARD:
-        raise _unproven(path, f"shards of {found.rows_per_shard} rows, not {store.ROWS_PER_SHARD}")
-    entry = store.moved(found, cache)
+    if found.rows_per_shard != ROWS_PER_SHARD:
+        raise _unproven(path, f"shards of {found.rows_per_shard} rows, not {ROWS_PER_SHARD}")
+    entry = relocate(found, cache)
     shards = record.get("shards")
     if features.shape != (len(entry), entry.dim) or not isinstance(shards, list) or len(shards) != len(entry.shards):
         raise _unproven(path, f"features {features.shape}")
@@ -103,25 +105,25 @@ def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[store.E
         told = shard if isinstance(shard, dict) and _is_provenance(shard.get("provenance")) else {}
         if told.get("features_sha256") != digest_bytes(block.tobytes()) or not np.isfinite(block).all():
             raise _unproven(path, f"other values in rows {rows.start} to {rows.stop - 1}")
-    new = store.missing(entry)
+    new = missing_shards(entry)
     for number in set(range(len(entry.shards))).difference(new):
-        store.read_shard(entry, number)
-    store.begin(entry)
+        read_shard(entry, number)
+    write_entry(entry)
     return entry, _fill(entry, new, features, [shard["provenance"] for shard in shards])
 
 
-def _fill(entry: store.Entry, new: list[int], features: FloatArray, provenance: list[dict[str, Any]]) -> int:
+def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[dict[str, Any]]) -> int:
     """Write shards that are missing, but for those that other processes extract meanwhile; return how many."""
     written = 0
-    with Claims(entry, new) as claims:
-        while claims.left:
-            for number in claims.take():
+    with ShardLocks(entry, new) as locks:
+        while locks.are_pending:
+            for number in locks.lock_all():
                 rows = entry.shards[number]
                 told = {**provenance[number], "imported": True}
-                store.write_shard(entry, number, features[rows.start : rows.stop], told)
-                claims.release(number)
+                write_shard(entry, number, features[rows.start : rows.stop], told)
+                locks.release(number)
                 written += 1
-            claims.wait()
+            locks.wait()
     return written
 
 

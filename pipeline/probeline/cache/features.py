@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 from probeline.cache.lookup import find_entry
+from probeline.cache.reading import missing_shards, read_shard, shard_record
 from probeline.errors import BadCache, MissingData, UnknownName
 from probeline.types import AnyArray, FloatArray, IntArray
 
@@ -60,7 +61,7 @@ def open_features(
         Several keys do, which are listed; or the digits are too few.
     """
     entry = find_entry(folder_or_key, Path(cache))
-    if absent := store.missing(entry):
+    if absent := missing_shards(entry):
         raise MissingData(
             f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
             where=entry.folder,
@@ -79,7 +80,7 @@ def _reopen(folder: Path, key: str, keep_bytes: int) -> Features:
 class _Shards:
     """The shards of an entry that this process hashed and decoded, within a limit of bytes, the latest used last."""
 
-    def __init__(self, entry: store.Entry, keep_bytes: int) -> None:
+    def __init__(self, entry: Entry, keep_bytes: int) -> None:
         self._entry = entry
         self._keep_bytes = keep_bytes
         self._snapshot: tuple[int, dict[int, FloatArray]] = (os.getpid(), {})
@@ -97,7 +98,7 @@ class _Shards:
         """Return the same without keeping what is not kept already: for one who reads every shard once."""
         block = self._kept().get(number)
         if block is None:
-            block = store.read_shard(self._entry, number)[0]
+            block = read_shard(self._entry, number)[0]
         return block
 
     def _kept(self) -> dict[int, FloatArray]:
@@ -123,7 +124,7 @@ class Features:
     a forked process, which then hashes for itself, and be pickled, as the path and the key alone.
     """
 
-    def __init__(self, entry: store.Entry, keep_bytes: int = KEEP_BYTES) -> None:
+    def __init__(self, entry: Entry, keep_bytes: int = KEEP_BYTES) -> None:
         self._entry = entry
         self._keep_bytes = keep_bytes
         self._shards = _Shards(entry, keep_bytes)
@@ -185,7 +186,7 @@ class Features:
         BadCache, MissingData
             The record was spoilt or removed since the entry was opened.
         """
-        return tuple(store.shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
+        return tuple(shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
 
     def __getitem__(self, index: RowIndex) -> FloatArray:
         """Return rows as a new array float32 [..., D].

@@ -6,14 +6,15 @@ import os
 import re
 from pathlib import Path
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, open_entry
 from probeline.errors import BadOption, MissingData, UnknownName
 
 LEAST_DIGITS = 6
 """Of a key; fewer soon mean several entries."""
 
 
-def find_entry(folder_or_key: str | os.PathLike[str], cache: Path) -> store.Entry:
+def find_entry(folder_or_key: str | os.PathLike[str], cache: Path) -> Entry:
     """Return an entry of a cache, complete or not.
 
     Parameters
@@ -32,7 +33,7 @@ def find_entry(folder_or_key: str | os.PathLike[str], cache: Path) -> store.Entr
     BadOption
         Several keys do, which are listed; or the digits are too few.
     """
-    return store.open_entry(find_folder(folder_or_key, cache))
+    return open_entry(find_folder(folder_or_key, cache))
 
 
 def find_folder(folder_or_key: str | os.PathLike[str], cache: Path) -> Path:
@@ -54,7 +55,7 @@ def _digits_of_key(text: str) -> str | None:
 
 
 def _find(digits: str, cache: Path) -> Path:
-    names = {folder: folder.relative_to(cache).as_posix() for folder in store.entries(cache)}
+    names = {folder: folder.relative_to(cache).as_posix() for folder in entry_folders(cache)}
     if not names:
         raise MissingData("no entry in this cache", where=cache, remedy="run extract, or name another cache")
     # A folder's name ends with the first 12 digits of the key; only further ones need the record.
@@ -66,6 +67,6 @@ def _find(digits: str, cache: Path) -> Path:
             expected="one of: " + ", ".join(names[folder] for folder in found),
             remedy="give more digits, or the folder",
         )
-    if not found or (len(digits) > 12 and not store.open_entry(found[0]).key.startswith(digits)):
+    if not found or (len(digits) > 12 and not open_entry(found[0]).key.startswith(digits)):
         raise UnknownName("key", digits, names.values(), remedy=f"look in {cache}, or name another cache")
     return found[0]

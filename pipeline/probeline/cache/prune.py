@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
-from probeline.cache import entry as store
-from probeline.cache import locks as claims
+from probeline.cache import locks
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, is_done, open_entry
 from probeline.errors import BadOption, ProbelineError
 
 _DAY = 86_400
@@ -49,7 +50,7 @@ class Stock:
     """
 
     folder: Path
-    entry: store.Entry | None
+    entry: Entry | None
     shards: int
     damaged: bool
     bytes: int
@@ -60,7 +61,7 @@ def take_stock(cache: Path) -> list[Stock]:
     """Return what is in a cache, told from names, sizes and records; no shard is read."""
     found = []
     now = time.time()
-    for folder in store.entries(cache):
+    for folder in entry_folders(cache):
         files = _files(folder)
         if not files:
             continue
@@ -87,7 +88,7 @@ def files_of(folder: Path, cache: Path) -> dict[Path, int]:
             "not the folder of an entry in this cache", where=folder, expected=f"one below {top}, not behind a link"
         )
     found = _files(folder)
-    if any(path.suffix == claims.SUFFIX and not claims.is_free(path) for path in found):
+    if any(path.suffix == locks.SUFFIX and not locks.is_unlocked(path) for path in found):
         raise BadOption("another process is at work on this entry", where=folder, remedy="wait for its end")
 
     def turn(path: Path) -> tuple[bool, bool, str]:
@@ -122,9 +123,9 @@ def leftovers(cache: Path) -> dict[Path, int]:
 
 def _is_cache(cache: Path) -> bool:
     """Return whether at least one entry in the folder has a valid record."""
-    for folder in store.entries(cache):
+    for folder in entry_folders(cache):
         with contextlib.suppress(ProbelineError):
-            store.open_entry(folder)
+            open_entry(folder)
             return True
     return False
 
@@ -170,16 +171,16 @@ def remove(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
     return paths
 
 
-def _entry(folder: Path) -> tuple[store.Entry | None, int, bool]:
+def _entry(folder: Path) -> tuple[Entry | None, int, bool]:
     """Return the entry of a folder, how many of its shards are there, and whether any of it is damaged."""
     try:
-        entry = store.open_entry(folder)
+        entry = open_entry(folder)
     except ProbelineError:
         return None, sum(1 for _ in folder.glob("shard-*.json")), True
     shards, damaged = 0, False
     for number in range(len(entry.shards)):
         try:
-            done = store.is_done(entry, number)
+            done = is_done(entry, number)
         except ProbelineError:
             done, damaged = False, True
         shards += done
@@ -220,14 +221,14 @@ def _is_idle_file(path: Path, age: float) -> bool:
         return age > (_DAY if _lives(int(writer[1])) else _MOMENT)
     if not _OWN.fullmatch(path.name):
         return False
-    if path.suffix == claims.SUFFIX:
-        return claims.is_free(path)
+    if path.suffix == locks.SUFFIX:
+        return locks.is_unlocked(path)
     return path.suffix == disk.ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
 
 
 def _is_unrecorded(path: Path) -> bool:
-    record, lock = path.with_suffix(".json"), path.with_suffix(claims.SUFFIX)
-    return not record.exists() and (not lock.exists() or claims.is_free(lock))
+    record, lock = path.with_suffix(".json"), path.with_suffix(locks.SUFFIX)
+    return not record.exists() and (not lock.exists() or locks.is_unlocked(lock))
 
 
 def _lives(pid: int) -> bool:

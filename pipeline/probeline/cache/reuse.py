@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache.entry import Entry, entries, is_done, open_entry, read_shard, rows_of
+from probeline.cache.entry import Entry
+from probeline.cache.reading import entry_folders, is_done, open_entry, read_shard, shard_rows
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRows:
     """Rows of an entry whose features are known from elsewhere.
 
     Attributes
@@ -41,7 +42,7 @@ class Known:
     origins: tuple[list[dict[str, Any]], ...]
     sources: tuple[str, ...]
 
-    def holds(self, rows: range) -> bool:
+    def cover(self, rows: range) -> bool:
         """Say whether every row of a range is known."""
         start, stop = np.searchsorted(self.rows, [rows.start, rows.stop]).tolist()
         return bool(stop - start == len(rows))
@@ -63,13 +64,13 @@ class Known:
             "origins": [one for place, one in enumerate(made) if one not in made[:place]],
         }
 
-    def made_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
+    def from_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
         """Return the places in `rows` that were computed under other conditions than today's, by origin."""
         elsewhere = [place for place, made in enumerate(self.origins) if made != [now]]
         return [found for place in elsewhere if len(found := np.flatnonzero(self.origin == place))]
 
 
-def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> Known:
+def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> KnownRows:
     """Return the rows of some shards of an entry whose content other entries of a cache hold.
 
     An entry serves where all that its key is made of is the same but the samples. Those that hold more of the rows
@@ -84,7 +85,7 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
         Takes a line for the user.
     """
     open_rows: dict[str, list[int]] = {}
-    for row in rows_of(entry, shards).tolist():
+    for row in shard_rows(entry, shards).tolist():
         open_rows.setdefault(entry.content[row], []).append(row)
     features = np.empty((len(entry), entry.dim), np.float32) if open_rows else np.empty((0, entry.dim), np.float32)
     seconds = np.zeros(len(entry))
@@ -116,7 +117,7 @@ def gather(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str],
         if int(found.sum()) > before:
             sources.append(donor.key)
     known = np.flatnonzero(found).astype(np.int64)
-    return Known(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
+    return KnownRows(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
 
 
 def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callable[[str], None]) -> list[Entry]:
@@ -126,7 +127,7 @@ def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callab
         return {name: value for name, value in one.inputs.items() if name != "samples_sha256"}
 
     shares: list[tuple[int, Entry]] = []
-    for folder in entries(cache):
+    for folder in entry_folders(cache):
         if folder.parent.name != entry.folder.parent.name or folder == entry.folder:
             continue
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -11,17 +11,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from probeline.errors import BadOption
-from probeline.types import AnyArray, IntArray
-
-if TYPE_CHECKING:
-    from probeline.cache.features import Features
+from probeline.types import AnyArray, FloatArray, IntArray
 
 Labels: TypeAlias = Mapping[str, int] | Sequence[int] | AnyArray
 Item: TypeAlias = Tensor | tuple[Tensor, int]
 
 
+class Rows(Protocol):
+    """Rows that are read by their number: `Features`, without importing them."""
+
+    @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """What names each row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: list[int], /) -> FloatArray: ...
+
+
 class RowsDataset(Dataset[Item]):
-    """Rows with or without labels. Made by `Features.torch_dataset`.
+    """Rows with or without labels; see `Features.torch_dataset`.
 
     Parameters
     ----------
@@ -34,7 +44,7 @@ class RowsDataset(Dataset[Item]):
         Labels of another length, not of integers, or without one for each sample id.
     """
 
-    def __init__(self, features: Features, labels: Labels | None) -> None:
+    def __init__(self, features: Rows, labels: Labels | None) -> None:
         self._features = features
         self._labels = None if labels is None else _joined(labels, features.sample_ids)
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import entry as store
+from probeline.cache.entry import locate_entry
+from probeline.cache.reading import missing_shards
 from probeline.console import Silence
 from probeline.data.pixels.loading import open_image, ordered
 from probeline.environment import environment
-from probeline.extract.engine import Engine, Want
+from probeline.extract.engine import Engine, ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone, Part
 
@@ -116,8 +117,8 @@ def _first(part: Part, n: int) -> Part:
 
 def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        entry = store.locate(Path(folder), part, backbone, precision)
-        engine.fill(Want(entry, store.missing(entry)))
+        entry = locate_entry(Path(folder), part, backbone, precision)
+        engine.fill(ShardRequest(entry, missing_shards(entry)))
     return len(part)
 
 

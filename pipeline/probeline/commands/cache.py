@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from probeline.cache import exchange
-from probeline.cache import prune as tidy
+from probeline.cache import exchange, prune
 from probeline.cache.lookup import find_entry, find_folder
 from probeline.errors import BadOption, UnknownName
-from probeline.extract.engine import title
 from probeline.session import Session
 
 Result = dict[str, Any]
@@ -41,11 +39,11 @@ def run(session: Session) -> Result:
 
 def _list(session: Session, _: Sequence[str]) -> Result:
     say, cache = session.console.say, session.settings.folders.cache
-    stock = tidy.take_stock(cache)
+    stock = prune.take_stock(cache)
     for one in stock:
         entry = one.entry
         what = (
-            f"{title(entry)}  {len(entry):,} x {entry.dim}  {one.shards} of {len(entry.shards)} shards"
+            f"{entry.title}  {len(entry):,} x {entry.dim}  {one.shards} of {len(entry.shards)} shards"
             if entry
             else str(one.folder.relative_to(cache))
         )
@@ -75,25 +73,27 @@ def _remove(session: Session, names: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
     folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
     for folder in folders:
-        session.console.say(f"{folder}  {_size(sum(tidy.files_of(folder, cache).values()))}")
+        session.console.say(f"{folder}  {_size(sum(prune.files_of(folder, cache).values()))}")
 
     def remove() -> dict[Path, int]:
-        found = [tidy.files_of(folder, cache) for folder in folders]
-        return {path: size for files in found for path, size in tidy.remove(files, cache).items()}
+        found = [prune.files_of(folder, cache) for folder in folders]
+        return {path: size for files in found for path, size in prune.remove(files, cache).items()}
 
     return _removed(session, f"remove {_counted(len(folders), 'entry', 'entries')} for good?", remove)
 
 
 def _tidy(session: Session, _: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
-    found = tidy.leftovers(cache)
+    found = prune.leftovers(cache)
     for path, size in found.items():
         session.console.say(f"{path}  {_size(size)}")
     if not found:
         session.console.say(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
     return _removed(
-        session, f"remove {_counted(len(found), 'leftover', 'leftovers')}?", lambda: tidy.remove_leftovers(found, cache)
+        session,
+        f"remove {_counted(len(found), 'leftover', 'leftovers')}?",
+        lambda: prune.remove_leftovers(found, cache),
     )
 
 

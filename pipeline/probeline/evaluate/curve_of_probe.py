@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve_points import Points, point
 from probeline.evaluate.features import concatenate_taps
@@ -33,7 +33,7 @@ class _Rows:
 def probed(
     session: Session,
     taps: Sequence[Backbone],
-    entries: Sequence[store.Entry],
+    entries: Sequence[Entry],
     wanted: Sequence[Portion],
     *,
     title: str,
@@ -56,7 +56,7 @@ def probed(
     MissingData
     ProbelineError
     """
-    canary.hold_all(session, taps, entries)
+    canary.check_cached(session, taps, entries)
     splits, classes = session.splits, len(session.dataset.class_names)
     train, val, test = (_rows(session, taps, split) for split in (splits.train, splits.val, splits.test))
     watch = Stopwatch()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
 from probeline.evaluate.folds import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score, test_fields
 from probeline.evaluate.selection import Candidate, Selection
@@ -111,7 +111,7 @@ class CachedFeatures:
             self.session, method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
         )
 
-    def _entries(self) -> list[store.Entry]:
+    def _entries(self) -> list[Entry]:
         return [entry for tap in self.taps for entry in self.session.entries(tap)]
 
     def find_finished(self, asked: ScoreRequest) -> Score | None:
@@ -126,7 +126,7 @@ class CachedFeatures:
 
     def check_canary(self) -> None:
         """Have the canary look at the embeddings before they are read."""
-        canary.hold_all(self.session, self.taps, self._entries())
+        canary.check_cached(self.session, self.taps, self._entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return what a line about this fit begins with."""

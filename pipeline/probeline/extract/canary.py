@@ -1,4 +1,4 @@
-"""The canary: a few rows of an entry, run again and held against what is stored."""
+"""The canary: a few rows of an entry, run again and compared with what is stored."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from probeline.cache import entry as store
+from probeline.cache.entry import Entry
+from probeline.cache.reading import missing_shards, read_rows, shard_record, shard_rows
 from probeline.environment import origins, today
 from probeline.errors import Mismatch
-from probeline.extract.engine import Engine, title
+from probeline.extract.engine import Engine
 from probeline.identity import digest
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
 ROWS = 8
-"""Rows that are run again where nothing else is asked for."""
+"""Rows that are run again by default."""
 
 TOLERANCE = {"fp32": 2**-13, "tf32": 2**-5, "fp16": 2**-5, "bf16": 2**-3}
 """Largest difference of a value that rounding may make, relative to the row's largest value.
@@ -30,34 +31,34 @@ much is allowed.
 """
 
 
-def hold_earlier(session: Session, engine: Callable[[], Engine], entry: store.Entry, there: list[int]) -> None:
-    """Run a few rows again of the shards that were made under other conditions than today's, once for each of these.
+def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: Entry, cached: list[int]) -> None:
+    """Run a few rows of shards that were computed under other conditions than today's again, once for each of these.
 
     Parameters
     ----------
     session : Session
     engine : callable
-        Builds the net, where it comes to that.
+        Builds the net, if it is needed.
     entry : Entry
-    there : list of int
+    cached : list of int
         The shards that are not missing.
 
     Raises
     ------
     Mismatch
     """
-    count, strange = _count(session), made_elsewhere(session, entry, there)
-    proofs = [[shard, store.shard_record(entry, shard)["file_sha256"]] for some in strange for shard in some]
-    name = f"canary:{entry.key}:" + digest([proofs, count, today(session.settings.compute.device)])
-    if not proofs or not count or session.is_remembered(name):
+    count, groups = _row_count(session), shards_from_elsewhere(session, entry, cached)
+    hashes = [[shard, shard_record(entry, shard)["file_sha256"]] for shards in groups for shard in shards]
+    name = f"canary:{entry.key}:" + digest([hashes, count, today(session.settings.compute.device)])
+    if not hashes or not count or session.is_remembered(name):
         return
-    rows = chosen(session, entry, [store.rows_of(entry, some) for some in strange])
-    hold(session, engine, entry, rows, store.read_rows(entry, rows), "in the cache")
+    rows = choose_rows(session, entry, [shard_rows(entry, shards) for shards in groups])
+    check_rows(session, engine, entry, rows, read_rows(entry, rows))
     session.remember_that(name)
 
 
-def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[store.Entry]) -> None:
-    """Let those of some entries that are in the cache meet the canary before they are used.
+def check_cached(session: Session, taps: Sequence[Backbone], entries: Iterable[Entry]) -> None:
+    """Check those of some entries that are completely cached, as :func:`check_earlier_shards` does.
 
     Parameters
     ----------
@@ -72,54 +73,54 @@ def hold_all(session: Session, taps: Sequence[Backbone], entries: Iterable[store
     """
     engine = functools.cache(functools.partial(Engine, session, *taps))
     for entry in entries:
-        if not store.missing(entry):
-            hold_earlier(session, engine, entry, list(range(len(entry.shards))))
+        if not missing_shards(entry):
+            check_earlier_shards(session, engine, entry, list(range(len(entry.shards))))
 
 
-def made_elsewhere(session: Session, entry: store.Entry, there: Iterable[int]) -> list[list[int]]:
-    """Return the shards that were made under other conditions than today's, those of one origin together."""
+def shards_from_elsewhere(session: Session, entry: Entry, cached: Iterable[int]) -> list[list[int]]:
+    """Return the shards that were computed under other conditions than today's, those of equal conditions together."""
     now = today(session.settings.compute.device)
-    found: dict[str, list[int]] = {}
-    for shard in there:
-        if (made := origins(store.shard_record(entry, shard)["provenance"])) != [now]:
-            found.setdefault(digest(made), []).append(shard)
-    return list(found.values())
+    groups: dict[str, list[int]] = {}
+    for shard in cached:
+        if (conditions := origins(shard_record(entry, shard)["provenance"])) != [now]:
+            groups.setdefault(digest(conditions), []).append(shard)
+    return list(groups.values())
 
 
-def hold(
-    session: Session, engine: Callable[[], Engine], entry: store.Entry, rows: IntArray, stored: FloatArray, whose: str
+def check_rows(
+    session: Session, engine: Callable[[], Engine], entry: Entry, rows: IntArray, stored: FloatArray
 ) -> None:
-    """Run rows that were made under other conditions again, hold them against what is stored, and say how it went.
+    """Run rows that were computed under other conditions again, compare, and say how large the difference is.
 
     Raises
     ------
     Mismatch
     """
-    worst = check(session, engine(), entry, rows, stored)
+    worst = rerun(session, engine(), entry, rows, stored)
     session.console.say(
-        f"canary: {title(entry)}: rows {whose} were made elsewhere or by other software; {len(rows)} of them, "
-        f"run again, differ by at most {worst:.1e} of a row's largest value"
+        f"canary: {entry.title}: some rows were computed on other hardware or with other software; {len(rows)} of them "
+        f"were run again and differ by at most {worst:.1e} of a row's largest value"
     )
 
 
-def chosen(session: Session, entry: store.Entry, groups: list[IntArray]) -> IntArray:
-    """Return up to so many rows of each group as canaries are asked for, sorted."""
-    count = _count(session)
-    return np.sort(np.concatenate([np.empty(0, np.int64), *(pick(entry, rows, count) for rows in groups)]))
+def choose_rows(session: Session, entry: Entry, groups: list[IntArray]) -> IntArray:
+    """Return up to so many rows of each group as ``--canary`` says, sorted."""
+    count = _row_count(session)
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(sample_rows(entry, rows, count) for rows in groups)]))
 
 
-def _count(session: Session) -> int:
-    asked = session.settings.compute.canary
-    return ROWS if asked is None else asked
+def _row_count(session: Session) -> int:
+    count = session.settings.compute.canary
+    return ROWS if count is None else count
 
 
-def pick(entry: store.Entry, rows: IntArray, count: int) -> IntArray:
+def sample_rows(entry: Entry, rows: IntArray, count: int) -> IntArray:
     """Return up to `count` of some rows of an entry, the same ones each time."""
     rng = np.random.default_rng(int(entry.key[:16], 16))
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
 
 
-def check(session: Session, engine: Engine, entry: store.Entry, rows: IntArray, stored: FloatArray) -> float:
+def rerun(session: Session, engine: Engine, entry: Entry, rows: IntArray, stored: FloatArray) -> float:
     """Run some rows again and return the largest difference of a value, relative to its row's largest.
 
     Nothing is written.
@@ -144,12 +145,12 @@ def check(session: Session, engine: Engine, entry: store.Entry, rows: IntArray, 
     tolerance = TOLERANCE[session.settings.nets.precision]
     bad = np.flatnonzero(~(differences <= tolerance))
     if len(bad):
-        named = ", ".join(f"{entry.sample_ids[rows[i]]} (row {rows[i]}) by {differences[i]:.2g}" for i in bad)
+        examples = ", ".join(f"{entry.sample_ids[rows[i]]} (row {rows[i]}) by {differences[i]:.2g}" for i in bad)
         raise Mismatch(
-            f"{len(bad)} of {len(rows)} rows of {title(entry)} come out differently when run again",
+            f"{len(bad)} of {len(rows)} rows of {entry.title} come out differently when run again",
             where=entry.folder,
             expected=f"at most {tolerance:.2g} of a row's largest value",
-            got=named,
+            got=examples,
             remedy="the cache is left as it is; find out what changed, or use another --cache",
         )
     return float(differences.max(initial=0.0))

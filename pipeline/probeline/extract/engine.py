@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.cache import entry as store
-from probeline.cache.locks import Claims
-from probeline.cache.reuse import Known
+from probeline.cache.entry import Entry
+from probeline.cache.locks import ShardLocks
+from probeline.cache.reuse import KnownRows
+from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augmented
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
-from probeline.names import PENULTIMATE
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
 
@@ -41,27 +41,21 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images a forward pass: on a CPU few, so that activations stay in its caches."""
 
 
-def title(entry: store.Entry) -> str:
-    """Return what a line about an entry calls it."""
-    tap = "" if entry.tap == PENULTIMATE else f" at {entry.tap}"
-    return f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}{tap}"
-
-
 @dataclass(frozen=True)
-class Want:
-    """What is to be made of one entry.
+class ShardRequest:
+    """The shards of one entry that are to be extracted.
 
     Attributes
     ----------
     entry : Entry
     shards : list of int
-    known : Known, optional
+    known : KnownRows, optional
         Rows that need no pass.
     """
 
-    entry: store.Entry
+    entry: Entry
     shards: list[int]
-    known: Known | None = None
+    known: KnownRows | None = None
 
     def unknown(self, shard: int) -> IntArray:
         """Return the rows of a shard that must go through the net."""
@@ -71,11 +65,11 @@ class Want:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What is wanted of one entry, and this process's claims on it."""
+class _Job:
+    """A request, and the locks of this process on its shards."""
 
-    want: Want
-    claims: Claims
+    request: ShardRequest
+    locks: ShardLocks
 
 
 @dataclass(frozen=True)
@@ -84,8 +78,8 @@ class _Batch:
     rows: IntArray
     last: bool = True
     """Of its shard."""
-    held: tuple[_Held, ...] = ()
-    """The entries that this process claimed the shard of."""
+    jobs: tuple[_Job, ...] = ()
+    """Those whose shard this process has locked."""
 
 
 @dataclass
@@ -93,7 +87,7 @@ class _Shard:
     """A shard under way: blocks of rows with their features, as the device gives them."""
 
     blocks: list[tuple[IntArray, Tensor]] = field(default_factory=list)
-    spoilt: bool = False
+    is_spoilt: bool = False
 
 
 class Engine:
@@ -133,7 +127,7 @@ class Engine:
         self.threads = settings.compute.workers or torch.get_num_threads()
         self._on_cpu = on_cpu
 
-    def embed(self, entry: store.Entry, rows: IntArray) -> FloatArray:
+    def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
         """Return the features float32 [n, D] of some rows; nothing is written.
 
         Raises
@@ -146,23 +140,23 @@ class Engine:
 
         batches = (_Batch(0, rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size))
         columns = self.frozen.columns[entry.tap]
-        found = []
+        blocks = []
         with exact_float32(self._session.settings.nets.precision):
             for _, features in self._features(entry, batches):
                 if isinstance(features, Unreadable):
                     raise features.errors[0]
-                found.append(features[:, columns].cpu().numpy())
-        return np.concatenate(found)
+                blocks.append(features[:, columns].cpu().numpy())
+        return np.concatenate(blocks)
 
-    def fill(self, *wants: Want) -> None:
+    def fill(self, *requests: ShardRequest) -> None:
         """Extract the shards that are missing and write each as soon as it is whole.
 
-        A shard goes through the net once for all entries that want it. What another process is at work on is left to
-        it, and waited for at the end.
+        A shard goes through the net once for all entries that need it. Shards that another process is working on are
+        left to it, and waited for at the end.
 
         Parameters
         ----------
-        *wants : Want
+        *requests : ShardRequest
             Of entries that differ in their tap alone.
 
         Raises
@@ -174,66 +168,67 @@ class Engine:
         from probeline.backbones.device import exact_float32
 
         console = self._session.console
-        for want in wants:
-            store.begin(want.entry)
-        todo = {shard: _rows(wants, shard) for shard in sorted({shard for want in wants for shard in want.shards})}
+        for request in requests:
+            write_entry(request.entry)
+        shards = sorted({shard for request in requests for shard in request.shards})
+        todo = {shard: _rows(requests, shard) for shard in shards}
         total = sum(map(len, todo.values()))
-        what = _title(wants)
+        title = _title(requests)
         unreadable: list[BadData] = []
         with (
             exact_float32(self._session.settings.nets.precision),
-            contextlib.ExitStack() as claimed,
-            console.bar(f"extract {what}", total, "img") as bar,
+            contextlib.ExitStack() as locked,
+            console.bar(f"extract {title}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
         ):
-            every = [_Held(want, claimed.enter_context(Claims(want.entry, want.shards))) for want in wants]
+            jobs = [_Job(one, locked.enter_context(ShardLocks(one.entry, one.shards))) for one in requests]
             writing: deque[Future[None]] = deque()
             started = last = time.perf_counter()
             done = 0
-            told = False
-            while any(held.claims.left for held in every):
+            is_announced = False
+            while any(job.locks.are_pending for job in jobs):
                 under_way = _Shard()
-                batches = (batch for shard in todo for batch in self._split(shard, every))
-                for number, (batch, features) in enumerate(self._features(wants[0].entry, batches)):
+                batches = (batch for shard in todo for batch in self._split(shard, jobs))
+                for number, (batch, features) in enumerate(self._features(requests[0].entry, batches)):
                     if isinstance(features, Unreadable):
                         unreadable += features.errors
-                        under_way.spoilt = True
+                        under_way.is_spoilt = True
                     else:
                         under_way.blocks.append((batch.rows, features))
                     done += len(batch.rows)
                     bar.update(len(batch.rows))
-                    if not told and (number == 2 * self.threads or done == total):
-                        told = True
+                    if not is_announced and (number == 2 * self.threads or done == total):
+                        is_announced = True
                         rate = done / (time.perf_counter() - started)
-                        dim = sum(want.entry.dim for want in wants)
+                        dim = sum(request.entry.dim for request in requests)
                         console.say(
-                            f"extract: {what}: {total:,} images on {self.device_name}, about "
+                            f"extract: {title}: {total:,} images on {self.device_name}, about "
                             f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
                             f"{total * dim * 4 / 1e6:.1f} MB"
                         )
                     if not batch.last:
                         continue
-                    if under_way.spoilt:
-                        for held in batch.held:
-                            held.claims.release(batch.shard)
+                    if under_way.is_spoilt:
+                        for job in batch.jobs:
+                            job.locks.release(batch.shard)
                     else:
                         now = time.perf_counter()
-                        provenance = self._provenance(now - last, [held.want.entry.tap for held in batch.held])
+                        provenance = self._provenance(now - last, [job.request.entry.tap for job in batch.jobs])
                         last = now
-                        for held in batch.held:
-                            columns = self.frozen.columns[held.want.entry.tap]
+                        for job in batch.jobs:
+                            columns = self.frozen.columns[job.request.entry.tap]
                             blocks = [(rows, features[:, columns]) for rows, features in under_way.blocks]
-                            task = functools.partial(_write, held.want, batch.shard, blocks, provenance)
-                            release = functools.partial(held.claims.release, batch.shard)
+                            task = functools.partial(_write, job.request, batch.shard, blocks, provenance)
+                            release = functools.partial(job.locks.release, batch.shard)
                             writing.append(writer.submit(_then, task, release))
-                        while len(writing) > 2 * len(wants):
+                        while len(writing) > 2 * len(requests):
                             writing.popleft().result()
                     under_way = _Shard()
                 while writing:
                     writing.popleft().result()
-                if any(held.claims.left for held in every):
-                    console.say(f"extract: {what}: other processes have the rest in hand; waiting for them")
-                finished = {shard for held in every for shard in held.claims.wait()}
+                if any(job.locks.are_pending for job in jobs):
+                    console.say(f"extract: {title}: the rest is being processed by another process; waiting for it")
+                finished = {shard for job in jobs for shard in job.locks.wait()}
                 bar.update(sum(len(todo[shard]) for shard in finished))
         if unreadable:
             raise BadData(
@@ -243,16 +238,16 @@ class Engine:
                 remedy="replace or remove them, then run extract again: finished shards are kept",
             )
 
-    def _split(self, shard: int, every: list[_Held]) -> Iterator[_Batch]:
-        """Claim a shard of each entry that is free, and yield its batches."""
-        held = tuple(held for held in every if held.claims.claim(shard))
-        rows = _rows([one.want for one in held], shard)
+    def _split(self, shard: int, jobs: list[_Job]) -> Iterator[_Batch]:
+        """Lock a shard of each entry where it is free, and yield its batches."""
+        locked = tuple(job for job in jobs if job.locks.lock(shard))
+        rows = _rows([job.request for job in locked], shard)
         for start in range(0, len(rows), self.batch_size):
             stop = start + self.batch_size
-            yield _Batch(shard, rows[start:stop], stop >= len(rows), held)
+            yield _Batch(shard, rows[start:stop], stop >= len(rows), locked)
 
     def pixels(self, part: str, rows: IntArray, view: View | None = None) -> PixelArray | Unreadable:
-        """Return what the device is given of a part: uint8 [n, H, W, 3], resized unless the device does that."""
+        """Return the pixels of some rows for the device: uint8 [n, H, W, 3], resized unless the device does that."""
         images = self._session.dataset.images[part]
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
@@ -264,7 +259,7 @@ class Engine:
 
         return read_batch(images, rows, see, preprocess.crop)
 
-    def _features(self, entry: store.Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+    def _features(self, entry: Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
@@ -301,15 +296,15 @@ class Engine:
         }
 
 
-def _rows(wants: Iterable[Want], shard: int) -> IntArray:
+def _rows(requests: Iterable[ShardRequest], shard: int) -> IntArray:
     """Return the rows of a shard that must go through the net for any of some entries."""
-    rows = [want.unknown(shard) for want in wants if shard in want.shards]
+    rows = [request.unknown(shard) for request in requests if shard in request.shards]
     return np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
 
 
-def _title(wants: tuple[Want, ...]) -> str:
-    taps = f", {len(wants)} taps" if len(wants) > 1 else ""
-    return title(wants[0].entry) + taps
+def _title(requests: tuple[ShardRequest, ...]) -> str:
+    taps = f", {len(requests)} taps" if len(requests) > 1 else ""
+    return requests[0].entry.title + taps
 
 
 def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
@@ -319,8 +314,10 @@ def _then(task: Callable[[], object], always: Callable[[], object]) -> None:
         always()
 
 
-def _write(want: Want, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> None:
-    entry, known = want.entry, want.known
+def _write(
+    request: ShardRequest, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]
+) -> None:
+    entry, known = request.entry, request.known
     rows = entry.shards[shard]
     features = np.empty((len(rows), entry.dim), np.float32)
     for places, block in blocks:
@@ -333,4 +330,4 @@ def _write(want: Want, shard: int, blocks: list[tuple[IntArray, Tensor]], proven
             where=f"shard {shard} of {entry.folder}",
             remedy="use --precision fp32 or bf16, or other --weights",
         )
-    store.write_shard(entry, shard, features, provenance)
+    write_shard(entry, shard, features, provenance)

@@ -1,64 +1,61 @@
-"""Filling the cache: a frozen backbone once over each part; what is there and proven is left alone."""
+"""Filling the cache: a frozen backbone once over each part; shards that are cached are verified and left alone."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from probeline.cache import entry as store
-from probeline.cache.reuse import gather
+from probeline.cache.entry import Entry
+from probeline.cache.reading import is_done, missing_shards, verify_entry
+from probeline.cache.reuse import find_known_rows
+from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
-from probeline.extract.engine import Engine, Want, title
+from probeline.extract.engine import Engine, ShardRequest
 from probeline.session import Session
-from probeline.types import Backbone
-
-if TYPE_CHECKING:
-    from probeline.backbones.resolve import Loaded
 
 
 def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
-    """Make sure that the embeddings of these backbones over every part are in the cache, and return where.
+    """Extract what is missing of these backbones' features over every part, and return where all of them are.
 
     Raises
     ------
     BadData
         Names the images that cannot be read; all shards without them are written.
     Mismatch
-        Rows that were made under other conditions come out differently today.
+        Rows that were computed under other conditions come out differently today.
     ProbelineError
     """
     unreadable: list[BadData] = []
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for name in backbones:
-        asked, loaded = session.taps(name)
-        taps = tuple(dict.fromkeys(tap for together in asked for tap in together))
-        engine = functools.cache(functools.partial(_build, session, taps, loaded))
+        together, loaded = session.taps(name)
+        taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
+        engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
-            jobs = [_Job(session, entry, engine) for entry in entries]
-            shards = [_look(job) for job in jobs]
-            wants = [want for job, some in zip(jobs, shards, strict=True) if some and (want := _copy(job, some))]
-            if wants:
+            missing = [_check_shards(session, entry, engine) for entry in entries]
+            requests = [_reuse_rows(session, *pair, engine) for pair in zip(entries, missing, strict=True) if pair[1]]
+            requests = [request for request in requests if request.shards]
+            if requests:
                 try:
-                    engine().fill(*wants)
+                    engine().fill(*requests)
                 except BadData as error:
                     unreadable.append(error)
-            found += [
+            results += [
                 {
                     "backbone": taps[0].name,
                     "tap": entry.tap,
                     "part": entry.part,
                     "shape": [len(entry), entry.dim],
-                    "extracted_shards": len(some),
+                    "extracted_shards": len(shards),
                     "key": entry.key,
                     "folder": str(entry.folder),
                 }
-                for entry, some in zip(entries, shards, strict=True)
+                for entry, shards in zip(entries, missing, strict=True)
             ]
     if len(unreadable) == 1:
         raise unreadable[0]
@@ -68,67 +65,71 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
             where="; ".join(dict.fromkeys(str(error.where) for error in unreadable)),
             remedy="replace or remove them, then run extract again: finished shards are kept",
         )
-    return found
+    return results
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One entry to make sure of; the net is built when it is first needed."""
+def fill_missing(session: Session, backbone: str, verb: str) -> None:
+    """Extract what is missing of a backbone's features, after one line that says so; nothing happens if all is cached.
 
-    session: Session
-    entry: store.Entry
-    engine: Callable[[], Engine]
+    Parameters
+    ----------
+    session : Session
+    backbone : str
+        ``NAME[@WEIGHTS]``.
+    verb : str
+        Who needs them.
 
-    @property
-    def title(self) -> str:
-        return title(self.entry)
+    Raises
+    ------
+    ProbelineError
+        As :func:`fill`.
+    """
+    if any(missing_shards(entry) for tap in session.every_tap(backbone) for entry in session.entries(tap)):
+        session.console.say(f"{verb}: features of {backbone} are not extracted yet; extracting what is missing")
+        fill(session, [backbone])
 
 
-def _build(session: Session, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
-    return Engine(session, *taps, loaded=loaded)
-
-
-def _look(job: _Job) -> list[int]:
-    """Return the shards that are missing. Those that are there meet the canary, or are proven where none is missing."""
-    entry, say = job.entry, job.session.console.say
-    there = [shard for shard in range(len(entry.shards)) if store.is_done(entry, shard)]
-    if there and not (entry.folder / "entry.json").exists():
-        store.begin(entry)
-        say(f"extract: {job.title}: its record was gone and is made anew")
-    shards = store.missing(entry)
-    canary.hold_earlier(job.session, job.engine, entry, there)
-    if not shards:
-        hashed = store.prove(entry)
+def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) -> list[int]:
+    """Return the missing shards. If none is missing, the checksums of all are verified, after a canary where needed."""
+    say = session.console.say
+    cached = [shard for shard in range(len(entry.shards)) if is_done(entry, shard)]
+    if cached and not (entry.folder / "entry.json").exists():
+        write_entry(entry)
+        say(f"extract: {entry.title}: its record was missing and is written again")
+    missing = missing_shards(entry)
+    canary.check_earlier_shards(session, engine, entry, cached)
+    if not missing:
+        size = verify_entry(entry)
         say(
-            f"extract: {job.title}: {len(entry):,} embeddings are in {entry.folder}, "
-            f"every shard proven ({hashed / 1e6:.1f} MB hashed)"
+            f"extract: {entry.title}: up to date, {len(entry):,} rows in {entry.folder} "
+            f"(checksums of {size / 1e6:.1f} MB verified)"
         )
-    return shards
+    return missing
 
 
-def _copy(job: _Job, shards: list[int]) -> Want | None:
-    """Write the shards whose rows other entries hold, and return what is left for the net."""
-    entry, say = job.entry, job.session.console.say
-    known = gather(entry, shards, job.session.settings.folders.cache, say=say)
+def _reuse_rows(session: Session, entry: Entry, shards: list[int], engine: Callable[[], Engine]) -> ShardRequest:
+    """Write the shards whose rows other entries of the cache have, and return what is left for the net."""
+    say = session.console.say
+    known = find_known_rows(entry, shards, session.settings.folders.cache, say=say)
     if not len(known.rows):
-        return Want(entry, shards)
+        return ShardRequest(entry, shards)
     try:
-        groups = [known.rows[places] for places in known.made_elsewhere(today(job.session.settings.compute.device))]
-        if len(again := canary.chosen(job.session, entry, groups)):
-            stored = known.features[np.searchsorted(known.rows, again)]
-            canary.hold(job.session, job.engine, entry, again, stored, "of other entries")
+        groups = [known.rows[places] for places in known.from_elsewhere(today(session.settings.compute.device))]
+        if len(rows := canary.choose_rows(session, entry, groups)):
+            stored = known.features[np.searchsorted(known.rows, rows)]
+            canary.check_rows(session, engine, entry, rows, stored)
     except Mismatch as error:
-        say(f"extract: nothing is copied: {error}")
-        return Want(entry, shards)
+        say(f"extract: no rows are reused: {error}")
+        return ShardRequest(entry, shards)
+    sources = "another entry" if len(known.sources) == 1 else f"{len(known.sources)} other entries"
     say(
-        f"extract: {job.title}: {len(known.rows):,} embeddings of equal images are copied from "
-        f"{len(known.sources)} other entries, every shard proven"
+        f"extract: {entry.title}: {len(known.rows):,} rows of identical images reused from {sources} of the cache "
+        "(checksums verified)"
     )
-    store.begin(entry)
-    for shard in (shard for shard in shards if known.holds(entry.shards[shard])):
-        rows = entry.shards[shard]
-        features = np.empty((len(rows), entry.dim), np.float32)
-        facts = known.copy_into(features, rows, {**environment("none"), "seconds": 0.0})
-        store.write_shard(entry, shard, features, facts)
-    rest = [shard for shard in shards if not known.holds(entry.shards[shard])]
-    return Want(entry, rest, known) if rest else None
+    write_entry(entry)
+    for shard in (shard for shard in shards if known.cover(entry.shards[shard])):
+        rows_of_shard = entry.shards[shard]
+        features = np.empty((len(rows_of_shard), entry.dim), np.float32)
+        provenance = known.copy_into(features, rows_of_shard, {**environment("none"), "seconds": 0.0})
+        write_shard(entry, shard, features, provenance)
+    return ShardRequest(entry, [shard for shard in shards if not known.cover(entry.shards[shard])], known)

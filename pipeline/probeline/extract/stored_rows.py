@@ -1,0 +1,55 @@
+"""What is stored of some rows: where in the cache, and the first values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from probeline.cache.reading import is_done, read_rows
+from probeline.errors import MissingData
+from probeline.options.command_line import command_line
+from probeline.session import Session
+from probeline.types import Backbone
+
+PartRow = tuple[str, int]
+"""A part, and a row of it."""
+
+
+def read_stored_rows(session: Session, backbone: Backbone, rows: Sequence[PartRow]) -> list[list[dict[str, Any]]]:
+    """Return what is stored of each row by one backbone, augmented views too; each shard is read once.
+
+    Raises
+    ------
+    MissingData
+        A row that is not extracted yet; names the command that does it.
+    BadCache
+    """
+    stored: dict[PartRow, list[dict[str, Any]]] = {row: [] for row in rows}
+    parts = dict.fromkeys(part for part, _ in rows)
+    for part, view in ((name, view) for name in parts for view in session.views(name)):
+        entry = session.entry(backbone, part, view)
+        numbers = sorted({number for name, number in rows if name == part})
+        for number in numbers:
+            if not is_done(entry, number // entry.rows_per_shard):
+                raise MissingData(
+                    f"row {number} of {entry.part} is not extracted yet",
+                    where=entry.folder,
+                    remedy=f"run: {command_line(session.settings, 'extract')}",
+                )
+        for number, values in zip(numbers, read_rows(entry, np.array(numbers)), strict=True):
+            shard, offset = divmod(number, entry.rows_per_shard)
+            stored[part, number].append(
+                {
+                    "backbone": backbone.name,
+                    "tap": backbone.tap,
+                    "view": view and view.number,
+                    "key": entry.key,
+                    "shard": str(entry.shard_path(shard)),
+                    "offset": offset,
+                    "norm": float(np.linalg.norm(values.astype(np.float64))),
+                    "first": values[:3].tolist(),
+                }
+            )
+    return [stored[row] for row in rows]
