@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from probeline.report.model.beside import NOTHING, Beside
-from probeline.report.write import write
+from probeline.report import write
+from probeline.report.markdown import markdown
+from probeline.report.model.content import ReportContent
+from probeline.report.model.rows import blocks
+from probeline.report.records.not_run import NotRun
+from probeline.report.sections.registry import SECTIONS
+from probeline.report.write import Report
 from probeline.results.score import Score
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -76,13 +83,34 @@ def parsed(html: str) -> Element:
     return reader.root
 
 
-def written(
-    folder: Path,
-    scores: Sequence[Score],
-    missing: Sequence[tuple[str, str]] = (),
-    beside: Beside = NOTHING,
-) -> Path:
+def make_content(
+    scores: Sequence[Score] = (), not_run: Sequence[tuple[str, str]] = (), **records: Any
+) -> ReportContent:
+    """Return the content of a report of scores and records."""
+    return ReportContent(blocks=blocks(scores), not_run=[NotRun(*pair) for pair in not_run], **records)
+
+
+def markdown_of(content: ReportContent) -> str:
+    return markdown(content, SECTIONS)
+
+
+def record_of(content: ReportContent) -> dict[str, Any]:
+    """Return the members of report.json that sections make, as they are read back."""
+    members = {name: value for section in SECTIONS for name, value in section.record(content).items()}
+    record: dict[str, Any] = json.loads(json.dumps(members, allow_nan=False))
+    return record
+
+
+def write_report(
+    folder: Path, scores: Sequence[Score] = (), not_run: Sequence[tuple[str, str]] = (), **records: Any
+) -> Report:
+    """Write a report with its figures."""
+    conditions = {"more_conditions": {"Embeddings": ["cache/a"]}, **records}
+    return write.write_report(make_content(scores, not_run, folder=folder, **conditions))
+
+
+def written(folder: Path, scores: Sequence[Score], not_run: Sequence[tuple[str, str]] = (), **records: Any) -> Path:
     """Write a report and return its page's path; no PNG file is drawn, which takes longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("probeline.report.figures.png", lambda figure: b"none")
-        return write(scores, list(missing), folder, {"Embeddings": ["cache/a"]}, beside).page
+        return write_report(folder, scores, not_run, **records).page

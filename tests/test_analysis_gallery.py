@@ -434,7 +434,7 @@ def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monke
     monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
     monkeypatch.setattr(Session, "features", None)
     drawn: list[Any] = []
-    monkeypatch.setattr("probeline.report.figures.draw", lambda *given: drawn.extend(given[4]) or [])
+    monkeypatch.setattr("probeline.report.figures.draw", lambda content: drawn.extend(content.maps) or [])
     session, _ = inputs_of(world)
     record = shown(session)
     (found,), (mapped,) = record["galleries"], record["maps"]

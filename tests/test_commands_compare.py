@@ -11,11 +11,13 @@ import pytest
 
 from probeline.commands import baselines, compare, curve, probe
 from probeline.options.settings import Settings
-from probeline.report.model.beside import NOTHING
+from probeline.report.model.content import ReportContent
 from probeline.report.model.row_commands import further_commands
+from probeline.report.model.rows import blocks
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
+from test_report_rows import make_score
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -134,8 +136,9 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
 
 def test_another_backbone_is_offered_where_there_is_one(tmp_path: Path) -> None:
     def offered(*nets: str, **options: Any) -> list[str]:
-        found = further_commands(Settings.of(cache=tmp_path, **options), NOTHING, set(nets))
-        return [f"{what}: {command}" for what, command in found.items() if "backbone, such as" in what]
+        content = ReportContent(blocks=blocks([make_score(backbone=net) for net in nets]))
+        found = further_commands(Settings.of(cache=tmp_path, **options), content)
+        return [f"{one.what}: {one.command}" for one in found if "backbone, such as" in one.what]
 
     own = {"backbones": ("vgg11",), "weights": "some.safetensors", "taps": ("features.3",)}
     (line,) = offered("vgg11", **own, epochs=3)

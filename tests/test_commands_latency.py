@@ -20,7 +20,8 @@ from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
-from probeline.report.sections.latency import costs, hardware, notes, sessions, table
+from probeline.report.records.latency_costs import costs, hardware, sessions
+from probeline.report.sections.scores.latency import cost_table, latency_notes
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES
 from probeline.session import Session
@@ -370,12 +371,12 @@ def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
     assert [line.top1 for line in costs([net], others)] == [None, None]
     lines = costs([net], [*others, probe])
     assert {(line.top1, line.top5, line.n_test) for line in lines} == {(0.75, 0.95, 500)}
-    text = table(lines)
+    text = cost_table(lines)
     assert re.search(r"Probe top-1 % \| Probe top-5 % \|", text)
     assert re.search(r" 75\.0 \| +95\.0 \|", text)
-    assert "Probe" not in table(costs([net]))
+    assert "Probe" not in cost_table(costs([net]))
     few = costs([net], [replace(probe, top5=None)])
-    assert "top-5" not in table(few)
+    assert "top-5" not in cost_table(few)
 
 
 def test_hardware_and_folding_are_told_in_words() -> None:
@@ -383,13 +384,13 @@ def test_hardware_and_folding_are_told_in_words() -> None:
     assert hardware(nets) == "2 threads, fp32: Linux x86_64, Xeon, 2 cores, CPU; " + (
         "python 3.12.3, torch 2.13.0, numpy 2.4.1"
     )
-    told = " ".join(notes(nets))
+    told = " ".join(latency_notes(nets))
     assert "(52 of 52 of mobilenet_v2; vit_b_16 has none)" in told
     assert "10 passes to warm up, then 100 " in told
     assert "on batches of 1 and 32" in told
     assert "Peak MB" in told
-    assert "Peak MB" not in " ".join(notes(nets[:1]))
-    assert re.search(r"\| vit_b_16 .* 500 \|", table(costs(nets)))
+    assert "Peak MB" not in " ".join(latency_notes(nets[:1]))
+    assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)))
 
 
 def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:

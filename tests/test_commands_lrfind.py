@@ -27,7 +27,7 @@ from probeline.finetune.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
-from probeline.report.sections.lr_range import found, rate
+from probeline.report.records.range_tests import round_rate, suggest_rates
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Asked, Session
 from probeline.types import IntArray
@@ -125,7 +125,7 @@ def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, m
     ]
     (test, other), _ = RANGE_TESTS.load(Session(settings).reports)
     assert (test.method, other.method) == ("finetune", "last-1")
-    place = found(test)
+    place = suggest_rates(test)
     assert place is not None
     assert (told[0]["steepest"], told[0]["tenth"]) == (place.steepest, place.tenth)
     # Around step 60 of 99 of seven decades, the half-decade of smoothing to the left at most.
@@ -140,7 +140,7 @@ def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, m
     assert program == "probeline"
     parsed = build_parser().parse_args(arguments)
     assert (parsed.verb, parsed.backbones, parsed.strategies) == ("finetune", [NET], ["last-1"])
-    assert (parsed.lr, parsed.train) == (rate(place.steepest), ["optimizer=sgd"])
+    assert (parsed.lr, parsed.train) == (round_rate(place.steepest), ["optimizer=sgd"])
 
 
 def test_where_the_loss_never_falls_no_rate_is_suggested(
@@ -156,7 +156,7 @@ def test_where_the_loss_never_falls_no_rate_is_suggested(
 
 def test_a_real_training_suggests_rates_between_its_ends(first: tuple[Settings, RangeTest, list[str]]) -> None:
     _, test, said = first
-    place = found(test)
+    place = suggest_rates(test)
     assert place is not None
     # A step of Adam moves a weight by about the rate: below 1e-5 a hundred steps change nothing, from 1 on all is lost.
     assert 1e-5 < place.steepest < 1
@@ -218,7 +218,7 @@ def test_frozen_stages_feed_it_too(world: Path, tmp_path: Path, monkeypatch: pyt
     finetune.run(Session(settings.changed(epochs=1)))
     monkeypatch.setattr(feeding, "read_batch", refuse)
     (test,) = run(settings)
-    assert found(test) is not None
+    assert suggest_rates(test) is not None
 
 
 def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_compare_tables_and_draws_the_tests_of_these_splits(
     assert "![range-tests](figures/range-tests.png)" in text
     assert "- **Learning-rate range tests**:" in text
     record = json.loads(Path(str(told["json"])).read_text(encoding="utf-8"))
-    place = found(test)
+    place = suggest_rates(test)
     assert place is not None
     assert [one["title"] for one in record["range_tests"]] == names
     assert [one["steepest"] for one in record["range_tests"]] == [place.steepest, None]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from probeline.heads.temperature import LIMITS
-from probeline.report.sections.calibration import calibration, calibration_notes
+from probeline.report.sections.scores.calibration import calibration_columns, calibration_notes
 from probeline.results.score import Score
 from test_report_rows import aggregate, make_score, make_scores
 
 
 def cells(*scores: Score) -> list[dict[str, str]]:
     rows = aggregate(scores)
-    return [{column.head: column.cell(row) for column in calibration(rows)} for row in rows]
+    return [{column.head: column.cell(row) for column in calibration_columns(rows)} for row in rows]
 
 
 def notes(*scores: Score) -> str:
@@ -61,8 +61,8 @@ def test_a_temperature_at_its_limit_is_flagged(limit: float) -> None:
 
 def test_notes_are_no_more_than_the_rows_need() -> None:
     assert "no log-probabilities" not in notes(make_score())
-    assert "The scores of the nearest centroid are no log-probabilities" in notes(make_score("centroid"))
+    assert "the scores of the nearest centroid are no log-probabilities" in notes(make_score("centroid"))
     both = notes(*make_scores(n_test=60))
-    assert "The scores of ridge regression and the nearest centroid are no" in both
+    assert "the scores of ridge regression and the nearest centroid are no" in both
     assert "The refit has the temperature" in both
     assert "Optimism" not in notes(make_score("finetune", seed=0))

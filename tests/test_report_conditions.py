@@ -12,12 +12,12 @@ def test_what_all_scores_share_is_said_once() -> None:
         "Data": ["cifar10, 10 classes; the most frequent is 10.0 % of test"],
         "Images": ["45,000 train, 5,000 val, 100 test"],
         "Seeds": ["0, 1 and 2"],
-        "Chosen by": ["val (n=5000)"],
+        "Selected on": ["val (n=5000)"],
         "Options": [
             "l2 1e-06 to 1e+05 (4) (linear probe (exact))",
             "lr 0.01, epochs 20 (full fine-tune)",
         ],
-        "Test": ["chose nothing: it was read when every choice stood"],
+        "Test": ["used once, after selection"],
         "Weights": ["IMAGENET1K_V1"],
         "Input": ["224 x 224 px, fp32"],
         "Hardware and versions": ["Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0, numpy 2.4.1"],
@@ -60,8 +60,8 @@ def test_the_line_of_the_most_rows_holds_for_all_others() -> None:
 
 def test_what_chose_nothing_is_none_of_the_others() -> None:
     chose = [make_score(name) for name in ("probe", "knn", "ridge", "logistic", "probe-refit")]
-    found = conditions([*chose, make_score("centroid", chosen_by="", chosen={})], {})["Chosen by"]
-    assert found == ["nothing was to be chosen (nearest centroid)", f"{chose[0].chosen_by} (all others)"]
+    found = conditions([*chose, make_score("centroid", chosen_by="", chosen={})], {})["Selected on"]
+    assert found == ["nothing to select (nearest centroid)", f"{chose[0].chosen_by} (all others)"]
 
 
 def test_rows_are_named_by_backbone_where_that_says_it() -> None:
@@ -82,5 +82,5 @@ def test_nothing_known_is_nothing_said() -> None:
     assert conditions([], {"Empty": []}) == {}
     found = conditions([make_score(environment={}, chosen_by="")], {})
     assert found["Hardware and versions"] == ["not recorded"]
-    assert found["Seeds"] == ["none: nothing here is random"]
-    assert "Chosen by" not in found
+    assert found["Seeds"] == ["none: nothing is random"]
+    assert "Selected on" not in found

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from pages import make_content, markdown_of, record_of
 from probeline.identity import DOCTOR_VERSION, digest, seal
 from probeline.metrics.intervals import wilson
-from probeline.report.model.beside import Beside
-from probeline.report.model.leakage import leakage, leakage_lines
-from probeline.report.model.pairs import matrix
 from probeline.report.model.rows import blocks
-from probeline.report.sections.doctor import findings, record, section
-from probeline.report.sections.tables import markdown
-from probeline.report.sections.tables import record as record_of_all
+from probeline.report.records.findings_text import findings_in_words
+from probeline.report.records.leakage import leakage, leakage_lines
+from probeline.report.sections.images.doctor import DataDoctor
 from probeline.results.decode import encode
 from probeline.results.findings import (
     FINDINGS,
@@ -35,10 +32,15 @@ from probeline.results.findings import (
     PairCounts,
     SuspectLabel,
 )
+from probeline.results.score import Score
 from probeline.results.store import SkippedFile
 from probeline.results.thumbnail import Thumbnail
 from test_report_rows import HERE, make_score, make_scores
 from test_report_tables import table
+
+
+def section(doctor: Findings, scores: Sequence[Score]) -> str:
+    return DataDoctor().markdown(make_content(scores, findings=doctor)) or ""
 
 
 def seen(row: int, role: str = "train", label: int = 0) -> ImageReference:
@@ -116,7 +118,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert FINDINGS.find(tmp_path, "mobilenet_v2", digest("another")) is None
     assert FINDINGS.load(tmp_path) == ([doctor], [])
     (again,), _ = FINDINGS.load(tmp_path)
-    assert findings(again) == findings(doctor), "whatever order its file has"
+    assert findings_in_words(again) == findings_in_words(doctor), "whatever order its file has"
     assert [pair.conflict for pair in doctor.duplicates.pairs] == [False, True]
 
 
@@ -161,23 +163,24 @@ def test_without_leaks_no_row_is_told_of() -> None:
     doctor = make_doctor(exact=(), near=())
     table = blocks([make_score()])
     assert leakage_lines(leakage(doctor, table)) == []
-    assert findings(doctor)[0].startswith("0 of 500 test images (0.0 %) are in train or val too; 1 exact and ")
-    assert "Without near ones" not in "\n\n".join(section(doctor, table))
+    assert findings_in_words(doctor)[0].startswith("0 of 500 test images (0.0 %) are in train or val too; 1 exact and ")
+    assert "Without near duplicates" not in section(doctor, [make_score()])
     assert leakage(doctor, []) == []
 
 
 def test_findings_in_words() -> None:
-    told = findings(make_doctor())
+    told = findings_in_words(make_doctor())
     assert told == [
-        "3 of 500 test images (0.6 %) are in train or val too, or nearly so: 1 byte for byte, 2 as near duplicates; 1 "
-        "exact and 2 near pairs within train and val; 2 pairs bear different labels",
-        "34 of 1,000 labels of train and val are doubted, where hard images alone, all of them labelled right, would "
-        "give about 33; and 12 of 500 of test. As a trial 100 labels were set wrong: 93 % of them were found, and for "
-        "half of those set wrong at most 17 labels of the data set's own scored as high",
-        "15 of 500 test images (3.0 %, 1.8–4.9) lie far from all of train and val; 1.0 % would, were test like them",
-        "train: 900 images, the largest class 5 times the smallest, 2.6 effective classes of 3",
-        "val: 100 images, the largest class 1 times the smallest, 2 effective classes of 3; no images of c*t",
-        "test: 500 images, the largest class 2 times the smallest, 2.9 effective classes of 3",
+        "3 of 500 test images (0.6 %) are in train or val too: 1 as exact, 2 as near duplicates; 1 exact and 2 near "
+        "pairs within train and val; 2 pairs have different labels",
+        "34 of 1,000 labels of train and val are suspect (about 33 would be if all labels were right, since some "
+        "images are hard), and 12 of 500 of test. As a check, 100 label errors were planted: 93 % of them were found; "
+        "half of the planted errors ranked above all but 17 of the original labels",
+        "15 of 500 test images (3.0 %, 1.8–4.9) are far from all train and val images; 1.0 % would be, if test were "
+        "like them",
+        "train: 900 images, the largest class is 5 times the smallest, 2.6 effective classes of 3",
+        "val: 100 images, the largest class is 1 times the smallest, 2 effective classes of 3; no images of c*t",
+        "test: 500 images, the largest class is 2 times the smallest, 2.9 effective classes of 3",
         "colours from a palette: 2 of 900 of train and 1 of 500 of test, such as train:4",
     ]
 
@@ -185,7 +188,7 @@ def test_findings_in_words() -> None:
 def test_even_classes_are_one_line() -> None:
     doctor = make_doctor()
     even = {role: replace(spread, ratio=1.05, empty=()) for role, spread in doctor.balance.items()}
-    told = findings(replace(doctor, balance=even))
+    told = findings_in_words(replace(doctor, balance=even))
     assert "the classes are even in train (900), val (100) and test (500)" in told
     assert not any("times the smallest" in line for line in told)
 
@@ -194,7 +197,7 @@ def test_the_section_tables_what_was_found() -> None:
     doctor = make_doctor()
     scores = make_scores(("mobilenet_v2",), seeds=2, n_test=500)
     found = blocks(scores)
-    text = "\n\n".join(section(doctor, found)) + "\n"
+    text = section(doctor, scores) + "\n"
     leaks = table(text)
     assert len(leaks) == len(found[0].rows)
     (first, *_) = leakage(doctor, found)
@@ -203,9 +206,9 @@ def test_the_section_tables_what_was_found() -> None:
     assert leaks[0]["Test top-1 % (95 % interval)"] == (
         f"{100 * first.all.top1:.1f} ({100 * low:.1f}–{100 * high:.1f}), n=500"
     )
-    assert leaks[0]["Without exact copies"].endswith(", n=499")
-    assert leaks[0]["Without near ones either"].endswith(", n=497")
-    assert leaks[0]["On the leaked"].startswith("exact ")
+    assert leaks[0]["Without exact duplicates"].endswith(", n=499")
+    assert leaks[0]["Without near duplicates either"].endswith(", n=497")
+    assert leaks[0]["On leaked images"].startswith("exact ")
     pairs = table(text, 1)
     assert [(pair["Image"], pair["and"], pair["Kind"]) for pair in pairs] == [
         ("train/00007", "test/00003", "exact"),
@@ -213,30 +216,25 @@ def test_the_section_tables_what_was_found() -> None:
     ]
     assert pairs[1]["Classes"] == "ant ≠ bee"
     (suspect,) = table(text, 2)
-    assert (suspect["Doubted label of"], suspect["Label"], suspect["Suggested"]) == ("train/00011", r"c\*t", "bee")
+    assert (suspect["Suspect label of"], suspect["Label"], suspect["Suggested"]) == ("train/00011", r"c\*t", "bee")
     (remote,) = table(text, 3)
     assert (remote["Outlier"], remote["Distance"], remote["p"]) == ("test/00002", "0.930", "0.001")
     assert "1234" not in text
     assert "1,234 pairs of 0.7 or more" in text
-    assert "Without exact copies" not in "".join(section(make_doctor(exact=()), found))
+    assert "Without exact duplicates" not in section(make_doctor(exact=()), scores)
 
 
 def test_a_report_shows_the_doctor_where_there_is_one() -> None:
-    found = blocks([make_score()])
-    none = markdown(found, matrix(found), {}, [], [])
-    assert "Data doctor" not in none
-    beside = Beside(doctor=make_doctor())
-    text = markdown(found, matrix(found), {}, [], [], beside)
-    assert re.search(
-        r"\n\n## Data doctor\n\nWhat the embeddings of mobilenet_v2 \(IMAGENET1K_V1, 224 px, fp32\) ", text
-    )
-    told: dict[str, Any] = record_of_all(found, matrix(found), {}, [], beside)
-    assert "doctor" not in record_of_all(found, matrix(found), {}, [])
-    assert told["doctor"] == record(make_doctor(), found)
-    assert "thumbnails" not in told["doctor"]
-    assert told["doctor"]["leakage"][0]["without_both"]["n"] == 497
-    assert json.loads(json.dumps(told["doctor"]))["findings"] == findings(make_doctor())
+    content = make_content([make_score()])
+    assert "Data doctor" not in markdown_of(content)
+    assert "doctor" not in record_of(content)
+    content = replace(content, findings=make_doctor())
+    where = r"\n\n## Data doctor\n\nChecks .* of mobilenet_v2 \(IMAGENET1K_V1, 224 px, fp32\)\."
+    assert re.search(where, markdown_of(content))
+    record = record_of(content)["doctor"]
+    assert "thumbnails" not in record
+    assert record["leakage"][0]["without_both"]["n"] == 497
+    assert record["findings"] == findings_in_words(make_doctor())
     # Whatever changes in it is another report.
     other = replace(make_doctor(), seconds=13.0)
-    assert Beside(doctor=other).to_json() != beside.to_json()
-    assert Beside().to_json() == {}
+    assert replace(content, findings=other).identity() != content.identity()

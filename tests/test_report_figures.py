@@ -20,20 +20,21 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from pages import make_content, write_report
 from probeline.report.figures import draw
-from probeline.report.figures.accuracy import accuracy
-from probeline.report.figures.axis import edge
-from probeline.report.figures.calibration import calibration
-from probeline.report.figures.classes import by_class, confusions
-from probeline.report.figures.cost import cost
-from probeline.report.figures.curves import path, training
+from probeline.report.figures.images.pictures import TILE, Panel, filters, mistakes, net_input, rendered
 from probeline.report.figures.labels import place
-from probeline.report.figures.ladder import ladder
-from probeline.report.figures.pictures import TILE, Panel, filters, mistakes, net_input, rendered
-from probeline.report.figures.reliability import Bin, pooled, reliability
-from probeline.report.figures.sheet import look, names, png
-from probeline.report.model.rows import Block, blocks
-from probeline.report.write import write
+from probeline.report.figures.scores.accuracy import accuracy
+from probeline.report.figures.scores.calibration import calibration
+from probeline.report.figures.scores.classes import by_class, confusions
+from probeline.report.figures.scores.cost import cost
+from probeline.report.figures.scores.curves import path, training
+from probeline.report.figures.scores.ladder import ladder
+from probeline.report.figures.scores.reliability import Bin, pooled, reliability
+from probeline.report.figures.sheet import default_look, names, png
+from probeline.report.model.axis import axis_start
+from probeline.report.model.row import Block
+from probeline.report.model.rows import blocks
 from probeline.results.methods import METHODS, method_info
 from probeline.results.picture import Misclassification
 from probeline.results.score import Score
@@ -51,8 +52,8 @@ def confusion(table: Sequence[Block]) -> Figure:
 def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
     bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
-    assert draw([], tmp_path) == []
-    alone = draw([replace(bare, method="knn")], tmp_path)
+    assert draw(make_content(folder=tmp_path)) == []
+    alone = draw(make_content([replace(bare, method="knn")], folder=tmp_path))
     assert [one.path.name for one in alone] == [
         "accuracy.png",
         "per-class.png",
@@ -61,7 +62,7 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         "reliability.png",
     ]
     everything = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
-    assert [one.path.name for one in draw(everything, tmp_path)] == [
+    assert [one.path.name for one in draw(make_content(everything, folder=tmp_path))] == [
         "accuracy.png",
         "cost.png",
         "per-class.png",
@@ -86,7 +87,11 @@ def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefer
     ]
 
     def names(*some: Score) -> list[str]:
-        return [one.path.stem.removeprefix("confusion-") for one in draw(some, tmp_path) if "confusion" in one.name]
+        return [
+            one.path.stem.removeprefix("confusion-")
+            for one in draw(make_content(some, folder=tmp_path))
+            if "confusion" in one.name
+        ]
 
     assert names(*scores[:3]) == ["resnet18-probe", "resnet18-finetune"]
     assert names(*scores) == ["resnet18-probe", "resnet18-finetune", "timm--x--y-finetune"]
@@ -106,7 +111,7 @@ def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefer
 def test_ridge_has_no_reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
     ridge = make_score("ridge", val_top1=0.97, n_test=40)
-    assert "reliability.png" not in [one.path.name for one in draw([ridge], tmp_path)]
+    assert "reliability.png" not in [one.path.name for one in draw(make_content([ridge], folder=tmp_path))]
 
 
 def test_small_bins_of_confidence_are_drawn_as_one() -> None:
@@ -135,7 +140,7 @@ def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
         {"l2": 10.0**i, "top1": top1, "nll": 1.0, "test_top1": top1, "test_nll": 1.0}
         for i, top1 in enumerate((0.9, 0.89, 0.5, 0.1))
     ]
-    with look():
+    with default_look():
         figure = path(blocks([make_score(path=entries, chosen={"l2": 1.0})]))
         assert figure is not None
         low, high = figure.axes[0].get_ylim()
@@ -147,7 +152,7 @@ def test_an_axis_over_l2_shows_where_the_choice_is() -> None:
 def test_what_lies_far_below_keeps_its_tap() -> None:
     heads = [make_score(accuracy=0.9 + i / 100, cold_seconds=5.0 + i, tap=f"layer{i}") for i in range(1, 4)]
     far = [make_score("knn", accuracy=0.4, tap=f"layer{i}") for i in (1, 2)]
-    with look():
+    with default_look():
         figure = cost(blocks([*heads, *far]))
     assert figure is not None
     there = {text.get_text() for text in figure.axes[0].texts}
@@ -159,8 +164,8 @@ def test_what_lies_far_below_is_drawn_at_the_edge(make: Callable[[Sequence[Block
     tops = {"probe": 0.95, "finetune": 0.93, "scratch": 0.4}
     table = blocks([make_score(name, seed=0, accuracy=top1, n_test=2000) for name, top1 in tops.items()])
     (low,) = {row.interval[0] for row in table[0].rows if row.method == "finetune"}
-    assert edge(table[0].rows) == low
-    with look():
+    assert axis_start(table[0].rows) == low
+    with default_look():
         figure = make(table)
     assert figure is not None
     lines = figure.axes[0].get_lines()
@@ -175,14 +180,14 @@ def test_what_leaves_the_others_room_is_drawn_in_its_place() -> None:
         names = ("probe", "knn", "centroid")[: len(top1s)]
         scores = [make_score(name, accuracy=top1, n_test=200) for name, top1 in zip(names, top1s, strict=True)]
         rows = [row for block in blocks(scores) for row in block.rows]
-        assert edge(rows) == 0.0, top1s
+        assert axis_start(rows) == 0.0, top1s
 
 
 def test_names_stand_beside_the_rows_of_one_net() -> None:
     heads = ("probe", "knn", "finetune")
     one, two = make_scores(("resnet18",), heads), make_scores(("resnet18", "vgg11"), heads)
     views = [make_score("knn", "resnet18", views=3, cold_seconds=70.0)]
-    with look():
+    with default_look():
         for scores, named in ((one, True), (one + views, True), (two, False)):
             figure = cost(blocks(scores))
             assert figure is not None
@@ -194,9 +199,9 @@ def test_names_stand_beside_the_rows_of_one_net() -> None:
 
 def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
     scores = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
-    write(scores, [], tmp_path / "a", {})
+    write_report(tmp_path / "a", scores)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.dpi": 20, "image.cmap": "gray"}):
-        write(scores, [], tmp_path / "b", {})
+        write_report(tmp_path / "b", scores)
         assert mpl.rcParams["font.size"] == 30
     a, b = (
         {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*.*"))}
@@ -257,7 +262,7 @@ EDGE = [
 def test_no_text_is_clipped_or_covers_another(
     make: Callable[[Sequence[Block]], Figure | None], scores: list[Score], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with look():
+    with default_look():
         figure = make(blocks(scores))
         if figure is None:
             assert make is ladder or (scores is EDGE and make is training)
@@ -321,7 +326,7 @@ def kernels(count: int, side: int) -> Figure:
 def test_no_text_of_a_picture_is_clipped_or_covers_another(
     make: Callable[[], Figure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with look():
+    with default_look():
         figure = make()
         png(figure)
         texts = drawn(figure, monkeypatch)
@@ -335,7 +340,7 @@ def test_no_text_of_a_picture_is_clipped_or_covers_another(
 
 
 def test_images_of_mistakes_are_large_enough_to_see() -> None:
-    with look():
+    with default_look():
         figure = wrong(24)
         png(figure)
         boxes = [image.get_window_extent() for image in figure.axes[0].get_images()]
@@ -356,7 +361,7 @@ def test_equal_pictures_are_equal_to_the_byte() -> None:
 def test_every_kernel_is_in_the_grid() -> None:
     values = np.zeros((10, 3, 2, 2), np.float32)
     values[:, 0, 0, 0] = 1  # one corner of each is red
-    with look():
+    with default_look():
         (image,) = filters("ten", values).axes[0].get_images()
     pixels: IntArray = np.asarray(image.get_array())
     red = (pixels == (255, 0, 0)).all(axis=2)
@@ -370,7 +375,7 @@ def test_every_kernel_is_in_the_grid() -> None:
 
 def test_long_names_leave_room_for_the_axes() -> None:
     table = blocks(make_scores(("m" * 70, "w" * 70), ("probe", "knn"), n_test=20))
-    with look():
+    with default_look():
         for make in (cost, path):
             figure = make(table)
             assert figure is not None
@@ -386,7 +391,7 @@ def test_names_that_a_figure_cannot_show_become_numbers() -> None:
 
 def test_strange_class_names_are_drawn_without_a_warning() -> None:
     scores = make_scores(methods=("probe",), class_names=("$\\frac$", "日本", "a\nb", "_x^2_"), n_test=40)
-    with look():
+    with default_look():
         for make in (by_class, confusion):
             png(make(blocks(scores)))
 
@@ -394,7 +399,7 @@ def test_strange_class_names_are_drawn_without_a_warning() -> None:
 def test_classes_without_test_images_are_left_out() -> None:
     score = make_score(n_test=40, class_names=CIFAR)
     labels = tuple(label % 4 for label in score.labels)
-    with look():
+    with default_look():
         figure = by_class(blocks([replace(score, labels=labels)]))
     shown = {text.get_text() for text in figure.axes[0].get_yticklabels()}
     assert shown == set(CIFAR[:4])
@@ -405,7 +410,7 @@ def test_histories_and_paths_may_have_holes() -> None:
     tested = {"test_top1": 0.5, "test_nll": 1.0}
     trail = ({"l2": 0.0, "top1": 0.5, "nll": 1.0, **tested}, {"l2": 0.1, "top1": 0.6, "nll": None, **tested})
     scores = [make_score("finetune", seed=0, n_test=20, history=history), make_score(n_test=20, path=trail)]
-    with look():
+    with default_look():
         for make in (training, path):
             figure = make(blocks(scores))
             assert figure is not None

@@ -11,7 +11,8 @@ import pytest
 
 from probeline.analysis.gallery_content import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
-from probeline.report.sections.gallery import gallery_facts, row_titles
+from probeline.report.model.rows import row_titles
+from probeline.report.sections.images.galleries import gallery_facts
 from probeline.results.gallery import (
     GALLERIES,
     Gallery,
@@ -132,8 +133,8 @@ def test_a_caption_of_one_row_names_it() -> None:
     score = make_score(accuracy=0.9, n_test=60, tap="features.13")
     wrong = sum(a != b for a, b in zip(score.labels, score.predictions, strict=True))
     assert words([score]).startswith(
-        f"{wrong} of 60 test images are misclassified by the exact linear probe at features.13. Shown: all, "
-        "in data set order."
+        f"{wrong} of 60 test images are misclassified by the exact linear probe at features.13. Shown: all, in data set "
+        "order."
     )
 
 

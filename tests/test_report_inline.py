@@ -8,13 +8,13 @@ import matplotlib as mpl
 import pytest
 
 from pages import Element, parsed
-from probeline.report.figures.accuracy import accuracy
-from probeline.report.figures.calibration import calibration
-from probeline.report.figures.classes import confusions
-from probeline.report.figures.cost import cost
 from probeline.report.figures.inline import inline
-from probeline.report.figures.ladder import ladder, rungs
-from probeline.report.figures.sheet import look, png, svg
+from probeline.report.figures.scores.accuracy import accuracy
+from probeline.report.figures.scores.calibration import calibration
+from probeline.report.figures.scores.classes import confusions
+from probeline.report.figures.scores.cost import cost
+from probeline.report.figures.scores.ladder import ladder, rungs
+from probeline.report.figures.sheet import default_look, png, svg
 from probeline.report.model.rows import blocks
 from test_report_rows import make_score, make_scores
 
@@ -22,7 +22,7 @@ TABLE = blocks(make_scores(n_test=60, class_names=("ants", "bees")))
 
 
 def drawn(name: str = "cost") -> str:
-    with look():
+    with default_look():
         figure = cost(TABLE)
         assert figure is not None
         return inline(svg(figure), name, figure.alt)
@@ -64,7 +64,7 @@ def test_letters_stay_letters_and_have_the_pages_font() -> None:
 
 
 def test_title_and_caption_are_the_pages_own() -> None:
-    with look():
+    with default_look():
         figure = cost(TABLE)
         assert figure is not None
         before = png(figure)
@@ -91,7 +91,7 @@ def test_colours_are_classes_over_attributes() -> None:
 def test_a_figure_of_pixels_stands_on_paper() -> None:
     names = [f"class {i}" for i in range(30)]
     table = blocks([make_score(n_test=90, class_names=names)])
-    with look():
+    with default_look():
         figure = confusions("net", table[0].rows[0], table[0].scores[0][0])
         root = element(inline(svg(figure), "confusion", figure.alt))
     assert "paper" in root.classes
@@ -120,7 +120,7 @@ def test_what_xml_cannot_hold_is_left_out() -> None:
 def test_alternatives_come_from_the_data() -> None:
     rows = TABLE[0].rows
     best = max(rows, key=lambda row: row.top1)
-    with look():
+    with default_look():
         for make in (accuracy, cost, ladder, calibration):
             figure = make(TABLE)
             assert figure is not None

@@ -11,15 +11,13 @@ from statistics import stdev
 import numpy as np
 import pytest
 
+from pages import make_content, markdown_of, write_report
 from probeline.identity import digest
 from probeline.metrics.intervals import wilson
-from probeline.report.figures.learning import learning
-from probeline.report.figures.sheet import look, png
-from probeline.report.model.beside import Beside
-from probeline.report.model.pairs import matrix
-from probeline.report.sections.learning import crossings, curve_titles, notes, steps, table
-from probeline.report.sections.tables import markdown
-from probeline.report.write import write
+from probeline.report.figures.scores.learning import learning
+from probeline.report.figures.sheet import default_look, png
+from probeline.report.records.learning_steps import curve_titles, steps
+from probeline.report.sections.scores.learning import crossings, learning_notes, learning_table
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.store import SkippedFile
 from test_report_figures import drawn
@@ -75,7 +73,7 @@ def test_steps_gather_the_draws() -> None:
     curve = make_curve()
     found = steps(curve)
     assert [step.title for step in found[:3]] == ["1 %", "2 %", "5 %"]
-    assert [step.title for step in found[-2:]] == ["8 a class", "16 a class"]
+    assert [step.title for step in found[-2:]] == ["8 per class", "16 per class"]
     tops = [point.test_top1 for point in curve.points[:5]]
     assert found[0].mean == pytest.approx(sum(tops) / 5)
     assert found[0].sd == stdev(tops)
@@ -91,13 +89,13 @@ def test_what_is_unusual_is_marked_and_explained() -> None:
     points = [replace(p, short=2) if p.kind == "shots" else replace(p, converged=p.draw != 1) for p in curve.points]
     points[0] = replace(points[0], n_train=4600)
     odd = replace(curve, points=tuple(points), grouped=True)
-    rows = table([odd])
-    assert [row[1] for row in rows[1:]] == ["10 % †", "100 %", "4 a class *"]
+    rows = learning_table([odd]).grid
+    assert [row[1] for row in rows[1:]] == ["10 % †", "100 %", "4 per class *"]
     assert rows[1][2] == "4,500 to 4,600"
-    told = "\n".join(notes([odd]))
+    told = "\n".join(learning_notes([odd]))
     for words in ("whole groups", "* some classes have fewer", "† a fit stopped", "5,000 val images"):
         assert words in told
-    plain = "\n".join(notes([curve]))
+    plain = "\n".join(learning_notes([curve]))
     for words in ("whole groups", "* some", "†"):
         assert words not in plain
 
@@ -106,9 +104,9 @@ def test_a_part_that_is_more_than_its_percentage_is_marked() -> None:
     curve = make_curve(percents=(1, 10, 20, 50), shots=(), n_train=31)
     of = {1: 10, 10: 10, 20: 10, 50: 16}  # ten classes, and half of 31 rounded up
     tiny = replace(curve, points=tuple(replace(p, n_train=of[int(p.amount)]) for p in curve.points))
-    assert [row[1] for row in table([tiny])[1:]] == ["1 % §", "10 % §", "20 % §", "50 %"]
-    assert "§ too few images for one of each class" in "\n".join(notes([tiny]))
-    assert "§" not in "\n".join(notes([make_curve()]) + notes([replace(tiny, grouped=True)]))
+    assert [row[1] for row in learning_table([tiny]).grid[1:]] == ["1 % §", "10 % §", "20 % §", "50 %"]
+    assert "§ raised to one image per class" in "\n".join(learning_notes([tiny]))
+    assert "§" not in "\n".join(learning_notes([make_curve()]) + learning_notes([replace(tiny, grouped=True)]))
 
 
 def test_titles_tell_curves_apart() -> None:
@@ -124,15 +122,15 @@ def test_titles_tell_curves_apart() -> None:
 
 def test_curves_alone_make_a_report(tmp_path: Path) -> None:
     curve = make_curve(n_test=100)
-    report = write([], [], tmp_path, {}, Beside(curves=[curve]))
+    report = write_report(tmp_path, curves=[curve])
     assert [path.name for path in report.figures] == ["learning.png"]
     text = report.markdown.read_text(encoding="utf-8")
-    assert text.startswith("# cifar10: what frozen features give")
+    assert text.startswith("# cifar10: frozen features and fine-tuning")
     assert "40 s warm, 700 s cold; Linux x86" in text.replace("\\_", "_")
-    assert not write([], [], tmp_path, {}, Beside(curves=[curve])).written
-    assert write([], [], tmp_path, {}, Beside(curves=[replace(curve, warm_seconds=1.0)])).written
-    assert "Learning" not in markdown([], matrix([]), {}, [], [])
-    assert write([], [], tmp_path, {}).figures == ()
+    assert not write_report(tmp_path, curves=[curve]).written
+    assert write_report(tmp_path, curves=[replace(curve, warm_seconds=1.0)]).written
+    assert "Learning" not in markdown_of(make_content())
+    assert write_report(tmp_path).figures == ()
 
 
 TWO = [make_curve(), make_curve("resnet18", 0.7)]
@@ -151,7 +149,7 @@ SETS = {
 
 @pytest.mark.parametrize("case", SETS)
 def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with look():
+    with default_look():
         figure = learning(SETS[case])
         texts = drawn(figure, monkeypatch)
         boxes = [(text, text.get_window_extent()) for text in texts]
@@ -167,7 +165,7 @@ def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.Mon
 
 
 def test_equal_curves_give_equal_bytes() -> None:
-    with look():
+    with default_look():
         assert png(learning(TWO)) == png(learning(TWO))
 
 
@@ -236,5 +234,5 @@ def test_titles_tell_methods_apart() -> None:
     probe, scratch = make_curve(), levels("scratch", {100.0: 0.5}, weights="none")
     assert curve_titles([probe]) == ["mobilenet_v2"]
     assert curve_titles([probe, scratch]) == ["mobilenet_v2, linear probe (exact)", "mobilenet_v2, from scratch"]
-    assert "Assumed: l2 is chosen on" in " ".join(notes([probe]))
-    assert "Assumed: l2 and a training's epoch are chosen on" in " ".join(notes([probe, scratch]))
+    assert "l2 is chosen on all" in " ".join(learning_notes([probe]))
+    assert "l2 and the epoch of a training are chosen on all" in " ".join(learning_notes([probe, scratch]))

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pages import make_content, record_of, write_report
 from probeline.identity import digest
 from probeline.metrics.lr_range import EARLY, STEPS, rising
-from probeline.report.figures.ranges import range_tests
-from probeline.report.figures.sheet import look, png
-from probeline.report.model.beside import Beside
-from probeline.report.sections.lr_range import found, notes, rate, record, table, titles, verdict
-from probeline.report.write import write
+from probeline.report.figures.scores.ranges import range_tests
+from probeline.report.figures.sheet import default_look, png
+from probeline.report.records.range_tests import range_test_titles, round_rate, suggest_rates, suggestion_in_words
+from probeline.report.sections.scores.ranges import range_notes, range_table
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.store import SkippedFile
 from test_report_figures import drawn
@@ -59,47 +59,56 @@ def level(test: RangeTest, steps: int = STEPS) -> RangeTest:
 
 def test_what_a_test_suggests_is_said_in_two_digits() -> None:
     test = make_test()
-    place = found(test)
+    place = suggest_rates(test)
     assert place is not None
-    steepest, tenth, lowest = (f"{rate(value):g}" for value in (place.steepest, place.tenth, place.lowest))
-    assert verdict(test) == (
-        f"the loss falls steepest at lr {steepest} and is lowest at lr {lowest}, a tenth of which is {tenth}"
+    steepest, tenth, lowest = (f"{round_rate(value):g}" for value in (place.steepest, place.tenth, place.lowest))
+    assert suggestion_in_words(test) == (
+        f"the loss falls fastest at lr {steepest} and is lowest at lr {lowest}, a tenth of which is {tenth}"
     )
-    assert (rate(0.0012345), rate(0.98765), rate(3.1415e-5)) == (0.0012, 0.99, 3.1e-5)
-    assert verdict(level(test)) == "the loss never falls beyond its scatter: no rate is suggested"
-    assert table([test])[1] == ["mobilenet_v2, full fine-tune", steepest, tenth, lowest, "90", "loss too high"]
-    assert table([level(test)])[1][1:] == ["", "", "", "100", "highest rate"]
-    (told,) = record([test])
+    assert (round_rate(0.0012345), round_rate(0.98765), round_rate(3.1415e-5)) == (0.0012, 0.99, 3.1e-5)
+    assert suggestion_in_words(level(test)) == "the loss never falls beyond its scatter: no rate is suggested"
+    assert range_table([test]).grid[1] == [
+        "mobilenet_v2, full fine-tune",
+        steepest,
+        tenth,
+        lowest,
+        "90",
+        "loss too high",
+    ]
+    assert range_table([level(test)]).grid[1][1:] == ["", "", "", "100", "highest rate"]
+    (told,) = record_of(make_content(range_tests=[test]))["range_tests"]
     assert (told["steepest"], told["tenth"], told["lowest"]) == (place.steepest, place.tenth, place.lowest)
 
 
 def test_what_is_unusual_is_marked_and_explained() -> None:
     test = make_test()
     falling = replace(test, rates=tuple(rising()), losses=tuple(2.0 - 0.01 * step for step in range(STEPS)))
-    plain = "\n".join(notes([test]))
+    plain = "\n".join(range_notes([test]))
     for words in ("No rate", "‡"):
         assert words not in plain
-    assert f"nowhere below all of the first {EARLY} losses" in "\n".join(notes([test, level(test)]))
-    assert table([falling])[1][3].endswith(" ‡")
-    assert "‡ the loss still fell at the highest rate" in "\n".join(notes([falling]))
-    assert ", the end of the test, a tenth" in verdict(falling)
+    assert f"never below the first {EARLY} losses" in "\n".join(range_notes([test, level(test)]))
+    assert range_table([falling]).grid[1][3].endswith(" ‡")
+    assert "‡ the loss was still falling at the highest rate" in "\n".join(range_notes([falling]))
+    assert ", the end of the test, a tenth" in suggestion_in_words(falling)
 
 
 def test_titles_tell_tests_apart() -> None:
     test = make_test()
-    assert titles([test, make_test("resnet18"), make_test(method="scratch")]) == [
+    assert range_test_titles([test, make_test("resnet18"), make_test(method="scratch")]) == [
         "mobilenet_v2, full fine-tune",
         "resnet18, full fine-tune",
         "mobilenet_v2, from scratch",
     ]
     sgd = replace(test, options={**test.options, "optimizer": "sgd"})
     seeds = [replace(test, seed=1), replace(test, seed=2, image_size=64)]
-    assert titles([test, sgd]) == [f"mobilenet_v2, full fine-tune, optimizer {name}" for name in ("adamw", "sgd")]
-    assert titles(seeds) == [
+    assert range_test_titles([test, sgd]) == [
+        f"mobilenet_v2, full fine-tune, optimizer {name}" for name in ("adamw", "sgd")
+    ]
+    assert range_test_titles(seeds) == [
         "mobilenet_v2, full fine-tune, 224 px, seed 1",
         "mobilenet_v2, full fine-tune, 64 px, seed 2",
     ]
-    assert titles([test, replace(test, weights="none")]) == [
+    assert range_test_titles([test, replace(test, weights="none")]) == [
         "mobilenet_v2, full fine-tune, IMAGENET1K_V1",
         "mobilenet_v2, full fine-tune, untrained",
     ]
@@ -107,15 +116,15 @@ def test_titles_tell_tests_apart() -> None:
 
 def test_range_tests_alone_make_a_report(tmp_path: Path) -> None:
     test = make_test()
-    report = write([], [], tmp_path, {}, Beside(tests=[test]))
+    report = write_report(tmp_path, range_tests=[test])
     assert [path.name for path in report.figures] == ["range-tests.png"]
     text = report.markdown.read_text(encoding="utf-8")
-    assert text.startswith("# cifar10: what frozen features give")
+    assert text.startswith("# cifar10: frozen features and fine-tuning")
     assert "## Learning-rate range tests" in text
     assert "45,000 train; seed 0; optimizer adamw, body 0.1; 12 s; Linux x86" in text.replace("\\_", "_")
-    assert not write([], [], tmp_path, {}, Beside(tests=[test])).written
-    assert write([], [], tmp_path, {}, Beside(tests=[replace(test, losses=(*test.losses[:-1], 2.0))])).written
-    assert write([], [], tmp_path, {}).figures == ()
+    assert not write_report(tmp_path, range_tests=[test]).written
+    assert write_report(tmp_path, range_tests=[replace(test, losses=(*test.losses[:-1], 2.0))]).written
+    assert write_report(tmp_path).figures == ()
     assert "range test" not in report.markdown.read_text(encoding="utf-8")
 
 
@@ -133,7 +142,7 @@ SETS: dict[str, Sequence[RangeTest]] = {
 
 @pytest.mark.parametrize("case", SETS)
 def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with look():
+    with default_look():
         figure = range_tests(SETS[case])
         texts = drawn(figure, monkeypatch)
         boxes = [(text, text.get_window_extent()) for text in texts]
@@ -144,15 +153,15 @@ def test_no_text_is_clipped_or_covers_another(case: str, monkeypatch: pytest.Mon
         overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
         assert (overlap <= 1).any(), (text, other)
     shown = "\n".join(text.get_text() for text in texts)
-    for title in titles(SETS[case]):
+    for title in range_test_titles(SETS[case]):
         assert title[:20] in shown
 
 
 def test_marks_stand_at_the_suggested_rates() -> None:
     test = make_test()
-    place = found(test)
+    place = suggest_rates(test)
     assert place is not None
-    with look():
+    with default_look():
         (axes,) = range_tests([test]).axes
     marks = {line.get_marker(): line for line in axes.get_lines() if line.get_marker() not in ("", "None")}
     upright = {
@@ -167,13 +176,13 @@ def test_marks_stand_at_the_suggested_rates() -> None:
     low, high = axes.get_ylim()
     assert low < min(test.losses)
     assert max(test.losses[:EARLY]) < high < max(test.losses), "what rises far above the beginning is cut off"
-    with look():
+    with default_look():
         (bare,) = range_tests([level(test)]).axes
     assert len(bare.get_lines()) == 2, "the losses and their mean alone"
 
 
 def test_equal_tests_give_equal_bytes() -> None:
-    with look():
+    with default_look():
         assert png(range_tests(TWO)) == png(range_tests(TWO))
 
 

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pages import write_report
 from probeline.analysis.map_content import map_text, pca_projection, tsne_projection
 from probeline.identity import seal, unseal
-from probeline.report.figures.maps import COLOURS, embedding_map
-from probeline.report.figures.pictures import rendered
-from probeline.report.figures.sheet import look
+from probeline.report.figures.images.maps import COLOURS, embedding_map
+from probeline.report.figures.images.pictures import rendered
+from probeline.report.figures.sheet import default_look
 from probeline.report.figures.style import INK, MARKERS, MUTED
-from probeline.report.model.beside import Beside
-from probeline.report.sections.maps import map_facts
-from probeline.report.write import write
+from probeline.report.sections.images.maps import map_facts
 from probeline.results.embedding_map import MAPS, EmbeddingMap, map_of, outdated_map
 from probeline.results.ranking import best_by_validation, best_probe
 from probeline.results.store import SkippedFile
@@ -87,10 +86,10 @@ def test_a_sample_is_told() -> None:
     probe = make_score(n_test=90, tap="features.13")
     caption = map_text(probe, probe, 40, 2, 7, []).caption
     assert caption.startswith(
-        f"40 of 90 test images (stratified sample, data seed 7): features of {NET} at features.13, standardised"
+        f"40 of 90 test images (stratified sample, data seed 7): features of {NET} at features.13, "
     )
     assert caption.endswith(
-        f"errors of the linear probe (exact) at features.13, the row of {NET} that is best on validation."
+        f"the 2 errors of the linear probe (exact) at features.13, the row of {NET} that is best on validation."
     )
 
 
@@ -159,7 +158,7 @@ def marks(figure: Any) -> list[tuple[str, str, int]]:
 
 def test_classes_have_a_colour_and_a_marker_and_mistakes_a_ring() -> None:
     one = make_map()
-    with look():
+    with default_look():
         figure = embedding_map(one)
         counts = np.bincount(one.labels).tolist()
         assert marks(figure) == [
@@ -175,12 +174,12 @@ def test_classes_have_a_colour_and_a_marker_and_mistakes_a_ring() -> None:
 
 def test_many_classes_are_grey() -> None:
     one = make_map(classes=13)
-    with look():
+    with default_look():
         figure = embedding_map(one)
         assert marks(figure) == [("o", MUTED, 90), ("o", INK, sum(one.wrong))]
         assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
             "13 classes",
-            "taken for another",
+            "misclassified",
         ]
         assert len(marks(embedding_map(make_map(classes=12)))) == 13
 
@@ -203,7 +202,7 @@ def test_colours_of_classes_are_distinct() -> None:
     ids=["three", "twelve", "forty", "one point"],
 )
 def test_no_text_of_a_map_is_clipped_or_covers_another(one: EmbeddingMap, monkeypatch: pytest.MonkeyPatch) -> None:
-    with look():
+    with default_look():
         figure = embedding_map(one)
         texts: Sequence[Any] = drawn(figure, monkeypatch)
         assert_clear(figure, [(text, text.get_window_extent()) for text in texts])
@@ -219,8 +218,8 @@ def test_points_that_all_lie_at_one_place_are_drawn() -> None:
 
 def test_a_report_draws_its_maps(tmp_path: Path) -> None:
     one = make_map()
-    report = write([], [], tmp_path, {}, Beside(maps=[one]))
+    report = write_report(tmp_path, maps=[one])
     assert [path.name for path in report.figures] == [f"map-{NET}.png"]
     assert f"![map-{NET}](figures/map-{NET}.png)" in report.markdown.read_text(encoding="utf-8")
-    assert not write([], [], tmp_path, {}, Beside(maps=[one])).written
-    assert write([], [], tmp_path, {}, Beside(maps=[replace(one, judge="another")])).written
+    assert not write_report(tmp_path, maps=[one]).written
+    assert write_report(tmp_path, maps=[replace(one, judge="another")]).written

@@ -15,20 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages import Element, parsed, written
+from pages import Element, make_content, parsed, written
 from probeline.data.pixels.tiles import webp
 from probeline.disk import make_folder
 from probeline.format import count, percent, points, seconds
-from probeline.report import page as package
-from probeline.report.model.agreement import agreement, shared
-from probeline.report.model.beside import Beside
-from probeline.report.model.pairs import matrix
-from probeline.report.model.rows import blocks
-from probeline.report.page import terms
-from probeline.report.page.content import Content
-from probeline.report.page.embed import fitted
-from probeline.report.page.palette import DARK, LETTER, LEVELS, LIGHT, MARK, contrast, name_of, readable
-from probeline.report.page.sections import SECTIONS
+from probeline.report.model.agreement import compare_predictions, count_unanimous
+from probeline.report.page import render
+from probeline.report.palette import DARK, LETTER, LEVELS, LIGHT, MARK, class_of_colour, contrast, readable
+from probeline.report.sections.glossary import Glossary
+from probeline.report.sections.images.pictures import fit_picture
+from probeline.report.sections.registry import SECTIONS
 from probeline.results.methods import METHODS, method_info
 from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture
 from probeline.results.score import Score
@@ -48,15 +44,17 @@ EXAMINED = ("train:7", "test:3", "train:9", "test:5", "train:11", "test:2")
 def full(folder: Path) -> Path:
     """Write the page of a table that has all sections but range tests, latency and published numbers."""
     scores = make_scores(("mobilenet_v2", "resnet18"), seeds=2, n_test=120, class_names=TWO)
-    beside = Beside(
+    return written(
+        folder,
+        scores,
+        [("fine-tune of vgg11", "probeline finetune --backbone vgg11")],
         curves=[make_curve()],
         pictures=[picture(folder)],
         galleries=[make_gallery(thumbnails={name: thumbnail() for name in ("test:3", "train:7")})],
         maps=[make_map()],
-        doctor=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
+        findings=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
         commands={scores[0].key: "probeline probe"},
     )
-    return written(folder, scores, [("fine-tune of vgg11", "probeline finetune --backbone vgg11")], beside)
 
 
 def thumbnail() -> Thumbnail:
@@ -94,7 +92,7 @@ def section(root: Element, name: str) -> Element:
 def test_every_section_that_has_data_is_there(page: Path) -> None:
     root = tree(page)
     there = [one.facts["id"] for one in root.all("section") if "id" in one.facts]
-    without = {"ranges", "published", "latency"}
+    without = {"ranges", "published", "latency", "figures"}
     assert there == [section.name for section in SECTIONS if section.name not in without]
     (contents,) = root.all("nav")
     assert [one.facts["href"] for one in contents.all("a")] == [f"#{name}" for name in there]
@@ -111,10 +109,9 @@ def test_contents_are_grouped_and_no_group_comes_twice(page: Path) -> None:
 def test_terms_are_those_of_the_page(page: Path) -> None:
     there = [one.text for one in section(tree(page), "terms").all("dt")]
     assert {"linear probe (exact)", "headroom", "adjusted p", "near duplicate", "draw"} <= set(there)
-    table = blocks([make_score("knn")])
-    alone = terms.view(Content(table, matrix(table), {}, (), {}, Beside(), page.parent))
-    assert alone is not None
-    told = [term for term, _ in alone["terms"]]
+    view = Glossary().view(make_content([make_score("knn")]))
+    assert view is not None
+    told = [term.name for term in view.values["terms"]]
     assert "k-NN" in told
     assert {
         "linear probe (exact)",
@@ -269,7 +266,7 @@ def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
 
 def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120, accuracy=0.9)]
-    root = tree(written(tmp_path, scores, beside=Beside(doctor=make_doctor())))
+    root = tree(written(tmp_path, scores, findings=make_doctor()))
     has = r"of mobilenet_v2 has \d\d\.\d %"
     leaked = r"\d+ test images are in train or val too, or nearly so; without them"
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
@@ -278,7 +275,7 @@ def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
 def test_leaks_are_told_of_the_probe_that_others_are_compared_with(tmp_path: Path) -> None:
     nets = [make_score("probe", name, n_test=120, val_top1=val) for name, val in (("resnet18", 0.9), ("vgg11", 0.8))]
     best = make_score("knn", "vgg11", n_test=120, accuracy=0.95, val_top1=0.5)
-    root = tree(written(tmp_path, [*nets, best], beside=Beside(doctor=make_doctor())))
+    root = tree(written(tmp_path, [*nets, best], findings=make_doctor()))
     assert re.search(r"without them k-NN of vgg11 has .* and linear probe \(exact\) of resnet18 has", root.text)
 
 
@@ -352,7 +349,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
 def test_confusions_are_counted(tmp_path: Path) -> None:
     score = make_score(n_test=60, class_names=TWO)
     root = tree(written(tmp_path, [score]))
-    (table,) = [one for one in root.all("table") if "matrix" in one.classes and "true, as predicted" in one.text]
+    (table,) = [one for one in root.all("table") if "matrix" in one.classes and "true / predicted" in one.text]
     cells = [re.match(r"[\d,]*", one.text)[0] for one in table.all("td")]  # type: ignore[index]
     pairs = list(zip(score.labels, score.predictions, strict=True))
     assert cells == [str(pairs.count((true, said)) or "") for true in range(2) for said in range(2)]
@@ -360,15 +357,15 @@ def test_confusions_are_counted(tmp_path: Path) -> None:
 
 def test_disagreement_is_counted() -> None:
     a, b = make_score("probe", n_test=80, class_names=TWO), make_score("knn", accuracy=0.6, n_test=80, class_names=TWO)
-    found = agreement(a, b)
+    found = compare_predictions(a, b)
     right_a, right_b = (np.array(score.predictions) == np.array(score.labels) for score in (a, b))
     assert found.both == (right_a & right_b).sum()
     assert found.one == (right_a & ~right_b).sum()
     assert found.other == (~right_a & right_b).sum()
     assert found.neither == (~right_a & ~right_b).sum()
     assert sum(found.net.values()) == found.one - found.other == round(80 * (a.top1 - b.top1))
-    assert shared([a, b]) == (found.both, found.neither)
-    assert shared([a]) == (found.both + found.one, found.other + found.neither)
+    assert count_unanimous([a, b]) == (found.both, found.neither)
+    assert count_unanimous([a]) == (found.both + found.one, found.other + found.neither)
 
 
 def test_rows_of_other_test_images_are_not_held_against_each_other(tmp_path: Path) -> None:
@@ -387,11 +384,11 @@ def test_pictures_keep_their_bytes_where_there_is_room(page: Path) -> None:
 def test_pictures_are_made_smaller_where_there_is_none(tmp_path: Path) -> None:
     noise = (picture(tmp_path, 400), (tmp_path / PICTURE_FOLDER / "filters-mobilenet_v2.png").read_bytes())[1]
     assert len(noise) > 400_000  # noise has no redundancy: three bytes a pixel
-    kind, data, size = fitted(noise, 30_000)
+    kind, data, size = fit_picture(noise, 30_000)
     assert (kind, size) == ("webp", (400, 400))
     assert len(data) <= 30_000
-    assert fitted(noise, 30_000)[1] == data
-    assert fitted(noise, len(noise)) == ("png", noise, (400, 400))
+    assert fit_picture(noise, 30_000)[1] == data
+    assert fit_picture(noise, len(noise)) == ("png", noise, (400, 400))
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
@@ -431,13 +428,13 @@ def test_shades_can_be_read(page: Path) -> None:
 def test_every_class_of_colour_has_a_rule(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     used = {name for one in parsed(html).all("*") for name in one.classes if re.fullmatch("[fst]-[0-9a-z]+", name)}
-    assert f"f-{name_of(METHODS[0].colour)}" in used
+    assert f"f-{class_of_colour(METHODS[0].colour)}" in used
     for name in used:
         assert f".{name}{{" in html or f".{name}," in html, name
 
 
 def test_templates_hold_no_number() -> None:
-    folder = Path(package.__file__).parent / "templates"
+    folder = Path(render.__file__).parent / "templates"
     files = sorted(folder.rglob("*.html"))
     assert len(files) > 10
     for file in files:
@@ -454,14 +451,14 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
     (tile,) = [one for one in found.all("li") if one.all("img")]
     images = tile.all("img")
     assert [one.facts["alt"] for one in images] == [
-        "Test image test/00003, dog, taken for bird, cat",
+        "Test image test/00003, dog, predicted bird, cat",
         "Near: train image train/00007",
     ]
     assert all(one.facts["src"].startswith("data:image/webp;base64,") for one in images)
     said = [one.text for one in tile.all("p")]
     assert said[:3] == [
-        "dog, wrong in 3 of 3 rows",
-        "taken for cat (2), bird (1)",
+        "dog, misclassified by 3 of 3 rows",
+        "predicted: cat (2), bird (1)",
         "probe: cat 87.5\u00a0%, dog 6.2\u00a0%",
     ]
     assert said[3:] == ["bird: knn", "cat: finetune; probe"]
@@ -472,20 +469,18 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
 def test_no_chance_is_shown_that_is_not_known(tmp_path: Path) -> None:
     image = replace(make_gallery().images[0], chance=None, true_chance=None)
     shown = make_gallery(images=(image,), thumbnails={name: thumbnail() for name in ("test:3", "train:7")})
-    path = written(tmp_path, make_scores(n_test=60), beside=Beside(galleries=[shown]))
+    path = written(tmp_path, make_scores(n_test=60), galleries=[shown])
     found = section(tree(path), "galleries")
-    assert "wrong in 3 of 3 rows" in found.text
+    assert "misclassified by 3 of 3 rows" in found.text
     assert "%" not in "".join(one.text for one in found.all("li"))
 
 
 def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> None:
     small = {name: thumbnail() for name in ("test:3", "train:7")}
     nets = [f"net{i}" for i in range(5)]
-    beside = Beside(
-        galleries=[make_gallery(backbone=net, thumbnails=small) for net in nets],
-        maps=[make_map(backbone=net) for net in nets],
-    )
-    root = tree(written(tmp_path, [make_score(n_test=60)], beside=beside))
+    galleries = [make_gallery(backbone=net, thumbnails=small) for net in nets]
+    maps = [make_map(backbone=net) for net in nets]
+    root = tree(written(tmp_path, [make_score(n_test=60)], galleries=galleries, maps=maps))
     assert len(section(root, "galleries").all("h3")) == 3
     assert "More are in the records: gallery-net3.json, gallery-net4.json." in section(root, "galleries").text
     assert len(section(root, "maps").all("figure")) == 3
@@ -495,12 +490,12 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
 @pytest.mark.usefixtures("undrawn")
 def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {name: thumbnail() for name in ("test:3", "train:7")}
-    beside = Beside(galleries=[make_gallery(backbone=f"net{i}", thumbnails=small) for i in range(2)])
+    galleries = [make_gallery(backbone=f"net{i}", thumbnails=small) for i in range(2)]
     scores = [make_score(n_test=60)]
-    whole = written(tmp_path / "whole", scores, beside=beside)
+    whole = written(tmp_path / "whole", scores, galleries=galleries)
     for room, shown in ((10**9, 2), (whole.stat().st_size - 1, 1), (1, 0)):
-        monkeypatch.setattr(package, "ROOM", room)
-        found = section(tree(written(tmp_path / str(shown), scores, beside=beside)), "galleries")
+        monkeypatch.setattr(render, "MAX_BYTES", room)
+        found = section(tree(written(tmp_path / str(shown), scores, galleries=galleries)), "galleries")
         assert len(found.all("h3")) == shown
         left = ", ".join(f"gallery-net{i}.json" for i in range(shown, 2))
         assert (f"More are in the records: {left}." in found.text) == bool(left)
@@ -509,7 +504,7 @@ def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypa
 def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
     found = section(tree(page), "doctor")
     titles = [one.text for one in found.all("h3")]
-    assert titles == ["Accuracy without the leaked images", "Duplicates", "Doubted labels", "The farthest images"]
+    assert titles == ["Accuracy without leaked images", "Duplicates", "Suspect labels", "Outliers"]
     alts = [one.facts["alt"] for one in found.all("img")]
     assert alts == [
         "train image train/00007, ant",
@@ -529,7 +524,7 @@ def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_findings_without_a_thumbnail_stand_in_the_table_alone(tmp_path: Path) -> None:
     doctor = replace(make_doctor(n_test=60), thumbnails={})
-    path = written(tmp_path, make_scores(n_test=60), beside=Beside(doctor=doctor))
+    path = written(tmp_path, make_scores(n_test=60), findings=doctor)
     found = section(tree(path), "doctor")
     assert not found.all("img")
     assert "train/00007" in found.text

@@ -9,8 +9,9 @@ import pytest
 
 from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap
 from probeline.report.model.differences import differences
-from probeline.report.model.pairs import MOST, matrix, matrix_grid, matrix_notes, matrix_table
+from probeline.report.model.pairs import MAX_ROWS, matrix
 from probeline.report.model.rows import blocks
+from probeline.report.sections.scores.pairs import matrix_notes, matrix_table
 from test_report_rows import make_score, make_scores
 
 
@@ -40,12 +41,12 @@ def test_many_rows_are_cut_by_val_and_never_by_test() -> None:
     scores = make_scores(("one", "two"), n_test=50)
     scores = [score for score in scores if score.method != "probe-refit"]
     found = matrix(blocks(scores))
-    kept = {(row.backbone, row.method) for _, row in found.rows}
+    kept = {(row.backbone, row.method) for _, row, _ in found.rows}
     by_val = sorted(scores, key=lambda score: -score.val_top1)
-    assert kept == {(score.backbone, score.method) for score in by_val[:MOST]}
-    assert (len(found.rows), found.left_out) == (MOST, 16 - MOST)
-    assert len(found.differences) == MOST * (MOST - 1) / 2
-    assert any("4 more are left out" in note for note in matrix_notes(found))
+    assert kept == {(score.backbone, score.method) for score in by_val[:MAX_ROWS]}
+    assert (len(found.rows), found.left_out) == (MAX_ROWS, 16 - MAX_ROWS)
+    assert len(found.differences) == MAX_ROWS * (MAX_ROWS - 1) / 2
+    assert any("4 are left out" in note for note in matrix_notes(found))
 
 
 def test_rows_read_on_other_images_have_an_empty_cell() -> None:
@@ -53,7 +54,7 @@ def test_rows_read_on_other_images_have_an_empty_cell() -> None:
     found = matrix(blocks(scores))
     assert set(found.differences) == {(2, 0)}
     assert any("different test images" in note for note in matrix_notes(found))
-    head, _, *body = [line.split("|")[1:-1] for line in matrix_table(found).splitlines()]
+    head, _, *body = [line.split("|")[1:-1] for line in matrix_table(found).markdown().splitlines()]
     assert [cell.strip() for cell in head] == ["No.", "Row", "− no. 1", "− no. 2"]
     cells = [[cell.strip() for cell in line] for line in body]
     assert cells[1] == ["2", "k-NN", "", ""]
@@ -61,14 +62,14 @@ def test_rows_read_on_other_images_have_an_empty_cell() -> None:
 
 
 def test_rows_of_several_backbones_are_told_apart() -> None:
-    text = matrix_table(matrix(blocks(make_scores(("one", "two"), ("probe", "knn"), n_test=60))))
+    text = matrix_table(matrix(blocks(make_scores(("one", "two"), ("probe", "knn"), n_test=60)))).markdown()
     assert "linear probe (exact), one" in text
     assert "k-NN, two" in text
 
 
 def test_rows_of_several_taps_are_told_apart() -> None:
     scores = [make_score(tap=tap, n_test=60) for tap in ("penultimate", "layer3")]
-    text = matrix_table(matrix(blocks(scores)))
+    text = matrix_table(matrix(blocks(scores))).markdown()
     assert "| linear probe (exact)            |" in text
     assert "| linear probe (exact), at layer3 |" in text
 
@@ -95,6 +96,6 @@ def test_only_what_is_real_is_told_apart() -> None:
     real = {pair for pair, difference in found.differences.items() if difference.real}
     assert 0 < len(real) < len(found.differences)
     assert any(difference.p < 0.05 for pair, difference in found.differences.items() if pair not in real)
-    cells = [cell for line in matrix_grid(found)[1:] for cell in line[2:] if "(" in cell]
+    cells = [cell for line in matrix_table(found).grid[1:] for cell in line[2:] if "(" in cell]
     assert len(cells) == len(real)
-    assert matrix_notes(found)[0].startswith(f"{len(real)} of the 3 pairs")
+    assert matrix_notes(found)[0].startswith(f"{len(real)} of the 3 differences are significant")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from pages import make_content, write_report
 from probeline.metrics.intervals import wilson
 from probeline.recipes.published import Published
-from probeline.report.model.beside import Beside
-from probeline.report.model.rows import Row
-from probeline.report.sections.published import Held, Ours, beside, curve_step, section
-from probeline.report.write import write
+from probeline.report.model.row import Row
+from probeline.report.records.published import Ours, PublishedComparison, compare_published, curve_step
+from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.results.curve import Curve
 from probeline.results.score import Score
 from test_report_learning import make_curve
@@ -35,8 +35,12 @@ def rows(*of: Score) -> list[Row]:
     return aggregate(of)
 
 
+def section(published: PublishedComparison) -> str:
+    return PublishedNumbers().markdown(make_content(published=published)) or ""
+
+
 def ours(*published: Published, rows: Any = (), curves: Any = (), **changes: Any) -> list[Ours | None]:
-    return [mine for _, mine in beside(published, rows, curves, **{**ASKED, **changes})]
+    return [mine for _, mine in compare_published(published, rows, curves, **{**ASKED, **changes})]
 
 
 def test_a_number_stands_beside_the_row_of_its_net_and_method() -> None:
@@ -109,16 +113,16 @@ def test_a_step_of_another_curve_or_size_is_none(curve: Curve, net: str, name: s
     assert curve_step([curve], net, name, portion) is None
 
 
-def held(**changes: Any) -> Held:
-    lines = beside((PROBE, HALF, TUNED), rows(*scores()), [make_curve(draws=1, n_test=400)], **ASKED)
+def held(**changes: Any) -> PublishedComparison:
+    lines = compare_published((PROBE, HALF, TUNED), rows(*scores()), [make_curve(draws=1, n_test=400)], **ASKED)
     differences = ("They chose on *test*.", "We did not.")
-    return replace(Held("day8", "A course, day 8.", lines, (), differences), **changes)
+    return replace(PublishedComparison("day8", "A course, day 8.", lines, (), differences), **changes)
 
 
 def test_the_section_is_a_table_and_the_differences() -> None:
     text = section(held(changed=("epochs 1", "limit 30")))
-    assert text.startswith("## Held against published numbers\n\nRecipe day8. A course, day 8.\n\n| Backbone ")
-    assert "Run here with other options than the recipe's: epochs 1, limit 30." in text
+    assert text.startswith("Recipe day8. A course, day 8.\n\n| Backbone ")
+    assert "Options that differ from the recipe's: epochs 1, limit 30." in text
     assert text.endswith("\n\n- They chose on \\*test\\*.\n- We did not.")
     probe, half, tuned = table(text + "\n")
     (row,) = rows(*scores())
@@ -132,7 +136,7 @@ def test_the_section_is_a_table_and_the_differences() -> None:
     assert half["Trainable, published / ours"] == ""
     assert (tuned["Published top-1 %"], tuned["Ours: test top-1 % (95 % interval)"]) == ("96.1", "not run")
     assert (tuned["Test images"], tuned["Runs"]) == ("", "")
-    assert "Ours is" not in probe, "a column without anything to say"
+    assert "Difference" not in probe, "a column without anything to say"
 
 
 def test_without_numbers_there_are_the_differences_alone() -> None:
@@ -142,14 +146,14 @@ def test_without_numbers_there_are_the_differences_alone() -> None:
 
 
 def test_a_report_holds_the_section_and_its_record(tmp_path: Path) -> None:
-    report = write([], [], tmp_path, {}, Beside(held=held()))
-    assert section(held()) in report.markdown.read_text(encoding="utf-8")
+    report = write_report(tmp_path, published=held())
+    assert f"## Published numbers\n\n{section(held())}" in report.markdown.read_text(encoding="utf-8")
     found = json.loads(report.json.read_text(encoding="utf-8"))["published"]
     assert (found["recipe"], found["differences"]) == ("day8", ["They chose on *test*.", "We did not."])
     probe, half, tuned = found["lines"]
     assert (probe["backbone"], probe["top1"], probe["ours"]["runs"]) == ("mobilenet_v2", 0.941, "2 seeds")
     assert (half["portion"], tuned["ours"]) == (50, None)
-    assert not write([], [], tmp_path, {}, Beside(held=held())).written
-    assert write([], [], tmp_path, {}, Beside(held=held(changed=("epochs 1",)))).written
-    assert write([], [], tmp_path, {}).written
+    assert not write_report(tmp_path, published=held()).written
+    assert write_report(tmp_path, published=held(changed=("epochs 1",))).written
+    assert write_report(tmp_path).written
     assert "published" not in json.loads(report.json.read_text(encoding="utf-8"))

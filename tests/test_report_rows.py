@@ -14,7 +14,8 @@ from probeline.errors import BadData, UnknownName
 from probeline.identity import digest
 from probeline.metrics.intervals import holm, mcnemar, wilson
 from probeline.metrics.scores import macro, reliability, top1
-from probeline.report.model.rows import Row, blocks
+from probeline.report.model.row import Row
+from probeline.report.model.rows import blocks
 from probeline.results.score import Score
 from probeline.types import IntArray
 

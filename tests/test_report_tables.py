@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv as csv_reader
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pages import make_content, markdown_of, record_of
 from probeline.format import escape
-from probeline.report.model.conditions import Conditions, conditions
-from probeline.report.model.pairs import matrix
+from probeline.report.model.conditions import Conditions
+from probeline.report.model.report_figure import ReportFigure
 from probeline.report.model.rows import blocks
-from probeline.report.sections.tables import TERMINAL_WIDTH, Missing, csv, markdown, record, terminal
+from probeline.report.records.not_run import NotRun
+from probeline.report.terminal import TERMINAL_WIDTH, csv_table, terminal_table
 from probeline.results.score import Score
 from test_report_rows import aggregate, make_score, make_scores
 
 MISSING = [("fine-tune of resnet18", "probeline finetune --backbone resnet18")]
+NOT_RUN = [NotRun(*MISSING[0])]
 
 
 def cells(line: str) -> list[str]:
@@ -28,10 +31,14 @@ def cells(line: str) -> list[str]:
 
 
 def rendered(
-    scores: Sequence[Score], facts: Conditions | None = None, missing: Missing = (), figures: Sequence[str] = ()
+    scores: Sequence[Score],
+    facts: Conditions | None = None,
+    missing: Sequence[tuple[str, str]] = (),
+    figures: Sequence[str] = (),
 ) -> str:
-    found = blocks(scores)
-    return markdown(found, matrix(found), facts or {}, missing, figures)
+    drawn = {path: ReportFigure(path, Path(path), "", "", "") for path in figures}
+    content = make_content(scores, missing, more_conditions=facts or {}, figures=drawn)
+    return markdown_of(content)
 
 
 def table(text: str, number: int = 0) -> list[dict[str, str]]:
@@ -45,7 +52,7 @@ def table(text: str, number: int = 0) -> list[dict[str, str]]:
 
 def test_markdown_holds_every_row_and_number() -> None:
     scores = make_scores(("mobilenet_v2", "timm:tf_efficientnet_lite0"), seeds=3, n_test=1000)
-    facts = conditions(scores, {"Feature caches": ["cache/a", "cache/b"]})
+    facts = {"Feature caches": ["cache/a", "cache/b"]}
     text = rendered(scores, facts, MISSING, ["figures/a.png"])
     rows = table(text)
     assert len(rows) == 18
@@ -85,16 +92,16 @@ def test_flags_come_with_their_footnotes() -> None:
     rows = table(text)
     assert [row["Method"] for row in rows] == ["linear probe (exact) †", "scikit-learn logistic regression"]
     assert [row["Chosen"] for row in rows] == ["l2 0.001", "C 0.02 ‡"]
-    assert "- † stopped before its tolerance" in text
-    assert "- ‡ chosen at the end of its grid" in text
+    assert "- † the fit stopped before its tolerance" in text
+    assert "- ‡ chosen at a hyper-parameter grid edge" in text
 
 
 def test_classes_without_test_images_are_told() -> None:
     text = rendered([replace(make_score(), macro=0.5)])
-    assert "macro is the mean of the classes' accuracies." in text
+    assert "macro is the mean accuracy of the classes." in text
     assert [row["Macro %"] for row in table(text)] == ["50.0"]
     uneven = replace(make_score(n_test=8), macro=0.5)
-    assert "accuracies, less 2 of 10 that no test image is of." in rendered([uneven])
+    assert "mean accuracy of the classes without 2 of 10 that have no test image." in rendered([uneven])
 
 
 def test_where_classes_are_even_macro_is_top1_and_not_told() -> None:
@@ -105,7 +112,7 @@ def test_where_classes_are_even_macro_is_top1_and_not_told() -> None:
 
 def test_names_are_shown_as_they_are() -> None:
     score = make_score(dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
-    text = rendered([score], conditions([score], {}), [("a `b`", "run `x` ``y``")])
+    text = rendered([score], {}, [("a `b`", "run `x` ``y``")])
     (row,) = table(text)
     assert row["Chosen"] == r"metric a\|b"
     assert text.startswith(r"# folder--a\|b: ")
@@ -117,7 +124,7 @@ def test_a_report_without_scores_names_what_is_missing() -> None:
     text = rendered([], {}, MISSING)
     assert text.startswith("# Nothing has been scored yet\n")
     assert "probeline finetune --backbone resnet18" in text
-    assert terminal([], MISSING).splitlines() == [
+    assert terminal_table([], NOT_RUN).splitlines() == [
         "Nothing has been scored yet.",
         "Not run: fine-tune of resnet18: probeline finetune --backbone resnet18",
     ]
@@ -128,7 +135,7 @@ def test_the_terminal_table_fits(n_test: int) -> None:
     scores = make_scores(
         ("mobilenet_v2", "timm:tf_efficientnet_lite0"), seeds=2, n_test=n_test, certificate={"edge": True}
     )
-    text = terminal(blocks(scores), MISSING)
+    text = terminal_table(blocks(scores), NOT_RUN)
     lines = text.splitlines()
     assert max(map(len, lines)) <= TERMINAL_WIDTH
     assert "…" not in text
@@ -141,12 +148,12 @@ def test_the_terminal_table_fits(n_test: int) -> None:
 
 def test_the_terminal_tells_taps_in_headings() -> None:
     scores = [make_score(method, **place) for place in ({}, {"tap": "blocks.4"}) for method in ("probe", "knn")]
-    lines = terminal(blocks(scores)).splitlines()
+    lines = terminal_table(blocks(scores)).splitlines()
     assert (lines[1], lines[4]) == ("mobilenet_v2", "mobilenet_v2 at blocks.4")
     assert lines[5].split("  ")[1] == "linear probe (exact)"
-    for wanted, text in ((True, terminal(blocks(scores))), (False, terminal(blocks(scores[:2])))):
-        assert ("says at which module" in " ".join(text.split())) == wanted
-    seen = terminal(blocks([make_score(views=2)]))
+    for wanted, text in ((True, terminal_table(blocks(scores))), (False, terminal_table(blocks(scores[:2])))):
+        assert ("the module that a row names" in " ".join(text.split())) == wanted
+    seen = terminal_table(blocks([make_score(views=2)]))
     assert "mobilenet_v2, 2 views" in seen
     assert "Views are augmented copies" in seen
 
@@ -161,10 +168,10 @@ def test_headroom_says_of_which_probe_it_is() -> None:
 def test_a_teacher_is_named() -> None:
     asked = {"teacher": "resnet50", "alpha": 0.5, "temperature": 4.0}
     taught = replace(make_score("finetune", seed=0), method="distill", options=asked)
-    note = "distilled on mobilenet_v2 was taught by the exact probe of resnet50, with alpha 0.5 and temperature 4."
+    note = "distilled on mobilenet_v2: the teacher is the exact probe of resnet50, with alpha 0.5 and temperature 4."
     assert f"- {escape(note)}" in rendered([make_score(), taught])
-    assert note in " ".join(terminal(blocks([make_score(), taught])).split())
-    assert "was taught" not in rendered([make_score()])
+    assert note in " ".join(terminal_table(blocks([make_score(), taught])).split())
+    assert "teacher" not in rendered([make_score()])
 
 
 def test_a_second_task_is_told_below_the_table_and_in_every_record() -> None:
@@ -173,31 +180,35 @@ def test_a_second_task_is_told_below_the_table_and_in_every_record() -> None:
     found = blocks([make_score(), replace(make_score("finetune", seed=0), method="multi-task", certificate=second)])
     words = "second task, 2 classes: test top-1 50.0 % (35.2–64.8, n=40), val top-1 50.0 % (35.2–64.8, n=40)"
     assert escape(f"two tasks on mobilenet_v2: {words}.") in rendered([row[0] for row in found[0].scores])
-    _, row = csv_reader.DictReader(io.StringIO(csv(found)))
+    _, row = csv_reader.DictReader(io.StringIO(csv_table(found)))
     assert row["second"] == words
-    assert [one["second"] for one in record(found, matrix(found), {}, [])["rows"]] == ["", words]
+    assert [one["second"] for one in record_of(make_content([row[0] for row in found[0].scores]))["rows"]] == [
+        "",
+        words,
+    ]
 
 
 def test_csv_and_record_name_tap_and_views() -> None:
-    found = blocks([make_score(), make_score(tap="blocks.4", views=2)])
-    (plain, inner) = csv_reader.DictReader(io.StringIO(csv(found)))
+    scores = [make_score(), make_score(tap="blocks.4", views=2)]
+    found = blocks(scores)
+    (plain, inner) = csv_reader.DictReader(io.StringIO(csv_table(found)))
     assert (plain["tap"], plain["views"], plain["variant"]) == ("penultimate", "0", "")
     assert (inner["tap"], inner["views"], inner["variant"]) == ("blocks.4", "2", "at blocks.4, 2 views")
-    assert [(row["tap"], row["views"]) for row in record(found, matrix(found), {}, ())["rows"]] == [
+    assert [(row["tap"], row["views"]) for row in record_of(make_content(scores))["rows"]] == [
         ("penultimate", 0),
         ("blocks.4", 2),
     ]
 
 
 def test_what_does_not_fit_a_terminal_is_cut_visibly() -> None:
-    text = terminal(blocks([make_score(chosen={f"option{i}": i for i in range(20)})]))
+    text = terminal_table(blocks([make_score(chosen={f"option{i}": i for i in range(20)})]))
     assert max(map(len, text.splitlines())) == TERMINAL_WIDTH
     assert text.splitlines()[2].endswith("…")
 
 
 def test_csv_reads_back_as_the_rows() -> None:
     scores = make_scores(seeds=2, n_test=200)
-    lines = list(csv_reader.DictReader(io.StringIO(csv(blocks(scores)))))
+    lines = list(csv_reader.DictReader(io.StringIO(csv_table(blocks(scores)))))
     rows = aggregate(scores)
     assert [line["method"] for line in lines] == [row.method for row in rows]
     for line, row in zip(lines, rows, strict=True):
@@ -211,21 +222,19 @@ def test_csv_reads_back_as_the_rows() -> None:
         assert float(line["nll"]) == row.nll
         assert line["over_probe_p"] == ("" if row.over_probe is None else str(row.over_probe.p))
         assert [float(top1) for top1 in line["top1_by_seed"].split()] == list(row.top1_by_seed)
-    assert csv([]) == ""
+    assert csv_table([]) == ""
 
 
 def test_the_record_is_json_and_complete() -> None:
     scores = make_scores(seeds=2, n_test=200)
-    of = blocks(scores)
-    found = json.loads(json.dumps(record(of, matrix(of), {"Data": ["x"]}, MISSING), allow_nan=False))
+    found = record_of(make_content(scores, MISSING, more_conditions={"Data": ["x"]}))
     assert [row["top1"] for row in found["rows"]] == [row.top1 for row in aggregate(scores)]
     assert found["class_names"] == list(scores[0].class_names)
     # 200 test images are twenty of each class, so that the mean over classes is top-1 itself.
     for row in found["rows"]:
         assert np.mean(row["per_class"]) == pytest.approx(row["top1"]) == pytest.approx(row["macro"])
     assert found["missing"] == [{"what": MISSING[0][0], "command": MISSING[0][1]}]
-    assert found["conditions"] == {"Data": ["x"]}
-    assert found["verdict"][1].startswith("Highest on test")
+    assert found["conditions"]["Data"] == ["x"]
 
 
 def test_the_tables_beside_the_first_hold_the_same_rows() -> None:
@@ -235,12 +244,11 @@ def test_the_tables_beside_the_first_hold_the_same_rows() -> None:
     assert [line["Method"] for line in table(text, 1)] == titles
     assert [line["No."] for line in table(text, 2)] == [str(number) for number in range(1, 10)]
     assert "## Calibration and selection" in text
-    assert "## Any two rows" not in rendered([make_score(), make_score("knn")])
+    assert "## Pairwise comparisons" not in rendered([make_score(), make_score("knn")])
 
 
 def test_the_record_holds_every_pair() -> None:
-    found = blocks(make_scores(n_test=100))
-    pairs = record(found, matrix(found), {}, ())["pairs"]
+    pairs = record_of(make_content(make_scores(n_test=100)))["pairs"]
     assert len(pairs["rows"]) == 9
     assert len(pairs["differences"]) == 36
     assert pairs["differences"][0].keys() == {"row", "minus", "top1", "interval", "p", "real"}

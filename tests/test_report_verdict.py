@@ -6,7 +6,7 @@ import re
 
 from probeline.report.model.rows import blocks
 from probeline.report.model.verdict import verdict
-from probeline.report.sections.learning import steps
+from probeline.report.records.learning_steps import steps
 from probeline.results.score import Score
 from test_report_learning import make_curve
 from test_report_rows import make_score, make_scores

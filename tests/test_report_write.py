@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pages import write_report
 from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
 from probeline.identity import digest
-from probeline.report.figures.drawn import Drawn
-from probeline.report.write import Report, write
+from probeline.report.model.content import ReportContent
+from probeline.report.model.report_figure import ReportFigure
+from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
 from test_report_rows import make_score
 
@@ -28,12 +30,13 @@ MISSING = [("fine-tune", "probeline finetune")]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write two small files in place of figures, which take long to draw."""
 
-    def draw(scores: Sequence[Score], folder: Path, *_: object) -> list[Drawn]:
-        paths = [folder / name for name in ("accuracy.png", "cost.png")[: len(scores)]]
+    def draw(content: ReportContent) -> list[ReportFigure]:
+        folder = content.folder / "figures"
+        paths = [folder / name for name in ("accuracy.png", "cost.png")[: len(content.rows)]]
         make_folder(folder)
         for path in paths:
             publish(path, path.name.encode() * 20, replace=True)
-        return [Drawn(path.stem, path, "Headline", "", "<svg></svg>") for path in paths]
+        return [ReportFigure(path.stem, path, "Headline", "", "<svg></svg>") for path in paths]
 
     monkeypatch.setattr("probeline.report.figures.draw", draw)
 
@@ -47,7 +50,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def run(folder: Path, scores: Sequence[Score] = ROWS) -> Report:
-    return write(scores, MISSING, folder, {"Feature caches": ["cache/a"]})
+    return write_report(folder, scores, MISSING, more_conditions={"Feature caches": ["cache/a"]})
 
 
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
@@ -93,11 +96,20 @@ import sys
 from pathlib import Path
 from probeline.results.score import SCORES
 from probeline.report.model.rows import blocks
-from probeline.report.sections.tables import terminal
-from probeline.report.write import write
+from probeline.report.model.content import ReportContent
+from probeline.report.records.not_run import NotRun
+from probeline.report.terminal import terminal_table
+from probeline.report.write import write_report
 scores, ignored = SCORES.load(Path({str(tmp_path)!r}))
-terminal(blocks(scores))
-report = write(scores, {MISSING!r}, Path({str(tmp_path / "report")!r}), {{"Feature caches": ["cache/a"]}})
+terminal_table(blocks(scores))
+report = write_report(
+    ReportContent(
+        blocks=blocks(scores),
+        not_run=[NotRun(*pair) for pair in {MISSING!r}],
+        more_conditions={{"Feature caches": ["cache/a"]}},
+        folder=Path({str(tmp_path / "report")!r}),
+    )
+)
 print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -115,8 +127,8 @@ print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sy
 def test_news_are_written(tmp_path: Path, news: tuple[list[Score], list[tuple[str, str]], list[str]]) -> None:
     run(tmp_path)
     scores, missing, caches = news
-    assert write(scores, missing, tmp_path, {"Feature caches": caches}).written
-    assert not write(scores, missing, tmp_path, {"Feature caches": caches}).written
+    assert write_report(tmp_path, scores, missing, more_conditions={"Feature caches": caches}).written
+    assert not write_report(tmp_path, scores, missing, more_conditions={"Feature caches": caches}).written
 
 
 @pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "index.html", "figures/accuracy.png"])

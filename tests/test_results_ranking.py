@@ -7,8 +7,8 @@ from itertools import permutations
 
 import pytest
 
-from probeline.report.model.confusion_rows import confused
-from probeline.report.model.pairs import MOST, matrix
+from probeline.report.model.confusion_rows import select_confusion_rows
+from probeline.report.model.pairs import MAX_ROWS, matrix
 from probeline.report.model.rows import blocks
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
@@ -52,7 +52,9 @@ def test_ties_on_validation_are_broken_the_same_everywhere(case: str) -> None:
             "ranking": rows[0][0],
             "best": (best_by_validation(some) or ())[0],
             "page": min(block.rows, key=lambda row: row.rank),
-            "confusion matrices": confused(table)[-1].row if len(confused(table)) > 1 else confused(table)[0].row,
+            "confusion matrices": select_confusion_rows(table)[-1].row
+            if len(select_confusion_rows(table)) > 1
+            else select_confusion_rows(table)[0].row,
         }
         assert {name: (row.method, row.tap) for name, row in answers.items()} == dict.fromkeys(answers, expected)
         assert [row[0].method for row in rows] == [row.method for row in sorted(block.rows, key=lambda row: row.rank)]
@@ -69,9 +71,9 @@ def test_the_reference_is_the_probe_that_ranks_first() -> None:
 
 def test_the_rows_of_the_pairs_are_those_that_rank_first() -> None:
     # All equal on validation: which of too many rows are shown must not depend on the order of the files.
-    scores = [make_score("ridge", tap=f"layer{n}", val_top1=0.9) for n in range(MOST + 2)]
-    kept = {row.tap for _, row in matrix(blocks(scores[::-1])).rows}
-    assert kept == {row[0].tap for row in rank_by_validation(scores)[:MOST]}
+    scores = [make_score("ridge", tap=f"layer{n}", val_top1=0.9) for n in range(MAX_ROWS + 2)]
+    kept = {row.tap for _, row, _ in matrix(blocks(scores[::-1])).rows}
+    assert kept == {row[0].tap for row in rank_by_validation(scores)[:MAX_ROWS]}
 
 
 def test_test_accuracy_has_no_say() -> None:

@@ -79,3 +79,8 @@ _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
     return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
+
+
+def plural(number: int, noun: str) -> str:
+    """Return ``1 seed``, ``3 seeds``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,21 +7,21 @@ from dataclasses import replace
 
 from probeline.data.annotations.exact_copies import copies
 from probeline.evaluate.current_scores import current_scores
-from probeline.report.model.beside import Beside
 from probeline.report.model.conditions import PARTS
-from probeline.report.model.holding import hold
-from probeline.report.model.records import (
+from probeline.report.model.content import ReportContent
+from probeline.report.model.row import Block
+from probeline.report.model.row_commands import commands, further_commands, is_as_requested, missing_rows
+from probeline.report.model.rows import blocks
+from probeline.report.records.loading import (
     load_curves,
     load_findings,
     load_illustrations,
     load_latencies,
     load_range_tests,
 )
-from probeline.report.model.row_commands import commands, further_commands, is_as_requested, missing_rows
-from probeline.report.model.rows import Block, blocks
-from probeline.report.sections.published import Held
-from probeline.report.sections.tables import terminal
-from probeline.report.write import write
+from probeline.report.records.published import PublishedComparison, compare_with_recipe
+from probeline.report.terminal import terminal_table
+from probeline.report.write import write_report
 from probeline.results.curve import Curve
 from probeline.session import Session
 
@@ -38,27 +38,30 @@ def run(session: Session) -> dict[str, object]:
     curves, table = load_curves(session), blocks(scores)
     published = _published(session, table, curves)
     illustrations = load_illustrations(session, scores)
-    missing = [*missing_rows(session, scores), *illustrations.missing]
-    beside = Beside(
+    caches = _caches(session)
+    content = ReportContent(
+        blocks=table,
+        not_run=[*missing_rows(session, scores), *illustrations.skipped],
+        more_conditions={"Embeddings": caches, **_conditions(session)},
         curves=curves,
-        tests=load_range_tests(session),
-        held=published,
+        range_tests=load_range_tests(session),
+        published=published,
         latencies=load_latencies(session),
         pictures=illustrations.pictures,
         galleries=illustrations.galleries,
         maps=illustrations.maps,
-        doctor=load_findings(session, scores),
+        findings=load_findings(session, scores),
         commands=commands(settings, table, session.steps),
+        folder=session.reports,
     )
     if scores:
-        beside = replace(beside, unasked=further_commands(settings, beside, {score.backbone for score in scores}))
-    caches = _caches(session)
-    report = write(scores, missing, session.reports, {"Embeddings": caches, **_conditions(session)}, beside)
-    console.result(terminal(table, missing, curves))
+        content = replace(content, suggestions=further_commands(settings, content))
+    report = write_report(content)
+    console.result(terminal_table(table, content.not_run, curves))
     if published and published.lines:
         matched = sum(ours is not None for _, ours in published.lines)
         console.result(
-            f"compare: {matched} of {len(published.lines)} published numbers of {published.recipe} have one beside them"
+            f"compare: {matched} of {len(published.lines)} published numbers of {published.recipe} compared with ours"
         )
     state = "written to" if report.written else "is up to date in"
     console.say(f"compare: the report {state} {report.markdown}")
@@ -89,8 +92,8 @@ def _caches(session: Session) -> list[str]:
     return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
 
 
-def _published(session: Session, table: Sequence[Block], curves: Sequence[Curve]) -> Held | None:
-    """Return the recipe's published numbers, and beside them what of ours is as it was asked for."""
+def _published(session: Session, table: Sequence[Block], curves: Sequence[Curve]) -> PublishedComparison | None:
+    """Return the recipe's published numbers, each with ours as far as it is as requested."""
     pairs = [pair for block in table for pair in zip(block.rows, block.scores, strict=True)]
     rows = [row for row, scores in pairs if is_as_requested(session.settings, scores[0])]
-    return hold(session, rows, [curve for curve in curves if is_as_requested(session.settings, curve)])
+    return compare_with_recipe(session, rows, [curve for curve in curves if is_as_requested(session.settings, curve)])

@@ -17,7 +17,7 @@ from probeline.format import percent
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import PENULTIMATE, Method
-from probeline.report.sections.learning import steps
+from probeline.report.records.learning_steps import steps
 from probeline.results.curve import CURVES, Curve
 from probeline.results.methods import method_info
 from probeline.session import Session

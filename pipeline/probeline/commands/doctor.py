@@ -27,9 +27,9 @@ from probeline.heads.temperature import fit_temperature
 from probeline.identity import DOCTOR_VERSION, HEADS_VERSION, digest
 from probeline.metrics.scores import chances
 from probeline.names import PENULTIMATE
-from probeline.report.model.leakage import leakage, leakage_lines
 from probeline.report.model.rows import blocks
-from probeline.report.sections.doctor import findings
+from probeline.report.records.findings_text import findings_in_words
+from probeline.report.records.leakage import leakage, leakage_lines
 from probeline.results.findings import (
     FINDINGS,
     ClassCounts,
@@ -89,7 +89,7 @@ def run(session: Session) -> list[dict[str, Any]]:
     for name in session.settings.nets.backbones:
         doctor = _examined(session.reading(name, PENULTIMATE, 0))
         leaks = leakage(doctor, table)
-        for line in (*findings(doctor), *leakage_lines(leaks)):
+        for line in (*findings_in_words(doctor), *leakage_lines(leaks)):
             say(f"doctor: {line}")
         path = FINDINGS.path(session.reports, doctor.backbone, doctor.key)
         say(f"doctor: all of it is in {path}, and compare shows it")

@@ -12,7 +12,7 @@ from probeline.environment import conditions, cores, environment, likely_device
 from probeline.errors import OutOfMemory
 from probeline.format import seconds
 from probeline.identity import LATENCY_VERSION, digest
-from probeline.report.sections.latency import costs, hardware
+from probeline.report.records.latency_costs import costs, hardware
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.store import SkippedFile
 from probeline.session import Session

@@ -11,7 +11,7 @@ from probeline.finetune.run import Solution, ask, begin, begun_with, single, tra
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.names import Strategy
 from probeline.options.command_line import command_line
-from probeline.report.sections.lr_range import found, rate, verdict
+from probeline.report.records.range_tests import round_rate, suggest_rates, suggestion_in_words
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session
 from probeline.types import Backbone
@@ -84,20 +84,20 @@ def _test(session: Session, backbone: Backbone, strategy: str, solution: Solutio
         environment=environment(begun.device),
     )
     RANGE_TESTS.save(session.reports, test)
-    settings.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {verdict(test)}")
+    settings.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {suggestion_in_words(test)}")
     return test
 
 
 def _there(session: Session, backbone: Backbone, asked: ScoreRequest, title: str) -> RangeTest | None:
     """Return the test that is asked for and tell the user that it is there; None where it is yet to be made."""
     test = RANGE_TESTS.find(session.reports, backbone.name, asked.method, asked.key)
-    told = f"{title}: it is there; {verdict(test)}" if isinstance(test, RangeTest) else ""
+    told = f"{title}: it is there; {suggestion_in_words(test)}" if isinstance(test, RangeTest) else ""
     return reuse(session, test, session.reports / "lr", title, told)
 
 
 def _outcome(session: Session, test: RangeTest, strategy: str) -> dict[str, Any]:
     """Return what ``--json`` tells of a test, and say what to run next."""
-    settings, descent = session.settings, found(test)
+    settings, descent = session.settings, suggest_rates(test)
     command = None
     if descent is not None:
         command = command_line(
@@ -106,7 +106,7 @@ def _outcome(session: Session, test: RangeTest, strategy: str) -> dict[str, Any]
             backbones=(test.backbone,),
             strategies=(strategy,),
             train=tuple(word for word in settings.training.train if not word.startswith("lr=")),
-            lr=rate(descent.steepest),
+            lr=round_rate(descent.steepest),
         )
         settings.console.say(f"lrfind: next: {command}")
     return {

@@ -28,7 +28,7 @@ from probeline.errors import BadOption
 from probeline.evaluate.current_scores import current_scores
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
 from probeline.options.command_line import command_line
-from probeline.report.sections.gallery import row_titles
+from probeline.report.model.rows import row_titles
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import Gallery
 from probeline.results.picture import PICTURES, Picture, PictureKind, errors_of, list_errors
@@ -106,7 +106,7 @@ def _filters(session: Session, backbone: Backbone, net: Callable[[], nn.Module])
         from probeline.backbones.first_conv import first_layer
 
         if layer := first_layer(net(), backbone.preprocess.crop):
-            from probeline.report.figures.pictures import filters
+            from probeline.report.figures.images.pictures import filters
 
             kernels = layer.kernels[:MAX_FILTERS]
             count, _, height, width = layer.kernels.shape
@@ -128,7 +128,7 @@ def _input(session: Session, backbone: Backbone, part: str, row: int) -> Picture
     import torch
 
     from probeline.backbones.frozen import Normalize
-    from probeline.report.figures.pictures import Panel, net_input
+    from probeline.report.figures.images.pictures import Panel, net_input
 
     raw = open_image(session.dataset.images[part], row)
     pixels = resize_crop(raw, backbone.preprocess)
@@ -163,8 +163,8 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
         return None
     if found := _there(session, "mistakes", name, of):
         return found
-    from probeline.report.figures.pictures import TILE
-    from probeline.report.figures.pictures import mistakes as figure
+    from probeline.report.figures.images.pictures import TILE
+    from probeline.report.figures.images.pictures import mistakes as figure
 
     score, part = row[0], splits.test.part
     wrong = list_errors(score, splits)[: len(of["images"])]
@@ -202,7 +202,7 @@ def _draw(
     words: PictureText,
     make: Callable[[], Any],
 ) -> Picture:
-    from probeline.report.figures.pictures import rendered
+    from probeline.report.figures.images.pictures import rendered
 
     png = rendered(make)
     picture = Picture(kind, name, weights, of, words.title, words.caption, words.alt, digest_bytes(png))

@@ -1,23 +1,22 @@
-"""The report's files: written when the scores say something new, and left alone when they do not."""
+"""The report's files: written if there is something new, and otherwise left alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
-from probeline.report.model.beside import NOTHING, Beside
-from probeline.report.model.conditions import Conditions, conditions
-from probeline.report.model.pairs import matrix
-from probeline.report.model.rows import blocks
-from probeline.report.sections.tables import Missing, csv, markdown, record
-from probeline.results.score import Score
+from probeline.report.model.advice import advice
+from probeline.report.model.content import ReportContent
+from probeline.report.model.verdict import verdict
+from probeline.report.sections.registry import all_sections, installed_sections
+from probeline.report.terminal import csv_table
 
-_NAME, _PAGE = "report.json", "index.html"
+_MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Report:
     markdown, json, csv, page : Path
     figures : tuple of Path
     written : bool
-        False where the files were there already and said the same.
+        False if the files were up to date.
     """
 
     markdown: Path
@@ -40,90 +39,71 @@ class Report:
     written: bool
 
 
-def write(
-    scores: Sequence[Score],
-    missing: Missing,
-    folder: Path,
-    extra: Conditions,
-    beside: Beside = NOTHING,
-) -> Report:
-    """Write the files of a report and figures/ into `folder`, unless they are there and up to date.
+def write_report(content: ReportContent) -> Report:
+    """Write the files of a report into its folder, unless they are up to date.
 
-    They are up to date where report.json is whole and names the same scores, missing rows, conditions and
-    `REPORT_VERSION`, and every file that it lists has the bytes that it says; then nothing is written, and
-    matplotlib is not imported. Figures that the report before listed and this one does not have are removed;
-    no other file is touched.
+    They are if report.json is intact and of the same content, sections and `REPORT_VERSION`, and every file that it
+    lists has the stated bytes; then nothing is written, and matplotlib is not imported. Figures that only the previous
+    report lists are removed; no other file is touched.
 
     Parameters
     ----------
-    scores : sequence of Score
-        Of one data set; one for each row and seed.
-    missing : sequence of (str, str)
-        Rows that have not been run: what, and the command that would run it.
-    folder : Path
-    extra : mapping of str to sequences of str
-        Further conditions: headings, and the lines under each, such as the paths of the feature caches.
-    beside : Beside
+    content : ReportContent
+        Its figures are drawn here.
 
     Raises
     ------
-    BadData, UnknownName
-        Where the scores do not fit one table; see :func:`probeline.report.model.rows.blocks`.
     CannotWrite
-        Where the file system refuses.
+        The file system refuses.
     """
-    key = digest(
-        {
-            "scores": sorted(digest(vars(score)) for score in scores),
-            "missing": [list(row) for row in missing],
-            "conditions": {name: list(lines) for name, lines in extra.items()},
-            "version": REPORT_VERSION,
-            **beside.to_json(),
-        }
-    )
-    before = _previous(folder)
-    if before.get("key") == key and all(_holds(folder / name, sha256) for name, sha256 in before["files"].items()):
-        return _report(folder, before["files"], written=False)
+    folder = content.folder
+    key = digest({**content.identity(), "sections": installed_sections(), "version": REPORT_VERSION})
+    previous = _previous(folder)
+    if previous.get("key") == key and all(_has_bytes(folder / name, sha) for name, sha in previous["files"].items()):
+        return _report(folder, previous["files"], written=False)
 
     # matplotlib takes a second that an up-to-date report need not spend
     from probeline.report.figures import draw
-    from probeline.report.page import render
-    from probeline.report.page.content import Content
+    from probeline.report.markdown import markdown
+    from probeline.report.page.render import render
 
-    table, facts = blocks(scores), conditions(scores, extra, beside.curves, beside.tests)
-    pairs = matrix(table)
-    drawn = draw(scores, folder / "figures", beside.curves, beside.tests, beside.maps)
-    figures = [one.path.relative_to(folder).as_posix() for one in drawn]
+    sections = all_sections()
+    content = replace(content, figures={figure.name: figure for figure in draw(content)})
+    figures = [figure.path.relative_to(folder).as_posix() for figure in content.figures.values()]
     make_folder(folder)
-    text = markdown(table, pairs, facts, missing, figures, beside)
-    publish(folder / "report.md", text.encode(), replace=True)
-    publish(folder / "report.csv", csv(table).encode(), replace=True)
-    content = Content(table, pairs, facts, missing, {one.name: one for one in drawn}, beside, folder)
-    publish(folder / _PAGE, render(content), replace=True)
-    names = ["report.md", "report.csv", _PAGE, *figures]
-    for name in set(before.get("files", ())) - set(names):
-        if PurePosixPath(name).parent == PurePosixPath("figures"):
+    publish(folder / _MARKDOWN, markdown(content, sections).encode(), replace=True)
+    publish(folder / _CSV, csv_table(content.blocks).encode(), replace=True)
+    publish(folder / _PAGE, render(content, sections), replace=True)
+    names = [_MARKDOWN, _CSV, _PAGE, *figures]
+    for name in set(previous.get("files", ())) - set(names):
+        if PurePosixPath(name).parent == PurePosixPath(_FIGURES):
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
     files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
-    told = record(table, pairs, facts, missing, beside)
-    facts_of_all = {"key": key, "version": REPORT_VERSION, **told, "files": files}
-    whole = json.dumps({**facts_of_all, "sha256": digest(facts_of_all)}, indent=1, ensure_ascii=False)
-    publish(folder / _NAME, f"{whole}\n".encode(), replace=True)
+    record = {
+        "key": key,
+        "version": REPORT_VERSION,
+        "verdict": verdict(content.blocks, content.curves).lines,
+        "advice": advice(content.blocks, content.curves),
+        **{name: value for section in sections for name, value in section.record(content).items()},
+        "files": files,
+    }
+    text = json.dumps({**record, "sha256": digest(record)}, indent=1, ensure_ascii=False)
+    publish(folder / _RECORD, f"{text}\n".encode(), replace=True)
     return _report(folder, files, written=True)
 
 
 def _previous(folder: Path) -> dict[str, Any]:
-    """Return the record of the report that is there, or an empty one where none is whole."""
+    """Return the record of the report in a folder; empty if it is missing or corrupt."""
     try:
-        found = json.loads((folder / _NAME).read_bytes())
-        whole = isinstance(found, dict) and found.pop("sha256", None) == digest(found)
+        record = json.loads((folder / _RECORD).read_bytes())
+        intact = isinstance(record, dict) and record.pop("sha256", None) == digest(record)
     except (OSError, ValueError):
         return {}
-    return found if whole else {}
+    return record if intact else {}
 
 
-def _holds(path: Path, sha256: str) -> bool:
+def _has_bytes(path: Path, sha256: str) -> bool:
     try:
         return digest_bytes(path.read_bytes()) == sha256
     except OSError:
@@ -131,5 +111,5 @@ def _holds(path: Path, sha256: str) -> bool:
 
 
 def _report(folder: Path, files: Iterable[str], *, written: bool) -> Report:
-    figures = tuple(folder / name for name in files if name.startswith("figures/"))
-    return Report(folder / "report.md", folder / _NAME, folder / "report.csv", folder / _PAGE, figures, written)
+    figures = tuple(folder / name for name in files if name.startswith(f"{_FIGURES}/"))
+    return Report(folder / _MARKDOWN, folder / _RECORD, folder / _CSV, folder / _PAGE, figures, written)

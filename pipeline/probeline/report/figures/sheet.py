@@ -38,7 +38,7 @@ TOLD = "told:"
 
 
 @contextmanager
-def look() -> Iterator[None]:
+def default_look() -> Iterator[None]:
     """Draw with matplotlib's own defaults and ours, not the user's, and put theirs back afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()

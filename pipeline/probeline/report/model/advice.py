@@ -12,8 +12,8 @@ from statistics import fmean
 from probeline.format import decimals, listing, percent, points, probability
 from probeline.names import LAST_K, PENULTIMATE, Method
 from probeline.report.model.differences import Difference
-from probeline.report.model.rows import Block, Row, equal_on_validation
-from probeline.report.sections.learning import Step, curve_titles, steps
+from probeline.report.model.row import Block, Row, equal_on_validation
+from probeline.report.records.learning_steps import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 

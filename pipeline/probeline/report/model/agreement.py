@@ -1,4 +1,4 @@
-"""Where two rows disagree: on which images one is right and the other is wrong, and of which classes these are."""
+"""Where two rows disagree: the images, by class, on which only one of them is right."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from probeline.results.score import Score
 
 @dataclass(frozen=True)
 class Agreement:
-    """The test images of two rows, by which of them is right.
+    """How many test images each of two rows is right on.
 
     Attributes
     ----------
     both, one, other, neither : int
-        Images that both have right, the first alone, the second alone, and none of them.
+        Images that both are right on, only the first, only the second, and neither.
     net : mapping of int to int
-        Of each class with any: the images that the first alone has right minus those that the second alone has.
+        By class: images that only the first is right on minus those that only the second is; classes of 0 are missing.
     """
 
     both: int
@@ -28,7 +28,7 @@ class Agreement:
     net: dict[int, int]
 
 
-def agreement(one: Score, other: Score) -> Agreement:
+def compare_predictions(one: Score, other: Score) -> Agreement:
     """Return where two scores of the same test images disagree."""
     pairs: Counter[tuple[bool, bool]] = Counter()
     net: Counter[int] = Counter()
@@ -44,10 +44,10 @@ def agreement(one: Score, other: Score) -> Agreement:
     )
 
 
-def shared(scores: Sequence[Score]) -> tuple[int, int]:
-    """Return how many test images all of some scores have right, and how many none of them has."""
+def count_unanimous(scores: Sequence[Score]) -> tuple[int, int]:
+    """Return on how many test images all scores are right, and on how many none is."""
     right = [
-        sum(label == said for said in predictions)
+        sum(label == predicted for predicted in predictions)
         for label, *predictions in zip(scores[0].labels, *(score.predictions for score in scores), strict=True)
     ]
     return right.count(len(scores)), right.count(0)

@@ -1,4 +1,4 @@
-"""Whose confusions and reliability a report shows: the reference probe's, a training's, and those of val's choice."""
+"""The few rows whose confusion matrix and reliability diagram a report shows."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probeline.disk import path_name
-from probeline.report.model.rows import Block, Row, titled
+from probeline.report.model.row import Block, Row, titled_rows
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 
 @dataclass(frozen=True)
-class Confused:
-    """A row whose test images are looked at class by class.
+class ConfusionRow:
+    """A row whose confusion matrix is shown.
 
     Attributes
     ----------
     figure : str
-        What its matrix is called: ``confusion-resnet18-probe``.
+        Name of the figure: ``confusion-resnet18-probe``.
     title : str
         Of its block's part.
     row : Row
@@ -32,25 +32,25 @@ class Confused:
     score: Score
 
 
-def confused(table: Sequence[Block]) -> list[Confused]:
-    """Return the reference probe, the training that val prefers, of the probe's net if it has one, and val's choice.
+def select_confusion_rows(table: Sequence[Block]) -> list[ConfusionRow]:
+    """Return the reference probe, the best training, of the probe's net if possible, and the best row, on validation.
 
-    A row that is two or three of them is there once.
+    A row that is several of them comes once.
     """
-    rows = titled(table)
-    wanted = [found for found in rows if found[1].reference]
-    beside = _net(wanted[0][1]) if wanted else None
-    if trained := [found for found in rows if method_info(found[1].method).trains]:
-        wanted.append(min(trained, key=lambda found: (_net(found[1]) != beside, found[1].rank)))
+    rows = titled_rows(table)
+    candidates = [titled for titled in rows if titled.row.reference]
+    net = _net(candidates[0].row) if candidates else None
+    if trained := [titled for titled in rows if method_info(titled.row.method).trains]:
+        candidates.append(min(trained, key=lambda titled: (_net(titled.row) != net, titled.row.rank)))
     if rows:
-        wanted.append(min(rows, key=lambda found: found[1].rank))
-    shown: list[Confused] = []
-    for title, row, scores in wanted:
-        if all(one.row is not row for one in shown):
+        candidates.append(min(rows, key=lambda titled: titled.row.rank))
+    selected: list[ConfusionRow] = []
+    for title, row, scores in candidates:
+        if all(one.row is not row for one in selected):
             name = f"confusion-{path_name(row.backbone, portable=True)}-{row.method}"
-            again = sum((one.row.backbone, one.row.method) == (row.backbone, row.method) for one in shown)
-            shown.append(Confused(f"{name}-{again + 1}" if again else name, title, row, scores[0]))
-    return shown
+            again = sum((one.row.backbone, one.row.method) == (row.backbone, row.method) for one in selected)
+            selected.append(ConfusionRow(f"{name}-{again + 1}" if again else name, title, row, scores[0]))
+    return selected
 
 
 def _net(row: Row) -> tuple[object, ...]:

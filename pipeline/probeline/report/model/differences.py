@@ -1,4 +1,4 @@
-"""How far rows are apart on the same test images, and whether these can tell."""
+"""Differences between rows on the same test images, and whether they are significant."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from probeline.results.score import Score
 from probeline.types import IntArray
 
 LEVEL = 0.05
-"""Below it, a p-value counts a difference as more than the luck of the test images."""
+"""A difference with an adjusted p below it may be significant."""
 
 Pair = tuple[int, int]
-"""Two rows by their number: the one, and what it is compared with."""
+"""The indices of a row and of the row that it is compared with."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a row is above another on the same test images, and whether these can tell.
+    """How far a row is above another on the same test images, and whether that is significant.
 
     Attributes
     ----------
     top1 : float
-        The one mean top-1 minus the other, in [-1, 1].
+        Difference of the mean top-1, in [-1, 1].
     interval : tuple of 2 floats
-        95 % interval of `top1` by the paired bootstrap, for drawing other test images and keeping the seeds, in
-        [-1, 1]. It is not adjusted for the number of pairs.
+        95 % interval of `top1` by the paired bootstrap, for other test images and the same seeds, in [-1, 1]. It is
+        not adjusted for the number of pairs.
     p : float
-        Of McNemar's exact test on the predictions of each row's first seed: two fitted predictors that are settled
-        before any result is seen. Adjusted by Holm's method over all the pairs of rows that are tested together.
+        Of McNemar's exact test on the predictions of each row's first seed: two predictors that are fixed before any
+        result is seen. Adjusted by Holm's method over all pairs that are tested together.
     real : bool
-        Whether `p` is below `LEVEL`, the two first seeds differ in the same direction as the means, and the interval
-        leaves out 0: so neither one lucky seed nor the other seeds alone make a difference real.
+        Whether the difference is significant: `p` is below `LEVEL`, the first seeds differ in the same direction as the
+        means, and the interval excludes 0. So neither one lucky seed nor the other seeds alone are enough.
     """
 
     top1: float
@@ -55,16 +55,16 @@ def differences(pairs: Iterable[Pair], rows: Sequence[Sequence[Score]]) -> dict[
     """
     tested = sorted(pair for pair in set(pairs) if rows[pair[0]][0].splits == rows[pair[1]][0].splits)
     labels = {i: _classes([rows[i][0].labels])[0] for pair in tested for i in pair}
-    said = {i: _classes([score.predictions for score in rows[i]]) for i in labels}
-    ps = holm([mcnemar(labels[i], said[i][0], said[j][0]) for i, j in tested])
-    found = {}
+    predictions = {i: _classes([score.predictions for score in rows[i]]) for i in labels}
+    ps = holm([mcnemar(labels[i], predictions[i][0], predictions[j][0]) for i, j in tested])
+    result = {}
     for (i, j), p in zip(tested, ps, strict=True):
         top1 = fmean(score.top1 for score in rows[i]) - fmean(score.top1 for score in rows[j])
         agree = (rows[i][0].top1 - rows[j][0].top1) * top1 > 0
-        interval = paired_bootstrap(labels[i], said[i], said[j])
-        apart = interval[0] > 0 or interval[1] < 0
-        found[i, j] = Difference(top1, interval, p, real=p < LEVEL and agree and apart)
-    return found
+        interval = paired_bootstrap(labels[i], predictions[i], predictions[j])
+        excludes_0 = interval[0] > 0 or interval[1] < 0
+        result[i, j] = Difference(top1, interval, p, real=p < LEVEL and agree and excludes_0)
+    return result
 
 
 def _classes(seeds: Sequence[Sequence[int]]) -> IntArray:

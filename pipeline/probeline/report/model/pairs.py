@@ -1,4 +1,4 @@
-"""Any two rows on the same test images."""
+"""The differences of every two rows on the same test images."""
 
 from __future__ import annotations
 
@@ -6,88 +6,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from probeline.format import decimals, escape, points, probability
-from probeline.report.model.differences import LEVEL, Difference, Pair, differences
-from probeline.report.model.rows import Block, Row
-from probeline.report.sections.grid import ruled
+from probeline.report.model.differences import Difference, Pair, differences
+from probeline.report.model.row import Block, TitledRow
 
-MOST = 12
-"""Rows of a matrix; more make 66 pairs too many to read, and cost each of them in Holm's adjustment."""
+MAX_ROWS = 12
+"""Rows of a matrix; more have over 66 pairs, too many to read, and each pair raises the adjusted p of the others."""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Every pair of some rows.
+    """The differences of every two rows.
 
     Attributes
     ----------
-    rows : tuple of (str, Row)
-        Each with the title of its block, in the order of the table.
+    rows : tuple of TitledRow
+        With the title of its block, in the order of the table.
     differences : mapping of (int, int) to Difference
-        Of rows by their place in `rows`, the later minus the earlier, tested together. Without the pairs that were
-        not read on the same test images.
+        By index in `rows`, the later row minus the earlier one; all are tested together. Pairs with different test
+        images are missing.
     left_out : int
-        Rows that are too many: those with the lowest val top-1, which the test images have no say in.
+        Rows beyond `MAX_ROWS`: those with the lowest val top-1, whatever their test top-1.
     """
 
-    rows: tuple[tuple[str, Row], ...]
+    rows: tuple[TitledRow, ...]
     differences: Mapping[Pair, Difference]
     left_out: int
 
 
 def matrix(blocks: Sequence[Block]) -> Matrix:
-    """Return the pairs of the rows of `blocks`."""
-    every = [
-        (block.title, row, scores) for block in blocks for row, scores in zip(block.rows, block.scores, strict=True)
+    """Return the differences of every two rows of `blocks`."""
+    rows = [
+        TitledRow(block.title, row, scores)
+        for block in blocks
+        for row, scores in zip(block.rows, block.scores, strict=True)
     ]
-    best = sorted(range(len(every)), key=lambda i: every[i][1].rank)[:MOST]
-    kept = [every[i] for i in sorted(best)]
-    pairs = [(later, earlier) for earlier, later in combinations(range(len(kept)), 2)]
-    found = differences(pairs, [scores for _, _, scores in kept])
-    return Matrix(tuple((title, row) for title, row, _ in kept), found, len(every) - len(kept))
-
-
-def matrix_table(pairs: Matrix) -> str:
-    """Return the lower triangle of a table in Markdown: each row minus each of the rows above it."""
-    grid = matrix_grid(pairs)
-    return ruled([[escape(cell) for cell in line] for line in grid], [place == 1 for place in range(len(grid[0]))])
-
-
-def matrix_grid(pairs: Matrix) -> list[list[str]]:
-    """Return the head and the cells of that table; the second column are names."""
-    places = decimals(row.n_test for _, row in pairs.rows)
-    several = len({title for title, _ in pairs.rows}) > 1
-
-    def cell(i: int, j: int) -> str:
-        difference = pairs.differences.get((i, j))
-        if difference is None:
-            return ""
-        told = points(difference.top1, places)
-        p = probability(difference.p).removeprefix("p ").removeprefix("= ")
-        return f"{told} ({p})" if difference.real else told
-
-    count = len(pairs.rows)
-    grid = [["No.", "Row", *(f"− no. {j + 1}" for j in range(count - 1))]]
-    for i, (title, row) in enumerate(pairs.rows):
-        name = ", ".join(filter(None, (row.short, row.where, title if several else "")))
-        grid.append([str(i + 1), name, *(cell(i, j) if j < i else "" for j in range(count - 1))])
-    return grid
-
-
-def matrix_notes(pairs: Matrix) -> list[str]:
-    """Return what a reader of :func:`matrix_table` has to know."""
-    apart = sum(difference.real for difference in pairs.differences.values())
-    notes = [
-        f"{apart or 'None'} of the {len(pairs.differences)} pairs {'is' if apart < 2 else 'are'} told apart: then p, "
-        f"below {LEVEL}, stands in brackets.",
-        "Each row's top-1 minus that of the row with the column's number, in percentage points. p is of "
-        "McNemar's exact test, adjusted by Holm's method for all these pairs: they are more than above, hence a higher "
-        "p for the same two rows.",
-    ]
-    if pairs.left_out:
-        notes.append(
-            f"The {len(pairs.rows)} rows with the highest val top-1 are compared; {pairs.left_out} more are left out."
-        )
-    if any((i, j) not in pairs.differences for i in range(len(pairs.rows)) for j in range(i)):
-        notes.append("Rows that were read on different test images are not compared.")
-    return notes
+    best = sorted(range(len(rows)), key=lambda i: rows[i].row.rank)[:MAX_ROWS]
+    compared = [rows[i] for i in sorted(best)]
+    pairs = [(later, earlier) for earlier, later in combinations(range(len(compared)), 2)]
+    tested = differences(pairs, [titled.scores for titled in compared])
+    return Matrix(tuple(compared), tested, len(rows) - len(compared))

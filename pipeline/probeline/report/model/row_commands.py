@@ -25,8 +25,9 @@ from probeline.names import (
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
 from probeline.options.settings import OPTIONS, Settings, Step
-from probeline.report.model.beside import Beside
-from probeline.report.model.rows import Block
+from probeline.report.model.content import ReportContent
+from probeline.report.model.row import Block
+from probeline.report.records.not_run import NotRun
 from probeline.results.curve import Curve
 from probeline.results.methods import METHODS, MethodInfo, method_info
 from probeline.results.score import Score
@@ -179,8 +180,8 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def missing_rows(session: Session, scores: Sequence[Score]) -> list[tuple[str, str]]:
-    """Return the rows that the run asks for and that have no score: what each is, and the command that makes it."""
+def missing_rows(session: Session, scores: Sequence[Score]) -> list[NotRun]:
+    """Return the rows that the run requests and that have no score."""
     steps = requested_steps(session)
     return list(dict.fromkeys(row for step in steps for row in _missing(step, scores)))
 
@@ -190,10 +191,10 @@ def requested_steps(session: Session) -> Sequence[Step]:
     return session.steps or ((session.settings, tuple({one.verb for one in METHODS})),)
 
 
-def _missing(step: Step, scores: Sequence[Score]) -> list[tuple[str, str]]:
+def _missing(step: Step, scores: Sequence[Score]) -> list[NotRun]:
     settings, verbs = step
     seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
-    missing: dict[tuple[str, str], None] = {}
+    missing: dict[NotRun, None] = {}
     for text, spec in zip(settings.nets.backbones, settings.nets.specs, strict=True):
         name = spec.name
         of_net = [score for score in scores if score.backbone == name and _is_of(spec, settings, score)]
@@ -211,7 +212,7 @@ def _missing(step: Step, scores: Sequence[Score]) -> list[tuple[str, str]]:
                     net = name if tap == PENULTIMATE or method.trains else f"{name} at {tap}"
                     few = f", seed {', '.join(map(str, absent))}" if len(absent) < len(wanted) else ""
                     command = command_line(settings, method.verb, **{**net_options, **options})
-                    missing[f"{method.title} of {net}{few}", command] = None
+                    missing[NotRun(f"{method.title} of {net}{few}", command)] = None
     return list(missing)
 
 
@@ -279,28 +280,20 @@ def is_as_requested(settings: Settings, score: Score | Curve) -> bool:
     return weights and size and score.precision == settings.nets.precision
 
 
-def further_commands(settings: Settings, beside: Beside, backbones: Collection[str]) -> dict[str, str]:
-    """Return what a report could show in addition, with the command of each.
-
-    Parameters
-    ----------
-    settings : Settings
-    beside : Beside
-        What it shows already.
-    backbones : collection of str
-        The names of those that have scores.
-    """
+def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]:
+    """Return what a report could show in addition, with the commands for it."""
     records = {
-        "curve": ("what more labels would give", beside.curves),
-        "pictures": ("mistakes, a map and the first filters", beside.pictures),
-        "doctor": ("a check of the data", beside.doctor),
-        "latency": ("what a forward pass costs", beside.latencies),
+        "curve": ("learning curves", content.curves),
+        "pictures": ("common errors, an embedding map and the first filters", content.pictures),
+        "doctor": ("a check of the data", content.findings),
+        "latency": ("the latency of a forward pass", content.latencies),
     }
-    further = {what: command_line(settings, verb) for verb, (what, shown) in records.items() if not shown}
+    further = [NotRun(what, command_line(settings, verb)) for verb, (what, shown) in records.items() if not shown]
+    backbones = {row.backbone for row in content.rows}
     if len(backbones) == 1:
         other = next(name for name in _OTHERS if name not in backbones)
         # Taps, and weights if there are any, may be of this net alone.
         weights = settings.nets.weights if settings.nets.weights == "none" else Settings().nets.weights
         command = command_line(settings, "run", backbones=(other,), taps=Settings().reading.taps, weights=weights)
-        further[f"another backbone, such as {other}"] = command
+        further.append(NotRun(f"another backbone, such as {other}", command))
     return further

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from probeline.format import decimals, listing, percent, points, probability
 from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import Difference
-from probeline.report.model.rows import Block, Row, Titled, naming, titled
-from probeline.report.sections.learning import curve_titles, steps
+from probeline.report.model.row import Block, Row, TitledRow, row_naming, titled_rows
+from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 
@@ -48,7 +48,7 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
 
     Where there are no rows, what the learning curves end with stands for them.
     """
-    rows = titled(blocks)
+    rows = titled_rows(blocks)
     if not rows:
         return Verdict(_ends(curves) if curves else "Nothing has been scored yet.")
     places = decimals(row.n_test for _, row, _ in rows)
@@ -76,7 +76,7 @@ def lucky(row: Row, rows: Sequence[Row]) -> bool:
     return len(rows) > 1 and row.top1 > min(rows, key=lambda other: other.rank).top1
 
 
-def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
+def _answer(reference: TitledRow, rows: Sequence[TitledRow], places: int) -> str:
     """Say whether training pays, or, where nothing was trained, which head val prefers: val picks, test judges."""
     title, probe, _ = reference
     trained = [found for found in rows if method_info(found[1].method).trains and found[1].over_probe is not None]
@@ -100,7 +100,7 @@ def _answer(reference: Titled, rows: Sequence[Titled], places: int) -> str:
     return f"{opening}: {named}{of} has {top1}, {against}."
 
 
-def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
+def _highest(best: TitledRow, rows: Sequence[TitledRow], places: int) -> str:
     where, row, _ = best
     low, high = (percent(end, places) for end in row.interval)
     spread = f"; {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
@@ -112,7 +112,7 @@ def _highest(best: Titled, rows: Sequence[Titled], places: int) -> str:
     )
 
 
-def _lead(reference: Titled, best: Titled, blocks: Sequence[Block], places: int) -> list[str]:
+def _lead(reference: TitledRow, best: TitledRow, blocks: Sequence[Block], places: int) -> list[str]:
     """Return the sentence that compares the best row with the reference probe, unless it is that."""
     difference = best[1].over_probe
     if difference is None:
@@ -122,7 +122,7 @@ def _lead(reference: Titled, best: Titled, blocks: Sequence[Block], places: int)
     return [f"{known}: {in_points(difference, places)}, {said}."]
 
 
-def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
+def _probe(reference: TitledRow, blocks: Sequence[Block]) -> str:
     """Name the probe that others are compared with: of several nets' by its own."""
     title, probe, _ = reference
     if sum(row.method == Method.PROBE and not row.where for block in blocks for row in block.rows) > 1:
@@ -131,10 +131,10 @@ def _probe(reference: Titled, blocks: Sequence[Block]) -> str:
     return " ".join(filter(None, ("the linear probe", describe_tap(probe.tap, 0), views)))
 
 
-def _alike(reference: Titled, best: Titled, blocks: Sequence[Block]) -> list[str]:
+def _alike(reference: TitledRow, best: TitledRow, blocks: Sequence[Block]) -> list[str]:
     """Return the sentence on the rows that test cannot tell from the reference probe, if any."""
-    name = naming(blocks)
-    others = [found for found in titled(blocks) if found[1].over_probe is not None]
+    name = row_naming(blocks)
+    others = [found for found in titled_rows(blocks) if found[1].over_probe is not None]
     alike = [found for found in others if found[1].over_probe is not None and not found[1].over_probe.real]
     apart = [name(found) for found in others if all(found[1] is not other[1] for other in alike)]
     known = f"Not told apart from {_probe(reference, blocks)} by these test images"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from probeline.format import listing, percent
 from probeline.report.model.advice import advice
 from probeline.report.model.conditions import PARTS
-from probeline.report.model.leakage import leakage
+from probeline.report.model.content import ReportContent
 from probeline.report.model.verdict import verdict
 from probeline.report.page.cards import cards
-from probeline.report.page.content import Content, View
+from probeline.report.records.leakage import leakage
 
 
-def view(content: Content) -> View:
+def view(content: ReportContent) -> Mapping[str, Any]:
     """Return the first screen."""
-    told = verdict(content.blocks, content.beside.curves)
+    told = verdict(content.blocks, content.curves)
     dataset = _dataset(content)
-    nets = {row.backbone for row in content.rows} | {curve.backbone for curve in content.beside.curves}
+    nets = {row.backbone for row in content.rows} | {curve.backbone for curve in content.curves}
     asked = "is" if len(nets) == 1 else "which backbone, and is"
     return {
         "dataset": dataset or "Probeline",
@@ -23,16 +26,16 @@ def view(content: Content) -> View:
         "headline": told.answer,
         "said": [*_leaked(content), *told.remarks, *content.conditions.get(PARTS, ())],
         "cards": cards(content),
-        "advice": advice(content.blocks, content.beside.curves),
+        "advice": advice(content.blocks, content.curves),
         "scope": _scope(content),
     }
 
 
-def _leaked(content: Content) -> list[str]:
+def _leaked(content: ReportContent) -> list[str]:
     """Say what the leaked test images do to the best row and to the probe, where the doctor found any."""
-    if content.beside.doctor is None:
+    if content.findings is None:
         return []
-    leaks = [leak for leak in leakage(content.beside.doctor, content.blocks) if leak.without_both.top1 is not None]
+    leaks = [leak for leak in leakage(content.findings, content.blocks) if leak.without_both.top1 is not None]
     best = max(leaks, key=lambda leak: leak.all.top1 or 0.0, default=None)
     if best is None or best.all.n == best.without_both.n:
         return []
@@ -45,13 +48,13 @@ def _leaked(content: Content) -> list[str]:
     return [f"{n:,} {are} in train or val too, or nearly so; without {'them' if n > 1 else 'it'} {listing(told)}."]
 
 
-def _dataset(content: Content) -> str:
+def _dataset(content: ReportContent) -> str:
     names = [score.dataset for _, _, scores in content.titled for score in scores]
-    names += [curve.dataset for curve in content.beside.curves] + [test.dataset for test in content.beside.tests]
+    names += [curve.dataset for curve in content.curves] + [test.dataset for test in content.range_tests]
     return names[0] if names else ""
 
 
-def _scope(content: Content) -> list[str]:
+def _scope(content: ReportContent) -> list[str]:
     """Say in a few words what the numbers are of."""
     if not content.rows:
         return []

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from probeline.format import count, listing, percent, seconds
 from probeline.names import Method
-from probeline.report.model.rows import Row, Titled, equal_on_validation, naming
+from probeline.report.model.content import ReportContent
+from probeline.report.model.row import Row, TitledRow, equal_on_validation, row_naming
 from probeline.report.model.verdict import LUCK, in_points, judged, lucky, other_fit
-from probeline.report.page.content import Content
-from probeline.report.page.palette import name_of
-from probeline.report.sections.latency import costs, sessions
+from probeline.report.palette import class_of_colour
+from probeline.report.records.latency_costs import costs, sessions
 from probeline.results.latency import Latency
 from probeline.results.methods import method_info
 
@@ -41,7 +41,7 @@ class Card:
     facts: tuple[tuple[str, str], ...]
 
 
-def cards(content: Content) -> list[Card]:
+def cards(content: ReportContent) -> list[Card]:
     """Return the row that val prefers, the probe that others are compared with, and the row that is highest on test."""
     rows = content.titled
     if not rows:
@@ -60,7 +60,7 @@ def cards(content: Content) -> list[Card]:
     return [_card(said, rows[i], reference, content) for i, said in shown]
 
 
-def _on_val(row: Row, content: Content) -> str:
+def _on_val(row: Row, content: ReportContent) -> str:
     """Say what val said of a row, and of what weight that is beside the others."""
     told = [f"{percent(row.val_top1, content.places)} %" + (f" by {row.chosen_by}" if row.chosen_by else "")]
     told += [row.chosen] if row.chosen else []
@@ -77,9 +77,9 @@ def _on_val(row: Row, content: Content) -> str:
     return "; ".join(told)
 
 
-def _as_high(row: Row, content: Content) -> str:
+def _as_high(row: Row, content: ReportContent) -> str:
     """Say which other rows are as high on test."""
-    name = naming(content.blocks)
+    name = row_naming(content.blocks)
     alike = [name(one) for one in content.titled if one[1] is not row and one[1].top1 == row.top1]
     return listing(alike) if len(alike) <= _FEW else f"{len(alike)} other rows"
 
@@ -99,7 +99,7 @@ def _forward(row: Row, latencies: Sequence[Latency]) -> str:
     return ""
 
 
-def _card(said: Sequence[str], titled: Titled, probe: Row | None, content: Content) -> Card:
+def _card(said: Sequence[str], titled: TitledRow, probe: Row | None, content: ReportContent) -> Card:
     places = content.places
     where, row, _ = titled
     low, high = (percent(end, places) for end in row.interval)
@@ -116,11 +116,16 @@ def _card(said: Sequence[str], titled: Titled, probe: Row | None, content: Conte
     facts += [
         ("Seconds", f"{seconds(row.cold_seconds)} with extraction, {seconds(row.warm_seconds)} with features at hand"),
         ("Parameters", f"{count(row.trainable)} trained of {count(row.total)}"),
-        ("Forward pass", _forward(row, content.beside.latencies)),
+        ("Forward pass", _forward(row, content.latencies)),
         ("On val", _on_val(row, content)),
     ]
     facts = [(term, text) for term, text in facts if text]
     label = ", ".join(said).capitalize()
     return Card(
-        label, percent(row.top1, places), row.short, where, name_of(method_info(row.method).colour), tuple(facts)
+        label,
+        percent(row.top1, places),
+        row.short,
+        where,
+        class_of_colour(method_info(row.method).colour),
+        tuple(facts),
     )

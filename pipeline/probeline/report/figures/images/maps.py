@@ -1,0 +1,81 @@
+"""Where a net puts the test images: points in a plane, coloured by class, mistakes ringed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from probeline.report.figures.sheet import Sheet, classes, names, sheet
+from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
+from probeline.results.embedding_map import EmbeddingMap, Projection
+from probeline.types import BoolArray, IntArray
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#BF09A0", "#799E2F", "#5F44E5", "#7F4206", "#27BF09", "#BF3939"),
+)
+"""Of classes, which have a marker each too: of the methods' palette those that differ most come first."""
+
+_HEIGHT = 5.4
+"""Inches of one plane; two stand below each other."""
+
+_MANY = 400
+"""More points than these are drawn smaller."""
+
+_RING: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "color": INK,
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.6,
+}
+
+
+def embedding_map(one: EmbeddingMap) -> Sheet:
+    """Return a panel for each plane of a map; where more classes are shown than there are colours, all are grey."""
+    labels = classes(one.labels)
+    present: list[int] = np.unique(labels).tolist()
+    shown = names(one.class_names)
+    if len(present) <= len(COLOURS):
+        looks: list[tuple[int | None, str, str, str]] = [
+            (label, COLOURS[i], MARKERS[i], shown[label]) for i, label in enumerate(present)
+        ]
+    else:
+        looks = [(None, MUTED, "o", f"{len(present)} classes")]
+    keys = [Line2D([], [], label=said, **_dot(colour, marker, 5.0)) for _, colour, marker, said in looks]
+    if any(one.wrong):
+        keys.append(Line2D([], [], label="misclassified", markersize=7, **_RING))
+    height = max(_HEIGHT * len(one.planes), 1.5 + LINE * len(keys))
+    figure = sheet(WIDTH, height, one.title, one.caption, one.alt)
+    panels = figure.subplots(len(one.planes), 1, squeeze=False)[:, 0]
+    for axes, plane in zip(panels, one.planes, strict=True):
+        _plane(axes, plane, [(colour, marker, _of(labels, label)) for label, colour, marker, _ in looks], one.wrong)
+    panels[0].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2)
+    return figure
+
+
+def _of(labels: IntArray, label: int | None) -> BoolArray:
+    return np.ones(len(labels), bool) if label is None else labels == label
+
+
+def _dot(colour: str, marker: str, size: float) -> dict[str, Any]:
+    return {"linestyle": "", "marker": marker, "color": colour, "markersize": size, "markeredgewidth": 0}
+
+
+def _plane(axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, BoolArray]], wrong: Sequence[bool]) -> None:
+    xy = np.array(plane.xy, np.float64).reshape(-1, 2)
+    size = 4.4 if len(xy) <= _MANY else 3.6
+    for colour, marker, members in groups:
+        axes.plot(*xy[members].T, **_dot(colour, marker, size), alpha=0.8, zorder=2)
+    axes.plot(*xy[np.array(wrong, bool)].T, markersize=size + 2.6, zorder=3, **_RING)
+    axes.set_aspect("equal", adjustable="box", anchor="W")  # a step is as long in both directions
+    axes.grid(visible=False)
+    axes.set_title(plane.title)
+    axes.set_xlabel(plane.axes[0])
+    axes.set_ylabel(plane.axes[1])
+    if not any(plane.axes):
+        axes.set(xticks=[], yticks=[])

@@ -1,0 +1,111 @@
+"""How often predictions of each confidence are right: reliability diagrams of the rows whose confusions are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+from matplotlib.axes import Axes
+
+from probeline.format import decimals, percent
+from probeline.metrics.intervals import wilson
+from probeline.report.figures.scores.accuracy import HEADING
+from probeline.report.figures.sheet import Sheet, sheet, tell
+from probeline.report.figures.style import MUTED, SIZE, WIDTH
+from probeline.report.model.confusion_rows import select_confusion_rows
+from probeline.report.model.row import NO_PROBABILITIES, Block, Row
+from probeline.results.methods import method_info
+from probeline.results.score import Score
+
+Bin = tuple[int, float, float]
+"""Images, their mean confidence, and the share of them that is right."""
+
+LEAST = 10
+"""Images of a dot."""
+
+
+def reliability(table: Sequence[Block]) -> Sheet | None:
+    """Return the diagrams of the rows of `confused` that give chances side by side; None where there are none."""
+    some = [one for one in select_confusion_rows(table) if one.row.method not in NO_PROBABILITIES]
+    if not some:
+        return None
+    first, places = some[0].score, decimals(one.score.n_test for one in some)
+    caption = (
+        f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability; neighbouring bins are "
+        f"drawn as one until they hold {LEAST} images. Filled: with the temperature that was fitted on val, bars are "
+        "Wilson's 95 % intervals. Hollow: at temperature 1. On the dashed line confidence is accuracy. Below: how many "
+        "images each bin holds, the line at temperature 1."
+    )
+    headline = f"Accuracy by confidence on {first.dataset}"
+    told = "; ".join(
+        f"{one.row.short} on {one.title}, calibration error {percent(one.score.ece, places)} %, "
+        f"{percent(one.score.raw_ece, places)} % at temperature 1"
+        for one in some
+    )
+    figure = sheet(WIDTH, 4.9, headline, caption, f"{headline}: {told}.")
+    grid = figure.subplots(2, len(some), squeeze=False, sharex=True, height_ratios=(4, 1))
+    for column, one in enumerate(some):
+        above, below = grid[0][column], grid[1][column]
+        seed = f", seed {one.score.seed}" if one.row.seeds > 1 else ""
+        lines = (one.title, one.row.short + seed, f"ECE {percent(one.score.ece, places)} %")
+        above.set_title("\n".join(part for line in lines for part in wrap(line, HEADING // len(some))), fontsize=SIZE)
+        _accuracy(above, one.row, one.score)
+        _images(below, one.row, one.score)
+        if not column:
+            above.set_ylabel("right, %")
+            below.set_ylabel("images")
+        below.set_xlabel("confidence, %")
+    return figure
+
+
+def pooled(bins: Sequence[Bin], least: int = LEAST) -> list[Bin]:
+    """Return bins that hold `least` images, if there are so many: neighbours are put together, from the sure end on.
+
+    An interval of two or three images spans the whole panel and tells nothing.
+    """
+    groups: list[list[Bin]] = [[]]
+    for one in reversed(bins):
+        if one[0]:
+            if _images_of(groups[-1]) >= least:
+                groups.append([])
+            groups[-1].append(one)
+    if len(groups) > 1 and _images_of(groups[-1]) < least:
+        few = groups.pop()
+        groups[-1] += few
+    return [
+        (n, sum(m * sure for m, sure, _ in some) / n, sum(m * right for m, _, right in some) / n)
+        for some in reversed(groups)
+        if (n := _images_of(some))
+    ]
+
+
+def _images_of(some: Sequence[Bin]) -> int:
+    return sum(n for n, _, _ in some)
+
+
+def _accuracy(axes: Axes, row: Row, score: Score) -> None:
+    colour = method_info(row.method).colour
+    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle="--", zorder=1)
+    for _, sure, right in pooled(score.raw_bins):
+        axes.plot(
+            100 * sure, 100 * right, "o", color=colour, markerfacecolor="white", markersize=4.5, zorder=2, clip_on=False
+        )
+    for n, sure, right in pooled(score.bins):
+        low, high = wilson(right * n, n)
+        axes.plot([100 * sure] * 2, [100 * low, 100 * high], color=colour, linewidth=1.2, zorder=3, clip_on=False)
+        (dot,) = axes.plot(100 * sure, 100 * right, "o", color=colour, markersize=4.5, zorder=4, clip_on=False)
+        tell(
+            dot,
+            f"{n:,} images of mean confidence {percent(sure, 1)} %: {percent(right, 1)} % right "
+            f"(95 % interval {percent(low, 1)} to {percent(high, 1)})",
+        )
+    axes.set_ylim(-3, 103)
+
+
+def _images(axes: Axes, row: Row, score: Score) -> None:
+    width = 100 / len(score.bins)
+    starts = [place * width for place in range(len(score.bins))]
+    counts, raw = ([n for n, _, _ in bins] for bins in (score.bins, score.raw_bins))
+    axes.bar(starts, counts, width=width, align="edge", color=method_info(row.method).colour, alpha=0.6)
+    axes.stairs(raw, [*starts, 100], color=MUTED, linewidth=0.9)
+    axes.set_xlim(0, 100)

@@ -1,0 +1,131 @@
+"""Everything that a report is made from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probeline.format import decimals
+from probeline.identity import digest
+from probeline.report.model.conditions import Conditions, conditions
+from probeline.report.model.pairs import Matrix, matrix
+from probeline.report.model.report_figure import ReportFigure
+from probeline.report.model.row import Block, Row, TitledRow, titled_rows
+from probeline.report.records.not_run import NotRun
+from probeline.report.records.published import PublishedComparison
+from probeline.results.curve import Curve
+from probeline.results.decode import encode
+from probeline.results.embedding_map import EmbeddingMap
+from probeline.results.findings import Findings
+from probeline.results.gallery import Gallery
+from probeline.results.latency import Latency
+from probeline.results.picture import Picture
+from probeline.results.range_test import RangeTest
+from probeline.results.score import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """The rows of a report, and the records of the same data set.
+
+    Attributes
+    ----------
+    blocks : sequence of Block
+    not_run : sequence of NotRun
+        Rows and records that are missing.
+    more_conditions : mapping of str to sequences of str
+        Conditions that the scores do not state, such as the features' folders: headings, and the lines under each.
+    curves : sequence of Curve
+    range_tests : sequence of RangeTest
+    published : PublishedComparison or None
+    latencies : sequence of Latency
+    pictures, galleries, maps : sequences of Picture, Gallery and EmbeddingMap
+        Verified, of these scores, and in the report's folder already.
+    findings : Findings or None
+        Of the data doctor, on the images and labels of the scores.
+    commands : mapping of str to str
+        The command that makes a row, by the key of its first score.
+    suggestions : sequence of NotRun
+        What no command has been run for yet.
+    folder : Path
+        Of the report: figures are written to it, and pictures read from it.
+    figures : mapping of str to ReportFigure
+        By name.
+    nets : int
+        Backbones whose galleries and maps are on the page, which has to stay small; the others are in the records.
+    """
+
+    blocks: Sequence[Block] = ()
+    not_run: Sequence[NotRun] = ()
+    more_conditions: Conditions = field(default_factory=dict)
+    curves: Sequence[Curve] = ()
+    range_tests: Sequence[RangeTest] = ()
+    published: PublishedComparison | None = None
+    latencies: Sequence[Latency] = ()
+    pictures: Sequence[Picture] = ()
+    galleries: Sequence[Gallery] = ()
+    maps: Sequence[EmbeddingMap] = ()
+    findings: Findings | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
+    suggestions: Sequence[NotRun] = ()
+    folder: Path = Path()
+    figures: Mapping[str, ReportFigure] = field(default_factory=dict)
+    nets: int = 3
+
+    @cached_property
+    def titled(self) -> list[TitledRow]:
+        """Every row in the order of the table."""
+        return titled_rows(self.blocks)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The same without titles and scores."""
+        return [titled.row for titled in self.titled]
+
+    @property
+    def scores(self) -> list[Score]:
+        """The scores of all rows."""
+        return [score for block in self.blocks for scores in block.scores for score in scores]
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name; empty if there is no record of it."""
+        records: list[Score | Curve | RangeTest] = [*self.scores[:1], *self.curves, *self.range_tests]
+        return records[0].dataset if records else ""
+
+    @property
+    def places(self) -> int:
+        """Decimals of percentages of the test images."""
+        return decimals(row.n_test for row in self.rows)
+
+    @cached_property
+    def pairs(self) -> Matrix:
+        """The differences of every two rows."""
+        return matrix(self.blocks)
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What the numbers depend on: headings, and the lines under each."""
+        return conditions(self.scores, self.more_conditions, self.curves, self.range_tests)
+
+    def with_nets(self, nets: int) -> ReportContent:
+        """Return the content with another number of galleries and maps on the page; nothing is computed again."""
+        content = copy.copy(self)
+        object.__setattr__(content, "nets", nets)
+        return content
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that the report depends on as JSON values."""
+        names = ("curves", "range_tests", "latencies", "pictures", "galleries", "maps", "not_run", "suggestions")
+        return {
+            "scores": sorted(digest(vars(score)) for score in self.scores),
+            **{name: [encode(record) for record in getattr(self, name)] for name in names},
+            "conditions": {name: list(lines) for name, lines in self.more_conditions.items()},
+            "commands": dict(self.commands),
+            "published": self.published and self.published.to_json(),
+            "doctor": self.findings and encode(self.findings),
+        }

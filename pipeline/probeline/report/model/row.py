@@ -1,0 +1,244 @@
+"""The rows of a table: one method on one backbone with all its seeds, grouped into blocks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from probeline.names import Method, describe_tap
+from probeline.report.model.differences import Difference
+from probeline.results.methods import method_info
+from probeline.results.ranking import validation_rank
+from probeline.results.score import Score
+
+NO_PROBABILITIES = {Method.RIDGE.value: "ridge regression", Method.CENTROID.value: "the nearest centroid"}
+"""Methods whose scores are no log-probabilities without temperature scaling."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one backbone: the scores of all its seeds.
+
+    Attributes
+    ----------
+    backbone, weights, precision, method : str
+    image_size : int
+        Pixels.
+    tap : str
+        Where the features come from; ``a+b`` for two taps, concatenated.
+    views : int
+        Augmented views of each train image that were fitted on too.
+    seeds : int
+        How many scores the row has.
+    trainable, total : int
+        Parameters.
+    n_train, n_val, n_test : int
+        Images.
+    top1, macro, val_top1 : float
+        Means over the seeds, in [0, 1].
+    per_class : tuple of float or None [K]
+        Top-1 of each class, the same means; None for a class without test images.
+    top5 : float or None
+        The same mean; None for few classes.
+    top1_by_seed : tuple of float [seeds]
+        In the order of the seeds.
+    interval : tuple of 2 floats
+        Wilson's 95 % interval at the mean `top1` for other samples of `n_test` images. The effect of the seed,
+        `seed_std`, is not part of it.
+    seed_std : float or None
+        Sample standard deviation of `top1` over the seeds; None for one seed.
+    nll, brier, ece, temperature, raw_nll, raw_ece : float
+        Means over the seeds; see :class:`probeline.results.score.Score`.
+    temperature_limit : bool
+        Whether any seed's temperature is the lowest or the highest tried.
+    optimism : float or None
+        Mean over the seeds with several candidates, in [0, 1].
+    cold_seconds, warm_seconds : float
+        Means over the seeds.
+    chosen, chosen_by : str
+        The hyper-parameters in words, a range if the seeds differ; and what they were selected on.
+    edge : bool
+        Whether any seed chose a value at an edge of its grid.
+    converged : bool
+        Whether every seed's fit did.
+    diverged : int
+        Candidates that were excluded since their training diverged; the most of any seed.
+    headroom : Difference or None
+        On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of
+        train and val rows, at the penultimate tap and without views.
+    reference : bool
+        Whether the other rows are compared with this one: of all exact probes, whatever their tap and views, the one
+        that is best on validation, so that the test set is not used for the choice.
+    over_probe : Difference or None
+        To the reference; None for the reference itself, and with other test images.
+    variant : str
+        How this row differs from others of its method in its block, such as ``bf16``, or ``run A``, ``run B`` if their
+        options differ; it starts with `where`, even for a single row.
+    options : mapping
+        All options of the method but its seed.
+    differing : str
+        The options in which it differs from other runs, in words; may be empty.
+    second : str
+        The result of a second head on its own task, in words; may be empty.
+    keys : tuple of str [seeds]
+        Of its scores.
+    """
+
+    backbone: str
+    weights: str
+    image_size: int
+    precision: str
+    tap: str
+    views: int
+    method: str
+    seeds: int
+    trainable: int
+    total: int
+    n_train: int
+    n_val: int
+    n_test: int
+    top1: float
+    top1_by_seed: tuple[float, ...]
+    interval: tuple[float, float]
+    seed_std: float | None
+    macro: float
+    val_top1: float
+    per_class: tuple[float | None, ...]
+    top5: float | None
+    nll: float
+    brier: float
+    ece: float
+    temperature: float
+    temperature_limit: bool
+    raw_nll: float
+    raw_ece: float
+    optimism: float | None
+    cold_seconds: float
+    warm_seconds: float
+    chosen: str
+    chosen_by: str
+    edge: bool
+    converged: bool
+    diverged: int
+    headroom: Difference | None = None
+    reference: bool = False
+    over_probe: Difference | None = None
+    variant: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    differing: str = ""
+    second: str = ""
+    keys: tuple[str, ...] = ()
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """The sort key of the ranking: the lowest is best on validation."""
+        return validation_rank(self, self.val_top1)
+
+    @property
+    def where(self) -> str:
+        """Tap and views in words, ``at layer3, 3 views``; empty for the penultimate tap without views."""
+        return describe_tap(self.tap, self.views)
+
+    @property
+    def detail(self) -> str:
+        """The variant without `where`."""
+        return self.variant.removeprefix(self.where).removeprefix(", ")
+
+    @property
+    def title(self) -> str:
+        """The method's title with the variant."""
+        return ", ".join(filter(None, (method_info(self.method).title, self.variant)))
+
+    @property
+    def short(self) -> str:
+        """A shorter title without `where`, which is in the title of a block's part."""
+        return ", ".join(filter(None, (method_info(self.method).short, self.detail)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one backbone, its weights and image size, which a table or a figure shows together.
+
+    Attributes
+    ----------
+    title : str
+        The backbone, with its weights and image size if several are compared.
+    rows : tuple of Row
+        Tap by tap, and for each tap in the order of the methods; training, which has no tap, is with the penultimate.
+    scores : tuple of tuples of Score
+        The scores of each row, in the order of their seeds.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    scores: tuple[tuple[Score, ...], ...]
+
+    def parts(self) -> list[Block]:
+        """Return a block for each tap and number of views, with both in its title."""
+        indices: dict[str, list[int]] = defaultdict(list)
+        for i, row in enumerate(self.rows):
+            indices[row.where].append(i)
+        return [self._of(where, members) for where, members in indices.items()]
+
+    def leading(self) -> Block:
+        """Return the part whose exact probe is best on validation, with the rows of training after it.
+
+        For figures that have room for one tap.
+        """
+        probes = [row for row in self.rows if row.method == Method.PROBE] or list(self.rows)
+        where = min(probes, key=lambda row: row.rank).where
+        heads = [i for i, row in enumerate(self.rows) if row.where == where and not method_info(row.method).trains]
+        return self._of(where, heads + [i for i, row in enumerate(self.rows) if method_info(row.method).trains])
+
+    def _of(self, where: str, members: Sequence[int]) -> Block:
+        comma = ", " if "," in self.title or not where.startswith("at ") else " "
+        title = comma.join(filter(None, (self.title, where)))
+        return Block(title, tuple(self.rows[i] for i in members), tuple(self.scores[i] for i in members))
+
+
+class TitledRow(NamedTuple):
+    """A row with the title of its block, or of its block's part, and its scores."""
+
+    title: str
+    row: Row
+    scores: tuple[Score, ...]
+
+
+def titled_rows(table: Sequence[Block]) -> list[TitledRow]:
+    """Return every row in the order of the table, with the title of its block's part."""
+    return [
+        TitledRow(part.title, row, scores)
+        for block in table
+        for part in block.parts()
+        for row, scores in zip(part.rows, part.scores, strict=True)
+    ]
+
+
+def row_naming(table: Sequence[Block]) -> Callable[[TitledRow], str]:
+    """Return a function that names a row in a sentence: with its net if there are several, else with tap and views."""
+
+    def name(titled: TitledRow) -> str:
+        row = titled.row
+        comma = " " if row.where.startswith("at ") else ", "
+        if len(table) > 1:
+            return f"{row.short} on {titled.title}"
+        return comma.join(filter(None, (row.short, row.where)))
+
+    return name
+
+
+def reference_block(table: Sequence[Block]) -> Block:
+    """Return the leading part of the block that has the reference probe, or of the first block."""
+    return next((block for block in table if any(row.reference for row in block.rows)), table[0]).leading()
+
+
+def uneven(rows: Iterable[Row]) -> bool:
+    """Return whether the classes have different numbers of test images, so that macro differs from top-1."""
+    return any(abs(row.macro - row.top1) > 1e-9 for row in rows)
+
+
+def equal_on_validation(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """Return the other rows that have the same val top-1, but for rounding."""
+    return [other for other in rows if other is not row and other.rank[0] == row.rank[0]]

@@ -1,0 +1,122 @@
+"""What the data doctor found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from probeline.format import decimals, listing, percent
+from probeline.metrics.intervals import wilson
+from probeline.results.findings import Findings
+
+_FEW = 10
+"""Class names that are listed."""
+
+_EVEN = 1.1
+"""Classes are even if the largest is less than this many times the smallest."""
+
+_ORDER = ("train", "val", "test")
+
+_ROLES = {"known": "train and val", "across": "test and train or val", "test": "test"}
+
+
+def findings_in_words(findings: Findings) -> list[str]:
+    """Return what was found, a line for each subject."""
+    return [
+        _duplicates(findings),
+        _labels(findings),
+        _outliers(findings),
+        *_balance(findings),
+        *(f"{one.told}: {_by_role(one.counts, findings.images)}, such as {one.examples[0]}" for one in findings.helped),
+    ]
+
+
+def _duplicates(findings: Findings) -> str:
+    duplicates, n = findings.duplicates, findings.images["test"]
+    exact, near = len(duplicates.leaked_exact), len(duplicates.leaked_near)
+    places = decimals([n])
+    share = percent((exact + near) / n, places)
+    leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
+    if exact + near:
+        leaked += f": {exact:,} as exact, {near:,} as near duplicates"
+    pairs = [
+        f"{region.exact:,} exact and {region.near:,} near pairs within {_ROLES[name]}"
+        for name, region in duplicates.regions.items()
+        if name != "across" and region.exact + region.near
+    ]
+    conflicts = sum(region.conflicts for region in duplicates.regions.values())
+    return "; ".join([leaked, *pairs, *([f"{conflicts:,} pairs have different labels"] if conflicts else [])])
+
+
+def _labels(findings: Findings) -> str:
+    labels = findings.labels
+    flagged = sum(count for role, count in labels.flagged.items() if role != "test")
+    tested = sum(count for role, count in labels.judged.items() if role != "test")
+    rank = ""
+    if labels.planted_rank is not None:
+        above = (
+            f"all but {labels.planted_rank:,} of the original labels" if labels.planted_rank else "all original labels"
+        )
+        rank = f"; half of the planted errors ranked above {above}"
+    return (
+        f"{flagged:,} of {tested:,} labels of train and val are suspect (about {labels.expected:,.0f} would be if all "
+        f"labels were right, since some images are hard), and {labels.flagged['test']:,} of {labels.judged['test']:,} "
+        f"of test. As a check, {labels.planted:,} label errors were planted: {percent(labels.planted_flagged, 0)} % of "
+        f"them were found{rank}"
+    )
+
+
+def _outliers(findings: Findings) -> str:
+    outliers = findings.outliers
+    n, flagged = outliers.images["test"], outliers.flagged["test"]
+    low, high = wilson(flagged, n)
+    level = percent(outliers.level, 1)
+    return (
+        f"{flagged:,} of {n:,} test images ({percent(flagged / n, 1)} %, {percent(low, 1)}–{percent(high, 1)}) are far "
+        f"from all train and val images; {level} % would be, if test were like them"
+    )
+
+
+def _balance(findings: Findings) -> list[str]:
+    if all(spread.ratio < _EVEN and not spread.empty for spread in findings.balance.values()):
+        sizes = [f"{role} ({sum(findings.balance[role].counts):,})" for role in _ORDER]
+        return [f"the classes are even in {listing(sizes)}"]
+    lines = []
+    for role in _ORDER:
+        spread = findings.balance[role]
+        absent = [findings.class_names[label] for label in spread.empty]
+        none = f"; no images of {listing(absent[:_FEW])}" + (" and others" if len(absent) > _FEW else "")
+        lines.append(
+            f"{role}: {sum(spread.counts):,} images, the largest class is {spread.ratio:.3g} times the smallest, "
+            f"{spread.effective:.3g} effective classes of {len(spread.counts)}" + (none if absent else "")
+        )
+    return lines
+
+
+def _by_role(counts: Mapping[str, int], images: Mapping[str, int]) -> str:
+    return listing([f"{counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if counts[role]])
+
+
+def source_in_words(findings: Findings) -> str:
+    """Return which backbone's features were used."""
+    where = f"{findings.backbone} ({findings.weights}, {findings.image_size} px, {findings.precision})"
+    return f"Checks of images and labels, with the features of {where}."
+
+
+def method_notes(findings: Findings) -> list[str]:
+    """Return how all of it was found."""
+    options, labels, near = findings.of["options"], findings.labels, findings.outliers.neighbours
+    return [
+        f"Near duplicates: each image is compared with its {near} nearest by cosine of the centred features; "
+        f"{findings.duplicates.compared:,} pairs of {options['alike']} or more were compared in grey levels at 32 x 32 "
+        f"pixels, shifted by up to {options['shift']} and mirrored. The score is the cosine times the correlation of "
+        f"the grey levels; pairs of {options['alike']} or more are near duplicates.",
+        f"Suspect labels: out-of-fold probabilities of the exact probe (l2 {labels.l2:.3g}, {labels.folds} folds, "
+        f"temperature {labels.temperature:.3g}), top-1 {percent(labels.top1, 1)} % on train and val. A label is "
+        "suspect if, of the classes with at least their mean probability, the likeliest is another one (confident "
+        "learning, Northcutt et al. 2021). The score is (1 - probability of the label) times the share of the "
+        f"{labels.neighbours} nearest train and val images with another label. Hard images are flagged like label "
+        "errors.",
+        f"Outliers: the mean of 1 - cosine of the features to the {near} nearest train and val images; p is the share "
+        "of train and val images that are as far from their own nearest.",
+        "The record of the doctor lists more findings; each image is named part:row, as for probeline show.",
+    ]

@@ -1,0 +1,180 @@
+"""Published numbers of a recipe, each with what was measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from probeline.format import option, plural
+from probeline.metrics.intervals import wilson
+from probeline.names import PENULTIMATE, Method
+from probeline.options.settings import OPTIONS, Settings
+from probeline.recipes import Recipe, read
+from probeline.recipes.published import Published
+from probeline.report.model.row import Row
+from probeline.report.records.learning_steps import Step, steps
+from probeline.results.curve import Curve
+from probeline.results.methods import method_info
+from probeline.session import Session
+
+_ASIDE = ("recipe", "dataset", "backbones", "device", "workers", "canary", "frozen_gb", "imagenet")
+"""Options that may differ from a recipe without changing its protocol, or that the table shows."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What was measured here with a method.
+
+    Attributes
+    ----------
+    backbone : str
+    top1 : float
+        Test top-1, the mean over seeds or draws, in [0, 1].
+    interval : tuple of 2 floats
+        Wilson's 95 % interval at `top1`, for other test images.
+    n_train, n_test : tuple of 2 ints, int
+        Images: fewest and most that were fitted on; test images.
+    runs : str
+        ``1 seed``, ``3 draws``; empty if nothing is random.
+    trainable : int or None
+    other : tuple of str
+        How it differs from what was published: net, data, weights; and which run of several it is.
+    """
+
+    backbone: str
+    top1: float
+    interval: tuple[float, float]
+    n_train: tuple[int, int]
+    n_test: int
+    runs: str
+    trainable: int | None
+    other: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedComparison:
+    """A recipe's published numbers, each with ours.
+
+    Attributes
+    ----------
+    recipe, source : str
+    lines : tuple of (Published, Ours or None)
+        None if nothing here compares.
+    changed : tuple of str
+        Options, in words, in which the run differs from the recipe.
+    differences : tuple of str
+        Between the protocols, in sentences.
+    """
+
+    recipe: str
+    source: str
+    lines: tuple[tuple[Published, Ours | None], ...]
+    changed: tuple[str, ...]
+    differences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, shares in [0, 1]."""
+        rows = [{**asdict(one), "ours": None if mine is None else asdict(mine)} for one, mine in self.lines]
+        return {**asdict(self), "lines": rows}
+
+
+def compare_with_recipe(session: Session, rows: Sequence[Row], curves: Sequence[Curve]) -> PublishedComparison | None:
+    """Return the published numbers of the run's recipe, each with ours; None if the recipe has none.
+
+    Parameters
+    ----------
+    session : Session
+    rows, curves : sequences of Row and Curve
+        Of the requested weights, input size and precision.
+    """
+    if session.settings.run.recipe is None:
+        return None
+    recipe = read(session.settings.run.recipe)
+    if not recipe.published and not recipe.differences:
+        return None
+    steps_settings = [settings for settings, _ in session.steps] or [session.settings] * len(recipe.steps)
+    title = session.dataset.title
+    lines = compare_published(
+        recipe.published,
+        rows,
+        curves,
+        backbones=tuple(dict.fromkeys(spec.name for settings in steps_settings for spec in settings.nets.specs)),
+        data=None if title == recipe.dataset else title,
+    )
+    return PublishedComparison(
+        recipe.name, recipe.source, lines, _changed_options(steps_settings, recipe), recipe.differences
+    )
+
+
+def _changed_options(steps_settings: Sequence[Settings], recipe: Recipe) -> tuple[str, ...]:
+    """Return in words the options in which the requested steps differ from the recipe's."""
+    changed: dict[str, None] = {}
+    for settings, step in zip(steps_settings, recipe.steps, strict=True):
+        own = Settings.of(**{**recipe.options, **step.options})
+        for name in (name for name, one in OPTIONS.items() if not one.local and name not in _ASIDE):
+            value = settings.value(name)
+            if value != own.value(name):
+                changed[f"no {name}" if value in (None, ()) else option(name, value, exactly=True)] = None
+    return tuple(changed)
+
+
+def compare_published(
+    published: Sequence[Published],
+    rows: Sequence[Row],
+    curves: Sequence[Curve],
+    *,
+    backbones: Sequence[str],
+    data: str | None,
+) -> tuple[tuple[Published, Ours | None], ...]:
+    """Return each published number with ours, once for each run of ours.
+
+    Parameters
+    ----------
+    published : sequence of Published
+    rows, curves : sequences of Row and Curve
+        Those that were requested.
+    backbones : sequence of str
+        Those requested. If one is not published, it is compared with the published ones that were not requested.
+    data : str or None
+        Our data set, if the published numbers are of another one.
+    """
+    known = {one.backbone for one in published}
+    unpublished = [name for name in backbones if name not in known]
+    lines: list[tuple[Published, Ours | None]] = []
+    for one in published:
+        nets = [one.backbone] if one.backbone in backbones or not unpublished else unpublished
+        ours = [mine for net in nets for mine in _ours(one, net, rows, curves, data)]
+        lines += [(one, mine) for mine in ours] or [(one, None)]
+    return tuple(lines)
+
+
+def curve_step(curves: Iterable[Curve], backbone: str, name: str, portion: float) -> tuple[Curve, Step] | None:
+    """Return the learning curve of a backbone and a method, and its step at a percentage of the train images."""
+    for curve in curves:
+        if (curve.backbone, curve.method, curve.tap) == (backbone, name, PENULTIMATE):
+            for step in steps(curve):
+                if (step.kind, step.amount) == ("fraction", portion):
+                    return curve, step
+    return None
+
+
+def _ours(one: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve], data: str | None) -> Iterable[Ours]:
+    def other(weights: str, *more: str) -> tuple[str, ...]:
+        untrained = "untrained" if weights == "none" and one.method != Method.SCRATCH else ""
+        return tuple(filter(None, (net if net != one.backbone else "", data or "", untrained, *more)))
+
+    if one.portion is not None:
+        if at_portion := curve_step(curves, net, one.method, one.portion):
+            curve, step = at_portion
+            low, high = wilson(step.mean * curve.n_test, curve.n_test)
+            runs = plural(step.draws, "draw")
+            ends = (float(low), float(high))
+            yield Ours(net, step.mean, ends, step.n_train, curve.n_test, runs, None, other(curve.weights))
+        return
+    for row in rows:
+        if (row.backbone, row.method, row.where) == (net, one.method, ""):
+            runs = plural(row.seeds, "seed") if method_info(row.method).seeded else ""
+            sizes = (row.n_train, row.n_train)
+            more = other(row.weights, row.variant)
+            yield Ours(net, row.top1, row.interval, sizes, row.n_test, runs, row.trainable, more)

@@ -1,0 +1,172 @@
+"""The terms that a page uses, each in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from probeline.names import PENULTIMATE, Method
+from probeline.report.model.content import ReportContent
+from probeline.report.model.differences import LEVEL
+from probeline.report.model.row import uneven
+from probeline.report.sections.section import REPRODUCIBILITY, Section, View
+from probeline.results.methods import method_info
+
+IsUsed = Callable[[ReportContent], bool]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term, what it means, and whether a page uses it."""
+
+    name: str
+    meaning: str
+    is_used: IsUsed
+
+
+class Glossary(Section):
+    name, title, group = "terms", "Glossary", REPRODUCIBILITY
+
+    def view(self, content: ReportContent) -> View | None:
+        terms = [term for term in TERMS if term.is_used(content)]
+        return View("terms.html", {"terms": terms}) if terms else None
+
+
+def _has_rows(content: ReportContent) -> bool:
+    return bool(content.rows)
+
+
+def _has_several_rows(content: ReportContent) -> bool:
+    return len(content.rows) > 1
+
+
+def _has_findings(content: ReportContent) -> bool:
+    return content.findings is not None
+
+
+def _has_method(*names: str) -> IsUsed:
+    return lambda content: any(row.method in names for row in content.rows)
+
+
+def _trains_stages(content: ReportContent) -> bool:
+    return any(row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL for row in content.rows)
+
+
+TERMS = (
+    Term(
+        "row", "A line of the table: one method on the features of a net, or one training of it, all seeds.", _has_rows
+    ),
+    Term("train", "Images that heads and nets are fitted on.", _has_rows),
+    Term(
+        "val", "Validation images, on which settings are selected; with few images, folds of train and val.", _has_rows
+    ),
+    Term("test", "Images that are used once, after selection.", _has_rows),
+    Term("top-1", "The share of images whose likeliest class is the true one.", _has_rows),
+    Term(
+        "linear probe (exact)",
+        "A linear layer on the features of a frozen net, at the minimum of its loss: logistic regression with a "
+        "penalty, l2, whose strength is selected on validation.",
+        _has_method(Method.PROBE),
+    ),
+    Term("refit", "A probe with the selected l2, fitted on train and val together.", _has_method(Method.PROBE_REFIT)),
+    Term(
+        "minibatch", "A linear layer trained by steps on small batches, epoch by epoch.", _has_method(Method.PROBE_SGD)
+    ),
+    Term("MLP head", "Two layers with a non-linearity between them, on the features.", _has_method(Method.PROBE_MLP)),
+    Term(
+        "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)
+    ),
+    Term("k-NN", "A vote of the k nearest train images.", _has_method(Method.KNN)),
+    Term(
+        "views",
+        "Augmented copies of each train image that are fitted on too.",
+        lambda content: any(row.views for row in content.rows),
+    ),
+    Term(
+        "tap",
+        "The module of a net whose output is used as features; the penultimate tap is the input of its own head.",
+        lambda content: any(row.tap != PENULTIMATE for row in content.rows),
+    ),
+    Term(
+        "stage", "The layers of a net that work at one resolution; the last is the one below the head.", _trains_stages
+    ),
+    Term(
+        "LP-FT",
+        "Linear probing, then fine-tuning: the whole net is trained from the probe's solution (Kumar et al., 2022).",
+        _has_method(Method.LP_FT),
+    ),
+    Term(
+        "full fine-tune",
+        "The whole net is trained from its pretrained weights, with a new head.",
+        _has_method(Method.FINETUNE),
+    ),
+    Term(
+        "from scratch",
+        "The same net trained from random weights: what pretraining is worth.",
+        _has_method(Method.SCRATCH),
+    ),
+    Term(
+        "seed",
+        "It determines the random order, initialisation and augmentation of a training.",
+        lambda content: any(method_info(row.method).seeded for row in content.rows),
+    ),
+    Term("cold time", "Seconds from images to predictions, with feature extraction.", _has_rows),
+    Term("warm time", "Seconds with cached features: the cost of one more head.", _has_rows),
+    Term(
+        "95 % interval",
+        "Of 100 such intervals, each for other test images, about 95 contain the accuracy on all such images.",
+        _has_rows,
+    ),
+    Term(
+        "adjusted p",
+        "How likely so large a difference would be on these test images if two rows were equally good, adjusted for "
+        "the number of comparisons (McNemar's exact test, Holm's method).",
+        _has_several_rows,
+    ),
+    Term(
+        "significant",
+        f"An adjusted p below {LEVEL}, an interval of the difference without 0, and first seeds with the same sign.",
+        _has_several_rows,
+    ),
+    Term(
+        "no significant difference",
+        "These test images do not show a difference; that does not prove equality.",
+        _has_several_rows,
+    ),
+    Term(
+        "headroom",
+        "Fine-tune minus linear probe of the same net.",
+        lambda content: any(row.headroom for row in content.rows),
+    ),
+    Term(
+        "macro",
+        "The mean of the accuracies per class: rare classes count as much as frequent ones.",
+        lambda content: uneven(content.rows),
+    ),
+    Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy.", _has_rows),
+    Term(
+        "temperature",
+        "Logits are divided by it before the softmax; fitted on val, it changes no prediction.",
+        _has_rows,
+    ),
+    Term(
+        "optimism",
+        "How much selecting on the test set would have inflated accuracy: best candidate minus the selected one.",
+        lambda content: any(row.optimism is not None for row in content.rows),
+    ),
+    Term(
+        "draw",
+        "One random subset of the train images, for a learning curve.",
+        lambda content: bool(content.curves),
+    ),
+    Term(
+        "near duplicate",
+        "One of two images with similar features and pixels; leaked, if one is in test and the other is not.",
+        _has_findings,
+    ),
+    Term(
+        "suspect label",
+        "A label that the out-of-fold probe and the image's neighbours contradict.",
+        _has_findings,
+    ),
+)

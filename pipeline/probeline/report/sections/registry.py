@@ -1,0 +1,94 @@
+"""All sections of a report in their order: those of this package, and those of other distributions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+from probeline.report.sections.conditions import ConditionsSection
+from probeline.report.sections.glossary import Glossary
+from probeline.report.sections.images.doctor import DataDoctor
+from probeline.report.sections.images.galleries import Galleries
+from probeline.report.sections.images.maps import EmbeddingMaps
+from probeline.report.sections.images.pictures import Pictures
+from probeline.report.sections.not_run import NotRunSection
+from probeline.report.sections.scores.calibration import Calibration
+from probeline.report.sections.scores.classes import AccuracyPerClass
+from probeline.report.sections.scores.confusions import ConfusionMatrices
+from probeline.report.sections.scores.disagreement import Disagreement
+from probeline.report.sections.scores.figures import AllFigures, FigureSection
+from probeline.report.sections.scores.latency import LatencySection
+from probeline.report.sections.scores.learning import LearningCurves
+from probeline.report.sections.scores.pairs import Pairs
+from probeline.report.sections.scores.published import PublishedNumbers
+from probeline.report.sections.scores.ranges import RangeTests
+from probeline.report.sections.scores.results import Results
+from probeline.report.sections.section import FITS, GROUPS, RESULTS, Section
+
+GROUP = "probeline.sections"
+"""The entry points of other distributions: each is a section, or a class that makes one without arguments."""
+
+SECTIONS: tuple[Section, ...] = (
+    Results(),
+    FigureSection(RESULTS, "cost", "Accuracy against time"),
+    FigureSection(RESULTS, "ladder", "Training strategies"),
+    LearningCurves(),
+    Pairs(),
+    PublishedNumbers(),
+    LatencySection(),
+    Disagreement(),
+    ConfusionMatrices(),
+    AccuracyPerClass(),
+    Galleries(),
+    EmbeddingMaps(),
+    Pictures(),
+    DataDoctor(),
+    Calibration(),
+    FigureSection(FITS, "path", "Selecting l2"),
+    FigureSection(FITS, "training", "Training curves"),
+    RangeTests(),
+    NotRunSection(),
+    AllFigures(),
+    ConditionsSection(),
+    Glossary(),
+)
+"""Those of this package, in the order of the page and of report.json; those of a group follow one another."""
+
+_OTHERS = ""
+_MARKDOWN = (
+    *("results", "calibration", "pairs", "learning", "ranges", "published", "latency", "doctor", _OTHERS),
+    *("missing", "figures", "pictures", "making"),
+)
+"""The order of report.md, in which sections of other distributions stand at `_OTHERS`."""
+
+
+def all_sections() -> tuple[Section, ...]:
+    """Return all sections in the order of the page; one that cannot be loaded is skipped with a warning."""
+    sections = {section.name: section for section in SECTIONS}
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
+        try:
+            loaded = entry_point.load()
+            section: Section = loaded() if isinstance(loaded, type) else loaded
+            if section.name in sections:
+                raise ValueError(f"there is a section {section.name!r} already")
+            _ = section.title, section.group
+        except Exception as error:  # whatever another distribution raises must not cost the report
+            warnings.warn(
+                f"report section {entry_point.name} = {entry_point.value} is skipped: {error!r}", stacklevel=2
+            )
+        else:
+            sections[section.name] = section
+    groups = [*GROUPS[:-1], *(one.group for one in sections.values() if one.group not in GROUPS), GROUPS[-1]]
+    return tuple(sorted(sections.values(), key=lambda section: groups.index(section.group)))
+
+
+def markdown_order(sections: Iterable[Section]) -> list[Section]:
+    """Return sections in the order of report.md."""
+    places = {name: place for place, name in enumerate(_MARKDOWN)}
+    return sorted(sections, key=lambda section: places.get(section.name, places[_OTHERS]))
+
+
+def installed_sections() -> list[str]:
+    """Return the names and versions of other distributions' sections; none of them is loaded."""
+    return sorted(f"{one.name} {one.value} {one.dist.version if one.dist else ''}" for one in entry_points(group=GROUP))

@@ -1,0 +1,100 @@
+"""Latency of a forward pass, with the accuracy of the nets' probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from probeline.format import count, decimals, listing, percent, seconds
+from probeline.report.model.content import ReportContent
+from probeline.report.records.latency_costs import Cost, costs, hardware, sessions
+from probeline.report.sections.section import RESULTS, Section, View, tables_view
+from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
+from probeline.results.latency import Latency
+from probeline.results.score import Score
+
+
+class LatencySection(Section):
+    name, title, group = "latency", "Latency", RESULTS
+
+    def markdown(self, content: ReportContent) -> str | None:
+        if not content.latencies:
+            return None
+        tables = latency_tables(content.latencies, content.scores)
+        notes = latency_notes(content.latencies, content.scores)
+        return join_parts(*(table.markdown() for table in tables), bullets(notes))
+
+    def view(self, content: ReportContent) -> View | None:
+        if not content.latencies:
+            return None
+        tables = latency_tables(content.latencies, content.scores)
+        return tables_view(tables, latency_notes(content.latencies, content.scores))
+
+    def record(self, content: ReportContent) -> Mapping[str, Any]:
+        return {
+            "latencies": [
+                {
+                    "hardware": hardware(nets),
+                    "keys": [net.key for net in nets],
+                    "rows": [asdict(cost) for cost in costs(nets, content.scores)],
+                }
+                for nets in sessions(content.latencies)
+            ]
+        }
+
+
+def latency_tables(latencies: Sequence[Latency], scores: Sequence[Score]) -> list[TextTable]:
+    """Return a table for each session."""
+    return [cost_table(costs(nets, scores), f"On {hardware(nets)}.") for nets in sessions(latencies)]
+
+
+def cost_table(lines: Sequence[Cost], title: str = "") -> TextTable:
+    """Return the costs of one session, without columns that are empty in all lines."""
+    places = decimals(line.n_test for line in lines if line.n_test is not None)
+    several = len({line.title for line in lines}) > 1
+
+    def share(value: float | None) -> str:
+        return "" if value is None else percent(value, places)
+
+    columns = [
+        ("Backbone", [line.title for line in lines]),
+        ("Parameters (with head)", [count(line.parameters) for line in lines]),
+        ("Input px", [str(line.image_size) for line in lines]),
+        ("Batch", [str(line.batch) for line in lines]),
+        ("Median ms", [seconds(1000 * line.median) for line in lines]),
+        ("5th–95th percentile", [f"{seconds(1000 * line.low)}–{seconds(1000 * line.high)}" for line in lines]),
+        ("Images/s", [seconds(line.images_per_second) for line in lines]),
+        ("Times the fastest", [f"{line.ratio:.2f}" if several else "" for line in lines]),
+        ("Peak MB", ["" if line.peak_bytes is None else f"{line.peak_bytes / 1e6:,.0f}" for line in lines]),
+        ("Probe top-1 %", [share(line.top1) for line in lines]),
+        ("Probe top-5 %", [share(line.top5) for line in lines]),
+    ]
+    return text_table(columns, 1, title)
+
+
+def latency_notes(nets: Sequence[Latency], scores: Sequence[Score] = ()) -> list[str]:
+    """Return notes on the tables of all sessions."""
+    first = nets[0]
+    norms = dict.fromkeys(f"{net.folded} of {net.norms} of {net.backbone}" for net in nets if net.norms)
+    without = dict.fromkeys(net.backbone for net in nets if not net.norms)
+    folded = "; ".join([*norms, *(f"{name} has none" for name in without)])
+    sizes = listing([str(size) for size in sorted({passes.batch for net in nets for passes in net.passes})])
+    notes = [
+        f"A forward pass of the whole net with its own head, on batches of {sizes} that are on the device already: no "
+        f"reading, decoding or resizing. {first.warm_up} warm-up passes, then {len(first.passes[0].seconds)} that are "
+        "timed one by one, each until the device has finished; the nets of a table take turns.",
+    ]
+    if len(nets) > 1:
+        notes.append("Times the fastest: median over the turns of a pass's seconds over those of the fastest net.")
+    notes.append(
+        "The nets are as in extraction: eval mode, inference mode, channels last, and BatchNorm folded into the "
+        f"preceding convolution if that changes nothing but rounding ({folded}).",
+    )
+    if any(passes.peak_bytes is not None for net in nets for passes in net.passes):
+        notes.append("Peak MB (a million bytes): weights, input, and the peak of what a pass allocates.")
+    if any(cost.top1 is not None for session in sessions(nets) for cost in costs(session, scores)):
+        notes.append(
+            "The probe is the exact one at the penultimate tap, without views, at the same size and precision."
+        )
+    return notes

@@ -1,0 +1,67 @@
+"""The table of results in a terminal, and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from csv import writer
+from dataclasses import asdict
+from io import StringIO
+from textwrap import fill
+from typing import Any
+
+from probeline.identity import canonical
+from probeline.report.model.row import Block, Row
+from probeline.report.model.verdict import verdict
+from probeline.report.records.not_run import NotRun
+from probeline.report.sections.scores.results import result_columns, result_notes
+from probeline.report.sections.tables import padded
+from probeline.results.curve import Curve
+
+TERMINAL_WIDTH = 118
+"""Characters; a longer last column is cut."""
+
+
+def terminal_table(blocks: Sequence[Block], not_run: Sequence[NotRun] = (), curves: Sequence[Curve] = ()) -> str:
+    """Return the table for a terminal of `TERMINAL_WIDTH` characters, with the verdict and the notes below it."""
+    parts = [part for block in blocks for part in block.parts()]
+    rows = [row for part in parts for row in part.rows]
+    columns = result_columns(rows, brief=True)
+    grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    head, *body = ["  " + "  ".join(line).rstrip() for line in padded(grid, [column.left for column in columns])]
+    lines = [head] if rows else []
+    for part in parts:
+        lines.append(part.title)
+        lines += [body.pop(0) for _ in part.rows]
+    table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
+    below = [
+        fill(line, TERMINAL_WIDTH, subsequent_indent="  ")
+        for line in (*verdict(blocks, curves).lines, *result_notes(blocks))
+    ]
+    below += [f"Not run: {one.what}: {one.command}" for one in not_run]
+    return "\n".join([*table, "", *below] if rows else below)
+
+
+def csv_table(blocks: Sequence[Block]) -> str:
+    """Return a header and one line for each row with all its fields, shares in [0, 1]; empty without rows."""
+    lines = [_flatten(row) for block in blocks for row in block.rows]
+    text = StringIO()
+    if lines:
+        table = writer(text, lineterminator="\n")
+        table.writerow(lines[0])
+        table.writerows(line.values() for line in lines)
+    return text.getvalue()
+
+
+def _flatten(row: Row) -> dict[str, Any]:
+    """Return the fields of a row, each with one value."""
+    flat = asdict(row)
+    flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
+    flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)
+    flat["options"] = canonical(flat["options"]).decode()
+    flat["keys"] = " ".join(row.keys)
+    flat["interval_low"], flat["interval_high"] = flat.pop("interval")
+    for name in ("headroom", "over_probe"):
+        difference = flat.pop(name) or {"top1": None, "interval": (None, None), "p": None, "real": None}
+        low, high = difference.pop("interval")
+        flat |= {f"{name}_{field}": value for field, value in {**difference, "low": low, "high": high}.items()}
+    return flat
