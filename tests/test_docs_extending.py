@@ -1,0 +1,88 @@
+"""The worked example of docs/design/extending.md, and what happens to sections that cannot be used."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from probeline.report.model.content import ReportContent
+from probeline.report.sections.registry import GROUP, SECTIONS, all_sections, installed_sections, markdown_order
+from probeline.report.sections.section import GROUPS
+from test_report_rows import make_scores
+
+DOC = (Path(__file__).parents[1] / "docs" / "design" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', DOC, re.DOTALL))
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, entry_points: dict[str, str]
+) -> None:
+    """Put a distribution with a module and entry points of sections on the path."""
+    (folder / f"{module}.py").write_text(text, encoding="utf-8")
+    metadata = folder / f"{module}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in entry_points.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_the_example_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads(BLOCKS["pyproject.toml"])["project"]
+    (tmp_path / "site").mkdir()
+    entry_points = project["entry-points"][GROUP]
+    install(tmp_path / "site", monkeypatch, "seed_ranges", BLOCKS["seed_ranges.py"], entry_points)
+    test = compile(BLOCKS["test_seed_ranges.py"], "test_seed_ranges.py", "exec")
+    exec(test, {"scores": make_scores(seeds=2, n_test=60), "folder": tmp_path / "report"})  # noqa: S102
+
+
+def test_a_section_stands_in_its_group_and_makes_reports_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed_sections()
+    text = "class Section:\n    name, title, group = 'own', 'Own', {!r}\n"
+    both = text.format("Results").replace("Section", "First") + text.format("Mine").replace("own", "mine")
+    install(tmp_path, monkeypatch, "own_sections", both, {"own": "own_sections:First", "mine": "own_sections:Section"})
+    assert installed_sections() != before
+    sections = all_sections()
+    groups = [section.group for section in sections]
+    assert list(dict.fromkeys(groups)) == [*GROUPS[:-1], "Mine", GROUPS[-1]]
+    names = [section.name for section in sections]
+    assert names.index("own") == groups.index("Errors") - 1
+    order = [section.name for section in markdown_order(sections)]
+    assert order.index("doctor") < order.index("own") < order.index("missing")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise RuntimeError('broken')", "RuntimeError('broken')"),
+        ("", "AttributeError"),
+        (
+            "class Bad:\n    name, title, group = 'results', 'Results', 'Results'",
+            "there is a section 'results' already",
+        ),
+        ("class Bad:\n    name = 'nameless'", "AttributeError"),
+    ],
+    ids=["module", "attribute", "name", "no title"],
+)
+def test_a_section_that_cannot_be_used_is_a_warning(
+    text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "bad_section", f"{text}\n", {"worse": "bad_section:Bad"})
+    monkeypatch.delitem(__import__("sys").modules, "bad_section", raising=False)
+    with pytest.warns(UserWarning, match="report section worse = bad_section:Bad is skipped") as warned:
+        assert all_sections() == SECTIONS
+    assert reason in str(warned[0].message)
+
+
+def test_no_two_sections_share_a_name_or_a_member() -> None:
+    names = [section.name for section in SECTIONS]
+    assert len(names) == len(set(names))
+    members = [member for section in SECTIONS for member in section.record(ReportContent())]
+    assert len(members) == len(set(members))
