@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from probeline.commands import compare, curve, extract
 from probeline.errors import BadOption
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session
@@ -69,7 +68,7 @@ def test_each_part_is_trained_on_with_a_seed_of_its_draw(
     fit = Trainer.fit
 
     def watched(trainer: Trainer, train: IntArray, *given: Any, **named: Any) -> Any:
-        seen.append((trainer.training.seed, train))
+        seen.append((trainer.options.seed, train))
         return fit(trainer, train, *given, **named)
 
     monkeypatch.setattr(Trainer, "fit", watched)
@@ -89,7 +88,7 @@ def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], m
 
     monkeypatch.setattr(Trainer, "fit", refuse)
     console = Heard()
-    assert made(replace(first[0], console=console)) == first[1]
+    assert made(first[0].changed(console=console)) == first[1]
     assert sum(line.endswith("it is there") for line in console.lines) == 4
 
 
@@ -97,7 +96,7 @@ def test_an_interrupted_curve_goes_on(
     world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = small(world, tmp_path)
-    epoch = Trainer._epoch
+    epoch = Trainer.run_epoch
     ran = 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
@@ -108,7 +107,7 @@ def test_an_interrupted_curve_goes_on(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             made(settings)
         assert made(settings)["finetune"].points == first[1]["finetune"].points
@@ -143,7 +142,7 @@ def test_what_changes_the_numbers_is_another_curve(
         raise Trained
 
     monkeypatch.setattr(Trainer, "fit", stop)
-    session = Session(replace(first[0], **changes))
+    session = Session(first[0].changed(**changes))
     if other:
         with pytest.raises(Trained):
             curve.run(session)

@@ -30,15 +30,15 @@ from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
 from probeline.finetune import feeds as feeding
-from probeline.finetune import trainer as training_room
 from probeline.finetune.head import fresh_head
-from probeline.finetune.optimization import Training
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.history import TrainingResult
+from probeline.finetune.training.optimization import TrainingOptions
+from probeline.finetune.training.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
-from probeline.session import Asked, Session
+from probeline.session import Session
 from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
 from small_runs import make_coloured
 
@@ -159,7 +159,7 @@ def test_a_score_tells_the_best_epoch_not_the_last(
         {"epoch": n, "val_top1": val, "val_loss": 1.0, "parts": 1, "seconds": n}
         for n, val in ((1, 0.25), (2, 0.75), (3, 0.5))
     )
-    trained = training_room.Trained(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
+    trained = TrainingResult(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: trained)
     score = run(options(world, tmp_path, strategies=("full",)))["finetune"]
     assert score.val_top1 == 0.75
@@ -211,7 +211,7 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
             run(settings)
     assert checkpoints(settings) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         score = run(settings)["finetune"]
     assert len(score.history) == 1
     assert checkpoints(settings) == ["best.json", "best.safetensors"]
@@ -222,7 +222,7 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
 
 def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, dict[str, Score]]) -> None:
     console = Heard()
-    settings = replace(first[0], console=console)
+    settings = first[0].changed(console=console)
     folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     assert run(settings) == first[1]
@@ -369,14 +369,14 @@ def test_a_key_changes_with_what_changes_the_numbers(
     first: tuple[Settings, dict[str, Score]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = keys(replace(first[0], **changes), monkeypatch)
+    found = keys(first[0].changed(**changes), monkeypatch)
     assert {method for method, key in found.items() if key != first[1][method].key} == changed
 
 
 def test_precisions_have_keys_of_their_own(
     first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [keys(replace(first[0], precision=p), monkeypatch)["finetune"] for p in ("fp32", "tf32", "bf16", "fp16")]
+    found = [keys(first[0].changed(precision=p), monkeypatch)["finetune"] for p in ("fp32", "tf32", "bf16", "fp16")]
     assert len(set(found)) == 4
 
 
@@ -431,7 +431,7 @@ def start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Started:
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_room.Trainer, "fit", fit)
+        patch.setattr(Trainer, "fit", fit)
         with pytest.raises(Stop):
             run(settings)
     return started[0]
@@ -504,8 +504,8 @@ def test_options_reach_the_trainer(
     )
     before = torch.backends.cuda.matmul.fp32_precision
     started = start(settings, monkeypatch)
-    training = started.trainer.training
-    assert training == Training(
+    training = started.trainer.options
+    assert training == TrainingOptions(
         epochs=5,
         batch_size=16,
         lr=0.02,
@@ -532,7 +532,7 @@ def test_the_default_batch_size_does_not_depend_on_the_machine(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = options(world, tmp_path, strategies=("full",), batch_size=None)
-    assert start(settings, monkeypatch).trainer.training.batch_size == 32
+    assert start(settings, monkeypatch).trainer.options.batch_size == 32
 
 
 def test_a_score_tells_the_precision_it_was_trained_in(world: Path, tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from probeline.commands import compare, finetune, lrfind
 from probeline.data.pixels.loading import read_batch
 from probeline.errors import CannotWrite, MissingData
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.steps import Stepper
+from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
 from probeline.report.sections.lr_range import found, rate
 from probeline.results.range_test import RANGE_TESTS, RangeTest
-from probeline.session import Asked, Session
+from probeline.session import Session
 from probeline.types import IntArray
 from small_runs import Listening
 from test_commands_finetune import options as finetune_options
@@ -63,10 +64,10 @@ def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mean losses of the steps follow a script."""
     left = list(losses)
 
-    def step(_: Trainer, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(_: Stepper, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.tensor(left.pop(0) * len(labels), dtype=torch.float64), torch.tensor(0)
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Stepper, "step", step)
 
 
 FALLING = [2 - 1.5 / (1 + math.exp(-(step - 60) / 4)) for step in range(STEPS)]
@@ -174,8 +175,8 @@ def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch:
 
     def stop(trainer: Trainer, *_: Any, **__: Any) -> None:
         weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
-        groups = [[group["stage"], group["weight_decay"]] for group in trainer._optimizer.param_groups]
-        begun.append((weights, trainer.training, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
+        groups = [[group["stage"], group["weight_decay"]] for group in trainer.stepper.optimizer.param_groups]
+        begun.append((weights, trainer.options, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         raise Stop
 
     monkeypatch.setattr(Trainer, "fit", stop)
@@ -230,7 +231,7 @@ def test_the_seed_decides_and_global_random_states_stay(
     world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The train rows are two batches, so that six steps are three epochs.
-    monkeypatch.setattr("probeline.finetune.lr_range.is_over", lambda losses: len(losses) == 6)
+    monkeypatch.setattr("probeline.finetune.lr_range_test.is_over", lambda losses: len(losses) == 6)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     (again,) = run(options(world, tmp_path / "again", workers=1))
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -372,14 +373,14 @@ def test_a_key_changes_with_what_changes_the_losses(
     first: tuple[Settings, RangeTest, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert (key(replace(first[0], **changes), monkeypatch) != first[1].key) == changed
+    assert (key(first[0].changed(**changes), monkeypatch) != first[1].key) == changed
 
 
 def test_epochs_matter_where_they_say_what_is_trained_first(
     first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradual = replace(first[0], strategies=("gradual",))
-    keys = {key(replace(gradual, **changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
+    gradual = first[0].changed(strategies=("gradual",))
+    keys = {key(gradual.changed(**changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
     assert len(keys) == 3
 
 

@@ -15,7 +15,7 @@ from probeline.commands import compare
 from probeline.errors import BadData, Diverged
 from probeline.extract import engine
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.intervals import wilson
 from probeline.session import Session
 from test_commands_finetune import NET, SQUEEZENET, Heard, run, world

@@ -15,7 +15,8 @@ from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.views import augmented
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Feed, Trainer
+from probeline.finetune.training.batches import Feed
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
@@ -29,7 +30,7 @@ RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 def pixel_feed(session: Session, record: Preprocess, threads: int, preset: str = "flip-crop") -> Feed:
     split = Split("all", np.arange(len(session.dataset.parts["all"].labels)), "train")
-    return feeding._pixels(session, split, record, preset, 0, threads)
+    return feeding.make_pixel_feed(session, split, record, preset, 0, threads)
 
 
 def views(
@@ -200,7 +201,7 @@ def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
 ) -> None:
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
     whole = scores(settings.changed(reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
-    epoch = Trainer._epoch
+    epoch = Trainer.run_epoch
     done = 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
@@ -211,7 +212,7 @@ def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             scores(settings)
     # What was begun in halves is not gone on with from pixels: another arithmetic would not be this run's.

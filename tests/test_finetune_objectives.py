@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from probeline.cli import program as cli
 from probeline.commands import extract, finetune
 from probeline.errors import BadOption, UnknownName
 from probeline.evaluate import exact_probe
-from probeline.finetune.run import training_options
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.requests import training_options
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.grids import TRAIN
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
@@ -45,7 +44,7 @@ def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(world: Path, place: Path, tmp_path: Path, **changes: Any) -> Settings:
-    return replace(options(world, place, reports=tmp_path / "reports"), **changes)
+    return options(world, place, reports=tmp_path / "reports").changed(**changes)
 
 
 def comparable(score: Score) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
     # The keys are those of no other test's run: checkpoints of one key are gone on with.
     settings = settings.changed(backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
-    epoch, done = Trainer._epoch, 0
+    epoch, done = Trainer.run_epoch, 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
         nonlocal done
@@ -132,7 +131,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     again = run(settings)[strategy]
