@@ -15,9 +15,8 @@ from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session
 from probeline.types import IntArray
-from test_commands_finetune import Heard, options, world
-
-__all__ = ["world"]
+from small_finetunes import options
+from small_runs import Listening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,9 +86,9 @@ def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], m
         raise AssertionError("trained again")
 
     monkeypatch.setattr(Trainer, "fit", refuse)
-    console = Heard()
+    console = Listening()
     assert made(first[0].changed(console=console)) == first[1]
-    assert sum(line.endswith("it is there") for line in console.lines) == 4
+    assert sum(line.endswith("it is there") for line in console.said) == 4
 
 
 def test_an_interrupted_curve_goes_on(
@@ -124,7 +123,9 @@ def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Setting
 
 
 def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"curve chooses no lr: --train lr \(expected a single value, got 2"):
+    with pytest.raises(
+        BadOption, match=r"curve does not choose between values of lr: --train lr \(expected a single value, got 2"
+    ):
         made(small(world, tmp_path, train=("lr=1e-3,1e-2",)))
 
 

@@ -23,6 +23,8 @@ from probeline.commands import compare, finetune, lrfind
 from probeline.data.pixels.loading import read_batch
 from probeline.errors import CannotWrite, MissingData
 from probeline.finetune import feeds as feeding
+from probeline.finetune.lr_range_test import request_range_test
+from probeline.finetune.requests import plan_jobs
 from probeline.finetune.training.steps import Stepper
 from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
@@ -32,11 +34,8 @@ from probeline.report.sections.lr_range import found, rate
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session
 from probeline.types import IntArray
+from small_finetunes import options as finetune_options
 from small_runs import Listening
-from test_commands_finetune import options as finetune_options
-from test_commands_finetune import world
-
-__all__ = ["world"]
 
 NET = "squeezenet1_1"
 PLACE = f"folder--pictures x {NET}"
@@ -257,12 +256,14 @@ def test_a_second_run_tests_nothing_and_writes_nothing(
     assert run(settings.changed(console=console)) == [test]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     told = said[-2].partition("; ")[2]
-    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: it is there; {told}", said[-1]]
+    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: already tested, skipped; {told}", said[-1]]
 
 
 SECOND = """
 import sys
 from probeline.cli.program import main
+from small_finetunes import asked, keys
+from small_finetunes import options as finetune_options
 for verb in ("lrfind", "compare"):
     assert main([verb, *sys.argv[1:]]) == 0, verb
 heavy = {"torch", "torchvision", "safetensors", "matplotlib"} & set(sys.modules)
@@ -293,7 +294,7 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "seed 0: it is there; the loss falls steepest at lr " in done.stdout
+    assert "seed 0: already tested, skipped; the loss falls steepest at lr " in done.stdout
     assert "the report is up to date" in done.stdout
 
 
@@ -323,22 +324,9 @@ def test_what_cannot_be_written_is_said_before_a_step(
 # Keys
 
 
-def key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+def key(settings: Settings) -> str:
     """Return the key of a test, without a step."""
-    asked: list[Asked] = []
-
-    class Stop(Exception):
-        pass
-
-    def there(_: Session, backbone: object, wanted: Asked, title: str) -> None:
-        asked.append(wanted)
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lrfind, "_there", there)
-        with pytest.raises(Stop):
-            lrfind.run(Session(settings))
-    return asked[0].key
+    return request_range_test(next(plan_jobs(Session(settings), [settings.seeding.seed]))).key
 
 
 @pytest.mark.parametrize(
@@ -373,14 +361,14 @@ def test_a_key_changes_with_what_changes_the_losses(
     first: tuple[Settings, RangeTest, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert (key(first[0].changed(**changes), monkeypatch) != first[1].key) == changed
+    assert (key(first[0].changed(**changes)) != first[1].key) == changed
 
 
 def test_epochs_matter_where_they_say_what_is_trained_first(
     first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gradual = first[0].changed(strategies=("gradual",))
-    keys = {key(gradual.changed(**changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
+    keys = {key(gradual.changed(**changes)) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
     assert len(keys) == 3
 
 

@@ -21,9 +21,8 @@ from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
-from test_commands_finetune import Heard, options, run, world
-
-__all__ = ["world"]
+from small_finetunes import options, run
+from small_runs import Listening
 
 RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -163,10 +162,10 @@ def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
 def test_what_frozen_stages_gave_is_read_and_never_run_again(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console = Heard()
+    console = Listening()
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
     found = scores(settings)
-    told = [line for line in console.lines if line.startswith("extract")]
+    told = [line for line in console.said if line.startswith("extract")]
     assert sum("images on CPU" in line for line in told) == 1, "the second seed finds it"
     assert found["last-1"].cold_seconds > found["last-1"].warm_seconds
 
