@@ -11,8 +11,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline.backbones import torchvision_import as vision
+from probeline.evaluate import exact_probe
 from probeline.identity import digest
 from probeline.types import Backbone, Part, Preprocess
+from small_finetunes import extract_two_nets, make_world
 from small_runs import ROWS
 
 vision.models()  # before any test imports timm, which imports torchvision by itself
@@ -46,6 +48,24 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries whose shards hold a few rows."""
     monkeypatch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
     monkeypatch.setattr("probeline.cache.exchange.ROWS_PER_SHARD", ROWS)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures whose channel tells the class, and a weights file."""
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cache that holds the features of two nets of that world."""
+    return extract_two_nets(world, tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture
+def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid of three values for the exact probe, whose whole path takes seconds."""
+    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ import pytest
 
 from probeline.commands import compare, curve, extract
 from probeline.errors import BadOption
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session
 from probeline.types import IntArray
-from test_commands_finetune import Heard, options, world
-
-__all__ = ["world"]
+from small_finetunes import options
+from small_runs import Listening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,7 +67,7 @@ def test_each_part_is_trained_on_with_a_seed_of_its_draw(
     fit = Trainer.fit
 
     def watched(trainer: Trainer, train: IntArray, *given: Any, **named: Any) -> Any:
-        seen.append((trainer.training.seed, train))
+        seen.append((trainer.options.seed, train))
         return fit(trainer, train, *given, **named)
 
     monkeypatch.setattr(Trainer, "fit", watched)
@@ -88,16 +86,16 @@ def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], m
         raise AssertionError("trained again")
 
     monkeypatch.setattr(Trainer, "fit", refuse)
-    console = Heard()
-    assert made(replace(first[0], console=console)) == first[1]
-    assert sum(line.endswith("it is there") for line in console.lines) == 4
+    console = Listening()
+    assert made(first[0].changed(console=console)) == first[1]
+    assert sum(line.endswith("it is there") for line in console.said) == 4
 
 
 def test_an_interrupted_curve_goes_on(
     world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = small(world, tmp_path)
-    epoch = Trainer._epoch
+    epoch = Trainer.run_epoch
     ran = 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
@@ -108,7 +106,7 @@ def test_an_interrupted_curve_goes_on(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             made(settings)
         assert made(settings)["finetune"].points == first[1]["finetune"].points
@@ -125,7 +123,9 @@ def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Setting
 
 
 def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadOption, match=r"curve chooses no lr: --train lr \(expected a single value, got 2"):
+    with pytest.raises(
+        BadOption, match=r"curve does not choose between values of lr: --train lr \(expected a single value, got 2"
+    ):
         made(small(world, tmp_path, train=("lr=1e-3,1e-2",)))
 
 
@@ -143,7 +143,7 @@ def test_what_changes_the_numbers_is_another_curve(
         raise Trained
 
     monkeypatch.setattr(Trainer, "fit", stop)
-    session = Session(replace(first[0], **changes))
+    session = Session(first[0].changed(**changes))
     if other:
         with pytest.raises(Trained):
             curve.run(session)

@@ -12,10 +12,10 @@ from probeline.errors import MissingData
 from probeline.extract import engine
 from probeline.finetune import feeds as feeding
 from probeline.session import Session
-from test_commands_finetune import NET, Heard, options, run, world
-from test_finetune_objectives import OTHER, asked, comparable, few_l2, place
+from small_finetunes import NET, OTHER, asked, comparable, options, run
+from small_runs import Listening
 
-__all__ = ["few_l2", "place", "world"]
+pytestmark = pytest.mark.usefixtures("few_l2")
 
 
 def test_without_the_teachers_share_it_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_without_the_teachers_share_it_is_the_plain_fine_tune(world: Path, place
 
 
 def test_a_distilled_score_says_who_taught(world: Path, place: Path, tmp_path: Path) -> None:
-    console = Heard()
+    console = Listening()
     settings = asked(
         world, place, tmp_path, strategies=("distill",), weights="none", teacher=OTHER, console=console, epochs=1
     )
@@ -47,10 +47,10 @@ def test_a_distilled_score_says_who_taught(world: Path, place: Path, tmp_path: P
     assert told["converged"] is True
     extraction = sum(session.features(net, part).seconds for part in session.parts())
     assert score.cold_seconds > score.warm_seconds + extraction, "the fits count beside it"
-    (line,) = (line for line in console.lines if line.startswith("teacher"))
+    (line,) = (line for line in console.said if line.startswith("teacher"))
     assert re.fullmatch(
         rf"teacher: {OTHER}, l2 \S+: top-1 {told['train_top1']:.4f} on {score.n_train} train images, "
-        rf"{score.n_train} of them not seen by the fit that tells them",
+        rf"{score.n_train} of the predictions are out-of-fold",
         line,
     )
 
@@ -87,7 +87,7 @@ def test_a_teacher_that_is_not_extracted_is_named(world: Path, tmp_path: Path) -
 
 
 def test_seeds_and_strategies_share_one_teacher(world: Path, place: Path, tmp_path: Path) -> None:
-    console = Heard()
+    console = Listening()
     settings = asked(world, place, tmp_path, strategies=("distill", "distill-head"), teacher=NET, epochs=1, seeds=2)
     run(settings.changed(console=console))
-    assert sum(line.startswith("teacher") for line in console.lines) == 1
+    assert sum(line.startswith("teacher") for line in console.said) == 1

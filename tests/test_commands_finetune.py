@@ -3,104 +3,45 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import make_part
+from probeline import disk
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.zoo import random_net
 from probeline.commands import extract, finetune, probe
-from probeline.console import Bar, Silence
+from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
 from probeline.finetune import feeds as feeding
-from probeline.finetune import trainer as training_room
 from probeline.finetune.head import fresh_head
-from probeline.finetune.optimization import Training
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.history import TrainingResult
+from probeline.finetune.training.optimization import TrainingOptions
+from probeline.finetune.training.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
-from probeline.session import Asked, Session
+from probeline.session import Session
 from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
-from small_runs import make_coloured
-
-NET = "squeezenet1_1"
-SIZE = 32
-CLASS_NAMES = ("blue", "green", "red")
-SQUEEZENET = 1_235_496 - 1_000 * 513 + 3 * 513
-"""torchvision's number of parameters, with a head of three outputs."""
-
-
-@dataclass
-class Heard(Silence):
-    """A console that collects lines."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures whose channel tells the class, and a weights file."""
-    place = tmp_path_factory.mktemp("world")
-    make_coloured(place / "pictures")
-    weights = place / "squeezed.safetensors"
-    save_file(random_net(NET, 7).state_dict(), weights)
-    for file in (weights, *place.rglob("*.png")):  # a file that has just been written is not remembered
-        os.utime(file, (1_000_000_000, 1_000_000_000))
-    return place
-
-
-def options(world: Path, place: Path, **changes: Any) -> Settings:
-    settings = Settings.of(
-        dataset=f"folder:{world / 'pictures'}",
-        backbones=(NET,),
-        weights=str(world / "squeezed.safetensors"),
-        cache=place / "cache",
-        reports=place / "reports",
-        device="cpu",
-        image_size=SIZE,
-        workers=2,
-        batch_size=16,
-        epochs=2,
-    )
-    return settings.changed(**changes)
-
-
-def run(settings: Settings) -> dict[str, Score]:
-    session = Session(settings)
-    finetune.run(session)
-    scores, ignored = SCORES.load(session.reports)
-    assert not ignored
-    return {score.method: score for score in scores}
-
-
-def timeless(score: Score) -> dict[str, Any]:
-    record = score.to_json()
-    for name in ("warm_seconds", "cold_seconds"):
-        del record[name]
-    record["history"] = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
-    return record
+from small_finetunes import CLASS_NAMES, NET, SIZE, SQUEEZENET, keys, options, run, timeless
+from small_runs import Listening
 
 
 def checkpoints(settings: Settings) -> list[str]:
@@ -159,7 +100,7 @@ def test_a_score_tells_the_best_epoch_not_the_last(
         {"epoch": n, "val_top1": val, "val_loss": 1.0, "parts": 1, "seconds": n}
         for n, val in ((1, 0.25), (2, 0.75), (3, 0.5))
     )
-    trained = training_room.Trained(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
+    trained = TrainingResult(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: trained)
     score = run(options(world, tmp_path, strategies=("full",)))["finetune"]
     assert score.val_top1 == 0.75
@@ -205,13 +146,18 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
+    publish = disk.publish
+
+    def stop_at_scores(path: Path, data: bytes, *, replace: bool = False) -> bool:
+        return stop() if path.parent.name == "scores" else publish(path, data, replace=replace)
+
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "save_score", stop)
+        patch.setattr(disk, "publish", stop_at_scores)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     assert checkpoints(settings) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         score = run(settings)["finetune"]
     assert len(score.history) == 1
     assert checkpoints(settings) == ["best.json", "best.safetensors"]
@@ -221,15 +167,15 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
 
 
 def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, dict[str, Score]]) -> None:
-    console = Heard()
-    settings = replace(first[0], console=console)
+    console = Listening()
+    settings = first[0].changed(console=console)
     folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     assert run(settings) == first[1]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
-    assert console.lines == [
-        f"finetune: folder--pictures x {NET}, finetune, seed 0: its score is there",
-        f"finetune: folder--pictures x {NET}, scratch, seed 0: its score is there",
+    assert console.said == [
+        f"finetune: folder--pictures x {NET}, finetune, seed 0: already scored, skipped",
+        f"finetune: folder--pictures x {NET}, scratch, seed 0: already scored, skipped",
     ]
 
 
@@ -251,7 +197,7 @@ def test_a_second_run_does_not_import_torch(first: tuple[Settings, dict[str, Sco
     words += ["--batch-size", "16", "--epochs", "2", "--workers", "1"]
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("its score is there") == 2
+    assert done.stdout.count("already scored, skipped") == 2
 
 
 def test_a_damaged_score_is_made_again(world: Path, tmp_path: Path) -> None:
@@ -321,24 +267,6 @@ def test_a_run_that_diverges_leaves_no_score(world: Path, tmp_path: Path) -> Non
 # Keys
 
 
-def keys(settings: Settings, monkeypatch: pytest.MonkeyPatch, dataset: DataSet | None = None) -> dict[str, str]:
-    """Return the key of each method of a run, without training."""
-    found: dict[str, str] = {}
-
-    def finished(_: Session, backbone: object, asked: Asked, title: str) -> str:
-        found[asked.method] = asked.key
-        return asked.method
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "finished", finished)
-        patch.setattr(Session, "outcome", lambda _, method: {"method": method})
-        session = Session(settings)
-        if dataset is not None:
-            session.__dict__["dataset"] = dataset
-        finetune.run(session)
-    return found
-
-
 @pytest.mark.parametrize(
     ("changes", "changed"),
     [
@@ -369,14 +297,14 @@ def test_a_key_changes_with_what_changes_the_numbers(
     first: tuple[Settings, dict[str, Score]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = keys(replace(first[0], **changes), monkeypatch)
+    found = keys(first[0].changed(**changes))
     assert {method for method, key in found.items() if key != first[1][method].key} == changed
 
 
 def test_precisions_have_keys_of_their_own(
     first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [keys(replace(first[0], precision=p), monkeypatch)["finetune"] for p in ("fp32", "tf32", "bf16", "fp16")]
+    found = [keys(first[0].changed(precision=p))["finetune"] for p in ("fp32", "tf32", "bf16", "fp16")]
     assert len(set(found)) == 4
 
 
@@ -391,7 +319,7 @@ def test_a_key_changes_with_the_data(
         "content": replace(dataset, parts={"all": replace(part, content=part.content[::-1])}),
         "flips": replace(dataset, flips=False),
     }[what]
-    found = keys(first[0], monkeypatch, other)
+    found = keys(first[0], other)
     assert all(found[method] != score.key for method, score in first[1].items())
 
 
@@ -431,7 +359,7 @@ def start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Started:
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_room.Trainer, "fit", fit)
+        patch.setattr(Trainer, "fit", fit)
         with pytest.raises(Stop):
             run(settings)
     return started[0]
@@ -504,8 +432,8 @@ def test_options_reach_the_trainer(
     )
     before = torch.backends.cuda.matmul.fp32_precision
     started = start(settings, monkeypatch)
-    training = started.trainer.training
-    assert training == Training(
+    training = started.trainer.options
+    assert training == TrainingOptions(
         epochs=5,
         batch_size=16,
         lr=0.02,
@@ -532,7 +460,7 @@ def test_the_default_batch_size_does_not_depend_on_the_machine(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = options(world, tmp_path, strategies=("full",), batch_size=None)
-    assert start(settings, monkeypatch).trainer.training.batch_size == 32
+    assert start(settings, monkeypatch).trainer.options.batch_size == 32
 
 
 def test_a_score_tells_the_precision_it_was_trained_in(world: Path, tmp_path: Path) -> None:
@@ -597,7 +525,7 @@ def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatc
 def test_progress_counts_every_training_image(world: Path, tmp_path: Path) -> None:
     bars: dict[str, list[int]] = {}
 
-    class Counting(Heard):
+    class Counting(Listening):
         @contextmanager
         def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:  # noqa: ARG002
             bars[title] = [total, 0]
@@ -614,7 +542,7 @@ def test_progress_counts_every_training_image(world: Path, tmp_path: Path) -> No
     total = 2 * len(Session(settings).splits.train)
     title = f"folder--pictures x {NET}, finetune, seed 0"
     assert bars[f"finetune {title}"] == [total, total]
-    assert re.fullmatch(rf"finetune: {title}: test top-1 [01]\.\d{{4}} in \d+ s", console.lines[-1])
+    assert re.fullmatch(rf"finetune: {title}: test top-1 [01]\.\d{{4}} in \d+ s", console.said[-1])
 
 
 # The ladder

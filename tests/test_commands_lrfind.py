@@ -23,19 +23,19 @@ from probeline.commands import compare, finetune, lrfind
 from probeline.data.pixels.loading import read_batch
 from probeline.errors import CannotWrite, MissingData
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.lr_range_test import request_range_test
+from probeline.finetune.requests import plan_jobs
+from probeline.finetune.training.steps import Stepper
+from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
 from probeline.report.records.range_tests import round_rate, suggest_rates
 from probeline.results.range_test import RANGE_TESTS, RangeTest
-from probeline.session import Asked, Session
+from probeline.session import Session
 from probeline.types import IntArray
+from small_finetunes import options as finetune_options
 from small_runs import Listening
-from test_commands_finetune import options as finetune_options
-from test_commands_finetune import world
-
-__all__ = ["world"]
 
 NET = "squeezenet1_1"
 PLACE = f"folder--pictures x {NET}"
@@ -63,10 +63,10 @@ def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mean losses of the steps follow a script."""
     left = list(losses)
 
-    def step(_: Trainer, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(_: Stepper, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
         return torch.tensor(left.pop(0) * len(labels), dtype=torch.float64), torch.tensor(0)
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Stepper, "step", step)
 
 
 FALLING = [2 - 1.5 / (1 + math.exp(-(step - 60) / 4)) for step in range(STEPS)]
@@ -174,8 +174,8 @@ def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch:
 
     def stop(trainer: Trainer, *_: Any, **__: Any) -> None:
         weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
-        groups = [[group["stage"], group["weight_decay"]] for group in trainer._optimizer.param_groups]
-        begun.append((weights, trainer.training, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
+        groups = [[group["stage"], group["weight_decay"]] for group in trainer.stepper.optimizer.param_groups]
+        begun.append((weights, trainer.options, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         raise Stop
 
     monkeypatch.setattr(Trainer, "fit", stop)
@@ -230,7 +230,7 @@ def test_the_seed_decides_and_global_random_states_stay(
     world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The train rows are two batches, so that six steps are three epochs.
-    monkeypatch.setattr("probeline.finetune.lr_range.is_over", lambda losses: len(losses) == 6)
+    monkeypatch.setattr("probeline.finetune.lr_range_test.is_over", lambda losses: len(losses) == 6)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     (again,) = run(options(world, tmp_path / "again", workers=1))
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -256,12 +256,14 @@ def test_a_second_run_tests_nothing_and_writes_nothing(
     assert run(settings.changed(console=console)) == [test]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     told = said[-2].partition("; ")[2]
-    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: it is there; {told}", said[-1]]
+    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: already tested, skipped; {told}", said[-1]]
 
 
 SECOND = """
 import sys
 from probeline.cli.program import main
+from small_finetunes import asked, keys
+from small_finetunes import options as finetune_options
 for verb in ("lrfind", "compare"):
     assert main([verb, *sys.argv[1:]]) == 0, verb
 heavy = {"torch", "torchvision", "safetensors", "matplotlib"} & set(sys.modules)
@@ -292,7 +294,7 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "seed 0: it is there; the loss falls steepest at lr " in done.stdout
+    assert "seed 0: already tested, skipped; the loss falls steepest at lr " in done.stdout
     assert "the report is up to date" in done.stdout
 
 
@@ -322,22 +324,9 @@ def test_what_cannot_be_written_is_said_before_a_step(
 # Keys
 
 
-def key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+def key(settings: Settings) -> str:
     """Return the key of a test, without a step."""
-    asked: list[Asked] = []
-
-    class Stop(Exception):
-        pass
-
-    def there(_: Session, backbone: object, wanted: Asked, title: str) -> None:
-        asked.append(wanted)
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lrfind, "_there", there)
-        with pytest.raises(Stop):
-            lrfind.run(Session(settings))
-    return asked[0].key
+    return request_range_test(next(plan_jobs(Session(settings), [settings.seeding.seed]))).key
 
 
 @pytest.mark.parametrize(
@@ -372,14 +361,14 @@ def test_a_key_changes_with_what_changes_the_losses(
     first: tuple[Settings, RangeTest, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert (key(replace(first[0], **changes), monkeypatch) != first[1].key) == changed
+    assert (key(first[0].changed(**changes)) != first[1].key) == changed
 
 
 def test_epochs_matter_where_they_say_what_is_trained_first(
     first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gradual = replace(first[0], strategies=("gradual",))
-    keys = {key(replace(gradual, **changes), monkeypatch) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
+    gradual = first[0].changed(strategies=("gradual",))
+    keys = {key(gradual.changed(**changes)) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
     assert len(keys) == 3
 
 

@@ -15,13 +15,13 @@ from probeline.commands import compare
 from probeline.errors import BadData, Diverged
 from probeline.extract import engine
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.intervals import wilson
 from probeline.session import Session
-from test_commands_finetune import NET, SQUEEZENET, Heard, run, world
-from test_finetune_objectives import GROUPS, OTHER, asked, comparable, few_l2, place
+from small_finetunes import GROUPS, NET, OTHER, SQUEEZENET, asked, comparable, run
+from small_runs import Listening
 
-__all__ = ["few_l2", "place", "world"]
+pytestmark = pytest.mark.usefixtures("few_l2")
 
 
 def test_a_second_loss_of_weight_0_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def truth_of(session: Session, role: str, of: Mapping[str, int]) -> np.ndarray[A
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> None:
-    console = Heard()
+    console = Listening()
     settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)
     settings = settings.changed(console=console)
     score = run(settings)["multi-task"]
@@ -64,7 +64,7 @@ def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> N
     best = score.history[score.chosen["epoch"] - 1]
     assert best["val_second_top1"] == second["val"]["top1"]
     assert all(0 <= epoch["val_second_top1"] <= 1 for epoch in score.history)
-    told = console.lines[-1]
+    told = console.said[-1]
     n = second["test"]["n"]
     low, high = (100 * end for end in second["test"]["interval"])
     top1 = f"top-1 {100 * second['test']['top1']:.1f} % ({low:.1f}–{high:.1f}, n={n})"

@@ -15,21 +15,21 @@ from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.views import augmented
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
-from probeline.finetune.trainer import Feed, Trainer
+from probeline.finetune.training.batches import Feed
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
-from test_commands_finetune import Heard, options, run, world
-
-__all__ = ["world"]
+from small_finetunes import options, run
+from small_runs import Listening
 
 RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def pixel_feed(session: Session, record: Preprocess, threads: int, preset: str = "flip-crop") -> Feed:
     split = Split("all", np.arange(len(session.dataset.parts["all"].labels)), "train")
-    return feeding._pixels(session, split, record, preset, 0, threads)
+    return feeding.make_pixel_feed(session, split, record, preset, 0, threads)
 
 
 def views(
@@ -162,10 +162,10 @@ def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
 def test_what_frozen_stages_gave_is_read_and_never_run_again(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console = Heard()
+    console = Listening()
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
     found = scores(settings)
-    told = [line for line in console.lines if line.startswith("extract")]
+    told = [line for line in console.said if line.startswith("extract")]
     assert sum("images on CPU" in line for line in told) == 1, "the second seed finds it"
     assert found["last-1"].cold_seconds > found["last-1"].warm_seconds
 
@@ -200,7 +200,7 @@ def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
 ) -> None:
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
     whole = scores(settings.changed(reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
-    epoch = Trainer._epoch
+    epoch = Trainer.run_epoch
     done = 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
@@ -211,7 +211,7 @@ def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             scores(settings)
     # What was begun in halves is not gone on with from pixels: another arithmetic would not be this run's.

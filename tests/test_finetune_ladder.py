@@ -17,29 +17,8 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.zoo import random_net
 from probeline.errors import OutOfMemory
 from probeline.finetune.head import fresh_head, probe_head
-from probeline.finetune.optimization import rates
-from test_finetune_trainer import FEED, TRAINING, fit, lines, make_trainer, moved, state
-
-
-class Steps(nn.Module):
-    """Three stages, each of two layers, with norms and a dropout in the first."""
-
-    def __init__(self, *, norms: bool = True) -> None:
-        super().__init__()
-
-        def stage(inputs: int, outputs: int, *extra: nn.Module) -> nn.Sequential:
-            norm = nn.BatchNorm2d(outputs) if norms else nn.Identity()
-            first = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
-            return nn.Sequential(first, norm, nn.ReLU(), *extra, nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU())
-
-        self.low = stage(3, 8, *([nn.Dropout(0.5)] if norms else []))
-        self.mid = stage(8, 12)
-        self.top = stage(12, 16)
-        self.fc = nn.Linear(16, 7)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.fc(self.top(self.mid(self.low(images))).mean((2, 3)))
-        return logits
+from probeline.finetune.training.optimization import rates
+from small_trainings import FEED, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 
 def plain() -> nn.Module:
@@ -135,7 +114,7 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts(tmp_path: Path) -> None
     expected = fit(asked, tmp_path / "asked")
 
     def scarce(trainer: Any) -> Any:
-        forward = trainer._forward
+        forward = trainer.network.forward
 
         def refuse(pixels: Any) -> Tensor:
             if len(pixels) > 4 and torch.is_grad_enabled():
@@ -143,7 +122,7 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts(tmp_path: Path) -> None
             found: Tensor = forward(pixels)
             return found
 
-        trainer._forward = refuse
+        trainer.network.forward = refuse
         return trainer
 
     trainer = scarce(make_trainer(TRAINING, make=Steps))
@@ -161,7 +140,7 @@ def test_memory_for_not_even_two_images_is_told(tmp_path: Path) -> None:
     def refuse(_: Any) -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    trainer._forward = refuse  # type: ignore[method-assign]
+    trainer.network.forward = refuse  # type: ignore[method-assign]
     with pytest.raises(OutOfMemory, match="a batch of 2 images does not fit"):
         fit(trainer, tmp_path)
 

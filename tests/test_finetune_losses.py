@@ -13,23 +13,21 @@ from torch import Tensor, nn
 
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.zoo import random_net
-from probeline.console import Silence
 from probeline.finetune.head import TwoHeads, fresh_head
-from probeline.finetune.losses import CrossEntropy, Distilled, TwoTasks
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.training.losses import CrossEntropy, DistillationLoss, TwoTaskLoss
+from probeline.finetune.training.trainer import Trainer
 from probeline.types import DROPPED, IntArray
-from test_finetune_ladder import Steps
-from test_finetune_trainer import (
+from small_trainings import (
     BATCHES_AN_EPOCH,
     CLASSES,
     FEED,
-    KEY,
     LABELS,
     SIZE,
     TRAIN,
     TRAINING,
     VAL,
     Interrupted,
+    Steps,
     Tiny,
     fit,
     lines,
@@ -59,7 +57,7 @@ def test_cross_entropy(smoothing: float) -> None:
     target = (1 - smoothing) * nn.functional.one_hot(TRUTH, 3) + smoothing / 3
     assert float(loss) == pytest.approx(float(-(target * chances(OUTPUT).log()).sum(1).mean()), rel=1e-6)
     assert int(right) == int((OUTPUT.argmax(1) == TRUTH).sum())
-    read = CrossEntropy(smoothing).read(OUTPUT, TRUTH, ROWS)
+    read = CrossEntropy(smoothing).measure(OUTPUT, TRUTH, ROWS)
     own = chances(OUTPUT)[torch.arange(5), TRUTH]
     assert read["val_loss"] == pytest.approx(float(-own.log().mean()), rel=1e-6), "val is never smoothed"
     assert read["val_top1"] == int(right) / 5
@@ -67,7 +65,7 @@ def test_cross_entropy(smoothing: float) -> None:
 
 @pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 1.0), (4.0, 0.5), (0.5, 0.2)])
 def test_a_teachers_loss(temperature: float, alpha: float) -> None:
-    loss, right = Distilled(0.1, TEACHER, temperature, alpha).loss(OUTPUT, TRUTH, ROWS)
+    loss, right = DistillationLoss(0.1, TEACHER, temperature, alpha).loss(OUTPUT, TRUTH, ROWS)
     hard, _ = CrossEntropy(0.1).loss(OUTPUT, TRUTH, ROWS)
     says, student = (chances(logits / temperature) for logits in (TEACHER[torch.from_numpy(ROWS)], OUTPUT))
     soft = (says * (says.log() - student.log())).sum(1).mean()
@@ -78,7 +76,7 @@ def test_a_teachers_loss(temperature: float, alpha: float) -> None:
 
 def test_a_student_that_says_what_the_teacher_says_has_nothing_to_lose() -> None:
     output = TEACHER[torch.from_numpy(ROWS)].clone().requires_grad_()
-    loss, _ = Distilled(0.0, TEACHER, 4.0, 1.0).loss(output + 5.0, TRUTH, ROWS)
+    loss, _ = DistillationLoss(0.0, TEACHER, 4.0, 1.0).loss(output + 5.0, TRUTH, ROWS)
     loss.backward()  # type: ignore[no-untyped-call]
     # Roundings of 6e-8, relative to 1, through a handful of operations, and times 16.
     assert abs(float(loss.detach())) < 1e-5
@@ -89,7 +87,7 @@ def test_a_student_that_says_what_the_teacher_says_has_nothing_to_lose() -> None
 def test_the_temperatures_square_keeps_the_gradients_size() -> None:
     # Where temperatures are high the gradient is (student - teacher) / K, both centred (section 2.1 of the paper).
     output = OUTPUT.clone().requires_grad_()
-    loss, _ = Distilled(0.0, TEACHER, 1000.0, 1.0).loss(output, TRUTH, ROWS)
+    loss, _ = DistillationLoss(0.0, TEACHER, 1000.0, 1.0).loss(output, TRUTH, ROWS)
     loss.backward()  # type: ignore[no-untyped-call]
     says = TEACHER[torch.from_numpy(ROWS)]
     centred = (OUTPUT - OUTPUT.mean(1, keepdim=True)) - (says - says.mean(1, keepdim=True))
@@ -102,8 +100,8 @@ SECOND = torch.tensor([0, DROPPED, DROPPED, 1, 1, DROPPED, 0, 1, 1, DROPPED])
 BOTH = torch.cat([OUTPUT, torch.from_numpy(np.random.default_rng(3).standard_normal((5, 2)).astype(np.float32))], 1)
 
 
-def two_tasks(weight: float = 0.5, *, share: float = 0.7, smoothing: float = 0.1) -> TwoTasks:
-    return TwoTasks(smoothing, 3, weight, SECOND, SECOND, share)
+def two_tasks(weight: float = 0.5, *, share: float = 0.7, smoothing: float = 0.1) -> TwoTaskLoss:
+    return TwoTaskLoss(smoothing, 3, weight, SECOND, SECOND, share)
 
 
 def test_two_tasks() -> None:
@@ -114,9 +112,9 @@ def test_two_tasks() -> None:
     # Three of five images have one; of all train rows it is said that seven in ten have.
     assert float(loss) == pytest.approx(float(main) + 0.5 * float(second) * (3 / 5) / 0.7, rel=1e-6)
     assert int(right) == int(expected_right)
-    read = two_tasks().read(BOTH, TRUTH, ROWS)
+    read = two_tasks().measure(BOTH, TRUTH, ROWS)
     assert {**read, "val_second_top1": None} == {
-        **CrossEntropy(0.1).read(OUTPUT, TRUTH, ROWS),
+        **CrossEntropy(0.1).measure(OUTPUT, TRUTH, ROWS),
         "val_second_top1": None,
     }
     assert read["val_second_top1"] == int((BOTH[known, 3:].argmax(1) == torch.tensor([1, 1, 0])).sum()) / 3
@@ -124,7 +122,7 @@ def test_two_tasks() -> None:
 
 def test_where_every_image_has_both_labels_the_second_loss_is_a_plain_mean() -> None:
     every = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1, 1, 0])
-    loss, _ = TwoTasks(0.0, 3, 2.0, every, every, 1.0).loss(BOTH, TRUTH, ROWS)
+    loss, _ = TwoTaskLoss(0.0, 3, 2.0, every, every, 1.0).loss(BOTH, TRUTH, ROWS)
     main, second = (
         nn.functional.cross_entropy(part, truth)
         for part, truth in ((OUTPUT, TRUTH), (BOTH[:, 3:], every[torch.from_numpy(ROWS)]))
@@ -143,7 +141,7 @@ def test_an_image_without_a_label_has_no_part_in_the_second_loss() -> None:
     unknown, _ = two_tasks().loss(BOTH[1:3], TRUTH[1:3], ROWS[1:3])
     main, _ = CrossEntropy(0.1).loss(OUTPUT[1:3], TRUTH[1:3], ROWS[1:3])
     assert float(unknown) == float(main), "a batch of which none has one is no division by 0"
-    assert two_tasks().read(BOTH[1:3], TRUTH[1:3], ROWS[1:3])["val_second_top1"] is None
+    assert two_tasks().measure(BOTH[1:3], TRUTH[1:3], ROWS[1:3])["val_second_top1"] is None
 
 
 # In training
@@ -153,20 +151,16 @@ def teacher(of: IntArray = LABELS, sure: float = 8.0) -> Tensor:
     return sure * nn.functional.one_hot(torch.from_numpy(of), CLASSES).float()
 
 
-def second_head(weight: float = 0.5, labels: IntArray = LABELS % 2) -> TwoTasks:
+def second_head(weight: float = 0.5, labels: IntArray = LABELS % 2) -> TwoTaskLoss:
     truth = torch.from_numpy(labels)
-    return TwoTasks(0.0, CLASSES, weight, truth, truth, float((labels[TRAIN] != DROPPED).mean()))
+    return TwoTaskLoss(0.0, CLASSES, weight, truth, truth, float((labels[TRAIN] != DROPPED).mean()))
 
 
 def test_alpha_0_is_plain_training_bit_for_bit(tmp_path: Path) -> None:
-    plain, taught = make_trainer(), make_trainer(objective=Distilled(0.0, teacher((LABELS + 1) % 3), 4.0, 0.0))
+    plain, taught = make_trainer(), make_trainer(loss=DistillationLoss(0.0, teacher((LABELS + 1) % 3), 4.0, 0.0))
     history = lines(fit(plain, tmp_path / "plain").history)
     assert lines(fit(taught, tmp_path / "taught").history) == history
     assert moved(state(plain.net), taught.net.state_dict()) == set()
-
-
-def fit_to(trainer: Trainer, folder: Path, val_labels: IntArray) -> None:
-    trainer.fit(TRAIN, VAL, FEED, val_labels, key=KEY, folder=folder, console=Silence(), title="a run")
 
 
 def test_alpha_1_follows_the_teacher_and_knows_no_label(tmp_path: Path) -> None:
@@ -174,9 +168,9 @@ def test_alpha_1_follows_the_teacher_and_knows_no_label(tmp_path: Path) -> None:
     states = []
     for number, labels in enumerate((LABELS, np.zeros_like(LABELS))):
         trainer = make_trainer(
-            replace(TRAINING, epochs=12), labels=labels, objective=Distilled(0.0, teacher(other), 4.0, 1.0)
+            replace(TRAINING, epochs=12), labels=labels, loss=DistillationLoss(0.0, teacher(other), 4.0, 1.0)
         )
-        fit_to(trainer, tmp_path / str(number), other)
+        fit(trainer, tmp_path / str(number), labels=other)
         states.append(state(trainer.net))
         # As the same training does of labels; guessing would give 1/3.
         assert float((trainer.predict(VAL, FEED).argmax(1).numpy() == other[VAL]).mean()) >= 0.9
@@ -185,7 +179,7 @@ def test_alpha_1_follows_the_teacher_and_knows_no_label(tmp_path: Path) -> None:
 
 def test_a_second_loss_of_weight_0_is_plain_training_bit_for_bit(tmp_path: Path) -> None:
     plain = make_trainer()
-    both = make_trainer(objective=second_head(0.0), second=2)
+    both = make_trainer(loss=second_head(0.0), second=2)
     history = lines(fit(plain, tmp_path / "plain").history)
     found = lines(fit(both, tmp_path / "both").history)
     assert [{k: v for k, v in epoch.items() if k != "val_second_top1"} for epoch in found] == history
@@ -197,7 +191,7 @@ def test_a_second_loss_of_weight_0_is_plain_training_bit_for_bit(tmp_path: Path)
 
 
 def test_the_second_heads_gradients_reach_the_backbone() -> None:
-    net = make_trainer(make=Steps, second=2, objective=second_head()).net
+    net = make_trainer(make=Steps, second=2, loss=second_head()).net
     assert isinstance(net.fc, TwoHeads)
     net.requires_grad_(True)
     output = net(torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)))
@@ -209,7 +203,7 @@ def test_the_second_heads_gradients_reach_the_backbone() -> None:
 
 
 def test_both_heads_learn_their_own_task(tmp_path: Path) -> None:
-    trainer = make_trainer(replace(TRAINING, epochs=12), objective=second_head(1.0, LABELS // 2), second=2)
+    trainer = make_trainer(replace(TRAINING, epochs=12), loss=second_head(1.0, LABELS // 2), second=2)
     trained = fit(trainer, tmp_path)
     best = trained.history[trained.best_epoch - 1]
     assert (best["val_top1"], best["val_second_top1"]) >= (0.9, 0.9)
@@ -228,7 +222,7 @@ def test_parts_of_a_batch_add_up_to_it_where_labels_are_missing(tmp_path: Path) 
     for accumulate in (1, 4):
         training = replace(TRAINING, accumulate=accumulate, clip=0.5)
         trainer = make_trainer(
-            training, make=lambda: Steps(norms=False), second=2, objective=second_head(1.0, some_labels())
+            training, make=lambda: Steps(norms=False), second=2, loss=second_head(1.0, some_labels())
         )
         fit(trainer, tmp_path / str(accumulate))
         runs.append(state(trainer.net))
@@ -241,9 +235,9 @@ def test_parts_of_a_batch_add_up_to_it_where_labels_are_missing(tmp_path: Path) 
 @pytest.mark.parametrize("kind", ["distilled", "two tasks"])
 def test_an_interrupted_run_goes_on_bit_for_bit(kind: str, after: int, tmp_path: Path) -> None:
     def begin(feed: object = FEED) -> Trainer:
-        given = {"second": 2, "objective": second_head(0.7, some_labels())}
+        given = {"second": 2, "loss": second_head(0.7, some_labels())}
         if kind == "distilled":
-            given = {"objective": Distilled(0.1, teacher(sure=3.0), 4.0, 0.5)}
+            given = {"loss": DistillationLoss(0.1, teacher(sure=3.0), 4.0, 0.5)}
         return make_trainer(feed=feed, **given)  # type: ignore[arg-type]
 
     whole = begin()

@@ -19,31 +19,31 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from probeline.console import Bar, Silence
 from probeline.errors import BadOption, OutOfMemory
-from probeline.finetune.lr_range import Swept, range_test
-from probeline.finetune.optimization import rates
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.lr_range_test import RateSweep, sweep_rates
+from probeline.finetune.training.optimization import rates
+from probeline.finetune.training.steps import Stepper
+from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.lr_range import STEPS, descent, is_over, rising
 from probeline.types import IntArray, PixelArray
-from test_finetune_ladder import Steps
-from test_finetune_trainer import FEED, TRAIN, TRAINING, fit, lines, make_trainer, moved, state
+from small_trainings import FEED, TRAIN, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 UNIT = replace(TRAINING, lr=1.0, decay=0.5)
 """A rate of 1, as the stage has it: what a group has of it is its share."""
 
 
-def swept(trainer: Trainer) -> Swept:
-    return range_test(trainer, TRAIN, console=Silence(), title="a test")
+def swept(trainer: Trainer) -> RateSweep:
+    return sweep_rates(trainer, TRAIN, console=Silence(), title="a test")
 
 
 def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mean losses of the steps follow a script."""
     left = list(losses)
 
-    def step(_: Trainer, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(_: Stepper, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
         loss = torch.tensor(left.pop(0) * len(labels), dtype=torch.float64)
         return loss, torch.tensor(0)
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Stepper, "step", step)
 
 
 # Rates
@@ -256,7 +256,7 @@ class Counting(Silence):
 
 def test_a_batch_that_memory_does_not_hold_goes_in_parts_from_the_first_step_on() -> None:
     trainer = make_trainer(UNIT)
-    forward = trainer._forward
+    forward = trainer.network.forward
     sizes: list[int] = []
 
     def refuse(pixels: Any) -> Tensor:
@@ -265,9 +265,9 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts_from_the_first_step_on(
             raise torch.OutOfMemoryError("out of memory")
         return forward(pixels)
 
-    trainer._forward = refuse  # type: ignore[method-assign]
+    trainer.network.forward = refuse  # type: ignore[method-assign]
     console = Counting()
-    found = range_test(trainer, TRAIN, console=console, title="a test")
+    found = sweep_rates(trainer, TRAIN, console=console, title="a test")
     assert sizes[:5] == [8, 8, 8, 6, 4]
     assert found.losses == swept(make_trainer(replace(UNIT, accumulate=2))).losses
     assert console.lines == ["a test: memory does not hold a batch; it goes in 2 parts"]
@@ -281,7 +281,7 @@ def test_memory_for_not_even_two_images_is_told() -> None:
     def refuse(_: Any) -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    trainer._forward = refuse  # type: ignore[method-assign]
+    trainer.network.forward = refuse  # type: ignore[method-assign]
     with pytest.raises(OutOfMemory, match="a batch of 2 images does not fit"):
         swept(trainer)
 

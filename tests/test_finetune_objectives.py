@@ -5,58 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from probeline.cli import program as cli
-from probeline.commands import extract, finetune
 from probeline.errors import BadOption, UnknownName
-from probeline.evaluate import exact_probe
-from probeline.finetune.run import training_options
-from probeline.finetune.trainer import Trainer
+from probeline.finetune.requests import training_options
+from probeline.finetune.training.trainer import Trainer
 from probeline.options.grids import TRAIN
 from probeline.options.settings import Settings
-from probeline.results.score import SCORES, Score
+from probeline.results.score import SCORES
 from probeline.session import Session
-from test_commands_finetune import NET, keys, options, run, timeless, world
-
-__all__ = ["world"]
-
-OTHER = "shufflenet_v2_x0_5"
-GROUPS = ("cool=green,blue", "warm=red")
-
-
-@pytest.fixture(autouse=True)
-def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grid of three values for the teacher's probe, whose whole path takes seconds."""
-    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
-
-
-@pytest.fixture(scope="module")
-def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cache that holds the features of both nets."""
-    found = tmp_path_factory.mktemp("goals")
-    for weights, net in ((str(world / "squeezed.safetensors"), NET), ("none", OTHER), ("none", NET)):
-        extract.run(Session(options(world, found, backbones=(net,), weights=weights)))
-    return found
-
-
-def asked(world: Path, place: Path, tmp_path: Path, **changes: Any) -> Settings:
-    return replace(options(world, place, reports=tmp_path / "reports"), **changes)
-
-
-def comparable(score: Score) -> dict[str, Any]:
-    """Return what two strategies that train alike agree in."""
-    record = timeless(score)
-    for name in ("method", "key", "options", "certificate"):
-        del record[name]
-    return record
-
+from small_finetunes import GROUPS, NET, OTHER, asked, keys, run, timeless
 
 # Words
+
+pytestmark = pytest.mark.usefixtures("few_l2")
 
 
 def test_words_of_one_strategy_are_no_options_of_another() -> None:
@@ -77,7 +43,7 @@ def test_options_and_keys_of_other_strategies_stay_as_they_were(
 ) -> None:
     settings = asked(world, place, tmp_path, strategies=("full", "head", "lp-ft"))
     more = settings.changed(train=("temperature=2", "alpha=0.1", "second_weight=2"), teacher=OTHER, second=GROUPS)
-    assert keys(settings, monkeypatch) == keys(more, monkeypatch)
+    assert keys(settings) == keys(more)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +73,7 @@ def test_a_key_changes_with_what_changes_the_numbers(
     settings = asked(world, place, tmp_path, strategies=strategies, weights="none", teacher=OTHER, second=GROUPS)
     if "weights" in changes:
         settings = settings.changed(teacher=NET, weights=str(world / "squeezed.safetensors"))
-    before, after = keys(settings, monkeypatch), keys(settings.changed(**changes), monkeypatch)
+    before, after = keys(settings), keys(settings.changed(**changes))
     assert {method for method, key in after.items() if key != before[method]} == changed
     assert len(set(before.values())) == 4
 
@@ -122,7 +88,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
     # The keys are those of no other test's run: checkpoints of one key are gone on with.
     settings = settings.changed(backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
-    epoch, done = Trainer._epoch, 0
+    epoch, done = Trainer.run_epoch, 0
 
     def stop(trainer: Trainer, *given: Any) -> Any:
         nonlocal done
@@ -132,7 +98,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         return epoch(trainer, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "run_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     again = run(settings)[strategy]
@@ -169,7 +135,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 def test_what_is_wrong_is_one_line_before_anything_is_trained(
     changes: dict[str, Any], told: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "train", None)
+    monkeypatch.setattr("probeline.finetune.fit.train", None)
     with pytest.raises((BadOption, UnknownName), match="^" + re.escape(told)):
         run(asked(world, place, tmp_path, **changes))
 
@@ -221,5 +187,5 @@ def test_a_second_run_imports_no_torch(world: Path, place: Path, tmp_path: Path)
     words += ["--train", "augment=none", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", program, *words], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("its score is there") == 2
+    assert done.stdout.count("already scored, skipped") == 2
     assert {score.key for score in SCORES.load(Session(settings).reports)[0]} == {s.key for s in scores.values()}

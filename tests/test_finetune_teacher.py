@@ -12,7 +12,8 @@ from probeline.data.sampling import splits as splits_room
 from probeline.errors import MissingData
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
-from probeline.finetune.run import Solution
+from probeline.finetune.certificate import TeacherFacts
+from probeline.finetune.fitted_probe import FittedProbe
 from probeline.finetune.teacher import Teacher
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
@@ -73,18 +74,20 @@ def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path, mon
     for fold in folds:
         # By the path's own warm starts or from 0, a fit is within its tolerance of the minimum: an objective within
         # 1e-6 of itself, so that logits are within its root.
-        np.testing.assert_allclose(found.told[fold], alone(session, fold, l2), rtol=1e-2, atol=1e-2)
-    others = np.setdiff1d(np.arange(len(found.told)), rows)
-    assert not found.told[others].any()
+        np.testing.assert_allclose(found.train_logits[fold], alone(session, fold, l2), rtol=1e-2, atol=1e-2)
+    others = np.setdiff1d(np.arange(len(found.train_logits)), rows)
+    assert not found.train_logits[others].any()
     labels = session.dataset.parts[session.splits.train.part].labels
-    assert found.facts == {
-        "l2": l2,
-        "train_top1": float((found.told[rows].argmax(1) == labels[rows]).mean()),
-        "unseen": len(rows),
-        "converged": True,
-    }
-    in_sample = found.logits(session.features(found.backbone, session.splits.train.part).features[rows])
-    assert float((in_sample.argmax(1) == labels[rows]).mean()) > found.facts["train_top1"], "it is less sure of itself"
+    assert found.facts == TeacherFacts(
+        backbone=NET,
+        weights=found.backbone.weights_sha256,
+        l2=l2,
+        train_top1=float((found.train_logits[rows].argmax(1) == labels[rows]).mean()),
+        unseen=len(rows),
+        converged=True,
+    )
+    in_sample = found.predict_logits(session.features(found.backbone, session.splits.train.part).features[rows])
+    assert float((in_sample.argmax(1) == labels[rows]).mean()) > found.facts.train_top1, "it is less sure of itself"
 
 
 def test_the_labels_of_val_reach_no_teacher(cache: Path) -> None:
@@ -99,8 +102,8 @@ def test_the_labels_of_val_reach_no_teacher(cache: Path) -> None:
     other.__dict__["splits"] = session.splits
     one, two = teacher(session), teacher(other)
     # But through the choice of l2, which is the probe's own: here both are given the same.
-    two.__dict__["_found"] = one._found
-    assert (one.told == two.told).all()
+    two.__dict__["_fit"] = one._fit
+    assert (one.train_logits == two.train_logits).all()
 
 
 def test_a_class_that_one_fold_alone_has_is_told_by_the_probe_of_all(cache: Path) -> None:
@@ -116,19 +119,16 @@ def test_a_class_that_one_fold_alone_has_is_told_by_the_probe_of_all(cache: Path
     session.__dict__["splits"] = splits
     found = teacher(session)
     features = session.features(found.backbone, part).features
-    assert (found.told[rare] == found.logits(features[train])[3]).all()
-    assert found.facts["unseen"] == len(train) - 1
+    assert (found.train_logits[rare] == found.predict_logits(features[train])[3]).all()
+    assert found.facts.unseen == len(train) - 1
 
 
 def test_its_seconds_are_those_of_all_its_fits_and_of_its_features(cache: Path) -> None:
     session = opened(cache)
     found = teacher(session)
-    fits, extraction = found.seconds
-    assert found._found[2] > 0
-    assert found._told[2] > 0
-    assert fits == found._found[2] + found._told[2]
-    assert extraction == sum(session.features(found.backbone, part).seconds for part in session.parts())
-    assert extraction > 0
+    assert found.fit_seconds > super(Teacher, found).fit_seconds > 0, "the fits of the folds come on top"
+    assert found.extraction_seconds == sum(session.features(found.backbone, part).seconds for part in session.parts())
+    assert found.extraction_seconds > 0
 
 
 def test_what_it_depends_on_is_told_without_a_fit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +146,13 @@ def test_what_is_not_extracted_names_the_teacher(cache: Path) -> None:
     session = Session(configuration(cache, backbones=(NET,), image_size=40))
     other = Teacher(session, session.backbone("shufflenet_v2_x0_5")[0])
     with pytest.raises(MissingData, match=r"run: probeline extract .*--backbone shufflenet_v2_x0_5 "):
-        other.told  # noqa: B018
+        other.train_logits  # noqa: B018
 
 
 def test_a_probes_layer_and_its_logits_are_one(cache: Path) -> None:
     session = opened(cache)
-    solution = Solution(session, session.backbone(NET)[0])
+    solution = FittedProbe(session, session.backbone(NET)[0])
     X = session.features(solution.backbone, session.parts()[0]).features
     weight, bias = solution.layer
     # The same sums with the scale inside the weights: roundings of float32, over 512 columns.
-    np.testing.assert_allclose(X @ weight.T + bias, solution.logits(X), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(X @ weight.T + bias, solution.predict_logits(X), rtol=1e-3, atol=1e-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,131 +19,41 @@ from probeline import disk
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
-from probeline.console import Silence
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
 from probeline.finetune import checkpoint
 from probeline.finetune.head import fresh_head
-from probeline.finetune.losses import CrossEntropy
-from probeline.finetune.optimization import Training
-from probeline.finetune.plan import plan
-from probeline.finetune.trainer import Feed, Trained, Trainer
-from probeline.types import IntArray, PixelArray, Preprocess
-
-CPU = torch.device("cpu")
-SIZE = 16
-CLASSES = 3
-KEY = "a" * 64
-LABELS = np.arange(42, dtype=np.int64) % CLASSES
-TRAIN, VAL = np.arange(30), np.arange(30, 42)
-TRAINING = Training(
-    epochs=4,
-    batch_size=8,
-    lr=0.02,
-    body=0.1,
-    decay=1.0,
-    optimizer="adamw",
-    weight_decay=0.01,
-    schedule="cosine",
-    warmup=0.0,
-    label_smoothing=0.0,
-    clip=0.0,
-    dropout=0.0,
-    accumulate=1,
-    patience=0,
-    freeze_batchnorm=False,
-    precision="fp32",
-    seed=0,
+from probeline.finetune.training.batches import Feed
+from probeline.finetune.training.history import TrainingResult
+from probeline.finetune.training.losses import CrossEntropy
+from probeline.finetune.training.optimization import TrainingOptions
+from probeline.finetune.training.setup import TrainingSetup
+from probeline.finetune.training.trainer import Trainer
+from probeline.finetune.training.unfreezing import plan_unfreezing
+from probeline.types import IntArray, PixelArray
+from small_trainings import (
+    BATCHES_AN_EPOCH,
+    CLASSES,
+    CPU,
+    FEED,
+    KEY,
+    LABELS,
+    SIZE,
+    TRAIN,
+    TRAIN_BATCHES,
+    TRAINING,
+    VAL,
+    Interrupted,
+    Tiny,
+    fit,
+    lines,
+    make_trainer,
+    moved,
+    pictures,
+    plain_feed,
+    preprocess,
+    seeded,
+    state,
 )
-
-
-class Tiny(nn.Module):
-    """All that training could forget: BatchNorm with statistics, dropout, a bias of many axes, a head's own norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.position = nn.Parameter(torch.full((1, 8, 1, 1), 0.5))
-        self.wide = nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False)
-        self.narrow = nn.BatchNorm1d(12)
-        self.dropout = nn.Dropout(0.3)
-        self.fc = nn.Linear(12, 7)
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps = self.wide((self.norm(self.conv(images)) + self.position).relu()).relu()
-        logits: Tensor = self.fc(self.dropout(self.narrow(maps.mean((2, 3)))))
-        return logits
-
-
-def seeded(make: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return make()
-
-
-def pictures(size: int = SIZE) -> PixelArray:
-    """Return images whose strongest channel tells their class, under noise."""
-    pixels = np.random.default_rng(0).integers(0, 120, (len(LABELS), size, size, 3), dtype=np.uint8)
-    pixels[np.arange(len(LABELS)), :, :, LABELS] += 80
-    return pixels
-
-
-def plain_feed(pixels: PixelArray) -> Feed:
-    def feed(batches: Sequence[IntArray], augmentation: int | None) -> Iterator[PixelArray]:
-        for rows in batches:
-            batch = pixels[rows]
-            if augmentation is not None:
-                for slot, row in zip(batch, rows.tolist(), strict=True):
-                    slot += np.random.default_rng([augmentation, row]).integers(0, 50, slot.shape, dtype=np.uint8)
-            yield batch
-
-    return feed
-
-
-FEED = plain_feed(pictures())
-
-
-def preprocess(size: int = SIZE) -> Preprocess:
-    return Preprocess(size, size, "bilinear", (0.4, 0.4, 0.4), (0.25, 0.25, 0.25))
-
-
-def make_trainer(
-    training: Training = TRAINING,
-    *,
-    make: Callable[[], nn.Module] = Tiny,
-    feed: Feed = FEED,
-    size: int = SIZE,
-    strategy: str = "full",
-    unfreeze: tuple[int, ...] = (),
-    labels: IntArray = LABELS,
-    objective: CrossEntropy | None = None,
-    second: int = 0,
-) -> Trainer:
-    net = seeded(make)
-    tap = find_tap(net, size, "a net")
-    stages = find_stages(net, tap, size)
-    fresh_head(net, tap, CLASSES, training.seed, training.dropout, second)
-    freezing = plan(strategy, len(stages), training.epochs, unfreeze)
-    return Trainer(net, tap, stages, freezing, preprocess(size), feed, labels, CPU, training, objective=objective)
-
-
-def fit(trainer: Trainer, folder: Path, *, train: IntArray = TRAIN, feed: Feed = FEED) -> Trained:
-    return trainer.fit(train, VAL, feed, LABELS, key=KEY, folder=folder, console=Silence(), title="a run")
-
-
-def state(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
-
-
-def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
-    assert before.keys() == after.keys()
-    return {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-
-
-def lines(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a history without what may differ between two equal runs."""
-    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
-
 
 # Rates
 
@@ -312,10 +222,10 @@ def test_it_learns_and_predicts_row_by_row(tmp_path: Path) -> None:
 # The second of four epochs is the best, so that a run may stop before it, right after it, and later.
 SCRIPT = [(0.5, 1.0), (0.75, 1.2), (0.5, 1.5), (0.75, 1.0)]
 
-Whole = tuple[dict[str, Tensor], Trained]
+Whole = tuple[dict[str, Tensor], TrainingResult]
 
 
-def run(folder: Path, feed: Feed = FEED, training: Training = TRAINING) -> Whole:
+def run(folder: Path, feed: Feed = FEED, training: TrainingOptions = TRAINING) -> Whole:
     trainer = make_trainer(training, feed=feed)
     scripted(trainer, SCRIPT)
     trained = fit(trainer, folder, feed=feed)
@@ -329,32 +239,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return found
 
 
-def assert_goes_on(whole: Whole, folder: Path) -> Trained:
+def assert_goes_on(whole: Whole, folder: Path) -> TrainingResult:
     """Go on with a new trainer, and require the uninterrupted run's weights and history, bit for bit."""
     weights, trained = run(folder)
     assert moved(whole[0], weights) == set()
     assert lines(trained.history) == lines(whole[1].history)
     assert trained.best_epoch == whole[1].best_epoch
     return trained
-
-
-class Interrupted:
-    """A feed that is interrupted at its batch number `after`, counted over all epochs, train and val."""
-
-    def __init__(self, after: int, feed: Feed = FEED) -> None:
-        self.left = after
-        self.feed = feed
-
-    def __call__(self, batches: Sequence[IntArray], augmentation: int | None) -> Iterator[PixelArray]:
-        for pixels in self.feed(batches, augmentation):
-            if not self.left:
-                raise KeyboardInterrupt
-            self.left -= 1
-            yield pixels
-
-
-TRAIN_BATCHES = math.ceil(len(TRAIN) / 8)
-BATCHES_AN_EPOCH = TRAIN_BATCHES + math.ceil(len(VAL) / 8)
 
 
 @pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 2))
@@ -504,7 +395,7 @@ def test_another_attempts_best_epoch_is_not_used(whole: Whole, tmp_path: Path) -
 
 def test_another_keys_checkpoints_are_not_used(whole: Whole, tmp_path: Path) -> None:
     trainer = make_trainer(replace(TRAINING, seed=3))
-    trainer.fit(TRAIN, VAL, FEED, LABELS, key="b" * 64, folder=tmp_path, console=Silence(), title="another run")
+    fit(trainer, tmp_path, key="b" * 64)
     assert assert_goes_on(whole, tmp_path).resumed_from == 0
 
 
@@ -534,7 +425,7 @@ def test_a_training_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_ends_the_epoch_where_it_is_seen(
     patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probeline.finetune.trainer._LOOK", patience)
+    monkeypatch.setattr("probeline.finetune.training.trainer.LOSS_CHECK_SECONDS", patience)
     feed = Interrupted(BATCHES_AN_EPOCH)
     with pytest.raises(Diverged, match=r"^the training loss is nan in epoch 1; use a lower --lr$"):
         fit(make_trainer(replace(TRAINING, lr=1e30, body=1.0), feed=feed), tmp_path, feed=feed)
@@ -583,7 +474,7 @@ def test_lack_of_memory_names_what_helps(training: bool, tmp_path: Path) -> None
 def test_what_memory_does_not_hold_is_read_in_halves() -> None:
     trainer = make_trainer()
     whole = trainer.predict(VAL, FEED)
-    forward, sizes = trainer._forward, []
+    forward, sizes = trainer.network.forward, []
 
     def scarce(seen: Any) -> Tensor:
         sizes.append(len(seen))
@@ -591,7 +482,7 @@ def test_what_memory_does_not_hold_is_read_in_halves() -> None:
             raise torch.OutOfMemoryError("out of memory")
         return forward(seen)
 
-    trainer._forward = scarce  # type: ignore[method-assign]
+    trainer.network.forward = scarce  # type: ignore[method-assign]
     # In eval mode an image's output knows nothing of the batch, but for the order of its sums.
     torch.testing.assert_close(trainer.predict(VAL, FEED), whole, rtol=1e-5, atol=1e-6)
     assert sum(size for size in sizes if size <= 2) == len(VAL)
@@ -734,7 +625,8 @@ def test_counts_of_resnet18(freeze_batchnorm: bool) -> None:
     stages = find_stages(net, tap, 32)
     fresh_head(net, tap, 2, 0)
     training = replace(TRAINING, freeze_batchnorm=freeze_batchnorm)
-    trainer = Trainer(net, tap, stages, plan("full", len(stages), 1), preprocess(32), FEED, LABELS, CPU, training)
+    unfreezing, loss = plan_unfreezing("full", len(stages), 1), CrossEntropy(0.0)
+    trainer = Trainer(TrainingSetup(net, tap, stages, unfreezing, preprocess(32), FEED, LABELS, CPU, training, loss))
     # 11,689,512 in torchvision's table, less 1,000 x 513 of its head, and 2 x 513 of ours.
     assert trainer.total == 11_177_538 == 11_689_512 - 513_000 + 1_026
     # A scale and a shift for each channel of the norms: the stem, then four stages of four, three with a shortcut's.

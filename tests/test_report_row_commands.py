@@ -11,7 +11,7 @@ import pytest
 from probeline.cli.parser import parse
 from probeline.cli.steps import settings_of
 from probeline.errors import BadOption
-from probeline.finetune.run import training_options
+from probeline.finetune.requests import training_options
 from probeline.options.grids import MLP, SGD, grid
 from probeline.options.settings import Settings
 from probeline.report.model.row_commands import commands

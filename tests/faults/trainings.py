@@ -18,8 +18,7 @@ from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
 from probeline.finetune import checkpoint_files as sealed
-from test_finetune_ladder import Steps
-from test_finetune_trainer import TRAINING, fit, make_trainer
+from small_trainings import TRAINING, Steps, fit, make_trainer
 
 EPOCHS = 6
 HOW = replace(TRAINING, epochs=EPOCHS, dropout=0.2, warmup=1.0, clip=1.0, accumulate=2)
@@ -75,13 +74,13 @@ def _training(folder: Path, seed: int, moment: float | None) -> tuple[Ended, flo
     def work(say: Say) -> None:
         torch.set_num_threads(1)
         trainer = make_trainer(HOW, make=Steps, strategy="gradual", unfreeze=(1, 2, 4))
-        epoch = trainer._epoch
+        epoch = trainer.run_epoch
 
         def counted(*given: Any) -> Any:
             say(b"e")
             return epoch(*given)
 
-        trainer._epoch = counted  # type: ignore[method-assign]
+        trainer.run_epoch = counted  # type: ignore[method-assign]
         say(b"s")
         with between(lingering(lambda: time.sleep(naps.uniform(0, SLOWEST)))):
             fit(trainer, folder)

@@ -12,7 +12,7 @@ from probeline.environment import environment
 from probeline.evaluate.curve_of_probe import probed
 from probeline.evaluate.curve_points import Points
 from probeline.evaluate.requests import result_key
-from probeline.finetune.curve import runs, trained
+from probeline.finetune.curve import plan_curve, train_points
 from probeline.format import percent
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, digest_bytes
@@ -90,15 +90,15 @@ def _of_probe(session: Session, taps: Sequence[Backbone], wanted: Sequence[Porti
 
 
 def _of_training(session: Session, name: str, strategy: str, wanted: Sequence[Portion], parts: list[Any]) -> _Line:
-    some = runs(session, session.backbone(name)[0], strategy)
-    key = result_key(session, "curve", runs=[one.key for one in some.asked], portions=parts)
+    trainings = plan_curve(session, session.backbone(name)[0], strategy)
+    key = result_key(session, "curve", runs=[request.key for request in trainings.requests], portions=parts)
     return _Line(
-        some.backbone,
+        trainings.backbone,
         PENULTIMATE,
-        some.asked[0].method,
-        some.asked[0].options,
+        trainings.requests[0].method,
+        trainings.requests[0].options,
         key,
-        lambda title: trained(session, some, wanted, key=key, title=title),
+        lambda title: train_points(trainings, wanted, key=key, title=title),
     )
 
 

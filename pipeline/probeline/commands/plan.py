@@ -10,7 +10,7 @@ from probeline.backbones.downloads import without_downloads
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extract.plan import ExtractionPlan, plan_extraction
-from probeline.finetune.run import training_options
+from probeline.finetune.requests import training_options
 from probeline.format import seconds
 from probeline.names import Method, Strategy, method_of
 from probeline.options.settings import Settings

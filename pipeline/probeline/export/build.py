@@ -12,7 +12,7 @@ from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.refit import refit
 from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
-from probeline.finetune.run import checkpoints, of_candidate
+from probeline.finetune.requests import candidate_folder, checkpoint_folder
 from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.names import PENULTIMATE, Method
 from probeline.results.decode import encode
@@ -105,8 +105,8 @@ def _trained(session: Session, score: Score, asked: str) -> Shipment:
     # From scratch it was trained on the very pixels that the pretrained net sees.
     seen = session.backbone(text)[0].preprocess
     loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
-    folder = checkpoints(session, loaded.backbone, score.method, score.seed or 0, score.key)
-    folder = of_candidate(folder, score.chosen)
+    folder = checkpoint_folder(session, loaded.backbone, score.method, score.seed or 0, score.key)
+    folder = candidate_folder(folder, score.chosen)
     found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
     if found is None:
         raise BadCache(

@@ -1,17 +1,26 @@
-"""A training on parts of the train rows, each from its beginning."""
+"""The trainings of a learning curve: on parts of the train rows, each from its beginning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve_points import Points, point
 from probeline.evaluate.requests import ScoreRequest, result_key
-from probeline.finetune.objectives import goals
-from probeline.finetune.run import Solution, ask, begun_with, checkpoints, single, train, training_options
+from probeline.finetune.fitted_probe import FittedProbe
+from probeline.finetune.objectives import load_objectives
+from probeline.finetune.requests import (
+    TrainingJob,
+    checkpoint_folder,
+    request_training,
+    single_values,
+    starting_backbone,
+    training_options,
+)
+from probeline.finetune.training_run import train
 from probeline.metrics.scores import top1
 from probeline.names import Strategy
 from probeline.session import Session
@@ -19,53 +28,57 @@ from probeline.types import Backbone
 
 
 @dataclass(frozen=True)
-class Runs:
-    """The trainings of a curve as they are asked for.
+class CurveTrainings:
+    """The trainings of one strategy's learning curve.
 
     Attributes
     ----------
-    backbone : Backbone
-    strategy : str
     options : mapping
-        One value of each of its training options.
-    asked : tuple of ScoreRequest
-        For each draw, whose number is added to the seed: draws differ in the images and in all that is random.
+        One value of each training option.
+    jobs : tuple of TrainingJob
+        For each draw, on all train rows; its number is added to the seed, so that draws differ in the images and in
+        all that is random.
+    requests : tuple of ScoreRequest
+        Of the jobs.
     """
 
-    backbone: Backbone
-    strategy: str
-    options: dict[str, Any]
-    asked: tuple[ScoreRequest, ...]
+    options: Mapping[str, Any]
+    jobs: tuple[TrainingJob, ...]
+    requests: tuple[ScoreRequest, ...]
+
+    @property
+    def backbone(self) -> Backbone:
+        """What they start from."""
+        return self.jobs[0].backbone
 
 
-def runs(session: Session, backbone: Backbone, strategy: str) -> Runs:
-    """Return what is asked of a strategy's learning curve.
+def plan_curve(session: Session, backbone: Backbone, strategy: str) -> CurveTrainings:
+    """Return the trainings of a strategy's learning curve.
 
     Raises
     ------
     BadOption
-        Several values of an option: a curve chooses none.
+        Several values of an option: a curve does not choose between them.
     """
     settings = session.settings
     options = training_options(settings, strategy)
-    alone = single(options, "curve")
-    begun = begun_with(backbone, strategy)
-    goal = goals(session, [strategy])[strategy]
-    asked = tuple(
-        ask(session, begun, strategy, settings.seeding.seed + draw, options, goal)
+    values = single_values(options, "curve")
+    start = starting_backbone(backbone, strategy)
+    objective = load_objectives(session, [strategy])[strategy]
+    jobs = tuple(
+        TrainingJob(session, start, strategy, settings.seeding.seed + draw, FittedProbe(session, start), objective)
         for draw in range(settings.curve.draws)
     )
-    return Runs(begun, strategy, alone, asked)
+    return CurveTrainings(values, jobs, tuple(request_training(job, options) for job in jobs))
 
 
-def trained(session: Session, some: Runs, wanted: Sequence[Portion], *, key: str, title: str) -> Points:
+def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key: str, title: str) -> Points:
     """Return the points of a training on each part, its epoch chosen on val.
 
     Parameters
     ----------
-    session : Session
-    some : Runs
-    wanted : sequence of Portion
+    trainings : CurveTrainings
+    portions : sequence of Portion
     key : str
         Of the curve; with the part's rows it is that of a training's checkpoints, so that an interrupted curve goes on.
     title : str
@@ -77,40 +90,36 @@ def trained(session: Session, some: Runs, wanted: Sequence[Portion], *, key: str
     """
     from probeline.finetune import checkpoint
 
-    test = session.splits.test
-    truth = session.dataset.parts[test.part].labels[test.rows]
-    found: dict[tuple[bytes, int], dict[str, Any]] = {}
+    results: dict[tuple[bytes, int], dict[str, Any]] = {}
     folders: list[Path] = []
-    seconds, before, device = 0.0, 0.0, ""
-    for one in wanted:
-        seed = some.asked[one.draw].seed or 0
-        place = one.rows.tobytes(), seed
-        if place in found:
+    seconds, preparation, device = 0.0, 0.0, ""
+    for portion in portions:
+        case = portion.rows.tobytes(), trainings.jobs[portion.draw].seed
+        if case in results:
             continue
-        here = session.fitted_on(one.rows)
-        run_key = result_key(here, "curve", curve=key, seed=seed)
-        folders.append(checkpoints(session, some.backbone, some.strategy, seed, run_key))
-        solution = Solution(here, some.backbone)
+        job = _restrict(trainings.jobs[portion.draw], portion)
+        session = job.session
+        run_key = result_key(session, "curve", curve=key, seed=job.seed)
+        folders.append(checkpoint_folder(session, job.backbone, job.strategy, job.seed, run_key))
         run = train(
-            here,
-            some.backbone,
-            some.strategy,
-            {**some.options, "seed": seed},
-            solution,
-            goals(here, [some.strategy])[some.strategy],
+            job,
+            trainings.options,
             key=run_key,
             folder=folders[-1],
-            title=f"{title}, {len(one.rows):,} images",
+            title=f"{title}, {len(portion.rows):,} images",
         )
-        found[place] = {
+        test = session.splits.test
+        truth = session.dataset.parts[test.part].labels[test.rows]
+        results[case] = {
             "val_top1": run.epoch["val_top1"],
-            "test_top1": top1(truth, run.predict().logits.argmax(1)),
-            "epoch": run.trained.best_epoch,
+            "test_top1": top1(truth, run.predict_test().main.argmax(1)),
+            "epoch": run.result.best_epoch,
         }
         device = run.device
-        fitted = solution.seconds[0] if some.strategy == Strategy.LP_FT else 0.0  # of this part alone
-        seconds += run.seconds[0] + fitted
-        before = max(before, run.seconds[1] - fitted)  # frozen stages are run, and features extracted, once for all
+        probe_seconds = job.probe.fit_seconds if job.strategy == Strategy.LP_FT else 0.0  # of this part alone
+        seconds += run.result.seconds + probe_seconds
+        # Frozen stages are run, and features extracted, once for all parts.
+        preparation = max(preparation, run.preparation_seconds - probe_seconds)
 
     def tidy() -> None:
         for folder in folders:
@@ -118,7 +127,20 @@ def trained(session: Session, some: Runs, wanted: Sequence[Portion], *, key: str
                 checkpoint.remove(folder, name)
 
     points = tuple(
-        point(one, l2=None, edge=False, converged=True, **found[one.rows.tobytes(), some.asked[one.draw].seed or 0])
-        for one in wanted
+        point(
+            portion,
+            l2=None,
+            edge=False,
+            converged=True,
+            **results[portion.rows.tobytes(), trainings.jobs[portion.draw].seed],
+        )
+        for portion in portions
     )
-    return Points(points, (seconds, before), device, f"{len(found)} trainings", tidy)
+    return Points(points, (seconds, preparation), device, f"{len(results)} trainings", tidy)
+
+
+def _restrict(job: TrainingJob, portion: Portion) -> TrainingJob:
+    """Return a job that is fitted on a part of the train rows alone."""
+    session = job.session.fitted_on(portion.rows)
+    objective = load_objectives(session, [job.strategy])[job.strategy]
+    return replace(job, session=session, probe=FittedProbe(session, job.backbone), objective=objective)

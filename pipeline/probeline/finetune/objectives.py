@@ -1,13 +1,14 @@
-"""What a strategy's training goes towards: the labels alone, a teacher's word too, or a second task's labels too."""
+"""What a strategy's training minimises: the labels' loss alone, with a teacher's logits, or with a second task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from probeline.data.annotations.second_task import Second, second_task
 from probeline.errors import BadData
-from probeline.finetune.run import Said
+from probeline.finetune.certificate import FinetuneCertificate, SecondTaskAccuracy, SecondTaskFacts
 from probeline.finetune.teacher import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
@@ -16,16 +17,31 @@ from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetune.losses import CrossEntropy
+    from probeline.finetune.training.losses import CrossEntropy
 
 
-class Goal:
+@dataclass(frozen=True)
+class Logits:
+    """The outputs of a trained net for some images.
+
+    Attributes
+    ----------
+    main : float32 [n, K]
+    second : float32 [n, L]
+        Of a second task's L classes; no column without a second task.
+    """
+
+    main: FloatArray
+    second: FloatArray
+
+
+class Objective:
     """The labels alone.
 
     Attributes
     ----------
     options : mapping
-        What a score says was asked beside the words of training.
+        What a score's options hold beside those of training.
     identity : mapping
         What a key holds beside that.
     second_classes : int
@@ -39,22 +55,22 @@ class Goal:
 
     @property
     def seconds(self) -> float:
-        """What came before the training for its sake."""
+        """Duration of what it needs before training."""
         return 0.0
 
-    def objective(self, smoothing: float, words: Mapping[str, Any]) -> CrossEntropy:  # noqa: ARG002
-        """Return what training goes down, by the words of training that concern the strategy."""
-        from probeline.finetune.losses import CrossEntropy
+    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:  # noqa: ARG002
+        """Return the loss, given the strategy's own options of training."""
+        from probeline.finetune.training.losses import CrossEntropy
 
         return CrossEntropy(smoothing)
 
-    def certificate(self, val: Said, test: Said) -> dict[str, Any]:  # noqa: ARG002
-        """Return what a score's certificate holds of it."""
-        return {}
+    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:  # noqa: ARG002
+        """Return the certificate with what this objective adds to it."""
+        return certificate
 
 
-class Distillation(Goal):
-    """A teacher's word beside the labels."""
+class DistillationObjective(Objective):
+    """A teacher's logits beside the labels."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
@@ -64,24 +80,24 @@ class Distillation(Goal):
 
     @property
     def seconds(self) -> float:
-        """Those of the teacher's fits, and of the extraction of its features."""
-        return sum(self._teacher.seconds)
+        """Duration of the teacher's fits and of the extraction of its features."""
+        return self._teacher.fit_seconds + self._teacher.extraction_seconds
 
-    def objective(self, smoothing: float, words: Mapping[str, Any]) -> CrossEntropy:
+    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:
         """Return the mixed losses of labels and teacher."""
         import torch
 
-        from probeline.finetune.losses import Distilled
+        from probeline.finetune.training.losses import DistillationLoss
 
-        return Distilled(smoothing, torch.from_numpy(self._teacher.told), words["temperature"], words["alpha"])
+        logits = torch.from_numpy(self._teacher.train_logits)
+        return DistillationLoss(smoothing, logits, options["temperature"], options["alpha"])
 
-    def certificate(self, val: Said, test: Said) -> dict[str, Any]:  # noqa: ARG002
-        """Return who taught, and what is known of the teacher's fits."""
-        net = self._teacher.backbone
-        return {"teacher": {"backbone": net.name, "weights": net.weights_sha256, **self._teacher.facts}}
+    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:  # noqa: ARG002
+        """Return the certificate with the teacher and what is known of its fits."""
+        return replace(certificate, teacher=self._teacher.facts)
 
 
-class SecondTask(Goal):
+class TwoTaskObjective(Objective):
     """A second task's labels beside the first's.
 
     Raises
@@ -97,42 +113,41 @@ class SecondTask(Goal):
         self.options = {"second": second.title}
         self.identity = {"second": second.sha256}
         self.second_classes = len(second.class_names)
-        self._share = float((self._truth(self._splits.train) != DROPPED).mean())
+        self._share = float((self._labels(self._splits.train) != DROPPED).mean())
         if not self._share:
             raise BadData("no train image has a label of the second task", where=f"--second {second.title}")
 
-    def _truth(self, split: Split) -> IntArray:
+    def _labels(self, split: Split) -> IntArray:
         return self._second.labels[split.part][split.rows]
 
-    def objective(self, smoothing: float, words: Mapping[str, Any]) -> CrossEntropy:
+    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:
         """Return the weighted losses of both tasks."""
         import torch
 
-        from probeline.finetune.losses import TwoTasks
+        from probeline.finetune.training.losses import TwoTaskLoss
 
-        train, val = (torch.from_numpy(self._second.labels[of.part]) for of in (self._splits.train, self._splits.val))
-        return TwoTasks(smoothing, self._main_classes, words["second_weight"], train, val, self._share)
+        splits, labels = self._splits, self._second.labels
+        train, val = (torch.from_numpy(labels[split.part]) for split in (splits.train, splits.val))
+        return TwoTaskLoss(smoothing, self._main_classes, options["second_weight"], train, val, self._share)
 
-    def certificate(self, val: Said, test: Said) -> dict[str, Any]:
-        """Return how good the second head is on the val and on the test images that have its label."""
-        return {
-            "second": {
-                "classes": list(self._second.class_names),
-                "val": _read(self._truth(self._splits.val), val.second),
-                "test": _read(self._truth(self._splits.test), test.second),
-            }
-        }
-
-
-def _read(truth: IntArray, logits: FloatArray) -> dict[str, Any]:
-    """Return n, top-1 and its Wilson interval over the images that have a label; the latter None where none has."""
-    known = truth != DROPPED
-    n, right = int(known.sum()), int((logits.argmax(1) == truth)[known].sum())
-    return {"n": n, "top1": right / n if n else None, "interval": list(wilson(right, n)) if n else None}
+    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:
+        """Return the certificate with the second head's accuracy on the val and the test images that have its label."""
+        facts = SecondTaskFacts(
+            tuple(self._second.class_names),
+            val=_accuracy(self._labels(self._splits.val), val.second),
+            test=_accuracy(self._labels(self._splits.test), test.second),
+        )
+        return replace(certificate, second=facts)
 
 
-def goals(session: Session, strategies: Iterable[str]) -> dict[str, Goal]:
-    """Return the goal of each of some strategies; those with a teacher share it.
+def _accuracy(labels: IntArray, logits: FloatArray) -> SecondTaskAccuracy:
+    known = labels != DROPPED
+    n, correct = int(known.sum()), int((logits.argmax(1) == labels)[known].sum())
+    return SecondTaskAccuracy(n, correct / n, wilson(correct, n)) if n else SecondTaskAccuracy(0, None, None)
+
+
+def load_objectives(session: Session, strategies: Iterable[str]) -> dict[str, Objective]:
+    """Return the objective of each strategy; those with a teacher share it.
 
     Raises
     ------
@@ -141,12 +156,12 @@ def goals(session: Session, strategies: Iterable[str]) -> dict[str, Goal]:
     """
     settings = session.settings
     check_strategies(settings)
-    found: dict[str, Goal] = dict.fromkeys(strategies, Goal())
-    if settings.training.teacher is not None and first_of(found, DISTILLED):
-        taught = Distillation(Teacher(session, session.backbone(settings.training.teacher)[0]))
-        found |= {one: taught for one in found if one in DISTILLED}
-    if first_of(found, TWO_HEADED):
+    objectives: dict[str, Objective] = dict.fromkeys(strategies, Objective())
+    if settings.training.teacher is not None and first_of(objectives, DISTILLED):
+        distillation = DistillationObjective(Teacher(session, session.backbone(settings.training.teacher)[0]))
+        objectives |= {strategy: distillation for strategy in objectives if strategy in DISTILLED}
+    if first_of(objectives, TWO_HEADED):
         second = second_task(session.dataset, settings.training.second, whole=settings.data.limit is None)
-        both = SecondTask(session, second)
-        found |= {one: both for one in found if one in TWO_HEADED}
-    return found
+        two_tasks = TwoTaskObjective(session, second)
+        objectives |= {strategy: two_tasks for strategy in objectives if strategy in TWO_HEADED}
+    return objectives

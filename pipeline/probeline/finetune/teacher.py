@@ -1,4 +1,4 @@
-"""A teacher: what the exact probe of a backbone says of the train rows, each by a fit that did not see it."""
+"""A teacher: the exact probe's logits for the train rows, each row's by a fit that did not see it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from probeline.data.sampling.splits import crossing
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.stopwatch import Stopwatch
-from probeline.finetune.run import Solution
+from probeline.finetune.certificate import TeacherFacts
+from probeline.finetune.fitted_probe import FittedProbe
 from probeline.format import option
 from probeline.heads.linear import decision
 from probeline.heads.select import L2_GRID
@@ -19,14 +20,15 @@ from probeline.session import Session
 from probeline.types import Backbone, FloatArray
 
 
-class Teacher(Solution):
+class Teacher(FittedProbe):
     """The exact probe of a backbone, whose logits a student is trained towards.
 
-    A probe with more columns than rows is right of every row it was fitted on, and sure: its chances would tell the
-    student no more than the labels. So the train rows are dealt to folds, and those of each are told by a fit on the
-    others, of the l2 that the probe itself chose: the cross-fitting of Dao, Kamath, Syrgkanis and Mackey 2021,
-    "Knowledge distillation as semiparametric inference", ICLR. Val rows are in no fit, as in none of the student's. A
-    row whose class the others lack is told by the probe of all train rows.
+    A probe with more columns than rows classifies every row it was fitted on correctly and with confidence: its
+    probabilities would teach the student no more than the labels. So the train rows are dealt to folds, and the logits
+    of each fold come from a fit on the others, with the l2 that the probe itself chose: the cross-fitting of Dao,
+    Kamath, Syrgkanis and Mackey 2021, "Knowledge distillation as semiparametric inference", ICLR. Val rows are in no
+    fit, as in none of the student's. A row whose class is missing from the other folds gets the logits of the probe of
+    all train rows.
 
     Parameters
     ----------
@@ -52,37 +54,40 @@ class Teacher(Solution):
         }
 
     @cached_property
-    def _told(self) -> tuple[FloatArray, dict[str, Any], float]:
+    def _cross_fit(self) -> tuple[FloatArray, TeacherFacts, float]:
         from probeline.heads.logistic.path import fit_path
 
         head, rows = self.head, self._session.splits.train
         watch = Stopwatch()
-        task = CachedFeatures(self._session, self.backbone)
+        cached = CachedFeatures(self._session, self.backbone)
         features = self._session.features(self.backbone, rows.part).features
         labels = self._session.dataset.parts[rows.part].labels
-        logits = np.zeros((len(features), task.classes), np.float32)
-        logits[rows.rows] = self.logits(features[rows.rows])
+        logits = np.zeros((len(features), cached.classes), np.float32)
+        logits[rows.rows] = self.predict_logits(features[rows.rows])
         fits, unseen = [head], 0
-        for fold, held in zip(self._folds, task.load_folds(self._folds), strict=True) if len(self._folds) > 1 else ():
-            fits += fit_path(held.X, held.y, task.classes, [head.l2])
-            known = np.isin(held.y_heldout, held.y)
-            logits[fold[known]] = decision(fits[-1], held.X_heldout[known])
+        folds = self._folds if len(self._folds) > 1 else ()
+        for fold_rows, fold in zip(folds, cached.load_folds(folds) if folds else (), strict=True):
+            fits += fit_path(fold.X, fold.y, cached.classes, [head.l2])
+            known = np.isin(fold.y_heldout, fold.y)
+            logits[fold_rows[known]] = decision(fits[-1], fold.X_heldout[known])
             unseen += int(known.sum())
-        right = float((logits[rows.rows].argmax(1) == labels[rows.rows]).mean())
-        facts = {
-            "l2": head.l2,
-            "train_top1": right,
-            "unseen": unseen,
-            "converged": all(fit.certificate.converged for fit in fits),
-        }
+        train_top1 = float((logits[rows.rows].argmax(1) == labels[rows.rows]).mean())
+        facts = TeacherFacts(
+            self.backbone.name,
+            self.backbone.weights_sha256,
+            l2=head.l2,
+            train_top1=train_top1,
+            unseen=unseen,
+            converged=all(fit.certificate.converged for fit in fits),
+        )
         self._session.console.say(
-            f"teacher: {self.backbone.name}, {option('l2', head.l2)}: top-1 {right:.4f} on {len(rows):,} train images, "
-            f"{unseen:,} of them not seen by the fit that tells them"
+            f"teacher: {self.backbone.name}, {option('l2', head.l2)}: top-1 {train_top1:.4f} on {len(rows):,} train "
+            f"images, {unseen:,} of the predictions are out-of-fold"
         )
         return logits, facts, watch.seconds()
 
     @property
-    def told(self) -> FloatArray:
+    def train_logits(self) -> FloatArray:
         """Its logits float32 [N, K] for the rows of the train part; 0 for those that are no train rows.
 
         Raises
@@ -90,15 +95,14 @@ class Teacher(Solution):
         MissingData
             Its features have not been extracted.
         """
-        return self._told[0]
+        return self._cross_fit[0]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """The l2, top-1 on the train rows, how many of them a fit told that did not see them, and convergence."""
-        return self._told[1]
+    def facts(self) -> TeacherFacts:
+        """What is known of its fits."""
+        return self._cross_fit[1]
 
     @property
-    def seconds(self) -> tuple[float, float]:
-        """What all fits took, and the pass over all images before them."""
-        fit, extraction = super().seconds
-        return fit + self._told[2], extraction
+    def fit_seconds(self) -> float:
+        """Duration of all fits."""
+        return super().fit_seconds + self._cross_fit[2]

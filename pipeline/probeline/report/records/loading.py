@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from probeline.finetune.run import training_options
+from probeline.finetune.requests import training_options
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import Method, method_of
 from probeline.options.command_line import command_line

@@ -20,8 +20,8 @@ _MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a net is trained; every field changes the result.
+class TrainingOptions:
+    """The hyper-parameters of a training; every field changes the result.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Training:
     lr : float
         Peak learning rate of a new head.
     body : float
-        What the stage next to the head has of it; and the head, where it starts from a probe's solution.
+        Share of it for the stage next to the head; and for the head, if it starts from a probe's solution.
     decay : float
-        What each stage has of the rate of the one above it.
+        Each stage's share of the rate of the one above it.
     optimizer : {"adamw", "adam", "sgd"}
         With torch's defaults; SGD with momentum 0.9.
     weight_decay : float
@@ -39,23 +39,23 @@ class Training:
     schedule : {"cosine", "step", "one-cycle", "constant"}
         Of the rates over all steps; see :func:`probeline.heads.minibatch.schedule.factors`.
     warmup : float
-        Epochs in which the rates climb to that of the schedule, on a line from 0.
+        Epochs in which the rates climb linearly from 0 to that of the schedule.
     label_smoothing : float
         In [0, 1): the share of the target that is spread over all classes.
     clip : float
         Largest norm of all gradients together; 0 for no limit.
     dropout : float
-        Share of the embedding in [0, 1) that the head lacks while it trains.
+        Share of the embedding in [0, 1) that is dropped before the head while it trains.
     accumulate : int
         In how many parts a batch goes through the net; BatchNorm sees them one at a time.
     patience : int
-        Training ends after so many epochs without a better one; 0 for never.
+        Epochs without a better one after which training ends; 0 for never.
     freeze_batchnorm : bool
         BatchNorm keeps its statistics, scales and shifts.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         ``bf16`` and ``fp16`` are autocast over float32 weights; ``tf32`` is float32 here, the caller allows TF32.
     seed : int
-        Of the head's start, the order, the augmentation and dropout.
+        Of the head's initialisation, the order, the augmentation and dropout.
     """
 
     epochs: int
@@ -81,7 +81,7 @@ Start = Literal["fresh", "probe"]
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Return what an epoch, from 0, draws its augmentation and dropout from."""
+    """Return the seed of an epoch's augmentation and dropout, epochs counted from 0."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
@@ -91,50 +91,52 @@ def norms(net: nn.Module) -> Iterator[nn.Module]:
 
 
 def rate_groups(
-    net: nn.Module, tap: Tap, stages: Sequence[Stage], training: Training, start: Start
+    net: nn.Module, tap: Tap, stages: Sequence[Stage], options: TrainingOptions, start: Start
 ) -> list[dict[str, Any]]:
     """Return the optimizer's groups: the head's, then each stage's, that next to the head first.
 
     Each has ``peak``, its highest rate, and ``stage``, the number of its stage, or None for the head.
     """
     parameters = dict(net.named_parameters())
-    fixed = {id(one) for norm in norms(net) for one in norm.parameters()} if training.freeze_batchnorm else set()
+    fixed = (
+        {id(parameter) for norm in norms(net) for parameter in norm.parameters()} if options.freeze_batchnorm else set()
+    )
     head = [name for name in parameters if name.startswith(tap.head + ".")]
     # At a new head's rate the probe's solution would be lost before anything below it had moved.
-    peak = training.lr * (1.0 if start == "fresh" else training.body)
+    peak = options.lr * (1.0 if start == "fresh" else options.body)
     parts: list[tuple[int | None, list[str], float]] = [(None, head, peak)]
     for above, stage in enumerate(reversed(stages)):
-        rate = training.lr * training.body * training.decay**above
+        rate = options.lr * options.body * options.decay**above
         parts.append((len(stages) - 1 - above, list(stage.parameters), rate))
     groups = []
     for number, names, highest in parts:
         for decays in (True, False):
             # Position tables, class tokens and layer scales have several axes too; none of them is called a weight.
-            some = [
+            chosen = [
                 parameters[name]
                 for name in names
                 if (parameters[name].ndim > 1 and name.endswith("weight")) == decays
                 and id(parameters[name]) not in fixed
             ]
-            if some:
-                weight_decay = training.weight_decay if decays else 0.0
-                groups.append({"params": some, "peak": highest, "stage": number, "weight_decay": weight_decay})
+            if chosen:
+                weight_decay = options.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "peak": highest, "stage": number, "weight_decay": weight_decay})
     return groups
 
 
-def make_optimizer(groups: list[dict[str, Any]], training: Training) -> torch.optim.Optimizer:
+def make_optimizer(groups: list[dict[str, Any]], options: TrainingOptions) -> torch.optim.Optimizer:
     """Return the optimizer of these groups."""
-    match training.optimizer:
+    match options.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=training.lr)
+            return torch.optim.AdamW(groups, lr=options.lr)
         case "adam":
-            return torch.optim.Adam(groups, lr=training.lr)
-    return torch.optim.SGD(groups, lr=training.lr, momentum=_MOMENTUM)
+            return torch.optim.Adam(groups, lr=options.lr)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=_MOMENTUM)
 
 
-def rates(training: Training, batches: int) -> list[float]:
-    """Return what each step of a training of so many batches an epoch has of the peak rate."""
-    steps = training.epochs * batches
-    warm = max(1, math.ceil(training.warmup * batches)) if training.warmup else 0
-    shape = factors(training.schedule, steps)
+def rates(options: TrainingOptions, batches: int) -> list[float]:
+    """Return each step's share of the peak rates, of a training with so many batches per epoch."""
+    steps = options.epochs * batches
+    warm = max(1, math.ceil(options.warmup * batches)) if options.warmup else 0
+    shape = factors(options.schedule, steps)
     return [float(shape[step]) * min(1.0, (step + 1) / warm if warm else 1.0) for step in range(steps)]

@@ -9,8 +9,8 @@ from probeline.names import LAST_K, Strategy
 
 
 @dataclass(frozen=True)
-class Plan:
-    """When each part of a net is trained.
+class UnfreezingPlan:
+    """When each stage of a net is trained.
 
     Attributes
     ----------
@@ -25,13 +25,13 @@ class Plan:
         return tuple(begin is not None and begin <= epoch for begin in self.begins)
 
     @property
-    def frozen(self) -> int:
+    def frozen_stages(self) -> int:
         """How many stages, counted from the image, are never trained."""
         ever = [i for i, begin in enumerate(self.begins) if begin is not None]
         return ever[0] if ever else len(self.begins)
 
 
-def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()) -> Plan:
+def plan_unfreezing(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()) -> UnfreezingPlan:
     """Return what a strategy trains of a net of so many stages. Its head is trained in every epoch of all of them.
 
     ``full``, ``scratch``, ``lp-ft``, ``distill``, ``multi-task``: all. ``head``, ``distill-head``,
@@ -48,32 +48,33 @@ def plan(strategy: str, stages: int, epochs: int, unfreeze: tuple[int, ...] = ()
         ``last-K`` of more stages than the net has, a strategy that parts more stages than it has, or an epoch that
         the training does not reach.
     """
-    if found := LAST_K.fullmatch(strategy):
-        count = int(found[1])
+    if last := LAST_K.fullmatch(strategy):
+        count = int(last[1])
         if count > stages:
             raise BadOption("no such --strategy", expected=f"last-1 to last-{stages}", got=strategy)
-        return Plan((None,) * (stages - count) + (0,) * count)
+        return UnfreezingPlan((None,) * (stages - count) + (0,) * count)
     third = max(1, round(stages / 3))
-    least = {"freeze-early": 2, "freeze-middle": 3}.get(strategy, 1)
+    required: dict[str, int] = {Strategy.FREEZE_EARLY: 2, Strategy.FREEZE_MIDDLE: 3}
+    least = required.get(strategy, 1)
     if stages < least:
         raise BadOption(f"no such --strategy of {stages} stages", expected=f"a net of {least} or more", got=strategy)
     match strategy:
-        case "full" | "scratch" | "lp-ft" | "distill" | "multi-task":
-            return Plan((0,) * stages)
-        case "head" | "distill-head" | "multi-task-head":
-            return Plan((None,) * stages)
-        case "freeze-early":
-            return Plan((None,) * third + (0,) * (stages - third))
-        case "freeze-middle":
-            return Plan((0,) * third + (None,) * (stages - 2 * third) + (0,) * third)
-        case "gradual":
+        case Strategy.FULL | Strategy.SCRATCH | Strategy.LP_FT | Strategy.DISTILL | Strategy.MULTI_TASK:
+            return UnfreezingPlan((0,) * stages)
+        case Strategy.HEAD | Strategy.DISTILL_HEAD | Strategy.MULTI_TASK_HEAD:
+            return UnfreezingPlan((None,) * stages)
+        case Strategy.FREEZE_EARLY:
+            return UnfreezingPlan((None,) * third + (0,) * (stages - third))
+        case Strategy.FREEZE_MIDDLE:
+            return UnfreezingPlan((0,) * third + (None,) * (stages - 2 * third) + (0,) * third)
+        case Strategy.GRADUAL:
             return _gradual(stages, epochs, unfreeze)
     raise UnknownName("strategy", strategy, Strategy)
 
 
-def _gradual(stages: int, epochs: int, unfreeze: tuple[int, ...]) -> Plan:
+def _gradual(stages: int, epochs: int, unfreeze: tuple[int, ...]) -> UnfreezingPlan:
     at = unfreeze or tuple(epochs * (i + 1) // (stages + 1) for i in range(stages))
     if max(at) >= epochs or list(at) != sorted(at):
         raise BadOption("bad --unfreeze", expected=f"growing epochs below {epochs}", got=", ".join(map(str, at)))
     from_top = [at[min(i, len(at) - 1)] for i in range(stages)]
-    return Plan(tuple(reversed(from_top)))
+    return UnfreezingPlan(tuple(reversed(from_top)))

@@ -1,4 +1,4 @@
-"""What training goes down: the labels' cross-entropy, alone, or with a teacher's word, or with a second task's."""
+"""The losses of training: the labels' cross-entropy alone, with a distillation term, or with a second task's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CrossEntropy:
     smoothing: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return the mean loss of train images, and how many of the answers are right; both without axes.
+        """Return the mean loss of train images, and how many of the answers are correct; both without axes.
 
         Parameters
         ----------
@@ -38,8 +38,8 @@ class CrossEntropy:
         loss = functional.cross_entropy(output, labels, label_smoothing=self.smoothing)
         return loss, (output.detach().argmax(1) == labels).sum()
 
-    def read(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
-        """Return what an epoch's history says of the val images: val_loss and val_top1 of the labels.
+    def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
+        """Return what an epoch's history holds of the val images: val_loss and val_top1 of the labels.
 
         Parameters
         ----------
@@ -55,10 +55,10 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True, eq=False)
-class Distilled(CrossEntropy):
-    """(1 - alpha) of the labels' cross-entropy, and alpha of how far the softened chances are from a teacher's.
+class DistillationLoss(CrossEntropy):
+    """(1 - alpha) of the labels' cross-entropy, and alpha of the softened divergence from a teacher.
 
-    That is temperature^2 KL(teacher || student) with both logits divided by the temperature; the square keeps the
+    The latter is temperature^2 KL(teacher || student) with both logits divided by the temperature; the square keeps the
     gradient's size whatever the temperature (Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural
     network", section 2).
 
@@ -77,25 +77,25 @@ class Distilled(CrossEntropy):
     alpha: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of train images and how many of the answers are right, as the labels have it."""
-        hard, right = super().loss(output, labels, rows)
-        said = self.teacher[torch.from_numpy(rows)].to(output.device)
+        """Return the mean loss of train images, and how many of the answers are correct by the labels."""
+        hard, correct = super().loss(output, labels, rows)
+        teacher = self.teacher[torch.from_numpy(rows)].to(output.device)
         soft = functional.kl_div(
             functional.log_softmax(output / self.temperature, 1),
-            functional.log_softmax(said / self.temperature, 1),
+            functional.log_softmax(teacher / self.temperature, 1),
             reduction="batchmean",
             log_target=True,
         )
-        return (1 - self.alpha) * hard + self.alpha * self.temperature**2 * soft, right
+        return (1 - self.alpha) * hard + self.alpha * self.temperature**2 * soft, correct
 
 
 @dataclass(frozen=True, eq=False)
-class TwoTasks(CrossEntropy):
-    """The cross-entropy of the labels, and so much of that of a second task's.
+class TwoTaskLoss(CrossEntropy):
+    """The cross-entropy of the labels, plus a weighted one of a second task's labels.
 
     The output's first `classes` columns are the main task's. Images without a label of the second task do not count in
-    its loss: what a batch gives is divided by its images and by the share of all train images that have one. So an
-    epoch's mean is the mean over those that have one, and a batch in parts gives what it gives whole.
+    its loss: a batch's sum is divided by its images and by the share of all train images that have one. So an epoch's
+    mean is the mean over those that have one, and a batch in parts has the loss of the whole batch.
 
     Attributes
     ----------
@@ -116,8 +116,8 @@ class TwoTasks(CrossEntropy):
     share: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of train images, and how many answers of the main task are right."""
-        main, right = super().loss(output[:, : self.classes], labels, rows)
+        """Return the mean loss of train images, and how many answers of the main task are correct."""
+        main, correct = super().loss(output[:, : self.classes], labels, rows)
         second = functional.cross_entropy(
             output[:, self.classes :],
             self.train[torch.from_numpy(rows)].to(output.device),
@@ -125,12 +125,12 @@ class TwoTasks(CrossEntropy):
             reduction="sum",
             label_smoothing=self.smoothing,
         )
-        return main + self.weight * (second / (len(rows) * self.share)), right
+        return main + self.weight * (second / (len(rows) * self.share)), correct
 
-    def read(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:
-        """Return val_loss and val_top1 of the main task, and val_second_top1, None where no image has its label."""
+    def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:
+        """Return val_loss and val_top1 of the main task, and val_second_top1, None if no image has its label."""
         truth = self.val[torch.from_numpy(rows)]
         known = truth != DROPPED
-        right = (output[:, self.classes :].argmax(1) == truth)[known].numpy()
-        top1 = float(right.mean()) if len(right) else None
-        return {**super().read(output[:, : self.classes], labels, rows), "val_second_top1": top1}
+        correct = (output[:, self.classes :].argmax(1) == truth)[known].numpy()
+        top1 = float(correct.mean()) if len(correct) else None
+        return {**super().measure(output[:, : self.classes], labels, rows), "val_second_top1": top1}

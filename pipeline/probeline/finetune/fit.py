@@ -1,0 +1,135 @@
+"""A fine-tune from its request to its score: every candidate trained, the best on val scored on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probeline.errors import Diverged
+from probeline.evaluate.requests import ScoreRequest, find_finished, test_fields
+from probeline.finetune.certificate import FinetuneCertificate
+from probeline.finetune.requests import (
+    TrainingJob,
+    candidate_folder,
+    checkpoint_folder,
+    request_training,
+    training_options,
+)
+from probeline.finetune.training_run import TrainingRun, train
+from probeline.format import option
+from probeline.names import Strategy
+from probeline.options.grids import TRAIN, Grid
+from probeline.results.score import SCORES, Score
+from probeline.results.second_task_words import second_task
+
+
+@dataclass
+class _Trials:
+    """What was trained of a grid of candidates; of all nets only the best one is kept in memory."""
+
+    grid: Grid
+    best: TrainingRun
+    chosen: Mapping[str, Any]
+    path: list[dict[str, Any]] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def finetune(job: TrainingJob) -> Score:
+    """Return the score of a job, trained unless it has been scored before.
+
+    Raises
+    ------
+    Diverged
+        Every training diverged, or the trained net's output is not finite.
+    ProbelineError
+    """
+    session = job.session
+    options = training_options(session.settings, job.strategy)
+    request = request_training(job, options)
+    title = f"finetune: {job.title}"
+    if finished := find_finished(session, job.backbone, request, title):
+        return finished
+
+    from probeline.finetune import checkpoint
+
+    trials = _train_candidates(job, Grid(options, TRAIN), request.key)
+    score = _score(job, request, trials)
+    SCORES.save(session.reports, score)
+    for folder in trials.folders:
+        checkpoint.remove(folder, "last")
+        if folder != trials.best.folder:
+            checkpoint.remove(folder, "best")
+    session.console.say(f"{title}: test top-1 {score.top1:.4f} in {trials.seconds:.0f} s")
+    if second := second_task([score.certificate]):
+        session.console.say(f"{title}: {second}")
+    return score
+
+
+def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
+    candidates = grid.candidates()
+    folder = checkpoint_folder(job.session, job.backbone, job.strategy, job.seed, key)
+    trials: _Trials | None = None
+    diverged: list[str] = []
+    for candidate in candidates:
+        place = candidate_folder(folder, candidate)
+        try:
+            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=place, title=f"finetune {job.title}")
+        except Diverged:
+            if len(candidates) == 1:
+                raise
+            diverged.append(", ".join(option(name, value) for name, value in candidate.items()))
+            continue
+        trials = trials or _Trials(grid, run, candidate, diverged=diverged)
+        trials.path.append({**candidate, "top1": run.epoch["val_top1"], "nll": run.epoch["val_loss"]})
+        trials.folders.append(place)
+        trials.seconds += run.result.seconds
+        if run.selection_score > trials.best.selection_score:
+            trials.best, trials.chosen = run, candidate
+    if trials is None:
+        raise Diverged(f"{job.title}: training diverged with every candidate", remedy="use a lower --lr")
+    return trials
+
+
+def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials) -> Score:
+    session, backbone, best = job.session, job.backbone, trials.best
+    splits, precision = session.splits, session.settings.nets.precision
+    val, test = best.val, best.predict_test()
+    if not all(np.isfinite(logits).all() for one in (val, test) for logits in (one.main, one.second)):
+        raise Diverged(f"{job.title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
+    certificate = FinetuneCertificate(
+        precision=precision,
+        backbone=backbone.weights_sha256 if job.strategy != Strategy.SCRATCH else "own",
+        edge=trials.grid.edge(trials.chosen),
+        diverged=tuple(trials.diverged),
+        parts=best.epoch["parts"],
+        cut=best.cut,
+    )
+    y_val = session.dataset.parts[splits.val.part].labels[splits.val.rows]
+    return Score(
+        **test_fields(session, test.main, best.device, y_val, val.main),
+        backbone=backbone.name,
+        weights=backbone.weights,
+        method=job.method,
+        key=request.key,
+        options=request.options,
+        image_size=backbone.preprocess.crop,
+        precision=precision,
+        seed=job.seed,
+        val_top1=best.epoch["val_top1"],
+        chosen={**trials.chosen, "epoch": best.result.best_epoch},
+        chosen_by=f"val (n={len(splits.val)})",
+        trainable=best.result.trainable,
+        total=best.result.total,
+        warm_seconds=trials.seconds,
+        cold_seconds=trials.seconds + best.preparation_seconds,
+        converged=True,
+        certificate=job.objective.certify(certificate, val, test).to_json(),
+        history=best.result.history,
+        path=tuple(trials.path) if len(trials.grid.candidates()) > 1 else (),
+    )

@@ -1,0 +1,127 @@
+"""A learning-rate range test: a few steps of a training while the rate rises, and the loss of each.
+
+Smith 2017, "Cyclical learning rates for training neural networks", WACV, section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from probeline.console import Console
+from probeline.environment import environment
+from probeline.evaluate.requests import ScoreRequest
+from probeline.finetune.requests import TrainingJob, request_training, single_values, training_options
+from probeline.finetune.training_run import prepare_training
+from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH, is_over, rising
+from probeline.names import Strategy
+from probeline.results.range_test import RANGE_TESTS, RangeTest, StopReason
+from probeline.types import IntArray
+
+if TYPE_CHECKING:
+    from probeline.finetune.training.trainer import Trainer
+
+_UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
+"""Options of a training that do not matter to its first steps once their rates are given."""
+
+_TEST_OPTIONS = {"rates": (LOWEST, HIGHEST, STEPS), "smoothing": (SMOOTHING,), "too_high": (TOO_HIGH,)}
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """The steps of a range test.
+
+    Attributes
+    ----------
+    rates : tuple of float
+        Of each step, for parameters that train at the full rate, such as a new head's.
+    losses : tuple of float
+        Of each step's batch, before the step was taken.
+    ended : StopReason
+        Why no further step was taken.
+    seconds : float
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    ended: StopReason
+    seconds: float
+
+
+def sweep_rates(trainer: Trainer, train: IntArray, *, console: Console, title: str) -> RateSweep:
+    """Take the first steps of a training at rising rates, each group's with its own share; the trainer stays as it is.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    train : int64 [n]
+        Rows; no others are read.
+    console : Console
+    title : str
+
+    Raises
+    ------
+    BadOption, OutOfMemory
+        As :meth:`probeline.finetune.training.trainer.Trainer.sweep`.
+    """
+    rates = rising()
+    started = time.perf_counter()
+    shares = [rate / trainer.options.lr for rate in rates]
+    losses = trainer.sweep(train, shares, is_over, console=console, title=title)
+    ended: StopReason = "highest rate"
+    if not math.isfinite(losses[-1]):
+        ended = "not finite"
+        losses = losses[:-1]
+    elif is_over(losses):
+        ended = "loss too high"
+    return RateSweep(tuple(rates[: len(losses)]), tuple(losses), ended, time.perf_counter() - started)
+
+
+def request_range_test(job: TrainingJob) -> ScoreRequest:
+    """Return the request for a job's range test."""
+    options = training_options(job.session.settings, job.strategy)
+    used = {name: values for name, values in options.items() if name not in _UNUSED}
+    # The number of epochs decides which stages a gradual training begins with.
+    used |= {"epochs": options["epochs"]} if job.strategy == Strategy.GRADUAL else {}
+    return request_training(job, {**used, **_TEST_OPTIONS})
+
+
+def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
+    """Run a job's range test on the train rows, and return it saved.
+
+    Raises
+    ------
+    ProbelineError
+    """
+    from probeline.backbones.device import exact_float32
+
+    session, backbone = job.session, job.backbone
+    settings, splits = session.settings, session.splits
+    options = training_options(settings, job.strategy)
+    # With a peak rate of 1 a group's rate is its share, to the last digit.
+    values = single_values(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0}
+    prepared = prepare_training(job, values)
+    with exact_float32(settings.nets.precision):
+        sweep = sweep_rates(prepared.trainer, splits.train.rows, console=settings.console, title=f"lrfind: {job.title}")
+    test = RangeTest(
+        dataset=session.dataset.title,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        method=request.method,
+        precision=settings.nets.precision,
+        key=request.key,
+        splits=session.splits_sha256,
+        options=request.options,
+        image_size=backbone.preprocess.crop,
+        n_train=len(splits.train),
+        seed=job.seed,
+        rates=sweep.rates,
+        losses=sweep.losses,
+        ended=sweep.ended,
+        seconds=sweep.seconds,
+        environment=environment(prepared.device),
+    )
+    RANGE_TESTS.save(session.reports, test)
+    return test

@@ -1,0 +1,165 @@
+"""The trainings that are asked for: their options, the objects that they share, their keys and checkpoint folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from probeline.errors import BadOption
+from probeline.evaluate.requests import ScoreRequest, request_score
+from probeline.finetune.feeds import CROP_SCALE
+from probeline.finetune.fitted_probe import FittedProbe
+from probeline.finetune.objectives import Objective, load_objectives
+from probeline.heads.select import L2_GRID
+from probeline.identity import HEADS_VERSION, TRAIN_VERSION
+from probeline.names import Strategy, method_of
+from probeline.options.grids import CONCERNS, TRAIN, grid
+from probeline.options.settings import Settings
+from probeline.session import Session
+from probeline.types import Backbone
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """One strategy on one backbone with one seed.
+
+    Attributes
+    ----------
+    session : Session
+    backbone : Backbone
+        At its penultimate tap, with the weights that the strategy starts from.
+    strategy : str
+    seed : int
+    probe : FittedProbe
+        Where LP-FT starts.
+    objective : Objective
+    """
+
+    session: Session
+    backbone: Backbone
+    strategy: str
+    seed: int
+    probe: FittedProbe
+    objective: Objective
+
+    @property
+    def method(self) -> str:
+        """The method of its scores."""
+        return method_of(self.strategy)
+
+    @property
+    def title(self) -> str:
+        """What a line about it begins with, after the verb."""
+        return f"{self.session.dataset.name} x {self.backbone.name}, {self.method}, seed {self.seed}"
+
+
+def plan_jobs(session: Session, seeds: Iterable[int]) -> Iterator[TrainingJob]:
+    """Yield the job of every backbone, strategy and seed that the settings ask for.
+
+    Raises
+    ------
+    ProbelineError
+        As :func:`probeline.finetune.objectives.load_objectives`, before the first one.
+    """
+    strategies, seeds = session.settings.training.strategies, tuple(seeds)
+    objectives = load_objectives(session, strategies)
+    for text in session.settings.nets.backbones:
+        pretrained, _ = session.backbone(text)
+        probe = FittedProbe(session, pretrained)
+        for strategy in strategies:
+            backbone = starting_backbone(pretrained, strategy)
+            for seed in seeds:
+                yield TrainingJob(session, backbone, strategy, seed, probe, objectives[strategy])
+
+
+def starting_backbone(backbone: Backbone, strategy: str) -> Backbone:
+    """Return what a strategy starts from: from scratch, a random net sees the very pixels of the pretrained one."""
+    return replace(backbone, weights="none") if strategy == Strategy.SCRATCH else backbone
+
+
+def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each option of a strategy's training but its seed; of several all are tried.
+
+    Raises
+    ------
+    BadOption
+    """
+    training = settings.training
+    given = {name for name, _, _ in (word.partition("=") for word in training.train)}
+    every = grid("train", TRAIN, training.train).values
+    values = {name: tried for name, tried in every.items() if strategy in CONCERNS.get(name, (strategy,))}
+    if "lr" not in given:
+        values["lr"] = (training.lr,)
+    if "body" not in given and strategy == Strategy.SCRATCH:
+        values["body"] = (1.0,)
+    return {
+        **values,
+        "epochs": (training.epochs,),
+        "batch_size": (settings.compute.batch_size or _BATCH_SIZE,),
+        "freeze_batchnorm": (training.freeze_batchnorm and strategy != Strategy.SCRATCH,),
+    }
+
+
+def single_values(options: Mapping[str, tuple[Any, ...]], verb: str) -> dict[str, Any]:
+    """Return the one value of each option of a training, for a verb that does not choose between values.
+
+    Raises
+    ------
+    BadOption
+        An option has several.
+    """
+    for name, values in options.items():
+        if len(values) > 1:
+            raise BadOption(
+                f"{verb} does not choose between values of {name}",
+                where=f"--train {name}",
+                expected="a single value",
+                got=len(values),
+            )
+    return {name: values[0] for name, values in options.items()}
+
+
+def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -> ScoreRequest:
+    """Return the request for a training with these `training_options`."""
+    session, backbone, strategy, objective = job.session, job.backbone, job.strategy, job.objective
+    settings = session.settings
+    weights = backbone.weights_sha256 if strategy != Strategy.SCRATCH else "none"
+    return request_score(
+        session,
+        job.method,
+        job.seed,
+        {
+            "version": TRAIN_VERSION,
+            "weights": weights[:12],
+            **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
+            **({"views": settings.reading.views} if "views" in options["augment"] else {}),
+            **({"unfreeze": list(settings.training.unfreeze)} if strategy == Strategy.GRADUAL else {}),
+            **objective.options,
+        },
+        precision=settings.nets.precision,
+        weights=weights,
+        backbone=backbone.name,
+        preprocess=backbone.preprocess.identity(),
+        flips=session.dataset.flips,
+        crop_scale=list(CROP_SCALE),
+        start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == Strategy.LP_FT else {},
+        **objective.identity,
+    )
+
+
+def checkpoint_folder(session: Session, backbone: Backbone, strategy: str, seed: int, key: str) -> Path:
+    """Return the folder of the checkpoints of a training with this key."""
+    parent = session.settings.folders.cache / session.dataset.name / f"{backbone.slug}-{method_of(strategy)}"
+    return parent / f"seed{seed}-{key[:12]}"
+
+
+def candidate_folder(folder: Path, candidate: Mapping[str, Any]) -> Path:
+    """Return the folder of one candidate's checkpoints; `folder` itself for a candidate without options."""
+    # In the grid's order: a score that is read again has its options in another.
+    options = [(name, candidate[name]) for name in TRAIN if name in candidate]
+    suffix = "".join(f"-{name}{value if isinstance(value, str) else f'{value:g}'}" for name, value in options)
+    return folder.with_name(folder.name + suffix)

@@ -1,0 +1,198 @@
+"""The steps of a training: what is frozen, the rates, batches in parts, and going back when memory does not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probeline.backbones.frozen import is_out_of_memory
+from probeline.errors import BadOption, OutOfMemory
+from probeline.finetune import checkpoint
+from probeline.finetune.training.batches import split_training_batches
+from probeline.finetune.training.network import Network
+from probeline.finetune.training.optimization import epoch_seed, make_optimizer, norms, rate_groups, rates
+from probeline.finetune.training.setup import TrainingSetup
+from probeline.types import AnyArray, IntArray
+
+Result = TypeVar("Result")
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors of net and optimizer, and the state of the gradient scaler."""
+
+
+class Stepper:
+    """Takes the optimizer's steps on a net.
+
+    Parameters
+    ----------
+    setup : TrainingSetup
+    network : Network
+        Its net.
+
+    Attributes
+    ----------
+    optimizer : torch.optim.Optimizer
+    scaler : torch.amp.GradScaler
+    parts : int
+        In how many parts a batch goes through the net.
+    trainable : int
+        Number of parameters that are trained at one time or other.
+    """
+
+    def __init__(self, setup: TrainingSetup, network: Network) -> None:
+        self._setup, self._network, self._options = setup, network, setup.options
+        self._labels = torch.from_numpy(setup.labels)
+        groups = rate_groups(setup.net, setup.tap, setup.stages, setup.options, setup.start)
+        begins = setup.unfreezing.begins
+        trained = [group for group in groups if group["stage"] is None or begins[group["stage"]] is not None]
+        self.trainable = sum(p.numel() for group in trained for p in group["params"])
+        self.optimizer = make_optimizer(groups, setup.options)
+        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.options.precision == "fp16")
+        self.parts = setup.options.accumulate
+
+    def rate_shares(self, rows: IntArray, epoch: int) -> list[float]:
+        """Return the shares of the peak rates from an epoch's first step to the training's last."""
+        batches = len(self._split(rows))
+        return rates(self._options, batches)[epoch * batches :]
+
+    def first_rate(self, rows: IntArray, epoch: int) -> float:
+        """Return the head's learning rate at an epoch's first step."""
+        return float(self.optimizer.param_groups[0]["peak"]) * self.rate_shares(rows, epoch)[0]
+
+    def _split(self, rows: IntArray) -> list[IntArray]:
+        return split_training_batches(rows, self._options.batch_size)
+
+    def set_modes(self, epoch: int) -> None:
+        """Freeze what this epoch does not train: no gradients, and all of its modules in eval mode."""
+        net, trained = self._network.net, self._setup.unfreezing.trained(epoch)
+        net.train().requires_grad_(False)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["stage"] is None or trained[group["stage"]])
+        for stage, is_trained in zip(self._setup.stages, trained, strict=True):
+            if not is_trained:
+                for path in stage.modules:
+                    net.get_submodule(path).eval()
+        if self._options.freeze_batchnorm:
+            for norm in norms(net):
+                norm.eval()
+
+    def run(
+        self, rows: IntArray, epoch: int, shares: Sequence[float]
+    ) -> Generator[tuple[int, Tensor, Tensor], None, None]:
+        """Take a step for each batch of an epoch and each of `shares` of the peak rates, as long as there are both.
+
+        Order, augmentation and dropout are drawn from (seed, epoch) alone. Until it is closed, the global random state
+        is the epoch's.
+
+        Yields
+        ------
+        images : int
+            Of the batch.
+        loss, correct : Tensor
+            Its summed loss, and how many of its images were classified correctly, before the step.
+        """
+        seed, device = self._options.seed, self._setup.device
+        batches = self._split(np.random.default_rng([seed, epoch]).permutation(rows))[: len(shares)]
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(epoch_seed(seed, epoch))
+            for number, inputs in enumerate(self._setup.feed(batches, epoch)):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["peak"] * shares[number]
+                loss, correct = self.step(inputs, batches[number])
+                yield len(batches[number]), loss, correct
+
+    def step(self, inputs: AnyArray, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Take one step, and return the summed loss and the number of correct answers of its images."""
+        device = self._setup.device
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_sum = correct_sum = torch.zeros((), device=device)
+        labels = self._labels[torch.from_numpy(rows)].to(device)
+        parts = np.array_split(np.arange(len(rows)), max(1, min(self.parts, len(rows) // 2)))
+        for part in parts:
+            truth = labels[torch.from_numpy(part).to(device)]
+            with self._explained_refusals(len(part)):
+                loss, correct = self._setup.loss.loss(self._network.forward(inputs[part]), truth, rows[part])
+                self.scaler.scale(loss * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
+            loss_sum = loss_sum + loss.detach() * len(part)
+            correct_sum = correct_sum + correct
+        with self._explained_refusals(len(parts[0])):
+            if self._options.clip:
+                self.scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_(self._network.net.parameters(), self._options.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss_sum, correct_sum
+
+    @contextmanager
+    def _explained_refusals(self, images: int) -> Iterator[None]:
+        """Say what the user can do about a batch that torch refuses."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"a batch of {images} images does not fit into the memory of {self._setup.device}",
+                remedy="use a smaller --batch-size or --image-size",
+            ) from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise BadOption(
+                "BatchNorm cannot train on a batch of one image",
+                remedy="use --batch-size 2 or more, or --freeze-batchnorm",
+            ) from error
+
+    def run_until_it_fits(
+        self,
+        run: Callable[[Callable[[int], object]], Result],
+        advance: Callable[[int], object],
+        report: Callable[[], object],
+    ) -> Result:
+        """Return what `run` gives, begun anew with batches in twice as many parts until memory holds them.
+
+        Parameters
+        ----------
+        run : callable
+            Given the function that counts its progress.
+        advance : callable
+            Counts progress; what was done in vain is taken back.
+        report : callable
+            Says how many parts the batches now have.
+        """
+        while True:
+            before = self.copy_state()
+            done: list[int] = []
+
+            def count(number: int, done: list[int] = done) -> None:
+                done.append(number)
+                advance(number)
+
+            try:
+                return run(count)
+            except OutOfMemory:
+                if 2 * self.parts >= self._options.batch_size:
+                    raise
+            self.restore(before)
+            self.parts *= 2
+            advance(-sum(done))
+            report()
+
+    def copy_state(self) -> State:
+        """Return copies on the CPU of all that the next step depends on."""
+        tensors = checkpoint.training_tensors(self._network.net, self.optimizer)
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        return copies, self.scaler.state_dict()
+
+    def restore(self, state: State) -> None:
+        """Return to a state; once only, as the optimizer takes over what it is given."""
+        tensors, scaler = state
+        self.optimizer.zero_grad(set_to_none=True)
+        checkpoint.restore(self._network.net, self.optimizer, tensors)
+        self.scaler.load_state_dict(scaler)

@@ -1,0 +1,257 @@
+"""Train a net, or part of it: the epochs, the choice among them on val, and the checkpoints that a run resumes from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probeline.backbones.penultimate import Tap
+from probeline.console import Console
+from probeline.errors import BadCache
+from probeline.finetune import checkpoint
+from probeline.finetune.training.batches import Feed, split_batches
+from probeline.finetune.training.history import TrainingResult, best_epoch, check_finite
+from probeline.finetune.training.network import Network
+from probeline.finetune.training.setup import TrainingSetup, ValidationSet
+from probeline.finetune.training.steps import Stepper
+from probeline.types import IntArray
+
+LOSS_CHECK_SECONDS = 1.0
+"""Time between two checks that an epoch's losses are finite: each check waits for the device."""
+
+
+class Trainer:
+    """One training of one net.
+
+    Parameters
+    ----------
+    setup : TrainingSetup
+
+    Attributes
+    ----------
+    network : Network
+    stepper : Stepper
+    trainable, total : int
+        Number of parameters that are trained at one time or other, and of those in use, the head's among them.
+    """
+
+    def __init__(self, setup: TrainingSetup) -> None:
+        self.setup, self.options, self.net = setup, setup.options, setup.net
+        self.network = Network(setup.net, setup.preprocess, setup.device, setup.options.precision, setup.cut)
+        self.stepper = Stepper(setup, self.network)
+        self.trainable = self.stepper.trainable
+        self.total = sum(p.numel() for name, p in setup.net.named_parameters() if _is_in_use(name, setup.tap))
+
+    def fit(
+        self, train: IntArray, val: ValidationSet, *, key: str, folder: Path, console: Console, title: str
+    ) -> TrainingResult:
+        """Train on the rows `train` and choose the epoch on `val`; continue from a checkpoint if there is one.
+
+        Each epoch draws its order, augmentation and dropout from (seed, epoch) alone, so that a resumed run takes
+        the steps of an uninterrupted one. Where memory does not suffice for a batch, the epoch begins anew with its
+        batches in twice as many parts.
+
+        Parameters
+        ----------
+        train : int64 [n]
+        val : ValidationSet
+        key : str
+            Of the run; a checkpoint with another one is not continued.
+        folder : Path
+            Of the checkpoints.
+        console : Console
+        title : str
+
+        Raises
+        ------
+        Diverged
+            A loss is not finite.
+        BadOption
+            A batch of one image, which BatchNorm cannot take.
+        BadCache
+            The best epoch's checkpoint was damaged or replaced while the run went on.
+        OutOfMemory
+            One image is too much.
+        CannotWrite
+        """
+        stepper, val_labels = self.stepper, torch.from_numpy(val.labels[val.rows])
+        history = self._resume(folder, key)
+        resumed_from = len(history)
+        with console.bar(title, len(train) * (self.options.epochs - resumed_from), "img") as bar:
+            for epoch in range(resumed_from, self.options.epochs):
+                if self._is_patience_over(history):
+                    break
+                started = time.perf_counter()
+
+                def run(count: Callable[[int], object], epoch: int = epoch) -> tuple[float, float]:
+                    return self.run_epoch(train, epoch, count)
+
+                def report(epoch: int = epoch) -> None:
+                    start = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes in"
+                    console.say(f"{start} {stepper.parts} parts")
+
+                loss, top1 = stepper.run_until_it_fits(run, bar.update, report)
+                check_finite("training", loss, epoch)
+                measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
+                check_finite("val", measured["val_loss"], epoch)
+                history.append(
+                    {
+                        "epoch": epoch + 1,
+                        "lr": stepper.first_rate(train, epoch),
+                        "stages": sum(self.setup.unfreezing.trained(epoch)),
+                        "parts": stepper.parts,
+                        "train_loss": loss,
+                        "train_top1": top1,
+                        **measured,
+                        "seconds": time.perf_counter() - started,
+                    }
+                )
+                facts = {"key": key, "history": history, "scaler": stepper.scaler.state_dict()}
+                checkpoint.write(folder, "last", checkpoint.training_tensors(self.net, stepper.optimizer), facts)
+                self._save_if_best(folder, key, history)
+        best = _read_best(folder, key, history)
+        if best is None:
+            raise BadCache(
+                "the best epoch's checkpoint is damaged or of another run",
+                where=folder,
+                remedy="run the same command again, once at a time",
+            )
+        self.net.load_state_dict(best)
+        return TrainingResult(
+            history=tuple(history),
+            best_epoch=best_epoch(history),
+            trainable=self.trainable,
+            total=self.total,
+            seconds=sum(epoch["seconds"] for epoch in history),
+            resumed_from=resumed_from,
+        )
+
+    def _is_patience_over(self, history: Sequence[dict[str, Any]]) -> bool:
+        patience = self.options.patience
+        return bool(patience and history) and len(history) - best_epoch(history) >= patience
+
+    def _resume(self, folder: Path, key: str) -> list[dict[str, Any]]:
+        """Return the history of the epochs in the checkpoints, with the state after them restored."""
+        last = checkpoint.read(folder, "last", key)
+        if last is None:
+            return []
+        tensors, facts = last
+        history: list[dict[str, Any]] = facts["history"]
+        if best_epoch(history) < len(history) and _read_best(folder, key, history) is None:
+            return []
+        self.stepper.restore((tensors, facts["scaler"]))
+        self.stepper.parts = history[-1]["parts"]
+        self._save_if_best(folder, key, history)
+        return history
+
+    def _save_if_best(self, folder: Path, key: str, history: Sequence[dict[str, Any]]) -> None:
+        # After ``last``, from which a resumed run makes it again: so the two are never of different epochs.
+        if best_epoch(history) == len(history):
+            checkpoint.write(folder, "best", self.net.state_dict(), {"key": key, "history": history})
+
+    def run_epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
+        """Train for one epoch, and return its mean loss and top-1 on the augmented images."""
+        self.stepper.set_modes(epoch)
+        loss_sum = correct_sum = torch.zeros((), device=self.setup.device)
+        checked = time.monotonic()
+        with closing(self.stepper.run(rows, epoch, self.stepper.rate_shares(rows, epoch))) as steps:
+            for images, loss, correct in steps:
+                loss_sum = loss_sum + loss
+                correct_sum = correct_sum + correct
+                advance(images)
+                if time.monotonic() - checked >= LOSS_CHECK_SECONDS:
+                    check_finite("training", float(loss_sum), epoch)
+                    checked = time.monotonic()
+        return float(loss_sum) / len(rows), float(correct_sum) / len(rows)
+
+    def predict(self, rows: IntArray, feed: Feed) -> Tensor:
+        """Return the net's output float32 [n, K] on the CPU, in eval mode, for unaugmented images.
+
+        If there is a second head, its outputs are the last columns. A batch that memory does not hold is halved.
+
+        Raises
+        ------
+        OutOfMemory
+            One image is too much.
+        """
+        return self.network.predict(feed(split_batches(rows, self.options.batch_size), None), self.stepper.parts)
+
+    def sweep(
+        self,
+        train: IntArray,
+        shares: Sequence[float],
+        is_over: Callable[[Sequence[float]], bool],
+        *,
+        console: Console,
+        title: str,
+    ) -> list[float]:
+        """Take one step for each of `shares` of the peak rates, as training begins, and leave all as it was before.
+
+        The steps go through the epochs in their own order, with their augmentation and dropout, and train throughout
+        what the first epoch trains.
+
+        Parameters
+        ----------
+        train : int64 [n]
+            Rows.
+        shares : sequence of float
+            Each step's share of every group's peak rate.
+        is_over : callable
+            Given the losses so far after each step; ends the steps if it returns True.
+        console : Console
+        title : str
+
+        Returns
+        -------
+        list of float
+            The loss of each step's batch, before the step was taken; the last may not be finite.
+
+        Raises
+        ------
+        BadOption
+            A batch of one image, which BatchNorm cannot take.
+        OutOfMemory
+            One image is too much.
+        """
+        stepper = self.stepper
+        before = stepper.copy_state()
+
+        def run(advance: Callable[[int], object]) -> list[float]:
+            losses: list[float] = []
+            stepper.set_modes(0)
+            epoch = 0
+            while len(losses) < len(shares):
+                with closing(stepper.run(train, epoch, shares[len(losses) :])) as steps:
+                    for images, loss, _ in steps:
+                        losses.append(float(loss) / images)
+                        advance(1)
+                        if is_over(losses):
+                            return losses
+                epoch += 1
+            return losses
+
+        def report() -> None:
+            console.say(f"{title}: memory does not hold a batch; it goes in {stepper.parts} parts")
+
+        with console.bar(title, len(shares), "step") as bar:
+            losses = stepper.run_until_it_fits(run, bar.update, report)
+        stepper.restore(before)
+        return losses
+
+
+def _is_in_use(name: str, tap: Tap) -> bool:
+    return name in tap.tensors or name.startswith(tap.head + ".")
+
+
+def _read_best(folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
+    """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
+    found = checkpoint.read(folder, "best", key)
+    if found is None or found[1]["history"] != history[: best_epoch(history)]:
+        return None
+    return found[0]
