@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from probeline import recipes
 from probeline.backbones.names import check_name
 from probeline.cli import program as cli
-from probeline.data.sources import registry as datasets
-from probeline.data.sources.registry import NAMES
+from probeline.data import registry as datasets
+from probeline.data.registry import names
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
 from probeline.options.settings import Settings
@@ -69,7 +69,7 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
     recipe = recipes.read(name)
     assert recipe.title
     assert recipe.source or name == "demo"
-    assert str(recipe.options["dataset"]) in NAMES or str(recipe.options["dataset"]).startswith("folder:")
+    assert str(recipe.options["dataset"]) in names() or str(recipe.options["dataset"]).startswith("folder:")
     for one in recipe.published:
         check_name(one.backbone)
         assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"

@@ -17,9 +17,9 @@ def names_of(kind: str) -> Mapping[str, str]:
     UnknownName
     """
     if kind == "datasets":
-        from probeline.data.sources.registry import NAMES
+        from probeline.data.registry import names as dataset_names
 
-        return {name: name for name in NAMES}
+        return {name: name for name in dataset_names()}
     if kind == "backbones":
         from probeline.backbones.names import torchvision_names
 
