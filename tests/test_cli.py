@@ -18,7 +18,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged

@@ -16,7 +16,7 @@ from PIL import Image
 
 from probeline import environment
 from probeline.backbones import resolve
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
 from probeline.session import Session
 from probeline.types import View

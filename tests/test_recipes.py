@@ -13,7 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline import recipes
-from probeline.backbones.names import check_name
+from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
 from probeline.data import registry as datasets
 from probeline.data.registry import names

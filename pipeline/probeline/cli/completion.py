@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from probeline import recipes
-from probeline.backbones.names import torchvision_names
+from probeline.backbones.registry import names as backbone_names
 from probeline.commands.list import KINDS
 from probeline.data.registry import names as dataset_names
 from probeline.errors import UnknownName
@@ -78,7 +78,7 @@ def _values() -> Mapping[str, tuple[str, ...]]:
     return {
         **{name: option.choices for name, option in OPTIONS.items() if option.choices},
         "dataset": tuple(prefix + colon for prefix, colon, _ in (name.partition(":") for name in dataset_names())),
-        "backbones": torchvision_names(),
+        "backbones": backbone_names(),
         "device": DEVICES,
         "strategies": strategies,
         "curve_strategies": strategies,

@@ -266,9 +266,9 @@ def begin(
     """
     import torch
 
+    from probeline.backbones.build import random_net
     from probeline.backbones.device import choose, describe
     from probeline.backbones.stages import find_stages
-    from probeline.backbones.zoo import random_net
     from probeline.finetune.head import fresh_head, probe_head
     from probeline.finetune.optimization import Training
     from probeline.finetune.plan import plan
