@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import Install
 from probeline.console import Silence
 from probeline.data import registry as datasets
 from probeline.data.pixels.decode import decode
@@ -186,6 +186,8 @@ def test_skipped_files_are_counted_by_kind_and_named_in_detail(tmp_path: Path) -
 
 # Sources that other packages add
 
+GROUP = "probeline.sources"
+
 TOY = """
 import numpy as np
 from probeline.identity import digest_bytes
@@ -212,25 +214,8 @@ def load(argument, request):
 """
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Install a package of one module, with entry points in the group of sources."""
-
-    def install(package: str, points: str, code: str = TOY) -> None:
-        folder = tmp_path / "site"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{package}.py").write_text(code, encoding="utf-8")
-        facts = folder / f"{package}-1.0.dist-info"
-        facts.mkdir()
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
-        (facts / "entry_points.txt").write_text(f"[probeline.sources]\n{points}\n", encoding="utf-8")
-        monkeypatch.syspath_prepend(folder)
-
-    return install
-
-
-def test_a_source_of_another_package_is_extracted_from(install: Callable[..., None], tmp_path: Path) -> None:
-    install("toy_source", "toy = toy_source")
+def test_a_source_of_another_package_is_extracted_from(install: Install, tmp_path: Path) -> None:
+    install("toy_source", GROUP, "toy = toy_source", TOY)
     assert datasets.names() == ("cifar10", "digits", "hymenoptera", "folder:PATH", "toy:N")
     session = extracted(tmp_path / "cache", dataset="toy:40", limit=None)
     assert len(session.dataset.parts["all"]) == 40
@@ -248,17 +233,17 @@ def test_a_source_of_another_package_is_extracted_from(install: Callable[..., No
         ("SPEC = 'broken'", "one without load"),
     ],
 )
-def test_a_source_that_does_not_load_is_named(code: str, reason: str, install: Callable[..., None]) -> None:
-    install(f"broken_{len(code)}", f"broken = broken_{len(code)}", code)
+def test_a_source_that_does_not_load_is_named(code: str, reason: str, install: Install) -> None:
+    install(f"broken_{len(code)}", GROUP, f"broken = broken_{len(code)}", code)
     with pytest.raises(MissingExtra, match=rf"'broken' cannot be loaded: broken_{len(code)} of .*got {reason}"):
         load("broken", Path("nowhere"))
     assert "broken" in datasets.names(), "it is listed all the same"
     assert len(load("digits", Path("nowhere")).parts) == 1, "and no other is held up"
 
 
-def test_a_name_that_two_packages_give_is_refused(install: Callable[..., None]) -> None:
-    install("first_toy", "twice = first_toy")
-    install("second_toy", "twice = second_toy")
+def test_a_name_that_two_packages_give_is_refused(install: Install) -> None:
+    install("first_toy", GROUP, "twice = first_toy", TOY)
+    install("second_toy", GROUP, "twice = second_toy", TOY)
     with pytest.raises(BadOption, match=r"two packages give the data source 'twice' \(got .*first_toy.*\)"):
         load("twice:4", Path("nowhere"))
 

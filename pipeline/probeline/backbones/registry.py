@@ -45,10 +45,11 @@ def check_name(name: str) -> None:
         return
     if not colon and SOURCES.load(WITHOUT_PREFIX).knows(name):
         return
-    meant = " or ".join(_elsewhere(rest if prefix == WITHOUT_PREFIX else name))
-    raise UnknownName(
-        "backbone", name, names(), remedy=f"did you mean {meant}?" if meant else "see probeline list backbones"
-    )
+    # timm:NAME for NAME, and NAME for torchvision:NAME
+    known = [f"{other}:{name}" for other in SOURCES.own() if SOURCES.load(other).knows(name)]
+    meant = [rest] if prefix == WITHOUT_PREFIX else known
+    remedy = f"did you mean {' or '.join(meant)}?" if meant else "see probeline list backbones"
+    raise UnknownName("backbone", name, names(), remedy=remedy)
 
 
 def is_own(name: str) -> bool:
@@ -71,9 +72,3 @@ def _listed(prefix: str) -> tuple[str, ...]:
     except ProbelineError:
         return (prefix,)
     return tuple(f"{prefix}:{name}" for name in source.names()) or (source.SPEC,)
-
-
-def _elsewhere(name: str) -> list[str]:
-    """Return the names with a prefix, or without, under which a source of this package knows a net."""
-    known = [prefix for prefix in SOURCES.own() if SOURCES.load(prefix).knows(name)]
-    return [name if prefix == WITHOUT_PREFIX else f"{prefix}:{name}" for prefix in known]
