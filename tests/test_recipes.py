@@ -83,7 +83,7 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
         for backbone in step.nets.backbones:
             check_name(backbone)
         for option, value in {**recipe.options, **own.options}.items():
-            assert getattr(step, option) == value
+            assert step.value(option) == value
 
 
 def test_the_courses_experiments_are_there() -> None:
@@ -289,7 +289,7 @@ def test_epochs_that_end_before_stages_are_added(
 def test_what_is_asked_for_by_hand_is_not_changed(own: Path, called: Called) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nunfreeze = [3, 6]", encoding="utf-8")
     assert cli.main(["run", "--recipe", "own", "--epochs", "2", "--unfreeze", "5"]) == 0
-    assert called[0][1][0][0].unfreeze == (5,)
+    assert called[0][1][0][0].training.unfreeze == (5,)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert run("day8", root, *data) == 0
     said = capsys.readouterr().out
-    assert said.count("its score is there") == 6, "three heads, the last stage, the whole net and from scratch"
+    assert said.count("already scored, skipped") == 6, "three heads, the last stage, the whole net and from scratch"
     assert "compare: 4 of 4 published numbers of day8 have one beside them" in said
     assert "the report is up to date" in said
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
