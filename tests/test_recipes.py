@@ -13,6 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline import recipes
+from probeline.backbones.build import random_net
 from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
 from probeline.data import registry as datasets
@@ -165,6 +166,20 @@ def test_a_recipe_is_read_whole(own: Path) -> None:
     assert type(recipe.options["lr"]) is float
 
 
+OWN = """
+title = "Two weights"
+published = [{ backbone = "squeezenet1_1", method = "ridge", top1 = 0.5 }]
+
+[options]
+dataset = "folder:flowers"
+backbones = ["squeezenet1_1@own.pth", "squeezenet1_1@none"]
+image_size = 32
+
+[[steps]]
+verbs = ["extract", "baselines"]
+"""
+
+
 @pytest.mark.parametrize("name", ["nope", ""])
 def test_unknown_recipes_list_the_known(name: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown recipe .*one of: .*\bdemo\b"):
@@ -179,6 +194,26 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("other.toml", "../demo"):
         with pytest.raises(MissingData, match=rf"cannot read a recipe: {name}"):
             recipes.read(name)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_relative_paths_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever folder the recipe's file is in: a recipe that is handed on does not reach into its own folder."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "my.toml").write_text(OWN, encoding="utf-8")
+    torch.save(random_net("squeezenet1_1", 1).state_dict(), tmp_path / "own.pth")
+    make_photos(tmp_path / "flowers", n=6)
+    monkeypatch.chdir(tmp_path)
+    with threadpool_limits(1):
+        assert cli.main(["run", "--recipe", "recipes/my.toml"]) == 0
+    assert capsys.readouterr().err == ""
+    report = json.loads((tmp_path / "reports" / "folder--flowers" / "report.json").read_text(encoding="utf-8"))
+    assert {row["weights"] for row in report["rows"]} == {"own.pth", "none"}
+    assert {row["method"] for row in report["rows"]} == {"ridge", "logistic", "knn", "centroid"}
+    assert report["published"]["recipe"] == "recipes/my.toml"
+    assert [line["ours"]["backbone"] for line in report["published"]["lines"]] == ["squeezenet1_1"] * 2
 
 
 @pytest.mark.parametrize("option", ["epoch", "data", "cache", "reports", "labels", "console", "recipe", "words"])
@@ -202,7 +237,7 @@ def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
         ("dataset = 'digits'", r"unknown key in recipe own 'dataset' \(expected one of: title, source, "),
         ("title = 3", r"bad title in recipe own \(expected text, got 3\)"),
         ("differences = [3]", r"bad differences in recipe own \(expected text, got 3\)"),
-        ("title = ", r"a recipe is no TOML: own \(got Invalid value"),
+        ("title = ", r"a recipe is not valid TOML: own \(got Invalid value"),
         ("[options]\nepochs = '3'", r"bad epochs in recipe own \(expected int, got '3'\)"),
         ("[options]\nepochs = true", r"bad epochs in recipe own \(expected int, got True\)"),
         ("[options]\nimage_size = 2.5", r"bad image_size in recipe own \(expected int, got 2.5\)"),
@@ -213,7 +248,7 @@ def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
             r"a step without verbs in recipe own \(expected some of: extract, probe, .*got \[\]\)",
         ),
         ("[[steps]]\nverbs = ['compare']", r"unknown verb in recipe own 'compare' \(expected one of: extract, "),
-        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row lacks top1: recipe own"),
+        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row has no top1: recipe own"),
         ("published = [{backbone = 'a', method = 'half', top1 = 0.5}]", r"unknown method 'half'.*finetune"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 94.1}]", r"bad published row.*top1 in \[0, 1\]"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 0.9, portion = 0}]", r"bad published row.*portion"),
