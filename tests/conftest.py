@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +94,22 @@ def make_part(n: int, *, classes: int = 3, name: str = "train") -> Part:
     ids = tuple(f"{name}/{row:05d}" for row in range(n))
     labels = np.arange(n, dtype=np.int64) % classes
     return Part("toy", name, ids, tuple(map(digest, ids)), labels, tuple(f"class {k}" for k in range(classes)))
+
+
+Install = Callable[[str, str, str, str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a package of one module, with entry points of one group, for the length of a test."""
+
+    def install(package: str, group: str, points: str, code: str) -> None:
+        folder = tmp_path / "site"
+        facts = folder / f"{package}-1.0.dist-info"
+        facts.mkdir(parents=True)
+        (folder / f"{package}.py").write_text(code, encoding="utf-8")
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+        (facts / "entry_points.txt").write_text(f"[{group}]\n{points}\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(folder)
+
+    return install

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.commands import extract, finetune
 from probeline.finetune.requests import plan_jobs, request_training, training_options
 from probeline.options.settings import Settings

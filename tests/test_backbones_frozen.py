@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from probeline.backbones.build import random_net
 from probeline.backbones.fold import fold_batchnorm
 from probeline.backbones.frozen import Frozen, Normalize
 from probeline.backbones.penultimate import set_head
 from probeline.backbones.resolve import load
-from probeline.backbones.zoo import random_net
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.errors import OutOfMemory
 from probeline.types import Preprocess

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from probeline.backbones import torchvision_import as vision
+from probeline.backbones.build import random_net
 from probeline.backbones.frozen import Frozen
 from probeline.backbones.inner_taps import InnerTap, find_inner
 from probeline.backbones.resolve import load, resolve_taps
-from probeline.backbones.weights import tensors_sha256
-from probeline.backbones.zoo import random_net
+from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.errors import BadOption, UnknownName
 from probeline.memo import Memo
 from probeline.names import split_tap

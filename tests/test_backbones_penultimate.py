@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from probeline.backbones import torchvision_import as vision
-from probeline.backbones.names import torchvision_names
+from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import Tap, find_tap, set_head
-from probeline.backbones.weights import tensors_sha256
-from probeline.backbones.zoo import random_net
+from probeline.backbones.sources.torchvision import names as torchvision_names
+from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.errors import BadOption, BadWeights
 
 # The published widths of the embeddings, by hand, for one net of each family.

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from probeline.backbones.names import torchvision_names
+from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
+from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.backbones.split_forward import can_be_parted, run_above, run_below
 from probeline.backbones.stages import Stage, find_stages
-from probeline.backbones.zoo import random_net
 from test_backbones_penultimate import smallest_size
 
 # The first module of each stage, by hand, for one net of each family: at each halving of the map, each block of a

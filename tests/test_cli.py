@@ -18,9 +18,9 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.cli import program as cli
-from probeline.data.sources.registry import NAMES
+from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
 from probeline.evaluate import features
 from probeline.names import PRECISIONS, Strategy
@@ -103,9 +103,9 @@ def files(root: Path) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.parametrize(
     ("option", "value", "valid"),
     [
-        ("dataset", "mnist", NAMES),
-        ("dataset", "", NAMES),
-        ("dataset", "folder:", NAMES),
+        ("dataset", "mnist", dataset_names()),
+        ("dataset", "", dataset_names()),
+        ("dataset", "folder:", dataset_names()),
         ("backbone", "resnet19", ("did you mean resnet18", "probeline list backbones")),
         ("backbone", "", ("probeline list backbones",)),
         ("backbone", "timm:vit_nope", ("vit", "timm.list_models()")),

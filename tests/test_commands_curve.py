@@ -14,7 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from probeline.cli import program as cli
 from probeline.commands import compare, curve, extract, probe
+from probeline.console import Silence
 from probeline.data.sampling.subset import Subset
+from probeline.data.source import LoadRequest
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite, MissingData
 from probeline.evaluate import curve_of_probe as probed
@@ -23,10 +25,12 @@ from probeline.heads.linear import predict
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
+from probeline.memo import Memo
 from probeline.results.curve import CURVES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
+REQUEST = LoadRequest(Path(), Subset(60), Memo(None), Silence())
 SMALL: dict[str, Any] = {"fractions": (1.0, 50.0, 100.0), "shots": (1, 2, 9), "draws": 2}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,7 +51,7 @@ def session(root: Path, **options: Any) -> Session:
 
 
 def ids() -> tuple[str, ...]:
-    return load(Subset(60)).parts["all"].sample_ids
+    return load("", REQUEST).parts["all"].sample_ids
 
 
 def write(path: Path, column: str, values: list[str]) -> Path:
@@ -58,7 +62,7 @@ def write(path: Path, column: str, values: list[str]) -> Path:
 
 def coarse(folder: Path) -> Path:
     """Return a file that tells small digits from large ones and drops the nines."""
-    part = load(Subset(60)).parts["all"]
+    part = load("", REQUEST).parts["all"]
     names = ["" if label == 9 else "small" if label < 5 else "large" for label in part.labels]
     return write(folder / "coarse.csv", "label", names)
 
@@ -234,7 +238,7 @@ def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypat
 
 
 def test_a_dropped_row_is_shown_as_dropped(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = int(np.flatnonzero(load(Subset(60)).parts["all"].labels == 9)[0])
+    row = int(np.flatnonzero(load("", REQUEST).parts["all"].labels == 9)[0])
     command = ["show", str(row), "--backbone=squeezenet1_1", "--weights=none", "--image-size=32", "--limit=60"]
     assert cli.main([*command, f"--cache={root}/cache", f"--labels={coarse(tmp_path)}", "--json"]) == 0
     output = capsys.readouterr()

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
 import probeline
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import decode

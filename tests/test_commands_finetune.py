@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from conftest import make_part
 from probeline import disk
+from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
-from probeline.backbones.zoo import random_net
 from probeline.commands import extract, finetune, probe
 from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop

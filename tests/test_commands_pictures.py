@@ -20,7 +20,8 @@ from torch import nn
 
 from probeline.backbones.first_conv import first_layer
 from probeline.backbones.frozen import Normalize
-from probeline.backbones.zoo import CLASSIC, WHEELS
+from probeline.backbones.source import CLASSIC
+from probeline.backbones.weights.wheel import WHEELS
 from probeline.cli import program as cli
 from probeline.cli.parser import build_parser
 from probeline.commands import baselines, compare, pictures

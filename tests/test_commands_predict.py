@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from probeline.backbones import build
 from probeline.backbones import torchvision_import as vision
-from probeline.backbones import zoo
+from probeline.backbones.build import random_net
 from probeline.backbones.frozen import Normalize
-from probeline.backbones.zoo import random_net
+from probeline.backbones.weights import download
 from probeline.cli import program as cli
 from probeline.commands import predict
 from probeline.errors import BadData, BadOption, UnknownName
@@ -37,7 +38,7 @@ def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(parents=True)
     torch.save(random_net(NET, 3).state_dict(), folder / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(zoo, "check_file_hash", lambda path: None)
+    monkeypatch.setattr(download, "check_file_hash", lambda path: None)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_stock_nets_own_logits_whatever_its_head_is(
     net = random_net(name, 0).eval()
     assert net(torch.rand(1, 3, 224, 224)).std() > 0
     side = 96
-    monkeypatch.setattr(zoo, "categories", lambda *_: tuple(map(str, range(1000))))
+    monkeypatch.setattr(build, "categories", lambda *_: tuple(map(str, range(1000))))
     predictor = stock_predictor(Session(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     with torch.no_grad():

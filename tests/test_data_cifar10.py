@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from probeline.console import Silence
+from probeline.data import registry as datasets
+from probeline.data.archives.cifar10_pickle import read_pickle
 from probeline.data.sources import cifar10
-from probeline.data.sources import registry as datasets
-from probeline.data.sources.cifar10_pickle import read_pickle
 from probeline.errors import BadData, BadOption, MissingData
 from probeline.identity import digest_bytes
 from probeline.memo import Memo

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from probeline.console import Silence
-from probeline.data.sources import download
-from probeline.data.sources.download import fetch
-from probeline.data.sources.fetch import Archive, obtain
-from probeline.data.sources.unpack import extract_tar, extract_zip
+from probeline.data.archives import download
+from probeline.data.archives.download import fetch
+from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.unpack import extract_tar, extract_zip
 from probeline.errors import BadData, CannotWrite, DownloadFailed, MissingData
 from probeline.identity import digest_bytes
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from probeline.console import Silence
+from probeline.data import registry as datasets
 from probeline.data.sampling.subset import Subset
+from probeline.data.source import LoadRequest
 from probeline.data.sources import folder
-from probeline.data.sources import registry as datasets
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.memo import Memo
@@ -333,7 +334,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     memo = Memo(tmp_path / "other.json")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", changed)
-        folder.load(root, Subset(), memo, console=Silence())
+        folder.load(str(root), LoadRequest(root, Subset(), memo, Silence()))
     assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"]) is None
     assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"]) is not None
 
@@ -351,7 +352,7 @@ def test_a_file_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
     listing = folder.scan(root)
     (root / "b/1.jpg").unlink()
     with pytest.raises(BadData, match=r"b/1\.jpg"):
-        folder.build(listing, "x", Subset(), Memo(tmp_path / "m"), Silence())
+        folder.build(listing, "x", LoadRequest(root, Subset(), Memo(tmp_path / "m"), Silence()))
 
 
 def test_a_limit_reads_only_what_it_keeps(root: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import Install
 from probeline.console import Silence
+from probeline.data import registry as datasets
 from probeline.data.pixels.decode import decode
+from probeline.data.registry import SOURCES
 from probeline.data.sampling.splits import split
 from probeline.data.sources import cifar10, hymenoptera
-from probeline.data.sources import registry as datasets
-from probeline.errors import BadData, BadOption, MissingData, UnknownName
+from probeline.errors import BadData, BadOption, MissingData, MissingExtra, UnknownName
 from probeline.identity import digest_bytes
 from probeline.memo import Memo
+from probeline.options.settings import Settings
+from probeline.session import Session
 from probeline.types import DataSet, ImageArray, ImageFiles, Skipped
+from small_runs import extracted, make_photos
 
 
 def load(name: str, data: Path, *, limit: int | None = None, data_seed: int = 0) -> DataSet:
@@ -26,9 +32,16 @@ def load(name: str, data: Path, *, limit: int | None = None, data_seed: int = 0)
     return datasets.load(name, data, memo, limit=limit, data_seed=data_seed, console=Silence(), download=False)
 
 
+def test_a_path_gets_the_hint_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=rf"a folder of images is folder:{tmp_path}$"):
+        load(str(tmp_path), Path("data"))
+    with pytest.raises(UnknownName, match=r"did you mean cifar10\?$"):
+        load("cifar-10", Path("data"))
+
+
 @pytest.mark.parametrize("name", ["mnist", "", "folder", "folder:", "Digits", "digits:", "digits:x"])
 def test_unknown_names_list_the_valid_ones(name: str) -> None:
-    with pytest.raises(UnknownName, match="one of: digits, cifar10, hymenoptera, folder:PATH"):
+    with pytest.raises(UnknownName, match="one of: cifar10, digits, hymenoptera, folder:PATH"):
         load(name, Path("data"))
 
 
@@ -134,7 +147,7 @@ def test_a_folder_that_only_looks_like_the_ants_and_bees_is_refused(tmp_path: Pa
 
 
 def test_nothing_here_imports_torch() -> None:
-    rooms = ["sources.registry", "sources.folder", "pixels.decode", "pixels.loading", "sampling.splits"]
+    rooms = ["registry", "sources.folder", "pixels.decode", "pixels.loading", "sampling.splits"]
     program = (
         "import sys\n"
         + "".join(f"import probeline.data.{room}\n" for room in rooms)
@@ -148,3 +161,95 @@ def test_nothing_here_imports_torch() -> None:
 def test_the_home_of_nobody_is_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(MissingData, match="nosuchuser"):
         load("folder:~nosuchuser/pictures", tmp_path)
+
+
+# What is skipped
+
+
+def test_skipped_files_are_counted_by_kind_and_named_in_detail(tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "flowers", n=12)
+    for number in range(3):
+        (root / "ants" / f"{number}.txt").touch()
+    (root / "notes.md").touch()
+    said: list[str] = []
+    details: list[str] = []
+    console = Silence()
+    console.say = said.append  # type: ignore[method-assign]
+    console.detail = details.append  # type: ignore[method-assign]
+    settings = Settings.of(dataset=f"folder:{root}", cache=tmp_path / "cache", console=console)
+    assert len(Session(settings).dataset.skipped) == 4
+    assert said == ["skipped 4 files: 3 not a photo (.txt), 1 outside the class folders (-v names them)"]
+    assert details[0] == "skipped notes.md: outside the class folders"
+    assert details[1:] == [f"skipped ants/{number}.txt: not a photo (.txt)" for number in range(3)]
+    assert datasets.count_skipped([Skipped("a", "empty")]) == "skipped 1 file: 1 empty (-v names them)"
+
+
+# Sources that other packages add
+
+GROUP = "probeline.sources"
+
+TOY = """
+import numpy as np
+from probeline.identity import digest_bytes
+from probeline.types import DataSet, ImageArray, Part
+
+SPEC = "toy:N"
+
+
+def load(argument, request):
+    pixels = np.random.default_rng(0).integers(0, 256, (int(argument), 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(len(pixels)) % 2
+    rows = request.subset.rows(labels, classes=2)
+    name = request.subset.name("toy")
+    part = Part(
+        dataset=name,
+        name="all",
+        sample_ids=tuple(f"all/{row}" for row in rows),
+        content=tuple(digest_bytes(pixels[row].tobytes()) for row in rows),
+        labels=labels[rows],
+        class_names=("even", "odd"),
+    )
+    images = {"all": ImageArray(pixels[rows])}
+    return DataSet(name, {"all": part}, images, part.class_names, train="all", test="all")
+"""
+
+
+def test_a_source_of_another_package_is_extracted_from(install: Install, tmp_path: Path) -> None:
+    install("toy_source", GROUP, "toy = toy_source", TOY)
+    assert datasets.names() == ("cifar10", "digits", "hymenoptera", "folder:PATH", "toy:N")
+    session = extracted(tmp_path / "cache", dataset="toy:40", limit=None)
+    assert len(session.dataset.parts["all"]) == 40
+    ((backbone,),), _ = session.taps("squeezenet1_1")
+    assert session.features(backbone, "all").features.shape == (40, 512)
+    assert load("toy:40", Path("nowhere"), limit=10).name == "toy-limit10"
+    with pytest.raises(UnknownName, match=r"unknown data set 'toy'.*one of: .*toy:N"):
+        load("toy", Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("SPEC = 'broken'", "one without load"),
+    ],
+)
+def test_a_source_that_does_not_load_is_named(code: str, reason: str, install: Install) -> None:
+    install(f"broken_{len(code)}", GROUP, f"broken = broken_{len(code)}", code)
+    with pytest.raises(MissingExtra, match=rf"'broken' cannot be loaded: broken_{len(code)} of .*got {reason}"):
+        load("broken", Path("nowhere"))
+    assert "broken" in datasets.names(), "it is listed all the same"
+    assert len(load("digits", Path("nowhere")).parts) == 1, "and no other is held up"
+
+
+def test_a_name_that_two_packages_give_is_refused(install: Install) -> None:
+    install("first_toy", GROUP, "twice = first_toy", TOY)
+    install("second_toy", GROUP, "twice = second_toy", TOY)
+    with pytest.raises(BadOption, match=r"two packages give the data source 'twice' \(got .*first_toy.*\)"):
+        load("twice:4", Path("nowhere"))
+
+
+def test_every_source_is_what_the_seam_asks_for() -> None:
+    for name in SOURCES.own():
+        source = SOURCES.load(name)
+        assert source.SPEC.partition(":")[0] == name
+        assert len(inspect.signature(source.load).parameters) == 2

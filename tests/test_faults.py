@@ -37,7 +37,7 @@ from probeline.cache import reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import Features
 from probeline.cache.reuse import KnownRows
-from probeline.data.sources import unpack as room
+from probeline.data.archives import unpack as room
 from probeline.finetune import checkpoint
 from probeline.types import FloatArray
 

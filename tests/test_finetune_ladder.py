@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
-from probeline.backbones.zoo import random_net
 from probeline.errors import OutOfMemory
 from probeline.finetune.head import fresh_head, probe_head
 from probeline.finetune.training.optimization import rates

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
-from probeline.backbones.zoo import random_net
 from probeline.finetune.head import TwoHeads, fresh_head
 from probeline.finetune.training.losses import CrossEntropy, DistillationLoss, TwoTaskLoss
 from probeline.finetune.training.trainer import Trainer

@@ -16,7 +16,7 @@ from PIL import Image
 
 from probeline import environment
 from probeline.backbones import resolve
-from probeline.backbones.zoo import random_net
+from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
 from probeline.session import Session
 from probeline.types import View
@@ -39,7 +39,7 @@ class World:
         return Session(configuration(self.root.parent / "cache", **options))
 
     def key(self) -> str:
-        session = self.inputs()
+        session = self.session()
         backbone, _ = session.backbone(session.settings.nets.backbones[0])
         return session.entry(backbone, "all").key
 
@@ -119,7 +119,7 @@ def test_options_that_change_the_numbers_change_the_key(options: dict[str, Any],
 
 
 def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
-    session = world.inputs()
+    session = world.session()
     backbone, _ = session.backbone(NET)
     record = backbone.preprocess
     changes: dict[str, Any] = {
@@ -138,7 +138,7 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
 
 
 def test_every_field_of_a_view_changes_the_key(world: World) -> None:
-    session = world.inputs()
+    session = world.session()
     backbone, _ = session.backbone(NET)
     view = View(1, flips=True)
     changes: dict[str, Any] = {"number": 2, "flips": False, "scale": (0.3, 1.0), "ratio": (0.7, 1.5)}
@@ -223,7 +223,7 @@ def test_options_that_change_no_number_leave_the_key(options: dict[str, Any], wo
 
 
 def test_labels_class_names_and_splits_leave_the_key(world: World) -> None:
-    session = world.inputs()
+    session = world.session()
     backbone, _ = session.backbone(NET)
     part = session.dataset.parts["all"]
     relabelled = replace(part, labels=1 - part.labels, class_names=("x", "y"), dataset="other", name="train")

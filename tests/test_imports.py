@@ -28,7 +28,7 @@ FLOORS = [
     {"options"},
     {"estimator"},
     {"types", "heads", "metrics", "console"},
-    {"format", "memo", "environment", "names"},
+    {"format", "memo", "environment", "names", "plugins"},
     {"identity", "disk"},
     {"errors"},
 ]

@@ -13,10 +13,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline import recipes
-from probeline.backbones.names import check_name
+from probeline.backbones.build import random_net
+from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
-from probeline.data.sources import registry as datasets
-from probeline.data.sources.registry import NAMES
+from probeline.data import registry as datasets
+from probeline.data.registry import names
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
 from probeline.options.settings import Settings
@@ -69,7 +70,7 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
     recipe = recipes.read(name)
     assert recipe.title
     assert recipe.source or name == "demo"
-    assert str(recipe.options["dataset"]) in NAMES or str(recipe.options["dataset"]).startswith("folder:")
+    assert str(recipe.options["dataset"]) in names() or str(recipe.options["dataset"]).startswith("folder:")
     for one in recipe.published:
         check_name(one.backbone)
         assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"
@@ -83,7 +84,7 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
         for backbone in step.nets.backbones:
             check_name(backbone)
         for option, value in {**recipe.options, **own.options}.items():
-            assert getattr(step, option) == value
+            assert step.value(option) == value
 
 
 def test_the_courses_experiments_are_there() -> None:
@@ -165,6 +166,20 @@ def test_a_recipe_is_read_whole(own: Path) -> None:
     assert type(recipe.options["lr"]) is float
 
 
+OWN = """
+title = "Two weights"
+published = [{ backbone = "squeezenet1_1", method = "ridge", top1 = 0.5 }]
+
+[options]
+dataset = "folder:flowers"
+backbones = ["squeezenet1_1@own.pth", "squeezenet1_1@none"]
+image_size = 32
+
+[[steps]]
+verbs = ["extract", "baselines"]
+"""
+
+
 @pytest.mark.parametrize("name", ["nope", ""])
 def test_unknown_recipes_list_the_known(name: str) -> None:
     with pytest.raises(UnknownName, match=r"unknown recipe .*one of: .*\bdemo\b"):
@@ -179,6 +194,26 @@ def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("other.toml", "../demo"):
         with pytest.raises(MissingData, match=rf"cannot read a recipe: {name}"):
             recipes.read(name)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_relative_paths_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever folder the recipe's file is in: a recipe that is handed on does not reach into its own folder."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "my.toml").write_text(OWN, encoding="utf-8")
+    torch.save(random_net("squeezenet1_1", 1).state_dict(), tmp_path / "own.pth")
+    make_photos(tmp_path / "flowers", n=6)
+    monkeypatch.chdir(tmp_path)
+    with threadpool_limits(1):
+        assert cli.main(["run", "--recipe", "recipes/my.toml"]) == 0
+    assert capsys.readouterr().err == ""
+    report = json.loads((tmp_path / "reports" / "folder--flowers" / "report.json").read_text(encoding="utf-8"))
+    assert {row["weights"] for row in report["rows"]} == {"own.pth", "none"}
+    assert {row["method"] for row in report["rows"]} == {"ridge", "logistic", "knn", "centroid"}
+    assert report["published"]["recipe"] == "recipes/my.toml"
+    assert [line["ours"]["backbone"] for line in report["published"]["lines"]] == ["squeezenet1_1"] * 2
 
 
 @pytest.mark.parametrize("option", ["epoch", "data", "cache", "reports", "labels", "console", "recipe", "words"])
@@ -202,7 +237,7 @@ def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
         ("dataset = 'digits'", r"unknown key in recipe own 'dataset' \(expected one of: title, source, "),
         ("title = 3", r"bad title in recipe own \(expected text, got 3\)"),
         ("differences = [3]", r"bad differences in recipe own \(expected text, got 3\)"),
-        ("title = ", r"a recipe is no TOML: own \(got Invalid value"),
+        ("title = ", r"a recipe is not valid TOML: own \(got Invalid value"),
         ("[options]\nepochs = '3'", r"bad epochs in recipe own \(expected int, got '3'\)"),
         ("[options]\nepochs = true", r"bad epochs in recipe own \(expected int, got True\)"),
         ("[options]\nimage_size = 2.5", r"bad image_size in recipe own \(expected int, got 2.5\)"),
@@ -213,7 +248,7 @@ def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
             r"a step without verbs in recipe own \(expected some of: extract, probe, .*got \[\]\)",
         ),
         ("[[steps]]\nverbs = ['compare']", r"unknown verb in recipe own 'compare' \(expected one of: extract, "),
-        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row lacks top1: recipe own"),
+        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row has no top1: recipe own"),
         ("published = [{backbone = 'a', method = 'half', top1 = 0.5}]", r"unknown method 'half'.*finetune"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 94.1}]", r"bad published row.*top1 in \[0, 1\]"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 0.9, portion = 0}]", r"bad published row.*portion"),
@@ -289,7 +324,7 @@ def test_epochs_that_end_before_stages_are_added(
 def test_what_is_asked_for_by_hand_is_not_changed(own: Path, called: Called) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nunfreeze = [3, 6]", encoding="utf-8")
     assert cli.main(["run", "--recipe", "own", "--epochs", "2", "--unfreeze", "5"]) == 0
-    assert called[0][1][0][0].unfreeze == (5,)
+    assert called[0][1][0][0].training.unfreeze == (5,)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +442,7 @@ def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert run("day8", root, *data) == 0
     said = capsys.readouterr().out
-    assert said.count("its score is there") == 6, "three heads, the last stage, the whole net and from scratch"
+    assert said.count("already scored, skipped") == 6, "three heads, the last stage, the whole net and from scratch"
     assert "compare: 4 of 4 published numbers of day8 have one beside them" in said
     assert "the report is up to date" in said
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before

@@ -12,10 +12,10 @@ from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Console
+from probeline.data import registry
 from probeline.data.annotations import groups, labels
 from probeline.data.annotations.exact_copies import copies
 from probeline.data.sampling.splits import split
-from probeline.data.sources import registry
 from probeline.errors import BadData, MissingData
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
@@ -61,7 +61,7 @@ class Session:
         Raises
         ------
         ProbelineError
-            As :func:`probeline.data.sources.registry.load`, and what is wrong with files of labels and groups.
+            As :func:`probeline.data.registry.load`, and what is wrong with files of labels and groups.
         """
         options, console = self.settings.data, self.console
         dataset = registry.load(
@@ -84,8 +84,10 @@ class Session:
                 console.say(f"{join.kind}: {join.told}")
             if leak := groups.leaks(dataset):
                 console.say(leak)
+            if dataset.skipped:
+                console.say(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
-                console.say(f"skipped {skipped.path}: {skipped.reason}")
+                console.detail(f"skipped {skipped.path}: {skipped.reason}")
         return dataset
 
     @functools.cached_property

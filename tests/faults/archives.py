@@ -15,7 +15,7 @@ from pathlib import Path
 from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
-from probeline.data.sources.unpack import extract_tar, extract_zip
+from probeline.data.archives.unpack import extract_tar, extract_zip
 from probeline.errors import BadData, CannotWrite
 
 ENTRIES, SIZE = 20, 100_000

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import probeline
-from probeline.backbones.zoo import build
+from probeline.backbones.build import build
 
 CHANNELS = {"blue": 2, "green": 1, "red": 0}
 IMAGES = ("pictures/val/blue/1.png", "pictures/val/green/2.png", "pictures/val/red/3.png")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.names import check_name
+from probeline.backbones.registry import check_name, is_own
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
@@ -54,13 +54,13 @@ def load(
     Raises
     ------
     ProbelineError
-        As :func:`probeline.backbones.zoo.build`, :func:`probeline.backbones.penultimate.find_tap` and
+        As :func:`probeline.backbones.build.build`, :func:`probeline.backbones.penultimate.find_tap` and
         :func:`probeline.backbones.inner_taps.find_inner`.
     """
+    from probeline.backbones.build import build
     from probeline.backbones.inner_taps import find_inner
     from probeline.backbones.penultimate import find_tap
-    from probeline.backbones.weights import tensors_sha256
-    from probeline.backbones.zoo import build
+    from probeline.backbones.weights.state_dict import tensors_sha256
 
     built = build(name, weights)
     preprocess = built.preprocess if image_size is None else built.preprocess.at(image_size)
@@ -115,7 +115,8 @@ def resolve_taps(
     """Return the records that each tap stands for, and the net where it had to be built for them.
 
     A record is remembered under the request, the libraries' versions and the state of the weights file; where
-    any of them changed, the net is built anew. Weights whose file is unknown (timm's hub) are never remembered.
+    any of them changed, the net is built anew. Weights whose file is unknown (timm's hub) are never remembered, nor
+    are nets of other packages, whose code may change.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def resolve_taps(
         if all(isinstance(records, list) for records in known.values()):
             return {tap: tuple(map(_from_json, records or ())) for tap, records in known.items()}, None
     loaded, read = load(name, weights, image_size, taps)
-    if read or weights == "none":
+    if is_own(name) and (read or weights == "none"):
         memo.put(label + ":files", [], [str(path) for path in read])
         for tap, records in loaded.taps.items():
             memo.put(f"{label}:{tap}", list(read), [asdict(record) for record in records])

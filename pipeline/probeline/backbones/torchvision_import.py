@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from probeline.backbones.names import package_folder
+from probeline.environment import package_folder
 from probeline.errors import MissingExtra
 
 

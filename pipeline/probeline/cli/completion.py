@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from probeline import recipes
-from probeline.backbones.names import torchvision_names
+from probeline.backbones.registry import names as backbone_names
 from probeline.commands.list import KINDS
-from probeline.data.sources.registry import NAMES
+from probeline.data.registry import names as dataset_names
 from probeline.errors import UnknownName
 from probeline.names import Strategy
 from probeline.options.groups import DEVICES
@@ -77,8 +77,8 @@ def _values() -> Mapping[str, tuple[str, ...]]:
     strategies = tuple(Strategy)
     return {
         **{name: option.choices for name, option in OPTIONS.items() if option.choices},
-        "dataset": (*NAMES[:-1], "folder:"),
-        "backbones": torchvision_names(),
+        "dataset": tuple(prefix + colon for prefix, colon, _ in (name.partition(":") for name in dataset_names())),
+        "backbones": backbone_names(),
         "device": DEVICES,
         "strategies": strategies,
         "curve_strategies": strategies,

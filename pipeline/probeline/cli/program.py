@@ -39,7 +39,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
         A training diverged; all else was run.
     ProbelineError
     """
-    from probeline.backbones.names import check_name
+    from probeline.backbones.registry import check_name
     from probeline.names import PENULTIMATE, BackboneSpec
     from probeline.session import Session
 

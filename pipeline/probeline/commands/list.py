@@ -17,13 +17,13 @@ def names_of(kind: str) -> Mapping[str, str]:
     UnknownName
     """
     if kind == "datasets":
-        from probeline.data.sources.registry import NAMES
+        from probeline.data.registry import names as dataset_names
 
-        return {name: name for name in NAMES}
+        return {name: name for name in dataset_names()}
     if kind == "backbones":
-        from probeline.backbones.names import torchvision_names
+        from probeline.backbones.registry import names as backbone_names
 
-        return {name: name for name in (*torchvision_names(), "timm:NAME")}
+        return {name: name for name in backbone_names()}
     if kind == "recipes":
         from probeline import recipes
 

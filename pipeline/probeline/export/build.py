@@ -96,7 +96,7 @@ def _headed(session: Session, score: Score, taps: Sequence[Backbone], asked: str
 
 
 def _trained(session: Session, score: Score, asked: str) -> Shipment:
-    from probeline.backbones.weights import tensors_sha256
+    from probeline.backbones.weights.state_dict import tensors_sha256
     from probeline.finetune import checkpoint
     from probeline.finetune.head import fresh_head
 
@@ -141,7 +141,7 @@ def _main_layer(head: nn.Module) -> nn.Module:
 
 
 def _net(session: Session, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
-    from probeline.backbones.zoo import options_of
+    from probeline.backbones.build import options_of
 
     text = session.asked_as(score.backbone, score.weights)
     weights = "none" if score.method == Method.SCRATCH else session.spec(text).weights

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from probeline.backbones.build import bare_net
 from probeline.backbones.frozen import Frozen
 from probeline.backbones.inner_taps import InnerTap
 from probeline.backbones.penultimate import Tap, set_head
 from probeline.backbones.resolve import Loaded
-from probeline.backbones.weights import load_state
-from probeline.backbones.zoo import bare_net
+from probeline.backbones.weights.state_dict import load_state
 from probeline.export.format import Artifact
 from probeline.finetune.head import TwoHeads, take_out_unused
 from probeline.names import PENULTIMATE

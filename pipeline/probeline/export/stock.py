@@ -25,9 +25,9 @@ def stock(session: Session) -> Predictor:
         named = " ".join(settings.nets.backbones)
         raise BadOption("--imagenet answers by one net", where="--backbone", got=named, remedy="name one of them")
 
+    from probeline.backbones.build import categories, options_of
     from probeline.backbones.device import choose
     from probeline.backbones.frozen import Frozen
-    from probeline.backbones.zoo import categories, options_of
     from probeline.export.format import Artifact, Net
     from probeline.export.predictor import Predictor
     from probeline.names import PENULTIMATE

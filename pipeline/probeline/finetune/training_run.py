@@ -95,9 +95,9 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
     """
     import torch
 
+    from probeline.backbones.build import random_net
     from probeline.backbones.device import choose, describe
     from probeline.backbones.stages import find_stages
-    from probeline.backbones.zoo import random_net
     from probeline.finetune.head import fresh_head, probe_head
     from probeline.finetune.training.optimization import TrainingOptions
     from probeline.finetune.training.setup import TrainingSetup

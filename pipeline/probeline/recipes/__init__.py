@@ -1,8 +1,13 @@
-"""Packaged experiments as TOML: what is run, in which steps, and the published numbers that it is held against.
+"""Experiments as TOML files, packaged or the user's own: options, steps, and published numbers to compare with.
 
-A recipe holds a ``title``, a ``source`` in words, ``published`` rows, ``differences`` of the protocol in sentences,
-``[options]`` that hold for all of it, and ``[[steps]]``, each with its ``verbs`` and options of its own laid over
-those. Without steps it is the ordinary run.
+A recipe has a ``title``, a ``source`` in words, ``published`` rows, ``differences`` between the published protocol and
+this one in sentences, ``[options]`` for all steps, and ``[[steps]]``, each with its ``verbs`` and options of its own,
+which override those for all. Without steps, a recipe runs ``extract``, ``probe``, ``baselines`` and ``finetune``.
+
+Options have the names of :data:`probeline.options.settings.OPTIONS`; those that say where files are on one machine
+(``data``, ``cache``, ``reports``, ``labels`` and the like) cannot be in a recipe. A relative path in an option
+(``dataset = "folder:flowers"``, ``weights = "net.pth"``) starts at the folder in which the command runs, as on the
+command line, not at the folder of the recipe.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ _ORDINARY = ("extract", "probe", "baselines", "finetune")
 """The verbs of a recipe without steps."""
 
 _WHOLE = ("dataset", "limit", "data_seed")
-"""What no step has of its own: a recipe is of one data set, and so is its report."""
+"""Options that a step cannot have: a recipe has one data set, and so has its report."""
 
 _KEYS = ("title", "source", "published", "differences", "options", "steps")
 
@@ -38,7 +43,7 @@ class Step:
     ----------
     verbs : tuple of str
     options : mapping
-        Fields of :class:`probeline.options.settings.Config`, laid over those of the whole recipe.
+        Values by option, which override those of the whole recipe.
     """
 
     verbs: tuple[str, ...]
@@ -47,14 +52,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A packaged experiment.
+    """An experiment.
 
     Attributes
     ----------
     name, title, source : str
-        The source is whose experiment it is, in words.
+        The name as it was asked for; the source is whose experiment it is, in words.
     options : mapping
-        Fields of :class:`probeline.options.settings.Config` that hold for every step.
+        Values by option, for every step.
     steps : tuple of Step
         One or more.
     published : tuple of Published
@@ -72,7 +77,7 @@ class Recipe:
 
     @property
     def dataset(self) -> str:
-        """What a report calls the data set that the published numbers are of."""
+        """The name in reports of the data set that the published numbers were measured on."""
         name = str(self.options.get("dataset", Settings().data.dataset))
         folder = name.removeprefix("folder:")
         return name if folder == name else f"folder--{Path(folder).name}"
@@ -91,27 +96,27 @@ def read(name: str) -> Recipe:
     MissingData
         No such file.
     UnknownName
-        No such recipe, or a key, option, verb or method in it that there is not.
+        No such recipe, or an unknown key, option, verb or method in it.
     BadOption
         A value that is not of its option's type, or a published row that lacks something.
     """
     try:
-        found = tomllib.loads(_text(name))
+        content = tomllib.loads(_text(name))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadOption("a recipe is no TOML", where=name, got=error) from error
-    _check_keys(f"key in recipe {name}", found, _KEYS)
-    own = {key: found.get(key, "") for key in ("title", "source")}
-    differences = found.get("differences", [])
-    for key, text in [*own.items(), *(("differences", line) for line in differences)]:
+        raise BadOption("a recipe is not valid TOML", where=name, got=error) from error
+    _check_keys(f"key in recipe {name}", content, _KEYS)
+    texts = {key: content.get(key, "") for key in ("title", "source")}
+    differences = content.get("differences", [])
+    for key, text in [*texts.items(), *(("differences", line) for line in differences)]:
         if not isinstance(text, str):
             raise BadOption(f"bad {key} in recipe {name}", expected="text", got=text)
-    steps = tuple(_step(name, step) for step in found.get("steps", []))
+    steps = tuple(_step(name, step) for step in content.get("steps", []))
     return Recipe(
         name=name,
-        **own,
-        options=_options(name, found.get("options", {}), _known()),
+        **texts,
+        options=_options(name, content.get("options", {}), _known()),
         steps=steps or (Step(_ORDINARY, {}),),
-        published=tuple(_published(name, row) for row in found.get("published", [])),
+        published=tuple(_published(name, row) for row in content.get("published", [])),
         differences=tuple(differences),
     )
 
@@ -146,16 +151,16 @@ def _check_keys(kind: str, table: Mapping[str, Any], known: Iterable[str]) -> No
 
 
 def _step(name: str, table: Mapping[str, Any]) -> Step:
-    own = {key: value for key, value in table.items() if key != "verbs"}
+    options = {key: value for key, value in table.items() if key != "verbs"}
     verbs = table.get("verbs", [])
     if not isinstance(verbs, list) or not verbs:
         raise BadOption(f"a step without verbs in recipe {name}", expected=f"some of: {', '.join(STEPS)}", got=verbs)
     _check_keys(f"verb in recipe {name}", dict.fromkeys(map(str, verbs)), STEPS)
-    return Step(tuple(verbs), _options(name, own, _known(_WHOLE)))
+    return Step(tuple(verbs), _options(name, options, _known(_WHOLE)))
 
 
 def _options(name: str, table: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Return options as the fields of a configuration have them."""
+    """Return the values of options, each of its option's type."""
     _check_keys(f"option in recipe {name}", table, known)
     values = {}
     for key, value in table.items():
@@ -167,9 +172,9 @@ def _options(name: str, table: Mapping[str, Any], known: Iterable[str]) -> dict[
 
 
 def _value(hint: Any, value: object) -> Any:
-    """Return a value of TOML as a field of this type has it; None for a value that it cannot have."""
+    """Return a TOML value as this type: a whole number may be a float, a list is a tuple; None if it cannot be."""
     if get_origin(hint) is tuple:
-        items = [_value(get_args(hint)[0], one) for one in value] if isinstance(value, list) else []
+        items = [_value(get_args(hint)[0], item) for item in value] if isinstance(value, list) else []
         return tuple(items) if items and None not in items else None
     kinds = get_args(hint) or (hint,)
     if float in kinds and type(value) is int:
@@ -185,7 +190,7 @@ def _published(name: str, row: Mapping[str, Any]) -> Published:
     _check_keys(f"field of a published row in recipe {name}", row, (field.name for field in fields(Published)))
     for field in fields(Published):
         if field.default is MISSING and field.name not in row:
-            raise BadOption(f"a published row lacks {field.name}", where=f"recipe {name}", got=dict(row))
+            raise BadOption(f"a published row has no {field.name}", where=f"recipe {name}", got=dict(row))
     hints = get_type_hints(Published)
     values = {key: _value(hints[key], value) for key, value in row.items()}
     top1, portion = values["top1"], values.get("portion", 100.0)

@@ -1,4 +1,4 @@
-"""What a recipe tells of its source; apart from what is made of it, so that recipes are listed without numpy."""
+"""A number that a recipe's source published. In a file of its own: recipes are listed without importing numpy."""
 
 from __future__ import annotations
 

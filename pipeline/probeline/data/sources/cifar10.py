@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from probeline.console import Console
-from probeline.data.sampling.subset import Subset
-from probeline.data.sources.cifar10_pickle import read_pickle
-from probeline.data.sources.fetch import Archive, obtain
+from probeline.data.archives.cifar10_pickle import read_pickle
+from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.types import DataSet, ImageArray, IntArray, Part, PixelArray
+
+SPEC = "cifar10"
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -48,26 +49,17 @@ _PIXELS = 3 * 32 * 32
 _FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 
 
-def load(data: Path, subset: Subset, *, console: Console, download: bool) -> DataSet:
+def load(_: str, request: LoadRequest) -> DataSet:
     """Return the data set, with the parts ``train`` and ``test``.
 
     Rows are in the official order. A sample's content hash is the sha256 of its 3,072 pixel bytes as they are
-    published: 1,024 red, 1,024 green, 1,024 blue. Both layouts give equal data sets.
-
-    Parameters
-    ----------
-    data : Path
-        The parent of ``cifar-10-batches-bin`` or ``cifar-10-batches-py``, or of an archive of one of them.
-    subset : Subset
-    console : Console
-    download : bool
-        Whether the binary archive may be downloaded where there is none.
 
     Raises
     ------
     BadData, MissingData, CannotWrite, DownloadFailed
     """
-    folder = obtain((BINARY, PYTHON), data, console, download=download)
+    subset = request.subset
+    folder = obtain((BINARY, PYTHON), request.data, request.console, download=request.download)
     read = _read_binary if folder.name == BINARY.folder else _read_python
     parts = {}
     images = {}

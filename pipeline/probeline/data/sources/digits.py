@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from probeline.data.sampling.subset import Subset
+from probeline.data.source import LoadRequest
 from probeline.identity import digest_bytes
 from probeline.types import DataSet, ImageArray, Part
 
+SPEC = "digits"
 
-def load(subset: Subset) -> DataSet:
+
+def load(_: str, request: LoadRequest) -> DataSet:
     """Return the data set, one part ``all``.
 
     Grey values 0 to 16 become round(v * 255 / 16) in all three channels. A sample's content hash is the sha256 of
@@ -17,10 +19,10 @@ def load(subset: Subset) -> DataSet:
     """
     from sklearn.datasets import load_digits
 
-    source = load_digits()
-    labels = source.target.astype(np.int64)
+    digits, subset = load_digits(), request.subset
+    labels = digits.target.astype(np.int64)
     rows = subset.rows(labels, classes=10)
-    grey = np.rint(source.images[rows] * (255 / 16)).astype(np.uint8)
+    grey = np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8)
     class_names = tuple(str(digit) for digit in range(10))
     part = Part(
         dataset=subset.name("digits"),

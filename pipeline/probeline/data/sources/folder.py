@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from probeline.console import Console
-from probeline.data.sampling.subset import Subset
+from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.memo import Memo, fingerprint
 from probeline.types import DataSet, ImageFiles, IntArray, Part, Skipped
+
+SPEC = "folder:PATH"
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 
@@ -70,13 +72,15 @@ class Listing:
     skipped: tuple[Skipped, ...]
 
 
-def load(root: Path, subset: Subset, memo: Memo, *, console: Console) -> DataSet:
+def load(path: str, request: LoadRequest) -> DataSet:
     """Return the data set of an image folder, called ``folder--`` and the folder's own name.
 
     See :func:`scan` and :func:`build`.
     """
+    # Not Path.expanduser, which raises for the home of an unknown user.
+    root = Path(os.path.expanduser(path))  # noqa: PTH111
     name = root.name if root.name not in ("", "..") else root.resolve().name
-    return build(scan(root), f"folder--{name}", subset, memo, console)
+    return build(scan(root), f"folder--{name}", request)
 
 
 def scan(root: Path) -> Listing:
@@ -115,7 +119,7 @@ def scan(root: Path) -> Listing:
     return Listing(parts, class_names, tuple(skipped))
 
 
-def build(listing: Listing, name: str, subset: Subset, memo: Memo, console: Console) -> DataSet:
+def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
     """Return the data set of a listing; a sample's content hash is the sha256 of its file.
 
     Hashes are remembered, so that a second call reads no image; saving the memo is the caller's.
@@ -125,10 +129,8 @@ def build(listing: Listing, name: str, subset: Subset, memo: Memo, console: Cons
     listing : Listing
     name : str
         Of the data set.
-    subset : Subset
-        Images outside it are not read.
-    memo : Memo
-    console : Console
+    request : LoadRequest
+        Images outside its subset are not read.
 
     Raises
     ------
@@ -137,12 +139,13 @@ def build(listing: Listing, name: str, subset: Subset, memo: Memo, console: Cons
     BadOption
         For a limit below the number of classes.
     """
+    subset = request.subset
     parts = {}
     images = {}
     for part, listed in listing.parts.items():
         rows = subset.rows(listed.labels, classes=len(listing.class_names))
         paths = tuple(listed.paths[row] for row in rows)
-        content = _contents(paths, memo, console)
+        content = _contents(paths, request.memo, request.console)
         parts[part] = Part(
             dataset=subset.name(name),
             name=part,

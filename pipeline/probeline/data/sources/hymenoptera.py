@@ -6,17 +6,15 @@ github.com/pytorch/tutorials).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from probeline.console import Console
-from probeline.data.sampling.subset import Subset
+from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.source import LoadRequest
 from probeline.data.sources import folder
-from probeline.data.sources.fetch import Archive, obtain
 from probeline.errors import BadData
-from probeline.memo import Memo
 from probeline.types import DataSet
+
+SPEC = "hymenoptera"
 
 ARCHIVE = Archive(
     url="https://download.pytorch.org/tutorial/hymenoptera_data.zip",
@@ -31,24 +29,16 @@ PHOTOS = {"train": {"ants": 123, "bees": 121}, "val": {"ants": 70, "bees": 83}}
 """Photos of each part and class; a GIF among the train ants is none."""
 
 
-def load(data: Path, subset: Subset, memo: Memo, *, console: Console, download: bool) -> DataSet:
+def load(_: str, request: LoadRequest) -> DataSet:
     """Return the data set, with the parts ``train`` and ``val``; its val is what we test on.
 
-    Parameters
-    ----------
-    data : Path
-        The parent of ``hymenoptera_data`` or of its archive.
-    subset : Subset
-    memo : Memo
-    console : Console
-    download : bool
-        Whether the archive may be downloaded where there is none.
+    It lies in the folder of data as ``hymenoptera_data`` or as its archive, which is downloaded if both are missing.
 
     Raises
     ------
     BadData, MissingData, CannotWrite, DownloadFailed
     """
-    root = obtain((ARCHIVE,), data, console, download=download)
+    root = obtain((ARCHIVE,), request.data, request.console, download=request.download)
     listing = folder.scan(root)
     photos = {
         name: dict(
@@ -64,4 +54,4 @@ def load(data: Path, subset: Subset, memo: Memo, *, console: Console, download: 
             got=photos,
             remedy=f"remove it to have it downloaded, or use it as --dataset folder:{root}",
         )
-    return folder.build(listing, "hymenoptera", subset, memo, console)
+    return folder.build(listing, "hymenoptera", request)

