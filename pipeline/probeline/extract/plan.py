@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from probeline.cache import entry as store
+from probeline.cache.reading import entry_folders, is_done, missing_shards, open_entry, shard_record
 from probeline.disk import path_name
 from probeline.errors import ProbelineError
-from probeline.extract.engine import title
 from probeline.session import Session
 from probeline.types import Backbone
 
@@ -62,10 +61,10 @@ def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
     for record in session.every_tap(backbone):
         seconds = _seconds_per_image(session, record)
         for entry in session.entries(record):
-            missing = sum(len(entry.shards[shard]) for shard in store.missing(entry))
+            missing = sum(len(entry.shards[shard]) for shard in missing_shards(entry))
             plans.append(
                 ExtractionPlan(
-                    title(entry),
+                    entry.title,
                     record.name,
                     entry.tap,
                     entry.part,
@@ -85,16 +84,16 @@ def _seconds_per_image(session: Session, record: Backbone) -> float | None:
 
 def _timed_shards(session: Session, record: Backbone) -> Iterator[tuple[int, float]]:
     """Yield rows and seconds of each such shard that a net made; a copy of other shards takes no time."""
-    for folder in store.entries(session.settings.folders.cache):
+    for folder in entry_folders(session.settings.folders.cache):
         if not folder.parent.name.startswith(f"{path_name(record.name)}-"):
             continue
         with contextlib.suppress(ProbelineError, OSError):
-            entry = store.open_entry(folder)
+            entry = open_entry(folder)
             net = (entry.inputs["backbone"], entry.inputs["preprocess"]["crop"], entry.inputs["precision"])
             if net != (record.name, record.preprocess.crop, session.settings.nets.precision):
                 continue
             for shard in range(len(entry.shards)):
-                if store.is_done(entry, shard):
-                    seconds = float(store.shard_record(entry, shard)["provenance"].get("seconds", 0.0))
+                if is_done(entry, shard):
+                    seconds = float(shard_record(entry, shard)["provenance"].get("seconds", 0.0))
                     if seconds > 0:
                         yield len(entry.shards[shard]), seconds
