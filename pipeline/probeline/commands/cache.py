@@ -22,8 +22,6 @@ def run(session: Session) -> Result:
 
     Raises
     ------
-    UnknownName, BadOption
-        No such action; arguments are missing, or nobody is there to confirm a removal.
     ProbelineError
     """
     action, *arguments = session.settings.words
@@ -31,8 +29,8 @@ def run(session: Session) -> Result:
         raise UnknownName("action", action, _ACTIONS)
     usage, fits, do = _ACTIONS[action]
     if not fits(len(arguments)):
-        given = " ".join(arguments)
-        raise BadOption(f"bad arguments of cache {action}", expected=f"probeline cache {usage}", got=given)
+        expected, got = f"probeline cache {usage}", " ".join(arguments)
+        raise BadOption(f"bad arguments of cache {action}", expected=expected, got=got)
     return do(session, arguments)
 
 
