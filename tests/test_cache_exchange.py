@@ -45,7 +45,7 @@ def entry(tmp_path: Path, backbone: Backbone, features: FloatArray, monkeypatch:
 
 @pytest.fixture
 def file(tmp_path: Path, entry: Entry) -> Path:
-    exchange.export(entry, tmp_path / "entry.h5")
+    exchange.export_entry(entry, tmp_path / "entry.h5")
     return tmp_path / "entry.h5"
 
 
@@ -59,7 +59,7 @@ def test_an_entry_comes_back_row_by_row(
     told: bool, tmp_path: Path, entry: Entry, file: Path, features: FloatArray
 ) -> None:
     sha256 = digest_bytes(file.read_bytes()) if told else None
-    taken, new = exchange.take_in(file, tmp_path / "theirs", sha256)
+    taken, new = exchange.import_entry(file, tmp_path / "theirs", sha256)
     assert new == 3
     assert taken.folder.relative_to(tmp_path / "theirs") == entry.folder.relative_to(tmp_path / "ours")
     found = read_features(taken)
@@ -68,8 +68,8 @@ def test_an_entry_comes_back_row_by_row(
     assert [shard["imported"] for shard in found.provenance] == [True] * 3
     for number in range(3):
         assert taken.shard_path(number).read_bytes() == entry.shard_path(number).read_bytes()
-    assert exchange.take_in(file, tmp_path / "theirs", sha256)[1] == 0, "taking it in twice is harmless"
-    assert exchange.take_in(file, tmp_path / "ours", sha256)[1] == 0
+    assert exchange.import_entry(file, tmp_path / "theirs", sha256)[1] == 0, "taking it in twice is harmless"
+    assert exchange.import_entry(file, tmp_path / "ours", sha256)[1] == 0
 
 
 def test_anybody_can_read_the_file(file: Path, entry: Entry, features: FloatArray) -> None:
@@ -81,11 +81,11 @@ def test_anybody_can_read_the_file(file: Path, entry: Entry, features: FloatArra
 
 def test_the_same_entry_is_the_same_file(tmp_path: Path, file: Path, entry: Entry) -> None:
     before = file.stat().st_mtime_ns
-    assert exchange.export(entry, file) == digest_bytes(file.read_bytes())
+    assert exchange.export_entry(entry, file) == digest_bytes(file.read_bytes())
     assert file.stat().st_mtime_ns == before
     (tmp_path / "other.h5").write_bytes(b"mine")
     with pytest.raises(BadData, match="another file has this name"):
-        exchange.export(entry, tmp_path / "other.h5")
+        exchange.export_entry(entry, tmp_path / "other.h5")
     assert (tmp_path / "other.h5").read_bytes() == b"mine"
 
 
@@ -94,17 +94,17 @@ def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: Entry) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"x")
     with pytest.raises(BadCache, match="a shard is damaged"):
-        exchange.export(entry, tmp_path / "entry.h5")
+        exchange.export_entry(entry, tmp_path / "entry.h5")
     path.unlink()
     path.with_suffix(".json").unlink()
     with pytest.raises(MissingData, match=r"1 of 3 shards.*run extract"):
-        exchange.export(entry, tmp_path / "entry.h5")
+        exchange.export_entry(entry, tmp_path / "entry.h5")
     assert not (tmp_path / "entry.h5").exists()
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path, entry: Entry) -> None:
     with pytest.raises(BadOption, match="this is a folder"):
-        exchange.export(entry, tmp_path)
+        exchange.export_entry(entry, tmp_path)
 
 
 @pytest.mark.parametrize("sha256", ["0" * 64, ""])
@@ -114,7 +114,7 @@ def test_another_file_than_the_one_that_was_sent_is_not_opened(
     monkeypatch.setattr(hdf5, "decode_export", None)
     monkeypatch.setattr(exchange, "_foreign", None)
     with pytest.raises(BadCache, match=r"not the file that was sent.*fetch it again"):
-        exchange.take_in(file, tmp_path / "theirs", sha256)
+        exchange.import_entry(file, tmp_path / "theirs", sha256)
 
 
 def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, entry: Entry) -> None:
@@ -122,11 +122,11 @@ def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, e
     for gone in (path, path.with_suffix(".json")):
         gone.unlink()
     before = entry.shard_path(2).stat().st_mtime_ns
-    assert exchange.take_in(file, tmp_path / "ours")[1] == 1
+    assert exchange.import_entry(file, tmp_path / "ours")[1] == 1
     assert entry.shard_path(2).stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00001\.h5"):
-        exchange.take_in(file, tmp_path / "ours")
+        exchange.import_entry(file, tmp_path / "ours")
 
 
 def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
@@ -144,7 +144,7 @@ def test_a_shard_that_another_process_finishes_meanwhile_is_left_to_it(
             other.release(1)
 
         monkeypatch.setattr(locks.time, "sleep", finish)
-        assert exchange.take_in(file, tmp_path / "ours")[1] == 0
+        assert exchange.import_entry(file, tmp_path / "ours")[1] == 0
     np.testing.assert_array_equal(read_features(entry).features[4:8], theirs)
 
 
@@ -163,7 +163,7 @@ def test_a_damaged_file_gives_the_same_rows_or_none(
         bad, cache = tmp_path / "bad.h5", tmp_path / f"theirs{number}"
         bad.write_bytes(changed)
         try:
-            exchange.take_in(bad, cache)
+            exchange.import_entry(bad, cache)
         except ProbelineError:
             refused += 1
             assert not cache.exists()
@@ -179,7 +179,7 @@ def test_damage_where_hdf5_keeps_its_tables_is_survived(tmp_path: Path, file: Pa
         bad, cache = tmp_path / "bad.h5", tmp_path / f"theirs{number}"
         bad.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
         try:
-            exchange.take_in(bad, cache)
+            exchange.import_entry(bad, cache)
         except BadCache:
             assert not cache.exists()
         else:
@@ -191,7 +191,7 @@ def test_a_cut_file_is_refused(length: int, tmp_path: Path, file: Path) -> None:
     bad = tmp_path / "bad.h5"
     bad.write_bytes(file.read_bytes()[:length])
     with pytest.raises(BadCache, match="no entry that can be trusted"):
-        exchange.take_in(bad, tmp_path / "theirs")
+        exchange.import_entry(bad, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -214,7 +214,7 @@ def test_a_reader_that_dies_or_hangs_is_survived(
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(exchange, "SECONDS", 1)
     with pytest.raises(BadCache, match=words):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -226,7 +226,7 @@ def test_the_reader_has_little_memory(tmp_path: Path) -> None:
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
     assert path.stat().st_size < 100_000
     with pytest.raises(BadCache, match="no entry that can be trusted"):
-        exchange.take_in(path, tmp_path / "theirs")
+        exchange.import_entry(path, tmp_path / "theirs")
 
 
 def resealed(file: Path, manifest: bytes) -> None:
@@ -271,7 +271,7 @@ def forged(file: Path, **changes: Any) -> None:
 def test_names_that_lead_elsewhere_are_refused(name: str, field: str, tmp_path: Path, file: Path) -> None:
     forged(file, **{field: name})
     with pytest.raises(BadCache, match="names no folder"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -298,7 +298,7 @@ def test_records_that_do_not_agree_with_themselves_are_refused(
 ) -> None:
     forged(file, **changes)
     with pytest.raises(BadCache, match="no entry that can be trusted"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -322,7 +322,7 @@ def test_entries_that_nothing_could_have_written_are_refused(
     told["inputs"]["samples_sha256"] = samples_digest(*zip(*told["samples"], strict=True))
     forged(file, **{**told, "key": digest(told["inputs"])})
     with pytest.raises(BadCache, match="does not agree with itself"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -332,7 +332,7 @@ def test_seconds_that_cannot_be_added_up_are_refused(seconds: Any, tmp_path: Pat
     record["shards"][2]["provenance"]["seconds"] = seconds
     resealed(file, seal(record))
     with pytest.raises(BadCache, match="no entry that can be trusted"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 
@@ -345,7 +345,7 @@ def test_a_seal_around_anything_else_is_refused(value: bytes, tmp_path: Path, fi
     body = json.dumps(manifest_of(file), sort_keys=True, separators=(",", ":")).encode()
     resealed(file, sealed_by_hand(body.replace(b'"seconds":0.5', b'"seconds":' + value)))
     with pytest.raises(BadCache, match="its seal does not prove"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
 
 
 def test_values_that_the_manifest_does_not_prove_are_refused(
@@ -355,7 +355,7 @@ def test_values_that_the_manifest_does_not_prove_are_refused(
     features[7, 2] = np.nextafter(features[7, 2], np.float32(9))
     file.write_bytes(hdf5.encode_export("penultimate", features, entry.sample_ids, entry.content, manifest))
     with pytest.raises(BadCache, match="other values in rows 4 to 7"):
-        exchange.take_in(file, tmp_path / "theirs")
+        exchange.import_entry(file, tmp_path / "theirs")
 
 
 def test_external_storage_is_refused(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_external_storage_is_refused(tmp_path: Path) -> None:
         file.create_dataset("features/penultimate", (2, 5), "f4", external=[("/etc/passwd", 0, 40)])
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
     with pytest.raises(BadCache, match="stored elsewhere or filtered"):
-        exchange.take_in(path, tmp_path / "theirs")
+        exchange.import_entry(path, tmp_path / "theirs")
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_names_in_a_foreign_file_are_not_printed_raw(tmp_path: Path) -> None:
         file["features/\x1b]0;title\x07"] = h5py.SoftLink("/nowhere")
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
     with pytest.raises(BadCache, match="no plain") as caught:
-        exchange.take_in(path, tmp_path / "theirs")
+        exchange.import_entry(path, tmp_path / "theirs")
     assert str(caught.value).isprintable()
 
 
@@ -399,10 +399,10 @@ def test_the_reader_has_one_thread(tmp_path: Path, file: Path, monkeypatch: pyte
 
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
     monkeypatch.setattr(subprocess, "run", run)
-    exchange.take_in(file, tmp_path / "theirs")
+    exchange.import_entry(file, tmp_path / "theirs")
     assert seen[0]["OPENBLAS_NUM_THREADS"] == "1", "64 stacks take more address space than the reader may have"
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(MissingData, match="no such file"):
-        exchange.take_in(tmp_path / "none.h5", tmp_path / "theirs")
+        exchange.import_entry(tmp_path / "none.h5", tmp_path / "theirs")

@@ -26,6 +26,7 @@ from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
 from probeline.export.head_modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
+from probeline.export.proof import check_predictions, undecided
 from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.metrics.scores import nll
@@ -203,7 +204,7 @@ def test_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
     standard = (test - held.scaler.mean) / held.scaler.std
     wanted = knn(held.X, held.y, standard.astype(np.float32), [k], classes=3)[k]
     got = head(torch.from_numpy(np.array(test))).numpy()
-    free = export.undecided(head, test, 1e-5)
+    free = undecided(head, test)
     assert free is not None
     assert not free.all()
     np.testing.assert_allclose(got[~free], wanted[~free], atol=1e-5)
@@ -225,8 +226,8 @@ def at(*angles: float) -> torch.Tensor:
 def test_what_rounding_picks_is_told_apart() -> None:
     rows, asked = at(0.0, 1.0, 1.2), at(0.5, 0.1, 0.6, 1.1)
     # Of 0.5 the first two are equally near; of 0.6 the first and the last, as second; of 1.1 the last two.
-    for k, undecided in ((1, [1, 0, 0, 1]), (2, [1, 0, 1, 1]), (3, [1, 0, 0, 1])):
-        assert votes_of(rows, [0, 1, 2], k).undecided(asked, 1e-5).tolist() == [bool(one) for one in undecided], k
+    for k, expected in ((1, [1, 0, 0, 1]), (2, [1, 0, 1, 1]), (3, [1, 0, 0, 1])):
+        assert votes_of(rows, [0, 1, 2], k).undecided(asked, 1e-5).tolist() == [bool(one) for one in expected], k
     # Where they are of one class, it is all the same which of them votes.
     assert votes_of(rows, [0, 1, 1], 1).undecided(asked, 1e-5).tolist() == [True, False, False, False]
     assert not votes_of(rows, [1, 1, 1], 2).undecided(asked, 1e-5).any()
@@ -309,7 +310,7 @@ def test_a_score_that_says_something_else_is_not_believed(world: Settings, tmp_p
     names, place = score.class_names, held_out(world)[2]
     sample = f"{place.parent.name}/{place.name}"
     line = (
-        rf"^1 of {len(other)} test images are not answered as the score of probe has them: "
+        rf"^predictions of 1 of {len(other)} test images differ from the score of probe: "
         rf"{sample} {names[score.predictions[2]]}, not {names[other[2]]}; nothing is written"
     )
     with pytest.raises(Mismatch, match=line):
@@ -323,10 +324,10 @@ def test_what_is_not_finite_is_not_written(
 ) -> None:
     score = scored(world, "finetune")
     logits = np.eye(3, dtype=np.float32)[list(score.predictions)]
-    export._hold(Session(world), score, logits, None)
+    check_predictions(Session(world), score, logits, None)
     logits[1] = value
-    with pytest.raises(Mismatch, match="are not answered as the score of finetune has them"):
-        export._hold(Session(world), score, logits, None)
+    with pytest.raises(Mismatch, match="differ from the score of finetune"):
+        check_predictions(Session(world), score, logits, None)
     outputs = Predictor.outputs
 
     def spoilt(self: Predictor, pixels: PixelArray) -> Outputs:
@@ -343,23 +344,23 @@ def test_rounding_decides_what_lies_between_two_classes(world: Settings) -> None
     score = scored(world, "finetune")
     logits = 5 * np.eye(3, dtype=np.float32)[list(score.predictions)]
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
-    assert export._hold(Session(world), score, logits, None) == 0
+    assert check_predictions(Session(world), score, logits, None) == 0
     logits[1] *= 1e6
     with pytest.raises(Mismatch, match=r"^1 of "):
-        export._hold(Session(world), score, logits, None)
+        check_predictions(Session(world), score, logits, None)
 
 
 def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Settings) -> None:
     score = scored(world, "knn")
     logits = np.log(np.eye(3, dtype=np.float32)[list(score.predictions)] + 1e-3)
     none, first = np.zeros(len(logits), np.bool_), np.arange(len(logits)) == 0
-    assert export._hold(Session(world), score, logits, none) == 0
+    assert check_predictions(Session(world), score, logits, none) == 0
     # As near as votes come: as many of both, and the nearest neighbour's of the other class.
     said = score.predictions[0]
     logits[0, said], logits[0, (said + 1) % 3] = np.log([10.001, 10.003]) - np.log(20)
     with pytest.raises(Mismatch, match=r"^1 of "):
-        export._hold(Session(world), score, logits, none)
-    assert export._hold(Session(world), score, logits, first) == 1
+        check_predictions(Session(world), score, logits, none)
+    assert check_predictions(Session(world), score, logits, first) == 1
 
 
 def test_a_class_without_train_images_has_no_centroid(
@@ -414,7 +415,7 @@ def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> Non
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     console = Listening()
     assert exported(world, tmp_path / "out", method="probe", console=console) == first
-    assert console.said[-1] == f"export: it is there, in {tmp_path / 'out'}"
+    assert console.said[-1] == f"export: up to date: {tmp_path / 'out'}"
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()} == before
 
     exported(world, tmp_path / "out", method="probe", train_rows=0)

@@ -21,7 +21,7 @@ from probeline.backbones.weights import download
 from probeline.cli import program as cli
 from probeline.commands import predict
 from probeline.errors import BadData, BadOption, UnknownName
-from probeline.export.stock import stock as stock_predictor
+from probeline.export.loading import load_stock
 from probeline.session import Session
 from small_runs import Listening, configuration, make_photos
 
@@ -80,7 +80,7 @@ def test_a_stock_nets_own_logits_whatever_its_head_is(
     assert net(torch.rand(1, 3, 224, 224)).std() > 0
     side = 96
     monkeypatch.setattr(build, "categories", lambda *_: tuple(map(str, range(1000))))
-    predictor = stock_predictor(Session(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
+    predictor = load_stock(Session(configuration(tmp_path, backbones=(name,), weights="none", image_size=side)))
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     with torch.no_grad():
         wanted = net(Normalize(predictor.artifact.preprocess, torch.device("cpu"))(torch.from_numpy(pixels)))
@@ -101,13 +101,13 @@ def test_folders_and_bad_files(tmp_path: Path, photos: list[Path]) -> None:
     assert found["images"] == len(photos)
     assert [one["image"] for one in lines] == [str(path) for path in photos]
     photos[1].write_bytes(b"no image")
-    with pytest.raises(BadData, match=f"^1 of {len(photos)} images cannot be answered: named above"):
+    with pytest.raises(BadData, match=f"^1 of {len(photos)} images could not be read \\(see above\\)"):
         told(tmp_path, [tmp_path / "photos"], image_size=64)
 
 
 def test_one_net_answers(tmp_path: Path, photos: list[Path]) -> None:
     with pytest.raises(
-        BadOption, match=r"^--imagenet answers by one net: --backbone \(got resnet18 alexnet\); name one of them$"
+        BadOption, match=r"^--imagenet uses one net: --backbone \(got resnet18 alexnet\); name one of them$"
     ):
         told(tmp_path, photos, backbones=("resnet18", "alexnet"))
 
@@ -140,8 +140,8 @@ def test_the_command_line(tmp_path: Path, photos: list[Path], capsys: pytest.Cap
 
     assert cli.main(["predict", *files, *small]) == 2
     assert capsys.readouterr().err == (
-        "probeline: predict which classes? (expected --artifact FOLDER, those of an exported predictor, or --imagenet, "
-        "the stock net's own); add one of them\n"
+        "probeline: predict needs --artifact FOLDER or --imagenet (expected the folder of an exported predictor, or a "
+        "stock net with ImageNet's classes); give one of them\n"
     )
     assert cli.main(["predict", "--imagenet", *small]) == 2
     assert "the following arguments are required: IMAGE" in capsys.readouterr().err

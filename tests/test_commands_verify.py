@@ -128,7 +128,7 @@ def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
         ask(verify, cache, repair=True)
     assert path.with_name(path.name + ".bad").read_bytes() == b"one"
     assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
-    assert len(prune.leftovers(cache)) == 4
+    assert len(prune.find_leftovers(cache)) == 4
 
 
 def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
@@ -277,15 +277,15 @@ def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.Mo
 
 
 def test_what_was_taken_in_from_elsewhere_is_held_against_this_machine(cache: Path) -> None:
-    sha256 = exchange.export(entry_of(cache), cache.parent / "entry.h5")
-    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
+    sha256 = exchange.export_entry(entry_of(cache), cache.parent / "entry.h5")
+    exchange.import_entry(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
     assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
     assert len(ask(extract, cache.parent / "theirs")[1]) == 1
 
 
 def test_what_passed_once_says_nothing_of_other_shards_of_the_same_key(cache: Path) -> None:
-    exchange.export(entry_of(cache), cache.parent / "entry.h5")
-    exchange.take_in(cache.parent / "entry.h5", cache.parent / "theirs")
+    exchange.export_entry(entry_of(cache), cache.parent / "entry.h5")
+    exchange.import_entry(cache.parent / "entry.h5", cache.parent / "theirs")
     assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
     forged = entry_of(cache.parent / "theirs")
     for number in range(4):
@@ -366,7 +366,7 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     assert any("put aside" in told for told in said)
     assert (folder / "best.json.bad").is_file()
     assert ask(verify, cache)[0]["checkpoints"] == 1
-    assert prune.leftovers(cache).keys() == {folder / "best.json.bad"}
+    assert prune.find_leftovers(cache).keys() == {folder / "best.json.bad"}
 
 
 def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

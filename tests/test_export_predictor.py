@@ -440,7 +440,7 @@ def test_a_bad_file_is_a_line_on_standard_error_and_the_rest_goes_on(shipped: Pa
         f"probeline: image cannot be read: {tmp_path / 'bad.png'} (got none of JPEG, PNG, BMP, WEBP, TIFF, PPM); "
         "remove or replace the file",
         "probeline: image cannot be read: nowhere.jpg (got No such file or directory); remove or replace the file",
-        "probeline: 2 of 4 images cannot be answered: named above; the others are",
+        "probeline: 2 of 4 images could not be read (see above)",
     ]
 
 

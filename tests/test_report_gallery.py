@@ -133,8 +133,8 @@ def test_a_caption_of_one_row_names_it() -> None:
     score = make_score(accuracy=0.9, n_test=60, tap="features.13")
     wrong = sum(a != b for a, b in zip(score.labels, score.predictions, strict=True))
     assert words([score]).startswith(
-        f"{wrong} of 60 test images are misclassified by the exact linear probe at features.13. Shown: all, in data set "
-        "order."
+        f"{wrong} of 60 test images are misclassified by the exact linear probe at features.13. Shown: all, in data "
+        "set order."
     )
 
 

@@ -81,6 +81,19 @@ def escape(text: str) -> str:
     return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
 
 
-def plural(number: int, noun: str) -> str:
-    """Return ``1 seed``, ``3 seeds``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Return a count with its noun: ``1 file``, ``1,024 shards``, ``2 entries``."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes in megabytes: ``1,234.5 MB``."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def age(seconds: float) -> str:
+    """Return how old something is in the largest unit of which it has two: ``3 days old``, ``45 seconds old``."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} old"
+    return f"{max(seconds, 0):.0f} seconds old"

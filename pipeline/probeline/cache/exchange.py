@@ -29,7 +29,7 @@ _MOST_SECONDS = 1e12
 """More than any shard took; what is told of one is added up later."""
 
 
-def export(entry: Entry, path: Path) -> str:
+def export_entry(entry: Entry, path: Path) -> str:
     """Write an entry, every shard proven, as one HDF5 file and return the file's sha256.
 
     Raises
@@ -64,7 +64,7 @@ def export(entry: Entry, path: Path) -> str:
     return digest_bytes(data)
 
 
-def take_in(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, int]:
+def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, int]:
     """Write what an exported file holds into a cache, every row proven; return the entry and how many shards are new.
 
     Shards that are there already are proven and kept. Without the file's sha256 a process reads it that may die, with
@@ -128,7 +128,7 @@ def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[d
 
 
 def _record(manifest: bytes) -> dict[str, Any] | None:
-    """Return the record of a manifest, or None where :func:`export` would not have written these bytes."""
+    """Return the record of a manifest, or None where :func:`export_entry` would not have written these bytes."""
     try:
         record = unseal(manifest)
         return record if record is not None and seal(record) == manifest else None

@@ -1,4 +1,4 @@
-"""What is in a cache folder, how much of it, and what nobody needs: leftovers of dead writers and of repairs."""
+"""What is in a cache folder, how large it is, and what is unused: leftovers of writers that died and of repairs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from probeline import disk
 from probeline.cache import locks
 from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, is_done, open_entry
+from probeline.console import Console
 from probeline.errors import BadOption, ProbelineError
+from probeline.format import age, megabytes, plural
 
 _DAY = 86_400
 _MOMENT = 60
-"""Seconds for which a file may still be somebody's: its writer may be on another machine that shares the disk."""
+"""Seconds for which a file may still be in use: its writer may be on another machine that shares the disk."""
 
 _WRITER = re.compile(r".+\.(\d{1,9})-[0-9a-f]+" + re.escape(disk.TEMPORARY))
 _OWN = re.compile(
@@ -31,18 +35,18 @@ _OWN_FOLDER = re.compile(r".+-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class Stock:
+class CachedEntry:
     """One entry as `ls` shows it.
 
     Attributes
     ----------
     folder : Path
     entry : Entry or None
-        None where its record is damaged or gone.
+        None if its record is corrupt or missing.
     shards : int
         Extracted so far.
-    damaged : bool
-        A record cannot be believed, or what it describes is gone. What is in the shards is not looked at.
+    is_corrupt : bool
+        A record is not valid, or a shard that it describes is missing. What is in the shards is not read.
     bytes : int
         Of all files in the folder.
     age : float
@@ -52,26 +56,47 @@ class Stock:
     folder: Path
     entry: Entry | None
     shards: int
-    damaged: bool
+    is_corrupt: bool
     bytes: int
     age: float
 
+    def line(self, cache: Path) -> str:
+        """Return the line that `ls` prints."""
+        entry = self.entry
+        title = str(self.folder.relative_to(cache))
+        if entry:
+            title = f"{entry.title}  {len(entry):,} x {entry.dim}  {self.shards} of {len(entry.shards)} shards"
+        corrupt = "  corrupt: run probeline verify" if self.is_corrupt else ""
+        return f"{self.folder.name[-12:]}  {title}{corrupt}  {megabytes(self.bytes)}  {age(self.age)}"
 
-def take_stock(cache: Path) -> list[Stock]:
-    """Return what is in a cache, told from names, sizes and records; no shard is read."""
-    found = []
+    def summary(self) -> dict[str, Any]:
+        """Return the same as JSON values."""
+        return {
+            "folder": str(self.folder),
+            "key": self.entry.key if self.entry else None,
+            "rows": len(self.entry) if self.entry else None,
+            "shards": self.shards,
+            "damaged": self.is_corrupt,
+            "bytes": self.bytes,
+            "age_seconds": self.age,
+        }
+
+
+def list_entries(cache: Path) -> list[CachedEntry]:
+    """Return what is in a cache, by names, sizes and records; no shard is read."""
+    entries = []
     now = time.time()
     for folder in entry_folders(cache):
         files = _files(folder)
         if not files:
             continue
-        entry, shards, damaged = _entry(folder)
-        age = now - max(status.st_mtime for status in files.values())
-        found.append(Stock(folder, entry, shards, damaged, sum(status.st_size for status in files.values()), age))
-    return found
+        size = sum(status.st_size for status in files.values())
+        newest = max(status.st_mtime for status in files.values())
+        entries.append(CachedEntry(folder, *_inspect(folder), size, now - newest))
+    return entries
 
 
-def files_of(folder: Path, cache: Path) -> dict[Path, int]:
+def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
     """Return the files of an entry's folder that the format names or a writer left, with their sizes in bytes.
 
     They are in the order in which they may be removed: a shard's record before the shard, so that what is left at any
@@ -80,25 +105,27 @@ def files_of(folder: Path, cache: Path) -> dict[Path, int]:
     Raises
     ------
     BadOption
-        The folder is none of an entry in this cache, or another process is at work on it.
+        The folder is not an entry of this cache, or another process is working on it.
     """
     top = cache.resolve()
     if folder.resolve() != folder.absolute() or len(folder.parts) != len(top.parts) + 3 or top not in folder.parents:
         raise BadOption(
             "not the folder of an entry in this cache", where=folder, expected=f"one below {top}, not behind a link"
         )
-    found = _files(folder)
-    if any(path.suffix == locks.SUFFIX and not locks.is_unlocked(path) for path in found):
-        raise BadOption("another process is at work on this entry", where=folder, remedy="wait for its end")
+    files = _files(folder)
+    if any(path.suffix == locks.SUFFIX and not locks.is_unlocked(path) for path in files):
+        raise BadOption(
+            "this entry is being processed by another process", where=folder, remedy="wait until it is finished"
+        )
 
-    def turn(path: Path) -> tuple[bool, bool, str]:
+    def order(path: Path) -> tuple[bool, bool, str]:
         return path.name == "entry.json", path.suffix != ".json", path.name
 
-    own = [path for path in found if _OWN.fullmatch(path.name) or _WRITER.fullmatch(path.name)]
-    return {path: found[path].st_size for path in sorted(own, key=turn)}
+    own = [path for path in files if _OWN.fullmatch(path.name) or _WRITER.fullmatch(path.name)]
+    return {path: files[path].st_size for path in sorted(own, key=order)}
 
 
-def leftovers(cache: Path) -> dict[Path, int]:
+def find_leftovers(cache: Path) -> dict[Path, int]:
     """Return the leftovers of a cache with their sizes in bytes: of writers that died, of repairs, empty entry folders.
 
     Only names that the cache's own format gives, in the folders where it puts them, count as leftovers. A temporary
@@ -118,7 +145,7 @@ def leftovers(cache: Path) -> dict[Path, int]:
             expected="a folder with at least one entry whose record can be read",
             remedy="name the cache with --cache FOLDER",
         )
-    return {path: status.st_size for path in _candidates(cache) if (status := _idle(path))}
+    return {path: status.st_size for path in _candidates(cache) if (status := _unused(path))}
 
 
 def _is_cache(cache: Path) -> bool:
@@ -132,28 +159,28 @@ def _is_cache(cache: Path) -> bool:
 
 def _candidates(cache: Path) -> list[Path]:
     """Return the folders that entries and checkpoints have by the cache's layout, and the files in them, sorted."""
-    found: list[Path] = []
+    candidates: list[Path] = []
     for folder in cache.glob("*/*/*"):
         above = (folder.parents[1], folder.parent, folder)
         if _OWN_FOLDER.fullmatch(folder.name) and not any(p.is_symlink() or p.name.startswith(".") for p in above):
-            found.append(folder)
+            candidates.append(folder)
             with contextlib.suppress(NotADirectoryError, FileNotFoundError):
-                found.extend(path for path in folder.iterdir() if not path.is_dir())
-    return sorted(found)
+                candidates.extend(path for path in folder.iterdir() if not path.is_dir())
+    return sorted(candidates)
 
 
 def remove_leftovers(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
-    """Remove those of some leftovers that still are leftovers; return them.
+    """Remove those of some leftovers that are still unused; return them.
 
     Raises
     ------
     CannotWrite
     """
-    # Somebody may have gone on with them while the user thought about it.
-    return remove({path: size for path, size in paths.items() if _idle(path)}, cache)
+    # Another process may have started to use them while the user thought about it.
+    return remove_files({path: size for path, size in paths.items() if _unused(path)}, cache)
 
 
-def remove(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
+def remove_files(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
     """Remove files and empty folders, then the folders above them that are empty, the cache not among them.
 
     Raises
@@ -171,25 +198,55 @@ def remove(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
     return paths
 
 
-def _entry(folder: Path) -> tuple[Entry | None, int, bool]:
-    """Return the entry of a folder, how many of its shards are there, and whether any of it is damaged."""
+def confirm_removal(
+    console: Console,
+    files: Mapping[Path, int],
+    question: str,
+    remove: Callable[[], Mapping[Path, int]],
+    *,
+    yes: bool,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size.
+
+    Raises
+    ------
+    BadOption
+        Nobody is there to say yes.
+    CannotWrite
+    """
+    if dry_run:
+        size = sum(files.values())
+        console.say(f"dry run: {plural(len(files), 'file')} would be removed, {megabytes(size)}")
+        return {"dry_run": True, "files": len(files), "bytes": size}
+    answer = yes or console.confirm(question)
+    if answer is None:
+        raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
+    removed = remove() if answer else {}
+    size = sum(removed.values())
+    console.say(f"{plural(len(removed), 'file')} removed, {megabytes(size)}" if answer else "nothing was removed")
+    return {"files": len(removed), "bytes": size}
+
+
+def _inspect(folder: Path) -> tuple[Entry | None, int, bool]:
+    """Return the entry of a folder, how many of its shards are extracted, and whether any of it is corrupt."""
     try:
         entry = open_entry(folder)
     except ProbelineError:
         return None, sum(1 for _ in folder.glob("shard-*.json")), True
-    shards, damaged = 0, False
+    shards, is_corrupt = 0, False
     for number in range(len(entry.shards)):
         try:
             done = is_done(entry, number)
         except ProbelineError:
-            done, damaged = False, True
+            done, is_corrupt = False, True
         shards += done
-        damaged |= done and not entry.shard_path(number).exists()
-    return entry, shards, damaged
+        is_corrupt |= done and not entry.shard_path(number).exists()
+    return entry, shards, is_corrupt
 
 
 def _files(folder: Path) -> dict[Path, os.stat_result]:
-    """Return the plain files in a folder, without those that go while they are looked at."""
+    """Return the plain files in a folder, without those that are removed meanwhile."""
     found = {}
     with contextlib.suppress(NotADirectoryError):
         for path in folder.iterdir():
@@ -205,25 +262,25 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _idle(path: Path) -> os.stat_result | None:
-    """Return what is known of a leftover, or None where somebody may need it."""
+def _unused(path: Path) -> os.stat_result | None:
+    """Return the status of a leftover, or None if a process may need it."""
     status = _status(path)
     if status is None:
         return None
-    age = time.time() - status.st_mtime
+    seconds = time.time() - status.st_mtime
     if stat.S_ISDIR(status.st_mode):
-        return status if age > _MOMENT and not any(path.iterdir()) else None
-    return status if stat.S_ISREG(status.st_mode) and _is_idle_file(path, age) else None
+        return status if seconds > _MOMENT and not any(path.iterdir()) else None
+    return status if stat.S_ISREG(status.st_mode) and _is_unused_file(path, seconds) else None
 
 
-def _is_idle_file(path: Path, age: float) -> bool:
+def _is_unused_file(path: Path, seconds: float) -> bool:
     if writer := _WRITER.fullmatch(path.name):
-        return age > (_DAY if _lives(int(writer[1])) else _MOMENT)
+        return seconds > (_DAY if _is_running(int(writer[1])) else _MOMENT)
     if not _OWN.fullmatch(path.name):
         return False
     if path.suffix == locks.SUFFIX:
         return locks.is_unlocked(path)
-    return path.suffix == disk.ASIDE or (path.suffix == ".h5" and age > _MOMENT and _is_unrecorded(path))
+    return path.suffix == disk.ASIDE or (path.suffix == ".h5" and seconds > _MOMENT and _is_unrecorded(path))
 
 
 def _is_unrecorded(path: Path) -> bool:
@@ -231,7 +288,7 @@ def _is_unrecorded(path: Path) -> bool:
     return not record.exists() and (not lock.exists() or locks.is_unlocked(lock))
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

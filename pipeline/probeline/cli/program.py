@@ -48,7 +48,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     for text in dict.fromkeys(nets):
         check_name(BackboneSpec.parse(text, "DEFAULT").name)
     session = Session(settings, steps=tuple(steps))
-    if settings.run.dry_run:
+    if settings.run.dry_run and not any("cache" in verbs for _, verbs in runs):  # which lists what it would remove
         from probeline.commands import plan
 
         return {"dry_run": [plan.run(session.under(step), verbs) for step, verbs in runs if verbs != ("compare",)]}

@@ -10,20 +10,18 @@ from typing import Any
 from probeline.cache import exchange, prune
 from probeline.cache.lookup import find_entry, find_folder
 from probeline.errors import BadOption, UnknownName
+from probeline.format import megabytes, plural
 from probeline.session import Session
 
 Result = dict[str, Any]
+Files = dict[Path, int]
 
 
 def run(session: Session) -> Result:
-    """Do what the words after the verb say, and return what was found or done.
+    """Do what the words after the verb say, and return what was listed or done.
 
     Raises
     ------
-    UnknownName
-        No such action.
-    BadOption
-        Its arguments are missing, or nobody is there to say yes.
     ProbelineError
     """
     action, *arguments = session.settings.words
@@ -31,119 +29,70 @@ def run(session: Session) -> Result:
         raise UnknownName("action", action, _ACTIONS)
     usage, fits, do = _ACTIONS[action]
     if not fits(len(arguments)):
-        raise BadOption(
-            f"bad arguments of cache {action}", expected=f"probeline cache {usage}", got=" ".join(arguments)
-        )
+        expected, got = f"probeline cache {usage}", " ".join(arguments)
+        raise BadOption(f"bad arguments of cache {action}", expected=expected, got=got)
     return do(session, arguments)
 
 
 def _list(session: Session, _: Sequence[str]) -> Result:
-    say, cache = session.console.say, session.settings.folders.cache
-    stock = prune.take_stock(cache)
-    for one in stock:
-        entry = one.entry
-        what = (
-            f"{entry.title}  {len(entry):,} x {entry.dim}  {one.shards} of {len(entry.shards)} shards"
-            if entry
-            else str(one.folder.relative_to(cache))
-        )
-        damaged = "  damaged: probeline verify" if one.damaged else ""
-        say(f"{one.folder.name[-12:]}  {what}{damaged}  {_size(one.bytes)}  {_age(one.age)}")
+    cache = session.settings.folders.cache
+    entries = prune.list_entries(cache)
     checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
-    size = _size(sum(one.bytes for one in stock))
-    say(f"{_counted(len(stock), 'entry', 'entries')}, {size}; checkpoints of training {_size(checkpoints)}")
-    return {
-        "entries": [
-            {
-                "folder": str(one.folder),
-                "key": one.entry.key if one.entry else None,
-                "rows": len(one.entry) if one.entry else None,
-                "shards": one.shards,
-                "damaged": one.damaged,
-                "bytes": one.bytes,
-                "age_seconds": one.age,
-            }
-            for one in stock
-        ],
-        "checkpoint_bytes": checkpoints,
-    }
+    for entry in entries:
+        session.console.say(entry.line(cache))
+    count, size = plural(len(entries), "entry", "entries"), megabytes(sum(entry.bytes for entry in entries))
+    session.console.say(f"{count}, {size}; checkpoints of training {megabytes(checkpoints)}")
+    return {"entries": [entry.summary() for entry in entries], "checkpoint_bytes": checkpoints}
 
 
 def _remove(session: Session, names: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
     folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
+
+    def files() -> Files:
+        return {path: size for folder in folders for path, size in prune.entry_files(folder, cache).items()}
+
     for folder in folders:
-        session.console.say(f"{folder}  {_size(sum(prune.files_of(folder, cache).values()))}")
-
-    def remove() -> dict[Path, int]:
-        found = [prune.files_of(folder, cache) for folder in folders]
-        return {path: size for files in found for path, size in prune.remove(files, cache).items()}
-
-    return _removed(session, f"remove {_counted(len(folders), 'entry', 'entries')} for good?", remove)
+        session.console.say(f"{folder}  {megabytes(sum(prune.entry_files(folder, cache).values()))}")
+    question = f"remove {plural(len(folders), 'entry', 'entries')} for good?"
+    return _confirm(session, files(), question, lambda: prune.remove_files(files(), cache))
 
 
 def _tidy(session: Session, _: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
-    found = prune.leftovers(cache)
-    for path, size in found.items():
-        session.console.say(f"{path}  {_size(size)}")
-    if not found:
+    leftovers = prune.find_leftovers(cache)
+    for path, size in leftovers.items():
+        session.console.say(f"{path}  {megabytes(size)}")
+    if not leftovers:
         session.console.say(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
-    return _removed(
-        session,
-        f"remove {_counted(len(found), 'leftover', 'leftovers')}?",
-        lambda: prune.remove_leftovers(found, cache),
-    )
+    question = f"remove {plural(len(leftovers), 'leftover')}?"
+    return _confirm(session, leftovers, question, lambda: prune.remove_leftovers(leftovers, cache))
 
 
-def _removed(session: Session, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
-    """Remove after a yes, and return how much that was."""
-    answer = session.settings.maintenance.yes or session.console.confirm(question)
-    if answer is None:
-        raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
-    gone = remove() if answer else {}
-    size = sum(gone.values())
-    session.console.say(
-        f"{_counted(len(gone), 'file', 'files')} removed, {_size(size)}" if answer else "nothing was removed"
-    )
-    return {"files": len(gone), "bytes": size}
+def _confirm(session: Session, files: Files, question: str, remove: Callable[[], Files]) -> Result:
+    options = session.settings
+    yes, dry_run = options.maintenance.yes, options.run.dry_run
+    return prune.confirm_removal(session.console, files, question, remove, yes=yes, dry_run=dry_run)
 
 
 def _export(session: Session, arguments: Sequence[str]) -> Result:
     entry, path = find_entry(arguments[0], session.settings.folders.cache), Path(arguments[1])
-    sha256 = exchange.export(entry, path)
-    session.console.say(f"{path}  {_size(path.stat().st_size)}  sha256 {sha256}")
-    session.console.say(f"to take it in elsewhere: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}")
+    sha256 = exchange.export_entry(entry, path)
+    session.console.say(f"{path}  {megabytes(path.stat().st_size)}  sha256 {sha256}")
+    session.console.say(f"import it elsewhere with: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}")
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 
 def _import(session: Session, arguments: Sequence[str]) -> Result:
-    entry, new = exchange.take_in(
-        Path(arguments[0]), session.settings.folders.cache, session.settings.maintenance.sha256
-    )
-    done = f"{new} of {len(entry.shards)} shards are new" if new else "it was there already"
-    session.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row proven; {done}")
+    settings = session.settings
+    entry, new = exchange.import_entry(Path(arguments[0]), settings.folders.cache, settings.maintenance.sha256)
+    outcome = f"{new} of {len(entry.shards)} shards are new" if new else "already in the cache"
+    session.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row verified; {outcome}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit} old"
-    return f"{max(seconds, 0):.0f} seconds old"
-
-
-_Do = Callable[[Session, Sequence[str]], Result]
-_ACTIONS: dict[str, tuple[str, Callable[[int], bool], _Do]] = {
+_ACTIONS: dict[str, tuple[str, Callable[[int], bool], Callable[[Session, Sequence[str]], Result]]] = {
     "ls": ("ls", lambda n: n == 0, _list),
     "rm": ("rm ENTRY ...", lambda n: n > 0, _remove),
     "gc": ("gc", lambda n: n == 0, _tidy),

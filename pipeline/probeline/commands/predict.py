@@ -1,41 +1,39 @@
-"""Predict: what is in images, by an exported predictor or a stock net's own head; no data set, nothing is written."""
+"""Predict: classify images with an exported predictor or a stock net; no data set is needed, nothing is written."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from probeline.errors import BadOption
-from probeline.export.answers import answered
-from probeline.export.stock import stock
+from probeline.export.answers import predict_images
+from probeline.export.loading import load, load_stock
 from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Say what is in each image that was asked for.
+    """Print the predictions of each image of the words, and return how many there were.
 
     Raises
     ------
     BadOption
-        No word of which classes are meant, or two.
+        Neither or both of ``--artifact`` and ``--imagenet``.
     BadData
-        Images that cannot be answered, when all others have been.
+        Images that could not be read, when all others have been predicted.
     ProbelineError
     """
     settings = session.settings
-    if settings.predict.imagenet == (settings.predict.artifact is not None):
+    artifact = settings.predict.artifact
+    if settings.predict.imagenet == (artifact is not None):
         raise BadOption(
-            "predict which classes?",
-            expected="--artifact FOLDER, those of an exported predictor, or --imagenet, the stock net's own",
+            "predict needs --artifact FOLDER or --imagenet",
+            expected="the folder of an exported predictor, or a stock net with ImageNet's classes",
             got="both" if settings.predict.imagenet else None,
-            remedy="add one of them",
+            remedy="give one of them",
         )
-    if settings.predict.artifact is None:
-        predictor = stock(session)
+    if artifact is None:
+        predictor = load_stock(session)
         net = predictor.artifact.net
-        found = answered(settings, predictor, f"{net.name} ({net.weights})")
-        return {"backbone": net.name, "weights": net.weights, **found}
-
-    from probeline.export.loading import load
-
-    predictor = load(settings.predict.artifact, settings.compute.device)
-    return {"artifact": str(settings.predict.artifact), **answered(settings, predictor, settings.predict.artifact.name)}
+        counts = predict_images(settings, predictor, f"{net.name} ({net.weights})")
+        return {"backbone": net.name, "weights": net.weights, **counts}
+    predictor = load(artifact, settings.compute.device)
+    return {"artifact": str(artifact), **predict_images(settings, predictor, artifact.name)}

@@ -1,4 +1,4 @@
-"""A predictor's word on images of any number, one line an image as it comes."""
+"""Predictions of any number of images, one line per image as they come."""
 
 from __future__ import annotations
 
@@ -21,46 +21,43 @@ PIPED = "-"
 """The word that stands for the lines of standard input."""
 
 
-def answered(settings: Settings, predictor: Predictor, title: str) -> dict[str, Any]:
-    """Say what is in each image of the run's words, and return how many there were and how many the predictor flagged.
+def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict[str, Any]:
+    """Print the prediction of each image of the words, and return how many there were and how many are unlike training.
 
-    A word is an image's path, a folder whose images are meant, those below it too, or ``-`` for the paths that are
-    piped in, one a line.
+    A word is the path of an image, a folder, whose images are predicted, those below it too, or ``-`` for paths that
+    are piped in, one per line.
 
     Raises
     ------
     BadData
-        Images that could not be answered, when all others have been.
+        Images that could not be read, when all others have been predicted.
     """
-    asked = settings.words if PIPED in settings.words else tuple(paths(settings.words))
+    is_piped = PIPED in settings.words
+    words = settings.words if is_piped else tuple(paths(settings.words))
     lines = _FORMATS[settings.predict.format](settings, predictor)
     for line in lines.head():
         settings.console.say(line)
-    good, refused, unlike = 0, 0, 0
-    every: Iterator[str | None] = _with_piped(asked, settings.console.piped()) if PIPED in asked else iter(asked)
-    total = None if PIPED in asked else len(asked)
+    good, bad, unlike = 0, 0, 0
+    images: Iterator[str | None] = _with_piped(words, settings.console.piped()) if is_piped else iter(words)
+    total = None if is_piped else len(words)
     with settings.console.bar(f"predict: {title}", total, "img") as bar:
         stream = predictor.stream(
-            every,
+            images,
             nearest=settings.predict.nearest,
             batch_size=settings.compute.batch_size,
             workers=settings.compute.workers,
         )
-        for path, found in stream:
-            if isinstance(found, BadData):
-                refused += 1
-                settings.console.warn(str(found))
+        for path, prediction in stream:
+            if isinstance(prediction, BadData):
+                bad += 1
+                settings.console.warn(str(prediction))
             else:
                 good += 1
-                unlike += int(found.unlike[0])
-                settings.console.say(lines.line(path, found))
+                unlike += int(prediction.unlike[0])
+                settings.console.say(lines.line(path, prediction))
             bar.update(1)
-    if refused:
-        raise BadData(
-            f"{refused:,} of {good + refused:,} images cannot be answered",
-            where="named above",
-            remedy="the others are",
-        )
+    if bad:
+        raise BadData(f"{bad:,} of {good + bad:,} images could not be read (see above)")
     return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
 
 
@@ -103,11 +100,11 @@ class _Table:
     def head(self) -> list[str]:
         return [f"{'class':{self._width}}  {'prob.':>7}  {'':6}  image"]
 
-    def line(self, path: str, found: Predictions) -> str:
-        (name, share), *others = found.top(0, self._top)
-        flag = "unlike" if found.unlike[0] else ""
+    def line(self, path: str, prediction: Predictions) -> str:
+        (name, share), *others = prediction.top(0, self._top)
+        flag = "unlike" if prediction.unlike[0] else ""
         then = ", ".join(f"{_shown(other)} {100 * chance:.1f} %" for other, chance in others)
-        near = ", ".join(f"{_shown(one.sample_id)} ({one.distance:.2f})" for one in found.neighbours[0])
+        near = ", ".join(f"{_shown(one.sample_id)} ({one.distance:.2f})" for one in prediction.neighbours[0])
         rest = (f"; then {then}" if then else "") + (f"; near {near}" if near else "")
         return f"{_shown(name):{self._width}}  {100 * share:5.1f} %  {flag:6}  {_shown(path)}{rest}"
 
@@ -125,12 +122,12 @@ class _Csv:
         columns += [f"{name}_{i}" for i in range(1, self._nearest + 1) for name in ("nearest", "nearest_distance")]
         return [_row(columns)]
 
-    def line(self, path: str, found: Predictions) -> str:
-        (name, share), *others = found.top(0, self._top)
-        near = [part for one in found.neighbours[0] for part in (one.sample_id, f"{one.distance:.6f}")]
+    def line(self, path: str, prediction: Predictions) -> str:
+        (name, share), *others = prediction.top(0, self._top)
+        near = [part for one in prediction.neighbours[0] for part in (one.sample_id, f"{one.distance:.6f}")]
         near += [""] * (2 * self._nearest - len(near))
-        known = not math.isnan(found.distances[0])
-        flag = [str(bool(found.unlike[0])).lower(), f"{found.distances[0]:.6f}"] if known else ["", ""]
+        known = not math.isnan(prediction.distances[0])
+        flag = [str(bool(prediction.unlike[0])).lower(), f"{prediction.distances[0]:.6f}"] if known else ["", ""]
         rest = [part for other, chance in others for part in (other, f"{chance:.6f}")]
         return _row([path, name, f"{share:.6f}", *flag, *rest, *near])
 
@@ -150,17 +147,17 @@ class _JsonLines:
     def head(self) -> list[str]:
         return []
 
-    def line(self, path: str, found: Predictions) -> str:
-        top = [{"class": name, "probability": share} for name, share in found.top(0, self._top)]
-        known = not math.isnan(found.distances[0])
+    def line(self, path: str, prediction: Predictions) -> str:
+        top = [{"class": name, "probability": share} for name, share in prediction.top(0, self._top)]
+        known = not math.isnan(prediction.distances[0])
         return json.dumps(
             {
                 "image": path,
                 **top[0],
                 "top": top,
-                "unlike": bool(found.unlike[0]) if known else None,
-                "distance": float(found.distances[0]) if known else None,
-                "nearest": [vars(one) for one in found.neighbours[0]],
+                "unlike": bool(prediction.unlike[0]) if known else None,
+                "distance": float(prediction.distances[0]) if known else None,
+                "nearest": [vars(one) for one in prediction.neighbours[0]],
             }
         )
 

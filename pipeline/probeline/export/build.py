@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shipment:
-    """An artifact that nothing has been proven of yet.
+class ArtifactDraft:
+    """An artifact whose predictions have not been compared with the report yet.
 
     Attributes
     ----------
     artifact : Artifact
     contents : mapping of str to bytes
         Of the files of net and head.
-    task : CachedFeatures or None
+    features : CachedFeatures or None
         Where the head's features are cached; None for a net that was trained.
     """
 
     artifact: Artifact
     contents: Mapping[str, bytes]
-    task: CachedFeatures | None
+    features: CachedFeatures | None
 
 
-def asked(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
+def request_digest(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
     """Return the sha256 over what is exported and how."""
     return digest(
         {"version": ARTIFACT_VERSION, "score": encode(score), "train_rows": train_rows, "graphs": sorted(graphs)}
     )
 
 
-def shipment(session: Session, score: Score, taps: Sequence[Backbone] | None, asked: str) -> Shipment:
-    """Return what is to be written of a score's row.
+def build_draft(session: Session, score: Score, taps: Sequence[Backbone] | None, request: str) -> ArtifactDraft:
+    """Return the artifact of a score's row.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def shipment(session: Session, score: Score, taps: Sequence[Backbone] | None, as
     score : Score
     taps : sequence of Backbone or None
         Where its features were read; None for a net that was trained.
-    asked : str
+    request : str
         Of the artifact.
 
     Raises
@@ -68,34 +68,34 @@ def shipment(session: Session, score: Score, taps: Sequence[Backbone] | None, as
     BadOption
         The centroids of fewer classes than there are.
     MissingData, BadCache
-        The features or the checkpoint of this very score are not at hand.
+        The features or the checkpoint of this very score are missing.
     ProbelineError
     """
-    return _trained(session, score, asked) if taps is None else _headed(session, score, taps, asked)
+    return _trained(session, score, request) if taps is None else _headed(session, score, taps, request)
 
 
-def _headed(session: Session, score: Score, taps: Sequence[Backbone], asked: str) -> Shipment:
+def _headed(session: Session, score: Score, taps: Sequence[Backbone], request: str) -> ArtifactDraft:
     import torch
 
-    task = CachedFeatures(session, *taps)
+    features = CachedFeatures(session, *taps)
     options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
-    if task.request(score.method, score.seed, **options).key != score.key:
+    if features.request(score.method, score.seed, **options).key != score.key:
         raise MissingData(
-            "the embeddings at hand are not those of the score",
-            where=task.title(score.method, score.seed),
+            "the cached features are not those of the score",
+            where=features.title(score.method, score.seed),
             remedy="run its stage again, then export",
         )
-    task.check_canary()
-    session.console.say(f"export: {task.title(score.method, score.seed)}: fitting its head again")
-    head = refit(task, score)
+    features.check_canary()
+    session.console.say(f"export: {features.title(score.method, score.seed)}: fitting the head again")
+    head = refit(features, score)
     loaded = session.net_of(taps[0], [tap.tap for tap in taps])
     tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in head.tensors.items()}
     net = _net(session, score, loaded, taps)
-    artifact = _artifact(score, loaded, net, head.activation, asked)
-    return Shipment(artifact, _contents(loaded, tensors), task)
+    artifact = _artifact(score, loaded, net, head.activation, request)
+    return ArtifactDraft(artifact, _contents(loaded, tensors), features)
 
 
-def _trained(session: Session, score: Score, asked: str) -> Shipment:
+def _trained(session: Session, score: Score, request: str) -> ArtifactDraft:
     from probeline.backbones.weights.state_dict import tensors_sha256
     from probeline.finetune import checkpoint
     from probeline.finetune.head import fresh_head
@@ -107,31 +107,31 @@ def _trained(session: Session, score: Score, asked: str) -> Shipment:
     loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=seen))
     folder = checkpoint_folder(session, loaded.backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
-    found = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
-    if found is None:
+    state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
+    if state is None:
         raise BadCache(
-            "no whole checkpoint of this training",
+            "the checkpoint of this training is corrupt or missing",
             where=folder,
-            expected="best.safetensors and the record that vouches for it",
+            expected="best.safetensors and its record",
             remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
         )
     second = len(score.certificate.get("second", {}).get("classes", ()))
     fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, _dropout(score), second)
-    loaded.net.load_state_dict(found[0])
+    loaded.net.load_state_dict(state[0])
     layer = _main_layer(loaded.net.get_submodule(loaded.tap.head))
     sha256 = tensors_sha256(loaded.net, loaded.tap.tensors)
     net = replace(_net(session, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
-    return Shipment(_artifact(score, loaded, net, None, asked), _contents(loaded, tensors), None)
+    return ArtifactDraft(_artifact(score, loaded, net, None, request), _contents(loaded, tensors), None)
 
 
 def _dropout(score: Score) -> float:
-    """Return the share that was dropped before the head, which of several that were tried was the chosen one."""
+    """Return the dropout before the head: of several that were tried the chosen one."""
     return float(score.chosen.get("dropout", score.options["dropout"]))
 
 
 def _main_layer(head: nn.Module) -> nn.Module:
-    """Return the layer of the first task: without the dropout before it, and without a second task's beside it."""
+    """Return the layer of the first task: without the dropout before it, and without the layer of a second task."""
     from torch import nn
 
     from probeline.finetune.head import TwoHeads
@@ -164,18 +164,18 @@ def _net(session: Session, score: Score, loaded: Loaded, taps: Sequence[Backbone
     )
 
 
-def _artifact(score: Score, loaded: Loaded, net: Net, activation: str | None, asked: str) -> Artifact:
-    told = asdict(score)
+def _artifact(score: Score, loaded: Loaded, net: Net, activation: str | None, request: str) -> Artifact:
+    measured = asdict(score)
     for name in ("predictions", "labels", "history", "path", "class_names"):
-        del told[name]
+        del measured[name]
     return Artifact(
         classes=score.class_names,
         temperature=score.temperature,
         preprocess=loaded.backbone.preprocess,
         net=net,
         activation=activation,
-        measured=told,
-        asked=asked,
+        measured=measured,
+        request=request,
     )
 
 
@@ -187,11 +187,11 @@ def _contents(loaded: Loaded, head: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(dict(head))}
 
 
-def taps_of(session: Session, score: Score) -> Sequence[Backbone] | None:
+def read_taps(session: Session, score: Score) -> Sequence[Backbone] | None:
     """Return the records of where a score's features were read; None for a net that was trained."""
     from probeline.results.methods import method_info
 
     if method_info(score.method).trains:
         return None
-    every: Sequence[tuple[Backbone, ...]] = session.taps(session.asked_as(score.backbone, score.weights))[0]
-    return next(taps for taps in every if "+".join(tap.tap for tap in taps) == score.tap)
+    taps_of_net: Sequence[tuple[Backbone, ...]] = session.taps(session.asked_as(score.backbone, score.weights))[0]
+    return next(taps for taps in taps_of_net if "+".join(tap.tap for tap in taps) == score.tap)

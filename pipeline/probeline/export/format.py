@@ -1,14 +1,14 @@
-"""What an artifact's folder holds: a sealed record that vouches for every other file by its sha256. No torch here."""
+"""An artifact's folder, read and written: a sealed record with the sha256 of every other file. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from probeline import disk
-from probeline.errors import BadArtifact, MissingData
+from probeline.errors import BadArtifact, BadOption, MissingData
 from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
 from probeline.names import PRECISIONS
 from probeline.types import Preprocess
@@ -19,7 +19,7 @@ ROWS, ROW_NAMES = "neighbours.safetensors", "neighbours.json"
 PT2, ONNX = "model.pt2", "model.onnx"
 CARD = "README.md"
 FILES = (WEIGHTS, HEAD, ROWS, ROW_NAMES, PT2, ONNX, CARD)
-"""All that can lie beside the record."""
+"""All that an artifact can have besides its record."""
 
 _FORMAT = "probeline artifact"
 _AGAIN = "export it again"
@@ -88,10 +88,10 @@ class Artifact:
         Of a head's hidden layer, where it has one.
     measured : mapping
         What was measured of the row that this is: data, numbers with n and interval, seed, hardware and versions.
-    asked : str
-        sha256 over what was exported and how: equal ones give equal files.
+    request : str
+        sha256 over what was exported and how: equal ones give equal files. ``asked`` in the file.
     neighbours : mapping
-        How many train rows lie beside it and of how many, k, quantile and threshold; empty without any.
+        How many train rows go with it, k, quantile and threshold; empty without any.
     graphs : mapping of str to mapping
         Of each graph file: how its inputs are called and what else must be known to run it.
     files : mapping of str to str
@@ -104,17 +104,19 @@ class Artifact:
     net: Net
     activation: str | None
     measured: Mapping[str, Any]
-    asked: str
+    request: str
     neighbours: Mapping[str, Any] = field(default_factory=dict)
     graphs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def sealed(self) -> bytes:
         """Return the bytes of its file."""
+        fields = {**vars(self), "asked": self.request}
+        del fields["request"]
         net = {**vars(self.net), "taps": list(self.net.taps)}
         return seal(
             {
-                **vars(self),
+                **fields,
                 "format": _FORMAT,
                 "version": ARTIFACT_VERSION,
                 "classes": list(self.classes),
@@ -166,7 +168,7 @@ def read_record(folder: Path) -> Artifact:
 
 
 def _parsed(content: Mapping[str, Any]) -> Artifact:
-    fields = {name: value for name, value in content.items() if name not in ("format", "version")}
+    fields = {name: value for name, value in content.items() if name not in ("format", "version", "asked")}
     classes, net = tuple(fields["classes"]), fields["net"]
     if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
         raise ValueError("a predictor has two classes or more")
@@ -184,6 +186,7 @@ def _parsed(content: Mapping[str, Any]) -> Artifact:
     return Artifact(
         **{
             **fields,
+            "request": content["asked"],
             "classes": classes,
             "preprocess": preprocess,
             "net": Net(**{**net, "taps": tuple(net["taps"])}),
@@ -232,3 +235,53 @@ def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[s
             )
         found[name] = data
     return found
+
+
+def find_artifact(folder: Path, request: str) -> Artifact | None:
+    """Return the artifact in a folder if it is complete and was exported from the same score in the same way."""
+    try:
+        artifact = read_record(folder)
+        read_files(folder, artifact, artifact.files)
+    except (MissingData, BadArtifact):
+        return None
+    return artifact if artifact.request == request else None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an artifact, or that cannot be written to; nothing is changed.
+
+    Raises
+    ------
+    BadOption, CannotWrite
+    """
+    disk.check_writable(folder)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    visible = {name for name in names if not name.startswith(".")}  # macOS puts a .DS_Store into folders
+    others = sorted(name for name in visible - {RECORD, *FILES} if not name.endswith(disk.TEMPORARY))
+    if others:
+        raise BadOption(
+            "the folder holds files that are not an artifact's",
+            where=folder,
+            got=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
+            remedy="choose another --out",
+        )
+
+
+def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, bytes]) -> Artifact:
+    """Write an artifact in place of an earlier one, its record last, and return it with the sha256 of its files.
+
+    Raises
+    ------
+    BadOption, CannotWrite
+    """
+    check_folder(folder)
+    disk.make_folder(folder)
+    disk.remove(folder / RECORD)
+    for name in FILES:
+        if name in contents:
+            disk.publish(folder / name, contents[name], replace=True)
+        else:
+            disk.remove(folder / name)
+    complete = replace(artifact, files={name: digest_bytes(data) for name, data in contents.items()})
+    disk.publish(folder / RECORD, complete.sealed(), replace=True)
+    return complete

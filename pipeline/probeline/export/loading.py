@@ -1,4 +1,4 @@
-"""From an artifact's folder to a predictor; safetensors and JSON alone are read, and every byte is held to its hash."""
+"""Loading a predictor: from an artifact's folder, of which every file is checked against its sha256, or a stock net."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probeline.errors import BadArtifact, MissingExtra, ProbelineError
-from probeline.export.format import HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_files, read_record
+from probeline.errors import BadArtifact, BadOption, MissingExtra, ProbelineError
+from probeline.export.format import HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, Net, read_files, read_record
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictor
+    from probeline.session import Session
 
 
 def load(folder: str | os.PathLike[str], device: str = "auto") -> Predictor:
@@ -91,6 +92,51 @@ def assemble(artifact: Artifact, contents: Mapping[str, bytes], device: str, *, 
             remedy="export it again",
         ) from error
     return predictor
+
+
+def load_stock(session: Session) -> Predictor:
+    """Return the run's stock net as a predictor: its own head names ImageNet's classes.
+
+    Raises
+    ------
+    BadOption
+        More nets than one, or weights without ImageNet's classes.
+    ProbelineError
+    """
+    settings = session.settings
+    if len(settings.nets.backbones) > 1:
+        names = " ".join(settings.nets.backbones)
+        raise BadOption("--imagenet uses one net", where="--backbone", got=names, remedy="name one of them")
+
+    from probeline.backbones.build import categories, options_of
+    from probeline.backbones.device import choose
+    from probeline.backbones.frozen import Frozen
+    from probeline.export.predictor import Predictor
+    from probeline.names import PENULTIMATE
+
+    (text,) = settings.nets.backbones
+    name, weights = session.spec(text).name, session.spec(text).weights
+    classes = categories(name, weights)
+    loaded = session.net(text)
+    backbone, tap = loaded.backbone, loaded.tap
+    net = Net(
+        name=name,
+        weights=backbone.weights,
+        weights_sha256=backbone.weights_sha256,
+        options=options_of(name, weights),
+        head=tap.head,
+        pooling=tap.pooling,
+        dim=tap.dim,
+        taps=(PENULTIMATE,),
+        inner={},
+        own_head=True,
+        precision=settings.nets.precision,
+    )
+    artifact = Artifact(classes, 1.0, backbone.preprocess, net, activation=None, measured={}, request="")
+    head = loaded.net.get_submodule(tap.head)
+    return Predictor(
+        artifact, Frozen(loaded, choose(settings.compute.device), settings.nets.precision, head=head), None, None
+    )
 
 
 def _check(predictor: Predictor) -> None:

@@ -146,7 +146,7 @@ _VERBS = (
     Verb(
         "cache",
         "list, remove, tidy, export or import cached entries: cache ls|rm|gc|export|import",
-        _names("yes", "sha256", *_COMMON),
+        _names("yes", "sha256", "dry_run", *_COMMON),
         words="ACTION",
         needs_words=True,
         needs_data=False,
