@@ -155,6 +155,56 @@ def test_unknown_verbs_and_options(
         assert name in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["extrct"], "did you mean extract"),
+        (["find-tune"], "did you mean finetune"),
+        (["extract", "--batchsize", "5"], "did you mean --batch-size"),
+        (["extract", "--batch_size=5"], "did you mean --batch-size"),
+        (["extract", "--image_sice", "5"], "did you mean --image-size"),
+        (["run", "--strategies", "full"], "did you mean --strategy"),
+        (["extract", "--backbones", "resnet18"], "did you mean --backbone"),
+        (["extract", "--dataset", "cifar"], "did you mean cifar10?"),
+        (["extract", "--dataset", "digit"], "did you mean digits?"),
+        (["extract", "--dataset", "/data/flowers"], "folder:/data/flowers"),
+        (["extract", "--backbone", "resnet-50"], "did you mean resnet50"),
+        (["extract", "--backbone", "ResNet50"], "did you mean resnet50"),
+        (["extract", "--backbone", "mobilenetv2@none"], "did you mean mobilenet_v2"),
+        (["finetune", "--strategy", "ful"], "did you mean full?"),
+        (["finetune", "--strategy", "lpft"], "did you mean lp-ft?"),
+        (["run", "--recipe", "chapter-12"], "did you mean chapter12?"),
+        (["extract", "--precision", "bf61"], "did you mean bf16"),
+        (["list", "backbone"], "did you mean backbones?"),
+        (["--dataset", "digits", "extract"], "--dataset stands before the verb (expected probeline VERB OPTIONS)"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_misspelt_is_answered_with_what_was_meant(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert meant in refused(Result(cli.main(arguments), *capsys.readouterr()))
+
+
+def test_an_option_that_the_verb_does_not_use_names_the_verbs_that_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["probe", "--pt2"], ["probe", "--pt2", "--top-k", "3"], ["probe", "--limit", "60", "--pt2"]):
+        line = refused(Result(cli.main(arguments), *capsys.readouterr()))
+        assert "probeline probe does not use --pt2 (expected it with export); see probeline probe --help" in line
+    line = refused(Result(cli.main(["run", "--map", "tsne"]), *capsys.readouterr()))
+    assert "nothing that is run uses --map (expected it with pictures)" in line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([verb, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 100
+    assert max(map(len, lines)) <= 100
+    shown = {flag for line in lines for flag in re.findall(r"^  (?:-\w, )?(--[\w-]+)", line)}
+    assert shown == {OPTIONS[name].flag for name in VERBS[verb].options} | {"--help"}
+
+
 def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "backbone", None)
     for verb in cli.VERBS.keys() - {"list", "cache", "completion", "show", "predict"}:
@@ -485,6 +535,35 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     assert verb != "run" or methods == ASKED
 
 
+@pytest.mark.parametrize(
+    ("verb", "results"),
+    [
+        ("extract", []),
+        ("probe", ["test top-1"] * 3),
+        ("baselines", ["test top-1"] * 4),
+        ("finetune", ["test top-1"] * 2),
+    ],
+)
+def test_quiet_leaves_results_alone(verb: str, results: list[str], finished: Path, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    loud, quiet = (run(verb, reports=tmp_path / name, quiet=name == "b" or None) for name in ("a", "b"))
+    assert (loud.code, quiet.code, quiet.err) == (0, 0, "")
+    lines = quiet.out.splitlines()
+    assert len(lines) == len(results)
+    assert all(result in line for line, result in zip(lines, results, strict=True))
+    assert loud.out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_quiet_shows_the_table_and_no_progress(finished: Path, run: Run) -> None:
+    loud, quiet = run("compare", finished), run("compare", finished, quiet=True)
+    table, progress = (
+        [line for line in loud.out.splitlines() if line.startswith("compare: ") == wanted] for wanted in (False, True)
+    )
+    assert quiet.out.splitlines() == table
+    assert progress
+
+
 def test_json_of_a_refusal_is_none(run: Run) -> None:
     result = run("extract", dataset="mnist", json=True)
     refused(result)
@@ -511,6 +590,33 @@ def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.
         result = run("extract", image_size=32)
     assert result.code == 130
     assert result.err == "probeline: interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert run("extract", image_size=32).code == 0
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from probeline.cli import entry_point
+from probeline.extract import engine
+whole, started = engine.read_batch, []
+
+def read_batch(*arguments, **options):
+    if not started:
+        started.append(os.kill(os.getpid(), signal.SIGINT))
+    return whole(*arguments, **options)
+
+engine.read_batch = read_batch
+entry_point()
+"""
+
+
+def test_ctrl_c_ends_the_process_with_130_and_the_same_command_goes_on(run: Run, tmp_path: Path) -> None:
+    arguments = words("extract", tmp_path, image_size=32)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "probeline: interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert not list(tmp_path.rglob("*.tmp"))
     assert run("extract", image_size=32).code == 0
 
 

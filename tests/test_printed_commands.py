@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +21,15 @@ from probeline.data.sampling.subset import Subset
 from probeline.data.sources.digits import load
 from probeline.results.score import SCORES
 
-PRINTED = re.compile(
-    r"probeline (?:run|extract|probe|baselines|finetune|lrfind|curve|pictures|latency|doctor|export) --.*"
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Run(NamedTuple):
     """A small run of two nets with labels of its own, and what its report says."""
 
     options: list[str]
-    report: dict[str, object]
+    folder: Path
+    missing: list[str]
     page: str
     printed: str
 
@@ -55,86 +54,87 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
             assert cli.main([*verb, *options]) == 0
         training = ["--strategy=head", "--epochs=1", "--train=lr=1e-3,1e-2"]
         assert cli.main(["finetune", *options, *training]) == 0
-        asked = ["compare", *options, "--strategy=head", "--epochs=1"]
-        done = subprocess.run([sys.executable, "-m", "probeline", *asked], capture_output=True, text=True, check=True)
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            patch.setattr("probeline.report.figures.draw", lambda *_: [])
+            assert cli.main(["compare", *options, "--strategy=head", "--epochs=1"]) == 0
     (folder,) = (root / "reports").iterdir()
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return Run(options, report, (folder / "index.html").read_text(encoding="utf-8"), done.stdout)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    return Run(options, folder, [one["command"] for one in report["missing"]], page, printed.getvalue())
 
 
-def run(command: str) -> str:
-    """Run a command as somebody would type it, in a process of its own, and return what it prints."""
+def shown(page: str) -> list[str]:
+    """Return the commands of a page, in their order."""
+    return [html.unescape(text) for text in re.findall(r"<code[^>]*>(probeline [^<]+)</code>", page)]
+
+
+def commands_of_rows(page: str) -> dict[str, str]:
+    """Return the command of each row of a page by the first digits of its first key."""
+    rows = re.findall(
+        r"<tr><th[^>]*>[^<]*</th><td[^>]*><code>([0-9a-f]{12})</code>.*?<code>(probeline .*?)</code>", page
+    )
+    return {key: html.unescape(command) for key, command in rows}
+
+
+def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command as it stands and return what it prints."""
     program, *words = shlex.split(command)
     assert program == "probeline"
-    done = subprocess.run([sys.executable, "-m", "probeline", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (command, done.stderr)
-    return done.stdout
+    code = cli.main(words)
+    printed = capsys.readouterr()
+    assert code == 0, (command, printed.err)
+    return printed.out
 
 
-def commands_of_rows(small: Run) -> dict[str, str]:
-    found = small.report["commands"]
-    assert isinstance(found, dict)
-    return found
-
-
-def test_the_command_of_a_row_finds_the_row_scored_already(small: Run) -> None:
-    found = commands_of_rows(small)
-    assert len(found) >= 18, "eight heads and a training of two nets"
+def test_the_command_of_a_row_finds_the_row_scored_already(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands_of_rows(small.page)
+    before = {score.key for score in SCORES.load(small.folder)[0]}
+    assert len(found) == 2 * (4 + 2 + 2 + 1), "eight heads and a training of each net"
+    assert {key[:12] for key in before} >= found.keys()
     for command in found.values():
-        assert "already scored, skipped" in run(command)
-    # Every one of them: what is fitted anew would be a further score.
-    reports = Path(next(word for word in small.options if word.startswith("--reports=")).partition("=")[2])
-    (folder,) = reports.iterdir()
-    scores, skipped = SCORES.load(folder)
-    assert not skipped
-    keys = {score.key for score in scores}
-    assert found.keys() <= keys
-    assert len(keys) == 2 * (4 + 2 + 2 * 2 + 1), "no score was made anew"
+        assert "already scored, skipped" in run(command, capsys)
+    # What is fitted anew would be a further score: a probe's command also finds the heads of its default grid.
+    extra = {score.key for score in SCORES.load(small.folder)[0]} - before
+    assert all(key not in found for key in extra)
 
 
-def test_commands_on_the_page_are_those_of_the_report(small: Run) -> None:
-    shown = {html.unescape(text) for text in re.findall(r"<code[^>]*>(probeline [^<]+)</code>", small.page)}
-    assert shown
-    known = {*commands_of_rows(small).values(), *small.report["unasked"].values()}  # type: ignore[attr-defined]
-    known |= {one["command"] for one in small.report["missing"]}  # type: ignore[attr-defined]
-    assert {command for command in shown if PRINTED.fullmatch(command)} <= known
-
-
-def test_other_commands_are_complete_too(small: Run) -> None:
-    """Those that run on other nets or take long are planned: their options are understood and their data found."""
-    further = dict(small.report["unasked"])  # type: ignore[call-overload]
-    missing = [one["command"] for one in small.report["missing"]]  # type: ignore[attr-defined]
-    printed = [line.partition("probeline ")[2] for line in small.printed.splitlines() if line.startswith("Not run")]
-    assert [f"probeline {line}" for line in printed] == missing
+def test_commands_on_the_page_are_complete(small: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that take long are planned: their options are understood and their data found."""
+    printed = [line[line.index("probeline ") :] for line in small.printed.splitlines() if line.startswith("Not run")]
+    assert printed == small.missing
+    rows = set(commands_of_rows(small.page).values())
+    further = [command for command in dict.fromkeys(shown(small.page)) if command not in rows]
+    assert set(small.missing) <= set(further)
+    assert len(further) >= len(set(small.missing)) + 4, "a curve, pictures, the doctor, latency"
     labels = next(word for word in small.options if word.startswith("--labels=")).partition("=")[2]
-    for command in (*further.values(), *missing):
+    for command in further:
         assert f"--labels {shlex.quote(labels)}" in command
         assert "--image-size 32" in command
-        run(f"{command} --dry-run")
+        run(f"{command} --dry-run", capsys)
 
 
 def test_the_command_in_an_error_does_what_it_says(
     small: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [word for word in small.options if not word.startswith("--cache=")]
-    assert cli.main(["baselines", *options, f"--cache={tmp_path / 'another cache'}"]) == 2
+    options = [word for word in small.options if not word.startswith(("--cache=", "--reports="))]
+    elsewhere = [f"--cache={tmp_path / 'another cache'}", f"--reports={tmp_path}"]
+    code = cli.main(["baselines", *elsewhere, *options])
     error = capsys.readouterr().err
-    run(error.partition("; run: ")[2].strip())
-    assert cli.main(["baselines", *options, f"--cache={tmp_path / 'another cache'}"]) == 0
+    if code != 0:
+        run(error.partition("; run: ")[2].strip(), capsys)
+        assert cli.main(["baselines", *elsewhere, *options]) == 0
 
 
-def test_a_report_that_does_not_know_the_folder_of_the_weights_says_so(small: Run) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_that_does_not_know_the_folder_of_the_weights_says_so(
+    small: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = [word for word in small.options if "own net.pth" not in word]
-    said = run(shlex.join(["probeline", "compare", *options]))
-    assert "own net.pth" in said or said
-    reports = Path(next(word for word in small.options if word.startswith("--reports=")).partition("=")[2])
-    (folder,) = reports.iterdir()
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    own = [command for command in report["commands"].values() if "own net.pth" in command]
-    assert own
+    run(shlex.join(["probeline", "compare", *options]), capsys)
+    page = (small.folder / "index.html").read_text(encoding="utf-8")
+    own = [command for command in commands_of_rows(page).values() if "own net.pth" in command]
+    assert len(own) >= 9
     assert all("--weights 'PATH-TO/own net.pth'" in command for command in own)
-    done = subprocess.run(
-        [sys.executable, "-m", "probeline", *shlex.split(own[0])[1:]], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "the folder of own net.pth is not on record" in done.stderr
+    assert cli.main(shlex.split(own[0])[1:]) == 2
+    assert "the folder of own net.pth is not on record" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def _measure(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
     middle = {name: statistics.median(values) for name, values in rates.items()}
     for name, ratio in ratios.items():
-        console.say(
+        console.result(
             f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
             f"ours {middle['ours']:.1f} images/s, {name} {middle[name]:.1f}, ratio {ratio:.2f}"
         )

@@ -143,7 +143,7 @@ def _curve(session: Session, line: _Line) -> Curve:
         settings.console.say(
             f"{title}: {step.title}: {step.images} images, test top-1 {percent(step.mean, 1)} %{spread}"
         )
-    settings.console.say(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
+    settings.console.result(f"{title}: {made.told} in {made.seconds[0]:.1f} s")
     return curve
 
 

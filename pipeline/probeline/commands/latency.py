@@ -157,10 +157,10 @@ def _measured(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None
     ]
     for latency in latencies:
         LATENCIES.save(session.reports, latency)
-    say(f"latency: on {hardware(latencies)}")
+    settings.console.result(f"latency: on {hardware(latencies)}")
     for line in costs(latencies):
         peak = "" if line.peak_bytes is None else f", peak {line.peak_bytes / 1e6:,.0f} MB"
-        say(
+        settings.console.result(
             f"latency: {line.title}, batch {line.batch}: {seconds(1000 * line.median)} ms "
             f"({seconds(1000 * line.low)} to {seconds(1000 * line.high)}), {seconds(line.images_per_second)} images/s, "
             f"{line.ratio:.2f} times the fastest{peak}"

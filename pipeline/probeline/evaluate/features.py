@@ -202,7 +202,7 @@ class CachedFeatures:
         )
         SCORES.save(session.reports, score)
         choice = ", ".join(option(name, value) for name, value in score.chosen.items())
-        session.console.say(
+        session.console.result(
             f"{self.title(asked.method, asked.seed)}: test top-1 {score.top1:.4f}"
             + (f", {choice} chosen by {score.chosen_by}" if choice else "")
             + f", {seconds:.1f} s"

@@ -248,4 +248,4 @@ class RunOptions:
     )
     json: bool = option(False, "print one JSON object on standard output", local=True)
     quiet: bool = option(False, "print results and warnings only", short="-q", local=True)
-    verbose: bool = option(False, "name every skipped file, and every shard", short="-v", local=True)
+    verbose: bool = option(False, "print details too, such as every skipped file", short="-v", local=True)
