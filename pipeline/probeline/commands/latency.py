@@ -119,7 +119,7 @@ def _measured(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None
 
     from probeline.backbones.device import choose, describe, exact_float32
 
-    settings, say = session.settings, session.console.say
+    settings = session.settings
     device = choose(settings.compute.device)
     name = describe(device)
     backbones = [backbone for backbone, _ in resolved]
