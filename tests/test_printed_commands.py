@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from probeline.backbones.zoo import random_net
 from threadpoolctl import threadpool_limits
 
-from probeline.backbones.zoo import random_net
 from probeline.cli import program as cli
 from probeline.data.sampling.subset import Subset
 from probeline.data.sources.digits import load

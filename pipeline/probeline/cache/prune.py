@@ -217,14 +217,14 @@ def confirm_removal(
     """
     if dry_run:
         size = sum(files.values())
-        console.say(f"dry run: {plural(len(files), 'file')} would be removed, {megabytes(size)}")
+        console.result(f"dry run: {plural(len(files), 'file')} would be removed, {megabytes(size)}")
         return {"dry_run": True, "files": len(files), "bytes": size}
     answer = yes or console.confirm(question)
     if answer is None:
         raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
     removed = remove() if answer else {}
     size = sum(removed.values())
-    console.say(f"{plural(len(removed), 'file')} removed, {megabytes(size)}" if answer else "nothing was removed")
+    console.result(f"{plural(len(removed), 'file')} removed, {megabytes(size)}" if answer else "nothing was removed")
     return {"files": len(removed), "bytes": size}
 
 

@@ -39,9 +39,9 @@ def _list(session: Session, _: Sequence[str]) -> Result:
     entries = prune.list_entries(cache)
     checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
     for entry in entries:
-        session.console.say(entry.line(cache))
+        session.console.result(entry.line(cache))
     count, size = plural(len(entries), "entry", "entries"), megabytes(sum(entry.bytes for entry in entries))
-    session.console.say(f"{count}, {size}; checkpoints of training {megabytes(checkpoints)}")
+    session.console.result(f"{count}, {size}; checkpoints of training {megabytes(checkpoints)}")
     return {"entries": [entry.summary() for entry in entries], "checkpoint_bytes": checkpoints}
 
 
@@ -53,7 +53,7 @@ def _remove(session: Session, names: Sequence[str]) -> Result:
         return {path: size for folder in folders for path, size in prune.entry_files(folder, cache).items()}
 
     for folder in folders:
-        session.console.say(f"{folder}  {megabytes(sum(prune.entry_files(folder, cache).values()))}")
+        session.console.result(f"{folder}  {megabytes(sum(prune.entry_files(folder, cache).values()))}")
     question = f"remove {plural(len(folders), 'entry', 'entries')} for good?"
     return _confirm(session, files(), question, lambda: prune.remove_files(files(), cache))
 
@@ -62,9 +62,9 @@ def _tidy(session: Session, _: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
     leftovers = prune.find_leftovers(cache)
     for path, size in leftovers.items():
-        session.console.say(f"{path}  {megabytes(size)}")
+        session.console.result(f"{path}  {megabytes(size)}")
     if not leftovers:
-        session.console.say(f"nothing to remove in {cache}")
+        session.console.result(f"nothing to remove in {cache}")
         return {"files": 0, "bytes": 0}
     question = f"remove {plural(len(leftovers), 'leftover')}?"
     return _confirm(session, leftovers, question, lambda: prune.remove_leftovers(leftovers, cache))
@@ -79,8 +79,10 @@ def _confirm(session: Session, files: Files, question: str, remove: Callable[[],
 def _export(session: Session, arguments: Sequence[str]) -> Result:
     entry, path = find_entry(arguments[0], session.settings.folders.cache), Path(arguments[1])
     sha256 = exchange.export_entry(entry, path)
-    session.console.say(f"{path}  {megabytes(path.stat().st_size)}  sha256 {sha256}")
-    session.console.say(f"import it elsewhere with: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}")
+    session.console.result(f"{path}  {megabytes(path.stat().st_size)}  sha256 {sha256}")
+    session.console.result(
+        f"import it elsewhere with: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}"
+    )
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 
@@ -88,7 +90,7 @@ def _import(session: Session, arguments: Sequence[str]) -> Result:
     settings = session.settings
     entry, new = exchange.import_entry(Path(arguments[0]), settings.folders.cache, settings.maintenance.sha256)
     outcome = f"{new} of {len(entry.shards)} shards are new" if new else "already in the cache"
-    session.console.say(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row verified; {outcome}")
+    session.console.result(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row verified; {outcome}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
 
 

@@ -84,15 +84,15 @@ def run(session: Session) -> list[dict[str, Any]]:
         An image that cannot be read.
     ProbelineError
     """
-    say, outcomes = session.console.say, []
+    outcomes = []
     table = blocks(current_scores(session, "doctor"))
     for name in session.settings.nets.backbones:
         doctor = _examined(session.reading(name, PENULTIMATE, 0))
         leaks = leakage(doctor, table)
         for line in (*findings_in_words(doctor), *leakage_lines(leaks)):
-            say(f"doctor: {line}")
+            session.console.result(f"doctor: {line}")
         path = FINDINGS.path(session.reports, doctor.backbone, doctor.key)
-        say(f"doctor: all of it is in {path}, and compare shows it")
+        session.console.say(f"doctor: all of it is in {path}, and compare shows it")
         outcomes.append(_outcome(doctor) | {"rows": [asdict(leak) for leak in leaks], "file": str(path)})
     return outcomes
 

@@ -29,7 +29,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 
 
 def _explain(session: Session, entry: Entry, cached: list[Entry]) -> dict[str, Any]:
-    say = session.console.say
+    say = session.console.result
     missing, total = len(missing_shards(entry)), len(entry.shards)
     nearest = nearest_entry(entry, cached) if missing == total else None
     differences = key_differences(entry, nearest) if nearest else {}

@@ -32,7 +32,9 @@ def _run_or_reuse(job: TrainingJob) -> dict[str, Any]:
     test = _find_finished(job, request, title)
     if test is None:
         test = run_range_test(job, request)
-        session.console.say(f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {suggestion_in_words(test)}")
+        session.console.result(
+            f"{title}: {len(test.losses)} steps in {test.seconds:.0f} s; {suggestion_in_words(test)}"
+        )
     suggestion = suggest_rates(test)
     command = None
     if suggestion is not None:

@@ -33,7 +33,7 @@ def run(session: Session) -> list[dict[str, Any]]:
     ]
     for image in images:
         for line in _lines(image, session):
-            session.console.say(line)
+            session.console.result(line)
     return images
 
 

@@ -27,7 +27,7 @@ def run(session: Session) -> dict[str, Any]:
         Something is bad, and was not repaired.
     ProbelineError
     """
-    settings, say = session.settings, session.console.say
+    settings, say = session.settings, session.console.result
     cache, canary = settings.folders.cache, settings.compute.canary
     fresh = Session(settings, remember=False)
     expected, nets = expected_entries(fresh)
@@ -66,7 +66,7 @@ def run(session: Session) -> dict[str, Any]:
 
 def _check_checkpoints(session: Session, checkpoints: list[tuple[Any, str]]) -> list[str]:
     """Return which checkpoints are bad; with ``repair`` they are set aside, and it is none."""
-    say = session.console.say
+    say = session.console.result
     bad = [place for place in checkpoints if checkpoint_files.read(*place) is None]
     if checkpoints:
         say(f"verify: {len(checkpoints) - len(bad)} of {len(checkpoints)} training checkpoints verified")
@@ -81,7 +81,7 @@ def _check_checkpoints(session: Session, checkpoints: list[tuple[Any, str]]) -> 
 def _report(session: Session, corrupt: list[str], stale: list[str], differing: list[str]) -> None:
     problems = stale + corrupt + differing
     for problem in problems:
-        session.console.say(f"verify: bad: {problem}")
+        session.console.result(f"verify: bad: {problem}")
     if not problems:
         return
     remedies = (

@@ -36,7 +36,7 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
     words = settings.words if is_piped else tuple(paths(settings.words))
     lines = _FORMATS[settings.predict.format](settings, predictor)
     for line in lines.head():
-        settings.console.say(line)
+        settings.console.result(line)
     good, bad, unlike = 0, 0, 0
     images: Iterator[str | None] = _with_piped(words, settings.console.piped()) if is_piped else iter(words)
     total = None if is_piped else len(words)
@@ -54,7 +54,7 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
             else:
                 good += 1
                 unlike += int(prediction.unlike[0])
-                settings.console.say(lines.line(path, prediction))
+                settings.console.result(lines.line(path, prediction))
             bar.update(1)
     if bad:
         raise BadData(f"{bad:,} of {good + bad:,} images could not be read (see above)")

@@ -70,7 +70,7 @@ def export_score(session: Session, score: Score, folder: Path, request: str, gra
     complete = write_artifact(folder, artifact, contents)
     size = sum(map(len, contents.values()))
     session.console.say(f"export: {proof.summary}")
-    session.console.say(f"export: {plural(len(contents) + 1, 'file')}, {megabytes(size)}, in {folder}")
+    session.console.result(f"export: {plural(len(contents) + 1, 'file')}, {megabytes(size)}, in {folder}")
     return complete
 
 

@@ -65,9 +65,9 @@ def finetune(job: TrainingJob) -> Score:
         checkpoint.remove(folder, "last")
         if folder != trials.best.folder:
             checkpoint.remove(folder, "best")
-    session.console.say(f"{title}: test top-1 {score.top1:.4f} in {trials.seconds:.0f} s")
+    session.console.result(f"{title}: test top-1 {score.top1:.4f} in {trials.seconds:.0f} s")
     if second := second_task([score.certificate]):
-        session.console.say(f"{title}: {second}")
+        session.console.result(f"{title}: {second}")
     return score
 
 
