@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from probeline.backbones.zoo import random_net
 from threadpoolctl import threadpool_limits
 
+from probeline.backbones.build import random_net
 from probeline.cli import program as cli
-from probeline.data.sampling.subset import Subset
-from probeline.data.sources.digits import load
+from probeline.options.settings import Settings
 from probeline.results.score import SCORES
+from probeline.session import Session
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +39,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("a run")
     (root / "weights").mkdir()
     torch.save(random_net("squeezenet1_1", 7).state_dict(), root / "weights" / "own net.pth")
-    part = load(Subset(60, 0)).parts["all"]
+    part = Session(Settings.of(limit=60, cache=root / "none")).dataset.parts["all"]
     names = [
         f"{sample},{'even' if label % 2 == 0 else 'odd'}"
         for sample, label in zip(part.sample_ids, part.labels, strict=True)
