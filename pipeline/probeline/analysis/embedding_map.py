@@ -8,7 +8,7 @@ import numpy as np
 
 from probeline.analysis.map_content import MAX_POINTS, map_text, pca_projection, tsne_projection
 from probeline.analysis.probe_features import Embedded
-from probeline.analysis.projections import principal, tsne
+from probeline.analysis.projections import project_pca, project_tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
@@ -85,11 +85,11 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
     truth = np.array(probe.labels, np.int64)
     places = sample(truth, MAX_POINTS, splits.data_seed, _PURPOSE)
     shown = plain.X_heldout[places]
-    xy, explained = principal(plain.X, shown)
+    xy, explained = project_pca(plain.X, shown)
     planes = [pca_projection(_rounded(xy), explained)]
     if session.settings.pictures.map == "tsne":
         perplexity = min(_PERPLEXITY, (len(shown) - 1) / 3)
-        xy, divergence = tsne(shown, perplexity, _SEED)
+        xy, divergence = project_tsne(shown, perplexity, _SEED)
         planes.append(tsne_projection(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
     part = session.dataset.parts[splits.test.part]
     rows = splits.test.rows[places].tolist()

@@ -13,7 +13,7 @@ from probeline.analysis.gallery_content import (
     gallery_text,
 )
 from probeline.analysis.probe_features import Embedded
-from probeline.analysis.thumbnails import thumbnails
+from probeline.analysis.thumbnails import make_thumbnails
 from probeline.evaluate.requests import reuse
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
@@ -65,7 +65,7 @@ def gallery(
     made = _made(session, embedded, rows, shared, title_rows([one for row in rows for one in row]))
     names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
     room = MAX_BYTES - len(canonical(encode(made)))
-    made = replace(made, thumbnails=thumbnails(session.dataset, names, room))
+    made = replace(made, thumbnails=make_thumbnails(session.dataset, names, room))
     path = GALLERIES.save(session.reports, made)
     session.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
     return made
