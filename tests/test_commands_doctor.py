@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 
 from probeline.analysis import data_checks
 from probeline.commands import compare, doctor, extract
-from probeline.errors import MissingData
 from probeline.evaluate import exact_probe, out_of_fold
 from probeline.identity import HEADS_VERSION
 from probeline.results.findings import FINDINGS, Findings, ImageReference
@@ -271,11 +270,16 @@ def test_whatever_it_is_made_of_changes_its_key(
     assert now != data_checks.list_inputs(before, backbone)
 
 
-def test_what_is_not_extracted_names_the_command(root: Path, tmp_path: Path) -> None:
-    session, _ = inputs_of(root, image_size=40, reports=tmp_path / "reports")
-    with pytest.raises(MissingData, match=r"shards are not extracted yet: .*; run: probeline extract "):
-        doctor.run(session)
-    assert not (tmp_path / "reports").exists()
+def test_missing_features_are_extracted_first(root: Path, tmp_path: Path) -> None:
+    options = {"image_size": 40, "reports": tmp_path / "reports"}
+    session, console = inputs_of(root, **options)
+    line = "doctor: features of squeezenet1_1 are not extracted yet; extracting what is missing"
+    (outcome,) = doctor.run(session)
+    assert console.said.count(line) == 1
+    assert Path(outcome["file"]).is_file()
+    session, console = inputs_of(root, **options)
+    doctor.run(session)
+    assert line not in console.said
 
 
 # What compare shows
