@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from probeline.analysis import duplicates
-from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, luminance
+from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs, to_grey
 from probeline.types import BoolArray, FloatArray, PixelArray
 
 S = 32
@@ -19,7 +19,7 @@ S = 32
 def beside(first: PixelArray, second: PixelArray) -> tuple[FloatArray, BoolArray]:
     """Say how alike images [n, S, S] are, one with one."""
     n = len(first)
-    return alike(np.concatenate([first, second]), np.stack([np.arange(n), n + np.arange(n)], axis=1))
+    return correlate(np.concatenate([first, second]), np.stack([np.arange(n), n + np.arange(n)], axis=1))
 
 
 def pictures(n: int, *, side: int = S + 2 * SHIFT, seed: int = 0) -> list[Image.Image]:
@@ -30,7 +30,7 @@ def pictures(n: int, *, side: int = S + 2 * SHIFT, seed: int = 0) -> list[Image.
 
 
 def cut(image: Image.Image, right: int = SHIFT, down: int = SHIFT) -> PixelArray:
-    return luminance(np.asarray(image.crop((right, down, right + S, down + S)))[None])[0]
+    return to_grey(np.asarray(image.crop((right, down, right + S, down + S)))[None])[0]
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:
@@ -40,24 +40,24 @@ def as_jpeg(image: Image.Image) -> Image.Image:
 
 
 def test_equal_contents_are_grouped_in_the_order_of_their_first_rows() -> None:
-    assert groups(["a", "b", "c", "b", "a", "a", "d"]) == [[0, 4, 5], [1, 3]]
-    assert groups(["a", "b"]) == []
+    assert group_identical(["a", "b", "c", "b", "a", "a", "d"]) == [[0, 4, 5], [1, 3]]
+    assert group_identical(["a", "b"]) == []
 
 
 def test_neighbours_become_pairs_once_each() -> None:
     places = np.array([[1, 2], [0, 2], [0, 3]])
     cosines = np.array([[0.9, 0.2], [0.9, 0.6], [0.2, 0.7]], np.float32)
-    pairs, found = candidates(np.arange(3), places, cosines, 0.5)
+    pairs, found = select_pairs(np.arange(3), places, cosines, 0.5)
     assert pairs.tolist() == [[0, 1], [1, 2], [2, 3]]
     np.testing.assert_allclose(found, [0.9, 0.6, 0.7], rtol=1e-6)
-    assert candidates(np.arange(3), places, cosines, 0.95)[0].shape == (0, 2)
+    assert select_pairs(np.arange(3), places, cosines, 0.95)[0].shape == (0, 2)
 
 
 def test_grey_levels_are_those_of_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), np.uint8)
     pillow = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in pixels])
     # Its weights are of 16 bits, ours of 8: they differ by at most 0.3 of 255 in sum, and both round.
-    assert np.abs(luminance(pixels).astype(int) - pillow).max() <= 1
+    assert np.abs(to_grey(pixels).astype(int) - pillow).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_the_value_is_the_correlation_of_the_best_window() -> None:
 
 
 def test_noise_is_like_no_other_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_AT_ONCE", 64)
+    monkeypatch.setattr(duplicates, "_BLOCK", 64)
     noise = np.random.default_rng(2).integers(0, 256, (30, S, S), np.uint8)
     pairs = np.array([(i, j) for i in range(30) for j in range(i)])
-    found, _ = alike(noise, pairs)
+    found, _ = correlate(noise, pairs)
     # A direction in d dimensions lies within c of another with a chance of at most exp(-d c^2 / 2): with d of 783
     # (28 x 28 pixels less their mean), and 50 windows of each of 435 pairs, none in a billion runs is above this.
     bound = math.sqrt(2 * math.log(50 * len(pairs) * 1e9) / ((S - 2 * SHIFT) ** 2 - 1))

@@ -20,14 +20,15 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from probeline.analysis import embedding_map, gallery, thumbnails
-from probeline.analysis.gallery_content import MAX_BYTES
-from probeline.analysis.probe_features import TIE, Embedded
+from probeline.analysis.gallery import MAX_BYTES
+from probeline.analysis.probe_features import TIE, ProbeFeatures
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, extract, pictures, probe
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scaled
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
+from probeline.results.decode import encode
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
@@ -176,9 +177,9 @@ def test_the_neighbours_are_the_nearest_by_brute_force(finished: Path) -> None:
 def test_the_chances_are_those_of_scikit_learns_probe_at_the_scores_temperature(finished: Path) -> None:
     session, _ = inputs_of(finished)
     found, score = gallery_of(session), probe_of(session)
-    assert found.refit["held"]
-    assert found.refit["same"] == found.refit["n_test"] == score.n_test
-    assert found.refit["nll"] == pytest.approx(score.nll, abs=1e-4)
+    assert found.refit.held
+    assert found.refit.same == found.refit.n_test == score.n_test
+    assert found.refit.nll == pytest.approx(score.nll, abs=1e-4)
     train, test = standardised(session)
     labels = session.dataset.parts["all"].labels[session.splits.train.rows]
     solver = LogisticRegression(C=1 / (score.chosen["l2"] * len(labels)), tol=1e-8, max_iter=10_000).fit(train, labels)
@@ -240,8 +241,8 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
     SCORES.save(session.reports, replace(score, predictions=other))
     pictures.run(session)
     found = gallery_of(session)
-    assert found.refit["held"] is False
-    assert found.refit["same"] == 0
+    assert found.refit.held is False
+    assert found.refit.same == 0
     assert all(image.chance is image.true_chance is None for image in found.images)
     assert "No probabilities: the exact linear probe, l2" in found.caption
 
@@ -249,18 +250,18 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
 def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> None:
     session, _ = inputs_of(finished)
     score = probe_of(session)
-    assert Embedded(session, score).refit.facts["held"]
-    assert not Embedded(session, replace(score, nll=score.nll + 0.02)).refit.facts["held"]
+    assert ProbeFeatures(session, score).refit.facts.held
+    assert not ProbeFeatures(session, replace(score, nll=score.nll + 0.02)).refit.facts.held
     # A tie may turn: the other class of an image whose two likeliest are as good as equal.
-    shares = Embedded(session, score).refit.chances
+    shares = ProbeFeatures(session, score).refit.probabilities
     second, first = np.argsort(shares, axis=1)[:, -2:].T
     every = np.arange(len(shares))
     near = shares[every, first] - shares[every, second]
     for place in (int(near.argmin()), int(near.argmax())):
         said = tuple(int(second[i]) if i == place else one for i, one in enumerate(score.predictions))
-        held = Embedded(session, replace(score, predictions=said)).refit.facts
-        assert held["held"] == (near[place] <= TIE)
-        assert held["same"] == len(said) - 1
+        held = ProbeFeatures(session, replace(score, predictions=said)).refit.facts
+        assert held.held == (near[place] <= TIE)
+        assert held.same == len(said) - 1
 
 
 def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
     pictures.run(inputs_of(world)[0])
     found = gallery_of(session)
     assert (found.tap, found.rows[0].key) == (tap, score.key)
-    assert found.refit["held"]
+    assert found.refit.held
     assert "the exact linear probe at features.6+penultimate, 1 view, l2" in found.caption
     assert map_of(session).tap == tap
     # Neighbours are images, so that the views of train images are none.
@@ -296,7 +297,8 @@ def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
     kinds = [one["kind"] for one in pictures.run(session)]
     assert kinds == ["filters", "input", "map"]
     assert not ((session.reports / "pictures") / GALLERY).exists()
-    assert f"pictures: folder--photos x {NET}: no gallery, as every row has every test image right" in console.said
+    line = f"pictures: folder--photos x {NET}: no gallery, as every row predicts all test images correctly"
+    assert line in console.said
 
 
 # The map
@@ -351,12 +353,12 @@ def test_tsne_comes_beside_and_stays(world: Path) -> None:
     assert len(found.planes[1].xy) == 12
     assert found.planes[1].facts["perplexity"] == pytest.approx(11 / 3, abs=1e-3)
     assert "perplexity 3.667, seed 0" in found.caption
-    assert sum("is there" in line for line in console.said) == 4
+    assert sum("up to date" in line for line in console.said) == 4
     before = ((session.reports / "pictures") / MAP).read_bytes()
     for changes in ({}, {"map": "tsne"}):
         session, console = inputs_of(world, **changes)
         pictures.run(session)
-        assert sum("is there" in line for line in console.said) == 5
+        assert sum("up to date" in line for line in console.said) == 5
     assert ((session.reports / "pictures") / MAP).read_bytes() == before
     ((session.reports / "pictures") / MAP).unlink()
     pictures.run(session)
@@ -383,8 +385,8 @@ def test_other_maps_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 SECOND = """
 import sys
 from probeline.cli.program import main
-for verb in ("pictures", "compare"):
-    assert main([verb, *sys.argv[1:]]) == 0, verb
+assert main(["pictures", *sys.argv[1:]]) == 0
+assert main(["compare", *sys.argv[1:-4], "--sgd", "epochs=1", "lr=0.001"]) == 0
 heavy = {"torch", "torchvision", "matplotlib", "sklearn"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -397,14 +399,12 @@ def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> N
 
     compare.run(inputs_of(world)[0])
     before = state()
-    words = (
-        f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32 --batch-size 6 --workers 2 "
-        "--sgd epochs=1 lr=0.001"
-    )
-    command = [*words.split(), f"--cache={world}/cache", f"--reports={world}/reports"]
+    words = f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32"
+    folders = [f"--cache={world}/cache", f"--reports={world}/reports"]
+    command = [*words.split(), *folders, "--batch-size", "6", "--workers", "2"]
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is there") == 5
+    assert done.stdout.count("is up to date, skipped") == 5
     assert "the report is up to date" in done.stdout
     assert state() == before
 
@@ -440,7 +440,7 @@ def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monke
     (found,), (mapped,) = record["galleries"], record["maps"]
     assert found["file"] == f"pictures/{GALLERY}"
     assert "thumbnails" not in found
-    assert found["images"] == json.loads(json.dumps(gallery_of(session).to_json()["images"]))
+    assert found["images"] == json.loads(json.dumps(encode(gallery_of(session))["images"]))
     assert mapped["file"] == f"pictures/{MAP}"
     assert mapped["planes"][0]["facts"] == map_of(session).planes[0].facts
     assert drawn == [map_of(session)]
@@ -478,7 +478,7 @@ def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -
     found = left_out(record)
     assert list(found) == [f"{GALLERY}, as its scores have changed", f"{MAP}, as its scores have changed"]
     assert "--map tsne" not in found[f"{GALLERY}, as its scores have changed"]
-    assert found[f"{MAP}, as its scores have changed"].endswith("--map tsne")
+    assert "--map tsne" in found[f"{MAP}, as its scores have changed"]
     pictures.run(session)
     assert map_of(session).predicted == flipped
     record = shown(session)
@@ -500,31 +500,35 @@ def test_without_an_exact_probe_there_is_neither(world: Path) -> None:
     ]
 
 
-def test_without_the_embeddings_the_rest_is_drawn(world: Path) -> None:
+def test_missing_features_are_extracted_first(world: Path) -> None:
     session, _ = inputs_of(world)
+    before = {name: ((session.reports / "pictures") / name).read_bytes() for name in (GALLERY, MAP)}
     for shard in (world / "cache").rglob("shard-*"):
         shard.unlink()
+    session, console = inputs_of(world)
+    pictures.run(session)
+    line = f"pictures: features of {NET} are not extracted yet; extracting what is missing"
+    assert line not in console.said, "what is up to date needs no features"
     for name in (GALLERY, MAP):
         ((session.reports / "pictures") / name).unlink()
     session, console = inputs_of(world)
-    assert [one["kind"] for one in pictures.run(session)] == ["filters", "input", "mistakes"]
-    for kind in ("gallery", "map"):
-        (told,) = [line for line in console.said if f"no {kind}" in line]
-        assert told.startswith(f"pictures: {NET}: no {kind}, as 1 of 1 shards are not extracted yet: ")
-        assert "; run: probeline extract --dataset" in told
+    kinds = [one["kind"] for one in pictures.run(session)]
+    assert kinds == ["filters", "input", "mistakes", "gallery", "map"]
+    assert console.said.count(line) == 1
+    assert {name: ((session.reports / "pictures") / name).read_bytes() for name in before} == before
 
 
 def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
     session, console = inputs_of(world, image_size=40)
     pictures.run(session)
-    assert sum("is there" in line for line in console.said) == 4, "gallery and map are of the scores, whatever is asked"
+    assert sum("up to date" in line for line in console.said) == 4, "gallery and map are of the scores alone"
     ((session.reports / "pictures") / GALLERY).unlink()
     session, console = inputs_of(world, image_size=40)
     pictures.run(session)
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
-        f"pictures: {NET}: no gallery, as the exact probe that val prefers is of another net, size, precision or "
-        f"version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: probeline probe "
+        f"pictures: {NET}: no gallery, as the exact probe that is best on validation is of another net, size, "
+        f"precision or version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: probeline probe "
     )
 
 

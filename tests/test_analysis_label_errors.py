@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from probeline.analysis.label_errors import NONE, doubts, expected, plant, thresholds
+from probeline.analysis.label_errors import NONE, check_labels, confidence_thresholds, expected_flags, plant_errors
 from probeline.types import DoubleArray, IntArray
 
 
@@ -20,7 +20,7 @@ def softened(labels: IntArray, classes: int, *, sure: float, seed: int = 0) -> D
 
 def test_a_threshold_is_the_mean_chance_of_the_class_among_its_rows() -> None:
     chances = np.array([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1], [0.3, 0.6, 0.1]])
-    found = thresholds(chances, np.array([0, 0, 1]))
+    found = confidence_thresholds(chances, np.array([0, 0, 1]))
     np.testing.assert_allclose(found, [0.6, 0.6, math.inf])
 
 
@@ -35,7 +35,7 @@ def test_the_rule_by_hand() -> None:
     )
     labels = np.array([0, 0, 1, 0])
     near = np.array([[0, 0], [1, 0], [0, 0], [2, 2]])
-    found = doubts(chances, labels, np.array([0.45, 0.6, 0.5]), near)
+    found = check_labels(chances, labels, np.array([0.45, 0.6, 0.5]), near)
     assert found.suggested.tolist() == [0, 1, NONE, 2]
     assert found.flagged.tolist() == [False, True, False, True]
     np.testing.assert_allclose(found.disagreement, [0, 0.5, 1, 1])
@@ -52,7 +52,7 @@ def test_planted_errors_are_all_found_and_ranked_first() -> None:
     labels = truth.copy()
     labels[rows] = (labels[rows] + 1) % 4
     near = np.repeat(truth[:, None], 5, axis=1)
-    found = doubts(chances, labels, thresholds(chances, labels), near)
+    found = check_labels(chances, labels, confidence_thresholds(chances, labels), near)
     assert np.flatnonzero(found.flagged).tolist() == sorted(rows.tolist())
     np.testing.assert_array_equal(found.suggested[rows], truth[rows])
     assert set(np.argsort(-found.score)[:12].tolist()) == set(rows.tolist())
@@ -65,8 +65,8 @@ def test_where_classes_lie_apart_no_label_is_doubted() -> None:
     labels = np.random.default_rng(4).integers(0, 3, 300)
     chances = softened(labels, 3, sure=0.95)
     # A class with less than 0.2 in all but its own rows is below every threshold, which is near 0.95.
-    assert not doubts(chances, labels, thresholds(chances, labels), labels[:, None]).flagged.any()
-    assert expected(np.eye(3)[labels]) == 0
+    assert not check_labels(chances, labels, confidence_thresholds(chances, labels), labels[:, None]).flagged.any()
+    assert expected_flags(np.eye(3)[labels]) == 0
 
 
 def test_what_hard_images_give_is_what_their_chances_say() -> None:
@@ -74,18 +74,18 @@ def test_what_hard_images_give_is_what_their_chances_say() -> None:
     chances = np.tile([[0.7, 0.3], [0.3, 0.7]], (n // 2, 1))
     # A class's threshold is about 0.7 x 0.7 + 0.3 x 0.3 = 0.58: the likelier class is suggested, and 3 of 10 bear the
     # other. Five draws of n rows have a standard deviation of sqrt(0.21 n / 5), of which six are allowed.
-    assert abs(expected(chances) - 0.3 * n) < 6 * math.sqrt(0.21 * n / 5)
-    assert expected(chances, seed=1) == expected(chances, seed=1)
+    assert abs(expected_flags(chances) - 0.3 * n) < 6 * math.sqrt(0.21 * n / 5)
+    assert expected_flags(chances, seed=1) == expected_flags(chances, seed=1)
 
 
 def test_labels_are_planted_wrong_and_the_same_ones_each_time() -> None:
     labels = np.random.default_rng(5).integers(0, 3, 90)
-    rows, wrong = plant(labels, 3)
+    rows, wrong = plant_errors(labels, 3)
     assert len(rows) == 9
     assert len(set(rows.tolist())) == 9
     assert (wrong != labels[rows]).all()
     assert set(wrong.tolist()) <= {0, 1, 2}
-    again = plant(labels, 3)
+    again = plant_errors(labels, 3)
     np.testing.assert_array_equal(again[0], rows)
     np.testing.assert_array_equal(again[1], wrong)
-    assert len(plant(np.zeros(50_000, np.int64), 2)[0]) == 1000
+    assert len(plant_errors(np.zeros(50_000, np.int64), 2)[0]) == 1000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probeline.analysis import projections
-from probeline.analysis.projections import principal, tsne
+from probeline.analysis.projections import project_pca, project_tsne
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,7 +24,7 @@ def sample(n: int, d: int, seed: int = 0) -> np.ndarray:
 def test_the_plane_is_that_of_the_singular_vectors(n: int, d: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections, "_FEW", few)
     X, shown = sample(n, d), sample(30, d, seed=1)
-    found, explained = principal(X, shown)
+    found, explained = project_pca(X, shown)
     wide = X.astype(np.float64)
     _, singular, axes = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
     for axis in axes:
@@ -37,7 +37,7 @@ def test_the_plane_is_that_of_the_singular_vectors(n: int, d: int, few: int, mon
 
 
 def test_rows_that_are_all_the_same_lie_at_one_point() -> None:
-    points, explained = principal(np.full((5, 4), 2, np.float32), np.full((3, 4), 2, np.float32))
+    points, explained = project_pca(np.full((5, 4), 2, np.float32), np.full((3, 4), 2, np.float32))
     assert (points == 0).all()
     assert explained == (0.0, 0.0)
 
@@ -45,8 +45,8 @@ def test_rows_that_are_all_the_same_lie_at_one_point() -> None:
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1)])
 def test_what_has_no_plane_is_refused(shape: tuple[int, int]) -> None:
     X = np.ones(shape, np.float32)
-    with pytest.raises(ValueError, match="a plane takes two rows and two columns"):
-        principal(X, X)
+    with pytest.raises(ValueError, match="a plane needs two rows and two columns"):
+        project_pca(X, X)
 
 
 def test_tsne_keeps_far_groups_apart_and_is_the_same_twice() -> None:
@@ -55,9 +55,9 @@ def test_tsne_keeps_far_groups_apart_and_is_the_same_twice() -> None:
     groups = np.repeat(np.arange(3), 12)
     X = (centres[groups] + rng.standard_normal((36, 8))).astype(np.float32)
     state = np.random.get_state()[1].copy()  # noqa: NPY002 - what must stay as it is
-    points, divergence = tsne(X, 5.0, 0)
+    points, divergence = project_tsne(X, 5.0, 0)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
-    again, _ = tsne(X, 5.0, 0)
+    again, _ = project_tsne(X, 5.0, 0)
     np.testing.assert_array_equal(points, again)
     assert points.shape == (36, 2)
     assert 0 <= divergence < 1

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from threadpoolctl import threadpool_limits
 
+from probeline.analysis import data_checks
 from probeline.commands import compare, doctor, extract
-from probeline.errors import MissingData
 from probeline.evaluate import exact_probe, out_of_fold
 from probeline.identity import HEADS_VERSION
 from probeline.results.findings import FINDINGS, Findings, ImageReference
@@ -83,7 +83,7 @@ EXACT = {("train/red/00.png", "test/red/copy.png"), ("train/blue/conflict.png", 
 def few_l2() -> Iterator[None]:
     """A grid of three values, as a whole path takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in (exact_probe, out_of_fold, doctor):
+        for place in (exact_probe, out_of_fold, data_checks):
             patch.setattr(place, "L2_GRID", (1e-2, 1.0, 10.0))
         yield
 
@@ -223,8 +223,8 @@ def test_in_clean_pictures_nothing_is_found(tmp_path: Path) -> None:
 SECOND = """
 import sys
 from probeline.cli.program import main
-from probeline.commands import doctor
-doctor.L2_GRID = (1e-2, 1.0, 10.0)
+from probeline.analysis import data_checks
+data_checks.L2_GRID = (1e-2, 1.0, 10.0)
 assert main(["doctor", *sys.argv[1:]]) == 0
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
@@ -237,7 +237,7 @@ def test_a_second_run_examines_nothing_and_imports_no_torch(root: Path) -> None:
     words += ["--image-size", "32", "--workers", "1", f"--cache={root}/cache", f"--reports={root}/reports"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "doctor: folder--pictures x squeezenet1_1: it was examined before" in done.stdout
+    assert "doctor: folder--pictures x squeezenet1_1: up to date, skipped" in done.stdout
     assert "doctor: 4 of 30 test images (13.3 %) are in train or val too, or nearly so: 1 byte" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
     told = subprocess.run([sys.executable, "-c", SECOND, *words, "--json"], capture_output=True, text=True, check=True)
@@ -258,23 +258,28 @@ def test_whatever_it_is_made_of_changes_its_key(
         (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         options["labels"] = tmp_path / "labels.csv"
     elif change == "option":
-        monkeypatch.setattr(doctor, "NEIGHBOURS", 3)
+        monkeypatch.setattr(data_checks, "NEIGHBOURS", 3)
     session, before = inputs_of(root, **options)[0], inputs_of(root)[0]
     if change == "content":
         part = session.dataset.parts["test"]
         other = replace(part, content=("0" * 64, *part.content[1:]))
         session.__dict__["dataset"] = replace(session.dataset, parts={**session.dataset.parts, "test": other})
     backbone, _ = session.backbone("squeezenet1_1")
-    now = doctor._of(session, backbone)
+    now = data_checks.list_inputs(session, backbone)
     monkeypatch.undo()
-    assert now != doctor._of(before, backbone)
+    assert now != data_checks.list_inputs(before, backbone)
 
 
-def test_what_is_not_extracted_names_the_command(root: Path, tmp_path: Path) -> None:
-    session, _ = inputs_of(root, image_size=40, reports=tmp_path / "reports")
-    with pytest.raises(MissingData, match=r"shards are not extracted yet: .*; run: probeline extract "):
-        doctor.run(session)
-    assert not (tmp_path / "reports").exists()
+def test_missing_features_are_extracted_first(root: Path, tmp_path: Path) -> None:
+    options = {"image_size": 40, "reports": tmp_path / "reports"}
+    session, console = inputs_of(root, **options)
+    line = "doctor: features of squeezenet1_1 are not extracted yet; extracting what is missing"
+    (outcome,) = doctor.run(session)
+    assert console.said.count(line) == 1
+    assert Path(outcome["file"]).is_file()
+    session, console = inputs_of(root, **options)
+    doctor.run(session)
+    assert line not in console.said
 
 
 # What compare shows

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -131,8 +132,8 @@ def test_three_pictures_are_written_each_with_a_sealed_record(finished: Path) ->
 SECOND = """
 import sys
 from probeline.cli.program import main
-for verb in ("pictures", "compare"):
-    assert main([verb, *sys.argv[1:]]) == 0, verb
+assert main(["pictures", *sys.argv[1:]]) == 0
+assert main(["compare", *sys.argv[1:-4]]) == 0
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -141,13 +142,12 @@ assert not heavy, heavy
 def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
     compare.run(inputs_of(world)[0])
     before = state(world)
-    words = (
-        f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32 --batch-size 6 --workers 2"
-    )
-    command = [*words.split(), f"--cache={world}/cache", f"--reports={world}/reports"]
+    words = f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32"
+    folders = [f"--cache={world}/cache", f"--reports={world}/reports"]
+    command = [*words.split(), *folders, "--batch-size", "6", "--workers", "2"]
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is there") == 3
+    assert done.stdout.count("is up to date, skipped") == 3
     assert "the report is up to date" in done.stdout
     assert state(world) == before
 
@@ -167,7 +167,7 @@ def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> N
     assert path.read_bytes() == data
     (told,) = [line for line in console.said if "made anew" in line]
     assert f"made anew, as {path.name} is damaged" in told
-    assert sum("is there" in line for line in console.said) == 2
+    assert sum("up to date" in line for line in console.said) == 2
 
 
 def test_a_picture_without_its_png_is_made_again(world: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_net_without_filters_is_told_and_not_built_again(
     for built in (True, False):
         session, console = inputs_of(tmp_path, **changes)
         if not built:
-            monkeypatch.setattr(pictures, "_net", lambda *_: pytest.fail("the net is built"))
+            monkeypatch.setattr(Session, "net_of", lambda *_: pytest.fail("the net is built"))
         told = pictures.run(session)
         assert [one["kind"] for one in told] == ["input"]
         assert line in console.said
@@ -250,7 +250,7 @@ def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path, monk
     embedding = nn.Sequential(nn.Conv2d(3, 100, 16, stride=16), nn.Flatten(), nn.Linear(400, 2)).eval()
     shown = []
     draw = figures.filters
-    monkeypatch.setattr(pictures, "_net", lambda *_: embedding)
+    monkeypatch.setattr(Session, "net_of", lambda *_: SimpleNamespace(net=embedding))
     monkeypatch.setattr(figures, "filters", lambda title, kernels: shown.append(kernels) or draw(title, kernels))
     session, _ = inputs_of(finished, reports=tmp_path / "reports")
     pictures.run(session)
@@ -339,7 +339,7 @@ def test_another_image_may_be_asked_for(world: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "line"),
     [
-        (("1", "2"), BadOption, "one image is shown (expected one [PART:]ROW or none, got 1 2)"),
+        (("1", "2"), BadOption, "too many images (expected one [PART:]ROW or none, got 1 2)"),
         (("all:x",), BadOption, "no row: 'all:x' (expected [PART:]ROW, the row a number from 0)"),
         (("30",), BadOption, "no such row: 30 (expected 0 to 29: all of folder--photos has 30 rows)"),
         (("dev:3",), UnknownName, "unknown part 'dev' (expected one of: all)"),
@@ -353,7 +353,7 @@ def test_images_that_are_not_there(words: tuple[str, ...], error: type[Exception
 
 def test_the_command_line_takes_an_image_or_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert build_parser().parse_args(["pictures", "train:3"]).words == ["train:3"]
-    assert build_parser().parse_args(["pictures"]).words == ()
+    assert build_parser().parse_args(["pictures"]).words == []
     assert cli.main(["show"]) == 2
     assert "the following arguments are required" in capsys.readouterr().err
 
@@ -409,7 +409,7 @@ def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> 
     assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
     (line,) = [line for line in console.said if "no score" in line]
     assert line.startswith(
-        f"pictures: {NET}: no mistakes to show, as it has no score yet; run: probeline probe --dataset"
+        f"pictures: {NET}: no errors to show, as it has no score yet; run: probeline probe --dataset"
     )
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
 
@@ -419,7 +419,7 @@ def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
     for score in scores_of(session):
         SCORES.save(session.reports, replace(score, predictions=score.labels, top1=1.0))
     assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
-    assert any("has every test image right" in line for line in console.said)
+    assert any("predicts all test images correctly" in line for line in console.said)
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
     report = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "mistakes-" not in report

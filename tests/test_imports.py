@@ -44,7 +44,7 @@ BIGGER = {"commands": 20, "results": 15}
 FILE_SIZE = 400
 """Lines of a file without a reason in its docstring."""
 
-TOO_LONG = {"commands/doctor.py"}
+TOO_LONG: set[str] = set()
 """Files that are still to be parted: the list only gets shorter."""
 
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probeline.analysis.gallery_content import count_shared_errors, gallery_text
+from probeline.analysis.gallery import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.report.model.rows import row_titles
 from probeline.report.sections.images.galleries import gallery_facts
@@ -19,6 +19,7 @@ from probeline.results.gallery import (
     GalleryRow,
     Misclassified,
     NearestTrainImage,
+    ProbeRefit,
     gallery_of,
     outdated_gallery,
 )
@@ -29,6 +30,7 @@ from probeline.results.thumbnail import Thumbnail
 from test_report_rows import make_score, make_scores
 
 NET = "mobilenet_v2"
+REFIT = ProbeRefit(l2=0.001, temperature=1.5, n_test=60, same=60, nll=0.5, score_nll=0.5, held=True)
 SCORES = make_scores(methods=("probe", "knn", "finetune"), seeds=2, n_test=60)
 
 
@@ -44,7 +46,7 @@ def make_gallery(**changes: Any) -> Gallery:
         "rows": tuple(GalleryRow(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
         "probe": 1,
         "tap": "penultimate",
-        "refit": {"l2": 0.001, "held": True},
+        "refit": REFIT,
         "n_test": 60,
         "wrong": 20,
         "shared": 4,
@@ -109,7 +111,7 @@ def words(scores: list[Score], **refit: Any) -> str:
     rows = rank_by_validation(scores)
     probe = best_probe(scores)
     assert probe is not None
-    facts = {"l2": 0.001, "temperature": 1.5, "same": 60, "n_test": 60, "held": True, **refit}
+    facts = replace(REFIT, **refit)
     return gallery_text(probe, count_shared_errors(rows), len(rows), facts, 3)[1]
 
 

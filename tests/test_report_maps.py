@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pages import write_report
-from probeline.analysis.map_content import map_text, pca_projection, tsne_projection
+from probeline.analysis.embedding_map import map_text, pca_projection, tsne_projection
 from probeline.identity import seal, unseal
 from probeline.report.figures.images.maps import COLOURS, embedding_map
 from probeline.report.figures.images.pictures import rendered

@@ -1,4 +1,4 @@
-"""How evenly images are spread over classes."""
+"""How evenly images are distributed over classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from probeline.types import IntArray
 
 @dataclass(frozen=True)
 class Balance:
-    """The classes of some images.
+    """The class distribution of several images.
 
     Attributes
     ----------
     counts : tuple of int [K]
     ratio : float
-        Images of the largest class over those of the smallest that has any; 0 without images.
+        Images of the largest class per image of the smallest non-empty class; 0 without images.
     effective : float
-        Effective number of classes: as many of equal size would have the same entropy.
+        Effective number of classes: that many classes of equal size have the same entropy.
     empty : tuple of int
         Classes without images.
     """
@@ -30,8 +30,8 @@ class Balance:
     empty: tuple[int, ...]
 
 
-def balance(labels: IntArray, classes: int) -> Balance:
-    """Return how labels int64 [n] are spread over so many classes.
+def measure_balance(labels: IntArray, classes: int) -> Balance:
+    """Return the class distribution of labels int64 [n].
 
     References
     ----------

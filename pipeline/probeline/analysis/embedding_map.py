@@ -1,38 +1,50 @@
-"""Maps: where the embeddings of the test images lie, in two principal components and, where asked for, by t-SNE."""
+"""Embedding maps: the features of the test images in two principal components and, on request, by t-SNE."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from probeline.analysis.map_content import MAX_POINTS, map_text, pca_projection, tsne_projection
-from probeline.analysis.probe_features import Embedded
-from probeline.analysis.projections import principal, tsne
+from probeline.analysis.probe_features import ProbeFeatures
+from probeline.analysis.projections import project_pca, project_tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
+from probeline.format import percent
 from probeline.names import describe_tap
-from probeline.results.embedding_map import MAPS, EmbeddingMap, map_of
+from probeline.results.embedding_map import MAPS, EmbeddingMap, Projection, map_of
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import FloatArray
 
+MAX_POINTS = 2000
+
 _PURPOSE = 50
 """Of the sample of test images."""
 
 _PERPLEXITY = 30.0
-"""As van der Maaten and Hinton 2008 have it between 5 and 50; of few images a third of them."""
+"""In the range of 5 to 50 of van der Maaten and Hinton 2008; of few images a third of them."""
 
 _FEWEST = 4
-"""Images that t-SNE makes sense of: a perplexity of 1."""
+"""Images from which t-SNE makes sense: a perplexity of 1."""
 
 _SEED = 0
 
 
+@dataclass(frozen=True)
+class MapText:
+    """A map's title, its caption, and its alternative text."""
+
+    title: str
+    caption: str
+    alt: str
+
+
 def check_map(session: Session) -> None:
-    """Refuse a t-SNE of next to no images.
+    """Refuse a t-SNE of too few images.
 
     Raises
     ------
@@ -49,58 +61,60 @@ def check_map(session: Session) -> None:
         )
 
 
-def embedding_map(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
-    """Return the map of a backbone, made where it is not there yet with all that is asked for.
+def make_map(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
+    """Return the map of a backbone, made unless it is up to date and has the projections that are asked for.
 
     Parameters
     ----------
     session : Session
-    embedded : Embedded
-        Of the exact probe that val prefers.
-    judge : Score
-        Of the row that val prefers, whose mistakes are told.
+    features : ProbeFeatures
+        Of the exact probe that is best on validation.
+    best : Score
+        Of the row that is best on validation, whose errors are ringed.
 
     Raises
     ------
     MissingData
-        It is yet to be made, and the embeddings are not at hand.
+        The probe is of another net than the run's.
     CannotWrite
     """
-    probe, of = embedded.score, map_of(judge, embedded.score)
+    probe = features.score
     title = f"pictures: {session.dataset.name} x {probe.backbone}"
-    there = MAPS.find(session.reports, probe.backbone)
-    if isinstance(there, EmbeddingMap) and (there.of != of or session.settings.pictures.map not in there.methods):
-        there = None
-    told = f"{title}: {MAPS.path(session.reports, probe.backbone).name} is there"
-    if kept := reuse(session, there, session.reports / "pictures", title, told):
-        return kept
-    made = _made(session, embedded, judge)
-    path = MAPS.save(session.reports, made)
+    record = MAPS.find(session.reports, probe.backbone)
+    if isinstance(record, EmbeddingMap) and (
+        record.of != map_of(best, probe) or session.settings.pictures.map not in record.methods
+    ):
+        record = None
+    message = f"{title}: {MAPS.path(session.reports, probe.backbone).name} is up to date, skipped"
+    if finished := reuse(session, record, session.reports / "pictures", title, message):
+        return finished
+    embedding_map = _project(session, features, best)
+    path = MAPS.save(session.reports, embedding_map)
     session.console.say(f"{title}: written to {path}")
-    return made
+    return embedding_map
 
 
-def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
-    probe, splits, plain = embedded.score, session.splits, embedded.plain
+def _project(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
+    probe, splits, fold = features.score, session.splits, features.fold
     truth = np.array(probe.labels, np.int64)
-    places = sample(truth, MAX_POINTS, splits.data_seed, _PURPOSE)
-    shown = plain.X_heldout[places]
-    xy, explained = principal(plain.X, shown)
-    planes = [pca_projection(_rounded(xy), explained)]
+    indices = sample(truth, MAX_POINTS, splits.data_seed, _PURPOSE)
+    shown = fold.X_heldout[indices]
+    xy, explained = project_pca(fold.X, shown)
+    projections = [pca_projection(_rounded(xy), explained)]
     if session.settings.pictures.map == "tsne":
         perplexity = min(_PERPLEXITY, (len(shown) - 1) / 3)
-        xy, divergence = tsne(shown, perplexity, _SEED)
-        planes.append(tsne_projection(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
+        xy, divergence = project_tsne(shown, perplexity, _SEED)
+        projections.append(tsne_projection(_rounded(xy), round(perplexity, 3), _SEED, round(divergence, 4)))
     part = session.dataset.parts[splits.test.part]
-    rows = splits.test.rows[places].tolist()
-    predicted = tuple(judge.predictions[place] for place in places.tolist())
-    labels = tuple(truth[places].tolist())
-    wrong = sum(true != said for true, said in zip(labels, predicted, strict=True))
-    text = map_text(judge, probe, len(rows), wrong, splits.data_seed, planes)
+    rows = splits.test.rows[indices].tolist()
+    predicted = tuple(best.predictions[index] for index in indices.tolist())
+    labels = tuple(truth[indices].tolist())
+    wrong = sum(true != prediction for true, prediction in zip(labels, predicted, strict=True))
+    text = map_text(best, probe, len(rows), wrong, splits.data_seed, projections)
     return EmbeddingMap(
         backbone=probe.backbone,
         weights=probe.weights,
-        of=map_of(judge, probe),
+        of=map_of(best, probe),
         tap=probe.tap,
         n_test=probe.n_test,
         part=part.name,
@@ -109,8 +123,8 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
         sample_ids=tuple(part.sample_ids[row] for row in rows),
         labels=labels,
         predicted=predicted,
-        judge=", ".join(filter(None, (method_info(judge.method).title, describe_tap(judge.tap, judge.views)))),
-        planes=tuple(planes),
+        judge=", ".join(filter(None, (method_info(best.method).title, describe_tap(best.tap, best.views)))),
+        planes=tuple(projections),
         title=text.title,
         caption=text.caption,
         alt=text.alt,
@@ -120,5 +134,50 @@ def _made(session: Session, embedded: Embedded, judge: Score) -> EmbeddingMap:
 def _rounded(xy: FloatArray) -> Sequence[tuple[float, float]]:
     """Return points to a ten-thousandth of their range or better, which is more than a plot can show."""
     span = float(np.abs(xy).max())
-    places = 5 - int(np.ceil(np.log10(span))) if span > 0 else 0
-    return [(round(x, places), round(y, places)) for x, y in xy.astype(np.float64).tolist()]
+    digits = 5 - int(np.ceil(np.log10(span))) if span > 0 else 0
+    return [(round(x, digits), round(y, digits)) for x, y in xy.astype(np.float64).tolist()]
+
+
+def pca_projection(xy: Sequence[tuple[float, float]], explained: tuple[float, float]) -> Projection:
+    """Return the projection onto two principal components."""
+    shares = [percent(share, 1) for share in explained]
+    axes = (f"first component, {shares[0]} % of the variance", f"second component, {shares[1]} %")
+    facts = {"explained": [round(share, 6) for share in explained]}
+    return Projection("pca", "Principal components", axes, tuple(xy), facts)
+
+
+def tsne_projection(xy: Sequence[tuple[float, float]], perplexity: float, seed: int, divergence: float) -> Projection:
+    """Return a projection by t-SNE."""
+    facts = {"perplexity": perplexity, "seed": seed, "divergence": divergence}
+    return Projection("tsne", "t-SNE", ("", ""), tuple(xy), facts)
+
+
+def map_text(
+    best: Score, probe: Score, shown: int, wrong: int, data_seed: int, projections: Sequence[Projection]
+) -> MapText:
+    """Return the text of a map of `shown` test images, `wrong` of which the best row misclassifies."""
+    where = describe_tap(probe.tap, 0)
+    net = f"{probe.backbone}{' ' * bool(where)}{where}"
+    n_test = probe.n_test
+    which = f"All {n_test:,} test images" if shown == n_test else f"{shown:,} of {n_test:,} test images"
+    sample = "" if shown == n_test else f" (stratified sample, data seed {data_seed})"
+    lines = [f"{which}{sample}: features of {net}, standardised as for its probe."]
+    for projection in projections:
+        if projection.method == "pca":
+            first, second = (percent(share, 1) for share in projection.facts["explained"])
+            lines.append(
+                f"Principal components of the {probe.n_train:,} train images, with {first} and {second} % of their "
+                "variance: images that are far apart here are far apart; near ones need not be near."
+            )
+        else:
+            lines.append(
+                f"t-SNE of these test images alone, perplexity {projection.facts['perplexity']:g}, seed "
+                f"{projection.facts['seed']}: neighbours mean something, distances and sizes of groups do not."
+            )
+    reading = describe_tap(best.tap, best.views)
+    comma = " " if reading.startswith("at ") else ", "
+    row = comma.join(filter(None, (method_info(best.method).title, reading)))
+    lines.append(f"Ringed: the {wrong:,} errors of the {row}, the row of {best.backbone} that is best on validation.")
+    also = ", and by t-SNE" if len(projections) > 1 else ""
+    alt = f"Scatter plot of {shown:,} test images in two principal components{also}, {wrong:,} of them ringed"
+    return MapText(f"Embedding map of {net}, test images", " ".join(lines), alt)

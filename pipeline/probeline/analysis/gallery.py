@@ -1,123 +1,165 @@
-"""Galleries: the images that most rows of a backbone have wrong, and the train images nearest to them."""
+"""Galleries: the test images that most rows of a backbone misclassify, and the train images nearest to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from probeline.analysis.gallery_content import (
-    MAX_BYTES,
-    NEIGHBOURS,
-    SharedErrors,
-    count_shared_errors,
-    gallery_text,
-)
-from probeline.analysis.probe_features import Embedded
-from probeline.analysis.thumbnails import thumbnails
+import numpy as np
+
+from probeline.analysis.probe_features import ProbeFeatures
+from probeline.analysis.thumbnails import make_thumbnails
 from probeline.evaluate.requests import reuse
+from probeline.format import option
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
+from probeline.names import describe_tap
 from probeline.results.decode import encode
-from probeline.results.gallery import GALLERIES, Gallery, GalleryRow, Misclassified, NearestTrainImage, gallery_of
+from probeline.results.gallery import (
+    GALLERIES,
+    Gallery,
+    GalleryRow,
+    Misclassified,
+    NearestTrainImage,
+    ProbeRefit,
+    gallery_of,
+)
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Split
+from probeline.types import IntArray, Split
+
+MAX_IMAGES = 24
+
+NEIGHBOURS = 3
+"""Train images that are shown for each test image."""
+
+MAX_BYTES = 1_000_000
+"""Of a record: a page holds several."""
 
 TitleRows = Callable[[Sequence[Score]], Mapping[str, str]]
-"""Returns the titles of the rows of some scores, by the key of each row's first score."""
+"""Returns the titles of the rows of several scores, by the key of each row's first score."""
 
 
-def gallery(
-    session: Session, embedded: Embedded, rows: Sequence[Sequence[Score]], title_rows: TitleRows
+@dataclass(frozen=True)
+class SharedErrors:
+    """Which test images the rows of a backbone misclassify.
+
+    Attributes
+    ----------
+    errors : int64 [n]
+        Indices into the test split of all images that any row misclassifies, the most frequent first, then in order.
+    shown : int64 [m]
+        The first few of them. An error of one row alone says something about that row only, so it is left out if
+        there are images that several rows misclassify.
+    counts : int64 [n_test]
+        Rows that misclassify each test image.
+    """
+
+    errors: IntArray
+    shown: IntArray
+    counts: IntArray
+
+
+def count_shared_errors(rows: Sequence[Sequence[Score]]) -> SharedErrors:
+    """Return the errors of the first seeds of some rows, all on the same test images."""
+    labels = np.array(rows[0][0].labels, np.int64)
+    counts = np.zeros(len(labels), np.int64)
+    for row in rows:
+        counts += np.array(row[0].predictions, np.int64) != labels
+    order = np.argsort(-counts, kind="stable")
+    errors = order[counts[order] > 0]
+    by_several = order[counts[order] > 1]
+    return SharedErrors(errors, (by_several if len(by_several) else errors)[:MAX_IMAGES], counts)
+
+
+def make_gallery(
+    session: Session, features: ProbeFeatures, rows: Sequence[Sequence[Score]], title_rows: TitleRows
 ) -> Gallery | None:
-    """Return the gallery of a backbone, made where it is not there yet; None where no image is wrong in any row.
+    """Return the gallery of a backbone, made unless it is up to date; None if no row misclassifies any image.
 
     Parameters
     ----------
     session : Session
-    embedded : Embedded
-        Of the exact probe that val prefers.
+    features : ProbeFeatures
+        Of the exact probe that is best on validation.
     rows : sequence of sequences of Score
-        All rows of the backbone, that of the probe among them, ranked by val.
+        All rows of the backbone, that of the probe among them, the best on validation first.
     title_rows : callable
         See `TitleRows`; called only if the gallery is missing or outdated.
 
     Raises
     ------
     MissingData
-        It is yet to be made, and the embeddings are not at hand.
+        The probe is of another net than the run's.
     BadData
-        An image that cannot be read.
+        An image cannot be read.
     CannotWrite
     """
-    score, shared = embedded.score, count_shared_errors(rows)
-    title = f"pictures: {session.dataset.name} x {score.backbone}"
+    probe, shared = features.score, count_shared_errors(rows)
+    title = f"pictures: {session.dataset.name} x {probe.backbone}"
     if not len(shared.errors):
-        GALLERIES.remove(session.reports, score.backbone)
-        session.console.say(f"{title}: no gallery, as every row has every test image right")
+        GALLERIES.remove(session.reports, probe.backbone)
+        session.console.say(f"{title}: no gallery, as every row predicts all test images correctly")
         return None
-    of, there = gallery_of(rows, score), GALLERIES.find(session.reports, score.backbone)
-    if isinstance(there, Gallery) and there.of != of:
-        there = None
-    told = f"{title}: {GALLERIES.path(session.reports, score.backbone).name} is there"
-    if kept := reuse(session, there, session.reports / "pictures", title, told):
-        return kept
-    made = _made(session, embedded, rows, shared, title_rows([one for row in rows for one in row]))
-    names = [name for one in made.images for name in (one.name, *(near.name for near in one.neighbours))]
-    room = MAX_BYTES - len(canonical(encode(made)))
-    made = replace(made, thumbnails=thumbnails(session.dataset, names, room))
-    path = GALLERIES.save(session.reports, made)
+    record = GALLERIES.find(session.reports, probe.backbone)
+    if isinstance(record, Gallery) and record.of != gallery_of(rows, probe):
+        record = None
+    message = f"{title}: {GALLERIES.path(session.reports, probe.backbone).name} is up to date, skipped"
+    if finished := reuse(session, record, session.reports / "pictures", title, message):
+        return finished
+    titles = title_rows([score for row in rows for score in row])
+    gallery = _without_thumbnails(session, features, rows, shared, titles)
+    names = [name for image in gallery.images for name in (image.name, *(near.name for near in image.neighbours))]
+    thumbnails = make_thumbnails(session.dataset, names, MAX_BYTES - len(canonical(encode(gallery))))
+    gallery = replace(gallery, thumbnails=thumbnails)
+    path = GALLERIES.save(session.reports, gallery)
     session.console.say(f"{title}: written to {path}, {path.stat().st_size:,} bytes")
-    return made
+    return gallery
 
 
-def _made(
+def _without_thumbnails(
     session: Session,
-    embedded: Embedded,
+    features: ProbeFeatures,
     rows: Sequence[Sequence[Score]],
     shared: SharedErrors,
     titles: Mapping[str, str],
 ) -> Gallery:
-    """Return a gallery without thumbnails."""
-    score, splits = embedded.score, session.splits
+    probe, splits = features.score, session.splits
     firsts = [row[0] for row in rows]
-    places = shared.shown
-    plain, refit = embedded.plain, embedded.refit
-    k = min(NEIGHBOURS, len(plain.X))
-    near, cosines = nearest(plain.X, plain.X_heldout[places], k)
+    fold, refit = features.fold, features.refit
+    k = min(NEIGHBOURS, len(fold.X))
+    nearest_rows, cosines = nearest(fold.X, fold.X_heldout[shared.shown], k)
     names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
     train = session.dataset.parts[splits.train.part]
 
-    def neighbour(place: int, cosine: float) -> NearestTrainImage:
-        row = int(splits.train.rows[place])
-        return NearestTrainImage(
-            _name(splits.train, place), train.sample_ids[row], names[train.labels[row]], round(cosine, 4)
-        )
+    def neighbour(index: int, cosine: float) -> NearestTrainImage:
+        row = int(splits.train.rows[index])
+        name = _name(splits.train, index)
+        return NearestTrainImage(name, train.sample_ids[row], names[train.labels[row]], round(cosine, 4))
 
     images = []
-    for place, beside, closeness in zip(places.tolist(), near.tolist(), cosines.tolist(), strict=True):
-        true, sure = score.labels[place], refit.chances[place]
-        told = [round(float(chance), 6) for chance in (sure[score.predictions[place]], sure[true])]
+    for index, indices, closeness in zip(shared.shown.tolist(), nearest_rows.tolist(), cosines.tolist(), strict=True):
+        true, probabilities = probe.labels[index], refit.probabilities[index]
         images.append(
             Misclassified(
-                name=_name(splits.test, place),
-                sample_id=test.sample_ids[int(splits.test.rows[place])],
+                name=_name(splits.test, index),
+                sample_id=test.sample_ids[int(splits.test.rows[index])],
                 true=names[true],
-                predicted=tuple(names[one.predictions[place]] for one in firsts),
-                wrong=int(shared.counts[place]),
-                chance=told[0] if refit.facts["held"] else None,
-                true_chance=told[1] if refit.facts["held"] else None,
-                neighbours=tuple(map(neighbour, beside, closeness)),
+                predicted=tuple(names[score.predictions[index]] for score in firsts),
+                wrong=int(shared.counts[index]),
+                chance=round(float(probabilities[probe.predictions[index]]), 6) if refit.facts.held else None,
+                true_chance=round(float(probabilities[true]), 6) if refit.facts.held else None,
+                neighbours=tuple(map(neighbour, indices, closeness)),
             )
         )
-    title, caption = gallery_text(score, shared, len(rows), refit.facts, k)
+    title, caption = gallery_text(probe, shared, len(rows), refit.facts, k)
     return Gallery(
-        backbone=score.backbone,
-        weights=score.weights,
-        of=gallery_of(rows, score),
-        rows=tuple(GalleryRow(one.key, one.method, titles[one.key]) for one in firsts),
-        probe=[one.key for one in firsts].index(score.key),
-        tap=score.tap,
+        backbone=probe.backbone,
+        weights=probe.weights,
+        of=gallery_of(rows, probe),
+        rows=tuple(GalleryRow(score.key, score.method, titles[score.key]) for score in firsts),
+        probe=[score.key for score in firsts].index(probe.key),
+        tap=probe.tap,
         refit=refit.facts,
         n_test=len(shared.counts),
         wrong=len(shared.errors),
@@ -129,5 +171,32 @@ def _made(
     )
 
 
-def _name(split: Split, place: int) -> str:
-    return f"{split.part}:{split.rows[place]}"
+def _name(split: Split, index: int) -> str:
+    return f"{split.part}:{split.rows[index]}"
+
+
+def gallery_text(probe: Score, shared: SharedErrors, rows: int, refit: ProbeRefit, neighbours: int) -> tuple[str, str]:
+    """Return a gallery's title and caption."""
+    wrong, shown, by_several = len(shared.errors), len(shared.shown), int((shared.counts > 1).sum())
+    n_test, by_all = len(shared.counts), int((shared.counts == rows).sum())
+    where = describe_tap(probe.tap, probe.views)
+    which = f"the exact linear probe{' ' * bool(where)}{where}"
+    by = f"at least one of {rows} rows, {by_all:,} by all (first seed of each row)" if rows > 1 else which
+    order = "most frequent errors first" if rows > 1 else "in data set order"
+    if shown == by_several < wrong:
+        order = f"all images that several rows misclassify, {order}"
+    fit = f"{which}, {option('l2', refit.l2)}, refitted on the cached features"
+    same = f"{refit.same:,} of its {refit.n_test:,} predictions are the same"
+    if refit.held:
+        probabilities = f"Probabilities are those of {fit}, at temperature {refit.temperature:.3g}: {same}."
+    else:
+        probabilities = f"No probabilities: {fit}, does not reproduce its score, as only {same}."
+    closest = "the nearest train image" if neighbours == 1 else f"the {neighbours} nearest train images"
+    return f"Most common errors of {probe.backbone}", " ".join(
+        (
+            f"{wrong:,} of {n_test:,} test images {'are' if wrong > 1 else 'is'} misclassified by {by}.",
+            f"Shown: {'all' if shown == wrong else shown}, {order}.",
+            probabilities,
+            f"Below each image: {closest}, by cosine similarity of this probe's standardised features.",
+        )
+    )

@@ -1,4 +1,4 @@
-"""Which labels are likely wrong: confident learning on chances from fits that did not see the row, and its neighbours.
+"""Likely label errors: confident learning on out-of-fold probabilities, and the labels of the nearest images.
 
 Lengths: n rows, K classes, k neighbours.
 """
@@ -12,25 +12,26 @@ import numpy as np
 from probeline.types import BoolArray, DoubleArray, IntArray
 
 NONE = -1
-"""The class of a row that no class is confidently suggested for."""
+"""The suggestion if no class is predicted with confidence."""
 
 _DRAWS = 5
+"""Random labellings that the expected number of flags is averaged over."""
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """What speaks against the labels of some rows.
+class CheckedLabels:
+    """Evidence against the labels of several rows.
 
     Attributes
     ----------
     suggested : int64 [n]
-        The class that the chances confidently speak for; `NONE` where there is none.
+        The class that is predicted with confidence; `NONE` if there is none.
     flagged : bool [n]
-        Whether that is another class than the label.
+        Whether that class differs from the label.
     disagreement : float64 [n]
-        Share of the nearest rows whose label is another.
+        Share of the nearest rows with another label.
     score : float64 [n]
-        (1 - chance of the label) x disagreement, in [0, 1]: high where both speak against the label.
+        (1 - probability of the label) x disagreement, in [0, 1]: high if both are evidence against the label.
     """
 
     suggested: IntArray
@@ -39,37 +40,39 @@ class Doubts:
     score: DoubleArray
 
 
-def thresholds(chances: DoubleArray, labels: IntArray) -> DoubleArray:
-    """Return for each class the mean chance of it among the rows that bear it: float64 [K]; infinity without such rows.
+def confidence_thresholds(probabilities: DoubleArray, labels: IntArray) -> DoubleArray:
+    """Return each class's mean probability among the rows with its label: float64 [K]; infinity without such rows.
 
-    From so much on a chance is confident: a class that is told with little confidence everywhere asks for little.
+    A prediction is confident from this probability on, so the threshold is low for a class that is hard to predict.
 
     Parameters
     ----------
-    chances : float64 [n, K]
-        From fits that did not see the row.
+    probabilities : float64 [n, K]
+        Out of fold.
     labels : int64 [n]
     """
-    counts = np.bincount(labels, minlength=chances.shape[1])
-    own = np.take_along_axis(chances, labels[:, None], axis=1)[:, 0]
-    sums = np.bincount(labels, weights=own, minlength=chances.shape[1])
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    sums = np.bincount(labels, weights=own, minlength=probabilities.shape[1])
     means: DoubleArray = np.divide(sums, counts, out=np.full(len(counts), np.inf), where=counts > 0)
     return means
 
 
-def doubts(chances: DoubleArray, labels: IntArray, confident: DoubleArray, neighbours: IntArray) -> Doubts:
-    """Return what speaks against each label.
+def check_labels(
+    probabilities: DoubleArray, labels: IntArray, thresholds: DoubleArray, neighbours: IntArray
+) -> CheckedLabels:
+    """Return the evidence against each label.
 
-    A row is flagged where, of the classes whose chance is at least their threshold, the likeliest is another than its
-    label: an entry off the diagonal of the confident joint.
+    A row is flagged if, of the classes whose probability reaches their threshold, the most probable one is not its
+    label: an off-diagonal entry of the confident joint.
 
     Parameters
     ----------
-    chances : float64 [n, K]
-        From fits that did not see the row.
+    probabilities : float64 [n, K]
+        Out of fold.
     labels : int64 [n]
-    confident : float64 [K]
-        Of :func:`thresholds`.
+    thresholds : float64 [K]
+        Of :func:`confidence_thresholds`.
     neighbours : int64 [n, k]
         Labels of the nearest rows, without the row itself.
 
@@ -78,38 +81,38 @@ def doubts(chances: DoubleArray, labels: IntArray, confident: DoubleArray, neigh
     Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels", Journal of
     Artificial Intelligence Research 70, section 3.1.
     """
-    suggested = _suggested(chances, confident)
+    suggested = _suggest(probabilities, thresholds)
     disagreement = (neighbours != labels[:, None]).mean(axis=1)
-    own = np.take_along_axis(chances, labels[:, None], axis=1)[:, 0]
-    return Doubts(suggested, _flagged(suggested, labels), disagreement, (1 - own) * disagreement)
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    return CheckedLabels(suggested, _flag(suggested, labels), disagreement, (1 - own) * disagreement)
 
 
-def expected(chances: DoubleArray, *, seed: int = 0) -> float:
-    """Return how many rows the rule flags on average where no label is wrong and the chances are right.
+def expected_flags(probabilities: DoubleArray, *, seed: int = 0) -> float:
+    """Return how many rows are flagged on average if no label is wrong and the probabilities are right.
 
-    Every label is drawn anew by its row's chances, five times. An image that is hard, and not wrongly labelled, is
-    flagged so: what exceeds this number, and no more, speaks for wrong labels.
+    Every label is drawn from its row's probabilities, several times. These flags are hard images with correct labels:
+    only flags beyond this number are evidence of label errors.
 
     Parameters
     ----------
-    chances : float64 [n, K]
+    probabilities : float64 [n, K]
         Calibrated.
     seed : int
     """
     rng = np.random.default_rng(seed)
-    edges = chances.cumsum(axis=1)
+    edges = probabilities.cumsum(axis=1)
     counts = []
     for _ in range(_DRAWS):
-        drawn = (edges < rng.random((len(edges), 1)) * edges[:, -1:]).sum(axis=1)
-        counts.append(_flagged(_suggested(chances, thresholds(chances, drawn)), drawn).sum())
+        labels = (edges < rng.random((len(edges), 1)) * edges[:, -1:]).sum(axis=1)
+        counts.append(_flag(_suggest(probabilities, confidence_thresholds(probabilities, labels)), labels).sum())
     return float(np.mean(counts))
 
 
-def plant(labels: IntArray, classes: int, *, most: int = 1000, seed: int = 0) -> tuple[IntArray, IntArray]:
-    """Return rows, at most `most` and at most a tenth of all, and another class for each, drawn evenly.
+def plant_errors(labels: IntArray, classes: int, *, most: int = 1000, seed: int = 0) -> tuple[IntArray, IntArray]:
+    """Return random rows, at most `most` and at most a tenth of all, and a wrong class for each, drawn uniformly.
 
-    A row's own label has no part in what fits say that did not see it, nor in the labels of its neighbours: so a label
-    can be set wrong afterwards, and what the rule makes of it is what it makes of a label that is wrong at random.
+    A row's own label affects neither its out-of-fold probabilities nor the labels of its neighbours. So a label can be
+    made wrong afterwards, and is then treated exactly as a label that was wrong at random from the start.
 
     Parameters
     ----------
@@ -128,12 +131,12 @@ def plant(labels: IntArray, classes: int, *, most: int = 1000, seed: int = 0) ->
     return rows, (labels[rows] + rng.integers(1, classes, len(rows))) % classes
 
 
-def _suggested(chances: DoubleArray, confident: DoubleArray) -> IntArray:
-    sure = np.where(chances >= confident, chances, -1.0)
-    best = sure.argmax(axis=1)
-    return np.where(np.take_along_axis(sure, best[:, None], axis=1)[:, 0] >= 0, best, NONE)
+def _suggest(probabilities: DoubleArray, thresholds: DoubleArray) -> IntArray:
+    confident = np.where(probabilities >= thresholds, probabilities, -1.0)
+    best = confident.argmax(axis=1)
+    return np.where(np.take_along_axis(confident, best[:, None], axis=1)[:, 0] >= 0, best, NONE)
 
 
-def _flagged(suggested: IntArray, labels: IntArray) -> BoolArray:
+def _flag(suggested: IntArray, labels: IntArray) -> BoolArray:
     flags: BoolArray = (suggested != labels) & (suggested != NONE)
     return flags

@@ -1,4 +1,4 @@
-"""Which rows are unlike all that is fitted on: how far the nearest are, against how far they are among themselves."""
+"""Outliers: rows further from the nearest known rows than the known rows are from one another."""
 
 from __future__ import annotations
 
@@ -6,46 +6,47 @@ import numpy as np
 
 from probeline.types import DoubleArray, FloatArray, IntArray
 
-_AT_ONCE = 512
+_BLOCK = 512
+"""Rows whose distances are computed at once."""
 
 
-def remoteness(X: FloatArray, X_held: FloatArray, places: IntArray) -> DoubleArray:
-    """Return the mean of 1 - cosine to some rows of X for each held row: float64 [m] in [0, 2].
+def neighbour_distances(X: FloatArray, X_heldout: FloatArray, neighbours: IntArray) -> DoubleArray:
+    """Return each held-out row's mean of 1 - cosine to its neighbours: float64 [m] in [0, 2].
 
-    The cosine is that of the embeddings as they come: with their mean taken off, rows near the mean would point
-    anywhere, and the most ordinary images look remote.
+    The cosine is of features that are not centred: centred rows near the mean would point in any direction, and the
+    most ordinary images would look like outliers.
 
     Parameters
     ----------
     X : float32 [N, D]
-    X_held : float32 [m, D]
-    places : int64 [m, k]
-        Of the rows of X that are near each held one.
+    X_heldout : float32 [m, D]
+    neighbours : int64 [m, k]
+        Rows of X.
 
     References
     ----------
     Sun, Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML.
     """
     lengths = np.maximum(np.linalg.norm(X, axis=1), np.finfo(np.float32).tiny)
-    found = np.empty(len(X_held))
-    for start in range(0, len(X_held), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        own = np.maximum(np.linalg.norm(X_held[some], axis=1), np.finfo(np.float32).tiny)
-        products = np.einsum("ij,ikj->ik", X_held[some], X[places[some]])
-        found[some] = 1 - (products / lengths[places[some]] / own[:, None]).mean(axis=1, dtype=np.float64)
-    return found
+    distances = np.empty(len(X_heldout))
+    for start in range(0, len(X_heldout), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        own = np.maximum(np.linalg.norm(X_heldout[rows], axis=1), np.finfo(np.float32).tiny)
+        products = np.einsum("ij,ikj->ik", X_heldout[rows], X[neighbours[rows]])
+        distances[rows] = 1 - (products / lengths[neighbours[rows]] / own[:, None]).mean(axis=1, dtype=np.float64)
+    return distances
 
 
-def p_values(known: DoubleArray, distances: DoubleArray) -> DoubleArray:
-    """Return for each distance the share of the known ones, with itself, that are as large: float64 [m] in (0, 1].
+def conformal_p_values(known: DoubleArray, distances: DoubleArray) -> DoubleArray:
+    """Return each distance's share of known distances, itself included, that are as large: float64 [m] in (0, 1].
 
-    For rows that are drawn as the known ones were, it is at most `a` with chance `a`, up to that the known ones were
-    measured among themselves: a conformal p-value.
+    A conformal p-value: for a row from the distribution of the known ones it is at most `a` with probability `a`, but
+    for the fact that the known ones were measured among themselves.
 
     Parameters
     ----------
     known : float64 [n]
-        Of the rows that are fitted on, each against the others.
+        Of the known rows, each to the others.
     distances : float64 [m]
 
     References
@@ -56,6 +57,6 @@ def p_values(known: DoubleArray, distances: DoubleArray) -> DoubleArray:
     return (1 + above) / (1 + len(known))
 
 
-def threshold(known: DoubleArray, level: float) -> float:
-    """Return the distance beyond which a share `level` in (0, 1) of the known ones lies."""
+def distance_threshold(known: DoubleArray, level: float) -> float:
+    """Return the distance that a share `level` in (0, 1) of the known ones exceeds."""
     return float(np.quantile(known, 1 - level))

@@ -1,10 +1,9 @@
-"""The exact probe of a score, with the embeddings that it reads: what a gallery and a map are made from."""
+"""The exact probe of a score, with the features that it reads: what a gallery and a map are made from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -12,41 +11,42 @@ from probeline.errors import MissingData
 from probeline.evaluate.exact_probe import request_exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.folds import Fold
+from probeline.extract.fill import fill_missing
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line
+from probeline.results.gallery import ProbeRefit
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import DoubleArray
 
 TIE = 0.02
-"""How far apart the chances of two classes may be where a fit of equal tolerance may well prefer the other."""
+"""The largest difference of two classes' probabilities at which another fit of the same tolerance may swap them."""
 
-TURNED = 0.01
-"""The share of images that are ties and turn: where more do, the chances are of no use either."""
+MAX_SWAPPED = 0.01
+"""The largest share of test images with such a swap in a refit that reproduces its score."""
 
-NATS = 0.01
-"""By how much the test likelihood of such a fit may differ."""
+MAX_NLL_DIFFERENCE = 0.01
+"""The largest difference, in nats, of the test likelihood of such a refit."""
 
 
 @dataclass(frozen=True)
-class Refit:
-    """A probe that was fitted again, and what it says of the test images.
+class RefittedProbe:
+    """A probe that was fitted again.
 
     Attributes
     ----------
-    chances : float64 [n_test, K]
-        At the temperature of the score.
-    facts : mapping
-        As :class:`probeline.results.gallery_files.Gallery` has them.
+    probabilities : float64 [n_test, K]
+        Of the test images, at the temperature of the score.
+    facts : ProbeRefit
     """
 
-    chances: DoubleArray
-    facts: dict[str, Any]
+    probabilities: DoubleArray
+    facts: ProbeRefit
 
 
-class Embedded:
-    """The embeddings of one net as the exact probe of a score reads them; each thing is made when it is asked for.
+class ProbeFeatures:
+    """The cached features of one net as the exact probe of a score reads them, loaded on first use.
 
     Parameters
     ----------
@@ -59,65 +59,72 @@ class Embedded:
         self._session = session
         self.score = score
 
-    def _read(self, views: int) -> CachedFeatures:
+    def _reader(self, views: int) -> CachedFeatures:
         text = self._session.asked_as(self.score.backbone, self.score.weights)
-        reading = self._session.reading(text, self.score.tap, views)
-        return CachedFeatures(reading, *reading.taps(text)[0][0])
+        session = self._session.reading(text, self.score.tap, views)
+        return CachedFeatures(session, *session.taps(text)[0][0])
 
     @cached_property
-    def _task(self) -> CachedFeatures:
-        task, score = self._read(self.score.views), self.score
-        if request_exact_probe(task).key != score.key:
+    def _cached(self) -> CachedFeatures:
+        """The features of the score, extracted first if they are missing."""
+        cached, score = self._reader(self.score.views), self.score
+        if request_exact_probe(cached).key != score.key:
             raise MissingData(
-                "the exact probe that val prefers is of another net, size, precision or version than this run's",
+                "the exact probe that is best on validation is of another net, size, precision or version than this "
+                "run's",
                 where=f"{score.backbone}, weights {score.weights}, {score.image_size} pixels, {score.precision}",
-                remedy=f"ask for those, or run: {command_line(task.session.settings, 'probe')}",
+                remedy=f"ask for those, or run: {command_line(cached.session.settings, 'probe')}",
             )
-        task.check_canary()
-        return task
+        fill_missing(cached.session, cached.session.settings.nets.backbones[0], "pictures")
+        cached.check_canary()
+        return cached
 
     @cached_property
-    def plain(self) -> Fold:
-        """The train rows without augmented views, and held out the test rows, standardised by the train rows.
+    def fold(self) -> Fold:
+        """The train rows without augmented views, with test held out, standardised by the train rows.
 
         Raises
         ------
         MissingData
-            Not all extracted, or the run is of another net than the score; names the command that helps.
+            The score is of another net than the run's.
         """
-        task = self._task  # which is the score's, or nothing is
-        return (self._read(0) if self.score.views else task).load_test_fold()
+        cached = self._cached
+        return (self._reader(0) if self.score.views else cached).load_test_fold()
 
     @cached_property
-    def refit(self) -> Refit:
-        """The score's head once more, of its l2, held against what the score tells of it.
+    def refit(self) -> RefittedProbe:
+        """The score's probe fitted again with its l2, compared with the score.
 
-        A fit of one l2 and one on the way of a path differ by the tolerance of both: that may turn a few ties, and
-        moves the likelihood by less than a hundredth. What differs by more is another head.
+        A fit of one l2 alone and one along a path differ within the tolerance of both: that may swap a few ties, and
+        changes the likelihood by less than a hundredth. A larger difference means another head.
 
         Raises
         ------
         MissingData
-            As of `plain`.
+            The score is of another net than the run's.
         """
         from probeline.heads.logistic.path import fit_path
 
         score, l2 = self.score, self.score.chosen["l2"]
-        fitted = self._task.load_test_fold() if score.views else self.plain
-        logits = decision(fit_path(fitted.X, fitted.y, self._task.classes, [l2])[0], fitted.X_heldout)
-        sure = chances(logits, score.temperature)
+        fold = self._cached.load_test_fold() if score.views else self.fold
+        logits = decision(fit_path(fold.X, fold.y, self._cached.classes, [l2])[0], fold.X_heldout)
+        probabilities = chances(logits, score.temperature)
         before, now = np.array(score.predictions, np.int64), logits.argmax(axis=1)
-        every = np.arange(len(sure))
-        tied = (sure[every, now] - sure[every, before] <= TIE).all()
-        turned = int((before != now).sum())
-        found = nll(fitted.y_heldout, logits / np.float64(score.temperature))
-        facts = {
-            "l2": l2,
-            "temperature": score.temperature,
-            "n_test": len(sure),
-            "same": len(sure) - turned,
-            "nll": found,
-            "score_nll": score.nll,
-            "held": bool(tied and turned <= max(1, TURNED * len(sure)) and abs(found - score.nll) <= NATS),
-        }
-        return Refit(sure, facts)
+        rows = np.arange(len(probabilities))
+        only_ties = (probabilities[rows, now] - probabilities[rows, before] <= TIE).all()
+        swapped = int((before != now).sum())
+        likelihood = nll(fold.y_heldout, logits / np.float64(score.temperature))
+        facts = ProbeRefit(
+            l2=l2,
+            temperature=score.temperature,
+            n_test=len(rows),
+            same=len(rows) - swapped,
+            nll=likelihood,
+            score_nll=score.nll,
+            held=bool(
+                only_ties
+                and swapped <= max(1, MAX_SWAPPED * len(rows))
+                and abs(likelihood - score.nll) <= MAX_NLL_DIFFERENCE
+            ),
+        )
+        return RefittedProbe(probabilities, facts)

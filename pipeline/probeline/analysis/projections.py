@@ -1,4 +1,4 @@
-"""Rows as points in a plane, to be looked at: two principal components, and t-SNE."""
+"""Projections of features onto a plane: two principal components, and t-SNE."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from probeline.heads.checks import check_features
 from probeline.types import FloatArray
 
 _FEW = 500
-"""Up to so many rows or columns a whole decomposition costs nothing; Lanczos' method wants more than its two."""
+"""Rows or columns up to which a full decomposition is cheap; Lanczos' method needs more of them than two."""
 
 
-def principal(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float, float]]:
-    """Return rows in the plane in which other rows vary most, and which part of their variance lies along each axis.
+def project_pca(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float, float]]:
+    """Return rows in the plane of the largest variance of `X`, and the share of the variance along each axis.
 
     Parameters
     ----------
     X : float32 [N, D]
-        What the plane is fitted on; N and D at least 2.
+        The plane is fitted on it; N and D at least 2.
     shown : float32 [m, D]
 
     Returns
@@ -26,17 +26,17 @@ def principal(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float
         Distances from the mean of `X` along the two axes, the one of the larger variance first. The largest
         coefficient of each axis is positive.
     tuple of 2 floats
-        Shares in [0, 1] of the variance of `X`; 0 where all of its rows are the same.
+        Shares in [0, 1] of the variance of `X`; 0 if all of its rows are equal.
 
     Raises
     ------
     ValueError
-        Where an array is not as described.
+        An array is not as described.
     """
     check_features(X)
     check_features(shown, columns=X.shape[1])
     if min(X.shape) < 2:
-        raise ValueError(f"a plane takes two rows and two columns, not {list(X.shape)}")
+        raise ValueError(f"a plane needs two rows and two columns, not {list(X.shape)}")
     if (X[0] == X).all():
         return np.zeros((len(shown), 2), np.float32), (0.0, 0.0)
     from sklearn.decomposition import PCA
@@ -47,23 +47,23 @@ def principal(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float
     return plane.transform(shown).astype(np.float32), (first, second)
 
 
-def tsne(X: FloatArray, perplexity: float, seed: int) -> tuple[FloatArray, float]:
-    """Return rows as points float32 [N, 2] whose neighbours are those of the rows, and the divergence that is left.
+def project_tsne(X: FloatArray, perplexity: float, seed: int) -> tuple[FloatArray, float]:
+    """Return points float32 [N, 2] with about the same neighbours as the rows, and the final divergence in nats.
 
-    Barnes and Hut's approximation, begun from principal components. It runs in one thread: with several the sums of
-    its forces come in any order, and it makes of the last bit of one another picture.
+    Barnes and Hut's approximation, initialised by principal components. It runs in one thread: with several threads
+    its sums come in any order, and t-SNE turns a difference in the last bit into another picture.
 
     Parameters
     ----------
     X : float32 [N, D]
     perplexity : float
-        About how many neighbours a row has; less than N.
+        About the number of neighbours of a row; less than N.
     seed : int
 
     Raises
     ------
     ValueError
-        Where `X` is not as described.
+        `X` is not as described.
 
     References
     ----------
@@ -75,6 +75,6 @@ def tsne(X: FloatArray, perplexity: float, seed: int) -> tuple[FloatArray, float
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        found = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
-        points: FloatArray = found.fit_transform(X).astype(np.float32)
-    return points, float(found.kl_divergence_)
+        model = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+        points: FloatArray = model.fit_transform(X).astype(np.float32)
+    return points, float(model.kl_divergence_)

@@ -1,4 +1,4 @@
-"""Small copies of images for a record, as good as its room allows."""
+"""Thumbnails for a record, at the best quality that its size limit allows."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from probeline.results.thumbnail import Thumbnail
 from probeline.types import DataSet
 
 SIDE = 96
-"""Pixels of a thumbnail's longer side, at most."""
+"""Pixels of a thumbnail's longer side at most."""
 
 _QUALITIES = (80, 60, 40, 20, 5)
-"""The first is taken at which all of them are small enough, as noise hardly gets smaller by coding."""
+"""WebP qualities, tried in turn until all thumbnails together are small enough: noise hardly compresses."""
 
 
-def thumbnails(dataset: DataSet, names: Iterable[str], most: int) -> dict[str, Thumbnail]:
-    """Return thumbnails of images, all of the best quality at which they take no more than `most` bytes as JSON.
+def make_thumbnails(dataset: DataSet, names: Iterable[str], max_bytes: int) -> dict[str, Thumbnail]:
+    """Return thumbnails by name, all at the best quality at which they take at most `max_bytes` as JSON.
 
     Parameters
     ----------
     dataset : DataSet
     names : iterable of str
-        ``PART:ROW``; each image has one thumbnail.
-    most : int
-        Where not even the lowest quality is small enough, that one is returned.
+        ``PART:ROW``; repeated names have one thumbnail.
+    max_bytes : int
+        Exceeded only if the lowest quality does not reach it.
 
     Raises
     ------
     BadData
-        An image that cannot be read.
+        An image cannot be read.
     """
-    images = {name: _opened(dataset, name) for name in sorted(set(names))}
+    images = {name: _open(dataset, name) for name in sorted(set(names))}
     tiny = {name for name, image in images.items() if 2 * max(image.size) <= SIDE}
     large = {name: scaled(image, SIDE) for name, image in images.items()}
-    found: dict[str, Thumbnail] = {}
+    thumbnails: dict[str, Thumbnail] = {}
     for quality in _QUALITIES:
-        # What is enlarged is made of squares: it keeps their edges, and costs no more for it.
-        whole = tiny if quality == _QUALITIES[0] else set()
-        found = {name: _thumbnail(image, None if name in whole else quality) for name, image in large.items()}
-        if len(canonical({name: asdict(one) for name, one in found.items()})) <= most:
+        # An enlarged image consists of squares: lossless coding keeps their edges at no extra cost.
+        lossless = tiny if quality == _QUALITIES[0] else set()
+        thumbnails = {name: _thumbnail(image, None if name in lossless else quality) for name, image in large.items()}
+        if len(canonical({name: asdict(thumbnail) for name, thumbnail in thumbnails.items()})) <= max_bytes:
             break
-    return found
+    return thumbnails
 
 
-def _opened(dataset: DataSet, name: str) -> Image.Image:
+def _open(dataset: DataSet, name: str) -> Image.Image:
     part, _, row = name.rpartition(":")
     return shrunk(open_image(dataset.images[part], int(row)), SIDE)
 

@@ -87,6 +87,31 @@ class Misclassified:
 
 
 @dataclass(frozen=True)
+class ProbeRefit:
+    """How the probe of a gallery was fitted again, since a score keeps no probabilities.
+
+    Attributes
+    ----------
+    l2, temperature : float
+        Those of its score.
+    n_test, same : int
+        Test images, and how many of their predictions equal the score's.
+    nll, score_nll : float
+        Test negative log-likelihood in nats, of the refit and of the score.
+    held : bool
+        Whether the refit reproduces the score; if not, no probability is shown.
+    """
+
+    l2: float
+    temperature: float
+    n_test: int
+    same: int
+    nll: float
+    score_nll: float
+    held: bool
+
+
+@dataclass(frozen=True)
 class Gallery:
     """The test images that most rows of a backbone misclassify.
 
@@ -102,10 +127,8 @@ class Gallery:
         Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown.
     tap : str
         Where that probe reads the net.
-    refit : mapping
-        How that probe was fitted again, since a score keeps no probabilities: its ``l2`` and ``temperature``, how many
-        of the ``n_test`` predictions are the ``same``, the test ``nll`` in nats and the score's, and whether it
-        ``held``, that is reproduced the score; otherwise no probability is shown.
+    refit : ProbeRefit
+        Of that probe.
     n_test, wrong, shared : int
         Test images; how many of them at least one row misclassifies; how many all rows do.
     images : tuple of Misclassified
@@ -121,7 +144,7 @@ class Gallery:
     rows: tuple[GalleryRow, ...]
     probe: int
     tap: str
-    refit: Mapping[str, Any]
+    refit: ProbeRefit
     n_test: int
     wrong: int
     shared: int

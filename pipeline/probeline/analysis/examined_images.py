@@ -1,0 +1,160 @@
+"""The images of a data set as the doctor examines them: labels, features, nearest neighbours and grey levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from probeline.analysis.duplicates import to_grey
+from probeline.data.pixels.inspection import look
+from probeline.environment import cores
+from probeline.evaluate.features import CachedFeatures
+from probeline.heads.neighbours import nearest
+from probeline.results.findings import ImageReference
+from probeline.session import Session
+from probeline.types import Backbone, BoolArray, FloatArray, IntArray, PixelArray, Split
+
+NEIGHBOURS = 10
+"""Nearest images that each image is compared with: for duplicates, for its label and for its distance."""
+
+_BLOCK = 4096
+"""Images whose neighbours are searched at once."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest images of several images, the nearest first.
+
+    Attributes
+    ----------
+    indices : int64 [m, k]
+    cosines : float32 [m, k]
+    """
+
+    indices: IntArray
+    cosines: FloatArray
+
+
+class ExaminedImages:
+    """All images of train, val and test, in this order; an index below is a position in it.
+
+    Parameters
+    ----------
+    session : Session
+    backbone : Backbone
+        At its penultimate tap.
+
+    Attributes
+    ----------
+    cached : CachedFeatures
+    splits : tuple of Split
+        Train, val, test.
+    counts : dict of str to int
+        Images of each role.
+    n_known : int
+        Images of train and val, which come first.
+    roles : int64 [N]
+        Index into `splits`.
+    labels : int64 [N]
+    """
+
+    def __init__(self, session: Session, backbone: Backbone) -> None:
+        self.session, self.backbone = session, backbone
+        self.cached = CachedFeatures(session, backbone)
+        self.splits: tuple[Split, ...] = (session.splits.train, session.splits.val, session.splits.test)
+        self.counts: dict[str, int] = {split.role: len(split) for split in self.splits}
+        self.n_known = len(self.splits[0]) + len(self.splits[1])
+        self.roles = np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits])
+        self.labels = np.concatenate([session.dataset.parts[split.part].labels[split.rows] for split in self.splits])
+        self._rows = np.concatenate([split.rows for split in self.splits])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Return ``PART:ROW`` of an image."""
+        return f"{self._split(index).part}:{self._rows[index]}"
+
+    def reference(self, index: int) -> ImageReference:
+        """Return how a finding refers to an image."""
+        split, row = self._split(index), int(self._rows[index])
+        sample_id = self.session.dataset.parts[split.part].sample_ids[row]
+        return ImageReference(self.name(index), sample_id, split.role, int(self.labels[index]))
+
+    def content(self) -> list[str]:
+        """Return the content hash of every image."""
+        parts = self.session.dataset.parts
+        return [parts[split.part].content[row] for split in self.splits for row in split.rows.tolist()]
+
+    def count_by_role(self, flags: BoolArray) -> dict[str, int]:
+        """Return how many images of each role are flagged, bool [N]."""
+        return {role: int(flags[self.roles == number].sum()) for number, role in enumerate(self.counts)}
+
+    def _split(self, index: int) -> Split:
+        return self.splits[int(self.roles[index])]
+
+    @cached_property
+    def features(self) -> FloatArray:
+        """The features float32 [N, D] as the net gives them."""
+        return np.concatenate([self.cached.load_raw(split) for split in self.splits])
+
+    @cached_property
+    def known_neighbours(self) -> Neighbours:
+        """The nearest images of train and val to every image, an image itself excluded."""
+        return self._neighbours[0]
+
+    @cached_property
+    def test_neighbours(self) -> Neighbours | None:
+        """The nearest test images to every test image, as indices; None if there is only one."""
+        return self._neighbours[1]
+
+    @cached_property
+    def _neighbours(self) -> tuple[Neighbours, Neighbours | None]:
+        n_known = self.n_known
+        X = self.features - self.features[:n_known].mean(axis=0, dtype=np.float64).astype(np.float32)
+        own = np.full(len(X), -1)
+        own[:n_known] = np.arange(n_known)
+        test = X[n_known:]
+        with self.session.console.bar("neighbours", len(X) + len(test), "image") as bar:
+            known = _search(X[:n_known], X, own, bar.update)
+            if len(test) < 2:
+                return known, None
+            among_test = _search(test, test, np.arange(len(test)), bar.update)
+            return known, Neighbours(n_known + among_test.indices, among_test.cosines)
+
+    @cached_property
+    def grey(self) -> PixelArray:
+        """The grey levels uint8 [N, S, S] of each image at a small size."""
+        return self._inspected[0]
+
+    @cached_property
+    def decoding(self) -> list[tuple[str, ...]]:
+        """The kinds of conversion that the decoding of each image needed."""
+        return self._inspected[1]
+
+    @cached_property
+    def _inspected(self) -> tuple[PixelArray, list[tuple[str, ...]]]:
+        settings = self.session.settings
+        grey: list[PixelArray] = []
+        decoding: list[tuple[str, ...]] = []
+        threads = settings.compute.workers or cores()
+        with settings.console.bar("inspecting", len(self), "image") as bar:
+            for split in self.splits:
+                images = self.session.dataset.images[split.part]
+                inspected = look(images, split.rows, self.backbone.preprocess, threads, bar.update)
+                grey.append(to_grey(inspected.small))
+                decoding += inspected.helped
+        return np.concatenate(grey), decoding
+
+
+def _search(X: FloatArray, X_heldout: FloatArray, own: IntArray, advance: Callable[[int], object]) -> Neighbours:
+    """Return the nearest rows of X to each held-out row; `own` is as :func:`probeline.heads.neighbours.nearest`'s."""
+    blocks = []
+    for start in range(0, len(X_heldout), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        blocks.append(nearest(X, X_heldout[rows], min(NEIGHBOURS, len(X) - 1), own=own[rows]))
+        advance(len(blocks[-1][0]))
+    return Neighbours(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
