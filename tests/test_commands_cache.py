@@ -76,7 +76,7 @@ def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
     for suffix in (".h5", ".json"):
         (other / f"shard-00002{suffix}").unlink()
     found, said = do(cache, "ls")
-    assert "damaged: probeline verify" in said[0]
+    assert "corrupt: run probeline verify" in said[0]
     assert "3 of 4 shards" in said[1]
     assert found["entries"][0]["key"] is None
 
@@ -90,7 +90,7 @@ def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> Non
         (folder / ("shard-00001.h5" if fault == "no shard" else "entry.json")).unlink()
     found, said = do(cache, "ls")
     assert [entry["damaged"] for entry in found["entries"]] == [False, True]
-    assert ["damaged" in line for line in said] == [False, True, False]
+    assert ["corrupt" in line for line in said] == [False, True, False]
 
 
 def test_ls_beside_a_writer(cache: Path) -> None:
@@ -173,7 +173,7 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
     before = shards(cache)
     with ShardLocks(entry, [1]) as locks:
         assert list(locks.lock_all()) == [1]
-        with pytest.raises(BadOption, match="another process is at work on this entry"):
+        with pytest.raises(BadOption, match="this entry is being processed by another process"):
             do(cache, "rm", entry.key, yes=True)
         assert shards(cache) == before
     do(cache, "rm", entry.key, yes=True)
@@ -346,7 +346,7 @@ def test_export_and_import(cache: Path, tmp_path: Path) -> None:
     assert (found["key"], found["new_shards"]) == (entry.key, 4)
     theirs = {name: data for name, data in shards(cache).items() if str(entry.folder.relative_to(cache)) in name}
     assert shards(tmp_path / "other") == theirs
-    assert "it was there already" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
+    assert "already in the cache" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
     extracted(tmp_path / "other")  # as good as extracted here
     assert shards(tmp_path / "other") == theirs
 

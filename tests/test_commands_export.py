@@ -26,7 +26,7 @@ from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
 from probeline.export.head_modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
-from probeline.export.proof import check_predictions, undecided
+from probeline.export.proof import check_predictions, decided_images, undecided
 from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.metrics.scores import nll
@@ -247,8 +247,8 @@ def test_what_is_not_finite_has_no_class(value: float) -> None:
 def test_where_rounding_picks_all_neighbours_nothing_is_proven() -> None:
     head = votes_of(at(0.3, 0.3), [0, 1], 1)
     with pytest.raises(Mismatch, match="rounding picks the neighbours of every image that is tried"):
-        export._sure(head, at(0.1, 0.5).numpy())
-    assert export._sure(None, at(0.1, 0.5).numpy()).all()
+        decided_images(head, at(0.1, 0.5).numpy())
+    assert decided_images(None, at(0.1, 0.5).numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_rounding_decides_what_lies_between_two_classes(world: Settings) -> None
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
     assert check_predictions(Session(world), score, logits, None) == 0
     logits[1] *= 1e6
-    with pytest.raises(Mismatch, match=r"^1 of "):
+    with pytest.raises(Mismatch, match=r"^predictions of 1 of "):
         check_predictions(Session(world), score, logits, None)
 
 
@@ -358,7 +358,7 @@ def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Settings
     # As near as votes come: as many of both, and the nearest neighbour's of the other class.
     said = score.predictions[0]
     logits[0, said], logits[0, (said + 1) % 3] = np.log([10.001, 10.003]) - np.log(20)
-    with pytest.raises(Mismatch, match=r"^1 of "):
+    with pytest.raises(Mismatch, match=r"^predictions of 1 of "):
         check_predictions(Session(world), score, logits, none)
     assert check_predictions(Session(world), score, logits, first) == 1
 
@@ -438,7 +438,7 @@ def test_a_folder_of_something_else_is_left_alone(world: Settings, tmp_path: Pat
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     with pytest.raises(
-        BadOption, match=r"holds other files than an artifact's: .*out \(got thesis.tex\); choose another"
+        BadOption, match=r"holds files that are not an artifact's: .*out \(got thesis.tex\); choose another"
     ):
         exported(world, tmp_path / "out", method="probe")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]

@@ -100,7 +100,7 @@ def test_a_row_of_a_folder_is_a_file(tmp_path: Path) -> None:
         f"show: folder--photos/all row 13 is bees/3.jpg, class bees, {role}",
         f"show:   {root}/bees/3.jpg, sha256 {told[0]['content_sha256']}",
         f"show:   squeezenet1_1: row 13 of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
-        f"begins {' '.join(f'{value:.6g}' for value in stored['first'])}",
+        f"first values {' '.join(f'{value:.6g}' for value in stored['first'])}",
     ]
     assert len(said) == 9
 

@@ -571,7 +571,7 @@ def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:
 def test_which_classes_must_be_said_once(ran: Ran, shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["predict", "a.jpg"]) == 2
     line = (
-        "probeline: predict which classes? (expected --artifact FOLDER, those of an exported predictor, or --imagenet"
+        "probeline: predict needs --artifact FOLDER or --imagenet"
     )
     assert capsys.readouterr().err.startswith(line)
     code, _, err = ran("a.jpg", "--imagenet")
