@@ -245,6 +245,20 @@ def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
     assert left == before
 
 
+@pytest.mark.parametrize("action", ["rm", "gc"])
+def test_a_dry_run_counts_and_removes_nothing(action: str, cache: Path) -> None:
+    folder = next(iter(entry_folders(cache)))
+    leftover = old(folder / "shard-00001.h5.bad")
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    words = ("gc",) if action == "gc" else ("rm", str(folder))
+    found, said = do(cache, *words, dry_run=True)
+    files = [leftover] if action == "gc" else list(folder.iterdir())
+    assert found == {"dry_run": True, "files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+    assert str(leftover if action == "gc" else folder) in said[0]
+    assert said[-1].startswith(f"dry run: {len(files)} file")
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
 def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
     folder = list(entry_folders(cache))[1]
     record, aside = folder / "shard-00002.json", cache.parent / "record"

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 import probeline
 from probeline.cli import program as cli
+from probeline.cli.console import Terminal
 from probeline.commands import export, extract, probe
 from probeline.data.pixels import decode as decoding
 from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
@@ -376,7 +377,7 @@ def test_lines_come_as_they_are_piped_in(monkeypatch: pytest.MonkeyPatch) -> Non
     reading, writing = os.pipe()
     with os.fdopen(reading, encoding="utf-8") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
         monkeypatch.setattr(sys, "stdin", stream)
-        lines = cli.Terminal(quiet=False).piped()
+        lines = Terminal(quiet=False).piped()
         pipe.write(b"one\ntwo\r\nthr")
         assert [next(lines) for _ in range(3)] == ["one", "two", None]
         pipe.write(b"ee\n\n")
@@ -570,9 +571,7 @@ def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:
 
 def test_which_classes_must_be_said_once(ran: Ran, shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["predict", "a.jpg"]) == 2
-    line = (
-        "probeline: predict needs --artifact FOLDER or --imagenet"
-    )
+    line = "probeline: predict needs --artifact FOLDER or --imagenet"
     assert capsys.readouterr().err.startswith(line)
     code, _, err = ran("a.jpg", "--imagenet")
     assert code == 2
