@@ -510,7 +510,9 @@ def test_without_the_embeddings_the_rest_is_drawn(world: Path) -> None:
     assert [one["kind"] for one in pictures.run(session)] == ["filters", "input", "mistakes"]
     for kind in ("gallery", "map"):
         (told,) = [line for line in console.said if f"no {kind}" in line]
-        assert told.startswith(f"pictures: {NET}: no {kind}, as 1 of 1 shards are not extracted yet: ")
+        assert told.startswith(
+            f"pictures: {NET}: no {kind}, as features are not extracted yet (1 of 1 shards are missing): "
+        )
         assert "; run: probeline extract --dataset" in told
 
 

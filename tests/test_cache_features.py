@@ -557,7 +557,7 @@ def test_an_entry_that_is_not_whole_is_not_opened(entry: Entry) -> None:
     record = entry.shard_path(4).with_suffix(".json")
     data = record.read_bytes()
     record.unlink()
-    with pytest.raises(MissingData, match=r"1 of 7 shards are not extracted yet.*run extract"):
+    with pytest.raises(MissingData, match=r"1 of 7 shards are missing.*run extract"):
         open_features(entry.folder)
     for path, good in ((record, data), (entry.folder / "entry.json", (entry.folder / "entry.json").read_bytes())):
         path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])

@@ -272,7 +272,7 @@ def test_whatever_it_is_made_of_changes_its_key(
 
 def test_what_is_not_extracted_names_the_command(root: Path, tmp_path: Path) -> None:
     session, _ = inputs_of(root, image_size=40, reports=tmp_path / "reports")
-    with pytest.raises(MissingData, match=r"shards are not extracted yet: .*; run: probeline extract "):
+    with pytest.raises(MissingData, match=r"features are not extracted yet .*; run: probeline extract "):
         doctor.run(session)
     assert not (tmp_path / "reports").exists()
 

@@ -61,9 +61,9 @@ def open_features(
         Several keys do, which are listed; or the digits are too few.
     """
     entry = find_entry(folder_or_key, Path(cache))
-    if absent := missing_shards(entry):
+    if missing := missing_shards(entry):
         raise MissingData(
-            f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
             where=entry.folder,
             remedy="run extract",
         )
