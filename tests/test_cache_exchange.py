@@ -93,7 +93,7 @@ def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: Entry) -> None:
     path = entry.shard_path(1)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"x")
-    with pytest.raises(BadCache, match="a shard is damaged"):
+    with pytest.raises(BadCache, match="a shard is corrupt"):
         exchange.export_entry(entry, tmp_path / "entry.h5")
     path.unlink()
     path.with_suffix(".json").unlink()
@@ -125,7 +125,7 @@ def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, e
     assert exchange.import_entry(file, tmp_path / "ours")[1] == 1
     assert entry.shard_path(2).stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00001\.h5"):
+    with pytest.raises(BadCache, match=r"a shard is corrupt.*shard-00001\.h5"):
         exchange.import_entry(file, tmp_path / "ours")
 
 

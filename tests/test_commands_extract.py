@@ -247,11 +247,11 @@ def another_version(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "named", "words"),
     [
-        (flip, "shard-00001.h5", "a shard is damaged"),
-        (replace_by_foreign, "shard-00001.h5", "a shard is damaged"),
+        (flip, "shard-00001.h5", "a shard is corrupt"),
+        (replace_by_foreign, "shard-00001.h5", "a shard is corrupt"),
         (vouch_for_foreign, "shard-00001.h5", "no shard of Probeline"),
         (remove_shard, "shard-00001.h5", "a shard is gone"),
-        (spoil_record, "shard-00001.json", "a record of the cache is damaged"),
+        (spoil_record, "shard-00001.json", "a record of the cache is corrupt"),
         (another_version, "entry.json", "another format version"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -159,7 +159,7 @@ def test_only_the_shards_of_the_rows_are_read_and_they_are_proven(cache: Path) -
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     told, _ = ask(cache, "16", "50")
     assert [Path(image["embeddings"][0]["shard"]).name for image in told] == ["shard-00001.h5", "shard-00003.h5"]
-    with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00002\.h5"):
+    with pytest.raises(BadCache, match=r"a shard is corrupt.*shard-00002\.h5"):
         ask(cache, "16", "47")
 
 

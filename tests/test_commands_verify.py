@@ -175,7 +175,7 @@ def test_a_command_that_finds_something_bad_exits_with_3(cache: Path, capsys: py
     assert cli.main(arguments) == 3
     told = capsys.readouterr()
     assert told.out == ""
-    assert "a shard is damaged" in told.err
+    assert "a shard is corrupt" in told.err
 
 
 def test_rows_in_another_order_are_found(cache: Path) -> None:

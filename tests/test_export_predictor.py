@@ -221,7 +221,7 @@ def test_a_damaged_file_is_one_line(name: str, copy: Path) -> None:
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     sha256 = r"\w{12}\.\.\."
-    line = rf"^a file of an artifact is damaged: .*{name} \(expected sha256 {sha256}, got {sha256}\); export it again$"
+    line = rf"^a file of an artifact is corrupt: .*{name} \(expected sha256 {sha256}, got {sha256}\); export it again$"
     with pytest.raises(BadArtifact, match=line):
         probeline.load(copy)
     (copy / name).unlink()
@@ -235,7 +235,7 @@ def test_every_byte_of_the_record_counts(copy: Path) -> None:
         spoilt = bytearray(whole)
         spoilt[place] ^= 1
         (copy / RECORD).write_bytes(spoilt)
-        with pytest.raises(BadArtifact, match=r"^an artifact's record is damaged: .*; export it again$"):
+        with pytest.raises(BadArtifact, match=r"^an artifact's record is corrupt: .*; export it again$"):
             read_record(copy)
 
 

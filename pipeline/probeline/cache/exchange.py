@@ -82,7 +82,7 @@ def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[En
     MissingData
         There is no such file.
     BadCache
-        The file is not the one, or does not prove itself: nothing is written. Or a shard that is there is damaged.
+        The file is not the one, or does not prove itself: nothing is written. Or a cached shard is corrupt.
     CannotWrite
     """
     if not path.is_file():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from probeline.cache.torch_dataset import Labels, RowsDataset
 
 KEEP_BYTES = 256 << 20
-"""Bytes of features that an open entry keeps in memory, where nothing else is said."""
+"""Bytes of features that an open entry keeps in memory, by default."""
 
 RowIndex: TypeAlias = SupportsIndex | slice | Sequence[int] | Sequence[bool] | AnyArray
 
@@ -54,7 +54,7 @@ def open_features(
     MissingData
         There is no entry, or it is not extracted to its end.
     BadCache
-        A record is damaged, or is not what it must be.
+        A record is corrupt, or is not what it must be.
     UnknownName
         No key of the cache begins like this; lists the entries.
     BadOption

@@ -54,7 +54,7 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a predictor says of n images.
+    """A predictor's answer for n images.
 
     Attributes
     ----------
