@@ -528,7 +528,7 @@ def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
         f"pictures: {NET}: no gallery, as the exact probe that is best on validation is of another net, size, "
-        f"precision or version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: probeline probe "
+        f"precision or version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: "
     )
 
 

@@ -93,7 +93,7 @@ def test_what_is_not_whole_is_not_sent(tmp_path: Path, entry: Entry) -> None:
     path = entry.shard_path(1)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"x")
-    with pytest.raises(BadCache, match="a shard is damaged"):
+    with pytest.raises(BadCache, match="a shard is corrupt"):
         exchange.export_entry(entry, tmp_path / "entry.h5")
     path.unlink()
     path.with_suffix(".json").unlink()
@@ -112,7 +112,7 @@ def test_another_file_than_the_one_that_was_sent_is_not_opened(
     sha256: str, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5, "decode_export", None)
-    monkeypatch.setattr(exchange, "_foreign", None)
+    monkeypatch.setattr(exchange, "_read_unknown", None)
     with pytest.raises(BadCache, match=r"not the file that was sent.*fetch it again"):
         exchange.import_entry(file, tmp_path / "theirs", sha256)
 
@@ -125,7 +125,7 @@ def test_shards_that_are_there_are_proven_and_kept(tmp_path: Path, file: Path, e
     assert exchange.import_entry(file, tmp_path / "ours")[1] == 1
     assert entry.shard_path(2).stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00001\.h5"):
+    with pytest.raises(BadCache, match=r"a shard is corrupt.*shard-00001\.h5"):
         exchange.import_entry(file, tmp_path / "ours")
 
 
@@ -153,7 +153,9 @@ def test_a_damaged_file_gives_the_same_rows_or_none(
 ) -> None:
     # In this process for speed; the flips at which HDF5 itself hangs or crashes are the fault suite's.
     data = file.read_bytes()
-    monkeypatch.setattr(exchange, "_foreign", lambda path: exchange._known(path, digest_bytes(path.read_bytes())))
+    monkeypatch.setattr(
+        exchange, "_read_unknown", lambda path: exchange._read_known(path, digest_bytes(path.read_bytes()))
+    )
     rng = np.random.default_rng(3)
     values = data.index(features.tobytes())
     places = [*rng.choice(range(values, values + features.nbytes), 100), *rng.choice(len(data) - 2048, 100) + 2048]
@@ -190,7 +192,7 @@ def test_damage_where_hdf5_keeps_its_tables_is_survived(tmp_path: Path, file: Pa
 def test_a_cut_file_is_refused(length: int, tmp_path: Path, file: Path) -> None:
     bad = tmp_path / "bad.h5"
     bad.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(BadCache, match="no entry that can be trusted"):
+    with pytest.raises(BadCache, match="this file cannot be trusted as an entry"):
         exchange.import_entry(bad, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
@@ -225,7 +227,7 @@ def test_the_reader_has_little_memory(tmp_path: Path) -> None:
         file.create_dataset("features/penultimate", (2**28, 1024), "f4", chunks=(256, 1024))
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
     assert path.stat().st_size < 100_000
-    with pytest.raises(BadCache, match="no entry that can be trusted"):
+    with pytest.raises(BadCache, match="this file cannot be trusted as an entry"):
         exchange.import_entry(path, tmp_path / "theirs")
 
 
@@ -297,7 +299,7 @@ def test_records_that_do_not_agree_with_themselves_are_refused(
     changes: dict[str, Any], tmp_path: Path, file: Path
 ) -> None:
     forged(file, **changes)
-    with pytest.raises(BadCache, match="no entry that can be trusted"):
+    with pytest.raises(BadCache, match="this file cannot be trusted as an entry"):
         exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
@@ -331,7 +333,7 @@ def test_seconds_that_cannot_be_added_up_are_refused(seconds: Any, tmp_path: Pat
     record = manifest_of(file)
     record["shards"][2]["provenance"]["seconds"] = seconds
     resealed(file, seal(record))
-    with pytest.raises(BadCache, match="no entry that can be trusted"):
+    with pytest.raises(BadCache, match="this file cannot be trusted as an entry"):
         exchange.import_entry(file, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 

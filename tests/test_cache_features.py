@@ -206,7 +206,7 @@ def test_opening_reads_no_shard(entry: Entry) -> None:
     assert features.shape == (ROWS, DIM)
     assert features.row("train/00009") == 9
     assert len(features.table()["shard"]) == ROWS
-    with pytest.raises(BadCache, match=r"a shard is gone.*shard-00001\.h5"):
+    with pytest.raises(BadCache, match=r"a shard is missing.*shard-00001\.h5"):
         features[9]
 
 
@@ -220,7 +220,7 @@ def test_only_the_rows_of_a_damaged_shard_are_refused(entry: Entry, reads: list[
     assert reads == [0, 1, 3, 4, 5, 6]
     for _ in range(2):
         for index in (16, -27, slice(10, 20), [0, 23]):
-            with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00002\.h5"):
+            with pytest.raises(BadCache, match=r"a shard is corrupt.*shard-00002\.h5"):
                 features[index]
     for whole in (features.numpy, lambda: np.asarray(features), lambda: features.table(features=True)):
         with pytest.raises(BadCache):
@@ -260,7 +260,7 @@ def test_what_was_dropped_is_hashed_anew(entry: Entry) -> None:
     damage(entry, 0)
     np.testing.assert_array_equal(features[0], row, "its bytes were proven before the file was damaged")
     features[8]
-    with pytest.raises(BadCache, match="a shard is damaged"):
+    with pytest.raises(BadCache, match="a shard is corrupt"):
         features[0]
 
 
@@ -339,9 +339,9 @@ def test_a_forked_child_hashes_for_itself(entry: Entry, reads: list[int]) -> Non
 
     def refused() -> None:
         np.testing.assert_array_equal(features[:24], expected[:24])
-        with pytest.raises(BadCache, match="a shard is damaged"):
+        with pytest.raises(BadCache, match="a shard is corrupt"):
             features[24]
-        with pytest.raises(BadCache, match="a shard is damaged"):
+        with pytest.raises(BadCache, match="a shard is corrupt"):
             features.numpy()
 
     assert in_a_fork(refused)
@@ -557,11 +557,11 @@ def test_an_entry_that_is_not_whole_is_not_opened(entry: Entry) -> None:
     record = entry.shard_path(4).with_suffix(".json")
     data = record.read_bytes()
     record.unlink()
-    with pytest.raises(MissingData, match=r"1 of 7 shards are not extracted yet.*run extract"):
+    with pytest.raises(MissingData, match=r"1 of 7 shards are missing.*run extract"):
         open_features(entry.folder)
     for path, good in ((record, data), (entry.folder / "entry.json", (entry.folder / "entry.json").read_bytes())):
         path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
-        with pytest.raises(BadCache, match=f"a record of the cache is damaged.*{path.name}"):
+        with pytest.raises(BadCache, match=f"a record of the cache is corrupt.*{path.name}"):
             open_features(entry.folder)
         path.write_bytes(good)
     assert len(open_features(entry.folder)) == ROWS

@@ -76,7 +76,7 @@ def test_ls_names_what_is_damaged_and_half_done(cache: Path) -> None:
     for suffix in (".h5", ".json"):
         (other / f"shard-00002{suffix}").unlink()
     found, said = do(cache, "ls")
-    assert "damaged: probeline verify" in said[0]
+    assert "corrupt: run probeline verify" in said[0]
     assert "3 of 4 shards" in said[1]
     assert found["entries"][0]["key"] is None
 
@@ -90,7 +90,7 @@ def test_ls_finds_damage_without_reading_a_shard(fault: str, cache: Path) -> Non
         (folder / ("shard-00001.h5" if fault == "no shard" else "entry.json")).unlink()
     found, said = do(cache, "ls")
     assert [entry["damaged"] for entry in found["entries"]] == [False, True]
-    assert ["damaged" in line for line in said] == [False, True, False]
+    assert ["corrupt" in line for line in said] == [False, True, False]
 
 
 def test_ls_beside_a_writer(cache: Path) -> None:
@@ -173,7 +173,7 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
     before = shards(cache)
     with ShardLocks(entry, [1]) as locks:
         assert list(locks.lock_all()) == [1]
-        with pytest.raises(BadOption, match="another process is at work on this entry"):
+        with pytest.raises(BadOption, match="this entry is being processed by another process"):
             do(cache, "rm", entry.key, yes=True)
         assert shards(cache) == before
     do(cache, "rm", entry.key, yes=True)
@@ -243,6 +243,20 @@ def test_gc_removes_what_nobody_needs_and_nothing_else(cache: Path) -> None:
     left = shards(cache)
     left.pop(str(kept[2].relative_to(cache)))
     assert left == before
+
+
+@pytest.mark.parametrize("action", ["rm", "gc"])
+def test_a_dry_run_counts_and_removes_nothing(action: str, cache: Path) -> None:
+    folder = next(iter(entry_folders(cache)))
+    leftover = old(folder / "shard-00001.h5.bad")
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    words = ("gc",) if action == "gc" else ("rm", str(folder))
+    found, said = do(cache, *words, dry_run=True)
+    files = [leftover] if action == "gc" else list(folder.iterdir())
+    assert found == {"dry_run": True, "files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+    assert str(leftover if action == "gc" else folder) in said[0]
+    assert said[-1].startswith(f"dry run: {len(files)} file")
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
 
 
 def test_gc_asks_again_what_is_idle_after_the_yes(cache: Path) -> None:
@@ -346,7 +360,7 @@ def test_export_and_import(cache: Path, tmp_path: Path) -> None:
     assert (found["key"], found["new_shards"]) == (entry.key, 4)
     theirs = {name: data for name, data in shards(cache).items() if str(entry.folder.relative_to(cache)) in name}
     assert shards(tmp_path / "other") == theirs
-    assert "it was there already" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
+    assert "already in the cache" in do(tmp_path / "other", "import", str(tmp_path / "entry.h5"))[1][0]
     extracted(tmp_path / "other")  # as good as extracted here
     assert shards(tmp_path / "other") == theirs
 

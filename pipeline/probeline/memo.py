@@ -48,7 +48,7 @@ class Memo:
                 self._entries = entries
 
     def get(self, name: str, files: list[Path]) -> Any | None:
-        """Return what was put under `name`, or None where there is nothing or a file changed since."""
+        """Return what was put under `name`, or None if there is nothing or a file changed since."""
         entry = self._entries.get(name)
         if not isinstance(entry, dict):
             return None

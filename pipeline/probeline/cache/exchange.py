@@ -1,4 +1,4 @@
-"""An entry as one file for other machines, and back: nothing in it is believed that its manifest does not prove."""
+"""An entry as one file for other machines, and back: everything in it is verified against its manifest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_SECONDS = 1e12
 
 
 def export_entry(entry: Entry, path: Path) -> str:
-    """Write an entry, every shard proven, as one HDF5 file and return the file's sha256.
+    """Write an entry, every shard verified, as one HDF5 file and return the file's sha256.
 
     Raises
     ------
@@ -44,9 +44,9 @@ def export_entry(entry: Entry, path: Path) -> str:
     """
     if path.is_dir():
         raise BadOption("this is a folder", where=path, remedy="name the file in it that is to be written")
-    if absent := missing_shards(entry):
+    if missing := missing_shards(entry):
         raise MissingData(
-            f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
             where=entry.folder,
             remedy="run extract, then export again",
         )
@@ -65,46 +65,46 @@ def export_entry(entry: Entry, path: Path) -> str:
 
 
 def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, int]:
-    """Write what an exported file holds into a cache, every row proven; return the entry and how many shards are new.
+    """Write what an exported file holds into a cache, every row verified; return the entry and how many shards are new.
 
-    Shards that are there already are proven and kept. Without the file's sha256 a process reads it that may die, with
-    little memory and time.
+    Shards that are cached already are verified and kept. Without the file's sha256 it is read by a process of its own,
+    with limited memory and time.
 
     Parameters
     ----------
     path : Path
     cache : Path
     sha256 : str, optional
-        Of the file, as its sender told it.
+        Of the file, as given by its sender.
 
     Raises
     ------
     MissingData
         There is no such file.
     BadCache
-        The file is not the one, or does not prove itself: nothing is written. Or a shard that is there is damaged.
+        The file is not the one, or does not prove itself: nothing is written. Or a cached shard is corrupt.
     CannotWrite
     """
     if not path.is_file():
         raise MissingData("no such file", where=path, remedy="name a file that cache export wrote")
-    manifest, features = _foreign(path) if sha256 is None else _known(path, sha256)
+    manifest, features = _read_unknown(path) if sha256 is None else _read_known(path, sha256)
     record = _record(manifest)
     if record is None or record.get("format") != FORMAT_VERSION:
-        raise _unproven(path, "a manifest that its seal does not prove, or of another version")
-    found = entry_from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
-    if found is None:
-        raise _unproven(path, "an entry's record that does not agree with itself")
-    if found.rows_per_shard != ROWS_PER_SHARD:
-        raise _unproven(path, f"shards of {found.rows_per_shard} rows, not {ROWS_PER_SHARD}")
-    entry = relocate(found, cache)
+        raise _not_an_export(path, "a manifest that its seal does not prove, or of another version")
+    sent = entry_from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
+    if sent is None:
+        raise _not_an_export(path, "an entry's record that does not agree with itself")
+    if sent.rows_per_shard != ROWS_PER_SHARD:
+        raise _not_an_export(path, f"shards of {sent.rows_per_shard} rows, not {ROWS_PER_SHARD}")
+    entry = relocate(sent, cache)
     shards = record.get("shards")
     if features.shape != (len(entry), entry.dim) or not isinstance(shards, list) or len(shards) != len(entry.shards):
-        raise _unproven(path, f"features {features.shape}")
+        raise _not_an_export(path, f"features {features.shape}")
     for rows, shard in zip(entry.shards, shards, strict=True):
         block = features[rows.start : rows.stop]
-        told = shard if isinstance(shard, dict) and _is_provenance(shard.get("provenance")) else {}
-        if told.get("features_sha256") != digest_bytes(block.tobytes()) or not np.isfinite(block).all():
-            raise _unproven(path, f"other values in rows {rows.start} to {rows.stop - 1}")
+        record_of_shard = shard if isinstance(shard, dict) and _is_provenance(shard.get("provenance")) else {}
+        if record_of_shard.get("features_sha256") != digest_bytes(block.tobytes()) or not np.isfinite(block).all():
+            raise _not_an_export(path, f"other values in rows {rows.start} to {rows.stop - 1}")
     new = missing_shards(entry)
     for number in set(range(len(entry.shards))).difference(new):
         read_shard(entry, number)
@@ -119,8 +119,8 @@ def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[d
         while locks.are_pending:
             for number in locks.lock_all():
                 rows = entry.shards[number]
-                told = {**provenance[number], "imported": True}
-                write_shard(entry, number, features[rows.start : rows.stop], told)
+                imported = {**provenance[number], "imported": True}
+                write_shard(entry, number, features[rows.start : rows.stop], imported)
                 locks.release(number)
                 written += 1
             locks.wait()
@@ -136,12 +136,12 @@ def _record(manifest: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _is_provenance(told: object) -> bool:
-    seconds = told.get("seconds", 0.0) if isinstance(told, dict) else None
+def _is_provenance(value: object) -> bool:
+    seconds = value.get("seconds", 0.0) if isinstance(value, dict) else None
     return isinstance(seconds, int | float) and 0 <= seconds < _MOST_SECONDS
 
 
-def _known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:
+def _read_known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:
     data = path.read_bytes()
     if digest_bytes(data) != sha256.lower():
         raise BadCache(
@@ -154,30 +154,30 @@ def _known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:
     try:
         return hdf5.decode_export(data)
     except ValueError as error:
-        raise _unproven(path, str(error)) from error
+        raise _not_an_export(path, str(error)) from error
 
 
-def _foreign(path: Path) -> tuple[bytes, FloatArray]:
+def _read_unknown(path: Path) -> tuple[bytes, FloatArray]:
     """Read a file in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         code = f"import sys; sys.path[:0] = {sys.path!r}; from probeline.cache.untrusted import main; main()"
         command = [sys.executable, "-I", "-c", code, str(path.absolute()), folder]
         # One thread: on a machine of many cores the stacks of a thread each would use up the memory it may have.
-        alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
-            done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=alone)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=environment)  # noqa: S603
         except subprocess.TimeoutExpired as error:
-            raise _unproven(path, f"a file that takes more than {SECONDS} s to read") from error
+            raise _not_an_export(path, f"a file that takes more than {SECONDS} s to read") from error
         if done.returncode == foreign.REFUSED:
-            raise _unproven(path, done.stderr.decode("utf-8", "replace").strip() or "what cannot be read")
+            raise _not_an_export(path, done.stderr.decode("utf-8", "replace").strip() or "what cannot be read")
         if done.returncode:
-            raise _unproven(path, f"a file that ends its reader (exit code {done.returncode})")
+            raise _not_an_export(path, f"a file that ends its reader (exit code {done.returncode})")
         return foreign.collect(Path(folder))
 
 
-def _unproven(path: Path, got: str) -> BadCache:
+def _not_an_export(path: Path, got: str) -> BadCache:
     return BadCache(
-        "this file is no entry that can be trusted",
+        "this file cannot be trusted as an entry",
         where=path,
         expected="a file that cache export wrote",
         got=got,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from probeline.cache.torch_dataset import Labels, RowsDataset
 
 KEEP_BYTES = 256 << 20
-"""Bytes of features that an open entry keeps in memory, where nothing else is said."""
+"""Bytes of features that an open entry keeps in memory, by default."""
 
 RowIndex: TypeAlias = SupportsIndex | slice | Sequence[int] | Sequence[bool] | AnyArray
 
@@ -54,16 +54,16 @@ def open_features(
     MissingData
         There is no entry, or it is not extracted to its end.
     BadCache
-        A record is damaged, or is not what it must be.
+        A record is corrupt, or is not what it must be.
     UnknownName
         No key of the cache begins like this; lists the entries.
     BadOption
         Several keys do, which are listed; or the digits are too few.
     """
     entry = find_entry(folder_or_key, Path(cache))
-    if absent := missing_shards(entry):
+    if missing := missing_shards(entry):
         raise MissingData(
-            f"{len(absent)} of {len(entry.shards)} shards are not extracted yet",
+            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
             where=entry.folder,
             remedy="run extract",
         )

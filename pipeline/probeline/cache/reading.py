@@ -42,7 +42,7 @@ def open_entry(folder: Path) -> Entry:
     MissingData
         There is no record.
     BadCache
-        The record is damaged, of another format version, or does not agree with itself.
+        The record is corrupt, of another format version, or does not agree with itself.
     """
     path = folder / "entry.json"
     entry = entry_from_record(folder, _read_record(path))
@@ -65,7 +65,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     if record is None:
         raise BadCache(
-            "a record of the cache is damaged",
+            "a record of the cache is corrupt",
             where=path,
             expected="its last member to be the sha256 of the rest",
             remedy="delete it and what it describes, then run extract again",
@@ -167,12 +167,12 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
         data = disk.read(path)
     except FileNotFoundError as error:
         remedy = f"delete {path.with_suffix('.json').name}, then run extract again: only this shard is redone"
-        raise BadCache("a shard is gone that its record describes", where=path, remedy=remedy) from error
+        raise BadCache("a shard is missing that its record describes", where=path, remedy=remedy) from error
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) != record["bytes"] or hashlib.sha256(data).hexdigest() != record["file_sha256"]:
         raise BadCache(
-            "a shard is damaged",
+            "a shard is corrupt",
             where=path,
             expected=f"{record['bytes']} bytes of sha256 {record['file_sha256'][:12]}...",
             got=f"{len(data)} bytes of other content",

@@ -74,7 +74,7 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
     """Return the rows of some shards of an entry whose content other entries of a cache hold.
 
     An entry serves where all that its key is made of is the same but the samples. Those that hold more of the rows
-    are asked first. Each shard that is read is hashed first; one that is damaged serves nobody, and is said.
+    are asked first. Each shard that is read is hashed first; one that is corrupt is skipped with a message.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
                     continue
                 block, record = read_shard(donor, number)
             except ProbelineError as error:
-                say(f"extract: not copied from: {error}")
+                say(f"extract: not reused: {error}")
                 continue
             if (here := origins(record["provenance"])) not in made:
                 made.append(here)
@@ -133,7 +133,7 @@ def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callab
         try:
             other = open_entry(folder)
         except ProbelineError as error:
-            say(f"extract: not copied from: {error}")
+            say(f"extract: not reused: {error}")
             continue
         if frozen(other) == frozen(entry) and (share := len(wanted.keys() & set(other.content))):
             shares.append((share, other))

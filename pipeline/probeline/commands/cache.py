@@ -71,8 +71,7 @@ def _tidy(session: Session, _: Sequence[str]) -> Result:
 
 
 def _confirm(session: Session, files: Files, question: str, remove: Callable[[], Files]) -> Result:
-    options = session.settings
-    yes, dry_run = options.maintenance.yes, options.run.dry_run
+    yes, dry_run = session.settings.maintenance.yes, session.settings.run.dry_run
     return prune.confirm_removal(session.console, files, question, remove, yes=yes, dry_run=dry_run)
 
 

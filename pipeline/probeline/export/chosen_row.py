@@ -1,4 +1,4 @@
-"""Which row of a report is meant: by the options of the run, a method's name and a seed, or else by val."""
+"""The row of a report that is exported: by method and seed, by its key, or the best on validation."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ KEY = re.compile("[0-9a-f]{6,64}")
 
 
 def chosen_row(session: Session, verb: str) -> Score:
-    """Return the score of the run's options that ``--method`` names, or whose row val prefers, with the run's seed.
+    """Return the score of the options that ``--method`` names, or of the row that is best on validation, with the seed.
 
-    Of several runs of one method, and of several backbones, val prefers one too. Test has no say. The first digits of
-    a score's key name that very score, whatever its training and seed.
+    Of several runs of one method, and of several backbones, the best on validation is taken; test is not looked at. The
+    first digits of a score's key name that score, whatever its training and seed.
 
     Parameters
     ----------
     session : Session
     verb : str
-        Who asks.
+        Who needs it; for messages.
 
     Raises
     ------
     UnknownName
-        A method that there is not.
+        No such method.
     MissingData
         No such score.
     BadOption
@@ -41,62 +41,62 @@ def chosen_row(session: Session, verb: str) -> Score:
     """
     settings = session.settings
     if settings.export.method is not None and KEY.fullmatch(settings.export.method):
-        return _of_key(session, verb, settings.export.method)
+        return _score_by_key(session, verb, settings.export.method)
     if settings.export.method is not None:
         method_info(settings.export.method)
-    asked = [
+    candidates = [
         score
-        for score in _asked(session, current_scores(session, verb))
+        for score in _filter_requested(session, current_scores(session, verb))
         if settings.export.method in (None, score.method)
     ]
-    row = best_by_validation(asked)
+    row = best_by_validation(candidates)
     if row is None:
         what = settings.export.method or "score"
         maker = method_info(settings.export.method).verb if settings.export.method else "probe"
         raise MissingData(
             f"no {what} to {verb}",
             where=f"{session.dataset.title} x {' '.join(settings.nets.backbones)}",
-            got=listing(sorted({score.method for score in asked})) or "no score of these options",
+            got=listing(sorted({score.method for score in candidates})) or "no score of these options",
             remedy=f"run: {command_line(settings, maker)}",
         )
-    found = next((score for score in row if score.seed in (None, settings.seeding.seed)), None)
-    if found is None:
+    chosen = next((score for score in row if score.seed in (None, settings.seeding.seed)), None)
+    if chosen is None:
         seeds = listing([str(score.seed) for score in row])
         raise BadOption(
             f"no score of that seed of {row[0].method}", expected=f"--seed {seeds}", got=settings.seeding.seed
         )
-    return found
+    return chosen
 
 
-def _of_key(session: Session, verb: str, digits: str) -> Score:
-    scores = _asked(session, current_scores(session, verb))
-    found = [score for score in scores if score.key.startswith(digits)]
-    if len(found) != 1:
+def _score_by_key(session: Session, verb: str, digits: str) -> Score:
+    scores = _filter_requested(session, current_scores(session, verb))
+    matches = [score for score in scores if score.key.startswith(digits)]
+    if len(matches) != 1:
         raise MissingData(
-            f"no one score to {verb}" if not found else f"several scores to {verb}",
+            f"no one score to {verb}" if not matches else f"several scores to {verb}",
             where=session.reports / "scores",
             expected=f"one whose key begins {digits}",
-            got=f"{len(found)} of {len(scores)}",
-            remedy="the keys are on the page; taps, views, weights and sizes are asked for as for any row",
+            got=f"{len(matches)} of {len(scores)}",
+            remedy="take a key from the page, and give the taps, views, weights and image size of its row",
         )
-    return found[0]
+    return matches[0]
 
 
-def _asked(session: Session, scores: Sequence[Score]) -> list[Score]:
-    """Return the scores of the nets, weights, input size, precision, taps and views that the run asks for."""
+def _filter_requested(session: Session, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores of the nets, weights, input size, precision, taps and views of the options."""
     settings = session.settings
-    asked: dict[tuple[str, str], tuple[int, set[str]]] = {}
+    requested: dict[tuple[str, str], tuple[int, set[str]]] = {}
     for text in settings.nets.backbones:
         net, _ = session.backbone(text)
         taps = {"+".join(tap.tap for tap in taps) for taps in session.taps(text)[0]}
-        asked[net.name, net.weights] = asked[net.name, "none"] = (net.preprocess.crop, taps)
+        requested[net.name, net.weights] = requested[net.name, "none"] = (net.preprocess.crop, taps)
 
-    def is_asked(score: Score) -> bool:
-        size, taps = asked.get((score.backbone, score.weights), (0, set()))
+    def is_requested(score: Score) -> bool:
+        size, taps = requested.get((score.backbone, score.weights), (0, set()))
         if (score.precision, score.image_size) != (settings.nets.precision, size):
             return False
         if method_info(score.method).trains:
             return True
         return score.tap in taps and score.views == settings.reading.views
 
-    return [score for score in scores if is_asked(score)]
+    return [score for score in scores if is_requested(score)]

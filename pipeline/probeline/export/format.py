@@ -134,7 +134,7 @@ def read_record(folder: Path) -> Artifact:
     MissingData
         There is none.
     BadArtifact
-        It is damaged, of another format version, or made for another way to decode images.
+        It is corrupt, of another format version, or made for another way to decode images.
     """
     path = folder / RECORD
     try:
@@ -148,7 +148,7 @@ def read_record(folder: Path) -> Artifact:
         raise BadArtifact("an artifact cannot be read", where=path, got=error.strerror) from error
     content = unseal(data)
     if content is None:
-        what = "an artifact's record is damaged"
+        what = "an artifact's record is corrupt"
         raise BadArtifact(what, where=path, expected="the bytes that its sha256 was taken of", remedy=_AGAIN)
     if content.get("format") != _FORMAT:
         raise BadArtifact("this is no artifact", where=path, expected=_FORMAT, got=content.get("format"))
@@ -227,7 +227,7 @@ def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[s
             raise BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror) from error
         if digest_bytes(data) != artifact.files.get(name):
             raise BadArtifact(
-                "a file of an artifact is damaged",
+                "a file of an artifact is corrupt",
                 where=path,
                 expected=f"sha256 {artifact.files.get(name, 'none')[:12]}...",
                 got=f"{digest_bytes(data)[:12]}...",

@@ -53,7 +53,7 @@ def _pixels(picture: Any) -> PixelArray:
     return np.ascontiguousarray(pixels)
 
 
-def each(pictures: Picture | Iterable[Picture]) -> Iterator[Picture]:
+def iterate_images(pictures: Picture | Iterable[Picture]) -> Iterator[Picture]:
     """Yield the images of a single one, of a batch [N, ...] or of any iterable of them."""
     import torch
 

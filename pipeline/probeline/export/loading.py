@@ -31,7 +31,7 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Predictor:
     MissingData
         No artifact is there.
     BadArtifact
-        It is damaged, of another format version, or its files do not belong together.
+        It is corrupt, of another format version, or its files do not belong together.
     MissingExtra
         torch, or timm for one of its nets, is not installed.
     ProbelineError

@@ -16,7 +16,7 @@ from probeline.backbones.frozen import Frozen
 from probeline.data.pixels.loading import ordered
 from probeline.errors import BadData, Diverged
 from probeline.export.format import Artifact
-from probeline.export.images import crop_of, each
+from probeline.export.images import crop_of, iterate_images
 from probeline.export.train_rows import Rows
 from probeline.metrics.scores import chances
 from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
@@ -54,7 +54,7 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a predictor says of n images.
+    """A predictor's answer for n images.
 
     Attributes
     ----------
@@ -191,7 +191,7 @@ class Predictor:
             The net gives an output that is not finite.
         """
         found = [self._none()]
-        for some in _batches(each(images), self._batch_size(None)):
+        for some in _batches(iterate_images(images), self._batch_size(None)):
             pixels = np.stack([crop_of(picture, self.artifact.preprocess) for picture in some])
             outputs = self.outputs(pixels)
             outputs.check()
@@ -237,13 +237,13 @@ class Predictor:
         batches = _as_they_come(paths, self._batch_size(batch_size))
         for some, errors, outputs in self.run(load, batches, workers):
             sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
-            told = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
+            predictions = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
             finite, place = iter(sound), 0
             for path, error in zip(some, errors, strict=True):
                 if error is not None:
                     yield path, error
                 elif next(finite):
-                    yield path, told.one(place)
+                    yield path, predictions.one(place)
                     place += 1
                 else:
                     yield path, BadData(NOT_FINITE, where=path, remedy="use a predictor of --precision fp32")
@@ -335,8 +335,8 @@ class Predictor:
             np.empty(0, np.bool_),
         )
 
-    def _batch_size(self, asked: int | None) -> int:
-        return asked or (_CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH)
+    def _batch_size(self, requested: int | None) -> int:
+        return requested or (_CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
@@ -366,7 +366,7 @@ def _joined(found: list[Predictions]) -> Predictions:
         np.concatenate([one.predicted for one in found]),
         np.concatenate([one.probabilities for one in found]),
         np.concatenate([one.logits for one in found]),
-        tuple(each for one in found for each in one.neighbours),
+        tuple(nearest for one in found for nearest in one.neighbours),
         np.concatenate([one.distances for one in found]),
         np.concatenate([one.unlike for one in found]),
     )
