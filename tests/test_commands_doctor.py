@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from probeline.commands import compare, doctor, extract
 from probeline.errors import MissingData
-from probeline.evaluate import exact_probe, out_of_fold
+from probeline.evaluate.heads import exact
 from probeline.identity import HEADS_VERSION
 from probeline.results.findings import FINDINGS, Findings, ImageReference
 from probeline.results.score import SCORES
@@ -83,7 +83,7 @@ EXACT = {("train/red/00.png", "test/red/copy.png"), ("train/blue/conflict.png", 
 def few_l2() -> Iterator[None]:
     """A grid of three values, as a whole path takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in (exact_probe, out_of_fold, doctor):
+        for place in (exact, doctor):
             patch.setattr(place, "L2_GRID", (1e-2, 1.0, 10.0))
         yield
 
