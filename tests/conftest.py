@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from probeline.backbones import torchvision_import as vision
-from probeline.evaluate import exact_probe
+from probeline.evaluate.heads import exact
 from probeline.identity import digest
 from probeline.types import Backbone, Part, Preprocess
 from small_finetunes import extract_two_nets, make_world
@@ -65,7 +65,7 @@ def place(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grid of three values for the exact probe, whose whole path takes seconds."""
-    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
+    monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from probeline.commands import baselines, compare, curve, probe
+from probeline.evaluate.heads.exact import ExactProbe
 from probeline.options.settings import Settings
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row_commands import further_commands
@@ -76,7 +77,7 @@ def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -
 
 
 def test_other_options_are_other_rows(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_exact", lambda task: [])
+    monkeypatch.setattr(ExactProbe, "is_requested", lambda *_: False)
     probe.run(inputs_of(cache, tmp_path, seeds=3, sgd=("lr=1e-2", "epochs=2"))[0])
     last, _ = inputs_of(cache, tmp_path, seeds=2, sgd=("lr=1e-2", "epochs=2", "optimizer=sgd"))
     probe.run(last)
@@ -105,7 +106,7 @@ def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path
 def test_what_was_fitted_with_another_grid_is_not_what_was_asked_for(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_exact", lambda task: [])
+    monkeypatch.setattr(ExactProbe, "is_requested", lambda *_: False)
     probe.run(inputs_of(cache, tmp_path, sgd=("lr=1e-2", "epochs=2"), mlp=("width=8", "epochs=2"))[0])
     asked, _ = inputs_of(cache, tmp_path, sgd=("lr=1e-3", "epochs=2"), mlp=("width=8", "epochs=2"), seeds=2)
     report = json.loads(Path(compare.run(asked)["json"]).read_text(encoding="utf-8"))

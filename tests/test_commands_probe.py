@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from probeline.commands import probe
+from probeline.commands import baselines, probe
 from probeline.errors import Diverged
+from probeline.evaluate.heads import exact
+from probeline.evaluate.heads.minibatch import PROBE_SGD
 from probeline.heads.minibatch.mlp import fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.options import grids
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from small_runs import configuration, extracted
+from small_runs import Listening, configuration, extracted
 
 
 def rates(*values: float) -> dict[str, grids.Axis]:
@@ -32,12 +34,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 
 @pytest.fixture(autouse=True)
-def _sgd_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_exact", lambda task: [])
+def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One l2, as a whole path takes seconds."""
+    monkeypatch.setattr(exact, "L2_GRID", (1.0,))
 
 
 def test_a_rate_that_diverges_is_no_candidate(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SGD", rates(1e-4, 1e-2, 1e38))
+    monkeypatch.setattr(PROBE_SGD, "axes", rates(1e-4, 1e-2, 1e38))
     probe.run(session)
     score = sgd_score(session)
     assert score.certificate["diverged"] == ["lr 1e+38"]
@@ -48,7 +51,7 @@ def test_a_rate_that_diverges_is_no_candidate(session: Session, monkeypatch: pyt
 
 
 def test_no_rate_that_converges_is_one_line(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SGD", rates(1e37, 1e38))
+    monkeypatch.setattr(PROBE_SGD, "axes", rates(1e37, 1e38))
     with pytest.raises(Diverged, match=r"diverged: probe-sgd: digits.*, seed 0 \(got lr 1e\+37, lr 1e\+38\); "):
         probe.run(session)
 
@@ -88,3 +91,13 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path:
         facts = {"lr": 1e-2, "weight_decay": 1e-2, "dropout": 0.0, "label_smoothing": 0.0, "width": width}
         head = fit_mlp(X, part.labels[splits.train.rows], 10, **facts, epochs=40, batch_size=8, seed=score.seed)
         assert score.predictions == tuple(mlp_decision(head, X_test).argmax(1))
+
+
+def test_features_that_are_missing_are_extracted_first(tmp_path: Path) -> None:
+    console = Listening()
+    run = configuration(tmp_path / "cache", limit=30, console=console, sgd=("epochs=1", "lr=1e-3"))
+    assert probe.run(Session(run))
+    assert "probe: features of squeezenet1_1 are not extracted yet; extracting what is missing" in console.said
+    console.said.clear()
+    assert baselines.run(Session(run))
+    assert not [line for line in console.said if "not extracted" in line]

@@ -14,9 +14,12 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_rows, shard_record
 from probeline.cache.writing import write_entry, write_shard
 from probeline.cli import program as cli
-from probeline.commands import baselines, compare, curve, explain, extract, show, verify
+from probeline.commands import compare, curve, explain, extract, show, verify
 from probeline.data.pixels.loading import read_batch
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.neighbours import CENTROID
+from probeline.evaluate.heads.ridge import RIDGE
+from probeline.evaluate.score import score_head
 from probeline.extract import canary, engine
 from probeline.results.decode import decode, encode
 from probeline.results.score import Score
@@ -77,7 +80,7 @@ def test_a_shard_that_another_has_in_hand_is_left_to_it_alone(tmp_path: Path) ->
     inner, last = (session.entry(tap, "all") for tap in session.every_tap("squeezenet1_1"))
     write_entry(inner)
     with ShardLocks(inner, [0]) as other:
-        assert other.claim(0)
+        assert other.lock(0)
         work = threading.Thread(target=extract.run, args=(session,))
         work.start()
         deadline = time.monotonic() + 60
@@ -104,7 +107,7 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     assert [one.tap for one in (inner, last, both)] == list(taps)
     joined = np.concatenate([inner.load_refit_fold().X, last.load_refit_fold().X], axis=1)
     assert np.array_equal(both.load_refit_fold().X, joined)
-    keys = [one.ask("probe").key for one in (inner, last, both)]
+    keys = [one.request("probe").key for one in (inner, last, both)]
     assert len(set(keys)) == 3
     plain = Session(configuration(tmp_path / "cache"))
     assert keys[1] == CachedFeatures(plain, plain.backbone("squeezenet1_1")[0]).request("probe").key, (
@@ -112,7 +115,7 @@ def test_heads_take_each_tap_or_several_side_by_side(tmp_path: Path) -> None:
     )
     assert inner.frozen_parameters < last.frozen_parameters == both.frozen_parameters
 
-    found = [baselines._centroid(one) for one in (inner, both)]
+    found = [score_head(one, CENTROID) for one in (inner, both)]
     assert [(score.tap, score.views) for score in found] == [(INNER, 0), (f"{INNER}+{LAST}", 0)]
     assert decode(Score, encode(found[0])) == found[0]
     old = {name: value for name, value in encode(found[0]).items() if name not in ("tap", "views")}
@@ -161,14 +164,14 @@ def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) 
     plain = CachedFeatures(Session(configuration(tmp_path / "cache")), *session.every_tap("squeezenet1_1"))
     seen = task(session)
     splits = session.splits
-    X, y = seen._rows(splits.train)
+    X, y = seen._load_rows(splits.train)
     n = len(splits.train)
     assert len(X) == 3 * n
     assert np.array_equal(y, np.tile(y[:n], 3))
-    assert np.array_equal(X[:n], plain._rows(splits.train)[0])
+    assert np.array_equal(X[:n], plain._load_rows(splits.train)[0])
     assert not np.array_equal(X[n : 2 * n], X[:n])
     for split in (splits.val, splits.test):
-        assert np.array_equal(seen._rows(split)[0], plain._rows(split)[0])
+        assert np.array_equal(seen._load_rows(split)[0], plain._load_rows(split)[0])
     # Folds: of an image that is held out no view is fitted on.
     every = np.sort(np.concatenate(splits.folds))
     for fold, held, without in zip(
@@ -177,7 +180,7 @@ def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) 
         assert len(held.y_heldout) == len(fold) == len(without.y_heldout)
         assert len(held.y) == 3 * (len(every) - len(fold))
     assert seen.request("probe").key != plain.request("probe").key
-    score = baselines._centroid(seen)
+    score = score_head(seen, CENTROID)
     assert (score.views, score.n_train) == (2, n)
 
 
@@ -201,8 +204,8 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
 
     for taps in ((INNER,), (LAST,)):
         extracted(cache, taps=taps)
-        baselines._centroid(task(Session(configuration(cache, taps=taps))))
-    baselines._centroid(task(session))
+        score_head(task(Session(configuration(cache, taps=taps))), CENTROID)
+    score_head(task(session), CENTROID)
     console.said.clear()
     compare.run(Session(configuration(cache, **options)))
     table = "\n".join(console.said)
@@ -225,7 +228,7 @@ def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, mon
     console = Listening()
     options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "canary": 2, "console": console}
     extracted(cache, **options)
-    monkeypatch.setattr(canary, "made_elsewhere", lambda _, __, there: [there])
+    monkeypatch.setattr(canary, "shards_from_elsewhere", lambda _, __, there: [there])
 
     def met() -> list[str]:
         told = [line.split(":")[1].strip() for line in console.said if line.startswith("canary:")]
@@ -236,9 +239,9 @@ def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, mon
     assert met() == [f"digits-limit60/all x squeezenet1_1 at {INNER}", "digits-limit60/all x squeezenet1_1"]
     # What passed is remembered: of what heads read, the views alone are left to be held.
     session = Session(configuration(cache, **options))
-    baselines._centroid(task(session))
+    score_head(task(session), CENTROID)
     assert met() == [f"digits-limit60/all@view1 x squeezenet1_1 at {INNER}", "digits-limit60/all@view1 x squeezenet1_1"]
-    baselines._ridge(task(session))
+    score_head(task(session), RIDGE)
     assert met() == []
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probeline.commands import probe
 from probeline.data.sampling import splits as splits_room
 from probeline.evaluate import exact_probe, out_of_fold
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads import exact
+from probeline.evaluate.score import score_heads
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler
@@ -27,8 +28,7 @@ FEW = (1e-2, 1.0, 10.0)
 
 @pytest.fixture(autouse=True)
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (exact_probe, out_of_fold, probe):
-        monkeypatch.setattr(place, "L2_GRID", FEW)
+    monkeypatch.setattr(exact, "L2_GRID", FEW)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_each_image_is_told_by_a_fit_on_others(
     for fold in folds:
         # Both fits are within 1e-6 of the minimum, so that logits are within its root.
         others = np.setdiff1d(among, fold)
-        np.testing.assert_allclose(said(fold), alone(task.inputs, others, fold, found.l2), rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(said(fold), alone(task.session, others, fold, found.l2), rtol=1e-2, atol=1e-2)
     for rows in (val, test):
-        np.testing.assert_allclose(said(rows), alone(task.inputs, train, rows, found.l2), rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(said(rows), alone(task.session, train, rows, found.l2), rtol=1e-2, atol=1e-2)
 
 
 def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
@@ -88,9 +88,9 @@ def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
 ) -> None:
     task = task_of(cache, tmp_path)
     selection, _ = exact_probe.select_exact_probe(task)
-    chosen = selection.candidates[selection.index]["l2"]
+    chosen = selection.selected["l2"]
     assert out_of_fold.out_of_fold(task).l2 == chosen
-    probe._exact(task)
+    score_heads(task, "probe")
 
     def none(*_: object) -> None:
         raise AssertionError("the path was fitted")
@@ -101,7 +101,7 @@ def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
 
 def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path: Path) -> None:
     task = task_of(cache, tmp_path)
-    session, splits = task.inputs, task.session.splits
+    session, splits = task.session, task.session.splits
     labels = session.dataset.parts["all"].labels.copy()
     rare = int(splits.train.rows[3])
     labels[labels == labels[rare]] = (labels[rare] + 1) % 10

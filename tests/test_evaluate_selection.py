@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from probeline.commands import baselines, probe
+from probeline.evaluate.candidates import Candidates, Selection
 from probeline.evaluate.folds import Fold
+from probeline.evaluate.heads.method import FitSettings, HeadMethod
+from probeline.evaluate.heads.ridge import RIDGE_L2
 from probeline.evaluate.selection import select
+from probeline.evaluate.task import Loss, SingleLabel, Task
 from probeline.heads.linear import decision
 from probeline.heads.logistic import path as logistic
 from probeline.heads.neighbours import nearest_centroid
@@ -39,41 +43,74 @@ def rounds(n: int, *, folds: int) -> list[Fold]:
     return [Fold(X[:n], y[:n], X[n:] + fold, y[n:], scaler) for fold in range(folds)]
 
 
-def noisy(fitted: tuple[Fold, Sequence[float]], X: FloatArray) -> list[FloatArray]:
-    """Return logits that are right more often the smaller a candidate's noise is."""
-    held, noises = fitted
-    right = np.eye(3, dtype=np.float32)[held.y_heldout]
-    return [right + noise * np.sin(10 * X, dtype=np.float32) for noise in noises]
+class NoisyHead(HeadMethod[tuple[Fold, float, float]]):
+    """Heads that are right more often the smaller a candidate's noise is, and surer the larger its scale."""
+
+    name = "noisy"
+
+    def __init__(self, noises: Sequence[float], scales: Sequence[float], loss: Loss = scores.nll) -> None:
+        self.noises, self.scales, self._loss = noises, scales, loss
+
+    def candidates(self, settings: FitSettings, rows: int) -> Candidates:
+        values = [{"noise": noise, "scale": scale} for noise, scale in zip(self.noises, self.scales, strict=True)]
+        return Candidates(tuple(values), tuple(self.noises))
+
+    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[tuple[Fold, float, float]]:
+        return [(fold, candidate["noise"], candidate["scale"]) for candidate in candidates.values]
+
+    def logits(self, heads: Sequence[tuple[Fold, float, float]], X: FloatArray) -> list[FloatArray]:
+        return [
+            scale * np.eye(3, dtype=np.float32)[fold.y_heldout] + noise * np.sin(10 * X, dtype=np.float32)
+            for fold, noise, scale in heads
+        ]
+
+    def loss(self, task: Task) -> Loss:
+        return self._loss
+
+    def has_diverged(self, head: tuple[Fold, float, float]) -> bool:
+        return head[1] > 100
+
+
+def select_noisy(method: NoisyHead, folds: list[Fold]) -> Selection[tuple[Fold, float, float]]:
+    return select(folds, method, FitSettings({}, classes=3), SingleLabel(3))
 
 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_the_chosen_candidates_held_out_logits_are_kept(folds: int) -> None:
-    noises = [2.0, 0.9, 0.3, 0.8, 5.0]
     given = rounds(40, folds=folds)
-    found = select(given, [{"noise": noise} for noise in noises], noises, lambda held: (held, noises), noisy)
-    expected = np.concatenate([noisy((held, noises), held.X_heldout)[found.index] for held in given])
+    method = NoisyHead([2.0, 0.9, 0.3, 0.8, 5.0], [1.0] * 5)
+    found = select_noisy(method, given)
+    heads = [(fold, found.selected["noise"], 1.0) for fold in given]
+    expected = np.concatenate([method.logits([head], head[0].X_heldout)[0] for head in heads])
     np.testing.assert_array_equal(found.val_logits, expected)
-    np.testing.assert_array_equal(found.y_val, np.concatenate([held.y_heldout for held in given]))
-    assert found.fitted[0] is given[0]
+    np.testing.assert_array_equal(found.y_val, np.concatenate([fold.y_heldout for fold in given]))
+    assert found.head == heads[0]
     best = max(found.path, key=lambda point: (point["top1"], -point["nll"]))
     assert found.path[found.index] == best
     assert best["top1"] == scores.top1(found.y_val, expected.argmax(1))
     assert best["nll"] == pytest.approx(scores.nll(found.y_val, expected))
-    assert found.candidates[found.index] == {"noise": best["noise"]}
+    assert found.selected["noise"] == best["noise"]
 
 
 def test_the_loss_that_breaks_ties_can_be_another() -> None:
     # Both are always right; the first is surer, and so further from 1 in squares.
-    def logits(held: Fold, X: FloatArray) -> list[FloatArray]:
-        right = np.eye(3, dtype=np.float32)[held.y_heldout[: len(X)]]
-        return [5 * right, right]
-
-    given = rounds(12, folds=1)
-    by_nll = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits)
-    by_square = select(given, [{"c": 0}, {"c": 1}], [0, 1], lambda held: held, logits, loss=scores.squared)
+    by_nll, by_square = (
+        select_noisy(NoisyHead([0.0, 0.0], [5.0, 1.0], loss), rounds(12, folds=1))
+        for loss in (scores.nll, scores.squared)
+    )
     assert (by_nll.index, by_square.index) == (0, 1)
     assert by_square.path[1]["squared"] == 0
     assert "nll" not in by_square.path[1]
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_candidate_that_diverges_is_left_out(folds: int) -> None:
+    with_diverged = select_noisy(NoisyHead([900.0, 0.3, 200.0, 0.8], [1.0] * 4), rounds(40, folds=folds))
+    without = select_noisy(NoisyHead([0.3, 0.8], [1.0] * 2), rounds(40, folds=folds))
+    assert [candidate["noise"] for candidate in with_diverged.diverged] == [900.0, 200.0]
+    assert with_diverged.path == without.path
+    assert with_diverged.index == without.index
+    np.testing.assert_array_equal(with_diverged.val_logits, without.val_logits)
 
 
 def fit_all(session: Session) -> dict[str, Score]:
@@ -146,9 +183,9 @@ def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
     scaler = fit_scaler(features[splits.train.rows])
     X, X_test = apply(scaler, features[splits.train.rows]), apply(scaler, features[splits.test.rows])
     y, y_test = part.labels[splits.train.rows], part.labels[splits.test.rows]
-    every = [decision(head, X_test) for head in fit_ridge(X, y, 10, baselines.RIDGE_L2)]
+    every = [decision(head, X_test) for head in fit_ridge(X, y, 10, RIDGE_L2)]
     right = [scores.top1(y_test, logits.argmax(1)) for logits in every]
-    chosen = baselines.RIDGE_L2.index(found.chosen["l2"])
+    chosen = RIDGE_L2.index(found.chosen["l2"])
     assert found.top1 == right[chosen]
     assert found.optimism == max(right) - right[chosen]
     assert [point["test_top1"] for point in found.path] == right

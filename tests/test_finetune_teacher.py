@@ -12,6 +12,7 @@ from probeline.data.sampling import splits as splits_room
 from probeline.errors import MissingData
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads import exact
 from probeline.finetune.certificate import TeacherFacts
 from probeline.finetune.fitted_probe import FittedProbe
 from probeline.finetune.teacher import Teacher
@@ -30,7 +31,7 @@ NET = "squeezenet1_1"
 @pytest.fixture(autouse=True)
 def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grid of three values, as the whole path of 60 rows takes seconds."""
-    monkeypatch.setattr(exact_probe, "L2_GRID", (1e-2, 1.0, 10.0))
+    monkeypatch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
 
 
 @pytest.fixture(scope="module")

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-
+from probeline.evaluate.candidates import Selection
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.folds import Fold
+from probeline.evaluate.heads.exact import PROBE
+from probeline.evaluate.heads.method import FitSettings
 from probeline.evaluate.requests import ScoreRequest
-from probeline.evaluate.selection import Selection, select
-from probeline.heads.linear import Head, Linear, decision
-from probeline.heads.select import L2_GRID
-from probeline.types import FloatArray
+from probeline.evaluate.selection import select
+from probeline.heads.linear import Head
+from probeline.options.groups import HeadOptions
 
 
-def with_certificates(selection: Selection[list[Head]]) -> Selection[list[Head]]:
-    """Return a selection whose path says of each candidate whether its fit on the train rows converged."""
-    path = tuple(
-        {**said, "converged": head.certificate.converged}
-        for said, head in zip(selection.path, selection.fitted, strict=True)
-    )
-    return replace(selection, path=path)
+def request_exact_probe(features: CachedFeatures) -> ScoreRequest:
+    """Return the request for the score of the exact probe."""
+    return features.request(PROBE.name, **PROBE.options(HeadOptions()))
 
 
-def request_exact_probe(task: CachedFeatures, method: str = "probe") -> ScoreRequest:
-    """Return what is asked of the exact probe, or of its refit."""
-    return task.request(method, l2=list(L2_GRID))
-
-
-def select_exact_probe(task: CachedFeatures) -> tuple[Selection[list[Head]], list[Fold]]:
-    """Fit the exact probe's path of l2 on each round and choose by the rows held out.
+def select_exact_probe(features: CachedFeatures) -> tuple[Selection[Head], list[Fold]]:
+    """Fit the exact probe's path of l2 on each fold and select by the held-out rows.
 
     Returns
     -------
     selection : Selection
-    rounds : list of Fold
+    folds : list of Fold
         The first of them is fitted on the train rows.
     """
-    from probeline.heads.logistic.path import fit_path
-
-    rounds = task.load_selection_folds()
-    candidates = [{"l2": l2} for l2 in L2_GRID]
-    selection = select(
-        rounds, candidates, L2_GRID, lambda held: fit_path(held.X, held.y, task.classes, L2_GRID), linear_logits
-    )
-    return with_certificates(selection), rounds
-
-
-def linear_logits(heads: Sequence[Linear], X: FloatArray) -> Iterable[FloatArray]:
-    """Yield the logits float32 [m, K] of each linear head for rows float32 [m, D]."""
-    return (decision(head, X) for head in heads)
+    folds = features.load_selection_folds()
+    settings = FitSettings(PROBE.options(HeadOptions()), features.classes)
+    return select(folds, PROBE, settings, features.task), folds

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from probeline.cache.entry import Entry
+from probeline.cache.reading import missing_shards
 from probeline.evaluate.folds import Fold, make_fold
-from probeline.evaluate.requests import ScoreRequest, find_finished, request_score, test_fields
-from probeline.evaluate.selection import Candidate, Selection
-from probeline.evaluate.stopwatch import Stopwatch
+from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
+from probeline.evaluate.task import Task, task_of
 from probeline.extract import canary
-from probeline.format import option
+from probeline.extract.fill import fill_missing
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION
-from probeline.metrics.scores import nll, top1
 from probeline.names import PENULTIMATE
-from probeline.results.score import SCORES, Score
+from probeline.results.methods import method_info
+from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, Split
 
@@ -29,13 +30,13 @@ def concatenate_taps(blocks: Sequence[FloatArray]) -> FloatArray:
 
 
 class CachedFeatures:
-    """One backbone's embeddings of one data set, ready for any head.
+    """One backbone's cached features of one data set, ready for any head.
 
     Parameters
     ----------
     session : Session
     *taps : Backbone
-        One net at one tap, or at several whose features stand side by side.
+        One net at one tap, or at several whose features are concatenated.
     """
 
     def __init__(self, session: Session, *taps: Backbone) -> None:
@@ -45,166 +46,112 @@ class CachedFeatures:
         self.tap = "+".join(tap.tap for tap in taps)
         self.classes = len(session.dataset.class_names)
 
-    def _rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
+    @cached_property
+    def task(self) -> Task:
+        """What the labels are for."""
+        return task_of(self.session.dataset)
+
+    def _load_rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
         session = self.session
-        # What is fitted on begins with train rows. Its images alone are seen augmented too; those held out come plain.
-        fitted = splits[0].role == "train"
-        seen = [(split, view) for split in splits for view in (session.views(split.part) if fitted else (None,))]
+        # Rows to fit on begin with train rows; only their images are augmented, held-out images never are.
+        is_fitted = splits[0].role == "train"
+        sources = [(split, view) for split in splits for view in (session.views(split.part) if is_fitted else (None,))]
         features = [
             concatenate_taps([session.features(tap, split.part, view).features[split.rows] for tap in self.taps])
-            for split, view in seen
+            for split, view in sources
         ]
-        labels = [session.dataset.parts[split.part].labels[split.rows] for split, _ in seen]
+        labels = [self.task.targets(session.dataset, split) for split, _ in sources]
         return np.concatenate(features), np.concatenate(labels)
 
     def load_selection_folds(self) -> list[Fold]:
-        """Return the rounds that choose hyper-parameters: train and val, or each fold against the others.
+        """Return the folds that select hyper-parameters: train against val, or each fold against the others.
 
-        The first round's rows to fit on are the train rows in both cases, as the first fold is val.
+        The first one is fitted on the train rows in both cases, as val is the first fold.
         """
         splits = self.session.splits
         if not splits.folds:
-            return [make_fold(*self._rows(splits.train), *self._rows(splits.val))]
+            return [make_fold(*self._load_rows(splits.train), *self._load_rows(splits.val))]
         return list(self.load_folds(splits.folds))
 
-    def load_folds(self, folds: Sequence[IntArray]) -> Iterator[Fold]:
-        """Yield a round for each of some sets of rows of the train part, held out against the others."""
+    def load_folds(self, row_sets: Sequence[IntArray]) -> Iterator[Fold]:
+        """Yield a fold for each of several sets of rows of the train part, which it holds out from all others."""
         part = self.session.splits.train.part
-        every = np.sort(np.concatenate(folds))
-        for fold in folds:
-            others = Split(part, np.setdiff1d(every, fold), "train")
-            yield make_fold(*self._rows(others), *self._rows(Split(part, fold, "val")))
+        all_rows = np.sort(np.concatenate(row_sets))
+        for rows in row_sets:
+            others = Split(part, np.setdiff1d(all_rows, rows), "train")
+            yield make_fold(*self._load_rows(others), *self._load_rows(Split(part, rows, "val")))
 
     def load_refit_fold(self) -> Fold:
-        """Return the round that is fitted on train and val; held out is test."""
+        """Return the fold that is fitted on train and val, with test held out."""
         splits = self.session.splits
-        return make_fold(*self._rows(splits.train, splits.val), *self._rows(splits.test))
+        return make_fold(*self._load_rows(splits.train, splits.val), *self._load_rows(splits.test))
 
     def load_test_fold(self) -> Fold:
-        """Return the round that is fitted on the train rows, as that of the chosen head was; held out is test."""
+        """Return the fold that is fitted on the train rows, with test held out."""
         splits = self.session.splits
-        return make_fold(*self._rows(splits.train), *self._rows(splits.test))
+        return make_fold(*self._load_rows(splits.train), *self._load_rows(splits.test))
 
-    def load_test(self, fitted: Fold) -> FloatArray:
-        """Return the test rows float32 [n_test, D], standardised by the rows that `fitted` was fitted on."""
-        return apply(fitted.scaler, self._rows(self.session.splits.test)[0])
+    def load_test(self, fold: Fold) -> FloatArray:
+        """Return the test rows float32 [n_test, D], standardised by the rows that `fold` is fitted on."""
+        return apply(fold.scaler, self._load_rows(self.session.splits.test)[0])
 
     def load_raw(self, split: Split) -> FloatArray:
-        """Return the features float32 [n, D] of a split as the net gives them."""
+        """Return the features float32 [n, D] of a split, not standardised."""
         return concatenate_taps([self.session.features(tap, split.part).features[split.rows] for tap in self.taps])
-
-    def count_parameters(self, head: object = None) -> dict[str, int]:
-        """Return the fields of a score that count parameters: those of a head, which are its arrays, and of all."""
-        trainable = sum(part.size for part in vars(head).values() if isinstance(part, np.ndarray)) if head else 0
-        return {"trainable": trainable, "total": self.frozen_parameters + trainable}
 
     @property
     def frozen_parameters(self) -> int:
         """Parameters below the head; of several taps the one that needs most of them counts."""
         return max(tap.parameters - tap.head_parameters for tap in self.taps)
 
-    def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
-        """Return what is asked of a method that is fitted on these embeddings."""
-        features = [entry.key for entry in self._entries()]
-        weights = self.backbone.weights_sha256[:12]
-        return request_score(
-            self.session, method, seed, {"version": HEADS_VERSION, "weights": weights, **options}, features=features
-        )
-
-    def _entries(self) -> list[Entry]:
-        return [entry for tap in self.taps for entry in self.session.entries(tap)]
-
-    def find_finished(self, asked: ScoreRequest) -> Score | None:
-        """Return the score that is asked for where it is there, and tell the user so.
-
-        Where it is not, the embeddings will be read: those made elsewhere or by other software meet the canary first.
-        """
-        found = find_finished(self.session, self.backbone, asked, self.title(asked.method, asked.seed))
-        if found is None:
-            self.check_canary()
-        return found
-
-    def check_canary(self) -> None:
-        """Have the canary look at the embeddings before they are read."""
-        canary.check_cached(self.session, self.taps, self._entries())
-
-    def title(self, method: str, seed: int | None) -> str:
-        """Return what a line about this fit begins with."""
-        tap = "" if self.tap == PENULTIMATE else f" at {self.tap}"
-        return f"{method}: {self.session.dataset.name} x {self.backbone.name}{tap}" + (
-            "" if seed is None else f", seed {seed}"
-        )
-
-    def save_score(
-        self,
-        asked: ScoreRequest,
-        selection: Selection[Any],
-        outputs: Iterable[FloatArray],
-        watch: Stopwatch,
-        **facts: Any,
-    ) -> Score:
-        """Write the score of the chosen candidate on the test rows, and return it.
-
-        Test is read here, when the choice stands: the other candidates are read too, but only to be shown along the
-        score's `path` and for its `optimism`. The score's seconds are those of `watch` when all of them are read.
-
-        Parameters
-        ----------
-        asked : ScoreRequest
-        selection : Selection
-        outputs : iterable of float32 [n_test, K]
-            The logits of each candidate, in their order; used one at a time.
-        watch : Stopwatch
-        **facts
-            Further fields of the score, which win over those that follow from the choice.
-        """
-        session, backbone = self.session, self.backbone
-        test = session.splits.test
-        truth = session.dataset.parts[test.part].labels[test.rows]
-        read: list[Candidate] = []
-        logits = None
-        for place, output in enumerate(outputs):
-            read.append({"test_top1": top1(truth, output.argmax(1)), "test_nll": nll(truth, output)})
-            logits = output if place == selection.index else logits
-        seconds = watch.seconds()
-        if logits is None or len(read) != len(selection.path):
-            raise ValueError(f"{len(read)} outputs for {len(selection.path)} candidates")
-        several = len(read) > 1
-        every = [float(one["test_top1"]) for one in read]
-        # One pass gives every tap: of those side by side the longest counts.
-        extraction = sum(
+    @property
+    def extraction_seconds(self) -> float:
+        """What the features took; one pass extracts all taps, so the longest counts."""
+        session = self.session
+        return sum(
             max(session.features(tap, part, view).seconds for tap in self.taps)
             for part in session.parts()
             for view in session.views(part)
         )
-        score = Score(
-            **{
-                **test_fields(session, logits, "CPU", selection.y_val, selection.val_logits),
-                "chosen": selection.candidates[selection.index],
-                "chosen_by": session.splits.chosen_by if several else "",
-                "val_top1": selection.path[selection.index]["top1"],
-                "optimism": max(every) - every[selection.index] if several else None,
-                "path": tuple({**a, **b} for a, b in zip(selection.path, read, strict=True)) if several else (),
-                **facts,
-            },
-            backbone=backbone.name,
-            weights=backbone.weights,
-            method=asked.method,
-            seed=asked.seed,
-            key=asked.key,
-            options=asked.options,
-            image_size=backbone.preprocess.crop,
-            precision=session.settings.nets.precision,
-            tap=self.tap,
-            views=session.settings.reading.views,
-            warm_seconds=seconds,
-            cold_seconds=seconds + extraction,
-        )
-        SCORES.save(session.reports, score)
-        choice = ", ".join(option(name, value) for name, value in score.chosen.items())
-        session.console.result(
-            f"{self.title(asked.method, asked.seed)}: test top-1 {score.top1:.4f}"
-            + (f", {choice} chosen by {score.chosen_by}" if choice else "")
-            + f", {seconds:.1f} s"
-        )
+
+    def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
+        """Return the request for the score of a head that is fitted on these features."""
+        options = {"version": HEADS_VERSION, "weights": self.backbone.weights_sha256[:12], **options}
+        keys = [entry.key for entry in self._entries()]
+        return request_score(self.session, method, seed, options, features=keys)
+
+    def _entries(self) -> list[Entry]:
+        return [entry for tap in self.taps for entry in self.session.entries(tap)]
+
+    def find_finished(self, request: ScoreRequest) -> Score | None:
+        """Return the requested score if it exists, and say that it is skipped.
+
+        If not, the features are made ready to be read: see `prepare`.
+        """
+        score = find_finished(self.session, self.backbone, request, self.title(request.method, request.seed))
+        if score is None:
+            self.prepare(method_info(request.method).verb)
         return score
+
+    def prepare(self, verb: str) -> None:
+        """Extract what is missing, and check features that were made elsewhere or by other software."""
+        if any(missing_shards(entry) for entry in self._entries()):
+            fill_missing(self.session, self.session.asked_as(self.backbone.name, self.backbone.weights), verb)
+        self.check_canary()
+
+    def check_canary(self) -> None:
+        """Extract a few rows again if the features were made elsewhere, and compare them with the cached ones."""
+        canary.check_cached(self.session, self.taps, self._entries())
+
+    def title(self, method: str, seed: int | None) -> str:
+        """Return the beginning of every message about a fit."""
+        tap = "" if self.tap == PENULTIMATE else f" at {self.tap}"
+        of_seed = "" if seed is None else f", seed {seed}"
+        return f"{method}: {self.session.dataset.name} x {self.backbone.name}{tap}{of_seed}"
+
+
+def requested_features(session: Session) -> Iterator[CachedFeatures]:
+    """Yield the features of every backbone at every tap that the settings name."""
+    for backbone in session.settings.nets.backbones:
+        for taps in session.taps(backbone)[0]:
+            yield CachedFeatures(session, *taps)

@@ -30,5 +30,6 @@ class Fold:
 
 
 def make_fold(X: FloatArray, y: IntArray, X_heldout: FloatArray, y_heldout: IntArray) -> Fold:
+    """Return a fold of features as they are, which standardises them."""
     scaler = fit_scaler(X)
     return Fold(apply(scaler, X), y, apply(scaler, X_heldout), y_heldout, scaler)

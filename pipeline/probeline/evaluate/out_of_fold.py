@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from probeline.data.sampling.splits import crossing
-from probeline.evaluate.exact_probe import select_exact_probe
+from probeline.evaluate.exact_probe import request_exact_probe, select_exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.folds import Fold
 from probeline.heads.linear import Head, decision
-from probeline.heads.select import L2_GRID
 from probeline.results.score import SCORES, Score
 from probeline.types import BoolArray, FloatArray
 
@@ -58,7 +57,7 @@ def out_of_fold(task: CachedFeatures) -> OutOfFold:
     from probeline.heads.logistic.path import fit_path
 
     splits, dataset = task.session.splits, task.session.dataset
-    l2 = _chosen(task)
+    l2 = _select_l2(task)
     fits: list[Head] = []
 
     def fit(held: Fold) -> Head:
@@ -90,12 +89,12 @@ def out_of_fold(task: CachedFeatures) -> OutOfFold:
     return OutOfFold(logits, unseen, l2, len(folds), all(one.certificate.converged for one in fits))
 
 
-def _chosen(task: CachedFeatures) -> float:
-    """Return the l2 of the exact probe: its score's, or where there is none that of its path."""
-    asked = task.request("probe", l2=list(L2_GRID))
-    backbone = task.backbone
-    score = SCORES.find(task.session.reports, backbone.name, backbone.weights, asked.method, asked.seed, asked.key)
+def _select_l2(features: CachedFeatures) -> float:
+    """Return the l2 of the exact probe: that of its score, or if there is none, of a new selection."""
+    request, backbone = request_exact_probe(features), features.backbone
+    score = SCORES.find(
+        features.session.reports, backbone.name, backbone.weights, request.method, request.seed, request.key
+    )
     if isinstance(score, Score):
         return float(score.chosen["l2"])
-    selection, _ = select_exact_probe(task)
-    return float(selection.candidates[selection.index]["l2"])
+    return float(select_exact_probe(features)[0].selected["l2"])

@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from probeline import disk
 from probeline.environment import environment
-from probeline.heads.temperature import fit_temperature
+from probeline.evaluate.task import task_of
 from probeline.identity import digest
-from probeline.metrics.intervals import wilson
-from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
 from probeline.results.score import SCORES, Score
 from probeline.results.store import SkippedFile
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
 Record = TypeVar("Record")
-
-_FEW_CLASSES = 5
-"""Up to so many, top-5 is 1."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +107,6 @@ def test_fields(
 ) -> dict[str, Any]:
     """Return the fields of a score that follow from the logits of the test images, whatever the method.
 
-    The temperature is fitted on val alone. Top-5 is for data sets of more than 5 classes.
-
     Parameters
     ----------
     session : Session
@@ -124,33 +115,17 @@ def test_fields(
         That the method ran on.
     y_val : int64 [m]
     val_logits : float32 [m, K]
-        Of rows that chose the method's hyper-parameters, and that it was not fitted on.
+        Of rows that selected the method's hyper-parameters, and that it was not fitted on.
     """
-    splits, classes = session.splits, session.dataset.class_names
-    truth = session.dataset.parts[splits.test.part].labels[splits.test.rows]
-    predictions = logits.argmax(1)
-    temperature = fit_temperature(y_val, val_logits)
-    calibrated, raw = chances(logits, temperature), chances(logits)
+    splits, dataset = session.splits, session.dataset
+    task = task_of(dataset)
     return {
-        "dataset": session.dataset.title,
+        "dataset": dataset.title,
         "splits": session.splits_sha256,
         "n_train": len(splits.train),
         "n_val": len(splits.val),
         "n_test": len(splits.test),
-        "class_names": classes,
-        "labels": tuple(truth.tolist()),
-        "predictions": tuple(predictions.tolist()),
-        "top1": top1(truth, predictions),
-        "top5": top_k(truth, logits, 5) if len(classes) > _FEW_CLASSES else None,
-        "macro": macro(truth, predictions, len(classes)),
-        "interval": wilson(int((truth == predictions).sum()), len(truth)),
-        "temperature": temperature,
-        "nll": nll(truth, logits / np.float64(temperature)),
-        "brier": brier(truth, calibrated),
-        "ece": ece(truth, calibrated),
-        "raw_nll": nll(truth, logits),
-        "raw_ece": ece(truth, raw),
-        "bins": reliability(truth, calibrated),
-        "raw_bins": reliability(truth, raw),
+        "class_names": dataset.class_names,
+        **task.metrics(task.targets(dataset, splits.test), logits, y_val, val_logits),
         "environment": environment(device),
     }

@@ -2,99 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from probeline.errors import Diverged
+from probeline.evaluate.candidates import Candidate, Selection
 from probeline.evaluate.folds import Fold
+from probeline.evaluate.heads.method import FitSettings, HeadMethod
+from probeline.evaluate.task import Task
+from probeline.format import option
 from probeline.heads.select import choose
-from probeline.metrics.scores import nll, top1
-from probeline.types import FloatArray, IntArray
+from probeline.types import FloatArray
 
-Candidate = Mapping[str, Any]
-"""The name of a hyper-parameter and its value."""
-
-Fitted = TypeVar("Fitted")
-
-
-@dataclass(frozen=True)
-class Selection(Generic[Fitted]):
-    """A choice among candidates, made without a look at the test rows.
-
-    Attributes
-    ----------
-    candidates : sequence of mappings
-    path : tuple of mappings
-        Each candidate with its val ``top1`` and loss, averaged over the held-out rows of all rounds.
-    index : int
-        The chosen one's.
-    is_at_edge : bool
-        Whether it stands at an end of its grid.
-    y_val : int64 [n]
-        Of the held-out rows, round after round.
-    val_logits : float32 [n, K]
-        What the chosen candidate said of them, fitted without them.
-    fitted : Fitted
-        All candidates as the first round fitted them, which is on the train rows: these are what test is read with.
-    """
-
-    candidates: Sequence[Candidate]
-    path: tuple[Candidate, ...]
-    index: int
-    is_at_edge: bool
-    y_val: IntArray
-    val_logits: FloatArray
-    fitted: Fitted
+Head = TypeVar("Head")
 
 
 def select(
-    rounds: Sequence[Fold],
-    candidates: Sequence[Candidate],
-    strengths: Sequence[float],
-    fit: Callable[[Fold], Fitted],
-    logits_of: Callable[[Fitted, FloatArray], Iterable[FloatArray]],
-    *,
-    loss: Callable[[IntArray, FloatArray], float] = nll,
-) -> Selection[Fitted]:
-    """Fit every candidate on each round and choose by the rows held out: top-1, then loss, then the stronger one.
+    folds: Sequence[Fold], method: HeadMethod[Head], settings: FitSettings, task: Task, *, where: str = ""
+) -> Selection[Head]:
+    """Fit every candidate on each fold and select by the held-out rows: by score, then loss, then strength.
 
     Parameters
     ----------
-    rounds : sequence of Fold
-    candidates, strengths : sequence
-        A hyper-parameter's names and values, and the values that order them; see
-        :func:`probeline.heads.select.choose`.
-    fit : callable
-        Given a round, fits all candidates on it.
-    logits_of : callable
-        Given what `fit` returned and rows float32 [m, D], yields the logits float32 [m, K] of each candidate.
-    loss : callable
-        Of labels int64 [m] and logits; its name is that of its field in the path.
+    folds : sequence of Fold
+    method : HeadMethod
+    settings : FitSettings
+    task : Task
+    where : str
+        For messages.
+
+    Raises
+    ------
+    Diverged
+        The training of every candidate diverged.
     """
-    right, losses = np.zeros(len(candidates)), np.zeros(len(candidates))
-    said: list[list[FloatArray]] = [[] for _ in candidates]
-    every: list[Fitted] = []
-    place, edge = 0, False
-    for held in rounds:
-        fitted = fit(held)
-        every = every or [fitted]
-        for i, logits in enumerate(logits_of(fitted, held.X_heldout)):
-            right[i] += len(held.y_heldout) * top1(held.y_heldout, logits.argmax(1))
-            losses[i] += len(held.y_heldout) * loss(held.y_heldout, logits)
-            said[i].append(logits)
-            if held is rounds[-1]:
+    candidates = method.candidates(settings, min(len(fold.y) for fold in folds))
+    loss, rows = method.loss(task), sum(len(fold.y_heldout) for fold in folds)
+    scores, losses = np.zeros(len(candidates.values)), np.zeros(len(candidates.values))
+    outputs: list[list[FloatArray]] = [[] for _ in candidates.values]
+    first_heads: Sequence[Head] = ()
+    usable = list(range(len(candidates.values)))
+    best, edge = 0, False
+    for fold in folds:
+        heads = method.fit(fold, settings, candidates)
+        first_heads = first_heads or heads
+        usable = [i for i in usable if not method.has_diverged(heads[i])]
+        if not usable:
+            raise _all_diverged(candidates.values, settings, method, where)
+        for count, (i, logits) in enumerate(
+            zip(usable, method.logits([heads[i] for i in usable], fold.X_heldout), strict=True), start=1
+        ):
+            scores[i] += len(fold.y_heldout) * task.selection_score(fold.y_heldout, logits)
+            losses[i] += len(fold.y_heldout) * loss(fold.y_heldout, logits)
+            outputs[i].append(logits)
+            if fold is folds[-1]:
                 # The logits of all candidates may be many: only those of the best so far are kept.
-                rows = sum(len(one.y_heldout) for one in rounds)
-                scores = list(zip(right[: i + 1] / rows, losses[: i + 1] / rows, strict=True))
-                best, edge = choose(scores, strengths[: i + 1])
-                for loser in {place, i} - {best}:
-                    said[loser] = []
-                place = best
-    path = tuple(
-        {**candidate, "top1": float(score[0]), loss.__name__: float(score[1])}
-        for candidate, score in zip(candidates, scores, strict=True)
+                known = usable[:count]
+                means = list(zip(scores[known] / rows, losses[known] / rows, strict=True))
+                index, edge = choose(means, candidates.subset(known).strengths)
+                for loser in {best, i} - {known[index]}:
+                    outputs[loser] = []
+                best = known[index]
+    kept = candidates.subset(usable)
+    path = []
+    for i, candidate in zip(usable, kept.values, strict=True):
+        converged = method.has_converged(first_heads[i])
+        point = {task.selection_metric: float(scores[i] / rows), loss.__name__: float(losses[i] / rows)}
+        path.append({**candidate, **point, **({} if converged is None else {"converged": converged})})
+    return Selection(
+        kept,
+        tuple(path),
+        usable.index(best),
+        edge,
+        np.concatenate([fold.y_heldout for fold in folds]),
+        np.concatenate(outputs[best]),
+        [first_heads[i] for i in usable],
+        tuple(value for i, value in enumerate(candidates.values) if i not in usable),
     )
-    y_val = np.concatenate([held.y_heldout for held in rounds])
-    return Selection(candidates, path, place, edge, y_val, np.concatenate(said[place]), every[0])
+
+
+def _all_diverged(
+    candidates: Sequence[Candidate], settings: FitSettings, method: HeadMethod[Head], where: str
+) -> Diverged:
+    tried = [describe_candidate(candidate) for candidate in candidates]
+    fixed = {name: value for name, value in settings.options.items() if isinstance(value, list)}
+    rates = f"--{method.name.removeprefix('probe-')}"
+    return Diverged(
+        "every head's training diverged",
+        where=where,
+        got=", ".join(tried) or describe_candidate({name: values[0] for name, values in fixed.items()}),
+        remedy=f"use lower rates in {rates}, or check the features with probeline verify",
+    )
+
+
+def describe_candidate(candidate: Candidate) -> str:
+    """Return hyper-parameters in words, such as ``lr 0.001``."""
+    return " ".join(option(name, value) for name, value in candidate.items())

@@ -36,7 +36,7 @@ class FittedProbe:
         features.check_canary()
         watch = Stopwatch()
         selection, folds = select_exact_probe(features)
-        return selection.fitted[selection.index], folds[0].scaler, watch.seconds()
+        return selection.head, folds[0].scaler, watch.seconds()
 
     @property
     def head(self) -> Head:

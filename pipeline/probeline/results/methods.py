@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 
 from probeline.errors import UnknownName
 from probeline.names import LAST_K
@@ -67,6 +69,13 @@ METHODS = (
 )
 """In the order in which a report shows them; ``last-K`` stands for every number of stages."""
 
+HEADS_GROUP = "probeline.heads"
+"""The entry-point group by which other packages add methods of fitting heads."""
+
+_REGISTERED: dict[str, MethodInfo] = {}
+_OTHER_COLOUR = "#595959"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
 _PLACES = {info.name: place for place, info in enumerate(METHODS)}
 
 
@@ -83,9 +92,27 @@ def method_info(name: str) -> MethodInfo:
         stages = f"{count} stages" if count > 1 else "stage"
         title, short = (words.format(stages) for words in (last.title, last.short))
         return replace(last, name=name, title=title, short=short, colour=_darker(last.colour, count - 1))
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     if name not in _PLACES or name == "last-K":
+        if entry_points(group=HEADS_GROUP, name=name):
+            return register_method(name)
         raise UnknownName("method", name, _PLACES)
     return METHODS[_PLACES[name]]
+
+
+def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) -> MethodInfo:
+    """Add a method of fitting heads, titled by its name, and return it.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or is not made of small letters, digits and hyphens.
+    """
+    if not _NAME.fullmatch(name) or name in _PLACES or LAST_K.fullmatch(name):
+        raise ValueError(f"no name for a new method: {name!r}")
+    _REGISTERED[name] = MethodInfo(name, name, name, verb, _OTHER_COLOUR, seeded=is_seeded)
+    return _REGISTERED[name]
 
 
 def order(name: str) -> tuple[int, int]:
@@ -96,6 +123,8 @@ def order(name: str) -> tuple[int, int]:
     UnknownName
     """
     found = LAST_K.fullmatch(method_info(name).name)
+    if name in _REGISTERED:
+        return len(METHODS), list(_REGISTERED).index(name)
     return (_PLACES["last-K"], int(found[1])) if found else (_PLACES[name], 0)
 
 

@@ -1,0 +1,59 @@
+"""The registry of head methods: those of the package, and others by the entry-point group ``probeline.heads``."""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import entry_points
+from typing import Any
+
+from probeline.errors import UnknownName
+from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT
+from probeline.evaluate.heads.method import HeadMethod
+from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
+from probeline.evaluate.heads.neighbours import CENTROID, KNN
+from probeline.evaluate.heads.ridge import RIDGE
+from probeline.results.methods import HEADS_GROUP, register_method
+
+_METHODS: dict[str, HeadMethod[Any]] = {
+    method.name: method for method in (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP, LOGISTIC, RIDGE, KNN, CENTROID)
+}
+
+
+def register_head(method: HeadMethod[Any]) -> None:
+    """Add a method of this process.
+
+    Raises
+    ------
+    ValueError
+        Its name is taken, or is no name.
+    """
+    if method.name in _METHODS:
+        raise ValueError(f"there is a head method {method.name!r} already")
+    register_method(method.name, verb=method.verb, is_seeded=method.is_seeded)
+    _METHODS[method.name] = method
+
+
+@functools.cache
+def _load_entry_points() -> None:
+    for entry in entry_points(group=HEADS_GROUP):
+        if entry.name not in _METHODS:
+            register_head(entry.load())
+
+
+def head_methods(verb: str) -> list[HeadMethod[Any]]:
+    """Return the methods that a verb fits, in the order of their registration."""
+    _load_entry_points()
+    return [method for method in _METHODS.values() if method.verb == verb]
+
+
+def head_method(name: str) -> HeadMethod[Any]:
+    """Return the method of a score.
+
+    Raises
+    ------
+    UnknownName
+    """
+    _load_entry_points()
+    if name not in _METHODS:
+        raise UnknownName("head method", name, _METHODS)
+    return _METHODS[name]

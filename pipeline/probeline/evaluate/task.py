@@ -1,0 +1,112 @@
+"""Tasks: what the labels of a data set mean, and by which numbers predictions are selected and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from probeline.heads.temperature import fit_temperature
+from probeline.metrics.intervals import wilson
+from probeline.metrics.scores import brier, chances, ece, macro, nll, reliability, top1, top_k
+from probeline.types import DataSet, FloatArray, IntArray, Split
+
+Loss = Callable[[IntArray, FloatArray], float]
+"""Of labels int64 [n] and logits [n, K]; lower is better. Its ``__name__`` is its field in a score's path."""
+
+_FEW_CLASSES = 5
+"""Up to so many classes, top-5 is 1."""
+
+
+class Task(Protocol):
+    """A kind of prediction."""
+
+    @property
+    def selection_metric(self) -> str:
+        """What `selection_score` is called in a score's path."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """What breaks ties of the selection score."""
+        ...
+
+    def targets(self, dataset: DataSet, split: Split) -> IntArray:
+        """Return the labels of a split's rows."""
+        ...
+
+    def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
+        """Return what is compared on validation; higher is better."""
+        ...
+
+    def metrics(
+        self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
+    ) -> dict[str, Any]:
+        """Return the fields of a score that follow from its logits on test; what they need fitted is fitted on val."""
+        ...
+
+
+@dataclass(frozen=True)
+class SingleLabel:
+    """Exactly one of K classes per image.
+
+    Attributes
+    ----------
+    classes : int
+    """
+
+    classes: int
+    selection_metric: str = "top1"
+
+    @property
+    def loss(self) -> Loss:
+        """The mean negative log-likelihood in nats."""
+        return nll
+
+    def targets(self, dataset: DataSet, split: Split) -> IntArray:
+        """Return the classes int64 [n] of a split's rows."""
+        return dataset.parts[split.part].labels[split.rows]
+
+    def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
+        """Return top-1 accuracy in [0, 1]; of equal logits the lower class counts."""
+        return top1(targets, logits.argmax(1))
+
+    def metrics(
+        self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
+    ) -> dict[str, Any]:
+        """Return accuracies, their interval, likelihood and calibration; the temperature is fitted on val alone.
+
+        Parameters
+        ----------
+        targets : int64 [n_test]
+        logits : float32 [n_test, K]
+        val_targets : int64 [m]
+        val_logits : float32 [m, K]
+            Of rows that selected the hyper-parameters, and that the head was not fitted on.
+        """
+        predictions = logits.argmax(1)
+        temperature = fit_temperature(val_targets, val_logits)
+        calibrated, raw = chances(logits, temperature), chances(logits)
+        return {
+            "labels": tuple(targets.tolist()),
+            "predictions": tuple(predictions.tolist()),
+            "top1": top1(targets, predictions),
+            "top5": top_k(targets, logits, 5) if self.classes > _FEW_CLASSES else None,
+            "macro": macro(targets, predictions, self.classes),
+            "interval": wilson(int((targets == predictions).sum()), len(targets)),
+            "temperature": temperature,
+            "nll": nll(targets, logits / np.float64(temperature)),
+            "brier": brier(targets, calibrated),
+            "ece": ece(targets, calibrated),
+            "raw_nll": nll(targets, logits),
+            "raw_ece": ece(targets, raw),
+            "bins": reliability(targets, calibrated),
+            "raw_bins": reliability(targets, raw),
+        }
+
+
+def task_of(dataset: DataSet) -> Task:
+    """Return the task that a data set's labels are for."""
+    return SingleLabel(len(dataset.class_names))
