@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 
 from pages import make_content, write_report
 from probeline.report.figures import draw
-from probeline.report.figures.images.pictures import TILE, Panel, filters, mistakes, net_input, rendered
+from probeline.report.figures.images.pictures import TILE, Panel, filters, misclassified, net_input, rendered
 from probeline.report.figures.labels import place
 from probeline.report.figures.scores.accuracy import accuracy
 from probeline.report.figures.scores.calibration import calibration
@@ -297,7 +297,7 @@ def noise(height: int, width: int) -> PixelArray:
 def wrong(count: int) -> Figure:
     mistaken = [Misclassification(10_000 * i, i % 3, (i + 1) % 3) for i in range(count)]
     title = f"The first {count} of {count + 1} mistakes of the linear probe (exact) on {LONG} at blocks.11:cls, 3 views"
-    return mistakes(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
+    return misclassified(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
 
 
 def seen(height: int, width: int) -> Figure:

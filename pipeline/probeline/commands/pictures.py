@@ -164,7 +164,7 @@ def _mistakes(session: Session, backbone: Backbone, row: Sequence[Score] | None)
     if found := _there(session, "mistakes", name, of):
         return found
     from probeline.report.figures.images.pictures import TILE
-    from probeline.report.figures.images.pictures import mistakes as figure
+    from probeline.report.figures.images.pictures import misclassified as figure
 
     score, part = row[0], splits.test.part
     wrong = list_errors(score, splits)[: len(of["images"])]

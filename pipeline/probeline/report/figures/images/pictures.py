@@ -1,6 +1,6 @@
-"""What a net looks at: its first filters, its input, and the images that were taken for another class.
+"""Pictures: first filters, the input of a net, and misclassified images.
 
-These figures have no caption of their own: a report says it below them.
+These figures have no caption, which a report shows below them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TILES = 4
 """Images in a row: as many as names of classes have room."""
 
 TILE = 260
-"""Side of an image of a mistake, pixels: about that of its place."""
+"""Pixels of a misclassified image's side: about those of its place."""
 
 _ROOM = 72 * WIDTH - 12
 """Points from the left to the right end of the images of a sheet."""
@@ -129,10 +129,10 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     return figure
 
 
-def mistakes(
+def misclassified(
     title: str, part: str, wrong: Sequence[Misclassification], tiles: Sequence[PixelArray], class_names: Sequence[str]
 ) -> Sheet:
-    """Return images in rows of four, below each its class, what it was taken for, and its row.
+    """Return images in rows of four, each with its class, the predicted class, and its row below.
 
     Parameters
     ----------
