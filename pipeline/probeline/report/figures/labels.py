@@ -33,19 +33,9 @@ class Label:
 
 
 def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, near: float, gap: float) -> None:
-    """Write labels near their points, clear of each other and of obstacles, with a tie to those that are far.
+    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place` for the rest.
 
-    Parameters
-    ----------
-    axes : Axes
-        Of a figure whose layout is settled.
-    labels : sequence of Label
-    obstacles : float64 [m, 4]
-        See :func:`place`.
-    near : float
-        Pixels up to which a label has no tie.
-    gap : float
-        Pixels to keep clear around each label.
+    The figure's layout must be settled.
     """
     texts = [
         axes.annotate(

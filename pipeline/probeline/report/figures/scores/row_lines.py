@@ -19,23 +19,10 @@ FAR = " A triangle: far lower, with its top-1 at the right."
 HEADING = 64
 """Characters of a line above the rows of a backbone and tap: bold ones of medium width fill three quarters."""
 
-Group = tuple[str, Sequence[Row]]
-"""Rows below a heading."""
-
 
 @dataclass(frozen=True)
 class RowLines:
-    """The lines of a figure from top to bottom.
-
-    Attributes
-    ----------
-    labels : tuple of str
-        Of all lines; empty for a heading.
-    headings : tuple of (int, str)
-        Line and text.
-    rows : tuple of (int, str, Row)
-        Line, title of the group, and row.
-    """
+    """The lines of a figure from the top: all labels, headings with their line, and rows with line and title."""
 
     labels: tuple[str, ...]
     headings: tuple[tuple[int, str], ...]
@@ -54,7 +41,9 @@ class RowLines:
         hide_lines(axes)
 
 
-def arrange_rows(groups: Sequence[Group], name: Callable[[Row], str], *, heading: int | None = HEADING) -> RowLines:
+def arrange_rows(
+    groups: Sequence[tuple[str, Sequence[Row]]], name: Callable[[Row], str], *, heading: int | None = HEADING
+) -> RowLines:
     """Return the lines of groups of rows, with headings of at most `heading` characters a line, or without."""
     labels: list[str] = []
     headings: list[tuple[int, str]] = []
