@@ -56,12 +56,12 @@ def inline(svg: str, name: str, alt: str) -> str:
     for element in elements:
         element.tag = _plain(element.tag)
         _rewrite(element, name, coloured=not pixels)
-    told = [element for element in elements if element.get("class") == "told"]
+    tooltips = [element for element in elements if element.get("class") == "told"]
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib.pop("version", None)
     root.attrib |= {
         "class": " ".join(["paper" if pixels else "drawing", *(["wide"] if float(width) > _WIDE else [])]),
-        "role": "group" if told else "img",
+        "role": "group" if tooltips else "img",
         "aria-label": " ".join(alt.split()),
         "width": f"{float(width) * 4 / 3:.0f}",
         "height": f"{float(height) * 4 / 3:.0f}",

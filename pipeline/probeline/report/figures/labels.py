@@ -33,7 +33,7 @@ class Label:
 
 
 def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, near: float, gap: float) -> None:
-    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place` for the rest.
+    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place_labels` for the rest.
 
     The figure's layout must be settled.
     """
@@ -47,7 +47,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, ne
     sizes = np.array([(box.width, box.height) for box in boxes])
     points: DoubleArray = axes.transData.transform(np.array([label.point for label in labels]))
     room = axes.get_window_extent()
-    corners = place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap)
+    corners = place_labels(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap)
     for label, text, point, corner, size in zip(labels, texts, points, corners, sizes, strict=True):
         text.set(position=tuple((corner - point) * POINTS / DPI), zorder=5, in_layout=False)
         nearest = tie_end(point, corner, size)
@@ -56,7 +56,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, ne
             axes.plot(ends[:, 0], ends[:, 1], color=label.tie_colour, linewidth=0.5, zorder=2)
 
 
-def place(
+def place_labels(
     points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: Sequence[float], gap: float
 ) -> DoubleArray:
     """Return the lower left corner of each label: the nearest place that is free around its point.

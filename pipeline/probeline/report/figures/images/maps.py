@@ -35,11 +35,11 @@ _RING: dict[str, Any] = {
 }
 
 
-def embedding_map(one: EmbeddingMap) -> Sheet:
+def embedding_map(record: EmbeddingMap) -> Sheet:
     """Return a panel for each projection of a map; with more classes than colours, all points are grey."""
-    labels = classes(one.labels)
+    labels = classes(record.labels)
     present: list[int] = np.unique(labels).tolist()
-    shown = names(one.class_names)
+    shown = names(record.class_names)
     if len(present) <= len(COLOURS):
         classes_shown: list[tuple[int | None, str, str, str]] = [
             (label, COLOURS[i], MARKERS[i], shown[label]) for i, label in enumerate(present)
@@ -47,14 +47,17 @@ def embedding_map(one: EmbeddingMap) -> Sheet:
     else:
         classes_shown = [(None, MUTED, "o", f"{len(present)} classes")]
     keys = [Line2D([], [], label=name, **_dot(colour, marker, 5.0)) for _, colour, marker, name in classes_shown]
-    if any(one.wrong):
+    if any(record.wrong):
         keys.append(Line2D([], [], label="misclassified", markersize=7, **_RING))
-    height = max(_HEIGHT * len(one.planes), 1.5 + LINE * len(keys))
-    figure = sheet(WIDTH, height, one.title, one.caption, one.alt)
-    panels = figure.subplots(len(one.planes), 1, squeeze=False)[:, 0]
-    for axes, plane in zip(panels, one.planes, strict=True):
+    height = max(_HEIGHT * len(record.planes), 1.5 + LINE * len(keys))
+    figure = sheet(WIDTH, height, record.title, record.caption, record.alt)
+    panels = figure.subplots(len(record.planes), 1, squeeze=False)[:, 0]
+    for axes, plane in zip(panels, record.planes, strict=True):
         _plane(
-            axes, plane, [(colour, marker, _of(labels, label)) for label, colour, marker, _ in classes_shown], one.wrong
+            axes,
+            plane,
+            [(colour, marker, _of(labels, label)) for label, colour, marker, _ in classes_shown],
+            record.wrong,
         )
     panels[0].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2)
     return figure

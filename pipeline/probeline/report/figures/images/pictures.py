@@ -119,8 +119,8 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     scales = [min(side / panel.pixels.shape[1], _TALLEST * side / panel.pixels.shape[0]) for panel in panels]
     tallest = max(scale * panel.pixels.shape[0] for scale, panel in zip(scales, panels, strict=True))
     figure, axes = _sheet_in_points(title, _HEADING + tallest)
-    for place, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
-        left = place * (side + _SPACE)
+    for i, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
+        left = i * (side + _SPACE)
         height, width = (scale * length for length in panel.pixels.shape[:2])
         tiny = max(panel.pixels.shape) <= _TINY
         _put(axes, panel.pixels, left, _HEADING, width, height, "nearest" if tiny else "antialiased")
@@ -147,14 +147,14 @@ def misclassified(
     labels = 3 * _LINE + 3 * _SPACE / 2
     figure, axes = _sheet_in_points(title, -(-len(wrong) // _TILES) * (side + labels))
     shown = names(class_names)
-    for place, (one, pixels) in enumerate(zip(wrong, tiles, strict=True)):
-        line, column = divmod(place, _TILES)
+    for i, (error, pixels) in enumerate(zip(wrong, tiles, strict=True)):
+        line, column = divmod(i, _TILES)
         left, top = column * (side + _SPACE), line * (side + labels)
         _put(axes, pixels, left, top, side, side, "antialiased")
         below = top + side + _SPACE / 3
-        _write(axes, f"true: {shown[one.true]}", left, below, side, color=INK)
-        _write(axes, f"predicted: {shown[one.predicted]}", left, below + _LINE, side, color=_WRONG)
-        _write(axes, f"{part}:{one.row}", left, below + 2 * _LINE, side, color=MUTED)
+        _write(axes, f"true: {shown[error.true]}", left, below, side, color=INK)
+        _write(axes, f"predicted: {shown[error.predicted]}", left, below + _LINE, side, color=_WRONG)
+        _write(axes, f"{part}:{error.row}", left, below + 2 * _LINE, side, color=MUTED)
     return figure
 
 

@@ -93,9 +93,9 @@ def cost(table: Sequence[Block]) -> Sheet | None:
 def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], places: int) -> str:
     best = [
         f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
-        for one in front
+        for best_row in front
         for title, row in rows
-        if row is one
+        if row is best_row
     ]
     return (
         f"Test accuracy of {len(rows)} rows on {dataset} against their cold time. "

@@ -74,11 +74,11 @@ def training(table: Sequence[Block]) -> Sheet | None:
         # The loss above top-1, or beside it; so many pairs to a line.
         lines = [] if single else range(0, shape[0], 2)
         pairs = [panels[line : line + 2, i] for line in lines for i in range(across)] or [panels[0]]
-        for place, (pair, short) in enumerate(zip(pairs, here, strict=False)):
+        for i, (pair, short) in enumerate(zip(pairs, here, strict=False)):
             name, scores = curves[title, short]
             _pair(pair, scores, method_info(name).colour)
             pair[0].set_title(short, color=method_info(name).colour)
-            if place % across == 0:
+            if i % across == 0:
                 pair[0].set_ylabel("cross-entropy loss")
                 pair[1].set_ylabel("top-1, %")
             if single:

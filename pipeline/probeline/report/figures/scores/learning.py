@@ -100,14 +100,14 @@ def _colour(i: int) -> str:
     return SERIES[i % len(SERIES)]
 
 
-def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
-    x = [_x(step) for step in found]
-    low, high = (np.array([100 * step.range[end] for step in found]) for end in (0, 1))
+def _line(axes: Axes, curve_steps: Sequence[Step], i: int, alpha: float) -> None:
+    x = [_x(step) for step in curve_steps]
+    low, high = (np.array([100 * step.range[end] for step in curve_steps]) for end in (0, 1))
     axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
     dash = DASHES[i // len(SERIES) % len(DASHES)]
     style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
-    axes.plot(x, [100 * step.mean for step in found], **style, linestyle=dash, linewidth=1.5, gid="curve")
-    for step in found:
+    axes.plot(x, [100 * step.mean for step in curve_steps], **style, linestyle=dash, linewidth=1.5, gid="curve")
+    for step in curve_steps:
         if not step.converged:
             axes.plot(_x(step), 100 * step.mean, **style, markerfacecolor="white", zorder=3)
         if step.interval is not None:
@@ -115,7 +115,7 @@ def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
             axes.plot([_x(step)] * 2, ends, color=_colour(i), linewidth=1.1, marker="_", markersize=5, zorder=1)
 
 
-def _ticks(axes: Axes, found: Sequence[Step]) -> None:
+def _ticks(axes: Axes, all_steps: Sequence[Step]) -> None:
     """Mark the steps themselves along the axis, each with its images and its share, the largest first.
 
     Few images and many classes: several shares may be one and the same set of images.
@@ -123,10 +123,10 @@ def _ticks(axes: Axes, found: Sequence[Step]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.07)
     names: dict[float, str] = {}
-    width = np.log(max(map(_x, found)) / min(map(_x, found))) or 1.0
-    for x in sorted(set(map(_x, found)), reverse=True):
+    width = np.log(max(map(_x, all_steps)) / min(map(_x, all_steps))) or 1.0
+    for x in sorted(set(map(_x, all_steps)), reverse=True):
         if not names or np.log(min(names) / x) > _TICK * width:
-            here = [step for step in found if _x(step) == x]
+            here = [step for step in all_steps if _x(step) == x]
             shares = "–".join(f"{amount:g}" for amount in sorted({f(s.amount for s in here) for f in (min, max)}))
             names[x] = shares if here[0].kind == "shots" else f"{x:,.0f}\n{shares} %"
     axes.set_xticks(list(names), list(names.values()), fontsize=SMALL)
@@ -145,11 +145,11 @@ def _name(figure: Sheet, axes: Axes, curves: Sequence[Sequence[Step]], titles: S
     write_labels(axes, labels, obstacles, near=_NEAR, gap=_GAP)
 
 
-def _boxes(axes: Axes, found: Sequence[Step]) -> DoubleArray:
+def _boxes(axes: Axes, curve_steps: Sequence[Step]) -> DoubleArray:
     """Return what a curve covers, with its band, interval and markers, as float64 [m, 4] in pixels."""
-    ends = [step.interval or step.range for step in found]
+    ends = [step.interval or step.range for step in curve_steps]
     low, high = (
-        axes.transData.transform([(_x(step), 100 * end[side]) for step, end in zip(found, ends, strict=True)])
+        axes.transData.transform([(_x(step), 100 * end[side]) for step, end in zip(curve_steps, ends, strict=True)])
         for side in (0, 1)
     )
     half = DPI / 30

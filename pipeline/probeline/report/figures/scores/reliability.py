@@ -26,10 +26,10 @@ LEAST = 10
 
 def reliability(table: Sequence[Block]) -> Sheet | None:
     """Return the diagrams of the rows of `select_confusion_rows` with probabilities; None if there are none."""
-    selected = [one for one in select_confusion_rows(table) if one.row.method not in NO_PROBABILITIES]
+    selected = [confusion for confusion in select_confusion_rows(table) if confusion.row.method not in NO_PROBABILITIES]
     if not selected:
         return None
-    first, places = selected[0].score, decimals(one.score.n_test for one in selected)
+    first, places = selected[0].score, decimals(confusion.score.n_test for confusion in selected)
     caption = (
         f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability; neighbouring bins are "
         f"pooled until they hold {LEAST} images. Filled: with the temperature fitted on val, bars are "
@@ -38,21 +38,21 @@ def reliability(table: Sequence[Block]) -> Sheet | None:
     )
     headline = f"Accuracy by confidence on {first.dataset}"
     rows = "; ".join(
-        f"{one.row.short} on {one.title}, calibration error {percent(one.score.ece, places)} %, "
-        f"{percent(one.score.raw_ece, places)} % at temperature 1"
-        for one in selected
+        f"{confusion.row.short} on {confusion.title}, calibration error {percent(confusion.score.ece, places)} %, "
+        f"{percent(confusion.score.raw_ece, places)} % at temperature 1"
+        for confusion in selected
     )
     figure = sheet(WIDTH, 4.9, headline, caption, f"{headline}: {rows}.")
     grid = figure.subplots(2, len(selected), squeeze=False, sharex=True, height_ratios=(4, 1))
-    for column, one in enumerate(selected):
+    for column, confusion in enumerate(selected):
         above, below = grid[0][column], grid[1][column]
-        seed = f", seed {one.score.seed}" if one.row.seeds > 1 else ""
-        lines = (one.title, one.row.short + seed, f"ECE {percent(one.score.ece, places)} %")
+        seed = f", seed {confusion.score.seed}" if confusion.row.seeds > 1 else ""
+        lines = (confusion.title, confusion.row.short + seed, f"ECE {percent(confusion.score.ece, places)} %")
         above.set_title(
             "\n".join(part for line in lines for part in wrap(line, HEADING // len(selected))), fontsize=SIZE
         )
-        _accuracy(above, one.row, one.score)
-        _images(below, one.row, one.score)
+        _accuracy(above, confusion.row, confusion.score)
+        _images(below, confusion.row, confusion.score)
         if not column:
             above.set_ylabel("right, %")
             below.set_ylabel("images")
@@ -66,18 +66,18 @@ def pooled(bins: Sequence[Bin], least: int = LEAST) -> list[Bin]:
     An interval of two or three images spans the whole panel and tells nothing.
     """
     groups: list[list[Bin]] = [[]]
-    for one in reversed(bins):
-        if one[0]:
+    for bin_ in reversed(bins):
+        if bin_[0]:
             if _images_of(groups[-1]) >= least:
                 groups.append([])
-            groups[-1].append(one)
+            groups[-1].append(bin_)
     if len(groups) > 1 and _images_of(groups[-1]) < least:
         few = groups.pop()
         groups[-1] += few
     return [
-        (n, sum(m * sure for m, sure, _ in some) / n, sum(m * right for m, _, right in some) / n)
-        for some in reversed(groups)
-        if (n := _images_of(some))
+        (n, sum(m * sure for m, sure, _ in group) / n, sum(m * right for m, _, right in group) / n)
+        for group in reversed(groups)
+        if (n := _images_of(group))
     ]
 
 
