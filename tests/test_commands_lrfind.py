@@ -132,7 +132,7 @@ def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, m
     assert 1e-6 * 10 ** (7 * 51 / 99) < place.steepest < 1e-6 * 10 ** (7 * 60 / 99)
     steepest, tenth = (f"{float(f'{value:.2g}'):g}" for value in (place.steepest, place.tenth))
     (line,) = [line for line in console.said if line.startswith(f"lrfind: {PLACE}, finetune, seed 0: 100 steps in ")]
-    assert f"; the loss falls steepest at lr {steepest} and is lowest at lr " in line
+    assert f"; the loss falls fastest at lr {steepest} and is lowest at lr " in line
     assert line.endswith(f", the end of the test, a tenth of which is {tenth}")
     commands = [line.removeprefix("lrfind: next: ") for line in console.said if "next: " in line]
     assert commands == [one["next"] for one in told]
@@ -294,7 +294,7 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "seed 0: already tested, skipped; the loss falls steepest at lr " in done.stdout
+    assert "seed 0: already tested, skipped; the loss falls fastest at lr " in done.stdout
     assert "the report is up to date" in done.stdout
 
 

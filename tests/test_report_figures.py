@@ -22,8 +22,8 @@ from matplotlib.transforms import Bbox
 
 from pages import make_content, write_report
 from probeline.report.figures import draw
-from probeline.report.figures.images.pictures import TILE, Panel, filters, mistakes, net_input, rendered
-from probeline.report.figures.labels import place
+from probeline.report.figures.images.pictures import TILE, Panel, filters, misclassified, net_input, rendered
+from probeline.report.figures.labels import place_labels
 from probeline.report.figures.scores.accuracy import accuracy
 from probeline.report.figures.scores.calibration import calibration
 from probeline.report.figures.scores.classes import by_class, confusions
@@ -297,7 +297,7 @@ def noise(height: int, width: int) -> PixelArray:
 def wrong(count: int) -> Figure:
     mistaken = [Misclassification(10_000 * i, i % 3, (i + 1) % 3) for i in range(count)]
     title = f"The first {count} of {count + 1} mistakes of the linear probe (exact) on {LONG} at blocks.11:cls, 3 views"
-    return mistakes(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
+    return misclassified(title, "validation", mistaken, [noise(TILE, TILE)] * count, WIDE)
 
 
 def seen(height: int, width: int) -> Figure:
@@ -439,7 +439,7 @@ def test_labels_of_a_few_points_never_cover_anything(spots: list[tuple[int, int]
     points = np.array(spots, dtype=np.float64)
     sizes = np.tile([90.0, 14.0], (len(points), 1))
     dots = np.concatenate([points - 7, points + 7], axis=1)
-    corners = place(points, sizes, dots, (0, 0, 1000, 600), gap=2)
+    corners = place_labels(points, sizes, dots, (0, 0, 1000, 600), gap=2)
     found = np.concatenate([np.concatenate([corners, corners + sizes], axis=1), dots])
     overlap = np.minimum(found[:, None, 2:], found[None, :, 2:]) - np.maximum(found[:, None, :2], found[None, :, :2])
     covered = (overlap > 0).all(axis=2)[: len(points)]

@@ -78,7 +78,7 @@ def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Pictu
         case analysis.Errors(part, errors, class_names):
             images = session.dataset.images[part]
             tiles = [tile(open_image(images, error.row), figures.TILE) for error in errors]
-            make = partial(figures.mistakes, title, part, errors, tiles, class_names)
+            make = partial(figures.misclassified, title, part, errors, tiles, class_names)
     png = figures.rendered(make)
     record = picture.record(png)
     path = PICTURES.save(session.reports, record, png).with_suffix(".png")

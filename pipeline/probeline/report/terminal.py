@@ -37,7 +37,7 @@ def terminal_table(blocks: Sequence[Block], not_run: Sequence[NotRun] = (), curv
         fill(line, TERMINAL_WIDTH, subsequent_indent="  ")
         for line in (*verdict(blocks, curves).lines, *result_notes(blocks))
     ]
-    below += [f"Not run: {one.what}: {one.command}" for one in not_run]
+    below += [f"Not run: {missing.what}: {missing.command}" for missing in not_run]
     return "\n".join([*table, "", *below] if rows else below)
 
 

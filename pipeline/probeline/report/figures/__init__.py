@@ -71,7 +71,10 @@ def _of_scores(table: Sequence[Block]) -> dict[str, Callable[[], Sheet | None]]:
         "cost": partial(cost, table),
         "ladder": partial(ladder, table),
         "per-class": partial(by_class, table),
-        **{one.figure: partial(confusions, one.title, one.row, one.score) for one in select_confusion_rows(table)},
+        **{
+            confusion.figure: partial(confusions, confusion.title, confusion.row, confusion.score)
+            for confusion in select_confusion_rows(table)
+        },
         "calibration": partial(calibration, table),
         "reliability": partial(reliability, table),
         "path": partial(path, table),

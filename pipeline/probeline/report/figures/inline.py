@@ -1,4 +1,4 @@
-"""From a figure's SVG file to what stands in a page: no style of its own, names that are its own, a text in its place.
+"""From a figure's SVG file to an element of a page: without styles, with unique names and an alternative text.
 
 A page that forbids styles inside of elements reads what they say as attributes. Colours become classes as well, which a
 style sheet lays over the attributes: so one figure is readable on light and on dark ground.
@@ -10,7 +10,7 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from probeline.report.figures.sheet import TOLD
+from probeline.report.figures.sheet import TOOLTIP
 from probeline.report.figures.style import FAINT, INK, MUTED
 
 _GROUND = "#ffffff"
@@ -56,12 +56,12 @@ def inline(svg: str, name: str, alt: str) -> str:
     for element in elements:
         element.tag = _plain(element.tag)
         _rewrite(element, name, coloured=not pixels)
-    told = [element for element in elements if element.get("class") == "told"]
+    tooltips = [element for element in elements if element.get("class") == "told"]
     width, height = (root.attrib.pop(side).removesuffix("pt") for side in ("width", "height"))
     root.attrib.pop("version", None)
     root.attrib |= {
         "class": " ".join(["paper" if pixels else "drawing", *(["wide"] if float(width) > _WIDE else [])]),
-        "role": "group" if told else "img",
+        "role": "group" if tooltips else "img",
         "aria-label": " ".join(alt.split()),
         "width": f"{float(width) * 4 / 3:.0f}",
         "height": f"{float(height) * 4 / 3:.0f}",
@@ -106,8 +106,8 @@ def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
     element.attrib |= facts
     if coloured:
         _colour(element)
-    if own.startswith(TOLD):
-        text = own.removeprefix(TOLD)
+    if own.startswith(TOOLTIP):
+        text = own.removeprefix(TOOLTIP)
         element.attrib |= {"class": "told", "tabindex": "0", "role": "img", "aria-label": text}
         title = Element("title")
         title.text = text

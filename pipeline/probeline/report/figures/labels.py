@@ -1,11 +1,14 @@
-"""Where the labels of a scatter plot go, so that none covers another label, a point or a line."""
+"""Labels of a plot, placed so that none covers another label, a point or a line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 
+from probeline.report.figures.style import DPI, POINTS, SMALL
 from probeline.types import BoolArray, DoubleArray
 
 _DISTANCES = (13.0, 18.0, 24.0, 31.0, 39.0, 48.0, 58.0, 70.0, 84.0, 100.0)
@@ -19,7 +22,41 @@ _ORDERS = 6
 """Orders in which labels are placed, at most, before the one with least in the way is taken."""
 
 
-def place(
+@dataclass(frozen=True)
+class Label:
+    """A label: its text and colour, the point that it belongs to in data, and the colour of the tie between them."""
+
+    text: str
+    point: tuple[float, float]
+    colour: str
+    tie_colour: str
+
+
+def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, near: float, gap: float) -> None:
+    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place_labels` for the rest.
+
+    The figure's layout must be settled.
+    """
+    texts = [
+        axes.annotate(
+            label.text, label.point, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=label.colour
+        )
+        for label in labels
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    sizes = np.array([(box.width, box.height) for box in boxes])
+    points: DoubleArray = axes.transData.transform(np.array([label.point for label in labels]))
+    room = axes.get_window_extent()
+    corners = place_labels(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap)
+    for label, text, point, corner, size in zip(labels, texts, points, corners, sizes, strict=True):
+        text.set(position=tuple((corner - point) * POINTS / DPI), zorder=5, in_layout=False)
+        nearest = tie_end(point, corner, size)
+        if np.hypot(*(nearest - point)) > near:
+            ends = axes.transData.inverted().transform([point, nearest])
+            axes.plot(ends[:, 0], ends[:, 1], color=label.tie_colour, linewidth=0.5, zorder=2)
+
+
+def place_labels(
     points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: Sequence[float], gap: float
 ) -> DoubleArray:
     """Return the lower left corner of each label: the nearest place that is free around its point.

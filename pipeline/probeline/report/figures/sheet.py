@@ -1,4 +1,4 @@
-"""What every figure starts and ends with: the look, the sheet with its title and caption, the PNG and the SVG."""
+"""What all figures share: the look, the sheet with its title and caption, the PNG and the SVG."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _PAD = 0.08
 _AROUND = "around"
 """Marks the title and the caption of a figure."""
 
-TOLD = "told:"
-"""Begins the name of a mark that tells its numbers; they follow."""
+TOOLTIP = "tooltip:"
+"""The prefix of the name of a mark with a tooltip, which follows."""
 
 
 @contextmanager
 def default_look() -> Iterator[None]:
-    """Draw with matplotlib's own defaults and ours, not the user's, and put theirs back afterwards."""
+    """Draw with matplotlib's defaults and ours, not the user's, which are restored afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         with mpl.rc_context(RC):
@@ -47,14 +47,14 @@ def default_look() -> Iterator[None]:
 
 
 class Sheet(Figure):
-    """A figure that knows what stands around it, since a page says that itself.
+    """A figure with the texts around it, which a page shows itself.
 
     Attributes
     ----------
     headline, caption : str
         Above and below the axes; the caption may be empty.
     alt : str
-        What the figure shows, for those who cannot see it.
+        Alternative text.
     """
 
     headline: str = ""
@@ -63,7 +63,7 @@ class Sheet(Figure):
 
 
 def sheet(width: float, height: float, title: str, caption: str, alt: str = "", *, square: bool = False) -> Sheet:
-    """Return an empty figure of `width` x `height` inches, `title` above and `caption`, if any, below what comes."""
+    """Return an empty figure of `width` x `height` inches, with `title` above and `caption`, if any, below."""
     layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
     figure = Sheet(figsize=(width, height), dpi=DPI, layout=layout)
     figure.headline, figure.caption, figure.alt = title, caption, alt or title
@@ -89,9 +89,9 @@ def png(figure: Sheet) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """Return the figure as an SVG file on no background, without title and caption and the room that they take.
+    """Return the figure as an SVG file without background, title and caption.
 
-    Letters stay letters, in whatever font the reader has: DejaVu Sans, which the layout is made for, is a wide one.
+    Letters stay letters, in the reader's font: DejaVu Sans, which the layout is made for, is a wide one.
     Equal figures give equal text with one version of matplotlib.
     """
     around = [text for text in figure.texts if text.get_gid() == _AROUND]
@@ -112,13 +112,13 @@ def svg(figure: Figure) -> str:
     return data.getvalue()
 
 
-def tell(mark: Artist, text: str) -> None:
-    """Have a mark tell its numbers where a reader points at it, on a page."""
-    mark.set_gid(TOLD + " ".join(text.split()))
+def set_tooltip(mark: Artist, text: str) -> None:
+    """Give a mark a tooltip on the page."""
+    mark.set_gid(TOOLTIP + " ".join(text.split()))
 
 
 def names(class_names: Sequence[str]) -> list[str]:
-    """Return class names as a figure can show them: long ones cut, and numbered where the font has no such letters."""
+    """Return class names for a figure: long ones cut, and numbers for those with letters that the font lacks."""
     letters = _letters()
     shown = []
     for number, name in enumerate(class_names):
@@ -128,12 +128,12 @@ def names(class_names: Sequence[str]) -> list[str]:
 
 
 def legend_label(title: str) -> str:
-    """Return a block's title in lines so short that a legend of them leaves room for the axes."""
+    """Return a block's title in short lines, so that a legend leaves room for the axes."""
     return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
 
 
 def fit(text: Text, room: float) -> None:
-    """Make the letters of a text smaller where it is longer than `room` pixels; where that is not enough, cut it."""
+    """Make the letters of a text smaller if it is longer than `room` pixels, and cut it if that is not enough."""
     width = text.get_window_extent().width
     if width > room:
         text.set_fontsize(max(SMALL, float(text.get_fontsize()) * room / width))
@@ -145,7 +145,7 @@ def fit(text: Text, room: float) -> None:
 
 
 def span(values: Iterable[int]) -> str:
-    """Return ``10,000``, or ``900 to 10,000`` where the values differ."""
+    """Return ``10,000``, or ``900 to 10,000`` if the values differ."""
     ends = sorted(set(values))
     return f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
 

@@ -28,11 +28,11 @@ class Agreement:
     net: dict[int, int]
 
 
-def compare_predictions(one: Score, other: Score) -> Agreement:
+def compare_predictions(first: Score, second: Score) -> Agreement:
     """Return where two scores of the same test images disagree."""
     pairs: Counter[tuple[bool, bool]] = Counter()
     net: Counter[int] = Counter()
-    for label, a, b in zip(one.labels, one.predictions, other.predictions, strict=True):
+    for label, a, b in zip(first.labels, first.predictions, second.predictions, strict=True):
         pairs[a == label, b == label] += 1
         net[label] += (a == label) - (b == label)
     return Agreement(

@@ -46,9 +46,10 @@ def select_confusion_rows(table: Sequence[Block]) -> list[ConfusionRow]:
         candidates.append(min(rows, key=lambda titled: titled.row.rank))
     selected: list[ConfusionRow] = []
     for title, row, scores in candidates:
-        if all(one.row is not row for one in selected):
+        if all(confusion_row.row is not row for confusion_row in selected):
             name = f"confusion-{path_name(row.backbone, portable=True)}-{row.method}"
-            again = sum((one.row.backbone, one.row.method) == (row.backbone, row.method) for one in selected)
+            earlier = [(shown.row.backbone, shown.row.method) for shown in selected]
+            again = earlier.count((row.backbone, row.method))
             selected.append(ConfusionRow(f"{name}-{again + 1}" if again else name, title, row, scores[0]))
     return selected
 

@@ -34,15 +34,10 @@ class ReportContent:
 
     Attributes
     ----------
-    blocks : sequence of Block
     not_run : sequence of NotRun
         Rows and records that are missing.
     more_conditions : mapping of str to sequences of str
         Conditions that the scores do not state, such as the features' folders: headings, and the lines under each.
-    curves : sequence of Curve
-    range_tests : sequence of RangeTest
-    published : PublishedComparison or None
-    latencies : sequence of Latency
     pictures, galleries, maps : sequences of Picture, Gallery and EmbeddingMap
         Verified, of these scores, and in the report's folder already.
     findings : Findings or None
@@ -51,8 +46,6 @@ class ReportContent:
         The command that makes a row, by the key of its first score.
     suggestions : sequence of NotRun
         What no command has been run for yet.
-    folder : Path
-        Of the report: figures are written to it, and pictures read from it.
     figures : mapping of str to ReportFigure
         By name.
     nets : int

@@ -63,17 +63,19 @@ def load_curves(session: Session) -> list[Curve]:
     That is the one with the steps, draws and training that the run asks for, or else the one that was written last.
     """
     say = session.console.say
-    found = _of_these_splits(session, "learning curves", CURVES)
-    curves = [curve for curve in found if curve.method == Method.PROBE or curve.options.get("version") == TRAIN_VERSION]
-    if len(curves) < len(found):
-        say(f"compare: left out {len(found) - len(curves)} learning curves of an earlier version of training")
+    of_splits = _of_these_splits(session, "learning curves", CURVES)
+    curves = [
+        curve for curve in of_splits if curve.method == Method.PROBE or curve.options.get("version") == TRAIN_VERSION
+    ]
+    if len(curves) < len(of_splits):
+        say(f"compare: left out {len(of_splits) - len(curves)} learning curves of an earlier version of training")
     newest: dict[tuple[object, ...], Curve] = {}
     for curve in sorted(curves, key=lambda curve: _is_as_requested(session, curve)):
-        place = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
-        if place in newest:
+        identity = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
+        if identity in newest:
             shown = "the one asked for" if _is_as_requested(session, curve) else "the last run"
             say(f"compare: of several curves of {curve.backbone} {shown} is shown, with {curve.draws} draws")
-        newest[place] = curve
+        newest[identity] = curve
     return sorted(newest.values(), key=lambda curve: -max(point.test_top1 for point in curve.points))
 
 
@@ -89,7 +91,7 @@ def load_range_tests(session: Session) -> list[RangeTest]:
     for test in current:
         net = (test.backbone, order(test.method), test.weights, test.image_size, test.precision)
         newest[(*net, test.seed, canonical(own_options(test)))] = test
-    return [newest[place] for place in sorted(newest)]
+    return [newest[identity] for identity in sorted(newest)]
 
 
 def load_latencies(session: Session) -> list[Latency]:
@@ -102,14 +104,14 @@ def load_latencies(session: Session) -> list[Latency]:
 
 
 def load_findings(session: Session, scores: Sequence[Score]) -> Findings | None:
-    """Return what the doctor found in just these images and labels, last: with the backbone that is best on val."""
+    """Return the doctor's last findings on these images and labels, of the backbone that is best on validation."""
     say = session.console.say
-    found = _load(session, FINDINGS)
+    loaded = _load(session, FINDINGS)
     parts = {name: session.dataset.parts[name].samples_sha256 for name in session.parts()}
     now = (DOCTOR_VERSION, parts, session.splits_sha256, list(session.dataset.class_names))
-    current = [one for one in found if tuple(one.of.get(name) for name in _EXAMINED) == now]
-    if len(current) < len(found):
-        say(f"compare: left out {len(found) - len(current)} findings of the doctor in other images, splits or labels")
+    current = [record for record in loaded if tuple(record.of.get(name) for name in _EXAMINED) == now]
+    if len(current) < len(loaded):
+        say(f"compare: left out {len(loaded) - len(current)} findings of the doctor in other images, splits or labels")
 
     def merit(findings: Findings) -> float:
         net = (findings.backbone, findings.weights, findings.image_size, findings.precision)
@@ -138,11 +140,11 @@ def load_illustrations(session: Session, scores: Sequence[Score]) -> Illustratio
 
     pictures, bad = PICTURES.load(session.reports)
     reasons = [outdated_picture(picture, scores, session.dataset, session.splits) for picture in pictures]
-    current = select([(one, one.png, reason) for one, reason in zip(pictures, reasons, strict=True)], bad)
+    current = select([(record, record.png, reason) for record, reason in zip(pictures, reasons, strict=True)], bad)
     galleries, bad = GALLERIES.load(session.reports)
-    current_galleries = select([(one, one.file, outdated_gallery(one, scores)) for one in galleries], bad)
+    current_galleries = select([(record, record.file, outdated_gallery(record, scores)) for record in galleries], bad)
     maps, bad = MAPS.load(session.reports)
-    current_maps = select([(one, one.file, outdated_map(one, scores)) for one in maps], bad)
+    current_maps = select([(record, record.file, outdated_map(record, scores)) for record in maps], bad)
     current.sort(key=lambda picture: (picture.backbone, PICTURE_KINDS.index(picture.kind)))
     return Illustrations(current, current_galleries, current_maps, sorted(skipped))
 

@@ -139,13 +139,13 @@ def compare_published(
     data : str or None
         Our data set, if the published numbers are of another one.
     """
-    known = {one.backbone for one in published}
+    known = {number.backbone for number in published}
     unpublished = [name for name in backbones if name not in known]
     lines: list[tuple[Published, Ours | None]] = []
-    for one in published:
-        nets = [one.backbone] if one.backbone in backbones or not unpublished else unpublished
-        ours = [mine for net in nets for mine in _ours(one, net, rows, curves, data)]
-        lines += [(one, mine) for mine in ours] or [(one, None)]
+    for number in published:
+        nets = [number.backbone] if number.backbone in backbones or not unpublished else unpublished
+        ours = [mine for net in nets for mine in _ours(number, net, rows, curves, data)]
+        lines += [(number, mine) for mine in ours] or [(number, None)]
     return tuple(lines)
 
 
@@ -159,13 +159,15 @@ def curve_step(curves: Iterable[Curve], backbone: str, name: str, portion: float
     return None
 
 
-def _ours(one: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve], data: str | None) -> Iterable[Ours]:
+def _ours(
+    number: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve], data: str | None
+) -> Iterable[Ours]:
     def other(weights: str, *more: str) -> tuple[str, ...]:
-        untrained = "untrained" if weights == "none" and one.method != Method.SCRATCH else ""
-        return tuple(filter(None, (net if net != one.backbone else "", data or "", untrained, *more)))
+        untrained = "untrained" if weights == "none" and number.method != Method.SCRATCH else ""
+        return tuple(filter(None, (net if net != number.backbone else "", data or "", untrained, *more)))
 
-    if one.portion is not None:
-        if at_portion := curve_step(curves, net, one.method, one.portion):
+    if number.portion is not None:
+        if at_portion := curve_step(curves, net, number.method, number.portion):
             curve, step = at_portion
             low, high = wilson(step.mean * curve.n_test, curve.n_test)
             runs = plural(step.draws, "draw")
@@ -173,7 +175,7 @@ def _ours(one: Published, net: str, rows: Sequence[Row], curves: Sequence[Curve]
             yield Ours(net, step.mean, ends, step.n_train, curve.n_test, runs, None, other(curve.weights))
         return
     for row in rows:
-        if (row.backbone, row.method, row.where) == (net, one.method, ""):
+        if (row.backbone, row.method, row.where) == (net, number.method, ""):
             runs = plural(row.seeds, "seed") if method_info(row.method).seeded else ""
             sizes = (row.n_train, row.n_train)
             more = other(row.weights, row.variant)

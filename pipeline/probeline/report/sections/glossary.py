@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
-from probeline.report.model.row import uneven
+from probeline.report.model.row import Row, uneven
 from probeline.report.sections.section import REPRODUCIBILITY, Section, View
 from probeline.results.methods import method_info
 
@@ -32,6 +32,14 @@ class Glossary(Section):
         return View("terms.html", {"terms": terms}) if terms else None
 
 
+def _if_any(is_meant: Callable[[Row], bool]) -> IsUsed:
+    return lambda content: any(map(is_meant, content.rows))
+
+
+def _has_method(name: str) -> IsUsed:
+    return _if_any(lambda row: row.method == name)
+
+
 def _has_rows(content: ReportContent) -> bool:
     return bool(content.rows)
 
@@ -44,13 +52,7 @@ def _has_findings(content: ReportContent) -> bool:
     return content.findings is not None
 
 
-def _has_method(*names: str) -> IsUsed:
-    return lambda content: any(row.method in names for row in content.rows)
-
-
-def _trains_stages(content: ReportContent) -> bool:
-    return any(row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL for row in content.rows)
-
+_trains_stages = _if_any(lambda row: row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL)
 
 TERMS = (
     Term(
@@ -77,15 +79,11 @@ TERMS = (
         "nearest centroid", "The class whose train images have the nearest mean feature.", _has_method(Method.CENTROID)
     ),
     Term("k-NN", "A vote of the k nearest train images.", _has_method(Method.KNN)),
-    Term(
-        "views",
-        "Augmented copies of each train image that are fitted on too.",
-        lambda content: any(row.views for row in content.rows),
-    ),
+    Term("views", "Augmented copies of train images, fitted on too.", _if_any(lambda row: bool(row.views))),
     Term(
         "tap",
         "The module of a net whose output is used as features; the penultimate tap is the input of its own head.",
-        lambda content: any(row.tap != PENULTIMATE for row in content.rows),
+        _if_any(lambda row: row.tap != PENULTIMATE),
     ),
     Term(
         "stage", "The layers of a net that work at one resolution; the last is the one below the head.", _trains_stages
@@ -95,20 +93,12 @@ TERMS = (
         "Linear probing, then fine-tuning: the whole net is trained from the probe's solution (Kumar et al., 2022).",
         _has_method(Method.LP_FT),
     ),
-    Term(
-        "full fine-tune",
-        "The whole net is trained from its pretrained weights, with a new head.",
-        _has_method(Method.FINETUNE),
-    ),
-    Term(
-        "from scratch",
-        "The same net trained from random weights: what pretraining is worth.",
-        _has_method(Method.SCRATCH),
-    ),
+    Term("full fine-tune", "The whole pretrained net is trained with a new head.", _has_method(Method.FINETUNE)),
+    Term("from scratch", "The same net, trained from random weights.", _has_method(Method.SCRATCH)),
     Term(
         "seed",
-        "It determines the random order, initialisation and augmentation of a training.",
-        lambda content: any(method_info(row.method).seeded for row in content.rows),
+        "It sets the order, initialisation and augmentation of a training.",
+        _if_any(lambda row: method_info(row.method).seeded),
     ),
     Term("cold time", "Seconds from images to predictions, with feature extraction.", _has_rows),
     Term("warm time", "Seconds with cached features: the cost of one more head.", _has_rows),
@@ -130,43 +120,23 @@ TERMS = (
     ),
     Term(
         "no significant difference",
-        "These test images do not show a difference; that does not prove equality.",
+        "Not shown by these test images, which is no proof of equality.",
         _has_several_rows,
     ),
-    Term(
-        "headroom",
-        "Fine-tune minus linear probe of the same net.",
-        lambda content: any(row.headroom for row in content.rows),
-    ),
-    Term(
-        "macro",
-        "The mean of the accuracies per class: rare classes count as much as frequent ones.",
-        lambda content: uneven(content.rows),
-    ),
+    Term("headroom", "Fine-tune minus probe of the same net.", _if_any(lambda row: row.headroom is not None)),
+    Term("macro", "The mean accuracy of the classes, rare or frequent.", lambda content: uneven(content.rows)),
     Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy.", _has_rows),
-    Term(
-        "temperature",
-        "Logits are divided by it before the softmax; fitted on val, it changes no prediction.",
-        _has_rows,
-    ),
+    Term("temperature", "A divisor of logits, fitted on val; it changes no prediction.", _has_rows),
     Term(
         "optimism",
         "How much selecting on the test set would have inflated accuracy: best candidate minus the selected one.",
-        lambda content: any(row.optimism is not None for row in content.rows),
+        _if_any(lambda row: row.optimism is not None),
     ),
-    Term(
-        "draw",
-        "One random subset of the train images, for a learning curve.",
-        lambda content: bool(content.curves),
-    ),
+    Term("draw", "One random subset of the train images.", lambda content: bool(content.curves)),
     Term(
         "near duplicate",
         "One of two images with similar features and pixels; leaked, if one is in test and the other is not.",
         _has_findings,
     ),
-    Term(
-        "suspect label",
-        "A label that the out-of-fold probe and the image's neighbours contradict.",
-        _has_findings,
-    ),
+    Term("suspect label", "A label that out-of-fold probe and neighbours contradict.", _has_findings),
 )

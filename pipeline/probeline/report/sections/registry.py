@@ -66,7 +66,7 @@ _MARKDOWN = (
 def all_sections() -> tuple[Section, ...]:
     """Return all sections in the order of the page; one that cannot be loaded is skipped with a warning."""
     sections = {section.name: section for section in SECTIONS}
-    for entry_point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             loaded = entry_point.load()
             section: Section = loaded() if isinstance(loaded, type) else loaded
@@ -79,7 +79,7 @@ def all_sections() -> tuple[Section, ...]:
             )
         else:
             sections[section.name] = section
-    groups = [*GROUPS[:-1], *(one.group for one in sections.values() if one.group not in GROUPS), GROUPS[-1]]
+    groups = [*GROUPS[:-1], *(entry.group for entry in sections.values() if entry.group not in GROUPS), GROUPS[-1]]
     return tuple(sorted(sections.values(), key=lambda section: groups.index(section.group)))
 
 

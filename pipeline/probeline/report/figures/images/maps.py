@@ -1,4 +1,4 @@
-"""Where a net puts the test images: points in a plane, coloured by class, mistakes ringed."""
+"""Embedding maps: the test images as points in a plane, coloured by class, errors ringed."""
 
 from __future__ import annotations
 
@@ -35,25 +35,30 @@ _RING: dict[str, Any] = {
 }
 
 
-def embedding_map(one: EmbeddingMap) -> Sheet:
-    """Return a panel for each plane of a map; where more classes are shown than there are colours, all are grey."""
-    labels = classes(one.labels)
+def embedding_map(record: EmbeddingMap) -> Sheet:
+    """Return a panel for each projection of a map; with more classes than colours, all points are grey."""
+    labels = classes(record.labels)
     present: list[int] = np.unique(labels).tolist()
-    shown = names(one.class_names)
+    shown = names(record.class_names)
     if len(present) <= len(COLOURS):
-        looks: list[tuple[int | None, str, str, str]] = [
+        classes_shown: list[tuple[int | None, str, str, str]] = [
             (label, COLOURS[i], MARKERS[i], shown[label]) for i, label in enumerate(present)
         ]
     else:
-        looks = [(None, MUTED, "o", f"{len(present)} classes")]
-    keys = [Line2D([], [], label=said, **_dot(colour, marker, 5.0)) for _, colour, marker, said in looks]
-    if any(one.wrong):
+        classes_shown = [(None, MUTED, "o", f"{len(present)} classes")]
+    keys = [Line2D([], [], label=name, **_dot(colour, marker, 5.0)) for _, colour, marker, name in classes_shown]
+    if any(record.wrong):
         keys.append(Line2D([], [], label="misclassified", markersize=7, **_RING))
-    height = max(_HEIGHT * len(one.planes), 1.5 + LINE * len(keys))
-    figure = sheet(WIDTH, height, one.title, one.caption, one.alt)
-    panels = figure.subplots(len(one.planes), 1, squeeze=False)[:, 0]
-    for axes, plane in zip(panels, one.planes, strict=True):
-        _plane(axes, plane, [(colour, marker, _of(labels, label)) for label, colour, marker, _ in looks], one.wrong)
+    height = max(_HEIGHT * len(record.planes), 1.5 + LINE * len(keys))
+    figure = sheet(WIDTH, height, record.title, record.caption, record.alt)
+    panels = figure.subplots(len(record.planes), 1, squeeze=False)[:, 0]
+    for axes, plane in zip(panels, record.planes, strict=True):
+        _plane(
+            axes,
+            plane,
+            [(colour, marker, _of(labels, label)) for label, colour, marker, _ in classes_shown],
+            record.wrong,
+        )
     panels[0].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2)
     return figure
 

@@ -1,6 +1,6 @@
-"""What a net looks at: its first filters, its input, and the images that were taken for another class.
+"""Pictures: first filters, the input of a net, and misclassified images.
 
-These figures have no caption of their own: a report says it below them.
+These figures have no caption, which a report shows below them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TILES = 4
 """Images in a row: as many as names of classes have room."""
 
 TILE = 260
-"""Side of an image of a mistake, pixels: about that of its place."""
+"""Pixels of a misclassified image's side: about those of its place."""
 
 _ROOM = 72 * WIDTH - 12
 """Points from the left to the right end of the images of a sheet."""
@@ -119,8 +119,8 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     scales = [min(side / panel.pixels.shape[1], _TALLEST * side / panel.pixels.shape[0]) for panel in panels]
     tallest = max(scale * panel.pixels.shape[0] for scale, panel in zip(scales, panels, strict=True))
     figure, axes = _sheet_in_points(title, _HEADING + tallest)
-    for place, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
-        left = place * (side + _SPACE)
+    for i, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
+        left = i * (side + _SPACE)
         height, width = (scale * length for length in panel.pixels.shape[:2])
         tiny = max(panel.pixels.shape) <= _TINY
         _put(axes, panel.pixels, left, _HEADING, width, height, "nearest" if tiny else "antialiased")
@@ -129,10 +129,10 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     return figure
 
 
-def mistakes(
+def misclassified(
     title: str, part: str, wrong: Sequence[Misclassification], tiles: Sequence[PixelArray], class_names: Sequence[str]
 ) -> Sheet:
-    """Return images in rows of four, below each its class, what it was taken for, and its row.
+    """Return images in rows of four, each with its class, the predicted class, and its row below.
 
     Parameters
     ----------
@@ -147,14 +147,14 @@ def mistakes(
     labels = 3 * _LINE + 3 * _SPACE / 2
     figure, axes = _sheet_in_points(title, -(-len(wrong) // _TILES) * (side + labels))
     shown = names(class_names)
-    for place, (one, pixels) in enumerate(zip(wrong, tiles, strict=True)):
-        line, column = divmod(place, _TILES)
+    for i, (error, pixels) in enumerate(zip(wrong, tiles, strict=True)):
+        line, column = divmod(i, _TILES)
         left, top = column * (side + _SPACE), line * (side + labels)
         _put(axes, pixels, left, top, side, side, "antialiased")
         below = top + side + _SPACE / 3
-        _write(axes, f"true: {shown[one.true]}", left, below, side, color=INK)
-        _write(axes, f"predicted: {shown[one.predicted]}", left, below + _LINE, side, color=_WRONG)
-        _write(axes, f"{part}:{one.row}", left, below + 2 * _LINE, side, color=MUTED)
+        _write(axes, f"true: {shown[error.true]}", left, below, side, color=INK)
+        _write(axes, f"predicted: {shown[error.predicted]}", left, below + _LINE, side, color=_WRONG)
+        _write(axes, f"{part}:{error.row}", left, below + 2 * _LINE, side, color=MUTED)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Which classes are hard, and for what they are taken."""
+"""Confusion matrices, and accuracy per class."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from probeline.format import percent
 from probeline.metrics.scores import confusion, per_class
 from probeline.report.figures.sheet import Sheet, classes, names, sheet
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
-from probeline.report.model.row import Block, Row
+from probeline.report.model.row import Block, Row, reference_block
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.types import DoubleArray, IntArray
 
 _LISTED = 20
-"""More classes than these do not fit one under the other with their numbers."""
+"""More classes do not fit one below the other with their numbers."""
 
 _SHARED = 12
 """Up to so many classes, a cell of a confusion matrix has room for a share below its count."""
@@ -29,7 +29,7 @@ _TICKED = 120
 """Up to so many classes, a confusion matrix names them along its sides."""
 
 _PAIRS = 28
-"""How many of the most frequent confusions are listed beside a matrix without numbers."""
+"""Most frequent confusions that are listed next to a matrix without numbers."""
 
 
 def confusions(title: str, row: Row, score: Score) -> Sheet:
@@ -47,8 +47,9 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
         caption += f" The first of {row.seeds} seeds."
     width = side + (1.9 if numbered else 4.2)
     right = int(np.trace(counts))
-    alt = f"Confusion matrix of the {row.short} on {title}: {right:,} of {row.n_test:,} test images are told right."
-    figure = sheet(width, side + 1.4, f"Confusions of the {row.short} on {title}", caption, alt, square=True)
+    headline = f"Confusion matrix of the {row.short} on {title}"
+    alt = f"{headline}: {right:,} of {row.n_test:,} test images are classified correctly."
+    figure = sheet(width, side + 1.4, headline, caption, alt, square=True)
     grid = figure.add_gridspec(1, 1 if numbered else 2, width_ratios=None if numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
     # The root spreads the low end, where the errors are.
@@ -96,8 +97,8 @@ def _most_confused(axes: Axes, counts: IntArray, shown: Sequence[str]) -> None:
 
 
 def by_class(table: Sequence[Block]) -> Sheet:
-    """Return the accuracy of each class, the methods of one backbone and tap side by side: the reference probe's."""
-    block = next((block for block in table if any(row.reference for row in block.rows)), table[0]).leading()
+    """Return the accuracy per class by the methods of one backbone and tap: the reference probe's."""
+    block = reference_block(table)
     first = block.scores[0][0]
     k = len(first.class_names)
     images = np.bincount(classes(first.labels), minlength=k)
@@ -105,20 +106,20 @@ def by_class(table: Sequence[Block]) -> Sheet:
     hardest = [int(c) for c in np.argsort(shares.mean(axis=1), kind="stable") if images[c] > 0][:_LISTED]
     tested = int((images > 0).sum())
     which = "the hardest class first" if len(hardest) == tested else f"the {len(hardest)} hardest of {tested} classes"
-    caption = f"Percent of each class's test images that are recognised; n says how many it has, of {first.n_test:,}."
+    caption = f"Accuracy in percent on each class's n test images, of {first.n_test:,}."
     if any(row.seeds > 1 for row in block.rows):
         caption += " Means over seeds."
     if tested < k:
         caption += f" {k - tested} of {k} classes have no test image."
     if any(row.where for row in block.rows) and any(method_info(row.method).trains for row in block.rows):
-        caption += " A net that is trained has no tap."
+        caption += " Training has no tap."
     height = 2.5 + 0.26 * len(hardest)
     shown = names(first.class_names)
     means = shares[hardest].mean(axis=1)
-    said = (f"{shown[hardest[end]]} {percent(float(means[end]), 1)} %" for end in (0, -1))
-    alt = f"Accuracy of each class for {len(block.rows)} rows on {block.title}, on average from {' to '.join(said)}."
+    ends = (f"{shown[hardest[end]]} {percent(float(means[end]), 1)} %" for end in (0, -1))
+    alt = f"Accuracy of each class for {len(block.rows)} rows on {block.title}, on average from {' to '.join(ends)}."
     width = max(2.6 + 0.66 * len(block.rows), 5.0)
-    figure = sheet(width, height, f"Accuracy by class on {block.title}, {which}", caption, alt)
+    figure = sheet(width, height, f"Accuracy per class on {block.title}, {which}", caption, alt)
     axes = figure.add_subplot()
     axes.imshow(shares[hardest], cmap="Blues", norm=PowerNorm(2.0, 0, 1), aspect="auto", interpolation="nearest")
     for (line, column), share in np.ndenumerate(shares[hardest]):
@@ -129,8 +130,8 @@ def by_class(table: Sequence[Block]) -> Sheet:
     above = axes.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, figure.dpi_scale_trans)
     for column, row in enumerate(block.rows):
         colour = method_info(row.method).colour
-        ends = [column - 0.46, column + 0.46]
-        axes.plot(ends, [1, 1], color=colour, linewidth=4, transform=above, clip_on=False, solid_capstyle="butt")
+        sides = [column - 0.46, column + 0.46]
+        axes.plot(sides, [1, 1], color=colour, linewidth=4, transform=above, clip_on=False, solid_capstyle="butt")
     axes.xaxis.tick_top()
     axes.set_xticks(
         range(len(block.rows)), [row.short for row in block.rows], rotation=35, ha="left", rotation_mode="anchor"

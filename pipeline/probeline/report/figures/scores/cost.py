@@ -1,4 +1,4 @@
-"""What accuracy costs: top-1 against the seconds from pictures to predictions."""
+"""Accuracy against cold time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.format import decimals, percent, seconds
-from probeline.report.figures.labels import place, tie_end
-from probeline.report.figures.sheet import Sheet, legend_label, sheet, span, tell
-from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, POINTS, SMALL, WIDTH
+from probeline.report.figures.labels import Label, write_labels
+from probeline.report.figures.sheet import Sheet, legend_label, set_tooltip, sheet, span
+from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, WIDTH
 from probeline.report.model.axis import lower_limit
 from probeline.report.model.row import Block, Row, TitledRow, row_naming
 from probeline.report.model.row_tips import row_tip
@@ -23,7 +22,7 @@ from probeline.types import DoubleArray
 Spot = tuple[float, float]
 
 _NAMED = 24
-"""Up to so many rows of one net each have their name beside them; else there is a legend."""
+"""More rows, or those of several nets, have a legend instead of names."""
 
 _LEAST = 1e-3
 """Seconds; a logarithm has no zero."""
@@ -40,20 +39,20 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     if len(rows) < 2:
         return None
     caption = (
-        "Cold seconds count everything from pictures to predictions, the extraction of features included. The line "
-        "joins the rows, outlined, that no other beats in both accuracy and time. "
+        "Cold time includes feature extraction. The line joins the rows, outlined, that no other beats in both "
+        "accuracy and time. "
         f"n = {span(row.n_test for _, row in rows)} test images"
         + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
     )
     low = 100 * lower_limit([row.top1 for _, row in rows])
     places = decimals(row.n_test for _, row in rows)
     direct = nets == 1 and len(rows) <= _NAMED
-    sunk = {
+    far = {
         id(row): f"{name(TitledRow(title, row, ())) if direct else row.short} {percent(row.top1, places)}"
         for title, row in rows
         if 100 * row.top1 < low
     }
-    if sunk:
+    if far:
         caption += " A triangle: far lower, with its top-1 beside it."
     methods = sorted({row.method for _, row in rows}, key=order)
     titles = {block.title: legend_label(block.title) for block in table}
@@ -62,13 +61,13 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     front = _front([row for _, row in rows])
     dataset = table[0].scores[0][0].dataset
     alt = _alt(dataset, rows, front, places)
-    figure = sheet(WIDTH, height, f"What accuracy costs on {dataset}", caption, alt)
+    figure = sheet(WIDTH, height, f"Accuracy against time on {dataset}", caption, alt)
     axes = figure.add_subplot()
     markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
     for title, row in rows:
-        marker = "v" if id(row) in sunk else markers[title]
+        marker = "v" if id(row) in far else markers[title]
         (dot,) = axes.plot(*_spot(row, low), marker, color=method_info(row.method).colour, markersize=7.5)
-        tell(dot, row_tip(title, row, places))
+        set_tooltip(dot, row_tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
         else:
@@ -86,7 +85,7 @@ def cost(table: Sequence[Block]) -> Sheet | None:
         keys = [_key("s", method_info(name).colour, method_info(name).short) for name in methods]
         keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
-    names = [sunk.get(id(row), name(TitledRow(title, row, ())) if direct else "") for title, row in rows]
+    names = [far.get(id(row), name(TitledRow(title, row, ())) if direct else "") for title, row in rows]
     _label(figure, axes, [_spot(row, low) for _, row in rows], names, steps)
     return figure
 
@@ -94,12 +93,12 @@ def cost(table: Sequence[Block]) -> Sheet | None:
 def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], places: int) -> str:
     best = [
         f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
-        for one in front
+        for best_row in front
         for title, row in rows
-        if row is one
+        if row is best_row
     ]
     return (
-        f"Test accuracy of {len(rows)} rows on {dataset} against their cold seconds. "
+        f"Test accuracy of {len(rows)} rows on {dataset} against their cold time. "
         f"No other row beats these in both, the fastest first: {'; '.join(best)}."
     )
 
@@ -128,33 +127,17 @@ def _second_ticks(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: DoubleArray) -> None:
-    """Write each name near its spot, clear of other names, spots and steps, and joined to its spot where it is far."""
-    named = [i for i, name in enumerate(names) if name]
-    if not named:
+def _label(figure: Sheet, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: DoubleArray) -> None:
+    """Write each name near its spot, clear of other names, spots and steps."""
+    labels = [Label(name, spot, INK, MUTED) for name, spot in zip(names, spots, strict=True) if name]
+    if not labels:
         return
     figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
     points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
-    texts = [
-        axes.annotate(
-            names[i], spots[i], xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=INK, zorder=5
-        )
-        for i in named
-    ]
-    boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width, box.height) for box in boxes])
     turns = np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)  # a step goes right, then up
     lines = [_boxes(corners[:-1], turns), _boxes(turns, corners[1:])]
     obstacles = np.concatenate([np.concatenate([points - _DOT, points + _DOT], axis=1), *lines])
-    room = axes.get_window_extent()
-    lefts = place(points[named], sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap=_GAP)
-    for text, point, left, size in zip(texts, points[named], lefts, sizes, strict=True):
-        text.set_position(tuple((left - point) * POINTS / DPI))
-        text.set_in_layout(False)
-        nearest = tie_end(point, left, size)
-        if np.hypot(*(nearest - point)) > 2 * _DOT:
-            ends = axes.transData.inverted().transform([point, nearest])
-            axes.plot(ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.5, zorder=2)
+    write_labels(axes, labels, obstacles, near=2 * _DOT, gap=_GAP)
 
 
 def _boxes(one: DoubleArray, other: DoubleArray) -> DoubleArray:

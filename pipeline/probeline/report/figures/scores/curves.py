@@ -1,4 +1,4 @@
-"""How it got there: training per epoch, and the val scores along the probe's path."""
+"""Training curves, and the selection of l2 along the probe's path."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from probeline.results.methods import method_info
 from probeline.results.score import Score
 
 _DEPTH = 12
-"""Points below the best that an axis of top-1 over l2 shows: what is chosen lies near the top."""
+"""Points below the best that an axis of top-1 over l2 shows: the chosen l2 is near the top."""
 
 _ACROSS = 4
-"""Rows of the table that stand beside each other; more go below."""
+"""Rows of the table side by side; more go below."""
 
 
 def training(table: Sequence[Block]) -> Sheet | None:
-    """Return loss and top-1 per epoch for the rows that have a history, or None where none has.
+    """Return loss and top-1 per epoch for the rows that have a history, or None if none has.
 
-    Of several taps of a backbone those heads are shown whose exact probe val prefers.
+    Of several taps of a backbone the one is shown whose exact probe is best on validation.
     """
     inner = any(row.where for block in table for row in block.rows)
     table = [block.leading() for block in table]
@@ -44,24 +44,24 @@ def training(table: Sequence[Block]) -> Sheet | None:
         return None
     titles = list(dict.fromkeys(title for title, _ in curves))
     shorts = list(dict.fromkeys(short for _, short in curves))
-    beside = len(shorts) == 1  # loss beside top-1; with several methods above it, and the methods beside each other
+    single = len(shorts) == 1  # loss next to top-1; with several methods above it, and the methods side by side
     across = min(len(shorts), _ACROSS)
-    shape = (1, 2) if beside else (2 * math.ceil(len(shorts) / across), across)
+    shape = (1, 2) if single else (2 * math.ceil(len(shorts) / across), across)
     scores = [score for _, those in curves.values() for score in those]
     caption = f"Solid: val, n = {span(score.n_val for score in scores)}. "
     caption += f"Dashed: train, n = {span(score.n_train for score in scores)}."
     if any("epoch" in score.chosen for score in scores):
-        caption += " Dot: the epoch that val chose; heads keep the last."
+        caption += " Dot: the epoch that is best on validation; heads keep the last."
     if any(len(those) > 1 for _, those in curves.values()):
         caption += " Thick: mean over seeds. Thin: single seeds."
     if any(_opened(score) for score in scores):
         caption += " Dotted line: more stages are trained from this epoch on."
     if inner:
-        caption += " Of heads at several taps, or with views, those are shown whose probe val prefers."
+        caption += " Of several taps and numbers of views, those whose probe is best on validation."
     figure = sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
-        1.1 + len(titles) * (0.3 + (2.4 if beside else 1.75) * shape[0]),
-        f"Training on {table[0].scores[0][0].dataset}, epoch by epoch",
+        1.1 + len(titles) * (0.3 + (2.4 if single else 1.75) * shape[0]),
+        f"Training curves on {table[0].scores[0][0].dataset}",
         caption,
         _training_alt(curves),
     )
@@ -69,19 +69,19 @@ def training(table: Sequence[Block]) -> Sheet | None:
     for band, title in zip(bands, titles, strict=True):
         if inner or len(titles) > 1:
             band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
-        panels = band.subplots(*shape, squeeze=False, sharey=False if beside else "row")
+        panels = band.subplots(*shape, squeeze=False, sharey=False if single else "row")
         here = [short for short in shorts if (title, short) in curves]
         # The loss above top-1, or beside it; so many pairs to a line.
-        lines = [] if beside else range(0, shape[0], 2)
+        lines = [] if single else range(0, shape[0], 2)
         pairs = [panels[line : line + 2, i] for line in lines for i in range(across)] or [panels[0]]
-        for place, (pair, short) in enumerate(zip(pairs, here, strict=False)):
+        for i, (pair, short) in enumerate(zip(pairs, here, strict=False)):
             name, scores = curves[title, short]
             _pair(pair, scores, method_info(name).colour)
             pair[0].set_title(short, color=method_info(name).colour)
-            if place % across == 0:
+            if i % across == 0:
                 pair[0].set_ylabel("cross-entropy loss")
                 pair[1].set_ylabel("top-1, %")
-            if beside:
+            if single:
                 pair[0].set_xlabel("epoch")
             else:
                 pair[0].sharex(pair[1])
@@ -94,17 +94,17 @@ def training(table: Sequence[Block]) -> Sheet | None:
 
 
 def _training_alt(curves: Mapping[tuple[str, str], tuple[str, Sequence[Score]]]) -> str:
-    said = []
+    rows = []
     for (title, short), (_, scores) in curves.items():
         last = [score.history[-1].get("val_top1") for score in scores]
-        there = [share for share in last if share is not None]
+        known = [share for share in last if share is not None]
         val = (
-            f", val top-1 {percent(fmean(there), decimals(score.n_val for score in scores))} % after the last"
-            if there
+            f", val top-1 {percent(fmean(known), decimals(score.n_val for score in scores))} % after the last"
+            if known
             else ""
         )
-        said.append(f"{short} on {title}, {len(scores[0].history)} epochs{val}")
-    return f"Loss and top-1 by epoch, on train and val. {'; '.join(said)}."
+        rows.append(f"{short} on {title}, {len(scores[0].history)} epochs{val}")
+    return f"Loss and top-1 by epoch, on train and val. {'; '.join(rows)}."
 
 
 def _pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
@@ -128,11 +128,11 @@ def _opened(score: Score) -> list[int]:
 
 def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:
     """Draw one quantity over the epochs: a thin line for each seed, and their mean where there are several."""
-    alone = len(scores) == 1
+    single = len(scores) == 1
     lines: list[dict[int, float]] = []
     for score in scores:
         line = {entry["epoch"]: scale * entry[field] for entry in score.history if entry.get(field) is not None}
-        width, alpha = (1.4, 1.0) if alone else (0.5, 0.6)
+        width, alpha = (1.4, 1.0) if single else (0.5, 0.6)
         axes.plot(list(line), list(line.values()), dash, color=colour, linewidth=width, alpha=alpha)
         if field.startswith("val"):
             chosen = [epoch for epoch in line if epoch == score.chosen.get("epoch")]
@@ -140,14 +140,14 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
         lines.append(line)
     epochs = sorted({epoch for line in lines for epoch in line})
     means = [fmean(line[epoch] for line in lines if epoch in line) for epoch in epochs]
-    if not alone:
+    if not single:
         axes.plot(epochs, means, dash, color=colour, linewidth=1.6)
     if len(epochs) == 1:  # a line needs two
         axes.plot(epochs, means, "o", color=colour, markersize=4, markerfacecolor=colour if dash == "-" else "white")
 
 
 def path(table: Sequence[Block]) -> Sheet | None:
-    """Return top-1 and loss on val and test over l2 for the exact probes, or None where none has a path."""
+    """Return top-1 and loss on val and test over l2 for the exact probes, or None if none has a path."""
     probes = [
         (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
         for block in table
@@ -163,21 +163,21 @@ def path(table: Sequence[Block]) -> Sheet | None:
         f"lowest in cross-entropy, by {'; '.join(chosen_by)}"
     )
     if any("fold" in by for by in chosen_by):
-        caption += ". Folds: a point pools the images left out of each, by heads fitted on the others."
+        caption += ". Folds: each point is on out-of-fold predictions."
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
-    caption += " Thin: test, read when the choice stood, with no part in it. Cross: test at the chosen l2."
+    caption += " Thin: test, which had no part in the choice. Cross: test at the chosen l2."
     floor = _floor(probes)
     if any(100 * min(entry["top1"], entry["test_top1"]) < floor for _, score in probes for entry in score.path):
         caption += f" Top-1 below {floor:.0f} % is not drawn."
     if any(_at_edge(score) for _, score in probes):
-        caption += " Double ring: it stands at the end of its grid, and a wider one may do better."
+        caption += " Double ring: a grid edge, where a wider grid may do better."
     fields = [
         (field, scale, label)
         for field, scale, label in (("top1", 100.0, "top-1, %"), ("nll", 1.0, "cross-entropy"))
         if any(entry.get(field) is not None for _, score in probes for entry in score.path)
     ]
-    title = f"Choosing l2 for the linear probe on {probes[0][1].dataset}"
+    title = f"Selecting l2 for the linear probe on {probes[0][1].dataset}"
     lines = sum(name.count("\n") + 1 for name, _ in probes)
     alt = f"Top-1 and loss on val and test of {len(probes)} linear probes over l2. {_path_alt(probes)}"
     figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption, alt)
@@ -210,12 +210,12 @@ def _floor(probes: Sequence[tuple[str, Score]]) -> float:
 
 
 def _path_alt(probes: Sequence[tuple[str, Score]]) -> str:
-    said = []
+    chosen = []
     for name, score in probes:
         l2 = score.chosen.get("l2")
-        edge = ", at the end of its grid" if _at_edge(score) else ""
-        said.append(f"{name}: chosen {option('l2', l2)} of {len(score.path)}{edge}")
-    return f"{'; '.join(said)}."
+        edge = ", at a grid edge" if _at_edge(score) else ""
+        chosen.append(f"{name}: chosen {option('l2', l2)} of {len(score.path)}{edge}")
+    return f"{'; '.join(chosen)}."
 
 
 def _at_edge(score: Score) -> bool:

@@ -1,4 +1,4 @@
-"""What more labels would give: test top-1 against the images that a probe or a net is fitted on."""
+"""Learning curves: test top-1 over the number of train images."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from probeline.format import decimals, percent
 from probeline.names import Method
-from probeline.report.figures.labels import place, tie_end
+from probeline.report.figures.labels import Label, write_labels
 from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, POINTS, SERIES, SMALL, WIDTH
+from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, SERIES, SMALL, WIDTH
 from probeline.report.records.learning_steps import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.types import DoubleArray
 
 _NAMED = 4
-"""Up to so many curves, each has its name beside it; more have a legend."""
+"""More curves have a legend instead of names."""
 
-_BESIDE, _GAP = DPI / 20, DPI / 40
-"""Pixels: how far a name may stand off without a tie, and what stays clear around it."""
+_NEAR, _GAP = DPI / 20, DPI / 40
+"""Pixels: how far a name may be without a tie, and the room around it."""
 
 _PIECES = 8
-"""Into how many boxes a stretch of a curve is cut, as what no name may cover."""
+"""Boxes of a stretch of a curve, which no name may cover."""
 
 _TICK = 0.1
 """Tick labels that are nearer to the next than this share of the axis are left out."""
@@ -36,17 +35,17 @@ _TICK = 0.1
 def learning(curves: Sequence[Curve]) -> Sheet:
     """Return one panel over fractions and one over shots, those there are; at least one curve."""
     kinds = [kind for kind in ("fraction", "shots") if any(_of(curve, kind) for curve in curves)]
-    every = [step for curve in curves for step in steps(curve)]
+    all_steps = [step for curve in curves for step in steps(curve)]
     titles = [legend_label(title) for title in curve_titles(curves)]
     lines = sum(title.count("\n") + 1 for title in titles)
-    title = f"What more labelled images give on {curves[0].dataset}"
-    figure = sheet(WIDTH, max(4.0, 1.5 + LINE * lines), title, _caption(curves, every), _alt(curves))
+    title = f"Learning curves on {curves[0].dataset}"
+    figure = sheet(WIDTH, max(4.0, 1.5 + LINE * lines), title, _caption(curves, all_steps), _alt(curves))
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True, width_ratios=_widths(curves, kinds))[0]
     for axes, kind in zip(panels, kinds, strict=True):
         for i, curve in enumerate(curves):
             _line(axes, _of(curve, kind), i, alpha=0.16 if len(curves) <= _NAMED else 0.07)
         _ticks(axes, [step for curve in curves for step in _of(curve, kind)])
-        axes.set_xlabel("train images (log scale)" if kind == "fraction" else "images a class (log scale)")
+        axes.set_xlabel("train images (log scale)" if kind == "fraction" else "images per class (log scale)")
     panels[0].set_ylabel("test top-1, %")
     panels[0].margins(y=0.08)
     low, high = panels[0].get_ylim()
@@ -59,15 +58,17 @@ def learning(curves: Sequence[Curve]) -> Sheet:
     return figure
 
 
-def _caption(curves: Sequence[Curve], every: Sequence[Step]) -> str:
-    draws = max(step.draws for step in every)
+def _caption(curves: Sequence[Curve], all_steps: Sequence[Step]) -> str:
+    draws = max(step.draws for step in all_steps)
     probe = "Exact linear probe on n" if all(curve.method == Method.PROBE for curve in curves) else "N"
-    caption = f"{probe}ested, stratified parts of the train images. "
+    caption = f"{probe}ested, stratified subsets of the train images. "
     caption += f"Line and band: mean, and lowest to highest of {draws} draws. " if draws > 1 else "One draw. "
-    if any(step.interval for step in every):
-        caption += "Bar: Wilson's 95 % interval where there is one draw. "
+    if any(step.interval for step in all_steps):
+        caption += "Bar: Wilson's 95 % interval of a single draw. "
     caption += f"n = {span(curve.n_test for curve in curves)} test images."
-    return caption + ("" if all(step.converged for step in every) else " Hollow: a fit stopped before its tolerance.")
+    return caption + (
+        "" if all(step.converged for step in all_steps) else " Hollow: a fit stopped before its tolerance."
+    )
 
 
 def _alt(curves: Sequence[Curve]) -> str:
@@ -79,7 +80,7 @@ def _alt(curves: Sequence[Curve]) -> str:
             for step in (found[0], found[-1])
         )
         lines.append(f"{title}: {first}, {last}")
-    return f"Test accuracy on {curves[0].dataset} over the images that are fitted on. {'; '.join(lines)}."
+    return f"Test accuracy on {curves[0].dataset} over the number of train images. {'; '.join(lines)}."
 
 
 def _of(curve: Curve, kind: str) -> list[Step]:
@@ -99,14 +100,14 @@ def _colour(i: int) -> str:
     return SERIES[i % len(SERIES)]
 
 
-def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
-    x = [_x(step) for step in found]
-    low, high = (np.array([100 * step.range[end] for step in found]) for end in (0, 1))
+def _line(axes: Axes, curve_steps: Sequence[Step], i: int, alpha: float) -> None:
+    x = [_x(step) for step in curve_steps]
+    low, high = (np.array([100 * step.range[end] for step in curve_steps]) for end in (0, 1))
     axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
     dash = DASHES[i // len(SERIES) % len(DASHES)]
     style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
-    axes.plot(x, [100 * step.mean for step in found], **style, linestyle=dash, linewidth=1.5, gid="curve")
-    for step in found:
+    axes.plot(x, [100 * step.mean for step in curve_steps], **style, linestyle=dash, linewidth=1.5, gid="curve")
+    for step in curve_steps:
         if not step.converged:
             axes.plot(_x(step), 100 * step.mean, **style, markerfacecolor="white", zorder=3)
         if step.interval is not None:
@@ -114,7 +115,7 @@ def _line(axes: Axes, found: Sequence[Step], i: int, alpha: float) -> None:
             axes.plot([_x(step)] * 2, ends, color=_colour(i), linewidth=1.1, marker="_", markersize=5, zorder=1)
 
 
-def _ticks(axes: Axes, found: Sequence[Step]) -> None:
+def _ticks(axes: Axes, all_steps: Sequence[Step]) -> None:
     """Mark the steps themselves along the axis, each with its images and its share, the largest first.
 
     Few images and many classes: several shares may be one and the same set of images.
@@ -122,46 +123,33 @@ def _ticks(axes: Axes, found: Sequence[Step]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.07)
     names: dict[float, str] = {}
-    width = np.log(max(map(_x, found)) / min(map(_x, found))) or 1.0
-    for x in sorted(set(map(_x, found)), reverse=True):
+    width = np.log(max(map(_x, all_steps)) / min(map(_x, all_steps))) or 1.0
+    for x in sorted(set(map(_x, all_steps)), reverse=True):
         if not names or np.log(min(names) / x) > _TICK * width:
-            here = [step for step in found if _x(step) == x]
+            here = [step for step in all_steps if _x(step) == x]
             shares = "–".join(f"{amount:g}" for amount in sorted({f(s.amount for s in here) for f in (min, max)}))
             names[x] = shares if here[0].kind == "shots" else f"{x:,.0f}\n{shares} %"
     axes.set_xticks(list(names), list(names.values()), fontsize=SMALL)
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _name(figure: Figure, axes: Axes, curves: Sequence[Sequence[Step]], titles: Sequence[str]) -> None:
-    """Write each curve's name near its middle, clear of all curves, and joined to it where it is far."""
+def _name(figure: Sheet, axes: Axes, curves: Sequence[Sequence[Step]], titles: Sequence[str]) -> None:
+    """Write each curve's name near its middle, clear of all curves."""
     figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
-    named = [(found, title, i) for i, (found, title) in enumerate(zip(curves, titles, strict=True)) if found]
-    spots = [(_x(found[len(found) // 2]), 100 * found[len(found) // 2].mean) for found, _, _ in named]
-    texts = [
-        axes.annotate(title, spot, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=_colour(i))
-        for spot, (_, title, i) in zip(spots, named, strict=True)
-    ]
-    boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width, box.height) for box in boxes])
-    points: DoubleArray = axes.transData.transform(np.array(spots))
-    obstacles = np.concatenate([_boxes(axes, found) for found, _, _ in named])
-    room = axes.get_window_extent()
-    for text, point, corner, size in zip(
-        texts, points, place(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), _GAP), sizes, strict=True
-    ):
-        text.set_position(tuple((corner - point) * POINTS / DPI))
-        text.set_in_layout(False)
-        nearest = tie_end(point, corner, size)
-        if np.hypot(*(nearest - point)) > _BESIDE:
-            ends = axes.transData.inverted().transform([point, nearest])
-            axes.plot(ends[:, 0], ends[:, 1], color=text.get_color(), linewidth=0.5, zorder=2)
+    labels = []
+    for i, (curve, title) in enumerate(zip(curves, titles, strict=True)):
+        if curve:
+            middle = curve[len(curve) // 2]
+            labels.append(Label(title, (_x(middle), 100 * middle.mean), _colour(i), _colour(i)))
+    obstacles = np.concatenate([_boxes(axes, curve) for curve in curves if curve])
+    write_labels(axes, labels, obstacles, near=_NEAR, gap=_GAP)
 
 
-def _boxes(axes: Axes, found: Sequence[Step]) -> DoubleArray:
+def _boxes(axes: Axes, curve_steps: Sequence[Step]) -> DoubleArray:
     """Return what a curve covers, with its band, interval and markers, as float64 [m, 4] in pixels."""
-    ends = [step.interval or step.range for step in found]
+    ends = [step.interval or step.range for step in curve_steps]
     low, high = (
-        axes.transData.transform([(_x(step), 100 * end[side]) for step, end in zip(found, ends, strict=True)])
+        axes.transData.transform([(_x(step), 100 * end[side]) for step, end in zip(curve_steps, ends, strict=True)])
         for side in (0, 1)
     )
     half = DPI / 30

@@ -1,4 +1,4 @@
-"""Which learning rates a training bears: its loss over a rate that rises with each step."""
+"""Learning-rate range tests: the loss while the rate rises with each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probeline.results.methods import method_info
 from probeline.results.range_test import RangeTest
 
 _ABOVE = 0.4
-"""Room above the first losses, as a part of how far the loss falls below them; what rises higher is cut off."""
+"""Room above the first losses, as a share of how far the loss falls below them; higher losses are cut off."""
 
 
 def range_tests(tests: Sequence[RangeTest]) -> Sheet:
@@ -25,16 +25,18 @@ def range_tests(tests: Sequence[RangeTest]) -> Sheet:
     columns = min(2, len(tests))
     rows = -(-len(tests) // columns)
     caption = (
-        "A training's first steps while the rate rises. Thin: the loss of each batch, before its step. "
-        f"Thick: its exponential mean (it keeps {SMOOTHING:g} a step). Dot and line: where that falls fastest. "
+        "The first steps of a training while the rate rises. Thin: the loss of each batch, before its step. "
+        f"Thick: its exponential mean (factor {SMOOTHING:g} per step). Dot and line: where that falls fastest. "
         "Triangle and dashed line: a tenth of the rate at which it is lowest, the ring. "
         "No mark: no fall beyond the scatter."
     )
     names = [legend_label(title) for title in range_test_titles(tests)]
     lines = max(name.count("\n") for name in names)
     title = f"Learning-rate range tests on {tests[0].dataset}"
-    said = (f"{name}: {suggestion_in_words(test)}" for name, test in zip(range_test_titles(tests), tests, strict=True))
-    alt = f"Train loss over a rising learning rate. {'; '.join(said)}."
+    suggestions = (
+        f"{name}: {suggestion_in_words(test)}" for name, test in zip(range_test_titles(tests), tests, strict=True)
+    )
+    alt = f"Train loss over a rising learning rate. {'; '.join(suggestions)}."
     figure = sheet(WIDTH, 1.3 + rows * (2.1 + 0.14 * lines + (0.6 if columns == 1 else 0.0)), title, caption, alt)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, test, name in zip(panels.flat, tests, names, strict=False):
@@ -54,13 +56,13 @@ def _panel(axes: Axes, test: RangeTest) -> None:
     at, means = smooth_curve(test.rates, test.losses)
     axes.plot(test.rates, test.losses, color=MUTED, linewidth=0.6)
     axes.plot(at, means, color=colour, linewidth=1.6)
-    place = suggest_rates(test)
-    if place is not None:
-        for rate, mark, dash in ((place.steepest, "o", "-"), (place.tenth, "v", "--")):
+    rates = suggest_rates(test)
+    if rates is not None:
+        for rate, mark, dash in ((rates.steepest, "o", "-"), (rates.tenth, "v", "--")):
             axes.axvline(rate, color=colour, linewidth=0.8, linestyle=dash, zorder=1)
             axes.plot(rate, np.interp(rate, at, means), mark, color=colour, markersize=5.5, zorder=4)
         ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "markersize": 9, "zorder": 4}
-        axes.plot(place.lowest, means.min(), "o", **ring)
+        axes.plot(rates.lowest, means.min(), "o", **ring)
     axes.set_xscale("log")
     axes.set_xlim(LOWEST / 1.5, HIGHEST * 1.5)
     axes.xaxis.set_major_locator(LogLocator(numticks=12))

@@ -1,4 +1,4 @@
-"""How often predictions of each confidence are right: reliability diagrams of the rows whose confusions are drawn."""
+"""Reliability diagrams of the rows that have a confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from probeline.format import decimals, percent
 from probeline.metrics.intervals import wilson
-from probeline.report.figures.scores.accuracy import HEADING
-from probeline.report.figures.sheet import Sheet, sheet, tell
+from probeline.report.figures.scores.row_lines import HEADING
+from probeline.report.figures.sheet import Sheet, set_tooltip, sheet
 from probeline.report.figures.style import MUTED, SIZE, WIDTH
 from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.row import NO_PROBABILITIES, Block, Row
@@ -25,32 +25,34 @@ LEAST = 10
 
 
 def reliability(table: Sequence[Block]) -> Sheet | None:
-    """Return the diagrams of the rows of `confused` that give chances side by side; None where there are none."""
-    some = [one for one in select_confusion_rows(table) if one.row.method not in NO_PROBABILITIES]
-    if not some:
+    """Return the diagrams of the rows of `select_confusion_rows` with probabilities; None if there are none."""
+    selected = [confusion for confusion in select_confusion_rows(table) if confusion.row.method not in NO_PROBABILITIES]
+    if not selected:
         return None
-    first, places = some[0].score, decimals(one.score.n_test for one in some)
+    first, places = selected[0].score, decimals(confusion.score.n_test for confusion in selected)
     caption = (
         f"{first.n_test:,} test images in 15 bins of their confidence, the largest probability; neighbouring bins are "
-        f"drawn as one until they hold {LEAST} images. Filled: with the temperature that was fitted on val, bars are "
+        f"pooled until they hold {LEAST} images. Filled: with the temperature fitted on val, bars are "
         "Wilson's 95 % intervals. Hollow: at temperature 1. On the dashed line confidence is accuracy. Below: how many "
         "images each bin holds, the line at temperature 1."
     )
     headline = f"Accuracy by confidence on {first.dataset}"
-    told = "; ".join(
-        f"{one.row.short} on {one.title}, calibration error {percent(one.score.ece, places)} %, "
-        f"{percent(one.score.raw_ece, places)} % at temperature 1"
-        for one in some
+    rows = "; ".join(
+        f"{confusion.row.short} on {confusion.title}, calibration error {percent(confusion.score.ece, places)} %, "
+        f"{percent(confusion.score.raw_ece, places)} % at temperature 1"
+        for confusion in selected
     )
-    figure = sheet(WIDTH, 4.9, headline, caption, f"{headline}: {told}.")
-    grid = figure.subplots(2, len(some), squeeze=False, sharex=True, height_ratios=(4, 1))
-    for column, one in enumerate(some):
+    figure = sheet(WIDTH, 4.9, headline, caption, f"{headline}: {rows}.")
+    grid = figure.subplots(2, len(selected), squeeze=False, sharex=True, height_ratios=(4, 1))
+    for column, confusion in enumerate(selected):
         above, below = grid[0][column], grid[1][column]
-        seed = f", seed {one.score.seed}" if one.row.seeds > 1 else ""
-        lines = (one.title, one.row.short + seed, f"ECE {percent(one.score.ece, places)} %")
-        above.set_title("\n".join(part for line in lines for part in wrap(line, HEADING // len(some))), fontsize=SIZE)
-        _accuracy(above, one.row, one.score)
-        _images(below, one.row, one.score)
+        seed = f", seed {confusion.score.seed}" if confusion.row.seeds > 1 else ""
+        lines = (confusion.title, confusion.row.short + seed, f"ECE {percent(confusion.score.ece, places)} %")
+        above.set_title(
+            "\n".join(part for line in lines for part in wrap(line, HEADING // len(selected))), fontsize=SIZE
+        )
+        _accuracy(above, confusion.row, confusion.score)
+        _images(below, confusion.row, confusion.score)
         if not column:
             above.set_ylabel("right, %")
             below.set_ylabel("images")
@@ -64,18 +66,18 @@ def pooled(bins: Sequence[Bin], least: int = LEAST) -> list[Bin]:
     An interval of two or three images spans the whole panel and tells nothing.
     """
     groups: list[list[Bin]] = [[]]
-    for one in reversed(bins):
-        if one[0]:
+    for bin_ in reversed(bins):
+        if bin_[0]:
             if _images_of(groups[-1]) >= least:
                 groups.append([])
-            groups[-1].append(one)
+            groups[-1].append(bin_)
     if len(groups) > 1 and _images_of(groups[-1]) < least:
         few = groups.pop()
         groups[-1] += few
     return [
-        (n, sum(m * sure for m, sure, _ in some) / n, sum(m * right for m, _, right in some) / n)
-        for some in reversed(groups)
-        if (n := _images_of(some))
+        (n, sum(m * sure for m, sure, _ in group) / n, sum(m * right for m, _, right in group) / n)
+        for group in reversed(groups)
+        if (n := _images_of(group))
     ]
 
 
@@ -94,7 +96,7 @@ def _accuracy(axes: Axes, row: Row, score: Score) -> None:
         low, high = wilson(right * n, n)
         axes.plot([100 * sure] * 2, [100 * low, 100 * high], color=colour, linewidth=1.2, zorder=3, clip_on=False)
         (dot,) = axes.plot(100 * sure, 100 * right, "o", color=colour, markersize=4.5, zorder=4, clip_on=False)
-        tell(
+        set_tooltip(
             dot,
             f"{n:,} images of mean confidence {percent(sure, 1)} %: {percent(right, 1)} % right "
             f"(95 % interval {percent(low, 1)} to {percent(high, 1)})",

@@ -30,12 +30,12 @@ class Disagreement(Section):
 def _compare(base: TitledRow, others: list[TitledRow], content: ReportContent) -> View:
     names, name = base.scores[0].class_names, row_naming(content.blocks)
     grid = [list(HEADS)]
-    for one in others:
-        agreement = compare_predictions(one.scores[0], base.scores[0])
+    for other in others:
+        agreement = compare_predictions(other.scores[0], base.scores[0])
         counts = (agreement.both, agreement.one, agreement.other, agreement.neither)
         changes = (_largest_changes(agreement, names, sign) for sign in (1, -1))
-        grid.append([name(one), *(f"{count:,}" for count in counts), *changes])
-    right, wrong = count_unanimous([base.scores[0], *(one.scores[0] for one in others)])
+        grid.append([name(other), *(f"{count:,}" for count in counts), *changes])
+    right, wrong = count_unanimous([base.scores[0], *(other.scores[0] for other in others)])
     n = base.row.n_test
     notes = [
         f"The other is {name(base)}. Counts are of the {n:,} test images, with each row's first seed; McNemar's test "

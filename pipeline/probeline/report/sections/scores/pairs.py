@@ -63,7 +63,7 @@ def matrix_notes(pairs: Matrix) -> list[str]:
     significant = sum(difference.real for difference in pairs.differences.values())
     notes = [
         f"{significant or 'None'} of the {plural(len(pairs.differences), 'difference')} "
-        f"{'is' if significant < 2 else 'are'} significant; its adjusted p, below {LEVEL}, is in brackets.",
+        f"{'is' if significant < 2 else 'are'} significant, with the adjusted p, below {LEVEL}, in brackets.",
         "Top-1 of the row minus top-1 of the column, in percentage points. p is adjusted for all these pairs, which "
         "are more than in the table of results, so that p is higher for the same two rows.",
     ]

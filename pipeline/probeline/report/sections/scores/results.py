@@ -165,9 +165,9 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
     macro = f"; macro is the mean accuracy of the classes{untested}" if uneven(rows) else ""
     notes.append(f"The interval is Wilson's, for other test images{macro}.")
     methods = {row.method for row in rows}
-    one, two = ([text for name, text in heads.items() if name in methods] for heads in (_ONE_LOGIT, _TWO_LOGITS))
-    if len(classes) == 2 and one and two:
-        notes.append(f"For two classes, {listing(one)} have the parameters of one logit, {listing(two)} of two.")
+    single, double = ([text for name, text in heads.items() if name in methods] for heads in (_ONE_LOGIT, _TWO_LOGITS))
+    if len(classes) == 2 and single and double:
+        notes.append(f"For two classes, {listing(single)} have the parameters of one logit, {listing(double)} of two.")
     if any(row.seed_std is not None for row in rows):
         notes.append("With several seeds all numbers are means; sd is over the seeds.")
     notes.append(
