@@ -46,6 +46,7 @@ def extract_two_nets(world: Path, place: Path) -> Path:
 
 def options(world: Path, place: Path, **changes: Any) -> Settings:
     settings = Settings.of(
+        console=changes.pop("console", None),
         dataset=f"folder:{world / 'pictures'}",
         backbones=(NET,),
         weights=str(world / "squeezed.safetensors"),

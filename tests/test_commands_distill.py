@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,5 +90,5 @@ def test_a_teacher_that_is_not_extracted_is_named(world: Path, tmp_path: Path) -
 def test_seeds_and_strategies_share_one_teacher(world: Path, place: Path, tmp_path: Path) -> None:
     console = Listening()
     settings = asked(world, place, tmp_path, strategies=("distill", "distill-head"), teacher=NET, epochs=1, seeds=2)
-    run(settings.changed(console=console))
+    run(replace(settings, console=console))
     assert sum(line.startswith("teacher") for line in console.said) == 1

@@ -149,7 +149,7 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
     publish = disk.publish
 
     def stop_at_scores(path: Path, data: bytes, *, replace: bool = False) -> bool:
-        return stop() if path.parent.name == "scores" else publish(path, data, replace=replace)
+        return stop() if "scores" in path.parts else publish(path, data, replace=replace)
 
     with monkeypatch.context() as patch:
         patch.setattr(disk, "publish", stop_at_scores)
@@ -168,7 +168,7 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
 
 def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, dict[str, Score]]) -> None:
     console = Listening()
-    settings = first[0].changed(console=console)
+    settings = replace(first[0], console=console)
     folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     assert run(settings) == first[1]

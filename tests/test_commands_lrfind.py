@@ -30,6 +30,7 @@ from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
+from probeline.report.model.records import load_range_tests
 from probeline.report.records.range_tests import round_rate, suggest_rates
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session
@@ -253,7 +254,7 @@ def test_a_second_run_tests_nothing_and_writes_nothing(
     folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     monkeypatch.setattr(Trainer, "sweep", None)
-    assert run(settings.changed(console=console)) == [test]
+    assert run(replace(settings, console=console)) == [test]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     told = said[-2].partition("; ")[2]
     assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: already tested, skipped; {told}", said[-1]]
@@ -262,8 +263,6 @@ def test_a_second_run_tests_nothing_and_writes_nothing(
 SECOND = """
 import sys
 from probeline.cli.program import main
-from small_finetunes import asked, keys
-from small_finetunes import options as finetune_options
 for verb in ("lrfind", "compare"):
     assert main([verb, *sys.argv[1:]]) == 0, verb
 heavy = {"torch", "torchvision", "safetensors", "matplotlib"} & set(sys.modules)
@@ -391,7 +390,7 @@ def test_compare_tables_and_draws_the_tests_of_these_splits(
         RANGE_TESTS.save(session.reports, other)
     Path(scratch).write_bytes(Path(scratch).read_bytes()[:-9])
     console = Listening()
-    told = compare.run(Session(settings.changed(console=console)))
+    told = compare.run(Session(replace(settings, console=console)))
     assert f"compare: left out {scratch}: is damaged: its bytes are not those its sha256 was taken of" in console.said
     assert "compare: left out 1 range tests of other rows or labels" in console.said
     assert "compare: left out 1 range tests of an earlier version of training" in console.said
@@ -418,4 +417,4 @@ def test_of_equal_tests_the_newest_is_shown(world: Path, tmp_path: Path, monkeyp
     session = Session(settings)
     newer = replace(test, options={**test.options, "weights": "0" * 12}, key="1" * 64)
     RANGE_TESTS.save(session.reports, newer)
-    assert compare._range_tests(session) == [newer]
+    assert load_range_tests(session) == [newer]

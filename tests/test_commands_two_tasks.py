@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def truth_of(session: Session, role: str, of: Mapping[str, int]) -> np.ndarray[A
 def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> None:
     console = Listening()
     settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)
-    settings = settings.changed(console=console)
+    settings = replace(settings, console=console)
     score = run(settings)["multi-task"]
     session = Session(settings)
     second = score.certificate["second"]
