@@ -70,9 +70,7 @@ def _summary_row(roles: list[str], candidate: Candidate, decision: Recommendatio
         seconds(row.cold_seconds),
         seconds(row.warm_seconds),
     )
-    name = f"{row.short} on {candidate.where}"
     colour = class_of_colour(method_info(row.method).colour)
-    return SummaryRow(", ".join(roles).capitalize(), name, colour, cells, candidate is decision.recommended)
 
 
 def _difference(candidate: Candidate, decision: Recommendation) -> str:
