@@ -213,45 +213,28 @@ def test_the_table_tells_the_records_numbers(page: Path) -> None:
 def test_the_first_screen_answers(page: Path) -> None:
     record = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     root = tree(page)
-    assert record["verdict"][0] in root.text
-    for line in record["advice"]:
+    (headline,) = [one for one in root.all("p") if "headline" in one.classes]
+    assert headline.text == record["verdict"][0]
+    assert headline.text.startswith(f"Recommended: {record['recommendation']['recommended']['name']}, because ")
+    for line in (*record["advice"], *record["recommendation"]["caveats"]):
         assert line in root.text
-    cards = [one for one in root.all("article") if "card" in one.classes]
+    (table,) = [one for one in root.all("table") if "summary" in one.classes]
+    heads = [one.text for one in table.all("th", scope="col")]
+    rows = [dict(zip(heads, cells(row), strict=True)) for row in table.all("tr")[1:]]
+    assert 1 < len(rows) <= 4
+    assert rows[0]["Role"].startswith("Recommended")
+    assert [row["Difference from the probe"] for row in rows].count("reference") == 1
     best = max(record["rows"], key=lambda row: row["top1"])
-    assert f"{percent(best['top1'], 1)} %" in cards[0].text
-    for term in ("95 % interval", "Over the probe", "Seconds", "Parameters", "On val"):
-        assert term in cards[0].text
-    assert "n = 120" in cards[0].text
-    assert "p " in cards[0].text
+    (highest,) = [row for row in rows if "highest on test" in row["Role"].lower()]
+    low, high = (percent(end, 1) for end in best["interval"])
+    assert highest["Test top-1 % (95 % interval)"] == f"{percent(best['top1'], 1)} ({low}–{high})"
+    assert re.fullmatch(r"[+−]\d+\.\d \(.* to .*\), (not )?significant \(p .*\)", highest["Difference from the probe"])
+    assert highest["Cold time, s"] == seconds(best["cold_seconds"])
+    assert "n = 120 test images" in root.text
 
 
-def test_a_card_says_where_others_were_chosen_on_other_images(tmp_path: Path) -> None:
-    def shown(*scores: Score) -> list[str]:
-        root = tree(written(tmp_path, scores))
-        return [one.text for one in root.all("article") if "card" in one.classes]
-
-    probe, tuned = make_score(val_top1=0.9), make_score("finetune", seed=0, val_top1=0.8)
-    assert not any("compare only roughly" in text for text in shown(probe, tuned))
-    folds = replace(probe, chosen_by="5-fold (n=45000)")
-    (card,) = [text for text in shown(folds, tuned) if "the linear probe, preferred by val" in text.lower()]
-    assert "90.0 % by 5-fold (n=45000); l2 " in card
-    assert "others by val (n=5000), so that the two compare only roughly" in card
-    # What had nothing to choose was read on the same images as its like.
-    plain = replace(make_score("centroid", accuracy=0.99), chosen_by="", chosen={})
-    (best,) = [text for text in shown(folds, plain) if "highest on test" in text.lower()]
-    assert "compare only roughly" not in best
-
-
-def test_a_card_names_those_that_val_likes_as_much(tmp_path: Path) -> None:
-    def on_val(*others: Score) -> str:
-        root = tree(written(tmp_path, [make_score(val_top1=0.9 + 1e-12), *others]))
-        return next(one.text for one in root.all("article") if "preferred by val" in one.text)
-
-    some = [make_score(name, val_top1=0.9) for name in ("knn", "ridge", "centroid", "probe-sgd", "finetune")]
-    some = [replace(score, seed=0) if score.method in ("probe-sgd", "finetune") else score for score in some]
-    assert "; tied with ridge regression and k-NN" in on_val(*some[:2])
-    assert "; tied with 5 others" in on_val(*some)
-    assert "tied with" not in on_val(make_score("knn", val_top1=0.8))
+def cells(row: Element) -> list[str]:
+    return [one.text.strip() for one in row.children if one.tag in ("th", "td")]
 
 
 def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
@@ -268,7 +251,7 @@ def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120, accuracy=0.9)]
     root = tree(written(tmp_path, scores, findings=make_doctor()))
     has = r"of mobilenet_v2 has \d\d\.\d %"
-    leaked = r"\d+ test images are in train or val too, or nearly so; without them"
+    leaked = r"\d+ test images are in train or val too, exactly or nearly; without them"
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
 
 

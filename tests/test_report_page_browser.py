@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +90,7 @@ def test_rows_without_a_number_stay_at_the_end(browser: Any, file: Path) -> None
     with opened(browser, file) as tab:
         titles = [text.strip() for text in tab.locator("#table-results thead th").all_inner_texts()]
         column = titles.index("Headroom")
+        tab.get_by_label("All columns").first.check()
         for _ in range(2):
             head(tab, "Headroom").locator("button").click()
             filled = [bool(text.strip()) for text in lines(tab, column)]
@@ -194,11 +197,16 @@ def test_print_is_no_wider_than_paper(browser: Any, file: Path) -> None:
 def test_it_reads_without_script(browser: Any, file: Path) -> None:
     with opened(browser, file, java_script_enabled=False) as tab:
         assert len(lines(tab, 0)) == 18
-        for selector in ("h1", ".headline", ".card", "#cost svg", "#making table"):
+        for selector in ("h1", ".headline", ".summary", "#cost svg", "#making table"):
             assert tab.locator(selector).first.is_visible()
         for selector in ("form.filter", "#theme"):
             assert tab.locator(selector).is_hidden()
-        assert tab.locator("#table-results thead button").count() == 0
+        for selector in ("#table-results thead button", ".command button", ".tools"):
+            assert tab.locator(selector).count() == 0
+        headroom = head(tab, "Headroom")
+        assert headroom.is_hidden()
+        tab.get_by_label("All columns").first.check()
+        assert headroom.is_visible(), "no script is needed to see all columns"
 
 
 def test_every_figure_is_named_and_drawn(browser: Any, file: Path) -> None:
@@ -210,6 +218,146 @@ def test_every_figure_is_named_and_drawn(browser: Any, file: Path) -> None:
             box = figures.nth(i).bounding_box()
             assert box["width"] > 300
             assert box["height"] > 100
+
+
+WIDTHS = {390: 844, 768: 1024, 1280: 900, 1920: 1080}
+
+
+def at_width(width: int) -> dict[str, Any]:
+    phone = width < 500
+    return {"viewport": {"width": width, "height": WIDTHS[width]}, "has_touch": phone, "is_mobile": phone}
+
+
+CUT_OFF = """() => {
+    const width = document.documentElement.clientWidth;
+    const beyond = (element, left, right) => {
+        const box = element.getBoundingClientRect();
+        return box.width > 0 && (box.left < left - 1 || box.right > right + 1);
+    };
+    const name = (element) => `${element.outerHTML.split(">")[0]}> ${element.textContent.slice(0, 60)}`;
+    return [...document.querySelectorAll("body *")].filter((element) => {
+        if (element.closest(".unseen, .skip") || element.parentElement.closest("svg")) return false;
+        const box = element.parentElement.closest(".scroll");
+        if (!box) return beyond(element, 0, width);
+        const marked = box.classList.contains("over") && box.parentElement.querySelector(".hint:not([hidden])");
+        const frame = box.getBoundingClientRect();
+        return !marked && beyond(element, frame.left, frame.right);
+    }).map(name);
+}"""
+"""Elements that reach beyond the window, or beyond a box that does not say that it scrolls."""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_off(browser: Any, file: Path, width: int) -> None:
+    with opened(browser, file, **at_width(width)) as tab:
+        assert tab.evaluate(CUT_OFF) == []
+        assert tab.evaluate(OUTSIDE) == []
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= width
+        scrolling = tab.locator(".scroll.over")
+        assert scrolling.locator("svg:scope > *, .summary, .rows").count() == 0
+        for box in scrolling.all():
+            box.evaluate("(box) => { box.scrollLeft = box.scrollWidth; }")
+            assert box.evaluate("(box) => box.scrollLeft + box.clientWidth >= box.scrollWidth - 1"), (
+                "its end is reached"
+            )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_all_columns_can_be_seen_at_any_width(browser: Any, file: Path, width: int) -> None:
+    with opened(browser, file, **at_width(width)) as tab:
+        first = tab.locator("#table-results tbody tr").first.locator("td")
+        hidden = [i for i in range(first.count()) if first.nth(i).is_hidden()]
+        assert hidden, "some columns are left out at first"
+        assert not first.nth(0).is_hidden()
+        tab.get_by_label("All columns").first.check()
+        assert all(first.nth(i).is_visible() for i in range(first.count()) if first.nth(i).inner_text().strip())
+        assert tab.evaluate(CUT_OFF) == []
+
+
+def test_a_phone_stacks_the_cells_of_a_row_under_its_name(browser: Any, file: Path) -> None:
+    with opened(browser, file, **at_width(390)) as tab:
+        row = tab.locator(".summary tbody tr").first
+        boxes = [cell.bounding_box() for cell in row.locator("th,td").all()]
+        role, name, *cells = boxes
+        assert role["y"] < name["y"] < cells[0]["y"]
+        assert cells[0]["y"] < cells[2]["y"] < cells[-1]["y"], "two in a line"
+        cell = row.locator("td[data-label]").first
+        label = cell.evaluate("(cell) => getComputedStyle(cell, '::before').content")
+        assert label == '"Test top-1 % (95 % interval)"'
+        for role in ("table", "row", "cell"):
+            assert tab.get_by_role(role).count() > 2, "stacked, it still is a table to a screen reader"
+
+
+def test_a_reduced_figure_can_be_enlarged(browser: Any, file: Path) -> None:
+    with opened(browser, file, **at_width(390)) as tab:
+        figure = tab.locator("#cost figure svg")
+        button = tab.locator("#cost").get_by_role("button", name="Enlarge")
+        assert figure.bounding_box()["width"] < 390
+        button.press("Enter")
+        assert figure.bounding_box()["width"] > 600
+        assert tab.locator("#cost .hint").is_visible()
+        assert tab.evaluate(CUT_OFF) == []
+        button.press("Enter")
+        assert figure.bounding_box()["width"] < 390
+        assert tab.locator("#cost .hint").is_hidden()
+    with opened(browser, file) as tab:
+        assert tab.locator("#cost").get_by_role("button", name="Enlarge").count() == 0
+
+
+def test_commands_are_copied(browser: Any, file: Path) -> None:
+    with opened(browser, file, permissions=["clipboard-read", "clipboard-write"]) as tab:
+        command = tab.locator("#missing .command").first
+        button = command.get_by_role("button")
+        text = command.locator("code").inner_text()
+        assert button.get_attribute("aria-label") == f"Copy the command {text}"
+        button.focus()
+        tab.keyboard.press("Enter")
+        tab.wait_for_function("document.querySelector('[role=status].unseen').textContent !== ''")
+        assert button.inner_text() == "Copied"
+        assert tab.evaluate("navigator.clipboard.readText()") == text
+        assert tab.locator("[role=status].unseen").inner_text() == "The command is copied"
+        assert tab.evaluate("document.activeElement.textContent") == "Copied"
+
+
+def test_commands_are_copied_without_the_clipboard_interface(browser: Any, file: Path) -> None:
+    with opened(browser, file, permissions=["clipboard-read", "clipboard-write"]) as tab:
+        tab.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+        command = tab.locator("#making .command").first
+        command.get_by_role("button").click()
+        tab.wait_for_function("document.querySelector('[role=status].unseen').textContent !== ''")
+        assert tab.evaluate("navigator.clipboard.readText()") == command.locator("code").inner_text()
+
+
+def saved(tab: Any, name: str) -> tuple[str, list[list[str]]]:
+    """Return the name and the lines of the CSV file that a button saves."""
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name=f"Save as CSV: {name}").first.click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    return download.value.suggested_filename, list(csv.reader(text.splitlines()))
+
+
+def test_tables_are_saved_as_csv(browser: Any, file: Path) -> None:
+    record = json.loads((file.parent / "report.json").read_text(encoding="utf-8"))
+    with opened(browser, file) as tab:
+        name, (heads, *rows) = saved(tab, "All rows")
+        assert name == "results.csv"
+        assert len(rows) == 18
+        assert {"Method", "Headroom", "Chosen"} <= set(heads), "hidden columns too"
+        column = heads.index("Test top-1 % (95 % interval), as a number")
+        assert [float(row[column]) for row in rows] == [row["top1"] for row in record["rows"]]
+        assert not any("\n" in cell for row in rows for cell in row)
+        name, (heads, *rows) = saved(tab, "The rows to compare")
+        assert name == "summary.csv"
+        assert rows[0][heads.index("Role")].startswith("Recommended")
+        assert tab.locator("main table").count() == tab.get_by_role("button", name="Save as CSV").count()
+
+
+def test_no_cell_of_a_saved_table_is_a_formula(browser: Any, tmp_path: Path) -> None:
+    names = ("=HYPERLINK(0)", "+cmd", "@x", 'say "a", b')
+    file = written(tmp_path, make_scores(methods=("probe", "knn"), n_test=80, class_names=names))
+    with opened(browser, file) as tab:
+        _, rows = saved(tab, "Accuracy of each class")
+        assert {row[0] for row in rows[1:]} == {"'=HYPERLINK(0)", "'+cmd", "'@x", 'say "a", b'}
 
 
 def test_letters_stay_within_their_figure(browser: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from probeline.disk import make_folder, publish
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
+from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
 from probeline.report.sections.registry import all_sections, installed_sections
 from probeline.report.terminal import csv_table
@@ -83,6 +84,7 @@ def write_report(content: ReportContent) -> Report:
     record = {
         "key": key,
         "version": REPORT_VERSION,
+        "recommendation": recommend(content.blocks, content.curves).to_json(),
         "verdict": verdict(content.blocks, content.curves).lines,
         "advice": advice(content.blocks, content.curves),
         **{name: value for section in sections for name, value in section.record(content).items()},

@@ -1,24 +1,21 @@
-"""What to do next: the rule of thumb of the courses beside what was measured, and whether more labels would help.
-
-A strategy is picked by val, so that the test images only say whether the pick is really ahead.
-"""
+"""What to do next: what to use, the courses' rule of thumb against the measurements, and whether to label more."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
 
-from probeline.format import decimals, listing, percent, points, probability
+from probeline.format import decimals, percent, points
 from probeline.names import LAST_K, PENULTIMATE, Method
-from probeline.report.model.differences import Difference
-from probeline.report.model.row import Block, Row, equal_on_validation
-from probeline.report.records.learning_steps import Step, curve_titles, steps
+from probeline.report.model.recommendation import Candidate, Recommendation, is_significant, recommend
+from probeline.report.model.row import Block
+from probeline.report.model.verdict import in_points, judged
+from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 
 _FEW, _MANY = 100, 1000
-"""Images a class: below the first the courses keep a net frozen, from the second on they fine-tune all of it."""
+"""Train images per class: below the first the courses keep a net frozen, from the second on they fine-tune it whole."""
 
 _STEEP = 0.01
 """A last doubling of the images that gives a point more is worth the labelling; less is within what draws scatter."""
@@ -31,145 +28,130 @@ _FROZEN, _PARTLY, _WHOLE = (
 
 
 def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
-    """Return a paragraph's sentences: on the block of the probe that val prefers, or on curves that stand alone."""
-    if not blocks:
-        return _of_curves(curves)
-    reference = next(((row, block) for block in blocks for row in block.rows if row.reference), None)
-    if reference is None:
-        return []
-    return [*_strategy(*reference, curves), *_head(*reference), _labels(reference[0], curves)]
+    """Return a paragraph's sentences on what :func:`probeline.report.model.recommendation.recommend` decides."""
+    decision = recommend(blocks, curves)
+    if decision.recommended is None:
+        return _advice_of_curves(decision)
+    if decision.reference is None:
+        return [f"Use {decision.name}.", "Score the linear probe (verb: probe) to have every row compared with it."]
+    use = _use(decision.recommended, decision.reference, decision)
+    return [*use, _rule(decision.reference, decision), _labels(decision.reference, curves)]
 
 
-def _of_curves(curves: Sequence[Curve]) -> list[str]:
-    """Say what val prefers at the end of the curves, and whether more labels would help it."""
-    last = max((amount for curve in curves for amount in _at(curve)), default=0.0)
-    ends = [(curve, title) for curve, title in zip(curves, curve_titles(curves), strict=True) if last in _at(curve)]
-    if not ends:
+def _advice_of_curves(decision: Recommendation) -> list[str]:
+    if not decision.curve_ends:
         return []
-    pick, title = max(ends, key=lambda end: _val(end[0], last))
-    step = _at(pick)[last]
-    top1 = f"{percent(step.mean, decimals([pick.n_test]))} % of test"
-    found = f"With {step.images} of them {title} has {top1}."
-    if len(ends) > 1:
-        found = (
-            f"With {step.images} of them val prefers {title}, of {len(ends)} curves: {top1}; no test pairs the curves."
+    best = decision.curve_ends[0].curve
+    rule = _rule_of_thumb(best.n_train / len(best.class_names))[1]
+    return [f"Use {decision.name}.", f"{rule}.", *filter(None, [_climb(best, "It")])]
+
+
+def _rule_of_thumb(images_per_class: float) -> tuple[str, str]:
+    """Return the courses' rule for so many train images per class, and a clause that states it."""
+    rule = _FROZEN if images_per_class < _FEW else _PARTLY if images_per_class < _MANY else _WHOLE
+    return rule, f"With {images_per_class:,.0f} train images per class the usual rule of thumb is to {rule}"
+
+
+def _use(recommended: Candidate, probe: Candidate, decision: Recommendation) -> list[str]:
+    """Return what to use, at what cost, and what training has shown."""
+    trained = decision.best_trained
+    if recommended.trains:
+        return [_train(recommended, probe)]
+    sentences = [f"Keep the net frozen and use {recommended.name}."]
+    if (difference := recommended.over_probe) is not None and is_significant(difference, above=True):
+        gain = points(difference.top1, decision.places)
+        sentences = [f"{sentences[0][:-1]}: {gain} points, at {_cost(recommended, probe)}."]
+    if trained is not None and trained.over_probe is not None:
+        several = (
+            f", the best of {len(decision.trained)} trained rows on validation," if len(decision.trained) > 1 else ""
         )
-    return [f"{_told_rule(pick.n_train / len(pick.class_names))[1]}.", found, *filter(None, [_climb(pick, "It")])]
+        sentences.append(
+            f"Against the linear probe, {trained.name}{several} has {in_points(trained.over_probe, decision.places)}, "
+            f"{judged(trained.over_probe)}, at {_cost(trained, probe)}."
+        )
+    return sentences
 
 
-def _val(curve: Curve, amount: float) -> float:
-    return fmean(point.val_top1 for point in curve.points if (point.kind, point.amount) == ("fraction", amount))
-
-
-def _told_rule(each: float) -> tuple[str, str]:
-    """Return the courses' rule for so many train images a class, and a clause that tells it."""
-    rule = _FROZEN if each < _FEW else _PARTLY if each < _MANY else _WHOLE
-    return rule, f"With {each:,.0f} train images a class the usual rule of thumb is to {rule}"
-
-
-def _strategy(probe: Row, block: Block, curves: Sequence[Curve]) -> list[str]:
-    rule, said = _told_rule(probe.n_train / len(block.scores[0][0].class_names))
-    trained = [row for row in block.rows if method_info(row.method).trains and row.over_probe is not None]
-    if not trained:
-        return [f"{said}; {_untested(probe, curves)}."]
-    pick = min(trained, key=lambda row: row.rank)
-    if pick.over_probe is None:
-        return [f"{said}."]
-    places = decimals([probe.n_test])
-    ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
-    of = f"Of {len(trained)} strategies that were trained val prefers" if len(trained) > 1 else "Trained was"
-    same = listing([row.title for row in equal_on_validation(pick, trained)])
-    low, high = (points(end, places) for end in pick.over_probe.interval)
-    measured = (
-        f"{of} {pick.title}{f' ({same} had the same on val)' if same else ''}: "
-        f"{points(pick.over_probe.top1, places)} points against the linear probe's {percent(probe.top1, places)} %, "
-        f"for {_times(ratio)} its time, extraction included"
+def _train(recommended: Candidate, probe: Candidate) -> str:
+    if recommended.over_probe is None:
+        return f"Train {recommended.name}; it was not compared with the linear probe, as its test images are others."
+    if is_significant(recommended.over_probe, above=True):
+        gain = points(recommended.over_probe.top1, decimals([recommended.row.n_test]))
+        return f"Train {recommended.name} if {gain} points are worth {_cost(recommended, probe)}."
+    return (
+        f"Train {recommended.name} only if {_cost(recommended, probe)} is no matter: a gain on test is not shown. "
+        "More test images would decide it."
     )
-    if pick.over_probe.real and pick.over_probe.top1 > 0:
-        choice = "That is a real difference: train it so, if the points are worth the time"
-    elif pick.over_probe.real:
-        choice = "Training really loses here: keep the probe"
-    else:
-        choice = (
-            f"With {probe.n_test:,} test images the true difference may lie anywhere from {low} to {high} points, so "
-            "training has not shown a gain: keep the probe, or test on more images"
-        )
-    return [f"{said}.", f"{measured}.", f"{choice}; {_verdict(rule, pick, pick.over_probe)}."]
 
 
-def _verdict(rule: str, pick: Row, over: Difference) -> str:
-    """Say whether the rule and what was measured agree."""
-    if not over.real:
-        return "the rule says the same" if rule == _FROZEN else "the rule is neither borne out nor refuted"
+def _cost(candidate: Candidate, probe: Candidate) -> str:
+    ratio = candidate.row.cold_seconds / max(probe.row.cold_seconds, 1e-9)
+    times = f"{ratio:,.0f}" if ratio >= 9.5 else f"{ratio:.2g}"
+    return f"{times} times the linear probe's cold time"
+
+
+def _rule(probe: Candidate, decision: Recommendation) -> str:
+    """Return the rule of thumb, and whether the measurements agree with it."""
+    rule, stated = _rule_of_thumb(probe.row.n_train / len(probe.scores[0].class_names))
+    trained = decision.best_trained
+    if trained is not None:
+        return f"{stated}; {_agreement(rule, trained, decision)}."
+    if not decision.trained_curves:
+        return f"{stated}; no fine-tune has been run here, so it is untested (verb: finetune)."
+    ends = [
+        f"{method_info(end.curve.method).title} {percent(end.step.mean, decimals([end.curve.n_test]))} %"
+        for end in decision.curve_ends
+        if method_info(end.curve.method).trains and _same_net(end.curve, probe) and end.step.amount == _ALL
+    ]
+    if not ends:
+        return f"{stated}; only learning curves of training were run, which no test pairs with the probe."
+    own = percent(probe.row.top1, decision.places)
+    return (
+        f"{stated}; on the learning curves all train images gave {', '.join(ends)}, the probe has {own} %, "
+        "which no test pairs."
+    )
+
+
+_ALL = 100.0
+"""Percent of the train images."""
+
+
+def _agreement(rule: str, trained: Candidate, decision: Recommendation) -> str:
+    """Return whether the rule and the measurements agree."""
+    difference, method = trained.over_probe, trained.row.method
+    if difference is None or not difference.real:
+        frozen = decision.recommended is not None and not decision.recommended.trains
+        if rule == _FROZEN and frozen:
+            return "the recommendation agrees"
+        return "the measurements neither confirm nor contradict it"
+    gains = difference.top1 > 0
     if rule == _FROZEN:
-        agree = over.top1 < 0
-    else:
-        meant = (
-            pick.method == Method.FINETUNE
-            if rule == _WHOLE
-            else LAST_K.fullmatch(pick.method) or pick.method == Method.LP_FT
-        )
-        if over.top1 > 0 and not meant:
-            return "that training pays the rule says too, though not this one"
-        agree = over.top1 > 0
-    return "the rule and the measurement agree" if agree else "the measurement goes against the rule, and it counts"
+        return "the measurements contradict it" if gains else "the measurements agree"
+    meant = method == Method.FINETUNE if rule == _WHOLE else LAST_K.fullmatch(method) or method == Method.LP_FT
+    if gains and not meant:
+        return "the measurements agree that training pays, though with another strategy"
+    return "the measurements agree" if gains else "the measurements contradict it"
 
 
-def _untested(probe: Row, curves: Sequence[Curve]) -> str:
-    """Say what is known where no strategy has a score: what the learning curves of training tell, or nothing."""
-    told = [
-        f"{method_info(curve.method).title} {percent(step.mean, decimals([curve.n_test]))} %"
-        for curve in curves
-        if curve.method != Method.PROBE and (curve.backbone, curve.image_size) == (probe.backbone, probe.image_size)
-        for step in steps(curve)
-        if (step.kind, step.amount) == ("fraction", 100.0)
-    ]
-    if told:
-        own = percent(probe.top1, decimals([probe.n_test]))
-        return f"on the learning curves all train images gave {', '.join(told)}, the probe {own} %, which no test pairs"
-    return "nothing has been fine-tuned here yet, so it stands untested: probeline finetune tries it"
+def _same_net(curve: Curve, probe: Candidate) -> bool:
+    return (curve.backbone, curve.image_size) == (probe.row.backbone, probe.row.image_size)
 
 
-def _head(probe: Row, block: Block) -> list[str]:
-    """Say which head on the cached features val prefers, where that is really better than the probe."""
-    heads = [row for row in block.rows if not method_info(row.method).trains]
-    pick = min(heads, key=lambda row: row.rank)
-    if pick.over_probe is None or not pick.over_probe.real or pick.over_probe.top1 <= 0:
-        return []
-    ratio = pick.cold_seconds / max(probe.cold_seconds, 1e-9)
-    words = _words(pick.over_probe, decimals([probe.n_test]))
-    return [
-        f"Of the heads on cached features val prefers {pick.title}, {words}, for {_times(ratio)} its time, extraction "
-        "included."
-    ]
-
-
-def _words(difference: Difference, places: int) -> str:
-    low, high = (points(end, places) for end in difference.interval)
-    return f"{points(difference.top1, places)} points ({low} to {high}, {probability(difference.p)})"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:,.0f} times" if ratio >= 9.5 else f"{ratio:.2g} times"
-
-
-def _labels(probe: Row, curves: Sequence[Curve]) -> str:
-    """Say whether more labels would help, as far as the probe's learning curve tells."""
+def _labels(probe: Candidate, curves: Sequence[Curve]) -> str:
+    """Return whether more labels would help, as far as the probe's learning curve shows."""
     for curve in curves:
-        same = (curve.backbone, curve.weights, curve.image_size) == (probe.backbone, probe.weights, probe.image_size)
-        if not same or curve.method != Method.PROBE or curve.tap != PENULTIMATE:
-            continue
-        if told := _climb(curve, "The probe"):
-            return told
-    return "Whether more labels would help is what probeline curve tells."
+        own = _same_net(curve, probe) and curve.weights == probe.row.weights
+        if own and curve.method == Method.PROBE and curve.tap == PENULTIMATE and (climb := _climb(curve, "The probe")):
+            return climb
+    return "A learning curve (verb: curve) shows whether more labels would help."
 
 
 def _climb(curve: Curve, what: str) -> str:
-    """Say what the last doubling of the train images gave; nothing where the curve has none."""
-    at = _at(curve)
-    if not {50.0, 100.0} <= at.keys():
+    """Return what the last doubling of the train images gave; empty where the curve has none."""
+    fractions: dict[float, Step] = {step.amount: step for step in steps(curve) if step.kind == "fraction"}
+    if not {_ALL / 2, _ALL} <= fractions.keys():
         return ""
-    half, whole = at[50.0], at[100.0]
+    half, whole = fractions[_ALL / 2], fractions[_ALL]
     low, high = (percent(step.mean, decimals([curve.n_test])) for step in (half, whole))
     gain = whole.mean - half.mean
     # All images are one draw, which scatters as those of the half do.
@@ -177,11 +159,7 @@ def _climb(curve: Curve, what: str) -> str:
     return f"{what} went from {low} % on half of the train images to {high} % on all: " + (
         "label more, the curve still climbs."
         if gain >= _STEEP
-        else "it climbs, but slowly: twice the labels may add about as much again."
+        else "it climbs slowly; twice the labels may add about as much again."
         if clear
-        else f"that is flat, as far as {curve.n_test:,} test images show; another backbone may give more."
+        else f"flat, as far as {curve.n_test:,} test images show; another backbone may give more."
     )
-
-
-def _at(curve: Curve) -> dict[float, Step]:
-    return {step.amount: step for step in steps(curve) if step.kind == "fraction"}

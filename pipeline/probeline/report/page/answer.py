@@ -1,4 +1,4 @@
-"""The first screen: what is best, whether that is real, what it costs, what to do next."""
+"""The first screen: what is recommended and why, the rows to compare it with, the caveats, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,33 +6,48 @@ from collections.abc import Mapping
 from typing import Any
 
 from probeline.format import listing, percent
+from probeline.report.figures.sheet import span
 from probeline.report.model.advice import advice
 from probeline.report.model.conditions import PARTS
 from probeline.report.model.content import ReportContent
+from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
-from probeline.report.page.cards import cards
+from probeline.report.page.summary import HEADS, summary
 from probeline.report.records.leakage import leakage
 
 
 def view(content: ReportContent) -> Mapping[str, Any]:
     """Return the first screen."""
-    told = verdict(content.blocks, content.curves)
+    blocks, curves = content.blocks, content.curves
+    words = verdict(blocks, curves)
     dataset = _dataset(content)
-    nets = {row.backbone for row in content.rows} | {curve.backbone for curve in content.curves}
-    asked = "is" if len(nets) == 1 else "which backbone, and is"
+    nets = {row.backbone for row in content.rows} | {curve.backbone for curve in curves}
+    question = "is" if len(nets) == 1 else "which backbone, and is"
     return {
-        "dataset": dataset or "Probeline",
-        "title": f"{dataset}: {asked} training worth it?" if dataset else "Nothing has been scored yet",
-        "headline": told.answer,
-        "said": [*_leaked(content), *told.remarks, *content.conditions.get(PARTS, ())],
-        "cards": cards(content),
-        "advice": advice(content.blocks, content.curves),
+        "title": f"{dataset}: {question} training worth it?" if dataset else "Nothing has been scored yet",
+        "headline": words.answer,
+        "heads": HEADS,
+        "rows": summary(recommend(blocks, curves)),
+        "caption": _caption(content),
+        "caveats": [*_leaked(content), *words.caveats, *content.conditions.get(PARTS, ())],
+        "advice": advice(blocks, curves),
         "scope": _scope(content),
     }
 
 
+def _caption(content: ReportContent) -> str:
+    """Return what the numbers of the table are of."""
+    if not content.rows:
+        return ""
+    n_test = span(row.n_test for row in content.rows)
+    return (
+        f"n = {n_test} test images. The cold time includes feature extraction, the warm time uses cached features. "
+        "Significance is of a paired test, adjusted for the number of rows."
+    )
+
+
 def _leaked(content: ReportContent) -> list[str]:
-    """Say what the leaked test images do to the best row and to the probe, where the doctor found any."""
+    """Return what the leaked test images do to the best row and to the probe, where the doctor found any."""
     if content.findings is None:
         return []
     leaks = [leak for leak in leakage(content.findings, content.blocks) if leak.without_both.top1 is not None]
@@ -40,25 +55,27 @@ def _leaked(content: ReportContent) -> list[str]:
     if best is None or best.all.n == best.without_both.n:
         return []
     shown = [best, *(leak for leak in leaks if leak.reference and leak is not best)]
-    told = [
+    without = [
         f"{leak.row} of {leak.backbone} has {percent(leak.without_both.top1 or 0, content.places)} %" for leak in shown
     ]
     n = best.all.n - best.without_both.n
     are = "test images are" if n > 1 else "test image is"
-    return [f"{n:,} {are} in train or val too, or nearly so; without {'them' if n > 1 else 'it'} {listing(told)}."]
+    return [
+        f"{n:,} {are} in train or val too, exactly or nearly; without {'them' if n > 1 else 'it'} {listing(without)}."
+    ]
 
 
 def _dataset(content: ReportContent) -> str:
-    names = [score.dataset for _, _, scores in content.titled for score in scores]
+    names = [score.dataset for titled in content.titled for score in titled.scores]
     names += [curve.dataset for curve in content.curves] + [test.dataset for test in content.range_tests]
     return names[0] if names else ""
 
 
 def _scope(content: ReportContent) -> list[str]:
-    """Say in a few words what the numbers are of."""
+    """Return in a few words what the numbers are of."""
     if not content.rows:
         return []
-    score = content.titled[0][2][0]
+    score = content.titled[0].scores[0]
     nets = {row.backbone for row in content.rows}
     return [
         f"{len(content.rows)} row{'s' if len(content.rows) > 1 else ''}",

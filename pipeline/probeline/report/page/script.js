@@ -70,6 +70,102 @@
     apply();
   }
 
+  // Buttons that a page without script does not have: copy a command, save a table as CSV, enlarge a figure.
+  const status = document.createElement("p");
+  status.className = "unseen";
+  status.setAttribute("role", "status");
+  document.body.append(status);
+  const button = (text, label, act) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.setAttribute("aria-label", label);
+    made.addEventListener("click", () => act(made));
+    return made;
+  };
+  const copy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.className = "unseen";
+      document.body.append(area);
+      area.select();
+      const copied = document.execCommand("copy");
+      area.remove();
+      return copied;
+    }
+  };
+  for (const command of all(".command")) {
+    const text = command.textContent;
+    command.append(button("Copy", `Copy the command ${text}`, async (made) => {
+      const copied = await copy(text);
+      made.focus();
+      made.textContent = copied ? "Copied" : "Not copied";
+      status.textContent = copied ? "The command is copied" : "The browser does not allow copying";
+      setTimeout(() => { made.textContent = "Copy"; status.textContent = ""; }, 2000);
+    }));
+  }
+
+  // A cell that a spreadsheet would run as a formula is led by an apostrophe.
+  const quoted = (text) => {
+    const safe = /^[=@\t\r]|^[+-](?![\d.])/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const csvOf = (table) => {
+    const rows = Array.from(table.rows);
+    const isNumber = Array.from(rows[0].cells, (_, column) => rows.some((row) => row.cells[column]?.dataset.value !== undefined));
+    const lines = rows.map((row, place) => Array.from(row.cells).flatMap((cell, column) => {
+      const text = cell.textContent.trim().replace(/\s+/g, " ");
+      if (!isNumber[column]) return [text];
+      return [text, place ? cell.dataset.value ?? "" : `${text}, as a number`];
+    }));
+    return lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
+  };
+  const hints = [];
+  for (const box of all(".scroll")) {
+    const tools = document.createElement("div");
+    tools.className = "tools";
+    const table = box.querySelector("table");
+    if (table) {
+      const title = table.dataset.name || table.closest("section")?.id || "table";
+      const place = all("table", table.closest("section")).indexOf(table);
+      tools.append(button("CSV", `Save as CSV: ${box.getAttribute("aria-label")}`, () => {
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(new Blob(["\ufeff", csvOf(table)], { type: "text/csv" }));
+        link.download = `${title}${place ? `-${place + 1}` : ""}.csv`;
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      }));
+    }
+    const figure = box.querySelector(":scope > svg");
+    const enlarge = figure && button("Enlarge", `Enlarge: ${box.getAttribute("aria-label")}`, (made) => {
+      made.textContent = box.classList.toggle("enlarged") ? "Fit to width" : "Enlarge";
+      update();
+    });
+    const hint = document.createElement("span");
+    hint.className = "hint";
+    hint.textContent = "scroll sideways for the rest";
+    tools.append(...(enlarge ? [enlarge] : []), hint);
+    if (table?.classList.contains("summary")) box.after(tools); else box.before(tools);
+    const update = () => {
+      const isOver = box.scrollWidth > box.clientWidth + 1;
+      box.classList.toggle("over", isOver);
+      hint.hidden = !isOver;
+      const isReduced = figure && figure.getBoundingClientRect().width < 0.75 * Number(figure.getAttribute("width"));
+      if (enlarge) enlarge.hidden = !isReduced && !box.classList.contains("enlarged");
+      tools.hidden = hint.hidden && !table && (!enlarge || enlarge.hidden);
+    };
+    hints.push(update);
+    const columns = box.parentElement.querySelector(":scope > .columns");
+    if (columns) columns.addEventListener("change", update);
+  }
+  const updateHints = () => { for (const update of hints) update(); };
+  window.addEventListener("resize", updateHints);
+  updateHints();
+
   // What a mark tells: at once, for pointer and keyboard; arrows go from mark to mark of one figure.
   const tip = document.createElement("div");
   tip.id = "tip";

@@ -1,0 +1,315 @@
+"""Which row to use: the one decision that the page, Markdown, the terminal and JSON all word.
+
+Validation picks and test judges: the row that is best on validation is recommended, unless it trains the net and is
+significantly below the linear probe on test; then the best head on frozen features is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from statistics import fmean
+from typing import Any
+
+from probeline.format import decimals, listing, points
+from probeline.names import Method
+from probeline.report.model.differences import Difference
+from probeline.report.model.row import Block, Row, equal_on_validation, row_naming, titled_rows
+from probeline.report.records.learning_steps import Step, curve_titles, steps
+from probeline.results.curve import Curve
+from probeline.results.methods import method_info
+from probeline.results.score import Score
+
+SELECTED_ON_TEST = "selected on test, so probably a little too high"
+
+_FEW_TEST_IMAGES = 1000
+"""Below it one image moves top-1 by more than a tenth of a percent point."""
+
+_NAMED = 4
+"""Longer lists of rows are counted."""
+
+
+class Reason(StrEnum):
+    """Why a row is recommended."""
+
+    NOTHING_SCORED = "nothing scored"
+    ONLY_ROW = "only row"
+    BEST_ON_VALIDATION = "best on validation"
+    TRAINING_LOSES = "training significantly below the probe on test"
+    BEST_CURVE = "best learning curve on validation"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that may be recommended.
+
+    Attributes
+    ----------
+    name : str
+        As sentences call it, with its backbone where there are several.
+    where : str
+        The title of its block's part: backbone, tap and views.
+    row : Row
+    scores : tuple of Score
+        One for each seed.
+    """
+
+    name: str
+    where: str
+    row: Row
+    scores: tuple[Score, ...]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the net itself was trained."""
+        return method_info(self.row.method).trains
+
+    @property
+    def has_single_epoch(self) -> bool:
+        """Whether any seed was trained for one epoch only."""
+        return any(len(score.history) == 1 or score.options.get("epochs") in (1, [1]) for score in self.scores)
+
+    @property
+    def over_probe(self) -> Difference | None:
+        """The difference from the reference probe on test."""
+        return self.row.over_probe
+
+
+@dataclass(frozen=True)
+class CurveEnd:
+    """A learning curve at the largest fraction of the train images that any curve reaches."""
+
+    title: str
+    curve: Curve
+    step: Step
+    val_top1: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to use, why, compared with what, and how far to trust it.
+
+    Attributes
+    ----------
+    reason : Reason
+    candidates : tuple of Candidate
+        Every row, in the order of the table.
+    recommended, best_on_validation, highest_on_test : Candidate or None
+        None where there are no rows.
+    reference : Candidate or None
+        The linear probe that the others are compared with.
+    best_trained : Candidate or None
+        Of the rows that train the net, the one that is best on validation.
+    curve_ends : tuple of CurveEnd
+        The best on validation first.
+    trained_curves : tuple of Curve
+        Learning curves of trainings.
+    caveats : tuple of str
+        The most important first.
+    """
+
+    reason: Reason
+    candidates: tuple[Candidate, ...] = ()
+    recommended: Candidate | None = None
+    best_on_validation: Candidate | None = None
+    highest_on_test: Candidate | None = None
+    reference: Candidate | None = None
+    best_trained: Candidate | None = None
+    curve_ends: tuple[CurveEnd, ...] = ()
+    trained_curves: tuple[Curve, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What is recommended; empty where nothing is."""
+        if self.recommended is not None:
+            return self.recommended.name
+        return self.curve_ends[0].title if self.curve_ends else ""
+
+    @property
+    def was_trained(self) -> bool:
+        """Whether any net was trained, for a score or for a learning curve."""
+        return self.best_trained is not None or bool(self.trained_curves)
+
+    @property
+    def trained(self) -> list[Candidate]:
+        """The rows that train the net."""
+        return [one for one in self.candidates if one.trains]
+
+    @property
+    def places(self) -> int:
+        """Decimals that percentages of these test images deserve."""
+        return decimals(one.row.n_test for one in self.candidates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as JSON values, shares in [0, 1]."""
+
+        def named(one: Candidate | None) -> dict[str, Any] | None:
+            return None if one is None else {"name": one.name, "keys": list(one.row.keys)}
+
+        difference = self.recommended.over_probe if self.recommended else None
+        return {
+            "recommended": named(self.recommended) or ({"name": self.name, "keys": []} if self.name else None),
+            "reason": str(self.reason),
+            "compared_with": named(self.reference),
+            "difference": None if difference is None else asdict(difference),
+            "best_on_validation": named(self.best_on_validation),
+            "highest_on_test": named(self.highest_on_test),
+            "best_trained": named(self.best_trained),
+            "caveats": list(self.caveats),
+        }
+
+
+def recommend(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Recommendation:
+    """Return which row to use; where there are no rows, which learning curve is best on validation."""
+    candidates = _candidates(blocks)
+    trained_curves = tuple(curve for curve in curves if method_info(curve.method).trains)
+    ends = _curve_ends(curves)
+    if not candidates:
+        reason = Reason.BEST_CURVE if ends else Reason.NOTHING_SCORED
+        caveats = _curve_caveats(ends)
+        return Recommendation(reason, curve_ends=ends, trained_curves=trained_curves, caveats=caveats)
+    first = _best(candidates)
+    recommended, reason = first, Reason.BEST_ON_VALIDATION if len(candidates) > 1 else Reason.ONLY_ROW
+    if first.trains and is_significant(first.over_probe, above=False):
+        recommended, reason = _best([one for one in candidates if not one.trains]), Reason.TRAINING_LOSES
+    trained = [one for one in candidates if one.trains]
+    highest = max(candidates, key=lambda one: one.row.top1)
+    reference = next((one for one in candidates if one.row.reference), None)
+    best_trained = _best(trained) if trained else None
+    caveats = (
+        *_fit_caveats(recommended, reference, highest, best_trained),
+        *_test_caveats(recommended, reference, highest, best_trained),
+        *_choice_caveats(recommended, highest, candidates),
+        *_backbone_caveat(candidates, curves),
+    )
+    return Recommendation(
+        reason,
+        tuple(candidates),
+        recommended,
+        first,
+        highest,
+        reference,
+        best_trained,
+        ends,
+        trained_curves,
+        caveats,
+    )
+
+
+def is_significant(difference: Difference | None, *, above: bool) -> bool:
+    """Return whether a row is significantly above the linear probe, or below it."""
+    return difference is not None and difference.real and (difference.top1 > 0) == above
+
+
+def _candidates(blocks: Sequence[Block]) -> list[Candidate]:
+    name = row_naming(blocks)
+    return [Candidate(name(one), one.title, one.row, one.scores) for one in titled_rows(blocks)]
+
+
+def _best(candidates: Iterable[Candidate]) -> Candidate:
+    return min(candidates, key=lambda one: one.row.rank)
+
+
+def _curve_ends(curves: Sequence[Curve]) -> tuple[CurveEnd, ...]:
+    """Return the curves that reach the largest fraction of any, the best on validation first."""
+    ends = []
+    for curve, title in zip(curves, curve_titles(curves), strict=True):
+        step = max((one for one in steps(curve) if one.kind == "fraction"), key=lambda one: one.amount, default=None)
+        if step is not None:
+            drawn = [one.val_top1 for one in curve.points if (one.kind, one.amount) == (step.kind, step.amount)]
+            ends.append(CurveEnd(title, curve, step, fmean(drawn)))
+    last = max((end.step.amount for end in ends), default=0.0)
+    return tuple(sorted((end for end in ends if end.step.amount == last), key=lambda end: -round(end.val_top1, 9)))
+
+
+def _fit_caveats(*mentioned: Candidate | None) -> list[str]:
+    """Return what is unfinished or at a limit in the fits of the rows that are spoken of."""
+    kinds: list[tuple[str, Callable[[Candidate], bool]]] = [
+        ("Trained for one epoch only", lambda one: one.has_single_epoch),
+        ("Not converged", lambda one: not one.row.converged),
+        ("Hyper-parameter at the edge of its grid, so a wider grid may do better", lambda one: one.row.edge),
+        (
+            "One seed only, so the spread between seeds is unknown",
+            lambda one: method_info(one.row.method).seeded and one.row.seeds == 1,
+        ),
+    ]
+    rows = {id(one.row): one for one in mentioned if one is not None}.values()
+    found = [(words, [one.name for one in rows if applies(one)]) for words, applies in kinds]
+    return [f"{words}: {listing(names)}." for words, names in found if names]
+
+
+def _test_caveats(
+    recommended: Candidate, reference: Candidate | None, highest: Candidate, best_trained: Candidate | None
+) -> list[str]:
+    """Return how far the test images can judge."""
+    caveats = []
+    row, places = recommended.row, decimals([recommended.row.n_test])
+    compared = best_trained if recommended is reference else recommended
+    if compared is not None and (difference := compared.over_probe) is not None and not difference.real:
+        low, high = (points(end, places) for end in difference.interval)
+        caveats.append(
+            f"{_capital(compared.name)} and the linear probe are not significantly different on test: the true "
+            f"difference may be anywhere from {low} to {high} points."
+        )
+    if recommended is not reference and is_significant(recommended.over_probe, above=False):
+        caveats.append(f"Validation and test disagree: {recommended.name} is significantly below the linear probe.")
+    better = {id(one.row): one for one in (best_trained, highest) if one is not None and one is not recommended}
+    if recommended is reference:
+        caveats += [
+            f"Validation and test disagree: {one.name} is significantly above the linear probe on test."
+            for one in better.values()
+            if is_significant(one.over_probe, above=True)
+        ]
+    if row.n_test < _FEW_TEST_IMAGES:
+        wide = points(row.interval[1] - row.interval[0], places).lstrip("+")
+        caveats.append(f"Only {row.n_test:,} test images: the 95 % interval is {wide} points wide.")
+    if reference is None:
+        caveats.append("No linear probe was scored, so nothing is compared with it.")
+    return caveats
+
+
+def _choice_caveats(recommended: Candidate, highest: Candidate, candidates: Sequence[Candidate]) -> list[str]:
+    """Return what the choice on validation is worth, and what the highest on test is not."""
+    caveats = []
+    rows = [one.row for one in candidates]
+    row = recommended.row
+    tied = [other for other in equal_on_validation(row, rows) if other.method != Method.PROBE_REFIT]
+    if tied:
+        named = [one.name for one in candidates if any(one.row is other for other in tied)]
+        caveats.append(f"Tied on validation with {listing(named) if len(named) <= _NAMED else f'{len(named)} rows'}.")
+    others = sorted({other.chosen_by for other in rows} - {row.chosen_by, ""})
+    if row.chosen_by and others:
+        caveats.append(
+            f"Validation accuracies compare only roughly: {recommended.name} was chosen by {row.chosen_by}, others by "
+            f"{listing(others)}."
+        )
+    if is_selected_on_test(highest.row, rows):
+        caveats.append(f"{_capital(highest.name)} is highest on test; its accuracy was {SELECTED_ON_TEST}.")
+    return caveats
+
+
+def is_selected_on_test(row: Row, rows: Sequence[Row]) -> bool:
+    """Return whether a row that is highest on test is not what validation would have picked."""
+    return len(rows) > 1 and row.top1 > min(rows, key=lambda other: other.rank).top1
+
+
+def _backbone_caveat(candidates: Sequence[Candidate], curves: Sequence[Curve]) -> list[str]:
+    names = {one.row.backbone for one in candidates} | {curve.backbone for curve in curves}
+    alone = len(candidates) > 1 and len(names) == 1
+    return [f"Only {candidates[0].row.backbone} was tried: nothing here compares backbones."] if alone else []
+
+
+def _curve_caveats(ends: Sequence[CurveEnd]) -> tuple[str, ...]:
+    single = [end.title for end in ends if end.curve.options.get("epochs") in (1, [1])]
+    caveats = [f"Trained for one epoch only: {listing(single)}."] if single else []
+    if len(ends) > 1:
+        caveats.append("Learning curves are not compared by a paired test.")
+    if ends and ends[0].curve.n_test < _FEW_TEST_IMAGES:
+        caveats.append(f"Only {ends[0].curve.n_test:,} test images.")
+    return tuple(caveats)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
