@@ -14,7 +14,7 @@ from probeline.analysis.duplicates import SHIFT, alike, candidates, groups, lumi
 from probeline.analysis.label_errors import doubts, expected, plant, thresholds
 from probeline.analysis.outliers import p_values, remoteness, threshold
 from probeline.analysis.thumbnails import thumbnails
-from probeline.data.pixels.inspection import HELP, look
+from probeline.data.pixels.inspection import HELP, inspect_images
 from probeline.environment import cores, environment
 from probeline.evaluate.current_scores import current_scores
 from probeline.evaluate.features import CachedFeatures
@@ -307,7 +307,7 @@ class _Room:
         with settings.console.bar("looking", len(self.classes), "image") as bar:
             for split in self.splits:
                 images = self.session.dataset.images[split.part]
-                looks = look(
+                looks = inspect_images(
                     images, split.rows, self.backbone.preprocess, settings.compute.workers or cores(), bar.update
                 )
                 grey.append(luminance(looks.small))
