@@ -51,8 +51,8 @@ def test_groups_are_joined_by_id_and_the_rest_stand_alone(tmp_path: Path) -> Non
     numbers = [*train.tolist(), *test.tolist()]
     assert len(set(numbers)) == len(numbers) - 2
     assert found.title.startswith("toy--groups-")
-    assert "2 groups" in found.joins[0].told
-    assert "8 images belong to none" in found.joins[0].told
+    assert "2 groups" in found.joins[0].summary
+    assert "8 images belong to none" in found.joins[0].summary
     with pytest.raises(BadData, match=r"the --groups file has another header.*sample_id,group"):
         group(data, _headless(path), whole=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from probeline.data.pixels.inspection import HELP, SIDE, look
+from probeline.data.pixels.inspection import HELP, SIDE, inspect_images
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
 from probeline.types import ImageArray, ImageFiles, Preprocess
@@ -31,7 +31,7 @@ def seen(path: Path, preprocess: Preprocess) -> tuple[str, ...]:
 
 def looked(paths: list[Path], preprocess: Preprocess) -> tuple[tuple[str, ...], ...]:
     files = ImageFiles(tuple(paths), tuple(digest_bytes(path.read_bytes()) for path in paths))
-    return look(files, np.arange(len(paths)), preprocess, 2).helped
+    return inspect_images(files, np.arange(len(paths)), preprocess, 2).helped
 
 
 def planted(folder: Path) -> dict[str, Path]:
@@ -80,14 +80,14 @@ def test_what_the_crop_leaves_out_is_the_share_of_the_resized_image(tmp_path: Pa
 def test_small_pixels_are_the_whole_image_squeezed(preprocess: Preprocess) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (70, 20, 40, 3), np.uint8)
     told: list[int] = []
-    found = look(ImageArray(pixels), np.array([3, 69, 0]), preprocess, 1, told.append)
+    found = inspect_images(ImageArray(pixels), np.array([3, 69, 0]), preprocess, 1, told.append)
     assert found.small.shape == (3, SIDE, SIDE, 3)
     for slot, row in zip(found.small, (3, 69, 0), strict=True):
         expected = Image.fromarray(pixels[row]).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(slot, np.asarray(expected))
     assert sum(told) == 3
     exact = np.random.default_rng(1).integers(0, 256, (130, SIDE, SIDE, 3), np.uint8)
-    looks = look(ImageArray(exact), np.arange(130), preprocess, 2)
+    looks = inspect_images(ImageArray(exact), np.arange(130), preprocess, 2)
     np.testing.assert_array_equal(looks.small, exact)
     assert len(looks.helped) == 130
     assert set(looks.helped) == {()}

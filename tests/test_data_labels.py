@@ -69,7 +69,7 @@ def test_an_empty_label_drops_the_image_and_keeps_its_row(write: Write) -> None:
     splits = split(found, data_seed=0)
     rows = np.concatenate([splits.train.rows, splits.val.rows, splits.test.rows])
     assert sorted(rows.tolist()) == [row for row, name in enumerate(TRUE) if name != "class 2"]
-    assert "3 images are dropped" in found.joins[0].told
+    assert "3 images are dropped" in found.joins[0].summary
 
 
 def test_the_same_labels_give_the_same_splits(write: Write) -> None:
@@ -117,9 +117,9 @@ def test_a_smaller_data_set_takes_the_file_of_the_whole(write: Write) -> None:
         ("sample_id,label\n" + "x,y\nz\n", r"line of another length: .*mine.csv, line 3 \(expected 2 fields, got 1\)"),
         ("sample_id,label\nx,y,z\n", r"expected 2 fields, got 3.*double quotes"),
         ("sample_id,label\nx,a\ny,b\nx,a\n", r"names an image twice: .*line 4 \(got 'x'\)"),
-        ('sample_id,label\nx,"a\n', "no CSV"),
-        ('sample_id,label\nx,"a"b\n', "no CSV: .*line 2"),
-        (f"sample_id,label\nx,{'a' * 200_000}\n", "no CSV.*field larger than field limit"),
+        ('sample_id,label\nx,"a\n', "not valid CSV"),
+        ('sample_id,label\nx,"a"b\n', "not valid CSV: .*line 2"),
+        (f"sample_id,label\nx,{'a' * 200_000}\n", "not valid CSV.*field larger than field limit"),
         ("sample_id,label\nx,a\x1b[31m\n", "cannot be printed: .*line 2"),
         (b"sample_id,label\nx,\xff\n", r"not UTF-8: .*mine.csv, byte 18"),
         ("sample_id,label\nx,a\ny,b\n", r"does not have: .*such as 'all/00000', got 2 others, the first 'x'"),

@@ -106,7 +106,8 @@ def test_equal_tasks_have_one_hash_and_others_others(write: Write) -> None:
         (
             ("a=class 0,class 3", "b=class 1,class 2"),
             UnknownName,
-            "unknown class in --second 'class 3' (expected one of: class 0, class 1, class 2)",
+            "unknown class in --second 'class 3' (expected one of: class 0, class 1, class 2); "
+            "did you mean class 2 or class 1 or class 0?",
         ),
     ],
 )

@@ -81,7 +81,7 @@ class Session:
             dataset = groups.group(dataset, options.groups, whole=whole)
         if self.remember:  # verify loads both ways, and says this once
             for join in dataset.joins:
-                console.say(f"{join.kind}: {join.told}")
+                console.say(f"{join.kind}: {join.summary}")
             if leak := groups.leaks(dataset):
                 console.say(leak)
             if dataset.skipped:

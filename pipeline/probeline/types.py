@@ -107,13 +107,13 @@ class Join:
     kind : {"labels", "groups"}
     sha256 : str
         Over what it says of each image: the same for another order of its lines.
-    told : str
-        What a report says of it.
+    summary : str
+        One line about it, for reports.
     """
 
     kind: Literal["labels", "groups"]
     sha256: str
-    told: str
+    summary: str
 
 
 @dataclass(frozen=True)

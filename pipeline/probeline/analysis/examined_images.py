@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from probeline.analysis.duplicates import to_grey
-from probeline.data.pixels.inspection import look
+from probeline.data.pixels.inspection import inspect_images
 from probeline.environment import cores
 from probeline.evaluate.features import CachedFeatures
 from probeline.heads.neighbours import nearest
@@ -144,7 +144,7 @@ class ExaminedImages:
         with settings.console.bar("inspecting", len(self), "image") as bar:
             for split in self.splits:
                 images = self.session.dataset.images[split.part]
-                inspected = look(images, split.rows, self.backbone.preprocess, threads, bar.update)
+                inspected = inspect_images(images, split.rows, self.backbone.preprocess, threads, bar.update)
                 grey.append(to_grey(inspected.small))
                 decoding += inspected.helped
         return np.concatenate(grey), decoding

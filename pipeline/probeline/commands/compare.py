@@ -80,7 +80,7 @@ def _conditions(session: Session) -> dict[str, Sequence[str]]:
         roles = ", ".join(f"{role} is of its {part!r}" for role, part in parts.items())
         conditions[PARTS] = [f"What the data set calls {parts['test']!r} is the test set here: {roles}."]
     for join in dataset.joins:
-        conditions[join.kind.capitalize()] = [join.told]
+        conditions[join.kind.capitalize()] = [join.summary]
     if found := copies(dataset, splits):
         conditions["Copies"] = [found.removeprefix("copies: ")]
     return conditions

@@ -1,4 +1,4 @@
-"""Two columns of a CSV file: what its owner says of each image, by sample id."""
+"""Two columns of a CSV file: a value for each image, by sample id."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from probeline.errors import BadData, MissingData
 from probeline.types import DataSet
 
 MOST_BYTES = 256 * 2**20
-"""A line of 60 bytes for each of four million images; what is larger is another file than was meant."""
+"""A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
 
 
 def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
     """Return the values of one column by sample id.
 
-    The file is UTF-8 with a header. Columns stand in any order, and others than these two are passed over. Sample ids
+    The file is UTF-8 with a header. Columns stand in any order, and all but these two are ignored. Sample ids
     are compared in Unicode's composed form, as the data sets give them; values lose the blanks around them.
 
     Parameters
@@ -33,33 +33,33 @@ def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str)
         Whether the data set has all its images, so that an id that it lacks is an error; a file may name more
         images than a smaller one by ``--limit`` has.
     option : str
-        The command line's that names the file, for what is said of it.
+        The command line option that names the file, for error messages.
 
     Raises
     ------
     MissingData
         No such file.
     BadData
-        Anything else about it, with the line where there is one.
+        Anything else that is wrong with it; names the line if there is one.
     """
     what = f"--{option} file"
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line, sample_id, value in _lines(path, column, what):
-        if sample_id in found:
+        if sample_id in values:
             raise BadData(f"the {what} names an image twice", where=f"{path}, line {line}", got=repr(sample_id))
         if not value.isprintable():
             raise BadData(f"the {what} has a {column} that cannot be printed", where=f"{path}, line {line}")
-        found[sample_id] = value
+        values[sample_id] = value
     known = {sample_id for part in dataset.parts.values() for sample_id in part.sample_ids}
-    strangers = [sample_id for sample_id in found if sample_id not in known] if whole else []
-    if strangers:
+    unknown = [sample_id for sample_id in values if sample_id not in known] if whole else []
+    if unknown:
         raise BadData(
             f"the {what} names images that {dataset.name} does not have",
             where=path,
             expected=f"sample ids such as {min(known, default='')!r}",
-            got=f"{len(strangers):,} others, the first {strangers[0]!r}",
+            got=f"{len(unknown):,} others, the first {unknown[0]!r}",
         )
-    return found
+    return values
 
 
 def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]:
@@ -88,7 +88,7 @@ def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]
                 )
             yield reader.line_num, unicodedata.normalize("NFC", row[key]), _composed(row[value])
     except csv.Error as error:
-        raise BadData(f"the {what} is no CSV", where=f"{path}, line {reader.line_num}", got=error) from error
+        raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
 
 
 def _composed(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Images that stand twice in a data set, byte for byte, and so may be fitted on and reported at once."""
+"""Images that are in a data set twice, byte for byte, and so may be both fitted on and tested on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def copies(dataset: DataSet, splits: Splits) -> str | None:
         return [part.content[row] for row in split.rows.tolist()]
 
     train, val, test = (content(split) for split in (splits.train, splits.val, splits.test))
-    told = []
+    notes = []
     for name, images, others, where in (
         ("test", test, {*train, *val}, "train or val"),
         ("val", val, {*train}, "train"),
     ):
         if twice := sum(one in others for one in images):
-            told.append(f"{twice:,} of {len(images):,} {name} images are byte for byte in {where} too")
-    return "copies: " + "; ".join(told) + ": accuracy there may be too high" if told else None
+            notes.append(f"{twice:,} of {len(images):,} {name} images are byte for byte in {where} too")
+    return "copies: " + "; ".join(notes) + ": accuracy there may be too high" if notes else None

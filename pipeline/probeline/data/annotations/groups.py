@@ -1,4 +1,4 @@
-"""``--groups FILE.csv``: images that belong together, such as those of one patient, which no split may part."""
+"""``--groups FILE.csv``: images that belong together, such as those of one patient, which no split may separate."""
 
 from __future__ import annotations
 
@@ -41,39 +41,39 @@ def group(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
             got=f"{len(given):,} lines",
         )
     numbers: dict[str, int] = {}
-    groups, said, alone = {}, {}, 0
+    groups, members, ungrouped = {}, {}, 0
     for name, part in dataset.parts.items():
-        # No named group is called as a lone image is: the one begins with "g", the other with "i".
+        # A named group begins with "g", an image without one with "i": their names never collide.
         names = [f"g{given[i]}" if given.get(i) else f"i{name}\0{i}" for i in part.sample_ids]
-        groups[name] = np.array([numbers.setdefault(of, len(numbers)) for of in names], np.int64)
-        said[name] = digest_lines(f"{i}\0{of}" for i, of in zip(part.sample_ids, names, strict=True))
-        alone += sum(of.startswith("i") for of in names)
+        groups[name] = np.array([numbers.setdefault(label, len(numbers)) for label in names], np.int64)
+        members[name] = digest_lines(f"{i}\0{label}" for i, label in zip(part.sample_ids, names, strict=True))
+        ungrouped += sum(label.startswith("i") for label in names)
     grouped = replace(dataset, groups=groups)
     shared = _shared(grouped)
-    told = f"{path.name}: {len(numbers) - alone:,} groups" + ("" if shared else " that no split parts")
-    told += f"; {alone:,} images belong to none" if alone else ""
-    told += "".join(f"; {line}" for line in shared)
-    return replace(grouped, joins=(*dataset.joins, Join("groups", digest(said), told)))
+    summary = f"{path.name}: {len(numbers) - ungrouped:,} groups" + ("" if shared else " that no split parts")
+    summary += f"; {ungrouped:,} images belong to none" if ungrouped else ""
+    summary += "".join(f"; {line}" for line in shared)
+    return replace(grouped, joins=(*dataset.joins, Join("groups", digest(members), summary)))
 
 
 def leaks(dataset: DataSet) -> str | None:
-    """Return one line about groups that lie in several parts which play different roles, or None where there are none.
+    """Return one line about groups that lie in several parts with different roles; None if there are none.
 
     Parts are as their owner shipped them, so nothing is moved; but what was fitted on has seen such a group.
     """
-    if told := _shared(dataset):
-        return "groups: " + "; ".join(told) + ": the parts stay as they ship, so accuracy there may be too high"
+    if shared := _shared(dataset):
+        return "groups: " + "; ".join(shared) + ": the parts stay as they ship, so accuracy there may be too high"
     return None
 
 
 def _shared(dataset: DataSet) -> list[str]:
-    told = []
+    lines = []
     roles = (dataset.train, dataset.val, dataset.test)
     parts = dict.fromkeys(name for name in roles if name is not None and name in dataset.groups)
-    for one, other in combinations(parts, 2):
-        here, there = (dataset.groups[name][dataset.parts[name].labels != DROPPED] for name in (one, other))
-        shared = np.intersect1d(here, there)
+    for part, other in combinations(parts, 2):
+        first, second = (dataset.groups[name][dataset.parts[name].labels != DROPPED] for name in (part, other))
+        shared = np.intersect1d(first, second)
         if len(shared):
-            images = int(np.isin(there, shared).sum())
-            told.append(f"{len(shared):,} groups of {one} are also in {other}, with {images:,} of its images")
-    return told
+            images = int(np.isin(second, shared).sum())
+            lines.append(f"{len(shared):,} groups of {part} are also in {other}, with {images:,} of its images")
+    return lines

@@ -16,7 +16,7 @@ from probeline.types import DROPPED, DataSet, Join
 def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
     """Return the data set with the labels of a CSV file with the columns ``sample_id`` and ``label``.
 
-    The classes are the labels that occur: in the data set's own order where all are its own, else sorted. An image
+    The classes are the labels that occur: in the data set's order if all are classes of it, else sorted. An image
     whose label is empty is dropped: it keeps its row, so that part, key and embeddings stay what they are, with the
     label `DROPPED`, and no split takes it.
 
@@ -58,10 +58,10 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
         for name, part in dataset.parts.items()
     }
     dropped = sum(not label for given in by_part.values() for label in given)
-    told = f"{path.name}: {len(class_names)} classes" + (f"; {dropped:,} images are dropped" if dropped else "")
-    said = {
+    summary = f"{path.name}: {len(class_names)} classes" + (f"; {dropped:,} images are dropped" if dropped else "")
+    by_id = {
         name: digest_lines(f"{sample_id}\0{label}" for sample_id, label in zip(part.sample_ids, given, strict=True))
         for (name, part), given in zip(dataset.parts.items(), by_part.values(), strict=True)
     }
-    join = Join("labels", digest({"classes": list(class_names), "parts": said}), told)
+    join = Join("labels", digest({"classes": list(class_names), "parts": by_id}), summary)
     return replace(dataset, parts=parts, class_names=class_names, joins=(*dataset.joins, join))

@@ -57,33 +57,33 @@ def second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> Secon
     MissingData, BadData
         What is wrong with the file: fewer than two labels, or as :func:`probeline.data.annotations.csv_columns.read`.
     """
-    asked = parsed(words)
-    if isinstance(asked, Path):
-        return _of_file(dataset, asked, whole=whole)
-    return _of_groups(dataset, asked)
+    task = parsed(words)
+    return _of_file(dataset, task, whole=whole) if isinstance(task, Path) else _of_groups(dataset, task)
 
 
 def _of_groups(dataset: DataSet, groups: Mapping[str, tuple[str, ...]]) -> Second:
-    of: dict[str, int] = {}
+    group_of: dict[str, int] = {}
     for number, classes in enumerate(groups.values()):
         for name in classes:
             if name not in dataset.class_names:
                 raise UnknownName("class in --second", name, dataset.class_names)
-            if name in of:
+            if name in group_of:
                 raise BadOption("bad --second", expected="every class once", got=f"{name} twice")
-            of[name] = number
-    if absent := [name for name in dataset.class_names if name not in of]:
-        raise BadOption("bad --second", expected="every class once", got=f"no group with {', '.join(absent)}")
+            group_of[name] = number
+    if missing := [name for name in dataset.class_names if name not in group_of]:
+        raise BadOption("bad --second", expected="every class once", got=f"no group with {', '.join(missing)}")
     # The last place is that of the label DROPPED.
-    numbers = np.array([*(of[name] for name in dataset.class_names), DROPPED], np.int64)
+    numbers = np.array([*(group_of[name] for name in dataset.class_names), DROPPED], np.int64)
     labels = {name: numbers[part.labels] for name, part in dataset.parts.items()}
-    return _task(dataset, tuple(groups), labels, " ".join(f"{name}={','.join(some)}" for name, some in groups.items()))
+    return _task(
+        dataset, tuple(groups), labels, " ".join(f"{name}={','.join(classes)}" for name, classes in groups.items())
+    )
 
 
 def _of_file(dataset: DataSet, path: Path, *, whole: bool) -> Second:
     given = columns.read(path, "label", dataset, whole=whole, option="second")
     by_part = {name: [given.get(i, "") for i in part.sample_ids] for name, part in dataset.parts.items()}
-    class_names = tuple(sorted({label for some in by_part.values() for label in some} - {""}))
+    class_names = tuple(sorted({label for values in by_part.values() for label in values} - {""}))
     if len(class_names) < 2:
         raise BadData(
             "too few classes of the second task",
@@ -92,14 +92,14 @@ def _of_file(dataset: DataSet, path: Path, *, whole: bool) -> Second:
             got=", ".join(class_names) or "none",
         )
     numbers = {"": DROPPED, **{name: number for number, name in enumerate(class_names)}}
-    labels = {name: np.array([numbers[label] for label in some], np.int64) for name, some in by_part.items()}
+    labels = {name: np.array([numbers[label] for label in values], np.int64) for name, values in by_part.items()}
     return _task(dataset, class_names, labels, path.name)
 
 
 def _task(dataset: DataSet, class_names: tuple[str, ...], labels: Mapping[str, IntArray], called: str) -> Second:
-    said = {
+    by_id = {
         name: digest_lines(f"{i}\0{label}" for i, label in zip(part.sample_ids, labels[name].tolist(), strict=True))
         for name, part in dataset.parts.items()
     }
-    sha256 = digest({"classes": list(class_names), "parts": said})
+    sha256 = digest({"classes": list(class_names), "parts": by_id})
     return Second(class_names, labels, sha256, f"{called} ({sha256[:8]})")

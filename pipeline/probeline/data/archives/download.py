@@ -69,8 +69,8 @@ def difference(data: bytes | bytearray, sha256: str, size: int) -> tuple[str, st
     """Return what was expected of a file's bytes and what they are instead, or None where nothing differs."""
     if len(data) != size:
         return f"{size} bytes", f"{len(data)} bytes" if len(data) < size else "more"
-    found = digest_bytes(data)
-    return None if found == sha256 else (f"sha256 {sha256}", f"sha256 {found}")
+    actual = digest_bytes(data)
+    return None if actual == sha256 else (f"sha256 {sha256}", f"sha256 {actual}")
 
 
 def _receive(url: str, size: int, remedy: str) -> Iterator[bytes]:

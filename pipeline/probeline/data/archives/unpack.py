@@ -121,8 +121,8 @@ def _extract(archive: Path, folder: Path, files: Callable[[], Generator[_File, N
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=disk.TEMPORARY))
         try:
             left = size
-            with closing(files()) as found:
-                for name, length, content in found:
+            with closing(files()) as members:
+                for name, length, content in members:
                     left -= length
                     if left < 0:
                         raise _Refused(f"more than {size} bytes")

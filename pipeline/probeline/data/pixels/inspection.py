@@ -1,4 +1,4 @@
-"""A look at each image for the doctor: what its decoding needed, and its pixels at a small size; none reaches a net."""
+"""Images inspected for the doctor: what decoding each needed, and its pixels at a small size. No net sees these."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HELP = {
     "cropped": "the centre crop leaves out more than half of it",
     "constant": "one colour everywhere",
 }
-"""What an image may need help for, or may lack, with what is said of it."""
+"""What may be unusual about an image, and the words for it."""
 
 _NAMED = {
     ".jpg": "JPEG",
@@ -47,43 +47,43 @@ _NAMED = {
 
 _BLOCK = 64
 _PNG_DEPTH, _TIFF_DEPTH = 24, 258
-"""Where a PNG file and a TIFF tag tell the bits a channel."""
+"""Offset in a PNG file, and number of the TIFF tag, of the bits per channel."""
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What was seen of the images of a part.
+class Inspection:
+    """What an inspection of images of a part gives.
 
     Attributes
     ----------
     small : uint8 [n, SIDE, SIDE, 3]
         Each whole image, squeezed to a square.
     helped : tuple of tuples of str [n]
-        Of `HELP`, what each image needed.
+        Keys of `HELP` that apply to each image.
     """
 
     small: PixelArray
     helped: tuple[tuple[str, ...], ...]
 
 
-def look(
+def inspect_images(
     images: ImageArray | ImageFiles,
     rows: IntArray,
     preprocess: Preprocess,
     threads: int,
     advance: Callable[[int], object] = lambda _: None,
-) -> Looks:
-    """Look at some images of a part, each decoded once.
+) -> Inspection:
+    """Return the small pixels of some images of a part and what each needed; each is decoded once.
 
     Parameters
     ----------
     images : ImageArray or ImageFiles
     rows : int64 [n]
     preprocess : Preprocess
-        Of the net: which images are small for it, and what of them it sees.
+        Of the net: decides which images are too small for it, and how much of each it crops.
     threads : int
     advance : callable
-        Told how many more images were looked at.
+        Called with the number of images inspected since the last call.
 
     Raises
     ------
@@ -93,18 +93,18 @@ def look(
     small = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
     helped: list[tuple[str, ...]] = []
 
-    def see(start: int) -> list[tuple[PixelArray, tuple[str, ...]]]:
-        return [_seen(images, row, preprocess) for row in rows[start : start + _BLOCK].tolist()]
+    def inspect(start: int) -> list[tuple[PixelArray, tuple[str, ...]]]:
+        return [_inspect(images, row, preprocess) for row in rows[start : start + _BLOCK].tolist()]
 
-    for start, seen in ordered(see, range(0, len(rows), _BLOCK), threads):
-        for slot, (pixels, needed) in zip(small[start:], seen, strict=False):
+    for start, block in ordered(inspect, range(0, len(rows), _BLOCK), threads):
+        for slot, (pixels, needed) in zip(small[start:], block, strict=False):
             slot[:] = pixels
             helped.append(needed)
-        advance(len(seen))
-    return Looks(small, tuple(helped))
+        advance(len(block))
+    return Inspection(small, tuple(helped))
 
 
-def _seen(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
+def _inspect(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
     of_file: tuple[str, ...] = ()
     if isinstance(images, ImageArray):
         image = Image.fromarray(images.pixels[row])
@@ -146,8 +146,8 @@ def _deep(image: Image.Image, data: bytes) -> bool:
 
 def _of_shape(size: tuple[int, int], preprocess: Preprocess) -> tuple[str, ...]:
     short, long = sorted(size)
-    seen = preprocess.crop**2 / (preprocess.resize**2 * long / short)
-    return (*(("small",) if short < preprocess.crop else ()), *(("cropped",) if seen < 0.5 else ()))
+    visible = preprocess.crop**2 / (preprocess.resize**2 * long / short)
+    return (*(("small",) if short < preprocess.crop else ()), *(("cropped",) if visible < 0.5 else ()))
 
 
 def _constant(small: PixelArray, image: Image.Image) -> bool:

@@ -89,12 +89,12 @@ def portions(
     """
     if not len(rows):
         raise BadData("no train rows to draw from")
-    found = []
+    portions = []
     orders = [_order(labels, rows, data_seed, draw, groups) for draw in range(draws)]
     for percent in sorted(set(percents)):
         for draw, order in enumerate(orders):
             chosen = _fraction(labels, order, percent, groups)
-            found.append(Portion("fraction", percent, draw, chosen))
+            portions.append(Portion("fraction", percent, draw, chosen))
             # Groups may fill one draw and not another: only what no draw can change is drawn once.
             if len(chosen) == len(rows) and (groups is None or percent == 100):
                 break
@@ -103,10 +103,10 @@ def portions(
     for k in sorted(set(shots)):
         for draw, order in enumerate(orders):
             chosen = np.sort(order[ranks(labels[order]) < k])
-            found.append(Portion("shots", float(k), draw, chosen, short=int((counts < k).sum())))
+            portions.append(Portion("shots", float(k), draw, chosen, short=int((counts < k).sum())))
             if len(chosen) == len(rows):
                 break
-    return found
+    return portions
 
 
 def _order(labels: IntArray, rows: IntArray, seed: int, draw: int, groups: IntArray | None) -> IntArray:

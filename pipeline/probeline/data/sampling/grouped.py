@@ -1,4 +1,4 @@
-"""Stratified choices that never part a group: greedy, seeded, the same for ever on every machine.
+"""Stratified choices that keep groups whole: greedy, seeded, and the same on every machine.
 
 scikit-learn's StratifiedGroupKFold is the model: groups go one by one, the large ones first, to where they even out
 the classes best. Here all is done in whole numbers, so that no machine's rounding can tip a choice, and the only
@@ -7,6 +7,7 @@ randomness is the order that is handed in.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,27 +47,29 @@ def carve_groups(
     carved, rest : int64
         Ascending.
     """
-    found = _groups(labels, groups, order)
-    spare = {label: held - keep for label, held in _groups_of_class(found).items()}
-    carved = _Bins(found, (1, fraction - 1))
+    candidates = _groups(labels, groups, order)
+    spare = {label: count - keep for label, count in _count_by_class(candidates).items()}
+    bins = _Bins(candidates, (1, fraction - 1))
     taken: list[_Group] = []
 
-    def take(one: _Group) -> None:
-        taken.append(one)
-        for label in one.counts:
+    def take(group: _Group) -> None:
+        taken.append(group)
+        for label in group.counts:
             spare[label] -= 1
 
-    queue = _queue(found, scarce=keep + 1)
-    for one in queue:
-        free = all(spare[label] > 0 for label in one.counts)
-        if carved.add(one, allowed=(0, 1) if free else (1,)) == 0:
-            take(one)
+    queue = _queue(candidates, scarce=keep + 1)
+    for group in queue:
+        free = all(spare[label] > 0 for label in group.counts)
+        if bins.add(group, allowed=(0, 1) if free else (1,)) == 0:
+            take(group)
     for label in sorted(spare):
-        given = any(label in one.counts for one in taken)
-        movable = [one for one in queue if label in one.counts and all(spare[other] > 0 for other in one.counts)]
-        if not given and movable:
-            take(min(movable, key=lambda one: one.size))
-    inside = np.isin(groups[order], [one.number for one in taken])
+        has_given = any(label in group.counts for group in taken)
+        movable = [
+            group for group in queue if label in group.counts and all(spare[other] > 0 for other in group.counts)
+        ]
+        if not has_given and movable:
+            take(min(movable, key=lambda group: group.size))
+    inside = np.isin(groups[order], [group.number for group in taken])
     return np.sort(order[inside]), np.sort(order[~inside])
 
 
@@ -87,25 +90,24 @@ def deal_groups(labels: IntArray, groups: IntArray, hands: int, order: IntArray)
     tuple of `hands` int64 arrays
         Each ascending.
     """
-    found = _groups(labels, groups, order)
-    left = _groups_of_class(found)
-    bins = _Bins(found, (1,) * hands)
-    held: list[set[int]] = [set() for _ in range(hands)]
-    homes: dict[int, int] = {}
-    for one in _queue(found, scarce=hands):
-        for label in one.counts:
+    candidates = _groups(labels, groups, order)
+    left = _count_by_class(candidates)
+    bins = _Bins(candidates, (1,) * hands)
+    classes_in: list[set[int]] = [set() for _ in range(hands)]
+    set_of: dict[int, int] = {}
+    for group in _queue(candidates, scarce=hands):
+        for label in group.counts:
             left[label] -= 1
         # The last group of a class whose others all lie in one set must not lie there too.
-        last = [label for label in one.counts if not left[label]]
-        alone = {
-            places[0] for label in last if len(places := [place for place in range(hands) if label in held[place]]) == 1
-        }
-        allowed = [place for place in range(hands) if place not in alone] or list(range(hands))
-        place = bins.add(one, allowed=allowed)
-        held[place].update(one.counts)
-        homes[one.number] = place
-    dealt = np.array([homes[number] for number in groups[order].tolist()], np.int64)
-    return tuple(np.sort(order[dealt == place]) for place in range(hands))
+        last = [label for label in group.counts if not left[label]]
+        sets_with = [[number for number in range(hands) if label in classes_in[number]] for label in last]
+        full = {numbers[0] for numbers in sets_with if len(numbers) == 1}
+        allowed = [number for number in range(hands) if number not in full] or list(range(hands))
+        chosen = bins.add(group, allowed=allowed)
+        classes_in[chosen].update(group.counts)
+        set_of[group.number] = chosen
+    dealt = np.array([set_of[number] for number in groups[order].tolist()], np.int64)
+    return tuple(np.sort(order[dealt == number]) for number in range(hands))
 
 
 def groups_of_class(labels: IntArray, groups: IntArray, rows: IntArray, classes: int) -> IntArray:
@@ -127,8 +129,8 @@ class _Bins:
 
     def __init__(self, groups: list[_Group], shares: tuple[int, ...]) -> None:
         totals: dict[int, int] = {}
-        for one in groups:
-            for label, count in one.counts.items():
+        for group in groups:
+            for label, count in group.counts.items():
                 totals[label] = totals.get(label, 0) + count
         self._reciprocals = {label: _SCALE // total for label, total in totals.items()}
         product = int(np.prod(shares))
@@ -136,21 +138,23 @@ class _Bins:
         self._counts: list[dict[int, int]] = [{} for _ in shares]
         self._sizes = [0] * len(shares)
 
-    def add(self, one: _Group, allowed: tuple[int, ...] | list[int]) -> int:
+    def add(self, group: _Group, allowed: tuple[int, ...] | list[int]) -> int:
         """Add a group to the set that it brings least above its share, and return which that is.
 
         For each class, sets of target t with x rows in them grow in (x - t)^2 / t by g (2 x + g) / t - 2 g for g more.
         """
 
-        def excess(place: int) -> tuple[int, int]:
-            there = self._counts[place]
-            grown = sum(g * (2 * there.get(label, 0) + g) * self._reciprocals[label] for label, g in one.counts.items())
-            return grown * self._weights[place], self._sizes[place] * self._weights[place]
+        def excess(number: int) -> tuple[int, int]:
+            counts, weight = self._counts[number], self._weights[number]
+            growth = sum(
+                g * (2 * counts.get(label, 0) + g) * self._reciprocals[label] for label, g in group.counts.items()
+            )
+            return growth * weight, self._sizes[number] * weight
 
         best = min(allowed, key=excess)
-        for label, count in one.counts.items():
+        for label, count in group.counts.items():
             self._counts[best][label] = self._counts[best].get(label, 0) + count
-        self._sizes[best] += one.size
+        self._sizes[best] += group.size
         return best
 
 
@@ -158,23 +162,23 @@ def _groups(labels: IntArray, groups: IntArray, order: IntArray) -> list[_Group]
     """Return the groups of the rows in `order`, by their first row in it."""
     counts: dict[int, dict[int, int]] = {}
     for label, number in zip(labels[order].tolist(), groups[order].tolist(), strict=True):
-        of = counts.setdefault(number, {})
-        of[label] = of.get(label, 0) + 1
-    return [_Group(number, of, sum(of.values())) for number, of in counts.items()]
+        own = counts.setdefault(number, {})
+        own[label] = own.get(label, 0) + 1
+    return [_Group(number, own, sum(own.values())) for number, own in counts.items()]
 
 
-def _groups_of_class(groups: list[_Group]) -> dict[int, int]:
-    held: dict[int, int] = {}
-    for one in groups:
-        for label in one.counts:
-            held[label] = held.get(label, 0) + 1
-    return held
+def _count_by_class(groups: list[_Group]) -> dict[int, int]:
+    """Return how many groups hold rows of each class."""
+    return dict(Counter(label for group in groups for label in group.counts))
 
 
 def _queue(groups: list[_Group], *, scarce: int) -> list[_Group]:
     """Return the groups as they are placed: those of classes with few groups, then large before small.
 
-    Sizes count by powers of two, so that which of several groups alike comes first is the seed's choice.
+    Sizes count by powers of two, so that the seed decides which of several similar groups comes first.
     """
-    held = _groups_of_class(groups)
-    return sorted(groups, key=lambda one: (min(held[label] for label in one.counts) > scarce, -one.size.bit_length()))
+    counts = _count_by_class(groups)
+    return sorted(
+        groups,
+        key=lambda group: (min(counts[label] for label in group.counts) > scarce, -group.size.bit_length()),
+    )

@@ -71,6 +71,7 @@ def _summary_row(roles: list[str], candidate: Candidate, decision: Recommendatio
         seconds(row.warm_seconds),
     )
     colour = class_of_colour(method_info(row.method).colour)
+    return SummaryRow(", ".join(roles).capitalize(), candidate.name, colour, cells, candidate is decision.recommended)
 
 
 def _difference(candidate: Candidate, decision: Recommendation) -> str:
