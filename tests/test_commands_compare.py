@@ -13,8 +13,8 @@ from probeline.commands import baselines, compare, curve, probe
 from probeline.evaluate.heads.exact import ExactProbe
 from probeline.options.settings import Settings
 from probeline.report.model.content import ReportContent
-from probeline.report.model.row_commands import further_commands
 from probeline.report.model.rows import blocks
+from probeline.report.records.row_commands import further_commands
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probeline.report.model.records import load_range_tests
 from torch import Tensor
 
 from probeline.cli.parser import build_parser
@@ -31,6 +30,7 @@ from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, STEPS, rising
 from probeline.options.settings import Settings
+from probeline.report.records.loading import load_range_tests
 from probeline.report.records.range_tests import round_rate, suggest_rates
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session

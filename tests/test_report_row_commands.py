@@ -14,8 +14,8 @@ from probeline.errors import BadOption
 from probeline.finetune.requests import training_options
 from probeline.options.grids import MLP, SGD, grid
 from probeline.options.settings import Settings
-from probeline.report.model.row_commands import commands
 from probeline.report.model.rows import blocks
+from probeline.report.records.row_commands import commands
 from probeline.results.score import Score
 from test_report_rows import make_score
 

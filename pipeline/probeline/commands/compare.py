@@ -10,7 +10,6 @@ from probeline.evaluate.current_scores import current_scores
 from probeline.report.model.conditions import PARTS
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
-from probeline.report.model.row_commands import commands, further_commands, is_as_requested, missing_rows
 from probeline.report.model.rows import blocks
 from probeline.report.records.loading import (
     load_curves,
@@ -20,6 +19,7 @@ from probeline.report.records.loading import (
     load_range_tests,
 )
 from probeline.report.records.published import PublishedComparison, compare_with_recipe
+from probeline.report.records.row_commands import commands, further_commands, is_as_requested, missing_rows
 from probeline.report.terminal import terminal_table
 from probeline.report.write import write_report
 from probeline.results.curve import Curve

@@ -14,7 +14,7 @@ from probeline.finetune.requests import training_options
 from probeline.format import seconds
 from probeline.names import Method, Strategy, method_of
 from probeline.options.settings import Settings
-from probeline.report.model.row_commands import is_fitted_as_requested, is_read_as_requested, requested_methods
+from probeline.report.records.row_commands import is_fitted_as_requested, is_read_as_requested, requested_methods
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session

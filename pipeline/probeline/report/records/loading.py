@@ -14,9 +14,9 @@ from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import Method, method_of
 from probeline.options.command_line import command_line
 from probeline.options.settings import Settings
-from probeline.report.model.row_commands import requested_steps, weights_option
 from probeline.report.records.not_run import NotRun
 from probeline.report.records.range_tests import own_options
+from probeline.report.records.row_commands import requested_steps, weights_option
 from probeline.results.curve import CURVES, Curve
 from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.findings import FINDINGS, Findings
