@@ -141,7 +141,7 @@ def test_what_is_there_is_proven_and_left_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(filling, "Engine", None)
     console = Listening()
     extract.run(Session(configuration(cache, console=console)))
-    assert "60 embeddings are in" in console.said[0]
+    assert "up to date, 60 rows in" in console.said[0]
     assert "(checksums of " in console.said[0]
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
     assert after == before
