@@ -35,8 +35,10 @@ from probeline.commands import extract, verify
 from probeline.console import Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extract import fill as filling
+from probeline.extract import verify as verifying
 from probeline.extract.engine import ShardRequest
 from probeline.identity import digest
+from probeline.names import BackboneSpec
 from probeline.options.settings import Settings
 from probeline.types import Backbone, FloatArray, IntArray
 
@@ -75,6 +77,12 @@ class MadeSession:
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None
+
+    def spec(self, backbone: str) -> BackboneSpec:
+        return BackboneSpec.parse(backbone, "DEFAULT")
+
+    def asked_as(self, name: str, weights: str) -> str:  # noqa: ARG002
+        return name
 
     def every_tap(self, name: str) -> tuple[Backbone, ...]:  # noqa: ARG002
         return (producer.BACKBONE,)
@@ -403,7 +411,7 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     lost, parted = 0, ""
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
-        mock.patch.object(verify, "Engine", MadeEngine),
+        mock.patch.object(verifying, "Engine", MadeEngine),
         mock.patch.object(verify, "Session", MadeSession),
     ):
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import reading
+from probeline.cache import locks, reading
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.errors import ProbelineError
@@ -50,9 +50,9 @@ def run(count: int, seed: int) -> Figures:
     return summed(f"2 to {MOST_WRITERS} writers with random kills", complaints, note)
 
 
-def _round(entry: Entry, writers: int, locks: bool, chance: random.Random) -> tuple[str, int, int]:
+def _round(entry: Entry, writers: int, with_locks: bool, chance: random.Random) -> tuple[str, int, int]:
     """Run some writers and kill some of them; return what went wrong, how many died, and what was computed again."""
-    children = [start(partial(_write, entry, locks, chance.random())) for _ in range(writers)]
+    children = [start(partial(_write, entry, with_locks, chance.random())) for _ in range(writers)]
     moments = sorted((chance.uniform(0, 2 * SLOWEST * SHARDS), child.process, child) for child in children)
     began = time.perf_counter()
     for moment, _, child in moments[: chance.randrange(writers + 1)]:
@@ -64,9 +64,9 @@ def _round(entry: Entry, writers: int, locks: bool, chance: random.Random) -> tu
     complaint = next((end[0] for end in ends if end[0]), "")
     if killed < writers and not complaint and reading.missing_shards(entry):
         complaint = "writers ended and left shards that are not done"
-    if locks and again > killed:
+    if with_locks and again > killed:
         complaint = complaint or f"{again} shards computed again after {killed} kills"
-    return complaint, killed, again if locks else 0
+    return complaint, killed, again if with_locks else 0
 
 
 def _finished(child: Child) -> tuple[str, bool, int]:
@@ -75,10 +75,10 @@ def _finished(child: Child) -> tuple[str, bool, int]:
     return ended.complaint, ended.code < 0, ended.said.count(b"c")
 
 
-def _write(entry: Entry, locks: bool, seed: float, say: Say) -> None:
+def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
     naps = random.Random(seed)
     locks._POLL_SECONDS = 0.002  # waiting is not what is tried here
-    if not locks:
+    if not with_locks:
         fcntl.flock = _refuse
 
     def compute(number: int) -> None:
