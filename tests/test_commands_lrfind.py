@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probeline.report.model.records import load_range_tests
 from torch import Tensor
 
 from probeline.cli import program as cli
