@@ -117,10 +117,10 @@ def test_an_interrupted_curve_goes_on(
 @pytest.mark.usefixtures("undrawn")
 def test_the_report_says_where_training_overtakes_the_probe(first: tuple[Settings, dict[str, Curve]]) -> None:
     compare.run(Session(first[0]))
-    text = next(first[0].reports.rglob("report.md")).read_text(encoding="utf-8")
+    text = next(first[0].folders.reports.rglob("report.md")).read_text(encoding="utf-8")
     assert "squeezenet1_1, full fine-tune" in text
     assert "above the linear probe" in text
-    assert "Each draw of a training has a seed of its own" in text
+    assert "Each draw of a training has its own seed" in text
 
 
 def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from probeline.cli import program as cli
 from probeline.cli.parser import build_parser
 from probeline.commands import compare, finetune, lrfind
 from probeline.data.pixels.loading import read_batch
@@ -263,8 +264,10 @@ def test_a_second_run_tests_nothing_and_writes_nothing(
 SECOND = """
 import sys
 from probeline.cli.program import main
-for verb in ("lrfind", "compare"):
-    assert main([verb, *sys.argv[1:]]) == 0, verb
+words = sys.argv[1:]
+training = words.index("--batch-size")
+assert main(["lrfind", *words]) == 0
+assert main(["compare", *words[:training]]) == 0
 heavy = {"torch", "torchvision", "safetensors", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -273,23 +276,14 @@ assert not heavy, heavy
 def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings = options(world, tmp_path)
+    words = ["--dataset", settings.data.dataset, "--backbone", NET, "--weights", settings.nets.weights]
+    words += ["--strategy", "full", "--image-size", "32"]
+    words += ["--cache", str(settings.folders.cache), "--reports", str(settings.folders.reports)]
     with monkeypatch.context() as patch:
         scripted(FALLING, patch)
-        settings = options(world, tmp_path)
-        session = Session(settings)
-        lrfind.run(session)
-        compare.run(session)
-    words = [
-        "--dataset",
-        settings.data.dataset,
-        "--backbone",
-        NET,
-        "--weights",
-        settings.nets.weights,
-        "--strategy",
-        "full",
-    ]
-    words += ["--cache", str(settings.folders.cache), "--reports", str(settings.folders.reports), "--image-size", "32"]
+        lrfind.run(Session(settings))
+        assert cli.main(["compare", *words]) == 0
     words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
             {"strategies": ("multi-task",), "second": ("warm=red,green", "cool=blue,green")},
             "bad --second (expected every class once, got green twice)",
         ),
-        ({"strategies": ("distill",), "teacher": "resnet1"}, "unknown backbone 'resnet1' (expected one of: "),
+        ({"strategies": ("distill",), "teacher": "resnet1"}, "unknown backbone 'resnet1'; did you mean resnet18 or "),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_is_trained(
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_one_line_before_anything_is_trained(
     ("words", "told"),
     [
         (("--strategy", "distill"), "no teacher for --strategy distill (expected --teacher BACKBONE)"),
-        (("--strategy", "distill", "--teacher", "resnet1"), "unknown backbone 'resnet1' (expected one of: "),
+        (("--strategy", "distill", "--teacher", "resnet1"), "unknown backbone 'resnet1'; did you mean resnet18 or "),
         (("--strategy", "multi-task"), "no second task for --strategy multi-task (expected --second"),
         (("--strategy", "multi-task", "--second", "a"), "bad --second (expected NAME=CLASS[,CLASS...] for two groups"),
         (("--train", "alpha=1.5"), "bad --train alpha (expected numbers from 0.0 to 1.0, a single one, got 1.5)"),

@@ -1,4 +1,4 @@
-"""What a fine-tune's score certifies, beside its numbers: how it was trained, by whom taught, and the second task."""
+"""What a fine-tune's score certifies: how the net was trained, its teacher, and its second task."""
 
 from __future__ import annotations
 

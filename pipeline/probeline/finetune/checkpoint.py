@@ -1,4 +1,4 @@
-"""Checkpoints: tensors as safetensors, everything else as sealed JSON beside them; no pickle."""
+"""Checkpoints: tensors as safetensors, everything else as sealed JSON next to them; no pickle."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping
 
 
 def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return the tensors and facts of a checkpoint of the run `key`, or None where there is no whole one.
+    """Return the tensors and facts of a checkpoint of the run `key`, or None if there is no complete one.
 
     Raises
     ------
     BadCache
-        The file system refuses to read what is there.
+        The file system refuses to read it.
     """
-    found = sealed.read(folder, name)
-    return (load(found[0]), found[1]) if found and found[1].get("key") == key else None
+    files = sealed.read(folder, name)
+    return (load(files[0]), files[1]) if files and files[1].get("key") == key else None
 
 
 def remove(folder: Path, name: str) -> None:

@@ -29,7 +29,7 @@ def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> Non
     """Write NAME.safetensors and NAME.json, which vouches for it.
 
     Both are written under other names and then renamed, the data first: whenever the process dies, there is a record
-    that vouches for data beside it, the earlier ones or these.
+    that vouches for data next to it, the earlier ones or these.
 
     Raises
     ------
@@ -44,12 +44,12 @@ def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> Non
 
 
 def read(folder: Path, name: str) -> tuple[bytes, dict[str, Any]] | None:
-    """Return the data and its record, or None where they are not there or no record vouches for the data.
+    """Return the data and its record, or None if they are missing or no record vouches for the data.
 
     Raises
     ------
     BadCache
-        The file system refuses to read what is there.
+        The file system refuses to read it.
     """
     for record, data in _pairs(folder, name):
         if (found := _read(record, data)) is not None:

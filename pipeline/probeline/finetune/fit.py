@@ -77,9 +77,9 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
     trials: _Trials | None = None
     diverged: list[str] = []
     for candidate in candidates:
-        place = candidate_folder(folder, candidate)
+        checkpoints = candidate_folder(folder, candidate)
         try:
-            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=place, title=f"finetune {job.title}")
+            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=checkpoints, title=f"finetune {job.title}")
         except Diverged:
             if len(candidates) == 1:
                 raise
@@ -87,7 +87,7 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
             continue
         trials = trials or _Trials(grid, run, candidate, diverged=diverged)
         trials.path.append({**candidate, "top1": run.epoch["val_top1"], "nll": run.epoch["val_loss"]})
-        trials.folders.append(place)
+        trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds
         if run.selection_score > trials.best.selection_score:
             trials.best, trials.chosen = run, candidate
@@ -100,7 +100,7 @@ def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials) -> Score:
     session, backbone, best = job.session, job.backbone, trials.best
     splits, precision = session.splits, session.settings.nets.precision
     val, test = best.val, best.predict_test()
-    if not all(np.isfinite(logits).all() for one in (val, test) for logits in (one.main, one.second)):
+    if not all(np.isfinite(output).all() for logits in (val, test) for output in (logits.main, logits.second)):
         raise Diverged(f"{job.title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
     certificate = FinetuneCertificate(
         precision=precision,

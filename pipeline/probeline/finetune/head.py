@@ -25,10 +25,10 @@ class TwoHeads(nn.Module):
 def fresh_head(net: nn.Module, tap: Tap, classes: int, seed: int, dropout: float = 0.0, second: int = 0) -> None:
     """Give the net one new random head of `classes` outputs, of its old head's kind, behind a dropout if asked.
 
-    That dropout takes the place of the net's own right before its head, where it has one (EfficientNet, MobileNet,
-    VGG); where none is asked for, the net's own stays.
+    That dropout replaces the net's own right before its head, if it has one (EfficientNet, MobileNet, VGG); without it
+    the net's own stays.
 
-    With a `second` number of outputs there is a second head beside it; the first begins as it would alone.
+    With a `second` number of outputs there is a second head; the first begins as it would alone.
 
     Auxiliary heads (GoogLeNet, Inception), which no embedding depends on, are taken out: they would cost time while
     the net trains, and Inception's cannot run at all below 299 pixels.

@@ -41,9 +41,9 @@ class Objective:
     Attributes
     ----------
     options : mapping
-        What a score's options hold beside those of training.
+        What a score's options hold in addition to those of training.
     identity : mapping
-        What a key holds beside that.
+        What a key holds in addition to these.
     second_classes : int
         Outputs of a second head; 0 for none.
     """
@@ -70,7 +70,7 @@ class Objective:
 
 
 class DistillationObjective(Objective):
-    """A teacher's logits beside the labels."""
+    """The labels and a teacher's logits."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class DistillationObjective(Objective):
 
 
 class TwoTaskObjective(Objective):
-    """A second task's labels beside the first's.
+    """The labels of two tasks.
 
     Raises
     ------

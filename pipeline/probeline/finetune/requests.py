@@ -90,8 +90,8 @@ def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, 
     """
     training = settings.training
     given = {name for name, _, _ in (word.partition("=") for word in training.train)}
-    every = grid("train", TRAIN, training.train).values
-    values = {name: tried for name, tried in every.items() if strategy in CONCERNS.get(name, (strategy,))}
+    grid_values = grid("train", TRAIN, training.train).values
+    values = {name: tried for name, tried in grid_values.items() if strategy in CONCERNS.get(name, (strategy,))}
     if "lr" not in given:
         values["lr"] = (training.lr,)
     if "body" not in given and strategy == Strategy.SCRATCH:

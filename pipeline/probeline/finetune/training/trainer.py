@@ -251,7 +251,7 @@ def _is_in_use(name: str, tap: Tap) -> bool:
 
 def _read_best(folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
     """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
-    found = checkpoint.read(folder, "best", key)
-    if found is None or found[1]["history"] != history[: best_epoch(history)]:
+    best = checkpoint.read(folder, "best", key)
+    if best is None or best[1]["history"] != history[: best_epoch(history)]:
         return None
-    return found[0]
+    return best[0]
