@@ -16,6 +16,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from probeline.analysis import latency as timing
 from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
@@ -44,7 +45,7 @@ def few() -> Iterator[None]:
     """Few passes of small batches."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("BATCHES", (1, 2)), ("WARM_UP", 1), ("TIMED", 4)):
-            patch.setattr(latency, name, value)
+            patch.setattr(timing, name, value)
         yield
 
 
@@ -81,7 +82,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> Any:
         raise Timed
 
-    monkeypatch.setattr(latency, "_take_turns", stop)
+    monkeypatch.setattr(timing, "_take_turns", stop)
 
 
 # What is recorded
@@ -115,16 +116,16 @@ def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
 def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[tuple[str, int]] = []
     nets = {}
-    once = latency._pass
+    once = timing._pass
 
     def watch(one: Any, images: torch.Tensor, device: torch.device) -> float:
         assert torch.is_inference_mode_enabled()
         assert torch.get_num_threads() == 1
         turns.append((one.backbone.name, len(images)))
-        nets[one.backbone.name] = one.net
+        nets[one.backbone.name] = one.module
         return once(one, images, device)
 
-    monkeypatch.setattr(latency, "_pass", watch)
+    monkeypatch.setattr(timing, "_pass", watch)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     latency.run(session)
     first, second = NETS
@@ -146,14 +147,14 @@ def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monk
 
 
 def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = latency._pass
+    once = timing._pass
 
     def tight(one: Any, images: torch.Tensor, device: torch.device) -> float:
         if one.backbone.name == "mnasnet0_5" and len(images) > 1:
             raise RuntimeError("CUDA out of memory, made up")
         return once(one, images, device)
 
-    monkeypatch.setattr(latency, "_pass", tight)
+    monkeypatch.setattr(timing, "_pass", tight)
     session, console = inputs_of(root, reports=tmp_path / "reports")
     told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(session)}
     assert told == {"squeezenet1_1": [1, 2], "mnasnet0_5": [1]}
@@ -166,11 +167,11 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     net = torch.nn.Conv2d(3, 2, 1)
-    one = latency._Contender(None, net, 0, 0, 32, [])  # type: ignore[arg-type]
+    one = timing.TimedNet(None, net, 0, 0, 32)  # type: ignore[arg-type]
     images = torch.zeros(2, 3, 4, 4)
     # The other nets' weights are among the 5,000 that were there before; of one's own pass are 700.
-    assert latency._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
-    assert latency._peak(one, images, torch.device("cpu")) is None
+    assert timing._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
+    assert timing._peak(one, images, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         (
             RuntimeError("not enough memory: you tried"),
             OutOfMemory,
-            "one image does not fit into the memory of cpu beside squeezenet1_1; "
+            "one image does not fit into the memory of cpu with squeezenet1_1; "
             "time fewer nets at once, or use a smaller --image-size",
         ),
         (RuntimeError("something else"), RuntimeError, "something else"),
@@ -191,7 +192,7 @@ def test_errors_of_a_pass(
     def fail(*_: Any) -> float:
         raise error
 
-    monkeypatch.setattr(latency, "_pass", fail)
+    monkeypatch.setattr(timing, "_pass", fail)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     with pytest.raises(raised) as caught:
         latency.run(session)
@@ -205,7 +206,7 @@ def test_errors_of_a_pass(
 SECOND = """
 import sys
 from probeline.cli.program import main
-from probeline.commands import latency
+from probeline.analysis import latency
 latency.BATCHES, latency.WARM_UP, latency.TIMED = (1, 2), 1, 4
 assert main(["latency", *sys.argv[1:]]) == 0
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
@@ -220,7 +221,7 @@ def test_a_second_run_times_nothing_and_imports_no_torch(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in NETS:
-        assert f"latency: {name}: it is there, of 1 thread, fp32: " in done.stdout
+        assert f"latency: {name}: up to date, skipped; timed on 1 thread, fp32: " in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
@@ -240,7 +241,7 @@ def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, ti
     one = {"backbones": NETS[:1], "reports": timed}
     latency.run(inputs_of(root, **one)[0])
     if "weights" in changes:
-        net = inputs_of(root)[0].net(NETS[0], "none").net
+        net = inputs_of(root)[0].net(NETS[0]).net
         torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
         changes = {"weights": changes["weights"].format(tmp_path)}
     with pytest.raises(Timed):
@@ -252,8 +253,8 @@ def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, ti
 def test_other_hardware_and_versions_are_timed_anew(
     fact: str, root: Path, timed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = latency.environment
-    monkeypatch.setattr(latency, "environment", lambda device: {**real(device), fact: "another"})
+    real = timing.environment
+    monkeypatch.setattr(timing, "environment", lambda device: {**real(device), fact: "another"})
     with pytest.raises(Timed):
         latency.run(inputs_of(root, reports=timed)[0])
 
