@@ -22,6 +22,7 @@ from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
 from probeline.report.records.latency_costs import costs, hardware, sessions
+from probeline.report.records.loading import load_latencies
 from probeline.report.sections.scores.latency import cost_table, latency_notes
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES
@@ -144,6 +145,17 @@ def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monk
         assert logits.shape == (2, 1000)
         # Folding may change the rounding of a deep net, 1e-3 of the largest value at most: that is where it stops.
         assert (logits - wanted).abs().max() <= 1e-3 * wanted.abs().max()
+
+
+def test_one_net_under_two_weights_is_timed_apart(root: Path, tmp_path: Path) -> None:
+    net = inputs_of(root)[0].net(NETS[0]).net
+    torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
+    backbones = (NETS[0], f"{NETS[0]}@{tmp_path / 'other.pth'}")
+    first, second = latency.run(inputs_of(root, backbones=backbones, reports=tmp_path / "reports")[0])
+    assert (first["weights"], second["weights"]) == ("none", "other.pth")
+    assert [len(one["passes"]) for one in (first, second)] == [2, 2]
+    for record in LATENCIES.load(inputs_of(root, reports=tmp_path / "reports")[0].reports)[0]:
+        assert [len(passes.seconds) for passes in record.passes] == [4, 4]
 
 
 def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,12 +384,12 @@ def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
     assert [line.top1 for line in costs([net], others)] == [None, None]
     lines = costs([net], [*others, probe])
     assert {(line.top1, line.top5, line.n_test) for line in lines} == {(0.75, 0.95, 500)}
-    text = cost_table(lines)
+    text = cost_table(lines).markdown()
     assert re.search(r"Probe top-1 % \| Probe top-5 % \|", text)
     assert re.search(r" 75\.0 \| +95\.0 \|", text)
-    assert "Probe" not in cost_table(costs([net]))
+    assert "Probe" not in cost_table(costs([net])).markdown()
     few = costs([net], [replace(probe, top5=None)])
-    assert "top-5" not in cost_table(few)
+    assert "top-5" not in cost_table(few).markdown()
 
 
 def test_hardware_and_folding_are_told_in_words() -> None:
@@ -387,18 +399,18 @@ def test_hardware_and_folding_are_told_in_words() -> None:
     )
     told = " ".join(latency_notes(nets))
     assert "(52 of 52 of mobilenet_v2; vit_b_16 has none)" in told
-    assert "10 passes to warm up, then 100 " in told
+    assert "10 warm-up passes, then 100 " in told
     assert "on batches of 1 and 32" in told
     assert "Peak MB" in told
     assert "Peak MB" not in " ".join(latency_notes(nets[:1]))
-    assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)))
+    assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)).markdown())
 
 
 def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     session, console = inputs_of(root, reports=timed)
     result = compare.run(session)
     text = Path(str(result["report"])).read_text(encoding="utf-8")
-    assert "## What a forward pass costs" in text
+    assert "## Latency" in text
     found, _ = LATENCIES.load(session.reports)
     assert f"On {escape(hardware(found))}." in text
     for line in costs(found):
@@ -425,7 +437,7 @@ def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Pa
     later = replace(one, key=digest("a later version of torch"), session=digest("later"))
     LATENCIES.save(session.reports, later)
     LATENCIES.save(session.reports, replace(later, key=digest("elsewhere"), threads=7))
-    shown = compare._latencies(session)
+    shown = load_latencies(session)
     assert sorted((net.backbone, net.threads) for net in shown) == sorted(
         [*((name, 1) for name in NETS), (one.backbone, 7)]
     )
