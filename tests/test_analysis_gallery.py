@@ -397,7 +397,7 @@ def test_a_second_run_imports_nothing_heavy_and_writes_nothing(world: Path) -> N
         files = (path for path in world.rglob("*") if path.is_file())
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
-    compare.run(inputs_of(world)[0])
+    compare.run(inputs_of(world, batch_size=None, workers=None)[0])
     before = state()
     words = f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32"
     folders = [f"--cache={world}/cache", f"--reports={world}/reports"]
@@ -528,7 +528,8 @@ def test_of_another_nets_probe_nothing_is_made(world: Path) -> None:
     (told,) = [line for line in console.said if "no gallery" in line]
     assert told.startswith(
         f"pictures: {NET}: no gallery, as the exact probe that is best on validation is of another net, size, "
-        f"precision or version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, or run: "
+        f"precision or version than this run's: {NET}, weights none, 32 pixels, fp32; ask for those, "
+        "or run: probeline probe "
     )
 
 

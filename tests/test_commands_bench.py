@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from probeline.commands import bench
+from probeline.extract import bench as measuring
 from probeline.session import Session
 from small_runs import Listening, configuration
 
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_contender_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_IMAGES", 32)
-    monkeypatch.setattr(bench, "_ROUNDS", 2)
+    monkeypatch.setattr(measuring, "_IMAGES", 32)
+    monkeypatch.setattr(measuring, "_ROUNDS", 2)
     console = Listening()
     session = Session(configuration(tmp_path / "cache", console=console, workers=2))
     found = bench.run(session)["squeezenet1_1"]

@@ -239,7 +239,7 @@ def test_a_second_run_examines_nothing_and_imports_no_torch(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "doctor: folder--pictures x squeezenet1_1: up to date, skipped" in done.stdout
-    assert "doctor: 4 of 30 test images (13.3 %) are in train or val too, or nearly so: 1 byte" in done.stdout
+    assert "doctor: 4 of 30 test images (13.3 %) are in train or val too: 1 as exact" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
     told = subprocess.run([sys.executable, "-c", SECOND, *words, "--json"], capture_output=True, text=True, check=True)
     (outcome,) = json.loads(told.stdout)["doctor"]

@@ -16,11 +16,13 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from probeline.analysis import latency as timing
 from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
 from probeline.report.records.latency_costs import costs, hardware, sessions
+from probeline.report.records.loading import load_latencies
 from probeline.report.sections.scores.latency import cost_table, latency_notes
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES
@@ -44,7 +46,7 @@ def few() -> Iterator[None]:
     """Few passes of small batches."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("BATCHES", (1, 2)), ("WARM_UP", 1), ("TIMED", 4)):
-            patch.setattr(latency, name, value)
+            patch.setattr(timing, name, value)
         yield
 
 
@@ -81,7 +83,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> Any:
         raise Timed
 
-    monkeypatch.setattr(latency, "_take_turns", stop)
+    monkeypatch.setattr(timing, "_take_turns", stop)
 
 
 # What is recorded
@@ -115,16 +117,16 @@ def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
 def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[tuple[str, int]] = []
     nets = {}
-    once = latency._pass
+    once = timing._pass
 
     def watch(one: Any, images: torch.Tensor, device: torch.device) -> float:
         assert torch.is_inference_mode_enabled()
         assert torch.get_num_threads() == 1
         turns.append((one.backbone.name, len(images)))
-        nets[one.backbone.name] = one.net
+        nets[one.backbone.name] = one.module
         return once(one, images, device)
 
-    monkeypatch.setattr(latency, "_pass", watch)
+    monkeypatch.setattr(timing, "_pass", watch)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     latency.run(session)
     first, second = NETS
@@ -145,15 +147,26 @@ def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monk
         assert (logits - wanted).abs().max() <= 1e-3 * wanted.abs().max()
 
 
+def test_one_net_under_two_weights_is_timed_apart(root: Path, tmp_path: Path) -> None:
+    net = inputs_of(root)[0].net(NETS[0]).net
+    torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
+    backbones = (NETS[0], f"{NETS[0]}@{tmp_path / 'other.pth'}")
+    first, second = latency.run(inputs_of(root, backbones=backbones, reports=tmp_path / "reports")[0])
+    assert (first["weights"], second["weights"]) == ("none", "other.pth")
+    assert [len(one["passes"]) for one in (first, second)] == [2, 2]
+    for record in LATENCIES.load(inputs_of(root, reports=tmp_path / "reports")[0].reports)[0]:
+        assert [len(passes.seconds) for passes in record.passes] == [4, 4]
+
+
 def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = latency._pass
+    once = timing._pass
 
     def tight(one: Any, images: torch.Tensor, device: torch.device) -> float:
         if one.backbone.name == "mnasnet0_5" and len(images) > 1:
             raise RuntimeError("CUDA out of memory, made up")
         return once(one, images, device)
 
-    monkeypatch.setattr(latency, "_pass", tight)
+    monkeypatch.setattr(timing, "_pass", tight)
     session, console = inputs_of(root, reports=tmp_path / "reports")
     told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(session)}
     assert told == {"squeezenet1_1": [1, 2], "mnasnet0_5": [1]}
@@ -166,11 +179,11 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     net = torch.nn.Conv2d(3, 2, 1)
-    one = latency._Contender(None, net, 0, 0, 32, [])  # type: ignore[arg-type]
+    one = timing.TimedNet(None, net, 0, 0, 32)  # type: ignore[arg-type]
     images = torch.zeros(2, 3, 4, 4)
     # The other nets' weights are among the 5,000 that were there before; of one's own pass are 700.
-    assert latency._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
-    assert latency._peak(one, images, torch.device("cpu")) is None
+    assert timing._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
+    assert timing._peak(one, images, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +192,7 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         (
             RuntimeError("not enough memory: you tried"),
             OutOfMemory,
-            "one image does not fit into the memory of cpu beside squeezenet1_1; "
+            "one image does not fit into the memory of cpu with squeezenet1_1; "
             "time fewer nets at once, or use a smaller --image-size",
         ),
         (RuntimeError("something else"), RuntimeError, "something else"),
@@ -191,7 +204,7 @@ def test_errors_of_a_pass(
     def fail(*_: Any) -> float:
         raise error
 
-    monkeypatch.setattr(latency, "_pass", fail)
+    monkeypatch.setattr(timing, "_pass", fail)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     with pytest.raises(raised) as caught:
         latency.run(session)
@@ -205,7 +218,7 @@ def test_errors_of_a_pass(
 SECOND = """
 import sys
 from probeline.cli.program import main
-from probeline.commands import latency
+from probeline.analysis import latency
 latency.BATCHES, latency.WARM_UP, latency.TIMED = (1, 2), 1, 4
 assert main(["latency", *sys.argv[1:]]) == 0
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
@@ -220,7 +233,7 @@ def test_a_second_run_times_nothing_and_imports_no_torch(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in NETS:
-        assert f"latency: {name}: it is there, of 1 thread, fp32: " in done.stdout
+        assert f"latency: {name}: up to date, skipped; timed on 1 thread, fp32: " in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
@@ -240,7 +253,7 @@ def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, ti
     one = {"backbones": NETS[:1], "reports": timed}
     latency.run(inputs_of(root, **one)[0])
     if "weights" in changes:
-        net = inputs_of(root)[0].net(NETS[0], "none").net
+        net = inputs_of(root)[0].net(NETS[0]).net
         torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
         changes = {"weights": changes["weights"].format(tmp_path)}
     with pytest.raises(Timed):
@@ -252,8 +265,8 @@ def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, ti
 def test_other_hardware_and_versions_are_timed_anew(
     fact: str, root: Path, timed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = latency.environment
-    monkeypatch.setattr(latency, "environment", lambda device: {**real(device), fact: "another"})
+    real = timing.environment
+    monkeypatch.setattr(timing, "environment", lambda device: {**real(device), fact: "another"})
     with pytest.raises(Timed):
         latency.run(inputs_of(root, reports=timed)[0])
 
@@ -371,12 +384,12 @@ def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
     assert [line.top1 for line in costs([net], others)] == [None, None]
     lines = costs([net], [*others, probe])
     assert {(line.top1, line.top5, line.n_test) for line in lines} == {(0.75, 0.95, 500)}
-    text = cost_table(lines)
+    text = cost_table(lines).markdown()
     assert re.search(r"Probe top-1 % \| Probe top-5 % \|", text)
     assert re.search(r" 75\.0 \| +95\.0 \|", text)
-    assert "Probe" not in cost_table(costs([net]))
+    assert "Probe" not in cost_table(costs([net])).markdown()
     few = costs([net], [replace(probe, top5=None)])
-    assert "top-5" not in cost_table(few)
+    assert "top-5" not in cost_table(few).markdown()
 
 
 def test_hardware_and_folding_are_told_in_words() -> None:
@@ -386,18 +399,18 @@ def test_hardware_and_folding_are_told_in_words() -> None:
     )
     told = " ".join(latency_notes(nets))
     assert "(52 of 52 of mobilenet_v2; vit_b_16 has none)" in told
-    assert "10 passes to warm up, then 100 " in told
+    assert "10 warm-up passes, then 100 " in told
     assert "on batches of 1 and 32" in told
     assert "Peak MB" in told
     assert "Peak MB" not in " ".join(latency_notes(nets[:1]))
-    assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)))
+    assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)).markdown())
 
 
 def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     session, console = inputs_of(root, reports=timed)
     result = compare.run(session)
     text = Path(str(result["report"])).read_text(encoding="utf-8")
-    assert "## What a forward pass costs" in text
+    assert "## Latency" in text
     found, _ = LATENCIES.load(session.reports)
     assert f"On {escape(hardware(found))}." in text
     for line in costs(found):
@@ -424,7 +437,7 @@ def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Pa
     later = replace(one, key=digest("a later version of torch"), session=digest("later"))
     LATENCIES.save(session.reports, later)
     LATENCIES.save(session.reports, replace(later, key=digest("elsewhere"), threads=7))
-    shown = compare._latencies(session)
+    shown = load_latencies(session)
     assert sorted((net.backbone, net.threads) for net in shown) == sorted(
         [*((name, 1) for name in NETS), (one.backbone, 7)]
     )

@@ -140,7 +140,7 @@ assert not heavy, heavy
 
 
 def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
-    compare.run(inputs_of(world)[0])
+    compare.run(inputs_of(world, batch_size=None, workers=None)[0])
     before = state(world)
     words = f"--dataset folder:{world}/photos --backbone {NET} --weights none --image-size 32"
     folders = [f"--cache={world}/cache", f"--reports={world}/reports"]

@@ -297,7 +297,7 @@ def input_text(
 def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> PictureText:
     """Return the text of the picture of a row's errors; `of` is of :func:`probeline.results.picture.errors_of`."""
     score, shown, wrong = row[0], len(of["images"]), of["wrong"]
-    one = method_info(score.method)
+    method = method_info(score.method)
     which = f"the first {shown} of {wrong:,} errors" if shown < wrong else f"all {wrong} errors"
     which = "the only error" if wrong == 1 else which
     where = describe_tap(score.tap, score.views)
@@ -308,10 +308,10 @@ def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> PictureText:
     seeds = f" The first of its {of['seeds']} seeds is shown." if of["seeds"] > 1 else ""
     tops = f"val top-1 {percent(of['val_top1'], places)} %, test top-1 {percent(score.top1, places)} %"
     return PictureText(
-        f"{which[0].upper()}{which[1:]}: {one.short} on {net}",
-        "Misclassified test images in data set order: "
-        f"{which} on {score.n_test:,} images. The row of {score.backbone} that is best on validation: {one.title} on "
-        f"{net}, {_weights(score.weights)}, at {score.image_size} pixels; {tops}.{seeds} Images are shown whole; the "
+        f"{which[0].upper()}{which[1:]}: {method.short} on {net}",
+        f"Misclassified test images in data set order: {which} on {score.n_test:,} images. "
+        f"The row of {score.backbone} that is best on validation: {method.title} on {net}, "
+        f"{_weights(score.weights)}, at {score.image_size} pixels; {tops}.{seeds} Images are shown whole; the "
         "net sees the centre. The last line below each image is its name for probeline show.",
         f"{shown} test images with true and predicted class, most often {frequent}",
     )

@@ -1,192 +1,26 @@
-"""Bench: extraction beside a plain loop and beside the net's bare forward pass, in turn, in one process."""
+"""Bench: compare the speed of extraction with a plain loop and with bare forward passes."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from probeline import disk
-from probeline.cache.entry import locate_entry
-from probeline.cache.reading import missing_shards
-from probeline.console import Silence
-from probeline.data.pixels.loading import open_image, ordered
-from probeline.environment import environment
-from probeline.extract.engine import Engine, ShardRequest
+from probeline.extract.bench import measure_extraction
 from probeline.session import Session
-from probeline.types import Backbone, Part
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
-_IMAGES, _ROUNDS = 192, 4
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Measure every backbone of the run on the first images of the train part and write reports/<dataset>/bench.json.
-
-    The plain loop is a tutorial's: a DataLoader with a worker for each core, Pillow transforms, and the net as it
-    comes, NCHW. The bare passes are those of the very net that extraction runs, with the same batch, on one resident
-    batch: once with torch's own threads, once with a thread for each batch. Reading alone is decoding and resizing on
-    all threads, with no net. The ceiling is what the fastest bare pass and reading leave possible: the slower of the
-    two where the net has a device of its own, and both in turn where they share the cores.
+    """Measure every backbone on the first images of the train part and write ``bench.json`` next to the report.
 
     Returns
     -------
     mapping
-        Per backbone: images/s of each (median over the rounds) and the medians of the ratios within a round.
+        Per backbone: see :func:`probeline.extract.bench.measure_extraction`.
     """
-    found = {name: _measure(session, session.backbone(name)[0]) for name in session.settings.nets.backbones}
+    backbones = session.settings.nets.backbones
+    speeds = {text: measure_extraction(session, session.backbone(text)[0]) for text in backbones}
     path = session.reports / "bench.json"
     disk.make_folder(path.parent)
-    disk.publish(path, (json.dumps(found, indent=1) + "\n").encode(), replace=True)
-    return found
-
-
-def _measure(session: Session, backbone: Backbone) -> dict[str, Any]:
-    import torch
-
-    part = _first(
-        session.dataset.parts[session.dataset.train], min(_IMAGES, len(session.dataset.parts[session.dataset.train]))
-    )
-    console = session.console
-    quiet = Session(replace(session.settings, console=Silence()))
-    engine = Engine(quiet, backbone)
-    plain_net = session.net_of(backbone).net.to(engine.device).eval()
-    contenders: dict[str, Callable[[], int]] = {
-        "ours": lambda: _ours(engine, part, backbone, session.settings.nets.precision),
-        "bare": lambda: _bare(engine, len(part), threads=1),
-        "bare, a thread a batch": lambda: _bare(engine, len(part), threads=engine.threads),
-        "reading alone": lambda: _reading(engine, part),
-        "plain": lambda: _plain(session, part, backbone, plain_net, engine),
-    }
-    on_cpu = engine.device.type == "cpu"
-    if not on_cpu:
-        del contenders["bare, a thread a batch"]
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(_ROUNDS + 1):
-        for name, contender in contenders.items():
-            started = time.perf_counter()
-            images = contender()
-            if engine.device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first round warms caches and kernels up
-                rates[name].append(images / (time.perf_counter() - started))
-    rates["ceiling"] = [
-        1 / (1 / max(bare) + 1 / reading) if on_cpu else min(max(bare), reading)
-        for *bare, reading in zip(
-            *(rates[name] for name in contenders if name.startswith("bare")), rates["reading alone"], strict=True
-        )
-    ]
-    ratios = {
-        name: statistics.median(ours / other for ours, other in zip(rates["ours"], rates[name], strict=True))
-        for name in rates
-        if name != "ours"
-    }
-    middle = {name: statistics.median(values) for name, values in rates.items()}
-    for name, ratio in ratios.items():
-        console.result(
-            f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
-            f"ours {middle['ours']:.1f} images/s, {name} {middle[name]:.1f}, ratio {ratio:.2f}"
-        )
-    return {
-        "images": len(part),
-        "rounds": _ROUNDS,
-        "batch_size": engine.batch_size,
-        "image_size": backbone.preprocess.crop,
-        "precision": session.settings.nets.precision,
-        "images_per_second": middle,
-        "ratio_of_ours": ratios,
-        "every_round": rates,
-        "environment": environment(engine.device_name),
-    }
-
-
-def _first(part: Part, n: int) -> Part:
-    return replace(part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy())
-
-
-def _ours(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        entry = locate_entry(Path(folder), part, backbone, precision)
-        engine.fill(ShardRequest(entry, missing_shards(entry)))
-    return len(part)
-
-
-def _reading(engine: Engine, part: Part) -> int:
-    batches = (
-        np.arange(start, min(start + engine.batch_size, len(part))) for start in range(0, len(part), engine.batch_size)
-    )
-    return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
-
-
-def _bare(engine: Engine, images: int, *, threads: int) -> int:
-    import torch
-
-    size = engine.frozen.image_size
-    pixels = torch.randint(0, 256, (engine.batch_size, size, size, 3), dtype=torch.uint8)
-    batch = engine.frozen.prepare(pixels)
-
-    @torch.inference_mode()
-    def passes(count: int) -> None:
-        if threads > 1:
-            torch.set_num_threads(1)
-        for _ in range(count):
-            engine.frozen.net(batch)
-
-    count = images // engine.batch_size // threads
-    if threads == 1:
-        passes(count)
-    else:
-        before = torch.get_num_threads()
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(passes, [count] * threads))
-        torch.set_num_threads(before)
-    return count * threads * engine.batch_size
-
-
-class _Photos:
-    """A map-style data set, as a tutorial writes it."""
-
-    def __init__(self, session: Session, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
-        self._images, self._length, self._view = session.dataset.images[part.name], len(part), view
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, row: int) -> Tensor:
-        return self._view(open_image(self._images, row))
-
-
-def _plain(session: Session, part: Part, backbone: Backbone, net: Any, engine: Engine) -> int:
-    import torch
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
-
-    record = backbone.preprocess
-    view = transforms.Compose(
-        [
-            transforms.Resize(record.resize),
-            transforms.CenterCrop(record.crop),
-            transforms.ToTensor(),
-            transforms.Normalize(record.mean, record.std),
-        ]
-    )
-    loader: DataLoader[Tensor] = DataLoader(
-        _Photos(session, part, view),  # type: ignore[arg-type]
-        batch_size=engine.batch_size,
-        num_workers=engine.threads,
-    )
-    with torch.inference_mode():
-        for batch in loader:
-            net(batch.to(engine.device))
-    return len(part)
+    disk.publish(path, (json.dumps(speeds, indent=1) + "\n").encode(), replace=True)
+    return speeds

@@ -1,0 +1,182 @@
+"""Speed of extraction compared with a plain loop and with bare forward passes, in turn, in one process."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeline.cache.entry import locate_entry
+from probeline.cache.reading import missing_shards
+from probeline.console import Silence
+from probeline.data.pixels.loading import open_image, ordered
+from probeline.environment import environment
+from probeline.extract.engine import Engine, ShardRequest
+from probeline.session import Session
+from probeline.types import Backbone, Part
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+_IMAGES, _ROUNDS = 192, 4
+"""Images of a round, and rounds that count."""
+
+
+def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
+    """Return the speed of a backbone's extraction on the first images of the train part, next to its limits.
+
+    The plain loop is that of a tutorial: a DataLoader with a worker per core, Pillow transforms, and the stock net in
+    NCHW. Bare passes run the net of the extraction with the same batch size on one resident batch: once with torch's
+    own threads, once with one thread per batch. Reading alone decodes and resizes on all threads, without a net. The
+    ceiling follows from the faster bare passes and reading: the slower of the two if the net has a device of its own,
+    both in turn if they share the cores.
+
+    Returns
+    -------
+    mapping
+        Images/s of each, as medians over the rounds, and the medians of the ratios within a round.
+    """
+    import torch
+
+    train = session.dataset.parts[session.dataset.train]
+    part = _first(train, min(_IMAGES, len(train)))
+    console = session.console
+    quiet = Session(replace(session.settings, console=Silence()))
+    engine = Engine(quiet, backbone)
+    stock_net = session.net_of(backbone).net.to(engine.device).eval()
+    contenders: dict[str, Callable[[], int]] = {
+        "ours": lambda: _extract(engine, part, backbone, session.settings.nets.precision),
+        "bare": lambda: _run_bare(engine, len(part), threads=1),
+        "bare, a thread a batch": lambda: _run_bare(engine, len(part), threads=engine.threads),
+        "reading alone": lambda: _read(engine, part),
+        "plain": lambda: _run_plain_loop(session, part, backbone, stock_net, engine),
+    }
+    on_cpu = engine.device.type == "cpu"
+    if not on_cpu:
+        del contenders["bare, a thread a batch"]
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(_ROUNDS + 1):
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            images = contender()
+            if engine.device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:  # the first round warms up caches and kernels
+                rates[name].append(images / (time.perf_counter() - started))
+    rates["ceiling"] = [
+        1 / (1 / max(bare) + 1 / reading) if on_cpu else min(max(bare), reading)
+        for *bare, reading in zip(
+            *(rates[name] for name in contenders if name.startswith("bare")), rates["reading alone"], strict=True
+        )
+    ]
+    ratios = {
+        name: statistics.median(ours / other for ours, other in zip(rates["ours"], rates[name], strict=True))
+        for name in rates
+        if name != "ours"
+    }
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, ratio in ratios.items():
+        console.result(
+            f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
+            f"ours {medians['ours']:.1f} images/s, {name} {medians[name]:.1f}, ratio {ratio:.2f}"
+        )
+    return {
+        "images": len(part),
+        "rounds": _ROUNDS,
+        "batch_size": engine.batch_size,
+        "image_size": backbone.preprocess.crop,
+        "precision": session.settings.nets.precision,
+        "images_per_second": medians,
+        "ratio_of_ours": ratios,
+        "every_round": rates,
+        "environment": environment(engine.device_name),
+    }
+
+
+def _first(part: Part, n: int) -> Part:
+    return replace(part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy())
+
+
+def _extract(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        entry = locate_entry(Path(folder), part, backbone, precision)
+        engine.fill(ShardRequest(entry, missing_shards(entry)))
+    return len(part)
+
+
+def _read(engine: Engine, part: Part) -> int:
+    batches = (
+        np.arange(start, min(start + engine.batch_size, len(part))) for start in range(0, len(part), engine.batch_size)
+    )
+    return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
+
+
+def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
+    import torch
+
+    size = engine.frozen.image_size
+    pixels = torch.randint(0, 256, (engine.batch_size, size, size, 3), dtype=torch.uint8)
+    batch = engine.frozen.prepare(pixels)
+
+    @torch.inference_mode()
+    def passes(count: int) -> None:
+        if threads > 1:
+            torch.set_num_threads(1)
+        for _ in range(count):
+            engine.frozen.net(batch)
+
+    count = images // engine.batch_size // threads
+    if threads == 1:
+        passes(count)
+    else:
+        before = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(passes, [count] * threads))
+        torch.set_num_threads(before)
+    return count * threads * engine.batch_size
+
+
+class _Photos:
+    """A map-style data set as in a tutorial."""
+
+    def __init__(self, session: Session, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
+        self._images, self._length, self._view = session.dataset.images[part.name], len(part), view
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self._view(open_image(self._images, row))
+
+
+def _run_plain_loop(session: Session, part: Part, backbone: Backbone, net: Any, engine: Engine) -> int:
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+
+    record = backbone.preprocess
+    view = transforms.Compose(
+        [
+            transforms.Resize(record.resize),
+            transforms.CenterCrop(record.crop),
+            transforms.ToTensor(),
+            transforms.Normalize(record.mean, record.std),
+        ]
+    )
+    loader: DataLoader[Tensor] = DataLoader(
+        _Photos(session, part, view),  # type: ignore[arg-type]
+        batch_size=engine.batch_size,
+        num_workers=engine.threads,
+    )
+    with torch.inference_mode():
+        for batch in loader:
+            net(batch.to(engine.device))
+    return len(part)
