@@ -1,4 +1,4 @@
-"""What a number was measured on: hardware and versions, told without importing what they are versions of."""
+"""Hardware and versions that a number was measured with, found without importing the packages."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def _processor() -> str:
 
 @functools.cache
 def _driver() -> str | None:
-    """Return the version of the NVIDIA driver, or None where there is none."""
+    """Return the version of the NVIDIA driver, or None if there is none."""
     try:
-        found = re.search(r"\b\d{3,}(\.\d+)+", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+        match = re.search(r"\b\d{3,}(\.\d+)+", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
     except OSError:
         return None
-    return found.group() if found else None
+    return match.group() if match else None
 
 
 @functools.cache
 def commit() -> str | None:
-    """Return the git commit of the checkout that this code runs from, or None where it is installed."""
+    """Return the git commit of the checkout that this code runs from, or None if it is an installed package."""
     git = Path(__file__).resolve().parents[2] / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
@@ -82,9 +82,9 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
     Parameters
     ----------
     device : str
-        What the numbers were computed on, as :func:`probeline.backbones.device.describe` names it.
+        The device of the computation, as :func:`probeline.backbones.device.describe` names it.
     """
-    versions = {name: found for name in PACKAGES if (found := installed(name)) is not None}
+    versions = {name: number for name in PACKAGES if (number := installed(name)) is not None}
     return {
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -106,37 +106,37 @@ def _gpus() -> tuple[str, ...]:
 
 
 def likely_device(option: str) -> str:
-    """Return what a device option comes to on this machine, told without torch: a name as in provenance."""
+    """Return the device that an option most likely stands for on this machine, without importing torch."""
     kind, _, index = option.partition(":")
     if kind in ("auto", "cuda") and _driver():
-        here = _gpus()[int(index or 0) :]
-        return here[0] if here else "GPU"
+        gpus = _gpus()[int(index or 0) :]
+        return gpus[0] if gpus else "GPU"
     apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
     return "Apple GPU" if kind == "mps" or (kind == "auto" and apple) else "CPU"
 
 
 def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of an environment's facts that could change what a net computes."""
+    """Return the facts of an environment that could change what a net computes."""
     names = ("machine", "processor", "driver", "device", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
     return {name: facts.get(name) for name in names}
 
 
 def today(option: str) -> dict[str, Any]:
-    """Return the conditions under which a net would compute now, with a device option."""
+    """Return the conditions of a computation now, with a device option."""
     return conditions(environment(likely_device(option)))
 
 
 def origins(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the conditions under which the rows of a shard were computed, each once.
+    """Return the distinct conditions under which the rows of a shard were computed.
 
-    Rows that were copied were computed where the shard was that they come from.
+    For rows copied from another shard these are the conditions of that shard.
     """
-    found = [dict(origin) for origin in provenance.get("origins", [])]
+    computed = [dict(origin) for origin in provenance.get("origins", [])]
     if provenance.get("imported"):
-        found.insert(0, {**conditions(provenance), "imported": True})
+        computed.insert(0, {**conditions(provenance), "imported": True})
     elif provenance.get("device") != "none":
-        found.insert(0, conditions(provenance))
-    return [origin for place, origin in enumerate(found) if origin not in found[:place]]
+        computed.insert(0, conditions(provenance))
+    return [origin for i, origin in enumerate(computed) if origin not in computed[:i]]
 
 
 _HARDWARE = ("machine", "processor", "cores", "device")

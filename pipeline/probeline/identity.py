@@ -1,6 +1,6 @@
-"""When are two runs the same? Canonical JSON, its sha256, and the version of everything that is hashed.
+"""Canonical JSON, its sha256, and the version of everything that is hashed: what makes two runs the same.
 
-Standard library only: freshness is decided without importing torch.
+Standard library only: whether a result is up to date is decided without importing torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREPROCESS_VERSION = 1
 """Bump when decoding, resizing, cropping or normalising gives other pixel values for an equal record."""
 
 RECORD_VERSION = 1
-"""Bump when equal names and weights would give another record of a backbone than is remembered of them."""
+"""Bump when equal names and weights would give another record of a backbone than the remembered one."""
 
 VIEWS_VERSION = 1
 """Bump when an augmented view of an equal record would cut out another region, or mirror other images."""
@@ -44,7 +44,7 @@ RANGE_VERSION = 1
 """Bump when the fields of a range test's record change their meaning."""
 
 PICTURE_VERSION = 2
-"""Bump when a picture of equal things would be drawn or described otherwise, or its record's fields change."""
+"""Bump when a picture of the same things would be drawn or described differently, or its record's fields change."""
 
 GALLERY_VERSION = 2
 """Bump when a gallery of equal scores would show or say something else, or its record's fields change."""
@@ -53,10 +53,10 @@ MAP_VERSION = 2
 """Bump when a map of equal embeddings would show or say something else, or its record's fields change."""
 
 LATENCY_VERSION = 1
-"""Bump when forward passes are timed otherwise, or the fields of their record change their meaning."""
+"""Bump when forward passes are timed differently, or the fields of their record change their meaning."""
 
 DOCTOR_VERSION = 1
-"""Bump when the doctor would find other things in equal data, or the fields of its record change their meaning."""
+"""Bump when the doctor would have other findings in equal data, or the fields of its record change their meaning."""
 
 ARTIFACT_VERSION = 1
 """Bump when the files of an exported predictor change their layout or the fields of its record their meaning."""
@@ -108,13 +108,13 @@ def seal(record: dict[str, Any]) -> bytes:
     The hash is that of the canonical JSON of `record` without that member; the text stays valid JSON.
     """
     if not record or "sha256" in record:
-        raise ValueError("a sealed record has at least one field, and none that is called sha256")
+        raise ValueError("a sealed record has at least one field, and no field called sha256")
     body = canonical(record)
     return body[:-1] + _SEAL + digest_bytes(body).encode("ascii") + b'"}\n'
 
 
 def unseal(data: bytes) -> dict[str, Any] | None:
-    """Return the record that :func:`seal` wrote, or None where any byte of `data` differs from it."""
+    """Return the record that :func:`seal` wrote; None if any byte of `data` differs from it."""
     cut = len(data) - _SEAL_LENGTH
     if cut < 1:
         return None
@@ -123,6 +123,6 @@ def unseal(data: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(body)
-    except (ValueError, RecursionError):  # a seal proves no good will
+    except (ValueError, RecursionError):  # a valid seal does not prove valid JSON
         return None
     return record if isinstance(record, dict) else None

@@ -16,7 +16,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Method(StrEnum):
-    """What a score may be of; ``last-K`` stands for ``last-1``, ``last-2`` and so on."""
+    """The methods of scores; ``last-K`` stands for ``last-1``, ``last-2`` and so on."""
 
     PROBE = "probe"
     PROBE_REFIT = "probe-refit"
@@ -41,7 +41,7 @@ class Method(StrEnum):
 
 
 class Strategy(StrEnum):
-    """What a fine-tuning trains; ``last-K`` stands for a number of stages."""
+    """The strategies of fine-tuning: what is trained; ``last-K`` stands for a number of stages."""
 
     HEAD = "head"
     LAST_K = "last-K"
@@ -63,22 +63,22 @@ TWO_HEADED = (Strategy.MULTI_TASK, Strategy.MULTI_TASK_HEAD)
 TIMM = "timm:"
 
 PENULTIMATE = "penultimate"
-"""The tap that every net has: the input of its head."""
+"""The tap of every net: the input of its head."""
 
 LAST_K = re.compile(r"last-(\d{1,4})")
-"""The last so many blocks of a transformer, or stages of a net."""
+"""The last K blocks of a transformer, or stages of a net."""
 
 _TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A net as it is asked for.
+    """A requested backbone.
 
     Attributes
     ----------
     name : str
-        torchvision's, or ``timm:NAME``.
+        torchvision's, or with the prefix of another source: ``timm:NAME``.
     weights : str
         ``DEFAULT``, a name of the net's weights, ``wheel``, ``none`` or the path of a file.
     """
@@ -88,14 +88,14 @@ class BackboneSpec:
 
     @classmethod
     def parse(cls, text: str, default: str) -> BackboneSpec:
-        """Return what ``NAME[@WEIGHTS]`` asks for, with the default weights if it names none."""
+        """Return the spec of ``NAME[@WEIGHTS]``, with the default weights if it names none."""
         name, _, weights = text.partition("@")
         return cls(name, weights or default)
 
     def gives(self, weights: str) -> bool:
-        """Return whether a score of these resolved weights may be of what is asked for.
+        """Return whether a score with these resolved weights may be one of this backbone.
 
-        Told without building a net: what ``DEFAULT`` stands for is not looked up, any pretrained weights will do.
+        No net is built for that, so ``DEFAULT`` accepts any pretrained weights.
         """
         if is_weights_file(self.weights):
             return Path(self.weights).name == weights
@@ -113,12 +113,12 @@ def is_weights_file(weights: str) -> bool:
 
 
 def split_tap(tap: str) -> tuple[str, ...]:
-    """Return the taps that stand side by side in one: two for ``layer3+penultimate``. Whether a net has them is open.
+    """Return the taps whose features are concatenated: two for ``layer3+penultimate``; a net may not have them.
 
     Raises
     ------
     BadOption
-        Not the name of a tap.
+        This cannot be the name of a tap.
     """
     taps = tuple(tap.split("+"))
     if not all(_TAP.fullmatch(name) for name in taps):

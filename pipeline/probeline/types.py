@@ -1,4 +1,4 @@
-"""What flows between the rooms: small frozen records of arrays and facts, free of torch and of files.
+"""The records that pass between the rooms: small, frozen, with arrays and facts, without torch and without files.
 
 Lengths in the docstrings: N rows of a part, n rows of a split, D feature size, K classes, H x W pixels.
 """
@@ -27,7 +27,7 @@ AnyFloatArray = npt.NDArray[np.floating[Any]]
 AnyArray = npt.NDArray[Any]
 
 DROPPED = -1
-"""The label of an image that stays in its part, so that its embedding stays valid, and plays no role."""
+"""The label of an image that is in no split; it stays in its part, so that the cached features stay valid."""
 
 
 def samples_digest(sample_ids: Sequence[str], content: Sequence[str]) -> str:
@@ -44,11 +44,11 @@ class Part:
     dataset, name : str
         Data set and part, for example ``cifar10`` and ``train``.
     sample_ids : tuple of str [N]
-        What names each row for ever: for folders the POSIX path below the root.
+        A stable name for each row: for folders the POSIX path below the root.
     content : tuple of str [N]
         sha256 of each sample's source (the encoded file, or its raw pixels), hexadecimal.
     labels : int64 [N]
-        Class of each row, or `DROPPED`. A join, not identity: labels never enter a key.
+        Class of each row, or `DROPPED`. Labels never enter a key.
     class_names : tuple of str [K]
     """
 
@@ -77,14 +77,14 @@ class Part:
 
 @dataclass(frozen=True)
 class ImageArray:
-    """Images of one fixed small size, resident: uint8 [N, H, W, 3], RGB."""
+    """Images of one fixed small size, in memory: uint8 [N, H, W, 3], RGB."""
 
     pixels: PixelArray
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of varying size, one file a row, and the sha256 that each had when it was listed."""
+    """Images of varying size: one file per row, and the sha256 that each had when it was listed."""
 
     paths: tuple[Path, ...]
     content: tuple[str, ...]
@@ -92,7 +92,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file of a data set's folder that is no photo, and why it was left out."""
+    """A file in a data set's folder that is not used, and why."""
 
     path: str
     reason: str
@@ -100,13 +100,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Join:
-    """A file of the user's own that was joined to a data set by sample id.
+    """A file of labels or groups that the user joined to a data set by sample id.
 
     Attributes
     ----------
     kind : {"labels", "groups"}
     sha256 : str
-        Over what it says of each image: the same for another order of its lines.
+        Over the values by sample id, whatever the order of the lines.
     summary : str
         One line about it, for reports.
     """
@@ -118,21 +118,27 @@ class Join:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its parts, where their pixels are, and what augmentation may do to them.
+    """A data set: its parts, their pixels, and what augmentation may do to them.
 
     Attributes
     ----------
     name : str
-        As it stands in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``.
+        As in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``.
     parts : mapping of str to Part
     images : mapping of str to ImageArray or ImageFiles
         The pixels of each part, in the part's row order.
     class_names : tuple of str [K]
     train, test : str
-        The part that train and val rows come from, and the part that test rows come from (may be the same).
+        The part that train and val rows come from, and the part that test rows come from; may be the same.
     flips : bool
         Whether a mirrored image still belongs to its class (not so for digits).
     skipped : tuple of Skipped
+    val : str or None
+        The part that ships as val, if there is one beside test.
+    groups : mapping of str to int64 [N]
+        For each part the group of each row: no split separates rows of a group. Empty if there are none.
+    joins : tuple of Join
+        The user's files of labels and groups.
     """
 
     name: str
@@ -144,21 +150,18 @@ class DataSet:
     flips: bool = True
     skipped: tuple[Skipped, ...] = ()
     val: str | None = None
-    """A part that ships as val, where there is one beside test."""
     groups: Mapping[str, IntArray] = field(default_factory=dict)
-    """Which rows no split may part: a number for each row of each part, int64 [N]; empty where nothing is said."""
     joins: tuple[Join, ...] = ()
-    """The files that labels and groups came from, where they are not the data set's own."""
 
     @property
     def title(self) -> str:
-        """The name with the joins: what keeps the reports of relabelled data apart, while they share embeddings."""
+        """The name with the joins: relabelled data has a report of its own, and shares the cached features."""
         return self.name + "".join(f"--{join.kind}-{join.sha256[:8]}" for join in self.joins)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A set of rows of one part that play one role.
+    """The rows of one part that have one role.
 
     Attributes
     ----------
@@ -179,15 +182,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Who is fitted on, who chooses, who is reported: train, val and test rows of one data set.
+    """The train, val and test rows of one data set.
 
     Attributes
     ----------
     train, val, test : Split
         Disjoint. With folds, `val` is the first fold and `train` the rest.
     folds : tuple of int64 arrays
-        Where train + val are too few for one val set (under 1,000 rows): the rows of the train part that each
-        fold holds out; empty otherwise.
+        The rows of the train part that each fold holds out, if train and val have too few rows for one val set (under
+        1,000); empty otherwise.
     data_seed : int
     """
 
@@ -199,7 +202,7 @@ class Splits:
 
     @property
     def chosen_by(self) -> str:
-        """What chooses hyper-parameters, as it stands in a report: ``val (n=5000)`` or ``5-fold (n=244)``."""
+        """The rows that hyper-parameters are chosen on, as reports name them: ``val (n=5000)``, ``5-fold (n=244)``."""
         if self.folds:
             return f"{len(self.folds)}-fold (n={len(self.train) + len(self.val)})"
         return f"val (n={len(self.val)})"
@@ -207,7 +210,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a decoded image becomes a net's input: what the key holds of it.
+    """How a decoded image becomes a net's input.
 
     Attributes
     ----------
@@ -217,7 +220,7 @@ class Preprocess:
         Side of the centre crop, pixels.
     interpolation : {"bilinear", "bicubic"}
     mean, std : tuple of 3 floats
-        On the scale where pixels lie in [0, 1]: ``(pixel / 255 - mean) / std``.
+        For pixels in [0, 1]: ``(pixel / 255 - mean) / std``.
     antialias : bool
     """
 
@@ -229,7 +232,7 @@ class Preprocess:
     antialias: bool = True
 
     def at(self, image_size: int) -> Preprocess:
-        """Return the same record for another crop, the resize scaled along."""
+        """Return the record for another crop, with the resize scaled in proportion."""
         return Preprocess(
             resize=round(image_size * self.resize / self.crop),
             crop=image_size,
@@ -246,9 +249,9 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class View:
-    """An augmented view of a part: of each image one random region, resized to the crop, mirrored or not.
+    """An augmented view of a part: one random region of each image, resized to the crop, and possibly mirrored.
 
-    What is random depends on the view's number and the image's content alone.
+    The region depends on the view's number and the image's content alone.
 
     Attributes
     ----------
@@ -279,24 +282,24 @@ class View:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen net, resolved: everything about it that a key or a report needs, without the net itself.
+    """A frozen net without its tensors: all that a key or a report needs to know of it.
 
     Attributes
     ----------
     name : str
-        torchvision's name, or ``timm:NAME``.
+        torchvision's name, or with the prefix of another source: ``timm:NAME``.
     weights : str
-        How the weights were asked for, resolved: ``IMAGENET1K_V1``, ``none``, ``wheel`` or a file's name.
+        The resolved name of the weights: ``IMAGENET1K_V1``, ``none``, ``wheel`` or a file's name.
     weights_sha256 : str
-        Over the tensors in use at eval, by name; the head's own are not among them.
+        Over the tensors in use in eval mode, by name, without the head's.
     tap, pooling : str
-        Where features are read (``penultimate``, ``layer3``, ``blocks.11:cls``), and how the output there becomes a
-        vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens.
+        The layer whose output is read (``penultimate``, ``layer3``, ``blocks.11:cls``), and how that becomes a vector:
+        ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens.
     dim : int
         D.
     parameters : int
-        Trainable parameters of the stock net, its own head included; at another tap than the penultimate one those
-        that the features depend on.
+        Trainable parameters of the net with its own head; at a tap other than the penultimate one, of the layers that
+        the features depend on.
     head_parameters : int
         How many of them are the head's.
     preprocess : Preprocess
@@ -314,13 +317,13 @@ class Backbone:
 
     @property
     def slug(self) -> str:
-        """The name as it stands in paths."""
+        """The name as in paths."""
         return path_name(self.name)
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Embeddings of a part, proven against their records.
+    """The features of a part, verified against their records.
 
     Attributes
     ----------
@@ -328,9 +331,9 @@ class FeatureSet:
     sample_ids : tuple of str [N]
     key : str
     seconds : float
-        What extracting all the shards took, summed over their records.
+        Time of extraction, summed over the shards.
     provenance : tuple of mappings
-        One for each shard.
+        One per shard.
     """
 
     features: FloatArray
@@ -341,11 +344,11 @@ class FeatureSet:
 
 
 def splits_digest(dataset: DataSet, splits: Splits) -> str:
-    """Return a sha256 over who is fitted on, who chooses and who is reported, with their labels."""
+    """Return a sha256 over the rows of every role and fold, with their labels."""
 
     def rows(part: str, numbers: IntArray) -> str:
-        of = dataset.parts[part]
-        return digest_lines(f"{of.sample_ids[i]}\0{of.content[i]}\0{of.labels[i]}" for i in numbers)
+        whole = dataset.parts[part]
+        return digest_lines(f"{whole.sample_ids[i]}\0{whole.content[i]}\0{whole.labels[i]}" for i in numbers)
 
     return digest(
         {

@@ -128,11 +128,11 @@ class Frozen:
 
     def features(self, images: Tensor) -> Tensor:
         """Return float32 [B, D], what all taps read, for the net's input [B, 3, S, S]."""
-        found: dict[str, Tensor] = vars(self._read)
-        found.clear()
-        found[PENULTIMATE] = self.net(images).float()
-        features = [found[tap] for tap in self.columns]
-        found.clear()
+        outputs: dict[str, Tensor] = vars(self._read)
+        outputs.clear()
+        outputs[PENULTIMATE] = self.net(images).float()
+        features = [outputs[tap] for tap in self.columns]
+        outputs.clear()
         return torch.cat(features, 1) if len(features) > 1 else features[0]
 
     def prepare(self, pixels: Tensor) -> Tensor:

@@ -116,43 +116,43 @@ def hooked(handles: list[RemovableHandle]) -> Iterator[None]:
 
 
 @dataclass
-class _Seen:
-    """What one pass showed of every module that ran."""
+class _Watched:
+    """What one pass recorded of every module that ran."""
 
     calls: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
-    """Of each module's last output; None where that is no tensor of real numbers."""
+    """Of each module's last output; None if that is not a tensor of real numbers."""
     entries: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     """The same of its first argument."""
-    alike: dict[int, list[int]] = field(default_factory=dict)
-    """By length, which places of a token sequence hold the same for both images where such a sequence begins."""
+    fixed: dict[int, list[int]] = field(default_factory=dict)
+    """By length of a token sequence, the positions that were equal for both images where it first occurred."""
 
     def tokens(self, values: object) -> None:
         if isinstance(values, Tensor) and values.ndim == 3 and len(values) == 2:
             same = (values[0] == values[1]).all(-1)
-            self.alike.setdefault(values.shape[1], torch.nonzero(same).flatten().tolist())
+            self.fixed.setdefault(values.shape[1], torch.nonzero(same).flatten().tolist())
 
 
 def _shape(values: object) -> tuple[int, ...] | None:
     return tuple(values.shape) if isinstance(values, Tensor) and values.is_floating_point() else None
 
 
-def _watch(net: nn.Module, image: Tensor) -> _Seen:
-    seen = _Seen()
+def _watch(net: nn.Module, image: Tensor) -> _Watched:
+    watched = _Watched()
 
     def before(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
             first = arguments[0] if arguments else None
-            seen.entries[path] = _shape(first)
-            seen.tokens(first)
+            watched.entries[path] = _shape(first)
+            watched.tokens(first)
 
         return hook
 
     def after(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            seen.calls[path] = seen.calls.get(path, 0) + 1
-            seen.shapes[path] = _shape(output)
-            seen.tokens(output)
+            watched.calls[path] = watched.calls.get(path, 0) + 1
+            watched.shapes[path] = _shape(output)
+            watched.tokens(output)
 
         return hook
 
@@ -161,7 +161,7 @@ def _watch(net: nn.Module, image: Tensor) -> _Seen:
         handles += [module.register_forward_pre_hook(before(path)), module.register_forward_hook(after(path))]
     with hooked(handles), torch.no_grad():
         net(image)
-    return seen
+    return watched
 
 
 class _Finder:
@@ -170,7 +170,7 @@ class _Finder:
     def __init__(self, net: nn.Module, image_size: int, name: str) -> None:
         self.net, self.size, self.name = net, image_size, name
         self.image = _random(2, image_size)
-        self.seen = _watch(net, self.image)
+        self.watched = _watch(net, self.image)
         self.has_class_token = any(
             path.rpartition(".")[2] in ("cls_token", "class_token") for path, _ in net.named_parameters()
         )
@@ -182,11 +182,11 @@ class _Finder:
         module, _, pooling = term.partition(":")
         self._check_runs_once(module)
         if pooling == "input":
-            shape = self.seen.entries[module]
+            shape = self.watched.entries[module]
             if shape is None or shape[0] != 2 or len(shape) < 2:
                 raise self._refused(term, "one tensor of features", "no tensor" if shape is None else list(shape))
             return [_bare(module, "input", 0)]
-        shape = self.seen.shapes[module]
+        shape = self.watched.shapes[module]
         if shape is None or shape[0] != 2 or not 2 <= len(shape) <= 4:
             raise self._refused(
                 term, "one tensor of features: [N, D], a map or tokens", "no tensor" if shape is None else list(shape)
@@ -206,7 +206,7 @@ class _Finder:
             near += [path for path, _ in self.net.named_children() if path not in near]
             known = ["penultimate", "last-K", *near, f"and others of its {len(names)} modules"]
             raise UnknownName(f"tap of {self.name}", module, known)
-        if (calls := self.seen.calls.get(module, 0)) != 1:
+        if (calls := self.watched.calls.get(module, 0)) != 1:
             times = "not at all" if not calls else f"{calls} times"
             raise self._refused(module, "a module that runs once in a forward pass", f"one that runs {times}")
 
@@ -214,10 +214,10 @@ class _Finder:
         return BadOption(f"no features at this --tap of {self.name}", where=term, expected=expected, got=got)
 
     def _token(self, module: str, reading: Reading, tokens: int) -> InnerTap:
-        alike = self.seen.alike[tokens]
-        prefix = len(alike)
-        if alike != list(range(prefix)) or prefix == tokens:
-            raise self._refused(f"{module}:{reading}", "class and register tokens first, then patches", alike)
+        fixed = self.watched.fixed[tokens]
+        prefix = len(fixed)
+        if fixed != list(range(prefix)) or prefix == tokens:
+            raise self._refused(f"{module}:{reading}", "class and register tokens first, then patches", fixed)
         if reading == "cls" and not (prefix and self.has_class_token):
             raise self._refused(f"{module}:cls", f"{module}:mean", "a net without class token")
         return _bare(module, reading, prefix)
@@ -245,17 +245,17 @@ class _Finder:
         raise self._refused(module, "channels that can be told from positions", list(shape))
 
     def _last(self, count: int) -> list[InnerTap]:
-        blocks = _blocks(self.net, self.seen)
+        blocks = _blocks(self.net, self.watched)
         if not 1 <= count <= len(blocks):
             valid = f"last-1 to last-{len(blocks)}" if blocks else "a net with a sequence of blocks that pass on tokens"
             raise BadOption(f"bad --tap of {self.name}", expected=valid, got=f"last-{count}")
-        found = []
+        taps = []
         for block in blocks[-count:]:
-            shape = self.seen.shapes[block] or (0, 0)
-            prefix = len(self.seen.alike[shape[1]])
+            shape = self.watched.shapes[block] or (0, 0)
+            prefix = len(self.watched.fixed[shape[1]])
             readings: tuple[Reading, ...] = ("cls", "mean") if prefix and self.has_class_token else ("mean",)
-            found += [self._token(block, reading, shape[1]) for reading in readings]
-        return found
+            taps += [self._token(block, reading, shape[1]) for reading in readings]
+        return taps
 
 
 def blocks_of_tokens(net: nn.Module, image_size: int) -> list[str]:
@@ -263,17 +263,17 @@ def blocks_of_tokens(net: nn.Module, image_size: int) -> list[str]:
     return _blocks(net, _watch(net, _random(2, image_size)))
 
 
-def _blocks(net: nn.Module, seen: _Seen) -> list[str]:
+def _blocks(net: nn.Module, watched: _Watched) -> list[str]:
     best: list[str] = []
     for path, module in net.named_modules():
         if not isinstance(module, nn.Sequential | nn.ModuleList) or len(module) < 2:
             continue
         paths = [f"{path}.{leaf}" if path else leaf for leaf, _ in module.named_children()]
-        shapes = {seen.shapes.get(child) for child in paths}
+        shapes = {watched.shapes.get(child) for child in paths}
         shape = next(iter(shapes))
-        alike = len(shapes) == 1 and len({type(child) for child in module.children()}) == 1
-        once = all(seen.calls.get(child) == 1 for child in paths)
-        if alike and once and shape is not None and len(shape) == 3 and shape[0] == 2 and len(paths) > len(best):
+        same = len(shapes) == 1 and len({type(child) for child in module.children()}) == 1
+        once = all(watched.calls.get(child) == 1 for child in paths)
+        if same and once and shape is not None and len(shape) == 3 and shape[0] == 2 and len(paths) > len(best):
             best = paths
     return best
 
@@ -369,7 +369,7 @@ def find_inner(
     Raises
     ------
     UnknownName
-        No such module; lists those that are called alike.
+        No such module; lists those with a similar name.
     BadOption
         The module does not run exactly once, gives nothing that is a vector, a map or tokens, needs the head, or
         gives an image other features in other company.

@@ -1,4 +1,4 @@
-"""From the names a user gives to a Backbone record: built once, then remembered, so that a warm run needs no torch."""
+"""Backbone records by name: a net is built once and its record remembered, so that a warm run needs no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A net in memory beside its record.
+    """A net in memory, with its record.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Loaded:
     backbone : Backbone
         Read there.
     inner : mapping of str to InnerTap
-        The other taps that were asked for, by name.
+        The other requested taps by name.
     taps : mapping of str to tuple of Backbone
-        The records that each asked name stands for: ``last-2`` stands for four.
+        The records of each requested tap: ``last-2`` stands for four.
     """
 
     net: nn.Module
@@ -49,7 +49,7 @@ class Loaded:
 def load(
     name: str, weights: str, image_size: int | None, taps: Sequence[str] = (PENULTIMATE,)
 ) -> tuple[Loaded, tuple[Path, ...]]:
-    """Build the net, prove its taps and hash its tensors; also return the files the weights came from.
+    """Return the net, with verified taps and hashed tensors, and the files that its weights came from.
 
     Raises
     ------
@@ -78,23 +78,23 @@ def load(
         head_parameters=head_parameters,
         preprocess=preprocess,
     )
-    asked = [term for term in taps if term != PENULTIMATE]
-    found = find_inner(built.net, tap.head, preprocess.crop, asked, name) if asked else {}
-    inner = {one.name: one for some in found.values() for one in some}
+    inner_terms = [term for term in taps if term != PENULTIMATE]
+    by_term = find_inner(built.net, tap.head, preprocess.crop, inner_terms, name) if inner_terms else {}
+    inner = {inner_tap.name: inner_tap for inner_taps in by_term.values() for inner_tap in inner_taps}
     records = {
-        one.name: replace(
+        inner_tap.name: replace(
             backbone,
-            weights_sha256=tensors_sha256(built.net, one.tensors),
-            tap=one.name,
-            pooling=one.pooling,
-            dim=one.dim,
-            parameters=sum(parameters[path].numel() for path in one.tensors if path in parameters),
+            weights_sha256=tensors_sha256(built.net, inner_tap.tensors),
+            tap=inner_tap.name,
+            pooling=inner_tap.pooling,
+            dim=inner_tap.dim,
+            parameters=sum(parameters[path].numel() for path in inner_tap.tensors if path in parameters),
             head_parameters=0,
         )
-        for one in inner.values()
+        for inner_tap in inner.values()
     }
-    meant = {term: tuple(records[one.name] for one in some) for term, some in found.items()}
-    return Loaded(built.net, tap, backbone, inner, {PENULTIMATE: (backbone,), **meant}), built.files
+    records_of = {term: tuple(records[one.name] for one in inner_taps) for term, inner_taps in by_term.items()}
+    return Loaded(built.net, tap, backbone, inner, {PENULTIMATE: (backbone,), **records_of}), built.files
 
 
 def _from_json(record: dict[str, Any]) -> Backbone:
@@ -105,14 +105,14 @@ def _from_json(record: dict[str, Any]) -> Backbone:
 
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
     """Return the backbone's record at its penultimate tap, as :func:`resolve_taps` does."""
-    found, loaded = resolve_taps(name, weights, image_size, (PENULTIMATE,), memo)
-    return found[PENULTIMATE][0], loaded
+    records, loaded = resolve_taps(name, weights, image_size, (PENULTIMATE,), memo)
+    return records[PENULTIMATE][0], loaded
 
 
 def resolve_taps(
     name: str, weights: str, image_size: int | None, taps: Sequence[str], memo: Memo
 ) -> tuple[dict[str, tuple[Backbone, ...]], Loaded | None]:
-    """Return the records that each tap stands for, and the net where it had to be built for them.
+    """Return the records that each tap stands for, and the net if it had to be built for them.
 
     A record is remembered under the request, the libraries' versions and the state of the weights file; where
     any of them changed, the net is built anew. Weights whose file is unknown (timm's hub) are never remembered, nor

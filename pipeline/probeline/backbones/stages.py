@@ -62,22 +62,22 @@ def _resolution(values: object) -> int | None:
 
 
 def _watch(net: nn.Module, image: Tensor) -> tuple[_Pass, Tensor]:
-    seen = _Pass()
+    trace = _Pass()
 
     def before(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            seen.calls[path] = seen.calls.get(path, 0) + 1
-            seen.order.append(path)
+            trace.calls[path] = trace.calls.get(path, 0) + 1
+            trace.order.append(path)
             first = arguments[0] if arguments else None
             if isinstance(first, Tensor):
-                seen.entry[path] = first.grad_fn
-            seen.size[path] = (_resolution(first), None)
+                trace.entry[path] = first.grad_fn
+            trace.size[path] = (_resolution(first), None)
 
         return hook
 
     def after(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            seen.size[path] = (seen.size[path][0], _resolution(output))
+            trace.size[path] = (trace.size[path][0], _resolution(output))
 
         return hook
 
@@ -86,7 +86,7 @@ def _watch(net: nn.Module, image: Tensor) -> tuple[_Pass, Tensor]:
         handles += [module.register_forward_pre_hook(before(path)), module.register_forward_hook(after(path))]
     with hooked(handles):
         logits = net(image)
-    return seen, logits
+    return trace, logits
 
 
 def _next(node: Any) -> Iterator[Any]:
@@ -124,13 +124,13 @@ def _narrows(logits: Tensor, image: Tensor) -> set[Any]:
         if getattr(node, "variable", None) is image or any(other in leads for other in _next(node)):
             leads.add(node)
     ways = [node for node in order if node in leads]
-    place = {node: i for i, node in enumerate(ways)}
-    furthest, found = 0, set()
+    index = {node: i for i, node in enumerate(ways)}
+    furthest, bridges = 0, set()
     for i, node in enumerate(ways):
         if furthest <= i:
-            found.add(node)
-        furthest = max([furthest, *(place[other] for other in _next(node) if other in place)])
-    return found
+            bridges.add(node)
+        furthest = max([furthest, *(index[other] for other in _next(node) if other in index)])
+    return bridges
 
 
 def _parameters_above(logits: Tensor, node: Any) -> set[int]:
@@ -165,19 +165,19 @@ def find_stages(net: nn.Module, tap: Tap, image_size: int) -> tuple[Stage, ...]:
     was = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     net.eval().requires_grad_(True)
     image = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    seen, logits = _watch(net, image)
+    trace, logits = _watch(net, image)
     narrow = _narrows(logits, image)
     blocks = set(blocks_of_tokens(net, image_size))
-    starts = _starts(net, seen, list(_units(net, tap, seen, narrow, blocks)), blocks)
+    starts = _starts(net, trace, list(_units(net, tap, trace, narrow, blocks)), blocks)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     in_use = set(tap.tensors)
-    above = [_parameters_above(logits, seen.entry[start]) for start in starts] + [set()]
+    above = [_parameters_above(logits, trace.entry[start]) for start in starts] + [set()]
     above[0] = _parameters_above(logits, None)
-    ends = [0, *(seen.order.index(start) for start in starts[1:]), len(seen.order)]
+    ends = [0, *(trace.order.index(start) for start in starts[1:]), len(trace.order)]
     stages = []
     for i, start in enumerate(starts):
         own = sorted(name for key, name in names.items() if key in above[i] - above[i + 1] and name in in_use)
-        ran = dict.fromkeys(seen.order[ends[i] : ends[i + 1]])
+        ran = dict.fromkeys(trace.order[ends[i] : ends[i + 1]])
         stages.append(Stage(start, tuple(own), tuple(path for path in ran if not _holds(path, (*starts, tap.head)))))
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(was[name])
@@ -189,7 +189,7 @@ def _holds(path: str, others: Sequence[str]) -> bool:
     return not path or any(other.startswith(path + ".") for other in others) or path == others[-1]
 
 
-def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[str]) -> Iterator[str]:
+def _units(net: nn.Module, tap: Tap, trace: _Pass, narrow: set[Any], blocks: set[str]) -> Iterator[str]:
     """Yield the modules, in the order in which they run, that no stage parts.
 
     A module is taken apart where its children run one after the other and it halves its map more than once, or where
@@ -201,23 +201,23 @@ def _units(net: nn.Module, tap: Tap, seen: _Pass, narrow: set[Any], blocks: set[
         paths = [f"{path}.{leaf}" if path else leaf for leaf, _ in module.named_children()]
         inner = []
         for child in paths:
-            if child in seen.calls:
+            if child in trace.calls:
                 inner += [child] if child != tap.head and _has_weights(net, child) else []
             else:
                 inner += children(child)  # a list of modules, which does not run itself
-        return sorted(inner, key=seen.order.index)
+        return sorted(inner, key=trace.order.index)
 
     def is_entry(path: str) -> bool:
-        node = seen.entry.get(path, path)
-        return seen.calls[path] == 1 and (node is None or node in narrow)
+        node = trace.entry.get(path, path)
+        return trace.calls[path] == 1 and (node is None or node in narrow)
 
     def apart(path: str) -> bool:
-        got, gave = seen.size.get(path, (None, None))
+        got, gave = trace.size.get(path, (None, None))
         if path in blocks:
             return False
         if not path or any(block.startswith(path + ".") for block in blocks) or tap.head.startswith(path + "."):
             return True
-        sides = {seen.size[child][1] for child in children(path)}
+        sides = {trace.size[child][1] for child in children(path)}
         return got is not None and gave is not None and got > 2 * max(gave, 1) + 1 and len(sides) > 1
 
     waiting = [""]
@@ -235,11 +235,11 @@ def _has_weights(net: nn.Module, path: str) -> bool:
     return next(net.get_submodule(path).parameters(), None) is not None
 
 
-def _starts(net: nn.Module, seen: _Pass, units: Sequence[str], blocks: set[str]) -> list[str]:
+def _starts(net: nn.Module, trace: _Pass, units: Sequence[str], blocks: set[str]) -> list[str]:
     """Return the units with which a stage begins."""
     groups: list[tuple[object, list[str]]] = []
     for unit in units:
-        kind: object = unit if unit in blocks else seen.size[unit][1]
+        kind: object = unit if unit in blocks else trace.size[unit][1]
         if groups and groups[-1][0] == kind:
             groups[-1][1].append(unit)
         else:

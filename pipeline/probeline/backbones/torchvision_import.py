@@ -1,4 +1,4 @@
-"""The one door to torchvision, which also opens where its compiled operators do not fit the installed torch.
+"""Imports torchvision and timm, also if torchvision's compiled operators do not fit the installed torch.
 
 A CPU build of torch beside torchvision's ordinary wheel cannot load torchvision's compiled library, and torchvision
 then fails while it describes two detection operators. No classification net uses them, so they are declared here,
@@ -48,7 +48,7 @@ def timm() -> ModuleType:
     Raises
     ------
     MissingExtra
-        Where the extra is not installed.
+        The extra is not installed.
     """
     if importlib.util.find_spec("timm") is None:
         raise MissingExtra("timm is not installed", remedy="pip install 'probeline[timm]'")

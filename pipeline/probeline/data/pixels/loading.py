@@ -1,4 +1,4 @@
-"""Batches of pixels in order, on threads: Pillow and torch let go of the interpreter while they work."""
+"""Batches of pixels in order, on threads: Pillow and torch release the interpreter lock while they work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What stands in for a batch with images that cannot be read.
+    """The result of a batch with images that cannot be read.
 
     Attributes
     ----------
@@ -50,16 +50,16 @@ def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
 def read_batch(
     images: ImageArray | ImageFiles, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
 ) -> PixelArray | Unreadable:
-    """Read some images of a part, each through `view`.
+    """Return the pixels of some images of a part, each made by `view`.
 
-    An image that cannot be read never shifts the others: the batch comes as an :class:`Unreadable` instead.
+    If any image cannot be read, an :class:`Unreadable` is returned instead, so that no row is shifted.
 
     Parameters
     ----------
     images : ImageArray or ImageFiles
     rows : int64 [b]
     view : callable
-        Makes uint8 [size, size, 3] of an RGB image and its row.
+        Returns uint8 [size, size, 3] for an RGB image and its row.
     size : int
 
     Returns
@@ -83,18 +83,18 @@ def ordered(
     *,
     initializer: Callable[[], object] | None = None,
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Run `task` over `items` on threads and yield each item with its result, in the order of the items.
+    """Yield each item with the result of its task, in the order of the items; tasks run on threads.
 
-    At most two tasks a thread are begun or waiting to be taken, so that memory stays bounded. Closing the generator,
-    or an error of a task, ends the threads.
+    At most two tasks per thread are running or waiting for their result to be taken, which bounds the memory. Closing
+    the generator, or an error of a task, ends the threads.
 
     Parameters
     ----------
     task : callable
         Called from many threads.
     items : iterable
-        Asked for its next one in the caller's thread. A None among them says that the next may be long in coming: what
-        is under way is yielded before it is asked for.
+        Advanced in the caller's thread. None says that the next item may take long: running tasks are finished and
+        yielded before the iterable is advanced.
     threads : int
     initializer : callable, optional
         Run once in each thread.

@@ -1,8 +1,8 @@
 """Learning curves: nested, stratified parts of the train rows, drawn several times.
 
-Of each draw, the rows stand in one order whose every beginning is stratified: each class's rows are shuffled, the
-r-th of a class of n stands at (r + 1/2) / n, and first of all come one row of every class. So a smaller fraction is a
-beginning of a larger one, holds its share of every class to within one row or so, and lacks no class.
+Each draw is one order of the rows, and every prefix of it is stratified: each class's rows are shuffled, row r of a
+class of n is sorted at (r + 1/2) / n, and one row of every class comes first. So a smaller fraction is a prefix of a
+larger one, has its share of every class to within about one row, and contains every class.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from probeline.errors import BadData
 from probeline.types import IntArray
 
 _PURPOSE = 100
-"""Of the first draw; each further draw is a purpose of its own."""
+"""Random stream of the first draw; each further draw has the next one."""
 
 
 @dataclass(frozen=True)
 class Portion:
-    """Some of the train rows, to fit on.
+    """A part of the train rows to fit on.
 
     Attributes
     ----------
     kind : {"fraction", "shots"}
     amount : float
-        Percent of the train rows in (0, 100], or images a class.
+        Percent of the train rows in (0, 100], or images per class.
     draw : int
-        Counted from 0. What holds all rows, or every class to the full, is drawn once.
+        Counted from 0. A portion with all rows, or with all of every class, is drawn once.
     rows : int64 [n]
         Ascending.
     short : int
-        Of shots: how many classes have fewer images than that and give all they have.
+        Of shots: number of classes with fewer images than `amount`, which give all they have.
     """
 
     kind: Literal["fraction", "shots"]
@@ -89,12 +89,12 @@ def portions(
     """
     if not len(rows):
         raise BadData("no train rows to draw from")
-    portions = []
+    row_sets = []
     orders = [_order(labels, rows, data_seed, draw, groups) for draw in range(draws)]
     for percent in sorted(set(percents)):
         for draw, order in enumerate(orders):
             chosen = _fraction(labels, order, percent, groups)
-            portions.append(Portion("fraction", percent, draw, chosen))
+            row_sets.append(Portion("fraction", percent, draw, chosen))
             # Groups may fill one draw and not another: only what no draw can change is drawn once.
             if len(chosen) == len(rows) and (groups is None or percent == 100):
                 break
@@ -103,10 +103,10 @@ def portions(
     for k in sorted(set(shots)):
         for draw, order in enumerate(orders):
             chosen = np.sort(order[ranks(labels[order]) < k])
-            portions.append(Portion("shots", float(k), draw, chosen, short=int((counts < k).sum())))
+            row_sets.append(Portion("shots", float(k), draw, chosen, short=int((counts < k).sum())))
             if len(chosen) == len(rows):
                 break
-    return portions
+    return row_sets
 
 
 def _order(labels: IntArray, rows: IntArray, seed: int, draw: int, groups: IntArray | None) -> IntArray:

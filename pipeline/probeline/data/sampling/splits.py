@@ -1,4 +1,4 @@
-"""Who is fitted on, who chooses and who is reported: train, val, test and folds as row sets over parts."""
+"""Train, val, test and folds as row sets over the parts of a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from probeline.errors import BadData
 from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
 
 ENOUGH_FOR_VAL = 1_000
-"""Rows to fit and choose on, from which one val set serves; below it, folds do."""
+"""Rows of train and val together, from which on one val set is carved; below it there are folds."""
 
 FOLDS = 5
 
@@ -20,14 +20,14 @@ _PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_CROSSING = 2, 3, 4, 5
 def split(dataset: DataSet, *, data_seed: int) -> Splits:
     """Return the splits of a data set.
 
-    Test is the test part, or a stratified fifth where train and test are the same part. Val is the part that
-    ships as val, else a stratified tenth of the remaining rows of the train part, else, where those are fewer
-    than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows to test
-    keeps two. Dropped rows play no role.
+    Test is the test part, or a stratified fifth if train and test are the same part. Val is the part that ships as
+    val, else a stratified tenth of the remaining rows of the train part, else, if those are fewer than 1,000, the first
+    of five stratified folds. Every class keeps a row in train; a class that gives rows to test keeps two. Dropped rows
+    are in no split.
 
-    Where the data set has groups, all that is carved from one part is carved in whole groups, as near to these
-    shares as groups allow, and classes are counted in groups: a class that gives to test keeps two of them. Folds are
-    fewer than five where otherwise one would hold all groups of a class.
+    If the data set has groups, a part is split in whole groups, as close to these shares as groups allow, and classes
+    are counted in groups: a class that gives to test keeps two of them. There are fewer than five folds if one of five
+    would contain all groups of a class.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -44,9 +44,9 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
     Raises
     ------
     BadData
-        Where a class has too few images, or groups, to be fitted and chosen on, or none is left to choose on.
+        A class has too few images, or groups, for train and val, or no image is left for val.
     BadOption
-        For a negative seed.
+        A negative seed.
     """
     labels = dataset.parts[dataset.train].labels
     order = shuffled(len(labels), data_seed, _PURPOSE_TEST)
