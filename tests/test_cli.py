@@ -175,6 +175,8 @@ def test_unknown_verbs_and_options(
         (["finetune", "--strategy", "lpft"], "did you mean lp-ft?"),
         (["run", "--recipe", "chapter-12"], "did you mean chapter12?"),
         (["extract", "--precision", "bf61"], "did you mean bf16"),
+        (["finetune", "--train", "optimiser=adam"], "did you mean optimizer?"),
+        (["probe", "--sgd", "weight-decay=0"], "did you mean weight_decay?"),
         (["list", "backbone"], "did you mean backbones?"),
         (["--dataset", "digits", "extract"], "--dataset stands before the verb (expected probeline VERB OPTIONS)"),
     ],
@@ -184,6 +186,11 @@ def test_what_is_misspelt_is_answered_with_what_was_meant(
     arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert meant in refused(Result(cli.main(arguments), *capsys.readouterr()))
+
+
+def test_a_misspelt_tap_is_answered_with_what_was_meant(run: Run) -> None:
+    assert "did you mean penultimate?" in refused(run("extract", tap="penultimat", image_size=32))
+    assert "did you mean features.3" in refused(run("extract", tap="feature.3", image_size=32))
 
 
 def test_an_option_that_the_verb_does_not_use_names_the_verbs_that_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -474,6 +481,21 @@ def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished:
     assert done.stdout.count("(checksums of ") == 2
     assert done.stdout.count("the report is up to date in") == 2
     assert files(finished) == before
+
+
+SCORED = """
+import sys
+from probeline.cli import main
+assert main(sys.argv[1:]) == 0
+assert not [name for name in sys.modules if name.startswith("probeline.report")]
+"""
+
+
+def test_scores_are_made_and_saved_without_the_report(finished: Path, tmp_path: Path) -> None:
+    arguments = words("baselines", finished, reports=tmp_path / "reports")
+    done = subprocess.run([sys.executable, "-c", SCORED, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("scores/*/*.json"))) == 4
 
 
 @pytest.mark.usefixtures("undrawn")

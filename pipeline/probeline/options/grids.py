@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from probeline.errors import BadOption
+from probeline.errors import BadOption, nearest
 from probeline.names import DISTILLED, TWO_HEADED
 
 _MOST = 2**31 - 1
@@ -146,7 +146,13 @@ def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
     for name, listed in asked:
         if name not in axes or [other for other, _ in asked].count(name) > 1:
             got = f"{name}={listed}" if name not in axes else f"{name} twice"
-            raise BadOption(f"bad --{option}", expected=f"NAME=VALUE[,VALUE...] of {', '.join(axes)}", got=got)
+            close = [] if name in axes else nearest(name, axes)
+            raise BadOption(
+                f"bad --{option}",
+                expected=f"NAME=VALUE[,VALUE...] of {', '.join(axes)}",
+                got=got,
+                remedy=f"did you mean {' or '.join(close)}?" if close else None,
+            )
         values[name] = _values(option, name, axes[name], listed)
     return Grid(values, axes)
 
