@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from probeline.format import count, percent, seconds
 from probeline.names import Method, describe_tap
 from probeline.report.model.differences import Difference
 from probeline.results.methods import method_info
@@ -242,3 +243,23 @@ def uneven(rows: Iterable[Row]) -> bool:
 def equal_on_validation(row: Row, rows: Iterable[Row]) -> list[Row]:
     """Return the other rows that have the same val top-1, but for rounding."""
     return [other for other in rows if other is not row and other.rank[0] == row.rank[0]]
+
+
+def row_tip(title: str, row: Row, places: int) -> str:
+    """Return a row's numbers in one line.
+
+    Parameters
+    ----------
+    title : str
+        Of its block's part.
+    row : Row
+    places : int
+        Decimals of percentages.
+    """
+    low, high = (percent(end, places) for end in row.interval)
+    spread = "" if row.seed_std is None else f", sd {percent(row.seed_std, places)} over {row.seeds} seeds"
+    return (
+        f"{row.short} on {title}: {percent(row.top1, places)} % (95 % interval {low} to {high}, n = {row.n_test:,}"
+        f"{spread}); {seconds(row.cold_seconds)} s cold, {seconds(row.warm_seconds)} s warm; "
+        f"{count(row.trainable)} of {count(row.total)} parameters trained"
+    )

@@ -12,8 +12,7 @@ from probeline.report.figures.scores.row_lines import FAR, arrange_rows, draw_to
 from probeline.report.figures.sheet import Sheet, sheet, span
 from probeline.report.figures.style import SIZE, WIDTH
 from probeline.report.model.axis import axis_start
-from probeline.report.model.row import Block, Row
-from probeline.report.model.row_tips import row_tip
+from probeline.report.model.row import Block, Row, row_tip
 from probeline.results.methods import method_info
 
 

@@ -14,8 +14,7 @@ from probeline.report.figures.labels import Label, write_labels
 from probeline.report.figures.sheet import Sheet, legend_label, set_tooltip, sheet, span
 from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, WIDTH
 from probeline.report.model.axis import lower_limit
-from probeline.report.model.row import Block, Row, TitledRow, row_naming
-from probeline.report.model.row_tips import row_tip
+from probeline.report.model.row import Block, Row, TitledRow, row_naming, row_tip
 from probeline.results.methods import method_info, order
 from probeline.types import DoubleArray
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from probeline.report.model.axis import axis_start
 from probeline.report.model.content import ReportContent
-from probeline.report.model.row import Row
-from probeline.report.model.row_tips import row_tip
+from probeline.report.model.row import Row, row_tip
 from probeline.report.palette import class_of_colour
 from probeline.report.sections.tables import Column
 from probeline.results.methods import method_info
