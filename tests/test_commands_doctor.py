@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 
 from probeline.analysis import data_checks
 from probeline.commands import compare, doctor, extract
-from probeline.evaluate import out_of_fold
 from probeline.evaluate.heads import exact
 from probeline.identity import HEADS_VERSION
 from probeline.results.findings import FINDINGS, Findings, ImageReference
@@ -84,7 +83,7 @@ EXACT = {("train/red/00.png", "test/red/copy.png"), ("train/blue/conflict.png", 
 def few_l2() -> Iterator[None]:
     """A grid of three values, as a whole path takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in (exact, out_of_fold, data_checks):
+        for place in (exact, data_checks):
             patch.setattr(place, "L2_GRID", (1e-2, 1.0, 10.0))
         yield
 

@@ -393,8 +393,8 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest
     # With fewer places the first stay, and both numbers are told.
     monkeypatch.setattr("probeline.results.picture.MAX_ERRORS", 1)
     drawn: list[Any] = []
-    draw = figures.mistakes
-    monkeypatch.setattr(figures, "mistakes", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
+    draw = figures.misclassified
+    monkeypatch.setattr(figures, "misclassified", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
     pictures.run(session)
     assert picture(session, "mistakes").of["images"] == wrong[:1]
     ((one,), (tiled,)) = drawn

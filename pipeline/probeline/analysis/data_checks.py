@@ -18,7 +18,6 @@ from probeline.environment import environment
 from probeline.evaluate.out_of_fold import out_of_fold
 from probeline.evaluate.requests import reuse
 from probeline.evaluate.stopwatch import Stopwatch
-from probeline.extract.fill import fill_missing
 from probeline.heads.select import L2_GRID
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import DOCTOR_VERSION, HEADS_VERSION, digest
@@ -71,8 +70,7 @@ def examine(session: Session) -> Findings:
     if finished := reuse(session, record, session.reports, title, f"{title}: up to date, skipped"):
         return finished
     watch, images = Stopwatch(), ExaminedImages(session, backbone)
-    fill_missing(session, session.settings.nets.backbones[0], "doctor")
-    images.cached.check_canary()
+    images.cached.prepare("doctor")
     duplicates, labels, outliers = find_duplicates(images), find_label_errors(images), find_outliers(images)
     findings = Findings(
         backbone=name,

@@ -11,7 +11,6 @@ from probeline.errors import MissingData
 from probeline.evaluate.exact_probe import request_exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.folds import Fold
-from probeline.extract.fill import fill_missing
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line
@@ -75,8 +74,7 @@ class ProbeFeatures:
                 where=f"{score.backbone}, weights {score.weights}, {score.image_size} pixels, {score.precision}",
                 remedy=f"ask for those, or run: {command_line(cached.session.settings, 'probe')}",
             )
-        fill_missing(cached.session, cached.session.settings.nets.backbones[0], "pictures")
-        cached.check_canary()
+        cached.prepare("pictures")
         return cached
 
     @cached_property
