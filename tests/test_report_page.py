@@ -19,9 +19,9 @@ from pages import Element, make_content, parsed, written
 from probeline.data.pixels.tiles import webp
 from probeline.disk import make_folder
 from probeline.format import count, percent, points, seconds
-from probeline.report.model.agreement import compare_predictions, count_unanimous
 from probeline.report.page import render
 from probeline.report.palette import DARK, LETTER, LEVELS, LIGHT, MARK, class_of_colour, contrast, readable
+from probeline.report.records.agreement import compare_predictions, count_unanimous
 from probeline.report.sections.glossary import Glossary
 from probeline.report.sections.images.pictures import fit_picture
 from probeline.report.sections.registry import SECTIONS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from probeline.format import percent
-from probeline.report.model.agreement import Agreement, compare_predictions, count_unanimous
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import TitledRow, row_naming
+from probeline.report.records.agreement import Agreement, compare_predictions, count_unanimous
 from probeline.report.sections.section import ERRORS, Section, View, tables_view
 from probeline.report.sections.tables import TextTable
 
