@@ -26,6 +26,7 @@ from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.memo import Memo
+from probeline.options.groups import ComputeOptions
 from probeline.report.records.loading import load_curves
 from probeline.results.curve import CURVES
 from probeline.session import Session
@@ -119,7 +120,8 @@ assert not heavy, heavy
 
 
 def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
-    compare.run(session(root))
+    default = ComputeOptions()  # compare takes none of these, but prints the commands that do
+    compare.run(session(root, batch_size=default.batch_size, workers=default.workers))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60"
     curves = "--fractions 1 50 100 --shots 1 2 9 --draws 2"
