@@ -18,14 +18,16 @@ from probeline.console import Silence
 from probeline.data.sampling.subset import Subset
 from probeline.data.source import LoadRequest
 from probeline.data.sources.digits import load
-from probeline.errors import CannotWrite, MissingData
-from probeline.evaluate import curve_of_probe as probed
+from probeline.errors import CannotWrite
+from probeline.evaluate import probe_curve
 from probeline.extract import fill as filling
 from probeline.heads.linear import predict
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.memo import Memo
+from probeline.options.groups import ComputeOptions
+from probeline.report.records.loading import load_curves
 from probeline.results.curve import CURVES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
@@ -118,14 +120,15 @@ assert not heavy, heavy
 
 
 def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
-    compare.run(session(root))
+    default = ComputeOptions()  # compare takes none of these, but prints the commands that do
+    compare.run(session(root, batch_size=default.batch_size, workers=default.workers))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60 --batch-size 6 --workers 2"
+    options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60"
     curves = "--fractions 1 50 100 --shots 1 2 9 --draws 2"
     command = [*options.split(), *curves.split(), f"--cache={root}/cache", f"--reports={root}/reports"]
     done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "curve: digits-limit60 x squeezenet1_1: it is there" in done.stdout
+    assert "curve: digits-limit60 x squeezenet1_1: already computed, skipped" in done.stdout
     assert "the report is up to date" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
@@ -138,9 +141,9 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monk
     def stop(*_: Any) -> Any:
         raise Fitted
 
-    monkeypatch.setattr(probed, "_fit", stop)
+    monkeypatch.setattr(probe_curve, "fit_point", stop)
     curve.run(session(root))
-    with pytest.raises(Fitted if "data_seed" not in options else MissingData):  # a limit's seed makes another data set
+    with pytest.raises(Fitted):
         curve.run(session(root, **options))
 
 
@@ -151,14 +154,14 @@ def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.Mon
     told = curve.run(session(root, taps=taps, views=2, console=console, reports=root / "taps"))
     assert [one["tap"] for one in told] == list(taps)
     assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
-    found, _ = CURVES.load(root / "taps" / "digits-limit60" / "curves")
+    found, _ = CURVES.load(root / "taps" / "digits-limit60")
     by = {one.tap: one for one in found}
     (plain,), _ = CURVES.load(session(root).reports)
     assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
-    assert len(compare._curves(session(root, reports=root / "taps"))) == 2
-    monkeypatch.setattr(probed, "_fit", None)
+    assert len(load_curves(session(root, reports=root / "taps"))) == 2
+    monkeypatch.setattr(probe_curve, "fit_point", None)
     curve.run(session(root, taps=taps, reports=root / "taps"))
 
 
@@ -170,7 +173,7 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
     assert "## Learning curves" in text
     assert "| squeezenet1_1, untrained | 50 % " in text
     assert "![learning](figures/learning.png)" in text
-    assert "val is not scaled down" in text
+    assert "val is not reduced" in text
     n = len(session(root).splits.train)
     assert f"squeezenet1_1, untrained: none, 32 x 32 px, fp32; {n} train" in text
     (told,) = json.loads((report.parent / "report.json").read_text(encoding="utf-8"))["curves"]
@@ -181,17 +184,24 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
     here.mkdir(parents=True)
     (here / file.name).write_bytes(file.read_bytes().replace(b'"draw":0', b'"draw":7'))
     console = Listening()
-    assert compare._curves(session(root, reports=tmp_path / "reports", console=console)) == []
+    assert load_curves(session(root, reports=tmp_path / "reports", console=console)) == []
     assert any("is damaged" in line for line in console.said)
 
 
 def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probed, "_fit", None)
-    with pytest.raises(MissingData, match=r"not extracted yet.*probeline extract"):
-        curve.run(session(tmp_path))
+    monkeypatch.setattr(probe_curve, "fit_point", None)
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
         curve.run(session(root, reports=tmp_path / "file"))
+
+
+def test_features_that_are_missing_are_extracted_first(tmp_path: Path) -> None:
+    console = Listening()
+    options: dict[str, Any] = {"limit": 30, "views": 1, "fractions": (100.0,), "shots": (0,), "console": console}
+    (told,) = curve.run(session(tmp_path, **options))
+    assert told["steps"]
+    assert "curve: features of squeezenet1_1 are not extracted yet; extracting what is missing" in console.said
+    assert len(list((tmp_path / "cache").rglob("entry.json"))) == 1, "a curve reads no views"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +228,11 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
 @pytest.mark.usefixtures("undrawn")
 def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shards(root / "cache")
-    monkeypatch.setattr(filling, "Engine", None)
+
+    def stop(*_: object, **__: object) -> None:
+        raise AssertionError("a net was built")
+
+    monkeypatch.setattr(filling, "Engine", stop)
     now = session(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
     assert now.dataset.class_names == ("large", "small")
     (told,) = extract.run(now)

@@ -89,7 +89,7 @@ def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], m
     monkeypatch.setattr(Trainer, "fit", refuse)
     console = Listening()
     assert made(replace(first[0], console=console)) == first[1]
-    assert sum(line.endswith("it is there") for line in console.said) == 4
+    assert sum(line.endswith("already computed, skipped") for line in console.said) == 4
 
 
 def test_an_interrupted_curve_goes_on(

@@ -11,7 +11,7 @@ from probeline.commands import baselines, probe
 from probeline.errors import Diverged
 from probeline.evaluate.heads import exact
 from probeline.evaluate.heads.minibatch import PROBE_SGD
-from probeline.heads.minibatch.mlp import fit_mlp, mlp_decision
+from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
 from probeline.options import grids
 from probeline.results.score import SCORES, Score
@@ -89,7 +89,8 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path:
         scaler = fit_scaler(features[splits.train.rows])
         X, X_test = (apply(scaler, features[rows]) for rows in (splits.train.rows, splits.test.rows))
         facts = {"lr": 1e-2, "weight_decay": 1e-2, "dropout": 0.0, "label_smoothing": 0.0, "width": width}
-        head = fit_mlp(X, part.labels[splits.train.rows], 10, **facts, epochs=40, batch_size=8, seed=score.seed)
+        settings = MlpSettings(**facts, seed=score.seed)
+        head = fit_mlp(X, part.labels[splits.train.rows], 10, settings, epochs=40, batch_size=8)
         assert score.predictions == tuple(mlp_decision(head, X_test).argmax(1))
 
 

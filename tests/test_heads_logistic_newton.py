@@ -12,12 +12,12 @@ from torch import Tensor
 from probeline.heads.logistic import preconditioner as preconditioning
 from probeline.heads.logistic.cross_entropy import (
     Rows,
-    curve,
+    evaluate,
+    evaluate_exactly,
+    hessian_product,
     logits_of,
-    look,
-    look_closely,
+    optimise_bias,
     resident_rows,
-    settled_bias,
     slope,
 )
 from probeline.heads.logistic.newton import minimise, penalised
@@ -42,8 +42,8 @@ def coefficients(given: Rows, *, heads: int = 2, seed: int = 1, scale: float = 0
     )
 
 
-def chances(given: Rows, at: Tensor) -> Tensor:
-    return look(given, logits_of(given, at)).chances
+def probabilities(given: Rows, at: Tensor) -> Tensor:
+    return evaluate(given, logits_of(given, at)).probabilities
 
 
 def l2_of(at: Tensor, l2: float) -> Tensor:
@@ -51,7 +51,7 @@ def l2_of(at: Tensor, l2: float) -> Tensor:
 
 
 def gradient(given: Rows, at: Tensor, l2: float) -> Tensor:
-    return penalised(*look_closely(given, at), at, l2_of(at, l2))[1]
+    return penalised(*evaluate_exactly(given, at), at, l2_of(at, l2))[1]
 
 
 def hessian_times(given: Rows, at: Tensor, direction: Tensor, l2: float) -> Tensor:
@@ -79,11 +79,11 @@ def test_loss_and_gradient_are_those_of_torch(logits: int, weighted: bool) -> No
     at = coefficients(given).requires_grad_()
     wanted = by_hand(given, at)
     (slopes,) = torch.autograd.grad(wanted.sum(), at)
-    closely = look_closely(given, at.detach())
-    torch.testing.assert_close(closely[0], wanted.detach(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(closely[1], slopes, rtol=0, atol=1e-12)
+    exactly = evaluate_exactly(given, at.detach())
+    torch.testing.assert_close(exactly[0], wanted.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(exactly[1], slopes, rtol=0, atol=1e-12)
     # float32 logits: about 6e-8 of a size of 1 to 10 a row, which do not all err to one side.
-    roughly = look(given, logits_of(given, at.detach()))
+    roughly = evaluate(given, logits_of(given, at.detach()))
     torch.testing.assert_close(roughly.loss, wanted.detach(), rtol=1e-6, atol=0)
     torch.testing.assert_close(roughly.gradient, slopes, rtol=0, atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_rows_in_blocks_are_the_same_rows() -> None:
     blocks = Rows(lambda: iter(torch.split(X, 700)), 6, given.y, 3)
     at = coefficients(given)
     assert [len(piece) for _, piece in blocks.pieces()] == [700] * 7 + [100]
-    torch.testing.assert_close(look_closely(blocks, at), look_closely(given, at), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(evaluate_exactly(blocks, at), evaluate_exactly(given, at), rtol=1e-12, atol=1e-14)
 
 
 @WEIGHTED
@@ -105,7 +105,7 @@ def test_products_with_the_hessian_are_those_of_the_gradient_s_differences(
 ) -> None:
     given = rows(count, 6, logits, weighted=weighted)
     at, direction = coefficients(given), coefficients(given, seed=2)
-    product = curve(given, chances(given, at), direction)
+    product = hessian_product(given, probabilities(given, at), direction)
     # float32 products: about 6e-8 a term, and the terms do not cancel by more than some ten.
     torch.testing.assert_close(product, hessian_times(given, at, direction, 0.0), rtol=0, atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_slope_is_that_of_the_loss(logits: int, weighted: bool) -> None:
 def test_a_settled_bias_has_no_slope(logits: int, weighted: bool) -> None:
     given = rows(500, 6, logits, weighted=weighted)
     at = coefficients(given, heads=1, scale=1.0)
-    at[0, :, -1], saved = settled_bias(given, logits_of(given, at)[0], at[0, :, -1])
+    at[0, :, -1], saved = optimise_bias(given, logits_of(given, at)[0], at[0, :, -1])
     assert saved < 1e-9
     # The last Newton step promised to save less than 1e-9 nats: the slope was below 1e-4, and is its square after.
     # Beside that stands the rounding of float32 probabilities, 6e-8 each.
@@ -139,7 +139,7 @@ def improved(given: Rows, at: Tensor, l2: float) -> Preconditioner:
     assert not preconditioner.is_due(l2_of(at, l2))
     preconditioner.spend(1 << 30)
     assert preconditioner.is_due(l2_of(at, l2))
-    preconditioner.improve(l2_of(at, l2), chances(given, at))
+    preconditioner.improve(l2_of(at, l2), probabilities(given, at))
     assert not preconditioner.is_due(l2_of(at, l2))
     return preconditioner
 
@@ -257,7 +257,7 @@ def test_it_stops_where_it_is_told_and_says_how_far_it_came() -> None:
         found = minimise(given, l2, start, Preconditioner(given), tolerance=1e-12, max_products=allowed)
         assert int(found.products) == allowed
         assert not found.converged
-        objective, slopes = penalised(*look_closely(given, found.coefficients), found.coefficients, l2)
+        objective, slopes = penalised(*evaluate_exactly(given, found.coefficients), found.coefficients, l2)
         torch.testing.assert_close(found.objective, objective, rtol=1e-14, atol=0)
         torch.testing.assert_close(found.gradient_norm, torch.linalg.vector_norm(slopes)[None], rtol=1e-9, atol=0)
         assert torch.equal(found.coefficients, found.coefficients.float().double())

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probeline.heads.minibatch import random_streams as draws
-from probeline.heads.minibatch.mlp import MlpHead, fit_mlp, mlp_decision
+from probeline.heads.minibatch import random_streams
+from probeline.heads.minibatch.mlp import MlpHead, MlpSettings, fit_mlp, mlp_decision
 
 OPTIONS: dict[str, Any] = {
     "lr": 0.02,
@@ -32,8 +32,10 @@ def quadrants(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     return X, (X[:, 0] * X[:, 1] > 0).astype(np.int64)
 
 
-def fit(**options: Any) -> MlpHead:
-    return fit_mlp(*quadrants(), 2, **{**OPTIONS, **options})
+def fit(n: int = 200, **options: Any) -> MlpHead:
+    changed = {**OPTIONS, **options}
+    training = {name: changed.pop(name) for name in ("epochs", "batch_size", "validation") if name in changed}
+    return fit_mlp(*quadrants(n), 2, MlpSettings(**changed), **training)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
@@ -50,10 +52,9 @@ def test_it_parts_what_no_line_does(activation: Any, dropout: float) -> None:
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_steps_are_torchs(activation: Any) -> None:
     X, y = quadrants(120)
-    options = {**OPTIONS, "epochs": 2, "label_smoothing": 0.1, "activation": activation}
-    head = fit_mlp(X, y, 2, **options)
-    start = draws.stream(0, draws.WEIGHTS)
-    first, second = draws.linear(2, 16, start), draws.linear(16, 2, start)
+    head = fit(120, epochs=2, label_smoothing=0.1, activation=activation)
+    start = random_streams.stream(0, random_streams.WEIGHTS)
+    first, second = random_streams.linear(2, 16, start), random_streams.linear(16, 2, start)
     bend = {"gelu": nn.GELU(), "relu": nn.ReLU()}[activation]
     net = nn.Sequential(*(nn.Linear(*shape, device="meta").to_empty(device="cpu") for shape in ((2, 16), (16, 2))))
     net.insert(1, bend)
@@ -65,7 +66,7 @@ def test_steps_are_torchs(activation: Any) -> None:
         [{"params": weights}, {"params": biases, "weight_decay": 0}], lr=0.02, weight_decay=0.01
     )
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
-    order = draws.stream(0, draws.ORDER)
+    order = random_streams.stream(0, random_streams.ORDER)
     for _ in range(2):
         for rows in torch.split(torch.randperm(120, generator=order), 50):
             loss = functional.cross_entropy(
@@ -91,7 +92,7 @@ def test_one_seed_is_one_result_and_leaves_the_global_state_alone() -> None:
 
 def test_watched_rows_change_nothing() -> None:
     X, y = quadrants()
-    alone, watched = fit(epochs=2), fit(epochs=2, X_val=X[:50], y_val=y[:50])
+    alone, watched = fit(epochs=2), fit(epochs=2, validation=(X[:50], y[:50]))
     np.testing.assert_array_equal(alone.weight, watched.weight)
     top1 = (mlp_decision(watched, X[:50]).argmax(1) == y[:50]).mean()
     assert watched.history[-1]["val_top1"] == pytest.approx(top1, abs=1e-6)

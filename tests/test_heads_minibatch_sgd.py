@@ -139,7 +139,7 @@ def test_one_seed_is_one_result_and_leaves_the_global_state_alone() -> None:
 
 def test_watched_rows_change_nothing() -> None:
     X, y = blobs()
-    alone, watched = fit(ADAM), fit(ADAM, X_val=X[:50], y_val=y[:50])
+    alone, watched = fit(ADAM), fit(ADAM, validation=(X[:50], y[:50]))
     np.testing.assert_array_equal(alone.weight, watched.weight)
     logits = decision(watched, X[:50])
     assert watched.history[-1]["val_top1"] == (logits.argmax(1) == y[:50]).mean().astype(np.float32)
@@ -154,13 +154,13 @@ def test_watched_rows_are_those_of_the_heads_columns() -> None:
     held = X.copy()
     held[:, :2] = 1e6  # columns that the head does not see
     seen = replace(ADAM, columns=slice(2, None))
-    first, second = fit(seen, 40, X_val=X, y_val=y), fit(seen, 40, X_val=held, y_val=y)
+    first, second = fit(seen, 40, validation=(X, y)), fit(seen, 40, validation=(held, y))
     assert [epoch["val_loss"] for epoch in first.history] == [epoch["val_loss"] for epoch in second.history]
 
 
 def test_more_held_out_rows_than_a_block() -> None:
     X, y = blobs(900)
-    (head,) = fit_sgd(X[:100], y[:100], 3, [ADAM], **TRAINING, X_val=X, y_val=y)
+    (head,) = fit_sgd(X[:100], y[:100], 3, [ADAM], **TRAINING, validation=(X, y))
     assert head.history[-1]["val_top1"] == pytest.approx((predict(head, X) == y).mean(), abs=1e-6)
 
 
@@ -201,7 +201,7 @@ def test_read_only_arrays_are_taken() -> None:
     rows = np.arange(100)
     for array in (X, y, rows):
         array.setflags(write=False)
-    (head,) = fit_sgd(X, y, 3, [replace(ADAM, rows=rows)], epochs=2, batch_size=32, X_val=X, y_val=y)
+    (head,) = fit_sgd(X, y, 3, [replace(ADAM, rows=rows)], epochs=2, batch_size=32, validation=(X, y))
     assert len(head.history) == 2
 
 

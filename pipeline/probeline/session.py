@@ -237,6 +237,10 @@ class Session:
         """Return the session of other settings on the same data set, which is not loaded again."""
         return self._copy(settings, without=("_features",))
 
+    def without_views(self) -> Session:
+        """Return the same session without augmented views of the train images."""
+        return self.under(self.settings.changed(views=0)) if self.settings.reading.views else self
+
     def reading(self, backbone: str, tap: str, views: int) -> Session:
         """Return the same session with one net that is read at one tap, and its train images in so many views."""
         settings = self.settings.changed(backbones=(backbone,), taps=(tap,), views=views)

@@ -1,4 +1,4 @@
-"""The scores of a data set as it is now: what a report shows, and what pictures are drawn from."""
+"""The scores of the present splits and labels: those that reports and pictures show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from probeline.session import Session
 
 
 def current_scores(session: Session, verb: str) -> list[Score]:
-    """Return the scores of these rows and labels, by today's version of their method; say which are left out.
+    """Return the scores of these rows and labels by the present version of their method; say which are left out.
 
-    Where one row and seed was run on embeddings of two keys, the score that was written last stands.
+    If the same row and seed was scored on features of two keys, the score that was written last is returned.
 
     Parameters
     ----------
     session : Session
     verb : str
-        Who says so.
+        Named in messages.
     """
     say = session.console.say
     found, ignored = SCORES.load(session.reports)

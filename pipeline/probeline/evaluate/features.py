@@ -117,10 +117,11 @@ class CachedFeatures:
     def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return the request for the score of a head that is fitted on these features."""
         options = {"version": HEADS_VERSION, "weights": self.backbone.weights_sha256[:12], **options}
-        keys = [entry.key for entry in self._entries()]
+        keys = [entry.key for entry in self.entries()]
         return request_score(self.session, method, seed, options, features=keys)
 
-    def _entries(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
+        """Return the cache entries of every tap: those of all parts and of their views."""
         return [entry for tap in self.taps for entry in self.session.entries(tap)]
 
     def find_finished(self, request: ScoreRequest) -> Score | None:
@@ -135,13 +136,13 @@ class CachedFeatures:
 
     def prepare(self, verb: str) -> None:
         """Extract what is missing, and check features that were made elsewhere or by other software."""
-        if any(missing_shards(entry) for entry in self._entries()):
+        if any(missing_shards(entry) for entry in self.entries()):
             fill_missing(self.session, self.session.asked_as(self.backbone.name, self.backbone.weights), verb)
         self.check_canary()
 
     def check_canary(self) -> None:
         """Extract a few rows again if the features were made elsewhere, and compare them with the cached ones."""
-        canary.check_cached(self.session, self.taps, self._entries())
+        canary.check_cached(self.session, self.taps, self.entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return the beginning of every message about a fit."""

@@ -1,4 +1,4 @@
-"""What the exact probe says of each image by a fit that did not see it: train, val and test."""
+"""Out-of-fold predictions of the exact probe for train, val and test."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from probeline.types import BoolArray, FloatArray
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What was said of all images in their order: train rows, val rows, test rows.
+    """Predictions for all images in this order: train rows, val rows, test rows.
 
     Attributes
     ----------
     logits : float32 [N, K]
     unseen : bool [N]
-        False for the rows of a class that the fit on the other folds saw nothing of: it cannot tell them.
+        Whether a row is out-of-fold, and its class is not: False if the other folds lack the class altogether.
     l2 : float
-        That the probe chose.
+        Selected for the probe.
     folds : int
-        Fits that tell the train rows.
+        Of the train rows.
     converged : bool
         Whether all fits did.
     """
@@ -39,15 +39,15 @@ class OutOfFold:
     converged: bool
 
 
-def out_of_fold(task: CachedFeatures) -> OutOfFold:
-    """Fit the exact probe, with the l2 that it chose, on folds, and have each fit tell the rows that it did not see.
+def out_of_fold(features: CachedFeatures) -> OutOfFold:
+    """Return predictions of the exact probe, fitted with its selected l2, for images that the fit did not include.
 
-    Where folds choose, these are the folds, and their first fit, which is on the train rows, tells test. Where val
-    chooses, train rows are dealt to folds made for this, and a fit on all of them tells val and test.
+    If folds select, these are the folds, and their first fit, on the train rows, predicts test. If val selects, the
+    train rows are split into folds for this purpose, and a fit on all of them predicts val and test.
 
     Parameters
     ----------
-    task : CachedFeatures
+    features : CachedFeatures
         At the penultimate tap, without views.
 
     Raises
@@ -56,37 +56,38 @@ def out_of_fold(task: CachedFeatures) -> OutOfFold:
     """
     from probeline.heads.logistic.path import fit_path
 
-    splits, dataset = task.session.splits, task.session.dataset
-    l2 = _select_l2(task)
-    fits: list[Head] = []
+    splits, dataset = features.session.splits, features.session.dataset
+    l2 = _select_l2(features)
+    heads: list[Head] = []
 
-    def fit(held: Fold) -> Head:
-        fits.append(fit_path(held.X, held.y, task.classes, [l2])[0])
-        return fits[-1]
+    def fit(fold: Fold) -> Head:
+        heads.append(fit_path(fold.X, fold.y, features.classes, [l2])[0])
+        return heads[-1]
 
     train, val = splits.train.rows, splits.val.rows
-    logits = np.zeros((len(train) + len(val) + len(splits.test), task.classes), np.float32)
+    logits = np.zeros((len(train) + len(val) + len(splits.test), features.classes), np.float32)
     unseen = np.ones(len(logits), np.bool_)
-    # Folds are rows of the train part: where each of them stands in the order of all.
-    place = np.full(len(dataset.parts[splits.train.part]), -1)
-    place[train] = np.arange(len(train))
+    in_val, in_test = slice(len(train), len(train) + len(val)), slice(len(train) + len(val), None)
+    # Folds are rows of the train part: the index of each row among all predictions.
+    index = np.full(len(dataset.parts[splits.train.part]), -1)
+    index[train] = np.arange(len(train))
     if splits.folds:
-        place[val] = len(train) + np.arange(len(val))
-    folds = splits.folds or crossing(dataset, splits)
-    for fold, held in zip(folds, task.load_folds(folds), strict=True) if len(folds) > 1 else ():
-        head = fit(held)
-        logits[place[fold]] = decision(head, held.X_heldout)
-        unseen[place[fold]] = np.isin(held.y_heldout, held.y)
-        if splits.folds and fold is folds[0]:
-            logits[len(train) + len(val) :] = decision(head, task.load_test(held))
+        index[val] = len(train) + np.arange(len(val))
+    row_sets = splits.folds or crossing(dataset, splits)
+    for rows, fold in zip(row_sets, features.load_folds(row_sets), strict=True) if len(row_sets) > 1 else ():
+        head = fit(fold)
+        logits[index[rows]] = decision(head, fold.X_heldout)
+        unseen[index[rows]] = np.isin(fold.y_heldout, fold.y)
+        if splits.folds and rows is row_sets[0]:
+            logits[in_test] = decision(head, features.load_test(fold))
     if not splits.folds:
-        (held,) = task.load_selection_folds()
-        head = fit(held)
-        logits[len(train) : len(train) + len(val)] = decision(head, held.X_heldout)
-        logits[len(train) + len(val) :] = decision(head, task.load_test(held))
-        if len(folds) == 1:
+        (fold,) = features.load_selection_folds()
+        head = fit(fold)
+        logits[in_val] = decision(head, fold.X_heldout)
+        logits[in_test] = decision(head, features.load_test(fold))
+        if len(row_sets) == 1:
             unseen[: len(train)] = False
-    return OutOfFold(logits, unseen, l2, len(folds), all(one.certificate.converged for one in fits))
+    return OutOfFold(logits, unseen, l2, len(row_sets), all(head.certificate.converged for head in heads))
 
 
 def _select_l2(features: CachedFeatures) -> float:

@@ -1,4 +1,4 @@
-"""What is asked of a method, whether that was scored before, and what every score says of the test images."""
+"""Requests for scores: their keys, whether they are finished, and the fields that all scores share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """One score as it is asked for.
+    """One score, before it exists.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class ScoreRequest:
     seed : int or None
         None if nothing is random.
     options : mapping
-        All else that is asked of the method, and the version of its code.
+        Everything else that the method depends on, and the version of its code.
     key : str
-        sha256 over all of that, and over what it is asked of.
+        sha256 over all of that, the rows and their labels.
     """
 
     method: str
@@ -41,7 +41,7 @@ class ScoreRequest:
 
 
 def result_key(session: Session, method: str, **facts: Any) -> str:
-    """Return the key of a score or a curve: what is asked, of which rows with which labels."""
+    """Return the key of a score or a curve: its method and options, and the rows with their labels."""
     return digest({"method": method, "splits": session.splits_sha256, **facts})
 
 
@@ -86,7 +86,7 @@ def reuse(
 
 
 def outcome(session: Session, score: Score) -> dict[str, Any]:
-    """Return what ``--json`` tells of a score, and where the rest of it is."""
+    """Return the summary of a score that ``--json`` prints, with the path of its file."""
     names = (score.backbone, score.weights, score.method, score.seed, score.key)
     return {
         "backbone": score.backbone,

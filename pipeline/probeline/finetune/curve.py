@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.data.sampling.fractions import Portion
-from probeline.evaluate.curve_points import Points, point
+from probeline.evaluate.curve import CurvePoints, make_point
 from probeline.evaluate.requests import ScoreRequest, result_key
 from probeline.finetune.fitted_probe import FittedProbe
 from probeline.finetune.objectives import load_objectives
@@ -72,7 +72,7 @@ def plan_curve(session: Session, backbone: Backbone, strategy: str) -> CurveTrai
     return CurveTrainings(values, jobs, tuple(request_training(job, options) for job in jobs))
 
 
-def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key: str, title: str) -> Points:
+def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key: str, title: str) -> CurvePoints:
     """Return the points of a training on each part, its epoch chosen on val.
 
     Parameters
@@ -121,13 +121,13 @@ def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key:
         # Frozen stages are run, and features extracted, once for all parts.
         preparation = max(preparation, run.preparation_seconds - probe_seconds)
 
-    def tidy() -> None:
+    def clean_up() -> None:
         for folder in folders:
             for name in ("last", "best"):
                 checkpoint.remove(folder, name)
 
     points = tuple(
-        point(
+        make_point(
             portion,
             l2=None,
             edge=False,
@@ -136,7 +136,7 @@ def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key:
         )
         for portion in portions
     )
-    return Points(points, (seconds, preparation), device, f"{len(results)} trainings", tidy)
+    return CurvePoints(points, seconds, preparation, device, f"{len(results)} trainings", clean_up)
 
 
 def _restrict(job: TrainingJob, portion: Portion) -> TrainingJob:

@@ -1,4 +1,4 @@
-"""What every solver asks of the arrays it is handed. A failure here is a defect of the caller, hence ValueError."""
+"""Checks of the arrays that solvers are given. A failure is a defect of the caller, hence ValueError."""
 
 from __future__ import annotations
 

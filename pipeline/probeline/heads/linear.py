@@ -1,4 +1,4 @@
-"""A linear head and what it says of features: no solver, no torch."""
+"""A linear head and its logits: no solver, no torch."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Linear(Protocol):
 
 
 def decision(head: Linear, X: FloatArray) -> FloatArray:
-    """Return logits float32 [N, K], one column a class also where two classes have one logit: (0, z).
+    """Return logits float32 [N, K], one column per class also if two classes have one logit: (0, z).
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def decision(head: Linear, X: FloatArray) -> FloatArray:
     Raises
     ------
     ValueError
-        Where `X` is no finite array of the head's D columns.
+        `X` is not a finite array of the head's D columns.
     """
     check_features(X, columns=head.weight.shape[1])
     logits = X @ head.weight.T + head.bias
@@ -93,6 +93,6 @@ def decision(head: Linear, X: FloatArray) -> FloatArray:
 
 
 def predict(head: Linear, X: FloatArray) -> IntArray:
-    """Return the class of the largest logit, int64 [N]; the lower class where two are equal."""
+    """Return the class of the largest logit, int64 [N]; the lower class if two are equal."""
     classes: IntArray = decision(head, X).argmax(axis=1)
     return classes

@@ -1,4 +1,4 @@
-"""Heads that learn nothing: the classes of the nearest rows, and of the nearest mean."""
+"""k nearest neighbours and nearest class means."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
 
-def nearest(X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None = None) -> tuple[IntArray, FloatArray]:
-    """Return the k nearest rows by cosine: their numbers int64 [m, k] and cosines float32 [m, k], the nearest first.
+def nearest(
+    X: FloatArray, X_heldout: FloatArray, k: int, *, own: IntArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Return the k nearest rows by cosine: their indices int64 [m, k] and cosines float32 [m, k], the nearest first.
 
     Of rows equally near the first comes first; where more are equally near than k has room for, scikit-learn picks,
     the same ones each time.
@@ -25,41 +27,41 @@ def nearest(X: FloatArray, X_held: FloatArray, k: int, *, own: IntArray | None =
     Parameters
     ----------
     X : float32 [N, D]
-    X_held : float32 [m, D]
+    X_heldout : float32 [m, D]
         A row of zeros has the cosine 0 with all.
     k : int
         In [1, N]; with `own` in [1, N - 1].
     own : int64 [m], optional
-        The place in X of each held row itself, which is none of its neighbours; -1 where it has none.
+        The row of X that each held-out row is itself, and that is not its neighbour; -1 if it is none of them.
 
     Raises
     ------
     ValueError
-        Where an array or k is not as described.
+        An array or k is not as described.
     """
     check_features(X)
-    check_features(X_held, columns=X.shape[1])
+    check_features(X_heldout, columns=X.shape[1])
     most = len(X) - (own is not None)
     if not 1 <= k <= most:
         raise ValueError(f"k must lie in [1, {most}], not {k}")
-    if own is not None and own.shape != (len(X_held),):
-        raise ValueError(f"own must have {len(X_held)} rows, not {own.shape}")
+    if own is not None and own.shape != (len(X_heldout),):
+        raise ValueError(f"own must have {len(X_heldout)} rows, not {own.shape}")
     import sklearn
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=k + (own is not None), metric="cosine", algorithm="brute").fit(X)
     with sklearn.config_context(working_memory=_MEMORY):
-        distances, places = index.kneighbors(X_held)
-    order = np.lexsort((places, distances))
-    places, distances = (np.take_along_axis(found, order, axis=1) for found in (places, distances))
+        distances, indices = index.kneighbors(X_heldout)
+    order = np.lexsort((indices, distances))
+    indices, distances = (np.take_along_axis(array, order, axis=1) for array in (indices, distances))
     if own is not None:
-        others = places != own[:, None]
+        others = indices != own[:, None]
         others[others.all(axis=1), -1] = False  # where it has none, or so many copies that it is not among them
-        places, distances = (found[others].reshape(-1, k) for found in (places, distances))
-    return places.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
+        indices, distances = (array[others].reshape(-1, k) for array in (indices, distances))
+    return indices.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
 
 
-def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
+def knn(X: FloatArray, y: IntArray, X_heldout: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
     """Return for each k the logits float32 [m, K] of a vote among the k nearest rows by cosine.
 
     The neighbours are those of :func:`nearest`. Each has one vote; of classes with equally many the nearest
@@ -69,7 +71,7 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
     ----------
     X : float32 [N, D]
     y : int64 [N]
-    X_held : float32 [m, D]
+    X_heldout : float32 [m, D]
     ks : sequence of int
         Each in [1, N]; one search serves all.
     classes : int
@@ -78,25 +80,25 @@ def knn(X: FloatArray, y: IntArray, X_held: FloatArray, ks: Sequence[int], *, cl
     Raises
     ------
     ValueError
-        Where an array or a k is not as described.
+        An array or a k is not as described.
     """
     check_labelled(X, y, classes)
-    check_features(X_held, columns=X.shape[1])
+    check_features(X_heldout, columns=X.shape[1])
     if not ks or not all(1 <= k <= len(y) for k in ks):
         raise ValueError(f"each k must lie in [1, {len(y)}], and there must be one: {list(ks)}")
-    neighbours = y[nearest(X, X_held, max(ks))[0]]
-    every = np.arange(len(X_held))
-    votes = np.zeros((len(X_held), classes))
-    votes[every, neighbours[:, 0]] = 2 * SMOOTHING
+    neighbours = y[nearest(X, X_heldout, max(ks))[0]]
+    rows = np.arange(len(X_heldout))
+    votes = np.zeros((len(X_heldout), classes))
+    votes[rows, neighbours[:, 0]] = 2 * SMOOTHING
     logits = {}
     for k in range(1, max(ks) + 1):
-        votes[every, neighbours[:, k - 1]] += 1
+        votes[rows, neighbours[:, k - 1]] += 1
         if k in ks:
             logits[k] = np.log((votes + SMOOTHING) / k).astype(np.float32)
     return {k: logits[k] for k in ks}
 
 
-def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes: int) -> FloatArray:
+def nearest_centroid(X: FloatArray, y: IntArray, X_heldout: FloatArray, *, classes: int) -> FloatArray:
     """Return minus half the squared Euclidean distances float32 [m, K] to each class's mean row.
 
     A class without rows is infinitely far: its column is the lowest finite float32.
@@ -105,22 +107,22 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_held: FloatArray, *, classes:
     ----------
     X : float32 [N, D]
     y : int64 [N]
-    X_held : float32 [m, D]
+    X_heldout : float32 [m, D]
     classes : int
         K.
 
     Raises
     ------
     ValueError
-        Where an array is not as described.
+        An array is not as described.
     """
     check_labelled(X, y, classes)
-    check_features(X_held, columns=X.shape[1])
+    check_features(X_heldout, columns=X.shape[1])
     from sklearn.metrics import euclidean_distances
 
-    logits = np.full((len(X_held), classes), np.finfo(np.float32).min, np.float32)
+    logits = np.full((len(X_heldout), classes), np.finfo(np.float32).min, np.float32)
     present, centroids = _centroids(X, y)
-    logits[:, present] = -0.5 * euclidean_distances(X_held.astype(np.float64), centroids, squared=True)
+    logits[:, present] = -0.5 * euclidean_distances(X_heldout.astype(np.float64), centroids, squared=True)
     return logits
 
 
@@ -141,7 +143,7 @@ def centroid_layer(X: FloatArray, y: IntArray, *, classes: int) -> tuple[FloatAr
     Raises
     ------
     ValueError
-        Where an array is not as described.
+        An array is not as described.
     """
     check_labelled(X, y, classes)
     present, centroids = _centroids(X, y)

@@ -1,4 +1,4 @@
-"""Which of several candidates to take, by what they do on rows that none was fitted on."""
+"""Selection among candidates by their scores on rows that none was fitted on."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ transfer better?", CVPR, use this grid; here it is for the mean cross-entropy.""
 
 
 def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) -> tuple[int, bool]:
-    """Return the place of the best candidate, and whether it stands at an end of its grid.
+    """Return the index of the best candidate, and whether it is at an edge of its grid.
 
     Parameters
     ----------
     scores : sequence of (float, float)
         Val top-1 in [0, 1] and val negative log-likelihood of each candidate.
     strengths : sequence of float
-        The candidates' values, all alike where they have no order; of candidates equal in both scores the one with the
-        larger value is taken, or else the first.
+        The candidates' values, all equal if they have no order; of candidates equal in both scores the one with the
+        larger value is selected, or else the first.
 
     Returns
     -------
-    place : int
+    index : int
         Highest top-1; of equals the lowest negative log-likelihood.
-    edge : bool
-        True where a value beyond the grid might have been better; never for a grid of one or two.
+    is_at_edge : bool
+        True if a value beyond the grid might have been better; never for a grid of one or two.
 
     Raises
     ------
     ValueError
-        Where there is nothing to choose from, or a score is no number.
+        There is nothing to select from, or a score is NaN.
     """
     if len(scores) != len(strengths) or not scores:
         raise ValueError(f"{len(scores)} scores for {len(strengths)} candidates")
     if any(math.isnan(value) for score in scores for value in score):
         raise ValueError(f"a score is no number: {list(scores)}")
 
-    def merit(place: int) -> tuple[float, float, float]:
-        top1, nll = scores[place]
-        return round(top1, 12), -nll, strengths[place]  # a mean over folds may differ in its last bit alone
+    def merit(index: int) -> tuple[float, float, float]:
+        top1, nll = scores[index]
+        return round(top1, 12), -nll, strengths[index]  # a mean over folds may differ in its last bit alone
 
-    place = max(range(len(scores)), key=merit)
-    return place, len(set(strengths)) > 2 and strengths[place] in (min(strengths), max(strengths))
+    index = max(range(len(scores)), key=merit)
+    return index, len(set(strengths)) > 2 and strengths[index] in (min(strengths), max(strengths))

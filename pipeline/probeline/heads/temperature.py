@@ -1,4 +1,4 @@
-"""One number that makes logits tell how sure they may be: the temperature that they are divided by."""
+"""Temperature scaling: one number that logits are divided by, so that their probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     """Return the temperature of the lowest negative log-likelihood of ``softmax(logits / temperature)``.
 
     The likelihood is concave in 1 / temperature, so that its slope has one sign change, which Brent's method finds.
-    Where every row is right there is none: the colder the better. Then the temperature is taken at which the mean
-    chance of the right class is (n + 1) / (n + 2), which is what Laplace's rule of succession expects of a predictor
-    that was right n times of n. One of the `LIMITS` is returned, and is that very number, where the temperature
-    would lie beyond it; 1 where the logits of each row are equal.
+    If every row is right there is none, as lower is always better. Then the temperature is that at which the mean
+    probability of the right class is (n + 1) / (n + 2), which is what Laplace's rule of succession expects of a
+    predictor that was right n times of n. One of the `LIMITS` is returned if the temperature would lie beyond it; 1 if
+    the logits of each row are equal.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     check_labelled(logits, labels, logits.shape[1])
     wide = logits.astype(np.float64)
     own = np.take_along_axis(wide, labels[:, None], axis=1)
-    wide -= own  # the right class at 0: its chance and the slope lose nothing to cancellation
+    wide -= own  # the right class at 0: its probability and the slope lose nothing to cancellation
 
     def slope(log_inverse: float) -> float:
         """Of the negative log-likelihood by 1 / temperature."""
@@ -51,7 +51,7 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
         return float((shares * wide).sum(axis=1).mean())
 
     def excess(log_inverse: float) -> float:
-        """Of the right class's mean chance over Laplace's."""
+        """Of the right class's mean probability over Laplace's."""
         right = np.take_along_axis(softmax(wide * math.exp(log_inverse), axis=1), labels[:, None], axis=1)
         return float(right.mean()) - (len(labels) + 1) / (len(labels) + 2)
 

@@ -86,7 +86,7 @@ class LinearBySgd(MinibatchMethod["SgdHead"]):
         shared = self.grid(settings).fixed()
         training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
         every = [Setting(**candidate, **shared, seed=settings.seed) for candidate in candidates.values]
-        return fit_sgd(fold.X, fold.y, settings.classes, every, **training, X_val=fold.X_heldout, y_val=fold.y_heldout)
+        return fit_sgd(fold.X, fold.y, settings.classes, every, **training, validation=(fold.X_heldout, fold.y_heldout))
 
     def logits(self, heads: Sequence[SgdHead], X: FloatArray) -> Iterable[FloatArray]:
         """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""
@@ -110,15 +110,13 @@ class OneHiddenLayer(MinibatchMethod["MlpHead"]):
 
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[MlpHead]:
         """Return the heads of all candidates after their last epoch."""
-        from probeline.heads.minibatch.mlp import fit_mlp
+        from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp
 
-        shared = {
-            **self.grid(settings).fixed(),
-            "seed": settings.seed,
-            "X_val": fold.X_heldout,
-            "y_val": fold.y_heldout,
-        }
-        return [fit_mlp(fold.X, fold.y, settings.classes, **candidate, **shared) for candidate in candidates.values]
+        shared = self.grid(settings).fixed()
+        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
+        every = [MlpSettings(**candidate, **shared, seed=settings.seed) for candidate in candidates.values]
+        validation = fold.X_heldout, fold.y_heldout
+        return [fit_mlp(fold.X, fold.y, settings.classes, one, **training, validation=validation) for one in every]
 
     def logits(self, heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
         """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""

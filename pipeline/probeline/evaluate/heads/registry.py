@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from importlib.metadata import entry_points
 from typing import Any
 
 from probeline.errors import UnknownName
@@ -12,15 +11,19 @@ from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, KNN
 from probeline.evaluate.heads.ridge import RIDGE
+from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
 _METHODS: dict[str, HeadMethod[Any]] = {
     method.name: method for method in (PROBE, PROBE_REFIT, PROBE_SGD, PROBE_MLP, LOGISTIC, RIDGE, KNN, CENTROID)
 }
+_PLUGINS: Plugins[HeadMethod[Any]] = Plugins(
+    "head method", "probeline.evaluate.heads", HEADS_GROUP, ("name", "candidates", "fit", "logits")
+)
 
 
 def register_head(method: HeadMethod[Any]) -> None:
-    """Add a method of this process.
+    """Add a method, for this process.
 
     Raises
     ------
@@ -35,9 +38,8 @@ def register_head(method: HeadMethod[Any]) -> None:
 
 @functools.cache
 def _load_entry_points() -> None:
-    for entry in entry_points(group=HEADS_GROUP):
-        if entry.name not in _METHODS:
-            register_head(entry.load())
+    for name in _PLUGINS.added():
+        register_head(_PLUGINS.load(name))
 
 
 def head_methods(verb: str) -> list[HeadMethod[Any]]:

@@ -1,6 +1,6 @@
 """The mean cross-entropy of many linear heads over the same rows, and its derivatives, in blocks of rows.
 
-Every function takes a batch of H heads and reads X once: their weights stand side by side in one product. The
+Every function takes a batch of H heads and reads X once: their weights are concatenated in one product. The
 coefficients are float64 [H, K, D + 1], the bias last; K = 1 for two classes, whose first one has the logit 0. Logits
 and probabilities are float32 [H, K, N]. Products with X run in a precision of the caller's choice, their results are
 summed over the blocks in float64.
@@ -27,8 +27,8 @@ _NEWTON_STEPS = 200
 _NO_CURVATURE = 1e-12
 """Of a class that hardly any row may have, in parts of the largest."""
 
-_CHANCES = 1 << 24
-"""Probabilities that are held at once while the bias is settled."""
+_AT_ONCE = 1 << 24
+"""Probabilities in memory at once while the bias is optimised."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Rows:
     logits : int
         K, or 1 for two classes.
     weights : float32 [N] or None
-        What each row counts for, 1 on average; None where that is 1 for all.
+        What each row counts for, 1 on average; None if that is 1 for all.
     """
 
     blocks: Callable[[], Iterator[Tensor]]
@@ -72,12 +72,12 @@ def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = No
 
 
 @dataclass(frozen=True)
-class Place:
-    """What there is to see at some coefficients.
+class Evaluation:
+    """Loss and gradient at some coefficients.
 
     Attributes
     ----------
-    logits, chances : float32 [H, K, N]
+    logits, probabilities : float32 [H, K, N]
         Logits, and the probability of each class that has one.
     loss : float64 [H]
         Mean cross-entropy, nats.
@@ -86,13 +86,13 @@ class Place:
     """
 
     logits: Tensor
-    chances: Tensor
+    probabilities: Tensor
     loss: Tensor
     gradient: Tensor
 
-    def of(self, heads: Tensor) -> Place:
-        """Return what some of the heads see, by a mask or their numbers."""
-        return Place(self.logits[heads], self.chances[heads], self.loss[heads], self.gradient[heads])
+    def select(self, heads: Tensor) -> Evaluation:
+        """Return those of some heads, by a mask or their indices."""
+        return Evaluation(self.logits[heads], self.probabilities[heads], self.loss[heads], self.gradient[heads])
 
 
 def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
@@ -100,43 +100,43 @@ def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
     heads, classes, _ = coefficients.shape
     logits = torch.empty(heads, classes, len(rows), device=coefficients.device)
     weight, bias = _wide(coefficients, torch.float32)
-    for place, block in rows.pieces():
-        logits[:, :, place] = torch.addmm(bias, weight, block.float().T).view(heads, classes, -1)
+    for piece, block in rows.pieces():
+        logits[:, :, piece] = torch.addmm(bias, weight, block.float().T).view(heads, classes, -1)
     return logits
 
 
-def look(rows: Rows, logits: Tensor) -> Place:
-    """Return loss and gradient where the logits are these, of products in float32."""
-    chances = torch.empty_like(logits)
+def evaluate(rows: Rows, logits: Tensor) -> Evaluation:
+    """Return loss and gradient at these logits, by products in float32."""
+    probabilities = torch.empty_like(logits)
     sums = _Sums(logits.shape[:2], rows)
-    for place, block in rows.pieces():
-        chances[:, :, place] = sums.add(logits[:, :, place], block.float(), place)
-    return Place(logits, chances, *sums.means())
+    for piece, block in rows.pieces():
+        probabilities[:, :, piece] = sums.add(logits[:, :, piece], block.float(), piece)
+    return Evaluation(logits, probabilities, *sums.means())
 
 
-def look_closely(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Return loss [H] and gradient [H, K, D + 1] in float64 throughout."""
     heads, classes, _ = coefficients.shape
     weight, bias = _wide(coefficients, torch.float64)
     sums = _Sums((heads, classes), rows)
-    for place, block in rows.pieces():
+    for piece, block in rows.pieces():
         wide = block.double()
-        sums.add(torch.addmm(bias, weight, wide.T).view(heads, classes, -1), wide, place)
+        sums.add(torch.addmm(bias, weight, wide.T).view(heads, classes, -1), wide, piece)
     return sums.means()
 
 
-def curve(rows: Rows, chances: Tensor, direction: Tensor) -> Tensor:
+def hessian_product(rows: Rows, probabilities: Tensor, direction: Tensor) -> Tensor:
     """Return the Hessians of the loss times a direction [H, K, D + 1] each, float64, of products in float32."""
     product = torch.zeros_like(direction)
     weight, bias = _wide(direction, torch.float32)
-    for place, block in rows.pieces():
+    for piece, block in rows.pieces():
         wide = block.float()
-        likely = chances[:, :, place]
+        likely = probabilities[:, :, piece]
         change = torch.addmm(bias, weight, wide.T).view(likely.shape)
         change *= likely
         change -= likely * change.sum(dim=1, keepdim=True)
         if rows.weights is not None:
-            change *= rows.weights[place]
+            change *= rows.weights[piece]
         _add_product(product, change, wide)
     return product / len(rows)
 
@@ -146,23 +146,23 @@ def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
     second = torch.zeros_like(first)
     for start in range(0, len(rows), _BLOCK):
-        place = slice(start, start + _BLOCK)
-        moved = _with_zero(change[:, :, place])
+        piece = slice(start, start + _BLOCK)
+        moved = _with_zero(change[:, :, piece])
         # From the true class on, as what all classes share would drown what a certain row adds.
-        moved = moved - moved.gather(1, rows.y[place].expand(len(moved), 1, -1))
-        weighted = _log_chances(logits[:, :, place]).exp_() * moved
+        moved = moved - moved.gather(1, rows.y[piece].expand(len(moved), 1, -1))
+        weighted = _log_probabilities(logits[:, :, piece]).exp_() * moved
         mean = weighted.sum(dim=1)
         steps = torch.stack([mean, (weighted * moved).sum(dim=1) - mean.square()])
         if rows.weights is not None:
-            steps *= rows.weights[place]
+            steps *= rows.weights[piece]
         along = steps.sum(dim=2, dtype=torch.float64)
         first += along[0]
         second += along[1]
     return first / len(rows), second / len(rows)
 
 
-def settled_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, float]:
-    """Return the bias [K], float64, of one head that has the least loss beside the weights of these logits [K, N].
+def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, float]:
+    """Return the bias [K], float64, of one head that minimises the loss, given the weights of these logits [K, N].
 
     Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
     "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414). With it comes what the last step
@@ -170,17 +170,17 @@ def settled_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, floa
     """
     count, classes = len(rows), max(2, rows.logits)
     weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
-    settled, saved, size = bias.clone(), math.inf, max(1, _CHANCES // classes)
+    settled, saved, size = bias.clone(), math.inf, max(1, _AT_ONCE // classes)
     for _ in range(_NEWTON_STEPS):
         slopes, together = bias.new_zeros(classes), bias.new_zeros(classes, classes)
         moved = (settled - bias).float()[:, None]
         for start in range(0, count, size):
-            place = slice(start, start + size)
-            chances = _log_chances((logits[:, place] + moved)[None])[0].exp_()
-            together += (chances * weights[place]) @ chances.T
+            piece = slice(start, start + size)
+            probabilities = _log_probabilities((logits[:, piece] + moved)[None])[0].exp_()
+            together += (probabilities * weights[piece]) @ probabilities.T
             # What the true class lacks is what the others have: for a certain row 1 - p is rounding alone.
-            labels = rows.y[place]
-            wrong = chances.scatter_(0, labels[None], 0) * weights[place]
+            labels = rows.y[piece]
+            wrong = probabilities.scatter_(0, labels[None], 0) * weights[piece]
             slopes -= wrong.sum(dim=1, dtype=torch.float64)
             slopes += torch.bincount(labels, wrong.sum(dim=0, dtype=torch.float64), minlength=classes)
         step, saved = _bias_step(slopes / count, together / count)
@@ -200,11 +200,11 @@ def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:
     together : float64 [C, C]
         Mean products of two classes' probabilities.
     """
-    # Its rows sum to 0, which tells p (1 - p) without a difference of what is nearly alike.
+    # Its rows sum to 0, which gives p (1 - p) without subtracting nearly equal numbers.
     curvature = -together
     curvature.fill_diagonal_(0)
     curvature -= torch.diag(curvature.sum(dim=1))
-    # What moves all classes alike changes nothing: it is given a curvature, and stays 0.
+    # Moving all classes by the same amount changes nothing: it is given a curvature, and stays 0.
     scale = curvature.diagonal().max().clamp_min(torch.finfo(curvature.dtype).tiny)
     curvature += scale / len(slopes) + torch.diag(torch.full_like(slopes, _NO_CURVATURE * float(scale)))
     step = torch.linalg.solve(curvature, slopes)
@@ -222,21 +222,21 @@ class _Sums:
         self._loss = torch.zeros(shape[0], dtype=torch.float64, device=rows.y.device)
         self._gradient = torch.zeros(*shape, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
 
-    def add(self, logits: Tensor, block: Tensor, place: slice) -> Tensor:
+    def add(self, logits: Tensor, block: Tensor, piece: slice) -> Tensor:
         """Add a block of rows with these logits [H, K, n]; return the probabilities [H, K, n]."""
-        labels = self._rows.y[place].expand(len(logits), 1, -1)
-        weights = None if self._rows.weights is None else self._rows.weights[place].to(logits.dtype)
-        log_chances = _log_chances(logits)
+        labels = self._rows.y[piece].expand(len(logits), 1, -1)
+        weights = None if self._rows.weights is None else self._rows.weights[piece].to(logits.dtype)
+        log_chances = _log_probabilities(logits)
         lost = log_chances.gather(1, labels)
         self._loss -= (lost if weights is None else lost * weights).sum(dim=(1, 2), dtype=torch.float64)
         residual = log_chances.exp_()
-        chances = residual[:, -self._rows.logits :].clone()
+        probabilities = residual[:, -self._rows.logits :].clone()
         # Minus the others' sum, and not p - 1, which for a certain row is rounding alone.
         residual.scatter_(1, labels, 0)
         residual.scatter_(1, labels, -residual.sum(dim=1, keepdim=True))
         residual = residual[:, -self._rows.logits :]
         _add_product(self._gradient, residual if weights is None else residual * weights, block)
-        return chances
+        return probabilities
 
     def means(self) -> tuple[Tensor, Tensor]:
         return self._loss / len(self._rows), self._gradient / len(self._rows)
@@ -256,7 +256,7 @@ def _wide(coefficients: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]
     return flat[:, :-1].contiguous(), flat[:, -1:]
 
 
-def _log_chances(logits: Tensor) -> Tensor:
+def _log_probabilities(logits: Tensor) -> Tensor:
     return _with_zero(logits).log_softmax(dim=1)
 
 

@@ -7,13 +7,13 @@ for the lowest point along each, which takes no further product with X: two poin
 All heads share each pass over X; those that are done leave the batch.
 
 Nearly all products with X are those with the Hessian. They run in float32, as errors in them only cost steps. The
-gradient decides what is found: in float32 while that can tell the way, in float64 for the last look, which is the
+gradient decides what is found: in float32 while that is precise enough, in float64 for the last evaluation, the
 certificate.
 
-How far an objective is above its minimum is told by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
-Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in the place of H^-1. Conjugate
-gradients tell how much too small that is, by the longest step that they took along one of their directions, and so does
-the curvature that has gone since it was made; a margin is kept beside that. Or it is told by g^T g / (2 l2), a bound
+How far an objective is above its minimum is estimated by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
+Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in place of H^-1. Conjugate
+gradients show how much too small that is, by the longest step that they took along one of their directions, and so does
+the curvature that has gone since it was made; a margin is added to that. Or it is given by g^T g / (2 l2), a bound
 (ibid., eq. 9.9), where that is less.
 """
 
@@ -26,19 +26,19 @@ import torch
 from torch import Tensor
 
 from probeline.heads.logistic.cross_entropy import (
-    Place,
+    Evaluation,
     Rows,
-    curve,
+    evaluate,
+    evaluate_exactly,
+    hessian_product,
     logits_of,
-    look,
-    look_closely,
-    settled_bias,
+    optimise_bias,
     slope,
 )
 from probeline.heads.logistic.preconditioner import Preconditioner
 
 _FLOOR = 0.01
-"""Nats that count beside the objective where a part of it is allowed: near 0 nobody needs that part exact."""
+"""Nats added to the objective of which a part is allowed: near 0 the relative part would be needlessly strict."""
 
 _DOUBT = 10.0
 """How much too low an estimate of the excess may be beyond what is known of it."""
@@ -59,12 +59,12 @@ _PATIENCE = 3
 """Looks in a row without headway after which rounding has taken over."""
 
 _NOISE = {False: 1e-6, True: 1e-14}
-"""Rounding of the objective, as a part of it; whether or not the look was close."""
+"""Rounding of the objective, as a part of it; False in float32, True in float64."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Where the solver ended, for each of H heads.
+class Solution:
+    """The result of the solver for H heads.
 
     Attributes
     ----------
@@ -90,17 +90,17 @@ class Found:
 
 def minimise(
     rows: Rows, l2: Tensor, start: Tensor, preconditioner: Preconditioner, *, tolerance: float, max_products: int
-) -> Found:
+) -> Solution:
     """Descend from `start`, float64 [H, K, D + 1], at each `l2`, float64 [H].
 
     Each head ends where its objective exceeds its minimum by no more than `tolerance` of itself and 0.01 nats, or
     before that where `max_products` are used up or rounding hides the way.
     """
     descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products)
-    descent.run(closely=False)
-    descent.run(closely=True)
+    descent.run(exactly=False)
+    descent.run(exactly=True)
     converged = descent.excess <= descent.allowed(descent.objective)
-    return Found(descent.at, descent.objective, descent.norm, descent.excess, descent.products, converged)
+    return Solution(descent.at, descent.objective, descent.norm, descent.excess, descent.products, converged)
 
 
 def penalised(loss: Tensor, gradient: Tensor, at: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ def penalised(loss: Tensor, gradient: Tensor, at: Tensor, l2: Tensor) -> tuple[T
 
 
 class _Descent:
-    """Where each head of a batch stands."""
+    """The state of the solver for a batch of heads."""
 
     def __init__(
         self,
@@ -134,18 +134,18 @@ class _Descent:
     def allowed(self, objective: Tensor) -> Tensor:
         return self._tolerance * (objective + _FLOOR)
 
-    def run(self, *, closely: bool) -> None:
+    def run(self, *, exactly: bool) -> None:
         """Take steps until no head gains by another one."""
         heads = torch.arange(len(self._l2), device=self._l2.device)
         lowest, smallest, before = (torch.full_like(self._l2, math.inf) for _ in range(3))
         idle = torch.zeros_like(self.products)
         logits = None
         while True:
-            place, objective, gradient = self._look(heads, logits, closely=closely)
+            point, objective, gradient = self._evaluate(heads, logits, exactly=exactly)
             l2, steepness = self._l2[heads], self._steepness[heads]
             self._preconditioner.aim(l2)
             power = _dot(gradient, self._preconditioner.solve(gradient, l2, steepness))
-            headway = (objective < lowest[heads] - _NOISE[closely] * objective) | (power < 0.25 * smallest[heads])
+            headway = (objective < lowest[heads] - _NOISE[exactly] * objective) | (power < 0.25 * smallest[heads])
             idle[heads] = torch.where(headway, 0, idle[heads] + 1)
             lowest[heads] = torch.minimum(lowest[heads], objective)
             smallest[heads] = torch.minimum(smallest[heads], power)
@@ -155,7 +155,7 @@ class _Descent:
             excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
             excess = excess + self._unsettled[heads]
             self.objective[heads], self.norm[heads], self.excess[heads] = objective, norm, excess
-            allowed = self.allowed(objective) * (1 if closely else _SLACK)
+            allowed = self.allowed(objective) * (1 if exactly else _SLACK)
             onward = (excess > allowed) & (idle[heads] < _PATIENCE) & (self.products[heads] < self._max_products)
             if not onward.any():
                 return
@@ -164,53 +164,53 @@ class _Descent:
             goal = 2 * allowed / margin
             if not onward.all():
                 heads, gradient, power, goal, forcing = (of[onward] for of in (heads, gradient, power, goal, forcing))
-                place = place.of(onward)
-            if closely:
-                place = look(self._rows, logits_of(self._rows, self.at[heads]))
-            logits = self._step(heads, place, gradient, torch.maximum(forcing * power, 0.1 * goal))
+                point = point.select(onward)
+            if exactly:
+                point = evaluate(self._rows, logits_of(self._rows, self.at[heads]))
+            logits = self._step(heads, point, gradient, torch.maximum(forcing * power, 0.1 * goal))
 
-    def _look(self, heads: Tensor, logits: Tensor | None, *, closely: bool) -> tuple[Place, Tensor, Tensor]:
-        """Return what the heads see, their objectives and gradients."""
-        if closely:
-            self.at[heads], self._unsettled[heads] = self._settled(self.at[heads])
+    def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Evaluation, Tensor, Tensor]:
+        """Return loss and gradient of the heads, their objectives and the objectives' gradients."""
+        if exactly:
+            self.at[heads], self._unsettled[heads] = self._with_optimal_bias(self.at[heads])
         at = self.at[heads]
-        if closely:
+        if exactly:
             empty = at.new_empty(len(at), 0)
-            place = Place(empty, empty, *look_closely(self._rows, at))
+            point = Evaluation(empty, empty, *evaluate_exactly(self._rows, at))
         else:
-            place = look(self._rows, logits_of(self._rows, at) if logits is None else logits)
-            doubt = place.chances * (1 - place.chances)
+            point = evaluate(self._rows, logits_of(self._rows, at) if logits is None else logits)
+            doubt = point.probabilities * (1 - point.probabilities)
             if self._rows.weights is not None:
                 doubt *= self._rows.weights
             self._steepness[heads] = doubt.mean(dim=(1, 2)).double()
-        return place, *penalised(place.loss, place.gradient, at, self._l2[heads])
+        return point, *penalised(point.loss, point.gradient, at, self._l2[heads])
 
-    def _settled(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest float32 coefficients with the bias at its optimum, and what it may lack of that, in nats.
+    def _with_optimal_bias(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the nearest float32 coefficients with the bias at its optimum, and by how many nats it may miss that.
 
         No l2 holds the bias, and the bound on the gap asks for its optimum.
         """
         at = at.float().double()
         lacking = []
         for head, logits in zip(at, logits_of(self._rows, at), strict=True):
-            bias, saved = settled_bias(self._rows, logits, head[:, -1])
+            bias, saved = optimise_bias(self._rows, logits, head[:, -1])
             head[:, -1] = bias.float().double()
             lacking.append(saved)
         return at, at.new_tensor(lacking)
 
-    def _step(self, heads: Tensor, place: Place, gradient: Tensor, target: Tensor) -> Tensor:
+    def _step(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
         """Take one step with each head; return the logits there."""
         rows, l2, at = self._rows, self._l2[heads], self.at[heads]
-        direction = self._direction(heads, place, gradient, target)
+        direction = self._direction(heads, point, gradient, target)
         change = logits_of(rows, direction)
-        length = _lowest(rows, place, change, _ray(at, gradient, direction, l2))
+        length = _lowest(rows, point, change, _ray(at, gradient, direction, l2))
         self.at[heads] = at + length[:, None, None] * direction
-        return place.logits + length.float()[:, None, None] * change
+        return point.logits + length.float()[:, None, None] * change
 
-    def _direction(self, heads: Tensor, place: Place, gradient: Tensor, target: Tensor) -> Tensor:
+    def _direction(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
         """Return the directions [H, K, D + 1] whose quadratic models have a residual of power `target` left."""
-        preconditioner, chances = self._preconditioner, place.chances
-        preconditioner.improve(self._l2[heads], chances)
+        preconditioner, probabilities = self._preconditioner, point.probabilities
+        preconditioner.improve(self._l2[heads], probabilities)
         l2, steepness = self._l2[heads], self._steepness[heads]
         direction = torch.zeros_like(gradient)
         residual = -gradient
@@ -220,7 +220,7 @@ class _Descent:
         here = torch.arange(len(heads), device=heads.device)
         longest = torch.ones_like(power)
         while True:
-            bent = curve(self._rows, chances, search)
+            bent = hessian_product(self._rows, probabilities, search)
             bent[..., :-1] += l2[:, None, None] * search[..., :-1]
             self.products[heads[here]] += 1
             preconditioner.spend(1)
@@ -238,8 +238,8 @@ class _Descent:
             if preconditioner.is_due(self._l2[heads]) or not onward.any():
                 return direction
             if not onward.all():
-                here, l2, steepness, residual, search, power, target, chances = (
-                    of[onward] for of in (here, l2, steepness, residual, search, power, target, chances)
+                here, l2, steepness, residual, search, power, target, probabilities = (
+                    of[onward] for of in (here, l2, steepness, residual, search, power, target, probabilities)
                 )
 
 
@@ -257,13 +257,13 @@ def _ray(at: Tensor, gradient: Tensor, direction: Tensor, l2: Tensor) -> _Ray:
     return _Ray(_dot(gradient, direction), l2 * _dot(weight, change), l2 * _dot(change, change))
 
 
-def _lowest(rows: Rows, place: Place, change: Tensor, ray: _Ray) -> Tensor:
+def _lowest(rows: Rows, point: Evaluation, change: Tensor, ray: _Ray) -> Tensor:
     """Return how many directions away each objective is lowest [H]: Newton's method on its slope, within brackets."""
     near = torch.zeros_like(ray.steep)
     far = torch.full_like(near, math.inf)
     length = torch.ones_like(near)
     for _ in range(_TRIALS):
-        first, second = slope(rows, place.logits + length.float()[:, None, None] * change, change)
+        first, second = slope(rows, point.logits + length.float()[:, None, None] * change, change)
         first, second = first + ray.tilt + length * ray.bend, second + ray.bend
         found = (first.abs() <= -_FLAT * ray.steep) | (ray.steep >= 0)
         if found.all():

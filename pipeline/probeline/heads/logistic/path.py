@@ -16,8 +16,8 @@ from torch import Tensor
 
 from probeline.heads.checks import check_labelled
 from probeline.heads.linear import Certificate, Head
-from probeline.heads.logistic.cross_entropy import Rows, look_closely, resident_rows
-from probeline.heads.logistic.newton import Found, minimise, penalised
+from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
+from probeline.heads.logistic.newton import Solution, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
 from probeline.heads.tensors import resident
 from probeline.types import AnyArray, FloatArray, IntArray
@@ -69,7 +69,7 @@ def fit_path(
         Where the products run; the CPU instead of MPS, which has no float64.
     tolerance : float
         A head is converged where its objective exceeds its minimum by no more than that part of itself and 0.01 nats:
-        1e-6 of it and 1e-8 (see ``newton.py`` for how that is told).
+        1e-6 of it and 1e-8 (see ``newton.py`` for how that is estimated).
     max_iterations : int
         Products with the Hessian for each l2; a head that used them up is returned with ``converged=False``.
 
@@ -117,18 +117,18 @@ def solve_path(
     heads: dict[float, Head] = {}
     for window in _windows(sorted(set(l2s), reverse=True), STRONG * preconditioner.scale, rows):
         l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
-        asked = window[0] in l2s
-        found = minimise(
+        requested = window[0] in l2s
+        solution = minimise(
             rows,
             l2,
             torch.stack([_lead_on(solved, value, rows) for value in window]),
             preconditioner,
-            tolerance=tolerance if asked else _ROUGH,
+            tolerance=tolerance if requested else _ROUGH,
             max_products=max_iterations,
         )
-        solved = dict([*solved.items(), *zip(window, found.coefficients, strict=True)][-_KNOWN:])
-        if asked:
-            heads |= zip(window, _heads(window, found), strict=True)
+        solved = dict([*solved.items(), *zip(window, solution.coefficients, strict=True)][-_KNOWN:])
+        if requested:
+            heads |= zip(window, _heads(window, solution), strict=True)
     return [heads[l2] for l2 in l2s]
 
 
@@ -140,13 +140,13 @@ def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
     return replace(head, weight=weight, certificate=certificate)
 
 
-def _heads(l2s: Sequence[float], found: Found) -> list[Head]:
-    values = found.coefficients.float().cpu().numpy()
+def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
+    values = solution.coefficients.float().cpu().numpy()
     facts = zip(
-        found.gradient_norm.tolist(),
-        found.objective.tolist(),
-        found.products.tolist(),
-        found.converged.tolist(),
+        solution.gradient_norm.tolist(),
+        solution.objective.tolist(),
+        solution.products.tolist(),
+        solution.converged.tolist(),
         strict=True,
     )
     return [
@@ -156,7 +156,7 @@ def _heads(l2s: Sequence[float], found: Found) -> list[Head]:
 
 
 def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
-    """Yield the values to solve at once, in their order, with those on the way to where there is none."""
+    """Yield the values to solve at once, in their order, with intermediate values where the steps would be too long."""
     most = max(1, _MEMORY // (4 * 4 * rows.logits * len(rows)))
     count = sum(l2 >= strong for l2 in l2s)
     for start in range(0, count, most):
@@ -198,7 +198,7 @@ def certify(X: AnyArray, y: IntArray, weight: FloatArray, bias: FloatArray, l2: 
 
 def _seen(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
     at = torch.from_numpy(np.column_stack([weight, bias])).to(rows.y.device).double()[None]
-    objective, gradient = penalised(*look_closely(rows, at), at, at.new_tensor([l2]))
+    objective, gradient = penalised(*evaluate_exactly(rows, at), at, at.new_tensor([l2]))
     return float(objective), float(torch.linalg.vector_norm(gradient))
 
 

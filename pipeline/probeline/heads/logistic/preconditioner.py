@@ -95,17 +95,17 @@ class Preconditioner:
         """Say whether new matrices would pay for heads at these l2 [H]."""
         return self._since >= self._cost and _alike(l2)
 
-    def improve(self, l2: Tensor, chances: Tensor) -> None:
+    def improve(self, l2: Tensor, probabilities: Tensor) -> None:
         """Make matrices of the rows in doubt, where they are due.
 
         Parameters
         ----------
         l2 : float64 [H]
-        chances : float32 [H, K, N]
+        probabilities : float32 [H, K, N]
             Probabilities where the solvers stand; the matrices are those of the weakest l2.
         """
         if self.is_due(l2):
-            self._weigh(chances[l2.argmin()])
+            self._weigh(probabilities[l2.argmin()])
             self._inverted_at = 0.0
             self._since = 0
         self.aim(l2)
@@ -137,10 +137,10 @@ class Preconditioner:
         """Return by what factor curvature has gone since the inverse was made, 1 or more, for heads as steep [H]."""
         return torch.ones_like(steepness) if self._evenly else (self._steepness / steepness).clamp_min(1)
 
-    def _weigh(self, chances: Tensor) -> None:
+    def _weigh(self, probabilities: Tensor) -> None:
         """Make each class's matrix, float32 [K, D + 1, D + 1]."""
         rows = self._rows
-        doubt = chances * (1 - chances)
+        doubt = probabilities * (1 - probabilities)
         if rows.weights is not None:
             doubt *= rows.weights
         self._steepness = float(doubt.mean())
@@ -150,9 +150,9 @@ class Preconditioner:
         if self._matrices is None:
             self._matrices = doubt.new_empty(len(doubt), rows.columns + 1, rows.columns + 1)
         self._matrices.zero_()
-        for place, block in rows.pieces(_WIDE):
+        for piece, block in rows.pieces(_WIDE):
             wide = torch.cat([block.float(), block.new_ones(len(block), 1, dtype=torch.float32)], dim=1)
-            for matrix, by, here in zip(self._matrices, weight[:, place], chosen[:, place], strict=True):
+            for matrix, by, here in zip(self._matrices, weight[:, piece], chosen[:, piece], strict=True):
                 part = wide[here]
                 _add_symmetric(matrix, part * by[here, None], part)
         for matrix in self._matrices:
@@ -191,13 +191,13 @@ def _alike(l2: Tensor) -> bool:
 def _most(doubt: Tensor) -> Tensor:
     """Return which rows hold nearly all of the doubt [N], as a mask."""
     falling = doubt.sort(descending=True).values
-    held = falling.cumsum(0, dtype=torch.float64)
-    last = int((held < _COVERED * held[-1]).sum())
+    covered = falling.cumsum(0, dtype=torch.float64)
+    last = int((covered < _COVERED * covered[-1]).sum())
     return doubt >= falling[last].clamp_min(torch.finfo(doubt.dtype).tiny)
 
 
 def _apart(coefficients: Tensor) -> Tensor:
-    """Return what does not move all classes alike."""
+    """Return the part that does not move all classes by the same amount."""
     return coefficients - coefficients.mean(dim=1, keepdim=True) if coefficients.shape[1] > 1 else coefficients
 
 
@@ -214,9 +214,9 @@ def _spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     weights = rows.weights
     mean = torch.zeros(columns, dtype=torch.float64, device=rows.y.device)
     gram = torch.zeros(columns, columns, dtype=torch.float64, device=rows.y.device)
-    for place, block in rows.pieces():
+    for piece, block in rows.pieces():
         wide = block.float()
-        weighted = wide if weights is None else wide * weights[place, None]
+        weighted = wide if weights is None else wide * weights[piece, None]
         mean += weighted.sum(dim=0, dtype=torch.float64)
         _add_symmetric(gram, weighted, wide)
     mean /= count

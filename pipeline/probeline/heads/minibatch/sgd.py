@@ -1,9 +1,9 @@
-"""The courses' heads: linear layers trained in mini-batches on cached embeddings, many of them in one pass.
+"""Linear layers trained in minibatches on cached features, many of them in one pass.
 
-Heads that see the same minibatches share each gather of rows and two wide products: all their logits, and all their
+Heads that read the same minibatches share each gather of rows and two wide products: all their logits, and all their
 gradients, which are written by hand (softmax minus target). Their optimizer is one update of one array. DINOv2's
-linear evaluation trains its grid of heads side by side on live features in the same way (Oquab et al. 2023, "DINOv2",
-appendix B.3). What a head becomes does not depend on its company, but for the rounding of float32.
+linear evaluation trains its grid of heads on features in the same way (Oquab et al. 2023, "DINOv2", appendix B.3).
+The other heads of a pass change a head by the rounding of float32 alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from probeline.heads.checks import check_features, check_labelled
-from probeline.heads.minibatch import random_streams as draws
+from probeline.heads.minibatch.random_streams import DROPOUT, ORDER, WEIGHTS, linear, stream
 from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
 from probeline.heads.tensors import resident
 from probeline.types import DoubleArray, FloatArray, IntArray
@@ -49,7 +49,7 @@ class Setting:
     weight_decay : float
         Of weights and bias. Adam and SGD add it to the gradient, AdamW shrinks by it, as torch's do.
     dropout : float
-        Share of the features in [0, 1) that each row of a minibatch lacks.
+        Share of the features in [0, 1) that is set to zero in each row of a minibatch.
     label_smoothing : float
         In [0, 1): the share of the target that is spread over all classes.
     schedule : {"cosine", "step", "one-cycle", "constant"}
@@ -57,14 +57,14 @@ class Setting:
     seed : int
         Decides the first weights, the order of the rows and the dropout; not negative.
     rows : int64 [n], optional
-        The rows it is fitted on; all where None.
+        The rows it is fitted on; None for all.
     columns : slice, optional
-        The features it sees, such as those of one tap of several; all where None.
+        The features it reads, such as those of one tap of several; None for all.
 
     Raises
     ------
     ValueError
-        Where a number or a name is none of these.
+        A number or a name is not as described.
     """
 
     lr: float
@@ -99,7 +99,7 @@ class SgdHead:
     bias : float32 [K]
     history : tuple of mappings
         Per epoch: epoch, train_loss (nats, smoothed as the setting says) and train_top1, both while it trains, and
-        seconds, those of all heads in its pass; with held-out rows also val_loss (never smoothed) and val_top1. A
+        seconds, those of all heads in its pass; with validation rows also val_loss (never smoothed) and val_top1. A
         label whose logit ties with the largest counts as right.
     diverged : int or None
         The epoch in which the loss or a weight was no longer finite. The history ends before it, and the weights are
@@ -120,15 +120,14 @@ def fit_sgd(
     *,
     epochs: int,
     batch_size: int,
-    X_val: FloatArray | None = None,
-    y_val: IntArray | None = None,
+    validation: tuple[FloatArray, IntArray] | None = None,
     device: str | torch.device = "cpu",
 ) -> list[SgdHead]:
-    """Train a linear layer on the cross-entropy for each setting, those that see the same minibatches in one pass.
+    """Train a linear layer on the cross-entropy for each setting, those that read the same minibatches in one pass.
 
     The order of the rows belongs to the seed and the rows, so candidates of one seed are compared on equal terms.
     Deterministic on a CPU by the seeds; the global random state stays as it is. The last epoch's weights are returned,
-    never those of the epoch that held-out rows like best. A head that diverges is marked and spoils no other.
+    never those of the best epoch on validation. A head that diverges is marked and does not affect the others.
 
     Parameters
     ----------
@@ -140,8 +139,8 @@ def fit_sgd(
     settings : sequence of Setting
     epochs, batch_size : int
         Of all heads. The last minibatch of an epoch has what is left.
-    X_val, y_val : float32 [m, D] and int64 [m], optional
-        Watched, never used.
+    validation : (float32 [m, D], int64 [m]), optional
+        Rows that are monitored in the history and change nothing.
     device : str or torch.device
 
     Returns
@@ -152,7 +151,7 @@ def fit_sgd(
     Raises
     ------
     ValueError
-        Where an array or a number is not as described.
+        An array or a number is not as described.
     """
     check_labelled(X, y, classes)
     if epochs < 1 or batch_size < 1:
@@ -160,17 +159,20 @@ def fit_sgd(
     for setting in settings:
         _check_part(setting, *X.shape)
     features, labels = resident(X, device), resident(y, device)
-    held = None
-    if X_val is not None and y_val is not None:
+    monitored = None
+    if validation is not None:
+        X_val, y_val = validation
         check_features(X_val, columns=X.shape[1])
         check_labelled(X_val, y_val, classes)
-        held = resident(X_val, device), resident(y_val, device)
+        monitored = resident(X_val, device), resident(y_val, device)
     heads: dict[int, SgdHead] = {}
-    for places in _passes(settings, X.shape[1], classes):
-        some = [settings[place] for place in places]
-        trained = _train(features, labels, held, some, classes=classes, epochs=epochs, batch_size=batch_size)
-        heads.update(zip(places, trained, strict=True))
-    return [heads[place] for place in range(len(settings))]
+    for indices in _passes(settings, X.shape[1], classes):
+        same_batches = [settings[index] for index in indices]
+        trained = _train(
+            features, labels, monitored, same_batches, classes=classes, epochs=epochs, batch_size=batch_size
+        )
+        heads.update(zip(indices, trained, strict=True))
+    return [heads[index] for index in range(len(settings))]
 
 
 def _check_part(setting: Setting, rows: int, columns: int) -> None:
@@ -184,22 +186,22 @@ def _check_part(setting: Setting, rows: int, columns: int) -> None:
 
 
 def _passes(settings: Sequence[Setting], columns: int, classes: int) -> list[list[int]]:
-    """Return the places of the settings that are trained together."""
-    alike: dict[object, list[int]] = {}
-    for place, setting in enumerate(settings):
+    """Return the indices of the settings that are trained together."""
+    groups: dict[object, list[int]] = {}
+    for index, setting in enumerate(settings):
         rows = None if setting.rows is None else setting.rows.tobytes()
-        seen = (setting.columns or slice(None)).indices(columns)
-        moments = setting.optimizer != "sgd"
-        alike.setdefault((moments, setting.seed, setting.dropout, rows, seen), []).append(place)
+        read_columns = (setting.columns or slice(None)).indices(columns)
+        has_moments = setting.optimizer != "sgd"
+        groups.setdefault((has_moments, setting.seed, setting.dropout, rows, read_columns), []).append(index)
     most = max(1, _WIDEST // classes)
-    return [places[start : start + most] for places in alike.values() for start in range(0, len(places), most)]
+    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
 
 
 @torch.no_grad()
 def _train(
     X: Tensor,
     y: Tensor,
-    held: tuple[Tensor, Tensor] | None,
+    monitored: tuple[Tensor, Tensor] | None,
     settings: Sequence[Setting],
     *,
     classes: int,
@@ -214,7 +216,10 @@ def _train(
     batches = math.ceil(len(rows) / batch_size)
     rates = _per_head([setting.lr * factors(setting.schedule, epochs * batches) for setting in settings], X).T
     heads = _Heads(settings, X, classes, batch_size)
-    order, dropout = draws.stream(first.seed, draws.ORDER), draws.stream(first.seed, draws.DROPOUT)
+    order, dropout = (
+        stream(first.seed, ORDER),
+        stream(first.seed, DROPOUT),
+    )
     gathered = X.new_empty(batch_size, X.shape[1])
     history: list[list[dict[str, Any]]] = [[] for _ in settings]
     diverged: list[int | None] = [None] * len(settings)
@@ -223,26 +228,26 @@ def _train(
         heads.loss.zero_()
         heads.right.zero_()
         shuffled = rows[torch.randperm(len(rows), generator=order)].to(X.device)
-        for number, some in enumerate(torch.split(shuffled, batch_size), start=epoch * batches):
-            batch = torch.index_select(X, 0, some, out=gathered[: len(some)])
+        for number, batch_rows in enumerate(torch.split(shuffled, batch_size), start=epoch * batches):
+            batch = torch.index_select(X, 0, batch_rows, out=gathered[: len(batch_rows)])
             if first.dropout:
                 kept = torch.rand(batch.shape, generator=dropout).ge_(first.dropout).div_(1 - first.dropout)
                 batch.mul_(kept.to(X.device))
-            heads.step(batch, y[some], rates[number])
-        watched: dict[str, list[float]] = {
+            heads.step(batch, y[batch_rows], rates[number])
+        metrics: dict[str, list[float]] = {
             "train_loss": (heads.loss / len(rows)).tolist(),
             "train_top1": (heads.right / len(rows)).tolist(),
         }
-        if held is not None:
-            loss, right = heads.look(held[0][:, columns], held[1])
-            watched |= {"val_loss": loss.tolist(), "val_top1": right.tolist()}
-        finite = heads.finite().tolist()
+        if monitored is not None:
+            loss, right = heads.evaluate(monitored[0][:, columns], monitored[1])
+            metrics |= {"val_loss": loss.tolist(), "val_top1": right.tolist()}
+        finite = heads.are_finite().tolist()
         seconds = time.perf_counter() - started
         for head, past in enumerate(history):
             if diverged[head] is None and not finite[head]:
                 diverged[head] = epoch + 1
             elif diverged[head] is None:
-                values = {name: values[head] for name, values in watched.items()}
+                values = {name: values[head] for name, values in metrics.items()}
                 past.append({"epoch": epoch + 1, **values, "seconds": seconds})
         if None not in diverged:
             break
@@ -267,33 +272,35 @@ class _Heads:
 
     def __init__(self, settings: Sequence[Setting], X: Tensor, classes: int, batch_size: int) -> None:
         columns, heads = X.shape[1], len(settings)
-        start = draws.linear(columns, classes, draws.stream(settings[0].seed, draws.WEIGHTS)).T.to(X)
+        start = linear(columns, classes, stream(settings[0].seed, WEIGHTS)).T.to(X)
         self._shape = classes, heads
         self._weight = start[:, :, None].expand(-1, -1, heads).flatten(1).contiguous()
         self._gradient = torch.empty_like(self._weight)
         self._update = _Sgd(self._weight) if settings[0].optimizer == "sgd" else _Adam(self._weight)
         self._logits = X.new_empty(max(batch_size, _BLOCK), classes * heads)
-        self._log_chances = X.new_empty(max(batch_size, _BLOCK), classes, heads)
+        self._buffer = X.new_empty(max(batch_size, _BLOCK), classes, heads)
         decay = np.array([setting.weight_decay for setting in settings])
-        apart = np.array([setting.optimizer == "adamw" for setting in settings])
-        self._l2, self._shrink = (self._per_column(_per_head(part, X)) for part in (decay * ~apart, decay * apart))
+        decoupled = np.array([setting.optimizer == "adamw" for setting in settings])
+        self._l2, self._shrink = (
+            self._per_column(_per_head(part, X)) for part in (decay * ~decoupled, decay * decoupled)
+        )
         self._smoothing = _per_head([setting.label_smoothing for setting in settings], X)
         self._smoothed = any(setting.label_smoothing for setting in settings)
-        self._shrinks = bool(apart.any())
+        self._shrinks = bool(decoupled.any())
         self.loss, self.right = X.new_zeros(heads), X.new_zeros(heads)
 
     def step(self, batch: Tensor, labels: Tensor, rates: Tensor) -> None:
         """Take a step of every head on rows [b, D] with labels [b], at rates [H]."""
         classes, heads = self._shape
         label = labels[:, None, None].expand(-1, 1, heads)
-        log_chances = self._say(batch)
-        of_label = log_chances.gather(1, label)
+        log_probabilities = self._log_probabilities(batch)
+        of_label = log_probabilities.gather(1, label)
         loss = of_label.sum((0, 1)).neg_()
-        self.right += (of_label == log_chances.amax(1, keepdim=True)).sum((0, 1))
+        self.right += (of_label == log_probabilities.amax(1, keepdim=True)).sum((0, 1))
         if self._smoothed:
-            loss -= self._smoothing * (log_chances.sum((0, 1)) / classes + loss)
+            loss -= self._smoothing * (log_probabilities.sum((0, 1)) / classes + loss)
         self.loss += loss
-        residual = log_chances.exp_()
+        residual = log_probabilities.exp_()
         residual.scatter_add_(1, label, (self._smoothing - 1).expand(len(batch), 1, heads))
         if self._smoothed:
             residual -= self._smoothing / classes
@@ -306,19 +313,19 @@ class _Heads:
             self._weight.mul_(1 - rates * self._shrink)
         self._weight.addcmul_(self._update(self._gradient), rates)
 
-    def look(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy and top-1 of every head on rows that it does not learn from, both [H]."""
         loss, right = torch.zeros_like(self.loss), torch.zeros_like(self.right)
         size = len(self._logits)
         for rows, labels in zip(torch.split(X, size), torch.split(y, size), strict=True):
-            log_chances = self._say(rows)
-            of_label = log_chances.gather(1, labels[:, None, None].expand(-1, 1, len(loss)))
+            log_probabilities = self._log_probabilities(rows)
+            of_label = log_probabilities.gather(1, labels[:, None, None].expand(-1, 1, len(loss)))
             loss -= of_label.sum((0, 1))
-            right += (of_label == log_chances.amax(1, keepdim=True)).sum((0, 1))
+            right += (of_label == log_probabilities.amax(1, keepdim=True)).sum((0, 1))
         return loss / len(y), right / len(y)
 
-    def finite(self) -> Tensor:
-        """Say which heads have had a finite loss and have finite weights, bool [H]."""
+    def are_finite(self) -> Tensor:
+        """Return which heads had a finite loss and have finite weights, bool [H]."""
         return (self._weight.abs().sum(0).view(self._shape).sum(0) + self.loss).isfinite()
 
     def layers(self) -> Tensor:
@@ -329,10 +336,10 @@ class _Heads:
         """Return values [H] as the columns of the weights need them, [K * H]."""
         return of_heads.expand(self._shape).reshape(-1)
 
-    def _say(self, rows: Tensor) -> Tensor:
+    def _log_probabilities(self, rows: Tensor) -> Tensor:
         """Return log probabilities [b, K, H], overwritten by the next call."""
         logits = torch.addmm(self._weight[-1], rows, self._weight[:-1], out=self._logits[: len(rows)])
-        return torch.log_softmax(logits.view(-1, *self._shape), 1, out=self._log_chances[: len(rows)])
+        return torch.log_softmax(logits.view(-1, *self._shape), 1, out=self._buffer[: len(rows)])
 
 
 class _Sgd:
