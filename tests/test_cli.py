@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -428,25 +427,13 @@ def test_names_that_are_not_unicode(run: Run) -> None:
 # Before and after
 
 
-def test_the_line_about_missing_embeddings_is_the_command_that_makes_them(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = make_photos(tmp_path / "two classes", n=6)
-    options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32, "data_seed": 3}
-    for verb in ("probe", "baselines"):
-        line = refused(run(verb, **options))
-        assert "features are not extracted yet (1 of 1 shards are missing)" in line
-        program, *command = shlex.split(line.partition("; run: ")[2])
-        assert (program, command[0]) == ("probeline", "extract")
-        assert set(words("extract", tmp_path, **options)[1:]) == joined(command[1:])
-    assert cli.main(command) == 0
-    capsys.readouterr()
-    assert run("baselines", **options).code == 0
-
-
-def joined(command: list[str]) -> set[str]:
-    """Return ``--name=value`` for each ``--name value``."""
-    return {f"{name}={value}" for name, value in zip(command[::2], command[1::2], strict=True)}
+@pytest.mark.parametrize("verb", ["probe", "baselines", "doctor"])
+def test_missing_features_are_extracted_after_a_line_that_says_so(verb: str, run: Run) -> None:
+    line = f"{verb}: features of squeezenet1_1 are not extracted yet; extracting what is missing"
+    first, second = (run(verb, image_size=32) for _ in range(2))
+    assert (first.code, second.code) == (0, 0)
+    assert first.out.splitlines().count(line) == 1
+    assert line not in second.out
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from probeline.cli import program as cli
 from probeline.commands import baselines, finetune, plan, probe
+from probeline.evaluate.heads.exact import ExactProbe
 from probeline.extract.plan import plan_extraction
 from probeline.identity import seal, unseal
 from probeline.session import Session
@@ -80,7 +81,7 @@ def test_images_of_finished_shards_are_cached_and_tell_how_long_the_rest_takes(t
 def test_rows_are_scored_under_the_same_settings_or_would_be_fitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_exact", lambda task: [])
+    monkeypatch.setattr(ExactProbe, "is_requested", lambda *_: False)
     session = extracted(tmp_path / "cache", sgd=("lr=1e-2", "epochs=2"), epochs=1, strategies=("head",))
     baselines.run(session)
     probe.run(session)
