@@ -427,7 +427,7 @@ def test_names_that_are_not_unicode(run: Run) -> None:
 # Before and after
 
 
-@pytest.mark.parametrize("verb", ["probe", "baselines", "doctor"])
+@pytest.mark.parametrize("verb", ["probe", "baselines", "curve", "doctor"])
 def test_missing_features_are_extracted_after_a_line_that_says_so(verb: str, run: Run) -> None:
     line = f"{verb}: features of squeezenet1_1 are not extracted yet; extracting what is missing"
     first, second = (run(verb, image_size=32) for _ in range(2))
