@@ -163,6 +163,15 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
     assert checkpoints(settings) == ["best.json", "best.safetensors"]
 
 
+@pytest.mark.parametrize(("strategy", "weights"), [("full", "none"), ("full", "squeezed"), ("scratch", "none")])
+def test_a_net_that_only_seems_pretrained_is_named(strategy: str, weights: str, world: Path, tmp_path: Path) -> None:
+    console = Listening()
+    given = {"weights": "none"} if weights == "none" else {}
+    run(options(world, tmp_path, strategies=(strategy,), epochs=1, console=console, **given))
+    line = f"finetune: folder--pictures x {NET}, finetune, seed 0: starts from random weights, not pretrained ones"
+    assert (line in console.said) == ((strategy, weights) == ("full", "none"))
+
+
 # A second run
 
 

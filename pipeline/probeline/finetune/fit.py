@@ -58,6 +58,7 @@ def finetune(job: TrainingJob) -> Score:
 
     from probeline.finetune import checkpoint
 
+    job.warn_of_random_weights("finetune")
     trials = _train_candidates(job, Grid(options, TRAIN), request.key)
     score = _score(job, request, trials)
     SCORES.save(session.reports, score)

@@ -102,6 +102,7 @@ def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
     options = training_options(settings, job.strategy)
     # With a peak rate of 1 a group's rate is its share, to the last digit.
     values = single_values(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0}
+    job.warn_of_random_weights("lrfind")
     prepared = prepare_training(job, values)
     with exact_float32(settings.nets.precision):
         sweep = sweep_rates(prepared.trainer, splits.train.rows, console=settings.console, title=f"lrfind: {job.title}")

@@ -56,6 +56,11 @@ class TrainingJob:
         """What a line about it begins with, after the verb."""
         return f"{self.session.dataset.name} x {self.backbone.name}, {self.method}, seed {self.seed}"
 
+    def warn_of_random_weights(self, verb: str) -> None:
+        """Say that a net which is meant to be pretrained starts from random weights, if so."""
+        if self.backbone.weights == "none" and self.strategy != Strategy.SCRATCH:
+            self.session.console.say(f"{verb}: {self.title}: starts from random weights, not pretrained ones")
+
 
 def plan_jobs(session: Session, seeds: Iterable[int]) -> Iterator[TrainingJob]:
     """Yield the job of every backbone, strategy and seed that the settings ask for.
