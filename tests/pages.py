@@ -1,16 +1,25 @@
-"""Pages of reports for tests: made of records, and read back as elements."""
+"""Pages of reports for tests: written from records, and read back as elements and tables."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from made_records import make_curve, make_doctor, make_gallery, make_map
+from made_scores import make_scores
+from probeline.data.pixels.tiles import webp
+from probeline.disk import make_folder
 from probeline.report import write
 from probeline.report.markdown import markdown
 from probeline.report.model.content import ReportContent
@@ -18,7 +27,9 @@ from probeline.report.model.rows import blocks
 from probeline.report.records.not_run import NotRun
 from probeline.report.sections.registry import SECTIONS
 from probeline.report.write import Report
+from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture
 from probeline.results.score import Score
+from probeline.results.thumbnail import Thumbnail
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -114,3 +125,54 @@ def written(folder: Path, scores: Sequence[Score], not_run: Sequence[tuple[str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("probeline.report.figures.png", lambda figure: b"none")
         return write_report(folder, scores, not_run, **records).page
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def table(text: str, number: int = 0) -> list[dict[str, str]]:
+    """Return the lines of one of the tables, each with its cells by their column's head."""
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    head, rule, *body = tables[number].splitlines()
+    assert {len(line) for line in (head, rule, *body)} == {len(head)}, "the columns are aligned"
+    assert all(re.fullmatch(r":-+|-+:", cell) for cell in cells(rule))
+    return [dict(zip(cells(head), cells(line), strict=True)) for line in body]
+
+
+TWO = ("ants", "bees")
+EXAMINED = ("train:7", "test:3", "train:9", "test:5", "train:11", "test:2")
+
+
+def full(folder: Path) -> Path:
+    """Write the page of a table that has all sections but range tests, latency and published numbers."""
+    scores = make_scores(("mobilenet_v2", "resnet18"), seeds=2, n_test=120, class_names=TWO)
+    return written(
+        folder,
+        scores,
+        [("fine-tune of vgg11", "probeline finetune --backbone vgg11")],
+        curves=[make_curve()],
+        pictures=[picture(folder)],
+        galleries=[make_gallery(thumbnails={name: thumbnail() for name in ("test:3", "train:7")})],
+        maps=[make_map()],
+        findings=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
+        commands={scores[0].key: "probeline probe"},
+    )
+
+
+def thumbnail() -> Thumbnail:
+    data = webp(Image.new("RGB", (96, 72), (90, 120, 40)), 80)
+    return Thumbnail(96, 72, base64.b64encode(data).decode("ascii"))
+
+
+def picture(folder: Path, side: int = 40) -> Picture:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    make_folder(folder / PICTURE_FOLDER)
+    path = folder / PICTURE_FOLDER / "filters-mobilenet_v2.png"
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    found = Picture(
+        "filters", "mobilenet_v2", "none", {}, "Filters", "What it is", "Many squares", hashlib.sha256(data).hexdigest()
+    )
+    PICTURES.save(folder, found, data)
+    return found

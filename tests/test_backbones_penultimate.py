@@ -12,6 +12,7 @@ from probeline.backbones.penultimate import Tap, find_tap, set_head
 from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.errors import BadOption, BadWeights
+from small_runs import smallest_size
 
 # The published widths of the embeddings, by hand, for one net of each family.
 WIDTHS = {
@@ -38,13 +39,6 @@ WIDTHS = {
     "vit_b_16": 768,
     "wide_resnet50_2": 2048,
 }
-
-
-def smallest_size(name: str) -> int:
-    """Return a size that the net takes, so that 80 nets are proven in a minute or two."""
-    if name.startswith(("vit", "maxvit")):
-        return 224
-    return 75 if name == "inception_v3" else 64
 
 
 def test_the_names_are_torchvisions() -> None:

@@ -11,7 +11,7 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.sources.torchvision import names as torchvision_names
 from probeline.backbones.split_forward import can_be_parted, run_above, run_below
 from probeline.backbones.stages import Stage, find_stages
-from test_backbones_penultimate import smallest_size
+from small_runs import smallest_size
 
 # The first module of each stage, by hand, for one net of each family: at each halving of the map, each block of a
 # plain transformer, and the layers between the maps and the head where there are two of them or more.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from made_scores import make_score
 from probeline.commands import baselines, compare, curve, probe
 from probeline.evaluate.heads.exact import ExactProbe
 from probeline.options.settings import Settings
@@ -18,7 +19,6 @@ from probeline.report.records.row_commands import further_commands
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
-from test_report_rows import make_score
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from threadpoolctl import threadpool_limits
 
+from made_scores import make_score
 from probeline.analysis import data_checks
 from probeline.commands import compare, doctor, extract
 from probeline.evaluate.heads import exact
@@ -26,7 +27,6 @@ from probeline.results.findings import FINDINGS, Findings, ImageReference
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
-from test_report_rows import make_score
 
 pytestmark = pytest.mark.usefixtures("one_thread", "few_l2", "undrawn")
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from made_scores import HERE, make_score
 from probeline.analysis import latency as timing
 from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
@@ -28,7 +29,6 @@ from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration
-from test_report_rows import HERE, make_score
 
 NETS = ("squeezenet1_1", "mnasnet0_5")
 

@@ -19,6 +19,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from made_scores import make_score
 from probeline.backbones.first_conv import first_layer
 from probeline.backbones.frozen import Normalize
 from probeline.backbones.source import CLASSIC
@@ -38,7 +39,6 @@ from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import Preprocess
 from small_runs import Listening, configuration, extracted, make_photos
-from test_report_rows import make_score
 
 NET = "squeezenet1_1"
 FILES = [f"{kind}-{NET}.{suffix}" for kind in ("filters", "input", "mistakes") for suffix in ("json", "png")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from made_data import dataset
 from probeline.data.annotations.exact_copies import copies
 from probeline.data.sampling.splits import split
-from test_data_splits import dataset
 
 
 def test_images_of_their_own_are_no_copies() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from made_data import dataset
 from probeline.data.annotations.groups import group, leaks
 from probeline.data.sampling.grouped import carve_groups, deal_groups, groups_of_class
 from probeline.data.sampling.splits import ENOUGH_FOR_VAL, crossing, split
@@ -17,7 +18,6 @@ from probeline.data.sampling.stratified import shuffled
 from probeline.errors import BadData
 from probeline.identity import digest
 from probeline.types import DataSet, IntArray, Splits
-from test_data_splits import dataset
 
 
 def write(folder: Path, groups: dict[str, str]) -> Path:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from made_data import dataset
 from probeline.data.annotations import csv_columns as columns
 from probeline.data.annotations.labels import relabel
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, MissingData, ProbelineError
 from probeline.types import DROPPED, DataSet, splits_digest
-from test_data_splits import dataset
 
 Write = Callable[[str | bytes], Path]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from made_data import dataset, part
 from probeline.data.annotations.second_task import Second, second_task
 from probeline.errors import BadData, BadOption, MissingData, ProbelineError, UnknownName
 from probeline.options.second_task_spec import parsed
 from probeline.types import DROPPED, DataSet
-from test_data_splits import dataset, part
 
 DATA = dataset({"train": [5, 4, 3], "test": [2, 2, 2]})
 WORDS = ("odd=class 1", "even=class 2,class 0")

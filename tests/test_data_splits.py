@@ -9,35 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_part
+from made_data import dataset
 from probeline.data.sampling.splits import crossing, split
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
 from probeline.data.sampling.subset import Subset
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest
-from probeline.types import DataSet, ImageArray, IntArray, Part, Splits
-
-
-def part(name: str, labels: IntArray, classes: int) -> Part:
-    return dataclasses.replace(make_part(len(labels), classes=classes, name=name), labels=labels)
-
-
-def dataset(by_part: dict[str, list[int]]) -> DataSet:
-    """Return a data set whose parts have so many rows of each class, in an order that looks mixed."""
-    parts = {}
-    for name, sizes in by_part.items():
-        labels = np.repeat(np.arange(len(sizes)), sizes)
-        parts[name] = part(name, labels[np.argsort(np.arange(len(labels)) * 7919 % 104_729, kind="stable")], len(sizes))
-    names = list(parts)
-    return DataSet(
-        name="toy",
-        parts=parts,
-        images={name: ImageArray(np.zeros((len(p), 1, 1, 3), np.uint8)) for name, p in parts.items()},
-        class_names=parts[names[0]].class_names,
-        train=names[0],
-        test=names[-1],
-        val="val" if len(names) == 3 else None,
-    )
+from probeline.types import DataSet, Splits
 
 
 def counts(splits: Splits, data: DataSet, role: str) -> list[int]:

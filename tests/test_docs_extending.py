@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from made_scores import make_scores
 from probeline.report.model.content import ReportContent
 from probeline.report.sections.registry import GROUP, SECTIONS, all_sections, installed_sections, markdown_order
 from probeline.report.sections.section import GROUPS
-from test_report_rows import make_scores
 
 DOC = (Path(__file__).parents[1] / "docs" / "design" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', DOC, re.DOTALL))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pipeline" / "probeline"
+TESTS = Path(__file__).parent
 
 FLOORS = [
     {"__main__"},
@@ -103,21 +104,22 @@ def test_files_stay_small(file: Path) -> None:
     assert (len(text.splitlines()) > FILE_SIZE) == (known or reason)
 
 
+def imported_names(file: Path) -> set[str]:
+    """Return the modules that a file imports, inside a function too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
 def owners(package: str) -> set[str]:
     """Return the rooms that import a package."""
-    found = set()
-    for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            if any(name.split(".")[0] == package for name in names):
-                found.add(room_of(module_of(file)))
-    return found
+    return {
+        room_of(module_of(file)) for file in FILES if package in {name.split(".")[0] for name in imported_names(file)}
+    }
 
 
 def test_one_owner_a_concern() -> None:
@@ -138,6 +140,12 @@ def test_heads_and_metrics_know_arrays_only() -> None:
     for module, names in imports().items():
         if room_of(module) in ("heads", "metrics"):
             assert {room_of(name) for name in names} <= {"heads", "metrics", "types", "errors", "identity"}, module
+
+
+@pytest.mark.parametrize("file", sorted(TESTS.rglob("*.py")), ids=lambda file: str(file.relative_to(TESTS)))
+def test_no_file_imports_a_test_file(file: Path) -> None:
+    names = {name.split(".")[0] for name in imported_names(file)}
+    assert not names & {test.stem for test in TESTS.rglob("test_*.py")}
 
 
 @pytest.mark.parametrize(

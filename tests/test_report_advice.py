@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from made_records import make_curve
+from made_scores import make_score
 from probeline.report.model.advice import advice
 from probeline.report.model.rows import blocks
 from probeline.results.curve import Curve
 from probeline.results.score import Score
-from test_report_learning import make_curve
-from test_report_rows import make_score
 
 
 def said(*scores: Score, curves: tuple[Curve, ...] = ()) -> str:

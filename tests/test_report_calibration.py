@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from made_scores import aggregate, make_score, make_scores
 from probeline.heads.temperature import LIMITS
 from probeline.report.sections.scores.calibration import calibration_columns, calibration_notes
 from probeline.results.score import Score
-from test_report_rows import aggregate, make_score, make_scores
 
 
 def cells(*scores: Score) -> list[dict[str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from made_scores import HERE, make_score, make_scores
 from probeline.report.model.conditions import conditions
-from test_report_rows import HERE, make_score, make_scores
 
 
 def test_what_all_scores_share_is_said_once() -> None:

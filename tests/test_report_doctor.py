@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pages import make_content, markdown_of, record_of
+from made_records import make_doctor
+from made_scores import make_score, make_scores
+from pages import make_content, markdown_of, record_of, table
 from probeline.identity import DOCTOR_VERSION, digest, seal
 from probeline.metrics.intervals import wilson
 from probeline.report.model.rows import blocks
@@ -20,93 +22,14 @@ from probeline.report.sections.images.doctor import DataDoctor
 from probeline.results.decode import encode
 from probeline.results.findings import (
     FINDINGS,
-    ClassCounts,
-    DecodingNote,
-    DuplicatePair,
-    Duplicates,
     Findings,
-    ImageReference,
-    LabelErrors,
-    Outlier,
-    Outliers,
-    PairCounts,
-    SuspectLabel,
 )
 from probeline.results.score import Score
 from probeline.results.store import SkippedFile
-from probeline.results.thumbnail import Thumbnail
-from test_report_rows import HERE, make_score, make_scores
-from test_report_tables import table
 
 
 def section(doctor: Findings, scores: Sequence[Score]) -> str:
     return DataDoctor().markdown(make_content(scores, findings=doctor)) or ""
-
-
-def seen(row: int, role: str = "train", label: int = 0) -> ImageReference:
-    part = "test" if role == "test" else "train"
-    return ImageReference(f"{part}:{row}", f"{part}/{row:05d}", role, label)
-
-
-def make_doctor(*, exact: tuple[int, ...] = (3,), near: tuple[int, ...] = (5, 8), n_test: int = 500) -> Findings:
-    """Return findings in three classes."""
-    options = {"alike": 0.7, "shift": 2, "neighbours": 10}
-    return Findings(
-        backbone="mobilenet_v2",
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        image_size=224,
-        key=digest("a doctor"),
-        of={"options": options},
-        class_names=("ant", "bee", "c*t"),
-        images={"train": 900, "val": 100, "test": n_test},
-        duplicates=Duplicates(
-            regions={
-                "known": PairCounts(1, 2, 1),
-                "across": PairCounts(len(exact), len(near), 1),
-                "test": PairCounts(0, 0, 0),
-            },
-            leaked_exact=exact,
-            leaked_near=near,
-            compared=1234,
-            pairs=(
-                DuplicatePair(seen(7), seen(3, "test"), "exact", 1.0, 1.0, False),
-                DuplicatePair(seen(9), seen(5, "test", 1), "near", 0.91, 0.95, True),
-            ),
-        ),
-        labels=LabelErrors(
-            judged={"train": 900, "val": 100, "test": n_test},
-            flagged={"train": 30, "val": 4, "test": 12},
-            expected=33.4,
-            planted=100,
-            planted_flagged=0.93,
-            planted_rank=17,
-            l2=0.001,
-            temperature=1.25,
-            top1=0.812,
-            folds=5,
-            converged=True,
-            neighbours=10,
-            suspects=(SuspectLabel(seen(11, "val", 2), 1, 0.002, 0.97, 0.9, 0.898),),
-        ),
-        outliers=Outliers(
-            level=0.01,
-            threshold=0.7,
-            flagged={"train": 9, "val": 1, "test": 15},
-            images={"train": 900, "val": 100, "test": n_test},
-            neighbours=10,
-            remote=(Outlier(seen(2, "test", 1), 0.93, 0.001),),
-        ),
-        balance={
-            "train": ClassCounts((500, 300, 100), 5.0, 2.6, ()),
-            "val": ClassCounts((50, 50, 0), 1.0, 2.0, (2,)),
-            "test": ClassCounts((200, 200, 100), 2.0, 2.9, ()),
-        },
-        helped=(DecodingNote("palette", "colours from a palette", {"train": 2, "val": 0, "test": 1}, ("train:4",)),),
-        thumbnails={"train:7": Thumbnail(96, 72, "aGVsbG8=")},
-        seconds=12.5,
-        environment=HERE,
-    )
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
+from figure_checks import assert_clear, cielab, drawn
+from made_scores import CIFAR, LONG, make_score, make_scores
 from pages import make_content, write_report
 from probeline.report.figures import draw
 from probeline.report.figures.images.pictures import TILE, Panel, filters, misclassified, net_input, rendered
@@ -39,9 +38,7 @@ from probeline.results.methods import METHODS, method_info
 from probeline.results.picture import Misclassification
 from probeline.results.score import Score
 from probeline.types import IntArray, PixelArray
-from test_report_rows import CIFAR, make_score, make_scores
 
-LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
 MANY_CLASSES = [f"a class whose name is long {i}" for i in range(60)]
 
 
@@ -219,23 +216,6 @@ def test_pyplot_is_not_imported() -> None:
     assert done.stdout == "False False\n"
 
 
-def drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
-    """Return the texts that drawing the figure really shows: ticks out of range are not among them."""
-    figure.draw_without_rendering()
-    found: list[Text] = []
-    draw_text = Text.draw
-
-    def watch(text: Text, renderer: object) -> None:
-        if text.get_visible() and text.get_text().strip():
-            found.append(text)
-        draw_text(text, renderer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Text, "draw", watch)
-        figure.draw_without_rendering()
-    return [text for i, text in enumerate(found) if text not in found[:i]]
-
-
 TWO = make_scores(seeds=5, class_names=("ants", "bees"), n_test=153)
 TEN = make_scores(
     ("mobilenet_v2", LONG, "squeezenet1_1"), ("probe", "probe-sgd", "knn", "finetune"), seeds=2, n_test=200
@@ -272,19 +252,6 @@ def test_no_text_is_clipped_or_covers_another(
         boxes = [(text, text.get_window_extent()) for text in texts]
     assert len(texts) > 5
     assert_clear(figure, boxes)
-
-
-def assert_clear(figure: Figure, boxes: Sequence[tuple[Text, Bbox]]) -> None:
-    """Assert that every text lies within the figure and on no other."""
-    for text, box in boxes:
-        low, high = figure.bbox.min, figure.bbox.max
-        assert (box.min >= low).all(), text
-        assert (box.max <= high).all(), text
-    straight = [(text, box) for text, box in boxes if text.get_rotation() % 90 == 0]
-    for (text, box), (other, its) in combinations(straight, 2):
-        overlap = np.minimum(box.max, its.max) - np.maximum(box.min, its.min)
-        # Boxes of neighbouring lines may touch by a pixel; no letter is as thin.
-        assert (overlap <= 1).any(), (text, other)
 
 
 WIDE = ("W" * 40, "ants", "m" * 22)
@@ -415,15 +382,6 @@ def test_histories_and_paths_may_have_holes() -> None:
             figure = make(blocks(scores))
             assert figure is not None
             png(figure)
-
-
-def cielab(colour: str) -> npt.NDArray[np.float64]:
-    """Return lightness and two opponent axes of an sRGB colour under D65."""
-    levels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
-    light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = np.cbrt(to_xyz @ light / np.array([0.9505, 1.0, 1.089]))
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_colours_are_distinct() -> None:

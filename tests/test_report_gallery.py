@@ -9,77 +9,43 @@ from typing import Any
 import numpy as np
 import pytest
 
+from made_records import GALLERY_SCORES, NET, REFIT, make_gallery
+from made_scores import make_score
 from probeline.analysis.gallery import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.report.model.rows import row_titles
 from probeline.report.sections.images.galleries import gallery_facts
 from probeline.results.gallery import (
     GALLERIES,
-    Gallery,
-    GalleryRow,
-    Misclassified,
-    NearestTrainImage,
-    ProbeRefit,
     gallery_of,
     outdated_gallery,
 )
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.store import SkippedFile
-from probeline.results.thumbnail import Thumbnail
-from test_report_rows import make_score, make_scores
-
-NET = "mobilenet_v2"
-REFIT = ProbeRefit(l2=0.001, temperature=1.5, n_test=60, same=60, nll=0.5, score_nll=0.5, held=True)
-SCORES = make_scores(methods=("probe", "knn", "finetune"), seeds=2, n_test=60)
-
-
-def make_gallery(**changes: Any) -> Gallery:
-    near = NearestTrainImage("train:7", "train/00007", "cat", 0.75)
-    image = Misclassified("test:3", "test/00003", "dog", ("cat", "cat", "bird"), 3, 0.875, 0.0625, (near,))
-    probe = best_probe(SCORES)
-    assert probe is not None
-    values: dict[str, Any] = {
-        "backbone": NET,
-        "weights": "IMAGENET1K_V1",
-        "of": gallery_of(rank_by_validation(SCORES), probe),
-        "rows": tuple(GalleryRow(str(i), name, name) for i, name in enumerate(("finetune", "probe", "knn"))),
-        "probe": 1,
-        "tap": "penultimate",
-        "refit": REFIT,
-        "n_test": 60,
-        "wrong": 20,
-        "shared": 4,
-        "images": (image,),
-        "thumbnails": {"test:3": Thumbnail(96, 72, "AAAA"), "train:7": Thumbnail(96, 96, "BBBB")},
-        "title": "What it gets wrong",
-        "caption": "One image.",
-        **changes,
-    }
-    return Gallery(**values)
-
 
 # Which images
 
 
 def test_rows_are_ranked_by_val_and_judged_by_their_first_seeds() -> None:
-    rows = rank_by_validation(SCORES)
+    rows = rank_by_validation(GALLERY_SCORES)
     assert [row[0].method for row in rows] == ["finetune", "probe", "knn"]
     assert [len(row) for row in rows] == [2, 1, 1]
-    assert rows[0] == best_by_validation(SCORES)
-    probe = best_probe(SCORES)
+    assert rows[0] == best_by_validation(GALLERY_SCORES)
+    probe = best_probe(GALLERY_SCORES)
     assert probe is not None
     assert probe.method == "probe"
-    assert best_probe([score for score in SCORES if score.method != "probe"]) is None
+    assert best_probe([score for score in GALLERY_SCORES if score.method != "probe"]) is None
     worse = make_score(accuracy=0.3, n_test=60, tap="features.13")
-    assert best_probe([worse, *SCORES]) == probe
+    assert best_probe([worse, *GALLERY_SCORES]) == probe
 
 
 def test_what_all_have_wrong_comes_first_then_what_most_have() -> None:
-    rows = rank_by_validation(SCORES)
+    rows = rank_by_validation(GALLERY_SCORES)
     found = count_shared_errors(rows)
     counts = [
-        sum(row[0].predictions[place] != row[0].labels[place] for row in rows) for place in range(SCORES[0].n_test)
+        sum(row[0].predictions[place] != row[0].labels[place] for row in rows)
+        for place in range(GALLERY_SCORES[0].n_test)
     ]
     assert found.counts.tolist() == counts
     assert {1, 3} <= set(counts)
@@ -98,7 +64,7 @@ def test_what_one_row_alone_has_wrong_is_shown_where_there_is_nothing_else() -> 
 
 
 def test_another_seed_of_a_row_has_no_say() -> None:
-    rows = rank_by_validation(SCORES)
+    rows = rank_by_validation(GALLERY_SCORES)
     first = [row[:1] for row in rows]
     np.testing.assert_array_equal(count_shared_errors(rows).errors, count_shared_errors(first).errors)
     assert gallery_of(rows, first[1][0]) == gallery_of(first, first[1][0])
@@ -116,8 +82,8 @@ def words(scores: list[Score], **refit: Any) -> str:
 
 
 def test_a_caption_tells_the_numbers() -> None:
-    counts = count_shared_errors(rank_by_validation(SCORES)).counts
-    told = words(SCORES)
+    counts = count_shared_errors(rank_by_validation(GALLERY_SCORES)).counts
+    told = words(GALLERY_SCORES)
     wrong, by_all, together = (int(some.sum()) for some in (counts > 0, counts == 3, counts > 1))
     assert together < min(wrong, 24)
     assert told.startswith(
@@ -141,7 +107,7 @@ def test_a_caption_of_one_row_names_it() -> None:
 
 
 def test_a_refit_that_is_not_believed_is_told() -> None:
-    told = words(SCORES, held=False, same=51)
+    told = words(GALLERY_SCORES, held=False, same=51)
     assert "No probabilities: the exact linear probe, l2 0.001, refitted" in told
     assert "does not reproduce its score, as only 51 of its 60 predictions are the same." in told
 
@@ -149,10 +115,10 @@ def test_a_refit_that_is_not_believed_is_told() -> None:
 def test_titles_tell_rows_apart() -> None:
     inner = make_score(n_test=60, tap="features.13")
     other = make_score(n_test=60, weights="IMAGENET1K_V2")
-    titles = row_titles([*SCORES, inner])
+    titles = row_titles([*GALLERY_SCORES, inner])
     assert titles[inner.key] == "linear probe (exact), at features.13"
-    assert titles[SCORES[0].key] == "linear probe (exact)"
-    assert row_titles([SCORES[0], other])[other.key] == f"linear probe (exact) ({NET}, IMAGENET1K_V2)"
+    assert titles[GALLERY_SCORES[0].key] == "linear probe (exact)"
+    assert row_titles([GALLERY_SCORES[0], other])[other.key] == f"linear probe (exact) ({NET}, IMAGENET1K_V2)"
 
 
 # Files
@@ -204,13 +170,13 @@ def rewritten(data: bytes, version: int = GALLERY_VERSION, **changes: Any) -> by
 
 def test_a_gallery_is_of_its_scores() -> None:
     made = make_gallery()
-    assert outdated_gallery(made, SCORES) is None
-    assert outdated_gallery(made, SCORES[::-1]) is None, "in whatever order they come"
+    assert outdated_gallery(made, GALLERY_SCORES) is None
+    assert outdated_gallery(made, GALLERY_SCORES[::-1]) is None, "in whatever order they come"
     elsewhere = make_score(backbone="vgg11", n_test=60)
-    assert outdated_gallery(made, [*SCORES, elsewhere]) is None
-    assert outdated_gallery(made, [*SCORES, make_score("ridge", n_test=60)]) == "its scores have changed"
-    flipped = replace(SCORES[1], predictions=SCORES[1].labels)
-    assert outdated_gallery(made, [SCORES[0], flipped, *SCORES[2:]]) == "its scores have changed"
+    assert outdated_gallery(made, [*GALLERY_SCORES, elsewhere]) is None
+    assert outdated_gallery(made, [*GALLERY_SCORES, make_score("ridge", n_test=60)]) == "its scores have changed"
+    flipped = replace(GALLERY_SCORES[1], predictions=GALLERY_SCORES[1].labels)
+    assert outdated_gallery(made, [GALLERY_SCORES[0], flipped, *GALLERY_SCORES[2:]]) == "its scores have changed"
     assert outdated_gallery(made, [elsewhere]) == "its exact probe is gone"
 
 

@@ -7,6 +7,7 @@ import re
 import matplotlib as mpl
 import pytest
 
+from made_scores import make_score, make_scores
 from pages import Element, parsed
 from probeline.report.figures.inline import inline
 from probeline.report.figures.scores.accuracy import accuracy
@@ -16,7 +17,6 @@ from probeline.report.figures.scores.cost import cost
 from probeline.report.figures.scores.ladder import ladder, rungs
 from probeline.report.figures.sheet import default_look, png, svg
 from probeline.report.model.rows import blocks
-from test_report_rows import make_score, make_scores
 
 TABLE = blocks(make_scores(n_test=60, class_names=("ants", "bees")))
 

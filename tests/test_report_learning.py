@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -11,8 +10,9 @@ from statistics import stdev
 import numpy as np
 import pytest
 
+from figure_checks import drawn
+from made_records import make_curve
 from pages import make_content, markdown_of, write_report
-from probeline.identity import digest
 from probeline.metrics.intervals import wilson
 from probeline.report.figures.scores.learning import learning
 from probeline.report.figures.sheet import default_look, png
@@ -20,53 +20,8 @@ from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.report.sections.scores.learning import crossings, learning_notes, learning_table
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.store import SkippedFile
-from test_report_figures import drawn
-from test_report_rows import HERE
 
 LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
-
-
-def make_curve(
-    backbone: str = "mobilenet_v2",
-    top: float = 0.9,
-    *,
-    percents: Sequence[float] = (1, 2, 5, 10, 20, 50, 100),
-    shots: Sequence[int] = (1, 2, 4, 8, 16),
-    draws: int = 5,
-    n_train: int = 45_000,
-    n_test: int = 10_000,
-) -> Curve:
-    """Return a curve that rises towards `top` as the logarithm of its images does."""
-    rng = np.random.default_rng(len(backbone))
-    points = []
-    for kind, amounts in (("fraction", percents), ("shots", shots)):
-        for amount in amounts:
-            n = max(10, round(amount / 100 * n_train)) if kind == "fraction" else int(10 * amount)
-            for draw in range(1 if amount == 100 else draws):
-                value = top * np.log(n) / np.log(n_train) + rng.normal(0, 0.3 / np.sqrt(n))
-                right = round(float(np.clip(value, 0, 1)) * n_test) / n_test
-                fields = {"draw": draw, "n_train": n, "short": 0, "l2": 0.1, "edge": False, "converged": True}
-                points.append(CurvePoint(kind=kind, amount=float(amount), val_top1=right, test_top1=right, **fields))
-    return Curve(
-        dataset="cifar10",
-        backbone=backbone,
-        weights="IMAGENET1K_V1",
-        precision="fp32",
-        key=digest([backbone, top]),
-        splits="0" * 64,
-        image_size=224,
-        class_names=("ants", "bees"),
-        n_train=n_train,
-        n_val=5000,
-        n_test=n_test,
-        draws=draws,
-        data_seed=0,
-        grouped=False,
-        points=tuple(points),
-        warm_seconds=40.0,
-        cold_seconds=700.0,
-        environment=HERE,
-    )
 
 
 def test_steps_gather_the_draws() -> None:

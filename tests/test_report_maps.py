@@ -11,58 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from figure_checks import assert_clear, cielab, drawn
+from made_records import MAP_SCORES, NET, make_map
+from made_scores import make_score
 from pages import write_report
-from probeline.analysis.embedding_map import map_text, pca_projection, tsne_projection
+from probeline.analysis.embedding_map import map_text
 from probeline.identity import seal, unseal
 from probeline.report.figures.images.maps import COLOURS, embedding_map
 from probeline.report.figures.images.pictures import rendered
 from probeline.report.figures.sheet import default_look
 from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.sections.images.maps import map_facts
-from probeline.results.embedding_map import MAPS, EmbeddingMap, map_of, outdated_map
-from probeline.results.ranking import best_by_validation, best_probe
+from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.store import SkippedFile
-from test_report_figures import assert_clear, cielab, drawn
-from test_report_rows import make_score, make_scores
 
-NET = "mobilenet_v2"
-SCORES = make_scores(methods=("probe", "finetune"), n_test=90)
 LONG = "timm:convnext_tiny.in12k_ft_in1k_384_with_a_long_name"
-
-
-def make_map(classes: int = 3, n: int = 90, *, tsne: bool = False, **changes: Any) -> EmbeddingMap:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, classes, n)
-    predicted = np.where(rng.random(n) < 0.2, (labels + 1) % classes, labels)
-    judge, probe = best_by_validation(SCORES), best_probe(SCORES)
-    assert judge is not None
-    assert probe is not None
-    xy = [(round(x, 3), round(y, 3)) for x, y in rng.normal(size=(n, 2)).tolist()]
-    planes = [pca_projection(xy, (0.231, 0.1204))]
-    if tsne:
-        planes.append(tsne_projection(xy[::-1], 30.0, 0, 0.5))
-    wrong = int((labels != predicted).sum())
-    text = map_text(judge[0], probe, n, wrong, 0, planes)
-    values: dict[str, Any] = {
-        "backbone": NET,
-        "weights": "IMAGENET1K_V1",
-        "of": map_of(judge[0], probe),
-        "tap": "penultimate",
-        "n_test": n,
-        "part": "test",
-        "class_names": tuple(f"class of things {k}" for k in range(classes)),
-        "rows": tuple(range(n)),
-        "sample_ids": tuple(f"test/{row:05d}" for row in range(n)),
-        "labels": tuple(labels.tolist()),
-        "predicted": tuple(predicted.tolist()),
-        "judge": "full fine-tune",
-        "planes": tuple(planes),
-        "title": text.title,
-        "caption": text.caption,
-        "alt": text.alt,
-        **changes,
-    }
-    return EmbeddingMap(**values)
 
 
 # Words
@@ -140,12 +103,14 @@ def test_what_is_no_map_is_ignored(changes: dict[str, Any] | None, reason: str, 
 
 def test_a_map_is_of_its_scores() -> None:
     one = make_map()
-    assert outdated_map(one, SCORES) is None
-    assert outdated_map(one, [*SCORES, make_score("knn", accuracy=0.2, n_test=90)]) is None, "neither leads nor probes"
-    assert outdated_map(one, [*SCORES, make_score("ridge", accuracy=0.99, n_test=90)]) == "its scores have changed"
-    flipped = [replace(score, predictions=score.labels) for score in SCORES]
+    assert outdated_map(one, MAP_SCORES) is None
+    assert outdated_map(one, [*MAP_SCORES, make_score("knn", accuracy=0.2, n_test=90)]) is None, (
+        "neither leads nor probes"
+    )
+    assert outdated_map(one, [*MAP_SCORES, make_score("ridge", accuracy=0.99, n_test=90)]) == "its scores have changed"
+    flipped = [replace(score, predictions=score.labels) for score in MAP_SCORES]
     assert outdated_map(one, flipped) == "its scores have changed"
-    assert outdated_map(one, SCORES[1:]) == "its exact probe is gone"
+    assert outdated_map(one, MAP_SCORES[1:]) == "its exact probe is gone"
 
 
 # The figure

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from pages import Element, make_content, parsed, written
-from probeline.data.pixels.tiles import webp
-from probeline.disk import make_folder
+from figure_checks import cielab
+from made_records import make_doctor, make_gallery, make_map
+from made_scores import make_score, make_scores
+from pages import TWO, Element, full, make_content, parsed, picture, thumbnail, written
 from probeline.format import count, percent, points, seconds
 from probeline.report.page import render
 from probeline.report.palette import DARK, LETTER, LEVELS, LIGHT, MARK, class_of_colour, contrast, readable
@@ -26,53 +26,10 @@ from probeline.report.sections.glossary import Glossary
 from probeline.report.sections.images.pictures import fit_picture
 from probeline.report.sections.registry import SECTIONS
 from probeline.results.methods import METHODS, method_info
-from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture
+from probeline.results.picture import PICTURE_FOLDER
 from probeline.results.score import Score
-from probeline.results.thumbnail import Thumbnail
-from test_report_doctor import make_doctor
-from test_report_figures import cielab
-from test_report_gallery import make_gallery
-from test_report_learning import make_curve
-from test_report_maps import make_map
-from test_report_rows import make_score, make_scores
 
 HOSTILE = '<script>alert("1")</script>'
-TWO = ("ants", "bees")
-EXAMINED = ("train:7", "test:3", "train:9", "test:5", "train:11", "test:2")
-
-
-def full(folder: Path) -> Path:
-    """Write the page of a table that has all sections but range tests, latency and published numbers."""
-    scores = make_scores(("mobilenet_v2", "resnet18"), seeds=2, n_test=120, class_names=TWO)
-    return written(
-        folder,
-        scores,
-        [("fine-tune of vgg11", "probeline finetune --backbone vgg11")],
-        curves=[make_curve()],
-        pictures=[picture(folder)],
-        galleries=[make_gallery(thumbnails={name: thumbnail() for name in ("test:3", "train:7")})],
-        maps=[make_map()],
-        findings=replace(make_doctor(n_test=120), thumbnails={name: thumbnail() for name in EXAMINED}),
-        commands={scores[0].key: "probeline probe"},
-    )
-
-
-def thumbnail() -> Thumbnail:
-    data = webp(Image.new("RGB", (96, 72), (90, 120, 40)), 80)
-    return Thumbnail(96, 72, base64.b64encode(data).decode("ascii"))
-
-
-def picture(folder: Path, side: int = 40) -> Picture:
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    make_folder(folder / PICTURE_FOLDER)
-    path = folder / PICTURE_FOLDER / "filters-mobilenet_v2.png"
-    Image.fromarray(pixels).save(path)
-    data = path.read_bytes()
-    found = Picture(
-        "filters", "mobilenet_v2", "none", {}, "Filters", "What it is", "Many squares", hashlib.sha256(data).hexdigest()
-    )
-    PICTURES.save(folder, found, data)
-    return found
 
 
 @pytest.fixture(scope="module")

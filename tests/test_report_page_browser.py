@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from browsers import started
-from pages import written
-from test_report_figures import LONG
-from test_report_page import full
-from test_report_rows import make_scores
+from made_scores import LONG, make_scores
+from pages import full, written
 
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}

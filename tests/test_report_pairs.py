@@ -7,12 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from made_scores import make_score, make_scores
 from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap
 from probeline.report.model.differences import differences
 from probeline.report.model.pairs import MAX_ROWS, matrix
 from probeline.report.model.rows import blocks
 from probeline.report.sections.scores.pairs import matrix_notes, matrix_table
-from test_report_rows import make_score, make_scores
 
 
 def test_a_difference_averages_seeds_and_tests_the_first() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from pages import make_content, write_report
+from made_records import make_curve
+from made_scores import aggregate, make_score
+from pages import make_content, table, write_report
 from probeline.metrics.intervals import wilson
 from probeline.recipes.published import Published
 from probeline.report.model.row import Row
@@ -17,9 +19,6 @@ from probeline.report.records.published import Ours, PublishedComparison, compar
 from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.results.curve import Curve
 from probeline.results.score import Score
-from test_report_learning import make_curve
-from test_report_rows import aggregate, make_score
-from test_report_tables import table
 
 PROBE = Published("mobilenet_v2", "probe-sgd", 0.941, trainable=1_026, note="about")
 TUNED = Published("mobilenet_v2", "finetune", 0.961)

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from made_records import make_curve
+from made_scores import make_score
 from probeline.names import PENULTIMATE
 from probeline.report.model.advice import advice
 from probeline.report.model.recommendation import Reason, recommend
@@ -19,8 +21,6 @@ from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 from probeline.results.ranking import rank_by_validation
 from probeline.results.score import Score
-from test_report_learning import make_curve
-from test_report_rows import make_score
 
 UNTRAINED = ("no fine-tune", "nothing has been fine-tuned", "not been fine-tuned", "untested")
 FROZEN, TRAINED = ("probe", "probe-refit", "knn", "ridge", "centroid"), ("finetune", "scratch")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from made_scores import make_score
 from probeline.cli.parser import parse
 from probeline.cli.steps import settings_of
 from probeline.errors import BadOption
@@ -17,7 +18,6 @@ from probeline.options.settings import Settings
 from probeline.report.model.rows import blocks
 from probeline.report.records.row_commands import commands
 from probeline.results.score import Score
-from test_report_rows import make_score
 
 HERE = Settings.of(dataset="cifar10", limit=200, data_seed=3)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pages import make_content, markdown_of, record_of
+from made_scores import aggregate, make_score, make_scores
+from pages import make_content, markdown_of, record_of, table
 from probeline.format import escape
 from probeline.report.model.conditions import Conditions
 from probeline.report.model.report_figure import ReportFigure
@@ -20,14 +21,9 @@ from probeline.report.model.rows import blocks
 from probeline.report.records.not_run import NotRun
 from probeline.report.terminal import TERMINAL_WIDTH, csv_table, terminal_table
 from probeline.results.score import Score
-from test_report_rows import aggregate, make_score, make_scores
 
 MISSING = [("fine-tune of resnet18", "probeline finetune --backbone resnet18")]
 NOT_RUN = [NotRun(*MISSING[0])]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def rendered(
@@ -39,15 +35,6 @@ def rendered(
     drawn = {path: ReportFigure(path, Path(path), "", "", "") for path in figures}
     content = make_content(scores, missing, more_conditions=facts or {}, figures=drawn)
     return markdown_of(content)
-
-
-def table(text: str, number: int = 0) -> list[dict[str, str]]:
-    """Return the lines of one of the tables, each with its cells by their column's head."""
-    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    head, rule, *body = tables[number].splitlines()
-    assert {len(line) for line in (head, rule, *body)} == {len(head)}, "the columns are aligned"
-    assert all(re.fullmatch(r":-+|-+:", cell) for cell in cells(rule))
-    return [dict(zip(cells(head), cells(line), strict=True)) for line in body]
 
 
 def test_markdown_holds_every_row_and_number() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from made_records import make_curve
+from made_scores import make_score, make_scores
 from probeline.report.model.rows import blocks
 from probeline.report.model.verdict import verdict
 from probeline.report.records.learning_steps import steps
 from probeline.results.score import Score
-from test_report_learning import make_curve
-from test_report_rows import make_score, make_scores
 
 
 def said(*scores: Score) -> str:

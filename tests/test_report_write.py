@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from made_scores import make_score
 from pages import write_report
 from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
@@ -20,7 +21,6 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.report_figure import ReportFigure
 from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
-from test_report_rows import make_score
 
 ROWS = [make_score(n_test=60, class_names=("ants", "bees"), path=())]
 MISSING = [("fine-tune", "probeline finetune")]

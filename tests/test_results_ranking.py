@@ -7,12 +7,12 @@ from itertools import permutations
 
 import pytest
 
+from made_scores import make_score
 from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.pairs import MAX_ROWS, matrix
 from probeline.report.model.rows import blocks
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import Score
-from test_report_rows import make_score
 
 NET = "mobilenet_v2"
 
