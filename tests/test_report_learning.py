@@ -12,6 +12,7 @@ import pytest
 
 from figure_checks import drawn
 from made_records import make_curve
+from made_scores import LONG
 from pages import make_content, markdown_of, write_report
 from probeline.metrics.intervals import wilson
 from probeline.report.figures.scores.learning import learning
@@ -20,8 +21,6 @@ from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.report.sections.scores.learning import crossings, learning_notes, learning_table
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.store import SkippedFile
-
-LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
 
 
 def test_steps_gather_the_draws() -> None:

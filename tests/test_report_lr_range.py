@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from figure_checks import drawn
-from made_scores import HERE
+from made_scores import HERE, LONG
 from pages import make_content, record_of, write_report
 from probeline.identity import digest
 from probeline.metrics.lr_range import EARLY, STEPS, rising
@@ -21,8 +21,6 @@ from probeline.report.records.range_tests import range_test_titles, round_rate, 
 from probeline.report.sections.scores.ranges import range_notes, range_table
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.store import SkippedFile
-
-LONG = "timm:vit_base_patch16_clip_224.openai_ft_in12k_in1k"
 
 
 def make_test(
