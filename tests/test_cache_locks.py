@@ -42,16 +42,16 @@ def test_two_share_what_is_to_be_made(entry: Entry) -> None:
         mine, theirs = one.lock_all(), other.lock_all()
         assert [next(mine), next(theirs), next(mine)] == [0, 1, 2]
         assert list(mine) == list(theirs) == []
-        assert one.left
-        assert other.left
+        assert one.are_pending
+        assert other.are_pending
         for number in (0, 1, 2):
             make(entry, number)
         for locks, number in ((one, 0), (other, 1), (one, 2)):
             locks.release(number)
         assert one.wait() == [1]
         assert other.wait() == [0, 2]
-        assert not one.left
-        assert not other.left
+        assert not one.are_pending
+        assert not other.are_pending
     assert not list(entry.folder.glob("*.lock"))
 
 
@@ -128,7 +128,7 @@ def test_without_locks_everybody_works_alone(call: str, entry: Entry, monkeypatc
     monkeypatch.setattr(os if call == "open" else fcntl, call, refuse)
     with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
         assert list(one.lock_all()) == list(other.lock_all()) == [0, 1, 2]
-        assert not one.left
+        assert not one.are_pending
 
 
 def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:

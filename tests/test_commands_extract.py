@@ -250,7 +250,7 @@ def another_version(folder: Path) -> None:
         (flip, "shard-00001.h5", "a shard is corrupt"),
         (replace_by_foreign, "shard-00001.h5", "a shard is corrupt"),
         (vouch_for_foreign, "shard-00001.h5", "no shard of Probeline"),
-        (remove_shard, "shard-00001.h5", "a shard is gone"),
+        (remove_shard, "shard-00001.h5", "a shard is missing"),
         (spoil_record, "shard-00001.json", "a record of the cache is corrupt"),
         (another_version, "entry.json", "another format version"),
     ],

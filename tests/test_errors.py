@@ -17,8 +17,17 @@ def test_a_line_says_what_where_expected_got_and_what_next() -> None:
 
 def test_an_unknown_name_lists_the_valid_ones() -> None:
     assert str(errors.UnknownName("verb", "exract", ["extract", "probe"])) == (
-        "unknown verb 'exract' (expected one of: extract, probe)"
+        "unknown verb 'exract' (expected one of: extract, probe); did you mean extract?"
     )
+    assert str(errors.UnknownName("verb", "xyz", ["extract", "probe"])) == (
+        "unknown verb 'xyz' (expected one of: extract, probe)"
+    )
+
+
+def test_of_many_names_the_nearest_are_suggested() -> None:
+    names = [f"resnet{n}" for n in range(100)]
+    assert str(errors.UnknownName("backbone", "resnt18", names)).startswith("unknown backbone 'resnt18'; did you mean ")
+    assert "resnet99" in str(errors.UnknownName("backbone", "xyz", names)), "all are listed if none is near"
 
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
