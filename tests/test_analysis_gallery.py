@@ -461,8 +461,8 @@ def test_what_is_damaged_is_left_out_named_and_made_again(name: str, world: Path
     session, console = inputs_of(world)
     pictures.run(session)
     assert path.read_bytes() == data
-    (told,) = [line for line in console.said if "made anew" in line]
-    assert told.startswith(f"pictures: folder--photos x {NET}: made anew, as {name} is damaged")
+    (told,) = [line for line in console.said if "recomputed" in line]
+    assert told.startswith(f"pictures: folder--photos x {NET}: recomputed, as {name} is damaged")
 
 
 def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -> None:

@@ -210,7 +210,7 @@ def test_votes_are_the_pipelines(world: Settings, tmp_path: Path) -> None:
     np.testing.assert_allclose(got[~free], wanted[~free], atol=1e-5)
     card = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
     assert "which vote" in card
-    assert "who has the folder has those" in card
+    assert "since they vote: whoever has it has them" in card
 
 
 def votes_of(rows: torch.Tensor, labels: list[int], k: int) -> Votes:

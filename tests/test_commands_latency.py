@@ -290,7 +290,7 @@ def test_what_is_damaged_is_timed_anew(root: Path, timed: Path) -> None:
     path.write_bytes(data.replace(b'"warm_up":1', b'"warm_up":2'))
     with pytest.raises(Timed):
         latency.run(session)
-    assert any(f"made anew, as {path.name} is damaged" in line for line in console.said)
+    assert any(f"recomputed, as {path.name} is damaged" in line for line in console.said)
     (ignored,) = LATENCIES.load(session.reports)[1]
     assert ignored.path == path
 

@@ -301,7 +301,7 @@ def test_a_damaged_record_is_made_again(world: Path, tmp_path: Path, monkeypatch
     path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
     scripted(FALLING, monkeypatch)
     assert [timeless(one) for one in run(settings)] == [timeless(test)]
-    line = f"lrfind: {PLACE}, finetune, seed 0: made anew, as {path.name} is damaged"
+    line = f"lrfind: {PLACE}, finetune, seed 0: recomputed, as {path.name} is damaged"
     assert any(said.startswith(line) for said in console.said)
 
 

@@ -165,8 +165,8 @@ def test_what_is_damaged_is_made_again(kind: Any, suffix: str, world: Path) -> N
     assert ignored.reason.startswith("is damaged")
     pictures.run(session)
     assert path.read_bytes() == data
-    (told,) = [line for line in console.said if "made anew" in line]
-    assert f"made anew, as {path.name} is damaged" in told
+    (told,) = [line for line in console.said if "recomputed" in line]
+    assert f"recomputed, as {path.name} is damaged" in told
     assert sum("up to date" in line for line in console.said) == 2
 
 

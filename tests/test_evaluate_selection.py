@@ -243,5 +243,5 @@ def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew
     assert ignored.reason == f"has score version 1; this program reads {SCORE_VERSION}: run its stage again"
     baselines.run(session)
     (line,) = [line for line in console.said if path.name in line]
-    assert line == f"centroid: digits-limit60 x squeezenet1_1: made anew, as {path.name} {ignored.reason}"
+    assert line == f"centroid: digits-limit60 x squeezenet1_1: recomputed, as {path.name} {ignored.reason}"
     assert score.predictions in [one.predictions for one in SCORES.load(session.reports)[0]]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from probeline.options.verbs import VERBS
+
 PACKAGE = Path(__file__).parents[1] / "pipeline" / "probeline"
 TESTS = Path(__file__).parent
 
@@ -113,6 +115,19 @@ def imported_names(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
     return names
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if (PACKAGE / "commands" / f"{verb}.py").exists()])
+def test_a_verbs_file_stays_small(verb: str) -> None:
+    assert len((PACKAGE / "commands" / f"{verb}.py").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_no_parameter_list_is_long() -> None:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                assert len([name for name in names if name not in ("self", "cls")]) <= 8, f"{file}: {node.name}"
 
 
 def owners(package: str) -> set[str]:

@@ -93,7 +93,7 @@ def _find_together(session: Session, backbones: Sequence[Backbone], device: str)
     records = [LATENCIES.find(session.reports, one.name, _key(session, one, device)) for one in backbones]
     for record in records:
         if isinstance(record, SkippedFile):
-            session.console.say(f"latency: made anew, as {record.path.name} {record.reason}")
+            session.console.say(f"latency: recomputed, as {record.path.name} {record.reason}")
     latencies = [record for record in records if isinstance(record, Latency)]
     are_together = len(latencies) == len(records) and len({latency.session for latency in latencies}) == 1
     return latencies if are_together else None

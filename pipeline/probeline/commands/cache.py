@@ -14,7 +14,6 @@ from probeline.format import megabytes, plural
 from probeline.session import Session
 
 Result = dict[str, Any]
-Files = dict[Path, int]
 
 
 def run(session: Session) -> Result:
@@ -40,8 +39,8 @@ def _list(session: Session, _: Sequence[str]) -> Result:
     checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
     for entry in entries:
         session.console.result(entry.line(cache))
-    count, size = plural(len(entries), "entry", "entries"), megabytes(sum(entry.bytes for entry in entries))
-    session.console.result(f"{count}, {size}; checkpoints of training {megabytes(checkpoints)}")
+    count, size = plural(len(entries), "entry", "entries"), sum(entry.bytes for entry in entries)
+    session.console.result(f"{count}, {megabytes(size)}; checkpoints of training {megabytes(checkpoints)}")
     return {"entries": [entry.summary() for entry in entries], "checkpoint_bytes": checkpoints}
 
 
@@ -49,7 +48,7 @@ def _remove(session: Session, names: Sequence[str]) -> Result:
     cache = session.settings.folders.cache
     folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
 
-    def files() -> Files:
+    def files() -> dict[Path, int]:
         return {path: size for folder in folders for path, size in prune.entry_files(folder, cache).items()}
 
     for folder in folders:
@@ -70,7 +69,7 @@ def _tidy(session: Session, _: Sequence[str]) -> Result:
     return _confirm(session, leftovers, question, lambda: prune.remove_leftovers(leftovers, cache))
 
 
-def _confirm(session: Session, files: Files, question: str, remove: Callable[[], Files]) -> Result:
+def _confirm(session: Session, files: dict[Path, int], question: str, remove: Callable[[], dict[Path, int]]) -> Result:
     yes, dry_run = session.settings.maintenance.yes, session.settings.run.dry_run
     return prune.confirm_removal(session.console, files, question, remove, yes=yes, dry_run=dry_run)
 
@@ -79,15 +78,14 @@ def _export(session: Session, arguments: Sequence[str]) -> Result:
     entry, path = find_entry(arguments[0], session.settings.folders.cache), Path(arguments[1])
     sha256 = exchange.export_entry(entry, path)
     session.console.result(f"{path}  {megabytes(path.stat().st_size)}  sha256 {sha256}")
-    session.console.result(
-        f"import it elsewhere with: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}"
-    )
+    command = f"probeline cache import {shlex.quote(path.name)} --sha256 {sha256}"
+    session.console.result(f"import it elsewhere with: {command}")
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 
 def _import(session: Session, arguments: Sequence[str]) -> Result:
-    settings = session.settings
-    entry, new = exchange.import_entry(Path(arguments[0]), settings.folders.cache, settings.maintenance.sha256)
+    cache, sha256 = session.settings.folders.cache, session.settings.maintenance.sha256
+    entry, new = exchange.import_entry(Path(arguments[0]), cache, sha256)
     outcome = f"{new} of {len(entry.shards)} shards are new" if new else "already in the cache"
     session.console.result(f"{entry.folder}  {len(entry):,} x {entry.dim}, every row verified; {outcome}")
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}

@@ -77,7 +77,7 @@ def reuse(
         It is yet to be made, and could not be kept.
     """
     if isinstance(record, SkippedFile):
-        session.console.say(f"{title}: made anew, as {record.path.name} {record.reason}")
+        session.console.say(f"{title}: recomputed, as {record.path.name} {record.reason}")
     elif record is not None:
         session.console.say(message)
         return record

@@ -126,8 +126,8 @@ def _files(artifact: Artifact) -> list[str]:
                 f"`{name}`: {what}{opset}, by torch {facts['torch']}. In goes `pixels`, {given} for any N, "
                 "cropped and resized already: the resize is Pillow's and stays outside. Out come `logits` and "
                 f"`probabilities`, float32 [N, {len(artifact.classes)}]: normalisation and temperature are inside. "
-                f"Its logits were held against the pipeline's on {facts['images']} real images: they differ by "
-                f"{facts['difference']:.1e} of an image's largest logit at most"
+                f"Checked on {facts['images']} real images: its logits differ from the pipeline's by at most "
+                f"{facts['difference']:.1e} of an image's largest logit"
             )
     return lines
 
@@ -135,25 +135,22 @@ def _files(artifact: Artifact) -> list[str]:
 def _limits(artifact: Artifact) -> list[str]:
     told = artifact.measured
     lines = [
-        f"It has an answer for every image, also for one of none of its {len(artifact.classes)} classes.",
-        f"The numbers hold for images like the {told['n_test']:,} of the test; of others nothing was measured.",
+        f"It gives one of its {len(artifact.classes)} classes for every image, also for an image of none of them.",
+        f"The numbers hold for images like the {told['n_test']:,} of the test set; nothing was measured on others.",
         "Probabilities were calibrated on val as a whole, not class by class.",
     ]
     if near := artifact.neighbours:
         lines.append(
-            f"`unlike` is said of an image that is farther from its neighbour number {near['k']} among "
-            f"{near['rows']:,} train images (cosine distance of features, {near['threshold']:.4g}) than "
-            f"{100 * near['quantile']:g} % of these are from theirs; it is said of "
-            f"{percent(near['test_share'], 1)} % of the test images. It is a hint, "
-            "not a test: what is alike to the net may still be something else."
+            f"An image is flagged `unlike` if its neighbour number {near['k']} among {near['rows']:,} train images is "
+            f"farther (cosine distance of features, {near['threshold']:.4g}) than for {100 * near['quantile']:g} % of "
+            f"the train images; so are {percent(near['test_share'], 1)} % of the test images. It is a hint, not a "
+            "test: what the net finds similar may still be something else."
         )
     else:
-        lines.append("No train images are told of, so that it cannot say what is unlike anything in training.")
+        lines.append("It holds no train images, so it cannot flag images that are unlike anything in training.")
     if told["method"] == Method.KNN:
-        lines.append(
-            "Its votes come of the features of every train image, which lie beside it: who has the folder has those."
-        )
+        lines.append("The features of every train image are in this folder, since they vote: whoever has it has them.")
     if artifact.temperature in LIMITS:
-        lines.append("Its temperature lies at the end of what was looked through.")
+        lines.append("Its temperature is at the edge of the range that was searched.")
     lines.append("Data sets and pretrained weights have licences of their own.")
     return lines

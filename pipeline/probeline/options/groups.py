@@ -22,9 +22,9 @@ class DataOptions:
 
     dataset: str = option("digits", "digits, cifar10, hymenoptera or folder:PATH", metavar="D")
     data: Path = option(
-        help="parent folder of the data sets",
+        lambda: Path(os.environ.get("PROBELINE_DATA") or "data"),
+        "parent folder of the data sets",
         metavar="DIR",
-        factory=lambda: Path(os.environ.get("PROBELINE_DATA") or "data"),
         shown_default="$PROBELINE_DATA or data/",
         local=True,
     )

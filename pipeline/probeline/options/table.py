@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -50,55 +50,59 @@ class Option:
     local: bool
 
 
-def option(
-    default: Any = MISSING,
-    help: str = "",  # noqa: A002
-    *,
-    metavar: str = "",
-    flag: str = "",
-    short: str = "",
-    factory: Callable[[], Any] | None = None,
-    shown_default: str | None = None,
-    within: tuple[float, float] | None = None,
-    choices: tuple[str, ...] = (),
-    local: bool = False,
-) -> Any:
-    """Return the field of a group that declares an option; see :class:`Option`."""
-    metadata = {
-        "help": help,
-        "metavar": metavar,
-        "flag": flag,
-        "short": short,
-        "shown_default": shown_default,
-        "within": within,
-        "choices": choices,
-        "local": local,
-    }
-    if factory is not None:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+class _Facts(TypedDict, total=False):
+    metavar: str
+    flag: str
+    short: str
+    shown_default: str
+    within: tuple[float, float]
+    choices: tuple[str, ...]
+    local: bool
+
+
+_UNSAID: _Facts = {"metavar": "", "flag": "", "short": "", "choices": (), "local": False}
+
+
+def option(default: Any, help: str, **facts: Unpack[_Facts]) -> Any:  # noqa: A002
+    """Return the field of a group that declares an option; see :class:`Option`.
+
+    Parameters
+    ----------
+    default : object
+        A function is called for the default.
+    help : str
+    **facts
+        Further attributes of the option.
+    """
+    metadata = {**_UNSAID, "help": help, **facts}
+    return (
+        field(default_factory=default, metadata=metadata)
+        if callable(default)
+        else field(default=default, metadata=metadata)
+    )
 
 
 def options_in(group: type) -> Iterator[Option]:
     """Yield the options that a group declares, in their order."""
     hints = get_type_hints(group)
-    for one in fields(group):
-        yield _option(one, hints[one.name])
+    for declared in fields(group):
+        yield _option(declared, hints[declared.name])
 
 
-def _option(one: Field[Any], hint: Any) -> Option:
+def _option(declared: Field[Any], hint: Any) -> Option:
     is_list = get_origin(hint) is tuple
     kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)] or [hint]
-    default = one.default_factory() if one.default_factory is not MISSING else one.default
-    facts = dict(one.metadata)
-    shown = facts.pop("shown_default")
+    default = declared.default_factory() if declared.default_factory is not MISSING else declared.default
+    facts = dict(declared.metadata)
+    shown, within = facts.pop("shown_default", None), facts.pop("within", None)
     return Option(
-        name=one.name,
+        name=declared.name,
+        within=within,
         kind=kinds[0],
         is_list=is_list,
         default=default,
         shown_default=_words(default) if shown is None else shown,
-        **{**facts, "flag": facts["flag"] or "--" + one.name.replace("_", "-")},
+        **{**facts, "flag": facts["flag"] or "--" + declared.name.replace("_", "-")},
     )
 
 
