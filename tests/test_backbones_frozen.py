@@ -97,25 +97,25 @@ def test_a_batch_that_does_not_fit_is_halved(words: str, monkeypatch: pytest.Mon
     frozen = Frozen(load("resnet18", "none", 32)[0], CPU, "fp32")
     pixels = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8)
     expected = frozen.embed(pixels)
-    forward, sizes = frozen._forward, []
+    compute, sizes = frozen.features, []
 
     def scarce(batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
         if len(batch) > 2:
             raise RuntimeError(words)
-        return forward(batch)
+        return compute(batch)
 
-    monkeypatch.setattr(frozen, "_forward", scarce)
+    monkeypatch.setattr(frozen, "features", scarce)
     torch.testing.assert_close(frozen.embed(pixels), expected, rtol=1e-4, atol=1e-5)
     assert max(size for size in sizes if size <= 2) == 2
-    monkeypatch.setattr(frozen, "_forward", lambda batch: (_ for _ in ()).throw(RuntimeError(words)))
+    monkeypatch.setattr(frozen, "features", lambda batch: (_ for _ in ()).throw(RuntimeError(words)))
     with pytest.raises(OutOfMemory, match="one image does not fit"):
         frozen.embed(pixels)
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = Frozen(load("resnet18", "none", 32)[0], CPU, "fp32")
-    monkeypatch.setattr(frozen, "_forward", lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    monkeypatch.setattr(frozen, "features", lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
         frozen.embed(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
 

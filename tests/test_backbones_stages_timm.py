@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from probeline.backbones import stages as depth
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import Tap, find_tap
 from probeline.backbones.split_forward import can_be_parted
@@ -48,6 +47,19 @@ def stages_of(name: str) -> tuple[nn.Module, Tap, tuple[Stage, ...], int]:
     return net, tap, find_stages(net, tap, size), size
 
 
+def run_order(net: nn.Module, images: torch.Tensor) -> list[str]:
+    """Return the paths of the modules as they run."""
+    order: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(lambda *_, path=path: order.append(path))
+        for path, module in net.named_modules()
+    ]
+    net(images)
+    for handle in handles:
+        handle.remove()
+    return order
+
+
 def covered(net: nn.Module, tap: Tap, stages: tuple[Stage, ...]) -> bool:
     """Say whether each parameter below the head is of one stage."""
     every = [parameter for stage in stages for parameter in stage.parameters]
@@ -60,7 +72,7 @@ def test_a_stage_begins_between_the_maps_that_timm_tabulates(name: str) -> None:
     assert covered(net, tap, stages)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
-    order = depth._watch(net.eval(), torch.randn(2, 3, size, size).requires_grad_())[0].order
+    order = run_order(net.eval(), torch.randn(2, 3, size, size))
     starts = [order.index(stage.module) for stage in stages]
     # What lies before the first reduction by four is a stem of one or two layers.
     maps = [(order.index(one["module"]), one["reduction"]) for one in net.feature_info if one["reduction"] >= 4]  # type: ignore[union-attr]

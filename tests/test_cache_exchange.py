@@ -112,7 +112,7 @@ def test_another_file_than_the_one_that_was_sent_is_not_opened(
     sha256: str, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5, "decode_export", None)
-    monkeypatch.setattr(exchange, "_read_unknown", None)
+    monkeypatch.setattr("subprocess.run", None)
     with pytest.raises(BadCache, match=r"not the file that was sent.*fetch it again"):
         exchange.import_entry(file, tmp_path / "theirs", sha256)
 

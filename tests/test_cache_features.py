@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader, Dataset
 import probeline
 from conftest import make_part
 from probeline import Features, open_features
-from probeline.cache import features as reader
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
@@ -412,10 +411,11 @@ def test_what_is_pickled_is_the_path_and_the_key(entry: Entry, tmp_path: Path, m
     monkeypatch.chdir("/")
     again = pickle.loads(data)  # noqa: S301
     np.testing.assert_array_equal(again[:], expected)
-    assert again._keep_bytes == 123
+    assert pickle.dumps(again) == data
+    assert pickle.dumps(open_features(entry.folder)) != data, "the limit is pickled too"
     np.testing.assert_array_equal(torch.stack(list(pickle.loads(rows))).numpy(), expected)  # noqa: S301
     with pytest.raises(BadCache, match="another entry has taken the place"):
-        reader._reopen(entry.folder, "0" * 64, 0)
+        pickle.loads(data.replace(features.key.encode(), b"0" * 64))  # noqa: S301
     entry.folder.rename(tmp_path / entry.folder.name)
     with pytest.raises(MissingData, match=r"no cache entry here"):
         pickle.loads(data)  # noqa: S301

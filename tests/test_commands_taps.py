@@ -21,9 +21,11 @@ from probeline.evaluate.heads.neighbours import CENTROID
 from probeline.evaluate.heads.ridge import RIDGE
 from probeline.evaluate.score import score_head
 from probeline.extract import canary, engine
+from probeline.heads.standardize import apply
 from probeline.results.decode import decode, encode
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.types import Split
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
@@ -164,20 +166,21 @@ def test_heads_are_fitted_on_views_and_held_out_rows_come_plain(tmp_path: Path) 
     plain = CachedFeatures(Session(configuration(tmp_path / "cache")), *session.every_tap("squeezenet1_1"))
     seen = task(session)
     splits = session.splits
-    X, y = seen._load_rows(splits.train)
+    fitted = seen.load_test_fold()
     n = len(splits.train)
-    assert len(X) == 3 * n
-    assert np.array_equal(y, np.tile(y[:n], 3))
-    assert np.array_equal(X[:n], plain._load_rows(splits.train)[0])
-    assert not np.array_equal(X[n : 2 * n], X[:n])
-    for split in (splits.val, splits.test):
-        assert np.array_equal(seen._load_rows(split)[0], plain._load_rows(split)[0])
+    assert len(fitted.X) == 3 * n
+    assert np.array_equal(fitted.y, np.tile(fitted.y[:n], 3))
+    assert np.array_equal(fitted.X[:n], apply(fitted.scaler, plain.load_raw(splits.train)))
+    assert not np.array_equal(fitted.X[n : 2 * n], fitted.X[:n])
+    assert np.array_equal(fitted.X_heldout, apply(fitted.scaler, plain.load_raw(splits.test)))
     # Folds: of an image that is held out no view is fitted on.
     every = np.sort(np.concatenate(splits.folds))
     for fold, held, without in zip(
         splits.folds, seen.load_selection_folds(), plain.load_selection_folds(), strict=True
     ):
         assert len(held.y_heldout) == len(fold) == len(without.y_heldout)
+        rows = plain.load_raw(Split(splits.train.part, fold, "val"))
+        assert np.array_equal(held.X_heldout, apply(held.scaler, rows))
         assert len(held.y) == 3 * (len(every) - len(fold))
     assert seen.request("probe").key != plain.request("probe").key
     score = score_head(seen, CENTROID)

@@ -87,16 +87,24 @@ def test_grey_palette_and_bilevel_become_rgb(tmp_path: Path) -> None:
     assert np.array_equal(pixels(saved(bilevel, tmp_path / "1.png")), np.asarray(bilevel.convert("RGB")))
 
 
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a picture is stored under each EXIF orientation but 1."""
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, name: str) -> None:
-    undo = [None, *policy._UPRIGHT.values()][orientation - 1]
-    redo = {
-        Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
-        Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
-    }
+    turn = STORED_AS.get(orientation)
     image = smooth()
-    stored = image if undo is None else image.transpose(redo.get(undo, undo))
+    stored = image if turn is None else image.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     found = pixels(saved(stored, tmp_path / name, exif=exif))
