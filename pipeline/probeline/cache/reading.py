@@ -35,7 +35,7 @@ def entry_folders(cache: Path) -> Iterator[Path]:
 
 
 def open_entry(folder: Path) -> Entry:
-    """Return the entry that a folder holds, told from its own record alone.
+    """Return the entry that a folder holds, read from its own record alone.
 
     Raises
     ------

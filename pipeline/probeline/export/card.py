@@ -13,7 +13,7 @@ from probeline.names import Method, describe_tap
 from probeline.results.methods import method_info
 
 _MOST_CLASSES = 50
-"""More of them are told by their number; the record holds all."""
+"""If there are more, only their number is given; the record holds all."""
 
 
 def card(artifact: Artifact) -> str:
@@ -51,9 +51,9 @@ def card(artifact: Artifact) -> str:
 
 
 def _title(artifact: Artifact) -> str:
-    told = artifact.measured
-    parts = [f"{told['backbone']} on {told['dataset']}: {method_info(told['method']).title}"]
-    return ", ".join(filter(None, (*parts, describe_tap(told["tap"], told["views"]))))
+    measured = artifact.measured
+    parts = [f"{measured['backbone']} on {measured['dataset']}: {method_info(measured['method']).title}"]
+    return ", ".join(filter(None, (*parts, describe_tap(measured["tap"], measured["views"]))))
 
 
 def _classes(artifact: Artifact) -> str:
@@ -63,27 +63,27 @@ def _classes(artifact: Artifact) -> str:
 
 
 def _measured(artifact: Artifact) -> list[str]:
-    told: Mapping[str, Any] = artifact.measured
-    places = decimals([told["n_test"]])
-    low, high = (percent(end, places) for end in told["interval"])
-    chosen = ", ".join(option(name, value) for name, value in told["chosen"].items())
-    seed = "no seed: nothing is random" if told["seed"] is None else f"seed {told['seed']}"
+    row: Mapping[str, Any] = artifact.measured
+    places = decimals([row["n_test"]])
+    low, high = (percent(end, places) for end in row["interval"])
+    chosen = ", ".join(option(name, value) for name, value in row["chosen"].items())
+    seed = "no seed: nothing is random" if row["seed"] is None else f"seed {row['seed']}"
     lines = [
-        f"test top-1 {percent(told['top1'], places)} % (Wilson's 95 % interval {low} to {high} %, "
-        f"n = {told['n_test']:,}), macro {percent(told['macro'], places)} %, {seed}",
-        f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {told['nll']:.4g}, Brier's score "
-        f"{told['brier']:.4g}, ECE {told['ece']:.4g}; without it NLL {told['raw_nll']:.4g}, ECE {told['raw_ece']:.4g}",
-        f"{told['dataset']}: {told['n_train']:,} train, {told['n_val']:,} val and {told['n_test']:,} test images; "
-        + (f"{chosen} chosen by {told['chosen_by']}" if chosen else "nothing was chosen")
+        f"test top-1 {percent(row['top1'], places)} % (Wilson's 95 % interval {low} to {high} %, "
+        f"n = {row['n_test']:,}), macro {percent(row['macro'], places)} %, {seed}",
+        f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {row['nll']:.4g}, Brier's score "
+        f"{row['brier']:.4g}, ECE {row['ece']:.4g}; without it NLL {row['raw_nll']:.4g}, ECE {row['raw_ece']:.4g}",
+        f"{row['dataset']}: {row['n_train']:,} train, {row['n_val']:,} val and {row['n_test']:,} test images; "
+        + (f"{chosen} chosen by {row['chosen_by']}" if chosen else "nothing was chosen")
         + "; test was read once, after the choice",
-        f"{told['trainable']:,} of {told['total']:,} parameters were trained; net {escape(told['backbone'])}, "
-        f"weights {escape(told['weights'])}, {told['precision']}",
-        f"on {describe_environment(told['environment'])}",
-        f"score key {told['key'][:12]}",
+        f"{row['trainable']:,} of {row['total']:,} parameters were trained; net {escape(row['backbone'])}, "
+        f"weights {escape(row['weights'])}, {row['precision']}",
+        f"on {describe_environment(row['environment'])}",
+        f"score key {row['key'][:12]}",
     ]
-    if not told["converged"]:
+    if not row["converged"]:
         lines.append("its fit stopped before its tolerance")
-    if proof := told.get("proof"):
+    if proof := row.get("proof"):
         lines.append(proof)
     return lines
 
@@ -133,10 +133,10 @@ def _files(artifact: Artifact) -> list[str]:
 
 
 def _limits(artifact: Artifact) -> list[str]:
-    told = artifact.measured
+    measured = artifact.measured
     lines = [
         f"It gives one of its {len(artifact.classes)} classes for every image, also for an image of none of them.",
-        f"The numbers hold for images like the {told['n_test']:,} of the test set; nothing was measured on others.",
+        f"The numbers hold for images like the {measured['n_test']:,} of the test set; nothing was measured on others.",
         "Probabilities were calibrated on val as a whole, not class by class.",
     ]
     if near := artifact.neighbours:
@@ -148,7 +148,7 @@ def _limits(artifact: Artifact) -> list[str]:
         )
     else:
         lines.append("It holds no train images, so it cannot flag images that are unlike anything in training.")
-    if told["method"] == Method.KNN:
+    if measured["method"] == Method.KNN:
         lines.append("The features of every train image are in this folder, since they vote: whoever has it has them.")
     if artifact.temperature in LIMITS:
         lines.append("Its temperature is at the edge of the range that was searched.")

@@ -25,7 +25,7 @@ class ExtractionPlan:
     images, cached : int
         All rows of the entry, and those in finished shards.
     seconds : float or None
-        About how long the rest takes, told from finished shards of the same backbone and image size; None if there
+        About how long the rest takes, estimated from finished shards of the same backbone and image size; None if there
         are none.
     """
 

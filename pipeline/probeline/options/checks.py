@@ -1,4 +1,4 @@
-"""What is wrong with options by themselves, told before anything is loaded and without numpy."""
+"""What is wrong with options by themselves, checked before anything is loaded and without numpy."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Settings:
         return cls(words=words, console=console or Silence()).changed(**values)
 
     def changed(self, **values: Any) -> Settings:
-        """Return the settings with other values of some options, told by name.
+        """Return the settings with other values of some options, given by name.
 
         Raises
         ------

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Option:
-    """One option, told from a field of a group.
+    """One option, as a field of a group declares it.
 
     Attributes
     ----------
