@@ -8,7 +8,6 @@ import dataclasses
 import importlib.util
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 import probeline
 from conftest import make_part
+from made_commands import run_make
 from probeline import recipes
 from probeline.cache.entry import locate_entry
 from probeline.cache.writing import write_entry, write_shard
@@ -157,7 +157,7 @@ def test_every_variable_of_make_is_documented() -> None:
 
 
 def test_help_shows_every_target() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = run_make("help")
     assert set(re.findall(r"^  make ([\w-]+)", shown, re.MULTILINE)) == set(TARGETS)
 
 
@@ -170,7 +170,7 @@ def test_commands_are_understood(page: str) -> None:
             parser.parse_args(words[1:])
         elif words[0] == "make":
             assert {*re.findall(r"\b([A-Z_0-9]+)=", " ".join(words))} <= make_variables()
-            shown = subprocess.run([*words, "-n"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+            shown = run_make(*words[1:], "-n")
             for run in re.findall(r"bin/probeline (.*)$", shown, re.MULTILINE):
                 parser.parse_args(shlex.split(run))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from made_commands import run_make
 from probeline.cli.parser import parse
 from probeline.options.settings import OPTIONS
 from probeline.options.verbs import STAGES, VERBS
@@ -54,8 +54,7 @@ def sample(option: str) -> str:
 def commands(target: str) -> list[list[str]]:
     """Return the words of the commands that a target runs if every variable has a value."""
     values = [f"{variable(option)}={sample(option)}" for option in OPTIONS if option not in WITHOUT]
-    make = ["make", "-n", target, "IMAGES=a.png b.png", "ONLY=path", *values]
-    shown = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = run_make("-n", target, "IMAGES=a.png b.png", "ONLY=path", *values)
     return [shlex.split(line) for line in re.findall(r"bin/probeline (.*)$", shown, re.MULTILINE)]
 
 
@@ -90,12 +89,12 @@ def test_every_variable_is_that_of_an_option() -> None:
 
 
 def test_nothing_is_passed_that_nobody_gave() -> None:
-    shown = subprocess.run(["make", "-n", "all"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = run_make("-n", "all")
     assert shlex.split(shown.splitlines()[-1])[1:] == ["run"]
 
 
 def test_help_names_every_variable() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = run_make("help")
     given = {
         *re.findall(r"\$\(call \w+,(\w+),", MAKEFILE),
         *re.findall(r"^(\w+) +\?=", MAKEFILE, re.MULTILINE),
