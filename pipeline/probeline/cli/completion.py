@@ -21,6 +21,11 @@ SHELLS = ("bash", "zsh", "fish")
 _WORDS = {"cache": ("ls", "rm", "gc", "export", "import"), "list": KINDS, "completion": SHELLS}
 """What may follow a verb, of those whose words are few."""
 
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -U compinit && compinit; }
+autoload -U +X bashcompinit && bashcompinit
+"""
+
 _BASH = """\
 _probeline() {
     local cur=${COMP_WORDS[COMP_CWORD]} i=COMP_CWORD-1 words=
@@ -69,7 +74,7 @@ def completion_script(shell: str) -> str:
     ]
     script = _BASH.replace("@VERBS@", " ".join(VERBS)).replace("@VALUES@", "\n".join(values))
     script = script.replace("@OPTIONS@", "\n".join(options))
-    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if shell == "zsh" else script
+    return _ZSH + script if shell == "zsh" else script
 
 
 def _values() -> Mapping[str, tuple[str, ...]]:
