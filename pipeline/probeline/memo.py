@@ -25,15 +25,9 @@ def fingerprint(path: Path) -> list[int]:
 
 
 class Memo:
-    """Values remembered for files, kept as one JSON file that may be deleted at any time.
+    """Values remembered for files, kept as one JSON file that may be deleted at any time; without a path, nothing is.
 
-    Parameters
-    ----------
-    path : Path or None
-        Where the memo is kept; None for one that remembers nothing. A memo that cannot be read is an empty one; one
-        that cannot be written is not an error.
-    read_only : bool
-        Whether nothing is written.
+    A memo that cannot be read is an empty one; one that cannot be written is not an error.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -48,7 +42,7 @@ class Memo:
                 self._entries = entries
 
     def get(self, name: str, files: list[Path]) -> Any | None:
-        """Return what was put under `name`, or None if there is nothing or a file changed since."""
+        """Return what was put under `name`, or None if nothing was or a file changed since."""
         entry = self._entries.get(name)
         if not isinstance(entry, dict):
             return None
@@ -71,18 +65,13 @@ class Memo:
         self._changed = True
 
     def drop(self) -> None:
-        """Forget everything, on the disk too.
-
-        Raises
-        ------
-        CannotWrite
-        """
+        """Forget everything, on the disk too."""
         self._entries, self._changed = {}, False
         if self._path is not None and self._path.exists():
             disk.remove(self._path)
 
     def save(self) -> None:
-        """Write the memo where anything changed; atomically, and silently not at all where that fails."""
+        """Write the memo, atomically, if anything changed; nothing happens if that fails."""
         if self._path is None or self._read_only or not self._changed:
             return
         with contextlib.suppress(CannotWrite):

@@ -1,4 +1,4 @@
-"""From scores to the rows of a table: means over seeds, and differences on the same test images."""
+"""From scores to the rows of a table: means over seeds, titles, and differences on the same test images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from probeline.format import option
 from probeline.heads.temperature import LIMITS
+from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
 from probeline.results.ranking import group_rows, table_order
-from probeline.results.row_titles import differing_options, variant
 from probeline.results.score import Score
 from probeline.results.second_task_words import second_task
 
@@ -142,8 +143,8 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
             reference=i == best,
             over_probe=tested.get(over_probe[i]) if i in over_probe else None,
             headroom=tested.get(headroom[i]) if i in headroom else None,
-            variant=variant(i, rows),
-            differing=differing_options(i, rows),
+            variant=_variant(i, rows),
+            differing=_differing_options(i, rows),
         )
         for i, row in enumerate(rows)
     ]
@@ -186,3 +187,45 @@ def _chosen(choices: Sequence[Mapping[str, Any]]) -> str:
             text = "/".join(sorted({str(value) for value in values}))
         words.append(f"{name} {text}")
     return ", ".join(words)
+
+
+def _variant(i: int, rows: Sequence[Row]) -> str:
+    """Return what tells row `i` from rows of the same method and net; tap and views come first, even for a lone row."""
+    row, runs = rows[i], _runs(i, rows)
+    where = describe_tap(row.tap, row.views)
+    parts = [where] if where else []
+    parts += [row.precision] if len({other.precision for other in runs}) > 1 else []
+    parts += [
+        f"{getattr(row, name):,} {name[2:]}"
+        for name in ("n_train", "n_val", "n_test")
+        if len({getattr(other, name) for other in runs}) > 1
+    ]
+    options = sorted({canonical(dict(other.options)) for other in runs})
+    if len(options) > 1:
+        parts.append(f"run {_letters(options.index(canonical(dict(row.options))))}")
+    return ", ".join(parts)
+
+
+def _differing_options(i: int, rows: Sequence[Row]) -> str:
+    """Return the options in which other runs of row `i` differ from it, with all digits."""
+    runs = _runs(i, rows)
+    return ", ".join(
+        option(name, value, exactly=True)
+        for name, value in rows[i].options.items()
+        if any(other.options.get(name) != value for other in runs)
+    )
+
+
+def _runs(i: int, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the same method, net, tap and views as row `i`, itself included."""
+
+    def identity(row: Row) -> tuple[object, ...]:
+        return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
+
+    return [other for other in rows if identity(other) == identity(rows[i])]
+
+
+def _letters(number: int) -> str:
+    """Return ``A`` to ``Z``, then ``AA`` and so on."""
+    rest, last = divmod(number, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)
