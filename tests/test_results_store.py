@@ -209,7 +209,7 @@ def test_numbers_that_json_cannot_hold_are_refused_before_anything_is_written(tm
 def test_a_record_without_its_whole_attachment_is_skipped(saved: Saved, damage: bytes | None) -> None:
     if saved.kind.attachment is None:
         pytest.skip("has no attachment")
-    path = saved.path.with_suffix(saved.kind.attachment.suffix)
+    path = saved.path.with_suffix(saved.kind.attachment)
     path.unlink()
     if damage is not None:
         path.write_bytes(damage)

@@ -24,6 +24,10 @@ def fingerprint(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
+def _fingerprints(files: list[Path]) -> list[list[Any]]:
+    return [[str(file.absolute()), *fingerprint(file)] for file in files]
+
+
 class Memo:
     """Values remembered for files, kept as one JSON file that may be deleted at any time; without a path, nothing is.
 
@@ -47,22 +51,19 @@ class Memo:
         if not isinstance(entry, dict):
             return None
         try:
-            now = [[str(file.absolute()), *fingerprint(file)] for file in files]
+            return entry.get("value") if entry.get("files") == _fingerprints(files) else None
         except OSError:
             return None
-        return entry.get("value") if entry.get("files") == now else None
 
     def put(self, name: str, files: list[Path], value: Any) -> None:
         """Remember a JSON value for `name` for as long as `files` stay as they are."""
         if self._path is None:
             return
         newest = time.time_ns() - _SETTLED_NS
-        marks = [fingerprint(file) for file in files]
-        if any(mark[1] > newest for mark in marks):
-            return
-        files_now = [[str(file.absolute()), *mark] for file, mark in zip(files, marks, strict=True)]
-        self._entries[name] = {"files": files_now, "value": value}
-        self._changed = True
+        fingerprints = _fingerprints(files)
+        if all(mtime_ns <= newest for _, _, mtime_ns, _ in fingerprints):
+            self._entries[name] = {"files": fingerprints, "value": value}
+            self._changed = True
 
     def drop(self) -> None:
         """Forget everything, on the disk too."""

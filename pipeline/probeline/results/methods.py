@@ -91,7 +91,7 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
     Raises
     ------
     ValueError
-        The name is taken, or is not made of small letters, digits and hyphens.
+        The name is taken, or has other characters than lower-case letters, digits and hyphens.
     """
     if not _NAME.fullmatch(name) or name in _PLACES or LAST_K.fullmatch(name):
         raise ValueError(f"no name for a new method: {name!r}")

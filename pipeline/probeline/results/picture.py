@@ -12,7 +12,7 @@ from probeline.identity import PICTURE_VERSION
 from probeline.names import Method
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
-from probeline.results.store import Attachment, RecordKind
+from probeline.results.store import RecordKind
 from probeline.types import DataSet, Splits
 
 PictureKind = Literal["filters", "input", "mistakes"]
@@ -59,7 +59,7 @@ PICTURES = RecordKind(
     Picture,
     _file_name,
     tuple(f"{PICTURE_FOLDER}/{kind}-*.json" for kind in PICTURE_KINDS),
-    attachment=Attachment(".png", lambda picture: picture.sha256),
+    attachment=".png",
 )
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from probeline import disk
 from probeline.errors import UnknownName
@@ -26,16 +26,6 @@ class SkippedFile:
 
 
 @dataclass(frozen=True)
-class Attachment(Generic[Record]):
-    """A file next to each record of a kind."""
-
-    suffix: str
-    """In place of the record's ``.json``."""
-    sha256_of: Callable[[Record], str]
-    """Returns the sha256 of the file's bytes that a record states."""
-
-
-@dataclass(frozen=True)
 class RecordKind(Generic[Record, Names]):
     """One kind of record and its files; their folder is always that of a report."""
 
@@ -51,7 +41,8 @@ class RecordKind(Generic[Record, Names]):
     """What ``glob`` finds all files of the kind by, below the folder."""
     newest_last: bool = False
     """Whether `load` returns them by the time they were written instead of by name."""
-    attachment: Attachment[Record] | None = None
+    attachment: str | None = None
+    """Suffix of a file next to each record, in place of ``.json``; the record has its `sha256`."""
 
     def path(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> Path:
         """Return the path of the record of these names."""
@@ -76,7 +67,7 @@ class RecordKind(Generic[Record, Names]):
         data = seal({"version": self.version, self.name: encode(record)})
         disk.make_folder(path.parent)
         if self.attachment and attachment is not None:
-            disk.publish(path.with_suffix(self.attachment.suffix), attachment, replace=True)
+            disk.publish(path.with_suffix(self.attachment), attachment, replace=True)
         disk.publish(path, data, replace=True)  # last, since it vouches for the attachment
         return path
 
@@ -102,10 +93,10 @@ class RecordKind(Generic[Record, Names]):
 
     def remove(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> None:
         """Remove the record of these names and its attachment, if they exist."""
-        record = self.path(folder, *names, **more)
-        for path in (record, record.with_suffix(self.attachment.suffix)) if self.attachment else (record,):
-            if path.exists():
-                disk.remove(path)
+        path = self.path(folder, *names, **more)
+        for file in (path, path.with_suffix(self.attachment)) if self.attachment else (path,):
+            if file.exists():
+                disk.remove(file)
 
     def _read(self, folder: Path, path: Path) -> Record | SkippedFile:
         try:
@@ -131,9 +122,9 @@ class RecordKind(Generic[Record, Names]):
     def _check_attachment(self, record: Record, record_path: Path) -> SkippedFile | None:
         if self.attachment is None:
             return None
-        path = record_path.with_suffix(self.attachment.suffix)
+        path = record_path.with_suffix(self.attachment)
         try:
-            if digest_bytes(disk.read(path)) == self.attachment.sha256_of(record):
+            if digest_bytes(disk.read(path)) == cast(Any, record).sha256:
                 return None
         except OSError as error:
             return SkippedFile(path, f"cannot be read: {error.strerror}")

@@ -193,11 +193,6 @@ def uneven(rows: Iterable[Row]) -> bool:
     return any(abs(row.macro - row.top1) > 1e-9 for row in rows)
 
 
-def equal_on_validation(row: Row, rows: Iterable[Row]) -> list[Row]:
-    """Return the other rows that have the same val top-1, but for rounding."""
-    return [other for other in rows if other is not row and other.rank[0] == row.rank[0]]
-
-
 def row_tip(title: str, row: Row, places: int) -> str:
     """Return a row's numbers in one line; `title` is that of its block's part, `places` are decimals of percentages."""
     low, high = (percent(end, places) for end in row.interval)
