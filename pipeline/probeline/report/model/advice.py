@@ -9,7 +9,7 @@ from probeline.format import decimals, percent, points
 from probeline.names import LAST_K, PENULTIMATE, Method
 from probeline.report.model.recommendation import Candidate, Recommendation, is_significant, recommend
 from probeline.report.model.row import Block
-from probeline.report.model.verdict import in_points, judged
+from probeline.report.model.verdict import in_points, significance
 from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
@@ -67,7 +67,7 @@ def _use(recommended: Candidate, probe: Candidate, decision: Recommendation) -> 
         )
         sentences.append(
             f"Against the linear probe, {trained.name}{several} has {in_points(trained.over_probe, decision.places)}, "
-            f"{judged(trained.over_probe)}, at {_cost(trained, probe)}."
+            f"{significance(trained.over_probe)}, at {_cost(trained, probe)}."
         )
     return sentences
 

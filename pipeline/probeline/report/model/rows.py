@@ -74,9 +74,10 @@ def _row(group: tuple[Score, ...]) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)
+    values: dict[str, Any] = {name: getattr(first, name) for name in (*_SHARED, *_SIZES)}
+    values |= {name: _mean(getattr(score, name) for score in group) for name in (*_MEANS, *_SECONDS)}
     return Row(
-        **{name: getattr(first, name) for name in (*_SHARED, *_SIZES)},
-        **{name: _mean(getattr(score, name) for score in group) for name in (*_MEANS, *_SECONDS)},
+        **values,
         seeds=len(group),
         top1_by_seed=tuple(score.top1 for score in group),
         interval=(float(low), float(high)),

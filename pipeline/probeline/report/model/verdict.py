@@ -56,21 +56,21 @@ def _answer(recommended: Candidate, decision: Recommendation) -> str:
     if decision.reason is Reason.TRAINING_LOSES and (first := decision.best_on_validation) is not None:
         return (
             f"Recommended: {recommended.name}, because it is the best frozen head on validation and has {top1}; "
-            f"{first.name} is higher on validation but {compared(first, decision)} on test, with "
+            f"{first.name} is higher on validation but {_compare_with_probe(first, decision)} on test, with "
             f"{percent(first.row.top1, places)} %."
         )
-    against = f", {words}" if (words := compared(recommended, decision)) else ""
+    against = f", {words}" if (words := _compare_with_probe(recommended, decision)) else ""
     trained = decision.best_trained
     if not recommended.trains and trained is not None:
         against += f"; {trained.name} was trained and has {percent(trained.row.top1, places)} %"
-        against += f", {words}" if (words := compared(trained, decision)) else ""
+        against += f", {words}" if (words := _compare_with_probe(trained, decision)) else ""
     return (
         f"Recommended: {recommended.name}, because it is best on validation ({percent(row.val_top1, places)} %) and "
         f"has {top1}{against}."
     )
 
 
-def compared(candidate: Candidate, decision: Recommendation) -> str:
+def _compare_with_probe(candidate: Candidate, decision: Recommendation) -> str:
     """Return a clause that compares a row with the linear probe on test; empty for the probe itself or without one."""
     reference = decision.reference
     if reference is None or candidate is reference:
@@ -79,13 +79,13 @@ def compared(candidate: Candidate, decision: Recommendation) -> str:
         return "on other test images than the linear probe"
     known = "it"
     if decision.recommended is not reference:
-        known = f"{probe_name(decision)} ({percent(reference.row.top1, decision.places)} %)"
+        known = f"{_name_probe(decision)} ({percent(reference.row.top1, decision.places)} %)"
     if not candidate.over_probe.real:
         return f"no significant difference from {known}"
     return f"significantly {'above' if candidate.over_probe.top1 > 0 else 'below'} {known}"
 
 
-def probe_name(decision: Recommendation) -> str:
+def _name_probe(decision: Recommendation) -> str:
     """Return what the reference probe is called in a sentence: in full if there are several probes."""
     probes = [candidate for candidate in decision.candidates if candidate.row.method == Method.PROBE]
     if decision.reference is None or len(probes) == 1:
@@ -111,8 +111,8 @@ def _highest(decision: Recommendation) -> tuple[str, ...]:
         n_probe = reference.row.n_train
         others = "" if row.n_train == n_probe else f"; fitted on {row.n_train:,} images, the probe on {n_probe:,}"
         sentences.append(
-            f"Its difference from {probe_name(decision)} ({percent(reference.row.top1, places)} %): "
-            f"{in_points(row.over_probe, places)}, {judged(row.over_probe)}{others}."
+            f"Its difference from {_name_probe(decision)} ({percent(reference.row.top1, places)} %): "
+            f"{in_points(row.over_probe, places)}, {significance(row.over_probe)}{others}."
         )
     return tuple(sentences)
 
@@ -121,7 +121,7 @@ def _remarks(decision: Recommendation) -> tuple[str, ...]:
     places = decision.places
     headrooms = [
         f"Headroom of {', '.join(filter(None, (tuned.where, tuned.row.detail)))}: "
-        f"{in_points(tuned.row.headroom, places)} from its probe to its fine-tune, {judged(tuned.row.headroom)}."
+        f"{in_points(tuned.row.headroom, places)} from its probe to its fine-tune, {significance(tuned.row.headroom)}."
         for tuned in decision.candidates
         if tuned.row.headroom is not None
     ]
@@ -132,7 +132,7 @@ def _not_significant(decision: Recommendation) -> list[str]:
     """Return the sentence on the rows without a significant difference from the linear probe, if there are any."""
     others = [other for other in decision.candidates if other.over_probe is not None]
     equal = [other for other in others if other.over_probe is not None and not other.over_probe.real]
-    known = f"No significant difference from {probe_name(decision)} on test"
+    known = f"No significant difference from {_name_probe(decision)} on test"
     if len(equal) > _NAMED:
         apart = [other.name for other in others if other.over_probe is not None and other.over_probe.real]
         but = f"; significantly different: {listing(apart)}" if 0 < len(apart) <= _NAMED else ""
@@ -147,7 +147,7 @@ def in_points(difference: Difference, places: int) -> str:
     return f"{points(difference.top1, places)} points (95 % interval {low} to {high})"
 
 
-def judged(difference: Difference) -> str:
+def significance(difference: Difference) -> str:
     """Return whether a difference is significant."""
     return f"{'significant' if difference.real else 'not significant'} (adjusted {probability(difference.p)})"
 
