@@ -28,7 +28,7 @@ class CurvePoint:
     edge: bool
     """Whether `l2` is at the edge of its grid."""
     val_top1: float
-    """In [0, 1], of the selected candidate, as is `test_top1`; no other candidate is scored on test."""
+    """Of the selected candidate, in [0, 1], like `test_top1`; no other candidate is scored on test."""
     test_top1: float
     converged: bool
     """Whether the fits of all l2 met their tolerance; True if a net was trained."""

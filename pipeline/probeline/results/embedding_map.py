@@ -49,9 +49,8 @@ class EmbeddingMap:
     sample_ids: tuple[str, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
-    """By the row that is best on validation, `judge`."""
+    """By the row that is best on validation, whose title is `judge`."""
     judge: str
-    """The title of that row."""
     planes: tuple[Projection, ...]
     """The principal components first."""
     title: str

@@ -104,7 +104,7 @@ class LabelErrors:
     """How many flagged original labels of train and val score at least as high as the median planted one; None if half
     of the planted ones are not flagged."""
     l2: float
-    """Of the probe, as the next fields."""
+    """Of the probe, like `temperature`, `top1`, `folds` and `converged`."""
     temperature: float
     top1: float
     """Out-of-fold accuracy on the checked images of train and val, in [0, 1]."""

@@ -65,7 +65,7 @@ class ProbeRefit:
     """How the probe of a gallery was fitted again, since a score keeps no probabilities."""
 
     l2: float
-    """As the temperature, that of its score."""
+    """That of its score, like `temperature`."""
     temperature: float
     n_test: int
     same: int

@@ -58,13 +58,13 @@ class Score:
     """What the logits are divided by, fitted on val logits alone (out-of-fold if folds select; a head that is refit on
     train and val keeps the temperature of the head before)."""
     nll: float
-    """Mean negative log-likelihood (nats) on test with that temperature, as the next two."""
+    """Mean negative log-likelihood (nats) on test with that temperature, like `brier` and `ece`."""
     brier: float
     """Brier's score in [0, 2]."""
     ece: float
     """Expected calibration error in [0, 1]."""
     raw_nll: float
-    """At temperature 1, as `raw_ece`."""
+    """At temperature 1, like `raw_ece`."""
     raw_ece: float
     bins: tuple[tuple[int, float, float], ...]
     """[15] Reliability with that temperature: per bin the number of test images, their mean confidence and their top-1

@@ -22,7 +22,7 @@ NO_PROBABILITIES = {Method.RIDGE.value: "ridge regression", Method.CENTROID.valu
 class Row:
     """One method on one backbone: the scores of all its seeds; its numbers are their means.
 
-    What a score has too is as in :class:`probeline.results.score.Score`.
+    Fields that a score has too are as in :class:`probeline.results.score.Score`.
     """
 
     backbone: str
