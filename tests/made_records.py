@@ -33,8 +33,8 @@ from probeline.results.gallery import (
     ProbeRefit,
     gallery_of,
 )
+from probeline.results.picture import Thumbnail
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
-from probeline.results.thumbnail import Thumbnail
 
 
 def make_curve(

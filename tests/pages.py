@@ -27,9 +27,8 @@ from probeline.report.model.rows import blocks
 from probeline.report.records.not_run import NotRun
 from probeline.report.sections.registry import SECTIONS
 from probeline.report.write import Report
-from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture
+from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture, Thumbnail
 from probeline.results.score import Score
-from probeline.results.thumbnail import Thumbnail
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 

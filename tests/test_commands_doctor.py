@@ -128,7 +128,7 @@ def test_planted_duplicates_are_found_and_nothing_else_is(found: Findings) -> No
     assert [pair.second.role for pair in pairs] == ["test"] * 4 + [pair.second.role for pair in pairs[4:]]
     assert "test" not in {image.role for pair in pairs[4:] for image in (pair.first, pair.second)}
     assert pairs[0].kind == "exact"
-    (conflict,) = [pair for pair in pairs if pair.conflict]
+    (conflict,) = [pair for pair in pairs if pair.first.label != pair.second.label]
     assert "conflict" in conflict.first.sample_id + conflict.second.sample_id
 
 

@@ -41,8 +41,8 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ROOM_SIZE = 14
 """Files of a room, its ``__init__`` not counted; a bigger one is two rooms."""
 
-BIGGER = {"commands": 20, "results": 15}
-"""Rooms whose files are one of a kind each: a file a verb."""
+BIGGER = {"commands": 20}
+"""Rooms whose files are one of a kind each: a file per verb."""
 
 FILE_SIZE = 400
 """Lines of a file without a reason in its docstring."""

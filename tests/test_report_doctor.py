@@ -42,7 +42,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert FINDINGS.load(tmp_path) == ([doctor], [])
     (again,), _ = FINDINGS.load(tmp_path)
     assert findings_in_words(again) == findings_in_words(doctor), "whatever order its file has"
-    assert [pair.conflict for pair in doctor.duplicates.pairs] == [False, True]
+    assert [pair.first.label != pair.second.label for pair in doctor.duplicates.pairs] == [False, True]
 
 
 @pytest.mark.parametrize("gone", ["images", "labels", "thumbnails"])

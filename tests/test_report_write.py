@@ -17,8 +17,7 @@ from pages import write_report
 from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
 from probeline.identity import digest
-from probeline.report.model.content import ReportContent
-from probeline.report.model.report_figure import ReportFigure
+from probeline.report.model.content import ReportContent, ReportFigure
 from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
 

@@ -90,7 +90,7 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Saved:
     kind: RecordKind[Any, ...] = request.param
     samples = SAMPLES / "hymenoptera"
     record = RANGE_TEST if kind is RANGE_TESTS else kind.load(samples)[0][0]
-    attachment = (samples / kind.file_of(record)).with_suffix(".png").read_bytes() if kind.attachment else None
+    attachment = kind.path_of(samples, record).with_suffix(".png").read_bytes() if kind.attachment else None
     return Saved(kind, tmp_path, record, attachment, kind.save(tmp_path, record, attachment))
 
 
@@ -109,7 +109,7 @@ def test_records_of_an_earlier_program_are_read_and_would_be_written_with_the_sa
 def test_a_saved_record_is_found_and_loaded(saved: Saved) -> None:
     assert saved.find() == saved.record
     assert saved.kind.load(saved.folder) == ([saved.record], [])
-    assert saved.path == saved.folder / saved.kind.file_of(saved.record) == saved.kind.path(saved.folder, **saved.names)
+    assert saved.path == saved.kind.path_of(saved.folder, saved.record) == saved.kind.path(saved.folder, **saved.names)
 
 
 def test_saving_again_gives_the_same_bytes_and_leaves_nothing_else(saved: Saved) -> None:
@@ -169,7 +169,7 @@ def test_a_field_of_another_type_is_skipped_and_named(saved: Saved) -> None:
 
 def test_a_record_in_a_wrong_place_is_skipped(saved: Saved) -> None:
     saved.rewrite(backbone="vgg11")
-    own = saved.kind.file_of(replace(saved.record, backbone="vgg11"))
+    own = saved.kind.path_of(Path(), replace(saved.record, backbone="vgg11"))
     assert saved.reason() == f"holds the {saved.kind.name} that belongs at {own}"
 
 
@@ -209,7 +209,7 @@ def test_numbers_that_json_cannot_hold_are_refused_before_anything_is_written(tm
 def test_a_record_without_its_whole_attachment_is_skipped(saved: Saved, damage: bytes | None) -> None:
     if saved.kind.attachment is None:
         pytest.skip("has no attachment")
-    path = saved.path.with_suffix(saved.kind.attachment.suffix)
+    path = saved.path.with_suffix(saved.kind.attachment)
     path.unlink()
     if damage is not None:
         path.write_bytes(damage)

@@ -1,4 +1,4 @@
-"""Where the program says what it does: the command line prints it, a test collects it."""
+"""Where a stage says what it does: the command line prints it, a test collects it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Bar(Protocol):
 
 
 class Console(Protocol):
-    """Where a stage says what it does: the command line prints it, a test collects it."""
+    """What a stage prints to."""
 
     def say(self, line: str) -> None:
         """Show one line of progress."""
 
     def detail(self, line: str) -> None:
-        """Show one line that only those want who ask for details."""
+        """Show one line for those who want details."""
 
     def result(self, line: str) -> None:
         """Show one line of a result."""
@@ -30,43 +30,38 @@ class Console(Protocol):
         """Show one line of what went wrong while the rest goes on."""
 
     def piped(self) -> Iterator[str | None]:
-        """Yield the lines that are piped in; None where the next may be long in coming."""
+        """Yield the lines that are piped in; None if the next may be long in coming."""
 
     def bar(self, title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
-        """Show a progress bar over `total` items, or over as many as there come to be."""
+        """Show a progress bar; `total` is None if it is unknown."""
 
     def confirm(self, question: str) -> bool | None:
-        """Ask a question that is answered by yes or no; None where nobody is there to answer."""
+        """Ask a yes-or-no question; None if nobody can answer it."""
 
 
 class Silence:
-    """A console that shows nothing."""
-
-    def confirm(self, question: str) -> bool | None:
-        """Answer for nobody."""
+    """A console that shows nothing; details and results are said like progress."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
 
     def detail(self, line: str) -> None:
-        """Take the line as any other."""
         self.say(line)
 
     def result(self, line: str) -> None:
-        """Take the line as any other."""
         self.say(line)
 
     def warn(self, line: str) -> None:
         """Drop the line."""
 
+    def confirm(self, question: str) -> bool | None:
+        """Return no answer."""
+
     def piped(self) -> Iterator[str | None]:
-        """Yield nothing."""
         yield from ()
 
     @contextmanager
     def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:  # noqa: ARG002
-        """Yield a bar that counts for nobody."""
-
         class Nothing:
             def update(self, n: int) -> object:
                 return n

@@ -1,13 +1,17 @@
-"""The only calls that change a disk: whole files, made durable, never seen half-written."""
+"""The only calls that change a disk: whole files, made durable, never seen half-written.
+
+Each of them raises `CannotWrite` if the file system refuses.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -21,116 +25,85 @@ ASIDE = ".bad"
 
 
 def path_name(name: str, *, portable: bool = False) -> str:
-    """Return the name of a backbone, of its weights or of a tap as it stands in paths: no ``/`` and no ``:`` in it.
+    """Return the name of a backbone, weights or tap as it stands in paths: no ``/`` and no ``:`` in it.
 
-    Entries of the cache and artifacts are named without `portable`, records with it. No name of a backbone or tap that
-    is accepted today has other characters, but weights are called as their file is.
-
-    Parameters
-    ----------
-    name : str
-    portable : bool
-        Whether all but ASCII letters, digits and ``._+-`` become ``-``, too.
+    Entries of the cache and artifacts are named without `portable`, records with it: all but ASCII letters, digits and
+    ``._+-`` become ``-`` too. Only weights have such characters, as they are called as their file is.
     """
     name = name.replace("/", "--").replace(":", "--")
     return re.sub(r"[^A-Za-z0-9._+-]", "-", name) if portable else name
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably.
-
-    Raises
-    ------
-    CannotWrite
-    """
+@contextmanager
+def _refusals_named(path: Path) -> Iterator[None]:
+    """Raise the errors of the file system as `CannotWrite`."""
     try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            "cannot write",
+            where=path,
+            got=error.strerror or type(error).__name__,
+            remedy="free space or fix permissions, or choose another folder, then run again: what is finished is kept",
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably."""
+    with _refusals_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         device = folder.stat().st_dev
         for above in folder.absolute().parents:
             if above.stat().st_dev != device or not os.access(above, os.R_OK):
                 break
             sync_folder(above)  # also if it existed: its maker may have died before its name was durable
-    except OSError as error:
-        raise _refused(folder, error) from error
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, or cannot be made; nothing is changed.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    """Refuse a folder that cannot be written to, or cannot be made; nothing is changed."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     reason = (
         errno.ENOTDIR if not existing.is_dir() else errno.EACCES if not os.access(existing, os.W_OK | os.X_OK) else 0
     )
     if reason:
-        raise _refused(folder, OSError(reason, os.strerror(reason)))
+        with _refusals_named(folder):
+            raise OSError(reason, os.strerror(reason))
 
 
 def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     """Write `data` to `path` durably and whole, or not at all.
 
-    The bytes go to a temporary name in the same folder, are synced, and get their name by a link that fails where
-    the name is taken.
-
-    Parameters
-    ----------
-    path : Path
-    data : bytes
-    replace : bool
-        Take the name from whatever holds it.
+    The bytes go to a temporary name in the same folder, are synced, and get their name by a link that fails if the
+    name is taken. With `replace` they take it from whatever holds it.
 
     Returns
     -------
     bool
-        False where another writer was first; nothing was changed then.
-
-    Raises
-    ------
-    CannotWrite
-        No permission, no space, or another refusal; no partial file is left under `path`.
+        False if another writer was first; nothing was changed then.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
-    try:
+    with _refusals_named(path):
         try:
             _write_synced(temporary, data)
             published = _take_name(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
-    except OSError as error:
-        raise _refused(path, error) from error
     return published
 
 
 def rename(path: Path, to: Path) -> None:
-    """Give a file the name `to`, durably, in place of whatever holds it.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    try:
+    """Give a file the name `to`, durably, in place of whatever holds it."""
+    with _refusals_named(to):
         path.replace(to)
         sync_folder(to.parent)
-    except OSError as error:
-        raise _refused(to, error) from error
 
 
 def remove(path: Path) -> None:
-    """Remove a file, durably; nothing happens if it is missing.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    try:
+    """Remove a file, durably, if it exists."""
+    with _refusals_named(path):
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
-    except OSError as error:
-        raise _refused(path, error) from error
 
 
 def read(path: Path) -> bytes:
@@ -146,20 +119,13 @@ def read(path: Path) -> bytes:
 
 
 def put_aside(path: Path) -> None:
-    """Give a file a suffix that ends in `ASIDE` and that no other has; nothing happens if it is missing.
-
-    Raises
-    ------
-    CannotWrite
-    """
-    try:
-        with contextlib.suppress(FileNotFoundError):
+    """Give a file, if it exists, a suffix that ends in `ASIDE` and that no other has."""
+    with _refusals_named(path):
+        with suppress(FileNotFoundError):
             numbers = chain([""], map(".{}".format, count(2)))
             names = (path.with_name(f"{path.name}{number}{ASIDE}") for number in numbers)
             os.replace(path, next(name for name in names if not name.exists()))  # noqa: PTH105
         sync_folder(path.parent)
-    except OSError as error:
-        raise _refused(path, error) from error
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -197,12 +163,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _refused(path: Path, error: OSError) -> CannotWrite:
-    return CannotWrite(
-        "cannot write",
-        where=path,
-        got=error.strerror or type(error).__name__,
-        remedy="free space or fix permissions, or choose another folder, then run again: what is finished is kept",
-    )

@@ -64,12 +64,7 @@ def installed(package: str) -> str | None:
 
 
 def package_folder(name: str) -> Path:
-    """Return the folder of an installed package, without importing it.
-
-    Raises
-    ------
-    MissingExtra
-    """
+    """Return the folder of an installed package, without importing it, or raise `MissingExtra`."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise MissingExtra(f"{name} is not installed", remedy=f"pip install {name}")
@@ -77,13 +72,7 @@ def package_folder(name: str) -> Path:
 
 
 def environment(device: str = "CPU") -> Mapping[str, str | int]:
-    """Return hardware and versions as JSON values.
-
-    Parameters
-    ----------
-    device : str
-        The device of the computation, as :func:`probeline.backbones.device.describe` names it.
-    """
+    """Return hardware and versions as JSON values; `device` as :func:`probeline.backbones.device.describe` names it."""
     versions = {name: number for name in PACKAGES if (number := installed(name)) is not None}
     return {
         "machine": f"{platform.system()} {platform.machine()}",
@@ -127,10 +116,7 @@ def today(option: str) -> dict[str, Any]:
 
 
 def origins(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the distinct conditions under which the rows of a shard were computed.
-
-    For rows copied from another shard these are the conditions of that shard.
-    """
+    """Return the distinct conditions that a shard's rows were computed under; for copied rows those of their source."""
     computed = [dict(origin) for origin in provenance.get("origins", [])]
     if provenance.get("imported"):
         computed.insert(0, {**conditions(provenance), "imported": True})

@@ -10,13 +10,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 _FEW = 20
-"""Valid names that are listed; of more the nearest are named."""
+"""More valid names than these are not listed; the nearest are suggested."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> Sequence[str]:
     """Return the few valid names that a misspelt one most likely stands for, the nearest first."""
-    by_fold = {one.casefold(): one for one in valid}
-    return [by_fold[one] for one in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)]
+    by_fold = {known.casefold(): known for known in valid}
+    return [by_fold[folded] for folded in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)]
 
 
 class ProbelineError(Exception):
@@ -27,16 +27,11 @@ class ProbelineError(Exception):
     what : str
         What is wrong.
     where : object, optional
-        The file, option or row it was found at.
+        The file, option or row that it is about.
     expected, got : object, optional
-        What would have been right, and what was there.
+        What would have been right, and what was found.
     remedy : str, optional
         The next command or step, as an instruction.
-
-    Attributes
-    ----------
-    where, got : object
-        As given.
     """
 
     exit_code = 2
@@ -64,14 +59,7 @@ class ProbelineError(Exception):
 
 
 class UnknownName(ProbelineError, LookupError):
-    """A name that is not one of those there are; suggests the nearest, and lists all if they are few.
-
-    Parameters
-    ----------
-    kind, name : str
-    valid : iterable of str
-    remedy : str, optional
-    """
+    """A name that is not valid; suggests the nearest valid ones, and lists all if they are few."""
 
     def __init__(self, kind: str, name: str, valid: Iterable[str], *, remedy: str | None = None) -> None:
         valid = tuple(map(str, valid))
@@ -88,7 +76,7 @@ class BadOption(ProbelineError, ValueError):
 
 
 class MissingData(ProbelineError, FileNotFoundError):
-    """A file or folder that should be there and is not."""
+    """A file or folder that is missing."""
 
 
 class BadData(ProbelineError, ValueError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _FINE_N = 1000
-"""From so many test images on, one image moves top-1 by at most a tenth of a percent: a second decimal tells."""
+"""From so many test images on, one image moves top-1 by at most 0.1 %, so a second decimal means something."""
 
 
 def decimals(n_test: Iterable[int]) -> int:
@@ -46,7 +46,7 @@ def count(value: int) -> str:
 def option(name: str, value: object, *, exactly: bool = False) -> str:
     """Return a hyper-parameter and its value, or the values of its grid: ``lr 0.001``, ``l2 1e-06 to 1e+05 (45)``.
 
-    Exactly, every value is told, and with every digit.
+    With `exactly`, every value is included, with all digits.
     """
     name = name.replace("_", " ")
     if isinstance(value, bool):
@@ -54,13 +54,13 @@ def option(name: str, value: object, *, exactly: bool = False) -> str:
     brief = str if exactly else _brief
     if not isinstance(value, list | tuple):
         return f"{name} {brief(value)}"
-    if len(value) > _FEW and not exactly and all(isinstance(one, int | float) for one in value):
+    if len(value) > _FEW and not exactly and all(isinstance(item, int | float) for item in value):
         return f"{name} {brief(min(value))} to {brief(max(value))} ({len(value)})"
     return f"{name} {'/'.join(map(brief, value))}"
 
 
 _FEW = 3
-"""Longer grids are told by their ends."""
+"""Of longer grids only the ends are shown."""
 
 
 def _brief(value: object) -> str:
@@ -73,7 +73,7 @@ def listing(items: Sequence[str]) -> str:
 
 
 _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
-"""What Markdown would take for markup."""
+"""What Markdown would read as markup."""
 
 
 def escape(text: str) -> str:

@@ -44,7 +44,7 @@ RANGE_VERSION = 1
 """Bump when the fields of a range test's record change their meaning."""
 
 PICTURE_VERSION = 2
-"""Bump when a picture of the same things would be drawn or described differently, or its record's fields change."""
+"""Bump when a picture of the same things would look or read differently, or its record's fields change."""
 
 GALLERY_VERSION = 2
 """Bump when a gallery of equal scores would show or say something else, or its record's fields change."""

@@ -24,16 +24,14 @@ def fingerprint(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-class Memo:
-    """Values remembered for files, kept as one JSON file that may be deleted at any time.
+def _fingerprints(files: list[Path]) -> list[list[Any]]:
+    return [[str(file.absolute()), *fingerprint(file)] for file in files]
 
-    Parameters
-    ----------
-    path : Path or None
-        Where the memo is kept; None for one that remembers nothing. A memo that cannot be read is an empty one; one
-        that cannot be written is not an error.
-    read_only : bool
-        Whether nothing is written.
+
+class Memo:
+    """Values remembered for files, kept as one JSON file that may be deleted at any time; without a path, nothing is.
+
+    A memo that cannot be read is an empty one; one that cannot be written is not an error.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -48,41 +46,33 @@ class Memo:
                 self._entries = entries
 
     def get(self, name: str, files: list[Path]) -> Any | None:
-        """Return what was put under `name`, or None if there is nothing or a file changed since."""
+        """Return what was put under `name`, or None if nothing was or a file changed since."""
         entry = self._entries.get(name)
         if not isinstance(entry, dict):
             return None
         try:
-            now = [[str(file.absolute()), *fingerprint(file)] for file in files]
+            return entry.get("value") if entry.get("files") == _fingerprints(files) else None
         except OSError:
             return None
-        return entry.get("value") if entry.get("files") == now else None
 
     def put(self, name: str, files: list[Path], value: Any) -> None:
         """Remember a JSON value for `name` for as long as `files` stay as they are."""
         if self._path is None:
             return
         newest = time.time_ns() - _SETTLED_NS
-        marks = [fingerprint(file) for file in files]
-        if any(mark[1] > newest for mark in marks):
-            return
-        files_now = [[str(file.absolute()), *mark] for file, mark in zip(files, marks, strict=True)]
-        self._entries[name] = {"files": files_now, "value": value}
-        self._changed = True
+        fingerprints = _fingerprints(files)
+        if all(mtime_ns <= newest for _, _, mtime_ns, _ in fingerprints):
+            self._entries[name] = {"files": fingerprints, "value": value}
+            self._changed = True
 
     def drop(self) -> None:
-        """Forget everything, on the disk too.
-
-        Raises
-        ------
-        CannotWrite
-        """
+        """Forget everything, on the disk too."""
         self._entries, self._changed = {}, False
         if self._path is not None and self._path.exists():
             disk.remove(self._path)
 
     def save(self) -> None:
-        """Write the memo where anything changed; atomically, and silently not at all where that fails."""
+        """Write the memo, atomically, if anything changed; nothing happens if that fails."""
         if self._path is None or self._read_only or not self._changed:
             return
         with contextlib.suppress(CannotWrite):

@@ -73,18 +73,12 @@ _TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A requested backbone.
-
-    Attributes
-    ----------
-    name : str
-        torchvision's, or with the prefix of another source: ``timm:NAME``.
-    weights : str
-        ``DEFAULT``, a name of the net's weights, ``wheel``, ``none`` or the path of a file.
-    """
+    """A requested backbone."""
 
     name: str
+    """torchvision's, or with the prefix of another source: ``timm:NAME``."""
     weights: str
+    """``DEFAULT``, a name of the net's weights, ``wheel``, ``none`` or a file's path."""
 
     @classmethod
     def parse(cls, text: str, default: str) -> BackboneSpec:
@@ -93,9 +87,9 @@ class BackboneSpec:
         return cls(name, weights or default)
 
     def gives(self, weights: str) -> bool:
-        """Return whether a score with these resolved weights may be one of this backbone.
+        """Return whether a score with these resolved weights may be of this backbone.
 
-        No net is built for that, so ``DEFAULT`` accepts any pretrained weights.
+        No net is built for this, so ``DEFAULT`` accepts any pretrained weights.
         """
         if is_weights_file(self.weights):
             return Path(self.weights).name == weights
@@ -113,13 +107,7 @@ def is_weights_file(weights: str) -> bool:
 
 
 def split_tap(tap: str) -> tuple[str, ...]:
-    """Return the taps whose features are concatenated: two for ``layer3+penultimate``; a net may not have them.
-
-    Raises
-    ------
-    BadOption
-        This cannot be the name of a tap.
-    """
+    """Return the taps whose features are concatenated: two for ``layer3+penultimate``; a net may not have them."""
     taps = tuple(tap.split("+"))
     if not all(_TAP.fullmatch(name) for name in taps):
         raise BadOption(

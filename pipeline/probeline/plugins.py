@@ -1,4 +1,4 @@
-"""What can be added by name, of this package or of another one, loaded when it is asked for."""
+"""What can be added by name, by this package or another one, and is loaded on demand."""
 
 from __future__ import annotations
 
@@ -17,25 +17,18 @@ Plugin = TypeVar("Plugin")
 class Plugins(Generic[Plugin]):
     """The implementations of one Protocol: the files of a package here, and the entry points of other packages.
 
-    A file is called as its plugin, and is the plugin: its functions and constants are what the Protocol asks for.
-    An entry point leads to such a file, or to an object that has the same.
-
-    Attributes
-    ----------
-    kind : str
-        What they are, in an error's words.
-    package : str
-        The package whose files they are.
-    group : str
-        The group of the entry points. One that is called as a file of `package` is not used.
-    needs : tuple of str
-        What each must have by name.
+    A file is called as its plugin, and is the plugin: its functions and constants are what the Protocol asks for. An
+    entry point leads to such a module, or to an object with the same members.
     """
 
     kind: str
+    """What they are called in errors."""
     package: str
+    """The package whose files they are."""
     group: str
+    """The group of the entry points. One with the name of a file of `package` is not used."""
     needs: tuple[str, ...]
+    """The members that each must have."""
 
     def own(self) -> tuple[str, ...]:
         """Return the names of this package's own, sorted."""
@@ -44,11 +37,11 @@ class Plugins(Generic[Plugin]):
 
     def added(self) -> tuple[str, ...]:
         """Return the names that other packages add, sorted."""
-        return tuple(sorted({point.name for point in self._points()} - set(self.own())))
+        return tuple(sorted(entry_points(group=self.group).names - set(self.own())))
 
     def has(self, name: str) -> bool:
-        """Return whether there is one of this name."""
-        return name in self.own() or any(point.name == name for point in self._points())
+        """Return whether a plugin has this name."""
+        return name in self.own() or name in self.added()
 
     def load(self, name: str) -> Plugin:
         """Return one of those that :meth:`has` knows.
@@ -62,21 +55,18 @@ class Plugins(Generic[Plugin]):
         """
         if name in self.own():
             return cast(Plugin, importlib.import_module(f"{self.package}.{name}"))
-        points = [point for point in self._points() if point.name == name]
-        if len(points) > 1:
-            got = " and ".join(map(_origin, points))
+        point, *others = entry_points(group=self.group, name=name)
+        if others:
+            got = " and ".join(map(_origin, (point, *others)))
             raise BadOption(f"two packages give the {self.kind} {name!r}", got=got, remedy="uninstall one of them")
         try:
-            plugin = points[0].load()
+            plugin = point.load()
         except Exception as error:  # whatever the import of a stranger's code may raise
-            raise self._unusable(points[0], f"{type(error).__name__}: {error}") from error
+            raise self._unusable(point, f"{type(error).__name__}: {error}") from error
         missing = [need for need in self.needs if not hasattr(plugin, need)]
         if missing:
-            raise self._unusable(points[0], f"one without {', '.join(missing)}")
+            raise self._unusable(point, f"one without {', '.join(missing)}")
         return cast(Plugin, plugin)
-
-    def _points(self) -> tuple[EntryPoint, ...]:
-        return tuple(entry_points(group=self.group))
 
     def _unusable(self, point: EntryPoint, got: str) -> MissingExtra:
         return MissingExtra(

@@ -6,7 +6,7 @@ Lengths in the docstrings: N rows of a part, n rows of a split, D feature size, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -37,26 +37,16 @@ def samples_digest(sample_ids: Sequence[str], content: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a data set as it ships: what extraction runs over, in this order.
-
-    Attributes
-    ----------
-    dataset, name : str
-        Data set and part, for example ``cifar10`` and ``train``.
-    sample_ids : tuple of str [N]
-        A stable name for each row: for folders the POSIX path below the root.
-    content : tuple of str [N]
-        sha256 of each sample's source (the encoded file, or its raw pixels), hexadecimal.
-    labels : int64 [N]
-        Class of each row, or `DROPPED`. Labels never enter a key.
-    class_names : tuple of str [K]
-    """
+    """One part of a data set as it ships, such as ``train`` of ``cifar10``: extraction runs over it, in this order."""
 
     dataset: str
     name: str
     sample_ids: tuple[str, ...]
+    """[N] A stable name for each row: for folders the POSIX path below the root."""
     content: tuple[str, ...]
+    """[N] sha256 of each sample's source (the encoded file, or its raw pixels), hexadecimal."""
     labels: IntArray
+    """int64 [N]: class of each row, or `DROPPED`. Labels never enter a key."""
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -100,57 +90,36 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Join:
-    """A file of labels or groups that the user joined to a data set by sample id.
-
-    Attributes
-    ----------
-    kind : {"labels", "groups"}
-    sha256 : str
-        Over the values by sample id, whatever the order of the lines.
-    summary : str
-        One line about it, for reports.
-    """
+    """A file of labels or groups that the user joined to a data set by sample id."""
 
     kind: Literal["labels", "groups"]
     sha256: str
+    """Over the values by sample id, whatever the order of the lines."""
     summary: str
+    """One line about it, for reports."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its parts, their pixels, and what augmentation may do to them.
-
-    Attributes
-    ----------
-    name : str
-        As in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``.
-    parts : mapping of str to Part
-    images : mapping of str to ImageArray or ImageFiles
-        The pixels of each part, in the part's row order.
-    class_names : tuple of str [K]
-    train, test : str
-        The part that train and val rows come from, and the part that test rows come from; may be the same.
-    flips : bool
-        Whether a mirrored image still belongs to its class (not so for digits).
-    skipped : tuple of Skipped
-    val : str or None
-        The part that ships as val, if there is one beside test.
-    groups : mapping of str to int64 [N]
-        For each part the group of each row: no split separates rows of a group. Empty if there are none.
-    joins : tuple of Join
-        The user's files of labels and groups.
-    """
+    """A data set: its parts, their pixels, and what augmentation may do to them."""
 
     name: str
+    """As in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``."""
     parts: Mapping[str, Part]
     images: Mapping[str, ImageArray | ImageFiles]
+    """The pixels of each part, in the part's row order."""
     class_names: tuple[str, ...]
     train: str
+    """The part that train and val rows come from."""
     test: str
+    """The part that test rows come from; may be the same as `train`."""
     flips: bool = True
+    """Whether a mirrored image still belongs to its class (not so for digits)."""
     skipped: tuple[Skipped, ...] = ()
     val: str | None = None
+    """The part that ships as val, if there is one as well as test."""
     groups: Mapping[str, IntArray] = field(default_factory=dict)
+    """For each part int64 [N], the group of each row: no split separates rows of a group. Empty if there are none."""
     joins: tuple[Join, ...] = ()
 
     @property
@@ -161,19 +130,11 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one part that have one role.
-
-    Attributes
-    ----------
-    part : str
-        Name of the part.
-    rows : int64 [n]
-        Ascending row numbers of that part.
-    role : {"train", "val", "test"}
-    """
+    """The rows of one part that have one role."""
 
     part: str
     rows: IntArray
+    """int64 [n], ascending row numbers of that part."""
     role: Role
 
     def __len__(self) -> int:
@@ -182,22 +143,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The train, val and test rows of one data set.
-
-    Attributes
-    ----------
-    train, val, test : Split
-        Disjoint. With folds, `val` is the first fold and `train` the rest.
-    folds : tuple of int64 arrays
-        The rows of the train part that each fold holds out, if train and val have too few rows for one val set (under
-        1,000); empty otherwise.
-    data_seed : int
-    """
+    """The train, val and test rows of one data set. With folds, `val` is the first one and `train` the rest."""
 
     train: Split
     val: Split
     test: Split
     folds: tuple[IntArray, ...]
+    """The rows of the train part that each fold holds out if train and val have under 1,000 rows; otherwise empty."""
     data_seed: int
 
     @property
@@ -210,37 +162,21 @@ class Splits:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a decoded image becomes a net's input.
-
-    Attributes
-    ----------
-    resize : int
-        Length of the image's shorter side after resizing, pixels.
-    crop : int
-        Side of the centre crop, pixels.
-    interpolation : {"bilinear", "bicubic"}
-    mean, std : tuple of 3 floats
-        For pixels in [0, 1]: ``(pixel / 255 - mean) / std``.
-    antialias : bool
-    """
+    """How a decoded image becomes a net's input; lengths are in pixels."""
 
     resize: int
+    """Length of the image's shorter side after resizing."""
     crop: int
+    """Side of the centre crop."""
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
+    """For pixels in [0, 1]: ``(pixel / 255 - mean) / std``."""
     std: tuple[float, float, float]
     antialias: bool = True
 
     def at(self, image_size: int) -> Preprocess:
         """Return the record for another crop, with the resize scaled in proportion."""
-        return Preprocess(
-            resize=round(image_size * self.resize / self.crop),
-            crop=image_size,
-            interpolation=self.interpolation,
-            mean=self.mean,
-            std=self.std,
-            antialias=self.antialias,
-        )
+        return replace(self, resize=round(image_size * self.resize / self.crop), crop=image_size)
 
     def identity(self) -> dict[str, Any]:
         """Return what enters the key."""
@@ -252,23 +188,16 @@ class View:
     """An augmented view of a part: one random region of each image, resized to the crop, and possibly mirrored.
 
     The region depends on the view's number and the image's content alone.
-
-    Attributes
-    ----------
-    number : int
-        1 or more.
-    flips : bool
-        Whether every second image is mirrored.
-    scale : tuple of 2 floats
-        Range of the region's area, as a share of the image's.
-    ratio : tuple of 2 floats
-        Range of its width over height.
     """
 
     number: int
+    """1 or more."""
     flips: bool
+    """Whether every second image is mirrored."""
     scale: tuple[float, float] = (0.25, 1.0)
+    """Range of the region's area, as a share of the image's."""
     ratio: tuple[float, float] = (0.75, 4 / 3)
+    """Range of its width over height."""
 
     def identity(self) -> dict[str, Any]:
         """Return what enters the key."""
@@ -282,37 +211,25 @@ class View:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen net without its tensors: all that a key or a report needs to know of it.
-
-    Attributes
-    ----------
-    name : str
-        torchvision's name, or with the prefix of another source: ``timm:NAME``.
-    weights : str
-        The resolved name of the weights: ``IMAGENET1K_V1``, ``none``, ``wheel`` or a file's name.
-    weights_sha256 : str
-        Over the tensors in use in eval mode, by name, without the head's.
-    tap, pooling : str
-        The layer whose output is read (``penultimate``, ``layer3``, ``blocks.11:cls``), and how that becomes a vector:
-        ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens.
-    dim : int
-        D.
-    parameters : int
-        Trainable parameters of the net with its own head; at a tap other than the penultimate one, of the layers that
-        the features depend on.
-    head_parameters : int
-        How many of them are the head's.
-    preprocess : Preprocess
-    """
+    """A frozen net without its tensors: all that a key or a report needs to know of it."""
 
     name: str
+    """torchvision's name, or with the prefix of another source: ``timm:NAME``."""
     weights: str
+    """The resolved name of the weights: ``IMAGENET1K_V1``, ``none``, ``wheel`` or a file's name."""
     weights_sha256: str
+    """Over the tensors in use in eval mode, by name, without the head's."""
     tap: str
+    """The layer whose output is read: ``penultimate``, ``layer3``, ``blocks.11:cls``."""
     pooling: str
+    """How that becomes a vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens."""
     dim: int
+    """D."""
     parameters: int
+    """Trainable parameters of the net with its own head; at another tap than the penultimate one, of the layers that
+    the features depend on."""
     head_parameters: int
+    """How many of them are the head's."""
     preprocess: Preprocess
 
     @property
@@ -323,24 +240,16 @@ class Backbone:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of a part, verified against their records.
-
-    Attributes
-    ----------
-    features : float32 [N, D]
-    sample_ids : tuple of str [N]
-    key : str
-    seconds : float
-        Time of extraction, summed over the shards.
-    provenance : tuple of mappings
-        One per shard.
-    """
+    """The features of a part, verified against their records."""
 
     features: FloatArray
+    """float32 [N, D]."""
     sample_ids: tuple[str, ...]
     key: str
     seconds: float
+    """Time of extraction, summed over the shards."""
     provenance: tuple[Mapping[str, Any], ...]
+    """One per shard."""
 
 
 def splits_digest(dataset: DataSet, splits: Splits) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scaled, shrunk, webp
 from probeline.identity import canonical
-from probeline.results.thumbnail import Thumbnail
+from probeline.results.picture import Thumbnail
 from probeline.types import DataSet
 
 SIDE = 96

@@ -13,73 +13,34 @@ from probeline.results.store import RecordKind
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One point of a learning curve: one fit on some of the train rows.
-
-    Attributes
-    ----------
-    kind : {"fraction", "shots"}
-    amount : float
-        Percent of the train rows, or images per class.
-    draw : int
-    n_train : int
-        Images it was fitted on.
-    short : int
-        For shots: classes with fewer images, of which all are used.
-    l2 : float or None
-        Selected on val; None if a net was trained.
-    edge : bool
-        Whether `l2` is at the edge of its grid.
-    val_top1, test_top1 : float
-        Accuracy of the selected candidate, in [0, 1]; no other candidate is scored on test.
-    converged : bool
-        Whether the fits of all l2 met their tolerance; True if a net was trained.
-    epoch : int or None
-        Selected on val if a net was trained.
-    """
+    """One point of a learning curve: one fit on some of the train rows."""
 
     kind: Literal["fraction", "shots"]
     amount: float
+    """Percent of the train rows, or images per class."""
     draw: int
     n_train: int
+    """Images it was fitted on."""
     short: int
+    """For shots: classes with fewer images, of which all are used."""
     l2: float | None
+    """Selected on val; None if a net was trained."""
     edge: bool
+    """Whether `l2` is at the edge of its grid."""
     val_top1: float
+    """Of the selected candidate, in [0, 1], like `test_top1`; no other candidate is scored on test."""
     test_top1: float
     converged: bool
+    """Whether the fits of all l2 met their tolerance; True if a net was trained."""
     epoch: int | None = None
+    """Selected on val if a net was trained."""
 
 
 @dataclass(frozen=True)
 class Curve:
     """The learning curve of one backbone on one data set: of the exact probe at one tap, or of a training.
 
-    Attributes
-    ----------
-    dataset, backbone, weights, precision : str
-    method : str
-        As in scores.
-    options : mapping
-        All options of the method.
-    tap : str
-        ``a+b`` means the concatenated features of two taps.
-    key : str
-        sha256 over everything that could change its numbers.
-    splits : str
-        sha256 over the rows of every role, with their labels.
-    image_size : int
-        Pixels.
-    class_names : tuple of str [K]
-    n_train, n_val, n_test : int
-        Images of the whole train set, of val, which is the same for every fraction, and of test.
-    draws, data_seed : int
-    grouped : bool
-        Whether fractions consist of whole groups.
-    points : tuple of CurvePoint
-    warm_seconds, cold_seconds : float
-        Of all fits with cached features; the same with feature extraction.
-    environment : mapping
-        Hardware and versions.
+    Fields that a score has too are as in :class:`probeline.results.score.Score`.
     """
 
     dataset: str
@@ -94,14 +55,19 @@ class Curve:
     image_size: int
     class_names: tuple[str, ...]
     n_train: int
+    """Images of the whole train set."""
     n_val: int
+    """Images of val, which is the same for every fraction."""
     n_test: int
     draws: int
     data_seed: int
     grouped: bool
+    """Whether fractions consist of whole groups."""
     points: tuple[CurvePoint, ...]
     warm_seconds: float
+    """Of all fits, with cached features."""
     cold_seconds: float
+    """The same with feature extraction."""
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_o
 
 Record = TypeVar("Record")
 
-_NUMBERS = (int, float)
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -30,13 +29,6 @@ def decode(record_class: type[Record], values: object) -> Record:
     The hints of a record's fields may be ``int``, ``float``, ``str``, ``bool``, ``Any``, ``Literal``, other frozen
     dataclasses, and of all these ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]`` and ``X | None``. An integer
     is accepted, and kept, as a ``float``; a field may be missing if it has a default.
-
-    Parameters
-    ----------
-    record_class : type
-        A dataclass.
-    values : object
-        What `encode` returned, or a JSON parser did of that.
 
     Raises
     ------
@@ -108,7 +100,7 @@ def _decode_array(hint: Any, decode_item: Callable[[object, str], Any], value: o
         _refuse(path, "an array", value)
     if hint in (int, str) and set(map(type, value)) <= {hint}:  # in one step, as predictions are many
         return tuple(value)
-    return tuple([decode_item(item, f"{path}[{place}]") for place, item in enumerate(value)])
+    return tuple([decode_item(item, f"{path}[{i}]") for i, item in enumerate(value)])
 
 
 def _decode_tuple(decoders: tuple[Callable[[object, str], Any], ...], value: object, path: str) -> tuple[Any, ...]:
@@ -116,7 +108,7 @@ def _decode_tuple(decoders: tuple[Callable[[object, str], Any], ...], value: obj
         _refuse(path, "an array", value)
     if len(value) != len(decoders):
         _refuse(path, f"{len(decoders)} values", len(value))
-    return tuple([decoders[place](item, f"{path}[{place}]") for place, item in enumerate(value)])
+    return tuple([decoders[i](item, f"{path}[{i}]") for i, item in enumerate(value)])
 
 
 def _decode_mapping(decode_item: Callable[[object, str], Any], value: object, path: str) -> dict[str, Any]:
@@ -132,7 +124,7 @@ def _check_literal(options: tuple[Any, ...], value: object, path: str) -> object
 
 
 def _check_scalar(hint: type, value: object, path: str) -> Any:
-    is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number if hint is float else isinstance(value, hint) and (is_number or hint is not int)):
         _refuse(path, _NAMES[hint], value)
     if hint is float and not _is_finite(value):
@@ -151,13 +143,13 @@ def _check_json(value: object, path: str) -> Any:
     """Return a JSON value as it is, however deep, if all its numbers are finite."""
     rest = [(value, path)]
     while rest:
-        one, where = rest.pop()
-        if isinstance(one, Mapping):
-            rest += [(inner, f"{where}.{_check_scalar(str, key, where)}") for key, inner in one.items()]
-        elif isinstance(one, list | tuple):
-            rest += [(inner, f"{where}[{place}]") for place, inner in enumerate(one)]
-        elif isinstance(one, float) and not math.isfinite(one):
-            _refuse(where, "a finite number", one)
-        elif not isinstance(one, int | float | str | None):
-            _refuse(where, "a JSON value", one)
+        item, where = rest.pop()
+        if isinstance(item, Mapping):
+            rest += [(inner, f"{where}.{_check_scalar(str, key, where)}") for key, inner in item.items()]
+        elif isinstance(item, list | tuple):
+            rest += [(inner, f"{where}[{i}]") for i, inner in enumerate(item)]
+        elif isinstance(item, float) and not math.isfinite(item):
+            _refuse(where, "a finite number", item)
+        elif not isinstance(item, int | float | str | None):
+            _refuse(where, "a JSON value", item)
     return value

@@ -17,72 +17,46 @@ from probeline.results.store import RecordKind
 
 @dataclass(frozen=True)
 class Projection:
-    """One layout of the points of a map.
-
-    Attributes
-    ----------
-    method : str
-        ``pca`` or ``tsne``.
-    title : str
-    axes : tuple of 2 str
-        Labels of the axes; empty if they have no meaning.
-    xy : tuple of tuples of 2 floats [n]
-    facts : mapping
-        Of ``pca`` the ``explained`` shares of the train rows' variance; of ``tsne`` its ``perplexity``, ``seed`` and
-        the final ``divergence`` in nats.
-    """
+    """One layout of the points of a map."""
 
     method: str
+    """``pca`` or ``tsne``."""
     title: str
     axes: tuple[str, str]
+    """Labels of the axes; empty if they have no meaning."""
     xy: tuple[tuple[float, float], ...]
     facts: Mapping[str, Any]
+    """Of ``pca`` the ``explained`` shares of the train rows' variance; of ``tsne`` its ``perplexity``, ``seed`` and the
+    final ``divergence`` in nats."""
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Test images as points, near each other where their embeddings are.
-
-    Attributes
-    ----------
-    backbone, weights : str
-    of : mapping
-        Everything that it was made from but the optional layouts, as JSON values: if this changes, it is outdated.
-    tap : str
-        Of the exact probe that is best on validation.
-    n_test : int
-        Test images; `rows` are some or all of them.
-    part : str
-        The part that `rows` index.
-    class_names : tuple of str [K]
-    rows : tuple of int [n]
-    sample_ids : tuple of str [n]
-    labels, predicted : tuple of int [n]
-        Classes; the predictions are those of the row that is best on validation, `judge`.
-    judge : str
-        The title of that row.
-    planes : tuple of Projection
-        The principal components first.
-    title, caption, alt : str
-        Of the figure: above it, below it, and its alternative text.
-    """
+    """Test images as points, near each other where their embeddings are."""
 
     backbone: str
     weights: str
     of: Mapping[str, Any]
+    """Everything that it was made from but the optional layouts, as JSON values: if this changes, it is outdated."""
     tap: str
+    """Of the exact probe that is best on validation."""
     n_test: int
+    """Test images; `rows` are some or all of them."""
     part: str
+    """The part that `rows` index."""
     class_names: tuple[str, ...]
     rows: tuple[int, ...]
     sample_ids: tuple[str, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
+    """By the row that is best on validation, whose title is `judge`."""
     judge: str
     planes: tuple[Projection, ...]
+    """The principal components first."""
     title: str
     caption: str
     alt: str
+    """The figure's alternative text."""
 
     def __post_init__(self) -> None:
         columns = (self.rows, self.sample_ids, self.labels, self.predicted, *(plane.xy for plane in self.planes))
@@ -92,7 +66,7 @@ class EmbeddingMap:
     @property
     def wrong(self) -> tuple[bool, ...]:
         """Which points are misclassified."""
-        return tuple(true != said for true, said in zip(self.labels, self.predicted, strict=True))
+        return tuple(true != predicted for true, predicted in zip(self.labels, self.predicted, strict=True))
 
     @property
     def methods(self) -> tuple[str, ...]:

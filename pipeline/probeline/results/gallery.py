@@ -9,147 +9,100 @@ from typing import Any
 
 from probeline.disk import path_name
 from probeline.identity import GALLERY_VERSION, digest
-from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.picture import PICTURE_FOLDER, Thumbnail
 from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.results.store import RecordKind
-from probeline.results.thumbnail import Thumbnail
 
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """A row of the report, by its first seed.
-
-    Attributes
-    ----------
-    key : str
-        Of its score.
-    method, title : str
-        The title tells it from the other rows of its backbone.
-    """
+    """A row of the report, by its first seed."""
 
     key: str
+    """Of its score."""
     method: str
     title: str
+    """It differs from those of the other rows of the backbone."""
 
 
 @dataclass(frozen=True)
 class NearestTrainImage:
-    """A train image near a test image.
-
-    Attributes
-    ----------
-    name : str
-        ``PART:ROW``, as ``probeline show`` takes it; also of its thumbnail.
-    sample_id : str
-    true : str
-        Its class.
-    cosine : float
-        Between the embeddings of both.
-    """
+    """A train image near a test image."""
 
     name: str
+    """``PART:ROW``, as ``probeline show`` takes it; also the name of its thumbnail."""
     sample_id: str
     true: str
+    """Its class."""
     cosine: float
+    """Between the embeddings of both."""
 
 
 @dataclass(frozen=True)
 class Misclassified:
-    """A test image that at least one row misclassifies.
-
-    Attributes
-    ----------
-    name : str
-        ``PART:ROW``; also of its thumbnail.
-    sample_id : str
-    true : str
-        Its class.
-    predicted : tuple of str [rows]
-        The prediction of each of the gallery's rows.
-    wrong : int
-        How many of them are wrong.
-    chance, true_chance : float or None
-        Calibrated probabilities of the gallery's probe: of the class it predicts, and of the true one. None if
-        they are unknown; see `Gallery.refit`.
-    neighbours : tuple of NearestTrainImage
-        The nearest first.
-    """
+    """A test image that at least one row misclassifies."""
 
     name: str
+    """``PART:ROW``; also the name of its thumbnail."""
     sample_id: str
     true: str
+    """Its class."""
     predicted: tuple[str, ...]
+    """The prediction of each of the gallery's rows."""
     wrong: int
+    """How many of them are wrong."""
     chance: float | None
+    """The calibrated probability of the class that the gallery's probe predicts; None if unknown, see `ProbeRefit`."""
     true_chance: float | None
+    """The same of the true class."""
     neighbours: tuple[NearestTrainImage, ...]
+    """The nearest first."""
 
 
 @dataclass(frozen=True)
 class ProbeRefit:
-    """How the probe of a gallery was fitted again, since a score keeps no probabilities.
-
-    Attributes
-    ----------
-    l2, temperature : float
-        Those of its score.
-    n_test, same : int
-        Test images, and how many of their predictions equal the score's.
-    nll, score_nll : float
-        Test negative log-likelihood in nats, of the refit and of the score.
-    held : bool
-        Whether the refit reproduces the score; if not, no probability is shown.
-    """
+    """How the probe of a gallery was fitted again, since a score keeps no probabilities."""
 
     l2: float
+    """That of its score, like `temperature`."""
     temperature: float
     n_test: int
     same: int
+    """Test images whose prediction equals the score's."""
     nll: float
+    """Test negative log-likelihood of the refit, in nats."""
     score_nll: float
+    """The same of the score."""
     held: bool
+    """Whether the refit reproduces the score; if not, no probability is shown."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The test images that most rows of a backbone misclassify.
-
-    Attributes
-    ----------
-    backbone, weights : str
-        Weights are the probe's.
-    of : mapping
-        Everything that it was made from, as JSON values: if this changes, the gallery is outdated.
-    rows : tuple of GalleryRow
-        The best on validation first.
-    probe : int
-        Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown.
-    tap : str
-        Where that probe reads the net.
-    refit : ProbeRefit
-        Of that probe.
-    n_test, wrong, shared : int
-        Test images; how many of them at least one row misclassifies; how many all rows do.
-    images : tuple of Misclassified
-        Those that most rows misclassify first, then in row order.
-    thumbnails : mapping of str to Thumbnail
-        Of each image and each neighbour, by name.
-    title, caption : str
-    """
+    """The test images that most rows of a backbone misclassify."""
 
     backbone: str
     weights: str
+    """The probe's."""
     of: Mapping[str, Any]
+    """Everything that it was made from, as JSON values: if this changes, the gallery is outdated."""
     rows: tuple[GalleryRow, ...]
+    """The best on validation first."""
     probe: int
+    """Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown."""
     tap: str
+    """Where that probe reads the net."""
     refit: ProbeRefit
     n_test: int
     wrong: int
+    """Test images that at least one row misclassifies."""
     shared: int
+    """Test images that all rows misclassify."""
     images: tuple[Misclassified, ...]
+    """Those that most rows misclassify first, then in row order."""
     thumbnails: Mapping[str, Thumbnail]
+    """Of each image and each neighbour, by name."""
     title: str
     caption: str
 

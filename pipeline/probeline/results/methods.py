@@ -1,4 +1,4 @@
-"""The methods a report knows: how each is called, in which order they stand, and its colour in every figure."""
+"""The methods that a report knows: their names, order and colours."""
 
 from __future__ import annotations
 
@@ -12,30 +12,20 @@ from probeline.names import LAST_K
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """One way to get from a backbone to predictions.
-
-    Attributes
-    ----------
-    name : str
-        As it stands in a score's `method`.
-    title, short : str
-        As a report calls it, and where room is scarce.
-    verb : str
-        Of the command line: what makes its score.
-    colour : str
-        Of its marks in the figures: Okabe and Ito's palette, which colour-blind readers can tell apart, with a
-        grey in place of the yellow that vanishes on white; and more, as far from those and from one another as a
-        search over hues could put them, on white ground and on dark.
-    seeded : bool
-        Whether there is a score for each seed.
-    """
+    """One way to get from a backbone to predictions."""
 
     name: str
+    """As in a score's `method`."""
     title: str
     short: str
+    """The title where space is scarce."""
     verb: str
+    """Of the command line: what makes its score."""
     colour: str
+    """Of its marks in all figures: Okabe and Ito's palette with grey in place of yellow, which vanishes on white; more
+    colours were searched over hues for the greatest distance from these and one another, on white and on dark."""
     seeded: bool = False
+    """Whether it has a score for each seed."""
 
     @property
     def trains(self) -> bool:
@@ -80,15 +70,9 @@ _PLACES = {info.name: place for place, info in enumerate(METHODS)}
 
 
 def method_info(name: str) -> MethodInfo:
-    """Return the method that a score calls `name`.
-
-    Raises
-    ------
-    UnknownName
-        For a name that no report knows.
-    """
-    if found := LAST_K.fullmatch(name):
-        last, count = METHODS[_PLACES["last-K"]], int(found[1])
+    """Return the method that a score calls `name`, or raise `UnknownName`."""
+    if match := LAST_K.fullmatch(name):
+        last, count = METHODS[_PLACES["last-K"]], int(match[1])
         stages = f"{count} stages" if count > 1 else "stage"
         title, short = (words.format(stages) for words in (last.title, last.short))
         return replace(last, name=name, title=title, short=short, colour=_darker(last.colour, count - 1))
@@ -107,7 +91,7 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
     Raises
     ------
     ValueError
-        The name is taken, or is not made of small letters, digits and hyphens.
+        The name is taken, or has other characters than lower-case letters, digits and hyphens.
     """
     if not _NAME.fullmatch(name) or name in _PLACES or LAST_K.fullmatch(name):
         raise ValueError(f"no name for a new method: {name!r}")
@@ -116,19 +100,14 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
 
 
 def order(name: str) -> tuple[int, int]:
-    """Return what methods are sorted by.
-
-    Raises
-    ------
-    UnknownName
-    """
-    found = LAST_K.fullmatch(method_info(name).name)
+    """Return what methods are sorted by, or raise `UnknownName`."""
+    match = LAST_K.fullmatch(method_info(name).name)
     if name in _REGISTERED:
         return len(METHODS), list(_REGISTERED).index(name)
-    return (_PLACES["last-K"], int(found[1])) if found else (_PLACES[name], 0)
+    return (_PLACES["last-K"], int(match[1])) if match else (_PLACES[name], 0)
 
 
 def _darker(colour: str, times: int) -> str:
-    """Return ``#RRGGBB`` with the light of each channel taken down by 35 % so many times."""
-    levels = (round(int(colour[place : place + 2], 16) * 0.65**times) for place in (1, 3, 5))
+    """Return ``#RRGGBB`` with each channel reduced by 35 % so many times."""
+    levels = (round(int(colour[i : i + 2], 16) * 0.65**times) for i in (1, 3, 5))
     return "#" + "".join(f"{level:02X}" for level in levels)

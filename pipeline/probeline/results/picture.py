@@ -1,4 +1,4 @@
-"""Pictures: a PNG file, and next to it the record of what it shows and which bytes it has."""
+"""Pictures: a PNG file with a record of what it shows and which bytes it has, and thumbnails inside other records."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from probeline.identity import PICTURE_VERSION
 from probeline.names import Method
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
-from probeline.results.store import Attachment, RecordKind
+from probeline.results.store import RecordKind
 from probeline.types import DataSet, Splits
 
 PictureKind = Literal["filters", "input", "mistakes"]
 PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
-"""In the order in which a report shows them."""
+"""In the order of a report."""
 
 PICTURE_FOLDER = "pictures"
 """The subfolder of a report that holds them, and the records of galleries and maps."""
@@ -28,28 +28,20 @@ MAX_ERRORS = 24
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a report.
-
-    Attributes
-    ----------
-    kind : {"filters", "input", "mistakes"}
-    backbone, weights : str
-    of : mapping
-        Everything that it was drawn from, as JSON values: if this changes, the picture is outdated.
-    title, caption, alt : str
-        The headline in the picture, the text below it, and its alternative text.
-    sha256 : str
-        Of the PNG file.
-    """
+    """A picture of a report."""
 
     kind: PictureKind
     backbone: str
     weights: str
     of: Mapping[str, Any]
+    """Everything that it was made from, as JSON values: if this changes, the picture is outdated."""
     title: str
+    """The headline in the picture."""
     caption: str
     alt: str
+    """The alternative text."""
     sha256: str
+    """Of the PNG file."""
 
     @property
     def png(self) -> str:
@@ -67,21 +59,28 @@ PICTURES = RecordKind(
     Picture,
     _file_name,
     tuple(f"{PICTURE_FOLDER}/{kind}-*.json" for kind in PICTURE_KINDS),
-    attachment=Attachment(".png", lambda picture: picture.sha256),
+    attachment=".png",
 )
 
 
 @dataclass(frozen=True)
-class Misclassification:
-    """A misclassified test image.
+class Thumbnail:
+    """A small copy of an image."""
 
-    Attributes
-    ----------
-    row : int
-        Of its part.
-    true, predicted : int
-        Classes.
-    """
+    width: int
+    height: int
+    webp: str
+    """A WebP file in base64."""
+
+    @property
+    def uri(self) -> str:
+        """The image as a data URI."""
+        return f"data:image/webp;base64,{self.webp}"
+
+
+@dataclass(frozen=True)
+class Misclassification:
+    """A misclassified test image: its row in its part, its class and the predicted one."""
 
     row: int
     true: int
@@ -95,33 +94,24 @@ def list_errors(score: Score, splits: Splits) -> list[Misclassification]:
 
 
 def errors_of(row: Sequence[Score], dataset: DataSet, splits: Splits) -> dict[str, Any]:
-    """Return what the picture of a row's errors is drawn from: the first errors of its first seed.
-
-    Parameters
-    ----------
-    row : sequence of Score
-        In the order of their seeds.
-    dataset : DataSet
-    splits : Splits
-        Those of the scores.
-    """
+    """Return what the picture of a row's errors is made from: the first errors of its first seed."""
     score, part = row[0], dataset.parts[splits.test.part]
     wrong = list_errors(score, splits)
     return {
         "score": score.key,
-        "val_top1": fmean(one.val_top1 for one in row),
+        "val_top1": fmean(seed.val_top1 for seed in row),
         "top1": score.top1,
         "seeds": len(row),
         "part": part.name,
         "wrong": len(wrong),
         "images": [
             {
-                "row": one.row,
-                "content": part.content[one.row],
-                "class": score.class_names[one.true],
-                "predicted": score.class_names[one.predicted],
+                "row": error.row,
+                "content": part.content[error.row],
+                "class": score.class_names[error.true],
+                "predicted": score.class_names[error.predicted],
             }
-            for one in wrong[:MAX_ERRORS]
+            for error in wrong[:MAX_ERRORS]
         ],
     }
 

@@ -17,32 +17,9 @@ StopReason = Literal["highest rate", "loss too high", "not finite"]
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The learning-rate range test of one strategy on one backbone: a training's first steps at rising rates.
+    """The learning-rate range test of one strategy on one backbone.
 
-    Attributes
-    ----------
-    dataset, backbone, weights, method, precision : str
-        As in a score of that training.
-    key : str
-        sha256 over everything that could change its numbers.
-    splits : str
-        sha256 over the rows of every role, with their labels; only train rows are read.
-    options : mapping
-        All options of the training but its seed, and those of the test.
-    image_size : int
-        Pixels.
-    n_train : int
-        Images of the whole train set, of which the steps may use only some.
-    seed : int
-    rates : tuple of float
-        Of each step, as ``--lr`` gives it; stages of the net may have a fraction of it.
-    losses : tuple of float
-        Of each step's batch, before the step was taken.
-    ended : StopReason
-    seconds : float
-        Duration of the steps.
-    environment : mapping
-        Hardware and versions.
+    Fields that a score has too are as in :class:`probeline.results.score.Score` of the same training.
     """
 
     dataset: str
@@ -53,13 +30,18 @@ class RangeTest:
     key: str
     splits: str
     options: Mapping[str, Any]
+    """All options of the training but its seed, and those of the test."""
     image_size: int
     n_train: int
+    """Images of the whole train set, of which the steps may use only some."""
     seed: int
     rates: tuple[float, ...]
+    """Of each step, as ``--lr`` gives it; stages of the net may have a fraction of it."""
     losses: tuple[float, ...]
+    """Of each step's batch, before the step was taken."""
     ended: StopReason
     seconds: float
+    """Duration of the steps."""
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 

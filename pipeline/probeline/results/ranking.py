@@ -20,7 +20,7 @@ ScoreRow = tuple[Score, ...]
 
 
 class Ranked(Protocol):
-    """What a row is ranked and sorted by beside its validation top-1: a score and a row of a report have it."""
+    """What rows are sorted by, other than validation top-1: both scores and rows of a report have it."""
 
     @property
     def method(self) -> str: ...
@@ -66,16 +66,10 @@ def table_order(row: Ranked) -> tuple[object, ...]:
 
 
 def validation_rank(row: Ranked, val_top1: float) -> tuple[object, ...]:
-    """Return the sort key that puts the row first that is best on validation.
+    """Return the sort key that puts the row first that is best on validation, by its mean over the seeds, `val_top1`.
 
     Values that differ by rounding alone are equal; then an exact probe comes first, and the others in the order of the
     table. Test has no say.
-
-    Parameters
-    ----------
-    row : Ranked
-    val_top1 : float
-        The mean over its seeds, in [0, 1].
     """
     return -round(val_top1, 9), row.method != Method.PROBE, *table_order(row)
 
@@ -91,7 +85,7 @@ def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
     BadData
         The scores are of several data sets, or two of them are of one seed of one row.
     UnknownName
-        A method that is not known.
+        A method is not known.
     """
     groups: dict[tuple[object, ...], list[Score]] = defaultdict(list)
     dataset = None
@@ -123,13 +117,7 @@ def group_rows(scores: Iterable[Score]) -> list[ScoreRow]:
 
 
 def rank_by_validation(scores: Iterable[Score]) -> list[ScoreRow]:
-    """Return the rows of some scores, the one that is best on validation first.
-
-    Raises
-    ------
-    BadData, UnknownName
-        As :func:`group_rows`.
-    """
+    """Return the rows of some scores, as :func:`group_rows`, the one that is best on validation first."""
     return sorted(group_rows(scores), key=lambda row: validation_rank(row[0], fmean(score.val_top1 for score in row)))
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from probeline import disk
 from probeline.errors import UnknownName
@@ -26,82 +26,40 @@ class SkippedFile:
 
 
 @dataclass(frozen=True)
-class Attachment(Generic[Record]):
-    """A file next to each record of a kind.
-
-    Attributes
-    ----------
-    suffix : str
-        In place of the record's ``.json``.
-    sha256_of : callable
-        Returns the sha256 of the file's bytes that a record states.
-    """
-
-    suffix: str
-    sha256_of: Callable[[Record], str]
-
-
-@dataclass(frozen=True)
 class RecordKind(Generic[Record, Names]):
-    """One kind of record and its files.
-
-    Attributes
-    ----------
-    name : str
-        The record's member in its file, and what messages call it.
-    version : int
-        Of its fields.
-    record_class : type
-        A frozen dataclass, see :func:`probeline.results.decode.decode`.
-    file_name : callable
-        Returns the path of a record's file below the folder of a report. Its parameters are the record's attributes
-        of the same names: they tell one record of a kind from another. Raises `UnknownName` for values that this
-        program does not know.
-    patterns : tuple of str
-        What ``glob`` finds all files of the kind by, below the folder of a report.
-    newest_last : bool
-        Whether `load` returns them by the time they were written instead of by name.
-    attachment : Attachment or None
-    """
+    """One kind of record and its files; their folder is always that of a report."""
 
     name: str
+    """The record's member in its file, and what messages call it."""
     version: int
     record_class: type[Record]
+    """A frozen dataclass, see :func:`probeline.results.decode.decode`."""
     file_name: Callable[Names, str]
+    """Returns the path of a record's file below the folder, or raises `UnknownName` for values that this program does
+    not know. Its parameters are the attributes that tell one record of the kind from another."""
     patterns: tuple[str, ...]
+    """What ``glob`` finds all files of the kind by, below the folder."""
     newest_last: bool = False
-    attachment: Attachment[Record] | None = None
+    """Whether `load` returns them by the time they were written instead of by name."""
+    attachment: str | None = None
+    """Suffix of a file next to each record, in place of ``.json``; the record has its `sha256`."""
 
     def path(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> Path:
-        """Return the path of a record below the folder of a report."""
+        """Return the path of the record of these names."""
         return folder / self.file_name(*names, **more)
 
-    def file_of(self, record: Record) -> str:
-        """Return the path of a record relative to the folder of a report."""
-        names = {name: getattr(record, name) for name in inspect.signature(self.file_name).parameters}
-        return cast(Callable[..., str], self.file_name)(**names)
-
     def path_of(self, folder: Path, record: Record) -> Path:
-        """Return the path of a record below the folder of a report."""
-        return folder / self.file_of(record)
+        """Return the path of a record."""
+        names = {name: getattr(record, name) for name in inspect.signature(self.file_name).parameters}
+        return folder / cast(Callable[..., str], self.file_name)(**names)
 
     def save(self, folder: Path, record: Record, attachment: bytes | None = None) -> Path:
         """Write a record, replacing an earlier file of the same name, and return its path.
-
-        Parameters
-        ----------
-        folder : Path
-            Of a report.
-        record : Record
-        attachment : bytes, optional
-            The content of the file next to it, for a kind that has one.
 
         Raises
         ------
         CannotWrite
             The file system refuses.
-        UnknownName
-            See `file_name`.
         ValueError
             A number is NaN or infinite, which JSON cannot hold.
         """
@@ -109,7 +67,7 @@ class RecordKind(Generic[Record, Names]):
         data = seal({"version": self.version, self.name: encode(record)})
         disk.make_folder(path.parent)
         if self.attachment and attachment is not None:
-            disk.publish(path.with_suffix(self.attachment.suffix), attachment, replace=True)
+            disk.publish(path.with_suffix(self.attachment), attachment, replace=True)
         disk.publish(path, data, replace=True)  # last, since it vouches for the attachment
         return path
 
@@ -125,7 +83,7 @@ class RecordKind(Generic[Record, Names]):
         return record
 
     def load(self, folder: Path) -> tuple[list[Record], list[SkippedFile]]:
-        """Return all records below the folder of a report, and the files that are not used."""
+        """Return all records, and the files that are not used."""
         paths = [path for pattern in self.patterns for path in sorted(folder.glob(pattern))]
         if self.newest_last:
             paths.sort(key=lambda path: path.stat().st_mtime_ns)
@@ -134,17 +92,11 @@ class RecordKind(Generic[Record, Names]):
         return [content for content in contents if not isinstance(content, SkippedFile)], skipped
 
     def remove(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> None:
-        """Remove the record of these names and its attachment, as far as there are any.
-
-        Raises
-        ------
-        CannotWrite
-            The file system refuses.
-        """
-        record = self.path(folder, *names, **more)
-        for path in (record, record.with_suffix(self.attachment.suffix)) if self.attachment else (record,):
-            if path.exists():
-                disk.remove(path)
+        """Remove the record of these names and its attachment, if they exist."""
+        path = self.path(folder, *names, **more)
+        for file in (path, path.with_suffix(self.attachment)) if self.attachment else (path,):
+            if file.exists():
+                disk.remove(file)
 
     def _read(self, folder: Path, path: Path) -> Record | SkippedFile:
         try:
@@ -170,9 +122,9 @@ class RecordKind(Generic[Record, Names]):
     def _check_attachment(self, record: Record, record_path: Path) -> SkippedFile | None:
         if self.attachment is None:
             return None
-        path = record_path.with_suffix(self.attachment.suffix)
+        path = record_path.with_suffix(self.attachment)
         try:
-            if digest_bytes(disk.read(path)) == self.attachment.sha256_of(record):
+            if digest_bytes(disk.read(path)) == cast(Any, record).sha256:
                 return None
         except OSError as error:
             return SkippedFile(path, f"cannot be read: {error.strerror}")

@@ -22,8 +22,7 @@ from probeline.report.figures.scores.ranges import range_tests
 from probeline.report.figures.scores.reliability import reliability
 from probeline.report.figures.sheet import Sheet, default_look, png, svg
 from probeline.report.model.confusion_rows import select_confusion_rows
-from probeline.report.model.content import ReportContent
-from probeline.report.model.report_figure import ReportFigure
+from probeline.report.model.content import ReportContent, ReportFigure
 from probeline.report.model.row import Block
 
 

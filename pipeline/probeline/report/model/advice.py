@@ -1,4 +1,4 @@
-"""What to do next: what to use, the courses' rule of thumb against the measurements, and whether to label more."""
+"""What to do next: what to use, the courses' rule of thumb, and whether to label more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from probeline.format import decimals, percent, points
 from probeline.names import LAST_K, PENULTIMATE, Method
 from probeline.report.model.recommendation import Candidate, Recommendation, is_significant, recommend
 from probeline.report.model.row import Block
-from probeline.report.model.verdict import in_points, judged
+from probeline.report.model.verdict import in_points, significance
 from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
@@ -18,7 +18,7 @@ _FEW, _MANY = 100, 1000
 """Train images per class: below the first the courses keep a net frozen, from the second on they fine-tune it whole."""
 
 _STEEP = 0.01
-"""A last doubling of the images that gives a point more is worth the labelling; less is within what draws scatter."""
+"""If the last doubling of the images gave a point more, labelling is worth it; less is within the spread of draws."""
 
 _FROZEN, _PARTLY, _WHOLE = (
     "keep the net frozen and fit a probe",
@@ -28,7 +28,7 @@ _FROZEN, _PARTLY, _WHOLE = (
 
 
 def advice(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> list[str]:
-    """Return a paragraph's sentences on what :func:`probeline.report.model.recommendation.recommend` decides."""
+    """Return a paragraph's sentences on what to do next."""
     decision = recommend(blocks, curves)
     if decision.recommended is None:
         return _advice_of_curves(decision)
@@ -67,7 +67,7 @@ def _use(recommended: Candidate, probe: Candidate, decision: Recommendation) -> 
         )
         sentences.append(
             f"Against the linear probe, {trained.name}{several} has {in_points(trained.over_probe, decision.places)}, "
-            f"{judged(trained.over_probe)}, at {_cost(trained, probe)}."
+            f"{significance(trained.over_probe)}, at {_cost(trained, probe)}."
         )
     return sentences
 
@@ -154,7 +154,7 @@ def _climb(curve: Curve, what: str) -> str:
     half, whole = fractions[_ALL / 2], fractions[_ALL]
     low, high = (percent(step.mean, decimals([curve.n_test])) for step in (half, whole))
     gain = whole.mean - half.mean
-    # All images are one draw, which scatters as those of the half do.
+    # All images are one draw; its spread is taken to be that of the half.
     clear = half.sd is not None and gain > 2 * half.sd * math.sqrt(1 + 1 / half.draws)
     return f"{what} went from {low} % on half of the train images to {high} % on all: " + (
         "label more, the curve still climbs."

@@ -26,7 +26,7 @@ def lower_limit(tops: Sequence[float]) -> float:
 def axis_start(rows: Sequence[Row]) -> float:
     """Return where an axis of top-1 starts: at the lowest end of the intervals, without rows far below the others.
 
-    Rows with a lower top-1 are drawn at the start. It is 0 if there are none.
+    Rows with a lower top-1 are shown at the start. It is 0 if there are none.
     """
     low = lower_limit([row.top1 for row in rows])
     for _ in range(2):  # rows within the intervals of the others are shown with their own

@@ -13,27 +13,19 @@ from probeline.results.score import Score
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """A row whose confusion matrix is shown.
-
-    Attributes
-    ----------
-    figure : str
-        Name of the figure: ``confusion-resnet18-probe``.
-    title : str
-        Of its block's part.
-    row : Row
-    score : Score
-        Of its first seed.
-    """
+    """A row whose confusion matrix is shown."""
 
     figure: str
+    """Name of the figure: ``confusion-resnet18-probe``."""
     title: str
+    """Of its block's part."""
     row: Row
     score: Score
+    """Of its first seed."""
 
 
 def select_confusion_rows(table: Sequence[Block]) -> list[ConfusionRow]:
-    """Return the reference probe, the best training, of the probe's net if possible, and the best row, on validation.
+    """Return the reference probe and, on validation, the best training (of its net if possible) and the best row.
 
     A row that is several of them comes once.
     """

@@ -13,7 +13,6 @@ from probeline.format import decimals
 from probeline.identity import digest
 from probeline.report.model.conditions import Conditions, conditions
 from probeline.report.model.pairs import Matrix, matrix
-from probeline.report.model.report_figure import ReportFigure
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
 from probeline.report.records.not_run import NotRun
 from probeline.report.records.published import PublishedComparison
@@ -28,33 +27,29 @@ from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
 
 
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of a report: a file, and an element of the page."""
+
+    name: str
+    """``accuracy``, or with the kind first ``confusion-resnet18-probe``."""
+    path: Path
+    """Of its PNG file, which includes headline and caption."""
+    headline: str
+    caption: str
+    svg: str
+    """The plain figure as an ``svg`` element, with its alternative text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """The rows of a report, and the records of the same data set.
-
-    Attributes
-    ----------
-    not_run : sequence of NotRun
-        Rows and records that are missing.
-    more_conditions : mapping of str to sequences of str
-        Conditions that the scores do not state, such as the features' folders: headings, and the lines under each.
-    pictures, galleries, maps : sequences of Picture, Gallery and EmbeddingMap
-        Verified, of these scores, and in the report's folder already.
-    findings : Findings or None
-        Of the data doctor, on the images and labels of the scores.
-    commands : mapping of str to str
-        The command that makes a row, by the key of its first score.
-    suggestions : sequence of NotRun
-        What no command has been run for yet.
-    figures : mapping of str to ReportFigure
-        By name.
-    nets : int
-        Backbones whose galleries and maps are on the page, which has to stay small; the others are in the records.
-    """
+    """The rows of a report, and the records of the same data set; pictures, galleries and maps are verified."""
 
     blocks: Sequence[Block] = ()
     not_run: Sequence[NotRun] = ()
+    """Rows and records that are missing."""
     more_conditions: Conditions = field(default_factory=dict)
+    """Conditions that the scores do not state, such as the features' folders."""
     curves: Sequence[Curve] = ()
     range_tests: Sequence[RangeTest] = ()
     published: PublishedComparison | None = None
@@ -64,10 +59,14 @@ class ReportContent:
     maps: Sequence[EmbeddingMap] = ()
     findings: Findings | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
+    """The command that makes a row, by the key of its first score."""
     suggestions: Sequence[NotRun] = ()
+    """What no command has been run for yet."""
     folder: Path = Path()
     figures: Mapping[str, ReportFigure] = field(default_factory=dict)
+    """By name."""
     nets: int = 3
+    """Backbones whose galleries and maps are on the page, which has to stay small; the others are in the records."""
 
     @cached_property
     def titled(self) -> list[TitledRow]:
@@ -76,7 +75,7 @@ class ReportContent:
 
     @property
     def rows(self) -> list[Row]:
-        """The same without titles and scores."""
+        """Every row, without title and scores."""
         return [titled.row for titled in self.titled]
 
     @property

@@ -21,37 +21,25 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a row is above another on the same test images, and whether that is significant.
-
-    Attributes
-    ----------
-    top1 : float
-        Difference of the mean top-1, in [-1, 1].
-    interval : tuple of 2 floats
-        95 % interval of `top1` by the paired bootstrap, for other test images and the same seeds, in [-1, 1]. It is
-        not adjusted for the number of pairs.
-    p : float
-        Of McNemar's exact test on the predictions of each row's first seed: two predictors that are fixed before any
-        result is seen. Adjusted by Holm's method over all pairs that are tested together.
-    real : bool
-        Whether the difference is significant: `p` is below `LEVEL`, the first seeds differ in the same direction as the
-        means, and the interval excludes 0. So neither one lucky seed nor the other seeds alone are enough.
-    """
+    """How far a row is above another on the same test images, and whether that is significant."""
 
     top1: float
+    """Difference of the mean top-1, in [-1, 1]."""
     interval: tuple[float, float]
+    """95 % interval of `top1` by the paired bootstrap, for other test images and the same seeds, in [-1, 1]. It is not
+    adjusted for the number of pairs."""
     p: float
+    """Of McNemar's exact test on the predictions of each row's first seed: two predictors that are fixed before any
+    result is seen. Adjusted by Holm's method over all pairs that are tested together."""
     real: bool
+    """Whether the difference is significant: `p` is below `LEVEL`, the first seeds differ in the same direction as the
+    means, and the interval excludes 0. So neither one lucky seed nor the other seeds alone are enough."""
 
 
 def differences(pairs: Iterable[Pair], rows: Sequence[Sequence[Score]]) -> dict[Pair, Difference]:
     """Return the difference of each pair of rows that share their test images; all of them are tested together.
 
-    Parameters
-    ----------
-    pairs : iterable of (int, int)
-    rows : sequence of sequences of Score
-        Of each row the scores of its seeds.
+    `rows` are the scores of each row's seeds.
     """
     tested = sorted(pair for pair in set(pairs) if rows[pair[0]][0].splits == rows[pair[1]][0].splits)
     labels = {i: _classes([rows[i][0].labels])[0] for pair in tested for i in pair}

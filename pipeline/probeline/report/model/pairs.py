@@ -15,22 +15,15 @@ MAX_ROWS = 12
 
 @dataclass(frozen=True)
 class Matrix:
-    """The differences of every two rows.
-
-    Attributes
-    ----------
-    rows : tuple of TitledRow
-        With the title of its block, in the order of the table.
-    differences : mapping of (int, int) to Difference
-        By index in `rows`, the later row minus the earlier one; all are tested together. Pairs with different test
-        images are missing.
-    left_out : int
-        Rows beyond `MAX_ROWS`: those with the lowest val top-1, whatever their test top-1.
-    """
+    """The differences of every two rows."""
 
     rows: tuple[TitledRow, ...]
+    """In the order of the table; each has the title of its block."""
     differences: Mapping[Pair, Difference]
+    """By index in `rows`, the later row minus the earlier one; all are tested together. Pairs with different test
+    images are missing."""
     left_out: int
+    """Rows beyond `MAX_ROWS`: those with the lowest val top-1, whatever their test top-1."""
 
 
 def matrix(blocks: Sequence[Block]) -> Matrix:

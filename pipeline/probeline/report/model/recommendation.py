@@ -6,7 +6,7 @@ significantly below the linear probe on test; then the best head on frozen featu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from statistics import fmean
@@ -15,13 +15,11 @@ from typing import Any
 from probeline.format import decimals, listing, points
 from probeline.names import Method
 from probeline.report.model.differences import Difference
-from probeline.report.model.row import Block, Row, equal_on_validation, row_naming, titled_rows
+from probeline.report.model.row import Block, Row, row_naming, titled_rows
 from probeline.report.records.learning_steps import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 from probeline.results.score import Score
-
-SELECTED_ON_TEST = "selected on test, so probably a little too high"
 
 _FEW_TEST_IMAGES = 1000
 """Below it one image moves top-1 by more than a tenth of a percent point."""
@@ -42,21 +40,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row that may be recommended.
-
-    Attributes
-    ----------
-    name : str
-        As sentences call it, with its backbone where there are several.
-    where : str
-        The title of its block's part: backbone, tap and views.
-    row : Row
-    scores : tuple of Score
-        One for each seed.
-    """
+    """A row that may be recommended."""
 
     name: str
+    """As sentences call it, with its backbone if there are several."""
     where: str
+    """The title of its block's part: backbone, tap and views."""
     row: Row
     scores: tuple[Score, ...]
 
@@ -88,65 +77,47 @@ class CurveEnd:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to use, why, compared with what, and how far to trust it.
-
-    Attributes
-    ----------
-    reason : Reason
-    candidates : tuple of Candidate
-        Every row, in the order of the table.
-    recommended, best_on_validation, highest_on_test : Candidate or None
-        None where there are no rows.
-    reference : Candidate or None
-        The linear probe that the others are compared with.
-    best_trained : Candidate or None
-        Of the rows that train the net, the one that is best on validation.
-    curve_ends : tuple of CurveEnd
-        The best on validation first.
-    trained_curves : tuple of Curve
-        Learning curves of trainings.
-    caveats : tuple of str
-        The most important first.
-    """
+    """What to use, why, compared with what, and how far to trust it."""
 
     reason: Reason
     candidates: tuple[Candidate, ...] = ()
+    """Every row, in the order of the table."""
     recommended: Candidate | None = None
     best_on_validation: Candidate | None = None
     highest_on_test: Candidate | None = None
     reference: Candidate | None = None
+    """The linear probe that the others are compared with."""
     best_trained: Candidate | None = None
+    """Of the rows that train the net, the one that is best on validation."""
     curve_ends: tuple[CurveEnd, ...] = ()
+    """The best on validation first."""
     trained_curves: tuple[Curve, ...] = ()
+    """Learning curves of trainings."""
     caveats: tuple[str, ...] = ()
+    """The most important first."""
 
     @property
     def name(self) -> str:
-        """What is recommended; empty where nothing is."""
+        """What is recommended; empty if nothing is."""
         if self.recommended is not None:
             return self.recommended.name
         return self.curve_ends[0].title if self.curve_ends else ""
 
     @property
-    def was_trained(self) -> bool:
-        """Whether any net was trained, for a score or for a learning curve."""
-        return self.best_trained is not None or bool(self.trained_curves)
-
-    @property
     def trained(self) -> list[Candidate]:
         """The rows that train the net."""
-        return [one for one in self.candidates if one.trains]
+        return [candidate for candidate in self.candidates if candidate.trains]
 
     @property
     def places(self) -> int:
         """Decimals that percentages of these test images deserve."""
-        return decimals(one.row.n_test for one in self.candidates)
+        return decimals(candidate.row.n_test for candidate in self.candidates)
 
     def to_json(self) -> dict[str, Any]:
         """Return the decision as JSON values, shares in [0, 1]."""
 
-        def named(one: Candidate | None) -> dict[str, Any] | None:
-            return None if one is None else {"name": one.name, "keys": list(one.row.keys)}
+        def named(candidate: Candidate | None) -> dict[str, Any] | None:
+            return None if candidate is None else {"name": candidate.name, "keys": list(candidate.row.keys)}
 
         difference = self.recommended.over_probe if self.recommended else None
         return {
@@ -162,26 +133,28 @@ class Recommendation:
 
 
 def recommend(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Recommendation:
-    """Return which row to use; where there are no rows, which learning curve is best on validation."""
-    candidates = _candidates(blocks)
+    """Return which row to use; if there are no rows, which learning curve is best on validation."""
+    name = row_naming(blocks)
+    candidates = [Candidate(name(titled), titled.title, titled.row, titled.scores) for titled in titled_rows(blocks)]
     trained_curves = tuple(curve for curve in curves if method_info(curve.method).trains)
     ends = _curve_ends(curves)
     if not candidates:
         reason = Reason.BEST_CURVE if ends else Reason.NOTHING_SCORED
         caveats = _curve_caveats(ends)
         return Recommendation(reason, curve_ends=ends, trained_curves=trained_curves, caveats=caveats)
-    first = _best(candidates)
-    recommended, reason = first, Reason.BEST_ON_VALIDATION if len(candidates) > 1 else Reason.ONLY_ROW
+    ranking = sorted(candidates, key=lambda candidate: candidate.row.rank)
+    first = recommended = ranking[0]
+    reason = Reason.BEST_ON_VALIDATION if len(candidates) > 1 else Reason.ONLY_ROW
     if first.trains and is_significant(first.over_probe, above=False):
-        recommended, reason = _best([one for one in candidates if not one.trains]), Reason.TRAINING_LOSES
-    trained = [one for one in candidates if one.trains]
-    highest = max(candidates, key=lambda one: one.row.top1)
-    reference = next((one for one in candidates if one.row.reference), None)
-    best_trained = _best(trained) if trained else None
+        recommended = next(candidate for candidate in ranking if not candidate.trains)
+        reason = Reason.TRAINING_LOSES
+    highest = max(candidates, key=lambda candidate: candidate.row.top1)
+    reference = next((candidate for candidate in candidates if candidate.row.reference), None)
+    best_trained = next((candidate for candidate in ranking if candidate.trains), None)
     caveats = (
         *_fit_caveats(recommended, reference, highest, best_trained),
         *_test_caveats(recommended, reference, highest, best_trained),
-        *_choice_caveats(recommended, highest, candidates),
+        *_choice_caveats(recommended, first, highest, candidates),
         *_backbone_caveat(candidates, curves),
     )
     return Recommendation(
@@ -203,41 +176,36 @@ def is_significant(difference: Difference | None, *, above: bool) -> bool:
     return difference is not None and difference.real and (difference.top1 > 0) == above
 
 
-def _candidates(blocks: Sequence[Block]) -> list[Candidate]:
-    name = row_naming(blocks)
-    return [Candidate(name(one), one.title, one.row, one.scores) for one in titled_rows(blocks)]
-
-
-def _best(candidates: Iterable[Candidate]) -> Candidate:
-    return min(candidates, key=lambda one: one.row.rank)
-
-
 def _curve_ends(curves: Sequence[Curve]) -> tuple[CurveEnd, ...]:
     """Return the curves that reach the largest fraction of any, the best on validation first."""
     ends = []
     for curve, title in zip(curves, curve_titles(curves), strict=True):
-        step = max((one for one in steps(curve) if one.kind == "fraction"), key=lambda one: one.amount, default=None)
-        if step is not None:
-            drawn = [one.val_top1 for one in curve.points if (one.kind, one.amount) == (step.kind, step.amount)]
-            ends.append(CurveEnd(title, curve, step, fmean(drawn)))
+        fractions = [step for step in steps(curve) if step.kind == "fraction"]
+        if fractions:
+            step = max(fractions, key=lambda step: step.amount)
+            draws = [point for point in curve.points if (point.kind, point.amount) == (step.kind, step.amount)]
+            ends.append(CurveEnd(title, curve, step, fmean(point.val_top1 for point in draws)))
     last = max((end.step.amount for end in ends), default=0.0)
     return tuple(sorted((end for end in ends if end.step.amount == last), key=lambda end: -round(end.val_top1, 9)))
 
 
 def _fit_caveats(*mentioned: Candidate | None) -> list[str]:
-    """Return what is unfinished or at a limit in the fits of the rows that are spoken of."""
+    """Return what is unfinished or at a limit in the fits of the rows that are mentioned."""
     kinds: list[tuple[str, Callable[[Candidate], bool]]] = [
-        ("Trained for one epoch only", lambda one: one.has_single_epoch),
-        ("Not converged", lambda one: not one.row.converged),
-        ("Hyper-parameter at the edge of its grid, so a wider grid may do better", lambda one: one.row.edge),
+        ("Trained for one epoch only", lambda candidate: candidate.has_single_epoch),
+        ("Not converged", lambda candidate: not candidate.row.converged),
+        (
+            "Hyper-parameter at the edge of its grid, so a wider grid may do better",
+            lambda candidate: candidate.row.edge,
+        ),
         (
             "One seed only, so the spread between seeds is unknown",
-            lambda one: method_info(one.row.method).seeded and one.row.seeds == 1,
+            lambda candidate: method_info(candidate.row.method).seeded and candidate.row.seeds == 1,
         ),
     ]
-    rows = {id(one.row): one for one in mentioned if one is not None}.values()
-    found = [(words, [one.name for one in rows if applies(one)]) for words, applies in kinds]
-    return [f"{words}: {listing(names)}." for words, names in found if names]
+    rows = {id(candidate): candidate for candidate in mentioned if candidate is not None}.values()
+    names = [(words, [candidate.name for candidate in rows if applies(candidate)]) for words, applies in kinds]
+    return [f"{words}: {listing(concerned)}." for words, concerned in names if concerned]
 
 
 def _test_caveats(
@@ -253,15 +221,15 @@ def _test_caveats(
             f"{_capital(compared.name)} and the linear probe are not significantly different on test: the true "
             f"difference may be anywhere from {low} to {high} points."
         )
-    if recommended is not reference and is_significant(recommended.over_probe, above=False):
-        caveats.append(f"Validation and test disagree: {recommended.name} is significantly below the linear probe.")
-    better = {id(one.row): one for one in (best_trained, highest) if one is not None and one is not recommended}
     if recommended is reference:
+        others = {id(other): other for other in (best_trained, highest) if other is not None}
         caveats += [
-            f"Validation and test disagree: {one.name} is significantly above the linear probe on test."
-            for one in better.values()
-            if is_significant(one.over_probe, above=True)
+            f"Validation and test disagree: {other.name} is significantly above the linear probe on test."
+            for other in others.values()
+            if is_significant(other.over_probe, above=True)
         ]
+    elif is_significant(recommended.over_probe, above=False):
+        caveats.append(f"Validation and test disagree: {recommended.name} is significantly below the linear probe.")
     if row.n_test < _FEW_TEST_IMAGES:
         wide = points(row.interval[1] - row.interval[0], places).lstrip("+")
         caveats.append(f"Only {row.n_test:,} test images: the 95 % interval is {wide} points wide.")
@@ -270,33 +238,35 @@ def _test_caveats(
     return caveats
 
 
-def _choice_caveats(recommended: Candidate, highest: Candidate, candidates: Sequence[Candidate]) -> list[str]:
+def _choice_caveats(
+    recommended: Candidate, first: Candidate, highest: Candidate, candidates: Sequence[Candidate]
+) -> list[str]:
     """Return what the choice on validation is worth, and what the highest on test is not."""
     caveats = []
-    rows = [one.row for one in candidates]
     row = recommended.row
-    tied = [other for other in equal_on_validation(row, rows) if other.method != Method.PROBE_REFIT]
+    tied = [
+        other.name
+        for other in candidates
+        if other is not recommended and other.row.rank[0] == row.rank[0] and other.row.method != Method.PROBE_REFIT
+    ]
     if tied:
-        named = [one.name for one in candidates if any(one.row is other for other in tied)]
-        caveats.append(f"Tied on validation with {listing(named) if len(named) <= _NAMED else f'{len(named)} rows'}.")
-    others = sorted({other.chosen_by for other in rows} - {row.chosen_by, ""})
+        caveats.append(f"Tied on validation with {listing(tied) if len(tied) <= _NAMED else f'{len(tied)} rows'}.")
+    others = sorted({other.row.chosen_by for other in candidates} - {row.chosen_by, ""})
     if row.chosen_by and others:
         caveats.append(
             f"Validation accuracies compare only roughly: {recommended.name} was chosen by {row.chosen_by}, others by "
             f"{listing(others)}."
         )
-    if is_selected_on_test(highest.row, rows):
-        caveats.append(f"{_capital(highest.name)} is highest on test; its accuracy was {SELECTED_ON_TEST}.")
+    if highest.row.top1 > first.row.top1:
+        caveats.append(
+            f"{_capital(highest.name)} is highest on test; its accuracy was selected on test, so probably a little too "
+            "high."
+        )
     return caveats
 
 
-def is_selected_on_test(row: Row, rows: Sequence[Row]) -> bool:
-    """Return whether a row that is highest on test is not what validation would have picked."""
-    return len(rows) > 1 and row.top1 > min(rows, key=lambda other: other.rank).top1
-
-
 def _backbone_caveat(candidates: Sequence[Candidate], curves: Sequence[Curve]) -> list[str]:
-    names = {one.row.backbone for one in candidates} | {curve.backbone for curve in curves}
+    names = {candidate.row.backbone for candidate in candidates} | {curve.backbone for curve in curves}
     alone = len(candidates) > 1 and len(names) == 1
     return [f"Only {candidates[0].row.backbone} was tried: nothing here compares backbones."] if alone else []
 

@@ -20,71 +20,9 @@ NO_PROBABILITIES = {Method.RIDGE.value: "ridge regression", Method.CENTROID.valu
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one backbone: the scores of all its seeds.
+    """One method on one backbone: the scores of all its seeds; its numbers are their means.
 
-    Attributes
-    ----------
-    backbone, weights, precision, method : str
-    image_size : int
-        Pixels.
-    tap : str
-        Where the features come from; ``a+b`` for two taps, concatenated.
-    views : int
-        Augmented views of each train image that were fitted on too.
-    seeds : int
-        How many scores the row has.
-    trainable, total : int
-        Parameters.
-    n_train, n_val, n_test : int
-        Images.
-    top1, macro, val_top1 : float
-        Means over the seeds, in [0, 1].
-    per_class : tuple of float or None [K]
-        Top-1 of each class, the same means; None for a class without test images.
-    top5 : float or None
-        The same mean; None for few classes.
-    top1_by_seed : tuple of float [seeds]
-        In the order of the seeds.
-    interval : tuple of 2 floats
-        Wilson's 95 % interval at the mean `top1` for other samples of `n_test` images. The effect of the seed,
-        `seed_std`, is not part of it.
-    seed_std : float or None
-        Sample standard deviation of `top1` over the seeds; None for one seed.
-    nll, brier, ece, temperature, raw_nll, raw_ece : float
-        Means over the seeds; see :class:`probeline.results.score.Score`.
-    temperature_limit : bool
-        Whether any seed's temperature is the lowest or the highest tried.
-    optimism : float or None
-        Mean over the seeds with several candidates, in [0, 1].
-    cold_seconds, warm_seconds : float
-        Means over the seeds.
-    chosen, chosen_by : str
-        The hyper-parameters in words, a range if the seeds differ; and what they were selected on.
-    edge : bool
-        Whether any seed chose a value at an edge of its grid.
-    converged : bool
-        Whether every seed's fit did.
-    diverged : int
-        Candidates that were excluded since their training diverged; the most of any seed.
-    headroom : Difference or None
-        On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of
-        train and val rows, at the penultimate tap and without views.
-    reference : bool
-        Whether the other rows are compared with this one: of all exact probes, whatever their tap and views, the one
-        that is best on validation, so that the test set is not used for the choice.
-    over_probe : Difference or None
-        To the reference; None for the reference itself, and with other test images.
-    variant : str
-        How this row differs from others of its method in its block, such as ``bf16``, or ``run A``, ``run B`` if their
-        options differ; it starts with `where`, even for a single row.
-    options : mapping
-        All options of the method but its seed.
-    differing : str
-        The options in which it differs from other runs, in words; may be empty.
-    second : str
-        The result of a second head on its own task, in words; may be empty.
-    keys : tuple of str [seeds]
-        Of its scores.
+    Fields that a score has too are as in :class:`probeline.results.score.Score`.
     """
 
     backbone: str
@@ -95,6 +33,7 @@ class Row:
     views: int
     method: str
     seeds: int
+    """How many scores the row has."""
     trainable: int
     total: int
     n_train: int
@@ -102,35 +41,56 @@ class Row:
     n_test: int
     top1: float
     top1_by_seed: tuple[float, ...]
+    """[seeds]"""
     interval: tuple[float, float]
+    """Wilson's 95 % interval at the mean `top1` for other samples of `n_test` images. The effect of the seed,
+    `seed_std`, is not part of it."""
     seed_std: float | None
+    """Sample standard deviation of `top1` over the seeds; None for one seed."""
     macro: float
     val_top1: float
     per_class: tuple[float | None, ...]
+    """[K] Top-1 of each class; None for a class without test images."""
     top5: float | None
     nll: float
     brier: float
     ece: float
     temperature: float
     temperature_limit: bool
+    """Whether any seed's temperature is the lowest or the highest tried."""
     raw_nll: float
     raw_ece: float
     optimism: float | None
+    """Mean over the seeds with several candidates."""
     cold_seconds: float
     warm_seconds: float
     chosen: str
+    """The hyper-parameters in words; a range if the seeds differ."""
     chosen_by: str
     edge: bool
+    """Whether any seed chose a value at an edge of its grid."""
     converged: bool
+    """Whether every seed's fit did."""
     diverged: int
+    """Candidates that were excluded since their training diverged; the most of any seed."""
     headroom: Difference | None = None
+    """On fine-tune rows: to the exact probe of the same backbone, weights, image size, test images and numbers of train
+    and val rows, at the penultimate tap and without views."""
     reference: bool = False
+    """Whether the other rows are compared with this one: of all exact probes, whatever their tap and views, the one
+    that is best on validation, so that the test set is not used for the choice."""
     over_probe: Difference | None = None
+    """To the reference; None for the reference itself, and with other test images."""
     variant: str = ""
+    """How this row differs from others of its method in its block, such as ``bf16``, or ``run A``, ``run B`` if their
+    options differ; it starts with `where`, even for a single row."""
     options: Mapping[str, Any] = field(default_factory=dict)
     differing: str = ""
+    """The options in which it differs from other runs, in words; may be empty."""
     second: str = ""
+    """The result of a second head on its own task, in words; may be empty."""
     keys: tuple[str, ...] = ()
+    """[seeds] Of its scores."""
 
     @property
     def rank(self) -> tuple[object, ...]:
@@ -160,21 +120,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one backbone, its weights and image size, which a table or a figure shows together.
-
-    Attributes
-    ----------
-    title : str
-        The backbone, with its weights and image size if several are compared.
-    rows : tuple of Row
-        Tap by tap, and for each tap in the order of the methods; training, which has no tap, is with the penultimate.
-    scores : tuple of tuples of Score
-        The scores of each row, in the order of their seeds.
-    """
+    """The rows of one backbone, its weights and image size, which a table or a figure shows together."""
 
     title: str
+    """The backbone, with its weights and image size if several are compared."""
     rows: tuple[Row, ...]
+    """Tap by tap, and for each tap in the order of the methods; training, which has no tap, is with the penultimate."""
     scores: tuple[tuple[Score, ...], ...]
+    """Of each row, in the order of the seeds."""
 
     def parts(self) -> list[Block]:
         """Return a block for each tap and number of views, with both in its title."""
@@ -240,22 +193,8 @@ def uneven(rows: Iterable[Row]) -> bool:
     return any(abs(row.macro - row.top1) > 1e-9 for row in rows)
 
 
-def equal_on_validation(row: Row, rows: Iterable[Row]) -> list[Row]:
-    """Return the other rows that have the same val top-1, but for rounding."""
-    return [other for other in rows if other is not row and other.rank[0] == row.rank[0]]
-
-
 def row_tip(title: str, row: Row, places: int) -> str:
-    """Return a row's numbers in one line.
-
-    Parameters
-    ----------
-    title : str
-        Of its block's part.
-    row : Row
-    places : int
-        Decimals of percentages.
-    """
+    """Return a row's numbers in one line; `title` is that of its block's part, `places` are decimals of percentages."""
     low, high = (percent(end, places) for end in row.interval)
     spread = "" if row.seed_std is None else f", sd {percent(row.seed_std, places)} over {row.seeds} seeds"
     return (

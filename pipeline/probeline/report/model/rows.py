@@ -1,4 +1,4 @@
-"""From scores to the rows of a table: means over seeds, and differences on the same test images."""
+"""From scores to the rows of a table: means over seeds, titles, and differences on the same test images."""
 
 from __future__ import annotations
 
@@ -10,42 +10,35 @@ from typing import Any
 
 import numpy as np
 
+from probeline.format import option
 from probeline.heads.temperature import LIMITS
+from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
 from probeline.metrics.scores import per_class
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE, Method, describe_tap
 from probeline.report.model.differences import differences
 from probeline.report.model.row import Block, Row
 from probeline.results.ranking import group_rows, table_order
-from probeline.results.row_titles import differing_options, variant
 from probeline.results.score import Score
 from probeline.results.second_task_words import second_task
 
 
 def blocks(scores: Sequence[Score]) -> list[Block]:
-    """Group scores into rows and rows into blocks, the block with the highest top-1 first.
+    """Group scores into rows, as :func:`group_rows`, and rows into blocks, the block with the highest top-1 first.
 
-    Scores that agree in backbone, weights, image size, precision, tap, views, method, options and rows are the seeds of
-    one row. Training from scratch has no weights; its row is in the block of the same backbone and image size.
-
-    Raises
-    ------
-    BadData
-        The scores are of several data sets, or two scores are of one seed of one row.
-    UnknownName
-        A method is not known.
+    Training from scratch has no weights; its row is in the block of the same backbone and image size.
     """
     groups = group_rows(scores)
     rows = _compared([_row(group) for group in groups], groups)
-    places: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+    indices: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for i in sorted(range(len(rows)), key=lambda i: (rows[i].method == Method.SCRATCH, table_order(rows[i]))):
-        places[_place(rows[i], places)].append(i)
+        indices[_net_of(rows[i], indices)].append(i)
     weights: dict[str, set[str]] = defaultdict(set)
-    for backbone, name, _ in places:
+    for backbone, name, _ in indices:
         weights[backbone].add(name)
-    sizes = {size for _, _, size in places}
+    sizes = {size for _, _, size in indices}
     table = []
-    for (backbone, name, size), members in places.items():
+    for (backbone, name, size), members in indices.items():
         parts = [backbone]
         if name == "none" and any(rows[i].method != Method.SCRATCH for i in members):
             parts.append("untrained")
@@ -68,48 +61,34 @@ def row_titles(scores: Sequence[Score]) -> dict[str, str]:
     }
 
 
+_SHARED = ("backbone", "weights", "image_size", "precision", "tap", "views", "method", "options")
+_SIZES = ("trainable", "total", "n_train", "n_val", "n_test")
+"""What the seeds of a row have in common, with `_SHARED`."""
+
+_MEANS = ("top1", "macro", "val_top1", "top5", "nll", "brier", "ece", "raw_nll", "raw_ece", "temperature", "optimism")
+_SECONDS = ("cold_seconds", "warm_seconds")
+"""What a row has the mean of, with `_MEANS`."""
+
+
 def _row(group: tuple[Score, ...]) -> Row:
     first = group[0]
     top1 = fmean(score.top1 for score in group)
     low, high = wilson(top1 * first.n_test, first.n_test)
+    values: dict[str, Any] = {name: getattr(first, name) for name in (*_SHARED, *_SIZES)}
+    values |= {name: _mean(getattr(score, name) for score in group) for name in (*_MEANS, *_SECONDS)}
     return Row(
-        backbone=first.backbone,
-        weights=first.weights,
-        image_size=first.image_size,
-        precision=first.precision,
-        tap=first.tap,
-        views=first.views,
-        method=first.method,
+        **values,
         seeds=len(group),
-        trainable=first.trainable,
-        total=first.total,
-        n_train=first.n_train,
-        n_val=first.n_val,
-        n_test=first.n_test,
-        top1=top1,
         top1_by_seed=tuple(score.top1 for score in group),
         interval=(float(low), float(high)),
         seed_std=stdev(score.top1 for score in group) if len(group) > 1 else None,
-        macro=fmean(score.macro for score in group),
-        val_top1=fmean(score.val_top1 for score in group),
         per_class=_per_class(group),
-        top5=_mean(score.top5 for score in group),
-        nll=fmean(score.nll for score in group),
-        brier=fmean(score.brier for score in group),
-        ece=fmean(score.ece for score in group),
-        temperature=fmean(score.temperature for score in group),
         temperature_limit=any(score.temperature in LIMITS for score in group),
-        raw_nll=fmean(score.raw_nll for score in group),
-        raw_ece=fmean(score.raw_ece for score in group),
-        optimism=_mean(score.optimism for score in group),
-        cold_seconds=fmean(score.cold_seconds for score in group),
-        warm_seconds=fmean(score.warm_seconds for score in group),
         chosen=_chosen([score.chosen for score in group]),
         chosen_by="; ".join(dict.fromkeys(score.chosen_by for score in group)),
         edge=any(facts.get("edge") is True for score in group for facts in (score.chosen, score.certificate)),
         converged=all(score.converged for score in group),
         diverged=max(len(score.certificate.get("diverged", ())) for score in group),
-        options=first.options,
         second=second_task([score.certificate for score in group]),
         keys=tuple(score.key for score in group),
     )
@@ -142,8 +121,8 @@ def _compared(rows: list[Row], groups: list[tuple[Score, ...]]) -> list[Row]:
             reference=i == best,
             over_probe=tested.get(over_probe[i]) if i in over_probe else None,
             headroom=tested.get(headroom[i]) if i in headroom else None,
-            variant=variant(i, rows),
-            differing=differing_options(i, rows),
+            variant=_variant(i, rows),
+            differing=_differing_options(i, rows),
         )
         for i, row in enumerate(rows)
     ]
@@ -163,13 +142,13 @@ def _headroom_probe(i: int, rows: list[Row], firsts: list[Score]) -> int | None:
     return min(same_net, key=lambda j: (rows[j].precision != rows[i].precision, rows[j].precision), default=None)
 
 
-def _place(row: Row, places: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:
-    """Return the block of a row: its own, or for training from scratch that of the pretrained net."""
+def _net_of(row: Row, nets: Iterable[tuple[str, str, int]]) -> tuple[str, str, int]:
+    """Return the net whose block has a row: its own, or for training from scratch the pretrained one."""
     own = (row.backbone, row.weights, row.image_size)
     if row.method != Method.SCRATCH:
         return own
-    pretrained = [place for place in places if (place[0], place[2]) == (row.backbone, row.image_size)]
-    return min(pretrained, key=lambda place: (place[1] == "none", place[1]), default=own)
+    pretrained = [net for net in nets if (net[0], net[2]) == (row.backbone, row.image_size)]
+    return min(pretrained, key=lambda net: (net[1] == "none", net[1]), default=own)
 
 
 def _chosen(choices: Sequence[Mapping[str, Any]]) -> str:
@@ -186,3 +165,45 @@ def _chosen(choices: Sequence[Mapping[str, Any]]) -> str:
             text = "/".join(sorted({str(value) for value in values}))
         words.append(f"{name} {text}")
     return ", ".join(words)
+
+
+def _variant(i: int, rows: Sequence[Row]) -> str:
+    """Return what tells row `i` from rows of the same method and net; tap and views come first, even for a lone row."""
+    row, runs = rows[i], _runs(i, rows)
+    where = describe_tap(row.tap, row.views)
+    parts = [where] if where else []
+    parts += [row.precision] if len({other.precision for other in runs}) > 1 else []
+    parts += [
+        f"{getattr(row, name):,} {name[2:]}"
+        for name in ("n_train", "n_val", "n_test")
+        if len({getattr(other, name) for other in runs}) > 1
+    ]
+    options = sorted({canonical(dict(other.options)) for other in runs})
+    if len(options) > 1:
+        parts.append(f"run {_letters(options.index(canonical(dict(row.options))))}")
+    return ", ".join(parts)
+
+
+def _differing_options(i: int, rows: Sequence[Row]) -> str:
+    """Return the options in which other runs of row `i` differ from it, with all digits."""
+    runs = _runs(i, rows)
+    return ", ".join(
+        option(name, value, exactly=True)
+        for name, value in rows[i].options.items()
+        if any(other.options.get(name) != value for other in runs)
+    )
+
+
+def _runs(i: int, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the same method, net, tap and views as row `i`, itself included."""
+
+    def identity(row: Row) -> tuple[object, ...]:
+        return row.backbone, row.weights, row.image_size, row.tap, row.views, row.method
+
+    return [other for other in rows if identity(other) == identity(rows[i])]
+
+
+def _letters(number: int) -> str:
+    """Return ``A`` to ``Z``, then ``AA`` and so on."""
+    rest, last = divmod(number, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)

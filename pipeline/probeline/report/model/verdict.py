@@ -9,7 +9,7 @@ from probeline.format import decimals, listing, percent, points, probability
 from probeline.names import Method
 from probeline.report.model.differences import Difference
 from probeline.report.model.recommendation import Candidate, Reason, Recommendation, recommend
-from probeline.report.model.row import Block, Row
+from probeline.report.model.row import Block
 from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
@@ -20,24 +20,16 @@ _NAMED = 6
 
 @dataclass(frozen=True)
 class Verdict:
-    """A few sentences on the rows of a report.
-
-    Attributes
-    ----------
-    answer : str
-        ``Recommended: X, because Y.``
-    measured : tuple of str
-        The row that is highest on test, and its difference from the linear probe.
-    caveats : tuple of str
-        How far to trust the answer.
-    remarks : tuple of str
-        Which rows do not differ significantly from the linear probe, and headrooms.
-    """
+    """A few sentences on the rows of a report."""
 
     answer: str
+    """``Recommended: X, because Y.``"""
     measured: tuple[str, ...] = ()
+    """The row that is highest on test, and its difference from the linear probe."""
     caveats: tuple[str, ...] = ()
+    """How far to trust the answer."""
     remarks: tuple[str, ...] = ()
+    """Which rows do not differ significantly from the linear probe, and headrooms."""
 
     @property
     def lines(self) -> list[str]:
@@ -49,17 +41,14 @@ def verdict(blocks: Sequence[Block], curves: Sequence[Curve] = ()) -> Verdict:
     """Return what :func:`probeline.report.model.recommendation.recommend` decides, in words."""
     decision = recommend(blocks, curves)
     if decision.recommended is None:
-        ends = _ends(curves) if curves else ()
+        ends = _ends(curves)
         if not decision.curve_ends:
             return Verdict(next(iter(ends), "Nothing has been scored yet."))
         return Verdict(_answer_of_curves(decision), ends, decision.caveats)
-    return Verdict(_answer(decision), _highest(decision), decision.caveats, _remarks(decision))
+    return Verdict(_answer(decision.recommended, decision), _highest(decision), decision.caveats, _remarks(decision))
 
 
-def _answer(decision: Recommendation) -> str:
-    recommended = decision.recommended
-    if recommended is None:
-        return ""
+def _answer(recommended: Candidate, decision: Recommendation) -> str:
     row, places = recommended.row, decision.places
     top1 = f"{percent(row.top1, places)} % on test"
     if decision.reason is Reason.ONLY_ROW:
@@ -67,22 +56,22 @@ def _answer(decision: Recommendation) -> str:
     if decision.reason is Reason.TRAINING_LOSES and (first := decision.best_on_validation) is not None:
         return (
             f"Recommended: {recommended.name}, because it is the best frozen head on validation and has {top1}; "
-            f"{first.name} is higher on validation but {compared(first, decision)} on test, with "
+            f"{first.name} is higher on validation but {_compare_with_probe(first, decision)} on test, with "
             f"{percent(first.row.top1, places)} %."
         )
-    against = f", {compared(recommended, decision)}" if compared(recommended, decision) else ""
+    against = f", {words}" if (words := _compare_with_probe(recommended, decision)) else ""
     trained = decision.best_trained
     if not recommended.trains and trained is not None:
         against += f"; {trained.name} was trained and has {percent(trained.row.top1, places)} %"
-        against += f", {words}" if (words := compared(trained, decision)) else ""
+        against += f", {words}" if (words := _compare_with_probe(trained, decision)) else ""
     return (
         f"Recommended: {recommended.name}, because it is best on validation ({percent(row.val_top1, places)} %) and "
         f"has {top1}{against}."
     )
 
 
-def compared(candidate: Candidate, decision: Recommendation) -> str:
-    """Return a clause on a row against the linear probe on test; empty for the probe itself and without one."""
+def _compare_with_probe(candidate: Candidate, decision: Recommendation) -> str:
+    """Return a clause that compares a row with the linear probe on test; empty for the probe itself or without one."""
     reference = decision.reference
     if reference is None or candidate is reference:
         return ""
@@ -90,15 +79,15 @@ def compared(candidate: Candidate, decision: Recommendation) -> str:
         return "on other test images than the linear probe"
     known = "it"
     if decision.recommended is not reference:
-        known = f"{probe_name(decision)} ({percent(reference.row.top1, decision.places)} %)"
+        known = f"{_name_probe(decision)} ({percent(reference.row.top1, decision.places)} %)"
     if not candidate.over_probe.real:
         return f"no significant difference from {known}"
     return f"significantly {'above' if candidate.over_probe.top1 > 0 else 'below'} {known}"
 
 
-def probe_name(decision: Recommendation) -> str:
-    """Return what the reference probe is called in a sentence: where there are several probes, with what tells it."""
-    probes = [one for one in decision.candidates if one.row.method == Method.PROBE]
+def _name_probe(decision: Recommendation) -> str:
+    """Return what the reference probe is called in a sentence: in full if there are several probes."""
+    probes = [candidate for candidate in decision.candidates if candidate.row.method == Method.PROBE]
     if decision.reference is None or len(probes) == 1:
         return "the linear probe"
     return decision.reference.name.replace(method_info(Method.PROBE).short, "the linear probe", 1)
@@ -112,17 +101,18 @@ def _highest(decision: Recommendation) -> tuple[str, ...]:
     row = best.row
     low, high = (percent(end, places) for end in row.interval)
     spread = f"; {row.seeds} seeds, sd {percent(row.seed_std, places)}" if row.seed_std is not None else ""
-    equal = [one.name for one in decision.candidates if one is not best and one.row.top1 == row.top1]
+    equal = [other.name for other in decision.candidates if other is not best and other.row.top1 == row.top1]
     also = f"; {listing(equal)} equally high" if 0 < len(equal) <= _NAMED else ""
-    name = row.short + f" on {best.where}"
     sentences = [
-        f"Highest on test: {percent(row.top1, places)} % by {name} "
+        f"Highest on test: {percent(row.top1, places)} % by {row.short} on {best.where} "
         f"(95 % interval {low} to {high}, n = {row.n_test:,}{spread}){also}."
     ]
     if row.over_probe is not None and reference is not None:
+        n_probe = reference.row.n_train
+        others = "" if row.n_train == n_probe else f"; fitted on {row.n_train:,} images, the probe on {n_probe:,}"
         sentences.append(
-            f"Its difference from {probe_name(decision)} ({percent(reference.row.top1, places)} %): "
-            f"{in_points(row.over_probe, places)}, {judged(row.over_probe)}{other_fit(row, reference.row)}."
+            f"Its difference from {_name_probe(decision)} ({percent(reference.row.top1, places)} %): "
+            f"{in_points(row.over_probe, places)}, {significance(row.over_probe)}{others}."
         )
     return tuple(sentences)
 
@@ -130,24 +120,24 @@ def _highest(decision: Recommendation) -> tuple[str, ...]:
 def _remarks(decision: Recommendation) -> tuple[str, ...]:
     places = decision.places
     headrooms = [
-        f"Headroom of {', '.join(filter(None, (one.where, one.row.detail)))}: {in_points(one.row.headroom, places)} "
-        f"from its probe to its fine-tune, {judged(one.row.headroom)}."
-        for one in decision.candidates
-        if one.row.headroom is not None
+        f"Headroom of {', '.join(filter(None, (tuned.where, tuned.row.detail)))}: "
+        f"{in_points(tuned.row.headroom, places)} from its probe to its fine-tune, {significance(tuned.row.headroom)}."
+        for tuned in decision.candidates
+        if tuned.row.headroom is not None
     ]
     return (*_not_significant(decision), *headrooms)
 
 
 def _not_significant(decision: Recommendation) -> list[str]:
     """Return the sentence on the rows without a significant difference from the linear probe, if there are any."""
-    others = [one for one in decision.candidates if one.over_probe is not None]
-    equal = [one for one in others if one.over_probe is not None and not one.over_probe.real]
-    known = f"No significant difference from {probe_name(decision)} on test"
+    others = [other for other in decision.candidates if other.over_probe is not None]
+    equal = [other for other in others if other.over_probe is not None and not other.over_probe.real]
+    known = f"No significant difference from {_name_probe(decision)} on test"
     if len(equal) > _NAMED:
-        apart = [one.name for one in others if all(one is not other for other in equal)]
+        apart = [other.name for other in others if other.over_probe is not None and other.over_probe.real]
         but = f"; significantly different: {listing(apart)}" if 0 < len(apart) <= _NAMED else ""
         return [f"{known}: {len(equal)} of the {len(others)} other rows{but}."]
-    named = [one.name for one in equal if one is not decision.highest_on_test]
+    named = [other.name for other in equal if other is not decision.highest_on_test]
     return [f"{known}: {listing(named)}."] if named else []
 
 
@@ -157,14 +147,9 @@ def in_points(difference: Difference, places: int) -> str:
     return f"{points(difference.top1, places)} points (95 % interval {low} to {high})"
 
 
-def judged(difference: Difference) -> str:
+def significance(difference: Difference) -> str:
     """Return whether a difference is significant."""
     return f"{'significant' if difference.real else 'not significant'} (adjusted {probability(difference.p)})"
-
-
-def other_fit(row: Row, probe: Row) -> str:
-    """Return, after a comparison, that a row was fitted on other images than the probe."""
-    return "" if row.n_train == probe.n_train else f"; fitted on {row.n_train:,} images, the probe on {probe.n_train:,}"
 
 
 def _answer_of_curves(decision: Recommendation) -> str:

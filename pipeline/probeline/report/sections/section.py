@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from probeline.report.model.content import ReportContent
-from probeline.report.model.report_figure import ReportFigure
+from probeline.report.model.content import ReportContent, ReportFigure
 from probeline.report.sections.tables import TextTable
 
 RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY = "Results", "Errors", "Data", "Fits", "Reproducibility"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from probeline.results.thumbnail import Thumbnail
+from probeline.results.picture import Thumbnail
 
 
 @dataclass(frozen=True)
