@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_data import dataset
 from probeline.data.sampling.splits import crossing, split
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
-from probeline.data.sampling.subset import Subset
+from probeline.data.source import Subset
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest
 from probeline.types import DataSet, Splits

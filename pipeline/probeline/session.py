@@ -16,6 +16,7 @@ from probeline.data import registry
 from probeline.data.annotations import groups, labels
 from probeline.data.annotations.exact_copies import copies
 from probeline.data.sampling.splits import split
+from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadData, MissingData
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
@@ -64,15 +65,8 @@ class Session:
             As :func:`probeline.data.registry.load`, and what is wrong with files of labels and groups.
         """
         options, console = self.settings.data, self.console
-        dataset = registry.load(
-            options.dataset,
-            options.data,
-            self.memo,
-            limit=options.limit,
-            data_seed=options.data_seed,
-            console=console,
-            download=self.remember and not self.settings.run.dry_run,
-        )
+        subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
+        dataset = registry.load(options.dataset, LoadRequest(options.data, subset, self.memo, console, download))
         self.memo.save()
         whole = options.limit is None
         if options.labels is not None:

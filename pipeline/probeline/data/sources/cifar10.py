@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from probeline.data.archives.cifar10_pickle import read_pickle
-from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes

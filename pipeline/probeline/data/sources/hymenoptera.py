@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.data.sources import folder
 from probeline.errors import BadData
