@@ -14,8 +14,7 @@ from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Console
 from probeline.data import registry
 from probeline.data.annotations import groups, labels
-from probeline.data.annotations.exact_copies import copies
-from probeline.data.sampling.splits import split
+from probeline.data.sampling.splits import describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadData, MissingData
 from probeline.memo import Memo
@@ -76,7 +75,7 @@ class Session:
         if self.remember:  # verify loads both ways, and says this once
             for join in dataset.joins:
                 console.say(f"{join.kind}: {join.summary}")
-            if leak := groups.leaks(dataset):
+            if leak := groups.describe_leaks(dataset):
                 console.say(leak)
             if dataset.skipped:
                 console.say(registry.count_skipped(dataset.skipped))
@@ -101,7 +100,7 @@ class Session:
                 expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
-        if self.remember and (message := copies(self.dataset, splits)):
+        if self.remember and (message := describe_copies(self.dataset, splits)):
             self.console.say(message)
         return splits
 
