@@ -23,7 +23,7 @@ from probeline.cache.reuse import KnownRows
 from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
-from probeline.data.pixels.views import augmented
+from probeline.data.pixels.views import augment
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.session import Session
@@ -255,7 +255,7 @@ class Engine:
         content = self._session.dataset.parts[part].content
 
         def see(image: Image.Image, row: int) -> PixelArray:
-            return resize_crop(image, preprocess) if view is None else augmented(image, preprocess, view, content[row])
+            return resize_crop(image, preprocess) if view is None else augment(image, preprocess, view, content[row])
 
         return read_batch(images, rows, see, preprocess.crop)
 
