@@ -27,22 +27,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _IMAGES, _ROUNDS = 192, 4
-"""Images of a round, and rounds that count."""
+"""Images per round, and rounds that are measured."""
 
 
 def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
-    """Return the speed of a backbone's extraction on the first images of the train part, next to its limits.
+    """Return the speed of a backbone's extraction on the first images of the train part, and its limits, in images/s.
 
     The plain loop is that of a tutorial: a DataLoader with a worker per core, Pillow transforms, and the stock net in
     NCHW. Bare passes run the net of the extraction with the same batch size on one resident batch: once with torch's
     own threads, once with one thread per batch. Reading alone decodes and resizes on all threads, without a net. The
     ceiling follows from the faster bare passes and reading: the slower of the two if the net has a device of its own,
-    both in turn if they share the cores.
-
-    Returns
-    -------
-    mapping
-        Images/s of each, as medians over the rounds, and the medians of the ratios within a round.
+    both in turn if they share the cores. Values are medians over the rounds, ratios medians of those within a round.
     """
     import torch
 
@@ -145,7 +140,7 @@ def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
 
 
 class _Photos:
-    """A map-style data set as in a tutorial."""
+    """A map-style data set, as in a tutorial."""
 
     def __init__(self, session: Session, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
         self._images, self._length, self._view = session.dataset.images[part.name], len(part), view
