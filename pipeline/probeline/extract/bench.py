@@ -42,10 +42,9 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     import torch
 
     train = session.dataset.parts[session.dataset.train]
-    part = _first(train, min(_IMAGES, len(train)))
-    console = session.console
-    quiet = Session(replace(session.settings, console=Silence()))
-    engine = Engine(quiet, backbone)
+    first = slice(_IMAGES)
+    part = replace(train, sample_ids=train.sample_ids[first], content=train.content[first], labels=train.labels[first])
+    engine = Engine(Session(replace(session.settings, console=Silence())), backbone)
     stock_net = session.net_of(backbone).net.to(engine.device).eval()
     contenders: dict[str, Callable[[], int]] = {
         "ours": lambda: _extract(engine, part, backbone, session.settings.nets.precision),
@@ -79,7 +78,7 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, ratio in ratios.items():
-        console.result(
+        session.console.result(
             f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
             f"ours {medians['ours']:.1f} images/s, {name} {medians[name]:.1f}, ratio {ratio:.2f}"
         )
@@ -96,10 +95,6 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _first(part: Part, n: int) -> Part:
-    return replace(part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy())
-
-
 def _extract(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         entry = locate_entry(Path(folder), part, backbone, precision)
@@ -108,9 +103,8 @@ def _extract(engine: Engine, part: Part, backbone: Backbone, precision: str) -> 
 
 
 def _read(engine: Engine, part: Part) -> int:
-    batches = (
-        np.arange(start, min(start + engine.batch_size, len(part))) for start in range(0, len(part), engine.batch_size)
-    )
+    every_row = np.arange(len(part))
+    batches = (every_row[start : start + engine.batch_size] for start in range(0, len(part), engine.batch_size))
     return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
 
 

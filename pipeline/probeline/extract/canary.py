@@ -22,12 +22,12 @@ ROWS = 8
 TOLERANCE = {"fp32": 2**-13, "tf32": 2**-5, "fp16": 2**-5, "bf16": 2**-3}
 """Largest difference of a value that rounding may make, relative to the row's largest value.
 
-Of a net of L layers that sum n products each, rounding errors of u a sum add up to about u sqrt(L n): with L = 100 and
-n = 4,608 that is 680 u in float32 (u = 2**-24), for which 2,048 u are allowed. Measured on photos with mobilenet_v2,
-resnet50 and vit_b_16, other batches, layouts and foldings differ by 2e-6 at most; one weight of mobilenet_v2 moved by
-0.01 by 3e-4 to 7e-4 in every row, bicubic in place of bilinear by 0.07 or more. Narrow types round after each layer:
-against float32, fp16 measured 0.010 and bf16 0.046 at most; two such runs may differ by sqrt(2) of that, and twice as
-much is allowed.
+In a net of L layers that sum n products each, rounding errors of u per sum add up to about u sqrt(L n): with L = 100
+and n = 4,608 that is 680 u in float32 (u = 2**-24), and 2,048 u are allowed. Measured on photos with mobilenet_v2,
+resnet50 and vit_b_16, other batches, layouts and foldings differ by at most 2e-6; one weight of mobilenet_v2 changed by
+0.01 makes 3e-4 to 7e-4 in every row, bicubic instead of bilinear resizing 0.07 or more. Narrow types round after each
+layer: fp16 differs from float32 by at most 0.010 and bf16 by 0.046; two such runs may differ by sqrt(2) of that, and
+twice as much is allowed.
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
 from probeline.extract.engine import Engine, ShardRequest
 from probeline.session import Session
+from probeline.types import Backbone
+
+if TYPE_CHECKING:
+    from probeline.backbones.resolve import Loaded
 
 
 def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
@@ -35,7 +39,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
-        engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
+        engine = functools.cache(functools.partial(_build_engine, session, taps, loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]
             requests = [_reuse_rows(session, *pair, engine) for pair in zip(entries, missing, strict=True) if pair[1]]
@@ -73,6 +77,10 @@ def fill_missing(session: Session, backbone: str, verb: str) -> None:
     if any(missing_shards(entry) for tap in session.every_tap(backbone) for entry in session.entries(tap)):
         session.console.say(f"{verb}: features of {backbone} are not extracted yet; extracting what is missing")
         fill(session, [backbone])
+
+
+def _build_engine(session: Session, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
+    return Engine(session, *taps, loaded=loaded)
 
 
 def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What remains to be extracted of a backbone, per tap and part, and about how long it takes."""
+"""How many rows remain to be extracted per backbone, tap and part, and about how long it takes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ExtractionPlan:
 
 
 def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
-    """Return the plan of every entry of a backbone; nothing is written or run."""
+    """Return the plans for one backbone at every tap, over every part; nothing is written or run."""
     plans = []
     for record in session.every_tap(backbone):
         seconds = _seconds_per_image(session, record)

@@ -66,7 +66,7 @@ def obtain(archives: tuple[Archive, ...], data: Path, console: Console, *, downl
     if not download:
         names = [name for archive in archives for name in (f"{archive.folder}/", archive.name)]
         raise MissingData(
-            "data set is not there",
+            "data set is missing",
             where=data,
             expected=" or ".join(names),
             remedy=f"allow the download, or fetch {first.url} into {data} by hand",

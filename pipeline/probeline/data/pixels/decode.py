@@ -53,7 +53,7 @@ _UPRIGHT = {
 
 
 def decode(path: Path, sha256: str | None = None) -> Image.Image:
-    """Return the image of a file, upright and in mode RGB; thread-safe.
+    """Return an image file upright and in mode RGB; thread-safe.
 
     Raises
     ------

@@ -23,7 +23,7 @@ HELP = {
     "cut": "a JPEG without its end marker: cut off, and what is missing is made up",
     "space": "CMYK or another colour space than RGB or grey",
     "palette": "colours from a palette",
-    "deep": "16 bits a channel, of which 8 are kept",
+    "deep": "16 bits per channel, of which 8 are kept",
     "alpha": "transparency, composited on black",
     "frames": "several frames, of which the first is used",
     "turned": "turned upright by its EXIF orientation",

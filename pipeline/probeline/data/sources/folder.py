@@ -113,8 +113,7 @@ def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
         A limit below the number of classes.
     """
     subset = request.subset
-    parts = {}
-    images = {}
+    parts, images = {}, {}
     for part, listed in listing.parts.items():
         rows = subset.rows(listed.labels, classes=len(listing.class_names))
         paths = tuple(listed.paths[row] for row in rows)
@@ -180,15 +179,14 @@ def _refuse_parts_as_classes(root: Path, top: Mapping[str, Path]) -> None:
         has_images[name] = any(Path(below).suffix.lower() in EXTENSIONS for below, entry in content if entry.is_file())
         for below in (below for below, entry in content if entry.is_dir()):
             for other in holders.setdefault(below, []):
-                if has_images[other] and has_images[name]:
-                    continue
-                raise BadData(
-                    "folders look like parts of a data set, not like classes",
-                    where=root,
-                    expected="one folder per class, or parts that are called train, val and test",
-                    got=f"{other}/{below} and {name}/{below}",
-                    remedy="rename the parts, or rename one of the folders that both hold",
-                )
+                if not (has_images[other] and has_images[name]):
+                    raise BadData(
+                        "folders look like parts of a data set, not like classes",
+                        where=root,
+                        expected="one folder per class, or parts that are called train, val and test",
+                        got=f"{other}/{below} and {name}/{below}",
+                        remedy="rename the parts, or rename one of the folders that both hold",
+                    )
             holders[below].append(name)
 
 
@@ -207,9 +205,7 @@ def _list_part(
     root: Path, part: str, folders: Mapping[str, Path], class_names: tuple[str, ...], skipped: list[Skipped]
 ) -> ListedPart:
     """Return the images of one part; other files are added to `skipped`."""
-    sample_ids: list[str] = []
-    paths: list[Path] = []
-    labels: list[int] = []
+    listed: list[tuple[str, Path, int]] = []
     for name, folder in folders.items():
         if name not in class_names:
             raise BadData(
@@ -225,22 +221,15 @@ def _list_part(
             raise BadData(
                 f"class {name!r} has no images", where=folder, remedy="add images to it, or remove the folder"
             )
-        sample_ids += [sample_id for sample_id, _ in images]
-        paths += [path for _, path in images]
-        labels += [class_names.index(name)] * len(images)
-    if not paths:
+        listed += [(sample_id, path, class_names.index(name)) for sample_id, path in images]
+    if not listed:
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
-    return ListedPart(tuple(sample_ids), tuple(paths), np.array(labels, np.int64))
+    sample_ids, paths, labels = zip(*listed, strict=True)
+    return ListedPart(sample_ids, paths, np.array(labels, np.int64))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the images below a folder by name, through links, without hidden ones.
-
-    Raises
-    ------
-    BadData
-        A folder that cannot be read.
-    """
+    """Return the images below a folder by name, through links, without hidden ones; BadData if it cannot be read."""
     return [path for _, path in _walk(folder, "", [], ())]
 
 
@@ -266,7 +255,7 @@ def _walk(
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Return what is the same for every path that leads to a folder."""
+    """Return the device and inode of a folder: the same for every path that leads to it."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
