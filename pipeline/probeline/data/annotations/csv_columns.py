@@ -21,17 +21,8 @@ def read_column(path: Path, column: str, dataset: DataSet, *, whole: bool, optio
     """Return the values of one column by the column ``sample_id``.
 
     The file is UTF-8 with a header; other columns are ignored. Sample ids are compared in Unicode's composed form, as
-    data sets have them, and values are stripped.
-
-    Parameters
-    ----------
-    path : Path
-    column : str
-    dataset : DataSet
-    whole : bool
-        Whether an id that the data set lacks is an error; with ``--limit`` the file may name more images.
-    option : str
-        The command line option that names the file, for error messages.
+    data sets have them, and values are stripped. An id that the data set lacks is an error if `whole`; with ``--limit``
+    the file may name more images. Messages name the file by its `option`.
 
     Raises
     ------

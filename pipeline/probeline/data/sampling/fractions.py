@@ -55,23 +55,11 @@ def choose_portions(
     data_seed: int,
     groups: IntArray | None = None,
 ) -> list[Portion]:
-    """Return the row sets of a learning curve, the fractions first, each in ascending order of their amount.
+    """Return the row sets of a learning curve, the percents of train rows first, each in ascending order of amount.
 
     If rows have groups, a fraction takes whole groups, in the order of their first rows, until it has its number of
     rows, because data grow by whole groups. Shots take the first groups of a class and cut the last of them, so that
-    their number is exact.
-
-    Parameters
-    ----------
-    labels, groups : int64 [N]
-        Of all rows of the part.
-    rows : int64 [n]
-        The train rows.
-    percents : sequence of float
-        In (0, 100].
-    shots : sequence of int
-        1 or more.
-    draws, data_seed : int
+    their number is exact. Labels and groups are int64 [N] of all rows of the part, `rows` int64 [n] the train rows.
 
     Raises
     ------
