@@ -18,7 +18,7 @@ from PIL import Image
 
 from made_records import make_curve, make_doctor, make_gallery, make_map
 from made_scores import make_scores
-from probeline.data.pixels.tiles import webp
+from probeline.data.pixels.tiles import encode_webp
 from probeline.disk import make_folder
 from probeline.report import write
 from probeline.report.markdown import markdown
@@ -160,7 +160,7 @@ def full(folder: Path) -> Path:
 
 
 def thumbnail() -> Thumbnail:
-    data = webp(Image.new("RGB", (96, 72), (90, 120, 40)), 80)
+    data = encode_webp(Image.new("RGB", (96, 72), (90, 120, 40)), 80)
     return Thumbnail(96, 72, base64.b64encode(data).decode("ascii"))
 
 

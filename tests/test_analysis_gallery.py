@@ -25,7 +25,7 @@ from probeline.analysis.probe_features import TIE, ProbeFeatures
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, extract, pictures, probe
 from probeline.data.pixels.loading import open_image
-from probeline.data.pixels.tiles import scaled
+from probeline.data.pixels.tiles import scale
 from probeline.errors import BadData
 from probeline.identity import seal, unseal
 from probeline.results.decode import encode
@@ -203,7 +203,7 @@ def test_each_image_has_one_thumbnail_of_its_own(finished: Path) -> None:
     assert set(found.thumbnails) == named
     for name, small in found.thumbnails.items():
         read = Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB")
-        image = scaled(open_image(session.dataset.images["all"], int(name.partition(":")[2])), 96)
+        image = scale(open_image(session.dataset.images["all"], int(name.partition(":")[2])), 96)
         assert read.size == image.size == (small.width, small.height) == (50, 40)
         # Noise is what WebP drops: of 74 grey levels that two noises differ by in the mean, most must be gone.
         assert np.abs(np.array(read, float) - np.array(image, float)).mean() < 35

@@ -15,8 +15,7 @@ from threadpoolctl import threadpool_limits
 from probeline.cli import program as cli
 from probeline.commands import compare, curve, extract, probe
 from probeline.console import Silence
-from probeline.data.sampling.subset import Subset
-from probeline.data.source import LoadRequest
+from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
 from probeline.evaluate import probe_curve

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probeline.data.pixels.augment import _CHANGES, recoloured
+from probeline.data.pixels.augment import _CHANGES, recolour
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def picture() -> Image.Image:
 @pytest.mark.parametrize("preset", ["jitter", "randaugment"])
 def test_a_preset_depends_on_its_generator_alone(preset: str, picture: Image.Image) -> None:
     def draw(seed: int) -> bytes:
-        found = recoloured(picture, preset, np.random.default_rng(seed))
+        found = recolour(picture, preset, np.random.default_rng(seed))
         assert (found.size, found.mode) == (picture.size, "RGB")
         return found.tobytes()
 
@@ -29,7 +29,7 @@ def test_a_preset_depends_on_its_generator_alone(preset: str, picture: Image.Ima
 
 @pytest.mark.parametrize("preset", ["none", "flip-crop"])
 def test_others_leave_the_colours_as_they_are(preset: str, picture: Image.Image) -> None:
-    assert recoloured(picture, preset, np.random.default_rng(0)) is picture
+    assert recolour(picture, preset, np.random.default_rng(0)) is picture
 
 
 @pytest.mark.parametrize("number", range(1, len(_CHANGES)))

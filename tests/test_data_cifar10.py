@@ -16,6 +16,7 @@ import pytest
 from probeline.console import Silence
 from probeline.data import registry as datasets
 from probeline.data.archives.cifar10_pickle import read_pickle
+from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10
 from probeline.errors import BadData, BadOption, MissingData
 from probeline.identity import digest_bytes
@@ -88,9 +89,7 @@ def write_python(data: Path, form: str) -> Path:
 
 
 def load(data: Path, *, limit: int | None = None) -> DataSet:
-    return datasets.load(
-        "cifar10", data, Memo(data / "memo"), limit=limit, data_seed=0, console=Silence(), download=False
-    )
+    return datasets.load("cifar10", LoadRequest(data, Subset(limit), Memo(data / "memo"), Silence(), download=False))
 
 
 def test_records_become_rows_in_the_official_order(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ import pytest
 
 from probeline.console import Silence
 from probeline.data.archives import download
-from probeline.data.archives.download import fetch
-from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.download import Archive, fetch, obtain
 from probeline.data.archives.unpack import extract_tar, extract_zip
 from probeline.errors import BadData, CannotWrite, DownloadFailed, MissingData
 from probeline.identity import digest_bytes

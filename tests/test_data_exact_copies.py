@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from made_data import dataset
-from probeline.data.annotations.exact_copies import copies
-from probeline.data.sampling.splits import split
+from probeline.data.sampling.splits import describe_copies, split
 
 
 def test_images_of_their_own_are_no_copies() -> None:
     data = dataset({"train": [600, 500], "test": [20, 30]})
-    assert copies(data, split(data, data_seed=0)) is None
+    assert describe_copies(data, split(data, data_seed=0)) is None
 
 
 def test_copies_are_counted_by_role() -> None:
@@ -22,7 +21,7 @@ def test_copies_are_counted_by_role() -> None:
     test[1] = test[2] = train[splits.val.rows[0]]
     train[splits.val.rows[1]] = train[splits.train.rows[5]]
     parts = {name: replace(data.parts[name], content=tuple(of)) for name, of in (("train", train), ("test", test))}
-    assert copies(replace(data, parts=parts), splits) == (
+    assert describe_copies(replace(data, parts=parts), splits) == (
         "copies: 3 of 50 test images are byte for byte in train or val too; "
         "1 of 110 val images are byte for byte in train too: accuracy there may be too high"
     )

@@ -12,8 +12,7 @@ from PIL import Image
 
 from probeline.console import Silence
 from probeline.data import registry as datasets
-from probeline.data.sampling.subset import Subset
-from probeline.data.source import LoadRequest
+from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
@@ -32,9 +31,8 @@ def make(root: Path, *names: str, size: int = 4) -> Path:
 
 def load(root: Path, tmp_path: Path, *, limit: int | None = None, data_seed: int = 0) -> DataSet:
     memo = Memo(tmp_path / "memo.json")
-    dataset = datasets.load(
-        f"folder:{root}", Path("nowhere"), memo, limit=limit, data_seed=data_seed, console=Silence(), download=False
-    )
+    request = LoadRequest(Path("nowhere"), Subset(limit, data_seed), memo, Silence(), download=False)
+    dataset = datasets.load(f"folder:{root}", request)
     memo.save()
     return dataset
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probeline.data.sampling.fractions import Portion, portions
+from probeline.data.sampling.fractions import Portion, choose_portions
 from probeline.data.sampling.stratified import shuffled
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest
@@ -24,7 +24,7 @@ def drawn(
 ) -> list[Portion]:
     rows = np.arange(len(labels)) if rows is None else rows
     values = {"percents": PERCENTS, "data_seed": 0, **options}
-    return portions(labels, rows, shots=shots, draws=draws, **values)
+    return choose_portions(labels, rows, shots=shots, draws=draws, **values)
 
 
 def mixed(sizes: list[int]) -> IntArray:

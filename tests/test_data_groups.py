@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from made_data import dataset
-from probeline.data.annotations.groups import group, leaks
-from probeline.data.sampling.grouped import carve_groups, deal_groups, groups_of_class
-from probeline.data.sampling.splits import ENOUGH_FOR_VAL, crossing, split
+from probeline.data.annotations.groups import describe_leaks, group
+from probeline.data.sampling.grouped import carve_groups, count_groups, deal_groups
+from probeline.data.sampling.splits import ENOUGH_FOR_VAL, deal_train_folds, split
 from probeline.data.sampling.stratified import shuffled
 from probeline.errors import BadData
 from probeline.identity import digest
@@ -66,12 +66,12 @@ def test_a_group_in_train_and_test_is_told_and_not_moved(tmp_path: Path) -> None
     data = dataset({"train": [600, 600], "test": [3, 3]})
     path = write(tmp_path, {"train/00007": "p17", "test/00000": "p17", "test/00001": "p17", "test/00002": "p18"})
     found = group(data, path, whole=True)
-    line = leaks(found)
+    line = describe_leaks(found)
     assert line is not None
     assert "1 groups of train are also in test, with 2 of its images" in line
     assert "\n" not in line
     assert len(split(found, data_seed=0).test) == 6
-    assert leaks(group(data, write(tmp_path, {"train/00007": "a", "train/00008": "a"}), whole=True)) is None
+    assert describe_leaks(group(data, write(tmp_path, {"train/00007": "a", "train/00008": "a"}), whole=True)) is None
 
 
 def test_groups_of_single_images_are_stratified_as_rows_are() -> None:
@@ -163,7 +163,7 @@ def test_no_split_ever_parts_a_group(data: st.DataObject) -> None:
     assert n < ENOUGH_FOR_VAL
     labels = toy.parts[toy.train].labels
     seed = data.draw(st.integers(0, 99))
-    if groups_of_class(labels, groups, np.arange(n), len(sizes)).min() < 2:
+    if count_groups(labels, groups, np.arange(n), len(sizes)).min() < 2:
         with pytest.raises(BadData, match="too few groups"):
             split(toy, data_seed=seed)
         return
@@ -186,10 +186,10 @@ def test_folds_of_the_train_rows_are_of_whole_groups() -> None:
     groups = {"train": np.arange(1200) // 40, "test": np.arange(1200, 1210)}
     data = grouped(plain, **groups)
     splits = split(data, data_seed=0)
-    folds = crossing(data, splits)
+    folds = deal_train_folds(data, splits)
     assert len(folds) == 5
     assert (np.sort(np.concatenate(folds)) == splits.train.rows).all()
     held = [set(groups["train"][fold].tolist()) for fold in folds]
     assert sum(map(len, held)) == len(set().union(*held))
     one = grouped(plain, **{**groups, "train": np.zeros(1200, np.int64)})
-    assert [len(fold) for fold in crossing(one, splits)] == [len(splits.train)], "one group cannot be dealt"
+    assert [len(fold) for fold in deal_train_folds(one, splits)] == [len(splits.train)], "one group cannot be dealt"

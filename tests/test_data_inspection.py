@@ -81,14 +81,14 @@ def test_small_pixels_are_the_whole_image_squeezed(preprocess: Preprocess) -> No
     pixels = np.random.default_rng(0).integers(0, 256, (70, 20, 40, 3), np.uint8)
     told: list[int] = []
     found = inspect_images(ImageArray(pixels), np.array([3, 69, 0]), preprocess, 1, told.append)
-    assert found.small.shape == (3, SIDE, SIDE, 3)
-    for slot, row in zip(found.small, (3, 69, 0), strict=True):
+    assert found.thumbnails.shape == (3, SIDE, SIDE, 3)
+    for slot, row in zip(found.thumbnails, (3, 69, 0), strict=True):
         expected = Image.fromarray(pixels[row]).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(slot, np.asarray(expected))
     assert sum(told) == 3
     exact = np.random.default_rng(1).integers(0, 256, (130, SIDE, SIDE, 3), np.uint8)
     looks = inspect_images(ImageArray(exact), np.arange(130), preprocess, 2)
-    np.testing.assert_array_equal(looks.small, exact)
+    np.testing.assert_array_equal(looks.thumbnails, exact)
     assert len(looks.helped) == 130
     assert set(looks.helped) == {()}
 

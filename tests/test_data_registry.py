@@ -17,6 +17,7 @@ from probeline.data import registry as datasets
 from probeline.data.pixels.decode import decode
 from probeline.data.registry import SOURCES
 from probeline.data.sampling.splits import split
+from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10, hymenoptera
 from probeline.errors import BadData, BadOption, MissingData, MissingExtra, UnknownName
 from probeline.identity import digest_bytes
@@ -29,7 +30,7 @@ from small_runs import extracted, make_photos
 
 def load(name: str, data: Path, *, limit: int | None = None, data_seed: int = 0) -> DataSet:
     memo = Memo(Path("nowhere") / "memo")
-    return datasets.load(name, data, memo, limit=limit, data_seed=data_seed, console=Silence(), download=False)
+    return datasets.load(name, LoadRequest(data, Subset(limit, data_seed), memo, Silence(), download=False))
 
 
 def test_a_path_gets_the_hint_of_a_folder(tmp_path: Path) -> None:

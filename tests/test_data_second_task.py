@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made_data import dataset, part
-from probeline.data.annotations.second_task import Second, second_task
+from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData, BadOption, MissingData, ProbelineError, UnknownName
 from probeline.options.second_task_spec import parsed
 from probeline.types import DROPPED, DataSet
@@ -31,8 +31,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def read(words: tuple[str, ...], data: DataSet = DATA, *, whole: bool = True) -> Second:
-    return second_task(data, words, whole=whole)
+def read(words: tuple[str, ...], data: DataSet = DATA, *, whole: bool = True) -> SecondTask:
+    return read_second_task(data, words, whole=whole)
 
 
 def test_groups_take_classes_together_in_the_order_of_the_words() -> None:

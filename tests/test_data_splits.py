@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_data import dataset
-from probeline.data.sampling.splits import crossing, split
+from probeline.data.sampling.splits import deal_train_folds, split
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
-from probeline.data.sampling.subset import Subset
+from probeline.data.source import Subset
 from probeline.errors import BadData, BadOption
 from probeline.identity import digest
 from probeline.types import DataSet, Splits
@@ -292,19 +292,19 @@ def test_where_folds_choose_the_train_rows_are_dealt_already() -> None:
     data = dataset({"all": [30, 25, 20]})
     splits = split(data, data_seed=0)
     assert len(splits.folds) == 5
-    assert crossing(data, splits) == splits.folds[1:]
+    assert deal_train_folds(data, splits) == splits.folds[1:]
 
 
 def test_where_val_chooses_the_train_rows_are_dealt_anew() -> None:
     data = dataset({"train": [700, 500, 300], "test": [5, 5, 5]})
     splits = split(data, data_seed=0)
     assert not splits.folds
-    folds = crossing(data, splits)
+    folds = deal_train_folds(data, splits)
     assert len(folds) == 5
     assert (np.sort(np.concatenate(folds)) == splits.train.rows).all()
     labels = data.parts["train"].labels
     for number in range(3):
         sizes = [int((labels[fold] == number).sum()) for fold in folds]
         assert max(sizes) - min(sizes) <= 1
-    again = crossing(data, dataclasses.replace(splits, data_seed=1))
+    again = deal_train_folds(data, dataclasses.replace(splits, data_seed=1))
     assert any((one != other).any() for one, other in zip(folds, again, strict=True))

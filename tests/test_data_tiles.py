@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probeline.data.pixels.tiles import scaled, webp
+from probeline.data.pixels.tiles import encode_webp, scale
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -20,17 +20,17 @@ def noise(width: int, height: int) -> Image.Image:
     [((8, 8), (96, 96)), ((32, 20), (96, 60)), ((50, 40), (50, 40)), ((400, 300), (96, 72)), ((4000, 2), (96, 1))],
 )
 def test_an_image_is_made_to_fit(size: tuple[int, int], found: tuple[int, int]) -> None:
-    assert scaled(noise(*size), 96).size == found
+    assert scale(noise(*size), 96).size == found
 
 
 def test_what_is_enlarged_is_made_of_squares() -> None:
     image = noise(8, 8)
-    np.testing.assert_array_equal(np.array(scaled(image, 96)), np.kron(np.array(image), np.ones((12, 12, 1), np.uint8)))
+    np.testing.assert_array_equal(np.array(scale(image, 96)), np.kron(np.array(image), np.ones((12, 12, 1), np.uint8)))
 
 
 def test_webp_loses_nothing_where_it_must_not() -> None:
-    image = scaled(noise(32, 32), 96)
-    read = Image.open(BytesIO(webp(image, None)))
+    image = scale(noise(32, 32), 96)
+    read = Image.open(BytesIO(encode_webp(image, None)))
     assert read.format == "WEBP"
     np.testing.assert_array_equal(np.array(read.convert("RGB")), np.array(image))
 
@@ -38,9 +38,9 @@ def test_webp_loses_nothing_where_it_must_not() -> None:
 def test_webp_gets_smaller_with_its_quality_and_forgets_what_came_with_the_photo() -> None:
     image = noise(96, 96)
     image.info = {"exif": b"Exif\0\0 where I live", "icc_profile": b"colours"}
-    sizes = [len(webp(image, quality)) for quality in (80, 40, 5)]
+    sizes = [len(encode_webp(image, quality)) for quality in (80, 40, 5)]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
-    data = webp(image, 80)
+    data = encode_webp(image, 80)
     assert b"where I live" not in data
     assert not {"exif", "icc_profile"} & set(Image.open(BytesIO(data)).info)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from probeline.data.pixels.decode import random_resized_crop
-from probeline.data.pixels.views import Stream, augmented
+from probeline.data.pixels.views import Stream, augment
 from probeline.identity import digest
 from probeline.types import PixelArray, Preprocess, View
 
@@ -44,7 +44,7 @@ def test_draws_stay_in_their_range() -> None:
 
 
 def view_of(content: str, preprocess: Preprocess, *, number: int = 1, flips: bool = True) -> PixelArray:
-    return augmented(gradient(80, 60), preprocess, View(number, flips), content)
+    return augment(gradient(80, 60), preprocess, View(number, flips), content)
 
 
 def test_a_view_is_the_same_for_ever_and_another_one_is_another(preprocess: Preprocess) -> None:

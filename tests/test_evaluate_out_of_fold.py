@@ -62,7 +62,7 @@ def test_each_image_is_told_by_a_fit_on_others(
     splits = task.session.splits
     train, val, test = (split.rows for split in (splits.train, splits.val, splits.test))
     found = out_of_fold.out_of_fold(task)
-    folds = splits_room.crossing(task.session.dataset, splits)
+    folds = splits_room.deal_train_folds(task.session.dataset, splits)
     folds = splits.folds or folds
     assert found.folds == len(folds) == 5
     assert found.unseen.all()

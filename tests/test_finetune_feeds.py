@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import make_part
 from probeline.commands import finetune
 from probeline.data.pixels.decode import resize_crop
-from probeline.data.pixels.views import augmented
+from probeline.data.pixels.views import augment
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
 from probeline.finetune.training.batches import Feed
@@ -108,7 +108,7 @@ def test_an_epoch_sees_a_view_as_extraction_made_it() -> None:
     for epoch, number in ((0, 1), (1, 2), (2, 1)):
         (seen,) = feed([rows], epoch)
         view = View(number, flips=True)
-        made = [augmented(Image.fromarray(originals()[row]), RECORD, view, part.content[row]) for row in rows]
+        made = [augment(Image.fromarray(originals()[row]), RECORD, view, part.content[row]) for row in rows]
         assert (seen == np.stack(made)).all()
 
 

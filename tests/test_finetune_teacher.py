@@ -69,7 +69,7 @@ def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path, mon
     assert bool(session.splits.folds) == (by == "folds")
     selection, _ = exact_probe.select_exact_probe(CachedFeatures(session, session.backbone(NET)[0]))
     l2 = selection.selected["l2"]
-    folds = splits_room.crossing(session.dataset, session.splits)
+    folds = splits_room.deal_train_folds(session.dataset, session.splits)
     assert len(folds) == (4 if by == "folds" else 5)
     found = teacher(session)
     for fold in folds:

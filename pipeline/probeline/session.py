@@ -14,8 +14,8 @@ from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Console
 from probeline.data import registry
 from probeline.data.annotations import groups, labels
-from probeline.data.annotations.exact_copies import copies
-from probeline.data.sampling.splits import split
+from probeline.data.sampling.splits import describe_copies, split
+from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadData, MissingData
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
@@ -64,15 +64,8 @@ class Session:
             As :func:`probeline.data.registry.load`, and what is wrong with files of labels and groups.
         """
         options, console = self.settings.data, self.console
-        dataset = registry.load(
-            options.dataset,
-            options.data,
-            self.memo,
-            limit=options.limit,
-            data_seed=options.data_seed,
-            console=console,
-            download=self.remember and not self.settings.run.dry_run,
-        )
+        subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
+        dataset = registry.load(options.dataset, LoadRequest(options.data, subset, self.memo, console, download))
         self.memo.save()
         whole = options.limit is None
         if options.labels is not None:
@@ -82,7 +75,7 @@ class Session:
         if self.remember:  # verify loads both ways, and says this once
             for join in dataset.joins:
                 console.say(f"{join.kind}: {join.summary}")
-            if leak := groups.leaks(dataset):
+            if leak := groups.describe_leaks(dataset):
                 console.say(leak)
             if dataset.skipped:
                 console.say(registry.count_skipped(dataset.skipped))
@@ -107,7 +100,7 @@ class Session:
                 expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
                 remedy="add images, or raise --limit",
             )
-        if self.remember and (message := copies(self.dataset, splits)):
+        if self.remember and (message := describe_copies(self.dataset, splits)):
             self.console.say(message)
         return splits
 

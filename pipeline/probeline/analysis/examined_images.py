@@ -145,7 +145,7 @@ class ExaminedImages:
             for split in self.splits:
                 images = self.session.dataset.images[split.part]
                 inspected = inspect_images(images, split.rows, self.backbone.preprocess, threads, bar.update)
-                grey.append(to_grey(inspected.small))
+                grey.append(to_grey(inspected.thumbnails))
                 decoding += inspected.helped
         return np.concatenate(grey), decoding
 

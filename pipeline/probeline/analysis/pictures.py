@@ -11,7 +11,7 @@ import numpy as np
 
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
-from probeline.data.pixels.tiles import shrunk
+from probeline.data.pixels.tiles import shrink
 from probeline.evaluate.requests import reuse
 from probeline.format import decimals, listing, percent
 from probeline.identity import PICTURE_VERSION, digest, digest_bytes
@@ -179,7 +179,7 @@ def picture_input(session: Session, backbone: Backbone, part: str, row: int) -> 
     crop = backbone.preprocess.crop
     ends = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
     panels = (
-        InputPanel("original", f"{original.width} x {original.height} pixels", np.array(shrunk(original, _LONGEST))),
+        InputPanel("original", f"{original.width} x {original.height} pixels", np.array(shrink(original, _LONGEST))),
         InputPanel("as the net gets it", ends, colours.astype(np.uint8)),
         InputPanel(
             "denormalised", f"{crop} x {crop} pixels, 0 to 255", np.rint(denormalised).clip(0, 255).astype(np.uint8)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from PIL import Image
 
 from probeline.data.pixels.loading import open_image
-from probeline.data.pixels.tiles import scaled, shrunk, webp
+from probeline.data.pixels.tiles import encode_webp, scale, shrink
 from probeline.identity import canonical
 from probeline.results.picture import Thumbnail
 from probeline.types import DataSet
@@ -39,7 +39,7 @@ def make_thumbnails(dataset: DataSet, names: Iterable[str], max_bytes: int) -> d
     """
     images = {name: _open(dataset, name) for name in sorted(set(names))}
     tiny = {name for name, image in images.items() if 2 * max(image.size) <= SIDE}
-    large = {name: scaled(image, SIDE) for name, image in images.items()}
+    large = {name: scale(image, SIDE) for name, image in images.items()}
     thumbnails: dict[str, Thumbnail] = {}
     for quality in _QUALITIES:
         # An enlarged image consists of squares: lossless coding keeps their edges at no extra cost.
@@ -52,8 +52,8 @@ def make_thumbnails(dataset: DataSet, names: Iterable[str], max_bytes: int) -> d
 
 def _open(dataset: DataSet, name: str) -> Image.Image:
     part, _, row = name.rpartition(":")
-    return shrunk(open_image(dataset.images[part], int(row)), SIDE)
+    return shrink(open_image(dataset.images[part], int(row)), SIDE)
 
 
 def _thumbnail(image: Image.Image, quality: int | None) -> Thumbnail:
-    return Thumbnail(image.width, image.height, base64.b64encode(webp(image, quality)).decode("ascii"))
+    return Thumbnail(image.width, image.height, base64.b64encode(encode_webp(image, quality)).decode("ascii"))

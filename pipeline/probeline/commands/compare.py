@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from probeline.data.annotations.exact_copies import copies
+from probeline.data.sampling.splits import describe_copies
 from probeline.evaluate.current_scores import current_scores
 from probeline.report.model.conditions import PARTS
 from probeline.report.model.content import ReportContent
@@ -81,7 +81,7 @@ def _conditions(session: Session) -> dict[str, Sequence[str]]:
         conditions[PARTS] = [f"What the data set calls {parts['test']!r} is the test set here: {roles}."]
     for join in dataset.joins:
         conditions[join.kind.capitalize()] = [join.summary]
-    if found := copies(dataset, splits):
+    if found := describe_copies(dataset, splits):
         conditions["Copies"] = [found.removeprefix("copies: ")]
     return conditions
 

@@ -8,9 +8,9 @@ from typing import Any
 from probeline.analysis import pictures as analysis
 from probeline.analysis.embedding_map import check_map
 from probeline.analysis.gallery_and_map import make_gallery_and_map
-from probeline.data.named_row import named_row
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile
+from probeline.data.registry import parse_row
 from probeline.errors import BadOption
 from probeline.evaluate.current_scores import current_scores
 from probeline.report.model.rows import row_titles
@@ -47,7 +47,7 @@ def run(session: Session) -> list[dict[str, Any]]:
             remedy="run pictures for each in turn, with a --reports folder of its own",
         )
     train = session.splits.train
-    part, row = named_row(settings.words[0], session.dataset) if settings.words else (train.part, int(train.rows[0]))
+    part, row = parse_row(settings.words[0], session.dataset) if settings.words else (train.part, int(train.rows[0]))
     check_map(session)
     scores = current_scores(session, "pictures")
     summaries: list[dict[str, Any]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeline.data.named_row import named_row
+from probeline.data.registry import parse_row
 from probeline.extract.stored_rows import PartRow, read_stored_rows
 from probeline.names import describe_tap
 from probeline.session import Session
@@ -24,7 +24,7 @@ def run(session: Session) -> list[dict[str, Any]]:
         A row that is not extracted yet; names the command that does it.
     ProbelineError
     """
-    rows = [named_row(word, session.dataset) for word in session.settings.words]
+    rows = [parse_row(word, session.dataset) for word in session.settings.words]
     taps = [tap for name in session.settings.nets.backbones for tap in session.every_tap(name)]
     by_tap = [read_stored_rows(session, tap, rows) for tap in taps]
     images = [

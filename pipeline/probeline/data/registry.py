@@ -1,66 +1,39 @@
-"""Data sets by name: finds the source that a spec names, and loads from it."""
+"""Data sets by their specs, and rows of a data set by theirs."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from probeline.console import Console
-from probeline.data.sampling.subset import Subset
 from probeline.data.source import LoadRequest, Source
-from probeline.errors import ProbelineError, UnknownName
-from probeline.memo import Memo
+from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
 SOURCES: Plugins[Source] = Plugins("data source", "probeline.data.sources", "probeline.sources", ("SPEC", "load"))
 
 
-def load(
-    name: str,
-    data: Path,
-    memo: Memo,
-    *,
-    limit: int | None,
-    data_seed: int,
-    console: Console,
-    download: bool = True,
-) -> DataSet:
-    """Return a data set: its parts, where their pixels are, and what was left out.
-
-    Parameters
-    ----------
-    name : str
-        One of :func:`names`, an argument in the place of what stands in capitals.
-    data : Path
-        The parent of ``cifar-10-batches-bin`` and ``hymenoptera_data``; downloads go there.
-    memo : Memo
-        Remembers the hashes of image files.
-    limit : int or None
-        At most so many images of each part, stratified and seeded; the data set's name says so.
-    data_seed : int
-        Of `limit`; without one it changes nothing here.
-    console : Console
-    download : bool
-        Whether what is missing may be downloaded.
+def load(spec: str, request: LoadRequest) -> DataSet:
+    """Return the data set of a spec, which is one of :func:`names` with an argument in place of the capitals.
 
     Raises
     ------
     UnknownName, BadOption, MissingData, BadData, DownloadFailed, CannotWrite, MissingExtra
     """
-    prefix, _, argument = name.partition(":")
+    prefix, _, argument = spec.partition(":")
     if SOURCES.has(prefix):
         source = SOURCES.load(prefix)
         takes_argument = ":" in source.SPEC
-        if bool(argument) == takes_argument and (takes_argument or name == prefix):
-            return source.load(argument, LoadRequest(data, Subset(limit, data_seed), memo, console, download))
-    remedy = f"a folder of images is folder:{name}" if "/" in name or Path(name).is_dir() else None
-    raise UnknownName("data set", name, names(), remedy=remedy)
+        if bool(argument) == takes_argument and (takes_argument or spec == prefix):
+            return source.load(argument, request)
+    remedy = f"a folder of images is folder:{spec}" if "/" in spec or Path(spec).is_dir() else None
+    raise UnknownName("data set", spec, names(), remedy=remedy)
 
 
 def names() -> tuple[str, ...]:
-    """Return how each source is asked for, those without an argument first; one that does not load by its name."""
+    """Return the spec of each source, those without an argument first; the bare name of one that cannot be loaded."""
     specs = [_spec(name) for name in (*SOURCES.own(), *SOURCES.added())]
     return tuple(sorted(specs, key=lambda spec: ":" in spec))
 
@@ -72,8 +45,33 @@ def _spec(name: str) -> str:
         return name
 
 
+def parse_row(spec: str, dataset: DataSet) -> tuple[str, int]:
+    """Return the part and the row of ``PART:ROW``; the part may be omitted if the data set has only one.
+
+    Raises
+    ------
+    BadOption, UnknownName
+        The data set has no such row or part.
+    """
+    named, _, number = spec.rpartition(":")
+    if not re.fullmatch(r"\d{1,18}", number, re.ASCII):
+        raise BadOption("no row", where=repr(spec), expected="[PART:]ROW, the row a number from 0")
+    parts = tuple(dataset.parts)
+    part = named or parts[0]
+    if part not in parts:
+        raise UnknownName("part", part, parts)
+    if not named and len(parts) > 1:
+        raise BadOption(
+            "row of which part?", where=spec, expected="one of: " + ", ".join(f"{name}:{number}" for name in parts)
+        )
+    n = len(dataset.parts[part])
+    if int(number) >= n:
+        raise BadOption("no such row", where=spec, expected=f"0 to {n - 1}: {part} of {dataset.name} has {n:,} rows")
+    return part, int(number)
+
+
 def count_skipped(skipped: Sequence[Skipped]) -> str:
-    """Return one line that counts skipped files by the reason, the most frequent first."""
-    by_reason = Counter(one.reason for one in skipped).most_common()
+    """Return one line that counts skipped files by reason, the most frequent first."""
+    by_reason = Counter(file.reason for file in skipped).most_common()
     kinds = ", ".join(f"{count} {reason}" for reason, count in by_reason)
     return f"skipped {len(skipped)} file{'s' if len(skipped) > 1 else ''}: {kinds} (-v names them)"

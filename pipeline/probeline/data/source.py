@@ -6,28 +6,71 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from probeline.console import Console
-from probeline.data.sampling.subset import Subset
+from probeline.data.sampling.stratified import sample
+from probeline.errors import BadOption
 from probeline.memo import Memo
-from probeline.types import DataSet
+from probeline.types import DataSet, IntArray
+
+_PURPOSE = 1
+
+
+@dataclass(frozen=True)
+class Subset:
+    """``--limit N``: a seeded, stratified subset of each part, which is a smaller data set of its own.
+
+    Attributes
+    ----------
+    limit : int or None
+        The most images of each part; None for all.
+    seed : int
+        The data seed.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+
+    def name(self, dataset: str) -> str:
+        """Return the name of the subset of a data set, as in paths."""
+        if self.limit is None:
+            return dataset
+        return f"{dataset}-limit{self.limit}" + (f"-dataseed{self.seed}" if self.seed else "")
+
+    def rows(self, labels: IntArray, classes: int) -> IntArray:
+        """Return the rows of one part that remain, ascending: int64 [min(N, limit)] of labels int64 [N].
+
+        Each class of the part keeps at least one row.
+
+        Raises
+        ------
+        BadOption
+            A limit below the number of classes of the data set, or a negative seed.
+        """
+        if self.limit is None:
+            return np.arange(len(labels))
+        if self.limit < classes:
+            raise BadOption("bad --limit", expected=f"{classes} or more, one image of each class", got=self.limit)
+        return sample(labels, self.limit, self.seed, _PURPOSE)
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """How a data set is to be loaded.
+    """How to load a data set.
 
     Attributes
     ----------
     data : Path
         The parent folder of downloaded data sets.
     subset : Subset
-        Which rows of each part are wanted: ``subset.rows(labels, classes=K)``, and ``subset.name(name)`` is what the
-        data set is then called.
+        Which rows of each part to load: ``subset.rows(labels, classes=K)``, and the data set's name:
+        ``subset.name(name)``.
     memo : Memo
         Remembers the hashes of image files.
     console : Console
     download : bool
-        Whether what is missing may be downloaded.
+        Whether missing files may be downloaded.
     """
 
     data: Path
@@ -38,10 +81,10 @@ class LoadRequest:
 
 
 class Source(Protocol):
-    """What gives data sets by ``NAME`` or ``NAME:ARGUMENT``; a module can be one."""
+    """Loads data sets by ``NAME`` or ``NAME:ARGUMENT``; a module can be one."""
 
     SPEC: str
-    """How it is asked for: ``digits`` alone, or ``folder:PATH`` if it takes an argument."""
+    """The form of its specs: ``digits`` alone, or ``folder:PATH`` if it takes an argument."""
 
     def load(self, argument: str, request: LoadRequest, /) -> DataSet:
         """Return the data set: sample ids, content digests and labels of each part, and where its pixels are.
@@ -49,11 +92,11 @@ class Source(Protocol):
         Parameters
         ----------
         argument : str
-            What follows the colon; empty if `SPEC` has none.
+            The text after the colon; empty if `SPEC` has none.
         request : LoadRequest
 
         Raises
         ------
         ProbelineError
-            Any, in words that name the next step.
+            Any, with the next step in its message.
         """

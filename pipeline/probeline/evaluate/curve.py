@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from probeline import disk
-from probeline.data.sampling.fractions import Portion, portions
+from probeline.data.sampling.fractions import Portion, choose_portions
 from probeline.environment import environment
 from probeline.identity import digest_bytes
 from probeline.names import PENULTIMATE, Method
@@ -81,7 +81,7 @@ def make_point(portion: Portion, **facts: Any) -> CurvePoint:
 def draw_portions(session: Session) -> list[Portion]:
     """Return the parts of the train rows that the settings name."""
     settings, rows, dataset = session.settings, session.splits.train, session.dataset
-    return portions(
+    return choose_portions(
         dataset.parts[rows.part].labels,
         rows.rows,
         percents=settings.curve.fractions,

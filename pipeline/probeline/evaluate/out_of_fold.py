@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probeline.data.sampling.splits import crossing
+from probeline.data.sampling.splits import deal_train_folds
 from probeline.evaluate.exact_probe import request_exact_probe, select_exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.folds import Fold
@@ -73,7 +73,7 @@ def out_of_fold(features: CachedFeatures) -> OutOfFold:
     index[train] = np.arange(len(train))
     if splits.folds:
         index[val] = len(train) + np.arange(len(val))
-    row_sets = splits.folds or crossing(dataset, splits)
+    row_sets = splits.folds or deal_train_folds(dataset, splits)
     for rows, fold in zip(row_sets, features.load_folds(row_sets), strict=True) if len(row_sets) > 1 else ():
         head = fit(fold)
         logits[index[rows]] = decision(head, fold.X_heldout)

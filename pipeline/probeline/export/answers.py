@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.data.sources.folder import EXTENSIONS, images_below
+from probeline.data.sources.folder import EXTENSIONS, list_images
 from probeline.errors import BadData
 from probeline.options.settings import Settings
 
@@ -73,7 +73,7 @@ def paths(words: Iterable[str]) -> Iterator[str]:
         if not Path(word).is_dir():
             yield word
             continue
-        within = [str(path) for path in images_below(Path(word))]
+        within = [str(path) for path in list_images(Path(word))]
         if not within:
             raise BadData("no image in this folder", where=word, expected=", ".join(sorted(EXTENSIONS)))
         yield from within

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import MOST_PIXELS, decode, resize_crop, upright
+from probeline.data.pixels.decode import MOST_PIXELS, decode, decode_opened, resize_crop
 from probeline.errors import BadData
 from probeline.types import PixelArray, Preprocess
 
@@ -32,7 +32,7 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
     if isinstance(picture, str | Path):
         return resize_crop(decode(Path(picture)), preprocess)
     if isinstance(picture, Image.Image):
-        return resize_crop(upright(picture), preprocess)
+        return resize_crop(decode_opened(picture), preprocess)
     return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
 
 

@@ -27,30 +27,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _IMAGES, _ROUNDS = 192, 4
-"""Images of a round, and rounds that count."""
+"""Images per round, and rounds that are measured."""
 
 
 def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
-    """Return the speed of a backbone's extraction on the first images of the train part, next to its limits.
+    """Return the speed of a backbone's extraction on the first images of the train part, and its limits, in images/s.
 
     The plain loop is that of a tutorial: a DataLoader with a worker per core, Pillow transforms, and the stock net in
     NCHW. Bare passes run the net of the extraction with the same batch size on one resident batch: once with torch's
     own threads, once with one thread per batch. Reading alone decodes and resizes on all threads, without a net. The
     ceiling follows from the faster bare passes and reading: the slower of the two if the net has a device of its own,
-    both in turn if they share the cores.
-
-    Returns
-    -------
-    mapping
-        Images/s of each, as medians over the rounds, and the medians of the ratios within a round.
+    both in turn if they share the cores. Values are medians over the rounds, ratios medians of those within a round.
     """
     import torch
 
     train = session.dataset.parts[session.dataset.train]
-    part = _first(train, min(_IMAGES, len(train)))
-    console = session.console
-    quiet = Session(replace(session.settings, console=Silence()))
-    engine = Engine(quiet, backbone)
+    first = slice(_IMAGES)
+    part = replace(train, sample_ids=train.sample_ids[first], content=train.content[first], labels=train.labels[first])
+    engine = Engine(Session(replace(session.settings, console=Silence())), backbone)
     stock_net = session.net_of(backbone).net.to(engine.device).eval()
     contenders: dict[str, Callable[[], int]] = {
         "ours": lambda: _extract(engine, part, backbone, session.settings.nets.precision),
@@ -84,7 +78,7 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, ratio in ratios.items():
-        console.result(
+        session.console.result(
             f"bench: {session.dataset.name} x {backbone.name} at {backbone.preprocess.crop}: "
             f"ours {medians['ours']:.1f} images/s, {name} {medians[name]:.1f}, ratio {ratio:.2f}"
         )
@@ -101,10 +95,6 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _first(part: Part, n: int) -> Part:
-    return replace(part, sample_ids=part.sample_ids[:n], content=part.content[:n], labels=part.labels[:n].copy())
-
-
 def _extract(engine: Engine, part: Part, backbone: Backbone, precision: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         entry = locate_entry(Path(folder), part, backbone, precision)
@@ -113,9 +103,8 @@ def _extract(engine: Engine, part: Part, backbone: Backbone, precision: str) -> 
 
 
 def _read(engine: Engine, part: Part) -> int:
-    batches = (
-        np.arange(start, min(start + engine.batch_size, len(part))) for start in range(0, len(part), engine.batch_size)
-    )
+    every_row = np.arange(len(part))
+    batches = (every_row[start : start + engine.batch_size] for start in range(0, len(part), engine.batch_size))
     return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
 
 
@@ -145,7 +134,7 @@ def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
 
 
 class _Photos:
-    """A map-style data set as in a tutorial."""
+    """A map-style data set, as in a tutorial."""
 
     def __init__(self, session: Session, part: Part, view: Callable[[Image.Image], Tensor]) -> None:
         self._images, self._length, self._view = session.dataset.images[part.name], len(part), view

@@ -1,4 +1,4 @@
-"""The canary: a few rows of an entry, run again and compared with what is stored."""
+"""The canary: a few rows of an entry are run again and compared with their cached features."""
 
 from __future__ import annotations
 
@@ -17,35 +17,24 @@ from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
 ROWS = 8
-"""Rows that are run again by default."""
+"""Rows to run again by default."""
 
 TOLERANCE = {"fp32": 2**-13, "tf32": 2**-5, "fp16": 2**-5, "bf16": 2**-3}
 """Largest difference of a value that rounding may make, relative to the row's largest value.
 
-Of a net of L layers that sum n products each, rounding errors of u a sum add up to about u sqrt(L n): with L = 100 and
-n = 4,608 that is 680 u in float32 (u = 2**-24), for which 2,048 u are allowed. Measured on photos with mobilenet_v2,
-resnet50 and vit_b_16, other batches, layouts and foldings differ by 2e-6 at most; one weight of mobilenet_v2 moved by
-0.01 by 3e-4 to 7e-4 in every row, bicubic in place of bilinear by 0.07 or more. Narrow types round after each layer:
-against float32, fp16 measured 0.010 and bf16 0.046 at most; two such runs may differ by sqrt(2) of that, and twice as
-much is allowed.
+In a net of L layers that sum n products each, rounding errors of u per sum add up to about u sqrt(L n): with L = 100
+and n = 4,608 that is 680 u in float32 (u = 2**-24), and 2,048 u are allowed. Measured on photos with mobilenet_v2,
+resnet50 and vit_b_16, other batches, layouts and foldings differ by at most 2e-6; one weight of mobilenet_v2 changed by
+0.01 makes 3e-4 to 7e-4 in every row, bicubic instead of bilinear resizing 0.07 or more. Narrow types round after each
+layer: fp16 differs from float32 by at most 0.010 and bf16 by 0.046; two such runs may differ by sqrt(2) of that, and
+twice as much is allowed.
 """
 
 
 def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: Entry, cached: list[int]) -> None:
-    """Run a few rows of shards that were computed under other conditions than today's again, once for each of these.
+    """Run a few rows again of each group of cached shards that were computed under other conditions than today's.
 
-    Parameters
-    ----------
-    session : Session
-    engine : callable
-        Builds the net, if it is needed.
-    entry : Entry
-    cached : list of int
-        The shards that are not missing.
-
-    Raises
-    ------
-    Mismatch
+    A check that passed is remembered. Raises Mismatch.
     """
     count, groups = _row_count(session), shards_from_elsewhere(session, entry, cached)
     hashes = [[shard, shard_record(entry, shard)["file_sha256"]] for shards in groups for shard in shards]
@@ -58,19 +47,7 @@ def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: 
 
 
 def check_cached(session: Session, taps: Sequence[Backbone], entries: Iterable[Entry]) -> None:
-    """Check those of some entries that are completely cached, as :func:`check_earlier_shards` does.
-
-    Parameters
-    ----------
-    session : Session
-    taps : sequence of Backbone
-        One net at each tap that an entry is of.
-    entries : iterable of Entry
-
-    Raises
-    ------
-    Mismatch
-    """
+    """Run :func:`check_earlier_shards` on the completely cached of some entries, which are of one net at `taps`."""
     engine = functools.cache(functools.partial(Engine, session, *taps))
     for entry in entries:
         if not missing_shards(entry):
@@ -78,7 +55,7 @@ def check_cached(session: Session, taps: Sequence[Backbone], entries: Iterable[E
 
 
 def shards_from_elsewhere(session: Session, entry: Entry, cached: Iterable[int]) -> list[list[int]]:
-    """Return the shards that were computed under other conditions than today's, those of equal conditions together."""
+    """Return the shards that were computed under other conditions than today's, grouped by conditions."""
     now = today(session.settings.compute.device)
     groups: dict[str, list[int]] = {}
     for shard in cached:
@@ -90,12 +67,7 @@ def shards_from_elsewhere(session: Session, entry: Entry, cached: Iterable[int])
 def check_rows(
     session: Session, engine: Callable[[], Engine], entry: Entry, rows: IntArray, stored: FloatArray
 ) -> None:
-    """Run rows that were computed under other conditions again, compare, and say how large the difference is.
-
-    Raises
-    ------
-    Mismatch
-    """
+    """Run rows again that were computed under other conditions, and report the largest difference. Raises Mismatch."""
     worst = rerun(session, engine(), entry, rows, stored)
     session.console.say(
         f"canary: {entry.title}: some rows were computed on other hardware or with other software; {len(rows)} of them "
@@ -104,7 +76,7 @@ def check_rows(
 
 
 def choose_rows(session: Session, entry: Entry, groups: list[IntArray]) -> IntArray:
-    """Return up to so many rows of each group as ``--canary`` says, sorted."""
+    """Return up to ``--canary`` rows of each group, sorted."""
     count = _row_count(session)
     return np.sort(np.concatenate([np.empty(0, np.int64), *(sample_rows(entry, rows, count) for rows in groups)]))
 
@@ -115,29 +87,18 @@ def _row_count(session: Session) -> int:
 
 
 def sample_rows(entry: Entry, rows: IntArray, count: int) -> IntArray:
-    """Return up to `count` of some rows of an entry, the same ones each time."""
+    """Return up to `count` of some rows of an entry, always the same ones."""
     rng = np.random.default_rng(int(entry.key[:16], 16))
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
 
 
 def rerun(session: Session, engine: Engine, entry: Entry, rows: IntArray, stored: FloatArray) -> float:
-    """Run some rows again and return the largest difference of a value, relative to its row's largest.
-
-    Nothing is written.
-
-    Parameters
-    ----------
-    session : Session
-    engine : Engine
-    entry : Entry
-    rows : int64 [n]
-    stored : float32 [n, D]
-        Their features.
+    """Run rows again and return the largest difference from their `stored` features, relative to a row's largest value.
 
     Raises
     ------
     Mismatch
-        Names the rows that differ by more than rounding could make, and by how much.
+        Rows that differ by more than rounding explains.
     """
     again = engine.embed(entry, rows)
     scale = np.maximum(np.abs(stored).max(1), np.finfo(np.float32).tiny)

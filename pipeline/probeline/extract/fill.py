@@ -1,4 +1,4 @@
-"""Filling the cache: a frozen backbone once over each part; shards that are cached are verified and left alone."""
+"""Filling the cache: one pass of a frozen backbone over each part; cached shards are verified and kept."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
-    """Extract what is missing of these backbones' features over every part, and return where all of them are.
+    """Extract the missing features of some backbones over every part, and return where the features are.
 
     Raises
     ------
     BadData
-        Names the images that cannot be read; all shards without them are written.
+        Images that cannot be read; all shards without them are written.
     Mismatch
-        Rows that were computed under other conditions come out differently today.
+        Rows that were computed under other conditions have other features today.
     ProbelineError
     """
     unreadable: list[BadData] = []
@@ -73,21 +73,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def fill_missing(session: Session, backbone: str, verb: str) -> None:
-    """Extract what is missing of a backbone's features, after one line that says so; nothing happens if all is cached.
-
-    Parameters
-    ----------
-    session : Session
-    backbone : str
-        ``NAME[@WEIGHTS]``.
-    verb : str
-        Who needs them.
-
-    Raises
-    ------
-    ProbelineError
-        As :func:`fill`.
-    """
+    """Extract the missing features of a backbone that a verb needs, after one line that says so."""
     if any(missing_shards(entry) for tap in session.every_tap(backbone) for entry in session.entries(tap)):
         session.console.say(f"{verb}: features of {backbone} are not extracted yet; extracting what is missing")
         fill(session, [backbone])
@@ -98,7 +84,7 @@ def _build_engine(session: Session, taps: tuple[Backbone, ...], loaded: Loaded |
 
 
 def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) -> list[int]:
-    """Return the missing shards. If none is missing, the checksums of all are verified, after a canary where needed."""
+    """Return the missing shards; run the canary if necessary, and verify all checksums if no shard is missing."""
     say = session.console.say
     cached = [shard for shard in range(len(entry.shards)) if is_done(entry, shard)]
     if cached and not (entry.folder / "entry.json").exists():
@@ -116,7 +102,7 @@ def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) 
 
 
 def _reuse_rows(session: Session, entry: Entry, shards: list[int], engine: Callable[[], Engine]) -> ShardRequest:
-    """Write the shards whose rows other entries of the cache have, and return what is left for the net."""
+    """Write the shards whose rows are in other entries of the cache, and return what the net must extract."""
     say = session.console.say
     known = find_known_rows(entry, shards, session.settings.folders.cache, say=say)
     if not len(known.rows):

@@ -1,9 +1,8 @@
-"""What is left to extract of a backbone, per tap and part, and about how long it takes."""
+"""How many rows remain to be extracted per backbone, tap and part, and about how long it takes."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from probeline.cache.reading import entry_folders, is_done, missing_shards, open_entry, shard_record
@@ -15,18 +14,14 @@ from probeline.types import Backbone
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What is left to extract of one entry.
+    """What remains to be extracted of one entry.
 
     Attributes
     ----------
-    title : str
-        Data set, part, backbone and tap.
-    backbone, tap, part : str
-    images, cached : int
-        All rows of the entry, and those in finished shards.
+    cached : int
+        Rows in finished shards.
     seconds : float or None
-        About how long the rest takes, estimated from finished shards of the same backbone and image size; None if there
-        are none.
+        About how long the rest takes; None without finished shards of the same backbone and image size.
     """
 
     title: str
@@ -44,19 +39,7 @@ class ExtractionPlan:
 
 
 def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
-    """Return what is left to extract of a backbone at every tap, over every part; nothing is written or run.
-
-    Parameters
-    ----------
-    session : Session
-    backbone : str
-        ``NAME[@WEIGHTS]``.
-
-    Raises
-    ------
-    ProbelineError
-        As :meth:`probeline.session.Session.taps`.
-    """
+    """Return the plans for one backbone at every tap, over every part; nothing is written or run."""
     plans = []
     for record in session.every_tap(backbone):
         seconds = _seconds_per_image(session, record)
@@ -77,13 +60,8 @@ def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
 
 
 def _seconds_per_image(session: Session, record: Backbone) -> float | None:
-    """Return what an image took in all finished shards of the same backbone, image size and precision."""
-    timed = list(_timed_shards(session, record))
-    return sum(seconds for _, seconds in timed) / sum(rows for rows, _ in timed) if timed else None
-
-
-def _timed_shards(session: Session, record: Backbone) -> Iterator[tuple[int, float]]:
-    """Yield rows and seconds of each such shard that a net made; a copy of other shards takes no time."""
+    """Return the mean over all finished shards of the same backbone, image size and precision that a net computed."""
+    rows, seconds = 0, 0.0
     for folder in entry_folders(session.settings.folders.cache):
         if not folder.parent.name.startswith(f"{path_name(record.name)}-"):
             continue
@@ -94,6 +72,8 @@ def _timed_shards(session: Session, record: Backbone) -> Iterator[tuple[int, flo
                 continue
             for shard in range(len(entry.shards)):
                 if is_done(entry, shard):
-                    seconds = float(shard_record(entry, shard)["provenance"].get("seconds", 0.0))
-                    if seconds > 0:
-                        yield len(entry.shards[shard]), seconds
+                    shard_seconds = float(shard_record(entry, shard)["provenance"].get("seconds", 0.0))
+                    if shard_seconds > 0:  # shards copied from other entries took no time
+                        rows += len(entry.shards[shard])
+                        seconds += shard_seconds
+    return seconds / rows if rows else None

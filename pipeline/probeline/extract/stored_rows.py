@@ -1,4 +1,4 @@
-"""What is stored of some rows: where in the cache, and the first values."""
+"""Where the features of some rows are in the cache, and their first values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PartRow = tuple[str, int]
 
 
 def read_stored_rows(session: Session, backbone: Backbone, rows: Sequence[PartRow]) -> list[list[dict[str, Any]]]:
-    """Return what is stored of each row by one backbone, augmented views too; each shard is read once.
+    """Return the cached features of each row by one backbone, one record per view; each shard is read once.
 
     Raises
     ------
     MissingData
-        A row that is not extracted yet; names the command that does it.
+        A row that is not extracted yet.
     BadCache
     """
     stored: dict[PartRow, list[dict[str, Any]]] = {row: [] for row in rows}

@@ -1,4 +1,4 @@
-"""Verifying the cache against the images and nets as they are now: what needs the data set, the weights or the net."""
+"""Verifying the cache against the present images and nets: the checks that need the data set, the weights or a net."""
 
 from __future__ import annotations
 
@@ -17,17 +17,11 @@ from probeline.session import Session
 from probeline.types import Backbone
 
 Expected = dict[Path, tuple[Entry, Backbone]]
-"""By folder: entries of the cache as images and nets say they must be."""
+"""Entries by folder, as they follow from images and nets."""
 
 
 def expected_entries(fresh: Session) -> tuple[Expected, list[Backbone]]:
-    """Return the entries of the settings that are in the cache, and the nets of which the cache has any.
-
-    Parameters
-    ----------
-    fresh : Session
-        One that does not believe the memo of hashes.
-    """
+    """Return the expected entries that are in the cache, and the nets that have any, for a session without the memo."""
     settings, say = fresh.settings, fresh.console.say
     try:
         fresh.parts()
@@ -54,9 +48,9 @@ def expected_entries(fresh: Session) -> tuple[Expected, list[Backbone]]:
 
 
 def drop_wrong_memo(session: Session, fresh: Session, nets: Sequence[Backbone]) -> list[str]:
-    """Return what the memo of hashes has wrong, and drop the memo if that is anything.
+    """Return the errors of the memo of hashes, and drop it if there are any.
 
-    A file that changed under its old size and time would otherwise get the features of its earlier content.
+    A file that changed but kept its size and time would otherwise get the features of its earlier content.
     """
     problems = []
     for name, part in (fresh.dataset.parts if nets else {}).items():
@@ -79,7 +73,7 @@ def drop_wrong_memo(session: Session, fresh: Session, nets: Sequence[Backbone]) 
 
 
 def repair_entry(session: Session, entry: Entry, backbone: Backbone, check: EntryCheck) -> EntryCheck:
-    """Extract again what is bad of an entry, and return its new check."""
+    """Extract the bad shards of an entry again, and return its new check."""
     shards = set_aside_bad_files(check)
     write_entry(entry)
     if shards:
@@ -92,12 +86,7 @@ def repair_entry(session: Session, entry: Entry, backbone: Backbone, check: Entr
 
 
 def rerun_rows(session: Session, entry: Entry, backbone: Backbone, check: EntryCheck) -> int:
-    """Run ``--canary`` rows of an entry's verified shards again, and return how many these are.
-
-    Raises
-    ------
-    Mismatch
-    """
+    """Run ``--canary`` rows of an entry's verified shards again, and return their number. Raises Mismatch."""
     count = session.settings.compute.canary or 0
     rows = canary.sample_rows(entry, shard_rows(entry, list(check.verified)), count)
     worst = canary.rerun(session, Engine(session, backbone), entry, rows, read_rows(entry, rows))
@@ -109,7 +98,7 @@ def rerun_rows(session: Session, entry: Entry, backbone: Backbone, check: EntryC
 
 
 def describe_check(session: Session, check: EntryCheck, *, is_expected: bool) -> str:
-    """Return the line about one entry: how much of it is verified, missing, or computed under other conditions."""
+    """Return one line about an entry: how much of it is verified, missing, or computed under other conditions."""
     entry = check.entry
     if entry is None:
         return f"{check.folder}: cannot be read"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probeline.data.pixels.augment import recoloured
+from probeline.data.pixels.augment import recolour
 from probeline.data.pixels.decode import random_resized_crop, resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
-from probeline.data.pixels.views import augmented
+from probeline.data.pixels.views import augment
 from probeline.extract.fill import fill
 from probeline.finetune.training.batches import Feed
 from probeline.names import PENULTIMATE
@@ -75,7 +75,7 @@ def make_pixel_feed(
             return lambda image, _: resize_crop(image, preprocess)
         if preset == "views":
             view = _view(epoch, views, flips=flips)
-            return lambda image, row: augmented(image, preprocess, view, content[row])
+            return lambda image, row: augment(image, preprocess, view, content[row])
         crop_seed = epoch_seed(seed, epoch)
         return lambda image, row: _crop(image, preprocess, preset, np.random.default_rng([crop_seed, row]), flips=flips)
 
@@ -102,7 +102,7 @@ def _crop(
     image: Image.Image, preprocess: Preprocess, preset: str, rng: np.random.Generator, *, flips: bool
 ) -> PixelArray:
     crop = random_resized_crop(
-        recoloured(image, preset, rng),
+        recolour(image, preset, rng),
         preprocess.crop,
         rng,
         scale=CROP_SCALE,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from probeline.data.annotations.second_task import Second, second_task
+from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData
 from probeline.finetune.certificate import FinetuneCertificate, SecondTaskAccuracy, SecondTaskFacts
 from probeline.finetune.teacher import Teacher
@@ -106,7 +106,7 @@ class TwoTaskObjective(Objective):
         No train image has one.
     """
 
-    def __init__(self, session: Session, second: Second) -> None:
+    def __init__(self, session: Session, second: SecondTask) -> None:
         super().__init__()
         self._splits, self._second = session.splits, second
         self._main_classes = len(session.dataset.class_names)
@@ -161,7 +161,7 @@ def load_objectives(session: Session, strategies: Iterable[str]) -> dict[str, Ob
         distillation = DistillationObjective(Teacher(session, session.backbone(settings.training.teacher)[0]))
         objectives |= {strategy: distillation for strategy in objectives if strategy in DISTILLED}
     if first_of(objectives, TWO_HEADED):
-        second = second_task(session.dataset, settings.training.second, whole=settings.data.limit is None)
+        second = read_second_task(session.dataset, settings.training.second, whole=settings.data.limit is None)
         two_tasks = TwoTaskObjective(session, second)
         objectives |= {strategy: two_tasks for strategy in objectives if strategy in TWO_HEADED}
     return objectives

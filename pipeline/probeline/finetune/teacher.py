@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.data.sampling.splits import crossing
+from probeline.data.sampling.splits import deal_train_folds
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.stopwatch import Stopwatch
 from probeline.finetune.certificate import TeacherFacts
@@ -39,7 +39,7 @@ class Teacher(FittedProbe):
 
     def __init__(self, session: Session, backbone: Backbone) -> None:
         super().__init__(session, backbone)
-        self._folds = crossing(session.dataset, session.splits)
+        self._folds = deal_train_folds(session.dataset, session.splits)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -5,35 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from probeline import disk
 from probeline.errors import BadData, MissingData
+from probeline.identity import digest_lines
 from probeline.types import DataSet
 
 MOST_BYTES = 256 * 2**20
 """A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
 
 
-def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
-    """Return the values of one column by sample id.
+def read_column(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
+    """Return the values of one column by the column ``sample_id``.
 
-    The file is UTF-8 with a header. Columns stand in any order, and all but these two are ignored. Sample ids
-    are compared in Unicode's composed form, as the data sets give them; values lose the blanks around them.
-
-    Parameters
-    ----------
-    path : Path
-    column : str
-        The column beside ``sample_id``.
-    dataset : DataSet
-        Whose images the file may name.
-    whole : bool
-        Whether the data set has all its images, so that an id that it lacks is an error; a file may name more
-        images than a smaller one by ``--limit`` has.
-    option : str
-        The command line option that names the file, for error messages.
+    The file is UTF-8 with a header; other columns are ignored. Sample ids are compared in Unicode's composed form, as
+    data sets have them, and values are stripped. An id that the data set lacks is an error if `whole`; with ``--limit``
+    the file may name more images. Messages name the file by its `option`.
 
     Raises
     ------
@@ -62,9 +51,17 @@ def read(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str)
     return values
 
 
+def digest_values(dataset: DataSet, values: Mapping[str, Iterable[object]]) -> dict[str, str]:
+    """Return a sha256 per part over its sample ids with their values, in row order."""
+    return {
+        name: digest_lines(f"{i}\0{value}" for i, value in zip(part.sample_ids, values[name], strict=True))
+        for name, part in dataset.parts.items()
+    }
+
+
 def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]:
     """Yield the number, sample id and value of each line after the header."""
-    reader = csv.reader(io.StringIO(_text(path, what), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_read_text(path, what), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if header.count("sample_id") != 1 or header.count(column) != 1:
@@ -86,16 +83,13 @@ def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]
                     got=len(row),
                     remedy="put fields that hold a comma in double quotes",
                 )
-            yield reader.line_num, unicodedata.normalize("NFC", row[key]), _composed(row[value])
+            sample_id, text = (unicodedata.normalize("NFC", field) for field in (row[key], row[value].strip()))
+            yield reader.line_num, sample_id, text
     except csv.Error as error:
         raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text.strip())
-
-
-def _text(path: Path, what: str) -> str:
+def _read_text(path: Path, what: str) -> str:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:

@@ -8,65 +8,63 @@ from pathlib import Path
 
 import numpy as np
 
-from probeline.data.annotations import csv_columns as columns
+from probeline.data.annotations.csv_columns import digest_values, read_column
 from probeline.errors import BadData
-from probeline.identity import digest, digest_lines
+from probeline.identity import digest
 from probeline.types import DROPPED, DataSet, Join
 
 
 def group(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
     """Return the data set with the groups of a CSV file with the columns ``sample_id`` and ``group``.
 
-    An image that the file does not name, or whose group is empty, is a group of its own. Groups are told apart by
-    name over all parts.
-
-    Parameters
-    ----------
-    dataset : DataSet
-    path : Path
-    whole : bool
-        Whether the data set has all its images, so that the file may name no others.
+    An image without a line, or with an empty group, is a group of its own. Equal names are one group over all parts.
+    Without `whole` the file may name images that the data set does not have.
 
     Raises
     ------
     MissingData, BadData
-        As :func:`probeline.data.annotations.csv_columns.read`; and where the file names a group of no image at all.
+        A file without a group, or as :func:`probeline.data.annotations.csv_columns.read_column`.
     """
-    given = columns.read(path, "group", dataset, whole=whole, option="groups")
-    if not any(given.get(i) for part in dataset.parts.values() for i in part.sample_ids):
+    given = read_column(path, "group", dataset, whole=whole, option="groups")
+    sample_ids = [i for part in dataset.parts.values() for i in part.sample_ids]
+    if not any(given.get(i) for i in sample_ids):
         raise BadData(
             f"the --groups file gives no image of {dataset.name} a group",
             where=path,
-            expected=f"sample ids such as {next(i for part in dataset.parts.values() for i in part.sample_ids)!r}",
+            expected=f"sample ids such as {sample_ids[0]!r}",
             got=f"{len(given):,} lines",
         )
+    # A named group begins with "g", an image without one with "i": their names never collide.
+    names = {
+        name: [f"g{given[i]}" if given.get(i) else f"i{name}\0{i}" for i in part.sample_ids]
+        for name, part in dataset.parts.items()
+    }
     numbers: dict[str, int] = {}
-    groups, members, ungrouped = {}, {}, 0
-    for name, part in dataset.parts.items():
-        # A named group begins with "g", an image without one with "i": their names never collide.
-        names = [f"g{given[i]}" if given.get(i) else f"i{name}\0{i}" for i in part.sample_ids]
-        groups[name] = np.array([numbers.setdefault(label, len(numbers)) for label in names], np.int64)
-        members[name] = digest_lines(f"{i}\0{label}" for i, label in zip(part.sample_ids, names, strict=True))
-        ungrouped += sum(label.startswith("i") for label in names)
+    groups = {
+        name: np.array([numbers.setdefault(label, len(numbers)) for label in labels], np.int64)
+        for name, labels in names.items()
+    }
+    ungrouped = sum(label.startswith("i") for labels in names.values() for label in labels)
     grouped = replace(dataset, groups=groups)
-    shared = _shared(grouped)
+    shared = _shared_groups(grouped)
     summary = f"{path.name}: {len(numbers) - ungrouped:,} groups" + ("" if shared else " that no split parts")
     summary += f"; {ungrouped:,} images belong to none" if ungrouped else ""
     summary += "".join(f"; {line}" for line in shared)
-    return replace(grouped, joins=(*dataset.joins, Join("groups", digest(members), summary)))
+    join = Join("groups", digest(digest_values(dataset, names)), summary)
+    return replace(grouped, joins=(*dataset.joins, join))
 
 
-def leaks(dataset: DataSet) -> str | None:
-    """Return one line about groups that lie in several parts with different roles; None if there are none.
+def describe_leaks(dataset: DataSet) -> str | None:
+    """Return one line about groups in several parts with different roles; None if there are none.
 
-    Parts are as their owner shipped them, so nothing is moved; but what was fitted on has seen such a group.
+    The parts stay as they ship, so images of such a group may be fitted on and tested on.
     """
-    if shared := _shared(dataset):
+    if shared := _shared_groups(dataset):
         return "groups: " + "; ".join(shared) + ": the parts stay as they ship, so accuracy there may be too high"
     return None
 
 
-def _shared(dataset: DataSet) -> list[str]:
+def _shared_groups(dataset: DataSet) -> list[str]:
     lines = []
     roles = (dataset.train, dataset.val, dataset.test)
     parts = dict.fromkeys(name for name in roles if name is not None and name in dataset.groups)

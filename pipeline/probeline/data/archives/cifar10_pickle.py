@@ -1,7 +1,7 @@
-"""CIFAR-10's Python batches without trusting pickle: no code of ours, NumPy's or anyone's is named by the file.
+"""CIFAR-10's Python batches, read without running any code that the pickle names.
 
 The published files are protocol 2 pickles of Python 2: a dict with byte keys, a list of labels, and one NumPy
-array. The four globals that takes are answered with stand-ins, which only keep what they are given.
+array. The globals that they name are replaced by stand-ins, which only store their arguments.
 """
 
 from __future__ import annotations
@@ -17,30 +17,23 @@ from probeline.types import PixelArray
 
 
 def read_pickle(path: Path) -> tuple[PixelArray, PixelArray]:
-    """Return what a batch file holds.
-
-    Returns
-    -------
-    labels : uint8 [n]
-    pixels : uint8 [n, m]
+    """Return the labels uint8 [n] and pixels uint8 [n, m] of a batch file.
 
     Raises
     ------
     ValueError
-        For a pickle that is damaged, names anything else, or holds something else.
+        The pickle is damaged, names other globals, or has other content.
     """
     with path.open("rb") as file:
         try:
             batch = _Reader(file, encoding="bytes").load()
             return np.array(batch[b"labels"], np.uint8), batch[b"data"].pixels()
-        except FileNotFoundError:
-            raise
         except Exception as error:  # a damaged pickle raises almost anything
             raise ValueError(str(error) or type(error).__name__) from error
 
 
-class _Keeper:
-    """Stands in for what a pickle wants to build, and keeps what it would be built of."""
+class _StandIn:
+    """Stores what an object of the pickle would be built from."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
@@ -49,22 +42,20 @@ class _Keeper:
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-
-class _Array(_Keeper):
     def pixels(self) -> PixelArray:
-        """Return the array, of which only plain uint8 in rows is expected."""
+        """Return the array of a NumPy array's state; only uint8 in C order is accepted."""
         _, shape, kind, fortran, content = self.state
         if not isinstance(kind, _Type) or kind.arguments[0] not in (b"u1", "u1") or fortran:
             raise ValueError("the array is not uint8 in rows")
         return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-class _Type(_Keeper):
+class _Type(_StandIn):
     pass
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    """Do what Python 3 writes into a protocol 2 pickle in place of bytes."""
+def _encode(text: str, encoding: str) -> bytes:
+    """Return the bytes that Python 3 writes into a protocol 2 pickle as a call of ``_codecs.encode``."""
     if encoding not in ("latin1", b"latin1"):
         raise ValueError(f"text is encoded as {encoding!r}")
     return text.encode("latin-1")
@@ -72,11 +63,11 @@ def _bytes(text: str, encoding: str) -> bytes:
 
 class _Reader(pickle.Unpickler):
     _ALLOWED: ClassVar[dict[tuple[str, str], Callable[..., object]]] = {
-        ("numpy.core.multiarray", "_reconstruct"): _Array,
-        ("numpy._core.multiarray", "_reconstruct"): _Array,
-        ("numpy", "ndarray"): _Keeper,
+        ("numpy.core.multiarray", "_reconstruct"): _StandIn,
+        ("numpy._core.multiarray", "_reconstruct"): _StandIn,
+        ("numpy", "ndarray"): _StandIn,
         ("numpy", "dtype"): _Type,
-        ("_codecs", "encode"): _bytes,
+        ("_codecs", "encode"): _encode,
     }
 
     def find_class(self, module: str, name: str) -> Any:

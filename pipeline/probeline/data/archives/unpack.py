@@ -23,7 +23,7 @@ _File = tuple[str, int, IO[bytes]]
 
 
 def extract_tar(archive: Path, folder: Path, *, entries: int, size: int) -> None:
-    """Unpack a .tar.gz that holds one folder, under the rules of :func:`extract_zip`."""
+    """Unpack a .tar.gz that contains one folder, under the rules of :func:`extract_zip`."""
 
     def files() -> Generator[_File, None, None]:
         most = size + 4096 * entries + tarfile.RECORDSIZE
@@ -40,26 +40,16 @@ def extract_tar(archive: Path, folder: Path, *, entries: int, size: int) -> None
 
 
 def extract_zip(archive: Path, folder: Path, *, entries: int, size: int) -> None:
-    """Unpack a .zip that holds one folder.
+    """Unpack a .zip that contains one folder, as `folder`, which has the same name.
 
-    Only plain files and folders are taken, without the owners, rights and times that go with them. They are
-    written beside `folder`, which gets its name once all are there; where it has come into being meanwhile, it stays
-    as it is.
-
-    Parameters
-    ----------
-    archive : Path
-    folder : Path
-        What becomes of the archive's one folder, which has the same name.
-    entries : int
-        The most files and folders that are accepted.
-    size : int
-        The most bytes that are accepted, unpacked.
+    Only plain files and folders are accepted, without their owners, permissions and times. They are written to a
+    temporary folder, which is renamed once it is complete; a `folder` that exists by then stays as it is.
 
     Raises
     ------
     BadData
-        For a damaged archive, a name that leads elsewhere, a link, a device, or more than the limits.
+        A damaged archive, a path outside the folder, a link, a device, more than `entries` files and folders, or more
+        than `size` bytes, unpacked.
     CannotWrite
     """
 
@@ -78,11 +68,11 @@ def extract_zip(archive: Path, folder: Path, *, entries: int, size: int) -> None
 
 
 class _Refused(Exception):
-    """The archive holds what it should not."""
+    """The archive contains something that is not accepted."""
 
 
 class _Bounded(gzip.GzipFile):
-    """A compressed stream that ends in an error where it unpacks to more than a number of bytes."""
+    """A gzip stream that raises an error if it unpacks to more than `most` bytes."""
 
     def __init__(self, path: Path, most: int) -> None:
         super().__init__(path, "rb")
@@ -105,7 +95,7 @@ _BROKEN = (
     RuntimeError,
     ValueError,
 )
-"""What the readers of archives raise on damaged ones."""
+"""What tarfile and zipfile raise for damaged archives."""
 
 
 def _check_entry(name: str, number: int, entries: int, *, plain: bool) -> None:
@@ -120,13 +110,13 @@ def _extract(archive: Path, folder: Path, files: Callable[[], Generator[_File, N
     try:
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=disk.TEMPORARY))
         try:
-            left = size
+            bytes_left = size
             with closing(files()) as members:
                 for name, length, content in members:
-                    left -= length
-                    if left < 0:
+                    bytes_left -= length
+                    if bytes_left < 0:
                         raise _Refused(f"more than {size} bytes")
-                    _write(scratch / _inside(name, folder.name), length, content)
+                    _write(scratch / _check_path(name, folder.name), length, content)
             if not (scratch / folder.name).is_dir():
                 raise _Refused(f"no folder {folder.name!r}")
             if not folder.exists():
@@ -141,8 +131,8 @@ def _extract(archive: Path, folder: Path, files: Callable[[], Generator[_File, N
         raise CannotWrite("archive cannot be unpacked", where=folder, got=error.strerror or error) from error
 
 
-def _inside(name: str, top: str) -> PurePosixPath:
-    """Return where a file goes, as a path that starts with the archive's one folder."""
+def _check_path(name: str, top: str) -> PurePosixPath:
+    """Return the path of a file in an archive, which starts with the archive's one folder."""
     path = PurePosixPath(name)
     if "\\" in name or ".." in path.parts or path.parts[:1] != (top,) or len(path.parts) < 2:
         raise _Refused(f"{name!r} leads out of {top!r}")

@@ -1,4 +1,4 @@
-"""Other colours and shapes of a picture to train on, drawn from a seeded generator."""
+"""Random changes of the colours and shapes of training images."""
 
 from __future__ import annotations
 
@@ -8,31 +8,24 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 _JITTER = 0.4
-"""How far brightness, contrast and saturation may go, as a part of what they are (He et al. and SimCLR use as much)."""
+"""The largest relative change of brightness, contrast and saturation, as in He et al. and SimCLR."""
 
 _OPERATIONS = 2
 """RandAugment's N."""
 
 _MAGNITUDE = 0.3
-"""RandAugment's M, of the largest change: torchvision's default is 9 of 31."""
+"""RandAugment's M as a share of the largest change; torchvision's default is 9 of 31."""
 
 Change = Callable[[Image.Image, float], Image.Image]
-"""A picture and a signed strength in [-1, 1]."""
+"""Changes an RGB image by a signed strength in [-1, 1]."""
 
 
-def recoloured(image: Image.Image, preset: str, rng: np.random.Generator) -> Image.Image:
-    """Return a picture changed as the preset ``jitter`` or ``randaugment`` has it; the very picture for any other.
+def recolour(image: Image.Image, preset: str, rng: np.random.Generator) -> Image.Image:
+    """Return an RGB image changed by the preset ``jitter`` or ``randaugment``; the same image for any other preset.
 
     ``jitter`` changes brightness, contrast and saturation, each by up to 40 %, in a random order. ``randaugment`` makes
     two changes of 14 kinds, each of 0.3 of its largest strength (Cubuk et al. 2020, "RandAugment: Practical automated
     data augmentation with a reduced search space", CVPR workshops).
-
-    Parameters
-    ----------
-    image : Image
-        RGB.
-    preset : str
-    rng : numpy.random.Generator
     """
     if preset == "jitter":
         for kind in rng.permutation(3):

@@ -1,18 +1,18 @@
-"""From an image file to the pixels a net sees. What this file does is keyed by ``PREPROCESS_VERSION``.
+"""From an image file to the pixels a net sees. Changes must bump ``PREPROCESS_VERSION``, which is part of every key.
 
 The decode policy:
 
-* JPEG, PNG, BMP, WebP, TIFF and PNM, told by their content, not by their name; of several frames the first.
-* At most 178,956,970 pixels (Pillow's own limit, where it only warns), checked before any is decoded; a WebP of at most
-  16,383 on a side, which is what a frame can have. Only an animation may declare more; filling 150 million took 40 s.
-* A truncated file is an error, never an image with a grey rest.
-* The EXIF orientation is applied; metadata that cannot be read have none. Colour profiles are ignored.
+* JPEG, PNG, BMP, WebP, TIFF and PNM, recognised by content, not by name; the first of several frames.
+* At most 178,956,970 pixels (where Pillow only warns), checked before any is decoded; a WebP of at most 16,383 per
+  side, the limit of a frame. Only an animation may declare more; filling 150 million pixels took 40 s.
+* A truncated file is an error, never an image that is partly grey.
+* The EXIF orientation is applied, unless the metadata cannot be read. Colour profiles are ignored.
 * Alpha and transparent colours are composited on black.
-* 16-bit grey keeps its high byte, which is what Pillow does with 16-bit colour. Wider pixels are an error.
-* All else is converted to RGB by Pillow.
+* 16-bit grey keeps its high byte, as Pillow does with 16-bit colour. Wider pixels are an error.
+* Everything else is converted to RGB by Pillow.
 
-Resizing is Pillow's, the horizontal pass first, in two calls: a single call kept that order up to Pillow 12 and chooses
-it by the image's shape from Pillow 13 on, so that equal keys would have met different pixels.
+Resizing is Pillow's, the horizontal pass first, in two calls: in a single call the order depends on the image's shape
+from Pillow 13 on, so that equal keys would have different pixels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_PIXELS = 178_956_970
 LONGEST_WEBP = 16_383
 
 LONGEST = 100
-"""Aspect ratio beyond which the resized image is not made in full before it is cropped."""
+"""Aspect ratio beyond which only the region of the crop is resized."""
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -49,22 +49,16 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to the move that undoes it."""
+"""The transposition that undoes each EXIF orientation."""
 
 
 def decode(path: Path, sha256: str | None = None) -> Image.Image:
-    """Return the image of a file, upright and in mode RGB. Safe to call from many threads.
-
-    Parameters
-    ----------
-    path : Path
-    sha256 : str, optional
-        What the very bytes that are decoded must have, where a key vouches for them.
+    """Return an image file upright and in mode RGB; thread-safe.
 
     Raises
     ------
     BadData
-        For a file that cannot be read as an image, whatever the cause, or that is not the one it was.
+        The file cannot be read as an image, or its bytes have another sha256 than given.
     """
     # Pillow warns of odd metadata; warnings.catch_warnings would race between threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -78,24 +72,15 @@ def decode(path: Path, sha256: str | None = None) -> Image.Image:
             return _decoded(image)
     except Exception as error:  # Pillow's readers raise almost anything on a broken file
         raise BadData(
-            "image cannot be read",
-            where=path,
-            got=_reason(error),
-            remedy="remove or replace the file",
+            "image cannot be read", where=path, got=_reason(error), remedy="remove or replace the file"
         ) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Return an image that Pillow has opened or made, upright and in mode RGB, by the policy that files are decoded by.
-
-    Raises
-    ------
-    BadData
-        It cannot be read.
-    """
+def decode_opened(image: Image.Image) -> Image.Image:
+    """Return an image that Pillow has opened or created as :func:`decode` does; BadData if it cannot be read."""
     try:
         return _decoded(image)
-    except Exception as error:  # as above
+    except Exception as error:
         raise BadData("image cannot be read", where=image.format or f"mode {image.mode}", got=_reason(error)) from error
 
 
@@ -106,29 +91,20 @@ def _decoded(image: Image.Image) -> Image.Image:
     if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
         raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
     image.load()
-    return _upright(_rgb(image), image)
+    rgb, transposition = _convert_to_rgb(image), find_transposition(image)
+    return rgb if transposition is None else rgb.transpose(transposition)
 
 
 def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
-    """Resize the shorter side of an RGB image and cut out the centre, as torchvision's classification transform does.
+    """Return the centre crop uint8 [crop, crop, 3] of a resized RGB image, as in torchvision's classification presets.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode RGB.
-    preprocess : Preprocess
-        Its `resize`, `crop` and `interpolation` are used.
-
-    Returns
-    -------
-    uint8 [crop, crop, 3]
-        Bit for bit the crop of the fully resized image, horizontal pass first, up to an aspect ratio of `LONGEST`.
-        Beyond it only the crop's own region is resized, which may differ by a rounding.
+    It equals the crop of the fully resized image bit for bit, up to an aspect ratio of `LONGEST`. Beyond it only the
+    region of the crop is resized, which may differ by a rounding.
 
     Raises
     ------
     ValueError
-        For a crop larger than the resized image, or a record without antialiasing, which Pillow cannot leave out.
+        A crop larger than the resized image, or a record without antialiasing, which Pillow always applies.
     """
     crop = preprocess.crop
     if crop > preprocess.resize or not preprocess.antialias:
@@ -143,19 +119,19 @@ def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
         x, y = width / new_width, height / new_height
         region = (left * x, top * y, (left + crop) * x, (top + crop) * y)
         return np.array(_resized_region(image, region, crop, resampling))
-    # Not by region: Pillow holds that in float32, which turns one value in ten thousand by one.
+    # Not with Pillow's `box`, a float32 region that changes one value in ten thousand by one.
     strip = image.resize((new_width, height), resampling).crop((left, 0, left + crop, height))
     return np.array(strip.resize((crop, new_height), resampling).crop((0, top, crop, top + crop)))
 
 
 class Draws(Protocol):
-    """What a random region is drawn by: a NumPy generator, or a stream that never changes."""
+    """Random numbers: a NumPy generator, or a stream that never changes."""
 
     def uniform(self, low: float, high: float) -> float:
         """Return a number in [low, high)."""
 
     def integers(self, low: int) -> Any:
-        """Return a whole number in [0, low)."""
+        """Return an integer in [0, low)."""
 
 
 def random_resized_crop(
@@ -167,28 +143,10 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     interpolation: Literal["bilinear", "bicubic"] = "bilinear",
 ) -> PixelArray:
-    """Cut out a random region of an RGB image and resize it, sampled as in torchvision's ``RandomResizedCrop``.
+    """Return a random region of an RGB image, resized to uint8 [size, size, 3], as torchvision's ``RandomResizedCrop``.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode RGB.
-    size : int
-        Side of the result, pixels.
-    rng : numpy.random.Generator or other draws
-    scale : tuple of 2 floats
-        Range of the region's area, as a share of the image's.
-    ratio : tuple of 2 floats
-        Range of its width over height, sampled evenly in the logarithm.
-    interpolation : {"bilinear", "bicubic"}
-
-    Returns
-    -------
-    uint8 [size, size, 3]
-
-    References
-    ----------
-    Szegedy et al. 2015, "Going deeper with convolutions", section 6.
+    `scale` is the range of the region's area, as a share of the image's, and `ratio` that of its width over height,
+    sampled uniformly in the logarithm (Szegedy et al. 2015, "Going deeper with convolutions", section 6).
     """
     resampling = _RESAMPLING[interpolation]
     left, top, width, height = _random_region(image.width, image.height, rng, scale, ratio)
@@ -199,9 +157,9 @@ def random_resized_crop(
 def _resized_region(
     image: Image.Image, region: tuple[float, float, float, float], size: int, resampling: Image.Resampling
 ) -> Image.Image:
-    """Resize a region (left, top, right, bottom) of an image to a square, in memory of the region's order."""
+    """Return a region (left, top, right, bottom) of an image as a square, using memory for the region alone."""
     left, top, right, bottom = region
-    reach = 3 * max(1.0, (right - left) / size, (bottom - top) / size)  # a bicubic filter looks 2 scaled pixels far
+    reach = 3 * max(1.0, (right - left) / size, (bottom - top) / size)  # a bicubic filter has radius 2 x scale
     x0, y0 = max(0, math.floor(left - reach)), max(0, math.floor(top - reach))
     x1, y1 = min(image.width, math.ceil(right + reach)), min(image.height, math.ceil(bottom + reach))
     part = image.crop((x0, y0, x1, y1))
@@ -212,7 +170,7 @@ def _resized_region(
 def _random_region(
     width: int, height: int, rng: Draws, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Return left, top, width and height of a random region; after ten misfits the largest central one."""
+    """Return left, top, width and height of a random region; after ten that do not fit, the largest central one."""
     for _ in range(10):
         area = width * height * rng.uniform(*scale)
         aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
@@ -230,7 +188,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
@@ -246,14 +204,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def move_to_upright(image: Image.Image) -> Image.Transpose | None:
-    """Return the move that the EXIF orientation of an opened image asks for; None for none, or metadata that fail."""
+def find_transposition(image: Image.Image) -> Image.Transpose | None:
+    """Return the transposition that undoes the EXIF orientation of an opened image; None if there is none to undo."""
     orientation = None
     with contextlib.suppress(Exception):
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-
-
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    move = move_to_upright(source)
-    return image if move is None else image.transpose(move)

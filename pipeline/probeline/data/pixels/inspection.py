@@ -1,4 +1,4 @@
-"""Images inspected for the doctor: what decoding each needed, and its pixels at a small size. No net sees these."""
+"""Images inspected for the doctor: what decoding each needed, and a thumbnail of its pixels. No net sees these."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import FORMATS, decode, move_to_upright
-from probeline.data.pixels.loading import ordered
+from probeline.data.pixels.decode import FORMATS, find_transposition
+from probeline.data.pixels.loading import open_image, ordered
 from probeline.types import ImageArray, ImageFiles, IntArray, PixelArray, Preprocess
 
 SIDE = 32
-"""Pixels of the small images."""
+"""Side of the thumbnails, pixels."""
 
 HELP = {
     "extension": "its name says another format than its bytes",
     "cut": "a JPEG without its end marker: cut off, and what is missing is made up",
     "space": "CMYK or another colour space than RGB or grey",
     "palette": "colours from a palette",
-    "deep": "16 bits a channel, of which 8 are kept",
+    "deep": "16 bits per channel, of which 8 are kept",
     "alpha": "transparency, composited on black",
     "frames": "several frames, of which the first is used",
     "turned": "turned upright by its EXIF orientation",
@@ -31,18 +31,15 @@ HELP = {
     "cropped": "the centre crop leaves out more than half of it",
     "constant": "one colour everywhere",
 }
-"""What may be unusual about an image, and the words for it."""
+"""What may be unusual about an image, in words."""
 
-_NAMED = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
+_EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm"),
 }
 
 _BLOCK = 64
@@ -52,18 +49,12 @@ _PNG_DEPTH, _TIFF_DEPTH = 24, 258
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an inspection of images of a part gives.
+    """What an inspection of n images gives."""
 
-    Attributes
-    ----------
-    small : uint8 [n, SIDE, SIDE, 3]
-        Each whole image, squeezed to a square.
-    helped : tuple of tuples of str [n]
-        Keys of `HELP` that apply to each image.
-    """
-
-    small: PixelArray
+    thumbnails: PixelArray
+    """uint8 [n, SIDE, SIDE, 3]: each whole image, squeezed to a square."""
     helped: tuple[tuple[str, ...], ...]
+    """Keys of `HELP` that apply to each image."""
 
 
 def inspect_images(
@@ -73,51 +64,41 @@ def inspect_images(
     threads: int,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Inspection:
-    """Return the small pixels of some images of a part and what each needed; each is decoded once.
+    """Return the thumbnails of some images of a part and what each needed; each is decoded once.
 
-    Parameters
-    ----------
-    images : ImageArray or ImageFiles
-    rows : int64 [n]
-    preprocess : Preprocess
-        Of the net: decides which images are too small for it, and how much of each it crops.
-    threads : int
-    advance : callable
-        Called with the number of images inspected since the last call.
+    The net's `preprocess` decides which images are too small for it, and how much of each it crops; `advance` is called
+    with the number of images since the last call.
 
     Raises
     ------
     BadData
-        For an image that cannot be read, or is not the one that was listed.
+        An image that cannot be read, or that changed since it was listed.
     """
-    small = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
+    thumbnails = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
     helped: list[tuple[str, ...]] = []
 
     def inspect(start: int) -> list[tuple[PixelArray, tuple[str, ...]]]:
         return [_inspect(images, row, preprocess) for row in rows[start : start + _BLOCK].tolist()]
 
     for start, block in ordered(inspect, range(0, len(rows), _BLOCK), threads):
-        for slot, (pixels, needed) in zip(small[start:], block, strict=False):
+        for slot, (pixels, needed) in zip(thumbnails[start:], block, strict=False):
             slot[:] = pixels
             helped.append(needed)
         advance(len(block))
-    return Inspection(small, tuple(helped))
+    return Inspection(thumbnails, tuple(helped))
 
 
 def _inspect(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
-    of_file: tuple[str, ...] = ()
-    if isinstance(images, ImageArray):
-        image = Image.fromarray(images.pixels[row])
-    else:
-        image = decode(images.paths[row], images.content[row])
-        of_file = _of_file(images.paths[row])
+    image = open_image(images, row)
+    of_file = _inspect_file(images.paths[row]) if isinstance(images, ImageFiles) else ()
     square = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    small = np.asarray(square)
-    return small, (*of_file, *_of_shape(image.size, preprocess), *(("constant",) if _constant(small, image) else ()))
+    thumbnail = np.asarray(square)
+    is_constant = not any(np.ptp(pixels, axis=(0, 1)).any() for pixels in (thumbnail, np.asarray(image)))
+    return thumbnail, (*of_file, *_inspect_shape(image.size, preprocess), *(("constant",) if is_constant else ()))
 
 
-def _of_file(path: Path) -> tuple[str, ...]:
-    """Return what a file that was decoded needed for that."""
+def _inspect_file(path: Path) -> tuple[str, ...]:
+    """Return what decoding a readable file needs."""
     data = path.read_bytes()
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         kind = "JPEG" if image.format == "MPO" else image.format
@@ -125,30 +106,26 @@ def _of_file(path: Path) -> tuple[str, ...]:
         with contextlib.suppress(Exception):  # Pillow looks for frames in odd metadata too
             frames = getattr(image, "n_frames", 1)
         needed = {
-            "extension": _NAMED.get(path.suffix.lower()) != kind,
+            "extension": path.suffix.lower() not in _EXTENSIONS.get(str(kind), ()),
             # In the coded pixels after the last SOS marker, FF is followed by 00: an FF D9 is the end.
             "cut": kind == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"),
             "space": image.mode in ("CMYK", "YCbCr", "LAB", "HSV"),
             "palette": image.mode in ("P", "PA"),
-            "deep": _deep(image, data),
+            "deep": _is_deep(image, data),
             "alpha": image.has_transparency_data,
             "frames": frames > 1,
-            "turned": move_to_upright(image) is not None,
+            "turned": find_transposition(image) is not None,
         }
     return tuple(name for name, is_so in needed.items() if is_so)
 
 
-def _deep(image: Image.Image, data: bytes) -> bool:
+def _is_deep(image: Image.Image, data: bytes) -> bool:
     if image.format == "TIFF":
         return any(bits > 8 for bits in getattr(image, "tag_v2", {}).get(_TIFF_DEPTH, ()))
     return image.mode.startswith("I") or (image.format == "PNG" and data[_PNG_DEPTH] > 8)
 
 
-def _of_shape(size: tuple[int, int], preprocess: Preprocess) -> tuple[str, ...]:
+def _inspect_shape(size: tuple[int, int], preprocess: Preprocess) -> tuple[str, ...]:
     short, long = sorted(size)
     visible = preprocess.crop**2 / (preprocess.resize**2 * long / short)
     return (*(("small",) if short < preprocess.crop else ()), *(("cropped",) if visible < 0.5 else ()))
-
-
-def _constant(small: PixelArray, image: Image.Image) -> bool:
-    return not any(np.ptp(pixels, axis=(0, 1)).any() for pixels in (small, np.asarray(image)))

@@ -1,4 +1,4 @@
-"""Batches of pixels in order, on threads: Pillow and torch release the interpreter lock while they work."""
+"""Batches of pixels in order, read on threads: Pillow and torch release the interpreter lock while they work."""
 
 from __future__ import annotations
 
@@ -21,27 +21,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Unreadable:
-    """The result of a batch with images that cannot be read.
-
-    Attributes
-    ----------
-    rows : tuple of int
-        The rows of those images.
-    errors : tuple of BadData
-        Why, in the order of `rows`.
-    """
+    """The result of a batch with images that cannot be read: their rows, and the error of each."""
 
     rows: tuple[int, ...]
     errors: tuple[BadData, ...]
 
 
 def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
-    """Return one image of a part in mode RGB.
-
-    Raises
-    ------
-    BadData
-    """
+    """Return one image of a part in mode RGB; BadData if it cannot be read."""
     if isinstance(images, ImageArray):
         return Image.fromarray(images.pixels[row])
     return decode(images.paths[row], images.content[row])
@@ -50,22 +37,7 @@ def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
 def read_batch(
     images: ImageArray | ImageFiles, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
 ) -> PixelArray | Unreadable:
-    """Return the pixels of some images of a part, each made by `view`.
-
-    If any image cannot be read, an :class:`Unreadable` is returned instead, so that no row is shifted.
-
-    Parameters
-    ----------
-    images : ImageArray or ImageFiles
-    rows : int64 [b]
-    view : callable
-        Returns uint8 [size, size, 3] for an RGB image and its row.
-    size : int
-
-    Returns
-    -------
-    uint8 [b, size, size, 3] or Unreadable
-    """
+    """Return uint8 [b, size, size, 3], the `view` of each image and row, or which images cannot be read."""
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
     unreadable: dict[int, BadData] = {}
     for slot, row in zip(pixels, rows.tolist(), strict=True):
@@ -85,39 +57,22 @@ def ordered(
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with the result of its task, in the order of the items; tasks run on threads.
 
-    At most two tasks per thread are running or waiting for their result to be taken, which bounds the memory. Closing
-    the generator, or an error of a task, ends the threads.
+    At most two tasks per thread are running or waiting to be yielded, which bounds the memory. Closing the generator,
+    or an error of a task, ends the threads.
 
-    Parameters
-    ----------
-    task : callable
-        Called from many threads.
-    items : iterable
-        Advanced in the caller's thread. None says that the next item may take long: running tasks are finished and
-        yielded before the iterable is advanced.
-    threads : int
-    initializer : callable, optional
-        Run once in each thread.
+    Items are taken in the caller's thread. An item None means that the next one may take long: running tasks are
+    finished and yielded before it is taken. The initializer runs once in each thread.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="images", initializer=initializer)
-    under_way: deque[tuple[Item, Future[Result]]] = deque()
-    to_come = iter(items)
+    running: deque[tuple[Item, Future[Result]]] = deque()
     try:
-        more = True
-        while more or under_way:
-            waits = False
-            while more and not waits and len(under_way) < 2 * threads:
-                try:
-                    item = next(to_come)
-                except StopIteration:
-                    more = False
-                    break
-                if item is None:
-                    waits = True
-                else:
-                    under_way.append((item, pool.submit(task, item)))
-            for _ in range(len(under_way) if waits else min(1, len(under_way))):
-                done, future = under_way.popleft()
+        for item in items:
+            if item is not None:
+                running.append((item, pool.submit(task, item)))
+            while running and (item is None or len(running) >= 2 * threads):
+                done, future = running.popleft()
                 yield done, future.result()
+        for done, future in running:
+            yield done, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

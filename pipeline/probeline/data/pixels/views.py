@@ -1,4 +1,4 @@
-"""Augmented views: of each image a random region, the same for ever in whatever order or company it is read."""
+"""Augmented views: a random region of each image, which depends on the view and the image's content alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from probeline.types import PixelArray, Preprocess, View
 
 
 class Stream:
-    """Draws from the raw 64-bit stream of PCG64, which NumPy promises not to change.
-
-    Parameters
-    ----------
-    view : int
-        The view's number.
-    content : str
-        sha256 of the image's source, hexadecimal.
-    """
+    """Random numbers for an image in a view, from the raw stream of PCG64, which NumPy promises not to change."""
 
     def __init__(self, view: int, content: str) -> None:
         self._raw = np.random.PCG64(np.random.SeedSequence([view, int(content, 16)]))
@@ -28,27 +20,12 @@ class Stream:
         return low + (high - low) * ((int(self._raw.random_raw()) >> 11) * 2.0**-53)
 
     def integers(self, low: int) -> int:
-        """Return a whole number in [0, low), for a `low` far below 2**53."""
+        """Return an integer in [0, low), for a `low` far below 2**53."""
         return int(self.uniform(0, low))
 
 
-def augmented(image: Image.Image, preprocess: Preprocess, view: View, content: str) -> PixelArray:
-    """Return what a net sees of an image in a view: a random region, resized by Pillow, mirrored or not.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode RGB.
-    preprocess : Preprocess
-        Its `crop` and `interpolation` are used.
-    view : View
-    content : str
-        sha256 of the image's source, hexadecimal.
-
-    Returns
-    -------
-    uint8 [crop, crop, 3]
-    """
+def augment(image: Image.Image, preprocess: Preprocess, view: View, content: str) -> PixelArray:
+    """Return a view of an RGB image with the sha256 `content`: uint8 [crop, crop, 3], mirrored if the view says so."""
     draws = Stream(view.number, content)
     mirrored = view.flips and draws.uniform(0, 1) < 0.5
     pixels = random_resized_crop(

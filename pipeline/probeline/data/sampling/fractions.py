@@ -1,4 +1,4 @@
-"""Learning curves: nested, stratified parts of the train rows, drawn several times.
+"""Learning curves: nested, stratified parts of the train rows, in several random draws.
 
 Each draw is one order of the rows, and every prefix of it is stratified: each class's rows are shuffled, row r of a
 class of n is sorted at (r + 1/2) / n, and one row of every class comes first. So a smaller fraction is a prefix of a
@@ -31,7 +31,7 @@ class Portion:
     amount : float
         Percent of the train rows in (0, 100], or images per class.
     draw : int
-        Counted from 0. A portion with all rows, or with all of every class, is drawn once.
+        From 0. A portion with all rows, or with all of every class, has one draw.
     rows : int64 [n]
         Ascending.
     short : int
@@ -45,7 +45,7 @@ class Portion:
     short: int = 0
 
 
-def portions(
+def choose_portions(
     labels: IntArray,
     rows: IntArray,
     *,
@@ -55,37 +55,18 @@ def portions(
     data_seed: int,
     groups: IntArray | None = None,
 ) -> list[Portion]:
-    """Return the row sets of a learning curve, the fractions first, each in ascending order of their amount.
+    """Return the row sets of a learning curve, the percents of train rows first, each in ascending order of amount.
 
-    Where rows have groups, a fraction takes whole groups, in the order of their first rows, until it has its number
-    of rows: growing data come by the group. Shots take the first groups of a class and cut the last of them, so
-    that they are as many images as they say.
-
-    Parameters
-    ----------
-    labels : int64 [N]
-        Of all rows of the part.
-    rows : int64 [n]
-        The train rows.
-    percents : sequence of float
-        In (0, 100].
-    shots : sequence of int
-        1 or more.
-    draws : int
-    data_seed : int
-        0 or more.
-    groups : int64 [N], optional
-
-    Returns
-    -------
-    list of Portion
+    If rows have groups, a fraction takes whole groups, in the order of their first rows, until it has its number of
+    rows, because data grow by whole groups. Shots take the first groups of a class and cut the last of them, so that
+    their number is exact. Labels and groups are int64 [N] of all rows of the part, `rows` int64 [n] the train rows.
 
     Raises
     ------
     BadOption
-        For a negative seed.
+        A negative seed.
     BadData
-        Without train rows.
+        No train rows.
     """
     if not len(rows):
         raise BadData("no train rows to draw from")
@@ -95,7 +76,7 @@ def portions(
         for draw, order in enumerate(orders):
             chosen = _fraction(labels, order, percent, groups)
             row_sets.append(Portion("fraction", percent, draw, chosen))
-            # Groups may fill one draw and not another: only what no draw can change is drawn once.
+            # With groups, all rows in one draw need not be all rows in the next, except at 100 %.
             if len(chosen) == len(rows) and (groups is None or percent == 100):
                 break
     counts = np.bincount(labels[rows])
@@ -110,28 +91,27 @@ def portions(
 
 
 def _order(labels: IntArray, rows: IntArray, seed: int, draw: int, groups: IntArray | None) -> IntArray:
-    """Return `rows` in an order whose every beginning is stratified."""
+    """Return `rows` in an order whose every prefix is stratified."""
     order = rows[shuffled(len(rows), seed, _PURPOSE + draw)]
     if groups is not None:  # rows of one group follow each other
-        _, first = np.unique(groups[order], return_index=True)
-        place = {int(groups[order[i]]): int(i) for i in first}
-        order = order[np.argsort([place[number] for number in groups[order].tolist()], kind="stable")]
+        _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
+        order = order[np.argsort(first[inverse], kind="stable")]
     rank = ranks(labels[order])
     sizes = np.bincount(labels[order])[labels[order]]
-    # (2 r + 1) / (2 n): a quotient of whole numbers is rounded alike on every machine.
+    # (2 r + 1) / (2 n): a quotient of two integers is rounded the same way on every machine.
     return order[np.lexsort(((2 * rank + 1) / (2 * sizes), rank > 0))]
 
 
 def _fraction(labels: IntArray, order: IntArray, percent: float, groups: IntArray | None) -> IntArray:
-    """Return, ascending, so much of the beginning of an order, with a row of every class at least."""
+    """Return, ascending, the first `percent` of an order, with at least one row of every class."""
     classes = len(np.unique(labels[order]))
-    wanted = max(classes, int(np.floor(percent / 100 * len(order) + 0.5)))
+    count = max(classes, int(np.floor(percent / 100 * len(order) + 0.5)))
     if groups is None:
-        return np.sort(order[:wanted])
+        return np.sort(order[:count])
     _, first, inverse, sizes = np.unique(groups[order], return_index=True, return_inverse=True, return_counts=True)
     by_first = np.argsort(first)
-    # The groups of the first row of each class always belong to it.
+    # The groups of the first row of each class are always included.
     needed = len(np.unique(inverse[:classes]))
-    reached = int(np.searchsorted(np.cumsum(sizes[by_first]), wanted)) + 1
+    reached = int(np.searchsorted(np.cumsum(sizes[by_first]), count)) + 1
     taken = by_first[: max(needed, reached)]
     return np.sort(order[np.isin(inverse, taken)])

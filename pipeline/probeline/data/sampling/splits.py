@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probeline.data.sampling.grouped import carve_groups, deal_groups, groups_of_class
+from probeline.data.sampling.grouped import carve_groups, count_groups, deal_groups
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
 from probeline.errors import BadData
 from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
@@ -14,7 +14,7 @@ ENOUGH_FOR_VAL = 1_000
 
 FOLDS = 5
 
-_PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_CROSSING = 2, 3, 4, 5
+_PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_TRAIN_FOLDS = 2, 3, 4, 5
 
 
 def split(dataset: DataSet, *, data_seed: int) -> Splits:
@@ -27,19 +27,9 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
 
     If the data set has groups, a part is split in whole groups, as close to these shares as groups allow, and classes
     are counted in groups: a class that gives to test keeps two of them. There are fewer than five folds if one of five
-    would contain all groups of a class.
+    would contain all groups of some class.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
-
-    Parameters
-    ----------
-    dataset : DataSet
-    data_seed : int
-        0 or more.
-
-    Returns
-    -------
-    Splits
 
     Raises
     ------
@@ -66,7 +56,7 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
         val, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), fraction=10, keep=1)
     else:
         _check_classes(dataset, rest, at_least=2)
-        folds = _deal(dataset, _reordered(rest, data_seed, _PURPOSE_FOLDS))
+        folds = _deal_folds(dataset, _reordered(rest, data_seed, _PURPOSE_FOLDS))
         val, train = folds[0], np.sort(np.concatenate(folds[1:]))
     if not len(val):
         raise BadData(
@@ -83,19 +73,37 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
     )
 
 
-def crossing(dataset: DataSet, splits: Splits) -> tuple[IntArray, ...]:
-    """Return the train rows in stratified folds, and in whole groups, so that fits on the others can predict each.
+def deal_train_folds(dataset: DataSet, splits: Splits) -> tuple[IntArray, ...]:
+    """Return the train rows in stratified folds of whole groups, for out-of-fold predictions.
 
-    Where folds choose they are those but the first, which is val: so no fit on the others sees a val row.
-    One fold alone is what is left where all train rows are one group.
+    If the splits have folds, these are all but the first, which is val, so that no fit sees a val row. If all train
+    rows are one group, there is one fold.
     """
     if len(splits.folds) > 2:
         return splits.folds[1:]
-    order = _reordered(splits.train.rows, splits.data_seed, _PURPOSE_CROSSING)
-    labels, hands = dataset.parts[splits.train.part].labels, min(FOLDS, len(order))
+    order = _reordered(splits.train.rows, splits.data_seed, _PURPOSE_TRAIN_FOLDS)
+    labels, folds = dataset.parts[splits.train.part].labels, min(FOLDS, len(order))
     if not dataset.groups:
-        return deal(labels, hands, order)
-    return tuple(fold for fold in deal_groups(labels, dataset.groups[splits.train.part], hands, order) if len(fold))
+        return deal(labels, folds, order)
+    return tuple(fold for fold in deal_groups(labels, dataset.groups[splits.train.part], folds, order) if len(fold))
+
+
+def describe_copies(dataset: DataSet, splits: Splits) -> str | None:
+    """Return one line about exact duplicates of test or val images in the rows fitted on; None if there are none."""
+
+    def content(split: Split) -> list[str]:
+        part = dataset.parts[split.part]
+        return [part.content[row] for row in split.rows.tolist()]
+
+    train, val, test = (content(split) for split in (splits.train, splits.val, splits.test))
+    notes = []
+    for name, images, others, where in (
+        ("test", test, {*train, *val}, "train or val"),
+        ("val", val, {*train}, "train"),
+    ):
+        if copies := sum(image in others for image in images):
+            notes.append(f"{copies:,} of {len(images):,} {name} images are byte for byte in {where} too")
+    return "copies: " + "; ".join(notes) + ": accuracy there may be too high" if notes else None
 
 
 def _reordered(rows: IntArray, seed: int, purpose: int) -> IntArray:
@@ -109,7 +117,7 @@ def _labelled(dataset: DataSet, part: str) -> IntArray:
 def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tuple[IntArray, IntArray]:
     """Return a stratified 1 / `fraction` of the train part's rows in `order`, and the rest.
 
-    Where it can, a class keeps `keep` rows, or groups.
+    If possible, each class keeps `keep` rows, or groups.
     """
     labels = dataset.parts[dataset.train].labels
     if dataset.groups:
@@ -117,21 +125,21 @@ def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tu
     counts = np.bincount(labels[order], minlength=len(dataset.class_names))
     most = np.maximum(counts - keep, 0)
     total = (2 * len(order) + fraction) // (2 * fraction)
-    # Where classes outnumber what is to be carved, not each of them can be in it.
+    # If there are more classes than rows to carve, not every class can have one of them.
     least = np.minimum(most, 1) if total >= len(counts) else np.zeros_like(most)
     carved = draw(labels, apportion(counts, total, least=least, most=most), order)
     return carved, np.setdiff1d(order, carved)
 
 
-def _deal(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
+def _deal_folds(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
     labels = dataset.parts[dataset.train].labels
     if not dataset.groups:
         return deal(labels, min(FOLDS, len(order)), order)
     lacking = 0
-    for hands in range(min(FOLDS, len(order)), 1, -1):
-        folds = deal_groups(labels, dataset.groups[dataset.train], hands, order)
+    for number in range(min(FOLDS, len(order)), 1, -1):
+        folds = deal_groups(labels, dataset.groups[dataset.train], number, order)
         others = (np.setdiff1d(order, fold) for fold in folds)
-        counts = np.array([np.bincount(labels[left], minlength=len(dataset.class_names)) for left in others])
+        counts = np.array([np.bincount(labels[rows], minlength=len(dataset.class_names)) for rows in others])
         if counts.all() and all(map(len, folds)):
             return folds
         lacking = int(counts.min(0).argmin())
@@ -143,11 +151,11 @@ def _deal(dataset: DataSet, order: IntArray) -> tuple[IntArray, ...]:
 
 
 def _check_classes(dataset: DataSet, rows: IntArray, *, at_least: int) -> None:
-    """Refuse a data set whose smallest class among `rows` of the train part has too few images, or groups."""
+    """Raise BadData if the smallest class among `rows` of the train part has too few images, or groups."""
     labels, classes = dataset.parts[dataset.train].labels, len(dataset.class_names)
     counts = np.bincount(labels[rows], minlength=classes)
     if dataset.groups:
-        counts = groups_of_class(labels, dataset.groups[dataset.train], rows, classes)
+        counts = count_groups(labels, dataset.groups[dataset.train], rows, classes)
     smallest = int(np.argmin(counts))
     if counts[smallest] < at_least:
         raise BadData(

@@ -1,7 +1,9 @@
-"""Seeded, stratified choices of rows, the same for ever on every machine.
+"""Seeded, stratified choices of rows, which stay the same on every machine and with every version of NumPy.
 
 The only randomness is the raw 64-bit stream of PCG64, which NumPy promises not to change; the methods of
 ``numpy.random.Generator`` carry no such promise, and neither do scikit-learn's splitters.
+
+Shapes: labels are int64 [N] of all rows, and an order is int64 [n], the rows to choose from in seeded order.
 """
 
 from __future__ import annotations
@@ -13,24 +15,12 @@ from probeline.types import IntArray
 
 
 def shuffled(n: int, seed: int, purpose: int) -> IntArray:
-    """Return the rows 0 .. n - 1 in a random order.
-
-    Parameters
-    ----------
-    n : int
-    seed : int
-        The data seed, 0 or more.
-    purpose : int
-        What the order is for: equal seeds give unrelated orders for other purposes.
-
-    Returns
-    -------
-    int64 [n]
+    """Return the rows 0 .. n - 1 in a random order; equal seeds give unrelated orders for other purposes.
 
     Raises
     ------
     BadOption
-        For a negative seed.
+        A negative seed.
     """
     if seed < 0:
         raise BadOption("bad --data-seed", expected="0 or more", got=seed)
@@ -41,19 +31,7 @@ def shuffled(n: int, seed: int, purpose: int) -> IntArray:
 def apportion(counts: IntArray, total: int, least: IntArray, most: IntArray) -> IntArray:
     """Share `total` rows among the classes in proportion to their `counts`, by largest remainder.
 
-    Parameters
-    ----------
-    counts : int64 [K]
-        Rows of each class.
-    total : int
-        Rows to take; as near to it as the bounds allow.
-    least, most : int64 [K]
-        Bounds of what each class may give; bounds win over proportion.
-
-    Returns
-    -------
-    int64 [K]
-        Rows to take of each class.
+    `least` and `most` bound what each class gives and win over proportion and total; all are int64 [K].
     """
     n = int(counts.sum())
     seats = np.clip(counts * total // max(n, 1), least, most)
@@ -68,37 +46,14 @@ def apportion(counts: IntArray, total: int, least: IntArray, most: IntArray) -> 
 
 
 def draw(labels: IntArray, seats: IntArray, order: IntArray) -> IntArray:
-    """Return, ascending, the first ``seats[c]`` rows of each class c in the given order.
-
-    Parameters
-    ----------
-    labels : int64 [N]
-    seats : int64 [K]
-    order : int64 [n]
-        Rows to choose from.
-
-    Returns
-    -------
-    int64 [sum(seats)]
-    """
+    """Return, ascending, the first ``seats[c]`` rows of each class c in the given order."""
     return np.sort(order[ranks(labels[order]) < seats[labels[order]]])
 
 
 def sample(labels: IntArray, total: int, seed: int, purpose: int) -> IntArray:
-    """Return so many rows, ascending, that hold the classes in their proportion, and a row of each if there is room.
+    """Return `total` rows, or all if there are fewer, ascending, with the classes in proportion.
 
-    Parameters
-    ----------
-    labels : int64 [N]
-        0 or more.
-    total : int
-        All rows are returned where there are no more.
-    seed, purpose : int
-        See :func:`shuffled`.
-
-    Returns
-    -------
-    int64 [min(N, total)]
+    Each class has a row if there is room. Labels are 0 or more.
     """
     counts = np.bincount(labels)
     present = np.minimum(counts, 1)
@@ -107,24 +62,10 @@ def sample(labels: IntArray, total: int, seed: int, purpose: int) -> IntArray:
     return draw(labels, seats, shuffled(len(labels), seed, purpose))
 
 
-def deal(labels: IntArray, hands: int, order: IntArray) -> tuple[IntArray, ...]:
-    """Deal the rows of `order` class by class to `hands` sets as equal as can be, each ascending.
-
-    The dealing goes on where the class before it stopped, so the sets differ by one row at most, and so does
-    each class among them.
-
-    Parameters
-    ----------
-    labels : int64 [N]
-    hands : int
-    order : int64 [n]
-
-    Returns
-    -------
-    tuple of `hands` int64 arrays
-    """
-    in_classes = order[np.argsort(labels[order], kind="stable")]
-    return tuple(np.sort(in_classes[hand::hands]) for hand in range(hands))
+def deal(labels: IntArray, folds: int, order: IntArray) -> tuple[IntArray, ...]:
+    """Return the rows of `order` in folds, each ascending; sizes, in total and per class, differ by at most one."""
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    return tuple(np.sort(by_class[fold::folds]) for fold in range(folds))
 
 
 def ranks(labels: IntArray) -> IntArray:

@@ -1,20 +1,19 @@
 """CIFAR-10 in either of its official layouts: 50,000 train and 10,000 test images of 32 x 32.
 
-Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images",
-https://www.cs.toronto.edu/~kriz/cifar.html, which publishes the archives with their MD5 sums
-(binary c32a1d4ab5d03f1284b67883e8d87530, Python c58f30108f718f92721af3b95e74349a). The sha256 below are those
-of the same files, as other data set libraries pin them.
+Krizhevsky 2009, "Learning multiple layers of features from tiny images". https://www.cs.toronto.edu/~kriz/cifar.html
+publishes the archives with their MD5 sums (binary c32a1d4ab5d03f1284b67883e8d87530, Python
+c58f30108f718f92721af3b95e74349a); the sha256 below are of the same files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from probeline.data.archives.cifar10_pickle import read_pickle
-from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
@@ -50,9 +49,9 @@ _FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": [
 
 
 def load(_: str, request: LoadRequest) -> DataSet:
-    """Return the data set, with the parts ``train`` and ``test``.
+    """Return the data set, with the parts ``train`` and ``test`` in the official order.
 
-    Rows are in the official order. A sample's content hash is the sha256 of its 3,072 pixel bytes as they are
+    A sample's content hash is the sha256 of its 3,072 pixel bytes as stored: the planes red, green and blue.
 
     Raises
     ------
@@ -61,8 +60,7 @@ def load(_: str, request: LoadRequest) -> DataSet:
     subset = request.subset
     folder = obtain((BINARY, PYTHON), request.data, request.console, download=request.download)
     read = _read_binary if folder.name == BINARY.folder else _read_python
-    parts = {}
-    images = {}
+    parts, images = {}, {}
     for name, files in _FILES.items():
         labels, planes = _read_part(folder, files, read)
         rows = subset.rows(labels, classes=len(CLASS_NAMES))
@@ -82,13 +80,11 @@ def load(_: str, request: LoadRequest) -> DataSet:
     )
 
 
-_Reader = Callable[[Path], tuple[PixelArray, PixelArray]]
-
-
-def _read_part(folder: Path, files: list[str], read: _Reader) -> tuple[IntArray, PixelArray]:
+def _read_part(
+    folder: Path, files: Sequence[str], read: Callable[[Path], tuple[PixelArray, PixelArray]]
+) -> tuple[IntArray, PixelArray]:
     """Return labels int64 [N] and pixels uint8 [N, 3072] of the files of a part."""
-    labels = []
-    planes = []
+    labels, planes = [], []
     for file in files:
         path = folder / file
         try:

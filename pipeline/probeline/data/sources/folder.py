@@ -1,8 +1,9 @@
-"""A folder of images, one folder a class: as plain class folders, or below train, val and test."""
+"""A folder of images, one folder per class: as plain class folders, or below train, val and test."""
 
 from __future__ import annotations
 
 import os
+import posixpath
 import unicodedata
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-"""Names of folders that are parts, and the parts they are."""
+"""Names of folders that are parts, with their parts."""
 
 _READERS = 16
 """Threads that hash files; more than cores, since they wait for the disk."""
@@ -39,44 +40,26 @@ _READERS = 16
 
 @dataclass(frozen=True)
 class ListedPart:
-    """The images of one part, in row order.
-
-    Attributes
-    ----------
-    sample_ids : tuple of str [N]
-        POSIX path below the root, in Unicode's composed form (NFC) whatever the file system's.
-    paths : tuple of Path [N]
-    labels : int64 [N]
-    """
+    """The images of one part, in row order."""
 
     sample_ids: tuple[str, ...]
+    """POSIX path below the root, in Unicode's composed form (NFC) on every file system."""
     paths: tuple[Path, ...]
     labels: IntArray
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What an image folder holds, before any image is read.
-
-    Attributes
-    ----------
-    parts : mapping of str to ListedPart
-        ``all``, or ``train`` with ``val``, ``test`` or both.
-    class_names : tuple of str [K]
-        Folder names of train, sorted by code point.
-    skipped : tuple of Skipped
-    """
+    """The images of a folder, before any is read; the classes are the folders of train, sorted by code point."""
 
     parts: Mapping[str, ListedPart]
+    """``all``, or ``train`` with ``val``, ``test`` or both."""
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...]
 
 
 def load(path: str, request: LoadRequest) -> DataSet:
-    """Return the data set of an image folder, called ``folder--`` and the folder's own name.
-
-    See :func:`scan` and :func:`build`.
-    """
+    """Return the data set of an image folder, with the name ``folder--`` and the folder's own name."""
     # Not Path.expanduser, which raises for the home of an unknown user.
     root = Path(os.path.expanduser(path))  # noqa: PTH111
     name = root.name if root.name not in ("", "..") else root.resolve().name
@@ -84,22 +67,20 @@ def load(path: str, request: LoadRequest) -> DataSet:
 
 
 def scan(root: Path) -> Listing:
-    """List the images of a folder. No image is opened.
+    """Return the images of a folder; none is opened.
 
     With a folder ``train`` (or ``training``) there must be ``val`` (or ``valid``, ``validation``), ``test`` (or
-    ``testing``) or both, each with one folder a class; without, the root itself holds the class folders. Class folders
-    are walked to any depth and links are followed. Hidden files are passed over in silence, all others that are no
-    photos are listed as skipped.
-
-    Rows are sorted by class, then by sample id, both by code point: the same on every system.
+    ``testing``) or both, each with one folder per class; without, the root itself has the class folders. Class folders
+    are walked to any depth and links are followed. Hidden files are ignored; other files that are not photos are
+    listed as skipped. Rows are sorted by class, then by sample id, both by code point.
 
     Raises
     ------
     MissingData
-        Where there is no such folder, or no folder in it.
+        No such folder, or no folder in it.
     BadData
-        For fewer than two classes, a class without images to fit on, a class that train does not have, first-level
-        folders that hold the same folders and so look like parts, or a name that is not valid Unicode.
+        Fewer than two classes, a class without images to fit on, a class that train does not have, first-level
+        folders that contain the same folders and so look like parts, or a name that is not valid Unicode.
     """
     if not root.is_dir():
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
@@ -109,7 +90,7 @@ def scan(root: Path) -> Listing:
     for name, folders in part_folders.items():
         if not folders:
             raise MissingData(
-                f"no class folders for {name}", where=root, remedy="put one folder of images a class there"
+                f"no class folders for {name}", where=root, remedy="put one folder of images per class there"
             )
         if not class_names:
             class_names = tuple(folders)
@@ -122,30 +103,21 @@ def scan(root: Path) -> Listing:
 def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
     """Return the data set of a listing; a sample's content hash is the sha256 of its file.
 
-    Hashes are remembered, so that a second call reads no image; saving the memo is the caller's.
-
-    Parameters
-    ----------
-    listing : Listing
-    name : str
-        Of the data set.
-    request : LoadRequest
-        Images outside its subset are not read.
+    Images outside the request's subset are not read, nor are those whose hash the memo has; the caller saves the memo.
 
     Raises
     ------
     BadData
-        For a file that cannot be opened.
+        A file that cannot be opened.
     BadOption
-        For a limit below the number of classes.
+        A limit below the number of classes.
     """
     subset = request.subset
-    parts = {}
-    images = {}
+    parts, images = {}, {}
     for part, listed in listing.parts.items():
         rows = subset.rows(listed.labels, classes=len(listing.class_names))
         paths = tuple(listed.paths[row] for row in rows)
-        content = _contents(paths, request.memo, request.console)
+        content = _hash_files(paths, request.memo, request.console)
         parts[part] = Part(
             dataset=subset.name(name),
             name=part,
@@ -169,7 +141,7 @@ def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
 
 
 def _layout(root: Path) -> tuple[dict[str, dict[str, Path]], list[Skipped]]:
-    """Return the class folders of each part by class name, train (or all) first, and what lies beside them."""
+    """Return the class folders of each part by class name, train (or all) first, and the files outside them."""
     skipped: list[Skipped] = []
     top = _folders(root, "", skipped)
     by_part: dict[str, Path] = {}
@@ -196,13 +168,9 @@ def _layout(root: Path) -> tuple[dict[str, dict[str, Path]], list[Skipped]]:
 
 
 def _refuse_parts_as_classes(root: Path, top: Mapping[str, Path]) -> None:
-    """Refuse first-level folders of which two hold a folder of the same name: they look like parts, not classes.
+    """Raise BadData if two first-level folders contain a folder of the same name: they look like parts, not classes.
 
-    Two folders that both hold images directly are classes, whatever folders they hold as well.
-
-    Raises
-    ------
-    BadData
+    Two folders that both contain images directly are classes, whatever folders they contain as well.
     """
     holders: dict[str, list[str]] = {}
     has_images: dict[str, bool] = {}
@@ -211,36 +179,33 @@ def _refuse_parts_as_classes(root: Path, top: Mapping[str, Path]) -> None:
         has_images[name] = any(Path(below).suffix.lower() in EXTENSIONS for below, entry in content if entry.is_file())
         for below in (below for below, entry in content if entry.is_dir()):
             for other in holders.setdefault(below, []):
-                if has_images[other] and has_images[name]:
-                    continue
-                raise BadData(
-                    "folders look like parts of a data set, not like classes",
-                    where=root,
-                    expected="one folder a class, or parts that are called train, val and test",
-                    got=f"{other}/{below} and {name}/{below}",
-                    remedy="rename the parts, or rename one of the folders that both hold",
-                )
+                if not (has_images[other] and has_images[name]):
+                    raise BadData(
+                        "folders look like parts of a data set, not like classes",
+                        where=root,
+                        expected="one folder per class, or parts that are called train, val and test",
+                        got=f"{other}/{below} and {name}/{below}",
+                        remedy="rename the parts, or rename one of the folders that both hold",
+                    )
             holders[below].append(name)
 
 
 def _folders(folder: Path, name: str, skipped: list[Skipped]) -> dict[str, Path]:
-    """Return the folders in a folder, sorted by name, and note files that lie beside them."""
-    found = {}
+    """Return the folders in a folder, sorted by name; files are added to `skipped`."""
+    folders = {}
     for entry_name, entry in _entries(folder):
         if entry.is_dir():
-            found[entry_name] = Path(entry.path)
+            folders[entry_name] = Path(entry.path)
         else:
-            skipped.append(Skipped(_join(name, entry_name), "outside the class folders"))
-    return found
+            skipped.append(Skipped(posixpath.join(name, entry_name), "outside the class folders"))
+    return folders
 
 
 def _list_part(
     root: Path, part: str, folders: Mapping[str, Path], class_names: tuple[str, ...], skipped: list[Skipped]
 ) -> ListedPart:
-    """List the images of one part; what is skipped is noted in `skipped`."""
-    sample_ids: list[str] = []
-    paths: list[Path] = []
-    labels: list[int] = []
+    """Return the images of one part; other files are added to `skipped`."""
+    listed: list[tuple[str, Path, int]] = []
     for name, folder in folders.items():
         if name not in class_names:
             raise BadData(
@@ -250,44 +215,37 @@ def _list_part(
                 remedy="add it to train, or remove the folder",
             )
         below = folder.relative_to(root).as_posix()
-        around = (_identity(root), _identity(folder.parent))
-        found = sorted(_walk(folder, unicodedata.normalize("NFC", below), skipped, around))
-        if not found and part in ("train", "all"):
+        parents = (_identity(root), _identity(folder.parent))
+        images = sorted(_walk(folder, unicodedata.normalize("NFC", below), skipped, parents))
+        if not images and part in ("train", "all"):
             raise BadData(
                 f"class {name!r} has no images", where=folder, remedy="add images to it, or remove the folder"
             )
-        sample_ids += [sample_id for sample_id, _ in found]
-        paths += [path for _, path in found]
-        labels += [class_names.index(name)] * len(found)
-    if not paths:
+        listed += [(sample_id, path, class_names.index(name)) for sample_id, path in images]
+    if not listed:
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
-    return ListedPart(tuple(sample_ids), tuple(paths), np.array(labels, np.int64))
+    sample_ids, paths, labels = zip(*listed, strict=True)
+    return ListedPart(sample_ids, paths, np.array(labels, np.int64))
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Return the images below a folder as a data set has them: by name, through links, without what is hidden.
-
-    Raises
-    ------
-    BadData
-        A folder that cannot be read.
-    """
+def list_images(folder: Path) -> list[Path]:
+    """Return the images below a folder by name, through links, without hidden ones; BadData if it cannot be read."""
     return [path for _, path in _walk(folder, "", [], ())]
 
 
 def _walk(
-    folder: Path, name: str, skipped: list[Skipped], around: tuple[tuple[int, int], ...]
+    folder: Path, name: str, skipped: list[Skipped], parents: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, Path]]:
-    """Yield sample id and path of each image below a folder; `around` identifies the folders it lies in."""
-    here = _identity(folder)
-    if here in around:
+    """Yield sample id and path of each image below a folder; `parents` identifies the folders it is in."""
+    identity = _identity(folder)
+    if identity in parents:
         skipped.append(Skipped(name, "a link back to a folder around it"))
         return
     for entry_name, entry in _entries(folder):
-        sample_id = _join(name, entry_name)
+        sample_id = posixpath.join(name, entry_name)
         suffix = Path(entry_name).suffix.lower()
         if entry.is_dir():
-            yield from _walk(Path(entry.path), sample_id, skipped, (*around, here))
+            yield from _walk(Path(entry.path), sample_id, skipped, (*parents, identity))
         elif suffix not in EXTENSIONS:
             skipped.append(Skipped(sample_id, f"not a photo ({suffix or 'no extension'})"))
         elif not entry.is_file():
@@ -297,61 +255,50 @@ def _walk(
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Return what stays the same by whatever path a folder is reached."""
+    """Return the device and inode of a folder: the same for every path that leads to it."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def _entries(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
-    """Return what is in a folder by its name in composed Unicode, sorted, without what is hidden."""
+    """Return the visible entries of a folder by name in composed Unicode, sorted."""
     try:
-        with os.scandir(folder) as entries:
-            seen = [entry for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(folder) as scan:
+            visible = [entry for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise BadData("folder cannot be read", where=folder, got=error.strerror) from error
-    found: dict[str, os.DirEntry[str]] = {}
-    for entry in seen:
+    entries: dict[str, os.DirEntry[str]] = {}
+    for entry in visible:
         name = unicodedata.normalize("NFC", entry.name)
-        if name in found or not _is_unicode(name):
+        is_unicode = name == name.encode("utf-8", "ignore").decode()
+        if name in entries or not is_unicode:
             shown = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
             raise BadData("name is taken twice or not valid Unicode", where=folder, got=shown, remedy="rename it")
-        found[name] = entry
-    return sorted(found.items(), key=lambda item: item[0])
+        entries[name] = entry
+    return sorted(entries.items(), key=lambda item: item[0])
 
 
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
-
-
-def _contents(paths: tuple[Path, ...], memo: Memo, console: Console) -> tuple[str, ...]:
-    contents = []
+def _hash_files(paths: tuple[Path, ...], memo: Memo, console: Console) -> tuple[str, ...]:
+    digests = []
     with console.bar("hashing", len(paths), "image") as bar, ThreadPoolExecutor(_READERS) as pool:
-        for content in pool.map(lambda path: _content(path, memo), paths):
-            contents.append(content)
+        for sha256 in pool.map(lambda path: _hash_file(path, memo), paths):
+            digests.append(sha256)
             bar.update(1)
-    return tuple(contents)
+    return tuple(digests)
 
 
-def _content(path: Path, memo: Memo) -> str:
+def _hash_file(path: Path, memo: Memo) -> str:
     name = f"image:{path.absolute()}"
     known = memo.get(name, [path])
     if isinstance(known, str):
         return known
     try:
         before = fingerprint(path)
-        content = digest_bytes(path.read_bytes())
+        sha256 = digest_bytes(path.read_bytes())
         if fingerprint(path) == before:
-            memo.put(name, [path], content)
+            memo.put(name, [path], sha256)
     except OSError as error:
         raise BadData(
             "image cannot be opened", where=path, got=error.strerror, remedy="make it readable, or remove it"
         ) from error
-    return content
+    return sha256

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probeline.data.archives.fetch import Archive, obtain
+from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.data.sources import folder
 from probeline.errors import BadData
@@ -26,13 +26,11 @@ ARCHIVE = Archive(
 )
 
 PHOTOS = {"train": {"ants": 123, "bees": 121}, "val": {"ants": 70, "bees": 83}}
-"""Photos of each part and class; a GIF among the train ants is none."""
+"""Photos per part and class; a GIF among the train ants does not count."""
 
 
 def load(_: str, request: LoadRequest) -> DataSet:
-    """Return the data set, with the parts ``train`` and ``val``; its val is what we test on.
-
-    It lies in the folder of data as ``hymenoptera_data`` or as its archive, which is downloaded if both are missing.
+    """Return the data set, with the parts ``train`` and ``val``; val is the test part.
 
     Raises
     ------
@@ -40,12 +38,10 @@ def load(_: str, request: LoadRequest) -> DataSet:
     """
     root = obtain((ARCHIVE,), request.data, request.console, download=request.download)
     listing = folder.scan(root)
-    photos = {
-        name: dict(
-            zip(listing.class_names, np.bincount(part.labels, minlength=len(listing.class_names)).tolist(), strict=True)
-        )
-        for name, part in listing.parts.items()
-    }
+    photos = {}
+    for name, part in listing.parts.items():
+        counts = np.bincount(part.labels, minlength=len(listing.class_names)).tolist()
+        photos[name] = dict(zip(listing.class_names, counts, strict=True))
     if photos != PHOTOS:
         raise BadData(
             "folder does not hold the ants and bees of the tutorial",
