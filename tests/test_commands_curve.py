@@ -18,7 +18,7 @@ from probeline.console import Silence
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
-from probeline.evaluate import probe_curve
+from probeline.evaluate import curve as evaluated_curve
 from probeline.extract import fill as filling
 from probeline.heads.linear import predict
 from probeline.heads.logistic.path import fit_path
@@ -140,7 +140,7 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monk
     def stop(*_: Any) -> Any:
         raise Fitted
 
-    monkeypatch.setattr(probe_curve, "fit_point", stop)
+    monkeypatch.setattr(evaluated_curve, "fit_point", stop)
     curve.run(session(root))
     with pytest.raises(Fitted):
         curve.run(session(root, **options))
@@ -160,7 +160,7 @@ def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.Mon
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
     assert len(load_curves(session(root, reports=root / "taps"))) == 2
-    monkeypatch.setattr(probe_curve, "fit_point", None)
+    monkeypatch.setattr(evaluated_curve, "fit_point", None)
     curve.run(session(root, taps=taps, reports=root / "taps"))
 
 
@@ -188,7 +188,7 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
 
 
 def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe_curve, "fit_point", None)
+    monkeypatch.setattr(evaluated_curve, "fit_point", None)
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
         curve.run(session(root, reports=tmp_path / "file"))

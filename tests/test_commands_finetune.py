@@ -31,9 +31,8 @@ from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
 from probeline.finetune import feeds as feeding
 from probeline.finetune.head import fresh_head
-from probeline.finetune.training.history import TrainingResult
-from probeline.finetune.training.optimization import TrainingOptions
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetune.training.setup import TrainingOptions
+from probeline.finetune.training.trainer import Trainer, TrainingResult
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings

@@ -17,8 +17,8 @@ from probeline.cli import program as cli
 from probeline.commands import compare, curve, explain, extract, show, verify
 from probeline.data.pixels.loading import read_batch
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.exact import RIDGE
 from probeline.evaluate.heads.neighbours import CENTROID
-from probeline.evaluate.heads.ridge import RIDGE
 from probeline.evaluate.score import score_head
 from probeline.extract import canary, engine
 from probeline.heads.standardize import apply

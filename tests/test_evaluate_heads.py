@@ -10,12 +10,10 @@ import pytest
 
 from probeline.commands import probe
 from probeline.errors import BadOption, UnknownName
-from probeline.evaluate.candidates import Candidates
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.folds import Fold
 from probeline.evaluate.heads import exact, registry
-from probeline.evaluate.heads.method import FitSettings, HeadMethod
-from probeline.evaluate.refit import refit
+from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod
+from probeline.evaluate.score import refit
 from probeline.results import methods
 from probeline.results.score import SCORES
 from probeline.types import FloatArray

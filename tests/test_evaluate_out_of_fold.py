@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from probeline.data.sampling import splits as splits_room
-from probeline.evaluate import exact_probe, out_of_fold
+from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads import exact
 from probeline.evaluate.score import score_heads
@@ -61,7 +61,7 @@ def test_each_image_is_told_by_a_fit_on_others(
     task = task_of(cache, tmp_path)
     splits = task.session.splits
     train, val, test = (split.rows for split in (splits.train, splits.val, splits.test))
-    found = out_of_fold.out_of_fold(task)
+    found = exact_probe.predict_out_of_fold(task)
     folds = splits_room.deal_train_folds(task.session.dataset, splits)
     folds = splits.folds or folds
     assert found.folds == len(folds) == 5
@@ -89,14 +89,14 @@ def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
     task = task_of(cache, tmp_path)
     selection, _ = exact_probe.select_exact_probe(task)
     chosen = selection.selected["l2"]
-    assert out_of_fold.out_of_fold(task).l2 == chosen
+    assert exact_probe.predict_out_of_fold(task).l2 == chosen
     score_heads(task, "probe")
 
     def none(*_: object) -> None:
         raise AssertionError("the path was fitted")
 
-    monkeypatch.setattr(out_of_fold, "select_exact_probe", none)
-    assert out_of_fold.out_of_fold(task).l2 == chosen
+    monkeypatch.setattr(exact_probe, "select_exact_probe", none)
+    assert exact_probe.predict_out_of_fold(task).l2 == chosen
 
 
 def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path
     labels[rare] = session.dataset.parts["all"].labels[rare]
     parts = {"all": replace(session.dataset.parts["all"], labels=labels)}
     session.__dict__["dataset"] = replace(session.dataset, parts=parts)
-    found = out_of_fold.out_of_fold(task)
+    found = exact_probe.predict_out_of_fold(task)
     assert np.flatnonzero(~found.unseen).tolist() == [3]

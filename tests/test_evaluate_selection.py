@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from probeline.commands import baselines, probe
-from probeline.evaluate.candidates import Candidates, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.method import FitSettings, HeadMethod
-from probeline.evaluate.heads.ridge import RIDGE_L2
+from probeline.evaluate.heads.exact import RIDGE_L2
+from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.selection import select
 from probeline.evaluate.task import Loss, SingleLabel, Task
 from probeline.heads.linear import decision

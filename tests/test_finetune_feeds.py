@@ -15,7 +15,7 @@ from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.views import augment
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
-from probeline.finetune.training.batches import Feed
+from probeline.finetune.training.setup import Feed
 from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score

@@ -17,7 +17,7 @@ from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
 from probeline.errors import OutOfMemory
 from probeline.finetune.head import fresh_head, probe_head
-from probeline.finetune.training.optimization import rates
+from probeline.finetune.training.steps import rates
 from small_trainings import FEED, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 

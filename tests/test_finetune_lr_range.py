@@ -20,8 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from probeline.console import Bar, Silence
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetune.lr_range_test import RateSweep, sweep_rates
-from probeline.finetune.training.optimization import rates
-from probeline.finetune.training.steps import Stepper
+from probeline.finetune.training.steps import Stepper, rates
 from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.lr_range import STEPS, descent, is_over, rising
 from probeline.types import IntArray, PixelArray

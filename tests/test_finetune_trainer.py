@@ -22,12 +22,9 @@ from probeline.backbones.stages import find_stages
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
 from probeline.finetune import checkpoint
 from probeline.finetune.head import fresh_head
-from probeline.finetune.training.batches import Feed
-from probeline.finetune.training.history import TrainingResult
 from probeline.finetune.training.losses import CrossEntropy
-from probeline.finetune.training.optimization import TrainingOptions
-from probeline.finetune.training.setup import TrainingSetup
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetune.training.setup import Feed, TrainingOptions, TrainingSetup
+from probeline.finetune.training.trainer import Trainer, TrainingResult
 from probeline.finetune.training.unfreezing import plan_unfreezing
 from probeline.types import IntArray, PixelArray
 from small_trainings import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +16,8 @@ from probeline.analysis.outliers import conformal_p_values, distance_threshold, 
 from probeline.analysis.thumbnails import make_thumbnails
 from probeline.data.pixels.inspection import HELP
 from probeline.environment import environment
-from probeline.evaluate.out_of_fold import out_of_fold
+from probeline.evaluate.exact_probe import predict_out_of_fold
 from probeline.evaluate.requests import reuse
-from probeline.evaluate.stopwatch import Stopwatch
 from probeline.heads.select import L2_GRID
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import DOCTOR_VERSION, HEADS_VERSION, digest
@@ -69,7 +69,7 @@ def examine(session: Session) -> Findings:
     record = FINDINGS.find(session.reports, name, key)
     if finished := reuse(session, record, session.reports, title, f"{title}: up to date, skipped"):
         return finished
-    watch, images = Stopwatch(), ExaminedImages(session, backbone)
+    started, images = time.perf_counter(), ExaminedImages(session, backbone)
     images.cached.prepare("doctor")
     duplicates, labels, outliers = find_duplicates(images), find_label_errors(images), find_outliers(images)
     findings = Findings(
@@ -90,7 +90,7 @@ def examine(session: Session) -> Findings:
         },
         helped=note_decoding(images),
         thumbnails=make_thumbnails(session.dataset, _name_shown(duplicates, labels, outliers), _THUMBNAIL_BYTES),
-        seconds=watch.seconds(),
+        seconds=time.perf_counter() - started,
         environment=environment(),
     )
     FINDINGS.save(session.reports, findings)
@@ -179,7 +179,7 @@ def _find_near(
 
 def find_label_errors(images: ExaminedImages) -> LabelErrors:
     """Return the likely label errors, by out-of-fold predictions of the exact probe."""
-    predictions = out_of_fold(images.cached)
+    predictions = predict_out_of_fold(images.cached)
     y, judged, known = images.labels, predictions.unseen, np.arange(len(images)) < images.n_known
     judged_known = np.flatnonzero(judged & known)
     temperature = fit_temperature(y[judged_known], predictions.logits[judged_known])

@@ -10,7 +10,7 @@ import numpy as np
 from probeline.errors import MissingData
 from probeline.evaluate.exact_probe import request_exact_probe
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.folds import Fold
+from probeline.evaluate.heads.method import Fold
 from probeline.heads.linear import decision
 from probeline.metrics.scores import chances, nll
 from probeline.options.command_line import command_line

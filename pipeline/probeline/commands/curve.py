@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve import (
     CurveRequest,
     compute_curve,
     draw_portions,
     find_curve,
-    identify_portions,
+    request_probe_curve,
     title_curve,
 )
-from probeline.evaluate.probe_curve import request_probe_curve
-from probeline.evaluate.requests import result_key
-from probeline.finetune.curve import plan_curve, train_points
+from probeline.finetune.curve import request_training_curve
 from probeline.format import percent
-from probeline.names import PENULTIMATE
 from probeline.report.records.learning_steps import steps
 from probeline.results.curve import CURVES, Curve
 from probeline.session import Session
@@ -39,27 +34,11 @@ def run(session: Session) -> list[dict[str, Any]]:
     for backbone in session.settings.nets.backbones:
         requests = [request_probe_curve(session, taps, portions) for taps in session.taps(backbone)[0]]
         requests += [
-            _request_training_curve(session, backbone, strategy, portions)
+            request_training_curve(session, session.backbone(backbone)[0], strategy, portions)
             for strategy in session.settings.curve.curve_strategies
         ]
         results += [_describe(session, find_curve(session, one) or _compute(session, one)) for one in requests]
     return results
-
-
-def _request_training_curve(
-    session: Session, backbone: str, strategy: str, portions: Sequence[Portion]
-) -> CurveRequest:
-    trainings = plan_curve(session, session.backbone(backbone)[0], strategy)
-    runs = [request.key for request in trainings.requests]
-    key = result_key(session, "curve", runs=runs, portions=identify_portions(portions))
-    return CurveRequest(
-        trainings.backbone,
-        PENULTIMATE,
-        trainings.requests[0].method,
-        trainings.requests[0].options,
-        key,
-        lambda title: train_points(trainings, portions, key=key, title=title),
-    )
 
 
 def _compute(session: Session, request: CurveRequest) -> Curve:

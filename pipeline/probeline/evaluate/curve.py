@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from probeline import disk
 from probeline.data.sampling.fractions import Portion, choose_portions
-from probeline.environment import environment
-from probeline.identity import digest_bytes
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.exact import PROBE
+from probeline.evaluate.heads.method import FitSettings, Fold, make_fold
+from probeline.evaluate.requests import ScoreRequest, record_fields, result_key
+from probeline.evaluate.selection import select
+from probeline.heads.standardize import apply
+from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import PENULTIMATE, Method
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.results.methods import method_info
 from probeline.session import Session
-from probeline.types import Backbone
-
-
-def keep_files() -> None:
-    """Remove nothing."""
+from probeline.types import Backbone, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class CurvePoints:
         In words.
     summary : str
         How many fits there were.
-    clean_up : callable
+    clean_up : callable, optional
         Removes what an interrupted run would have continued from; called once the curve is written.
     """
 
@@ -45,31 +49,15 @@ class CurvePoints:
     preparation_seconds: float
     device: str
     summary: str
-    clean_up: Callable[[], None] = keep_files
+    clean_up: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
-class CurveRequest:
-    """One curve: its identity, and the function that computes its points.
-
-    Attributes
-    ----------
-    backbone : Backbone
-    tap, method : str
-        As in scores.
-    options : mapping
-        Of the method.
-    key : str
-        sha256 over everything that could change its numbers.
-    compute : callable
-        Returns the points, given the title of messages.
-    """
+class CurveRequest(ScoreRequest):
+    """One curve, before it exists; `compute` returns its points, given the title of messages."""
 
     backbone: Backbone
     tap: str
-    method: str
-    options: Mapping[str, Any]
-    key: str
     compute: Callable[[str], CurvePoints]
 
 
@@ -93,7 +81,7 @@ def draw_portions(session: Session) -> list[Portion]:
 
 
 def identify_portions(parts: Sequence[Portion]) -> list[list[Any]]:
-    """Return what a curve's key holds of its parts: the rows themselves, however they were drawn."""
+    """Return what a curve's key holds of its parts: the rows themselves, whatever selected them."""
     return [[part.kind, part.amount, part.draw, digest_bytes(part.rows.tobytes())] for part in parts]
 
 
@@ -105,12 +93,12 @@ def title_curve(session: Session, request: CurveRequest) -> str:
 
 
 def find_curve(session: Session, request: CurveRequest) -> Curve | None:
-    """Return the requested curve if it exists, and say that it is skipped.
+    """Return the requested curve and say that it is skipped; None if it is yet to be computed.
 
     Raises
     ------
     CannotWrite
-        It does not exist, and could not be written.
+        It is yet to be computed, and could not be kept.
     """
     curve = CURVES.find(session.reports, request.backbone.name, request.key)
     if isinstance(curve, Curve):
@@ -122,21 +110,12 @@ def find_curve(session: Session, request: CurveRequest) -> Curve | None:
 
 def compute_curve(session: Session, request: CurveRequest) -> tuple[Curve, CurvePoints]:
     """Compute the points of a curve, write it, and return both."""
-    settings, splits, dataset, backbone = session.settings, session.splits, session.dataset, request.backbone
+    settings, splits, dataset = session.settings, session.splits, session.dataset
     result = request.compute(title_curve(session, request))
     curve = Curve(
-        dataset=dataset.title,
-        backbone=backbone.name,
-        weights=backbone.weights,
-        precision=settings.nets.precision,
+        **record_fields(session, request.backbone, request, result.device),
         tap=request.tap,
-        method=request.method,
-        options=request.options,
-        key=request.key,
-        splits=session.splits_sha256,
-        image_size=backbone.preprocess.crop,
         class_names=dataset.class_names,
-        n_train=len(splits.train),
         n_val=len(splits.val),
         n_test=len(splits.test),
         draws=settings.curve.draws,
@@ -145,8 +124,77 @@ def compute_curve(session: Session, request: CurveRequest) -> tuple[Curve, Curve
         points=result.points,
         warm_seconds=result.seconds,
         cold_seconds=result.seconds + result.preparation_seconds,
-        environment=environment(result.device),
     )
     CURVES.save(session.reports, curve)
-    result.clean_up()
+    if result.clean_up:
+        result.clean_up()
     return curve, result
+
+
+def request_probe_curve(session: Session, taps: Sequence[Backbone], portions: Sequence[Portion]) -> CurveRequest:
+    """Return the request for the curve of the exact probe at one tap, or at several concatenated ones.
+
+    Augmented views are not used: every image is fitted on as it is.
+    """
+    features = CachedFeatures(session.without_views(), *taps)
+    options = PROBE.options(session.settings.heads)
+    key = result_key(
+        session,
+        "curve",
+        version=HEADS_VERSION,
+        features=[entry.key for entry in features.entries()],
+        **options,
+        portions=identify_portions(portions),
+    )
+    settings = FitSettings(options, features.classes)
+    return CurveRequest(
+        PROBE.name,
+        None,
+        {},
+        key,
+        backbone=features.backbone,
+        tap=features.tap,
+        compute=lambda title: fit_points(features, settings, portions, title),
+    )
+
+
+def fit_points(features: CachedFeatures, settings: FitSettings, portions: Sequence[Portion], title: str) -> CurvePoints:
+    """Return the points of the exact probe on each part of the train rows, its l2 selected on val."""
+    features.prepare("curve")
+    session = features.session
+    splits = session.splits
+    (X, y), val, test = (
+        (features.load_raw(split), features.task.targets(session.dataset, split))
+        for split in (splits.train, splits.val, splits.test)
+    )
+    started = time.perf_counter()
+    points: list[CurvePoint] = []
+    fits: dict[bytes, dict[str, Any]] = {}
+    with session.console.bar(title, len(portions), "fit") as bar:
+        for portion in portions:
+            rows = portion.rows.tobytes()
+            if rows not in fits:  # few rows and many classes: 1 % and 2 % may be the same rows
+                chosen = np.searchsorted(splits.train.rows, portion.rows)
+                fits[rows] = fit_point(features, settings, make_fold(X[chosen], y[chosen], *val), test)
+            points.append(make_point(portion, **fits[rows]))
+            bar.update(1)
+    summary = f"{len(fits)} fits of {len(settings.options['l2'])} l2 each"
+    seconds = time.perf_counter() - started
+    return CurvePoints(tuple(points), seconds, features.extraction_seconds, "CPU", summary)
+
+
+def fit_point(
+    features: CachedFeatures, settings: FitSettings, fold: Fold, test: tuple[FloatArray, IntArray]
+) -> dict[str, Any]:
+    """Return the fields of a point: the probe is selected on the held-out rows of the fold, and scored on test."""
+    task = features.task
+    selection = select([fold], PROBE, settings, task)
+    X_test, y_test = test
+    (logits,) = PROBE.logits([selection.head], apply(fold.scaler, X_test))
+    return {
+        "l2": selection.selected["l2"],
+        "edge": selection.is_at_edge,
+        "val_top1": selection.path[selection.index][task.selection_metric],
+        "test_top1": task.selection_score(y_test, logits),
+        "converged": all(point["converged"] for point in selection.path),
+    }

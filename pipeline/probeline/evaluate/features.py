@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards
-from probeline.evaluate.folds import Fold, make_fold
+from probeline.evaluate.heads.method import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
-from probeline.evaluate.task import Task, task_of
+from probeline.evaluate.task import task_of
 from probeline.extract import canary
 from probeline.extract.fill import fill_missing
 from probeline.heads.standardize import apply
@@ -21,46 +20,33 @@ from probeline.names import PENULTIMATE
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, IntArray, Split
-
-
-def concatenate_taps(blocks: Sequence[FloatArray]) -> FloatArray:
-    """Return the features of several taps as one array: float32 [n, the sum of their sizes]."""
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+from probeline.types import Backbone, FloatArray, IntArray, Split, View
 
 
 class CachedFeatures:
-    """One backbone's cached features of one data set, ready for any head.
-
-    Parameters
-    ----------
-    session : Session
-    *taps : Backbone
-        One net at one tap, or at several whose features are concatenated.
-    """
+    """One backbone's cached features of one data set: of one tap, or of several that are concatenated."""
 
     def __init__(self, session: Session, *taps: Backbone) -> None:
         self.session = session
         self.taps = taps
         self.backbone = taps[0]
         self.tap = "+".join(tap.tap for tap in taps)
+        self.task = task_of(session.dataset)
         self.classes = len(session.dataset.class_names)
 
-    @cached_property
-    def task(self) -> Task:
-        """What the labels are for."""
-        return task_of(self.session.dataset)
+    def load_raw(self, split: Split, view: View | None = None) -> FloatArray:
+        """Return the features float32 [n, D] of a split, not standardised."""
+        blocks = [self.session.features(tap, split.part, view).features[split.rows] for tap in self.taps]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
     def _load_rows(self, *splits: Split) -> tuple[FloatArray, IntArray]:
-        session = self.session
         # Rows to fit on begin with train rows; only their images are augmented, held-out images never are.
         is_fitted = splits[0].role == "train"
-        sources = [(split, view) for split in splits for view in (session.views(split.part) if is_fitted else (None,))]
-        features = [
-            concatenate_taps([session.features(tap, split.part, view).features[split.rows] for tap in self.taps])
-            for split, view in sources
+        sources = [
+            (split, view) for split in splits for view in (self.session.views(split.part) if is_fitted else (None,))
         ]
-        labels = [self.task.targets(session.dataset, split) for split, _ in sources]
+        features = [self.load_raw(split, view) for split, view in sources]
+        labels = [self.task.targets(self.session.dataset, split) for split, _ in sources]
         return np.concatenate(features), np.concatenate(labels)
 
     def load_selection_folds(self) -> list[Fold]:
@@ -95,10 +81,6 @@ class CachedFeatures:
         """Return the test rows float32 [n_test, D], standardised by the rows that `fold` is fitted on."""
         return apply(fold.scaler, self._load_rows(self.session.splits.test)[0])
 
-    def load_raw(self, split: Split) -> FloatArray:
-        """Return the features float32 [n, D] of a split, not standardised."""
-        return concatenate_taps([self.session.features(tap, split.part).features[split.rows] for tap in self.taps])
-
     @property
     def frozen_parameters(self) -> int:
         """Parameters below the head; of several taps the one that needs most of them counts."""
@@ -125,10 +107,7 @@ class CachedFeatures:
         return [entry for tap in self.taps for entry in self.session.entries(tap)]
 
     def find_finished(self, request: ScoreRequest) -> Score | None:
-        """Return the requested score if it exists, and say that it is skipped.
-
-        If not, the features are made ready to be read: see `prepare`.
-        """
+        """Return the requested score if it exists, and say that it is skipped; if not, prepare the features."""
         score = find_finished(self.session, self.backbone, request, self.title(request.method, request.seed))
         if score is None:
             self.prepare(method_info(request.method).verb)

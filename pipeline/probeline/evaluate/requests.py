@@ -1,4 +1,4 @@
-"""Requests for scores: their keys, whether they are finished, and the fields that all scores share."""
+"""Requests for records: their keys, whether they are finished, and the fields that all records of a kind share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class ScoreRequest:
 
     Attributes
     ----------
-    method : str
     seed : int or None
         None if nothing is random.
     options : mapping
@@ -53,23 +52,21 @@ def request_score(
     return ScoreRequest(method, seed, options, key)
 
 
-def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, title: str) -> Score | None:
-    """Return the score that is requested and say that it is skipped; None if it is yet to be made.
+def find_score(session: Session, backbone: Backbone, request: ScoreRequest) -> Score | SkippedFile | None:
+    """Return the score that is requested, None if it does not exist."""
+    return SCORES.find(session.reports, backbone.name, backbone.weights, request.method, request.seed, request.key)
 
-    Raises
-    ------
-    CannotWrite
-        It is yet to be made, and could not be kept.
-    """
-    folder = session.reports
-    score = SCORES.find(folder, backbone.name, backbone.weights, request.method, request.seed, request.key)
-    return reuse(session, score, folder / "scores", title, f"{title}: already scored, skipped")
+
+def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, title: str) -> Score | None:
+    """Return the score that is requested and say that it is skipped; None if it is yet to be made."""
+    score = find_score(session, backbone, request)
+    return reuse(session, score, session.reports / "scores", title, f"{title}: already scored, skipped")
 
 
 def reuse(
     session: Session, record: Record | SkippedFile | None, folder: Path, title: str, message: str
 ) -> Record | None:
-    """Return a record that was found and say `message`; None if it is yet to be made, in `folder`.
+    """Return an existing record and say `message`; None if it is yet to be made, in `folder`.
 
     Raises
     ------
@@ -87,7 +84,6 @@ def reuse(
 
 def outcome(session: Session, score: Score) -> dict[str, Any]:
     """Return the summary of a score that ``--json`` prints, with the path of its file."""
-    names = (score.backbone, score.weights, score.method, score.seed, score.key)
     return {
         "backbone": score.backbone,
         "weights": score.weights,
@@ -98,34 +94,46 @@ def outcome(session: Session, score: Score) -> dict[str, Any]:
         "top1": score.top1,
         "interval": score.interval,
         "chosen": score.chosen,
-        "file": str(SCORES.path(session.reports, *names)),
+        "file": str(SCORES.path_of(session.reports, score)),
     }
 
 
-def test_fields(
-    session: Session, logits: FloatArray, device: str, y_val: IntArray, val_logits: FloatArray
-) -> dict[str, Any]:
-    """Return the fields of a score that follow from the logits of the test images, whatever the method.
+def record_fields(session: Session, backbone: Backbone, request: ScoreRequest, device: str) -> dict[str, Any]:
+    """Return the fields that every record of a run on one backbone shares; `device` is in words."""
+    return {
+        "dataset": session.dataset.title,
+        "splits": session.splits_sha256,
+        "n_train": len(session.splits.train),
+        "backbone": backbone.name,
+        "weights": backbone.weights,
+        "image_size": backbone.preprocess.crop,
+        "precision": session.settings.nets.precision,
+        "method": request.method,
+        "options": request.options,
+        "key": request.key,
+        "environment": environment(device),
+    }
 
-    Parameters
-    ----------
-    session : Session
-    logits : float32 [n_test, K]
-    device : str
-        That the method ran on.
-    y_val : int64 [m]
-    val_logits : float32 [m, K]
-        Of rows that selected the method's hyper-parameters, and that it was not fitted on.
+
+def score_fields(
+    session: Session,
+    backbone: Backbone,
+    request: ScoreRequest,
+    device: str,
+    logits: FloatArray,
+    validation: tuple[IntArray, FloatArray],
+) -> dict[str, Any]:
+    """Return the fields that all scores share, and those that follow from the logits float32 [n_test, K] on test.
+
+    `validation` are labels and logits of rows that selected the hyper-parameters and that the method was not fitted on.
     """
     splits, dataset = session.splits, session.dataset
     task = task_of(dataset)
     return {
-        "dataset": dataset.title,
-        "splits": session.splits_sha256,
-        "n_train": len(splits.train),
+        **record_fields(session, backbone, request, device),
+        "seed": request.seed,
         "n_val": len(splits.val),
         "n_test": len(splits.test),
         "class_names": dataset.class_names,
-        **task.metrics(task.targets(dataset, splits.test), logits, y_val, val_logits),
-        "environment": environment(device),
+        **task.metrics(task.targets(dataset, splits.test), logits, *validation),
     }

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from probeline.evaluate.candidates import Candidate, Selection
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.method import FitSettings, HeadMethod
-from probeline.evaluate.heads.registry import head_methods
-from probeline.evaluate.requests import ScoreRequest, test_fields
+from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
+from probeline.evaluate.heads.registry import head_method, head_methods
+from probeline.evaluate.requests import score_fields
 from probeline.evaluate.selection import select
-from probeline.evaluate.stopwatch import Stopwatch
 from probeline.format import option
 from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
@@ -32,14 +30,7 @@ class _Selected(Generic[Head]):
 
 
 def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
-    """Return the scores of all requested head methods of a verb; those that exist are not made again.
-
-    Raises
-    ------
-    Diverged
-        The training of every candidate of a method diverged.
-    ProbelineError
-    """
+    """Return the scores of all requested head methods of a verb; those that exist are not made again."""
     settings = features.session.settings
     methods = [method for method in head_methods(verb) if method.is_requested(settings.heads)]
     first = settings.seeding.seed
@@ -56,58 +47,55 @@ def score_head(
     seed: int | None = None,
     shared: dict[str, _Selected[Any]] | None = None,
 ) -> Score:
-    """Return the score of one method, found or new.
-
-    Parameters
-    ----------
-    features : CachedFeatures
-    method : HeadMethod
-    seed : int or None
-    shared : dict, optional
-        The last selection, for methods that share it.
-    """
-    shared = {} if shared is None else shared
-    request = features.request(method.name, seed, **method.options(features.session.settings.heads))
+    """Return the score of one method, found or new; `shared` keeps the last selection, for methods that share it."""
+    session, shared = features.session, {} if shared is None else shared
+    request = features.request(method.name, seed, **method.options(session.settings.heads))
     if finished := features.find_finished(request):
         return finished
     settings = FitSettings(request.options, features.classes, seed or 0)
+    title = features.title(method.name, seed)
     name = f"{method.selection_name} {seed}"
     if name not in shared:
         shared.clear()  # heads and features of one method at a time
-        watch = Stopwatch()
+        started = time.perf_counter()
         folds = features.load_selection_folds()
-        selection = select(folds, method, settings, features.task, where=features.title(method.name, seed))
-        shared[name] = _Selected(selection, folds[0], watch.seconds())
+        selection = select(folds, method, settings, features.task, where=title)
+        shared[name] = _Selected(selection, folds[0], time.perf_counter() - started)
     selected: _Selected[Head] = shared[name]
-    watch = Stopwatch(selected.seconds)
+    selection = selected.selection
+    started = time.perf_counter() - selected.seconds
     if method.is_refit:
         fold = features.load_refit_fold()
-        heads, X_test = method.fit(fold, settings, selected.selection.candidates), fold.X_heldout
+        heads, X_test = method.fit(fold, settings, selection.candidates), fold.X_heldout
     else:
-        heads, X_test = selected.selection.heads, features.load_test(selected.fold)
-    test = _score_on_test(features, method.logits(heads, X_test), selected.selection)
-    facts = _describe_head(features, method, heads[selected.selection.index], selected.selection, settings)
-    return _save(features, request, selected.selection, test, facts, watch.seconds())
+        heads, X_test = selection.heads, features.load_test(selected.fold)
+    logits, choice = _score_on_test(features, method.logits(heads, X_test), selection)
+    fit = _describe_fit(features, method, heads[selection.index], selection, settings)
+    seconds = time.perf_counter() - started
+    validation = selection.y_val, selection.val_logits
+    score = Score(
+        **{**score_fields(session, features.backbone, request, "CPU", logits, validation), **choice, **fit},
+        tap=features.tap,
+        views=session.settings.reading.views,
+        warm_seconds=seconds,
+        cold_seconds=seconds + features.extraction_seconds,
+    )
+    SCORES.save(session.reports, score)
+    chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
+    session.console.result(
+        f"{title}: test top-1 {score.top1:.4f}"
+        + (f", {chosen} chosen by {score.chosen_by}" if chosen else "")
+        + f", {seconds:.1f} s"
+    )
+    return score
 
 
-@dataclass(frozen=True)
-class _TestScores:
-    """Logits of the selected candidate float32 [n_test, K], and score and loss of every candidate on test."""
+def _score_on_test(
+    features: CachedFeatures, outputs: Iterable[FloatArray], selection: Selection[Any]
+) -> tuple[FloatArray, dict[str, Any]]:
+    """Return the logits float32 [n_test, K] of the selected candidate, and the fields of a score on the selection.
 
-    logits: FloatArray
-    path: tuple[Candidate, ...]
-    scores: tuple[float, ...]
-
-
-def _score_on_test(features: CachedFeatures, outputs: Iterable[FloatArray], selection: Selection[Any]) -> _TestScores:
-    """Score the candidates on test, after selection: those that are not selected only for `path` and `optimism`.
-
-    Parameters
-    ----------
-    features : CachedFeatures
-    outputs : iterable of float32 [n_test, K]
-        The logits of each candidate, in their order; used one at a time.
-    selection : Selection
+    Candidates that are not selected are scored only for `path` and `optimism`, their `outputs` used one at a time.
     """
     task, session = features.task, features.session
     targets = task.targets(session.dataset, session.splits.test)
@@ -122,10 +110,18 @@ def _score_on_test(features: CachedFeatures, outputs: Iterable[FloatArray], sele
         logits = output if index == selection.index else logits
     if logits is None or len(path) != len(selection.path):
         raise ValueError(f"{len(path)} outputs for {len(selection.path)} candidates")
-    return _TestScores(logits, tuple(path), tuple(scores))
+    fields = {"chosen": selection.selected, "val_top1": selection.path[selection.index][task.selection_metric]}
+    if len(path) == 1:
+        return logits, {**fields, "chosen_by": ""}
+    return logits, {
+        **fields,
+        "chosen_by": session.splits.chosen_by,
+        "optimism": max(scores) - scores[selection.index],
+        "path": tuple({**on_val, **on_test} for on_val, on_test in zip(selection.path, path, strict=True)),
+    }
 
 
-def _describe_head(
+def _describe_fit(
     features: CachedFeatures,
     method: HeadMethod[Head],
     head: Head,
@@ -146,45 +142,15 @@ def _describe_head(
     }
 
 
-def _save(
-    features: CachedFeatures,
-    request: ScoreRequest,
-    selection: Selection[Any],
-    test: _TestScores,
-    facts: Mapping[str, Any],
-    seconds: float,
-) -> Score:
-    """Write the score of the selected candidate, and return it."""
-    session, backbone = features.session, features.backbone
-    has_choice = len(selection.path) > 1
-    score = Score(
-        **{
-            **test_fields(session, test.logits, "CPU", selection.y_val, selection.val_logits),
-            "chosen": selection.selected,
-            "chosen_by": session.splits.chosen_by if has_choice else "",
-            "val_top1": selection.path[selection.index][features.task.selection_metric],
-            "optimism": max(test.scores) - test.scores[selection.index] if has_choice else None,
-            "path": tuple({**a, **b} for a, b in zip(selection.path, test.path, strict=True)) if has_choice else (),
-            **facts,
-        },
-        backbone=backbone.name,
-        weights=backbone.weights,
-        method=request.method,
-        seed=request.seed,
-        key=request.key,
-        options=request.options,
-        image_size=backbone.preprocess.crop,
-        precision=session.settings.nets.precision,
-        tap=features.tap,
-        views=session.settings.reading.views,
-        warm_seconds=seconds,
-        cold_seconds=seconds + features.extraction_seconds,
-    )
-    SCORES.save(session.reports, score)
-    choice = ", ".join(option(name, value) for name, value in score.chosen.items())
-    session.console.result(
-        f"{features.title(request.method, request.seed)}: test top-1 {score.top1:.4f}"
-        + (f", {choice} chosen by {score.chosen_by}" if choice else "")
-        + f", {seconds:.1f} s"
-    )
-    return score
+def refit(features: CachedFeatures, score: Score) -> ExportedHead:
+    """Return the head of a score, fitted again on the same rows and among the same candidates: scores keep no heads.
+
+    Raises
+    ------
+    BadOption
+        The head cannot be exported.
+    """
+    method = head_method(score.method)
+    settings = FitSettings(score.options, features.classes, score.seed or 0)
+    fold = features.load_refit_fold() if method.is_refit else features.load_selection_folds()[0]
+    return method.export(method.refit(fold, settings, score.chosen), fold, settings)

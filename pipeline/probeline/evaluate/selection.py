@@ -8,11 +8,15 @@ from typing import TypeVar
 import numpy as np
 
 from probeline.errors import Diverged
-from probeline.evaluate.candidates import Candidate, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.method import FitSettings, HeadMethod
+from probeline.evaluate.heads.method import (
+    Candidate,
+    FitSettings,
+    Fold,
+    HeadMethod,
+    Selection,
+    describe_candidate,
+)
 from probeline.evaluate.task import Task
-from probeline.format import option
 from probeline.heads.select import choose
 from probeline.types import FloatArray
 
@@ -23,15 +27,6 @@ def select(
     folds: Sequence[Fold], method: HeadMethod[Head], settings: FitSettings, task: Task, *, where: str = ""
 ) -> Selection[Head]:
     """Fit every candidate on each fold and select by the held-out rows: by score, then loss, then strength.
-
-    Parameters
-    ----------
-    folds : sequence of Fold
-    method : HeadMethod
-    settings : FitSettings
-    task : Task
-    where : str
-        For messages.
 
     Raises
     ------
@@ -95,8 +90,3 @@ def _all_diverged(
         got=", ".join(tried) or describe_candidate({name: values[0] for name, values in fixed.items()}),
         remedy=f"use lower rates in {rates}, or check the features with probeline verify",
     )
-
-
-def describe_candidate(candidate: Candidate) -> str:
-    """Return hyper-parameters in words, such as ``lr 0.001``."""
-    return " ".join(option(name, value) for name, value in candidate.items())

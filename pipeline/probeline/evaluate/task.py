@@ -34,7 +34,7 @@ class Task(Protocol):
         ...
 
     def targets(self, dataset: DataSet, split: Split) -> IntArray:
-        """Return the labels of a split's rows."""
+        """Return the labels int64 [n] of a split's rows."""
         ...
 
     def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
@@ -44,18 +44,22 @@ class Task(Protocol):
     def metrics(
         self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
     ) -> dict[str, Any]:
-        """Return the fields of a score that follow from its logits on test; what they need fitted is fitted on val."""
+        """Return the fields of a score that follow from its logits on test; what they need fitted is fitted on val.
+
+        Parameters
+        ----------
+        targets : int64 [n_test]
+        logits : float32 [n_test, K]
+        val_targets : int64 [m]
+        val_logits : float32 [m, K]
+            Of rows that selected the hyper-parameters, and that the head was not fitted on.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class SingleLabel:
-    """Exactly one of K classes per image.
-
-    Attributes
-    ----------
-    classes : int
-    """
+    """Exactly one of K classes per image."""
 
     classes: int
     selection_metric: str = "top1"
@@ -66,7 +70,6 @@ class SingleLabel:
         return nll
 
     def targets(self, dataset: DataSet, split: Split) -> IntArray:
-        """Return the classes int64 [n] of a split's rows."""
         return dataset.parts[split.part].labels[split.rows]
 
     def selection_score(self, targets: IntArray, logits: FloatArray) -> float:
@@ -76,16 +79,7 @@ class SingleLabel:
     def metrics(
         self, targets: IntArray, logits: FloatArray, val_targets: IntArray, val_logits: FloatArray
     ) -> dict[str, Any]:
-        """Return accuracies, their interval, likelihood and calibration; the temperature is fitted on val alone.
-
-        Parameters
-        ----------
-        targets : int64 [n_test]
-        logits : float32 [n_test, K]
-        val_targets : int64 [m]
-        val_logits : float32 [m, K]
-            Of rows that selected the hyper-parameters, and that the head was not fitted on.
-        """
+        """Return accuracies, their interval, likelihood and calibration; the temperature is fitted on val alone."""
         predictions = logits.argmax(1)
         temperature = fit_temperature(val_targets, val_logits)
         calibrated, raw = chances(logits, temperature), chances(logits)

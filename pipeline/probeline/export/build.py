@@ -10,7 +10,7 @@ import numpy as np
 
 from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
-from probeline.evaluate.refit import refit
+from probeline.evaluate.score import refit
 from probeline.export.format import HEAD, WEIGHTS, Artifact, Net
 from probeline.finetune.requests import candidate_folder, checkpoint_folder
 from probeline.identity import ARTIFACT_VERSION, digest

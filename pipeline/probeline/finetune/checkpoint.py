@@ -15,12 +15,7 @@ from probeline.finetune import checkpoint_files as sealed
 
 
 def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Write a checkpoint, whole or not at all."""
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
     data = save(
         {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
@@ -29,24 +24,13 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping
 
 
 def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return the tensors and facts of a checkpoint of the run `key`, or None if there is no complete one.
-
-    Raises
-    ------
-    BadCache
-        The file system refuses to read it.
-    """
+    """Return the tensors and facts of a checkpoint of the run `key`, or None if there is no complete one."""
     files = sealed.read(folder, name)
     return (load(files[0]), files[1]) if files and files[1].get("key") == key else None
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a checkpoint, its records first.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Remove a checkpoint, its records first."""
     try:
         for path in sealed.files(folder, name):
             path.unlink(missing_ok=True)

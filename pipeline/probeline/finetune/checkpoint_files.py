@@ -22,7 +22,8 @@ def _pairs(folder: Path, name: str) -> tuple[tuple[Path, Path], ...]:
 
 def files(folder: Path, name: str) -> tuple[Path, ...]:
     """Return the paths that a checkpoint's files may have, records first."""
-    return tuple(dict.fromkeys((*(pair[0] for pair in _pairs(folder, name)), *(p[1] for p in _pairs(folder, name)))))
+    records, data = zip(*_pairs(folder, name), strict=True)
+    return tuple(dict.fromkeys((*records, *data)))
 
 
 def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> None:
@@ -30,10 +31,6 @@ def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> Non
 
     Both are written under other names and then renamed, the data first: whenever the process dies, there is a record
     that vouches for data next to it, the earlier ones or these.
-
-    Raises
-    ------
-    CannotWrite
     """
     (its, following), _, (record, kept) = _pairs(folder, name)
     disk.make_folder(folder)
@@ -44,16 +41,10 @@ def write(folder: Path, name: str, data: bytes, facts: Mapping[str, Any]) -> Non
 
 
 def read(folder: Path, name: str) -> tuple[bytes, dict[str, Any]] | None:
-    """Return the data and its record, or None if they are missing or no record vouches for the data.
-
-    Raises
-    ------
-    BadCache
-        The file system refuses to read it.
-    """
+    """Return the data and its record, or None if they are missing or no record vouches for the data."""
     for record, data in _pairs(folder, name):
-        if (found := _read(record, data)) is not None:
-            return found
+        if (checkpoint := _read(record, data)) is not None:
+            return checkpoint
     return None
 
 
@@ -80,11 +71,6 @@ def checkpoints(cache: Path) -> list[tuple[Path, str]]:
 
 
 def put_aside(folder: Path, name: str) -> None:
-    """Give a checkpoint's files other names, its records first, so that training does not meet them.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Give a checkpoint's files other names, its records first, so that training does not meet them."""
     for path in files(folder, name):
         disk.put_aside(path)

@@ -1,15 +1,15 @@
-"""The trainings of a learning curve: on parts of the train rows, each from its beginning."""
+"""The learning curve of a strategy: trainings on parts of the train rows, each from its beginning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from probeline.data.sampling.fractions import Portion
-from probeline.evaluate.curve import CurvePoints, make_point
-from probeline.evaluate.requests import ScoreRequest, result_key
+from probeline.evaluate.curve import CurvePoints, CurveRequest, identify_portions, make_point
+from probeline.evaluate.requests import result_key
 from probeline.finetune.fitted_probe import FittedProbe
 from probeline.finetune.objectives import load_objectives
 from probeline.finetune.requests import (
@@ -22,71 +22,45 @@ from probeline.finetune.requests import (
 )
 from probeline.finetune.training_run import train
 from probeline.metrics.scores import top1
-from probeline.names import Strategy
+from probeline.names import PENULTIMATE, Strategy
 from probeline.session import Session
 from probeline.types import Backbone
 
 
-@dataclass(frozen=True)
-class CurveTrainings:
-    """The trainings of one strategy's learning curve.
-
-    Attributes
-    ----------
-    options : mapping
-        One value of each training option.
-    jobs : tuple of TrainingJob
-        For each draw, on all train rows; its number is added to the seed, so that draws differ in the images and in
-        all that is random.
-    requests : tuple of ScoreRequest
-        Of the jobs.
-    """
-
-    options: Mapping[str, Any]
-    jobs: tuple[TrainingJob, ...]
-    requests: tuple[ScoreRequest, ...]
-
-    @property
-    def backbone(self) -> Backbone:
-        """What they start from."""
-        return self.jobs[0].backbone
-
-
-def plan_curve(session: Session, backbone: Backbone, strategy: str) -> CurveTrainings:
-    """Return the trainings of a strategy's learning curve.
-
-    Raises
-    ------
-    BadOption
-        Several values of an option: a curve does not choose between them.
-    """
+def request_training_curve(
+    session: Session, backbone: Backbone, strategy: str, portions: Sequence[Portion]
+) -> CurveRequest:
+    """Return the request for the curve of a strategy, each option of which has a single value."""
     settings = session.settings
     options = training_options(settings, strategy)
     values = single_values(options, "curve")
     start = starting_backbone(backbone, strategy)
     objective = load_objectives(session, [strategy])[strategy]
-    jobs = tuple(
+    # A draw's number is added to the seed, so that draws differ in the images and in all that is random.
+    jobs = [
         TrainingJob(session, start, strategy, settings.seeding.seed + draw, FittedProbe(session, start), objective)
         for draw in range(settings.curve.draws)
+    ]
+    requests = [request_training(job, options) for job in jobs]
+    runs = [request.key for request in requests]
+    key = result_key(session, "curve", runs=runs, portions=identify_portions(portions))
+    return CurveRequest(
+        requests[0].method,
+        None,
+        requests[0].options,
+        key,
+        backbone=start,
+        tap=PENULTIMATE,
+        compute=lambda title: _train_points(jobs, values, portions, key=key, title=title),
     )
-    return CurveTrainings(values, jobs, tuple(request_training(job, options) for job in jobs))
 
 
-def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key: str, title: str) -> CurvePoints:
+def _train_points(
+    jobs: Sequence[TrainingJob], options: Mapping[str, Any], portions: Sequence[Portion], *, key: str, title: str
+) -> CurvePoints:
     """Return the points of a training on each part, its epoch chosen on val.
 
-    Parameters
-    ----------
-    trainings : CurveTrainings
-    portions : sequence of Portion
-    key : str
-        Of the curve; with the part's rows it is that of a training's checkpoints, so that an interrupted curve goes on.
-    title : str
-
-    Raises
-    ------
-    Diverged
-    ProbelineError
+    The curve's key and the part's rows are the key of a training's checkpoints, so that an interrupted curve goes on.
     """
     from probeline.finetune import checkpoint
 
@@ -94,32 +68,27 @@ def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key:
     folders: list[Path] = []
     seconds, preparation, device = 0.0, 0.0, ""
     for portion in portions:
-        case = portion.rows.tobytes(), trainings.jobs[portion.draw].seed
+        case = portion.rows.tobytes(), portion.draw
         if case in results:
             continue
-        job = _restrict(trainings.jobs[portion.draw], portion)
+        job = _restrict(jobs[portion.draw], portion)
         session = job.session
         run_key = result_key(session, "curve", curve=key, seed=job.seed)
         folders.append(checkpoint_folder(session, job.backbone, job.strategy, job.seed, run_key))
-        run = train(
-            job,
-            trainings.options,
-            key=run_key,
-            folder=folders[-1],
-            title=f"{title}, {len(portion.rows):,} images",
-        )
-        test = session.splits.test
+        part_title = f"{title}, {len(portion.rows):,} images"
+        run = train(job, options, key=run_key, folder=folders[-1], title=part_title)
+        test, training = session.splits.test, run.training
         truth = session.dataset.parts[test.part].labels[test.rows]
         results[case] = {
-            "val_top1": run.epoch["val_top1"],
-            "test_top1": top1(truth, run.predict_test().main.argmax(1)),
+            "val_top1": run.result.best["val_top1"],
+            "test_top1": top1(truth, training.predict(test, training.feeds.test).main.argmax(1)),
             "epoch": run.result.best_epoch,
         }
-        device = run.device
+        device = training.device
         probe_seconds = job.probe.fit_seconds if job.strategy == Strategy.LP_FT else 0.0  # of this part alone
         seconds += run.result.seconds + probe_seconds
         # Frozen stages are run, and features extracted, once for all parts.
-        preparation = max(preparation, run.preparation_seconds - probe_seconds)
+        preparation = max(preparation, training.seconds - probe_seconds)
 
     def clean_up() -> None:
         for folder in folders:
@@ -127,13 +96,7 @@ def train_points(trainings: CurveTrainings, portions: Sequence[Portion], *, key:
                 checkpoint.remove(folder, name)
 
     points = tuple(
-        make_point(
-            portion,
-            l2=None,
-            edge=False,
-            converged=True,
-            **results[portion.rows.tobytes(), trainings.jobs[portion.draw].seed],
-        )
+        make_point(portion, l2=None, edge=False, converged=True, **results[portion.rows.tobytes(), portion.draw])
         for portion in portions
     )
     return CurvePoints(points, seconds, preparation, device, f"{len(results)} trainings", clean_up)

@@ -13,17 +13,17 @@ from probeline.data.pixels.decode import random_resized_crop, resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
 from probeline.extract.fill import fill
-from probeline.finetune.training.batches import Feed
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
 from probeline.session import Session
-from probeline.types import Backbone, FeatureSet, FloatArray, IntArray, PixelArray, Preprocess, Split, View
+from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Preprocess, Split, View
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from probeline.backbones.resolve import Loaded
     from probeline.backbones.stages import Stage
+    from probeline.finetune.training.setup import Feed
     from probeline.finetune.training.unfreezing import UnfreezingPlan
 
 CROP_SCALE = (0.35, 1.0)
@@ -32,12 +32,10 @@ CROP_SCALE = (0.35, 1.0)
 
 @dataclass(frozen=True)
 class Feeds:
-    """What a training reads.
+    """What a training reads: a feed of the part that the rows of each role come from.
 
     Attributes
     ----------
-    train, val, test : Feed
-        Of the parts that these rows come from.
     cut : Stage or None
         The first stage that is ever trained, if the feeds give its input; None if they give pixels.
     seconds : float
@@ -65,7 +63,7 @@ def make_pixel_feed(
     session: Session, split: Split, preprocess: Preprocess, preset: str, seed: int, threads: int
 ) -> Feed:
     """Return the feed of pixels of the part that a split's rows come from."""
-    from probeline.finetune.training.optimization import epoch_seed
+    from probeline.finetune.training.steps import epoch_seed
 
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
     flips, views = session.dataset.flips, session.settings.reading.views
@@ -94,7 +92,6 @@ def make_pixel_feed(
 
 
 def _view(epoch: int, views: int, *, flips: bool) -> View:
-    """Return the view that an epoch sees: one after the other."""
     return View(1 + epoch % views, flips)
 
 
@@ -118,11 +115,6 @@ def load_cut_feeds(
 
     None if that cannot be: no stage is frozen, its images differ from epoch to epoch, the net cannot be run in two
     halves, or what is between them is larger than the settings allow.
-
-    Raises
-    ------
-    ProbelineError
-        As extraction.
     """
     from probeline.backbones.split_forward import can_be_parted
     from probeline.backbones.stages import Stage
@@ -152,12 +144,9 @@ def load_cut_feeds(
 def _make_cached_feed(session: Session, record: Backbone, split: Split) -> Feed:
     views, flips = session.settings.reading.views, session.dataset.flips
 
-    def features(epoch: int | None) -> FeatureSet:
-        view = None if epoch is None or not views else _view(epoch, views, flips=flips)
-        return session.features(record, split.part, view)
-
     def feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[FloatArray]:
-        rows = features(epoch).features
+        view = None if epoch is None or not views else _view(epoch, views, flips=flips)
+        rows = session.features(record, split.part, view).features
         for batch in batches:
             yield rows[batch]
 

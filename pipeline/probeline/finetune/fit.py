@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import Diverged
-from probeline.evaluate.requests import ScoreRequest, find_finished, test_fields
-from probeline.finetune.certificate import FinetuneCertificate
+from probeline.evaluate.requests import ScoreRequest, find_finished, score_fields
 from probeline.finetune.requests import (
     TrainingJob,
     candidate_folder,
@@ -23,8 +22,35 @@ from probeline.finetune.training_run import TrainingRun, train
 from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
+from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.results.second_task_words import second_task
+
+
+@dataclass(frozen=True)
+class FinetuneCertificate:
+    """How a net was trained.
+
+    Attributes
+    ----------
+    backbone : str
+        sha256 of the tensors that training began with; ``own`` if they were random.
+    edge : bool
+        Whether a chosen hyper-parameter is at the edge of its grid.
+    diverged : tuple of str
+        Candidates whose training diverged, in words.
+    parts : int
+        In how many parts a batch went through the net.
+    cut : str or None
+        The first module that went through more than one pass, if the stages below it were run once.
+    """
+
+    precision: str
+    backbone: str
+    edge: bool
+    diverged: tuple[str, ...]
+    parts: int
+    cut: str | None
 
 
 @dataclass
@@ -47,7 +73,6 @@ def finetune(job: TrainingJob) -> Score:
     ------
     Diverged
         Every training diverged, or the trained net's output is not finite.
-    ProbelineError
     """
     session = job.session
     options = training_options(session.settings, job.strategy)
@@ -87,10 +112,10 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
             diverged.append(", ".join(option(name, value) for name, value in candidate.items()))
             continue
         trials = trials or _Trials(grid, run, candidate, diverged=diverged)
-        trials.path.append({**candidate, "top1": run.epoch["val_top1"], "nll": run.epoch["val_loss"]})
+        trials.path.append({**candidate, "top1": run.result.best["val_top1"], "nll": run.result.best["val_loss"]})
         trials.folders.append(checkpoints)
         trials.seconds += run.result.seconds
-        if run.selection_score > trials.best.selection_score:
+        if run.result.selection_score > trials.best.result.selection_score:
             trials.best, trials.chosen = run, candidate
     if trials is None:
         raise Diverged(f"{job.title}: training diverged with every candidate", remedy="use a lower --lr")
@@ -98,39 +123,32 @@ def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
 
 
 def _score(job: TrainingJob, request: ScoreRequest, trials: _Trials) -> Score:
-    session, backbone, best = job.session, job.backbone, trials.best
-    splits, precision = session.splits, session.settings.nets.precision
-    val, test = best.val, best.predict_test()
+    session, backbone = job.session, job.backbone
+    training, result, splits = trials.best.training, trials.best.result, session.splits
+    val = training.predict(splits.val, training.feeds.val)
+    test = training.predict(splits.test, training.feeds.test)
     if not all(np.isfinite(output).all() for logits in (val, test) for output in (logits.main, logits.second)):
         raise Diverged(f"{job.title}: the trained net's output is not finite on every image", remedy="use a lower --lr")
     certificate = FinetuneCertificate(
-        precision=precision,
+        precision=session.settings.nets.precision,
         backbone=backbone.weights_sha256 if job.strategy != Strategy.SCRATCH else "own",
         edge=trials.grid.edge(trials.chosen),
         diverged=tuple(trials.diverged),
-        parts=best.epoch["parts"],
-        cut=best.cut,
+        parts=result.best["parts"],
+        cut=training.cut,
     )
     y_val = session.dataset.parts[splits.val.part].labels[splits.val.rows]
     return Score(
-        **test_fields(session, test.main, best.device, y_val, val.main),
-        backbone=backbone.name,
-        weights=backbone.weights,
-        method=job.method,
-        key=request.key,
-        options=request.options,
-        image_size=backbone.preprocess.crop,
-        precision=precision,
-        seed=job.seed,
-        val_top1=best.epoch["val_top1"],
-        chosen={**trials.chosen, "epoch": best.result.best_epoch},
+        **score_fields(session, backbone, request, training.device, test.main, (y_val, val.main)),
+        val_top1=result.best["val_top1"],
+        chosen={**trials.chosen, "epoch": result.best_epoch},
         chosen_by=f"val (n={len(splits.val)})",
-        trainable=best.result.trainable,
-        total=best.result.total,
+        trainable=result.trainable,
+        total=result.total,
         warm_seconds=trials.seconds,
-        cold_seconds=trials.seconds + best.preparation_seconds,
+        cold_seconds=trials.seconds + training.seconds,
         converged=True,
-        certificate=job.objective.certify(certificate, val, test).to_json(),
-        history=best.result.history,
+        certificate={**encode(certificate), **job.objective.certify(val, test)},
+        history=result.history,
         path=tuple(trials.path) if len(trials.grid.candidates()) > 1 else (),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -73,17 +72,11 @@ def probe_head(net: nn.Module, tap: Tap, weight: FloatArray, bias: FloatArray) -
 
     So training starts where the probe ends, and the features below are not torn by the gradients of a random head
     (Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution", ICLR).
-
-    Parameters
-    ----------
-    net : nn.Module
-    tap : Tap
-    weight : float32 [K, D] or [1, D]
-        On the features as they come; one row for two classes is the second one's, and the first one's is 0.
-    bias : float32 [K] or [1]
+    Weight float32 [K or 1, D] and bias float32 [K or 1] are for features that are not standardised.
     """
-    if len(weight) == 1:
-        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+    from probeline.evaluate.heads.method import expand_two_classes  # here, as exported predictors need none of it
+
+    weight, bias = expand_two_classes(weight, bias)
     layer = next(
         module for module in net.get_submodule(tap.head).modules() if isinstance(module, nn.Linear | nn.Conv2d)
     )

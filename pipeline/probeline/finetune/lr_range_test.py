@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from probeline.console import Console
-from probeline.environment import environment
-from probeline.evaluate.requests import ScoreRequest
+from probeline.evaluate.requests import ScoreRequest, record_fields
 from probeline.finetune.requests import TrainingJob, request_training, single_values, training_options
 from probeline.finetune.training_run import prepare_training
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH, is_over, rising
@@ -31,18 +30,7 @@ _TEST_OPTIONS = {"rates": (LOWEST, HIGHEST, STEPS), "smoothing": (SMOOTHING,), "
 
 @dataclass(frozen=True)
 class RateSweep:
-    """The steps of a range test.
-
-    Attributes
-    ----------
-    rates : tuple of float
-        Of each step, for parameters that train at the full rate, such as a new head's.
-    losses : tuple of float
-        Of each step's batch, before the step was taken.
-    ended : StopReason
-        Why no further step was taken.
-    seconds : float
-    """
+    """The steps of a range test, with the rates of parameters that train at the full rate, such as a new head's."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
@@ -53,18 +41,7 @@ class RateSweep:
 def sweep_rates(trainer: Trainer, train: IntArray, *, console: Console, title: str) -> RateSweep:
     """Take the first steps of a training at rising rates, each group's with its own share; the trainer stays as it is.
 
-    Parameters
-    ----------
-    trainer : Trainer
-    train : int64 [n]
-        Rows; no others are read.
-    console : Console
-    title : str
-
-    Raises
-    ------
-    BadOption, OutOfMemory
-        As :meth:`probeline.finetune.training.trainer.Trainer.sweep`.
+    Of the images only the rows `train` are read.
     """
     rates = rising()
     started = time.perf_counter()
@@ -89,40 +66,22 @@ def request_range_test(job: TrainingJob) -> ScoreRequest:
 
 
 def run_range_test(job: TrainingJob, request: ScoreRequest) -> RangeTest:
-    """Run a job's range test on the train rows, and return it saved.
-
-    Raises
-    ------
-    ProbelineError
-    """
+    """Run a job's range test on the train rows, save and return it."""
     from probeline.backbones.device import exact_float32
 
-    session, backbone = job.session, job.backbone
-    settings, splits = session.settings, session.splits
+    session, settings = job.session, job.session.settings
     options = training_options(settings, job.strategy)
     # With a peak rate of 1 a group's rate is its share, to the last digit.
     values = single_values(options | {name: options[name][:1] for name in _UNUSED}, "lrfind") | {"lr": 1.0}
     job.warn_of_random_weights("lrfind")
     prepared = prepare_training(job, values)
     with exact_float32(settings.nets.precision):
-        sweep = sweep_rates(prepared.trainer, splits.train.rows, console=settings.console, title=f"lrfind: {job.title}")
+        rows, title = session.splits.train.rows, f"lrfind: {job.title}"
+        sweep = sweep_rates(prepared.trainer, rows, console=settings.console, title=title)
     test = RangeTest(
-        dataset=session.dataset.title,
-        backbone=backbone.name,
-        weights=backbone.weights,
-        method=request.method,
-        precision=settings.nets.precision,
-        key=request.key,
-        splits=session.splits_sha256,
-        options=request.options,
-        image_size=backbone.preprocess.crop,
-        n_train=len(splits.train),
+        **record_fields(session, job.backbone, request, prepared.device),
         seed=job.seed,
-        rates=sweep.rates,
-        losses=sweep.losses,
-        ended=sweep.ended,
-        seconds=sweep.seconds,
-        environment=environment(prepared.device),
+        **vars(sweep),
     )
     RANGE_TESTS.save(session.reports, test)
     return test

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData
-from probeline.finetune.certificate import FinetuneCertificate, SecondTaskAccuracy, SecondTaskFacts
-from probeline.finetune.teacher import Teacher
+from probeline.finetune.fitted_probe import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.checks import check_strategies, first_of
+from probeline.results.decode import encode
 from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 
@@ -22,17 +22,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Logits:
-    """The outputs of a trained net for some images.
-
-    Attributes
-    ----------
-    main : float32 [n, K]
-    second : float32 [n, L]
-        Of a second task's L classes; no column without a second task.
-    """
+    """A trained net's outputs float32 [n, K] for some images, and [n, L] of a second head; L is 0 without one."""
 
     main: FloatArray
     second: FloatArray
+
+
+@dataclass(frozen=True)
+class SecondTaskAccuracy:
+    """Top-1 of a second head over the images with its label, and its Wilson interval; None if no image has one."""
+
+    n: int
+    top1: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class SecondTaskFacts:
+    """Classes of a second task, and the accuracy of its head on val and on test."""
+
+    classes: tuple[str, ...]
+    val: SecondTaskAccuracy
+    test: SecondTaskAccuracy
 
 
 class Objective:
@@ -58,19 +69,19 @@ class Objective:
         """Duration of what it needs before training."""
         return 0.0
 
-    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:  # noqa: ARG002
-        """Return the loss, given the strategy's own options of training."""
+    def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
+        """Return the loss, given the options of training."""
         from probeline.finetune.training.losses import CrossEntropy
 
-        return CrossEntropy(smoothing)
+        return CrossEntropy(options["label_smoothing"])
 
-    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:  # noqa: ARG002
-        """Return the certificate with what this objective adds to it."""
-        return certificate
+    def certify(self, val: Logits, test: Logits) -> dict[str, Any]:  # noqa: ARG002
+        """Return what this objective adds to the certificate of a score, given the net's outputs."""
+        return {}
 
 
 class DistillationObjective(Objective):
-    """The labels and a teacher's logits."""
+    """The labels and a teacher's logits; the certificate has what is known of its fits."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
@@ -83,22 +94,20 @@ class DistillationObjective(Objective):
         """Duration of the teacher's fits and of the extraction of its features."""
         return self._teacher.fit_seconds + self._teacher.extraction_seconds
 
-    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:
-        """Return the mixed losses of labels and teacher."""
+    def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
         import torch
 
         from probeline.finetune.training.losses import DistillationLoss
 
         logits = torch.from_numpy(self._teacher.train_logits)
-        return DistillationLoss(smoothing, logits, options["temperature"], options["alpha"])
+        return DistillationLoss(options["label_smoothing"], logits, options["temperature"], options["alpha"])
 
-    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:  # noqa: ARG002
-        """Return the certificate with the teacher and what is known of its fits."""
-        return replace(certificate, teacher=self._teacher.facts)
+    def certify(self, val: Logits, test: Logits) -> dict[str, Any]:  # noqa: ARG002
+        return {"teacher": encode(self._teacher.facts)}
 
 
 class TwoTaskObjective(Objective):
-    """The labels of two tasks.
+    """The labels of two tasks; the certificate has the second head's accuracy on the images that have its label.
 
     Raises
     ------
@@ -120,24 +129,23 @@ class TwoTaskObjective(Objective):
     def _labels(self, split: Split) -> IntArray:
         return self._second.labels[split.part][split.rows]
 
-    def make_loss(self, smoothing: float, options: Mapping[str, Any]) -> CrossEntropy:
-        """Return the weighted losses of both tasks."""
+    def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
         import torch
 
         from probeline.finetune.training.losses import TwoTaskLoss
 
         splits, labels = self._splits, self._second.labels
         train, val = (torch.from_numpy(labels[split.part]) for split in (splits.train, splits.val))
-        return TwoTaskLoss(smoothing, self._main_classes, options["second_weight"], train, val, self._share)
+        smoothing, weight = options["label_smoothing"], options["second_weight"]
+        return TwoTaskLoss(smoothing, self._main_classes, weight, train, val, self._share)
 
-    def certify(self, certificate: FinetuneCertificate, val: Logits, test: Logits) -> FinetuneCertificate:
-        """Return the certificate with the second head's accuracy on the val and the test images that have its label."""
+    def certify(self, val: Logits, test: Logits) -> dict[str, Any]:
         facts = SecondTaskFacts(
             tuple(self._second.class_names),
             val=_accuracy(self._labels(self._splits.val), val.second),
             test=_accuracy(self._labels(self._splits.test), test.second),
         )
-        return replace(certificate, second=facts)
+        return {"second": encode(facts)}
 
 
 def _accuracy(labels: IntArray, logits: FloatArray) -> SecondTaskAccuracy:
@@ -147,13 +155,7 @@ def _accuracy(labels: IntArray, logits: FloatArray) -> SecondTaskAccuracy:
 
 
 def load_objectives(session: Session, strategies: Iterable[str]) -> dict[str, Objective]:
-    """Return the objective of each strategy; those with a teacher share it.
-
-    Raises
-    ------
-    BadOption, UnknownName, MissingData, BadData
-        As `check_strategies`; and what is wrong with the second task or the teacher's name.
-    """
+    """Return the objective of each strategy; those with a teacher share it."""
     settings = session.settings
     check_strategies(settings)
     objectives: dict[str, Objective] = dict.fromkeys(strategies, Objective())

@@ -1,4 +1,4 @@
-"""The trainings that are asked for: their options, the objects that they share, their keys and checkpoint folders."""
+"""Requests for trainings: their options, the objects that they share, their keys and checkpoint folders."""
 
 from __future__ import annotations
 
@@ -29,14 +29,10 @@ class TrainingJob:
 
     Attributes
     ----------
-    session : Session
     backbone : Backbone
         At its penultimate tap, with the weights that the strategy starts from.
-    strategy : str
-    seed : int
     probe : FittedProbe
         Where LP-FT starts.
-    objective : Objective
     """
 
     session: Session
@@ -63,13 +59,7 @@ class TrainingJob:
 
 
 def plan_jobs(session: Session, seeds: Iterable[int]) -> Iterator[TrainingJob]:
-    """Yield the job of every backbone, strategy and seed that the settings ask for.
-
-    Raises
-    ------
-    ProbelineError
-        As :func:`probeline.finetune.objectives.load_objectives`, before the first one.
-    """
+    """Yield the job of every backbone, strategy and seed that the settings name."""
     strategies, seeds = session.settings.training.strategies, tuple(seeds)
     objectives = load_objectives(session, strategies)
     for text in session.settings.nets.backbones:
@@ -87,12 +77,7 @@ def starting_backbone(backbone: Backbone, strategy: str) -> Backbone:
 
 
 def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each option of a strategy's training but its seed; of several all are tried.
-
-    Raises
-    ------
-    BadOption
-    """
+    """Return the values of each option of a strategy's training but its seed; of several all are tried."""
     training = settings.training
     given = {name for name, _, _ in (word.partition("=") for word in training.train)}
     grid_values = grid("train", TRAIN, training.train).values

@@ -1,8 +1,8 @@
-"""One training of one net: prepared from a job, run on the train rows, and its net read on val and test."""
+"""One training of one net: prepared from a job, run on the train rows, and its outputs for val and test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from probeline.finetune.feeds import Feeds, load_cut_feeds, make_pixel_feeds
 from probeline.finetune.objectives import Logits
 from probeline.finetune.requests import TrainingJob
-from probeline.finetune.training.batches import Feed
-from probeline.finetune.training.history import TrainingResult, selection_score
 from probeline.identity import digest
 from probeline.names import Strategy
 from probeline.types import FloatArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetune.training.trainer import Trainer
+    from probeline.finetune.training.setup import Feed
+    from probeline.finetune.training.trainer import Trainer, TrainingResult
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,6 @@ class PreparedTraining:
 
     Attributes
     ----------
-    trainer : Trainer
-    feeds : Feeds
     device : str
         In words.
     seconds : float
@@ -36,71 +33,42 @@ class PreparedTraining:
 
     trainer: Trainer
     feeds: Feeds
+    classes: int
     device: str
     seconds: float
+
+    @property
+    def cut(self) -> str | None:
+        """The first module that goes through more than one pass, if the stages below it are run once."""
+        return None if self.feeds.cut is None else self.feeds.cut.module
+
+    def predict(self, split: Split, feed: Feed) -> Logits:
+        """Return the net's outputs for the rows of a split, given the feed of its part."""
+        from probeline.backbones.device import exact_float32
+
+        with exact_float32(self.trainer.options.precision):
+            output: FloatArray = self.trainer.predict(split.rows, feed).numpy()
+        return Logits(output[:, : self.classes], output[:, self.classes :])
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training that has ended, with its net as it was after the best epoch.
+    """A training that has ended, its net as it was after the best epoch, and the folder of its checkpoints."""
 
-    Attributes
-    ----------
-    folder : Path
-        Of its checkpoints.
-    result : TrainingResult
-    device : str
-        In words.
-    preparation_seconds : float
-        Of its `PreparedTraining`.
-    cut : str or None
-        The first module that went through more than one pass, if the stages below it were run once.
-    val : Logits
-        Of the val rows.
-    predict_test : callable
-        Returns those of the test rows.
-    """
-
+    training: PreparedTraining
     folder: Path
     result: TrainingResult
-    device: str
-    preparation_seconds: float
-    cut: str | None
-    val: Logits
-    predict_test: Callable[[], Logits]
-
-    @property
-    def epoch(self) -> Mapping[str, Any]:
-        """The best epoch."""
-        return self.result.history[self.result.best_epoch - 1]
-
-    @property
-    def selection_score(self) -> tuple[float, float]:
-        """What candidates are compared by, the higher the better."""
-        return selection_score(self.epoch)
 
 
 def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTraining:
-    """Return the training of a job: net, stages, feeds, head and trainer.
-
-    Parameters
-    ----------
-    job : TrainingJob
-    options : mapping
-        One value of each of `training_options`.
-
-    Raises
-    ------
-    ProbelineError
-    """
+    """Return the training of a job, given one value of each of its `training_options`."""
     import torch
 
     from probeline.backbones.build import random_net
     from probeline.backbones.device import choose, describe
     from probeline.backbones.stages import find_stages
     from probeline.finetune.head import fresh_head, probe_head
-    from probeline.finetune.training.optimization import TrainingOptions
-    from probeline.finetune.training.setup import TrainingSetup
+    from probeline.finetune.training.setup import TrainingOptions, TrainingSetup
     from probeline.finetune.training.trainer import Trainer
     from probeline.finetune.training.unfreezing import plan_unfreezing
 
@@ -124,7 +92,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
     classes = len(session.dataset.class_names)
     fresh_head(net, tap, classes, training.seed, training.dropout, objective.second_classes)
-    loss = objective.make_loss(training.label_smoothing, options)
+    loss = objective.make_loss(options)
     seconds = feeds.seconds + objective.seconds
     if from_probe:
         probe_head(net, tap, *job.probe.layer)
@@ -143,59 +111,28 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
         start="probe" if from_probe else "fresh",
         cut=feeds.cut,
     )
-    return PreparedTraining(Trainer(setup), feeds, describe(device), seconds)
+    return PreparedTraining(Trainer(setup), feeds, classes, describe(device), seconds)
 
 
 def train(job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Path, title: str) -> TrainingRun:
-    """Train on the train rows as a job asks for, and choose the epoch on val.
+    """Train on the train rows as a job specifies, and choose the epoch on val.
 
-    Parameters
-    ----------
-    job : TrainingJob
-    options : mapping
-        One value of each of `training_options`.
-    key : str
-        Of the run, in its checkpoints.
-    folder : Path
-        Of its checkpoints.
-    title : str
-
-    Raises
-    ------
-    Diverged
-    ProbelineError
+    `options` has one value of each of `training_options`; the run's `key` is in its checkpoints in `folder`.
     """
     from probeline.backbones.device import exact_float32
     from probeline.finetune.training.setup import ValidationSet
 
-    prepared = prepare_training(job, options)
-    session, trainer, feeds = job.session, prepared.trainer, prepared.feeds
-    splits, precision = session.splits, trainer.options.precision
-    cut = None if feeds.cut is None else feeds.cut.module
-    with exact_float32(precision):
+    training = prepare_training(job, options)
+    session, trainer = job.session, training.trainer
+    val = session.splits.val
+    with exact_float32(trainer.options.precision):
         result = trainer.fit(
-            splits.train.rows,
-            ValidationSet(splits.val.rows, feeds.val, session.dataset.parts[splits.val.part].labels),
+            session.splits.train.rows,
+            ValidationSet(val.rows, training.feeds.val, session.dataset.parts[val.part].labels),
             # A run that continues from a checkpoint continues with the same arithmetic.
-            key=digest({"run": key, "cut": cut}),
+            key=digest({"run": key, "cut": training.cut}),
             folder=folder,
             console=session.console,
             title=title,
         )
-
-    classes = len(session.dataset.class_names)
-
-    def predict(split: Split, feed: Feed) -> Logits:
-        with exact_float32(precision):
-            output: FloatArray = trainer.predict(split.rows, feed).numpy()
-        return Logits(output[:, :classes], output[:, classes:])
-
-    return TrainingRun(
-        folder=folder,
-        result=result,
-        device=prepared.device,
-        preparation_seconds=prepared.seconds,
-        cut=cut,
-        val=predict(splits.val, feeds.val),
-        predict_test=lambda: predict(splits.test, feeds.test),
-    )
+    return TrainingRun(training, folder, result)

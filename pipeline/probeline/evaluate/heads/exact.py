@@ -1,47 +1,70 @@
-"""Logistic regression: the exact probe, its refit on train and val, and scikit-learn's solver as a baseline."""
+"""Linear heads by exact solvers: the exact probe and its refit, scikit-learn's logistic regression, and ridge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probeline.evaluate.candidates import Candidates, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.certificates import ExactCertificate
-from probeline.evaluate.heads.method import ExportedHead, FitSettings, HeadMethod, export_linear
-from probeline.heads.linear import Head, decision
+from probeline.evaluate.heads.method import (
+    Candidates,
+    Certificate,
+    FitSettings,
+    Fold,
+    LinearHead,
+    LinearMethod,
+    Selection,
+)
+from probeline.evaluate.task import Loss, Task
+from probeline.heads.linear import Head
 from probeline.heads.select import L2_GRID
+from probeline.metrics.scores import squared
 from probeline.names import Method
 from probeline.options.groups import HeadOptions
-from probeline.types import FloatArray
+
+if TYPE_CHECKING:
+    from probeline.heads.ridge import RidgeHead
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Whole decades, since each is a fit of its own; the exact probe's grid is finer and wider."""
 
+RIDGE_L2 = tuple(10.0 ** (half / 2) for half in range(-10, 9))
+"""Half decades from 1e-5 to 1e4, 19 values, as each costs one matrix product."""
 
-class LogisticRegression(HeadMethod[Head]):
-    """l2-regularised logistic regression, its l2 selected on validation."""
+
+@dataclass(frozen=True)
+class ExactCertificate(Certificate):
+    """Of a logistic regression, computed in float64 at the stored float32 weights.
+
+    Attributes
+    ----------
+    objective : float
+        Mean cross-entropy (nats) + l2 / 2 * ||W||^2.
+    gap : float
+        How far the objective can lie above its minimum.
+    """
+
+    gradient_norm: float
+    objective: float
+    iterations: int
+    converged: bool
+    gap: float
+
+
+class _L2Method(LinearMethod[LinearHead]):
+    """A linear method whose l2 is selected on validation."""
 
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
-        """Return each l2 of the options."""
         return Candidates.of("l2", settings.options["l2"])
 
-    def logits(self, heads: Sequence[Head], X: FloatArray) -> Iterable[FloatArray]:
-        """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""
-        return (decision(head, X) for head in heads)
+
+class LogisticRegression(_L2Method[Head]):
+    """l2-regularised logistic regression."""
 
     def has_converged(self, head: Head) -> bool:
-        """Return whether the solver met its tolerance."""
         return head.certificate.converged
 
     def certificate(self, head: Head, selection: Selection[Head], settings: FitSettings) -> ExactCertificate:
-        """Return the solver's proof."""
         return ExactCertificate(edge=selection.is_at_edge, **vars(head.certificate), gap=head.gap)
-
-    def export(self, head: Head, fold: Fold, settings: FitSettings) -> ExportedHead:
-        """Return the layer."""
-        return export_linear(head, fold.scaler)
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,6 @@ class ExactProbe(LogisticRegression):
         return Method.PROBE
 
     def options(self, options: HeadOptions) -> dict[str, Any]:
-        """Return the grid."""
         return {"l2": list(L2_GRID)}
 
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[Head]:
@@ -68,23 +90,48 @@ class ExactProbe(LogisticRegression):
 
 
 class ReferenceLogistic(LogisticRegression):
-    """scikit-learn's solver on the same objective."""
+    """scikit-learn's solver on the same objective, one fit per l2."""
 
     name = Method.LOGISTIC
     verb = "baselines"
     are_independent = True
 
     def options(self, options: HeadOptions) -> dict[str, Any]:
-        """Return the grid."""
         return {"l2": list(REFERENCE_L2)}
 
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[Head]:
-        """Return one fit per l2."""
         from probeline.heads.logistic.reference import fit_reference
 
         return [fit_reference(fold.X, fold.y, l2) for l2 in candidates.strengths]
 
 
+class RidgeRegression(_L2Method["RidgeHead"]):
+    """Ridge regression on the classes' indicators, all l2 from one eigendecomposition.
+
+    It is selected by val top-1 and then by val squared error, which is what ridge minimises: the likelihood of its
+    scores would say little before a temperature is fitted.
+    """
+
+    name = Method.RIDGE
+    verb = "baselines"
+    are_independent = True
+
+    def options(self, options: HeadOptions) -> dict[str, Any]:
+        return {"l2": list(RIDGE_L2)}
+
+    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[RidgeHead]:
+        from probeline.heads.ridge import fit_ridge
+
+        return fit_ridge(fold.X, fold.y, settings.classes, candidates.strengths)
+
+    def loss(self, task: Task) -> Loss:
+        return squared
+
+    def certificate(self, head: RidgeHead, selection: Selection[RidgeHead], settings: FitSettings) -> Certificate:
+        return Certificate(selection.is_at_edge)
+
+
 PROBE = ExactProbe()
 PROBE_REFIT = ExactProbe(Method.PROBE_REFIT, is_refit=True)
 LOGISTIC = ReferenceLogistic()
+RIDGE = RidgeRegression()

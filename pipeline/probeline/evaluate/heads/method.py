@@ -1,29 +1,137 @@
-"""The seam of heads: what a method of fitting heads on cached features provides."""
+"""The seam of heads: what a method of fitting heads on cached features is given and provides."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from probeline.errors import BadOption
-from probeline.evaluate.candidates import Candidate, Candidates, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.certificates import Certificate
 from probeline.evaluate.task import Loss, Task
-from probeline.heads.linear import Linear
-from probeline.heads.standardize import Scaler
+from probeline.format import option
+from probeline.heads.linear import Linear, decision
+from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.options.groups import HeadOptions
 from probeline.types import FloatArray, IntArray
 
+Candidate = Mapping[str, Any]
+"""The names and values of the hyper-parameters that are compared."""
+
 Head = TypeVar("Head")
+LinearHead = TypeVar("LinearHead", bound=Linear)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to fit on and held-out rows, both standardised by the rows to fit on.
+
+    Attributes
+    ----------
+    X : float32 [n, D]
+    y : int64 [n]
+    X_heldout : float32 [m, D]
+    y_heldout : int64 [m]
+    scaler : Scaler
+    """
+
+    X: FloatArray
+    y: IntArray
+    X_heldout: FloatArray
+    y_heldout: IntArray
+    scaler: Scaler
+
+
+def make_fold(X: FloatArray, y: IntArray, X_heldout: FloatArray, y_heldout: IntArray) -> Fold:
+    """Return a fold of features that are not standardised yet."""
+    scaler = fit_scaler(X)
+    return Fold(apply(scaler, X), y, apply(scaler, X_heldout), y_heldout, scaler)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is compared on validation.
+
+    Attributes
+    ----------
+    values : tuple of mappings
+        An empty mapping if there is nothing to select.
+    strengths : tuple of float
+        How strongly each candidate regularises; of equally good ones the strongest is selected. All equal if they
+        have no order.
+    """
+
+    values: tuple[Candidate, ...]
+    strengths: tuple[float, ...]
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float]) -> Candidates:
+        """Return the candidates of one hyper-parameter whose larger values regularise more."""
+        return cls(tuple({name: value} for value in values), tuple(values))
+
+    @classmethod
+    def unordered(cls, values: Sequence[Candidate]) -> Candidates:
+        """Return candidates without an order."""
+        return cls(tuple(values), (0.0,) * len(values))
+
+    def subset(self, indices: Sequence[int]) -> Candidates:
+        """Return some of the candidates."""
+        return Candidates(tuple(self.values[i] for i in indices), tuple(self.strengths[i] for i in indices))
+
+
+def describe_candidate(candidate: Candidate) -> str:
+    """Return hyper-parameters in words, such as ``lr 0.001``."""
+    return " ".join(option(name, value) for name, value in candidate.items())
+
+
+@dataclass(frozen=True)
+class Selection(Generic[Head]):
+    """The best candidate on validation, selected without the test rows.
+
+    Attributes
+    ----------
+    candidates : Candidates
+        Those whose fit diverged in no fold.
+    path : tuple of mappings
+        Each candidate with its val ``top1`` and loss, averaged over the held-out rows of all folds.
+    index : int
+        Of the selected candidate.
+    is_at_edge : bool
+        Whether its strength is at an edge of the grid.
+    y_val : int64 [n]
+        Labels of the held-out rows, fold after fold.
+    val_logits : float32 [n, K]
+        Of the selected candidate for these rows, by fits without them.
+    heads : sequence of Head
+        Of all candidates, fitted on the train rows, which are those of the first fold.
+    diverged : tuple of mappings
+        The candidates whose training diverged.
+    """
+
+    candidates: Candidates
+    path: tuple[Candidate, ...]
+    index: int
+    is_at_edge: bool
+    y_val: IntArray
+    val_logits: FloatArray
+    heads: Sequence[Head]
+    diverged: tuple[Candidate, ...] = ()
+
+    @property
+    def selected(self) -> Candidate:
+        """The hyper-parameters of the best candidate."""
+        return self.candidates.values[self.index]
+
+    @property
+    def head(self) -> Head:
+        """The head of the best candidate, fitted on the train rows."""
+        return self.heads[self.index]
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What a fit depends on besides its rows.
+    """What a fit depends on in addition to its rows.
 
     Attributes
     ----------
@@ -38,6 +146,19 @@ class FitSettings:
     options: Mapping[str, Any]
     classes: int
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What proves a fit, written into its score as JSON; methods with more to say extend it.
+
+    Attributes
+    ----------
+    edge : bool
+        Whether the selected candidate is at an edge of its grid, beyond which a better one may lie.
+    """
+
+    edge: bool
 
 
 @dataclass(frozen=True)
@@ -127,12 +248,7 @@ class HeadMethod(Protocol[Head]):
         """Return whether a head is of no use because its training diverged."""
         return False
 
-    def certificate(
-        self,
-        head: Head,
-        selection: Selection[Head],
-        settings: FitSettings,
-    ) -> Certificate | None:
+    def certificate(self, head: Head, selection: Selection[Head], settings: FitSettings) -> Certificate | None:
         """Return what proves the fit of the selected head."""
         return None
 
@@ -164,14 +280,24 @@ class HeadMethod(Protocol[Head]):
         return self.fit(fold, settings, candidates)[candidates.values.index(dict(selected))]
 
 
-def export_linear(head: Linear, scaler: Scaler) -> ExportedHead:
-    """Return a linear head with one row per class, also if one logit decides between two."""
-    weight, bias = head.weight, head.bias
-    if len(weight) == 1:
-        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
-    return ExportedHead({**scaling(scaler), "weight": weight, "bias": bias})
+class LinearMethod(HeadMethod[LinearHead]):
+    """A method whose heads are linear maps."""
+
+    def logits(self, heads: Sequence[LinearHead], X: FloatArray) -> Iterable[FloatArray]:
+        return (decision(head, X) for head in heads)
+
+    def export(self, head: LinearHead, fold: Fold, settings: FitSettings) -> ExportedHead:
+        return ExportedHead(linear_tensors(fold.scaler, head.weight, head.bias))
 
 
-def scaling(scaler: Scaler) -> dict[str, FloatArray]:
-    """Return what standardises features, by the names of an exported head."""
-    return {"mean": scaler.mean, "std": scaler.std}
+def linear_tensors(scaler: Scaler, weight: FloatArray, bias: FloatArray) -> dict[str, FloatArray]:
+    """Return the tensors of an exported linear map, with one row per class also if one logit decides between two."""
+    weight, bias = expand_two_classes(weight, bias)
+    return {"mean": scaler.mean, "std": scaler.std, "weight": weight, "bias": bias}
+
+
+def expand_two_classes(weight: FloatArray, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return a linear map with one row per class: a single row is the second class's, and the first one's is 0."""
+    if len(weight) > 1:
+        return weight, bias
+    return np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from probeline.evaluate.candidates import Candidates, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.certificates import MinibatchCertificate
-from probeline.evaluate.heads.method import ExportedHead, FitSettings, HeadMethod, export_linear
-from probeline.format import option
-from probeline.heads.linear import decision
+from probeline.evaluate.heads.method import (
+    Candidate,
+    Candidates,
+    Certificate,
+    ExportedHead,
+    FitSettings,
+    Fold,
+    HeadMethod,
+    LinearMethod,
+    Selection,
+    describe_candidate,
+    linear_tensors,
+)
 from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Axis, Grid, grid
 from probeline.options.groups import HeadOptions
@@ -21,6 +30,13 @@ if TYPE_CHECKING:
     from probeline.heads.minibatch.sgd import SgdHead
 
 Trained = TypeVar("Trained", "SgdHead", "MlpHead")
+
+
+@dataclass(frozen=True)
+class MinibatchCertificate(Certificate):
+    """Of a head that was trained in minibatches; `diverged` are the candidates whose training did, in words."""
+
+    diverged: tuple[str, ...]
 
 
 class MinibatchMethod(HeadMethod[Trained]):
@@ -39,7 +55,6 @@ class MinibatchMethod(HeadMethod[Trained]):
     option_name: ClassVar[str]
 
     def options(self, options: HeadOptions) -> dict[str, Any]:
-        """Return the values of every axis."""
         requested = grid(self.option_name, self.axes, getattr(options, self.option_name))
         return {name: list(values) for name, values in requested.values.items()}
 
@@ -48,53 +63,42 @@ class MinibatchMethod(HeadMethod[Trained]):
         return Grid({name: tuple(settings.options[name]) for name in self.axes}, self.axes)
 
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
-        """Return every combination of the axes with several values."""
         return Candidates.unordered(self.grid(settings).candidates())
 
+    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[Trained]:
+        """Return the heads of all candidates after their last epoch."""
+        shared = self.grid(settings).fixed()
+        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
+        validation = fold.X_heldout, fold.y_heldout
+        settings_of_heads = [{**candidate, **shared, "seed": settings.seed} for candidate in candidates.values]
+        return self.train(fold, settings.classes, settings_of_heads, {**training, "validation": validation})
+
+    @abstractmethod
+    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[Trained]:
+        """Return heads trained with the settings of each and those of `training`, which they share."""
+
     def has_diverged(self, head: Trained) -> bool:
-        """Return whether the loss or a weight became infinite."""
         return head.diverged is not None
 
-    def certificate(
-        self,
-        head: Trained,
-        selection: Selection[Trained],
-        settings: FitSettings,
-    ) -> MinibatchCertificate:
-        """Return whether the grid ends too early, and which candidates diverged."""
-        diverged = tuple(
-            " ".join(option(name, value) for name, value in candidate.items()) for candidate in selection.diverged
-        )
+    def certificate(self, head: Trained, selection: Selection[Trained], settings: FitSettings) -> MinibatchCertificate:
+        diverged = tuple(describe_candidate(candidate) for candidate in selection.diverged)
         return MinibatchCertificate(self.grid(settings).edge(selection.selected), diverged)
 
     def history(self, head: Trained) -> tuple[dict[str, Any], ...]:
-        """Return the losses and accuracies of each epoch."""
         return head.history
 
 
-class LinearBySgd(MinibatchMethod["SgdHead"]):
+class LinearBySgd(MinibatchMethod["SgdHead"], LinearMethod["SgdHead"]):
     """A linear layer; candidates that read the same minibatches are trained in one pass."""
 
     name = Method.PROBE_SGD
     axes = SGD
     option_name = "sgd"
 
-    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[SgdHead]:
-        """Return the heads of all candidates after their last epoch."""
+    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[SgdHead]:
         from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
-        shared = self.grid(settings).fixed()
-        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
-        every = [Setting(**candidate, **shared, seed=settings.seed) for candidate in candidates.values]
-        return fit_sgd(fold.X, fold.y, settings.classes, every, **training, validation=(fold.X_heldout, fold.y_heldout))
-
-    def logits(self, heads: Sequence[SgdHead], X: FloatArray) -> Iterable[FloatArray]:
-        """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""
-        return (decision(head, X) for head in heads)
-
-    def export(self, head: SgdHead, fold: Fold, settings: FitSettings) -> ExportedHead:
-        """Return the layer."""
-        return export_linear(head, fold.scaler)
+        return fit_sgd(fold.X, fold.y, classes, [Setting(**head) for head in heads], **training)
 
 
 class OneHiddenLayer(MinibatchMethod["MlpHead"]):
@@ -105,29 +109,22 @@ class OneHiddenLayer(MinibatchMethod["MlpHead"]):
     option_name = "mlp"
 
     def is_requested(self, options: HeadOptions) -> bool:
-        """Return whether ``--mlp`` is given."""
         return bool(options.mlp)
 
-    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[MlpHead]:
-        """Return the heads of all candidates after their last epoch."""
+    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[MlpHead]:
         from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp
 
-        shared = self.grid(settings).fixed()
-        training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
-        every = [MlpSettings(**candidate, **shared, seed=settings.seed) for candidate in candidates.values]
-        validation = fold.X_heldout, fold.y_heldout
-        return [fit_mlp(fold.X, fold.y, settings.classes, one, **training, validation=validation) for one in every]
+        return [fit_mlp(fold.X, fold.y, classes, MlpSettings(**head), **training) for head in heads]
 
     def logits(self, heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
-        """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""
         from probeline.heads.minibatch.mlp import mlp_decision
 
         return (mlp_decision(head, X) for head in heads)
 
     def export(self, head: MlpHead, fold: Fold, settings: FitSettings) -> ExportedHead:
-        """Return both layers."""
+        layer = linear_tensors(fold.scaler, head.weight, head.bias)
         hidden = {"hidden_weight": head.hidden_weight, "hidden_bias": head.hidden_bias}
-        return ExportedHead({**hidden, **export_linear(head, fold.scaler).tensors}, head.activation)
+        return ExportedHead({**hidden, **layer}, head.activation)
 
 
 PROBE_SGD = LinearBySgd()

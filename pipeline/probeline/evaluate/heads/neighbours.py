@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import BadOption
-from probeline.evaluate.candidates import Candidates, Selection
-from probeline.evaluate.folds import Fold
-from probeline.evaluate.heads.certificates import Certificate
-from probeline.evaluate.heads.method import ExportedHead, FitSettings, HeadMethod, scaling
+from probeline.evaluate.heads.method import (
+    Candidates,
+    Certificate,
+    ExportedHead,
+    FitSettings,
+    Fold,
+    HeadMethod,
+    Selection,
+)
 from probeline.names import Method
 from probeline.options.groups import HeadOptions
 from probeline.types import FloatArray, IntArray
@@ -22,13 +27,10 @@ NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The rows that predictions are read from.
+    """The rows float32 [n, D] and labels int64 [n] that predictions are read from.
 
     Attributes
     ----------
-    X : float32 [n, D]
-    y : int64 [n]
-    classes : int
     k : int
         Neighbours that vote; 0 for class means.
     """
@@ -40,13 +42,12 @@ class StoredRows:
 
 
 class StoredRowsMethod(HeadMethod[StoredRows]):
-    """What both share: nothing is trained."""
+    """A method that trains nothing."""
 
     verb = "baselines"
     are_independent = True
 
     def count_parameters(self, head: StoredRows) -> int:
-        """Return 0."""
         return 0
 
 
@@ -56,15 +57,12 @@ class NearestNeighbours(StoredRowsMethod):
     name = Method.KNN
 
     def options(self, options: HeadOptions) -> dict[str, Any]:
-        """Return the grid and the metric."""
         return {"k": list(NEIGHBOURS), "metric": "cosine"}
 
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
-        """Return each k up to the number of rows."""
         return Candidates.of("k", [k for k in settings.options["k"] if k <= rows])
 
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[StoredRows]:
-        """Return the rows, once per k."""
         return [StoredRows(fold.X, fold.y, settings.classes, candidate["k"]) for candidate in candidates.values]
 
     def logits(self, heads: Sequence[StoredRows], X: FloatArray) -> Iterable[FloatArray]:
@@ -74,19 +72,15 @@ class NearestNeighbours(StoredRowsMethod):
         stored = heads[0]
         return knn(stored.X, stored.y, X, [head.k for head in heads], classes=stored.classes).values()
 
-    def certificate(
-        self,
-        head: StoredRows,
-        selection: Selection[StoredRows],
-        settings: FitSettings,
-    ) -> Certificate:
+    def certificate(self, head: StoredRows, selection: Selection[StoredRows], settings: FitSettings) -> Certificate:
         """Return whether the grid ends too early; there are no fewer neighbours than one."""
         return Certificate(selection.is_at_edge and head.k > 1)
 
     def export(self, head: StoredRows, fold: Fold, settings: FitSettings) -> ExportedHead:
         """Return the rows at unit length."""
         rows = head.X / np.maximum(np.linalg.norm(head.X, axis=1, keepdims=True), 1e-12)
-        return ExportedHead({**scaling(fold.scaler), "rows": rows, "labels": head.y, "k": np.array([head.k])})
+        scaling = {"mean": fold.scaler.mean, "std": fold.scaler.std}
+        return ExportedHead({**scaling, "rows": rows, "labels": head.y, "k": np.array([head.k])})
 
 
 class NearestCentroid(StoredRowsMethod):
@@ -95,11 +89,9 @@ class NearestCentroid(StoredRowsMethod):
     name = Method.CENTROID
 
     def candidates(self, settings: FitSettings, rows: int) -> Candidates:
-        """Return one candidate."""
         return Candidates.unordered([{}])
 
     def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[StoredRows]:
-        """Return the rows."""
         return [StoredRows(fold.X, fold.y, settings.classes)]
 
     def logits(self, heads: Sequence[StoredRows], X: FloatArray) -> Iterable[FloatArray]:
@@ -109,20 +101,14 @@ class NearestCentroid(StoredRowsMethod):
         return [nearest_centroid(head.X, head.y, X, classes=head.classes) for head in heads]
 
     def export(self, head: StoredRows, fold: Fold, settings: FitSettings) -> ExportedHead:
-        """Return the linear layer that decides the same.
-
-        Raises
-        ------
-        BadOption
-            A class has no train rows: it is infinitely far, which no layer can express.
-        """
+        """Return the linear map that decides the same; a class without train rows, infinitely far, has none."""
         from probeline.heads.neighbours import centroid_layer
 
         try:
             weight, bias = centroid_layer(head.X, head.y, classes=settings.classes)
         except ValueError as error:
             raise BadOption("centroid cannot be exported", got=str(error), remedy="choose another row") from error
-        return ExportedHead({**scaling(fold.scaler), "weight": weight, "bias": bias})
+        return ExportedHead({"mean": fold.scaler.mean, "std": fold.scaler.std, "weight": weight, "bias": bias})
 
 
 KNN = NearestNeighbours()

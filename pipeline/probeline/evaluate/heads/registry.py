@@ -6,11 +6,10 @@ import functools
 from typing import Any
 
 from probeline.errors import UnknownName
-from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT
+from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT, RIDGE
 from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, KNN
-from probeline.evaluate.heads.ridge import RIDGE
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
@@ -49,12 +48,7 @@ def head_methods(verb: str) -> list[HeadMethod[Any]]:
 
 
 def head_method(name: str) -> HeadMethod[Any]:
-    """Return the method of a score.
-
-    Raises
-    ------
-    UnknownName
-    """
+    """Return the method of a score."""
     _load_entry_points()
     if name not in _METHODS:
         raise UnknownName("head method", name, _METHODS)

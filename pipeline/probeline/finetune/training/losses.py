@@ -16,38 +16,21 @@ from probeline.types import DROPPED, IntArray
 class CrossEntropy:
     """The cross-entropy of the labels.
 
-    Attributes
-    ----------
-    smoothing : float
-        In [0, 1): the share of the target that is spread over all classes while the net trains.
+    While the net trains, the share `smoothing`, in [0, 1), of the target is spread over all classes.
     """
 
     smoothing: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return the mean loss of train images, and how many of the answers are correct; both without axes.
+        """Return the mean loss of train images, and how many of them are classified correctly; both without axes.
 
-        Parameters
-        ----------
-        output : float32 [n, K]
-        labels : int64 [n]
-            On the output's device.
-        rows : int64 [n]
-            Where the images stand in the train part.
+        Output float32 [n, K] and labels int64 [n] are on one device; rows int64 [n] are of the train part.
         """
         loss = functional.cross_entropy(output, labels, label_smoothing=self.smoothing)
         return loss, (output.detach().argmax(1) == labels).sum()
 
     def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
-        """Return what an epoch's history holds of the val images: val_loss and val_top1 of the labels.
-
-        Parameters
-        ----------
-        output : float32 [n, K]
-        labels : int64 [n]
-        rows : int64 [n]
-            Where the images stand in the val part.
-        """
+        """Return what an epoch's history holds of the images of these rows of the val part: val_loss and val_top1."""
         return {
             "val_loss": float(functional.cross_entropy(output, labels)),
             "val_top1": float((output.argmax(1) == labels).numpy().mean()),
@@ -62,14 +45,7 @@ class DistillationLoss(CrossEntropy):
     gradient's size whatever the temperature (Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural
     network", section 2).
 
-    Attributes
-    ----------
-    teacher : float32 [N, K]
-        Its logits for the rows of the train part.
-    temperature : float
-        Above 0.
-    alpha : float
-        In [0, 1].
+    `teacher` are its logits float32 [N, K] for the rows of the train part.
     """
 
     teacher: Tensor
@@ -77,7 +53,6 @@ class DistillationLoss(CrossEntropy):
     alpha: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of train images, and how many of the answers are correct by the labels."""
         hard, correct = super().loss(output, labels, rows)
         teacher = self.teacher[torch.from_numpy(rows)].to(output.device)
         soft = functional.kl_div(
@@ -116,7 +91,6 @@ class TwoTaskLoss(CrossEntropy):
     share: float
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of train images, and how many answers of the main task are correct."""
         main, correct = super().loss(output[:, : self.classes], labels, rows)
         second = functional.cross_entropy(
             output[:, self.classes :],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,17 +16,9 @@ from probeline.types import AnyArray, Preprocess
 
 
 class Network:
-    """A net on its device, run in a precision.
+    """A net on its device, moved there in place and run in a precision.
 
-    Parameters
-    ----------
-    net : nn.Module
-        Moved to the device in place.
-    preprocess : Preprocess
-    device : torch.device
-    precision : {"fp32", "tf32", "bf16", "fp16"}
-    cut : Stage, optional
-        The stage whose input the feeds give; without it they give pixels.
+    The feeds give the input of the stage `cut`, or pixels if it is None.
     """
 
     def __init__(
@@ -45,18 +36,17 @@ class Network:
         values = torch.from_numpy(inputs).to(self.device)
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
             if self._cut is None or self._shape is None:
-                return _logits(self.net(self._normalize(values)))
-            return _logits(run_above(self.net, self._cut, values.view(-1, *self._shape), self._size))
+                output = self.net(self._normalize(values))
+            else:
+                output = run_above(self.net, self._cut, values.view(-1, *self._shape), self._size)
+        # GoogLeNet and Inception give a tuple while they train, the logits first.
+        logits: Tensor = output if isinstance(output, Tensor) else output[0]
+        return logits.float()
 
     def predict(self, batches: Iterable[AnyArray], parts: int) -> Tensor:
         """Return the output float32 [n, K] on the CPU, in eval mode, each batch in so many parts.
 
-        A part that memory does not hold is halved.
-
-        Raises
-        ------
-        OutOfMemory
-            One image is too much.
+        A part that memory does not hold is halved; `OutOfMemory` if one image is too much.
         """
         self.net.eval()
         outputs = []
@@ -65,9 +55,3 @@ class Network:
                 pieces = np.array_split(inputs, min(parts, len(inputs)))
                 outputs += [in_halves(lambda half: self.forward(half).cpu(), piece, self.device) for piece in pieces]
         return torch.cat(outputs)
-
-
-def _logits(output: Any) -> Tensor:
-    # GoogLeNet and Inception give a tuple while they train, the logits first.
-    first: Tensor = output if isinstance(output, Tensor) else output[0]
-    return first.float()

@@ -1,22 +1,23 @@
-"""The steps of a training: what is frozen, the rates, batches in parts, and going back when memory does not suffice."""
+"""The steps of a training: the optimizer and its rates, what is frozen, and batches in parts that memory holds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probeline.backbones.frozen import is_out_of_memory
+from probeline.console import Console
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetune import checkpoint
-from probeline.finetune.training.batches import split_training_batches
 from probeline.finetune.training.network import Network
-from probeline.finetune.training.optimization import epoch_seed, make_optimizer, norms, rate_groups, rates
-from probeline.finetune.training.setup import TrainingSetup
+from probeline.finetune.training.setup import TrainingOptions, TrainingSetup
+from probeline.heads.minibatch.schedule import factors
 from probeline.types import AnyArray, IntArray
 
 Result = TypeVar("Result")
@@ -28,16 +29,8 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 class Stepper:
     """Takes the optimizer's steps on a net.
 
-    Parameters
-    ----------
-    setup : TrainingSetup
-    network : Network
-        Its net.
-
     Attributes
     ----------
-    optimizer : torch.optim.Optimizer
-    scaler : torch.amp.GradScaler
     parts : int
         In how many parts a batch goes through the net.
     trainable : int
@@ -47,7 +40,7 @@ class Stepper:
     def __init__(self, setup: TrainingSetup, network: Network) -> None:
         self._setup, self._network, self._options = setup, network, setup.options
         self._labels = torch.from_numpy(setup.labels)
-        groups = rate_groups(setup.net, setup.tap, setup.stages, setup.options, setup.start)
+        groups = rate_groups(setup)
         begins = setup.unfreezing.begins
         trained = [group for group in groups if group["stage"] is None or begins[group["stage"]] is not None]
         self.trainable = sum(p.numel() for group in trained for p in group["params"])
@@ -65,7 +58,11 @@ class Stepper:
         return float(self.optimizer.param_groups[0]["peak"]) * self.rate_shares(rows, epoch)[0]
 
     def _split(self, rows: IntArray) -> list[IntArray]:
-        return split_training_batches(rows, self._options.batch_size)
+        batches = split_batches(rows, self._options.batch_size)
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            # BatchNorm cannot take the statistics of a single value.
+            batches[-2:] = [np.concatenate(batches[-2:])]
+        return batches
 
     def set_modes(self, epoch: int) -> None:
         """Freeze what this epoch does not train: no gradients, and all of its modules in eval mode."""
@@ -87,15 +84,9 @@ class Stepper:
     ) -> Generator[tuple[int, Tensor, Tensor], None, None]:
         """Take a step for each batch of an epoch and each of `shares` of the peak rates, as long as there are both.
 
-        Order, augmentation and dropout are drawn from (seed, epoch) alone. Until it is closed, the global random state
-        is the epoch's.
-
-        Yields
-        ------
-        images : int
-            Of the batch.
-        loss, correct : Tensor
-            Its summed loss, and how many of its images were classified correctly, before the step.
+        Order, augmentation and dropout depend on (seed, epoch) alone. Until it is closed, the global random state is
+        the epoch's. Yields the number of images of each batch, their summed loss, and how many of them were classified
+        correctly, before the step.
         """
         seed, device = self._options.seed, self._setup.device
         batches = self._split(np.random.default_rng([seed, epoch]).permutation(rows))[: len(shares)]
@@ -153,18 +144,13 @@ class Stepper:
         self,
         run: Callable[[Callable[[int], object]], Result],
         advance: Callable[[int], object],
-        report: Callable[[], object],
+        console: Console,
+        too_large: str,
     ) -> Result:
-        """Return what `run` gives, begun anew with batches in twice as many parts until memory holds them.
+        """Return what `run` gives, started again with batches in twice as many parts until memory holds them.
 
-        Parameters
-        ----------
-        run : callable
-            Given the function that counts its progress.
-        advance : callable
-            Counts progress; what was done in vain is taken back.
-        report : callable
-            Says how many parts the batches now have.
+        `run` is given a function that counts its progress by `advance`; what was done in vain is taken back, and the
+        message `too_large` says how many parts the batches now have.
         """
         while True:
             before = self.copy_state()
@@ -182,7 +168,7 @@ class Stepper:
             self.restore(before)
             self.parts *= 2
             advance(-sum(done))
-            report()
+            console.say(f"{too_large} in {self.parts} parts")
 
     def copy_state(self) -> State:
         """Return copies on the CPU of all that the next step depends on."""
@@ -196,3 +182,67 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         checkpoint.restore(self._network.net, self.optimizer, tensors)
         self.scaler.load_state_dict(scaler)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of an epoch's augmentation and dropout, epochs counted from 0."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def norms(net: nn.Module) -> Iterator[nn.Module]:
+    """Yield the BatchNorm layers of a net."""
+    return (module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+
+
+def rate_groups(setup: TrainingSetup) -> list[dict[str, Any]]:
+    """Return the optimizer's groups: the head's, then each stage's, that next to the head first.
+
+    Each has ``peak``, its highest rate, and ``stage``, the number of its stage, or None for the head.
+    """
+    options, stages = setup.options, setup.stages
+    parameters = dict(setup.net.named_parameters())
+    fixed_norms = norms(setup.net) if options.freeze_batchnorm else ()
+    fixed = {id(parameter) for norm in fixed_norms for parameter in norm.parameters()}
+    head = [name for name in parameters if name.startswith(setup.tap.head + ".")]
+    # At a new head's rate the probe's solution would be lost before anything below it had moved.
+    peak = options.lr * (1.0 if setup.start == "fresh" else options.body)
+    parts: list[tuple[int | None, list[str], float]] = [(None, head, peak)]
+    for above, stage in enumerate(reversed(stages)):
+        rate = options.lr * options.body * options.decay**above
+        parts.append((len(stages) - 1 - above, list(stage.parameters), rate))
+    groups = []
+    for number, names, highest in parts:
+        for decays in (True, False):
+            # Position tables, class tokens and layer scales have several axes too; none of them is called a weight.
+            chosen = [
+                parameters[name]
+                for name in names
+                if (parameters[name].ndim > 1 and name.endswith("weight")) == decays
+                and id(parameters[name]) not in fixed
+            ]
+            if chosen:
+                weight_decay = options.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "peak": highest, "stage": number, "weight_decay": weight_decay})
+    return groups
+
+
+def make_optimizer(groups: list[dict[str, Any]], options: TrainingOptions) -> torch.optim.Optimizer:
+    match options.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=options.lr)
+        case "adam":
+            return torch.optim.Adam(groups, lr=options.lr)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=0.9)
+
+
+def rates(options: TrainingOptions, batches: int) -> list[float]:
+    """Return each step's share of the peak rates, of a training with so many batches per epoch."""
+    steps = options.epochs * batches
+    warm = max(1, math.ceil(options.warmup * batches)) if options.warmup else 0
+    shape = factors(options.schedule, steps)
+    return [float(shape[step]) * min(1.0, (step + 1) / warm if warm else 1.0) for step in range(steps)]
+
+
+def split_batches(rows: IntArray, size: int) -> list[IntArray]:
+    """Return the rows in batches of `size`, in their order; the last one may be smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -2,41 +2,87 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from probeline.backbones.penultimate import Tap
 from probeline.console import Console
-from probeline.errors import BadCache
+from probeline.errors import BadCache, Diverged
 from probeline.finetune import checkpoint
-from probeline.finetune.training.batches import Feed, split_batches
-from probeline.finetune.training.history import TrainingResult, best_epoch, check_finite
 from probeline.finetune.training.network import Network
-from probeline.finetune.training.setup import TrainingSetup, ValidationSet
-from probeline.finetune.training.steps import Stepper
+from probeline.finetune.training.setup import Feed, TrainingSetup, ValidationSet
+from probeline.finetune.training.steps import Stepper, split_batches
 from probeline.types import IntArray
 
 LOSS_CHECK_SECONDS = 1.0
 """Time between two checks that an epoch's losses are finite: each check waits for the device."""
 
 
-class Trainer:
-    """One training of one net.
-
-    Parameters
-    ----------
-    setup : TrainingSetup
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave.
 
     Attributes
     ----------
-    network : Network
-    stepper : Stepper
+    history : tuple of mappings
+        Per epoch: epoch, lr (of the head, at the epoch's first step), train_loss, train_top1 (on augmented images),
+        val_loss, val_top1 and what else the loss measures on val, seconds.
+    best_epoch : int
+        The epoch, from 1, whose weights the net now has: highest val top-1, then lowest val loss, then earliest.
+    trainable, total : int
+        As the trainer's.
+    seconds : float
+        Summed over epochs, also those of an interrupted run that this one continues.
+    resumed_from : int
+        Epochs taken over from a checkpoint.
+    """
+
+    history: tuple[dict[str, Any], ...]
+    best_epoch: int
+    trainable: int
+    total: int
+    seconds: float
+    resumed_from: int
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The record of the best epoch."""
+        return self.history[self.best_epoch - 1]
+
+    @property
+    def selection_score(self) -> tuple[float, float]:
+        """What trainings are compared by, the higher the better."""
+        return _selection_score(self.best)
+
+
+def _selection_score(epoch: Mapping[str, Any]) -> tuple[float, float]:
+    return epoch["val_top1"], -epoch["val_loss"]
+
+
+def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
+    number: int = max(history, key=_selection_score)["epoch"]
+    return number
+
+
+def _check_finite(which: str, loss: float, epoch: int) -> None:
+    """Raise `Diverged` if the loss of an epoch, from 0, is not finite."""
+    if not math.isfinite(loss):
+        raise Diverged(f"the {which} loss is {loss} in epoch {epoch + 1}", remedy="use a lower --lr")
+
+
+class Trainer:
+    """One training of one net.
+
+    Attributes
+    ----------
     trainable, total : int
         Number of parameters that are trained at one time or other, and of those in use, the head's among them.
     """
@@ -46,27 +92,20 @@ class Trainer:
         self.network = Network(setup.net, setup.preprocess, setup.device, setup.options.precision, setup.cut)
         self.stepper = Stepper(setup, self.network)
         self.trainable = self.stepper.trainable
-        self.total = sum(p.numel() for name, p in setup.net.named_parameters() if _is_in_use(name, setup.tap))
+        self.total = sum(
+            parameter.numel()
+            for name, parameter in setup.net.named_parameters()
+            if name in setup.tap.tensors or name.startswith(setup.tap.head + ".")
+        )
 
     def fit(
         self, train: IntArray, val: ValidationSet, *, key: str, folder: Path, console: Console, title: str
     ) -> TrainingResult:
-        """Train on the rows `train` and choose the epoch on `val`; continue from a checkpoint if there is one.
+        """Train on the rows `train` and choose the epoch on `val`; go on from a checkpoint of `key` if there is one.
 
-        Each epoch draws its order, augmentation and dropout from (seed, epoch) alone, so that a resumed run takes
-        the steps of an uninterrupted one. Where memory does not suffice for a batch, the epoch begins anew with its
-        batches in twice as many parts.
-
-        Parameters
-        ----------
-        train : int64 [n]
-        val : ValidationSet
-        key : str
-            Of the run; a checkpoint with another one is not continued.
-        folder : Path
-            Of the checkpoints.
-        console : Console
-        title : str
+        The order, augmentation and dropout of an epoch depend on (seed, epoch) alone, so that a resumed run takes the
+        steps of an uninterrupted one. If memory does not hold its batches, an epoch starts again with twice as many
+        parts per batch.
 
         Raises
         ------
@@ -78,28 +117,22 @@ class Trainer:
             The best epoch's checkpoint was damaged or replaced while the run went on.
         OutOfMemory
             One image is too much.
-        CannotWrite
         """
-        stepper, val_labels = self.stepper, torch.from_numpy(val.labels[val.rows])
+        stepper, patience = self.stepper, self.options.patience
+        val_labels = torch.from_numpy(val.labels[val.rows])
         history = self._resume(folder, key)
         resumed_from = len(history)
         with console.bar(title, len(train) * (self.options.epochs - resumed_from), "img") as bar:
             for epoch in range(resumed_from, self.options.epochs):
-                if self._is_patience_over(history):
+                if patience and history and len(history) - _best_epoch(history) >= patience:
                     break
                 started = time.perf_counter()
-
-                def run(count: Callable[[int], object], epoch: int = epoch) -> tuple[float, float]:
-                    return self.run_epoch(train, epoch, count)
-
-                def report(epoch: int = epoch) -> None:
-                    start = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes in"
-                    console.say(f"{start} {stepper.parts} parts")
-
-                loss, top1 = stepper.run_until_it_fits(run, bar.update, report)
-                check_finite("training", loss, epoch)
+                run = partial(self.run_epoch, train, epoch)
+                too_large = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes"
+                loss, top1 = stepper.run_until_it_fits(run, bar.update, console, too_large)
+                _check_finite("training", loss, epoch)
                 measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
-                check_finite("val", measured["val_loss"], epoch)
+                _check_finite("val", measured["val_loss"], epoch)
                 history.append(
                     {
                         "epoch": epoch + 1,
@@ -125,16 +158,12 @@ class Trainer:
         self.net.load_state_dict(best)
         return TrainingResult(
             history=tuple(history),
-            best_epoch=best_epoch(history),
+            best_epoch=_best_epoch(history),
             trainable=self.trainable,
             total=self.total,
             seconds=sum(epoch["seconds"] for epoch in history),
             resumed_from=resumed_from,
         )
-
-    def _is_patience_over(self, history: Sequence[dict[str, Any]]) -> bool:
-        patience = self.options.patience
-        return bool(patience and history) and len(history) - best_epoch(history) >= patience
 
     def _resume(self, folder: Path, key: str) -> list[dict[str, Any]]:
         """Return the history of the epochs in the checkpoints, with the state after them restored."""
@@ -143,7 +172,7 @@ class Trainer:
             return []
         tensors, facts = last
         history: list[dict[str, Any]] = facts["history"]
-        if best_epoch(history) < len(history) and _read_best(folder, key, history) is None:
+        if _best_epoch(history) < len(history) and _read_best(folder, key, history) is None:
             return []
         self.stepper.restore((tensors, facts["scaler"]))
         self.stepper.parts = history[-1]["parts"]
@@ -151,8 +180,8 @@ class Trainer:
         return history
 
     def _save_if_best(self, folder: Path, key: str, history: Sequence[dict[str, Any]]) -> None:
-        # After ``last``, from which a resumed run makes it again: so the two are never of different epochs.
-        if best_epoch(history) == len(history):
+        # After ``last``, from which a resumed run writes it again: so the two are never of different epochs.
+        if _best_epoch(history) == len(history):
             checkpoint.write(folder, "best", self.net.state_dict(), {"key": key, "history": history})
 
     def run_epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
@@ -166,19 +195,14 @@ class Trainer:
                 correct_sum = correct_sum + correct
                 advance(images)
                 if time.monotonic() - checked >= LOSS_CHECK_SECONDS:
-                    check_finite("training", float(loss_sum), epoch)
+                    _check_finite("training", float(loss_sum), epoch)
                     checked = time.monotonic()
         return float(loss_sum) / len(rows), float(correct_sum) / len(rows)
 
     def predict(self, rows: IntArray, feed: Feed) -> Tensor:
         """Return the net's output float32 [n, K] on the CPU, in eval mode, for unaugmented images.
 
-        If there is a second head, its outputs are the last columns. A batch that memory does not hold is halved.
-
-        Raises
-        ------
-        OutOfMemory
-            One image is too much.
+        If there is a second head, its outputs are the last columns.
         """
         return self.network.predict(feed(split_batches(rows, self.options.batch_size), None), self.stepper.parts)
 
@@ -194,30 +218,8 @@ class Trainer:
         """Take one step for each of `shares` of the peak rates, as training begins, and leave all as it was before.
 
         The steps go through the epochs in their own order, with their augmentation and dropout, and train throughout
-        what the first epoch trains.
-
-        Parameters
-        ----------
-        train : int64 [n]
-            Rows.
-        shares : sequence of float
-            Each step's share of every group's peak rate.
-        is_over : callable
-            Given the losses so far after each step; ends the steps if it returns True.
-        console : Console
-        title : str
-
-        Returns
-        -------
-        list of float
-            The loss of each step's batch, before the step was taken; the last may not be finite.
-
-        Raises
-        ------
-        BadOption
-            A batch of one image, which BatchNorm cannot take.
-        OutOfMemory
-            One image is too much.
+        what the first epoch trains. They end if `is_over` of the losses so far is True. Returned is the loss of each
+        step's batch, before the step was taken; the last may not be finite.
         """
         stepper = self.stepper
         before = stepper.copy_state()
@@ -236,22 +238,16 @@ class Trainer:
                 epoch += 1
             return losses
 
-        def report() -> None:
-            console.say(f"{title}: memory does not hold a batch; it goes in {stepper.parts} parts")
-
+        too_large = f"{title}: memory does not hold a batch; it goes"
         with console.bar(title, len(shares), "step") as bar:
-            losses = stepper.run_until_it_fits(run, bar.update, report)
+            losses = stepper.run_until_it_fits(run, bar.update, console, too_large)
         stepper.restore(before)
         return losses
-
-
-def _is_in_use(name: str, tap: Tap) -> bool:
-    return name in tap.tensors or name.startswith(tap.head + ".")
 
 
 def _read_best(folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
     """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
     best = checkpoint.read(folder, "best", key)
-    if best is None or best[1]["history"] != history[: best_epoch(history)]:
+    if best is None or best[1]["history"] != history[: _best_epoch(history)]:
         return None
     return best[0]

@@ -10,18 +10,11 @@ from probeline.names import LAST_K, Strategy
 
 @dataclass(frozen=True)
 class UnfreezingPlan:
-    """When each stage of a net is trained.
-
-    Attributes
-    ----------
-    begins : tuple of int or None
-        Of each stage, that nearest to the image first: the epoch, from 0, with which it is trained; None for never.
-    """
+    """The epoch, from 0, with which the training of each stage begins, or None; that nearest to the image first."""
 
     begins: tuple[int | None, ...]
 
     def trained(self, epoch: int) -> tuple[bool, ...]:
-        """Return which stages are trained in an epoch."""
         return tuple(begin is not None and begin <= epoch for begin in self.begins)
 
     @property
@@ -43,7 +36,6 @@ def plan_unfreezing(strategy: str, stages: int, epochs: int, unfreeze: tuple[int
 
     Raises
     ------
-    UnknownName
     BadOption
         ``last-K`` of more stages than the net has, a strategy that parts more stages than it has, or an epoch that
         the training does not reach.
