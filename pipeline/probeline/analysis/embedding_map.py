@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from probeline.analysis.pictures import FigureText
 from probeline.analysis.probe_features import ProbeFeatures
 from probeline.analysis.projections import project_pca, project_tsne
 from probeline.data.sampling.stratified import sample
@@ -26,21 +26,12 @@ _PURPOSE = 50
 """Of the sample of test images."""
 
 _PERPLEXITY = 30.0
-"""In the range of 5 to 50 of van der Maaten and Hinton 2008; of few images a third of them."""
+"""In the range of 5 to 50 of van der Maaten and Hinton 2008; a third of the images if they are few."""
 
 _FEWEST = 4
 """Images from which t-SNE makes sense: a perplexity of 1."""
 
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class MapText:
-    """A map's title, its caption, and its alternative text."""
-
-    title: str
-    caption: str
-    alt: str
 
 
 def check_map(session: Session) -> None:
@@ -62,15 +53,9 @@ def check_map(session: Session) -> None:
 
 
 def make_map(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
-    """Return the map of a backbone, made unless it is up to date and has the projections that are asked for.
+    """Return a backbone's map, made unless it is up to date and has the requested projections.
 
-    Parameters
-    ----------
-    session : Session
-    features : ProbeFeatures
-        Of the exact probe that is best on validation.
-    best : Score
-        Of the row that is best on validation, whose errors are ringed.
+    `features` are those of the exact probe that is best on validation. The errors of the row `best` are ringed.
 
     Raises
     ------
@@ -125,9 +110,7 @@ def _project(session: Session, features: ProbeFeatures, best: Score) -> Embeddin
         predicted=predicted,
         judge=", ".join(filter(None, (method_info(best.method).title, describe_tap(best.tap, best.views)))),
         planes=tuple(projections),
-        title=text.title,
-        caption=text.caption,
-        alt=text.alt,
+        **text._asdict(),
     )
 
 
@@ -154,7 +137,7 @@ def tsne_projection(xy: Sequence[tuple[float, float]], perplexity: float, seed: 
 
 def map_text(
     best: Score, probe: Score, shown: int, wrong: int, data_seed: int, projections: Sequence[Projection]
-) -> MapText:
+) -> FigureText:
     """Return the text of a map of `shown` test images, `wrong` of which the best row misclassifies."""
     where = describe_tap(probe.tap, 0)
     net = f"{probe.backbone}{' ' * bool(where)}{where}"
@@ -180,4 +163,4 @@ def map_text(
     lines.append(f"Ringed: the {wrong:,} errors of the {row}, the row of {best.backbone} that is best on validation.")
     also = ", and by t-SNE" if len(projections) > 1 else ""
     alt = f"Scatter plot of {shown:,} test images in two principal components{also}, {wrong:,} of them ringed"
-    return MapText(f"Embedding map of {net}, test images", " ".join(lines), alt)
+    return FigureText(f"Embedding map of {net}, test images", " ".join(lines), alt)

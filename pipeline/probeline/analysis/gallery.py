@@ -31,7 +31,7 @@ from probeline.types import IntArray, Split
 MAX_IMAGES = 24
 
 NEIGHBOURS = 3
-"""Train images that are shown for each test image."""
+"""Train images that are shown per test image."""
 
 MAX_BYTES = 1_000_000
 """Of a record: a page holds several."""
@@ -42,17 +42,10 @@ TitleRows = Callable[[Sequence[Score]], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class SharedErrors:
-    """Which test images the rows of a backbone misclassify.
+    """Which test images the rows of a backbone misclassify, as indices into the test split.
 
-    Attributes
-    ----------
-    errors : int64 [n]
-        Indices into the test split of all images that any row misclassifies, the most frequent first, then in order.
-    shown : int64 [m]
-        The first few of them. An error of one row alone says something about that row only, so it is left out if
-        there are images that several rows misclassify.
-    counts : int64 [n_test]
-        Rows that misclassify each test image.
+    `errors` are all images that any row misclassifies, the most frequent first, then in order. `shown` are the first
+    few of those that several rows misclassify, or of all if there are none. `counts` are the rows per test image.
     """
 
     errors: IntArray
@@ -75,17 +68,10 @@ def count_shared_errors(rows: Sequence[Sequence[Score]]) -> SharedErrors:
 def make_gallery(
     session: Session, features: ProbeFeatures, rows: Sequence[Sequence[Score]], title_rows: TitleRows
 ) -> Gallery | None:
-    """Return the gallery of a backbone, made unless it is up to date; None if no row misclassifies any image.
+    """Return a backbone's gallery, made unless it is up to date; None if no row misclassifies any image.
 
-    Parameters
-    ----------
-    session : Session
-    features : ProbeFeatures
-        Of the exact probe that is best on validation.
-    rows : sequence of sequences of Score
-        All rows of the backbone, that of the probe among them, the best on validation first.
-    title_rows : callable
-        See `TitleRows`; called only if the gallery is missing or outdated.
+    `features` are those of the exact probe that is best on validation. `rows` are all rows of the backbone, the best on
+    validation first. `title_rows` is called only if the gallery is missing or outdated.
 
     Raises
     ------
@@ -126,7 +112,7 @@ def _without_thumbnails(
 ) -> Gallery:
     probe, splits = features.score, session.splits
     firsts = [row[0] for row in rows]
-    fold, refit = features.fold, features.refit
+    fold, (all_probabilities, facts) = features.fold, features.refit
     k = min(NEIGHBOURS, len(fold.X))
     nearest_rows, cosines = nearest(fold.X, fold.X_heldout[shared.shown], k)
     names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
@@ -139,7 +125,7 @@ def _without_thumbnails(
 
     images = []
     for index, indices, closeness in zip(shared.shown.tolist(), nearest_rows.tolist(), cosines.tolist(), strict=True):
-        true, probabilities = probe.labels[index], refit.probabilities[index]
+        true, probabilities = probe.labels[index], all_probabilities[index]
         images.append(
             Misclassified(
                 name=_name(splits.test, index),
@@ -147,12 +133,12 @@ def _without_thumbnails(
                 true=names[true],
                 predicted=tuple(names[score.predictions[index]] for score in firsts),
                 wrong=int(shared.counts[index]),
-                chance=round(float(probabilities[probe.predictions[index]]), 6) if refit.facts.held else None,
-                true_chance=round(float(probabilities[true]), 6) if refit.facts.held else None,
+                chance=round(float(probabilities[probe.predictions[index]]), 6) if facts.held else None,
+                true_chance=round(float(probabilities[true]), 6) if facts.held else None,
                 neighbours=tuple(map(neighbour, indices, closeness)),
             )
         )
-    title, caption = gallery_text(probe, shared, len(rows), refit.facts, k)
+    title, caption = gallery_text(probe, shared, len(rows), facts, k)
     return Gallery(
         backbone=probe.backbone,
         weights=probe.weights,
@@ -160,7 +146,7 @@ def _without_thumbnails(
         rows=tuple(GalleryRow(score.key, score.method, titles[score.key]) for score in firsts),
         probe=[score.key for score in firsts].index(probe.key),
         tap=probe.tap,
-        refit=refit.facts,
+        refit=facts,
         n_test=len(shared.counts),
         wrong=len(shared.errors),
         shared=int((shared.counts == len(rows)).sum()),

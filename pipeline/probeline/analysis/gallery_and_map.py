@@ -20,17 +20,7 @@ from probeline.session import Session
 def make_gallery_and_map(
     session: Session, name: str, scores: Sequence[Score], title_rows: TitleRows
 ) -> list[Gallery | EmbeddingMap]:
-    """Return the gallery and the map of a backbone, made unless they are up to date; say which cannot be made.
-
-    Parameters
-    ----------
-    session : Session
-    name : str
-        Of the backbone.
-    scores : sequence of Score
-        All of them.
-    title_rows : callable
-        See :func:`probeline.analysis.gallery.make_gallery`.
+    """Return the gallery and the map of a backbone from all of its scores; say which of them cannot be made.
 
     Raises
     ------

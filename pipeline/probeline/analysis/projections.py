@@ -12,26 +12,15 @@ _FEW = 500
 
 
 def project_pca(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float, float]]:
-    """Return rows in the plane of the largest variance of `X`, and the share of the variance along each axis.
+    """Return rows float32 [m, 2] in the plane of the largest variance of `X`, and the variance's share per axis.
 
-    Parameters
-    ----------
-    X : float32 [N, D]
-        The plane is fitted on it; N and D at least 2.
-    shown : float32 [m, D]
-
-    Returns
-    -------
-    float32 [m, 2]
-        Distances from the mean of `X` along the two axes, the one of the larger variance first. The largest
-        coefficient of each axis is positive.
-    tuple of 2 floats
-        Shares in [0, 1] of the variance of `X`; 0 if all of its rows are equal.
+    These are distances from the mean of `X` along the two axes, the one of the larger variance first. The largest
+    coefficient of each axis is positive. Shares are 0 if all rows of `X` are equal.
 
     Raises
     ------
     ValueError
-        An array is not as described.
+        `X` has fewer than two rows or columns, or an array is not float32 [N, D].
     """
     check_features(X)
     check_features(shown, columns=X.shape[1])
@@ -51,24 +40,15 @@ def project_tsne(X: FloatArray, perplexity: float, seed: int) -> tuple[FloatArra
     """Return points float32 [N, 2] with about the same neighbours as the rows, and the final divergence in nats.
 
     Barnes and Hut's approximation, initialised by principal components. It runs in one thread: with several threads
-    its sums come in any order, and t-SNE turns a difference in the last bit into another picture.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-    perplexity : float
-        About the number of neighbours of a row; less than N.
-    seed : int
+    its sums come in any order, and t-SNE turns a difference in the last bit into another picture. `perplexity` is about
+    the number of neighbours per row; less than N. van der Maaten and Hinton 2008, "Visualizing data using t-SNE",
+    Journal of Machine Learning Research 9; van der Maaten 2014, "Accelerating t-SNE using tree-based algorithms",
+    Journal of Machine Learning Research 15.
 
     Raises
     ------
     ValueError
-        `X` is not as described.
-
-    References
-    ----------
-    van der Maaten and Hinton 2008, "Visualizing data using t-SNE", Journal of Machine Learning Research 9; van der
-    Maaten 2014, "Accelerating t-SNE using tree-based algorithms", the same 15.
+        `X` is not float32 [N, D].
     """
     check_features(X)
     from sklearn.manifold import TSNE
