@@ -8,27 +8,30 @@ from collections.abc import Sequence
 from probeline.errors import BadOption, MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.format import listing
+from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.options.command_line import command_line
+from probeline.results.decode import encode
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
 
 KEY = re.compile("[0-9a-f]{6,64}")
-"""The first digits of a score's key, as it names a row."""
+"""The first digits of a score's key."""
+
+
+def request_digest(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
+    """Return the sha256 over what is exported and how."""
+    return digest(
+        {"version": ARTIFACT_VERSION, "score": encode(score), "train_rows": train_rows, "graphs": sorted(graphs)}
+    )
 
 
 def chosen_row(session: Session, verb: str) -> Score:
-    """Return the score of the options that ``--method`` names, or of the row that is best on validation, with the seed.
+    """Return the score that ``--method`` names, or of the row that is best on validation, with the requested seed.
 
-    Of several runs of one method, and of several backbones, the best on validation is taken; test is not looked at. The
-    first digits of a score's key name that score, whatever its training and seed.
-
-    Parameters
-    ----------
-    session : Session
-    verb : str
-        Who needs it; for messages.
+    If several runs or backbones have the method, the best on validation is taken; test is not used. The first digits of
+    a score's key name that score, whatever its training and seed. Messages name `verb`.
 
     Raises
     ------
