@@ -1,20 +1,25 @@
-"""Galleries: the test images that most rows of a backbone misclassify, and the train images nearest to them."""
+"""Galleries: the test images that most rows misclassify, with the nearest train images; made along with the map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from probeline.analysis.embedding_map import make_map
 from probeline.analysis.probe_features import ProbeFeatures
 from probeline.analysis.thumbnails import make_thumbnails
+from probeline.errors import MissingData
 from probeline.evaluate.requests import reuse
 from probeline.format import option
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
 from probeline.names import describe_tap
+from probeline.options.command_line import command_line
 from probeline.results.decode import encode
+from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import (
     GALLERIES,
     Gallery,
@@ -24,6 +29,7 @@ from probeline.results.gallery import (
     ProbeRefit,
     gallery_of,
 )
+from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import IntArray, Split
@@ -38,6 +44,37 @@ MAX_BYTES = 1_000_000
 
 TitleRows = Callable[[Sequence[Score]], Mapping[str, str]]
 """Returns the titles of the rows of several scores, by the key of each row's first score."""
+
+
+def make_gallery_and_map(
+    session: Session, name: str, scores: Sequence[Score], title_rows: TitleRows
+) -> list[Gallery | EmbeddingMap]:
+    """Return the gallery and the map of a backbone from all of its scores; say which of them cannot be made.
+
+    Raises
+    ------
+    BadData
+        An image cannot be read.
+    CannotWrite
+    """
+    say, probe, rows = session.console.say, best_probe(scores), rank_by_validation(scores)
+    if probe is None:
+        remedy = command_line(session.settings, "probe", backbones=(name,))
+        say(f"pictures: {name}: no gallery and no map, as it has no exact probe yet; run: {remedy}")
+        return []
+    features = ProbeFeatures(session, probe)
+    makers: dict[str, Callable[[], Gallery | EmbeddingMap | None]] = {
+        "gallery": partial(make_gallery, session, features, rows, title_rows),
+        "map": partial(make_map, session, features, rows[0][0]),
+    }
+    records: list[Gallery | EmbeddingMap] = []
+    for kind, make in makers.items():
+        try:
+            if record := make():
+                records.append(record)
+        except MissingData as error:  # the other pictures do not need this net's features
+            say(f"pictures: {name}: no {kind}, as {error}")
+    return records
 
 
 @dataclass(frozen=True)

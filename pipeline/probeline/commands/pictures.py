@@ -8,7 +8,7 @@ from typing import Any
 
 from probeline.analysis import pictures as analysis
 from probeline.analysis.embedding_map import check_map
-from probeline.analysis.gallery_and_map import make_gallery_and_map
+from probeline.analysis.gallery import make_gallery_and_map
 from probeline.data.named_row import named_row
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile

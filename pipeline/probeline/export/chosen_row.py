@@ -43,21 +43,19 @@ def chosen_row(session: Session, verb: str) -> Score:
         No score of that seed.
     """
     settings = session.settings
-    if settings.export.method is not None and KEY.fullmatch(settings.export.method):
-        return _score_by_key(session, verb, settings.export.method)
-    if settings.export.method is not None:
-        method_info(settings.export.method)
-    candidates = [
-        score
-        for score in _filter_requested(session, current_scores(session, verb))
-        if settings.export.method in (None, score.method)
-    ]
+    method = settings.export.method
+    is_key = method is not None and KEY.fullmatch(method) is not None
+    if method is not None and not is_key:
+        method_info(method)
+    scores = _filter_requested(session, current_scores(session, verb))
+    if method is not None and is_key:
+        return _score_by_key(session, verb, method, scores)
+    candidates = [score for score in scores if method in (None, score.method)]
     row = best_by_validation(candidates)
     if row is None:
-        what = settings.export.method or "score"
-        maker = method_info(settings.export.method).verb if settings.export.method else "probe"
+        maker = method_info(method).verb if method else "probe"
         raise MissingData(
-            f"no {what} to {verb}",
+            f"no {method or 'score'} to {verb}",
             where=f"{session.dataset.title} x {' '.join(settings.nets.backbones)}",
             got=listing(sorted({score.method for score in candidates})) or "no score of these options",
             remedy=f"run: {command_line(settings, maker)}",
@@ -71,8 +69,7 @@ def chosen_row(session: Session, verb: str) -> Score:
     return chosen
 
 
-def _score_by_key(session: Session, verb: str, digits: str) -> Score:
-    scores = _filter_requested(session, current_scores(session, verb))
+def _score_by_key(session: Session, verb: str, digits: str, scores: Sequence[Score]) -> Score:
     matches = [score for score in scores if score.key.startswith(digits)]
     if len(matches) != 1:
         raise MissingData(

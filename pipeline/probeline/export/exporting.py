@@ -19,9 +19,10 @@ from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.data.sampling.stratified import apportion, draw, shuffled
 from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.method import ExportedHead
 from probeline.evaluate.refit import refit
 from probeline.export.card import card
-from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, Net, write_artifact
+from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, write_artifact
 from probeline.export.graph import check_parity, graphs, run_graph
 from probeline.export.loading import assemble
 from probeline.export.modules import describe_net, net_tensors
@@ -60,15 +61,7 @@ def export_score(session: Session, score: Score, folder: Path, request: str, gra
         The features or the checkpoint of this very score are missing.
     ProbelineError
     """
-    text = session.asked_as(score.backbone, score.weights)
-    features = None
-    if method_info(score.method).trains:
-        draft, contents = _trained(session, score, request)
-    else:
-        taps = next(taps for taps in session.taps(text)[0] if "+".join(tap.tap for tap in taps) == score.tap)
-        fill_missing(session, text, "export")
-        features = CachedFeatures(session, *taps)
-        draft, contents = _refitted(session, score, taps, features, request)
+    draft, contents, features = _draft(session, score, request)
     predictor = assemble(draft, contents, session.settings.compute.device, where=folder)
     reader = ImageReader(session, predictor, features)
     proof = reader.prove(score)
@@ -89,35 +82,56 @@ def export_score(session: Session, score: Score, folder: Path, request: str, gra
     return complete
 
 
-def _refitted(
-    session: Session, score: Score, taps: Sequence[Backbone], features: CachedFeatures, request: str
-) -> tuple[Artifact, Files]:
-    """Return the artifact of a head that is fitted again on cached features, and the files of net and head."""
+def _draft(session: Session, score: Score, request: str) -> tuple[Artifact, Files, CachedFeatures | None]:
+    """Return the artifact before its proof, the files of net and head, and the cached features that its head reads."""
+    text = session.asked_as(score.backbone, score.weights)
+    trains = method_info(score.method).trains
+    features, activation = None, None
+    if trains:
+        loaded, head = _load_trained(session, score, text)
+        taps: Sequence[Backbone] = [loaded.backbone]
+    else:
+        taps = next(taps for taps in session.taps(text)[0] if "+".join(tap.tap for tap in taps) == score.tap)
+        fill_missing(session, text, "export")
+        features = CachedFeatures(session, *taps)
+        exported = _refit_head(features, score)
+        activation = exported.activation
+        loaded = session.net_of(taps[0], [tap.tap for tap in taps])
+        head = {name: torch.from_numpy(np.array(array, order="C")) for name, array in exported.tensors.items()}
+    net = describe_net(
+        loaded,
+        score.backbone,
+        score.weights,
+        "none" if score.method == Method.SCRATCH else session.spec(text).weights,
+        taps=[tap.tap for tap in taps],
+        own_head=trains,
+        precision=score.precision,
+    )
+    measured = asdict(score)
+    for name in ("predictions", "labels", "history", "path", "class_names"):
+        del measured[name]
+    preprocess = loaded.backbone.preprocess
+    artifact = Artifact(score.class_names, score.temperature, preprocess, net, activation, measured, request)
+    return artifact, {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(head)}, features
+
+
+def _refit_head(features: CachedFeatures, score: Score) -> ExportedHead:
     title = features.title(score.method, score.seed)
     options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
     if features.request(score.method, score.seed, **options).key != score.key:
-        raise MissingData(
-            "the cached features are not those of the score",
-            where=title,
-            remedy="run its stage again, then export",
-        )
+        what, remedy = "the cached features are not those of the score", "run its stage again, then export"
+        raise MissingData(what, where=title, remedy=remedy)
     features.check_canary()
-    session.console.say(f"export: {title}: fitting the head again")
-    head = refit(features, score)
-    loaded = session.net_of(taps[0], [tap.tap for tap in taps])
-    tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in head.tensors.items()}
-    net = _describe(session, score, loaded, taps)
-    return _artifact(score, loaded, net, head.activation, request), _files(loaded, tensors)
+    features.session.console.say(f"export: {title}: fitting the head again")
+    return refit(features, score)
 
 
-def _trained(session: Session, score: Score, request: str) -> tuple[Artifact, Files]:
-    """Return the artifact of a net that was trained, and the files of net and head."""
-    text = session.asked_as(score.backbone, score.weights)
+def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, dict[str, Tensor]]:
+    """Return the trained net of a score, and the tensors of its last layer."""
     loaded = session.net(f"{score.backbone}@none" if score.method == Method.SCRATCH else text)
     # From scratch it was trained on the very pixels that the pretrained net sees.
-    preprocess = session.backbone(text)[0].preprocess
-    loaded = replace(loaded, backbone=replace(loaded.backbone, preprocess=preprocess))
-    folder = checkpoint_folder(session, loaded.backbone, score.method, score.seed or 0, score.key)
+    backbone = replace(loaded.backbone, preprocess=session.backbone(text)[0].preprocess)
+    folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
     state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
     if state is None:
@@ -131,49 +145,14 @@ def _trained(session: Session, score: Score, request: str) -> tuple[Artifact, Fi
     second = len(score.certificate.get("second", {}).get("classes", ()))
     fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
     loaded.net.load_state_dict(state[0])
-    layer = _main_layer(loaded.net.get_submodule(loaded.tap.head))
-    sha256 = tensors_sha256(loaded.net, loaded.tap.tensors)
-    net = replace(_describe(session, score, loaded, [loaded.backbone]), weights_sha256=sha256, own_head=True)
+    layer = loaded.net.get_submodule(loaded.tap.head)
+    if isinstance(layer, nn.Sequential):  # dropout, then the layer
+        layer = layer[1]
+    if isinstance(layer, TwoHeads):
+        layer = layer.main
+    backbone = replace(backbone, weights_sha256=tensors_sha256(loaded.net, loaded.tap.tensors))
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
-    return _artifact(score, loaded, net, None, request), _files(loaded, tensors)
-
-
-def _main_layer(head: nn.Module) -> nn.Module:
-    """Return the layer of the first task: without the dropout before it, and without the layer of a second task."""
-    inner = head[1] if isinstance(head, nn.Sequential) else head
-    return inner.main if isinstance(inner, TwoHeads) else inner
-
-
-def _describe(session: Session, score: Score, loaded: Loaded, taps: Sequence[Backbone]) -> Net:
-    spec = session.spec(session.asked_as(score.backbone, score.weights))
-    return describe_net(
-        loaded,
-        score.backbone,
-        score.weights,
-        "none" if score.method == Method.SCRATCH else spec.weights,
-        taps=[tap.tap for tap in taps],
-        own_head=False,
-        precision=score.precision,
-    )
-
-
-def _artifact(score: Score, loaded: Loaded, net: Net, activation: str | None, request: str) -> Artifact:
-    measured = asdict(score)
-    for name in ("predictions", "labels", "history", "path", "class_names"):
-        del measured[name]
-    return Artifact(
-        classes=score.class_names,
-        temperature=score.temperature,
-        preprocess=loaded.backbone.preprocess,
-        net=net,
-        activation=activation,
-        measured=measured,
-        request=request,
-    )
-
-
-def _files(loaded: Loaded, head: dict[str, Tensor]) -> Files:
-    return {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(head)}
+    return replace(loaded, backbone=backbone), tensors
 
 
 def _choose_train_rows(session: Session, score: Score) -> list[tuple[str, int]]:

@@ -90,19 +90,9 @@ class Artifact:
 
     def sealed(self) -> bytes:
         """Return the bytes of its file."""
-        fields = {**vars(self), "asked": self.request}
-        del fields["request"]
-        net = {**vars(self.net), "taps": list(self.net.taps)}
-        return seal(
-            {
-                **fields,
-                "format": _FORMAT,
-                "version": ARTIFACT_VERSION,
-                "classes": list(self.classes),
-                "preprocess": self.preprocess.identity(),
-                "net": net,
-            }
-        )
+        content = {**vars(self), "asked": self.request, "preprocess": self.preprocess.identity(), "net": vars(self.net)}
+        del content["request"]
+        return seal({**content, "format": _FORMAT, "version": ARTIFACT_VERSION})
 
 
 def read_record(folder: Path) -> Artifact:
