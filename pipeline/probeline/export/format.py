@@ -194,9 +194,13 @@ def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[s
             raise BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror) from error
         expected, got = artifact.files.get(name, "none"), digest_bytes(data)
         if got != expected:
-            what = "a file of an artifact is corrupt"
-            hashes = {"expected": f"sha256 {expected[:12]}...", "got": f"{got[:12]}..."}
-            raise BadArtifact(what, where=path, remedy=_AGAIN, **hashes)
+            raise BadArtifact(
+                "a file of an artifact is corrupt",
+                where=path,
+                expected=f"sha256 {expected[:12]}...",
+                got=f"{got[:12]}...",
+                remedy=_AGAIN,
+            )
         contents[name] = data
     return contents
 

@@ -35,13 +35,15 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
         Images that could not be read, when all others have been predicted.
     """
     is_piped = PIPED in settings.words
-    words = settings.words if is_piped else tuple(paths(settings.words))
+    images: Iterable[str | None] = _image_paths(settings.words, settings.console.piped() if is_piped else ())
+    total = None
+    if not is_piped:
+        images = tuple(images)
+        total = len(images)
     header, line_of = _FORMATS[settings.predict.format](settings, predictor)
     if header:
         settings.console.result(header)
     good, bad, unlike = 0, 0, 0
-    images: Iterator[str | None] = _with_piped(words, settings.console.piped()) if is_piped else iter(words)
-    total = None if is_piped else len(words)
     with settings.console.bar(f"predict: {title}", total, "img") as bar:
         stream = predictor.stream(
             images,
@@ -63,8 +65,10 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
     return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
 
 
-def paths(words: Iterable[str]) -> Iterator[str]:
-    """Yield the words, and for those that are folders the images below them in the order of their names.
+def _image_paths(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[str | None]:
+    """Yield the words; a folder as the images below it in the order of their names, `PIPED` as the piped lines.
+
+    A piped path is never read as a folder, since a list of paths often has folders too.
 
     Raises
     ------
@@ -72,19 +76,15 @@ def paths(words: Iterable[str]) -> Iterator[str]:
         A folder has no images, or cannot be read.
     """
     for word in words:
-        if not Path(word).is_dir():
+        if word == PIPED:
+            yield from (line for line in piped if line != "")
+        elif not Path(word).is_dir():
             yield word
-            continue
-        within = [str(path) for path in images_below(Path(word))]
-        if not within:
-            raise BadData("no image in this folder", where=word, expected=", ".join(sorted(EXTENSIONS)))
-        yield from within
-
-
-def _with_piped(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[str | None]:
-    """Yield the images of the words; a piped path is never read as a folder."""
-    for word in words:
-        yield from (line for line in piped if line != "") if word == PIPED else paths([word])
+        else:
+            below = [str(path) for path in images_below(Path(word))]
+            if not below:
+                raise BadData("no image in this folder", where=word, expected=", ".join(sorted(EXTENSIONS)))
+            yield from below
 
 
 def _shown(name: str) -> str:

@@ -150,7 +150,7 @@ class Predictor:
         self.artifact = artifact
         self.net = net
         self.head = None if head is None else head.to(net.device)
-        self._rows = None if rows is None else rows.to(net.device)
+        self._rows = None if rows is None else replace(rows, unit=rows.unit.to(net.device))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -256,14 +256,14 @@ class Predictor:
         """
         on_cpu, before = self.net.device.type == "cpu", torch.get_num_threads()
 
-        def ready(item: Item) -> tuple[PixelArray, Rest, Outputs | None]:
+        def load_and_run(item: Item) -> tuple[PixelArray, Rest, Outputs | None]:
             pixels, rest = load(item)
             return pixels, rest, self.outputs(pixels) if on_cpu and len(pixels) else None
 
         try:
-            threads = workers or before
-            alone = (lambda: torch.set_num_threads(1)) if on_cpu else None
-            for item, (pixels, rest, outputs) in ordered(ready, batches, threads, initializer=alone):
+            use_one_core = (lambda: torch.set_num_threads(1)) if on_cpu else None
+            results = ordered(load_and_run, batches, workers or before, initializer=use_one_core)
+            for item, (pixels, rest, outputs) in results:
                 yield item, rest, self.outputs(pixels) if len(pixels) and outputs is None else outputs
         finally:
             torch.set_num_threads(before)
@@ -277,28 +277,27 @@ class Predictor:
         """
         classes = len(self.artifact.classes)
         with exact_float32(self.artifact.net.precision), torch.inference_mode():
-            read = self.net.embed(torch.from_numpy(pixels))
-            if self.head is None:
-                return Outputs(read[:, :classes], read[:, classes:])
-            return Outputs(self.head(read), read)
+            features = self.net.embed(torch.from_numpy(pixels))
+            if self.head is None:  # then the net's own logits come first
+                return Outputs(features[:, :classes], features[:, classes:])
+            return Outputs(self.head(features), features)
 
     def answers(self, outputs: Outputs, *, nearest: int) -> Predictions:
         """Return the predictions of images from their outputs."""
         logits = outputs.logits.cpu().numpy()
-        names, n = self.artifact.classes, len(logits)
+        names, n, rows = self.artifact.classes, len(logits), self._rows
         neighbours: tuple[tuple[Neighbour, ...], ...] = ((),) * n
         kth, unlike = np.full(n, np.nan, np.float32), np.zeros(n, np.bool_)
-        if self._rows is not None:
-            rows = self._rows
+        if rows is not None:
             with torch.inference_mode():
-                places, distances, kth = rows.search(outputs.features, nearest)
+                indices, distances, kth = rows.search(outputs.features, nearest)
             unlike = kth > rows.threshold
             neighbours = tuple(
                 tuple(
                     Neighbour(rows.sample_ids[i], names[rows.labels[i]], float(distance))
-                    for i, distance in zip(*each_row, strict=True)
+                    for i, distance in zip(*pair, strict=True)
                 )
-                for each_row in zip(places, distances, strict=True)
+                for pair in zip(indices, distances, strict=True)
             )
         return Predictions(
             class_names=names,

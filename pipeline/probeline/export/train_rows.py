@@ -9,7 +9,7 @@ Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,6 @@ class TrainRows:
         values, indices = products.topk(max(count, self.k), dim=1)
         distances = 1 - values.cpu().numpy()
         return indices[:, :count].cpu().numpy(), distances[:, :count], distances[:, self.k - 1]
-
-    def to(self, device: torch.device) -> TrainRows:
-        """Return the same rows on a device."""
-        return replace(self, unit=self.unit.to(device))
 
 
 def row_tensors(features: FloatArray, labels: IntArray) -> dict[str, Tensor]:
