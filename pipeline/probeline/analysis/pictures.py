@@ -52,7 +52,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a picture will show, and its record without a file.
+    """What a picture will show, and its record without the hash of its file.
 
     The content of ``filters`` are kernels float32 [K, 3, h, w]; of ``input`` images with heading and details, each
     uint8 [H, W, 3]; of ``mistakes`` errors.

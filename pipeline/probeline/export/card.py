@@ -1,4 +1,4 @@
-"""The card of an artifact: what it is, what was measured of it, and what nobody should believe of it."""
+"""The card of an artifact: what it is, what was measured of it, and its limits."""
 
 from __future__ import annotations
 
