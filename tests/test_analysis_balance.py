@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from probeline.analysis.balance import measure_balance
+from probeline.analysis.data_checks import measure_balance
 
 
 def test_even_classes_count_in_full() -> None:

@@ -250,16 +250,16 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
 def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> None:
     session, _ = inputs_of(finished)
     score = probe_of(session)
-    assert ProbeFeatures(session, score).refit.facts.held
-    assert not ProbeFeatures(session, replace(score, nll=score.nll + 0.02)).refit.facts.held
+    assert ProbeFeatures(session, score).refit[1].held
+    assert not ProbeFeatures(session, replace(score, nll=score.nll + 0.02)).refit[1].held
     # A tie may turn: the other class of an image whose two likeliest are as good as equal.
-    shares = ProbeFeatures(session, score).refit.probabilities
+    shares = ProbeFeatures(session, score).refit[0]
     second, first = np.argsort(shares, axis=1)[:, -2:].T
     every = np.arange(len(shares))
     near = shares[every, first] - shares[every, second]
     for place in (int(near.argmin()), int(near.argmax())):
         said = tuple(int(second[i]) if i == place else one for i, one in enumerate(score.predictions))
-        held = ProbeFeatures(session, replace(score, predictions=said)).refit.facts
+        held = ProbeFeatures(session, replace(score, predictions=said)).refit[1]
         assert held.held == (near[place] <= TIE)
         assert held.same == len(said) - 1
 

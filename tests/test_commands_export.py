@@ -24,7 +24,7 @@ from probeline.data.pixels.decode import decode
 from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
 from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
-from probeline.export.head_modules import Votes, head_of
+from probeline.export.modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.export.proof import check_predictions, decided_images, undecided
 from probeline.heads.neighbours import knn

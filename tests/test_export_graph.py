@@ -23,7 +23,7 @@ from probeline.evaluate.features import CachedFeatures
 from probeline.export import graph
 from probeline.export.format import ONNX, PT2
 from probeline.export.graph import check_parity, graphs, pickled, run_graph
-from probeline.export.head_modules import Votes
+from probeline.export.modules import Votes
 from probeline.export.predictor import Predictor
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from probeline.analysis.balance import measure_balance
 from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs
 from probeline.analysis.examined_images import NEIGHBOURS, ExaminedImages
 from probeline.analysis.label_errors import check_labels, confidence_thresholds, expected_flags, plant_errors
@@ -85,7 +84,7 @@ def examine(session: Session) -> Findings:
         labels=labels,
         outliers=outliers,
         balance={
-            role: ClassCounts(**vars(measure_balance(images.labels[images.roles == number], images.cached.classes)))
+            role: measure_balance(images.labels[images.roles == number], images.cached.classes)
             for number, role in enumerate(images.counts)
         },
         helped=note_decoding(images),
@@ -164,7 +163,7 @@ def _find_near(
     images: ExaminedImages, content: Sequence[str]
 ) -> tuple[IntArray, FloatArray, FloatArray, BoolArray, int]:
     """Return pairs int64 [p, 2] of near duplicates, cosine, pixels and mirrored of each, and how many were compared."""
-    known, test = images.known_neighbours, images.test_neighbours
+    known, test = images.neighbours
     candidates = [select_pairs(np.arange(len(images)), known.indices, known.cosines, SIMILARITY)]
     if test is not None:
         rows = images.n_known + np.arange(len(test.indices))
@@ -172,7 +171,7 @@ def _find_near(
     pairs, cosines = (np.concatenate(arrays) for arrays in zip(*candidates, strict=True))
     differ = np.array([content[i] != content[j] for i, j in pairs.tolist()], np.bool_)
     pairs, cosines = pairs[differ], cosines[differ]
-    pixels, mirrored = correlate(images.grey, pairs)
+    pixels, mirrored = correlate(images.inspected[0], pairs)
     near = cosines * pixels >= SIMILARITY
     return pairs[near], cosines[near], pixels[near], mirrored[near], len(pairs)
 
@@ -185,7 +184,7 @@ def find_label_errors(images: ExaminedImages) -> LabelErrors:
     temperature = fit_temperature(y[judged_known], predictions.logits[judged_known])
     probabilities = chances(predictions.logits, temperature)
     thresholds = confidence_thresholds(probabilities[judged_known], y[judged_known])
-    neighbours = y[images.known_neighbours.indices]
+    neighbours = y[images.neighbours[0].indices]
     checked = check_labels(probabilities, y, thresholds, neighbours)
     flagged = checked.flagged & judged
     rows, wrong = plant_errors(y[judged_known], images.cached.classes)
@@ -223,7 +222,7 @@ def find_label_errors(images: ExaminedImages) -> LabelErrors:
 
 def find_outliers(images: ExaminedImages) -> Outliers:
     """Return the images that are unlike all of train and val."""
-    n_known, indices = images.n_known, images.known_neighbours.indices
+    n_known, indices = images.n_known, images.neighbours[0].indices
     distances = neighbour_distances(images.features[:n_known], images.features, indices)
     known = distances[:n_known]
     p = conformal_p_values(known, distances)
@@ -245,13 +244,30 @@ def note_decoding(images: ExaminedImages) -> tuple[DecodingNote, ...]:
     """Return which images were converted when decoded, by kind of conversion."""
     notes = []
     for kind, description in HELP.items():
-        flags = np.array([kind in kinds for kinds in images.decoding], np.bool_)
+        flags = np.array([kind in kinds for kinds in images.inspected[1]], np.bool_)
         if flags.any():
             examples = np.flatnonzero(flags)[: LISTED["examples"]].tolist()
             notes.append(
                 DecodingNote(kind, description, images.count_by_role(flags), tuple(map(images.name, examples)))
             )
     return tuple(notes)
+
+
+def measure_balance(labels: IntArray, classes: int) -> ClassCounts:
+    """Return the class distribution of labels int64 [n].
+
+    The effective number of classes is exp of Shannon's entropy: that many classes of equal size have the same one. Hill
+    1973, "Diversity and evenness", Ecology 54.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present = counts[counts > 0]
+    shares = present / max(int(present.sum()), 1)
+    return ClassCounts(
+        counts=tuple(counts.tolist()),
+        ratio=float(present.max() / present.min()) if len(present) else 0.0,
+        effective=float(np.exp(-(shares * np.log(shares)).sum())) if len(present) else 0.0,
+        empty=tuple(np.flatnonzero(counts == 0).tolist()),
+    )
 
 
 def _name_shown(duplicates: Duplicates, labels: LabelErrors, outliers: Outliers) -> list[str]:

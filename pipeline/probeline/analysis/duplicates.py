@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft2, rfft2
 
 from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
@@ -39,21 +40,10 @@ def group_identical(content: Sequence[str]) -> list[list[int]]:
 def select_pairs(
     rows: IntArray, neighbours: IntArray, cosines: FloatArray, least: float
 ) -> tuple[IntArray, FloatArray]:
-    """Return the pairs of neighbours with at least this cosine, without repetition, the lower row first.
+    """Return pairs int64 [p, 2] of neighbours with at least this cosine, and their cosines float32 [p].
 
-    Parameters
-    ----------
-    rows : int64 [m]
-    neighbours : int64 [m, k]
-        Their nearest rows.
-    cosines : float32 [m, k]
-    least : float
-
-    Returns
-    -------
-    pairs : int64 [p, 2]
-        Ascending.
-    cosines : float32 [p]
+    Each pair is listed once, its lower row first, in ascending order. `rows` are int64 [m], `neighbours`, their nearest
+    rows, int64 [m, k], and `cosines` float32 [m, k].
     """
     near = np.nonzero(cosines >= least)
     both = np.stack([rows[near[0]], neighbours[near]], axis=1)
@@ -75,17 +65,7 @@ def correlate(grey: PixelArray, pairs: IntArray) -> tuple[FloatArray, BoolArray]
 
     It is the zero-mean normalised cross-correlation of their grey levels, which does not depend on brightness and
     contrast: the maximum over all shifts up to `SHIFT` pixels, mirrored or not. A flat image correlates with none.
-
-    Parameters
-    ----------
-    grey : uint8 [n, S, S]
-        Grey levels of all images; S is 32 in practice.
-    pairs : int64 [p, 2]
-
-    Returns
-    -------
-    best : float32 [p]
-    mirrored : bool [p]
+    `grey` is uint8 [n, S, S], `pairs` are int64 [p, 2]; the result is float32 [p] and bool [p].
     """
     best, mirrored = np.zeros(len(pairs), np.float32), np.zeros(len(pairs), np.bool_)
     for start in range(0, len(pairs), _BLOCK):
@@ -117,18 +97,12 @@ def _correlate(first: PixelArray, second: PixelArray) -> tuple[FloatArray, BoolA
 def _window_lengths(images: PixelArray, inside: int) -> DoubleArray:
     """Return the norm of every square window minus its mean: float64 [n, P, P] of images uint8 [n, S, S]."""
     grey = images.astype(np.int64)
-    sums, squares = (
-        np.pad(values, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2) for values in (grey, grey * grey)
-    )
 
-    def inner(total: IntArray) -> IntArray:
-        return (
-            total[:, inside:, inside:]
-            - total[:, inside:, :-inside]
-            - total[:, :-inside, inside:]
-            + (total[:, :-inside, :-inside])
-        )
+    def window_sums(values: IntArray) -> IntArray:
+        columns = sliding_window_view(values, inside, axis=1).sum(axis=-1)
+        sums: IntArray = sliding_window_view(columns, inside, axis=2).sum(axis=-1)
+        return sums
 
     # In whole numbers the radicand is never negative.
-    lengths: DoubleArray = np.sqrt(inner(squares) * inside**2 - inner(sums) ** 2) / inside
+    lengths: DoubleArray = np.sqrt(window_sums(grey * grey) * inside**2 - window_sums(grey) ** 2) / inside
     return lengths

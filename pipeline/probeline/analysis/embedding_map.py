@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from probeline.analysis.pictures import FigureText
 from probeline.analysis.probe_features import ProbeFeatures
-from probeline.analysis.projections import project_pca, project_tsne
 from probeline.data.sampling.stratified import sample
 from probeline.errors import BadData
 from probeline.evaluate.requests import reuse
 from probeline.format import percent
+from probeline.heads.checks import check_features
 from probeline.names import describe_tap
 from probeline.results.embedding_map import MAPS, EmbeddingMap, Projection, map_of
 from probeline.results.methods import method_info
@@ -26,21 +26,15 @@ _PURPOSE = 50
 """Of the sample of test images."""
 
 _PERPLEXITY = 30.0
-"""In the range of 5 to 50 of van der Maaten and Hinton 2008; of few images a third of them."""
+"""In the range of 5 to 50 of van der Maaten and Hinton 2008; a third of the images if they are few."""
 
 _FEWEST = 4
 """Images from which t-SNE makes sense: a perplexity of 1."""
 
 _SEED = 0
 
-
-@dataclass(frozen=True)
-class MapText:
-    """A map's title, its caption, and its alternative text."""
-
-    title: str
-    caption: str
-    alt: str
+_FEW = 500
+"""Rows or columns up to which a full decomposition is cheap; Lanczos' method needs more of them than two."""
 
 
 def check_map(session: Session) -> None:
@@ -62,15 +56,9 @@ def check_map(session: Session) -> None:
 
 
 def make_map(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
-    """Return the map of a backbone, made unless it is up to date and has the projections that are asked for.
+    """Return a backbone's map, made unless it is up to date and has the requested projections.
 
-    Parameters
-    ----------
-    session : Session
-    features : ProbeFeatures
-        Of the exact probe that is best on validation.
-    best : Score
-        Of the row that is best on validation, whose errors are ringed.
+    `features` are those of the exact probe that is best on validation. The errors of the row `best` are ringed.
 
     Raises
     ------
@@ -125,9 +113,7 @@ def _project(session: Session, features: ProbeFeatures, best: Score) -> Embeddin
         predicted=predicted,
         judge=", ".join(filter(None, (method_info(best.method).title, describe_tap(best.tap, best.views)))),
         planes=tuple(projections),
-        title=text.title,
-        caption=text.caption,
-        alt=text.alt,
+        **text._asdict(),
     )
 
 
@@ -154,7 +140,7 @@ def tsne_projection(xy: Sequence[tuple[float, float]], perplexity: float, seed: 
 
 def map_text(
     best: Score, probe: Score, shown: int, wrong: int, data_seed: int, projections: Sequence[Projection]
-) -> MapText:
+) -> FigureText:
     """Return the text of a map of `shown` test images, `wrong` of which the best row misclassifies."""
     where = describe_tap(probe.tap, 0)
     net = f"{probe.backbone}{' ' * bool(where)}{where}"
@@ -180,4 +166,53 @@ def map_text(
     lines.append(f"Ringed: the {wrong:,} errors of the {row}, the row of {best.backbone} that is best on validation.")
     also = ", and by t-SNE" if len(projections) > 1 else ""
     alt = f"Scatter plot of {shown:,} test images in two principal components{also}, {wrong:,} of them ringed"
-    return MapText(f"Embedding map of {net}, test images", " ".join(lines), alt)
+    return FigureText(f"Embedding map of {net}, test images", " ".join(lines), alt)
+
+
+def project_pca(X: FloatArray, shown: FloatArray) -> tuple[FloatArray, tuple[float, float]]:
+    """Return rows float32 [m, 2] in the plane of the largest variance of `X`, and the variance's share per axis.
+
+    These are distances from the mean of `X` along the two axes, the one of the larger variance first. The largest
+    coefficient of each axis is positive. Shares are 0 if all rows of `X` are equal.
+
+    Raises
+    ------
+    ValueError
+        `X` has fewer than two rows or columns, or an array is not float32 [N, D].
+    """
+    check_features(X)
+    check_features(shown, columns=X.shape[1])
+    if min(X.shape) < 2:
+        raise ValueError(f"a plane needs two rows and two columns, not {list(X.shape)}")
+    if (X[0] == X).all():
+        return np.zeros((len(shown), 2), np.float32), (0.0, 0.0)
+    from sklearn.decomposition import PCA
+
+    solver = "full" if min(X.shape) <= _FEW else "arpack"
+    plane = PCA(2, svd_solver=solver, random_state=0).fit(X)
+    first, second = plane.explained_variance_ratio_.tolist()
+    return plane.transform(shown).astype(np.float32), (first, second)
+
+
+def project_tsne(X: FloatArray, perplexity: float, seed: int) -> tuple[FloatArray, float]:
+    """Return points float32 [N, 2] with about the same neighbours as the rows, and the final divergence in nats.
+
+    Barnes and Hut's approximation, initialised by principal components. It runs in one thread: with several threads
+    its sums come in any order, and t-SNE turns a difference in the last bit into another picture. `perplexity` is about
+    the number of neighbours per row; less than N. van der Maaten and Hinton 2008, "Visualizing data using t-SNE",
+    Journal of Machine Learning Research 9; van der Maaten 2014, "Accelerating t-SNE using tree-based algorithms",
+    Journal of Machine Learning Research 15.
+
+    Raises
+    ------
+    ValueError
+        `X` is not float32 [N, D].
+    """
+    check_features(X)
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        model = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+        points: FloatArray = model.fit_transform(X).astype(np.float32)
+    return points, float(model.kl_divergence_)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,41 +24,17 @@ _BLOCK = 4096
 """Images whose neighbours are searched at once."""
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest images of several images, the nearest first.
-
-    Attributes
-    ----------
-    indices : int64 [m, k]
-    cosines : float32 [m, k]
-    """
+class Neighbours(NamedTuple):
+    """The nearest images of m images, the nearest first: indices int64 [m, k] and cosines float32 [m, k]."""
 
     indices: IntArray
     cosines: FloatArray
 
 
 class ExaminedImages:
-    """All images of train, val and test, in this order; an index below is a position in it.
+    """All N images of train, val and test, in this order; an index below is a position in it.
 
-    Parameters
-    ----------
-    session : Session
-    backbone : Backbone
-        At its penultimate tap.
-
-    Attributes
-    ----------
-    cached : CachedFeatures
-    splits : tuple of Split
-        Train, val, test.
-    counts : dict of str to int
-        Images of each role.
-    n_known : int
-        Images of train and val, which come first.
-    roles : int64 [N]
-        Index into `splits`.
-    labels : int64 [N]
+    Those of train and val are the known ones, `n_known` in number. `roles`, int64 [N], are indices into `splits`.
     """
 
     def __init__(self, session: Session, backbone: Backbone) -> None:
@@ -102,17 +78,11 @@ class ExaminedImages:
         return np.concatenate([self.cached.load_raw(split) for split in self.splits])
 
     @cached_property
-    def known_neighbours(self) -> Neighbours:
-        """The nearest images of train and val to every image, an image itself excluded."""
-        return self._neighbours[0]
+    def neighbours(self) -> tuple[Neighbours, Neighbours | None]:
+        """The nearest known images to every image, and the nearest test images to every test image.
 
-    @cached_property
-    def test_neighbours(self) -> Neighbours | None:
-        """The nearest test images to every test image, as indices; None if there is only one."""
-        return self._neighbours[1]
-
-    @cached_property
-    def _neighbours(self) -> tuple[Neighbours, Neighbours | None]:
+        An image is not its own neighbour. The second is None if there are fewer than two test images.
+        """
         n_known = self.n_known
         X = self.features - self.features[:n_known].mean(axis=0, dtype=np.float64).astype(np.float32)
         own = np.full(len(X), -1)
@@ -126,17 +96,8 @@ class ExaminedImages:
             return known, Neighbours(n_known + among_test.indices, among_test.cosines)
 
     @cached_property
-    def grey(self) -> PixelArray:
-        """The grey levels uint8 [N, S, S] of each image at a small size."""
-        return self._inspected[0]
-
-    @cached_property
-    def decoding(self) -> list[tuple[str, ...]]:
-        """The kinds of conversion that the decoding of each image needed."""
-        return self._inspected[1]
-
-    @cached_property
-    def _inspected(self) -> tuple[PixelArray, list[tuple[str, ...]]]:
+    def inspected(self) -> tuple[PixelArray, list[tuple[str, ...]]]:
+        """The grey levels of small images uint8 [N, S, S], and which conversions the decoding of each image needed."""
         settings = self.session.settings
         grey: list[PixelArray] = []
         decoding: list[tuple[str, ...]] = []
@@ -151,7 +112,7 @@ class ExaminedImages:
 
 
 def _search(X: FloatArray, X_heldout: FloatArray, own: IntArray, advance: Callable[[int], object]) -> Neighbours:
-    """Return the nearest rows of X to each held-out row; `own` is as :func:`probeline.heads.neighbours.nearest`'s."""
+    """Return the rows of X nearest to each other row; `own` is as :func:`probeline.heads.neighbours.nearest`'s."""
     blocks = []
     for start in range(0, len(X_heldout), _BLOCK):
         rows = slice(start, start + _BLOCK)

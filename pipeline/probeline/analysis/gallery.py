@@ -1,20 +1,25 @@
-"""Galleries: the test images that most rows of a backbone misclassify, and the train images nearest to them."""
+"""Galleries: the test images that most rows misclassify, with the nearest train images; made along with the map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from probeline.analysis.embedding_map import make_map
 from probeline.analysis.probe_features import ProbeFeatures
 from probeline.analysis.thumbnails import make_thumbnails
+from probeline.errors import MissingData
 from probeline.evaluate.requests import reuse
 from probeline.format import option
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
 from probeline.names import describe_tap
+from probeline.options.command_line import command_line
 from probeline.results.decode import encode
+from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import (
     GALLERIES,
     Gallery,
@@ -24,6 +29,7 @@ from probeline.results.gallery import (
     ProbeRefit,
     gallery_of,
 )
+from probeline.results.ranking import best_probe, rank_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import IntArray, Split
@@ -31,7 +37,7 @@ from probeline.types import IntArray, Split
 MAX_IMAGES = 24
 
 NEIGHBOURS = 3
-"""Train images that are shown for each test image."""
+"""Train images that are shown per test image."""
 
 MAX_BYTES = 1_000_000
 """Of a record: a page holds several."""
@@ -40,19 +46,43 @@ TitleRows = Callable[[Sequence[Score]], Mapping[str, str]]
 """Returns the titles of the rows of several scores, by the key of each row's first score."""
 
 
+def make_gallery_and_map(
+    session: Session, name: str, scores: Sequence[Score], title_rows: TitleRows
+) -> list[Gallery | EmbeddingMap]:
+    """Return the gallery and the map of a backbone from all of its scores; say which of them cannot be made.
+
+    Raises
+    ------
+    BadData
+        An image cannot be read.
+    CannotWrite
+    """
+    say, probe, rows = session.console.say, best_probe(scores), rank_by_validation(scores)
+    if probe is None:
+        remedy = command_line(session.settings, "probe", backbones=(name,))
+        say(f"pictures: {name}: no gallery and no map, as it has no exact probe yet; run: {remedy}")
+        return []
+    features = ProbeFeatures(session, probe)
+    makers: dict[str, Callable[[], Gallery | EmbeddingMap | None]] = {
+        "gallery": partial(make_gallery, session, features, rows, title_rows),
+        "map": partial(make_map, session, features, rows[0][0]),
+    }
+    records: list[Gallery | EmbeddingMap] = []
+    for kind, make in makers.items():
+        try:
+            if record := make():
+                records.append(record)
+        except MissingData as error:  # the other pictures do not need this net's features
+            say(f"pictures: {name}: no {kind}, as {error}")
+    return records
+
+
 @dataclass(frozen=True)
 class SharedErrors:
-    """Which test images the rows of a backbone misclassify.
+    """Which test images the rows of a backbone misclassify, as indices into the test split.
 
-    Attributes
-    ----------
-    errors : int64 [n]
-        Indices into the test split of all images that any row misclassifies, the most frequent first, then in order.
-    shown : int64 [m]
-        The first few of them. An error of one row alone says something about that row only, so it is left out if
-        there are images that several rows misclassify.
-    counts : int64 [n_test]
-        Rows that misclassify each test image.
+    `errors` are all images that any row misclassifies, the most frequent first, then in order. `shown` are the first
+    few of those that several rows misclassify, or of all if there are none. `counts` are the rows per test image.
     """
 
     errors: IntArray
@@ -75,17 +105,10 @@ def count_shared_errors(rows: Sequence[Sequence[Score]]) -> SharedErrors:
 def make_gallery(
     session: Session, features: ProbeFeatures, rows: Sequence[Sequence[Score]], title_rows: TitleRows
 ) -> Gallery | None:
-    """Return the gallery of a backbone, made unless it is up to date; None if no row misclassifies any image.
+    """Return a backbone's gallery, made unless it is up to date; None if no row misclassifies any image.
 
-    Parameters
-    ----------
-    session : Session
-    features : ProbeFeatures
-        Of the exact probe that is best on validation.
-    rows : sequence of sequences of Score
-        All rows of the backbone, that of the probe among them, the best on validation first.
-    title_rows : callable
-        See `TitleRows`; called only if the gallery is missing or outdated.
+    `features` are those of the exact probe that is best on validation. `rows` are all rows of the backbone, the best on
+    validation first. `title_rows` is called only if the gallery is missing or outdated.
 
     Raises
     ------
@@ -126,7 +149,7 @@ def _without_thumbnails(
 ) -> Gallery:
     probe, splits = features.score, session.splits
     firsts = [row[0] for row in rows]
-    fold, refit = features.fold, features.refit
+    fold, (all_probabilities, facts) = features.fold, features.refit
     k = min(NEIGHBOURS, len(fold.X))
     nearest_rows, cosines = nearest(fold.X, fold.X_heldout[shared.shown], k)
     names, test = session.dataset.class_names, session.dataset.parts[splits.test.part]
@@ -139,7 +162,7 @@ def _without_thumbnails(
 
     images = []
     for index, indices, closeness in zip(shared.shown.tolist(), nearest_rows.tolist(), cosines.tolist(), strict=True):
-        true, probabilities = probe.labels[index], refit.probabilities[index]
+        true, probabilities = probe.labels[index], all_probabilities[index]
         images.append(
             Misclassified(
                 name=_name(splits.test, index),
@@ -147,12 +170,12 @@ def _without_thumbnails(
                 true=names[true],
                 predicted=tuple(names[score.predictions[index]] for score in firsts),
                 wrong=int(shared.counts[index]),
-                chance=round(float(probabilities[probe.predictions[index]]), 6) if refit.facts.held else None,
-                true_chance=round(float(probabilities[true]), 6) if refit.facts.held else None,
+                chance=round(float(probabilities[probe.predictions[index]]), 6) if facts.held else None,
+                true_chance=round(float(probabilities[true]), 6) if facts.held else None,
                 neighbours=tuple(map(neighbour, indices, closeness)),
             )
         )
-    title, caption = gallery_text(probe, shared, len(rows), refit.facts, k)
+    title, caption = gallery_text(probe, shared, len(rows), facts, k)
     return Gallery(
         backbone=probe.backbone,
         weights=probe.weights,
@@ -160,7 +183,7 @@ def _without_thumbnails(
         rows=tuple(GalleryRow(score.key, score.method, titles[score.key]) for score in firsts),
         probe=[score.key for score in firsts].index(probe.key),
         tap=probe.tap,
-        refit=refit.facts,
+        refit=facts,
         n_test=len(shared.counts),
         wrong=len(shared.errors),
         shared=int((shared.counts == len(rows)).sum()),

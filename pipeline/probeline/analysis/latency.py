@@ -28,27 +28,11 @@ WARM_UP, TIMED = 10, 100
 """Passes of each net and batch size."""
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Latencies of nets that were timed together.
+def measure_latency(session: Session) -> tuple[list[Latency], bool]:
+    """Return the latencies of all backbones, and whether they were timed just now or were up to date.
 
-    Attributes
-    ----------
-    latencies : list of Latency
-        In the order of the backbones.
-    is_new : bool
-        Whether they were timed just now; if not, the records were up to date.
-    """
-
-    latencies: list[Latency]
-    is_new: bool
-
-
-def measure_latency(session: Session) -> Measurement:
-    """Return the latencies of all backbones, timed unless they were timed together under the same conditions before.
-
-    The nets take turns pass by pass, since machines are noisy: what slows a turn down slows all nets of it. So nets
-    that are asked for together are timed together, and timed again if any of them was not.
+    The nets take turns pass by pass, since machines are noisy: what slows a turn down slows all nets of it. So all nets
+    are timed together, and timed again if any of them was not.
 
     Raises
     ------
@@ -60,13 +44,13 @@ def measure_latency(session: Session) -> Measurement:
     backbones = [backbone for backbone, _ in resolved]
     device = likely_device(session.settings.compute.device)
     if latencies := _find_together(session, backbones, device):
-        return Measurement(latencies, is_new=False)
+        return latencies, False
     from probeline.backbones.device import choose, describe
 
     exact_device = describe(choose(session.settings.compute.device))
     if exact_device != device and (latencies := _find_together(session, backbones, exact_device)):
-        return Measurement(latencies, is_new=False)
-    return Measurement(_measure(session, resolved, exact_device), is_new=True)
+        return latencies, False
+    return _measure(session, resolved, exact_device), True
 
 
 def _threads(session: Session) -> int:
@@ -89,8 +73,8 @@ def _key(session: Session, backbone: Backbone, device: str) -> str:
 
 
 def _find_together(session: Session, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
-    """Return the latencies of all backbones if they were timed together; None if they are yet to be timed."""
-    records = [LATENCIES.find(session.reports, one.name, _key(session, one, device)) for one in backbones]
+    """Return the latencies of all backbones if they were timed together."""
+    records = [LATENCIES.find(session.reports, net.name, _key(session, net, device)) for net in backbones]
     for record in records:
         if isinstance(record, SkippedFile):
             session.console.say(f"latency: recomputed, as {record.path.name} {record.reason}")
@@ -101,19 +85,7 @@ def _find_together(session: Session, backbones: Sequence[Backbone], device: str)
 
 @dataclass
 class TimedNet:
-    """A net that is timed.
-
-    Attributes
-    ----------
-    backbone : Backbone
-    module : nn.Module
-        As extraction runs it.
-    norms, folded : int
-        Its BatchNorm layers, and how many of them are folded into the convolution before them.
-    weight_bytes : int
-    passes : list of TimedPasses
-        Of each batch size that fits.
-    """
+    """A net as extraction runs it; `folded` of its `norms` BatchNorm layers are folded into a convolution."""
 
     backbone: Backbone
     module: nn.Module

@@ -11,21 +11,11 @@ _BLOCK = 512
 
 
 def neighbour_distances(X: FloatArray, X_heldout: FloatArray, neighbours: IntArray) -> DoubleArray:
-    """Return each held-out row's mean of 1 - cosine to its neighbours: float64 [m] in [0, 2].
+    """Return each test row's mean of 1 - cosine to its neighbours, rows of `X` int64 [m, k]: float64 [m] in [0, 2].
 
     The cosine is of features that are not centred: centred rows near the mean would point in any direction, and the
-    most ordinary images would look like outliers.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-    X_heldout : float32 [m, D]
-    neighbours : int64 [m, k]
-        Rows of X.
-
-    References
-    ----------
-    Sun, Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML.
+    most ordinary images would look like outliers. Sun, Ming, Zhu and Li 2022, "Out-of-distribution detection with deep
+    nearest neighbors", ICML.
     """
     lengths = np.maximum(np.linalg.norm(X, axis=1), np.finfo(np.float32).tiny)
     distances = np.empty(len(X_heldout))
@@ -41,17 +31,8 @@ def conformal_p_values(known: DoubleArray, distances: DoubleArray) -> DoubleArra
     """Return each distance's share of known distances, itself included, that are as large: float64 [m] in (0, 1].
 
     A conformal p-value: for a row from the distribution of the known ones it is at most `a` with probability `a`, but
-    for the fact that the known ones were measured among themselves.
-
-    Parameters
-    ----------
-    known : float64 [n]
-        Of the known rows, each to the others.
-    distances : float64 [m]
-
-    References
-    ----------
-    Bates, Candès, Lei, Romano and Sesia 2023, "Testing for outliers with conformal p-values", Annals of Statistics 51.
+    for the fact that the known ones were measured among themselves. Bates, Candès, Lei, Romano and Sesia 2023, "Testing
+    for outliers with conformal p-values", Annals of Statistics 51.
     """
     above = len(known) - np.searchsorted(np.sort(known), distances, side="left")
     return (1 + above) / (1 + len(known))

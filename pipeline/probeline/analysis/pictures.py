@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,25 +14,16 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import shrink
 from probeline.evaluate.requests import reuse
 from probeline.format import decimals, listing, percent
-from probeline.identity import PICTURE_VERSION, digest, digest_bytes
+from probeline.identity import PICTURE_VERSION, digest
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
 from probeline.results.methods import method_info
-from probeline.results.picture import (
-    PICTURES,
-    Misclassification,
-    Picture,
-    PictureKind,
-    errors_of,
-    list_errors,
-)
+from probeline.results.picture import PICTURES, Misclassification, Picture, PictureKind, errors_of, list_errors
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, Part, PixelArray
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from probeline.backbones.resolve import Loaded
 
 MAX_FILTERS = 64
@@ -44,42 +35,10 @@ _PAIRS = 3
 """Confusions that the alternative text lists."""
 
 
-@dataclass(frozen=True)
-class InputPanel:
-    """One of the images of a net's input.
-
-    Attributes
-    ----------
-    heading, detail : str
-    pixels : uint8 [H, W, 3]
-    """
-
-    heading: str
-    detail: str
-    pixels: PixelArray
-
-
-@dataclass(frozen=True)
-class PictureText:
-    """The text of a picture: the headline in it, and in a report its caption and its alternative text."""
-
+class FigureText(NamedTuple):
     title: str
     caption: str
     alt: str
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Kernels float32 [K, 3, h, w] of red, green and blue."""
-
-    kernels: FloatArray
-
-
-@dataclass(frozen=True)
-class NetInput:
-    """An image as it is, as the net gets it, and denormalised."""
-
-    panels: tuple[InputPanel, ...]
 
 
 @dataclass(frozen=True)
@@ -93,63 +52,36 @@ class Errors:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture that is yet to be drawn.
+    """What a picture will show, and its record without the hash of its file.
 
-    Attributes
-    ----------
-    kind : {"filters", "input", "mistakes"}
-    backbone, weights : str
-    of : mapping
-        See :class:`probeline.results.picture.Picture`.
-    text : PictureText
-    content : Filters, NetInput or Errors
+    The content of ``filters`` are kernels float32 [K, 3, h, w]; of ``input`` images with heading and details, each
+    uint8 [H, W, 3]; of ``mistakes`` errors.
     """
 
-    kind: PictureKind
-    backbone: str
-    weights: str
-    of: Mapping[str, Any]
-    text: PictureText
-    content: Filters | NetInput | Errors
-
-    def record(self, png: bytes) -> Picture:
-        """Return the record of the picture that was drawn as this PNG file."""
-        facts = (self.kind, self.backbone, self.weights, self.of)
-        return Picture(*facts, self.text.title, self.text.caption, self.text.alt, digest_bytes(png))
+    record: Picture
+    content: FloatArray | tuple[tuple[str, str, PixelArray], ...] | Errors
 
 
 def picture_filters(session: Session, backbone: Backbone, loaded: Loaded | None) -> Picture | Drawing | None:
-    """Return the picture of a net's first filters; None if its first layer is no convolution of colours.
-
-    Parameters
-    ----------
-    session : Session
-    backbone : Backbone
-    loaded : Loaded or None
-        The net, if it is built already.
-    """
-    of = filters_of(backbone)
+    """Return the picture of a net's first filters; None if its first layer is no convolution of colours."""
+    of = {"weights": backbone.weights, "weights_sha256": backbone.weights_sha256}
     if picture := _find(session, "filters", backbone.name, of):
         return picture
     none = f"no first filters:{digest([PICTURE_VERSION, backbone.name, of])}"
     if not session.is_remembered(none):
         from probeline.backbones.first_conv import first_layer
 
-        if layer := first_layer(_build(session, backbone, loaded), backbone.preprocess.crop):
+        net = (loaded or session.net_of(backbone)).net
+        if layer := first_layer(net, backbone.preprocess.crop):
             kernels = layer.kernels[:MAX_FILTERS]
-            count, _, height, width = layer.kernels.shape
-            text = filters_text(backbone, layer.module, len(kernels), count, height, width)
-            return Drawing("filters", backbone.name, backbone.weights, of, text, Filters(kernels))
+            text = filters_text(backbone, layer.module, len(kernels), layer.kernels.shape)
+            return Drawing(Picture("filters", backbone.name, backbone.weights, of, *text, sha256=""), kernels)
         PICTURES.remove(session.reports, "filters", backbone.name)
         session.remember_that(none)
     session.console.say(
         f"pictures: {backbone.name}: no filters to show, as its first layer is no convolution of red, green and blue"
     )
     return None
-
-
-def _build(session: Session, backbone: Backbone, loaded: Loaded | None) -> nn.Module:
-    return (loaded or session.net_of(backbone)).net
 
 
 def picture_input(session: Session, backbone: Backbone, part: str, row: int) -> Picture | Drawing:
@@ -178,27 +110,17 @@ def picture_input(session: Session, backbone: Backbone, part: str, row: int) -> 
     text = input_text(backbone, of, original.size, (low, high), float(np.abs(denormalised - pixels).max()))
     crop = backbone.preprocess.crop
     ends = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
+    restored = np.rint(denormalised).clip(0, 255).astype(np.uint8)
     panels = (
-        InputPanel("original", f"{original.width} x {original.height} pixels", np.array(shrink(original, _LONGEST))),
-        InputPanel("as the net gets it", ends, colours.astype(np.uint8)),
-        InputPanel(
-            "denormalised", f"{crop} x {crop} pixels, 0 to 255", np.rint(denormalised).clip(0, 255).astype(np.uint8)
-        ),
+        ("original", f"{original.width} x {original.height} pixels", np.array(shrink(original, _LONGEST))),
+        ("as the net gets it", ends, colours.astype(np.uint8)),
+        ("denormalised", f"{crop} x {crop} pixels, 0 to 255", restored),
     )
-    return Drawing("input", backbone.name, backbone.weights, of, text, NetInput(panels))
+    return Drawing(Picture("input", backbone.name, backbone.weights, of, *text, sha256=""), panels)
 
 
 def picture_errors(session: Session, name: str, row: Sequence[Score] | None) -> Picture | Drawing | None:
-    """Return the picture of a row's errors; None if there are none.
-
-    Parameters
-    ----------
-    session : Session
-    name : str
-        Of the backbone.
-    row : sequence of Score or None
-        The row that is best on validation, in the order of its seeds; None without a score.
-    """
+    """Return the picture of the errors of a backbone's best row, its seeds in order; None if there are no errors."""
     say = session.console.say
     if row is None:
         remedy = command_line(session.settings, "probe", backbones=(name,))
@@ -213,16 +135,16 @@ def picture_errors(session: Session, name: str, row: Sequence[Score] | None) -> 
         return picture
     images = tuple(list_errors(row[0], session.splits)[: len(of["images"])])
     errors = Errors(session.splits.test.part, images, row[0].class_names)
-    return Drawing("mistakes", name, row[0].weights, of, errors_text(row, of), errors)
+    return Drawing(Picture("mistakes", name, row[0].weights, of, *errors_text(row, of), sha256=""), errors)
 
 
 def _find(session: Session, kind: PictureKind, name: str, of: Mapping[str, Any]) -> Picture | None:
-    """Return the picture of exactly this and say that it is skipped; None if it is yet to be drawn.
+    """Return the picture of exactly this and say that it is skipped; None if it is missing.
 
     Raises
     ------
     CannotWrite
-        It is yet to be drawn, and could not be saved.
+        It is missing, and could not be saved.
     """
     record = PICTURES.find(session.reports, kind, name)
     title, folder = f"pictures: {session.dataset.name} x {name}", session.reports / "pictures"
@@ -232,13 +154,9 @@ def _find(session: Session, kind: PictureKind, name: str, of: Mapping[str, Any])
     return reuse(session, record, folder, title, message)
 
 
-def filters_of(backbone: Backbone) -> dict[str, Any]:
-    """Return what the picture of a backbone's first filters is drawn from."""
-    return {"weights": backbone.weights, "weights_sha256": backbone.weights_sha256}
-
-
 def input_of(backbone: Backbone, part: Part, row: int) -> dict[str, Any]:
-    """Return what the picture of a net's input is drawn from."""
+    """Return what the picture of a net's input shows; if this changes, the picture is outdated."""
+    label = int(part.labels[row])
     return {
         "weights": backbone.weights,
         "preprocess": backbone.preprocess.identity(),
@@ -246,15 +164,16 @@ def input_of(backbone: Backbone, part: Part, row: int) -> dict[str, Any]:
         "row": row,
         "sample_id": part.sample_ids[row],
         "content": part.content[row],
-        "class": _class_of(part, row),
+        "class": part.class_names[label] if label >= 0 else None,
     }
 
 
-def filters_text(backbone: Backbone, module: str, shown: int, count: int, height: int, width: int) -> PictureText:
-    """Return the text of the picture of `shown` of `count` kernels of a layer."""
+def filters_text(backbone: Backbone, module: str, shown: int, kernels: tuple[int, ...]) -> FigureText:
+    """Return the text of the picture of the first kernels of a layer, whose kernels have the shape [K, 3, h, w]."""
+    count, _, height, width = kernels
     net = f"{backbone.name} ({_weights(backbone.weights)})"
     which = f"all {count}" if shown == count else f"the first {shown} of {count}"
-    return PictureText(
+    return FigureText(
         f"First-layer filters of {backbone.name}: {shown} of {count}",
         f"First-layer filters of {net}: {which} kernels of {module}, {height} x {width} pixels in red, green and blue. "
         "Each is scaled to its own range, so brightness cannot be compared between them.",
@@ -264,27 +183,18 @@ def filters_text(backbone: Backbone, module: str, shown: int, count: int, height
 
 def input_text(
     backbone: Backbone, of: Mapping[str, Any], size: tuple[int, int], ends: tuple[float, float], error: float
-) -> PictureText:
+) -> FigureText:
     """Return the text of the picture of a net's input.
 
-    Parameters
-    ----------
-    backbone : Backbone
-    of : dict
-        Of :func:`input_of`.
-    size : (int, int)
-        Width and height of the image in pixels.
-    ends : (float, float)
-        Least and largest value of the net's input.
-    error : float
-        By how much denormalised values miss the pixels, at most; of 255.
+    `size` is the image's width and height; `ends` are the least and largest value of the input; `error` is by how much
+    denormalised values miss the pixels at most, of 255.
     """
     record = backbone.preprocess
     image = f"{of['part']}:{of['row']}"
     what = f"{image}, {of['sample_id']}" + (f", of class {of['class']}" if of["class"] is not None else "")
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (record.mean, record.std))
     low, high = (f"{end:.2f}".replace("-", "−") for end in ends)
-    return PictureText(
+    return FigureText(
         f"Input of {backbone.name}",
         f"{what}. Left: original, {size[0]} x {size[1]} pixels. Middle: input of {backbone.name}, its shorter side "
         f"resized to {record.resize}, {record.crop} x {record.crop} cut out of the centre, minus mean ({mean}), over "
@@ -294,7 +204,7 @@ def input_text(
     )
 
 
-def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> PictureText:
+def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> FigureText:
     """Return the text of the picture of a row's errors; `of` is of :func:`probeline.results.picture.errors_of`."""
     score, shown, wrong = row[0], len(of["images"]), of["wrong"]
     method = method_info(score.method)
@@ -307,7 +217,7 @@ def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> PictureText:
     frequent = listing([f"{count} of class {true} predicted as {predicted}" for (true, predicted), count in pairs])
     seeds = f" The first of its {of['seeds']} seeds is shown." if of["seeds"] > 1 else ""
     tops = f"val top-1 {percent(of['val_top1'], places)} %, test top-1 {percent(score.top1, places)} %"
-    return PictureText(
+    return FigureText(
         f"{which[0].upper()}{which[1:]}: {method.short} on {net}",
         f"Misclassified test images in data set order: {which} on {score.n_test:,} images. "
         f"The row of {score.backbone} that is best on validation: {method.title} on {net}, "
@@ -315,11 +225,6 @@ def errors_text(row: Sequence[Score], of: Mapping[str, Any]) -> PictureText:
         "net sees the centre. The last line below each image is its name for probeline show.",
         f"{shown} test images with true and predicted class, most often {frequent}",
     )
-
-
-def _class_of(part: Part, row: int) -> str | None:
-    label = int(part.labels[row])
-    return part.class_names[label] if label >= 0 else None
 
 
 def _weights(name: str) -> str:

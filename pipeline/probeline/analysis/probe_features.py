@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -29,30 +28,8 @@ MAX_NLL_DIFFERENCE = 0.01
 """The largest difference, in nats, of the test likelihood of such a refit."""
 
 
-@dataclass(frozen=True)
-class RefittedProbe:
-    """A probe that was fitted again.
-
-    Attributes
-    ----------
-    probabilities : float64 [n_test, K]
-        Of the test images, at the temperature of the score.
-    facts : ProbeRefit
-    """
-
-    probabilities: DoubleArray
-    facts: ProbeRefit
-
-
 class ProbeFeatures:
-    """The cached features of one net as the exact probe of a score reads them, loaded on first use.
-
-    Parameters
-    ----------
-    session : Session
-    score : Score
-        Of an exact probe.
-    """
+    """The cached features of one net as the exact probe of a score reads them, loaded on first use."""
 
     def __init__(self, session: Session, score: Score) -> None:
         self._session = session
@@ -79,7 +56,7 @@ class ProbeFeatures:
 
     @cached_property
     def fold(self) -> Fold:
-        """The train rows without augmented views, with test held out, standardised by the train rows.
+        """The train rows without augmented views and the test rows, standardised by the train rows.
 
         Raises
         ------
@@ -90,11 +67,11 @@ class ProbeFeatures:
         return (self._reader(0) if self.score.views else cached).load_test_fold()
 
     @cached_property
-    def refit(self) -> RefittedProbe:
-        """The score's probe fitted again with its l2, compared with the score.
+    def refit(self) -> tuple[DoubleArray, ProbeRefit]:
+        """Calibrated probabilities float64 [n_test, K] of the score's probe fitted again, compared with the score.
 
-        A fit of one l2 alone and one along a path differ within the tolerance of both: that may swap a few ties, and
-        changes the likelihood by less than a hundredth. A larger difference means another head.
+        A fit of one l2 and one along a path differ within the tolerance of both, which may swap a few ties and changes
+        the likelihood by less than a hundredth. A larger difference means another head.
 
         Raises
         ------
@@ -125,4 +102,4 @@ class ProbeFeatures:
                 and abs(likelihood - score.nll) <= MAX_NLL_DIFFERENCE
             ),
         )
-        return RefittedProbe(probabilities, facts)
+        return probabilities, facts

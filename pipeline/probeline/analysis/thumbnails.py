@@ -22,15 +22,9 @@ _QUALITIES = (80, 60, 40, 20, 5)
 
 
 def make_thumbnails(dataset: DataSet, names: Iterable[str], max_bytes: int) -> dict[str, Thumbnail]:
-    """Return thumbnails by name, all at the best quality at which they take at most `max_bytes` as JSON.
+    """Return thumbnails by name, ``PART:ROW``, all at the best quality at which they take `max_bytes` as JSON.
 
-    Parameters
-    ----------
-    dataset : DataSet
-    names : iterable of str
-        ``PART:ROW``; repeated names have one thumbnail.
-    max_bytes : int
-        Exceeded only if the lowest quality does not reach it.
+    The limit is exceeded only if the lowest quality does not reach it.
 
     Raises
     ------

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.disk import path_name
-from probeline.export.build import request_digest
-from probeline.export.chosen_row import chosen_row
+from probeline.export.chosen_row import chosen_row, request_digest
 from probeline.export.format import ONNX, PT2, RECORD, Artifact, check_folder, find_artifact
 from probeline.names import PENULTIMATE
 from probeline.results.score import Score

@@ -29,10 +29,10 @@ def run(session: Session) -> list[dict[str, Any]]:
     ProbelineError
     """
     say, result = session.console.say, session.console.result
-    measured = measure_latency(session)
-    lines = costs(measured.latencies)
-    if measured.is_new:
-        result(f"latency: on {hardware(measured.latencies)}")
+    latencies, is_new = measure_latency(session)
+    lines = costs(latencies)
+    if is_new:
+        result(f"latency: on {hardware(latencies)}")
         for line in lines:
             peak = "" if line.peak_bytes is None else f", peak {line.peak_bytes / 1e6:,.0f} MB"
             result(
@@ -41,7 +41,7 @@ def run(session: Session) -> list[dict[str, Any]]:
                 f"{seconds(line.images_per_second)} images/s, {line.ratio:.2f} times the fastest{peak}"
             )
     else:
-        for latency in measured.latencies:
+        for latency in latencies:
             say(f"latency: {latency.backbone}: up to date, skipped; timed on {hardware([latency])}")
     return [
         {
@@ -55,5 +55,5 @@ def run(session: Session) -> list[dict[str, Any]]:
             ],
             "file": str(LATENCIES.path(session.reports, latency.backbone, latency.key)),
         }
-        for latency in measured.latencies
+        for latency in latencies
     ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from probeline.analysis import pictures as analysis
 from probeline.analysis.embedding_map import check_map
-from probeline.analysis.gallery_and_map import make_gallery_and_map
+from probeline.analysis.gallery import make_gallery_and_map
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile
 from probeline.data.registry import parse_row
 from probeline.errors import BadOption
 from probeline.evaluate.current_scores import current_scores
+from probeline.identity import digest_bytes
 from probeline.report.model.rows import row_titles
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import Gallery
@@ -69,20 +71,20 @@ def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Pictu
         return picture
     from probeline.report.figures.images import pictures as figures
 
-    title = picture.text.title
+    title = picture.record.title
     match picture.content:
-        case analysis.Filters(kernels):
-            make = partial(figures.filters, title, kernels)
-        case analysis.NetInput(panels):
-            make = partial(figures.net_input, title, [figures.Panel(**vars(panel)) for panel in panels])
         case analysis.Errors(part, errors, class_names):
             images = session.dataset.images[part]
             tiles = [tile(open_image(images, error.row), figures.TILE) for error in errors]
             make = partial(figures.misclassified, title, part, errors, tiles, class_names)
+        case tuple(panels):
+            make = partial(figures.net_input, title, [figures.Panel(*panel) for panel in panels])
+        case kernels:
+            make = partial(figures.filters, title, kernels)
     png = figures.rendered(make)
-    record = picture.record(png)
+    record = replace(picture.record, sha256=digest_bytes(png))
     path = PICTURES.save(session.reports, record, png).with_suffix(".png")
-    session.console.say(f"pictures: {session.dataset.name} x {picture.backbone}: written to {path}")
+    session.console.say(f"pictures: {session.dataset.name} x {record.backbone}: written to {path}")
     return record
 
 

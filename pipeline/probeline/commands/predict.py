@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.errors import BadOption
-from probeline.export.answers import predict_images
 from probeline.export.loading import load, load_stock
+from probeline.export.prediction_lines import predict_images
 from probeline.session import Session
 
 

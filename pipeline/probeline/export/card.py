@@ -1,4 +1,4 @@
-"""The card of an artifact: what it is, what was measured of it, and what nobody should believe of it."""
+"""The card of an artifact: what it is, what was measured of it, and its limits."""
 
 from __future__ import annotations
 
@@ -18,42 +18,25 @@ _MOST_CLASSES = 50
 
 def card(artifact: Artifact) -> str:
     """Return the card in Markdown; every number in it comes from the record."""
-    return "\n".join(
-        [
-            f"# {escape(_title(artifact))}",
-            "",
-            f"A predictor that `probeline export` wrote. It answers one of {len(artifact.classes)} classes:",
-            f"{_classes(artifact)}.",
-            "",
-            "    probeline predict IMAGE... --artifact FOLDER",
-            "",
-            "    import probeline",
-            '    probeline.load("FOLDER").predict(["a.jpg", "b.png"]).classes',
-            "",
-            "## Measured",
-            "",
-            *(f"* {line}" for line in _measured(artifact)),
-            "",
-            "## How an image is read",
-            "",
-            *(f"* {line}" for line in _reading(artifact)),
-            "",
-            "## Files",
-            "",
-            *(f"* {line}" for line in _files(artifact)),
-            "",
-            "## Limits",
-            "",
-            *(f"* {line}" for line in _limits(artifact)),
-            "",
-        ]
-    )
-
-
-def _title(artifact: Artifact) -> str:
     measured = artifact.measured
-    parts = [f"{measured['backbone']} on {measured['dataset']}: {method_info(measured['method']).title}"]
-    return ", ".join(filter(None, (*parts, describe_tap(measured["tap"], measured["views"]))))
+    title = f"{measured['backbone']} on {measured['dataset']}: {method_info(measured['method']).title}"
+    title = ", ".join(filter(None, (title, describe_tap(measured["tap"], measured["views"]))))
+    lines = [
+        f"# {escape(title)}",
+        "",
+        f"A predictor that `probeline export` wrote. It answers one of {len(artifact.classes)} classes:",
+        f"{_classes(artifact)}.",
+        "",
+        "    probeline predict IMAGE... --artifact FOLDER",
+        "",
+        "    import probeline",
+        '    probeline.load("FOLDER").predict(["a.jpg", "b.png"]).classes',
+        "",
+    ]
+    sections = {"Measured": _measured, "How an image is read": _reading, "Files": _files, "Limits": _limits}
+    for heading, section in sections.items():
+        lines += [f"## {heading}", "", *(f"* {line}" for line in section(artifact)), ""]
+    return "\n".join(lines)
 
 
 def _classes(artifact: Artifact) -> str:
@@ -89,17 +72,14 @@ def _measured(artifact: Artifact) -> list[str]:
 
 
 def _reading(artifact: Artifact) -> list[str]:
-    made = artifact.preprocess
+    preprocess = artifact.preprocess
+    mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (preprocess.mean, preprocess.std))
     return [
         "decoded to RGB, upright by its EXIF orientation, transparency on black; the shorter side resized to "
-        f"{made.resize} pixels ({made.interpolation}, antialiased, by Pillow), the centre of "
-        f"{made.crop} x {made.crop} cut out",
-        f"then (pixel / 255 - mean) / std with mean {_numbers(made.mean)} and std {_numbers(made.std)}",
+        f"{preprocess.resize} pixels ({preprocess.interpolation}, antialiased, by Pillow), the centre of "
+        f"{preprocess.crop} x {preprocess.crop} cut out",
+        f"then (pixel / 255 - mean) / std with mean {mean} and std {std}",
     ]
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)
 
 
 def _files(artifact: Artifact) -> list[str]:

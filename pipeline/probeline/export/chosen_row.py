@@ -8,27 +8,30 @@ from collections.abc import Sequence
 from probeline.errors import BadOption, MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.format import listing
+from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.options.command_line import command_line
+from probeline.results.decode import encode
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
 
 KEY = re.compile("[0-9a-f]{6,64}")
-"""The first digits of a score's key, as it names a row."""
+"""The first digits of a score's key."""
+
+
+def request_digest(score: Score, train_rows: int, graphs: Sequence[str]) -> str:
+    """Return the sha256 over what is exported and how."""
+    return digest(
+        {"version": ARTIFACT_VERSION, "score": encode(score), "train_rows": train_rows, "graphs": sorted(graphs)}
+    )
 
 
 def chosen_row(session: Session, verb: str) -> Score:
-    """Return the score of the options that ``--method`` names, or of the row that is best on validation, with the seed.
+    """Return the score that ``--method`` names, or of the row that is best on validation, with the requested seed.
 
-    Of several runs of one method, and of several backbones, the best on validation is taken; test is not looked at. The
-    first digits of a score's key name that score, whatever its training and seed.
-
-    Parameters
-    ----------
-    session : Session
-    verb : str
-        Who needs it; for messages.
+    If several runs or backbones have the method, the best on validation is taken; test is not used. The first digits of
+    a score's key name that score, whatever its training and seed. Messages name `verb`.
 
     Raises
     ------
@@ -40,21 +43,19 @@ def chosen_row(session: Session, verb: str) -> Score:
         No score of that seed.
     """
     settings = session.settings
-    if settings.export.method is not None and KEY.fullmatch(settings.export.method):
-        return _score_by_key(session, verb, settings.export.method)
-    if settings.export.method is not None:
-        method_info(settings.export.method)
-    candidates = [
-        score
-        for score in _filter_requested(session, current_scores(session, verb))
-        if settings.export.method in (None, score.method)
-    ]
+    method = settings.export.method
+    is_key = method is not None and KEY.fullmatch(method) is not None
+    if method is not None and not is_key:
+        method_info(method)
+    scores = _filter_requested(session, current_scores(session, verb))
+    if method is not None and is_key:
+        return _score_by_key(session, verb, method, scores)
+    candidates = [score for score in scores if method in (None, score.method)]
     row = best_by_validation(candidates)
     if row is None:
-        what = settings.export.method or "score"
-        maker = method_info(settings.export.method).verb if settings.export.method else "probe"
+        maker = method_info(method).verb if method else "probe"
         raise MissingData(
-            f"no {what} to {verb}",
+            f"no {method or 'score'} to {verb}",
             where=f"{session.dataset.title} x {' '.join(settings.nets.backbones)}",
             got=listing(sorted({score.method for score in candidates})) or "no score of these options",
             remedy=f"run: {command_line(settings, maker)}",
@@ -68,8 +69,7 @@ def chosen_row(session: Session, verb: str) -> Score:
     return chosen
 
 
-def _score_by_key(session: Session, verb: str, digits: str) -> Score:
-    scores = _filter_requested(session, current_scores(session, verb))
+def _score_by_key(session: Session, verb: str, digits: str, scores: Sequence[Score]) -> Score:
     matches = [score for score in scores if score.key.startswith(digits)]
     if len(matches) != 1:
         raise MissingData(

@@ -1,30 +1,44 @@
-"""Exporting a score: build the predictor, compare it with the score, and write it with train rows, graphs and card."""
+"""Exporting a score: build its predictor, compare it with the score, and write it with train rows, graphs and card.
+
+Net and head are refitted from cached features, or read from the checkpoint of a training.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import Tensor, nn
 
+from probeline.backbones.resolve import Loaded
+from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.data.sampling.stratified import apportion, draw, shuffled
-from probeline.export.build import ArtifactDraft, build_draft, read_taps
+from probeline.errors import BadCache, MissingData
+from probeline.evaluate.features import CachedFeatures
+from probeline.evaluate.heads.method import ExportedHead
+from probeline.evaluate.score import refit
 from probeline.export.card import card
-from probeline.export.format import CARD, ROW_NAMES, ROWS, Artifact, write_artifact
+from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, write_artifact
 from probeline.export.graph import check_parity, graphs, run_graph
 from probeline.export.loading import assemble
+from probeline.export.modules import describe_net, net_tensors
 from probeline.export.proof import ImageReader, Proof, decided_images
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
 from probeline.extract.fill import fill_missing
+from probeline.finetune import checkpoint
+from probeline.finetune.head import TwoHeads, fresh_head
+from probeline.finetune.requests import candidate_folder, checkpoint_folder
 from probeline.format import megabytes, plural
-from probeline.identity import canonical
+from probeline.identity import canonical, digest
 from probeline.names import Method
+from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import FloatArray, Split
+from probeline.types import Backbone, FloatArray, Split
 
 _PURPOSE = 5000
 """Of the random order that chooses train rows; see `shuffled`."""
@@ -35,69 +49,128 @@ Files = dict[str, bytes]
 def export_score(session: Session, score: Score, folder: Path, request: str, graph_files: Sequence[str]) -> Artifact:
     """Write the predictor of a score, and return its record; features that are missing are extracted first.
 
-    Parameters
-    ----------
-    session : Session
-    score : Score
-    folder : Path
-    request : str
-        The digest of what is exported and how.
-    graph_files : sequence of {"model.pt2", "model.onnx"}
+    `request` is the digest of what is exported and how; `graph_files` are ``model.pt2`` and ``model.onnx``, or fewer.
 
     Raises
     ------
     Mismatch
         The predictor does not predict what the score says: nothing is written.
+    BadOption
+        The head cannot be exported, such as centroids of fewer classes than there are, or the net as a graph.
+    MissingData, BadCache
+        The features or the checkpoint of this very score are missing.
     ProbelineError
     """
-    taps = read_taps(session, score)
-    if taps is not None:
-        fill_missing(session, session.asked_as(score.backbone, score.weights), "export")
-    draft = build_draft(session, score, taps, request)
-    predictor = assemble(draft.artifact, draft.contents, session.settings.compute.device, where=folder)
-    reader = ImageReader(session, draft, predictor)
+    draft, contents, features = _draft(session, score, request)
+    predictor = assemble(draft, contents, session.settings.compute.device, where=folder)
+    reader = ImageReader(session, predictor, features)
     proof = reader.prove(score)
-    contents = dict(draft.contents)
-    artifact = replace(draft.artifact, measured={**draft.artifact.measured, "proof": proof.summary})
+    artifact = replace(draft, measured={**draft.measured, "proof": proof.summary})
+    files = dict(contents)
     rows = _choose_train_rows(session, score)
     if len(rows) > 1:
-        artifact, files = _add_train_rows(session, artifact, reader, rows, proof.features)
-        contents |= files
+        artifact, row_files = _add_train_rows(session, artifact, reader, rows, proof.features)
+        files |= row_files
     if graph_files:
-        artifact, files = _add_graphs(artifact, draft, graph_files, proof, folder)
-        contents |= files
-    contents[CARD] = card(artifact).encode()
-    complete = write_artifact(folder, artifact, contents)
-    size = sum(map(len, contents.values()))
+        artifact, written = _add_graphs(artifact, contents, graph_files, proof, folder)
+        files |= written
+    files[CARD] = card(artifact).encode()
+    complete = write_artifact(folder, artifact, files)
     session.console.say(f"export: {proof.summary}")
-    session.console.result(f"export: {plural(len(contents) + 1, 'file')}, {megabytes(size)}, in {folder}")
+    size = megabytes(sum(map(len, files.values())))
+    session.console.result(f"export: {plural(len(files) + 1, 'file')}, {size}, in {folder}")
     return complete
 
 
+def _draft(session: Session, score: Score, request: str) -> tuple[Artifact, Files, CachedFeatures | None]:
+    """Return the artifact before its proof, the files of net and head, and the cached features that its head reads."""
+    text = session.asked_as(score.backbone, score.weights)
+    trains = method_info(score.method).trains
+    features, activation = None, None
+    if trains:
+        loaded, head = _load_trained(session, score, text)
+        taps: Sequence[Backbone] = [loaded.backbone]
+    else:
+        taps = next(taps for taps in session.taps(text)[0] if "+".join(tap.tap for tap in taps) == score.tap)
+        fill_missing(session, text, "export")
+        features = CachedFeatures(session, *taps)
+        exported = _refit_head(features, score)
+        activation = exported.activation
+        loaded = session.net_of(taps[0], [tap.tap for tap in taps])
+        head = {name: torch.from_numpy(np.array(array, order="C")) for name, array in exported.tensors.items()}
+    net = describe_net(
+        loaded,
+        score.backbone,
+        score.weights,
+        "none" if score.method == Method.SCRATCH else session.spec(text).weights,
+        taps=[tap.tap for tap in taps],
+        own_head=trains,
+        precision=score.precision,
+    )
+    measured = asdict(score)
+    for name in ("predictions", "labels", "history", "path", "class_names"):
+        del measured[name]
+    preprocess = loaded.backbone.preprocess
+    artifact = Artifact(score.class_names, score.temperature, preprocess, net, activation, measured, request)
+    return artifact, {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(head)}, features
+
+
+def _refit_head(features: CachedFeatures, score: Score) -> ExportedHead:
+    title = features.title(score.method, score.seed)
+    options = {name: value for name, value in score.options.items() if name not in ("version", "weights")}
+    if features.request(score.method, score.seed, **options).key != score.key:
+        what, remedy = "the cached features are not those of the score", "run its stage again, then export"
+        raise MissingData(what, where=title, remedy=remedy)
+    features.check_canary()
+    features.session.console.say(f"export: {title}: fitting the head again")
+    return refit(features, score)
+
+
+def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, dict[str, Tensor]]:
+    """Return the trained net of a score, and the tensors of its last layer."""
+    loaded = session.net(f"{score.backbone}@none" if score.method == Method.SCRATCH else text)
+    # From scratch it was trained on the very pixels that the pretrained net sees.
+    backbone = replace(loaded.backbone, preprocess=session.backbone(text)[0].preprocess)
+    folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
+    folder = candidate_folder(folder, score.chosen)
+    state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
+    if state is None:
+        raise BadCache(
+            "the checkpoint of this training is corrupt or missing",
+            where=folder,
+            expected="best.safetensors and its record",
+            remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
+        )
+    dropout = float(score.chosen.get("dropout", score.options["dropout"]))
+    second = len(score.certificate.get("second", {}).get("classes", ()))
+    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
+    loaded.net.load_state_dict(state[0])
+    layer = loaded.net.get_submodule(loaded.tap.head)
+    if isinstance(layer, nn.Sequential):  # dropout, then the layer
+        layer = layer[1]
+    if isinstance(layer, TwoHeads):
+        layer = layer.main
+    backbone = replace(backbone, weights_sha256=tensors_sha256(loaded.net, loaded.tap.tensors))
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in layer.state_dict().items()}
+    return replace(loaded, backbone=backbone), tensors
+
+
 def _choose_train_rows(session: Session, score: Score) -> list[tuple[str, int]]:
-    """Return part and row of the train images that go with the artifact: stratified, at most so many as asked for."""
+    """Return part and row of the train images in the artifact: stratified, at most ``--train-rows``."""
     splits = session.splits
     fitted = [splits.train, splits.val] if score.method == Method.PROBE_REFIT else [splits.train]
     candidates = [(split.part, int(row)) for split in fitted for row in split.rows]
     labels = np.array([session.dataset.parts[part].labels[row] for part, row in candidates])
     counts = np.bincount(labels, minlength=len(score.class_names))
-    wanted = min(session.settings.export.train_rows, len(candidates))
-    seats = apportion(counts, wanted, least=np.minimum(counts, 1 if wanted >= len(counts) else 0), most=counts)
+    size = min(session.settings.export.train_rows, len(candidates))
+    seats = apportion(counts, size, least=np.minimum(counts, 1 if size >= len(counts) else 0), most=counts)
     return [candidates[i] for i in draw(labels, seats, shuffled(len(candidates), 0, _PURPOSE))]
 
 
 def _add_train_rows(
     session: Session, artifact: Artifact, reader: ImageReader, rows: Sequence[tuple[str, int]], test: FloatArray
 ) -> tuple[Artifact, Files]:
-    """Return an artifact with train rows, and their files.
-
-    Parameters
-    ----------
-    session, artifact, reader
-    rows : sequence of (str, int)
-    test : float32 [n_test, D]
-        Features of the test images.
-    """
+    """Return an artifact with train rows, and their files; `test` are the features of test images float32 [n, D]."""
     parts = session.dataset.parts
     by_part = {
         part: np.array([row for name, row in rows if name == part]) for part in dict.fromkeys(p for p, _ in rows)
@@ -115,18 +188,18 @@ def _add_train_rows(
 
 
 def _add_graphs(
-    artifact: Artifact, draft: ArtifactDraft, names: Sequence[str], proof: Proof, folder: Path
+    artifact: Artifact, contents: Files, names: Sequence[str], proof: Proof, folder: Path
 ) -> tuple[Artifact, Files]:
     """Return an artifact with graphs, and their files; each must give the logits of the proof."""
-    exact = replace(draft.artifact, net=replace(draft.artifact.net, precision="fp32"))
-    predictor = assemble(exact, draft.contents, "cpu", where=folder)
+    exact = replace(artifact, net=replace(artifact.net, precision="fp32"), neighbours={})
+    predictor = assemble(exact, contents, "cpu", where=folder)
     outputs, logits = predictor.outputs(proof.pixels), proof.logits
-    if draft.artifact.net.precision != "fp32":  # graphs compute in float32, whatever the row was measured with
+    if artifact.net.precision != "fp32":  # graphs compute in float32, whatever the row was measured with
         logits = outputs.logits.numpy()
     decided = decided_images(predictor.head, outputs.features.numpy())
-    facts, contents = {}, {}
+    facts, files = {}, {}
     for name, (data, shapes) in graphs(predictor, names).items():
         worst = check_parity(name, run_graph(name, data, proof.pixels)[0][decided], logits[decided])
         facts[name] = {**shapes, "images": int(decided.sum()), "difference": worst}
-        contents[name] = data
-    return replace(artifact, graphs=facts), contents
+        files[name] = data
+    return replace(artifact, graphs=facts), files

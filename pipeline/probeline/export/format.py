@@ -19,7 +19,7 @@ ROWS, ROW_NAMES = "neighbours.safetensors", "neighbours.json"
 PT2, ONNX = "model.pt2", "model.onnx"
 CARD = "README.md"
 FILES = (WEIGHTS, HEAD, ROWS, ROW_NAMES, PT2, ONNX, CARD)
-"""All that an artifact can have besides its record."""
+"""All files that an artifact can have in addition to its record."""
 
 _FORMAT = "probeline artifact"
 _AGAIN = "export it again"
@@ -31,28 +31,10 @@ _LARGEST = 4096
 class Net:
     """Which net gives the embedding, and where it is read.
 
-    Attributes
-    ----------
-    name, weights : str
-        As of a `Backbone`; a trained net has the weights that its training began with.
-    weights_sha256 : str
-        Over the tensors that the embedding depends on, trained ones as they are.
-    options : mapping
-        What the net is built with beside its name.
-    head : str
-        Path of the module that is the net's head.
-    pooling : str
-        As of the penultimate tap.
-    dim : int
-        Of the penultimate tap.
-    taps : tuple of str
-        What is read, side by side in this order.
-    inner : mapping of str to mapping
-        Of each tap that is not the penultimate one: module, reading, prefix and dim.
-    own_head : bool
-        Whether the head stands inside of the net, as after training, and not on its embedding.
-    precision : str
-        That the numbers were measured with.
+    A trained net has the `weights` that its training began with, and the `weights_sha256` of its trained tensors. It is
+    built with `options`. `head` is the path of the module that is its head; `own_head` says whether that gives the
+    logits, as after training. `pooling` and `dim` are of the penultimate tap; `inner` are module, reading, prefix and
+    dim of each other tap. `precision` is that of the measured numbers.
     """
 
     name: str
@@ -69,7 +51,7 @@ class Net:
 
     @property
     def features(self) -> int:
-        """Columns of what is read."""
+        """Columns of the features of all taps."""
         return sum(self.inner[tap]["dim"] if tap in self.inner else self.dim for tap in self.taps)
 
 
@@ -79,21 +61,18 @@ class Artifact:
 
     Attributes
     ----------
-    classes : tuple of str [K]
     temperature : float
-        What logits are divided by before they become probabilities.
-    preprocess : Preprocess
-    net : Net
+        The softmax of the logits divided by it gives probabilities.
     activation : str or None
-        Of a head's hidden layer, where it has one.
+        Of a hidden layer in the head.
     measured : mapping
-        What was measured of the row that this is: data, numbers with n and interval, seed, hardware and versions.
+        The score of the row: data, numbers with n and interval, seed, hardware and versions.
     request : str
         sha256 over what was exported and how: equal ones give equal files. ``asked`` in the file.
     neighbours : mapping
-        How many train rows go with it, k, quantile and threshold; empty without any.
+        Number of train rows, k, quantile and threshold; empty without train rows.
     graphs : mapping of str to mapping
-        Of each graph file: how its inputs are called and what else must be known to run it.
+        Inputs, outputs and versions of each graph file.
     files : mapping of str to str
         sha256 of each file.
     """
@@ -111,19 +90,9 @@ class Artifact:
 
     def sealed(self) -> bytes:
         """Return the bytes of its file."""
-        fields = {**vars(self), "asked": self.request}
-        del fields["request"]
-        net = {**vars(self.net), "taps": list(self.net.taps)}
-        return seal(
-            {
-                **fields,
-                "format": _FORMAT,
-                "version": ARTIFACT_VERSION,
-                "classes": list(self.classes),
-                "preprocess": self.preprocess.identity(),
-                "net": net,
-            }
-        )
+        content = {**vars(self), "asked": self.request, "preprocess": self.preprocess.identity(), "net": vars(self.net)}
+        del content["request"]
+        return seal({**content, "format": _FORMAT, "version": ARTIFACT_VERSION})
 
 
 def read_record(folder: Path) -> Artifact:
@@ -132,18 +101,16 @@ def read_record(folder: Path) -> Artifact:
     Raises
     ------
     MissingData
-        There is none.
+        The folder has none.
     BadArtifact
-        It is corrupt, of another format version, or made for another way to decode images.
+        It is corrupt, of another format version, or exported for another way to decode images.
     """
     path = folder / RECORD
     try:
         data = disk.read(path)
     except FileNotFoundError as error:
-        remedy = "make one with probeline export"
-        raise MissingData(
-            "no artifact here", where=folder, expected=f"a folder with {RECORD}", remedy=remedy
-        ) from error
+        expected, remedy = f"a folder with {RECORD}", "make one with probeline export"
+        raise MissingData("no artifact here", where=folder, expected=expected, remedy=remedy) from error
     except OSError as error:
         raise BadArtifact("an artifact cannot be read", where=path, got=error.strerror) from error
     content = unseal(data)
@@ -211,30 +178,31 @@ def _preprocess(record: Mapping[str, Any]) -> Preprocess:
 
 
 def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the bytes of some of an artifact's files, each held against its sha256.
+    """Return the bytes of an artifact's files, each checked against its sha256.
 
     Raises
     ------
     BadArtifact
         A file is missing, cannot be read or is not the one that was written.
     """
-    found = {}
+    contents = {}
     for name in names:
         path = folder / name
         try:
             data = disk.read(path)
         except OSError as error:
             raise BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror) from error
-        if digest_bytes(data) != artifact.files.get(name):
+        expected, got = artifact.files.get(name, "none"), digest_bytes(data)
+        if got != expected:
             raise BadArtifact(
                 "a file of an artifact is corrupt",
                 where=path,
-                expected=f"sha256 {artifact.files.get(name, 'none')[:12]}...",
-                got=f"{digest_bytes(data)[:12]}...",
+                expected=f"sha256 {expected[:12]}...",
+                got=f"{got[:12]}...",
                 remedy=_AGAIN,
             )
-        found[name] = data
-    return found
+        contents[name] = data
+    return contents
 
 
 def find_artifact(folder: Path, request: str) -> Artifact | None:
@@ -248,7 +216,7 @@ def find_artifact(folder: Path, request: str) -> Artifact | None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds anything but an artifact, or that cannot be written to; nothing is changed.
+    """Refuse a folder that has files of anything but an artifact, or that cannot be written to.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,11 @@ OPSET = 18
 INPUT, OUTPUTS = "pixels", ("logits", "probabilities")
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit, as a part of an image's largest logit where that is above 1."""
+"""Largest difference of a logit, relative to an image's largest logit if that is above 1."""
 
 
 def check_onnx() -> None:
-    """Refuse to begin where a package that ONNX needs is not installed.
+    """Refuse to export if a package that ONNX needs is not installed.
 
     Raises
     ------
@@ -46,13 +46,7 @@ def check_onnx() -> None:
 
 
 class Graph(nn.Module):
-    """All that happens between a crop and its probabilities.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        On the CPU, in float32.
-    """
+    """Everything from a crop to its probabilities, by a predictor on the CPU in float32."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -68,14 +62,10 @@ class Graph(nn.Module):
         return logits, (logits / self._temperature).softmax(1)
 
 
-def graphs(predictor: Predictor, names: Iterable[str]) -> dict[str, tuple[bytes, dict[str, Any]]]:
-    """Return each of these files with what a record says of it.
+def graphs(predictor: Predictor, names: Sequence[str]) -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Return the bytes of each graph file and its facts for the record.
 
-    Parameters
-    ----------
-    predictor : Predictor
-        On the CPU, in float32.
-    names : iterable of {"model.pt2", "model.onnx"}
+    The predictor must be on the CPU, in float32.
 
     Raises
     ------
@@ -89,20 +79,18 @@ def graphs(predictor: Predictor, names: Iterable[str]) -> dict[str, tuple[bytes,
         "outputs": {name: ["N", classes] for name in OUTPUTS},
         "torch": torch.__version__,
     }
-    found: dict[str, tuple[bytes, dict[str, Any]]] = {}
-    program = None
+    files: dict[str, tuple[bytes, dict[str, Any]]] = {}
+    program = _export_program(predictor)
     for name in names:
-        if program is None:
-            program = _exported(predictor)
         if name == PT2:
-            found[name] = _pt2(program), shapes
+            files[name] = _pt2(program), shapes
         else:
             data, opset = _onnx(program, artifact)
-            found[name] = data, {**shapes, "opset": opset}
-    return found
+            files[name] = data, {**shapes, "opset": opset}
+    return files
 
 
-def _exported(predictor: Predictor) -> torch.export.ExportedProgram:
+def _export_program(predictor: Predictor) -> torch.export.ExportedProgram:
     side = predictor.artifact.preprocess.crop
     graph = Graph(predictor).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
@@ -112,8 +100,7 @@ def _exported(predictor: Predictor) -> torch.export.ExportedProgram:
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # torch raises dozens of kinds, for whatever a net does that a graph cannot say
         raise _refused(predictor.artifact, "a graph", error) from error
-    # It would be pickled along, and nothing needs it.
-    program.example_inputs = None
+    program.example_inputs = None  # it would be pickled too
     return program
 
 
@@ -129,30 +116,30 @@ def _pt2(program: torch.export.ExportedProgram) -> bytes:
     stream = io.BytesIO()
     torch.export.save(program, stream)
     data = stream.getvalue()
-    if found := pickled(data):
-        raise ValueError(f"torch pickled {', '.join(found)}")
+    if members := pickled(data):
+        raise ValueError(f"torch pickled {', '.join(members)}")
     return data
 
 
 def pickled(data: bytes) -> list[str]:
     """Return the members of a .pt2 archive that loading it would unpickle."""
-    found = []
+    members = []
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
             inner = member.filename.partition("/")[2]
             if inner.startswith("data/sample_inputs/") and member.file_size:
-                found.append(inner)
+                members.append(inner)
             if inner.startswith("data/") and inner.endswith("_config.json"):
                 payloads = json.loads(archive.read(member))["config"]
-                found += [name for name, facts in payloads.items() if facts["use_pickle"]]
-    return found
+                members += [name for name, facts in payloads.items() if facts["use_pickle"]]
+    return members
 
 
 def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[bytes, int]:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            made = torch.onnx.export(
+            onnx_program = torch.onnx.export(
                 program,
                 input_names=[INPUT],
                 output_names=list(OUTPUTS),
@@ -161,11 +148,11 @@ def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[by
                 verbose=False,
                 external_data=False,
             )
-        if made is None:
+        if onnx_program is None:
             raise ValueError("torch wrote nothing")
-        model = made.model_proto
-        (opset,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-        return model.SerializeToString(), opset  # which has 2 GiB at most
+        model = onnx_program.model_proto
+        (opset,) = (used.version for used in model.opset_import if used.domain in ("", "ai.onnx"))
+        return model.SerializeToString(), opset
     except Exception as error:  # as above
         raise _refused(artifact, "ONNX", error) from error
 
@@ -183,22 +170,16 @@ def run_graph(name: str, data: bytes, pixels: PixelArray) -> tuple[FloatArray, F
     return logits.numpy(), shares.numpy()
 
 
-def check_parity(name: str, got: FloatArray, wanted: FloatArray) -> float:
-    """Return the largest difference of a logit, as `TOLERANCE` counts it.
-
-    Parameters
-    ----------
-    name : str
-        Of what gave them.
-    got, wanted : float32 [n, K]
+def check_parity(name: str, got: FloatArray, expected: FloatArray) -> float:
+    """Return the largest difference of logits float32 [n, K] of a graph file from those expected; see `TOLERANCE`.
 
     Raises
     ------
     Mismatch
         It is more than `TOLERANCE`.
     """
-    scale = np.maximum(np.abs(wanted).max(1), 1)
-    worst = float((np.abs(got - wanted).max(1) / scale).max(initial=0))
+    scale = np.maximum(np.abs(expected).max(1), 1)
+    worst = float((np.abs(got - expected).max(1) / scale).max(initial=0))
     if not worst <= TOLERANCE:
         raise Mismatch(
             f"{name} says other logits than the pipeline",

@@ -1,4 +1,4 @@
-"""What a predictor takes for an image, and the crop of it that the net sees."""
+"""Which images a predictor takes, and the crop that the net sees of each."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _KINDS = "a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, 
 
 
 def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
-    """Return what a net sees of an image: uint8 [crop, crop, 3], resized by Pillow as it was for training.
+    """Return the crop that a net sees of an image: uint8 [crop, crop, 3], resized by Pillow as for training.
 
     Raises
     ------
     BadData
-        It is no image, or one that the predictor was not made for.
+        It is no image, or of another kind than a predictor takes.
     """
     if isinstance(picture, str | Path):
         return resize_crop(decode(Path(picture)), preprocess)
@@ -60,10 +60,7 @@ def iterate_images(pictures: Picture | Iterable[Picture]) -> Iterator[Picture]:
     if isinstance(pictures, str | Path | Image.Image):
         yield pictures
     elif isinstance(pictures, np.ndarray | torch.Tensor):
-        if pictures.ndim == 4:
-            yield from pictures
-        else:
-            yield pictures
+        yield from pictures if pictures.ndim == 4 else [pictures]
     elif isinstance(pictures, Iterable):
         yield from pictures
     else:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probeline.errors import BadArtifact, BadOption, MissingExtra, ProbelineError
-from probeline.export.format import HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, Net, read_files, read_record
+from probeline.export.format import HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_files, read_record
+from probeline.names import PENULTIMATE
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictor
@@ -29,43 +30,34 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Predictor:
     Raises
     ------
     MissingData
-        No artifact is there.
+        The folder has no artifact.
     BadArtifact
         It is corrupt, of another format version, or its files do not belong together.
     MissingExtra
         torch, or timm for one of its nets, is not installed.
     ProbelineError
     """
-    place = Path(folder)
-    artifact = read_record(place)
+    folder = Path(folder)
+    artifact = read_record(folder)
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("torch is not installed, which runs a predictor", remedy="pip install torch torchvision")
     names = (WEIGHTS, HEAD, *((ROWS, ROW_NAMES) if artifact.neighbours else ()))
-    return assemble(artifact, read_files(place, artifact, names), device, where=place)
+    return assemble(artifact, read_files(folder, artifact, names), device, where=folder)
 
 
 def assemble(artifact: Artifact, contents: Mapping[str, bytes], device: str, *, where: Path) -> Predictor:
-    """Return the predictor that files are of.
-
-    Parameters
-    ----------
-    artifact : Artifact
-    contents : mapping of str to bytes
-        Of the files of net and head, and of the train rows where the record tells of any.
-    device : str
-    where : Path
-        What an error names.
+    """Return the predictor of an artifact and the contents of its files; errors name `where`.
 
     Raises
     ------
     BadArtifact
+        The files do not belong together.
     ProbelineError
     """
     from safetensors.torch import load as tensors_of
 
     from probeline.backbones.device import choose
-    from probeline.export.head_modules import head_of
-    from probeline.export.nets import frozen_net
+    from probeline.export.modules import frozen_net, head_of
     from probeline.export.predictor import Predictor
     from probeline.export.train_rows import rows_of
 
@@ -108,44 +100,30 @@ def load_stock(session: Session) -> Predictor:
         names = " ".join(settings.nets.backbones)
         raise BadOption("--imagenet uses one net", where="--backbone", got=names, remedy="name one of them")
 
-    from probeline.backbones.build import categories, options_of
+    from probeline.backbones.build import categories
     from probeline.backbones.device import choose
     from probeline.backbones.frozen import Frozen
+    from probeline.export.modules import describe_net
     from probeline.export.predictor import Predictor
-    from probeline.names import PENULTIMATE
 
     (text,) = settings.nets.backbones
     name, weights = session.spec(text).name, session.spec(text).weights
     classes = categories(name, weights)
     loaded = session.net(text)
-    backbone, tap = loaded.backbone, loaded.tap
-    net = Net(
-        name=name,
-        weights=backbone.weights,
-        weights_sha256=backbone.weights_sha256,
-        options=options_of(name, weights),
-        head=tap.head,
-        pooling=tap.pooling,
-        dim=tap.dim,
-        taps=(PENULTIMATE,),
-        inner={},
-        own_head=True,
-        precision=settings.nets.precision,
-    )
+    backbone, precision = loaded.backbone, settings.nets.precision
+    net = describe_net(loaded, name, backbone.weights, weights, taps=(PENULTIMATE,), own_head=True, precision=precision)
     artifact = Artifact(classes, 1.0, backbone.preprocess, net, activation=None, measured={}, request="")
-    head = loaded.net.get_submodule(tap.head)
-    return Predictor(
-        artifact, Frozen(loaded, choose(settings.compute.device), settings.nets.precision, head=head), None, None
-    )
+    head = loaded.net.get_submodule(loaded.tap.head)
+    return Predictor(artifact, Frozen(loaded, choose(settings.compute.device), precision, head=head), None, None)
 
 
 def _check(predictor: Predictor) -> None:
-    """Run one blank crop, so that files which agree with their record alone are refused before any image is asked."""
+    """Run one blank crop, so that files that do not fit each other are refused before the first image."""
     import numpy as np
 
     side, classes = predictor.artifact.preprocess.crop, len(predictor.artifact.classes)
     outputs = predictor.outputs(np.zeros((1, side, side, 3), np.uint8))
     outputs.check()
-    found = predictor.answers(outputs, nearest=1)
-    if found.logits.shape != (1, classes):
-        raise ValueError(f"{found.logits.shape[1]} logits for {classes} classes")
+    logits = predictor.answers(outputs, nearest=1).logits
+    if logits.shape != (1, classes):
+        raise ValueError(f"{logits.shape[1]} logits for {classes} classes")

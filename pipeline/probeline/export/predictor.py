@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from probeline.data.pixels.loading import ordered
 from probeline.errors import BadData, Diverged
 from probeline.export.format import Artifact
 from probeline.export.images import crop_of, iterate_images
-from probeline.export.train_rows import Rows
+from probeline.export.train_rows import TrainRows
 from probeline.metrics.scores import chances
 from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probeline.export.images import Picture
 
 _CPU_BATCH, _GPU_BATCH = 16, 256
-"""Images a forward pass, as in extraction."""
+"""Images per forward pass, as in extraction."""
 
 NOT_FINITE = "the predictor's output is not finite"
 
@@ -66,11 +66,11 @@ class Predictions:
     logits : float32 [n, K]
         As the head gives them.
     neighbours : tuple of tuples of Neighbour [n]
-        The nearest train images, nearest first; empty where none lie beside the predictor.
+        The nearest train images, nearest first; empty if the predictor has no train images.
     distances : float32 [n]
-        To the k-th nearest train image; NaN where none lie beside the predictor.
+        To the k-th nearest train image; NaN if the predictor has none.
     unlike : bool [n]
-        Whether that is farther than nearly all train images are from theirs; False where none lie beside it.
+        Whether that is farther than nearly all train images are from theirs; False if the predictor has none.
     """
 
     class_names: tuple[str, ...]
@@ -95,22 +95,14 @@ class Predictions:
         return [(self.class_names[j], float(self.probabilities[i, j])) for j in order]
 
     def one(self, i: int) -> Predictions:
-        """Return what is said of image i alone."""
-        here = slice(i, i + 1)
-        return Predictions(
-            self.class_names,
-            self.predicted[here],
-            self.probabilities[here],
-            self.logits[here],
-            self.neighbours[here],
-            self.distances[here],
-            self.unlike[here],
-        )
+        """Return the predictions of image i alone."""
+        fields = {name: value[i : i + 1] for name, value in vars(self).items() if name != "class_names"}
+        return replace(self, **fields)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What net and head make of a batch: logits float32 [b, K] and features float32 [b, D], on the device."""
+    """Logits float32 [b, K] and features float32 [b, D] of a batch, on the device."""
 
     logits: Tensor
     features: Tensor
@@ -118,9 +110,8 @@ class Outputs:
     @property
     def finite(self) -> BoolArray:
         """Of which images all logits and features are: bool [b]."""
-        finite = self.logits.isfinite().all(1) & self.features.isfinite().all(1)
-        found: BoolArray = finite.cpu().numpy()
-        return found
+        finite: Tensor = self.logits.isfinite().all(1) & self.features.isfinite().all(1)
+        return finite.cpu().numpy()
 
     def check(self) -> None:
         """Refuse what is not finite.
@@ -133,22 +124,21 @@ class Outputs:
             raise Diverged(NOT_FINITE, remedy="use --precision fp32")
 
     def of(self, images: BoolArray) -> Outputs:
-        """Return those of some images, bool [b]."""
-        some = torch.from_numpy(images).to(self.logits.device)
-        return Outputs(self.logits[some], self.features[some])
+        """Return those of selected images, bool [b]."""
+        selected = torch.from_numpy(images).to(self.logits.device)
+        return Outputs(self.logits[selected], self.features[selected])
 
 
 class Predictor:
-    """An artifact, or a stock net that is described as one, ready to answer. :func:`probeline.load` makes it.
+    """Classifies images by an exported artifact or by a stock net; :func:`probeline.load` returns one.
 
     Parameters
     ----------
     artifact : Artifact
     net : Frozen
     head : nn.Module, optional
-        On its features; None where the head stands inside of the net.
-    rows : Rows, optional
-        Train rows to look up.
+        On the net's features; None if the head is a part of the net.
+    rows : TrainRows, optional
 
     Attributes
     ----------
@@ -156,11 +146,11 @@ class Predictor:
         Its record: classes, temperature, preprocessing, and what was measured.
     """
 
-    def __init__(self, artifact: Artifact, net: Frozen, head: nn.Module | None, rows: Rows | None) -> None:
+    def __init__(self, artifact: Artifact, net: Frozen, head: nn.Module | None, rows: TrainRows | None) -> None:
         self.artifact = artifact
         self.net = net
         self.head = None if head is None else head.to(net.device)
-        self._rows = None if rows is None else rows.to(net.device)
+        self._rows = None if rows is None else replace(rows, unit=rows.unit.to(net.device))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -169,11 +159,11 @@ class Predictor:
 
     @property
     def knows_unlike(self) -> bool:
-        """Whether train images lie beside it, which new ones can be unlike."""
+        """Whether it has train images, so that it can flag images that are unlike them."""
         return self._rows is not None
 
     def predict(self, images: Picture | Iterable[Picture], *, nearest: int = 3) -> Predictions:
-        """Say what is in images.
+        """Return the predictions of images.
 
         Parameters
         ----------
@@ -181,22 +171,21 @@ class Predictor:
             Each a path, a PIL image, an array uint8 [H, W, 3] (RGB) or a tensor uint8 [3, H, W]; a batch of arrays or
             tensors may be one of four axes. They are cropped and resized as in training, whatever their size.
         nearest : int
-            How many neighbours of each are told.
+            How many neighbours are returned per image.
 
         Raises
         ------
         BadData
-            What is no image, or not of the kind that the predictor was made for; none is answered then.
+            Something is no image, or of another kind than the predictor takes; nothing is predicted then.
         Diverged
-            The net gives an output that is not finite.
+            An output of the net is not finite.
         """
-        found = [self._none()]
-        for some in _batches(iterate_images(images), self._batch_size(None)):
-            pixels = np.stack([crop_of(picture, self.artifact.preprocess) for picture in some])
-            outputs = self.outputs(pixels)
+        parts = []
+        for batch in _batches(iterate_images(images), self._batch_size(None)):
+            outputs = self.outputs(np.stack([crop_of(picture, self.artifact.preprocess) for picture in batch]))
             outputs.check()
-            found.append(self.answers(outputs, nearest=nearest))
-        return _joined(found)
+            parts.append(self.answers(outputs, nearest=nearest))
+        return _concatenate(parts or [self._empty()])
 
     def stream(
         self,
@@ -206,26 +195,26 @@ class Predictor:
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> Iterator[tuple[str, Predictions | BadData]]:
-        """Yield each path, in order, with what is said of its image, or why nothing can be.
+        """Yield each path, in order, with the predictions of its image, or why it has none.
 
         Only as many paths are taken at a time as threads can be busy with: memory stays bounded however many come.
 
         Parameters
         ----------
         paths : iterable of str
-            A None among them says that the next may be long in coming: those before it are answered first.
+            None says that the next path may be long in coming: those before it are predicted first.
         nearest : int
         batch_size : int, optional
-            Images a forward pass; by device where nothing is said.
+            Images per forward pass; by default it depends on the device.
         workers : int, optional
-            Threads that decode, and on a CPU run the net; torch's number of threads where nothing is said.
+            Threads that decode, and on a CPU run the net; by default torch's number of threads.
         """
         preprocess = self.artifact.preprocess
 
-        def load(some: tuple[str, ...]) -> tuple[PixelArray, list[BadData | None]]:
+        def load(batch: tuple[str, ...]) -> tuple[PixelArray, list[BadData | None]]:
             crops: list[PixelArray] = []
             errors: list[BadData | None] = []
-            for path in some:
+            for path in batch:
                 try:
                     crops.append(crop_of(path, preprocess))
                     errors.append(None)
@@ -234,17 +223,16 @@ class Predictor:
             side = preprocess.crop
             return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
 
-        batches = _as_they_come(paths, self._batch_size(batch_size))
-        for some, errors, outputs in self.run(load, batches, workers):
-            sound = np.empty(0, np.bool_) if outputs is None else outputs.finite
-            predictions = self._none() if outputs is None else self.answers(outputs.of(sound), nearest=nearest)
-            finite, place = iter(sound), 0
-            for path, error in zip(some, errors, strict=True):
+        batches = _batches_until_none(paths, self._batch_size(batch_size))
+        for batch, errors, outputs in self.run(load, batches, workers):
+            finite = np.empty(0, np.bool_) if outputs is None else outputs.finite
+            predictions = self._empty() if outputs is None else self.answers(outputs.of(finite), nearest=nearest)
+            are_finite, images = iter(finite), map(predictions.one, range(len(predictions)))
+            for path, error in zip(batch, errors, strict=True):
                 if error is not None:
                     yield path, error
-                elif next(finite):
-                    yield path, predictions.one(place)
-                    place += 1
+                elif next(are_finite):
+                    yield path, next(images)
                 else:
                     yield path, BadData(NOT_FINITE, where=path, remedy="use a predictor of --precision fp32")
 
@@ -254,34 +242,34 @@ class Predictor:
         batches: Iterable[Item | None],
         workers: int | None = None,
     ) -> Iterator[tuple[Item, Rest, Outputs | None]]:
-        """Yield each batch with what net and head make of it, in order; None where it has no pixels.
+        """Yield each batch with its outputs, in order; None if it has no pixels.
 
         On a CPU each thread loads a batch and runs it with one core; elsewhere threads load ahead of the device.
 
         Parameters
         ----------
         load : callable
-            Given a batch, returns pixels uint8 [b, crop, crop, 3] and whatever else is to come along.
+            Returns pixels uint8 [b, crop, crop, 3] of a batch, and a value that is yielded with its outputs.
         batches : iterable
-            A None among them: see :func:`probeline.data.pixels.loading.ordered`.
+            For None see :func:`probeline.data.pixels.loading.ordered`.
         workers : int, optional
         """
         on_cpu, before = self.net.device.type == "cpu", torch.get_num_threads()
 
-        def ready(item: Item) -> tuple[PixelArray, Rest, Outputs | None]:
+        def load_and_run(item: Item) -> tuple[PixelArray, Rest, Outputs | None]:
             pixels, rest = load(item)
             return pixels, rest, self.outputs(pixels) if on_cpu and len(pixels) else None
 
         try:
-            threads = workers or before
-            alone = (lambda: torch.set_num_threads(1)) if on_cpu else None
-            for item, (pixels, rest, outputs) in ordered(ready, batches, threads, initializer=alone):
+            use_one_core = (lambda: torch.set_num_threads(1)) if on_cpu else None
+            results = ordered(load_and_run, batches, workers or before, initializer=use_one_core)
+            for item, (pixels, rest, outputs) in results:
                 yield item, rest, self.outputs(pixels) if len(pixels) and outputs is None else outputs
         finally:
             torch.set_num_threads(before)
 
     def outputs(self, pixels: PixelArray) -> Outputs:
-        """Return what net and head make of crops uint8 [b, crop, crop, 3].
+        """Return logits and features of crops uint8 [b, crop, crop, 3].
 
         Raises
         ------
@@ -289,28 +277,27 @@ class Predictor:
         """
         classes = len(self.artifact.classes)
         with exact_float32(self.artifact.net.precision), torch.inference_mode():
-            read = self.net.embed(torch.from_numpy(pixels))
-            if self.head is None:
-                return Outputs(read[:, :classes], read[:, classes:])
-            return Outputs(self.head(read), read)
+            features = self.net.embed(torch.from_numpy(pixels))
+            if self.head is None:  # then the net's own logits come first
+                return Outputs(features[:, :classes], features[:, classes:])
+            return Outputs(self.head(features), features)
 
     def answers(self, outputs: Outputs, *, nearest: int) -> Predictions:
-        """Return what is said of images whose outputs are these."""
+        """Return the predictions of images from their outputs."""
         logits = outputs.logits.cpu().numpy()
-        names, n = self.artifact.classes, len(logits)
+        names, n, rows = self.artifact.classes, len(logits), self._rows
         neighbours: tuple[tuple[Neighbour, ...], ...] = ((),) * n
         kth, unlike = np.full(n, np.nan, np.float32), np.zeros(n, np.bool_)
-        if self._rows is not None:
-            rows = self._rows
+        if rows is not None:
             with torch.inference_mode():
-                places, distances, kth = rows.search(outputs.features, nearest)
+                indices, distances, kth = rows.search(outputs.features, nearest)
             unlike = kth > rows.threshold
             neighbours = tuple(
                 tuple(
                     Neighbour(rows.sample_ids[i], names[rows.labels[i]], float(distance))
-                    for i, distance in zip(*each_row, strict=True)
+                    for i, distance in zip(*pair, strict=True)
                 )
-                for each_row in zip(places, distances, strict=True)
+                for pair in zip(indices, distances, strict=True)
             )
         return Predictions(
             class_names=names,
@@ -322,18 +309,10 @@ class Predictor:
             unlike=unlike,
         )
 
-    def _none(self) -> Predictions:
-        """Return what is said of no image."""
-        classes = len(self.artifact.classes)
-        return Predictions(
-            self.artifact.classes,
-            np.empty(0, np.int64),
-            np.empty((0, classes)),
-            np.empty((0, classes), np.float32),
-            (),
-            np.empty(0, np.float32),
-            np.empty(0, np.bool_),
-        )
+    def _empty(self) -> Predictions:
+        """Return the predictions of no image."""
+        net = self.artifact.net
+        return self.answers(Outputs(torch.empty(0, len(self.class_names)), torch.empty(0, net.features)), nearest=0)
 
     def _batch_size(self, requested: int | None) -> int:
         return requested or (_CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH)
@@ -341,32 +320,28 @@ class Predictor:
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     following = iter(items)
-    while some := tuple(islice(following, size)):
-        yield some
+    while batch := tuple(islice(following, size)):
+        yield batch
 
 
-def _as_they_come(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
-    """Yield batches of `size` paths, before a None those that there are, and the None itself."""
-    some: list[str] = []
+def _batches_until_none(paths: Iterable[str | None], size: int) -> Iterator[tuple[str, ...] | None]:
+    """Yield batches of `size` paths; a None ends the batch before it, and is yielded as well."""
+    batch: list[str] = []
     for path in paths:
         if path is not None:
-            some.append(path)
-        if some and (path is None or len(some) == size):
-            yield tuple(some)
-            some = []
+            batch.append(path)
+        if batch and (path is None or len(batch) == size):
+            yield tuple(batch)
+            batch = []
         if path is None:
             yield None
-    if some:
-        yield tuple(some)
+    if batch:
+        yield tuple(batch)
 
 
-def _joined(found: list[Predictions]) -> Predictions:
-    return Predictions(
-        found[0].class_names,
-        np.concatenate([one.predicted for one in found]),
-        np.concatenate([one.probabilities for one in found]),
-        np.concatenate([one.logits for one in found]),
-        tuple(nearest for one in found for nearest in one.neighbours),
-        np.concatenate([one.distances for one in found]),
-        np.concatenate([one.unlike for one in found]),
-    )
+def _concatenate(parts: list[Predictions]) -> Predictions:
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("predicted", "probabilities", "logits", "distances", "unlike")
+    }
+    return replace(parts[0], neighbours=tuple(chain.from_iterable(part.neighbours for part in parts)), **arrays)

@@ -14,18 +14,18 @@ from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.stratified import shuffled
 from probeline.errors import Mismatch
-from probeline.export.head_modules import Votes
+from probeline.evaluate.features import CachedFeatures
+from probeline.export.modules import Votes
 from probeline.extract.canary import TOLERANCE
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import BoolArray, FloatArray, IntArray, PixelArray, Split
 
 if TYPE_CHECKING:
-    from probeline.export.build import ArtifactDraft
     from probeline.export.predictor import Predictor
 
 _PROVEN = 64
-"""Test images that are predicted from their pixels if the head was fitted on cached features."""
+"""Test images that are recomputed from pixels if the head was fitted on cached features."""
 
 _PURPOSE = 5001
 """Of the random order that chooses them; see `shuffled`."""
@@ -45,19 +45,7 @@ pipeline's by some 1e-6 of their largest, and `TOLERANCE` of graphs is 1e-4.
 
 @dataclass(frozen=True)
 class Proof:
-    """What was shown of a predictor on test images.
-
-    Attributes
-    ----------
-    features : float32 [n_test, D]
-        Of all test images.
-    pixels : uint8 [n, S, S, 3]
-        Crops of some test images.
-    logits : float32 [n, K]
-        Of these crops.
-    summary : str
-        In words.
-    """
+    """Features of all test images float32 [n_test, D]; crops uint8 [n, S, S, 3] and logits float32 [n, K] of some."""
 
     features: FloatArray
     pixels: PixelArray
@@ -68,14 +56,14 @@ class Proof:
 class ImageReader:
     """Features and logits of the data set's own images by the exported net and head; cached features are used."""
 
-    def __init__(self, session: Session, draft: ArtifactDraft, predictor: Predictor) -> None:
-        self._session, self._draft, self._predictor = session, draft, predictor
+    def __init__(self, session: Session, predictor: Predictor, cached: CachedFeatures | None) -> None:
+        self._session, self._predictor, self._cached = session, predictor, cached
 
     def read(self, split: Split) -> tuple[FloatArray, FloatArray]:
         """Return features float32 [n, D] and logits float32 [n, K] of a split's images, not augmented."""
-        if self._draft.features is None:
+        if self._cached is None:
             return self.read_pixels(split)
-        features, head = self._draft.features.load_raw(split), self._predictor.head
+        features, head = self._cached.load_raw(split), self._predictor.head
         if head is None:
             raise ValueError("a head on cached features is not part of its net")
         with torch.inference_mode():
@@ -83,7 +71,7 @@ class ImageReader:
         return features, np.concatenate(logits)
 
     def read_pixels(self, split: Split) -> tuple[FloatArray, FloatArray]:
-        """Return the same, computed from pixels."""
+        """Return features and logits computed from pixels."""
         compute, console = self._session.settings.compute, self._session.console
         size = compute.batch_size or _BATCH
         batches = [split.rows[start : start + size] for start in range(0, len(split), size)]
@@ -113,16 +101,16 @@ class ImageReader:
         test = self._session.splits.test
         features, logits = self.read(test)
         differing = check_predictions(self._session, score, logits, undecided(self._predictor.head, features))
-        places = np.sort(shuffled(len(test), 0, _PURPOSE)[:_PROVEN])
-        sample = replace(test, rows=test.rows[places])
+        chosen = np.sort(shuffled(len(test), 0, _PURPOSE)[:_PROVEN])
+        sample = replace(test, rows=test.rows[chosen])
         pixels = self._crops(sample, sample.rows)
         count = f"all {len(test):,}" if not differing else f"all but {differing:,} of {len(test):,}"
         summary = f"predictions match the report on {count} test images"
-        if self._draft.features is None:
-            return Proof(features, pixels, logits[places], f"{summary}, computed from their pixels")
+        if self._cached is None:
+            return Proof(features, pixels, logits[chosen], f"{summary}, computed from their pixels")
         again, from_pixels = self.read_pixels(sample)
-        scale = np.maximum(np.abs(features[places]).max(1), np.finfo(np.float32).tiny)
-        worst = float((np.abs(again - features[places]).max(1) / scale).max())
+        scale = np.maximum(np.abs(features[chosen]).max(1), np.finfo(np.float32).tiny)
+        worst = float((np.abs(again - features[chosen]).max(1) / scale).max())
         allowed = TOLERANCE[self._session.settings.nets.precision]
         if not worst <= allowed:
             raise Mismatch(
@@ -131,8 +119,8 @@ class ImageReader:
                 got=f"{worst:.2g}",
                 remedy="nothing is written; probeline verify looks for the cause",
             )
-        decided = decided_images(self._predictor.head, features[places])
-        difference = np.abs(from_pixels - logits[places])[decided].max()
+        decided = decided_images(self._predictor.head, features[chosen])
+        difference = np.abs(from_pixels - logits[chosen])[decided].max()
         why = ", whose nearest neighbours depend on rounding" if differing else ""
         summary += (
             f"{why}; recomputed from pixels, the logits of {decided.sum()} of them differ by {difference:.1e} at most"
@@ -140,7 +128,7 @@ class ImageReader:
         return Proof(features, pixels, from_pixels, summary)
 
     def _crops(self, split: Split, rows: IntArray) -> PixelArray:
-        preprocess = self._draft.artifact.preprocess
+        preprocess = self._predictor.artifact.preprocess
         images = self._session.dataset.images[split.part]
         pixels = read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
         if isinstance(pixels, Unreadable):
@@ -183,7 +171,7 @@ def decided_images(head: nn.Module | None, features: FloatArray) -> BoolArray:
 
 
 def check_predictions(session: Session, score: Score, logits: FloatArray, open_votes: BoolArray | None) -> int:
-    """Refuse logits float32 [n_test, K] of another class than the score's, except where rounding may decide.
+    """Refuse logits float32 [n_test, K] that predict other classes than the score, except where rounding may decide.
 
     For layers rounding decides between logits that are nearly equal; for votes, which are whole numbers, on the images
     of `open_votes`, bool [n_test]. Returns how many of those are predicted otherwise.
@@ -191,7 +179,6 @@ def check_predictions(session: Session, score: Score, logits: FloatArray, open_v
     Raises
     ------
     Mismatch
-        Names the images.
     """
     test = session.splits.test
     predicted, scored = logits.argmax(1), np.array(score.predictions)
@@ -211,9 +198,9 @@ def check_predictions(session: Session, score: Score, logits: FloatArray, open_v
 def _differs_clearly(score: Score, logits: FloatArray) -> BoolArray:
     """Return which logits float32 [n, K] are of another class than the score's by more than rounding: bool [n]."""
     predicted, scored, rows = logits.argmax(1), np.array(score.predictions), np.arange(len(logits))
-    # Rounding is of the size of the terms of a logit, which may be small itself: so of the size of most logits.
+    # Rounding scales with the terms of a logit, which may be small itself: so with the size of most logits.
     size = np.abs(logits).max(1)
-    with np.errstate(invalid="ignore"):  # what is not finite has no margin, and is none of the score's
+    with np.errstate(invalid="ignore"):  # a margin that is not finite counts as a clear difference
         margin = (logits[rows, predicted] - logits[rows, scored]) / np.maximum(np.maximum(size, np.median(size)), 1e-30)
     within: BoolArray = margin <= TOLERANCE[score.precision]
     return ~within

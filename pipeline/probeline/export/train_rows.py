@@ -1,7 +1,7 @@
-"""Train rows that lie beside a predictor: which of them a new image is near, and whether it is near any.
+"""Train rows of a predictor: which of them a new image is near, and whether it is near any.
 
 Rows are of unit length, so that one minus a product is a cosine distance; they are not centred, as nearly everything
-strange is near the centre of everything known. An image is unlike anything in training where it is farther from its
+strange is near the centre of everything known. An image is unlike anything in training if it is farther from its
 k-th neighbour than all but a hundredth of the train rows are from theirs, each of them left out of its own search (Sun,
 Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbors", ICML).
 """
@@ -9,36 +9,29 @@ Ming, Zhu and Li 2022, "Out-of-distribution detection with deep nearest neighbor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from probeline.heads.neighbours import nearest
 from probeline.heads.tensors import resident
 from probeline.types import FloatArray, IntArray
 
 K = 5
-"""The neighbour that tells how far off an image is, or the last where there are fewer: few, as classes may be small."""
+"""The neighbour whose distance counts, or the last of fewer rows; a low number, as classes may be small."""
 
 QUANTILE = 0.99
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some train rows.
+class TrainRows:
+    """Train rows `unit`, float32 [n, D], of unit length as float16 rounds them, with labels int64 [n] and sample ids.
 
-    Attributes
-    ----------
-    unit : float32 Tensor [n, D]
-        Of unit length, as float16 rounds them.
-    labels : int64 [n]
-    sample_ids : tuple of str [n]
-    k : int
-    threshold : float
-        Distances above it are unlike anything in training.
+    Images whose distance to their `k`-th neighbour is above `threshold` are unlike anything in training.
     """
 
     unit: Tensor
@@ -47,42 +40,21 @@ class Rows:
     k: int
     threshold: float
 
-    def search(self, features: Tensor, wanted: int) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Look rows up.
+    def search(self, features: Tensor, count: int) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return the indices and distances [m, count] of the rows nearest to features float32 [m, D], nearest first.
 
-        Parameters
-        ----------
-        features : float32 Tensor [m, D]
-            As the net gives them.
-        wanted : int
-
-        Returns
-        -------
-        places : int64 [m, min(wanted, n)]
-            The nearest first.
-        distances : float32 [m, min(wanted, n)]
-        kth : float32 [m]
-            The distance to the k-th neighbour.
+        There are at most n of them. The third array is the distance to the k-th neighbour, float32 [m].
         """
-        products = _unit(features.to(self.unit.device)) @ self.unit.T
-        count = min(wanted, len(self.unit))
-        values, places = products.topk(max(count, self.k), dim=1)
+        products = functional.normalize(features.to(self.unit.device), dim=1) @ self.unit.T
+        count = min(count, len(self.unit))
+        values, indices = products.topk(max(count, self.k), dim=1)
         distances = 1 - values.cpu().numpy()
-        return places[:, :count].cpu().numpy(), distances[:, :count], distances[:, self.k - 1]
-
-    def to(self, device: torch.device) -> Rows:
-        """Return the same rows on a device."""
-        return replace(self, unit=self.unit.to(device))
-
-
-def _unit(features: Tensor) -> Tensor:
-    unit: Tensor = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
-    return unit
+        return indices[:, :count].cpu().numpy(), distances[:, :count], distances[:, self.k - 1]
 
 
 def row_tensors(features: FloatArray, labels: IntArray) -> dict[str, Tensor]:
-    """Return what is written of train rows: features float32 [n, D] as the net gives them, labels int64 [n]."""
-    return {"unit": _unit(resident(features)).to(torch.float16), "labels": resident(labels)}
+    """Return the tensors of a file of train rows, from features float32 [n, D] of the net and labels int64 [n]."""
+    return {"unit": functional.normalize(resident(features), dim=1).to(torch.float16), "labels": resident(labels)}
 
 
 def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
@@ -95,8 +67,8 @@ def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
 
 def rows_of(
     tensors: Mapping[str, Tensor], sample_ids: tuple[str, ...], facts: Mapping[str, Any], features: int
-) -> Rows:
-    """Return the rows of an artifact's tensors and of what its record says of them.
+) -> TrainRows:
+    """Return the rows of an artifact's tensors and of its record's facts about them.
 
     Raises
     ------
@@ -110,4 +82,4 @@ def rows_of(
     labels, unit, limit = tensors["labels"].numpy().astype(np.int64), tensors["unit"].float(), float(facts["threshold"])
     if not bool(unit.isfinite().all()) or not np.isfinite(limit):
         raise ValueError("train rows or their threshold are not finite")
-    return Rows(unit, labels, sample_ids, k, limit)
+    return TrainRows(unit, labels, sample_ids, k, limit)

@@ -145,7 +145,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How many images of a role each class has; see :class:`probeline.analysis.balance.Balance`."""
+    """How many images of a role each class has; see :func:`probeline.analysis.data_checks.measure_balance`."""
 
     counts: tuple[int, ...]
     ratio: float
