@@ -18,9 +18,9 @@ from probeline.types import FloatArray
 
 if TYPE_CHECKING:
     from probeline.heads.minibatch.mlp import MlpHead
-    from probeline.heads.minibatch.sgd import SgdHead
+    from probeline.heads.minibatch.training import TrainedHead
 
-Trained = TypeVar("Trained", "SgdHead", "MlpHead")
+Trained = TypeVar("Trained", bound="TrainedHead")
 
 
 class MinibatchMethod(HeadMethod[Trained]):
@@ -72,14 +72,14 @@ class MinibatchMethod(HeadMethod[Trained]):
         return head.history
 
 
-class LinearBySgd(MinibatchMethod["SgdHead"]):
+class LinearBySgd(MinibatchMethod["TrainedHead"]):
     """A linear layer; candidates that read the same minibatches are trained in one pass."""
 
     name = Method.PROBE_SGD
     axes = SGD
     option_name = "sgd"
 
-    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[SgdHead]:
+    def fit(self, fold: Fold, settings: FitSettings, candidates: Candidates) -> list[TrainedHead]:
         """Return the heads of all candidates after their last epoch."""
         from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
@@ -88,11 +88,11 @@ class LinearBySgd(MinibatchMethod["SgdHead"]):
         every = [Setting(**candidate, **shared, seed=settings.seed) for candidate in candidates.values]
         return fit_sgd(fold.X, fold.y, settings.classes, every, **training, validation=(fold.X_heldout, fold.y_heldout))
 
-    def logits(self, heads: Sequence[SgdHead], X: FloatArray) -> Iterable[FloatArray]:
+    def logits(self, heads: Sequence[TrainedHead], X: FloatArray) -> Iterable[FloatArray]:
         """Yield the logits float32 [m, K] of each head for rows float32 [m, D]."""
         return (decision(head, X) for head in heads)
 
-    def export(self, head: SgdHead, fold: Fold, settings: FitSettings) -> ExportedHead:
+    def export(self, head: TrainedHead, fold: Fold, settings: FitSettings) -> ExportedHead:
         """Return the layer."""
         return export_linear(head, fold.scaler)
 

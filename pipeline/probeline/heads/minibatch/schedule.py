@@ -1,4 +1,4 @@
-"""How a learning rate moves over the steps of a training."""
+"""Learning-rate schedules over the steps of a training."""
 
 from __future__ import annotations
 
@@ -13,24 +13,19 @@ Schedule = Literal["constant", "cosine", "step", "one-cycle"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 _DROP = 0.1
-"""What each stair of ``step`` leaves of the rate."""
+"""Factor of the rate at each drop of ``step``."""
 
 _RISE, _FIRST, _LAST = 0.3, 1 / 25, 1 / 25 / 1e4
-"""Of ``one-cycle``: the part of the steps that climbs, and what its first and last step have of the highest rate."""
+"""Of ``one-cycle``: the share of the steps that rise, and the first and last rate as shares of the highest."""
 
 
 def factors(schedule: Schedule, steps: int) -> DoubleArray:
-    """Return what each of `steps` minibatches has of the learning rate, float64 [steps].
+    """Return the factor of the learning rate at each of `steps` minibatches, float64 [steps].
 
-    ``constant``: all of it. ``cosine``: half a cosine from 1 towards 0 (Loshchilov and Hutter 2017, "SGDR", without
-    restarts). ``step``: a tenth of it after each third of the steps. ``one-cycle``: up from 1 / 25 in the first three
+    ``constant``: 1. ``cosine``: half a cosine from 1 towards 0 (Loshchilov and Hutter 2017, "SGDR", without
+    restarts). ``step``: a tenth after each third of the steps. ``one-cycle``: up from 1 / 25 in the first three
     tenths and down to 4e-6, both along half a cosine (Smith and Topin 2018, "Super-convergence"); the momentum stays.
     They are torch's CosineAnnealingLR, StepLR and OneCycleLR, stepped after every minibatch.
-
-    Raises
-    ------
-    ValueError
-        For another schedule, or no step.
     """
     if steps < 1:
         raise ValueError(f"no schedule has {steps} steps")
