@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from probeline.heads.linear import decision, predict
+from probeline.heads.linear import decision
 from probeline.heads.minibatch import training
-from probeline.heads.minibatch.schedule import factors
 from probeline.heads.minibatch.sgd import Setting, fit_sgd
-from probeline.heads.minibatch.training import TrainedHead
+from probeline.heads.minibatch.training import TrainedHead, factors
 
 ADAM = Setting(lr=0.01, weight_decay=5e-4)
 TRAINING: dict[str, Any] = {"epochs": 15, "batch_size": 32}
@@ -120,7 +119,7 @@ def test_it_learns(optimizer: Any, dropout: float) -> None:
     X, y = blobs()
     head = fit(replace(ADAM, optimizer=optimizer, dropout=dropout))
     # Bayes: centres 3 sqrt(2) apart, so a pair is confused with probability Phi(-2.12) = 1.7 %, and each class has two.
-    assert (predict(head, X) == y).mean() > 0.93
+    assert (decision(head, X).argmax(1) == y).mean() > 0.93
     losses = [epoch["train_loss"] for epoch in head.history]
     assert losses[-1] < losses[0]
     assert head.weight.shape == (3, 8)
@@ -162,7 +161,7 @@ def test_watched_rows_are_those_of_the_heads_columns() -> None:
 def test_more_held_out_rows_than_a_block() -> None:
     X, y = blobs(900)
     (head,) = fit_sgd(X[:100], y[:100], 3, [ADAM], **TRAINING, validation=(X, y))
-    assert head.history[-1]["val_top1"] == pytest.approx((predict(head, X) == y).mean(), abs=1e-6)
+    assert head.history[-1]["val_top1"] == pytest.approx((decision(head, X).argmax(1) == y).mean(), abs=1e-6)
 
 
 def test_one_full_batch_step_of_sgd_by_hand() -> None:

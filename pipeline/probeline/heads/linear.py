@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from probeline.heads.checks import check_features
-from probeline.types import FloatArray, IntArray
+from probeline.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,3 @@ def decision(head: Linear, X: FloatArray) -> FloatArray:
     if head.weight.shape[0] == 1:
         logits = np.hstack([np.zeros_like(logits), logits])
     return logits.astype(np.float32, copy=False)
-
-
-def predict(head: Linear, X: FloatArray) -> IntArray:
-    """Return the class of the largest logit, int64 [N]; the lower class if two are equal."""
-    classes: IntArray = decision(head, X).argmax(axis=1)
-    return classes

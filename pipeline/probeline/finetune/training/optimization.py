@@ -13,8 +13,8 @@ from torch import nn
 
 from probeline.backbones.penultimate import Tap
 from probeline.backbones.stages import Stage
-from probeline.heads.minibatch.schedule import Schedule, factors
 from probeline.heads.minibatch.sgd import Optimizer
+from probeline.heads.minibatch.training import Schedule, factors
 
 _MOMENTUM = 0.9
 
@@ -37,7 +37,7 @@ class TrainingOptions:
     weight_decay : float
         Of matrices and convolutions; biases, norms, positions, tokens and scales have none.
     schedule : {"cosine", "step", "one-cycle", "constant"}
-        Of the rates over all steps; see :func:`probeline.heads.minibatch.schedule.factors`.
+        Of the rates over all steps; see :func:`probeline.heads.minibatch.training.factors`.
     warmup : float
         Epochs in which the rates climb linearly from 0 to that of the schedule.
     label_smoothing : float

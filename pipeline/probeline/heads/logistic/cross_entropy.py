@@ -9,7 +9,7 @@ summed over the blocks in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,19 +33,10 @@ _BIAS_BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows, which need not all be in memory.
+    """Labelled rows, which need not all be in memory; y is int64 [N], `columns` D.
 
-    Attributes
-    ----------
-    blocks : callable
-        Yields all rows of X in their order, as float32 [n, D] on the device of `y`.
-    columns : int
-        D.
-    y : int64 [N]
-    logits : int
-        K, or 1 for two classes.
-    weights : float32 [N] or None
-        The rows' weights, 1 on average; None if all are 1.
+    `blocks` yields all rows of X in order, as float32 [n, D] on the device of y. `logits` is K, or 1 for two classes.
+    `weights`, float32 [N], are 1 on average; None if all are 1.
     """
 
     blocks: Callable[[], Iterator[Tensor]]
@@ -98,21 +89,17 @@ def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
 def evaluate(rows: Rows, logits: Tensor) -> Evaluation:
     """Return loss and gradient at these logits, by products in float32."""
     probabilities = torch.empty_like(logits)
-    sums = _Sums(logits.shape[:2], rows)
-    for piece, block in rows.pieces():
-        probabilities[:, :, piece] = sums.add(logits[:, :, piece], block.float(), piece)
-    return Evaluation(logits, probabilities, *sums.means())
+    pieces = ((piece, block.float(), logits[:, :, piece]) for piece, block in rows.pieces())
+    return Evaluation(logits, probabilities, *_loss_and_gradient(rows, len(logits), pieces, probabilities))
 
 
 def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Return loss [H] and gradient [H, K, D + 1] in float64 throughout."""
     heads, classes, _ = coefficients.shape
     weight, bias = _wide(coefficients, torch.float64)
-    sums = _Sums((heads, classes), rows)
-    for piece, block in rows.pieces():
-        wide = block.double()
-        sums.add(torch.addmm(bias, weight, wide.T).view(heads, classes, -1), wide, piece)
-    return sums.means()
+    wide = ((piece, block.double()) for piece, block in rows.pieces())
+    pieces = ((piece, X, torch.addmm(bias, weight, X.T).view(heads, classes, -1)) for piece, X in wide)
+    return _loss_and_gradient(rows, heads, pieces)
 
 
 def hessian_product(rows: Rows, probabilities: Tensor, direction: Tensor) -> Tensor:
@@ -208,32 +195,30 @@ def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:
     return step / max(1.0, 2 * float(step.abs().max())), saved
 
 
-class _Sums:
-    """Loss and gradient, summed block by block."""
+def _loss_and_gradient(
+    rows: Rows, heads: int, pieces: Iterable[tuple[slice, Tensor, Tensor]], probabilities: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return loss [H] and gradient [H, K, D + 1], float64, from pieces of X with their logits [H, K, n].
 
-    def __init__(self, shape: tuple[int, ...], rows: Rows) -> None:
-        self._rows = rows
-        self._loss = torch.zeros(shape[0], dtype=torch.float64, device=rows.y.device)
-        self._gradient = torch.zeros(*shape, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
-
-    def add(self, logits: Tensor, block: Tensor, piece: slice) -> Tensor:
-        """Add a block of rows with these logits [H, K, n]; return the probabilities [H, K, n]."""
-        labels = self._rows.y[piece].expand(len(logits), 1, -1)
-        weights = None if self._rows.weights is None else self._rows.weights[piece].to(logits.dtype)
+    The probabilities, float32 [H, K, N], are filled in if they are given.
+    """
+    loss = torch.zeros(heads, dtype=torch.float64, device=rows.y.device)
+    gradient = torch.zeros(heads, rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+    for piece, block, logits in pieces:
+        labels = rows.y[piece].expand(heads, 1, -1)
+        weights = None if rows.weights is None else rows.weights[piece].to(logits.dtype)
         log_probabilities = _log_probabilities(logits)
-        loss = log_probabilities.gather(1, labels)
-        self._loss -= (loss if weights is None else loss * weights).sum(dim=(1, 2), dtype=torch.float64)
+        losses = log_probabilities.gather(1, labels)
+        loss -= (losses if weights is None else losses * weights).sum(dim=(1, 2), dtype=torch.float64)
         residual = log_probabilities.exp_()
-        probabilities = residual[:, -self._rows.logits :].clone()
+        if probabilities is not None:
+            probabilities[:, :, piece] = residual[:, -rows.logits :]
         # Minus the sum of the other classes, not p - 1, which for a certain row is rounding alone.
         residual.scatter_(1, labels, 0)
         residual.scatter_(1, labels, -residual.sum(dim=1, keepdim=True))
-        residual = residual[:, -self._rows.logits :]
-        _add_product(self._gradient, residual if weights is None else residual * weights, block)
-        return probabilities
-
-    def means(self) -> tuple[Tensor, Tensor]:
-        return self._loss / len(self._rows), self._gradient / len(self._rows)
+        residual = residual[:, -rows.logits :]
+        _add_product(gradient, residual if weights is None else residual * weights, block)
+    return loss / len(rows), gradient / len(rows)
 
 
 def _add_product(product: Tensor, change: Tensor, block: Tensor) -> None:

@@ -64,20 +64,10 @@ _NOISE = {False: 1e-6, True: 1e-14}
 
 @dataclass(frozen=True)
 class Solution:
-    """The result of the solver for H heads.
+    """The result of the solver for H heads, all by float64 products.
 
-    Attributes
-    ----------
-    coefficients : float64 [H, K, D + 1]
-        Values of float32.
-    objective, gradient_norm : float64 [H]
-        Both by float64 products.
-    excess : float64 [H]
-        By how much the objective may exceed its minimum.
-    products : int64 [H]
-        With the Hessian.
-    converged : bool [H]
-        Whether the excess is within the tolerance.
+    The coefficients, float64 [H, K, D + 1], are values of float32. `excess` [H] is by how much the objective may exceed
+    its minimum, `converged` whether that is within the tolerance, and `products` counts those with the Hessian.
     """
 
     coefficients: Tensor

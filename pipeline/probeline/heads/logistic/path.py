@@ -140,16 +140,11 @@ def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
 
 def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
     values = solution.coefficients.float().cpu().numpy()
-    facts = zip(
-        solution.gradient_norm.tolist(),
-        solution.objective.tolist(),
-        solution.products.tolist(),
-        solution.converged.tolist(),
-        strict=True,
-    )
+    facts = (solution.gradient_norm, solution.objective, solution.products, solution.converged)
+    certificates = map(Certificate, *(fact.tolist() for fact in facts))
     return [
-        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, Certificate(*fact))
-        for l2, value, fact in zip(l2s, values, facts, strict=True)
+        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, certificate)
+        for l2, value, certificate in zip(l2s, values, certificates, strict=True)
     ]
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from probeline.heads.checks import check_features
-from probeline.heads.minibatch.schedule import factors
 from probeline.heads.minibatch.training import (
     DROPOUT,
     ORDER,
@@ -25,6 +24,7 @@ from probeline.heads.minibatch.training import (
     TrainedHead,
     TrainingSettings,
     check_lengths,
+    factors,
     linear,
     load_rows,
     stream,

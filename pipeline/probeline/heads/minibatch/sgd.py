@@ -18,15 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
 from probeline.heads.minibatch.training import (
     DROPOUT,
     ORDER,
+    SCHEDULES,
     WEIGHTS,
     Labelled,
+    Schedule,
     TrainedHead,
     TrainingSettings,
     check_lengths,
+    factors,
     linear,
     load_rows,
     stream,
@@ -47,17 +49,9 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Setting(TrainingSettings):
-    """How one head is trained.
+    """How one head is trained, on `rows`, int64 [n], and `columns`, such as those of one tap of several; None for all.
 
-    Attributes
-    ----------
-    optimizer : {"adam", "adamw", "sgd"}
-        With torch's defaults; SGD with momentum 0.9. Weights and bias decay: Adam and SGD add it to the gradient, AdamW
-        shrinks by it, as torch's do.
-    rows : int64 [n], optional
-        The rows it is fitted on; None for all.
-    columns : slice, optional
-        The features it reads, such as those of one tap of several; None for all.
+    Optimizers have torch's defaults, and SGD a momentum of 0.9. Weights and bias decay.
     """
 
     optimizer: Optimizer = "adam"
