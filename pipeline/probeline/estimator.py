@@ -23,7 +23,7 @@ _BLOCK = 8192
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression with an l2 penalty, on the input as it comes.
+    """Logistic regression with an l2 penalty, on unscaled input.
 
     The objective is that of scikit-learn's ``LogisticRegression(C=C, class_weight=class_weight)``: C times the weighted
     sum of the cross-entropies, plus half the squared weights; the intercept is free, and two classes are one logit.

@@ -134,7 +134,7 @@ def following_nodes(node: Any) -> Iterator[Any]:
 def graph(result: Tensor, below: Any = None) -> tuple[set[Any], set[int]]:
     """Return the nodes of autograd's graph that led to `result`, and the ids of the parameters among them.
 
-    What leads there through the node `below` alone is left out.
+    Nodes that lead there only through `below` are left out.
     """
     nodes: set[Any] = {below, None}
     parameters: set[int] = set()

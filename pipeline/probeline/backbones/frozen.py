@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import accumulate
 from typing import TypeVar
 
 import torch
@@ -75,19 +77,16 @@ class Frozen:
         inner = [loaded.inner[tap] for tap in taps if tap != PENULTIMATE]
         self._preprocess = loaded.backbone.preprocess
         self.net, self.folded = make_ready(loaded.net, self._preprocess.crop, device, precision, inner)
-        self.columns: dict[str, slice] = {}
-        start = 0
-        for tap in taps:
-            dim = loaded.tap.dim if tap == PENULTIMATE else loaded.inner[tap].dim
-            self.columns[tap] = slice(start, start + dim)
-            start += dim
+        dims = {tap: loaded.tap.dim if tap == PENULTIMATE else loaded.inner[tap].dim for tap in taps}
+        ends = accumulate(dims.values())
+        self.columns = {tap: slice(end - dims[tap], end) for tap, end in zip(dims, ends, strict=True)}
         self._read = threading.local()  # on a CPU many threads run the net at once
         attach(self.net, inner, lambda tap, values: vars(self._read).__setitem__(tap, values))
         self.device = device
         self._dtype = DTYPES[precision]
         self.image_size = self._preprocess.crop
         self._normalize = Normalize(self._preprocess, device)
-        self._resamplers: dict[tuple[int, int], Resample] = {}
+        self._resampler = cache(lambda height, width: Resample(height, width, self._preprocess, device))
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return float32 [B, D] on the device for uint8 [B, H, W, 3] on the CPU or the device.
@@ -115,10 +114,7 @@ class Frozen:
         # On other devices than CUDA a non-blocking copy may read pixels that have been freed in the meantime.
         pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
         if pixels.shape[1:3] != (self.image_size, self.image_size):
-            height, width = pixels.shape[1:3]
-            if (height, width) not in self._resamplers:
-                self._resamplers[height, width] = Resample(height, width, self._preprocess, self.device)
-            pixels = self._resamplers[height, width](pixels)
+            pixels = self._resampler(*pixels.shape[1:3])(pixels)
         return self._normalize(pixels).to(self._dtype)
 
 

@@ -13,7 +13,7 @@ from probeline.types import FloatArray
 
 @dataclass(frozen=True)
 class Certificate:
-    """What proves a fit, computed in float64 at the stored float32 weights.
+    """The certificate of a fit, computed in float64 at the stored float32 weights.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ _BIAS_STEPS = 200
 """Most Newton steps of the bias: each moves a logit by at most 1, and rare classes need many."""
 
 _NO_CURVATURE = 1e-12
-"""Least curvature of a class, relative to the largest."""
+"""Least curvature, relative to the largest class."""
 
 _BIAS_BLOCK = 1 << 24
 """Probabilities in memory at once while the bias is optimised."""

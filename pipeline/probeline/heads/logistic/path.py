@@ -131,7 +131,7 @@ def solve_path(
 
 
 def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
-    """Return the head on `rows` of one that was fitted on their coordinates along `span`, float64 [D, N]."""
+    """Return a head on the coordinates of `rows` along `span`, float64 [D, N], as one on the rows themselves."""
     weight = (torch.from_numpy(head.weight).to(span) @ span.T).float().cpu().numpy()
     objective, norm = _certify(rows, weight, head.bias, head.l2)
     certificate = replace(head.certificate, gradient_norm=norm, objective=objective)

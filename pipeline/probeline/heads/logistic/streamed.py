@@ -47,7 +47,7 @@ def fit_path_streamed(
     heads : list of Head
         In the order of `l2s`.
     scaler : Scaler
-        What standardises other rows for them.
+        Standardises other rows for them.
 
     Raises
     ------
