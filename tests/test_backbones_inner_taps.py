@@ -273,7 +273,7 @@ def test_channels_that_look_like_positions_are_told_apart_by_another_size(channe
     net = Cube(channels_last=channels_last, any_size=True)
     (tap,) = find_inner(net, "fc", 32, ["inner"], "cube")["inner"]
     assert tap.reading == ("map-last" if channels_last else "map")
-    with pytest.raises(BadOption, match="told from positions"):
+    with pytest.raises(BadOption, match="distinguished from positions"):
         find_inner(Cube(channels_last=channels_last, any_size=False), "fc", 32, ["inner"], "cube")
 
 

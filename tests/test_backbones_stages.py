@@ -9,8 +9,7 @@ from torch import nn
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.sources.torchvision import names as torchvision_names
-from probeline.backbones.split_forward import can_be_parted, run_above, run_below
-from probeline.backbones.stages import Stage, find_stages
+from probeline.backbones.stages import Stage, can_be_split, find_stages, run_above, run_below
 from small_runs import smallest_size
 
 # The first module of each stage, by hand, for one net of each family: at each halving of the map, each block of a
@@ -64,7 +63,7 @@ def test_every_net_has_stages_that_part_it(name: str) -> None:
     assert sorted(every) == sorted(set(tap.tensors) & {name for name, _ in net.named_parameters()})
     # A transformer has dozens of stages, all alike.
     for stage in stages[1:] if len(stages) < 8 else (stages[1], stages[len(stages) // 2], stages[-1]):
-        assert can_be_parted(net, stage, size), stage.module
+        assert can_be_split(net, stage, size), stage.module
 
 
 def test_the_last_stage_of_a_resnet_has_the_published_number_of_parameters() -> None:

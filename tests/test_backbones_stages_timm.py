@@ -10,8 +10,7 @@ from torch import nn
 
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import Tap, find_tap
-from probeline.backbones.split_forward import can_be_parted
-from probeline.backbones.stages import Stage, find_stages
+from probeline.backbones.stages import Stage, can_be_split, find_stages
 
 QUICK = (
     *(
@@ -81,7 +80,7 @@ def test_a_stage_begins_between_the_maps_that_timm_tabulates(name: str) -> None:
         assert fine > coarse
         assert any(above < start <= below for start in starts), (coarse, fine)
     for stage in stages[1:]:
-        assert can_be_parted(net, stage, size), stage.module
+        assert can_be_split(net, stage, size), stage.module
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s16_224"])

@@ -20,7 +20,7 @@ from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
 from probeline.evaluate import curve as evaluated_curve
 from probeline.extract import fill as filling
-from probeline.heads.linear import predict
+from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
@@ -105,7 +105,7 @@ def test_the_last_step_is_the_probe_on_all_train_rows(root: Path) -> None:
     point = next(point for point in found.points if point.amount == 100)
     scaler = fit_scaler(X[train])
     head = fit_path(apply(scaler, X[train]), y[train], 10, L2_GRID)[L2_GRID.index(point.l2)]
-    assert point.test_top1 == float((predict(head, apply(scaler, X[test])) == y[test]).mean())
+    assert point.test_top1 == float((decision(head, apply(scaler, X[test])).argmax(1) == y[test]).mean())
 
 
 SECOND = """

@@ -12,7 +12,7 @@ import torch
 from scipy.special import logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 
-from probeline.heads.linear import Head, decision, predict
+from probeline.heads.linear import Head, decision
 from probeline.heads.logistic.path import certify, fit_path
 from probeline.heads.logistic.reference import fit_reference
 from probeline.heads.standardize import apply, fit_scaler
@@ -142,7 +142,7 @@ def test_two_classes_are_one_logit() -> None:
     logits = decision(head, X)
     assert logits.dtype == np.float32
     assert not logits[:, 0].any()
-    np.testing.assert_array_equal(predict(head, X), (X @ head.weight[0] + head.bias[0] > 0).astype(np.int64))
+    np.testing.assert_array_equal(decision(head, X).argmax(1), (X @ head.weight[0] + head.bias[0] > 0).astype(np.int64))
 
 
 def test_features_need_no_centring() -> None:
@@ -160,7 +160,7 @@ def test_a_class_without_rows_changes_nothing_for_the_others() -> None:
     (four,) = fit_path(X, y, 4, [1e-2])
     assert four.certificate.converged
     assert four.certificate.objective == pytest.approx(three.certificate.objective, rel=3e-4)
-    np.testing.assert_array_equal(predict(four, X), predict(three, X))
+    np.testing.assert_array_equal(decision(four, X).argmax(1), decision(three, X).argmax(1))
     # The fourth bias has its mean probability as its slope.
     assert softmax(decision(four, X), axis=1)[:, 3].mean() <= four.certificate.gradient_norm
 
@@ -169,7 +169,7 @@ def test_only_one_class_present() -> None:
     X, y, _ = TASKS["two classes"]
     for present in (0, 1):
         (head,) = fit_path(X, np.full_like(y, present), 2, [1e-2])
-        assert set(predict(head, X)) == {present}
+        assert set(decision(head, X).argmax(1)) == {present}
 
 
 @pytest.mark.parametrize("l2", [1e-2, 10.0, 1e5])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from probeline.heads.minibatch import random_streams
+from probeline.heads.minibatch import training
 from probeline.heads.minibatch.mlp import MlpHead, MlpSettings, fit_mlp, mlp_decision
 
 OPTIONS: dict[str, Any] = {
@@ -53,8 +53,8 @@ def test_it_parts_what_no_line_does(activation: Any, dropout: float) -> None:
 def test_steps_are_torchs(activation: Any) -> None:
     X, y = quadrants(120)
     head = fit(120, epochs=2, label_smoothing=0.1, activation=activation)
-    start = random_streams.stream(0, random_streams.WEIGHTS)
-    first, second = random_streams.linear(2, 16, start), random_streams.linear(16, 2, start)
+    start = training.stream(0, training.WEIGHTS)
+    first, second = training.linear(2, 16, start), training.linear(16, 2, start)
     bend = {"gelu": nn.GELU(), "relu": nn.ReLU()}[activation]
     net = nn.Sequential(*(nn.Linear(*shape, device="meta").to_empty(device="cpu") for shape in ((2, 16), (16, 2))))
     net.insert(1, bend)
@@ -66,7 +66,7 @@ def test_steps_are_torchs(activation: Any) -> None:
         [{"params": weights}, {"params": biases, "weight_decay": 0}], lr=0.02, weight_decay=0.01
     )
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
-    order = random_streams.stream(0, random_streams.ORDER)
+    order = training.stream(0, training.ORDER)
     for _ in range(2):
         for rows in torch.split(torch.randperm(120, generator=order), 50):
             loss = functional.cross_entropy(

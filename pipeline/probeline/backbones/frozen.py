@@ -1,9 +1,11 @@
-"""The frozen net that extraction runs: eval mode, no gradients, BatchNorm folded, channels last, one precision."""
+"""The frozen net that extraction runs."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import accumulate
 from typing import TypeVar
 
 import torch
@@ -21,13 +23,7 @@ from probeline.types import AnyArray, Preprocess
 
 
 class Normalize:
-    """uint8 pixels to a net's float input, in one pass over rows of interleaved channels.
-
-    Parameters
-    ----------
-    preprocess : Preprocess
-    device : torch.device
-    """
+    """uint8 pixels to a net's float input, in one pass over rows of interleaved channels."""
 
     def __init__(self, preprocess: Preprocess, device: torch.device) -> None:
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
@@ -42,7 +38,7 @@ class Normalize:
         return rows.reshape(batch, side, side, 3).permute(0, 3, 1, 2)
 
     def undo(self, images: Tensor) -> Tensor:
-        """Return float32 [B, S, S, 3], the pixels that a call was given, 0 to 255, but for rounding."""
+        """Return the pixels float32 [B, S, S, 3], 0 to 255 up to rounding, of a net's input."""
         batch, _, side, _ = images.shape
         rows = images.permute(0, 2, 3, 1).reshape(batch, side, side * 3)
         return rows.sub(self._shift).div_(self._scale).reshape(batch, side, side, 3)
@@ -51,10 +47,10 @@ class Normalize:
 def make_ready(
     net: nn.Module, image_size: int, device: torch.device, precision: str, taps: Sequence[InnerTap] = ()
 ) -> tuple[nn.Module, int]:
-    """Return a net as extraction runs it, and how many of its BatchNorms were folded; `net` is taken over.
+    """Change `net` to what extraction runs, and return it with the number of its folded BatchNorms.
 
-    Eval mode, no gradients, each BatchNorm folded where that leaves what `taps` and the output give as it is, channels
-    last, on its device and in the type of its precision.
+    That is eval mode without gradients, channels last, on the device and in the type of the precision. A BatchNorm is
+    folded if that leaves the output and `taps` unchanged.
     """
     net = net.eval().requires_grad_(False)
     folded = fold_batchnorm(net, image_size, taps)
@@ -63,24 +59,10 @@ def make_ready(
 
 
 class Frozen:
-    """A net that gives embeddings and can do nothing else.
+    """The frozen net, which gives the embeddings of several taps in one pass; `columns` has each tap's.
 
-    Parameters
-    ----------
-    loaded : Loaded
-        Taken over: its head is removed, its BatchNorms are folded.
-    device : torch.device
-    precision : str
-        ``fp32``, ``tf32`` (the same arithmetic type, the caller allows TF32), ``bf16`` or ``fp16``.
-    taps : sequence of str
-        What is read in one pass, as `loaded` has them by name.
-    head : nn.Module, optional
-        What stands in the place of the net's own and gives what the penultimate tap is read as; nothing by default.
-
-    Attributes
-    ----------
-    columns : mapping of str to slice
-        Which columns of the features are of which tap.
+    The net of `loaded` is changed: its head is replaced by `head`, or removed, and its BatchNorms are folded. `tf32` is
+    float32 like `fp32`, but the caller allows TF32.
     """
 
     def __init__(
@@ -95,30 +77,22 @@ class Frozen:
         inner = [loaded.inner[tap] for tap in taps if tap != PENULTIMATE]
         self._preprocess = loaded.backbone.preprocess
         self.net, self.folded = make_ready(loaded.net, self._preprocess.crop, device, precision, inner)
-        self.columns: dict[str, slice] = {}
-        start = 0
-        for tap in taps:
-            dim = loaded.tap.dim if tap == PENULTIMATE else loaded.inner[tap].dim
-            self.columns[tap] = slice(start, start + dim)
-            start += dim
+        dims = {tap: loaded.tap.dim if tap == PENULTIMATE else loaded.inner[tap].dim for tap in taps}
+        ends = accumulate(dims.values())
+        self.columns = {tap: slice(end - dims[tap], end) for tap, end in zip(dims, ends, strict=True)}
         self._read = threading.local()  # on a CPU many threads run the net at once
         attach(self.net, inner, lambda tap, values: vars(self._read).__setitem__(tap, values))
         self.device = device
         self._dtype = DTYPES[precision]
         self.image_size = self._preprocess.crop
         self._normalize = Normalize(self._preprocess, device)
-        self._resamplers: dict[tuple[int, int], Resample] = {}
+        self._resampler = cache(lambda height, width: Resample(height, width, self._preprocess, device))
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return float32 [B, D] on the device for uint8 [B, H, W, 3] on the CPU or the device.
 
-        The taps stand side by side, in `columns`. Pixels of another size than the crop are resized and cropped on the
-        device, as Pillow would. Where memory does not hold a batch it goes `in_halves`.
-
-        Raises
-        ------
-        OutOfMemory
-            Where a single image does not fit.
+        Pixels of another size than the crop are resized and cropped on the device as by Pillow. A batch that does not
+        fit into memory runs `in_halves`.
         """
         return in_halves(self._forward, pixels, self.device)
 
@@ -127,7 +101,7 @@ class Frozen:
         return self.features(self.prepare(pixels))
 
     def features(self, images: Tensor) -> Tensor:
-        """Return float32 [B, D], what all taps read, for the net's input [B, 3, S, S]."""
+        """Return the values of all taps, float32 [B, D], for the net's input [B, 3, S, S]."""
         outputs: dict[str, Tensor] = vars(self._read)
         outputs.clear()
         outputs[PENULTIMATE] = self.net(images).float()
@@ -137,29 +111,23 @@ class Frozen:
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Return the net's input [B, 3, S, S], on its device and in its type, for uint8 [B, H, W, 3]."""
-        # Elsewhere than on CUDA a copy that does not wait may read pixels that have been freed meanwhile.
+        # On other devices than CUDA a non-blocking copy may read pixels that have been freed in the meantime.
         pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
         if pixels.shape[1:3] != (self.image_size, self.image_size):
             pixels = self._resampler(*pixels.shape[1:3])(pixels)
         return self._normalize(pixels).to(self._dtype)
-
-    def _resampler(self, height: int, width: int) -> Resample:
-        size = height, width
-        if size not in self._resamplers:
-            self._resamplers[size] = Resample(height, width, self._preprocess, self.device)
-        return self._resamplers[size]
 
 
 Batch = TypeVar("Batch", Tensor, AnyArray)
 
 
 def in_halves(forward: Callable[[Batch], Tensor], batch: Batch, device: torch.device) -> Tensor:
-    """Return what `forward` gives of a batch, which is halved, and halved again, where memory does not hold it.
+    """Return `forward` of a batch, which is halved as often as necessary to fit into memory.
 
     Raises
     ------
     OutOfMemory
-        Where a single image does not fit.
+        A single image does not fit.
     """
     try:
         return forward(batch)
@@ -178,6 +146,6 @@ def in_halves(forward: Callable[[Batch], Tensor], batch: Batch, device: torch.de
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether torch ran out of memory; on the CPU and MPS it says so only in words."""
+    """Return whether torch ran out of memory; on the CPU and MPS only the message shows it."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

@@ -1,4 +1,4 @@
-"""Backbones by name: finds the source that a name's prefix stands for, without importing torch."""
+"""Backbone names, and the source that a name's prefix stands for; imports no torch."""
 
 from __future__ import annotations
 
@@ -18,28 +18,14 @@ WITHOUT_PREFIX = "torchvision"
 
 
 def find(name: str) -> tuple[BackboneSource, str]:
-    """Return the source of a backbone and what it calls the net: ``timm:NAME`` is timm's ``NAME``.
-
-    Raises
-    ------
-    UnknownName
-        Suggests the nearest, or the same name of another source.
-    MissingExtra, BadOption
-        The source of another package cannot be loaded.
-    """
+    """Return the source of a backbone and its name there: ``timm:NAME`` is timm's ``NAME``."""
     check_name(name)
     prefix, colon, rest = name.partition(":")
     return (SOURCES.load(prefix), rest) if colon else (SOURCES.load(WITHOUT_PREFIX), name)
 
 
 def check_name(name: str) -> None:
-    """Refuse a backbone that does not exist; which names a prefix has is left to its source.
-
-    Raises
-    ------
-    UnknownName
-        Suggests the nearest, or the same name of another source.
-    """
+    """Refuse a backbone that does not exist, with suggestions; names with a prefix are left to their source."""
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix != WITHOUT_PREFIX and SOURCES.has(prefix):
         return
@@ -53,16 +39,18 @@ def check_name(name: str) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a backbone is of a source of this package."""
+    """Return whether a backbone's source belongs to this package."""
     prefix, colon, _ = name.partition(":")
     return not colon or prefix in SOURCES.own()
 
 
 def names() -> tuple[str, ...]:
-    """Return every name that can be listed, and how those are asked for that cannot; torchvision's first."""
-    others = [name for name in (*SOURCES.own(), *SOURCES.added()) if name != WITHOUT_PREFIX]
-    listed = [_listed(name) for name in others]
-    return SOURCES.load(WITHOUT_PREFIX).names() + tuple(name for some in listed for name in some)
+    """Return all names that can be listed, torchvision's first; the pattern of a name if a source has too many."""
+    listed = SOURCES.load(WITHOUT_PREFIX).names()
+    for prefix in (*SOURCES.own(), *SOURCES.added()):
+        if prefix != WITHOUT_PREFIX:
+            listed += _listed(prefix)
+    return listed
 
 
 def _listed(prefix: str) -> tuple[str, ...]:

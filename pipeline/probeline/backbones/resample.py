@@ -2,7 +2,7 @@
 
 Pillow resamples 8-bit images in two passes, horizontal first, with integer coefficients of 22 fractional bits and a
 rounding to 8 bits after each pass. Every product and partial sum is an integer below 2**53, so float64 matrix
-products give the same integers in whatever order they add.
+products are exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _bilinear(x: float) -> float:
 
 
 def _bicubic(x: float) -> float:
-    # Keys (1981) with a = -0.5, as Pillow has it.
+    # Keys (1981) with a = -0.5, as in Pillow.
     x = abs(x)
     if x < 1.0:
         return ((-0.5 + 2.0) * x - (-0.5 + 3.0)) * x * x + 1
@@ -56,16 +56,7 @@ def coefficients(source: int, target: int, interpolation: str) -> DoubleArray:
 
 
 class Resample:
-    """Resize and centre-crop batches of one fixed size on a device, as Pillow would.
-
-    Parameters
-    ----------
-    height, width : int
-        Of the images, pixels.
-    preprocess : Preprocess
-    device : torch.device
-        One that has float64; MPS has none.
-    """
+    """Resizes and centre-crops batches of one fixed size as Pillow does, on a device with float64, which MPS lacks."""
 
     def __init__(self, height: int, width: int, preprocess: Preprocess, device: torch.device) -> None:
         short = min(height, width)

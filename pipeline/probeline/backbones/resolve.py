@@ -1,9 +1,9 @@
-"""Backbone records by name: a net is built once and its record remembered, so that a warm run needs no torch."""
+"""Backbone records by name: a net is built once and its record remembered, so that a warm run imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,15 @@ class Loaded:
     Attributes
     ----------
     net : nn.Module
-        Eval mode, float32, on the CPU, its own head in place.
+        Eval mode, float32, on the CPU, with its own head.
     tap : Tap
-        The penultimate one.
+        The penultimate tap.
     backbone : Backbone
-        Read there.
+        The record of that tap.
     inner : mapping of str to InnerTap
         The other requested taps by name.
     taps : mapping of str to tuple of Backbone
-        The records of each requested tap: ``last-2`` stands for four.
+        The records of each requested tap; ``last-2`` stands for four.
     """
 
     net: nn.Module
@@ -67,33 +67,28 @@ def load(
     tap = find_tap(built.net, preprocess.crop, name)
     parameters = dict(built.net.named_parameters())
     head_parameters = sum(p.numel() for path, p in parameters.items() if path.startswith(tap.head + "."))
-    backbone = Backbone(
-        name=name,
-        weights=built.weights,
-        weights_sha256=tensors_sha256(built.net, tap.tensors),
-        tap=PENULTIMATE,
-        pooling=tap.pooling,
-        dim=tap.dim,
-        parameters=sum(parameters[path].numel() for path in tap.tensors if path in parameters) + head_parameters,
-        head_parameters=head_parameters,
-        preprocess=preprocess,
-    )
+
+    def record(tap: Tap | InnerTap, tap_name: str, head_parameters: int = 0) -> Backbone:
+        return Backbone(
+            name=name,
+            weights=built.weights,
+            weights_sha256=tensors_sha256(built.net, tap.tensors),
+            tap=tap_name,
+            pooling=tap.pooling,
+            dim=tap.dim,
+            parameters=sum(parameters[path].numel() for path in tap.tensors if path in parameters) + head_parameters,
+            head_parameters=head_parameters,
+            preprocess=preprocess,
+        )
+
+    backbone = record(tap, PENULTIMATE, head_parameters)
     inner_terms = [term for term in taps if term != PENULTIMATE]
     by_term = find_inner(built.net, tap.head, preprocess.crop, inner_terms, name) if inner_terms else {}
     inner = {inner_tap.name: inner_tap for inner_taps in by_term.values() for inner_tap in inner_taps}
-    records = {
-        inner_tap.name: replace(
-            backbone,
-            weights_sha256=tensors_sha256(built.net, inner_tap.tensors),
-            tap=inner_tap.name,
-            pooling=inner_tap.pooling,
-            dim=inner_tap.dim,
-            parameters=sum(parameters[path].numel() for path in inner_tap.tensors if path in parameters),
-            head_parameters=0,
-        )
-        for inner_tap in inner.values()
+    records = {tap_name: record(inner_tap, tap_name) for tap_name, inner_tap in inner.items()}
+    records_of = {
+        term: tuple(records[inner_tap.name] for inner_tap in inner_taps) for term, inner_taps in by_term.items()
     }
-    records_of = {term: tuple(records[one.name] for one in inner_taps) for term, inner_taps in by_term.items()}
     return Loaded(built.net, tap, backbone, inner, {PENULTIMATE: (backbone,), **records_of}), built.files
 
 
@@ -104,7 +99,7 @@ def _from_json(record: dict[str, Any]) -> Backbone:
 
 
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
-    """Return the backbone's record at its penultimate tap, as :func:`resolve_taps` does."""
+    """Return the backbone's record at its penultimate tap, and the net if it had to be built."""
     records, loaded = resolve_taps(name, weights, image_size, (PENULTIMATE,), memo)
     return records[PENULTIMATE][0], loaded
 
@@ -112,16 +107,11 @@ def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tupl
 def resolve_taps(
     name: str, weights: str, image_size: int | None, taps: Sequence[str], memo: Memo
 ) -> tuple[dict[str, tuple[Backbone, ...]], Loaded | None]:
-    """Return the records that each tap stands for, and the net if it had to be built for them.
+    """Return the records that each tap stands for, and the net if it had to be built.
 
-    A record is remembered under the request, the libraries' versions and the state of the weights file; where
-    any of them changed, the net is built anew. Weights whose file is unknown (timm's hub) are never remembered, nor
-    are nets of other packages, whose code may change.
-
-    Raises
-    ------
-    ProbelineError
-        As :func:`load`.
+    A record is remembered with the request, the libraries' versions and the state of the weights file; if any of them
+    changed, the net is built again. Weights whose file is unknown (timm's hub) are never remembered, nor are nets of
+    other packages, whose code may change.
     """
     check_name(name)
     request = {

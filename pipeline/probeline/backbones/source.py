@@ -1,4 +1,4 @@
-"""What a source of nets is: the seam at which others are added. Importing it imports no torch."""
+"""The Protocol of backbone sources, by which others are added; imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLASSIC = Preprocess(resize=256, crop=224, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-"""What torchvision's nets get with weights of a file, and every net with random ones."""
+"""Of torchvision's nets with weights from a file, and of every net with random ones."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Built:
         The weights' resolved name.
     preprocess : Preprocess
     files : tuple of Path
-        What the weights were read from; empty for random ones, and if the files are unknown.
+        Those that the weights were read from; empty for random weights and unknown files.
     """
 
     net: nn.Module
@@ -41,19 +41,19 @@ class Built:
 
 
 class BackboneSource(Protocol):
-    """What builds nets by name, with their weights and their preprocessing; a module can be one.
+    """Builds nets by name, with their weights and preprocessing; a module can be one.
 
-    All names here are without the source's prefix. Importing a source, `names` and `knows` must not import torch.
+    All names are without the source's prefix. Importing a source, `names` and `knows` must not import torch.
     """
 
     SPEC: str
-    """How its nets are asked for, as lists show it: ``timm:NAME``."""
+    """The pattern of its names in lists: ``timm:NAME``."""
 
     def names(self) -> tuple[str, ...]:
-        """Return the names that lists show, sorted; none if they are too many, and `SPEC` stands for them."""
+        """Return the names to list, sorted; none if there are too many, and `SPEC` is listed instead."""
 
     def knows(self, name: str, /) -> bool:
-        """Return whether there is most likely a net of this name."""
+        """Return whether there is probably a net of this name."""
 
     def weights(self, name: str, /) -> tuple[str, ...]:
         """Return the names of the weights that it can fetch for a net."""
@@ -65,9 +65,9 @@ class BackboneSource(Protocol):
         ----------
         name : str
         options : mapping
-            What :meth:`options` gave; none for the net as it comes.
+            Those of :meth:`options`; none for the defaults.
         init : bool
-            Whether its tensors must hold the authors' random initialisation; if not, they are overwritten.
+            Whether the authors' random initialisation is needed; if not, all tensors are overwritten.
 
         Raises
         ------
@@ -85,13 +85,13 @@ class BackboneSource(Protocol):
         """
 
     def preprocess(self, net: nn.Module, /) -> Preprocess:
-        """Return what a net of this source expects with weights of a file."""
+        """Return the preprocessing of a net with weights from a file."""
 
     def options(self, name: str, weights: str, /) -> dict[str, Any]:
-        """Return the options, as JSON values, that a net with these weights is created with beside its name."""
+        """Return the options, as JSON values, that :meth:`create` needs for a net with these weights."""
 
     def categories(self, name: str, weights: str, /) -> tuple[str, ...]:
-        """Return what the outputs of a net's own head are called.
+        """Return the class names of a net's own head.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class BackboneSource(Protocol):
 
 
 def no_categories(name: str, weights: str) -> BadOption:
-    """Return the error for weights of which nobody recorded the categories."""
+    """Return the error for weights without recorded class names."""
     return BadOption(
         "these weights have no ImageNet categories",
         where=f"{name} with --weights {weights}",

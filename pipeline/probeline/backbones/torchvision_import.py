@@ -1,12 +1,12 @@
-"""Imports torchvision and timm, also if torchvision's compiled operators do not fit the installed torch.
+"""Imports torchvision and timm, also if torchvision's compiled operators do not match the installed torch.
 
-A CPU build of torch beside torchvision's ordinary wheel cannot load torchvision's compiled library, and torchvision
-then fails while it describes two detection operators. No classification net uses them, so they are declared here,
-without an implementation, before torchvision is imported.
+With a CPU build of torch, torchvision's ordinary wheel cannot load its compiled library and then fails on two detection
+operators. No classification net uses them, so they are declared here, without an implementation, before the import.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 from types import ModuleType
@@ -22,11 +22,8 @@ from probeline.errors import MissingExtra
 def _declare_missing_operators() -> torch.library.Library | None:
     compiled = next(iter(sorted(package_folder("torchvision").glob("_C*.so"))), None)
     if compiled is not None:
-        try:
+        with contextlib.suppress(OSError):
             torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
-        except OSError:
-            pass
-        else:
             return None
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
@@ -43,13 +40,7 @@ def models() -> ModuleType:
 
 
 def timm() -> ModuleType:
-    """Return ``timm``.
-
-    Raises
-    ------
-    MissingExtra
-        The extra is not installed.
-    """
+    """Return ``timm``."""
     if importlib.util.find_spec("timm") is None:
         raise MissingExtra("timm is not installed", remedy="pip install 'probeline[timm]'")
     _declare_missing_operators()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from probeline.backbones.weights.downloads import without_downloads
+from probeline.backbones.weights.download import without_downloads
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extract.plan import ExtractionPlan, plan_extraction

@@ -116,8 +116,7 @@ def load_cut_feeds(
     None if that cannot be: no stage is frozen, its images differ from epoch to epoch, the net cannot be run in two
     halves, or what is between them is larger than the settings allow.
     """
-    from probeline.backbones.split_forward import can_be_parted
-    from probeline.backbones.stages import Stage
+    from probeline.backbones.stages import Stage, can_be_split
 
     if not unfreezing.frozen_stages or preset not in KEPT:
         return None
@@ -125,7 +124,7 @@ def load_cut_feeds(
     name = session.asked_as(loaded.backbone.name, loaded.backbone.weights)
     is_head_only = unfreezing.frozen_stages == len(stages)
     cut = Stage(loaded.tap.head, (), ()) if is_head_only else stages[unfreezing.frozen_stages]
-    if not can_be_parted(loaded.net, cut, size):
+    if not can_be_split(loaded.net, cut, size):
         return None
     tap = PENULTIMATE if is_head_only and loaded.tap.pooling == "none" else f"{cut.module}:input"
     below = session.reading(name, tap, session.settings.reading.views if preset == "views" else 0)

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from probeline.heads.checks import check_features
-from probeline.types import FloatArray, IntArray
+from probeline.types import FloatArray
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What proves a fit, computed in float64 at the stored float32 weights.
+    """The certificate of a fit, computed in float64 at the stored float32 weights.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Certificate:
         Mean cross-entropy (nats) + l2 / 2 * ||W||^2.
     iterations : int
     converged : bool
-        Whether the solver met its tolerance; each solver's docstring says which that is.
+        Whether the solver met its tolerance, which its docstring defines.
     """
 
     gradient_norm: float
@@ -53,10 +53,10 @@ class Head:
 
     @property
     def gap(self) -> float:
-        """How far the objective can lie above its minimum: gradient_norm^2 / (2 l2).
+        """Return the most that the objective can lie above its minimum: gradient_norm^2 / (2 l2).
 
-        The objective is l2-strongly convex in the weights, which bounds the excess by that (Boyd and Vandenberghe,
-        Convex Optimization, 2004, eq. 9.9) once the bias is at its own optimum; its gradient counts in the norm.
+        The objective is l2-strongly convex in the weights (Boyd and Vandenberghe, Convex Optimization, 2004, eq. 9.9),
+        which bounds the excess if the bias is at its optimum.
         """
         return self.certificate.gradient_norm**2 / (2 * self.l2)
 
@@ -74,25 +74,10 @@ class Linear(Protocol):
 def decision(head: Linear, X: FloatArray) -> FloatArray:
     """Return logits float32 [N, K], one column per class also if two classes have one logit: (0, z).
 
-    Parameters
-    ----------
-    head : Linear
-    X : float32 [N, D]
-        Standardised as the head's fitting rows were.
-
-    Raises
-    ------
-    ValueError
-        `X` is not a finite array of the head's D columns.
+    `X`, float32 [N, D], is standardised as the head's fitting rows were.
     """
     check_features(X, columns=head.weight.shape[1])
     logits = X @ head.weight.T + head.bias
     if head.weight.shape[0] == 1:
         logits = np.hstack([np.zeros_like(logits), logits])
     return logits.astype(np.float32, copy=False)
-
-
-def predict(head: Linear, X: FloatArray) -> IntArray:
-    """Return the class of the largest logit, int64 [N]; the lower class if two are equal."""
-    classes: IntArray = decision(head, X).argmax(axis=1)
-    return classes

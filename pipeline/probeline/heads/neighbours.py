@@ -10,7 +10,7 @@ from probeline.heads.checks import check_features, check_labelled
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 SMOOTHING = 1e-3
-"""What an absent class counts for in the logarithm of votes; half of what breaks a tie."""
+"""Votes added to each class before the logarithm; half of what breaks a tie."""
 
 _MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
@@ -19,25 +19,19 @@ _MEMORY = 256
 def nearest(
     X: FloatArray, X_heldout: FloatArray, k: int, *, own: IntArray | None = None
 ) -> tuple[IntArray, FloatArray]:
-    """Return the k nearest rows by cosine: their indices int64 [m, k] and cosines float32 [m, k], the nearest first.
+    """Return the k nearest rows by cosine, the nearest first: their indices int64 [m, k] and cosines float32 [m, k].
 
-    Of rows equally near the first comes first; where more are equally near than k has room for, scikit-learn picks,
-    the same ones each time.
+    Of equally near rows the first comes first; if more are equally near than k has room for, scikit-learn picks, the
+    same ones each time. A row of zeros has the cosine 0 with all.
 
     Parameters
     ----------
     X : float32 [N, D]
     X_heldout : float32 [m, D]
-        A row of zeros has the cosine 0 with all.
     k : int
         In [1, N]; with `own` in [1, N - 1].
     own : int64 [m], optional
-        The row of X that each held-out row is itself, and that is not its neighbour; -1 if it is none of them.
-
-    Raises
-    ------
-    ValueError
-        An array or k is not as described.
+        Index in X of each held-out row, which is excluded from its neighbours; -1 if it is not in X.
     """
     check_features(X)
     check_features(X_heldout, columns=X.shape[1])
@@ -56,34 +50,18 @@ def nearest(
     indices, distances = (np.take_along_axis(array, order, axis=1) for array in (indices, distances))
     if own is not None:
         others = indices != own[:, None]
-        others[others.all(axis=1), -1] = False  # where it has none, or so many copies that it is not among them
+        others[others.all(axis=1), -1] = False  # not in X, or with so many copies that it is not among the nearest
         indices, distances = (array[others].reshape(-1, k) for array in (indices, distances))
     return indices.astype(np.int64, copy=False), (1 - distances).astype(np.float32, copy=False)
 
 
 def knn(X: FloatArray, y: IntArray, X_heldout: FloatArray, ks: Sequence[int], *, classes: int) -> dict[int, FloatArray]:
-    """Return for each k the logits float32 [m, K] of a vote among the k nearest rows by cosine.
+    """Return for each k the logits float32 [m, K] of a vote among the k nearest rows, all from one search.
 
-    The neighbours are those of :func:`nearest`. Each has one vote; of classes with equally many the nearest
-    neighbour's wins, and otherwise the lower. The logits are the logarithms of the shares of votes, smoothed.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-    y : int64 [N]
-    X_heldout : float32 [m, D]
-    ks : sequence of int
-        Each in [1, N]; one search serves all.
-    classes : int
-        K.
-
-    Raises
-    ------
-    ValueError
-        An array or a k is not as described.
+    A tie goes to the nearest neighbour's class, and otherwise to the lower class. The logits are the logarithms of the
+    smoothed shares of votes.
     """
     check_labelled(X, y, classes)
-    check_features(X_heldout, columns=X.shape[1])
     if not ks or not all(1 <= k <= len(y) for k in ks):
         raise ValueError(f"each k must lie in [1, {len(y)}], and there must be one: {list(ks)}")
     neighbours = y[nearest(X, X_heldout, max(ks))[0]]
@@ -101,27 +79,13 @@ def knn(X: FloatArray, y: IntArray, X_heldout: FloatArray, ks: Sequence[int], *,
 def nearest_centroid(X: FloatArray, y: IntArray, X_heldout: FloatArray, *, classes: int) -> FloatArray:
     """Return minus half the squared Euclidean distances float32 [m, K] to each class's mean row.
 
-    A class without rows is infinitely far: its column is the lowest finite float32.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-    y : int64 [N]
-    X_heldout : float32 [m, D]
-    classes : int
-        K.
-
-    Raises
-    ------
-    ValueError
-        An array is not as described.
+    The column of a class without rows is the lowest finite float32.
     """
-    check_labelled(X, y, classes)
+    present, centroids = _centroids(X, y, classes)
     check_features(X_heldout, columns=X.shape[1])
     from sklearn.metrics import euclidean_distances
 
     logits = np.full((len(X_heldout), classes), np.finfo(np.float32).min, np.float32)
-    present, centroids = _centroids(X, y)
     logits[:, present] = -0.5 * euclidean_distances(X_heldout.astype(np.float64), centroids, squared=True)
     return logits
 
@@ -129,30 +93,17 @@ def nearest_centroid(X: FloatArray, y: IntArray, X_heldout: FloatArray, *, class
 def centroid_layer(X: FloatArray, y: IntArray, *, classes: int) -> tuple[FloatArray, FloatArray]:
     """Return weight float32 [K, D] and bias float32 [K] of the linear layer that decides as :func:`nearest_centroid`.
 
-    Of a row x and a mean c, -|x - c|^2 / 2 is x c - |c|^2 / 2 but for -|x|^2 / 2, which all classes have in common; so
-    is what the mean of all c gives, which is taken away to keep the numbers small.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-    y : int64 [N]
-        Of every class.
-    classes : int
-        K.
-
-    Raises
-    ------
-    ValueError
-        An array is not as described.
+    Of a row x and a mean c, -|x - c|^2 / 2 is x c - |c|^2 / 2 but for -|x|^2 / 2, which all classes share. The mean of
+    these over the classes is subtracted as well, to keep the numbers small. A class without rows is a ValueError.
     """
-    check_labelled(X, y, classes)
-    present, centroids = _centroids(X, y)
+    present, centroids = _centroids(X, y, classes)
     if len(present) < classes:
         raise ValueError(f"rows of {len(present)} of {classes} classes")
     bias = -0.5 * (centroids**2).sum(1)
     return (centroids - centroids.mean(0)).astype(np.float32), (bias - bias.mean()).astype(np.float32)
 
 
-def _centroids(X: FloatArray, y: IntArray) -> tuple[IntArray, DoubleArray]:
+def _centroids(X: FloatArray, y: IntArray, classes: int) -> tuple[IntArray, DoubleArray]:
+    check_labelled(X, y, classes)
     present = np.unique(y)
     return present, np.stack([X[y == label].mean(axis=0, dtype=np.float64) for label in present])

@@ -1,4 +1,4 @@
-"""Ridge regression on the classes' indicators: one eigendecomposition, then every l2 for one matrix product.
+"""Ridge regression on the classes' indicators: one eigendecomposition, then one matrix product per l2.
 
 The objective is that of the other heads with squares in place of the cross-entropy: the mean over rows of
 ``||W x + b - t||^2 / 2``, plus ``l2 / 2 * ||W||^2``, with t = 1 for a row's class and 0 for the others; b is free.
@@ -7,13 +7,12 @@ It is scikit-learn's ``Ridge(alpha=l2 * N)``. Two classes have two scores, each 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from probeline.heads.checks import check_labelled
+from probeline.heads.checks import check_l2s, check_labelled
 from probeline.types import AnyArray, DoubleArray, FloatArray, IntArray
 
 _BLOCK = 8192
@@ -21,14 +20,7 @@ _BLOCK = 8192
 
 @dataclass(frozen=True)
 class RidgeHead:
-    """A linear map whose scores estimate the indicators of the classes; they are no log-probabilities.
-
-    Attributes
-    ----------
-    weight : float32 [K, D]
-    bias : float32 [K]
-    l2 : float
-    """
+    """A linear map, weight float32 [K, D] and bias float32 [K], whose scores are no log-probabilities."""
 
     weight: FloatArray
     bias: FloatArray
@@ -36,27 +28,9 @@ class RidgeHead:
 
 
 def fit_ridge(X: AnyArray, y: IntArray, classes: int, l2s: Sequence[float]) -> list[RidgeHead]:
-    """Fit one head for each l2, all from one eigendecomposition of the smaller of X'X and XX', in float64.
+    """Fit one head per l2, all from one eigendecomposition of the smaller of X'X and XX', in float64.
 
-    Parameters
-    ----------
-    X : float32 or float64 [N, D]
-    y : int64 [N]
-        Classes in [0, classes). A class without rows has the score 0 everywhere.
-    classes : int
-        K, at least 2.
-    l2s : sequence of float
-        Positive, in any order.
-
-    Returns
-    -------
-    list of RidgeHead
-        In the order of `l2s`.
-
-    Raises
-    ------
-    ValueError
-        Where an array or an l2 is not as described.
+    A class without rows has the score 0 everywhere.
 
     References
     ----------
@@ -64,11 +38,9 @@ def fit_ridge(X: AnyArray, y: IntArray, classes: int, l2s: Sequence[float]) -> l
     By XX': Saunders, Gammerman and Vovk 1998, "Ridge regression learning algorithm in dual variables", ICML.
     """
     check_labelled(X, y, classes)
-    l2s = list(l2s)
-    if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
-        raise ValueError(f"each l2 must be positive and finite, and there must be one: {l2s}")
     shares = np.bincount(y, minlength=classes) / len(y)
     mean = X.mean(axis=0, dtype=np.float64)
+    l2s = check_l2s(l2s)
     spectrum, left, right = (_primal if X.shape[1] <= len(y) else _dual)(X, y, shares, mean)
     heads = []
     for l2 in l2s:
@@ -95,7 +67,7 @@ def _primal(
 def _dual(
     X: AnyArray, y: IntArray, shares: DoubleArray, mean: DoubleArray
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Return the same where there are fewer rows than columns: e [N], X'U [D, N] and U'T / N [N, K]."""
+    """Return the same for fewer rows than columns: e [N], X'U [D, N] and U'T / N [N, K]."""
     centred = X - mean
     spectrum, vectors = np.linalg.eigh(centred @ centred.T / len(y))
     return spectrum.clip(min=0), centred.T @ vectors, vectors.T @ _targets(y, shares) / len(y)

@@ -11,32 +11,16 @@ transfer better?", CVPR, use this grid; here it is for the mean cross-entropy.""
 
 
 def choose(scores: Sequence[tuple[float, float]], strengths: Sequence[float]) -> tuple[int, bool]:
-    """Return the index of the best candidate, and whether it is at an edge of its grid.
+    """Return the index of the best candidate, and whether a value beyond its grid might have been better.
 
-    Parameters
-    ----------
-    scores : sequence of (float, float)
-        Val top-1 in [0, 1] and val negative log-likelihood of each candidate.
-    strengths : sequence of float
-        The candidates' values, all equal if they have no order; of candidates equal in both scores the one with the
-        larger value is selected, or else the first.
-
-    Returns
-    -------
-    index : int
-        Highest top-1; of equals the lowest negative log-likelihood.
-    is_at_edge : bool
-        True if a value beyond the grid might have been better; never for a grid of one or two.
-
-    Raises
-    ------
-    ValueError
-        There is nothing to select from, or a score is NaN.
+    The best has the highest val top-1, then the lowest val negative log-likelihood (the two `scores` of each), then
+    the largest of `strengths`, which are all equal if candidates have no order, then the lowest index. A grid of one
+    or two values has no edge.
     """
     if len(scores) != len(strengths) or not scores:
         raise ValueError(f"{len(scores)} scores for {len(strengths)} candidates")
     if any(math.isnan(value) for score in scores for value in score):
-        raise ValueError(f"a score is no number: {list(scores)}")
+        raise ValueError(f"a score is not a number: {list(scores)}")
 
     def merit(index: int) -> tuple[float, float, float]:
         top1, nll = scores[index]

@@ -15,12 +15,9 @@ _BLOCK = 8192
 
 @dataclass(frozen=True)
 class Scaler:
-    """Column statistics of the rows that a head is fitted on.
+    """Column statistics of the rows that a head is fitted on, both float32 [D].
 
-    Attributes
-    ----------
-    mean, std : float32 [D]
-        `std` is the population's (divided by N), and 1 where a column is constant.
+    `std` is the population's (divided by N), and 1 where a column is constant.
     """
 
     mean: FloatArray
@@ -28,17 +25,7 @@ class Scaler:
 
 
 def fit_scaler(X: FloatArray) -> Scaler:
-    """Return the column statistics of `X`, accumulated in float64.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-
-    Raises
-    ------
-    ValueError
-        Where `X` is no finite array of that kind.
-    """
+    """Return the column statistics of `X`, float32 [N, D], accumulated in float64."""
     check_features(X)
     return scaler_of(lambda: (X[start : start + _BLOCK] for start in range(0, len(X), _BLOCK)))
 
@@ -62,13 +49,7 @@ def scaler_of(blocks: Callable[[], Iterable[FloatArray]]) -> Scaler:
 
 
 def apply(scaler: Scaler, X: FloatArray) -> FloatArray:
-    """Return ``(X - mean) / std`` as a new float32 [N, D].
-
-    Raises
-    ------
-    ValueError
-        Where `X` is no finite array of the scaler's D columns.
-    """
+    """Return ``(X - mean) / std`` as a new float32 [N, D]."""
     check_features(X, columns=scaler.mean.shape[0])
     scaled = np.subtract(X, scaler.mean, dtype=np.float32)
     scaled /= scaler.std

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,28 +12,16 @@ from probeline.heads.checks import check_labelled
 from probeline.types import AnyFloatArray, IntArray
 
 LIMITS = (1e-3, 1e3)
-"""The lowest and the highest temperature: scores of one-hot targets ask for hundredths, squared distances for tens."""
+"""The lowest and the highest temperature: one-hot targets need hundredths, squared distances need tens."""
 
 
 def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
-    """Return the temperature of the lowest negative log-likelihood of ``softmax(logits / temperature)``.
+    """Return the temperature of the lowest negative log-likelihood of ``softmax(logits / temperature)``, or a limit.
 
     The likelihood is concave in 1 / temperature, so that its slope has one sign change, which Brent's method finds.
-    If every row is right there is none, as lower is always better. Then the temperature is that at which the mean
-    probability of the right class is (n + 1) / (n + 2), which is what Laplace's rule of succession expects of a
-    predictor that was right n times of n. One of the `LIMITS` is returned if the temperature would lie beyond it; 1 if
-    the logits of each row are equal.
-
-    Parameters
-    ----------
-    labels : int64 [n]
-        In [0, K). Of rows that the logits' head was not fitted on.
-    logits : float32 or float64 [n, K]
-
-    Raises
-    ------
-    ValueError
-        Where an array is not as described.
+    If every row is right there is none, as lower is always better. Then the mean probability of the right class is
+    set to (n + 1) / (n + 2), which Laplace's rule of succession expects of a predictor that was right n times of n.
+    If the logits of each row are equal, 1 is returned. The logits' head was not fitted on these rows.
 
     References
     ----------
@@ -46,23 +33,19 @@ def fit_temperature(labels: IntArray, logits: AnyFloatArray) -> float:
     wide -= own  # the right class at 0: its probability and the slope lose nothing to cancellation
 
     def slope(log_inverse: float) -> float:
-        """Of the negative log-likelihood by 1 / temperature."""
+        """Return the slope of the negative log-likelihood by 1 / temperature."""
         shares = softmax(wide * math.exp(log_inverse), axis=1)
         return float((shares * wide).sum(axis=1).mean())
 
     def excess(log_inverse: float) -> float:
-        """Of the right class's mean probability over Laplace's."""
+        """Return by how much the right class's mean probability exceeds Laplace's."""
         right = np.take_along_axis(softmax(wide * math.exp(log_inverse), axis=1), labels[:, None], axis=1)
         return float(right.mean()) - (len(labels) + 1) / (len(labels) + 2)
 
     if not wide.any():
         return 1.0
-    return _root(slope if slope(-math.log(LIMITS[0])) > 0 else excess)
-
-
-def _root(rising: Callable[[float], float]) -> float:
-    """Return the temperature at the sign change of a function of -log temperature, or the limit it lies beyond."""
     low, high = (-math.log(limit) for limit in reversed(LIMITS))
+    rising = slope if slope(high) > 0 else excess
     if rising(low) >= 0:
         return LIMITS[1]
     if rising(high) <= 0:

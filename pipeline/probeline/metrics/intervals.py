@@ -1,4 +1,4 @@
-"""How sure a number is: an interval for one score, tests for differences on the same images."""
+"""Confidence intervals of scores, and paired tests on the same images."""
 
 from __future__ import annotations
 
@@ -13,21 +13,7 @@ from probeline.types import DoubleArray, IntArray
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of a proportion.
-
-    Parameters
-    ----------
-    successes : float
-        In [0, n]; fractional where it is a mean over seeds.
-    n : int
-        Trials, at least 1.
-    confidence : float
-        In (0, 1).
-
-    Returns
-    -------
-    low, high : float
-        In [0, 1].
+    """Return Wilson's score interval of a proportion; `successes` of `n` may be fractional, as a mean over seeds.
 
     References
     ----------
@@ -45,16 +31,11 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 def mcnemar(labels: IntArray, a: IntArray, b: IntArray) -> float:
-    """Return the two-sided p-value that two predictors are right equally often, from the images they split on.
-
-    Parameters
-    ----------
-    labels, a, b : int64 [n]
-        True classes, and the two predictors' ones for the same images.
+    """Return the exact two-sided p-value that two predictors are right equally often, given the classes of each [n].
 
     References
     ----------
-    McNemar 1947, "Note on the sampling error of the difference between correlated proportions", in its exact form.
+    McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages".
     """
     check_classes(labels, a, b)
     only_a = int(((a == labels) & (b != labels)).sum())
@@ -67,31 +48,14 @@ def mcnemar(labels: IntArray, a: IntArray, b: IntArray) -> float:
 def paired_bootstrap(
     labels: IntArray, a: IntArray, b: IntArray, *, draws: int = 10_000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Return an interval for the top-1 of `a` minus that of `b`, by drawing the test images anew.
+    """Return a percentile interval for the top-1 of `a` minus that of `b`, by resampling the test images.
 
-    Where a predictor has several seeds, an image counts by the share of them that are right, so that the interval is
-    that of the difference of two mean top-1: for drawing other images, with these very seeds.
+    Both are int64 [n] or [seeds, n]. With several seeds an image counts by the share of them that are right: the
+    interval is that of the difference of two mean top-1, over other images and with these very seeds.
 
-    An image matters by its difference alone, which takes few values. So each draw is one of a multinomial
-    distribution over these, which is what drawing the images one by one with replacement amounts to.
-
-    Parameters
-    ----------
-    labels : int64 [n]
-    a, b : int64 [n] or [seeds, n]
-        The two predictors' classes for the same images.
-    draws : int
-        At least 1.
-    seed : int
-        0 or more. NumPy does not promise the same draws in each of its versions: the ends may then move by the luck of
-        the draws, about a hundredth of the interval's width for 10,000 of them.
-    confidence : float
-        In (0, 1).
-
-    Returns
-    -------
-    low, high : float
-        In [-1, 1]: the percentiles of the differences drawn.
+    Images matter by their difference alone, which takes few values. So each draw is one of a multinomial distribution
+    over these, which equals sampling the images with replacement. NumPy does not promise the same draws in each of its
+    versions: the ends may then move by about a hundredth of the interval's width for 10,000 draws.
 
     References
     ----------
@@ -102,13 +66,13 @@ def paired_bootstrap(
         raise ValueError(f"no interval of {draws} draws at {confidence}")
     differences = _share_right(labels, a) - _share_right(labels, b)
     values, counts = np.unique(differences.round(12), return_counts=True)  # 1/3 + 1/3 may differ from 2/3 in a last bit
-    drawn = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=draws)
-    low, high = np.quantile(drawn @ values / len(labels), [(1 - confidence) / 2, (1 + confidence) / 2])
+    samples = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=draws)
+    low, high = np.quantile(samples @ values / len(labels), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
 def _share_right(labels: IntArray, predictions: IntArray) -> DoubleArray:
-    """Return for each image the share of seeds that are right: float64 [n]."""
+    """Return the share of seeds that are right per image, float64 [n]."""
     seeds = np.atleast_2d(predictions)
     check_classes(labels, *seeds)
     shares: DoubleArray = (seeds == labels).mean(axis=0)
@@ -116,12 +80,7 @@ def _share_right(labels: IntArray, predictions: IntArray) -> DoubleArray:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for being several, in the order given; each stays within [0, 1].
-
-    Raises
-    ------
-    ValueError
-        Where one is no probability.
+    """Return p-values adjusted for multiple comparisons, in the order given.
 
     References
     ----------
@@ -129,10 +88,9 @@ def holm(ps: Sequence[float]) -> list[float]:
     """
     if not all(0 <= p <= 1 for p in ps):
         raise ValueError(f"not all of these are probabilities: {list(ps)}")
-    order = sorted(range(len(ps)), key=lambda place: ps[place])
     adjusted = [0.0] * len(ps)
     highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = highest
     return adjusted

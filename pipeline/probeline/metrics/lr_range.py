@@ -1,4 +1,4 @@
-"""Where a loss falls as the learning rate rises: a range test's rates, when it ends, and what it suggests."""
+"""Learning-rate range test: its rates, when it ends, and the rates it suggests."""
 
 from __future__ import annotations
 
@@ -11,38 +11,31 @@ import numpy as np
 from probeline.types import DoubleArray
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
-"""The rates of a test: 14 steps for each factor of ten."""
+"""The rates of a test: 14 steps per factor of ten."""
 
 SMOOTHING = 0.9
-"""What the exponential mean keeps from step to step. Its mean age is 9 steps, less than a factor of ten of the rate;
-the 0.98 of longer tests would have 49, half of this one."""
+"""Factor of the exponential mean. Its mean age is 9 steps, less than a factor of ten of the rate; with the 0.98 of
+longer tests it would be 49, half of this test."""
 
 TOO_HIGH = 4.0
-"""A test ends where the smoothed loss is so many times its lowest."""
+"""A test ends where the smoothed loss exceeds this multiple of its minimum."""
 
 EARLY = STEPS // 10
-"""Steps whose rates are too low to change the loss: how high it is and how far it scatters before it falls."""
+"""First steps, whose rates are too low to change the loss: they show its level and scatter."""
 
 REACH = 4
-"""Steps to either side over which a slope is taken: together about as many as the mean is old. From one step to the
-next it moves by a tenth of a single batch's scatter, which is no slope."""
+"""Steps to either side over which a slope is taken, together about the mean's age: single steps differ by a tenth of a
+batch's scatter."""
 
 LEFT = 0.9
-"""What is left of the fall where the way down begins."""
+"""Share of the descent that remains where its slopes begin to count."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """What a test suggests.
+    """Rates at which the smoothed loss falls fastest and is lowest.
 
-    Attributes
-    ----------
-    steepest : float
-        The rate at which the smoothed loss falls fastest.
-    lowest : float
-        The rate at which it is lowest.
-    at_end : bool
-        Whether that is the last of all `STEPS`: at higher rates the loss may fall further.
+    `at_end` is True if the latter is the last of all `STEPS`: the loss may fall further at higher rates.
     """
 
     steepest: float
@@ -51,39 +44,39 @@ class Descent:
 
     @property
     def tenth(self) -> float:
-        """A tenth of the rate at which the smoothed loss is lowest, where it is about to rise again."""
+        """A tenth of the rate at which the smoothed loss is lowest."""
         return self.lowest / 10
 
 
 def rising() -> list[float]:
-    """Return the rates of a test, each the same factor above the one before."""
+    """Return the rates of a test, geometrically spaced."""
     rates: list[float] = np.geomspace(LOWEST, HIGHEST, STEPS).tolist()
     return rates
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the exponential mean of the values up to each, corrected for its beginning with 0 (Kingma and Ba 2015).
+    """Return the running exponential means of the values, corrected for the start at 0 (Kingma and Ba 2015).
 
-    Their quotient is taken step by step, so that the mean of equal values is that value to the last digit.
+    The correction is part of each step, so that the mean of equal values is exactly that value.
     """
-    mean, found = 0.0, []
+    mean, means = 0.0, []
     for number, value in enumerate(values, start=1):
         mean += (1 - SMOOTHING) / (1 - SMOOTHING**number) * (value - mean)
-        found.append(mean)
-    return found
+        means.append(mean)
+    return means
 
 
 def is_over(losses: Sequence[float]) -> bool:
-    """Say whether the last loss is not finite, or the smoothed one `TOO_HIGH` times its lowest."""
+    """Return whether the last loss is not finite, or the smoothed one above `TOO_HIGH` times its minimum."""
     means = smoothed(losses)
     return not math.isfinite(losses[-1]) or means[-1] > TOO_HIGH * min(means)
 
 
 def smooth_curve(rates: Sequence[float], losses: Sequence[float]) -> tuple[DoubleArray, DoubleArray]:
-    """Return smoothed losses and the rates they stand for, each float64 [n].
+    """Return the rates and the losses, both smoothed, each float64 [n].
 
-    An exponential mean of losses is one of steps that were taken before, at lower rates. So it stands at the equally
-    weighted geometric mean of their rates: what falls evenly over the logarithm of the rate stays in its place.
+    A mean over earlier steps belongs to the geometric mean of their rates with the same weights: a loss that falls
+    evenly over the logarithm of the rate is then unchanged.
     """
     return np.exp(smoothed(np.log(rates).tolist())), np.array(smoothed(losses))
 
@@ -91,19 +84,9 @@ def smooth_curve(rates: Sequence[float], losses: Sequence[float]) -> tuple[Doubl
 def descent(rates: Sequence[float], losses: Sequence[float]) -> Descent | None:
     """Return what a test suggests (Smith 2017, "Cyclical learning rates for training neural networks", section 3.3).
 
-    The steepest place is looked for on the way down from the smoothed loss after `EARLY` steps to the lowest, which
-    begins where `LEFT` of it was last to come. So the scatter before is not taken for a slope.
-
-    Parameters
-    ----------
-    rates, losses : sequence of float
-        Of the steps that were taken, all of them finite.
-
-    Returns
-    -------
-    Descent or None
-        None where the loss never falls beyond its scatter: where, after the first `EARLY` steps, no smoothed loss lies
-        below all of theirs.
+    The steepest point is sought between the last smoothed loss with `LEFT` of the descent from `EARLY` steps to the
+    minimum ahead of it and that minimum, which excludes the scatter before. `losses` are finite. None is returned if no
+    smoothed loss after the first `EARLY` steps is below all losses of these.
     """
     if len(losses) <= EARLY:
         return None

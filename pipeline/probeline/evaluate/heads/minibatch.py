@@ -27,9 +27,9 @@ from probeline.types import FloatArray
 
 if TYPE_CHECKING:
     from probeline.heads.minibatch.mlp import MlpHead
-    from probeline.heads.minibatch.sgd import SgdHead
+    from probeline.heads.minibatch.training import TrainedHead
 
-Trained = TypeVar("Trained", "SgdHead", "MlpHead")
+Trained = TypeVar("Trained", bound="TrainedHead")
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,16 @@ class MinibatchMethod(HeadMethod[Trained]):
         return head.history
 
 
-class LinearBySgd(MinibatchMethod["SgdHead"], LinearMethod["SgdHead"]):
+class LinearBySgd(MinibatchMethod["TrainedHead"], LinearMethod["TrainedHead"]):
     """A linear layer; candidates that read the same minibatches are trained in one pass."""
 
     name = Method.PROBE_SGD
     axes = SGD
     option_name = "sgd"
 
-    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[SgdHead]:
+    def train(
+        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]
+    ) -> list[TrainedHead]:
         from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
         return fit_sgd(fold.X, fold.y, classes, [Setting(**head) for head in heads], **training)

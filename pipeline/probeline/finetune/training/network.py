@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from probeline.backbones.device import DTYPES
 from probeline.backbones.frozen import Normalize, in_halves
-from probeline.backbones.split_forward import run_above, shape_below
-from probeline.backbones.stages import Stage
+from probeline.backbones.stages import Stage, run_above, shape_below
 from probeline.types import AnyArray, Preprocess
 
 

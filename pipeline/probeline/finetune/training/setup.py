@@ -13,8 +13,8 @@ from probeline.backbones.penultimate import Tap
 from probeline.backbones.stages import Stage
 from probeline.finetune.training.losses import CrossEntropy
 from probeline.finetune.training.unfreezing import UnfreezingPlan
-from probeline.heads.minibatch.schedule import Schedule
 from probeline.heads.minibatch.sgd import Optimizer
+from probeline.heads.minibatch.training import Schedule
 from probeline.types import AnyArray, IntArray, Preprocess
 
 Feed = Callable[[Sequence[IntArray], int | None], Iterator[AnyArray]]

@@ -17,7 +17,7 @@ from probeline.errors import BadOption, OutOfMemory
 from probeline.finetune import checkpoint
 from probeline.finetune.training.network import Network
 from probeline.finetune.training.setup import TrainingOptions, TrainingSetup
-from probeline.heads.minibatch.schedule import factors
+from probeline.heads.minibatch.training import factors
 from probeline.types import AnyArray, IntArray
 
 Result = TypeVar("Result")

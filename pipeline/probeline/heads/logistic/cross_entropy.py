@@ -9,43 +9,34 @@ summed over the blocks in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 _BLOCK = 2048
-"""Rows of a product: at 1,280 columns 10 MB, which may still be in a cache when the block is used again."""
+"""Rows of a product: at 1,280 columns 10 MB, which may still be cached when the block is used again."""
 
-_SETTLED = 1e-9
-"""Nats that the last Newton step of the bias may promise to save; what it leaves is far less, by their square."""
+_BIAS_TOLERANCE = 1e-9
+"""Nats that the last Newton step of the bias may promise to save; what remains is about its square."""
 
-_NEWTON_STEPS = 200
-"""Of the bias: some are many, where a class has hardly any row, as each moves a logit by no more than 1."""
+_BIAS_STEPS = 200
+"""Most Newton steps of the bias: each moves a logit by at most 1, and rare classes need many."""
 
 _NO_CURVATURE = 1e-12
-"""Of a class that hardly any row may have, in parts of the largest."""
+"""Least curvature, relative to the largest class."""
 
-_AT_ONCE = 1 << 24
+_BIAS_BLOCK = 1 << 24
 """Probabilities in memory at once while the bias is optimised."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows, which need not all be in memory.
+    """Labelled rows, which need not all be in memory; y is int64 [N], `columns` D.
 
-    Attributes
-    ----------
-    blocks : callable
-        Yields all rows of X in their order, as float32 [n, D] on the device of `y`.
-    columns : int
-        D.
-    y : int64 [N]
-    logits : int
-        K, or 1 for two classes.
-    weights : float32 [N] or None
-        What each row counts for, 1 on average; None if that is 1 for all.
+    `blocks` yields all rows of X in order, as float32 [n, D] on the device of y. `logits` is K, or 1 for two classes.
+    `weights`, float32 [N], are 1 on average; None if all are 1.
     """
 
     blocks: Callable[[], Iterator[Tensor]]
@@ -58,7 +49,7 @@ class Rows:
         return len(self.y)
 
     def pieces(self, size: int = _BLOCK) -> Iterator[tuple[slice, Tensor]]:
-        """Yield X in pieces of `size` rows or fewer, each with the rows that it holds."""
+        """Yield X in pieces of at most `size` rows, each with its slice of the rows."""
         start = 0
         for block in self.blocks():
             for piece in torch.split(block, size):
@@ -67,23 +58,13 @@ class Rows:
 
 
 def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None) -> Rows:
-    """Return rows that are in memory: X float32 or float64 [N, D], for the others see :class:`Rows`."""
+    """Return the rows of an X in memory, float32 or float64 [N, D]."""
     return Rows(lambda: iter((X,)), X.shape[1], y, logits, weights)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Loss and gradient at some coefficients.
-
-    Attributes
-    ----------
-    logits, probabilities : float32 [H, K, N]
-        Logits, and the probability of each class that has one.
-    loss : float64 [H]
-        Mean cross-entropy, nats.
-    gradient : float64 [H, K, D + 1]
-        Of the loss by the coefficients.
-    """
+    """Loss float64 [H] in nats and its gradient float64 [H, K, D + 1], with logits and probabilities [H, K, N]."""
 
     logits: Tensor
     probabilities: Tensor
@@ -91,7 +72,7 @@ class Evaluation:
     gradient: Tensor
 
     def select(self, heads: Tensor) -> Evaluation:
-        """Return those of some heads, by a mask or their indices."""
+        """Return the evaluation of some heads, by a mask or their indices."""
         return Evaluation(self.logits[heads], self.probabilities[heads], self.loss[heads], self.gradient[heads])
 
 
@@ -108,37 +89,41 @@ def logits_of(rows: Rows, coefficients: Tensor) -> Tensor:
 def evaluate(rows: Rows, logits: Tensor) -> Evaluation:
     """Return loss and gradient at these logits, by products in float32."""
     probabilities = torch.empty_like(logits)
-    sums = _Sums(logits.shape[:2], rows)
-    for piece, block in rows.pieces():
-        probabilities[:, :, piece] = sums.add(logits[:, :, piece], block.float(), piece)
-    return Evaluation(logits, probabilities, *sums.means())
+    pieces = ((piece, block.float(), logits[:, :, piece]) for piece, block in rows.pieces())
+    return Evaluation(logits, probabilities, *_loss_and_gradient(rows, len(logits), pieces, probabilities))
 
 
 def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """Return loss [H] and gradient [H, K, D + 1] in float64 throughout."""
     heads, classes, _ = coefficients.shape
     weight, bias = _wide(coefficients, torch.float64)
-    sums = _Sums((heads, classes), rows)
-    for piece, block in rows.pieces():
-        wide = block.double()
-        sums.add(torch.addmm(bias, weight, wide.T).view(heads, classes, -1), wide, piece)
-    return sums.means()
+    wide = ((piece, block.double()) for piece, block in rows.pieces())
+    pieces = ((piece, X, torch.addmm(bias, weight, X.T).view(heads, classes, -1)) for piece, X in wide)
+    return _loss_and_gradient(rows, heads, pieces)
 
 
 def hessian_product(rows: Rows, probabilities: Tensor, direction: Tensor) -> Tensor:
-    """Return the Hessians of the loss times a direction [H, K, D + 1] each, float64, of products in float32."""
+    """Return each head's Hessian of the loss times its direction, float64 [H, K, D + 1], by products in float32."""
     product = torch.zeros_like(direction)
     weight, bias = _wide(direction, torch.float32)
     for piece, block in rows.pieces():
         wide = block.float()
-        likely = probabilities[:, :, piece]
-        change = torch.addmm(bias, weight, wide.T).view(likely.shape)
-        change *= likely
-        change -= likely * change.sum(dim=1, keepdim=True)
+        piece_probabilities = probabilities[:, :, piece]
+        change = torch.addmm(bias, weight, wide.T).view(piece_probabilities.shape)
+        change *= piece_probabilities
+        change -= piece_probabilities * change.sum(dim=1, keepdim=True)
         if rows.weights is not None:
             change *= rows.weights[piece]
         _add_product(product, change, wide)
     return product / len(rows)
+
+
+def variances(rows: Rows, probabilities: Tensor) -> Tensor:
+    """Return p (1 - p) times the rows' weights, [..., N]."""
+    spread = probabilities * (1 - probabilities)
+    if rows.weights is not None:
+        spread *= rows.weights
+    return spread
 
 
 def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +133,7 @@ def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     for start in range(0, len(rows), _BLOCK):
         piece = slice(start, start + _BLOCK)
         moved = _with_zero(change[:, :, piece])
-        # From the true class on, as what all classes share would drown what a certain row adds.
+        # Relative to the true class: what all classes share would drown the contribution of a certain row.
         moved = moved - moved.gather(1, rows.y[piece].expand(len(moved), 1, -1))
         weighted = _log_probabilities(logits[:, :, piece]).exp_() * moved
         mean = weighted.sum(dim=1)
@@ -165,27 +150,27 @@ def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, flo
     """Return the bias [K], float64, of one head that minimises the loss, given the weights of these logits [K, N].
 
     Newton's method; a step that moves no two logits apart by more than 1 is sure to descend (Bach 2010,
-    "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414). With it comes what the last step
-    promised to save, in nats: more than the loss is above its least.
+    "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414). Also returned is an upper bound
+    of the remaining excess of the loss, in nats: what the last step promised to save.
     """
     count, classes = len(rows), max(2, rows.logits)
     weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
-    settled, saved, size = bias.clone(), math.inf, max(1, _AT_ONCE // classes)
-    for _ in range(_NEWTON_STEPS):
+    settled, saved, size = bias.clone(), math.inf, max(1, _BIAS_BLOCK // classes)
+    for _ in range(_BIAS_STEPS):
         slopes, together = bias.new_zeros(classes), bias.new_zeros(classes, classes)
         moved = (settled - bias).float()[:, None]
         for start in range(0, count, size):
             piece = slice(start, start + size)
             probabilities = _log_probabilities((logits[:, piece] + moved)[None])[0].exp_()
             together += (probabilities * weights[piece]) @ probabilities.T
-            # What the true class lacks is what the others have: for a certain row 1 - p is rounding alone.
+            # The sum of the other classes, not 1 - p, which for a certain row is rounding alone.
             labels = rows.y[piece]
             wrong = probabilities.scatter_(0, labels[None], 0) * weights[piece]
             slopes -= wrong.sum(dim=1, dtype=torch.float64)
             slopes += torch.bincount(labels, wrong.sum(dim=0, dtype=torch.float64), minlength=classes)
         step, saved = _bias_step(slopes / count, together / count)
         settled += step[-rows.logits :]
-        if saved < _SETTLED:
+        if saved < _BIAS_TOLERANCE:
             break
     return settled, saved
 
@@ -193,18 +178,14 @@ def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, flo
 def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:
     """Return the next step of all classes' biases [C], none by more than 1/2, and what a whole one would save.
 
-    Parameters
-    ----------
-    slopes : float64 [C]
-        Share of each class less its mean probability; their sum is 0.
-    together : float64 [C, C]
-        Mean products of two classes' probabilities.
+    `slopes`, float64 [C], are the share of each class less its mean probability, and sum to 0; `together`, float64
+    [C, C], are the mean products of two classes' probabilities.
     """
-    # Its rows sum to 0, which gives p (1 - p) without subtracting nearly equal numbers.
+    # The curvature's rows sum to 0, which gives p (1 - p) without subtracting nearly equal numbers.
     curvature = -together
     curvature.fill_diagonal_(0)
     curvature -= torch.diag(curvature.sum(dim=1))
-    # Moving all classes by the same amount changes nothing: it is given a curvature, and stays 0.
+    # Moving all classes by the same amount changes nothing: with a curvature added that part of the step stays 0.
     scale = curvature.diagonal().max().clamp_min(torch.finfo(curvature.dtype).tiny)
     curvature += scale / len(slopes) + torch.diag(torch.full_like(slopes, _NO_CURVATURE * float(scale)))
     step = torch.linalg.solve(curvature, slopes)
@@ -214,36 +195,34 @@ def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:
     return step / max(1.0, 2 * float(step.abs().max())), saved
 
 
-class _Sums:
-    """Loss and gradient, summed block by block."""
+def _loss_and_gradient(
+    rows: Rows, heads: int, pieces: Iterable[tuple[slice, Tensor, Tensor]], probabilities: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return loss [H] and gradient [H, K, D + 1], float64, from pieces of X with their logits [H, K, n].
 
-    def __init__(self, shape: tuple[int, ...], rows: Rows) -> None:
-        self._rows = rows
-        self._loss = torch.zeros(shape[0], dtype=torch.float64, device=rows.y.device)
-        self._gradient = torch.zeros(*shape, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
-
-    def add(self, logits: Tensor, block: Tensor, piece: slice) -> Tensor:
-        """Add a block of rows with these logits [H, K, n]; return the probabilities [H, K, n]."""
-        labels = self._rows.y[piece].expand(len(logits), 1, -1)
-        weights = None if self._rows.weights is None else self._rows.weights[piece].to(logits.dtype)
-        log_chances = _log_probabilities(logits)
-        lost = log_chances.gather(1, labels)
-        self._loss -= (lost if weights is None else lost * weights).sum(dim=(1, 2), dtype=torch.float64)
-        residual = log_chances.exp_()
-        probabilities = residual[:, -self._rows.logits :].clone()
-        # Minus the others' sum, and not p - 1, which for a certain row is rounding alone.
+    The probabilities, float32 [H, K, N], are filled in if they are given.
+    """
+    loss = torch.zeros(heads, dtype=torch.float64, device=rows.y.device)
+    gradient = torch.zeros(heads, rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
+    for piece, block, logits in pieces:
+        labels = rows.y[piece].expand(heads, 1, -1)
+        weights = None if rows.weights is None else rows.weights[piece].to(logits.dtype)
+        log_probabilities = _log_probabilities(logits)
+        losses = log_probabilities.gather(1, labels)
+        loss -= (losses if weights is None else losses * weights).sum(dim=(1, 2), dtype=torch.float64)
+        residual = log_probabilities.exp_()
+        if probabilities is not None:
+            probabilities[:, :, piece] = residual[:, -rows.logits :]
+        # Minus the sum of the other classes, not p - 1, which for a certain row is rounding alone.
         residual.scatter_(1, labels, 0)
         residual.scatter_(1, labels, -residual.sum(dim=1, keepdim=True))
-        residual = residual[:, -self._rows.logits :]
-        _add_product(self._gradient, residual if weights is None else residual * weights, block)
-        return probabilities
-
-    def means(self) -> tuple[Tensor, Tensor]:
-        return self._loss / len(self._rows), self._gradient / len(self._rows)
+        residual = residual[:, -rows.logits :]
+        _add_product(gradient, residual if weights is None else residual * weights, block)
+    return loss / len(rows), gradient / len(rows)
 
 
 def _add_product(product: Tensor, change: Tensor, block: Tensor) -> None:
-    """Add a change of the logits [H, K, n] times the rows [n, D] and a one for the bias to [H, K, D + 1]."""
+    """Add a change of the logits [H, K, n] times the rows [n, D], and its sum for the bias, to [H, K, D + 1]."""
     heads, classes, count = change.shape
     flat = change.reshape(heads * classes, count)
     product[..., :-1] += (flat @ block).view(heads, classes, -1)

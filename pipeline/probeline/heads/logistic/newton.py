@@ -1,20 +1,19 @@
 """Truncated Newton's method for a batch of l2-regularised logistic regressions on the same rows.
 
-Each step solves for the Newton directions by preconditioned conjugate gradients, no further than the step is worth
-(Nocedal and Wright 2006, "Numerical Optimization", algorithm 7.1; the forcing terms are choice 2 of Eisenstat and
-Walker 1996, "Choosing the forcing terms in an inexact Newton method", SIAM J. Sci. Comput. 17, 16-32), and then looks
-for the lowest point along each, which takes no further product with X: two points of a ray tell the logits of all.
-All heads share each pass over X; those that are done leave the batch.
+Each step solves for the Newton directions by preconditioned conjugate gradients, no more precisely than the step is
+worth (Nocedal and Wright 2006, "Numerical Optimization", algorithm 7.1; the forcing terms are choice 2 of Eisenstat and
+Walker 1996, "Choosing the forcing terms in an inexact Newton method", SIAM J. Sci. Comput. 17, 16-32). Then it searches
+for the lowest point along each, which takes no further product with X: the logits are linear along a ray. All heads
+share each pass over X; those that are done leave the batch.
 
 Nearly all products with X are those with the Hessian. They run in float32, as errors in them only cost steps. The
-gradient decides what is found: in float32 while that is precise enough, in float64 for the last evaluation, the
+gradient decides the result: it is float32 while that is precise enough, and float64 for the last evaluation, the
 certificate.
 
-How far an objective is above its minimum is estimated by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
-Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in place of H^-1. Conjugate
-gradients show how much too small that is, by the longest step that they took along one of their directions, and so does
-the curvature that has gone since it was made; a margin is added to that. Or it is given by g^T g / (2 l2), a bound
-(ibid., eq. 9.9), where that is less.
+The excess of an objective over its minimum is estimated by half the squared Newton decrement, g^T H^-1 g / 2 (Boyd and
+Vandenberghe 2004, "Convex Optimization", section 9.5.2), with the preconditioner in place of H^-1. The longest step of
+the conjugate gradients shows how much too small that is, and so does the curvature lost since the preconditioner was
+computed; a margin is added. The bound g^T g / (2 l2) (ibid., eq. 9.9) is used where it is smaller.
 """
 
 from __future__ import annotations
@@ -34,50 +33,41 @@ from probeline.heads.logistic.cross_entropy import (
     logits_of,
     optimise_bias,
     slope,
+    variances,
 )
 from probeline.heads.logistic.preconditioner import Preconditioner
 
 _FLOOR = 0.01
-"""Nats added to the objective of which a part is allowed: near 0 the relative part would be needlessly strict."""
+"""Nats added to the objective before the tolerance is taken, which would be needlessly strict near 0."""
 
 _DOUBT = 10.0
-"""How much too low an estimate of the excess may be beyond what is known of it."""
+"""Safety factor of the estimated excess."""
 
 _SLACK = 0.5
-"""Part of what is allowed that is aimed at in float32, for the rounding of its gradient."""
+"""Share of the tolerance that float32 aims at, for the rounding of its gradient."""
 
 _FORCING = 0.1
-"""Most of the gradient that a step may leave."""
+"""Largest share of the gradient that a step may leave."""
 
 _FLAT = 0.1
-"""Part of its slope that the lowest point of a ray may have left."""
+"""Share of its slope that may remain at the lowest point of a ray."""
 
 _TRIALS = 20
-"""Places that are tried along a ray."""
+"""Most trials along a ray."""
 
 _PATIENCE = 3
-"""Looks in a row without headway after which rounding has taken over."""
+"""Evaluations in a row without progress after which rounding dominates."""
 
 _NOISE = {False: 1e-6, True: 1e-14}
-"""Rounding of the objective, as a part of it; False in float32, True in float64."""
+"""Relative rounding of the objective; False in float32, True in float64."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The result of the solver for H heads.
+    """The result of the solver for H heads, all by float64 products.
 
-    Attributes
-    ----------
-    coefficients : float64 [H, K, D + 1]
-        Values of float32.
-    objective, gradient_norm : float64 [H]
-        Both of float64 products.
-    excess : float64 [H]
-        By how much the objective may exceed its minimum.
-    products : int64 [H]
-        With the Hessian.
-    converged : bool [H]
-        Whether the excess is well within what was allowed.
+    The coefficients, float64 [H, K, D + 1], are values of float32. `excess` [H] is by how much the objective may exceed
+    its minimum, `converged` whether that is within the tolerance, and `products` counts those with the Hessian.
     """
 
     coefficients: Tensor
@@ -93,14 +83,14 @@ def minimise(
 ) -> Solution:
     """Descend from `start`, float64 [H, K, D + 1], at each `l2`, float64 [H].
 
-    Each head ends where its objective exceeds its minimum by no more than `tolerance` of itself and 0.01 nats, or
-    before that where `max_products` are used up or rounding hides the way.
+    A head stops when its objective exceeds its minimum by no more than `tolerance` times itself plus 0.01 nats, when
+    `max_products` are used up, or when rounding prevents progress.
     """
     descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products)
     descent.run(exactly=False)
     descent.run(exactly=True)
     converged = descent.excess <= descent.allowed(descent.objective)
-    return Solution(descent.at, descent.objective, descent.norm, descent.excess, descent.products, converged)
+    return Solution(descent.at, descent.objective, descent.gradient_norm, descent.excess, descent.products, converged)
 
 
 def penalised(loss: Tensor, gradient: Tensor, at: Tensor, l2: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,17 +115,17 @@ class _Descent:
         self._rows, self._l2, self._preconditioner = rows, l2, preconditioner
         self._tolerance, self._max_products = tolerance, max_products
         self.at = start.clone()
-        self.objective, self.norm, self.excess = (torch.zeros_like(l2) for _ in range(3))
+        self.objective, self.gradient_norm, self.excess = (torch.zeros_like(l2) for _ in range(3))
         self.products = torch.zeros(len(l2), dtype=torch.int64, device=l2.device)
         self._steepness = torch.full_like(l2, 0.25)
         self._margin = torch.full_like(l2, _DOUBT)
-        self._unsettled = torch.zeros_like(l2)
+        self._bias_excess = torch.zeros_like(l2)
 
     def allowed(self, objective: Tensor) -> Tensor:
         return self._tolerance * (objective + _FLOOR)
 
     def run(self, *, exactly: bool) -> None:
-        """Take steps until no head gains by another one."""
+        """Take steps until no head gains from another one."""
         heads = torch.arange(len(self._l2), device=self._l2.device)
         lowest, smallest, before = (torch.full_like(self._l2, math.inf) for _ in range(3))
         idle = torch.zeros_like(self.products)
@@ -145,70 +135,69 @@ class _Descent:
             l2, steepness = self._l2[heads], self._steepness[heads]
             self._preconditioner.aim(l2)
             power = _dot(gradient, self._preconditioner.solve(gradient, l2, steepness))
-            headway = (objective < lowest[heads] - _NOISE[exactly] * objective) | (power < 0.25 * smallest[heads])
-            idle[heads] = torch.where(headway, 0, idle[heads] + 1)
+            progress = (objective < lowest[heads] - _NOISE[exactly] * objective) | (power < 0.25 * smallest[heads])
+            idle[heads] = torch.where(progress, 0, idle[heads] + 1)
             lowest[heads] = torch.minimum(lowest[heads], objective)
             smallest[heads] = torch.minimum(smallest[heads], power)
             norm = torch.linalg.vector_norm(gradient, dim=(1, 2))
             margin = self._margin[heads] * self._preconditioner.faded(steepness)
             bound = norm.square() / (2 * l2)
             excess = torch.where(self.products[heads] > 0, torch.minimum(margin * power / 2, bound), bound)
-            excess = excess + self._unsettled[heads]
-            self.objective[heads], self.norm[heads], self.excess[heads] = objective, norm, excess
+            excess = excess + self._bias_excess[heads]
+            self.objective[heads], self.gradient_norm[heads], self.excess[heads] = objective, norm, excess
             allowed = self.allowed(objective) * (1 if exactly else _SLACK)
-            onward = (excess > allowed) & (idle[heads] < _PATIENCE) & (self.products[heads] < self._max_products)
-            if not onward.any():
+            active = (excess > allowed) & (idle[heads] < _PATIENCE) & (self.products[heads] < self._max_products)
+            if not active.any():
                 return
             forcing = (0.9 * power / before[heads]).square().clamp_max(_FORCING**2)
             before[heads] = power
             goal = 2 * allowed / margin
-            if not onward.all():
-                heads, gradient, power, goal, forcing = (of[onward] for of in (heads, gradient, power, goal, forcing))
-                point = point.select(onward)
+            if not active.all():
+                heads, gradient, power, goal, forcing = (of[active] for of in (heads, gradient, power, goal, forcing))
+                point = point.select(active)
             if exactly:
                 point = evaluate(self._rows, logits_of(self._rows, self.at[heads]))
             logits = self._step(heads, point, gradient, torch.maximum(forcing * power, 0.1 * goal))
 
     def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Evaluation, Tensor, Tensor]:
-        """Return loss and gradient of the heads, their objectives and the objectives' gradients."""
+        """Return the evaluation of the heads, their objectives and the objectives' gradients."""
         if exactly:
-            self.at[heads], self._unsettled[heads] = self._with_optimal_bias(self.at[heads])
+            self.at[heads], self._bias_excess[heads] = self._with_optimal_bias(self.at[heads])
         at = self.at[heads]
         if exactly:
             empty = at.new_empty(len(at), 0)
             point = Evaluation(empty, empty, *evaluate_exactly(self._rows, at))
         else:
             point = evaluate(self._rows, logits_of(self._rows, at) if logits is None else logits)
-            doubt = point.probabilities * (1 - point.probabilities)
-            if self._rows.weights is not None:
-                doubt *= self._rows.weights
-            self._steepness[heads] = doubt.mean(dim=(1, 2)).double()
+            self._steepness[heads] = variances(self._rows, point.probabilities).mean(dim=(1, 2)).double()
         return point, *penalised(point.loss, point.gradient, at, self._l2[heads])
 
     def _with_optimal_bias(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest float32 coefficients with the bias at its optimum, and by how many nats it may miss that.
+        """Return the nearest float32 coefficients with the bias at its optimum, and the remaining excess in nats.
 
-        No l2 holds the bias, and the bound on the gap asks for its optimum.
+        The bound on the gap requires that optimum, as the bias is not penalised.
         """
         at = at.float().double()
-        lacking = []
+        remaining = []
         for head, logits in zip(at, logits_of(self._rows, at), strict=True):
             bias, saved = optimise_bias(self._rows, logits, head[:, -1])
             head[:, -1] = bias.float().double()
-            lacking.append(saved)
-        return at, at.new_tensor(lacking)
+            remaining.append(saved)
+        return at, at.new_tensor(remaining)
 
     def _step(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
         """Take one step with each head; return the logits there."""
         rows, l2, at = self._rows, self._l2[heads], self.at[heads]
         direction = self._direction(heads, point, gradient, target)
         change = logits_of(rows, direction)
-        length = _lowest(rows, point, change, _ray(at, gradient, direction, l2))
+        weight, turn = at[..., :-1], direction[..., :-1]
+        tilt, bend = l2 * _dot(weight, turn), l2 * _dot(turn, turn)
+        length = _line_search(rows, point.logits, change, _dot(gradient, direction), tilt, bend)
         self.at[heads] = at + length[:, None, None] * direction
         return point.logits + length.float()[:, None, None] * change
 
     def _direction(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
-        """Return the directions [H, K, D + 1] whose quadratic models have a residual of power `target` left."""
+        """Return directions [H, K, D + 1] that leave a residual of power `target` in their quadratic models."""
         preconditioner, probabilities = self._preconditioner, point.probabilities
         preconditioner.improve(self._l2[heads], probabilities)
         l2, steepness = self._l2[heads], self._steepness[heads]
@@ -220,60 +209,49 @@ class _Descent:
         here = torch.arange(len(heads), device=heads.device)
         longest = torch.ones_like(power)
         while True:
-            bent = hessian_product(self._rows, probabilities, search)
-            bent[..., :-1] += l2[:, None, None] * search[..., :-1]
+            product = hessian_product(self._rows, probabilities, search)
+            product[..., :-1] += l2[:, None, None] * search[..., :-1]
             self.products[heads[here]] += 1
             preconditioner.spend(1)
-            curvature = _dot(search, bent)
+            curvature = _dot(search, product)
             length = torch.where(curvature > 0, power / curvature, 0)  # 0 for rounding
             longest[here] = torch.maximum(longest[here], length)
             self._margin[heads] = _DOUBT * longest
             length = length[:, None, None]
             direction[here] += length * search
-            residual = residual - length * bent
+            residual = residual - length * product
             solved = preconditioner.solve(residual, l2, steepness)
             power, past = _dot(residual, solved), power
             search = solved + (power / past)[:, None, None] * search
-            onward = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)
-            if preconditioner.is_due(self._l2[heads]) or not onward.any():
+            active = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)
+            if preconditioner.is_due(self._l2[heads]) or not active.any():
                 return direction
-            if not onward.all():
+            if not active.all():
                 here, l2, steepness, residual, search, power, target, probabilities = (
-                    of[onward] for of in (here, l2, steepness, residual, search, power, target, probabilities)
+                    of[active] for of in (here, l2, steepness, residual, search, power, target, probabilities)
                 )
 
 
-@dataclass(frozen=True)
-class _Ray:
-    """The objective along a direction, but for the loss: its slope at the start, and the penalty's two derivatives."""
+def _line_search(rows: Rows, logits: Tensor, change: Tensor, steep: Tensor, tilt: Tensor, bend: Tensor) -> Tensor:
+    """Return the step lengths [H] to the lowest objective along a ray: Newton's method on its slope, within brackets.
 
-    steep: Tensor
-    tilt: Tensor
-    bend: Tensor
-
-
-def _ray(at: Tensor, gradient: Tensor, direction: Tensor, l2: Tensor) -> _Ray:
-    weight, change = at[..., :-1], direction[..., :-1]
-    return _Ray(_dot(gradient, direction), l2 * _dot(weight, change), l2 * _dot(change, change))
-
-
-def _lowest(rows: Rows, point: Evaluation, change: Tensor, ray: _Ray) -> Tensor:
-    """Return how many directions away each objective is lowest [H]: Newton's method on its slope, within brackets."""
-    near = torch.zeros_like(ray.steep)
+    `steep` is the objective's slope at the start, `tilt` and `bend` the two derivatives of the penalty there.
+    """
+    near = torch.zeros_like(steep)
     far = torch.full_like(near, math.inf)
     length = torch.ones_like(near)
     for _ in range(_TRIALS):
-        first, second = slope(rows, point.logits + length.float()[:, None, None] * change, change)
-        first, second = first + ray.tilt + length * ray.bend, second + ray.bend
-        found = (first.abs() <= -_FLAT * ray.steep) | (ray.steep >= 0)
-        if found.all():
+        first, second = slope(rows, logits + length.float()[:, None, None] * change, change)
+        first, second = first + tilt + length * bend, second + bend
+        is_flat = (first.abs() <= -_FLAT * steep) | (steep >= 0)
+        if is_flat.all():
             break
-        near = torch.where(~found & (first < 0), length, near)
-        far = torch.where(~found & (first >= 0), length, far)
+        near = torch.where(~is_flat & (first < 0), length, near)
+        far = torch.where(~is_flat & (first >= 0), length, far)
         ahead = torch.minimum(length - first / second, 4 * length)
         ahead = torch.where((near < ahead) & (ahead < far), ahead, (near + far) / 2)
-        length = torch.where(found, length, ahead)
-    return torch.where(ray.steep < 0, torch.where(found, length, near), 0)
+        length = torch.where(is_flat, length, ahead)
+    return torch.where(steep < 0, torch.where(is_flat, length, near), 0)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

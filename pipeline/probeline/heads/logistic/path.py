@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probeline.heads.checks import check_labelled
+from probeline.heads.checks import check_l2s, check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
 from probeline.heads.logistic.newton import Solution, minimise, penalised
@@ -23,21 +23,27 @@ from probeline.heads.tensors import resident
 from probeline.types import AnyArray, FloatArray, IntArray
 
 TOLERANCE = 1e-6
-"""By how much the objective may exceed its minimum, as a part of itself and 0.01 nats."""
+"""By how much the objective may exceed its minimum, relative to itself plus 0.01 nats."""
 
 MAX_ITERATIONS = 1000
 
 _WINDOW = 2
-"""Weaker values of l2 that are solved at once: the next ones start the nearer, the fewer they are."""
+"""Weaker values of l2 that are solved at once: the fewer, the nearer the next ones start to their solutions."""
 
 _STRIDE = 10**1.5
-"""Most that l2 may fall at once below the strong ones; a longer way is taken in strides."""
+"""Largest factor between successive l2 below the strong ones; a larger one is split."""
 
 _ROUGH = 1e-3
-"""Tolerance on the way."""
+"""Tolerance at intermediate values."""
 
 _MEMORY = 1 << 30
 """Bytes that the logits of a batch may take; there are four arrays of them."""
+
+_KNOWN = 8
+"""Most recent solutions kept for extrapolation: some may be too close to each other for a parabola."""
+
+_SPACING = 0.01
+"""Least difference of their log l2."""
 
 
 def fit_path(
@@ -51,7 +57,7 @@ def fit_path(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> list[Head]:
-    """Fit one head for each l2: the strong ones all at once, then the weaker ones from where the path so far leads.
+    """Fit one head per l2: the strong ones all at once, then the weaker ones from an extrapolation of the path so far.
 
     Parameters
     ----------
@@ -64,14 +70,14 @@ def fit_path(
     l2s : sequence of float
         Positive, in any order.
     weights : float32 [N], optional
-        What each row counts for, not negative; only their proportions matter.
+        Row weights, not negative; only their proportions matter.
     device : str or torch.device
         Where the products run; the CPU instead of MPS, which has no float64.
     tolerance : float
-        A head is converged where its objective exceeds its minimum by no more than that part of itself and 0.01 nats:
-        1e-6 of it and 1e-8 (see ``newton.py`` for how that is estimated).
+        A head has converged if its objective exceeds its minimum by no more than `tolerance` times itself plus 0.01
+        nats (see ``newton.py`` for how that is estimated).
     max_iterations : int
-        Products with the Hessian for each l2; a head that used them up is returned with ``converged=False``.
+        Most products with the Hessian per l2; a head that used them up is returned with ``converged=False``.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def fit_path(
     Raises
     ------
     ValueError
-        Where an array or an l2 is not as described.
+        An array or an l2 is not as described.
     """
     check_labelled(X, y, classes)
     if X.dtype != np.float32:
@@ -102,16 +108,8 @@ def fit_path(
 def solve_path(
     rows: Rows, l2s: Sequence[float], *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
 ) -> list[Head]:
-    """Do what :func:`fit_path` does with rows that need not be in memory.
-
-    Raises
-    ------
-    ValueError
-        Where an l2 is not as described there.
-    """
-    l2s = list(l2s)
-    if not l2s or not all(math.isfinite(l2) and l2 > 0 for l2 in l2s):
-        raise ValueError(f"each l2 must be positive and finite, and there must be one: {l2s}")
+    """Return what :func:`fit_path` does, for rows that need not be in memory."""
+    l2s = check_l2s(l2s)
     preconditioner = Preconditioner(rows)
     solved: dict[float, Tensor] = {}
     heads: dict[float, Head] = {}
@@ -121,7 +119,7 @@ def solve_path(
         solution = minimise(
             rows,
             l2,
-            torch.stack([_lead_on(solved, value, rows) for value in window]),
+            torch.stack([_extrapolate(solved, value, rows) for value in window]),
             preconditioner,
             tolerance=tolerance if requested else _ROUGH,
             max_products=max_iterations,
@@ -133,30 +131,25 @@ def solve_path(
 
 
 def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
-    """Return the head of rows whose coordinates along `span`, float64 [D, N], a head was fitted on."""
+    """Return a head on the coordinates of `rows` along `span`, float64 [D, N], as one on the rows themselves."""
     weight = (torch.from_numpy(head.weight).to(span) @ span.T).float().cpu().numpy()
-    objective, norm = _seen(rows, weight, head.bias, head.l2)
+    objective, norm = _certify(rows, weight, head.bias, head.l2)
     certificate = replace(head.certificate, gradient_norm=norm, objective=objective)
     return replace(head, weight=weight, certificate=certificate)
 
 
 def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
     values = solution.coefficients.float().cpu().numpy()
-    facts = zip(
-        solution.gradient_norm.tolist(),
-        solution.objective.tolist(),
-        solution.products.tolist(),
-        solution.converged.tolist(),
-        strict=True,
-    )
+    facts = (solution.gradient_norm, solution.objective, solution.products, solution.converged)
+    certificates = map(Certificate, *(fact.tolist() for fact in facts))
     return [
-        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, Certificate(*fact))
-        for l2, value, fact in zip(l2s, values, facts, strict=True)
+        Head(value[:, :-1].copy(), value[:, -1].copy(), l2, certificate)
+        for l2, value, certificate in zip(l2s, values, certificates, strict=True)
     ]
 
 
 def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
-    """Yield the values to solve at once, in their order, with intermediate values where the steps would be too long."""
+    """Yield the values to solve at once, in descending order, with others between them if they are too far apart."""
     most = max(1, _MEMORY // (4 * 4 * rows.logits * len(rows)))
     count = sum(l2 >= strong for l2 in l2s)
     for start in range(0, count, most):
@@ -183,49 +176,33 @@ def _relative(weights: FloatArray | None, count: int, device: str | torch.device
 
 
 def certify(X: AnyArray, y: IntArray, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
-    """Return a head's objective and the Euclidean norm of its gradient, in float64.
-
-    Parameters
-    ----------
-    X : float32 or float64 [N, D]
-    y : int64 [N]
-    weight : float32 [K, D] or [1, D]
-    bias : float32 [K] or [1]
-    l2 : float
-    """
-    return _seen(resident_rows(resident(X), resident(y), len(weight)), weight, bias, l2)
+    """Return a head's objective and the Euclidean norm of its gradient, in float64."""
+    return _certify(resident_rows(resident(X), resident(y), len(weight)), weight, bias, l2)
 
 
-def _seen(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
+def _certify(rows: Rows, weight: FloatArray, bias: FloatArray, l2: float) -> tuple[float, float]:
     at = torch.from_numpy(np.column_stack([weight, bias])).to(rows.y.device).double()[None]
     objective, gradient = penalised(*evaluate_exactly(rows, at), at, at.new_tensor([l2]))
     return float(objective), float(torch.linalg.vector_norm(gradient))
 
 
-_KNOWN = 8
-"""Solutions that are kept to lead on from: some may lie too near to each other for a parabola."""
+def _extrapolate(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
+    """Return the value at `l2` of the parabola over log l2 through the last three solutions; 0 if there is none.
 
-_APART = 0.01
-"""Least difference of their log l2."""
-
-
-def _lead_on(solved: dict[float, Tensor], l2: float, rows: Rows) -> Tensor:
-    """Return where the parabola through the last three solutions, drawn over log l2, meets `l2`; 0 at the start.
-
-    No further ahead than the last of them lie apart: there a parabola knows nothing.
+    It goes no further ahead than these are apart, where a parabola would be unreliable.
     """
     known: list[float] = []
-    for one in reversed(solved):
-        if len(known) < 3 and not any(abs(math.log(one / other)) < _APART for other in known):
-            known.insert(0, one)
+    for earlier in reversed(solved):
+        if len(known) < 3 and not any(abs(math.log(earlier / other)) < _SPACING for other in known):
+            known.insert(0, earlier)
     if not known:
         return torch.zeros(rows.logits, rows.columns + 1, dtype=torch.float64, device=rows.y.device)
     if known[-1] <= l2 or len(known) < 3:
         return solved[known[-1]]
-    at = [math.log(each) for each in known]
+    at = [math.log(earlier) for earlier in known]
     target = max(math.log(l2), 2 * at[-1] - at[0])
     parts = [
-        math.prod((target - other) / (here - other) for other in at if other != here) * solved[each]
-        for here, each in zip(at, known, strict=True)
+        math.prod((target - other) / (here - other) for other in at if other != here) * solved[earlier]
+        for here, earlier in zip(at, known, strict=True)
     ]
     return torch.stack(parts).sum(dim=0)

@@ -4,11 +4,10 @@ At first it is the one of even curvature: c * X^T X / N + l2 for each class, wit
 "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44, 197-200) bounds the Hessian so with c = 1/2.
 In the eigenbasis of X^T X / N it is diagonal for every l2 at once.
 
-A weak l2 leaves the curvature to the few rows that are still in doubt. Then each class has a matrix of its own, of the
-rows in doubt about it: the sum of p (1 - p) x x^T / N, bias and all. Those that hold 99 % of the doubt serve as well as
-all; in CIFAR-10 they are a quarter of the rows at l2 = 1e-3, and a tenth at 1e-6. The Hessian does not see what moves
-all classes alike, and neither do the gradient and a start at 0, so that is projected out; without that these matrices
-are no better than the even one.
+At a weak l2 only the few uncertain rows have curvature. Then each class has a matrix of its own: the sum of
+p (1 - p) x x^T / N, bias included, over the rows that hold 99 % of its p (1 - p), which serve as well as all. In
+CIFAR-10 they are a quarter of the rows at l2 = 1e-3, and a tenth at 1e-6. Moving all classes by the same amount leaves
+the loss as it is, so that part is projected out; without that these matrices are no better than the even one.
 """
 
 from __future__ import annotations
@@ -18,34 +17,34 @@ import math
 import torch
 from torch import Tensor
 
-from probeline.heads.logistic.cross_entropy import Rows
+from probeline.heads.logistic.cross_entropy import Rows, variances
 
 STRONG = 0.1
 """Least l2, in mean eigenvalues of the features' covariance, for which even curvature serves."""
 
 _COVERED = 0.99
-"""Part of a class's doubt that its matrix holds; the rows without the rest are few where l2 is weak."""
+"""Share of a class's p (1 - p) that its matrix covers."""
 
 _FLATTEST = 1e-6
-"""Least mean p (1 - p): of a class that is certain everywhere."""
+"""Least mean p (1 - p): that of a class that is certain everywhere."""
 
 _ROUNDING = 1e-6
-"""Ridge in units of a class's matrix, whose products are float32: of each column its own, as rounding is."""
+"""Relative ridge of each column of a class's matrix, for the rounding of its float32 products."""
 
 _MOST_BYTES = 3 << 29
 """Memory that the classes' matrices and their inverses may take."""
 
 _LEAST = 20
-"""Least price of matrices in products with the Hessian: where columns are few, the price is that of the calls."""
+"""Least price of matrices in products with the Hessian: with few columns the calls dominate."""
 
 SPREAD = 10.0
-"""Most that the l2 of heads that share an inverse may lie apart, as a factor."""
+"""Largest factor between the l2 of heads that share an inverse."""
 
 _NEAR = 1.5
-"""An inverse serves an l2 that is so near to its own, as a factor."""
+"""Largest factor between an l2 and that of the inverse used for it."""
 
 _WIDE = 16384
-"""Rows of which those in doubt are taken together."""
+"""Rows per block from which uncertain rows are gathered."""
 
 _PANELS = 4
 """Panels of a symmetric product, which leave out most of what lies above the diagonal."""
@@ -54,12 +53,8 @@ _PANELS = 4
 class Preconditioner:
     """Approximate inverses for the solvers of one path.
 
-    Better matrices are made once the products with the Hessian that went before cost as much as they do: whoever waits
-    so never pays more than twice what the better choice would have been.
-
-    Parameters
-    ----------
-    rows : Rows
+    New matrices are computed once the products with the Hessian since the last ones cost as much as they do, so that
+    the total is at most twice that of the better choice.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -67,7 +62,7 @@ class Preconditioner:
         count, columns = len(rows), rows.columns
         self._mean, values, basis = _spectrum(rows)
         self._basis = basis.float()
-        self._even = torch.cat([values, values.new_ones(1)])  # centring decouples the bias, which no l2 holds
+        self._even = torch.cat([values, values.new_ones(1)])  # centring decouples the bias, which is not penalised
         self.scale = float(values.sum()) / columns
         self._matrices: Tensor | None = None
         self._inverses: Tensor | None = None
@@ -79,8 +74,8 @@ class Preconditioner:
         self._price(count / 4)
 
     def _price(self, weighed: float) -> None:
-        """Reckon what matrices of so many rows cost, in products with the Hessian."""
-        # In operations of a wide product, a class. The factors were measured: a product with few columns takes
+        """Set the cost of matrices of so many rows, in products with the Hessian."""
+        # In operations of a wide product per class. The factors were measured: a product with few columns takes
         # 33 / (K + 1) more for its operations (500 to 1,300 columns, 1 to 300 classes), and rows must be gathered.
         columns = self._rows.columns
         product = 4 * len(self._rows) * columns * (1 + 33 / (self._rows.logits + 1))
@@ -92,63 +87,48 @@ class Preconditioner:
         self._since += products
 
     def is_due(self, l2: Tensor) -> bool:
-        """Say whether new matrices would pay for heads at these l2 [H]."""
-        return self._since >= self._cost and _alike(l2)
+        """Return whether new matrices would pay for heads at these l2 [H]."""
+        return self._since >= self._cost and _share_inverse(l2)
 
     def improve(self, l2: Tensor, probabilities: Tensor) -> None:
-        """Make matrices of the rows in doubt, where they are due.
-
-        Parameters
-        ----------
-        l2 : float64 [H]
-        probabilities : float32 [H, K, N]
-            Probabilities where the solvers stand; the matrices are those of the weakest l2.
-        """
+        """Compute new matrices if they are due, at the probabilities float32 [H, K, N] of the weakest l2 [H]."""
         if self.is_due(l2):
-            self._weigh(probabilities[l2.argmin()])
+            self._compute_matrices(probabilities[l2.argmin()])
             self._inverted_at = 0.0
             self._since = 0
         self.aim(l2)
 
     def aim(self, l2: Tensor) -> None:
-        """Settle on one inverse for heads at these l2 [H], which :meth:`solve` then is for them and any of them."""
-        self._evenly = self._matrices is None or not _alike(l2)
+        """Choose the inverse that :meth:`solve` applies for heads at these l2 [H] or some of them."""
+        self._evenly = self._matrices is None or not _share_inverse(l2)
         if not self._evenly:
             self._invert(float(l2.log().mean().exp()))
 
     def solve(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
-        """Return about the inverse of the Hessian at `l2` times a residual, float64 [H, K, D + 1].
+        """Return the approximate inverse of the Hessian at `l2` [H] times a residual, float64 [H, K, D + 1].
 
-        Parameters
-        ----------
-        residual : float64 [H, K, D + 1]
-            Its sum over the classes is 0, up to rounding, where there is more than one logit.
-        l2 : float64 [H]
-            Of each head; where classes have matrices of their own, those are inverted at one l2 in the midst.
-        steepness : float64 [H]
-            Mean p (1 - p) where the solver stands; classes with matrices of their own do not need it.
+        The residual sums to 0 over more than one class, up to rounding. `steepness` [H] is the mean p (1 - p), for even
+        curvature; the classes' own matrices are inverted at the l2 of :meth:`aim`.
         """
         if self._evenly or self._inverses is None:
             return self._solve_evenly(residual, l2, steepness.clamp_min(_FLATTEST))
-        moved = torch.bmm(self._inverses, _apart(residual).float().permute(1, 2, 0))
-        return _apart(moved.permute(2, 0, 1).double())
+        moved = torch.bmm(self._inverses, _centred(residual).float().permute(1, 2, 0))
+        return _centred(moved.permute(2, 0, 1).double())
 
     def faded(self, steepness: Tensor) -> Tensor:
-        """Return by what factor curvature has gone since the inverse was made, 1 or more, for heads as steep [H]."""
+        """Return the factor, at least 1, by which curvature has fallen to `steepness` [H] since the inversion."""
         return torch.ones_like(steepness) if self._evenly else (self._steepness / steepness).clamp_min(1)
 
-    def _weigh(self, probabilities: Tensor) -> None:
-        """Make each class's matrix, float32 [K, D + 1, D + 1]."""
+    def _compute_matrices(self, probabilities: Tensor) -> None:
+        """Compute each class's matrix, float32 [K, D + 1, D + 1]."""
         rows = self._rows
-        doubt = probabilities * (1 - probabilities)
-        if rows.weights is not None:
-            doubt *= rows.weights
-        self._steepness = float(doubt.mean())
-        chosen = torch.stack([_most(each) for each in doubt])
-        self._price(float(chosen.sum()) / len(doubt))
-        weight = doubt / (_COVERED * len(rows))
+        spread = variances(rows, probabilities)
+        self._steepness = float(spread.mean())
+        chosen = torch.stack([_covering(of_class) for of_class in spread])
+        self._price(float(chosen.sum()) / len(spread))
+        weight = spread / (_COVERED * len(rows))
         if self._matrices is None:
-            self._matrices = doubt.new_empty(len(doubt), rows.columns + 1, rows.columns + 1)
+            self._matrices = spread.new_empty(len(spread), rows.columns + 1, rows.columns + 1)
         self._matrices.zero_()
         for piece, block in rows.pieces(_WIDE):
             wide = torch.cat([block.float(), block.new_ones(len(block), 1, dtype=torch.float32)], dim=1)
@@ -183,26 +163,26 @@ class Preconditioner:
         return torch.cat([weight, bias], dim=2)
 
 
-def _alike(l2: Tensor) -> bool:
-    """Say whether one inverse serves all these l2."""
+def _share_inverse(l2: Tensor) -> bool:
+    """Return whether one inverse serves all these l2."""
     return float(l2.max()) <= SPREAD * float(l2.min())
 
 
-def _most(doubt: Tensor) -> Tensor:
-    """Return which rows hold nearly all of the doubt [N], as a mask."""
-    falling = doubt.sort(descending=True).values
+def _covering(spread: Tensor) -> Tensor:
+    """Return the fewest rows that hold nearly all of a class's p (1 - p) [N], as a mask."""
+    falling = spread.sort(descending=True).values
     covered = falling.cumsum(0, dtype=torch.float64)
     last = int((covered < _COVERED * covered[-1]).sum())
-    return doubt >= falling[last].clamp_min(torch.finfo(doubt.dtype).tiny)
+    return spread >= falling[last].clamp_min(torch.finfo(spread.dtype).tiny)
 
 
-def _apart(coefficients: Tensor) -> Tensor:
-    """Return the part that does not move all classes by the same amount."""
+def _centred(coefficients: Tensor) -> Tensor:
+    """Return the coefficients less their mean over the classes, if there are several."""
     return coefficients - coefficients.mean(dim=1, keepdim=True) if coefficients.shape[1] > 1 else coefficients
 
 
 def _add_symmetric(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left^T @ right, known to be symmetric, to the lower triangle of `total`, and something to the upper one."""
+    """Add left^T @ right, which is symmetric, to the lower triangle of `total`; the upper one becomes invalid."""
     for columns in torch.arange(total.shape[1]).chunk(_PANELS):
         first, last = int(columns[0]), int(columns[-1]) + 1
         total[first:, first:last] += left[:, first:].T @ right[:, first:last]

@@ -1,4 +1,4 @@
-"""scikit-learn's logistic regression on the exact head's objective: the baseline, and the judge in tests."""
+"""scikit-learn's logistic regression on the exact head's objective: the baseline, and the reference in tests."""
 
 from __future__ import annotations
 
@@ -21,31 +21,10 @@ def fit_reference(
     max_iterations: int = 1000,
     start: Head | None = None,
 ) -> Head:
-    """Fit one head with ``LogisticRegression(solver="lbfgs")`` at C = 1 / (l2 N).
+    """Fit one head with ``LogisticRegression(solver="lbfgs")`` at C = 1 / (l2 N), in the dtype of `X`.
 
-    Parameters
-    ----------
-    X : float32 or float64 [N, D]
-        Standardised features; scikit-learn computes in their dtype.
-    y : int64 [N]
-        Classes 0 to K - 1, each with a row: scikit-learn knows no other classes.
-    l2 : float
-        Positive.
-    tolerance : float
-        scikit-learn's ``tol``: the largest gradient component of the mean objective.
-    max_iterations : int
-    start : Head, optional
-        Where to start from, for example the head of a neighbouring l2.
-
-    Returns
-    -------
-    Head
-        Its gradient norm and objective are computed as for any other head; ``converged`` is scikit-learn's own word.
-
-    Raises
-    ------
-    ValueError
-        Where an array or `l2` is not as described.
+    Each of the classes 0 to K - 1 has a row. `tolerance` is scikit-learn's: the largest component of the objective's
+    gradient. The certificate is computed as for any other head, but ``converged`` is scikit-learn's.
     """
     classes = int(y.max()) + 1
     check_labelled(X, y, classes)

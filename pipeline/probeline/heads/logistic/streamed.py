@@ -1,4 +1,4 @@
-"""The l2 path on features that are larger than memory: a few numbers a row stay, and X is read again for each pass."""
+"""The l2 path on features larger than memory: X is read again for each pass."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def fit_path_streamed(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> tuple[list[Head], Scaler]:
-    """Fit what :func:`probeline.heads.logistic.path.fit_path` fits, on rows that are standardised as they pass.
+    """Fit what :func:`probeline.heads.logistic.path.fit_path` fits, on rows that are standardised as they are read.
 
-    Memory holds one block, 16 to 28 bytes for each row, class and head that are solved at once, and some matrices
-    [D, D].
+    Memory holds one block, 16 to 28 bytes per row, class and head solved at once, and some matrices [D, D].
 
     Parameters
     ----------
@@ -48,12 +47,12 @@ def fit_path_streamed(
     heads : list of Head
         In the order of `l2s`.
     scaler : Scaler
-        What standardises other rows for them.
+        Standardises other rows for them.
 
     Raises
     ------
     ValueError
-        Where an array or an l2 is not as described, or a pass yields another number of rows or columns.
+        An array or an l2 is not as described, or a pass yields another number of rows or columns.
     """
 
     def checked() -> Iterator[FloatArray]:

@@ -16,9 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from probeline.heads.checks import check_features, check_labelled
-from probeline.heads.minibatch.random_streams import DROPOUT, ORDER, WEIGHTS, linear, stream
-from probeline.heads.minibatch.schedule import factors
+from probeline.heads.checks import check_features
+from probeline.heads.minibatch.training import (
+    DROPOUT,
+    ORDER,
+    WEIGHTS,
+    TrainedHead,
+    TrainingSettings,
+    check_lengths,
+    factors,
+    linear,
+    load_rows,
+    stream,
+)
 from probeline.heads.tensors import resident
 from probeline.types import FloatArray, IntArray
 
@@ -26,86 +36,32 @@ Activation = Literal["gelu", "relu"]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
-@dataclass(frozen=True)
-class MlpSettings:
-    """How one head is trained.
+@dataclass(frozen=True, eq=False)
+class MlpSettings(TrainingSettings):
+    """How one head of `width` hidden units is trained, by AdamW; weights decay, biases do not."""
 
-    Attributes
-    ----------
-    lr, weight_decay : float
-        Of AdamW; weights decay, biases do not.
-    dropout : float
-        Share of the hidden units in [0, 1) that is set to zero in each row of a minibatch.
-    label_smoothing : float
-        In [0, 1): the share of the target that is spread over all classes.
-    width : int
-        W, the hidden units.
-    activation : {"gelu", "relu"}
-    seed : int
-        Decides the first weights, the order of the rows and the dropout; not negative.
-
-    Raises
-    ------
-    ValueError
-        A number or a name is not as described.
-    """
-
-    lr: float
-    weight_decay: float
-    dropout: float = 0.0
-    label_smoothing: float = 0.0
     width: int = 512
     activation: Activation = "gelu"
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.lr < math.inf and self.weight_decay >= 0 and self.width >= 1 and self.seed >= 0):
-            raise ValueError(
-                f"no training with lr {self.lr}, weight decay {self.weight_decay}, width {self.width} "
-                f"and seed {self.seed}"
-            )
-        if not (0 <= self.dropout < 1 and 0 <= self.label_smoothing < 1):
-            raise ValueError(f"no training with dropout {self.dropout} and label smoothing {self.label_smoothing}")
+        super().__post_init__()
+        if self.width < 1:
+            raise ValueError(f"no training with width {self.width}")
         if self.activation not in _ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}, there are {', '.join(_ACTIVATIONS)}")
 
 
 @dataclass(frozen=True)
-class MlpHead:
-    """A head with one hidden layer of W units after its last epoch.
-
-    Attributes
-    ----------
-    hidden_weight : float32 [W, D]
-    hidden_bias : float32 [W]
-    weight : float32 [K, W]
-    bias : float32 [K]
-    activation : {"gelu", "relu"}
-    history : tuple of mappings
-        Per epoch: epoch, train_loss (nats, smoothed as asked) and train_top1, both while it trains, and seconds; with
-        validation rows also val_loss (never smoothed) and val_top1.
-    diverged : int or None
-        The epoch in which the loss or a weight was no longer finite. The history ends before it, and the weights are
-        of no use.
-    """
+class MlpHead(TrainedHead):
+    """A head with a hidden layer of W units: weight float32 [W, D] and bias float32 [W]."""
 
     hidden_weight: FloatArray
     hidden_bias: FloatArray
-    weight: FloatArray
-    bias: FloatArray
     activation: Activation
-    history: tuple[dict[str, Any], ...]
-    diverged: int | None
 
 
 def mlp_decision(head: MlpHead, X: FloatArray) -> FloatArray:
-    """Return logits float32 [N, K] of features float32 [N, D], standardised as the head's fitting rows were.
-
-    Raises
-    ------
-    ValueError
-        `X` is not a finite array of the head's D columns.
-    """
+    """Return logits float32 [N, K] of features float32 [N, D], standardised as the head's fitting rows were."""
     check_features(X, columns=head.hidden_weight.shape[1])
     layers = [resident(array) for array in (head.hidden_weight, head.hidden_bias, head.weight, head.bias)]
     logits: FloatArray = _forward(resident(X.astype(np.float32, copy=False)), layers, head.activation).numpy()
@@ -127,36 +83,10 @@ def fit_mlp(
 
     Deterministic on a CPU by the seed; the global random state stays as it is. The last epoch's weights are returned,
     never those of the best epoch on validation. Rows are read in the same order as by linear heads of that seed.
-
-    Parameters
-    ----------
-    X : float32 [N, D]
-        Standardised features.
-    y : int64 [N]
-    classes : int
-        K.
-    settings : MlpSettings
-    epochs, batch_size : int
-    validation : (float32 [m, D], int64 [m]), optional
-        Rows that are monitored in the history and change nothing.
-    device : str or torch.device
-
-    Raises
-    ------
-    ValueError
-        An array or a number is not as described.
     """
-    check_labelled(X, y, classes)
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"no training with {epochs} epochs and batches of {batch_size}")
-    monitored = None
-    if validation is not None:
-        X_val, y_val = validation
-        check_features(X_val, columns=X.shape[1])
-        check_labelled(X_val, y_val, classes)
-        monitored = resident(X_val, device), resident(y_val, device)
+    check_lengths(epochs, batch_size)
+    (features, labels), monitored = load_rows(X, y, classes, validation, device)
     seed, dropout, activation = settings.seed, settings.dropout, settings.activation
-    features, labels = resident(X, device), resident(y, device)
     layers = _start(X.shape[1], settings.width, classes, seed, device)
     stepper = torch.optim.AdamW(
         [{"params": layers[::2], "weight_decay": settings.weight_decay}, {"params": layers[1::2], "weight_decay": 0.0}],
@@ -164,10 +94,7 @@ def fit_mlp(
     )
     batches = math.ceil(len(y) / batch_size)
     rates = settings.lr * factors("cosine", epochs * batches)
-    order, masks = (
-        stream(seed, ORDER),
-        stream(seed, DROPOUT),
-    )
+    order, masks = stream(seed, ORDER), stream(seed, DROPOUT)
     history: list[dict[str, Any]] = []
     diverged = None
     for epoch in range(epochs):
@@ -196,7 +123,7 @@ def fit_mlp(
             break
         history.append({**entry, "seconds": time.perf_counter() - started})
     hidden_weight, hidden_bias, weight, bias = (layer.detach().cpu().numpy() for layer in layers)
-    return MlpHead(hidden_weight, hidden_bias, weight, bias, activation, tuple(history), diverged)
+    return MlpHead(weight, bias, tuple(history), diverged, hidden_weight, hidden_bias, activation)
 
 
 def _start(columns: int, width: int, classes: int, seed: int, device: str | torch.device) -> list[Tensor]:

@@ -18,98 +18,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probeline.heads.checks import check_features, check_labelled
-from probeline.heads.minibatch.random_streams import DROPOUT, ORDER, WEIGHTS, linear, stream
-from probeline.heads.minibatch.schedule import SCHEDULES, Schedule, factors
-from probeline.heads.tensors import resident
+from probeline.heads.minibatch.training import (
+    DROPOUT,
+    ORDER,
+    SCHEDULES,
+    WEIGHTS,
+    Labelled,
+    Schedule,
+    TrainedHead,
+    TrainingSettings,
+    check_lengths,
+    factors,
+    linear,
+    load_rows,
+    stream,
+)
 from probeline.types import DoubleArray, FloatArray, IntArray
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 
 _WIDEST = 1024
-"""Columns of a pass: its weights, gradients and moments at 1,280 features are 27 MB, which a cache may hold."""
+"""Columns of a pass: its weights, gradients and moments at 1,280 features are 27 MB, which may fit into a cache."""
 
 _BLOCK = 256
-"""Held-out rows of a product, at least: as many as already take the processor to its full rate."""
+"""Least validation rows of a product: as many as run at the processor's full rate."""
 
 _MOMENTUM = 0.9
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
-    """How one head is trained.
+class Setting(TrainingSettings):
+    """How one head is trained, on `rows`, int64 [n], and `columns`, such as those of one tap of several; None for all.
 
-    Attributes
-    ----------
-    lr : float
-        The highest learning rate, above 0.
-    optimizer : {"adam", "adamw", "sgd"}
-        With torch's defaults; SGD with momentum 0.9.
-    weight_decay : float
-        Of weights and bias. Adam and SGD add it to the gradient, AdamW shrinks by it, as torch's do.
-    dropout : float
-        Share of the features in [0, 1) that is set to zero in each row of a minibatch.
-    label_smoothing : float
-        In [0, 1): the share of the target that is spread over all classes.
-    schedule : {"cosine", "step", "one-cycle", "constant"}
-        See :func:`probeline.heads.minibatch.schedule.factors`.
-    seed : int
-        Decides the first weights, the order of the rows and the dropout; not negative.
-    rows : int64 [n], optional
-        The rows it is fitted on; None for all.
-    columns : slice, optional
-        The features it reads, such as those of one tap of several; None for all.
-
-    Raises
-    ------
-    ValueError
-        A number or a name is not as described.
+    Optimizers have torch's defaults, and SGD a momentum of 0.9. Weights and bias decay.
     """
 
-    lr: float
     optimizer: Optimizer = "adam"
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    label_smoothing: float = 0.0
     schedule: Schedule = "cosine"
-    seed: int = 0
     rows: IntArray | None = None
     columns: slice | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and self.seed >= 0):
-            raise ValueError(f"no training with lr {self.lr}, weight decay {self.weight_decay} and seed {self.seed}")
-        if not (0 <= self.dropout < 1 and 0 <= self.label_smoothing < 1):
-            raise ValueError(f"no training with dropout {self.dropout} and label smoothing {self.label_smoothing}")
+        super().__post_init__()
         if self.optimizer not in get_args(Optimizer):
             raise ValueError(f"unknown optimizer {self.optimizer!r}, there are {', '.join(get_args(Optimizer))}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}, there are {', '.join(SCHEDULES)}")
-
-
-@dataclass(frozen=True)
-class SgdHead:
-    """A linear head after its last epoch.
-
-    Attributes
-    ----------
-    weight : float32 [K, D]
-        D are the columns of its setting.
-    bias : float32 [K]
-    history : tuple of mappings
-        Per epoch: epoch, train_loss (nats, smoothed as the setting says) and train_top1, both while it trains, and
-        seconds, those of all heads in its pass; with validation rows also val_loss (never smoothed) and val_top1. A
-        label whose logit ties with the largest counts as right.
-    diverged : int or None
-        The epoch in which the loss or a weight was no longer finite. The history ends before it, and the weights are
-        of no use.
-    """
-
-    weight: FloatArray
-    bias: FloatArray
-    history: tuple[dict[str, Any], ...]
-    diverged: int | None
 
 
 def fit_sgd(
@@ -122,55 +77,24 @@ def fit_sgd(
     batch_size: int,
     validation: tuple[FloatArray, IntArray] | None = None,
     device: str | torch.device = "cpu",
-) -> list[SgdHead]:
+) -> list[TrainedHead]:
     """Train a linear layer on the cross-entropy for each setting, those that read the same minibatches in one pass.
 
-    The order of the rows belongs to the seed and the rows, so candidates of one seed are compared on equal terms.
+    The order of the rows depends on the seed and the rows alone, so candidates of one seed are comparable.
     Deterministic on a CPU by the seeds; the global random state stays as it is. The last epoch's weights are returned,
-    never those of the best epoch on validation. A head that diverges is marked and does not affect the others.
+    never those of the best epoch on validation. A head that diverges does not affect the others. The seconds of a
+    history are those of all heads in its pass, and a label whose logit ties with the largest counts as right.
 
-    Parameters
-    ----------
-    X : float32 [N, D]
-        Standardised features.
-    y : int64 [N]
-    classes : int
-        K.
-    settings : sequence of Setting
-    epochs, batch_size : int
-        Of all heads. The last minibatch of an epoch has what is left.
-    validation : (float32 [m, D], int64 [m]), optional
-        Rows that are monitored in the history and change nothing.
-    device : str or torch.device
-
-    Returns
-    -------
-    list of SgdHead
-        In the order of the settings.
-
-    Raises
-    ------
-    ValueError
-        An array or a number is not as described.
+    `X`, float32 [N, D], is standardised.
     """
-    check_labelled(X, y, classes)
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"no training with {epochs} epochs and batches of {batch_size}")
+    check_lengths(epochs, batch_size)
+    train, monitored = load_rows(X, y, classes, validation, device)
     for setting in settings:
         _check_part(setting, *X.shape)
-    features, labels = resident(X, device), resident(y, device)
-    monitored = None
-    if validation is not None:
-        X_val, y_val = validation
-        check_features(X_val, columns=X.shape[1])
-        check_labelled(X_val, y_val, classes)
-        monitored = resident(X_val, device), resident(y_val, device)
-    heads: dict[int, SgdHead] = {}
+    heads: dict[int, TrainedHead] = {}
     for indices in _passes(settings, X.shape[1], classes):
         same_batches = [settings[index] for index in indices]
-        trained = _train(
-            features, labels, monitored, same_batches, classes=classes, epochs=epochs, batch_size=batch_size
-        )
+        trained = _train(train, monitored, same_batches, classes=classes, epochs=epochs, batch_size=batch_size)
         heads.update(zip(indices, trained, strict=True))
     return [heads[index] for index in range(len(settings))]
 
@@ -186,7 +110,7 @@ def _check_part(setting: Setting, rows: int, columns: int) -> None:
 
 
 def _passes(settings: Sequence[Setting], columns: int, classes: int) -> list[list[int]]:
-    """Return the indices of the settings that are trained together."""
+    """Return the indices of the settings, grouped by pass."""
     groups: dict[object, list[int]] = {}
     for index, setting in enumerate(settings):
         rows = None if setting.rows is None else setting.rows.tobytes()
@@ -199,27 +123,23 @@ def _passes(settings: Sequence[Setting], columns: int, classes: int) -> list[lis
 
 @torch.no_grad()
 def _train(
-    X: Tensor,
-    y: Tensor,
-    monitored: tuple[Tensor, Tensor] | None,
+    train: Labelled,
+    monitored: Labelled | None,
     settings: Sequence[Setting],
     *,
     classes: int,
     epochs: int,
     batch_size: int,
-) -> list[SgdHead]:
-    first = settings[0]  # of what all share: seed, dropout, rows and columns
+) -> list[TrainedHead]:
+    first = settings[0]  # all share its seed, dropout, rows and columns
     columns = first.columns or slice(None)
-    X = X[:, columns]
+    X, y = train[0][:, columns], train[1]
     rows = torch.arange(len(y)) if first.rows is None else torch.from_numpy(first.rows.copy())
     batch_size = min(batch_size, len(rows))
     batches = math.ceil(len(rows) / batch_size)
     rates = _per_head([setting.lr * factors(setting.schedule, epochs * batches) for setting in settings], X).T
     heads = _Heads(settings, X, classes, batch_size)
-    order, dropout = (
-        stream(first.seed, ORDER),
-        stream(first.seed, DROPOUT),
-    )
+    order, dropout = stream(first.seed, ORDER), stream(first.seed, DROPOUT)
     gathered = X.new_empty(batch_size, X.shape[1])
     history: list[list[dict[str, Any]]] = [[] for _ in settings]
     diverged: list[int | None] = [None] * len(settings)
@@ -253,21 +173,16 @@ def _train(
             break
     layers = heads.layers().to("cpu", torch.float32).numpy()
     return [
-        SgdHead(np.ascontiguousarray(layer[:, :-1]), layer[:, -1].copy(), tuple(past), when)
+        TrainedHead(np.ascontiguousarray(layer[:, :-1]), layer[:, -1].copy(), tuple(past), when)
         for layer, past, when in zip(layers, history, diverged, strict=True)
     ]
 
 
 class _Heads:
-    """H heads on the same minibatches.
+    """H heads on the same minibatches; `loss` and `right`, both [H], are sums over the rows since they were zeroed.
 
     Their weights are one array [D + 1, K * H], the biases its last row; column k * H + h is class k of head h, so that
     a softmax runs over all heads at once.
-
-    Attributes
-    ----------
-    loss, right : float [H]
-        Sums over the rows of all steps since they were set to zero.
     """
 
     def __init__(self, settings: Sequence[Setting], X: Tensor, classes: int, batch_size: int) -> None:
@@ -281,9 +196,8 @@ class _Heads:
         self._buffer = X.new_empty(max(batch_size, _BLOCK), classes, heads)
         decay = np.array([setting.weight_decay for setting in settings])
         decoupled = np.array([setting.optimizer == "adamw" for setting in settings])
-        self._l2, self._shrink = (
-            self._per_column(_per_head(part, X)) for part in (decay * ~decoupled, decay * decoupled)
-        )
+        self._l2 = self._per_column(_per_head(decay * ~decoupled, X))
+        self._shrink = self._per_column(_per_head(decay * decoupled, X))
         self._smoothing = _per_head([setting.label_smoothing for setting in settings], X)
         self._smoothed = any(setting.label_smoothing for setting in settings)
         self._shrinks = bool(decoupled.any())
@@ -314,7 +228,7 @@ class _Heads:
         self._weight.addcmul_(self._update(self._gradient), rates)
 
     def evaluate(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean cross-entropy and top-1 of every head on rows that it does not learn from, both [H]."""
+        """Return the mean cross-entropy and top-1 of every head on validation rows, both [H]."""
         loss, right = torch.zeros_like(self.loss), torch.zeros_like(self.right)
         size = len(self._logits)
         for rows, labels in zip(torch.split(X, size), torch.split(y, size), strict=True):
@@ -333,7 +247,7 @@ class _Heads:
         return self._weight.view(-1, *self._shape).permute(2, 1, 0)
 
     def _per_column(self, of_heads: Tensor) -> Tensor:
-        """Return values [H] as the columns of the weights need them, [K * H]."""
+        """Return values [H] repeated for the columns of the weights, [K * H]."""
         return of_heads.expand(self._shape).reshape(-1)
 
     def _log_probabilities(self, rows: Tensor) -> Tensor:
@@ -343,7 +257,7 @@ class _Heads:
 
 
 class _Sgd:
-    """Where SGD with momentum goes at a learning rate of 1."""
+    """The step of SGD with momentum at a learning rate of 1."""
 
     def __init__(self, weight: Tensor) -> None:
         self._velocity = torch.zeros_like(weight)
@@ -353,10 +267,10 @@ class _Sgd:
 
 
 class _Adam:
-    """Where Adam goes at a learning rate of 1 (Kingma and Ba 2015).
+    """The step of Adam at a learning rate of 1 (Kingma and Ba 2015).
 
-    The kernel is the one of ``torch.optim.Adam(fused=True)``, a third of the passes over the weights that plain
-    operations take, without the two seconds in which the first optimizer of a process imports torch's compiler.
+    The kernel of ``torch.optim.Adam(fused=True)`` takes a third of the passes over the weights that plain operations
+    do; called directly it saves the two seconds in which the first optimizer of a process imports torch's compiler.
     """
 
     def __init__(self, weight: Tensor) -> None:

@@ -7,21 +7,21 @@ import math
 import torch
 from torch import nn
 
-from probeline.heads.minibatch import random_streams as draws
+from probeline.heads.minibatch import training
 
 
 def test_streams_of_a_seed_differ_and_repeat() -> None:
     drawn = [
-        torch.rand(4, generator=draws.stream(seed, purpose))
+        torch.rand(4, generator=training.stream(seed, purpose))
         for seed in (0, 1)
-        for purpose in (draws.ORDER, draws.DROPOUT)
+        for purpose in (training.ORDER, training.DROPOUT)
     ]
     assert len({tuple(values.tolist()) for values in drawn}) == 4
-    assert torch.equal(drawn[0], torch.rand(4, generator=draws.stream(0, draws.ORDER)))
+    assert torch.equal(drawn[0], torch.rand(4, generator=training.stream(0, training.ORDER)))
 
 
 def test_a_layer_starts_where_torchs_does() -> None:
-    ours = draws.linear(400, 50, draws.stream(0, draws.WEIGHTS))
+    ours = training.linear(400, 50, training.stream(0, training.WEIGHTS))
     theirs = nn.Linear(400, 50, device="meta").to_empty(device="cpu")
     state = torch.get_rng_state()
     with torch.random.fork_rng():
