@@ -67,7 +67,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Picture | None:
     if not isinstance(picture, analysis.Drawing):
         return picture
-    from probeline.report.figures.images import pictures as figures
+    from probeline.report.figures import pictures as figures
 
     title = picture.text.title
     match picture.content:

@@ -1,19 +1,15 @@
-"""Pictures: first filters, the input of a net, and misclassified images.
-
-These figures have no caption, which a report shows below them.
-"""
+"""Pictures: first filters, the input of a net, and misclassified images; reports have captions of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from probeline.report.figures.sheet import Sheet, default_look, fit, names, png, sheet
-from probeline.report.figures.style import DPI, INK, MUTED, SIZE, WIDTH
+from probeline.report.figures.sheet import Sheet, default_look, fit, names, png
+from probeline.report.figures.style import DPI, INK, MUTED, POINTS, SIZE, WIDTH
 from probeline.results.picture import Misclassification
 from probeline.types import FloatArray, PixelArray
 
@@ -21,45 +17,38 @@ _COLUMNS = 8
 """Of filters: 64 make a square."""
 
 _FILTERS_WIDTH = 1040
-"""Pixels, about those of a figure's width, so that hardly anything is resampled."""
+"""Pixels, about those of a figure's width, so that little is resampled."""
 
 _GAP = 8
 """Pixels between two filters."""
 
 _TILES = 4
-"""Images in a row: as many as names of classes have room."""
+"""Misclassified images side by side, so that class names have room."""
 
 TILE = 260
-"""Pixels of a misclassified image's side: about those of its place."""
+"""Pixels of a side of a misclassified image."""
 
-_ROOM = 72 * WIDTH - 12
-"""Points from the left to the right end of the images of a sheet."""
+_ROOM = POINTS * WIDTH - 12
+"""Points from the left to the right end of all images."""
 
 _SPACE, _LINE = 9.0, 11.5
 """Points between two images, and from one line of letters to the next."""
 
 _HEADING = 2 * _LINE + _SPACE / 2
-"""Points above an image for what it is."""
+"""Points above an image, for its heading and detail."""
 
 _TALLEST = 1.6
-"""Height of an image of several side by side over its width, at most; taller ones are made narrower."""
+"""Height over width of an image of the input, at most; taller ones become narrower."""
 
 _TINY = 96
-"""Up to so many pixels a side, each is shown as a square."""
+"""Pixels per side up to which each is shown as a square."""
 
 _WRONG = "#A63D00"
 """Vermilion, dark enough for small letters on white."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One image of several side by side.
-
-    Attributes
-    ----------
-    heading, detail : str
-    pixels : uint8 [H, W, 3]
-    """
+class Panel(NamedTuple):
+    """An image of a net's input, uint8 [H, W, 3], with two lines above it."""
 
     heading: str
     detail: str
@@ -73,14 +62,7 @@ def rendered(make: Callable[[], Sheet]) -> bytes:
 
 
 def filters(title: str, kernels: FloatArray) -> Sheet:
-    """Return a grid of kernels, each scaled to its own range.
-
-    Parameters
-    ----------
-    title : str
-    kernels : float32 [K, 3, h, w]
-        Of red, green and blue; at most 64 of them make a square.
-    """
+    """Return a grid of kernels, float32 [K, 3, h, w] of red, green and blue, each scaled to its own range."""
     grid = _grid(own_range(kernels))
     height = _ROOM * grid.shape[0] / grid.shape[1]
     figure, axes = _sheet_in_points(title, height)
@@ -89,10 +71,7 @@ def filters(title: str, kernels: FloatArray) -> Sheet:
 
 
 def own_range(kernels: FloatArray) -> PixelArray:
-    """Return kernels as colours, uint8 [K, h, w, 3]: the least value of each becomes 0, its largest 255.
-
-    One whose values are all the same is grey.
-    """
+    """Return kernels as colours, uint8 [K, h, w, 3], from the least value of each to its largest; grey if all are equal."""
     low, high = (end(kernels, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     flat = high == low
     scaled = np.where(flat, 0.5, (kernels - low) / np.where(flat, 1, high - low))
@@ -114,7 +93,7 @@ def _grid(colours: PixelArray) -> PixelArray:
 
 
 def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
-    """Return images side by side, each with what it is above it."""
+    """Return images side by side, each with its two lines above it."""
     side = (_ROOM - (len(panels) - 1) * _SPACE) / len(panels)
     scales = [min(side / panel.pixels.shape[1], _TALLEST * side / panel.pixels.shape[0]) for panel in panels]
     tallest = max(scale * panel.pixels.shape[0] for scale, panel in zip(scales, panels, strict=True))
@@ -132,17 +111,7 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
 def misclassified(
     title: str, part: str, wrong: Sequence[Misclassification], tiles: Sequence[PixelArray], class_names: Sequence[str]
 ) -> Sheet:
-    """Return images in rows of four, each with its class, the predicted class, and its row below.
-
-    Parameters
-    ----------
-    title : str
-    part : str
-        That the rows are of.
-    wrong : sequence of Misclassification
-    tiles : sequence of uint8 [side, side, 3]
-    class_names : sequence of str [K]
-    """
+    """Return images of a part, uint8 [side, side, 3], in rows of four, with class, prediction and row below each."""
     side = (_ROOM - (_TILES - 1) * _SPACE) / _TILES
     labels = 3 * _LINE + 3 * _SPACE / 2
     figure, axes = _sheet_in_points(title, -(-len(wrong) // _TILES) * (side + labels))
@@ -159,11 +128,8 @@ def misclassified(
 
 
 def _sheet_in_points(title: str, height: float) -> tuple[Sheet, Axes]:
-    """Return a sheet, and one pair of axes of `_ROOM` x `height` points, from its upper left corner.
-
-    Many images lie on these: a layout of a pair of axes for each would take seconds.
-    """
-    figure = sheet(WIDTH, height / 72 + 0.45, title, "")
+    """Return a sheet with axes of `_ROOM` x `height` points for all images: axes for each would take seconds."""
+    figure = Sheet(WIDTH, height / POINTS + 0.45, title)
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set(xlim=(0, _ROOM), ylim=(height, 0), aspect="equal", autoscale_on=False)
@@ -173,10 +139,9 @@ def _sheet_in_points(title: str, height: float) -> tuple[Sheet, Axes]:
 def _put(
     axes: Axes, pixels: PixelArray, left: float, top: float, width: float, height: float, interpolation: str
 ) -> None:
-    ends = (left, left + width, top + height, top)
-    axes.imshow(pixels, extent=ends, interpolation=interpolation)
+    axes.imshow(pixels, extent=(left, left + width, top + height, top), interpolation=interpolation)
 
 
 def _write(axes: Axes, text: str, left: float, top: float, room: float, **look: Any) -> None:
     """Write a line that is no longer than `room` points."""
-    fit(axes.text(left, top, text, va="top", fontsize=SIZE, **look), DPI * room / 72)
+    fit(axes.text(left, top, text, va="top", fontsize=SIZE, **look), DPI * room / POINTS)

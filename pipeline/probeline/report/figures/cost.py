@@ -11,10 +11,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from probeline.format import decimals, percent, seconds
 from probeline.report.figures.labels import Label, write_labels
-from probeline.report.figures.sheet import Sheet, legend_label, set_tooltip, sheet, span
-from probeline.report.figures.style import DPI, INK, LINE, MARKERS, MUTED, WIDTH
+from probeline.report.figures.sheet import Sheet, legend_height, legend_label, set_tooltip, span
+from probeline.report.figures.style import DPI, INK, MARKERS, MUTED, WIDTH
 from probeline.report.model.axis import lower_limit
-from probeline.report.model.row import Block, Row, TitledRow, row_naming, row_tip
+from probeline.report.model.row import Block, Row, row_naming, row_tip, titled_rows
 from probeline.results.methods import method_info, order
 from probeline.types import DoubleArray
 
@@ -23,8 +23,8 @@ Spot = tuple[float, float]
 _NAMED = 24
 """More rows, or those of several nets, have a legend instead of names."""
 
-_LEAST = 1e-3
-"""Seconds; a logarithm has no zero."""
+MIN_SECONDS = 1e-3
+"""Of an axis; a logarithm has no zero."""
 
 _DOT, _GAP = DPI / 17, DPI / 40
 """Pixels: half a marker, and what stays clear around a name."""
@@ -32,78 +32,72 @@ _DOT, _GAP = DPI / 17, DPI / 40
 
 def cost(table: Sequence[Block]) -> Sheet | None:
     """Return top-1 against cold seconds with the Pareto front, or None for a single row."""
-    nets, name = len(table), row_naming(table)
-    table = [part for block in table for part in block.parts()]
-    rows = [(part.title, row) for part in table for row in part.rows]
+    titled, name = titled_rows(table), row_naming(table)
+    rows = [row for _, row, _ in titled]
     if len(rows) < 2:
         return None
     caption = (
         "Cold time includes feature extraction. The line joins the rows, outlined, that no other beats in both "
         "accuracy and time. "
-        f"n = {span(row.n_test for _, row in rows)} test images"
-        + ("; means over seeds." if any(row.seeds > 1 for _, row in rows) else ".")
+        f"n = {span(row.n_test for row in rows)} test images"
+        + ("; means over seeds." if any(row.seeds > 1 for row in rows) else ".")
     )
-    low = 100 * lower_limit([row.top1 for _, row in rows])
-    places = decimals(row.n_test for _, row in rows)
-    direct = nets == 1 and len(rows) <= _NAMED
-    far = {
-        id(row): f"{name(TitledRow(title, row, ())) if direct else row.short} {percent(row.top1, places)}"
-        for title, row in rows
-        if 100 * row.top1 < low
-    }
-    if far:
+    low = 100 * lower_limit([row.top1 for row in rows])
+    places = decimals(row.n_test for row in rows)
+    is_named = len(table) == 1 and len(rows) <= _NAMED
+    names = [name(one) if is_named else "" for one in titled]
+    for i, row in enumerate(rows):
+        if 100 * row.top1 < low:
+            names[i] = f"{names[i] or row.short} {percent(row.top1, places)}"
+    if any(100 * row.top1 < low for row in rows):
         caption += " A triangle: far lower, with its top-1 beside it."
-    methods = sorted({row.method for _, row in rows}, key=order)
-    titles = {block.title: legend_label(block.title) for block in table}
-    lines = len(methods) + sum(title.count("\n") + 1 for title in titles.values())
-    height = max(4.8, 1.5 + LINE * lines)
-    front = _front([row for _, row in rows])
+    methods = sorted({row.method for row in rows}, key=order)
+    titles = {title: legend_label(title) for title, _, _ in titled}
+    height = max(4.8, 1.5 + legend_height([*methods, *titles.values()]))
+    front = _front(rows)
     dataset = table[0].scores[0][0].dataset
-    alt = _alt(dataset, rows, front, places)
-    figure = sheet(WIDTH, height, f"Accuracy against time on {dataset}", caption, alt)
+    best = "; ".join(
+        f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
+        for title, row, _ in sorted(titled, key=lambda one: one.row.cold_seconds)
+        if row in front
+    )
+    alt = (
+        f"Test accuracy of {len(rows)} rows on {dataset} against their cold time. "
+        f"No other row beats these in both, the fastest first: {best}."
+    )
+    figure = Sheet(WIDTH, height, f"Accuracy against time on {dataset}", caption, alt)
     axes = figure.add_subplot()
-    markers = {block.title: MARKERS[i % len(MARKERS)] for i, block in enumerate(table)}
-    for title, row in rows:
-        marker = "v" if id(row) in far else markers[title]
+    markers = {title: MARKERS[i % len(MARKERS)] for i, title in enumerate(titles)}
+    for title, row, _ in titled:
+        marker = "v" if 100 * row.top1 < low else markers[title]
         (dot,) = axes.plot(*_spot(row, low), marker, color=method_info(row.method).colour, markersize=7.5)
         set_tooltip(dot, row_tip(title, row, places))
         if row in front:
             dot.set(markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
         else:
             dot.set(markeredgecolor="white", markeredgewidth=0.7, zorder=3)
+    spots = [_spot(row, low) for row in rows]
     steps = np.array([_spot(row, low) for row in front])
     axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=1.0, zorder=1)
     axes.set_xscale("log")
     axes.margins(x=0.1, y=0.12)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, -3), min(top, 103))
-    _second_ticks(axes, [_spot(row, low)[0] for _, row in rows])
+    times = [x for x, _ in spots]
+    second_ticks(axes, (1.0, 2.0, 5.0) if max(times) < 100 * min(times) else (1.0,))
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
-    if not direct:  # a name at every dot would not fit
-        keys = [_key("s", method_info(name).colour, method_info(name).short) for name in methods]
-        keys += [_key("", "none", ""), *(_key(marker, MUTED, titles[title]) for title, marker in markers.items())]
+    if not is_named:  # a name at every dot would not fit
+        looks = [("s", method_info(method).colour, method_info(method).short) for method in methods]
+        looks += [("", "none", ""), *((marker, MUTED, titles[title]) for title, marker in markers.items())]
+        keys = [Line2D([], [], linestyle="", marker=marker, color=colour, label=text) for marker, colour, text in looks]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
-    names = [far.get(id(row), name(TitledRow(title, row, ())) if direct else "") for title, row in rows]
-    _label(figure, axes, [_spot(row, low) for _, row in rows], names, steps)
+    _label(figure, axes, spots, names, steps)
     return figure
 
 
-def _alt(dataset: str, rows: Sequence[tuple[str, Row]], front: Sequence[Row], places: int) -> str:
-    best = [
-        f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
-        for best_row in front
-        for title, row in rows
-        if row is best_row
-    ]
-    return (
-        f"Test accuracy of {len(rows)} rows on {dataset} against their cold time. "
-        f"No other row beats these in both, the fastest first: {'; '.join(best)}."
-    )
-
-
 def _spot(row: Row, low: float) -> Spot:
-    return max(row.cold_seconds, _LEAST), max(100 * row.top1, low)
+    return max(row.cold_seconds, MIN_SECONDS), max(100 * row.top1, low)
 
 
 def _front(rows: Sequence[Row]) -> list[Row]:
@@ -115,13 +109,9 @@ def _front(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
-def _key(marker: str, colour: str, label: str) -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
-
-
-def _second_ticks(axes: Axes, values: Sequence[float]) -> None:
-    narrow = max(values) < 100 * min(values)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+def second_ticks(axes: Axes, steps: Sequence[float]) -> None:
+    """Label seconds along a logarithmic axis, at these multiples of powers of ten."""
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: seconds(x)))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -131,7 +121,7 @@ def _label(figure: Sheet, axes: Axes, spots: Sequence[Spot], names: Sequence[str
     labels = [Label(name, spot, INK, MUTED) for name, spot in zip(names, spots, strict=True) if name]
     if not labels:
         return
-    figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
+    figure.draw_without_rendering()  # the layout must be settled
     points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
     turns = np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)  # a step goes right, then up
     lines = [_boxes(corners[:-1], turns), _boxes(turns, corners[1:])]

@@ -9,22 +9,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from probeline.report.figures.sheet import Sheet, classes, names, sheet
-from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, WIDTH
+from probeline.report.figures.sheet import Sheet, legend_height, names
+from probeline.report.figures.style import INK, MARKERS, MUTED, SERIES, WIDTH
 from probeline.results.embedding_map import EmbeddingMap, Projection
-from probeline.types import BoolArray, IntArray
+from probeline.types import BoolArray
 
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#BF09A0", "#799E2F", "#5F44E5", "#7F4206", "#27BF09", "#BF3939"),
-)
-"""Of classes, which have a marker each too: of the methods' palette those that differ most come first."""
+COLOURS = (*SERIES[:6], "#BF09A0", "#799E2F", "#5F44E5", "#7F4206", "#27BF09", "#BF3939")
+"""Of classes, which have a marker each too."""
 
 _HEIGHT = 5.4
-"""Inches of one plane; two stand below each other."""
+"""Inches of a plane."""
 
 _MANY = 400
-"""More points than these are drawn smaller."""
+"""Points up to which markers are large."""
 
 _RING: dict[str, Any] = {
     "linestyle": "",
@@ -37,41 +34,34 @@ _RING: dict[str, Any] = {
 
 def embedding_map(record: EmbeddingMap) -> Sheet:
     """Return a panel for each projection of a map; with more classes than colours, all points are grey."""
-    labels = classes(record.labels)
+    labels = np.asarray(record.labels)
     present: list[int] = np.unique(labels).tolist()
     shown = names(record.class_names)
-    if len(present) <= len(COLOURS):
-        classes_shown: list[tuple[int | None, str, str, str]] = [
-            (label, COLOURS[i], MARKERS[i], shown[label]) for i, label in enumerate(present)
-        ]
-    else:
-        classes_shown = [(None, MUTED, "o", f"{len(present)} classes")]
-    keys = [Line2D([], [], label=name, **_dot(colour, marker, 5.0)) for _, colour, marker, name in classes_shown]
+    groups = [
+        (colour, marker, shown[label], labels == label)
+        for label, colour, marker in zip(present, COLOURS, MARKERS, strict=False)
+    ]
+    if len(present) > len(COLOURS):
+        groups = [(MUTED, "o", f"{len(present)} classes", np.full(len(labels), True))]
+    keys = [Line2D([], [], label=name, **_dot(colour, marker, 5.0)) for colour, marker, name, _ in groups]
     if any(record.wrong):
         keys.append(Line2D([], [], label="misclassified", markersize=7, **_RING))
-    height = max(_HEIGHT * len(record.planes), 1.5 + LINE * len(keys))
-    figure = sheet(WIDTH, height, record.title, record.caption, record.alt)
+    height = max(_HEIGHT * len(record.planes), 1.5 + legend_height(str(key.get_label()) for key in keys))
+    figure = Sheet(WIDTH, height, record.title, record.caption, record.alt)
     panels = figure.subplots(len(record.planes), 1, squeeze=False)[:, 0]
     for axes, plane in zip(panels, record.planes, strict=True):
-        _plane(
-            axes,
-            plane,
-            [(colour, marker, _of(labels, label)) for label, colour, marker, _ in classes_shown],
-            record.wrong,
-        )
+        _draw_plane(axes, plane, [(colour, marker, members) for colour, marker, _, members in groups], record.wrong)
     panels[0].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2)
     return figure
-
-
-def _of(labels: IntArray, label: int | None) -> BoolArray:
-    return np.ones(len(labels), bool) if label is None else labels == label
 
 
 def _dot(colour: str, marker: str, size: float) -> dict[str, Any]:
     return {"linestyle": "", "marker": marker, "color": colour, "markersize": size, "markeredgewidth": 0}
 
 
-def _plane(axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, BoolArray]], wrong: Sequence[bool]) -> None:
+def _draw_plane(
+    axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, BoolArray]], wrong: Sequence[bool]
+) -> None:
     xy = np.array(plane.xy, np.float64).reshape(-1, 2)
     size = 4.4 if len(xy) <= _MANY else 3.6
     for colour, marker, members in groups:
@@ -79,8 +69,6 @@ def _plane(axes: Axes, plane: Projection, groups: Sequence[tuple[str, str, BoolA
     axes.plot(*xy[np.array(wrong, bool)].T, markersize=size + 2.6, zorder=3, **_RING)
     axes.set_aspect("equal", adjustable="box", anchor="W")  # a step is as long in both directions
     axes.grid(visible=False)
-    axes.set_title(plane.title)
-    axes.set_xlabel(plane.axes[0])
-    axes.set_ylabel(plane.axes[1])
+    axes.set(title=plane.title, xlabel=plane.axes[0], ylabel=plane.axes[1])
     if not any(plane.axes):
         axes.set(xticks=[], yticks=[])
