@@ -13,7 +13,7 @@ from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, range_tests, training
 from probeline.report.figures.inline import inline
 from probeline.report.figures.learning import learning
-from probeline.report.figures.maps import embedding_map
+from probeline.report.figures.pictures import embedding_map
 from probeline.report.figures.reliability import reliability
 from probeline.report.figures.rows import accuracy, calibration, ladder
 from probeline.report.figures.sheet import Sheet, default_look, png, svg

@@ -18,8 +18,6 @@ from probeline.report.model.row import Block, Row, row_naming, row_tip, titled_r
 from probeline.results.methods import method_info, order
 from probeline.types import DoubleArray
 
-Spot = tuple[float, float]
-
 _NAMED = 24
 """More rows, or those of several nets, have a legend instead of names."""
 
@@ -45,11 +43,11 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     low = 100 * lower_limit([row.top1 for row in rows])
     places = decimals(row.n_test for row in rows)
     is_named = len(table) == 1 and len(rows) <= _NAMED
-    names = [name(one) if is_named else "" for one in titled]
+    names = [name(titled_row) if is_named else "" for titled_row in titled]
     for i, row in enumerate(rows):
         if 100 * row.top1 < low:
             names[i] = f"{names[i] or row.short} {percent(row.top1, places)}"
-    if any(100 * row.top1 < low for row in rows):
+    if low:
         caption += " A triangle: far lower, with its top-1 beside it."
     methods = sorted({row.method for row in rows}, key=order)
     titles = {title: legend_label(title) for title, _, _ in titled}
@@ -58,7 +56,7 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     dataset = table[0].scores[0][0].dataset
     best = "; ".join(
         f"{row.short} on {title}, {percent(row.top1, places)} % in {seconds(row.cold_seconds)} s"
-        for title, row, _ in sorted(titled, key=lambda one: one.row.cold_seconds)
+        for title, row, _ in sorted(titled, key=lambda titled_row: titled_row.row.cold_seconds)
         if row in front
     )
     alt = (
@@ -88,15 +86,17 @@ def cost(table: Sequence[Block]) -> Sheet | None:
     axes.set_xlabel("cold seconds (log scale)")
     axes.set_ylabel("test top-1, %")
     if not is_named:  # a name at every dot would not fit
-        looks = [("s", method_info(method).colour, method_info(method).short) for method in methods]
-        looks += [("", "none", ""), *((marker, MUTED, titles[title]) for title, marker in markers.items())]
-        keys = [Line2D([], [], linestyle="", marker=marker, color=colour, label=text) for marker, colour, text in looks]
+        marks = [("s", method_info(method).colour, method_info(method).short) for method in methods]
+        marks += [("", "none", ""), *((marker, MUTED, titles[title]) for title, marker in markers.items())]
+        keys = [Line2D([], [], linestyle="", marker=marker, color=colour, label=text) for marker, colour, text in marks]
         axes.legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2, labelspacing=0.6)
-    _label(figure, axes, spots, names, steps)
+    labels = [Label(text, spot, INK, MUTED) for text, spot in zip(names, spots, strict=True) if text]
+    if labels:
+        _write_names(figure, axes, labels, np.array(spots), steps)
     return figure
 
 
-def _spot(row: Row, low: float) -> Spot:
+def _spot(row: Row, low: float) -> tuple[float, float]:
     return max(row.cold_seconds, MIN_SECONDS), max(100 * row.top1, low)
 
 
@@ -116,20 +116,12 @@ def second_ticks(axes: Axes, steps: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label(figure: Sheet, axes: Axes, spots: Sequence[Spot], names: Sequence[str], steps: DoubleArray) -> None:
+def _write_names(figure: Sheet, axes: Axes, labels: Sequence[Label], spots: DoubleArray, steps: DoubleArray) -> None:
     """Write each name near its spot, clear of other names, spots and steps."""
-    labels = [Label(name, spot, INK, MUTED) for name, spot in zip(names, spots, strict=True) if name]
-    if not labels:
-        return
     figure.draw_without_rendering()  # the layout must be settled
-    points, corners = (axes.transData.transform(np.array(x)) for x in (spots, steps))
+    points, corners = (axes.transData.transform(x) for x in (spots, steps))
     turns = np.stack([corners[1:, 0], corners[:-1, 1]], axis=1)  # a step goes right, then up
-    lines = [_boxes(corners[:-1], turns), _boxes(turns, corners[1:])]
-    obstacles = np.concatenate([np.concatenate([points - _DOT, points + _DOT], axis=1), *lines])
-    write_labels(axes, labels, obstacles, near=2 * _DOT, gap=_GAP)
-
-
-def _boxes(one: DoubleArray, other: DoubleArray) -> DoubleArray:
-    thin = np.array([-1.0, -1.0, 1.0, 1.0])
-    boxes: DoubleArray = np.concatenate([np.minimum(one, other), np.maximum(one, other)], axis=1) + thin
-    return boxes
+    obstacles = [np.concatenate([points - _DOT, points + _DOT], axis=1)]
+    for start, end in ((corners[:-1], turns), (turns, corners[1:])):
+        obstacles.append(np.concatenate([np.minimum(start, end) - 1, np.maximum(start, end) + 1], axis=1))
+    write_labels(axes, labels, np.concatenate(obstacles), near=2 * _DOT, gap=_GAP)

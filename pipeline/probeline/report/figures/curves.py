@@ -169,7 +169,8 @@ def path(table: Sequence[Block]) -> Sheet | None:
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
     caption += " Thin: test, which had no part in the choice. Cross: test at the chosen l2."
-    floor = _floor(probes)
+    reached = min(max(entry[field] for entry in score.path) for _, score in probes for field in ("top1", "test_top1"))
+    floor = math.floor(100 * reached) - _DEPTH
     if any(100 * min(entry["top1"], entry["test_top1"]) < floor for _, score in probes for entry in score.path):
         caption += f" Top-1 below {floor:.0f} % is not drawn."
     if any(_is_at_edge(score) for _, score in probes):
@@ -204,13 +205,6 @@ def path(table: Sequence[Block]) -> Sheet | None:
     keys.append(Line2D([], [], **_line(0) | {"color": MUTED}, label="test"))
     figure.legend(handles=keys, loc="outside right upper", handlelength=3)
     return figure
-
-
-def _floor(probes: Sequence[tuple[str, Score]]) -> float:
-    """Return the top-1 in percent below which nothing is shown."""
-    fields = ("top1", "test_top1")
-    reached = [max(float(entry[field]) for entry in score.path) for _, score in probes for field in fields]
-    return math.floor(100 * min(reached)) - _DEPTH
 
 
 def _is_at_edge(score: Score) -> bool:

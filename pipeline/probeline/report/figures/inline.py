@@ -21,9 +21,6 @@ _LONG = re.compile(r"-?\d+\.\d{3,}")
 _WIDE = 10 * POINTS
 """Points from which on a figure keeps its size on a page, so that its letters stay readable."""
 
-_DIGITS = 2
-"""Decimals of a point that are kept."""
-
 
 def inline(svg: str, name: str, alt: str) -> str:
     """Return an SVG file of :func:`probeline.report.figures.sheet.svg` as an ``svg`` element of a page.
@@ -63,8 +60,7 @@ def _plain(tag: str) -> str:
 
 def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
     facts = {_plain(key): value for key, value in element.attrib.items()}
-    element.attrib.clear()
-    if element.text is not None and element.tag != "text":
+    if element.tag != "text":
         element.text = None
     element.tail = None
     own = facts.pop("id", "")
@@ -82,7 +78,7 @@ def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
             facts[key] = f"url(#{name}-{value[5:]}"
     if facts.get("href", "").startswith("data:"):
         facts["href"] = "".join(facts["href"].split())
-    element.attrib |= facts
+    element.attrib = facts
     if coloured:
         _colour(element)
     if own.startswith(TOOLTIP):
@@ -108,4 +104,5 @@ def _colour(element: Element) -> None:
 
 
 def _short(number: re.Match[str]) -> str:
-    return f"{round(float(number[0]), _DIGITS) + 0.0:.{_DIGITS}f}".rstrip("0").rstrip(".")
+    """Return a number with at most two decimals."""
+    return f"{float(number[0]):z.2f}".rstrip("0").rstrip(".")

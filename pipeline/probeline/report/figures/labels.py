@@ -42,11 +42,9 @@ def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, ne
     """
     look: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "fontsize": SMALL}
     texts = [axes.annotate(label.text, label.point, color=label.colour, **look) for label in labels]
-    boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width, box.height) for box in boxes])
+    sizes = np.array([text.get_window_extent().size for text in texts])
     points: DoubleArray = axes.transData.transform(np.array([label.point for label in labels]))
-    room = axes.get_window_extent()
-    corners = place_labels(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap)
+    corners = place_labels(points, sizes, obstacles, axes.get_window_extent().extents, gap)
     for label, text, point, corner, size in zip(labels, texts, points, corners, sizes, strict=True):
         text.set(position=tuple((corner - point) * POINTS / DPI), zorder=5, in_layout=False)
         nearest = _tie_end(point, corner, size)
@@ -78,7 +76,7 @@ def place_labels(
     order = list(range(len(points)))
     best, least = np.empty_like(points), np.inf
     for _ in range(_ORDERS):
-        corners, costs = _in_turn(points, sizes, obstacles, bounds, gap, order)
+        corners, costs = _in_turn(points, sizes, obstacles, np.asarray(bounds), gap, order)
         if costs.sum() < least:
             best, least = corners, float(costs.sum())
         if not least:
@@ -89,12 +87,7 @@ def place_labels(
 
 
 def _in_turn(
-    points: DoubleArray,
-    sizes: DoubleArray,
-    obstacles: DoubleArray,
-    bounds: Sequence[float],
-    gap: float,
-    order: Sequence[int],
+    points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: DoubleArray, gap: float, order: list[int]
 ) -> tuple[DoubleArray, DoubleArray]:
     """Return corners, and for each the cost of its overlaps with what was placed before."""
     taken = solid = obstacles

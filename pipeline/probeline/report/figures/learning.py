@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,11 +33,11 @@ _TICK = 0.1
 
 def learning(curves: Sequence[Curve]) -> Sheet:
     """Return a panel over fractions and a panel over shots, if there are any; at least one curve."""
-    found = [steps(curve) for curve in curves]
-    panels_of = {
-        kind: [[step for step in curve if step.kind == kind] for curve in found] for kind in ("fraction", "shots")
-    }
-    kinds = {kind: lines for kind, lines in panels_of.items() if any(lines)}
+    kinds: dict[str, list[list[Step]]] = {}
+    for kind in ("fraction", "shots"):
+        lines = [[step for step in steps(curve) if step.kind == kind] for curve in curves]
+        if any(lines):
+            kinds[kind] = lines
     titles = [legend_label(title) for title in curve_titles(curves)]
     title = f"Learning curves on {curves[0].dataset}"
     figure = Sheet(WIDTH, max(4.0, 1.5 + legend_height(titles)), title, _caption(curves), _alt(curves))
@@ -91,23 +90,19 @@ def _x(step: Step) -> float:
     return step.amount if step.kind == "shots" else sum(step.n_train) / 2
 
 
-def _colour(i: int) -> str:
-    return SERIES[i % len(SERIES)]
-
-
 def _draw_line(axes: Axes, curve_steps: Sequence[Step], i: int, alpha: float) -> None:
-    x = [_x(step) for step in curve_steps]
+    x, colour = [_x(step) for step in curve_steps], SERIES[i % len(SERIES)]
     low, high = (np.array([100 * step.range[end] for step in curve_steps]) for end in (0, 1))
-    axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
+    axes.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
     dash = DASHES[i // len(SERIES) % len(DASHES)]
-    style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+    style: dict[str, Any] = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
     axes.plot(x, [100 * step.mean for step in curve_steps], **style, linestyle=dash, linewidth=1.5, gid="curve")
     for step in curve_steps:
         if not step.converged:
             axes.plot(_x(step), 100 * step.mean, **style, markerfacecolor="white", zorder=3)
         if step.interval is not None:
             ends = [100 * end for end in step.interval]
-            axes.plot([_x(step)] * 2, ends, color=_colour(i), linewidth=1.1, marker="_", markersize=5, zorder=1)
+            axes.plot([_x(step)] * 2, ends, color=colour, linewidth=1.1, marker="_", markersize=5, zorder=1)
 
 
 def _mark_steps(axes: Axes, all_steps: Sequence[Step]) -> None:
@@ -132,7 +127,7 @@ def _write_names(figure: Sheet, axes: Axes, curves: Sequence[Sequence[Step]], ti
     for i, (curve, title) in enumerate(zip(curves, titles, strict=True)):
         if curve:
             middle = curve[len(curve) // 2]
-            labels.append(Label(title, (_x(middle), 100 * middle.mean), _colour(i), _colour(i)))
+            labels.append(Label(title, (_x(middle), 100 * middle.mean), SERIES[i], SERIES[i]))
     obstacles = np.concatenate([_boxes(axes, curve) for curve in curves if curve])
     write_labels(axes, labels, obstacles, near=_NEAR, gap=_GAP)
 
@@ -145,12 +140,10 @@ def _boxes(axes: Axes, curve_steps: Sequence[Step]) -> DoubleArray:
         for side in (0, 1)
     )
     half = DPI / 30
-    boxes = [[*(bottom - half), *(top + half)] for bottom, top in zip(low, high, strict=True)]
-    for (low_a, high_a), (low_b, high_b) in pairwise(zip(low, high, strict=True)):
-        for piece in range(_PIECES):
-            bottoms, tops = (
-                np.stack([a + (b - a) * share for share in (piece / _PIECES, (piece + 1) / _PIECES)])
-                for a, b in ((low_a, low_b), (high_a, high_b))
-            )
-            boxes.append([bottoms[0, 0], bottoms[:, 1].min() - 2, bottoms[1, 0], tops[:, 1].max() + 2])
-    return np.array(boxes)
+    marks = np.concatenate([low - half, high + half], axis=1)
+    shares = np.arange(_PIECES + 1)[:, None] / _PIECES
+    bottom, top = (line[:-1, None] + np.diff(line, axis=0)[:, None] * shares for line in (low, high))
+    lowest = np.minimum(bottom[:, :-1, 1], bottom[:, 1:, 1]) - 2
+    highest = np.maximum(top[:, :-1, 1], top[:, 1:, 1]) + 2
+    pieces = np.stack([bottom[:, :-1, 0], lowest, bottom[:, 1:, 0], highest], axis=2)
+    return np.concatenate([marks, pieces.reshape(-1, 4)])

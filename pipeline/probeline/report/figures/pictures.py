@@ -1,4 +1,4 @@
-"""Pictures: first filters, the input of a net, and misclassified images; reports have captions of their own."""
+"""Pictures: first filters, the input of a net and misclassified images, without caption; and embedding maps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from probeline.report.figures.sheet import Sheet, default_look, fit, names, png
-from probeline.report.figures.style import DPI, INK, MUTED, POINTS, SIZE, WIDTH
+from probeline.report.figures.sheet import Sheet, default_look, legend_height, names, png
+from probeline.report.figures.style import DPI, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
+from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.picture import Misclassification
 from probeline.types import FloatArray, PixelArray
 
@@ -46,6 +48,24 @@ _TINY = 96
 _WRONG = "#A63D00"
 """Vermilion, dark enough for small letters on white."""
 
+COLOURS = (*SERIES[:6], "#BF09A0", "#799E2F", "#5F44E5", "#7F4206", "#27BF09", "#BF3939")
+"""Of classes, which have a marker each too."""
+
+_PLANE_HEIGHT = 5.4
+"""Inches of a plane."""
+
+_MANY = 400
+"""Points up to which markers are large."""
+
+_DOT: dict[str, Any] = {"linestyle": "", "markeredgewidth": 0}
+_RING: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "color": INK,
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.6,
+}
+
 
 class Panel(NamedTuple):
     """An image of a net's input, uint8 [H, W, 3], with two lines above it."""
@@ -66,12 +86,12 @@ def filters(title: str, kernels: FloatArray) -> Sheet:
     grid = _grid(own_range(kernels))
     height = _ROOM * grid.shape[0] / grid.shape[1]
     figure, axes = _sheet_in_points(title, height)
-    _put(axes, grid, 0, 0, _ROOM, height, "nearest")
+    axes.imshow(grid, extent=(0, _ROOM, height, 0), interpolation="nearest")
     return figure
 
 
 def own_range(kernels: FloatArray) -> PixelArray:
-    """Return kernels as colours, uint8 [K, h, w, 3], from the least value of each to its largest; grey if all are equal."""
+    """Return kernels as colours, uint8 [K, h, w, 3], from the least value of each to its largest; grey if equal."""
     low, high = (end(kernels, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     flat = high == low
     scaled = np.where(flat, 0.5, (kernels - low) / np.where(flat, 1, high - low))
@@ -80,16 +100,14 @@ def own_range(kernels: FloatArray) -> PixelArray:
 
 
 def _grid(colours: PixelArray) -> PixelArray:
-    count, height, width = colours.shape[:3]
+    count, _, width = colours.shape[:3]
     columns = min(count, _COLUMNS)
+    rows = -(-count // columns)
     times = max(1, (_FILTERS_WIDTH // columns - _GAP) // width)
     large = colours.repeat(times, axis=1).repeat(times, axis=2)
-    height, width = height * times + _GAP, width * times + _GAP
-    grid = np.full((-(-count // columns) * height - _GAP, columns * width - _GAP, 3), 255, np.uint8)
-    for i, kernel in enumerate(large):
-        top, left = i // columns * height, i % columns * width
-        grid[top : top + height - _GAP, left : left + width - _GAP] = kernel
-    return grid
+    tiles = np.pad(large, ((0, rows * columns - count), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
+    lines = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
+    return lines.reshape(rows * tiles.shape[1], columns * tiles.shape[2], 3)[:-_GAP, :-_GAP]
 
 
 def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
@@ -101,8 +119,9 @@ def net_input(title: str, panels: Sequence[Panel]) -> Sheet:
     for i, (panel, scale) in enumerate(zip(panels, scales, strict=True)):
         left = i * (side + _SPACE)
         height, width = (scale * length for length in panel.pixels.shape[:2])
-        tiny = max(panel.pixels.shape) <= _TINY
-        _put(axes, panel.pixels, left, _HEADING, width, height, "nearest" if tiny else "antialiased")
+        interpolation = "nearest" if max(panel.pixels.shape) <= _TINY else "antialiased"
+        ends = (left, left + width, _HEADING + height, _HEADING)
+        axes.imshow(panel.pixels, extent=ends, interpolation=interpolation)
         _write(axes, panel.heading, left, 0, side, fontweight="bold", color=INK)
         _write(axes, panel.detail, left, _LINE, side, color=MUTED)
     return figure
@@ -119,7 +138,7 @@ def misclassified(
     for i, (error, pixels) in enumerate(zip(wrong, tiles, strict=True)):
         line, column = divmod(i, _TILES)
         left, top = column * (side + _SPACE), line * (side + labels)
-        _put(axes, pixels, left, top, side, side, "antialiased")
+        axes.imshow(pixels, extent=(left, left + side, top + side, top), interpolation="antialiased")
         below = top + side + _SPACE / 3
         _write(axes, f"true: {shown[error.true]}", left, below, side, color=INK)
         _write(axes, f"predicted: {shown[error.predicted]}", left, below + _LINE, side, color=_WRONG)
@@ -136,12 +155,47 @@ def _sheet_in_points(title: str, height: float) -> tuple[Sheet, Axes]:
     return figure, axes
 
 
-def _put(
-    axes: Axes, pixels: PixelArray, left: float, top: float, width: float, height: float, interpolation: str
-) -> None:
-    axes.imshow(pixels, extent=(left, left + width, top + height, top), interpolation=interpolation)
-
-
 def _write(axes: Axes, text: str, left: float, top: float, room: float, **look: Any) -> None:
-    """Write a line that is no longer than `room` points."""
-    fit(axes.text(left, top, text, va="top", fontsize=SIZE, **look), DPI * room / POINTS)
+    """Write a line of at most `room` points: with smaller letters if it is longer, and cut if that is not enough."""
+    line, pixels = axes.text(left, top, text, va="top", fontsize=SIZE, **look), DPI * room / POINTS
+    if (width := line.get_window_extent().width) > pixels:
+        line.set_fontsize(max(SMALL, SIZE * pixels / width))
+    for length in range(len(text) - 1, 0, -1):
+        if line.get_window_extent().width <= pixels:
+            break
+        line.set_text(f"{text[:length]}…")
+
+
+def embedding_map(record: EmbeddingMap) -> Sheet:
+    """Return a panel for each projection of a map; with more classes than colours, all points are grey."""
+    labels = np.asarray(record.labels)
+    present: list[int] = np.unique(labels).tolist()
+    shown = names(record.class_names)
+    groups = [
+        (colour, marker, shown[label], labels == label)
+        for label, colour, marker in zip(present, COLOURS, MARKERS, strict=False)
+    ]
+    if len(present) > len(COLOURS):
+        groups = [(MUTED, "o", f"{len(present)} classes", np.full(len(labels), True))]
+    keys = [
+        Line2D([], [], **_DOT, color=colour, marker=marker, markersize=5.0, label=name)
+        for colour, marker, name, _ in groups
+    ]
+    if any(record.wrong):
+        keys.append(Line2D([], [], label="misclassified", markersize=7, **_RING))
+    height = max(_PLANE_HEIGHT * len(record.planes), 1.5 + legend_height(str(key.get_label()) for key in keys))
+    figure = Sheet(WIDTH, height, record.title, record.caption, record.alt)
+    panels = figure.subplots(len(record.planes), 1, squeeze=False)[:, 0]
+    for axes, plane in zip(panels, record.planes, strict=True):
+        xy = np.array(plane.xy, np.float64).reshape(-1, 2)
+        size = 4.4 if len(xy) <= _MANY else 3.6
+        for colour, marker, _, members in groups:
+            axes.plot(*xy[members].T, **_DOT, color=colour, marker=marker, markersize=size, alpha=0.8, zorder=2)
+        axes.plot(*xy[np.array(record.wrong, bool)].T, **_RING, markersize=size + 2.6, zorder=3)
+        axes.set_aspect("equal", adjustable="box", anchor="W")  # a step is as long in both directions
+        axes.grid(visible=False)
+        axes.set(title=plane.title, xlabel=plane.axes[0], ylabel=plane.axes[1])
+        if not any(plane.axes):
+            axes.set(xticks=[], yticks=[])
+    panels[0].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.01, 1.02), handletextpad=0.2)
+    return figure

@@ -61,25 +61,22 @@ def reliability(table: Sequence[Block]) -> Sheet | None:
 
 
 def pooled(bins: Sequence[Bin], least: int = LEAST) -> list[Bin]:
-    """Return bins of at least `least` images, if there are so many: neighbours pooled from the highest confidence on."""
-    groups: list[list[Bin]] = [[]]
-    for bin_ in reversed(bins):
-        if bin_[0]:
-            if _images_of(groups[-1]) >= least:
-                groups.append([])
-            groups[-1].append(bin_)
-    if len(groups) > 1 and _images_of(groups[-1]) < least:
-        few = groups.pop()
-        groups[-1] += few
+    """Return bins of at least `least` images, if there are so many: neighbours, pooled from the most confident on."""
+    groups: list[list[Bin]] = []
+    for bin_ in reversed([bin_ for bin_ in bins if bin_[0]]):
+        if not groups or _count(groups[-1]) >= least:
+            groups.append([])
+        groups[-1].append(bin_)
+    if len(groups) > 1 and _count(groups[-1]) < least:
+        groups[-2:] = [groups[-2] + groups[-1]]
     return [
         (n, sum(m * sure for m, sure, _ in group) / n, sum(m * right for m, _, right in group) / n)
-        for group in reversed(groups)
-        if (n := _images_of(group))
+        for n, group in zip(map(_count, groups[::-1]), groups[::-1], strict=True)
     ]
 
 
-def _images_of(some: Sequence[Bin]) -> int:
-    return sum(n for n, _, _ in some)
+def _count(bins: Sequence[Bin]) -> int:
+    return sum(n for n, _, _ in bins)
 
 
 def _draw_accuracy(axes: Axes, colour: str, score: Score) -> None:

@@ -56,8 +56,8 @@ class _Lines:
 
 def accuracy(table: Sequence[Block]) -> Sheet:
     """Return a dot with its 95 % interval for each row, by backbone and tap; `table` has at least one block."""
-    groups, titled = _by_part(table)
-    rows = [row for _, row in titled]
+    lines = _Lines(_by_part(table), lambda row: row.short, HEADING)
+    rows = [row for _, _, row in lines.rows]
     places, seeds = decimals(row.n_test for row in rows), max(row.seeds for row in rows)
     caption = (
         f"Dot and bar: top-1 on {span(row.n_test for row in rows)} test images and its Wilson 95 % interval for other "
@@ -71,12 +71,11 @@ def accuracy(table: Sequence[Block]) -> Sheet:
     if not all(row.converged for row in rows):
         caption += " Hollow: the fit stopped before its tolerance."
     dataset = table[0].scores[0][0].dataset
-    ends = (end(titled, key=lambda pair: pair[1].top1) for end in (min, max))
-    lowest, highest = (f"{percent(row.top1, places)} % ({row.short} on {title})" for title, row in ends)
+    ends = (end(lines.rows, key=lambda line: line[2].top1) for end in (min, max))
+    lowest, highest = (f"{percent(row.top1, places)} % ({row.short} on {title})" for _, title, row in ends)
     alt = f"Test accuracy of {len(rows)} rows on {dataset}, from {lowest} to {highest}, each with its 95 % interval."
     if len(rows) == 1:
         alt = f"Test accuracy of one row on {dataset}: {lowest}."
-    lines = _Lines(groups, lambda row: row.short, HEADING)
     title = f"Test accuracy on {dataset}, by backbone and method"
     figure = Sheet(WIDTH, 1.3 + 0.235 * len(lines.labels), title, caption, alt)
     axes = figure.add_subplot()
@@ -94,8 +93,9 @@ def accuracy(table: Sequence[Block]) -> Sheet:
 
 def calibration(table: Sequence[Block]) -> Sheet:
     """Return the expected calibration error of each row at temperature 1 and at its own; at least one block."""
-    groups, titled = _by_part(table)
-    rows = [row for _, row in titled]
+    groups = _by_part(table)
+    lines = _Lines(groups, lambda row: row.short, HEADING if len(groups) > 1 else None)
+    rows = [row for _, _, row in lines.rows]
     places = decimals(row.n_test for row in rows)
     caption = (
         "Expected calibration error of the predicted class, 15 bins of equal width, "
@@ -105,7 +105,7 @@ def calibration(table: Sequence[Block]) -> Sheet:
     scaled = [row for row in rows if row.method not in NO_PROBABILITIES]
     if len(scaled) < len(rows):
         caption += " Only filled: scores that are no probabilities without it."
-    best_title, best = min(titled, key=lambda pair: pair[1].ece)
+    _, best_title, best = min(lines.rows, key=lambda line: line[2].ece)
     better = sum(row.ece < row.raw_ece for row in scaled)
     dataset = table[0].scores[0][0].dataset
     alt = (
@@ -113,7 +113,6 @@ def calibration(table: Sequence[Block]) -> Sheet:
         f"{better} of {len(scaled)} that give probabilities; the lowest is {percent(best.ece, places)} % "
         f"({best.short} on {best_title})."
     )
-    lines = _Lines(groups, lambda row: row.short, HEADING if len(groups) > 1 else None)
     figure = Sheet(WIDTH, 1.3 + 0.235 * len(lines.labels), f"Calibration on {dataset}", caption, alt)
     axes = figure.add_subplot()
     for y, title, row in lines.rows:
@@ -193,10 +192,9 @@ def _rung_label(row: Row) -> str:
     return ", ".join(filter(None, (row.short, describe_tap(PENULTIMATE, row.views))))
 
 
-def _by_part(table: Sequence[Block]) -> tuple[Groups, list[tuple[str, Row]]]:
-    """Return the rows by backbone and tap, as groups and one by one."""
-    groups = [(part.title, part.rows) for block in table for part in block.parts()]
-    return groups, [(title, row) for title, rows in groups for row in rows]
+def _by_part(table: Sequence[Block]) -> Groups:
+    """Return the rows by backbone and tap."""
+    return [(part.title, part.rows) for block in table for part in block.parts()]
 
 
 def _draw_top1(axes: Axes, row: Row, y: float, tip: str, low: float) -> None:

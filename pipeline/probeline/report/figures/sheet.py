@@ -42,7 +42,7 @@ def default_look() -> Iterator[None]:
 
 
 class Sheet(Figure):
-    """An empty figure of `width` x `height` inches, with `title` above and `caption` below, which a page shows itself."""
+    """A figure of `width` x `height` inches with `title` above and `caption` below, which a page shows itself."""
 
     def __init__(
         self, width: float, height: float, title: str, caption: str = "", alt: str = "", *, square: bool = False
@@ -107,18 +107,6 @@ def names(class_names: Sequence[str]) -> list[str]:
 def legend_label(title: str) -> str:
     """Return a block's title in short lines, so that a legend leaves room for the axes."""
     return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
-
-
-def fit(text: Text, room: float) -> None:
-    """Make the letters of a text smaller if it is longer than `room` pixels, and cut it if that is not enough."""
-    width = text.get_window_extent().width
-    if width > room:
-        text.set_fontsize(max(SMALL, float(text.get_fontsize()) * room / width))
-    whole = text.get_text()
-    for length in range(len(whole) - 1, 0, -1):
-        if text.get_window_extent().width <= room:
-            break
-        text.set_text(f"{whole[:length]}…")
 
 
 def span(values: Iterable[int]) -> str:

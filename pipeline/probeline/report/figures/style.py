@@ -39,10 +39,8 @@ RC: dict[Any, Any] = {
     "font.size": SIZE,
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "axes.unicode_minus": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
-    "axes.labelsize": SIZE,
     "axes.titlesize": SIZE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -57,15 +55,10 @@ RC: dict[Any, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": SIZE,
-    "ytick.labelsize": SIZE,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": SIZE,
     "svg.fonttype": "none",
     "svg.hashsalt": "probeline",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 """Over matplotlib's defaults, whatever the user's own settings say."""
