@@ -32,7 +32,7 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile
 from probeline.errors import BadOption, CannotWrite, UnknownName
 from probeline.identity import digest_bytes, unseal
-from probeline.report.figures.images import pictures as figures
+from probeline.report.figures import pictures as figures
 from probeline.results.picture import PICTURES, Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import SCORES, Score

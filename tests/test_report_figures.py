@@ -21,15 +21,13 @@ from figure_checks import assert_clear, cielab, drawn
 from made_scores import CIFAR, LONG, make_score, make_scores
 from pages import make_content, write_report
 from probeline.report.figures import draw
-from probeline.report.figures.images.pictures import TILE, Panel, filters, misclassified, net_input, rendered
+from probeline.report.figures.classes import by_class, confusions
+from probeline.report.figures.cost import cost
+from probeline.report.figures.curves import path, training
 from probeline.report.figures.labels import place_labels
-from probeline.report.figures.scores.accuracy import accuracy
-from probeline.report.figures.scores.calibration import calibration
-from probeline.report.figures.scores.classes import by_class, confusions
-from probeline.report.figures.scores.cost import cost
-from probeline.report.figures.scores.curves import path, training
-from probeline.report.figures.scores.ladder import ladder
-from probeline.report.figures.scores.reliability import Bin, pooled, reliability
+from probeline.report.figures.pictures import TILE, Panel, filters, misclassified, net_input, rendered
+from probeline.report.figures.reliability import Bin, pooled, reliability
+from probeline.report.figures.rows import accuracy, calibration, ladder
 from probeline.report.figures.sheet import default_look, names, png
 from probeline.report.model.axis import axis_start
 from probeline.report.model.row import Block

@@ -9,12 +9,10 @@ import pytest
 
 from made_scores import make_score, make_scores
 from pages import Element, parsed
+from probeline.report.figures.classes import confusions
+from probeline.report.figures.cost import cost
 from probeline.report.figures.inline import inline
-from probeline.report.figures.scores.accuracy import accuracy
-from probeline.report.figures.scores.calibration import calibration
-from probeline.report.figures.scores.classes import confusions
-from probeline.report.figures.scores.cost import cost
-from probeline.report.figures.scores.ladder import ladder, rungs
+from probeline.report.figures.rows import accuracy, calibration, ladder, rungs
 from probeline.report.figures.sheet import default_look, png, svg
 from probeline.report.model.rows import blocks
 

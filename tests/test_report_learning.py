@@ -15,7 +15,7 @@ from made_records import make_curve
 from made_scores import LONG
 from pages import make_content, markdown_of, write_report
 from probeline.metrics.intervals import wilson
-from probeline.report.figures.scores.learning import learning
+from probeline.report.figures.learning import learning
 from probeline.report.figures.sheet import default_look, png
 from probeline.report.records.learning_steps import curve_titles, steps
 from probeline.report.sections.scores.learning import crossings, learning_notes, learning_table

@@ -15,7 +15,7 @@ from made_scores import HERE, LONG
 from pages import make_content, record_of, write_report
 from probeline.identity import digest
 from probeline.metrics.lr_range import EARLY, STEPS, rising
-from probeline.report.figures.scores.ranges import range_tests
+from probeline.report.figures.curves import range_tests
 from probeline.report.figures.sheet import default_look, png
 from probeline.report.records.range_tests import range_test_titles, round_rate, suggest_rates, suggestion_in_words
 from probeline.report.sections.scores.ranges import range_notes, range_table

@@ -17,8 +17,7 @@ from made_scores import make_score
 from pages import write_report
 from probeline.analysis.embedding_map import map_text
 from probeline.identity import seal, unseal
-from probeline.report.figures.images.maps import COLOURS, embedding_map
-from probeline.report.figures.images.pictures import rendered
+from probeline.report.figures.pictures import COLOURS, embedding_map, rendered
 from probeline.report.figures.sheet import default_look
 from probeline.report.figures.style import INK, MARKERS, MUTED
 from probeline.report.sections.images.maps import map_facts

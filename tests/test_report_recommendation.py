@@ -16,7 +16,7 @@ from probeline.report.model.advice import advice
 from probeline.report.model.recommendation import Reason, recommend
 from probeline.report.model.rows import blocks
 from probeline.report.model.verdict import verdict
-from probeline.report.page.summary import summary
+from probeline.report.page.answer import summary
 from probeline.results.curve import Curve
 from probeline.results.methods import method_info
 from probeline.results.ranking import rank_by_validation

@@ -69,7 +69,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _draw(session: Session, picture: Picture | analysis.Drawing | None) -> Picture | None:
     if not isinstance(picture, analysis.Drawing):
         return picture
-    from probeline.report.figures.images import pictures as figures
+    from probeline.report.figures import pictures as figures
 
     title = picture.record.title
     match picture.content:

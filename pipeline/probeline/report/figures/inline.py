@@ -11,40 +11,22 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from probeline.report.figures.sheet import TOOLTIP
-from probeline.report.figures.style import FAINT, INK, MUTED
+from probeline.report.figures.style import FAINT, INK, MUTED, POINTS
 
-_GROUND = "#ffffff"
-
-_ROLES = {INK.lower(): "ink", MUTED.lower(): "muted", FAINT.lower(): "faint", _GROUND: "ground"}
-"""Colours of what is no data, by what a style sheet calls them."""
+_ROLES = {INK.lower(): "ink", MUTED.lower(): "muted", FAINT.lower(): "faint", "#ffffff": "ground"}
+"""The names of colours that are not data in the style sheet."""
 
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
-_WIDE = 72 * 10
-"""Points from which on a figure keeps its size on a page, as its letters would become too small."""
-
-_DIGITS = 2
-"""Decimals of a point that are kept: a hundredth is less than any eye or printer tells."""
+_WIDE = 10 * POINTS
+"""Points from which on a figure keeps its size on a page, so that its letters stay readable."""
 
 
 def inline(svg: str, name: str, alt: str) -> str:
-    """Return an SVG file as an element of a page.
+    """Return an SVG file of :func:`probeline.report.figures.sheet.svg` as an ``svg`` element of a page.
 
-    Parameters
-    ----------
-    svg : str
-        Of :func:`probeline.report.figures.sheet.svg`.
-    name : str
-        Of the figure; it begins every name within, so that those of two figures never meet.
-    alt : str
-        What the figure shows.
-
-    Returns
-    -------
-    str
-        An ``svg`` element. It is an image to whoever cannot see it, but for one with marks that tell their numbers:
-        that is a group of these, each to be reached by keyboard. A figure with pixels stands on white ground, as its
-        letters are made for that.
+    `name`, the figure's, begins every name within, so that those of two figures differ. To screen readers the element
+    is an image, or with tooltips a group of marks. A figure with pixels keeps its colours, made for white ground.
     """
     root = ElementTree.fromstring(_NO_XML.sub("", svg).encode())  # noqa: S314  made by matplotlib just now
     for parent in list(root.iter()):
@@ -71,12 +53,6 @@ def inline(svg: str, name: str, alt: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def colour_class(kind: str, colour: str) -> str:
-    """Return the class of a fill (``f``), a stroke (``s``) or letters (``t``) of a colour."""
-    colour = colour.lower()
-    return f"{kind}-{_ROLES.get(colour, colour.removeprefix('#'))}"
-
-
 def _plain(tag: str) -> str:
     """Return a name without its name space."""
     return tag.rpartition("}")[2]
@@ -84,8 +60,7 @@ def _plain(tag: str) -> str:
 
 def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
     facts = {_plain(key): value for key, value in element.attrib.items()}
-    element.attrib.clear()
-    if element.text is not None and element.tag != "text":
+    if element.tag != "text":
         element.text = None
     element.tail = None
     own = facts.pop("id", "")
@@ -103,7 +78,7 @@ def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
             facts[key] = f"url(#{name}-{value[5:]}"
     if facts.get("href", "").startswith("data:"):
         facts["href"] = "".join(facts["href"].split())
-    element.attrib |= facts
+    element.attrib = facts
     if coloured:
         _colour(element)
     if own.startswith(TOOLTIP):
@@ -117,15 +92,17 @@ def _rewrite(element: Element, name: str, *, coloured: bool) -> None:
 
 
 def _colour(element: Element) -> None:
-    letters = element.tag == "text"
-    classes = [
-        colour_class("t" if letters else kind, element.get(key, ""))
-        for key, kind in (("fill", "f"), ("stroke", "s"))
-        if re.fullmatch("#[0-9a-f]{6}", element.get(key, ""))
-    ]
+    """Add classes of colours to a fill (``f``), a stroke (``s``) or letters (``t``)."""
+    classes = []
+    for key, kind in (("fill", "f"), ("stroke", "s")):
+        colour = element.get(key, "")
+        if re.fullmatch("#[0-9a-f]{6}", colour):
+            letters = "t" if element.tag == "text" else kind
+            classes.append(f"{letters}-{_ROLES.get(colour, colour.removeprefix('#'))}")
     if classes:
         element.set("class", " ".join(classes))
 
 
 def _short(number: re.Match[str]) -> str:
-    return f"{round(float(number[0]), _DIGITS) + 0.0:.{_DIGITS}f}".rstrip("0").rstrip(".")
+    """Return a number with at most two decimals."""
+    return f"{float(number[0]):z.2f}".rstrip("0").rstrip(".")

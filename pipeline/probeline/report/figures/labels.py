@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,14 +13,16 @@ from probeline.report.figures.style import DPI, POINTS, SMALL
 from probeline.types import BoolArray, DoubleArray
 
 _DISTANCES = (13.0, 18.0, 24.0, 31.0, 39.0, 48.0, 58.0, 70.0, 84.0, 100.0)
+"""Pixels from a point to the label around it."""
+
 _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 135, 315, 225, 20, 160, 340, 200, 70, 110, 290, 250])
-"""In the order of preference: beside, above and below, then what lies between."""
+"""In the order of preference."""
 
 _TIE = 24
-"""Points along a tie at which it is tested for what it crosses."""
+"""Points along a tie at which it is tested for crossings."""
 
 _ORDERS = 6
-"""Orders in which labels are placed, at most, before the one with least in the way is taken."""
+"""Orders in which labels are placed, at most."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,18 @@ class Label:
 
 
 def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, near: float, gap: float) -> None:
-    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place_labels` for the rest.
+    """Write labels near their points, with a tie if farther than `near` pixels; see :func:`place_labels`.
 
     The figure's layout must be settled.
     """
-    texts = [
-        axes.annotate(
-            label.text, label.point, xytext=(0, 0), textcoords="offset points", fontsize=SMALL, color=label.colour
-        )
-        for label in labels
-    ]
-    boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width, box.height) for box in boxes])
+    look: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "fontsize": SMALL}
+    texts = [axes.annotate(label.text, label.point, color=label.colour, **look) for label in labels]
+    sizes = np.array([text.get_window_extent().size for text in texts])
     points: DoubleArray = axes.transData.transform(np.array([label.point for label in labels]))
-    room = axes.get_window_extent()
-    corners = place_labels(points, sizes, obstacles, (room.x0, room.y0, room.x1, room.y1), gap)
+    corners = place_labels(points, sizes, obstacles, axes.get_window_extent().extents, gap)
     for label, text, point, corner, size in zip(labels, texts, points, corners, sizes, strict=True):
         text.set(position=tuple((corner - point) * POINTS / DPI), zorder=5, in_layout=False)
-        nearest = tie_end(point, corner, size)
+        nearest = _tie_end(point, corner, size)
         if np.hypot(*(nearest - point)) > near:
             ends = axes.transData.inverted().transform([point, nearest])
             axes.plot(ends[:, 0], ends[:, 1], color=label.tie_colour, linewidth=0.5, zorder=2)
@@ -59,34 +56,27 @@ def write_labels(axes: Axes, labels: Sequence[Label], obstacles: DoubleArray, ne
 def place_labels(
     points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: Sequence[float], gap: float
 ) -> DoubleArray:
-    """Return the lower left corner of each label: the nearest place that is free around its point.
+    """Return the lower left corner of each label, float64 [n, 2]: the nearest free one around its point.
 
-    A place is free where the label covers nothing, and the straight tie from it to its point crosses nothing. Labels
-    are placed in turn; while one finds no free place, all are placed anew with that one before the others.
+    A corner is free if the label covers nothing, and the straight tie to its point crosses nothing. Labels are placed
+    in turn; while one of them is not free, all are placed anew with that one first. If no order leaves all free, the
+    order with the least overlap is taken.
 
     Parameters
     ----------
-    points : float64 [n, 2]
-        What the labels belong to, in pixels.
-    sizes : float64 [n, 2]
-        Width and height of each label, in pixels.
+    points, sizes : float64 [n, 2]
+        What the labels belong to, and width and height of the labels, in pixels.
     obstacles : float64 [m, 4]
-        Left, bottom, right and top end of what no label may cover, in pixels; what holds a label's own point does
-        not stand in the way of its tie.
+        Left, bottom, right and top end, in pixels, of what no label may cover; ties may cross those of their own point.
     bounds : 4 floats
-        The same ends of the room there is.
+        The same ends of the axes.
     gap : float
         Pixels to keep clear around each label.
-
-    Returns
-    -------
-    float64 [n, 2]
-        Where no order leaves all of them free, the order in which least is in the way.
     """
     order = list(range(len(points)))
     best, least = np.empty_like(points), np.inf
     for _ in range(_ORDERS):
-        corners, costs = _in_turn(points, sizes, obstacles, bounds, gap, order)
+        corners, costs = _in_turn(points, sizes, obstacles, np.asarray(bounds), gap, order)
         if costs.sum() < least:
             best, least = corners, float(costs.sum())
         if not least:
@@ -97,14 +87,9 @@ def place_labels(
 
 
 def _in_turn(
-    points: DoubleArray,
-    sizes: DoubleArray,
-    obstacles: DoubleArray,
-    bounds: Sequence[float],
-    gap: float,
-    order: Sequence[int],
+    points: DoubleArray, sizes: DoubleArray, obstacles: DoubleArray, bounds: DoubleArray, gap: float, order: list[int]
 ) -> tuple[DoubleArray, DoubleArray]:
-    """Return corners and how much each label is in the way of what was there when its turn came."""
+    """Return corners, and for each the cost of its overlaps with what was placed before."""
     taken = solid = obstacles
     corners, costs = np.empty_like(points), np.zeros(len(points))
     ways = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -114,7 +99,7 @@ def _in_turn(
         box = np.concatenate([corner - gap, corner + size + gap], axis=1)
         near = _overlap(box, taken).sum(axis=1)
         covers = _overlap(np.concatenate([corner, corner + size], axis=1), solid).any(axis=1)
-        ties = point + np.linspace(0, 1, _TIE)[None, :, None] * (tie_end(point, corner, size) - point)[:, None, :]
+        ties = point + np.linspace(0, 1, _TIE)[None, :, None] * (_tie_end(point, corner, size) - point)[:, None, :]
         others = taken[~_within(point, taken)]
         crossed = _within(ties[:, :, None, :], others).any(axis=2).sum(axis=1)
         outside = np.clip(bounds[:2] - box[:, :2], 0, None) + np.clip(box[:, 2:] - bounds[2:], 0, None)
@@ -129,8 +114,8 @@ def _in_turn(
     return corners, costs
 
 
-def tie_end(point: DoubleArray, corner: DoubleArray, size: DoubleArray) -> DoubleArray:
-    """Return the spot of a label, float64 [..., 2], that is nearest to `point`: where a tie to it ends."""
+def _tie_end(point: DoubleArray, corner: DoubleArray, size: DoubleArray) -> DoubleArray:
+    """Return the spot of a label, float64 [..., 2], that is nearest to `point`."""
     return np.clip(point, corner, corner + size)
 
 

@@ -10,7 +10,6 @@ from functools import cache
 from io import BytesIO, StringIO
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,23 +17,19 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
-from probeline.report.figures.style import DPI, FAMILY, MUTED, RC, SMALL, TITLE
-from probeline.types import IntArray
+from probeline.report.figures.style import DPI, FAMILY, LINE, MUTED, RC, SMALL, TITLE
 
 _NAME_LENGTH = 22
 """Characters of a class name in a figure; longer ones are cut."""
 
 _LEGEND_LENGTH = 32
-"""Characters of a line in a legend: less than half of a figure's width."""
+"""Characters per line of a legend: less than half of a figure's width."""
 
 _PAD = 0.08
 """Inches around what the layout places."""
 
-_AROUND = "around"
-"""Marks the title and the caption of a figure."""
-
 TOOLTIP = "tooltip:"
-"""The prefix of the name of a mark with a tooltip, which follows."""
+"""The prefix of a mark's name that is a tooltip."""
 
 
 @contextmanager
@@ -47,35 +42,21 @@ def default_look() -> Iterator[None]:
 
 
 class Sheet(Figure):
-    """A figure with the texts around it, which a page shows itself.
+    """A figure of `width` x `height` inches with `title` above and `caption` below, which a page shows itself."""
 
-    Attributes
-    ----------
-    headline, caption : str
-        Above and below the axes; the caption may be empty.
-    alt : str
-        Alternative text.
-    """
-
-    headline: str = ""
-    caption: str = ""
-    alt: str = ""
-
-
-def sheet(width: float, height: float, title: str, caption: str, alt: str = "", *, square: bool = False) -> Sheet:
-    """Return an empty figure of `width` x `height` inches, with `title` above and `caption`, if any, below."""
-    layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
-    figure = Sheet(figsize=(width, height), dpi=DPI, layout=layout)
-    figure.headline, figure.caption, figure.alt = title, caption, alt or title
-    FigureCanvasAgg(figure)
-    left = 0.1 / width
-    texts = [figure.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
-    if caption:
-        texts.append(figure.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED))
-    for text in texts:
-        text.set_gid(_AROUND)
-        _wrap(text, DPI * (width - 0.2))
-    return figure
+    def __init__(
+        self, width: float, height: float, title: str, caption: str = "", alt: str = "", *, square: bool = False
+    ) -> None:
+        layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
+        super().__init__(figsize=(width, height), dpi=DPI, layout=layout)
+        FigureCanvasAgg(self)
+        self.headline, self.caption, self.alt = title, caption, alt or title
+        left = 0.1 / width
+        self.surrounding = [self.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
+        if caption:
+            self.surrounding.append(self.supxlabel(caption, x=left, ha="left", fontsize=SMALL, color=MUTED))
+        for text in self.surrounding:
+            _wrap(text, DPI * (width - 0.2))
 
 
 def png(figure: Sheet) -> bytes:
@@ -88,27 +69,23 @@ def png(figure: Sheet) -> bytes:
     return data.getvalue()
 
 
-def svg(figure: Figure) -> str:
-    """Return the figure as an SVG file without background, title and caption.
+def svg(figure: Sheet) -> str:
+    """Return the figure as an SVG file without background, title and caption; equal figures give equal text.
 
     Letters stay letters, in the reader's font: DejaVu Sans, which the layout is made for, is a wide one.
-    Equal figures give equal text with one version of matplotlib.
     """
-    around = [text for text in figure.texts if text.get_gid() == _AROUND]
     whole = figure.get_figheight()
-    freed = sum(text.get_window_extent().height / DPI + 2 * _PAD for text in around)
+    freed = sum(text.get_window_extent().height / DPI + 2 * _PAD for text in figure.surrounding)
     try:
-        for text in around:
-            text.set_visible(False)
-            text.set_in_layout(False)
+        for text in figure.surrounding:
+            text.set(visible=False, in_layout=False)
         figure.set_figheight(whole - freed)
         data = StringIO()
         figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     finally:
         figure.set_figheight(whole)
-        for text in around:
-            text.set_visible(True)
-            text.set_in_layout(True)
+        for text in figure.surrounding:
+            text.set(visible=True, in_layout=True)
     return data.getvalue()
 
 
@@ -132,27 +109,15 @@ def legend_label(title: str) -> str:
     return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
 
 
-def fit(text: Text, room: float) -> None:
-    """Make the letters of a text smaller if it is longer than `room` pixels, and cut it if that is not enough."""
-    width = text.get_window_extent().width
-    if width > room:
-        text.set_fontsize(max(SMALL, float(text.get_fontsize()) * room / width))
-    whole = text.get_text()
-    for length in range(len(whole) - 1, 0, -1):
-        if text.get_window_extent().width <= room:
-            break
-        text.set_text(f"{whole[:length]}…")
-
-
 def span(values: Iterable[int]) -> str:
     """Return ``10,000``, or ``900 to 10,000`` if the values differ."""
     ends = sorted(set(values))
     return f"{ends[0]:,}" if len(ends) == 1 else f"{ends[0]:,} to {ends[-1]:,}"
 
 
-def classes(numbers: Sequence[int]) -> IntArray:
-    """Return class numbers as an array, int64 [n]."""
-    return np.asarray(numbers, dtype=np.int64)
+def legend_height(labels: Iterable[str]) -> float:
+    """Return the inches that the lines of a legend take."""
+    return LINE * sum(label.count("\n") + 1 for label in labels)
 
 
 def _wrap(text: Text, room: float) -> None:

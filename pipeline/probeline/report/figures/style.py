@@ -1,4 +1,4 @@
-"""How every figure looks: one place for sizes, fonts, greys and markers. Colours of methods are in methods.py."""
+"""How every figure looks: sizes, fonts, greys and markers; colours of methods are in `probeline.results.methods`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ DPI = 150
 """Dots per inch: a figure 7.5 inches wide fills a page on GitHub and prints sharply in a column."""
 
 POINTS = 72
-"""To the inch."""
+"""Per inch."""
 
 WIDTH = 7.5
-"""Inches, of a figure that is not bound to another shape."""
+"""Inches of a figure, unless its data want another shape."""
 
 FAMILY = "DejaVu Sans"
-"""Comes with matplotlib, so that a figure depends on no font of the system."""
+"""Comes with matplotlib."""
 
 INK, MUTED, FAINT = "#1A1A1A", "#5F5F5F", "#D9D9D9"
-"""Text and axes; captions and what stands back; grids."""
+"""Text and axes; captions and secondary marks; grids."""
 
 SIZE, SMALL, TITLE = 8.5, 7.0, 11.0
 """Points: text, captions and crowded labels, titles."""
@@ -26,23 +26,21 @@ LINE = 0.21
 """Inches from one line of a legend to the next."""
 
 MARKERS = "osD^vPX*<>ph"
-"""One for each backbone where colour is taken by the method; they repeat after the twelfth."""
+"""One per backbone where colours show methods."""
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C", "#262626")
-"""One for each line where a backbone has its own: of the methods' palette those first that differ most."""
+"""One per line where colours show backbones: those that differ most come first."""
 
 DASHES = ("-", "--", "-.", ":")
-"""One for each backbone where lines cross."""
+"""One per backbone where lines cross."""
 
 RC: dict[Any, Any] = {
     "font.family": FAMILY,
     "font.size": SIZE,
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "axes.unicode_minus": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
-    "axes.labelsize": SIZE,
     "axes.titlesize": SIZE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -57,15 +55,10 @@ RC: dict[Any, Any] = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": SIZE,
-    "ytick.labelsize": SIZE,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": SIZE,
     "svg.fonttype": "none",
     "svg.hashsalt": "probeline",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 """Over matplotlib's defaults, whatever the user's own settings say."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import groupby
@@ -26,16 +25,6 @@ MAX_BYTES = 5_000_000
 """Of a page; galleries and maps are left out to stay below it."""
 
 
-@dataclass(frozen=True)
-class _Heading:
-    """A section of the page, without its content."""
-
-    name: str
-    title: str
-    group: str
-    template: str
-
-
 def render(content: ReportContent, sections: Sequence[Section]) -> bytes:
     """Return the page of a report as UTF-8, with the galleries and maps of as many backbones as fit."""
     page = _render(content, sections)
@@ -49,29 +38,17 @@ def render(content: ReportContent, sections: Sequence[Section]) -> bytes:
 def _render(content: ReportContent, sections: Sequence[Section]) -> bytes:
     style, script = colours() + _text("style.css"), _text("script.js")
     views = ((section, section.view(content)) for section in sections)
-    shown = [
-        (_Heading(section.name, section.title, section.group, view.template), view.values)
-        for section, view in views
-        if view is not None
-    ]
-    headings = [heading for heading, _ in shown]
+    shown = [(section, view.template, view.values) for section, view in views if view is not None]
+    groups = groupby((section for section, _, _ in shown), key=lambda section: section.group)
     page = _environment().get_template("page.html")
     html = page.render(
         answer=answer.view(content),
         sections=shown,
-        groups=[(group, list(members)) for group, members in groupby(headings, key=lambda heading: heading.group)],
+        groups=[(group, list(members)) for group, members in groups],
         style=_trusted(style),
         script=_trusted(script),
-        policy="; ".join(
-            (
-                "default-src 'none'",
-                "img-src data:",
-                f"style-src '{_sha256(style)}'",
-                f"script-src '{_sha256(script)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            )
-        ),
+        policy=f"default-src 'none'; img-src data:; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
+        "base-uri 'none'; form-action 'none'",
     )
     return html.encode()
 

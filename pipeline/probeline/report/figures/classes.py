@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from probeline.format import percent
-from probeline.metrics.scores import confusion, per_class
-from probeline.report.figures.sheet import Sheet, classes, names, sheet
+from probeline.metrics.scores import confusion
+from probeline.report.figures.sheet import Sheet, names
 from probeline.report.figures.style import INK, MUTED, SIZE, SMALL
 from probeline.report.model.row import Block, Row, reference_block
 from probeline.results.methods import method_info
@@ -20,13 +22,13 @@ from probeline.results.score import Score
 from probeline.types import DoubleArray, IntArray
 
 _LISTED = 20
-"""More classes do not fit one below the other with their numbers."""
+"""Classes that have room for numbers."""
 
 _SHARED = 12
-"""Up to so many classes, a cell of a confusion matrix has room for a share below its count."""
+"""Classes up to which a cell of a confusion matrix has room for a share below its count."""
 
 _TICKED = 120
-"""Up to so many classes, a confusion matrix names them along its sides."""
+"""Classes up to which a confusion matrix names them along its sides."""
 
 _PAIRS = 28
 """Most frequent confusions that are listed next to a matrix without numbers."""
@@ -35,28 +37,24 @@ _PAIRS = 28
 def confusions(title: str, row: Row, score: Score) -> Sheet:
     """Return the confusion matrix of one score, coloured by the shares of its rows."""
     k = len(score.class_names)
-    counts = confusion(classes(score.labels), classes(score.predictions), k)
+    counts = confusion(np.asarray(score.labels), np.asarray(score.predictions), k)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = names(score.class_names)
-    numbered = k <= _LISTED
+    is_numbered = k <= _LISTED
     side = min(max(3.0, 0.6 * k), 6.4)
     caption = f"n = {row.n_test:,} test images. Colour: share of the true class's images."
-    if numbered:
+    if is_numbered:
         caption += " In a cell: images, and their share of the row." if k <= _SHARED else " In a cell: images."
     if row.seeds > 1:
         caption += f" The first of {row.seeds} seeds."
-    width = side + (1.9 if numbered else 4.2)
+    width = side + (1.9 if is_numbered else 4.2)
     right = int(np.trace(counts))
     headline = f"Confusion matrix of the {row.short} on {title}"
     alt = f"{headline}: {right:,} of {row.n_test:,} test images are classified correctly."
-    figure = sheet(width, side + 1.4, headline, caption, alt, square=True)
-    grid = figure.add_gridspec(1, 1 if numbered else 2, width_ratios=None if numbered else (side, 2.5))
+    figure = Sheet(width, side + 1.4, headline, caption, alt, square=True)
+    grid = figure.add_gridspec(1, 1 if is_numbered else 2, width_ratios=None if is_numbered else (side, 2.5))
     axes = figure.add_subplot(grid[0, 0])
-    # The root spreads the low end, where the errors are.
-    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, pad=2)
+    image = _heat_map(axes, shares, 0.5, "equal", pad=2)  # the root spreads the low end, where the errors are
     axes.set_ylabel("true class")
     axes.set_xlabel("predicted class")
     if k <= _TICKED:
@@ -66,14 +64,14 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
     bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=28, pad=0.02, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
     bar.outline.set_visible(False)
-    if numbered:
-        _cells(axes, counts, shares)
+    if is_numbered:
+        _write_cells(axes, counts, shares)
     else:
-        _most_confused(figure.add_subplot(grid[0, 1]), counts, shown)
+        _list_pairs(figure.add_subplot(grid[0, 1]), counts, shown)
     return figure
 
 
-def _cells(axes: Axes, counts: IntArray, shares: DoubleArray) -> None:
+def _write_cells(axes: Axes, counts: IntArray, shares: DoubleArray) -> None:
     k = len(counts)
     size = SIZE + 3 if k <= 3 else SMALL if k <= _SHARED else SMALL - 1
     for true, predicted in zip(*np.nonzero(counts), strict=True):
@@ -83,7 +81,7 @@ def _cells(axes: Axes, counts: IntArray, shares: DoubleArray) -> None:
         axes.text(predicted, true, text, ha="center", va="center", fontsize=size, color=ink, linespacing=1.15)
 
 
-def _most_confused(axes: Axes, counts: IntArray, shown: Sequence[str]) -> None:
+def _list_pairs(axes: Axes, counts: IntArray, shown: Sequence[str]) -> None:
     errors = counts * (1 - np.eye(len(counts), dtype=np.int64))
     axes.set_axis_off()
     axes.set_title("Most frequent confusions", loc="left")
@@ -101,8 +99,8 @@ def by_class(table: Sequence[Block]) -> Sheet:
     block = reference_block(table)
     first = block.scores[0][0]
     k = len(first.class_names)
-    images = np.bincount(classes(first.labels), minlength=k)
-    shares = np.stack([np.mean([_per_class(score) for score in scores], axis=0) for scores in block.scores], axis=1)
+    images = np.bincount(first.labels, minlength=k)
+    shares = np.stack([np.array(row.per_class, np.float64) for row in block.rows], axis=1)
     hardest = [int(c) for c in np.argsort(shares.mean(axis=1), kind="stable") if images[c] > 0][:_LISTED]
     tested = int((images > 0).sum())
     which = "the hardest class first" if len(hardest) == tested else f"the {len(hardest)} hardest of {tested} classes"
@@ -113,15 +111,14 @@ def by_class(table: Sequence[Block]) -> Sheet:
         caption += f" {k - tested} of {k} classes have no test image."
     if any(row.where for row in block.rows) and any(method_info(row.method).trains for row in block.rows):
         caption += " Training has no tap."
-    height = 2.5 + 0.26 * len(hardest)
     shown = names(first.class_names)
     means = shares[hardest].mean(axis=1)
     ends = (f"{shown[hardest[end]]} {percent(float(means[end]), 1)} %" for end in (0, -1))
     alt = f"Accuracy of each class for {len(block.rows)} rows on {block.title}, on average from {' to '.join(ends)}."
-    width = max(2.6 + 0.66 * len(block.rows), 5.0)
-    figure = sheet(width, height, f"Accuracy per class on {block.title}, {which}", caption, alt)
+    width, height = max(2.6 + 0.66 * len(block.rows), 5.0), 2.5 + 0.26 * len(hardest)
+    figure = Sheet(width, height, f"Accuracy per class on {block.title}, {which}", caption, alt)
     axes = figure.add_subplot()
-    axes.imshow(shares[hardest], cmap="Blues", norm=PowerNorm(2.0, 0, 1), aspect="auto", interpolation="nearest")
+    _heat_map(axes, shares[hardest], 2.0, "auto", pad=6)
     for (line, column), share in np.ndenumerate(shares[hardest]):
         ink = "white" if share > 0.8 else INK
         axes.text(column, line, percent(share, 1), ha="center", va="center", fontsize=SIZE, color=ink)
@@ -133,16 +130,18 @@ def by_class(table: Sequence[Block]) -> Sheet:
         sides = [column - 0.46, column + 0.46]
         axes.plot(sides, [1, 1], color=colour, linewidth=4, transform=above, clip_on=False, solid_capstyle="butt")
     axes.xaxis.tick_top()
-    axes.set_xticks(
-        range(len(block.rows)), [row.short for row in block.rows], rotation=35, ha="left", rotation_mode="anchor"
-    )
+    shorts = [row.short for row in block.rows]
+    axes.set_xticks(range(len(shorts)), shorts, rotation=35, ha="left", rotation_mode="anchor")
     axes.set_yticks(range(len(hardest)), [shown[number] for number in hardest])
-    axes.tick_params(length=0, pad=6)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
     return figure
 
 
-def _per_class(score: Score) -> DoubleArray:
-    accuracies: DoubleArray = per_class(classes(score.labels), classes(score.predictions), len(score.class_names))
-    return accuracies
+def _heat_map(
+    axes: Axes, shares: DoubleArray, power: float, aspect: Literal["equal", "auto"], *, pad: float
+) -> AxesImage:
+    """Draw shares in blue, scaled by a power of them, with labels `pad` points from the cells."""
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, pad=pad)
+    norm = PowerNorm(power, 0, 1)
+    return axes.imshow(shares, cmap="Blues", norm=norm, aspect=aspect, interpolation="nearest")

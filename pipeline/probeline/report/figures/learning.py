@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from matplotlib.ticker import NullLocator
 from probeline.format import decimals, percent
 from probeline.names import Method
 from probeline.report.figures.labels import Label, write_labels
-from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import DASHES, DPI, LINE, MARKERS, SERIES, SMALL, WIDTH
+from probeline.report.figures.sheet import Sheet, legend_height, legend_label, span
+from probeline.report.figures.style import DASHES, DPI, MARKERS, SERIES, SMALL, WIDTH
 from probeline.report.records.learning_steps import Step, curve_titles, steps
 from probeline.results.curve import Curve
 from probeline.types import DoubleArray
@@ -26,39 +25,43 @@ _NEAR, _GAP = DPI / 20, DPI / 40
 """Pixels: how far a name may be without a tie, and the room around it."""
 
 _PIECES = 8
-"""Boxes of a stretch of a curve, which no name may cover."""
+"""Boxes that stand for a stretch of a curve, which no name may cover."""
 
 _TICK = 0.1
 """Tick labels that are nearer to the next than this share of the axis are left out."""
 
 
 def learning(curves: Sequence[Curve]) -> Sheet:
-    """Return one panel over fractions and one over shots, those there are; at least one curve."""
-    kinds = [kind for kind in ("fraction", "shots") if any(_of(curve, kind) for curve in curves)]
-    all_steps = [step for curve in curves for step in steps(curve)]
+    """Return a panel over fractions and a panel over shots, if there are any; at least one curve."""
+    kinds: dict[str, list[list[Step]]] = {}
+    for kind in ("fraction", "shots"):
+        lines = [[step for step in steps(curve) if step.kind == kind] for curve in curves]
+        if any(lines):
+            kinds[kind] = lines
     titles = [legend_label(title) for title in curve_titles(curves)]
-    lines = sum(title.count("\n") + 1 for title in titles)
     title = f"Learning curves on {curves[0].dataset}"
-    figure = sheet(WIDTH, max(4.0, 1.5 + LINE * lines), title, _caption(curves, all_steps), _alt(curves))
-    panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True, width_ratios=_widths(curves, kinds))[0]
-    for axes, kind in zip(panels, kinds, strict=True):
-        for i, curve in enumerate(curves):
-            _line(axes, _of(curve, kind), i, alpha=0.16 if len(curves) <= _NAMED else 0.07)
-        _ticks(axes, [step for curve in curves for step in _of(curve, kind)])
+    figure = Sheet(WIDTH, max(4.0, 1.5 + legend_height(titles)), title, _caption(curves), _alt(curves))
+    widths = [2 + max(map(len, lines)) for lines in kinds.values()]  # room for each step, and for the ends
+    panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True, width_ratios=widths)[0]
+    for axes, (kind, lines) in zip(panels, kinds.items(), strict=True):
+        for i, line in enumerate(lines):
+            _draw_line(axes, line, i, alpha=0.16 if len(curves) <= _NAMED else 0.07)
+        _mark_steps(axes, [step for line in lines for step in line])
         axes.set_xlabel("train images (log scale)" if kind == "fraction" else "images per class (log scale)")
     panels[0].set_ylabel("test top-1, %")
     panels[0].margins(y=0.08)
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(max(low, -3), min(high, 103))
     if len(curves) <= _NAMED:
-        _name(figure, panels[0], [_of(curve, kinds[0]) for curve in curves], titles)
+        _write_names(figure, panels[0], next(iter(kinds.values())), titles)
     else:
         keys = [line for line in panels[0].get_lines() if line.get_gid() == "curve"]
         figure.legend(keys, titles, loc="outside right upper", handlelength=2.5)
     return figure
 
 
-def _caption(curves: Sequence[Curve], all_steps: Sequence[Step]) -> str:
+def _caption(curves: Sequence[Curve]) -> str:
+    all_steps = [step for curve in curves for step in steps(curve)]
     draws = max(step.draws for step in all_steps)
     probe = "Exact linear probe on n" if all(curve.method == Method.PROBE for curve in curves) else "N"
     caption = f"{probe}ested, stratified subsets of the train images. "
@@ -66,60 +69,44 @@ def _caption(curves: Sequence[Curve], all_steps: Sequence[Step]) -> str:
     if any(step.interval for step in all_steps):
         caption += "Bar: Wilson's 95 % interval of a single draw. "
     caption += f"n = {span(curve.n_test for curve in curves)} test images."
-    return caption + (
-        "" if all(step.converged for step in all_steps) else " Hollow: a fit stopped before its tolerance."
-    )
+    if not all(step.converged for step in all_steps):
+        caption += " Hollow: a fit stopped before its tolerance."
+    return caption
 
 
 def _alt(curves: Sequence[Curve]) -> str:
     lines = []
     for curve, title in zip(curves, curve_titles(curves), strict=True):
-        found = sorted(steps(curve), key=lambda step: step.n_train)
+        in_order = sorted(steps(curve), key=lambda step: step.n_train)
         first, last = (
             f"{percent(step.mean, decimals([curve.n_test]))} % at {step.images} images"
-            for step in (found[0], found[-1])
+            for step in (in_order[0], in_order[-1])
         )
         lines.append(f"{title}: {first}, {last}")
     return f"Test accuracy on {curves[0].dataset} over the number of train images. {'; '.join(lines)}."
-
-
-def _of(curve: Curve, kind: str) -> list[Step]:
-    return [step for step in steps(curve) if step.kind == kind]
-
-
-def _widths(curves: Sequence[Curve], kinds: Sequence[str]) -> list[int]:
-    """Return the widths of the panels: a place for each step, and room for the ends."""
-    return [2 + max(len(_of(curve, kind)) for curve in curves) for kind in kinds]
 
 
 def _x(step: Step) -> float:
     return step.amount if step.kind == "shots" else sum(step.n_train) / 2
 
 
-def _colour(i: int) -> str:
-    return SERIES[i % len(SERIES)]
-
-
-def _line(axes: Axes, curve_steps: Sequence[Step], i: int, alpha: float) -> None:
-    x = [_x(step) for step in curve_steps]
+def _draw_line(axes: Axes, curve_steps: Sequence[Step], i: int, alpha: float) -> None:
+    x, colour = [_x(step) for step in curve_steps], SERIES[i % len(SERIES)]
     low, high = (np.array([100 * step.range[end] for step in curve_steps]) for end in (0, 1))
-    axes.fill_between(x, low, high, color=_colour(i), alpha=alpha, linewidth=0)
+    axes.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
     dash = DASHES[i // len(SERIES) % len(DASHES)]
-    style: dict[str, Any] = {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+    style: dict[str, Any] = {"color": colour, "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
     axes.plot(x, [100 * step.mean for step in curve_steps], **style, linestyle=dash, linewidth=1.5, gid="curve")
     for step in curve_steps:
         if not step.converged:
             axes.plot(_x(step), 100 * step.mean, **style, markerfacecolor="white", zorder=3)
         if step.interval is not None:
             ends = [100 * end for end in step.interval]
-            axes.plot([_x(step)] * 2, ends, color=_colour(i), linewidth=1.1, marker="_", markersize=5, zorder=1)
+            axes.plot([_x(step)] * 2, ends, color=colour, linewidth=1.1, marker="_", markersize=5, zorder=1)
 
 
-def _ticks(axes: Axes, all_steps: Sequence[Step]) -> None:
-    """Mark the steps themselves along the axis, each with its images and its share, the largest first.
-
-    Few images and many classes: several shares may be one and the same set of images.
-    """
+def _mark_steps(axes: Axes, all_steps: Sequence[Step]) -> None:
+    """Mark the steps along the axis with images and share; of few images, several shares may be the same set."""
     axes.set_xscale("log")
     axes.margins(x=0.07)
     names: dict[float, str] = {}
@@ -133,14 +120,14 @@ def _ticks(axes: Axes, all_steps: Sequence[Step]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _name(figure: Sheet, axes: Axes, curves: Sequence[Sequence[Step]], titles: Sequence[str]) -> None:
+def _write_names(figure: Sheet, axes: Axes, curves: Sequence[Sequence[Step]], titles: Sequence[str]) -> None:
     """Write each curve's name near its middle, clear of all curves."""
-    figure.draw_without_rendering()  # settles the layout, so that data have their final pixels
+    figure.draw_without_rendering()  # the layout must be settled
     labels = []
     for i, (curve, title) in enumerate(zip(curves, titles, strict=True)):
         if curve:
             middle = curve[len(curve) // 2]
-            labels.append(Label(title, (_x(middle), 100 * middle.mean), _colour(i), _colour(i)))
+            labels.append(Label(title, (_x(middle), 100 * middle.mean), SERIES[i], SERIES[i]))
     obstacles = np.concatenate([_boxes(axes, curve) for curve in curves if curve])
     write_labels(axes, labels, obstacles, near=_NEAR, gap=_GAP)
 
@@ -153,12 +140,10 @@ def _boxes(axes: Axes, curve_steps: Sequence[Step]) -> DoubleArray:
         for side in (0, 1)
     )
     half = DPI / 30
-    boxes = [[*(bottom - half), *(top + half)] for bottom, top in zip(low, high, strict=True)]
-    for (low_a, high_a), (low_b, high_b) in pairwise(zip(low, high, strict=True)):
-        for piece in range(_PIECES):
-            bottoms, tops = (
-                np.stack([a + (b - a) * share for share in (piece / _PIECES, (piece + 1) / _PIECES)])
-                for a, b in ((low_a, low_b), (high_a, high_b))
-            )
-            boxes.append([bottoms[0, 0], bottoms[:, 1].min() - 2, bottoms[1, 0], tops[:, 1].max() + 2])
-    return np.array(boxes)
+    marks = np.concatenate([low - half, high + half], axis=1)
+    shares = np.arange(_PIECES + 1)[:, None] / _PIECES
+    bottom, top = (line[:-1, None] + np.diff(line, axis=0)[:, None] * shares for line in (low, high))
+    lowest = np.minimum(bottom[:, :-1, 1], bottom[:, 1:, 1]) - 2
+    highest = np.maximum(top[:, :-1, 1], top[:, 1:, 1]) + 2
+    pieces = np.stack([bottom[:, :-1, 0], lowest, bottom[:, 1:, 0], highest], axis=2)
+    return np.concatenate([marks, pieces.reshape(-1, 4)])

@@ -1,4 +1,4 @@
-"""Training curves, and the selection of l2 along the probe's path."""
+"""Training curves, the selection of l2 along the probe's path, and learning-rate range tests."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from probeline.format import decimals, option, percent
+from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, smooth_curve
 from probeline.names import Method
-from probeline.report.figures.sheet import Sheet, legend_label, sheet, span
-from probeline.report.figures.style import INK, LINE, MARKERS, MUTED, SERIES, SIZE, WIDTH
-from probeline.report.model.row import Block
+from probeline.report.figures.sheet import Sheet, legend_height, legend_label, span
+from probeline.report.figures.style import INK, MARKERS, MUTED, SERIES, SIZE, WIDTH
+from probeline.report.model.row import Block, titled_rows
+from probeline.report.records.range_tests import range_test_titles, suggest_rates, suggestion_in_words
 from probeline.results.methods import method_info
+from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
+
+_ACROSS = 4
+"""Methods side by side; more go below."""
 
 _DEPTH = 12
 """Points below the best that an axis of top-1 over l2 shows: the chosen l2 is near the top."""
 
-_ACROSS = 4
-"""Rows of the table side by side; more go below."""
+_ABOVE = 0.4
+"""Room above the first losses of a range test, as a share of their fall; higher losses are cut off."""
+
+_RING: dict[str, Any] = {"linestyle": "", "marker": "o", "color": INK, "markerfacecolor": "none", "zorder": 4}
 
 
 def training(table: Sequence[Block]) -> Sheet | None:
@@ -33,17 +42,15 @@ def training(table: Sequence[Block]) -> Sheet | None:
     Of several taps of a backbone the one is shown whose exact probe is best on validation.
     """
     inner = any(row.where for block in table for row in block.rows)
-    table = [block.leading() for block in table]
     curves = {
-        (block.title, row.short): (row.method, [score for score in scores if score.history])
-        for block in table
+        (block.title, row.short): (method_info(row.method).colour, with_history)
+        for block in map(Block.leading, table)
         for row, scores in zip(block.rows, block.scores, strict=True)
-        if any(score.history for score in scores)
+        if (with_history := [score for score in scores if score.history])
     }
     if not curves:
         return None
-    titles = list(dict.fromkeys(title for title, _ in curves))
-    shorts = list(dict.fromkeys(short for _, short in curves))
+    titles, shorts = (list(dict.fromkeys(pair[i] for pair in curves)) for i in (0, 1))
     single = len(shorts) == 1  # loss next to top-1; with several methods above it, and the methods side by side
     across = min(len(shorts), _ACROSS)
     shape = (1, 2) if single else (2 * math.ceil(len(shorts) / across), across)
@@ -58,10 +65,10 @@ def training(table: Sequence[Block]) -> Sheet | None:
         caption += " Dotted line: more stages are trained from this epoch on."
     if inner:
         caption += " Of several taps and numbers of views, those whose probe is best on validation."
-    figure = sheet(
+    figure = Sheet(
         max(WIDTH, 0.6 + 2.3 * shape[1]),
         1.1 + len(titles) * (0.3 + (2.4 if single else 1.75) * shape[0]),
-        f"Training curves on {table[0].scores[0][0].dataset}",
+        f"Training curves on {scores[0].dataset}",
         caption,
         _training_alt(curves),
     )
@@ -70,14 +77,13 @@ def training(table: Sequence[Block]) -> Sheet | None:
         if inner or len(titles) > 1:
             band.suptitle(title, x=0.1 / figure.get_figwidth(), ha="left", fontsize=SIZE, fontweight="bold")
         panels = band.subplots(*shape, squeeze=False, sharey=False if single else "row")
-        here = [short for short in shorts if (title, short) in curves]
-        # The loss above top-1, or beside it; so many pairs to a line.
         lines = [] if single else range(0, shape[0], 2)
         pairs = [panels[line : line + 2, i] for line in lines for i in range(across)] or [panels[0]]
-        for i, (pair, short) in enumerate(zip(pairs, here, strict=False)):
-            name, scores = curves[title, short]
-            _pair(pair, scores, method_info(name).colour)
-            pair[0].set_title(short, color=method_info(name).colour)
+        shown = [short for short in shorts if (title, short) in curves]
+        for i, (pair, short) in enumerate(zip(pairs, shown, strict=False)):
+            colour, scores = curves[title, short]
+            _draw_pair(pair, scores, colour)
+            pair[0].set_title(short, color=colour)
             if i % across == 0:
                 pair[0].set_ylabel("cross-entropy loss")
                 pair[1].set_ylabel("top-1, %")
@@ -87,7 +93,7 @@ def training(table: Sequence[Block]) -> Sheet | None:
                 pair[0].sharex(pair[1])
                 pair[0].tick_params(labelbottom=False)
             pair[1].set_xlabel("epoch")
-        for pair in pairs[len(here) :]:
+        for pair in pairs[len(shown) :]:
             for axes in pair:
                 axes.set_axis_off()
     return figure
@@ -96,22 +102,20 @@ def training(table: Sequence[Block]) -> Sheet | None:
 def _training_alt(curves: Mapping[tuple[str, str], tuple[str, Sequence[Score]]]) -> str:
     rows = []
     for (title, short), (_, scores) in curves.items():
+        row = f"{short} on {title}, {len(scores[0].history)} epochs"
         last = [score.history[-1].get("val_top1") for score in scores]
-        known = [share for share in last if share is not None]
-        val = (
-            f", val top-1 {percent(fmean(known), decimals(score.n_val for score in scores))} % after the last"
-            if known
-            else ""
-        )
-        rows.append(f"{short} on {title}, {len(scores[0].history)} epochs{val}")
+        if known := [share for share in last if share is not None]:
+            top1 = percent(fmean(known), decimals(score.n_val for score in scores))
+            row += f", val top-1 {top1} % after the last"
+        rows.append(row)
     return f"Loss and top-1 by epoch, on train and val. {'; '.join(rows)}."
 
 
-def _pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
+def _draw_pair(pair: Sequence[Axes], scores: Sequence[Score], colour: str) -> None:
     """Draw the loss into the first panel and top-1 into the second."""
     for axes, what, scale in zip(pair, ("loss", "top1"), (1.0, 100.0), strict=True):
         for role, dash in (("train", "--"), ("val", "-")):
-            _curve(axes, scores, f"{role}_{what}", scale, colour, dash)
+            _draw_history(axes, scores, f"{role}_{what}", scale, colour, dash)
         for epoch in _opened(scores[0]):
             axes.axvline(epoch, color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
@@ -126,8 +130,8 @@ def _opened(score: Score) -> list[int]:
     ]
 
 
-def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:
-    """Draw one quantity over the epochs: a thin line for each seed, and their mean where there are several."""
+def _draw_history(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour: str, dash: str) -> None:
+    """Draw one quantity over the epochs: a thin line for each seed, and their mean if there are several."""
     single = len(scores) == 1
     lines: list[dict[int, float]] = []
     for score in scores:
@@ -149,10 +153,8 @@ def _curve(axes: Axes, scores: Sequence[Score], field: str, scale: float, colour
 def path(table: Sequence[Block]) -> Sheet | None:
     """Return top-1 and loss on val and test over l2 for the exact probes, or None if none has a path."""
     probes = [
-        (legend_label(", ".join(filter(None, (part.title, row.detail)))), scores[0])
-        for block in table
-        for part in block.parts()
-        for row, scores in zip(part.rows, part.scores, strict=True)
+        (legend_label(", ".join(filter(None, (title, row.detail)))), scores[0])
+        for title, row, scores in titled_rows(table)
         if row.method == Method.PROBE and any(entry["l2"] > 0 for entry in scores[0].path)
     ]
     if not probes:
@@ -167,10 +169,11 @@ def path(table: Sequence[Block]) -> Sheet | None:
     else:
         caption += f". Fitted on n = {span(score.n_train for _, score in probes)} images."
     caption += " Thin: test, which had no part in the choice. Cross: test at the chosen l2."
-    floor = _floor(probes)
+    reached = min(max(entry[field] for entry in score.path) for _, score in probes for field in ("top1", "test_top1"))
+    floor = math.floor(100 * reached) - _DEPTH
     if any(100 * min(entry["top1"], entry["test_top1"]) < floor for _, score in probes for entry in score.path):
         caption += f" Top-1 below {floor:.0f} % is not drawn."
-    if any(_at_edge(score) for _, score in probes):
+    if any(_is_at_edge(score) for _, score in probes):
         caption += " Double ring: a grid edge, where a wider grid may do better."
     fields = [
         (field, scale, label)
@@ -178,22 +181,24 @@ def path(table: Sequence[Block]) -> Sheet | None:
         if any(entry.get(field) is not None for _, score in probes for entry in score.path)
     ]
     title = f"Selecting l2 for the linear probe on {probes[0][1].dataset}"
-    lines = sum(name.count("\n") + 1 for name, _ in probes)
-    alt = f"Top-1 and loss on val and test of {len(probes)} linear probes over l2. {_path_alt(probes)}"
-    figure = sheet(WIDTH, 1.2 + max(1.7 * len(fields), LINE * lines), title, caption, alt)
+    height = max(1.7 * len(fields), legend_height(name for name, _ in probes))
+    chosen = (
+        f"{name}: chosen {option('l2', score.chosen.get('l2'))} of {len(score.path)}"
+        + (", at a grid edge" if _is_at_edge(score) else "")
+        for name, score in probes
+    )
+    alt = f"Top-1 and loss on val and test of {len(probes)} linear probes over l2. {'; '.join(chosen)}."
+    figure = Sheet(WIDTH, 1.2 + height, title, caption, alt)
     panels = figure.subplots(len(fields), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (field, scale, label) in zip(panels, fields, strict=True):
         for i, (_, score) in enumerate(probes):
-            _along(axes, score, field, scale, i)
+            _draw_path(axes, score, field, scale, i)
         axes.set_ylabel(label)
         axes.margins(y=0.12)
         if field == "top1":
             low, high = axes.get_ylim()
             axes.set_ylim(max(low, floor - 0.5), min(high, 101))
-    panels[-1].set_xscale("log")
-    panels[-1].xaxis.set_major_locator(LogLocator(numticks=12 if len(probes) == 1 else 7))
-    panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda l2, _: f"{l2:g}".replace("e-0", "e-")))
-    panels[-1].xaxis.set_minor_locator(NullLocator())
+    _log_ticks(panels[-1], 12 if len(probes) == 1 else 7)
     panels[-1].set_xlabel("l2 (log scale)")
     names = [name for name, _ in probes] if len(probes) > 1 else ["val"]
     keys = [Line2D([], [], **_mark(i), label=name) for i, name in enumerate(names)]
@@ -202,27 +207,11 @@ def path(table: Sequence[Block]) -> Sheet | None:
     return figure
 
 
-def _floor(probes: Sequence[tuple[str, Score]]) -> float:
-    """Return the top-1 in percent below which nothing is drawn, as the choice was made far above it."""
-    fields = ("top1", "test_top1")
-    reached = [max(float(entry[field]) for entry in score.path) for _, score in probes for field in fields]
-    return math.floor(100 * min(reached)) - _DEPTH
-
-
-def _path_alt(probes: Sequence[tuple[str, Score]]) -> str:
-    chosen = []
-    for name, score in probes:
-        l2 = score.chosen.get("l2")
-        edge = ", at a grid edge" if _at_edge(score) else ""
-        chosen.append(f"{name}: chosen {option('l2', l2)} of {len(score.path)}{edge}")
-    return f"{'; '.join(chosen)}."
-
-
-def _at_edge(score: Score) -> bool:
+def _is_at_edge(score: Score) -> bool:
     return any(facts.get("edge") is True for facts in (score.chosen, score.certificate))
 
 
-def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
+def _draw_path(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     entries = [entry for entry in score.path if entry["l2"] > 0 and entry.get(field) is not None]
     entries.sort(key=lambda entry: entry["l2"])
     grid = [entry["l2"] for entry in entries]
@@ -230,18 +219,74 @@ def _along(axes: Axes, score: Score, field: str, scale: float, i: int) -> None:
     axes.plot(grid, [scale * entry[field] for entry in entries], **_mark(i))
     for entry in entries:
         if entry["l2"] == score.chosen.get("l2"):
-            ring: dict[str, Any] = {"color": INK, "markerfacecolor": "none", "zorder": 4, "clip_on": False}
-            for size in (10, 14) if _at_edge(score) else (10,):
-                axes.plot(entry["l2"], scale * entry[field], "o", markersize=size, **ring)
+            for size in (10, 14) if _is_at_edge(score) else (10,):
+                axes.plot(entry["l2"], scale * entry[field], **_RING, markersize=size, clip_on=False)
             test = scale * entry[f"test_{field}"]
             axes.plot(entry["l2"], test, "x", color=INK, markersize=6, markeredgewidth=1.3, zorder=4)
 
 
 def _mark(i: int) -> dict[str, Any]:
-    """Return how the line of the i-th probe on val looks."""
+    """Return the look of the i-th probe's line on val."""
     return {"color": SERIES[i % len(SERIES)], "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.3, "markersize": 4}
 
 
 def _line(i: int) -> dict[str, Any]:
-    """Return how its line on test looks."""
+    """Return the look of its line on test."""
     return {"color": SERIES[i % len(SERIES)], "linewidth": 0.9, "linestyle": "--"}
+
+
+def range_tests(tests: Sequence[RangeTest]) -> Sheet:
+    """Return a panel for each test; at least one."""
+    columns = min(2, len(tests))
+    rows = -(-len(tests) // columns)
+    caption = (
+        "The first steps of a training while the rate rises. Thin: the loss of each batch, before its step. "
+        f"Thick: its exponential mean (factor {SMOOTHING:g} per step). Dot and line: where that falls fastest. "
+        "Triangle and dashed line: a tenth of the rate at which it is lowest, the ring. "
+        "No mark: no fall beyond the scatter."
+    )
+    names = [legend_label(title) for title in range_test_titles(tests)]
+    lines = max(name.count("\n") for name in names)
+    title = f"Learning-rate range tests on {tests[0].dataset}"
+    suggestions = (
+        f"{name}: {suggestion_in_words(test)}" for name, test in zip(range_test_titles(tests), tests, strict=True)
+    )
+    alt = f"Train loss over a rising learning rate. {'; '.join(suggestions)}."
+    figure = Sheet(WIDTH, 1.3 + rows * (2.1 + 0.14 * lines + (0.6 if columns == 1 else 0.0)), title, caption, alt)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, test, name in zip(panels.flat, tests, names, strict=False):
+        axes.set_title(name, color=method_info(test.method).colour)
+        _draw_test(axes, test)
+    for axes in panels.flat[len(tests) :]:
+        axes.set_axis_off()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("train loss")
+    for axes in panels.flat[max(0, len(tests) - columns) : len(tests)]:
+        axes.set_xlabel("learning rate (log scale)")
+    return figure
+
+
+def _draw_test(axes: Axes, test: RangeTest) -> None:
+    colour = method_info(test.method).colour
+    at, means = smooth_curve(test.rates, test.losses)
+    axes.plot(test.rates, test.losses, color=MUTED, linewidth=0.6)
+    axes.plot(at, means, color=colour, linewidth=1.6)
+    rates = suggest_rates(test)
+    if rates is not None:
+        for rate, mark, dash in ((rates.steepest, "o", "-"), (rates.tenth, "v", "--")):
+            axes.axvline(rate, color=colour, linewidth=0.8, linestyle=dash, zorder=1)
+            axes.plot(rate, np.interp(rate, at, means), mark, color=colour, markersize=5.5, zorder=4)
+        axes.plot(rates.lowest, means.min(), **_RING, markersize=9)
+    _log_ticks(axes, 12)
+    axes.set_xlim(LOWEST / 1.5, HIGHEST * 1.5)
+    if test.losses:
+        low, high = min(test.losses), max(test.losses[:EARLY])
+        fall = max(high - low, 0.1 * high, 1e-6)
+        axes.set_ylim(low - 0.1 * fall, high + _ABOVE * fall)
+
+
+def _log_ticks(axes: Axes, numticks: int) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=numticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("e-0", "e-")))
+    axes.xaxis.set_minor_locator(NullLocator())
