@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from probeline.data.sampling.fractions import Portion
@@ -81,6 +82,6 @@ def _describe(session: Session, curve: Curve) -> dict[str, Any]:
         "weights": curve.weights,
         "tap": curve.tap,
         "method": curve.method,
-        "steps": [step.to_json() for step in steps(curve)],
+        "steps": [asdict(step) for step in steps(curve)],
         "file": str(CURVES.path(session.reports, curve.backbone, curve.key)),
     }

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from probeline.format import decimals, listing, percent
 from probeline.metrics.intervals import wilson
-from probeline.results.findings import Findings
+from probeline.results.findings import DecodingNote, Findings
 
 _FEW = 10
-"""Class names that are listed."""
+"""Names of classes without images that are listed."""
 
 _EVEN = 1.1
 """Classes are even if the largest is less than this many times the smallest."""
@@ -26,15 +26,14 @@ def findings_in_words(findings: Findings) -> list[str]:
         _labels(findings),
         _outliers(findings),
         *_balance(findings),
-        *(f"{one.told}: {_by_role(one.counts, findings.images)}, such as {one.examples[0]}" for one in findings.helped),
+        *(f"{note.told}: {_by_role(note, findings.images)}, such as {note.examples[0]}" for note in findings.helped),
     ]
 
 
 def _duplicates(findings: Findings) -> str:
     duplicates, n = findings.duplicates, findings.images["test"]
     exact, near = len(duplicates.leaked_exact), len(duplicates.leaked_near)
-    places = decimals([n])
-    share = percent((exact + near) / n, places)
+    share = percent((exact + near) / n, decimals([n]))
     leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
     if exact + near:
         leaked += f": {exact:,} as exact, {near:,} as near duplicates"
@@ -53,10 +52,8 @@ def _labels(findings: Findings) -> str:
     tested = sum(count for role, count in labels.judged.items() if role != "test")
     rank = ""
     if labels.planted_rank is not None:
-        above = (
-            f"all but {labels.planted_rank:,} of the original labels" if labels.planted_rank else "all original labels"
-        )
-        rank = f"; half of the planted errors ranked above {above}"
+        above = f"all but {labels.planted_rank:,} of the" if labels.planted_rank else "all"
+        rank = f"; half of the planted errors ranked above {above} original labels"
     return (
         f"{flagged:,} of {tested:,} labels of train and val are suspect (about {labels.expected:,.0f} would be if all "
         f"labels were right, since some images are hard), and {labels.flagged['test']:,} of {labels.judged['test']:,} "
@@ -83,17 +80,18 @@ def _balance(findings: Findings) -> list[str]:
     lines = []
     for role in _ORDER:
         spread = findings.balance[role]
-        absent = [findings.class_names[label] for label in spread.empty]
-        none = f"; no images of {listing(absent[:_FEW])}" + (" and others" if len(absent) > _FEW else "")
-        lines.append(
+        line = (
             f"{role}: {sum(spread.counts):,} images, the largest class is {spread.ratio:.3g} times the smallest, "
-            f"{spread.effective:.3g} effective classes of {len(spread.counts)}" + (none if absent else "")
+            f"{spread.effective:.3g} effective classes of {len(spread.counts)}"
         )
+        if absent := [findings.class_names[label] for label in spread.empty]:
+            line += f"; no images of {listing(absent[:_FEW])}" + (" and others" if len(absent) > _FEW else "")
+        lines.append(line)
     return lines
 
 
-def _by_role(counts: Mapping[str, int], images: Mapping[str, int]) -> str:
-    return listing([f"{counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if counts[role]])
+def _by_role(note: DecodingNote, images: Mapping[str, int]) -> str:
+    return listing([f"{note.counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if note.counts[role]])
 
 
 def source_in_words(findings: Findings) -> str:

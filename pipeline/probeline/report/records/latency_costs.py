@@ -10,9 +10,9 @@ import numpy as np
 
 from probeline.environment import describe_environment
 from probeline.format import plural
-from probeline.names import PENULTIMATE, Method
+from probeline.names import PENULTIMATE
 from probeline.results.latency import Latency, TimedPasses
-from probeline.results.ranking import best_by_validation
+from probeline.results.ranking import best_probe
 from probeline.results.score import Score
 
 
@@ -22,19 +22,14 @@ class Cost:
 
     Attributes
     ----------
-    backbone, weights : str
-    image_size, parameters, batch : int
     median, low, high : float
         Seconds of a pass: median, 5th and 95th percentile.
     images_per_second : float
         At the median.
     ratio : float
         Median over the turns of its seconds over those of the fastest net of its session.
-    peak_bytes : int or None
-    top1, top5 : float or None
-        Of the net's exact probe on test, in [0, 1].
-    n_test : int or None
-        Test images of that probe.
+    top1, top5, n_test : float, float and int, or None
+        Of the net's exact probe on test.
     """
 
     backbone: str
@@ -79,7 +74,12 @@ def costs(nets: Sequence[Latency], scores: Sequence[Score] = ()) -> list[Cost]:
 
 def _cost(net: Latency, passes: TimedPasses, fastest: TimedPasses, scores: Sequence[Score]) -> Cost:
     low, middle, high = (float(value) for value in np.percentile(passes.seconds, (5, 50, 95)))
-    probe = _probe(net, scores)
+    features = (net.backbone, net.weights, net.image_size, net.precision, PENULTIMATE, 0)
+    probe = best_probe(
+        score
+        for score in scores
+        if (score.backbone, score.weights, score.image_size, score.precision, score.tap, score.views) == features
+    )
     return Cost(
         backbone=net.backbone,
         weights=net.weights,
@@ -96,18 +96,6 @@ def _cost(net: Latency, passes: TimedPasses, fastest: TimedPasses, scores: Seque
         top5=probe.top5 if probe else None,
         n_test=probe.n_test if probe else None,
     )
-
-
-def _probe(net: Latency, scores: Sequence[Score]) -> Score | None:
-    """Return the score of the exact probe on the features of just this net; of several, the best on validation."""
-    wanted = (net.backbone, net.weights, net.image_size, net.precision, Method.PROBE, PENULTIMATE, 0)
-
-    def is_its_probe(score: Score) -> bool:
-        net_of_score = (score.backbone, score.weights, score.image_size, score.precision)
-        return (*net_of_score, score.method, score.tap, score.views) == wanted
-
-    row = best_by_validation(filter(is_its_probe, scores))
-    return row[0] if row else None
 
 
 def hardware(nets: Sequence[Latency]) -> str:

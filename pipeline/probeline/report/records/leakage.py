@@ -11,7 +11,6 @@ from probeline.format import decimals, percent
 from probeline.metrics.intervals import wilson
 from probeline.report.model.row import Block
 from probeline.results.findings import Findings
-from probeline.results.score import Score
 from probeline.types import DoubleArray
 
 LEAKAGE_NOTE = (
@@ -23,16 +22,7 @@ LEAKAGE_NOTE = (
 
 @dataclass(frozen=True)
 class Share:
-    """Top-1 over some of the test images.
-
-    Attributes
-    ----------
-    n : int
-    top1 : float or None
-        In [0, 1]; None without images.
-    interval : tuple of 2 floats, or None
-        Wilson's 95 %.
-    """
+    """Top-1 over `n` of the test images, in [0, 1], with Wilson's 95 % interval; None without images."""
 
     n: int
     top1: float | None
@@ -43,16 +33,8 @@ class Share:
 class Leak:
     """A row's test top-1 with and without the images that are in train or val too; a mean over its seeds.
 
-    Attributes
-    ----------
-    backbone, row : str
-        The block's title and the row's.
-    reference : bool
-        Whether it is the probe that other rows are compared with.
-    all, without_exact, without_both : Share
-        Of all test images, of those without exact copies, and of those without near ones either.
-    exact, near : Share
-        Of the images that are left out.
+    The titles are the block's and the row's. `reference` is the probe that other rows are compared with; `exact` and
+    `near` are the leaked images themselves.
     """
 
     backbone: str
@@ -70,7 +52,8 @@ def leakage(doctor: Findings, blocks: Sequence[Block]) -> list[Leak]:
     leaks = []
     for block in blocks:
         for row, scores in zip(block.rows, block.scores, strict=True):
-            right = _right(scores)
+            correct = [np.equal(score.labels, score.predictions) for score in scores]
+            right: DoubleArray = np.mean(correct, axis=0, dtype=np.float64)
             exact, near = np.zeros(len(right), np.bool_), np.zeros(len(right), np.bool_)
             exact[list(doctor.duplicates.leaked_exact)] = True
             near[list(doctor.duplicates.leaked_near)] = True
@@ -79,14 +62,8 @@ def leakage(doctor: Findings, blocks: Sequence[Block]) -> list[Leak]:
     return leaks
 
 
-def _right(scores: Sequence[Score]) -> DoubleArray:
-    """Return the share of seeds that classify each test image correctly, float64 [n]."""
-    correct = [np.equal(score.labels, score.predictions) for score in scores]
-    shares: DoubleArray = np.mean(correct, axis=0, dtype=np.float64)
-    return shares
-
-
 def _share(right: DoubleArray) -> Share:
+    """Return the top-1 of some test images from the share of seeds that are right on each, float64 [n]."""
     n = len(right)
     if not n:
         return Share(0, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from probeline.format import decimals, listing, percent
@@ -35,7 +36,7 @@ class LearningCurves(Section):
 def _record(curve: Curve, title: str) -> dict[str, Any]:
     names = ("tap", "method", "key", "n_train", "n_val", "n_test")
     own = {name: getattr(curve, name) for name in names}
-    return {"title": title, **own, "steps": [step.to_json() for step in steps(curve)]}
+    return {"title": title, **own, "steps": [asdict(step) for step in steps(curve)]}
 
 
 def learning_table(curves: Sequence[Curve]) -> TextTable:
