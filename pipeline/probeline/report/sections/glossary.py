@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
@@ -15,8 +15,7 @@ from probeline.results.methods import method_info
 IsUsed = Callable[[ReportContent], bool]
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """A term, what it means, and whether a page uses it."""
 
     name: str
@@ -40,10 +39,6 @@ def _has_method(name: str) -> IsUsed:
     return _if_any(lambda row: row.method == name)
 
 
-def _has_rows(content: ReportContent) -> bool:
-    return bool(content.rows)
-
-
 def _has_several_rows(content: ReportContent) -> bool:
     return len(content.rows) > 1
 
@@ -52,6 +47,7 @@ def _has_findings(content: ReportContent) -> bool:
     return content.findings is not None
 
 
+_has_rows = _if_any(lambda _: True)
 _trains_stages = _if_any(lambda row: row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL)
 
 TERMS = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from probeline.report.model.content import ReportContent
 from probeline.report.model.report_figure import ReportFigure
-from probeline.report.sections.tables import TextTable
+from probeline.report.sections.tables import TextTable, bullets, join_parts
 
 RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY = "Results", "Errors", "Data", "Fits", "Reproducibility"
 GROUPS = (RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY)
@@ -77,3 +78,27 @@ def figure_view(*figures: ReportFigure) -> View:
 def tables_view(tables: Sequence[TextTable], notes: Sequence[str] = (), figure: ReportFigure | None = None) -> View:
     """Return a view of tables, with a figure above them and notes below them."""
     return View("tables.html", {"tables": tables, "notes": notes, "figure": figure})
+
+
+Tables = tuple[Sequence[TextTable], Sequence[str]]
+"""Tables, and the notes below them."""
+
+NO_TABLES: Tables = ((), ())
+
+
+class TableSection(Section):
+    """A section of tables with notes, and on the page with the figure of that name above them."""
+
+    figure = ""
+
+    @abstractmethod
+    def tables(self, content: ReportContent) -> Tables:
+        """Return the tables and their notes; `NO_TABLES` if there is nothing to show."""
+
+    def markdown(self, content: ReportContent) -> str | None:
+        tables, notes = self.tables(content)
+        return join_parts(*(table.markdown() for table in tables), bullets(notes)) if tables else None
+
+    def view(self, content: ReportContent) -> View | None:
+        tables, notes = self.tables(content)
+        return tables_view(tables, notes, content.figures.get(self.figure)) if tables else None

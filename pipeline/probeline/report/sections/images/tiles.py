@@ -16,20 +16,20 @@ class SmallImage:
     alt: str
     width: int
     height: int
-    words: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Large images, lines of text, smaller images, and details that are folded."""
+    """Large images, the smaller nearest ones, lines of text, and details that are folded."""
 
     images: tuple[SmallImage, ...]
-    beside: tuple[SmallImage, ...]
+    nearest: tuple[SmallImage, ...]
     lines: tuple[str, ...]
     details: tuple[str, ...] = ()
 
 
-def small_image(thumbnails: Mapping[str, Thumbnail], name: str, alt: str, words: str = "") -> SmallImage:
+def small_image(thumbnails: Mapping[str, Thumbnail], name: str, alt: str, text: str = "") -> SmallImage:
     """Return a thumbnail by its name."""
     thumbnail = thumbnails[name]
-    return SmallImage(thumbnail.uri, alt, thumbnail.width, thumbnail.height, words)
+    return SmallImage(thumbnail.uri, alt, thumbnail.width, thumbnail.height, text)

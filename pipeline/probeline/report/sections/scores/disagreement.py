@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from probeline.format import percent
 from probeline.report.model.content import ReportContent
-from probeline.report.model.row import TitledRow, row_naming
-from probeline.report.records.agreement import Agreement, compare_predictions, count_unanimous
+from probeline.report.model.row import row_naming
 from probeline.report.sections.section import ERRORS, Section, View, tables_view
 from probeline.report.sections.tables import TextTable
+from probeline.results.score import Score
 
 _CLASSES = 3
 """Named on each side."""
 
 HEADS = ("Row", "Both right", "Only this", "Only the other", "Both wrong", "Gains most", "Loses most")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many test images both of two rows are right on, only the first, only the second, and neither.
+
+    `net` has by class the images that only the first is right on minus those that only the second is; classes of 0 are
+    missing.
+    """
+
+    both: int
+    one: int
+    other: int
+    neither: int
+    net: dict[int, int]
 
 
 class Disagreement(Section):
@@ -23,30 +42,52 @@ class Disagreement(Section):
         if not rows:
             return None
         base = next((titled for titled in rows if titled.row.reference), None) or min(rows, key=lambda t: t.row.rank)
-        others = [one for one in rows if one.row is not base.row and one.scores[0].splits == base.scores[0].splits]
-        return _compare(base, others, content) if others else None
+        base_score, name = base.scores[0], row_naming(content.blocks)
+        others = [one for one in rows if one.row is not base.row and one.scores[0].splits == base_score.splits]
+        if not others:
+            return None
+        grid = [list(HEADS)]
+        for other in others:
+            agreement = compare_predictions(other.scores[0], base_score)
+            counts = (agreement.both, agreement.one, agreement.other, agreement.neither)
+            changes = (_largest_changes(agreement, base_score.class_names, sign) for sign in (1, -1))
+            grid.append([name(other), *(f"{count:,}" for count in counts), *changes])
+        right, wrong = count_unanimous([base_score, *(other.scores[0] for other in others)])
+        n = base.row.n_test
+        notes = [
+            f"The other is {name(base)}. Counts are of the {n:,} test images, with each row's first seed; McNemar's "
+            "test uses only the two columns in the middle.",
+            f"All {len(others) + 1} rows are right on {right:,} images ({percent(right / n, content.places)} %), none "
+            f"is on {wrong:,}.",
+            "Gains and losses: the classes with the largest difference between images that only this row has right and "
+            "images that only the other has right.",
+        ]
+        return tables_view([TextTable(grid, [True, False, False, False, False, True, True])], notes)
 
 
-def _compare(base: TitledRow, others: list[TitledRow], content: ReportContent) -> View:
-    names, name = base.scores[0].class_names, row_naming(content.blocks)
-    grid = [list(HEADS)]
-    for other in others:
-        agreement = compare_predictions(other.scores[0], base.scores[0])
-        counts = (agreement.both, agreement.one, agreement.other, agreement.neither)
-        changes = (_largest_changes(agreement, names, sign) for sign in (1, -1))
-        grid.append([name(other), *(f"{count:,}" for count in counts), *changes])
-    right, wrong = count_unanimous([base.scores[0], *(other.scores[0] for other in others)])
-    n = base.row.n_test
-    notes = [
-        f"The other is {name(base)}. Counts are of the {n:,} test images, with each row's first seed; McNemar's test "
-        "uses only the two columns in the middle.",
-        f"All {len(others) + 1} rows are right on {right:,} images ({percent(right / n, content.places)} %), none is "
-        f"on {wrong:,}.",
-        "Gains and losses: the classes with the largest difference between images that only this row has right and "
-        "images that only the other has right.",
+def compare_predictions(first: Score, second: Score) -> Agreement:
+    """Return where two scores of the same test images disagree."""
+    pairs: Counter[tuple[bool, bool]] = Counter()
+    net: Counter[int] = Counter()
+    for label, a, b in zip(first.labels, first.predictions, second.predictions, strict=True):
+        pairs[a == label, b == label] += 1
+        net[label] += (a == label) - (b == label)
+    return Agreement(
+        both=pairs[True, True],
+        one=pairs[True, False],
+        other=pairs[False, True],
+        neither=pairs[False, False],
+        net={label: images for label, images in sorted(net.items()) if images},
+    )
+
+
+def count_unanimous(scores: Sequence[Score]) -> tuple[int, int]:
+    """Return on how many test images all scores are right, and on how many none is."""
+    right = [
+        sum(label == predicted for predicted in predictions)
+        for label, *predictions in zip(scores[0].labels, *(score.predictions for score in scores), strict=True)
     ]
-    left = [True, False, False, False, False, True, True]
-    return tables_view([TextTable(grid, left)], notes)
+    return right.count(len(scores)), right.count(0)
 
 
 def _largest_changes(agreement: Agreement, names: tuple[str, ...], sign: int) -> str:

@@ -9,27 +9,19 @@ from typing import Any
 from probeline.format import count, decimals, listing, percent, seconds
 from probeline.report.model.content import ReportContent
 from probeline.report.records.latency_costs import Cost, costs, hardware, sessions
-from probeline.report.sections.section import RESULTS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
+from probeline.report.sections.section import NO_TABLES, RESULTS, Tables, TableSection
+from probeline.report.sections.tables import TextTable, text_table
 from probeline.results.latency import Latency
 from probeline.results.score import Score
 
 
-class LatencySection(Section):
+class LatencySection(TableSection):
     name, title, group = "latency", "Latency", RESULTS
 
-    def markdown(self, content: ReportContent) -> str | None:
-        if not content.latencies:
-            return None
-        tables = latency_tables(content.latencies, content.scores)
-        notes = latency_notes(content.latencies, content.scores)
-        return join_parts(*(table.markdown() for table in tables), bullets(notes))
-
-    def view(self, content: ReportContent) -> View | None:
-        if not content.latencies:
-            return None
-        tables = latency_tables(content.latencies, content.scores)
-        return tables_view(tables, latency_notes(content.latencies, content.scores))
+    def tables(self, content: ReportContent) -> Tables:
+        nets, scores = content.latencies, content.scores
+        tables = [cost_table(costs(timed, scores), f"On {hardware(timed)}.") for timed in sessions(nets)]
+        return (tables, latency_notes(nets, scores)) if nets else NO_TABLES
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         return {
@@ -42,11 +34,6 @@ class LatencySection(Section):
                 for nets in sessions(content.latencies)
             ]
         }
-
-
-def latency_tables(latencies: Sequence[Latency], scores: Sequence[Score]) -> list[TextTable]:
-    """Return a table for each session."""
-    return [cost_table(costs(nets, scores), f"On {hardware(nets)}.") for nets in sessions(latencies)]
 
 
 def cost_table(lines: Sequence[Cost], title: str = "") -> TextTable:

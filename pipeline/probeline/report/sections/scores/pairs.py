@@ -10,25 +10,19 @@ from probeline.format import decimals, plural, points, probability
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
 from probeline.report.model.pairs import Matrix
-from probeline.report.sections.section import RESULTS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts
+from probeline.report.sections.section import NO_TABLES, RESULTS, Tables, TableSection
+from probeline.report.sections.tables import TextTable
 
 _FEWEST = 3
 """Rows; the only pair of two rows is in the table of results."""
 
 
-class Pairs(Section):
+class Pairs(TableSection):
     name, title, group = "pairs", "Pairwise comparisons", RESULTS
 
-    def markdown(self, content: ReportContent) -> str | None:
+    def tables(self, content: ReportContent) -> Tables:
         pairs = content.pairs
-        if len(pairs.rows) < _FEWEST:
-            return None
-        return join_parts(matrix_table(pairs).markdown(), bullets(matrix_notes(pairs)))
-
-    def view(self, content: ReportContent) -> View | None:
-        pairs = content.pairs
-        return tables_view([matrix_table(pairs)], matrix_notes(pairs)) if len(pairs.rows) >= _FEWEST else None
+        return ([matrix_table(pairs)], matrix_notes(pairs)) if len(pairs.rows) >= _FEWEST else NO_TABLES
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         pairs = content.pairs

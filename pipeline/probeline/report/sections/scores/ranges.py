@@ -8,23 +8,17 @@ from typing import Any
 from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.report.model.content import ReportContent
 from probeline.report.records.range_tests import range_test_titles, round_rate, suggest_rates
-from probeline.report.sections.section import FITS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts
+from probeline.report.sections.section import FITS, NO_TABLES, Tables, TableSection
+from probeline.report.sections.tables import TextTable
 from probeline.results.range_test import RangeTest
 
 
-class RangeTests(Section):
-    name, title, group = "ranges", "Learning-rate range tests", FITS
+class RangeTests(TableSection):
+    name, title, group, figure = "ranges", "Learning-rate range tests", FITS, "range-tests"
 
-    def markdown(self, content: ReportContent) -> str | None:
+    def tables(self, content: ReportContent) -> Tables:
         tests = content.range_tests
-        return join_parts(range_table(tests).markdown(), bullets(range_notes(tests))) if tests else None
-
-    def view(self, content: ReportContent) -> View | None:
-        tests = content.range_tests
-        return (
-            tables_view([range_table(tests)], range_notes(tests), content.figures.get("range-tests")) if tests else None
-        )
+        return ([range_table(tests)], range_notes(tests)) if tests else NO_TABLES
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         tests = content.range_tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from probeline.report.model.axis import axis_start
 from probeline.report.model.content import ReportContent
@@ -13,80 +14,69 @@ from probeline.report.sections.tables import Column
 from probeline.results.methods import method_info
 
 TOP1 = "Test top-1 % (95 % interval)"
-"""The column whose interval is drawn."""
+"""The column whose interval is shown as a bar."""
 
 _WIDTH = 100.0
 """Of a bar, in units of its own."""
 
 
-@dataclass(frozen=True)
-class Bar:
-    """An interval as it is drawn in a cell, from `low` to `high` with a tick at `middle`, and its tooltip."""
-
-    low: str
-    high: str
-    middle: str
-    colour: str
-    told: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell: its text, the number that sorts it, if any, and a bar."""
+class Cell(NamedTuple):
+    """A cell: its text, and the number that sorts it, if any."""
 
     text: str
     value: str
-    left: bool
-    bar: Bar | None = None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table: its name, the method and backbone that filter it, and its other cells."""
+    """A line of a table of rows.
+
+    Its name, the method and backbone that filter it, its other cells, and its bar: where it starts, has its tick and
+    ends, its colour and its tip.
+    """
 
     name: str
     method: str
     backbone: str
-    cells: tuple[Cell, ...]
+    cells: Sequence[Cell]
+    bar: Sequence[str]
+    colour: str
+    tip: str
 
 
 @dataclass(frozen=True)
 class RowTable:
-    """A table of rows.
+    """Lines, and for each column after the name its head and whether it is aligned to the left, sorted, and a bar's."""
 
-    Attributes
-    ----------
-    heads : tuple of (str, bool, bool)
-        Of the columns after the name: the text, whether it is aligned to the left, and whether numbers sort it.
-    lines : tuple of Line
-    """
-
-    heads: tuple[tuple[str, bool, bool], ...]
-    lines: tuple[Line, ...]
+    heads: Sequence[tuple[str, bool, bool, bool]]
+    lines: Sequence[Line]
 
 
 def page_table(content: ReportContent, columns: Sequence[Column]) -> RowTable:
     """Return a table of all rows; the first column is the method's."""
     name, *others = columns
-    bounds = bar_bounds(content.rows)
     after = 1 if others[0].head == TOP1 else 0  # where the backbone's column goes
     # Views are named with the method already.
     has_backbone = len({titled.title for titled in content.titled if not titled.row.views}) > 1
+    start, end = bar_bounds(content.rows)
+
+    def position(share: float) -> str:
+        return f"{_WIDTH * max(share - start, 0) / (end - start):.2f}"
+
     lines = []
     for titled in content.titled:
-        row = titled.row
-        bar = _bar(row, bounds, row_tip(titled.title, row, content.places))
-        cells = [
-            Cell(column.cell(row), _value(column, row), column.left, bar if column.head == TOP1 else None)
-            for column in others
-        ]
+        row, method = titled.row, method_info(titled.row.method)
+        cells = [Cell(column.cell(row), _value(column, row)) for column in others]
         if has_backbone:
-            cells.insert(after, Cell(titled.title, "", left=True))
-        lines.append(Line(name.cell(row), method_info(row.method).title, row.backbone, tuple(cells)))
-    heads = [(column.head, column.left, column.value is not None) for column in others]
+            cells.insert(after, Cell(titled.title, ""))
+        bar = [position(share) for share in (row.interval[0], row.top1, row.interval[1])]
+        tip = row_tip(titled.title, row, content.places)
+        colour = class_of_colour(method.colour)
+        lines.append(Line(name.cell(row), method.title, row.backbone, cells, bar, colour, tip))
+    heads = [(column.head, column.left, column.value is not None, column.head == TOP1) for column in others]
     if has_backbone:
-        heads.insert(after, ("Backbone", True, False))
-    return RowTable(tuple(heads), tuple(lines))
+        heads.insert(after, ("Backbone", True, False, False))
+    return RowTable(heads, lines)
 
 
 def bar_bounds(rows: Sequence[Row]) -> tuple[float, float]:
@@ -100,11 +90,3 @@ def bar_bounds(rows: Sequence[Row]) -> tuple[float, float]:
 def _value(column: Column, row: Row) -> str:
     value = column.value(row) if column.value else None
     return "" if value is None else repr(float(value))
-
-
-def _bar(row: Row, bounds: tuple[float, float], tip: str) -> Bar:
-    def position(share: float) -> str:
-        return f"{_WIDTH * max(share - bounds[0], 0) / (bounds[1] - bounds[0]):.2f}"
-
-    low, high = map(position, row.interval)
-    return Bar(low, high, position(row.top1), class_of_colour(method_info(row.method).colour), tip)
