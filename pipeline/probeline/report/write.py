@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from probeline.disk import make_folder, publish
+from probeline.format import escape
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
-from probeline.report.sections.registry import all_sections, installed_sections
+from probeline.report.sections.registry import all_sections, installed_sections, markdown_order
+from probeline.report.sections.section import Section
+from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
+
+
+def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
+    """Return a report that renders on GitHub and reads well as plain text."""
+    dataset = content.dataset
+    parts = [f"# {escape(dataset)}: frozen features and fine-tuning" if dataset else "# Nothing has been scored yet"]
+    if content.blocks or content.curves:
+        first, *others = verdict(content.blocks, content.curves).lines
+        parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+    if sentences := advice(content.blocks, content.curves):
+        parts += ["## What to do next", escape(" ".join(sentences))]
+    for section in markdown_order(sections):
+        if text := section.markdown(content):
+            parts += [f"## {escape(section.title)}", text]
+    return join_parts(*parts) + "\n"
+
 
 _MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
 
@@ -65,8 +84,8 @@ def write_report(content: ReportContent) -> Report:
 
     # matplotlib takes a second that an up-to-date report need not spend
     from probeline.report.figures import draw
-    from probeline.report.markdown import markdown
     from probeline.report.page.render import render
+    from probeline.report.write import markdown
 
     sections = all_sections()
     content = replace(content, figures={figure.name: figure for figure in draw(content)})

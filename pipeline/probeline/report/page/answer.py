@@ -13,7 +13,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
 from probeline.report.page.summary import HEADS, summary
-from probeline.report.records.leakage import leakage
+from probeline.report.records.findings import leakage
 
 
 def view(content: ReportContent) -> Mapping[str, Any]:

@@ -12,10 +12,9 @@ from probeline.report.sections.images.illustrations import EmbeddingMaps, Galler
 from probeline.report.sections.reproducibility import AllFigures, ConditionsSection, FigureSection, NotRunSection
 from probeline.report.sections.scores.calibration import Calibration
 from probeline.report.sections.scores.classes import AccuracyPerClass, ConfusionMatrices
-from probeline.report.sections.scores.disagreement import Disagreement
+from probeline.report.sections.scores.comparisons import Disagreement, Pairs
 from probeline.report.sections.scores.latency import LatencySection
 from probeline.report.sections.scores.learning import LearningCurves
-from probeline.report.sections.scores.pairs import Pairs
 from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.report.sections.scores.ranges import RangeTests
 from probeline.report.sections.scores.results import Results

@@ -9,9 +9,17 @@ from typing import Any, NamedTuple
 from probeline.format import decimals, escape, percent, points
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
-from probeline.report.records.findings_text import findings_in_words, method_notes, source_in_words
-from probeline.report.records.leakage import LEAKAGE_NOTE, Leak, Share, leakage, share_in_words
-from probeline.report.sections.images.tiles import SmallImage, Tile, small_image
+from probeline.report.records.findings import (
+    LEAKAGE_NOTE,
+    Leak,
+    Share,
+    findings_in_words,
+    leakage,
+    method_notes,
+    share_in_words,
+    source_in_words,
+)
+from probeline.report.sections.images.illustrations import SmallImage, Tile, small_image
 from probeline.report.sections.section import DATA, Section, View
 from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
 from probeline.results.decode import encode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
 from typing import Any
@@ -12,12 +13,40 @@ from typing import Any
 from probeline.disk import read
 from probeline.format import escape, percent
 from probeline.report.model.content import ReportContent
-from probeline.report.sections.images.tiles import Tile, small_image
 from probeline.report.sections.section import DATA, ERRORS, Section, View
 from probeline.results.decode import encode
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import Gallery, Misclassified
 from probeline.results.picture import PICTURE_FOLDER
+from probeline.results.thumbnail import Thumbnail
+
+
+@dataclass(frozen=True)
+class SmallImage:
+    """A thumbnail: its source, alternative text, size, and the text below it."""
+
+    source: str
+    alt: str
+    width: int
+    height: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Large images, the smaller nearest ones, lines of text, and details that are folded."""
+
+    images: tuple[SmallImage, ...]
+    nearest: tuple[SmallImage, ...]
+    lines: tuple[str, ...]
+    details: tuple[str, ...] = ()
+
+
+def small_image(thumbnails: Mapping[str, Thumbnail], name: str, alt: str, text: str = "") -> SmallImage:
+    """Return a thumbnail by its name."""
+    thumbnail = thumbnails[name]
+    return SmallImage(thumbnail.uri, alt, thumbnail.width, thumbnail.height, text)
+
 
 MAX_BYTES = 3_000_000
 """Of all pictures of a page, so that the page stays below 5 MB."""

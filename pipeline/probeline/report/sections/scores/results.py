@@ -11,9 +11,8 @@ from probeline.names import PENULTIMATE
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
 from probeline.report.model.row import Block, Row, uneven
-from probeline.report.sections.scores.row_table import TOP1, bar_bounds, page_table
 from probeline.report.sections.section import RESULTS, Section, View
-from probeline.report.sections.tables import Column, bullets, join_parts, row_table
+from probeline.report.sections.tables import TOP1, Column, bar_bounds, bullets, join_parts, page_table, row_table
 from probeline.results.methods import method_info
 
 _FIRST = (TOP1, "Over the probe", "Cold s", "Warm s", "Trainable / total")
