@@ -22,16 +22,12 @@ class Step:
         ``fraction`` in percent of the train rows, or ``shots``, images per class.
     n_train : tuple of 2 ints
         Fewest and most images of a draw.
-    mean, sd, range : float, float or None, tuple of 2 floats
-        Of the draws' test top-1, in [0, 1]; `sd` is the sample standard deviation, None for one draw.
-    interval : tuple of 2 floats or None
-        Wilson's 95 % interval for other test images, if there is one draw.
-    short : int
-        Of shots: classes that have fewer images.
-    raised : bool
-        Of fractions: whether one image per class is more than the percentage.
-    edge : int
-        Draws whose l2 is at an edge of the grid.
+    mean, sd, range, interval : float, float or None, tuple of 2 floats, tuple of 2 floats or None
+        Of the draws' test top-1, in [0, 1]. One draw has no sample standard deviation, and only one draw has an
+        interval: Wilson's 95 %, for other test images.
+    short, raised, edge : int, bool, int
+        Classes with fewer images than shots; whether one image per class is more than the fraction; draws whose l2 is
+        at an edge of the grid.
     """
 
     kind: str

@@ -29,9 +29,7 @@ class Ours:
     Attributes
     ----------
     top1 : float
-        Test top-1, the mean over seeds or draws, in [0, 1].
-    interval : tuple of 2 floats
-        Wilson's 95 % interval at `top1`, for other test images.
+        On test, the mean over seeds or draws, in [0, 1]; `interval` is Wilson's 95 % interval for other test images.
     n_train : tuple of 2 ints
         The fewest and the most images that were fitted on.
     runs : str
@@ -52,16 +50,10 @@ class Ours:
 
 @dataclass(frozen=True)
 class PublishedComparison:
-    """A recipe's published numbers, each with ours.
+    """A recipe's published numbers, each with ours, or None if nothing here compares.
 
-    Attributes
-    ----------
-    lines : tuple of (Published, Ours or None)
-        None if nothing here compares.
-    changed : tuple of str
-        Options, in words, in which the run differs from the recipe.
-    differences : tuple of str
-        Between the protocols, in sentences.
+    In words, `changed` are the options in which the run differs from the recipe, and `differences` those of the
+    protocols.
     """
 
     recipe: str
@@ -87,17 +79,12 @@ def compare_with_recipe(session: Session, rows: Sequence[Row], curves: Sequence[
     if not recipe.published and not recipe.differences:
         return None
     steps_settings = [settings for settings, _ in session.steps] or [session.settings] * len(recipe.steps)
+    backbones = tuple(dict.fromkeys(spec.name for settings in steps_settings for spec in settings.nets.specs))
     title = session.dataset.title
-    lines = compare_published(
-        recipe.published,
-        rows,
-        curves,
-        backbones=tuple(dict.fromkeys(spec.name for settings in steps_settings for spec in settings.nets.specs)),
-        data=None if title == recipe.dataset else title,
-    )
-    return PublishedComparison(
-        recipe.name, recipe.source, lines, _changed_options(steps_settings, recipe), recipe.differences
-    )
+    data = None if title == recipe.dataset else title
+    lines = compare_published(recipe.published, rows, curves, backbones=backbones, data=data)
+    changed = _changed_options(steps_settings, recipe)
+    return PublishedComparison(recipe.name, recipe.source, lines, changed, recipe.differences)
 
 
 def _changed_options(steps_settings: Sequence[Settings], recipe: Recipe) -> tuple[str, ...]:

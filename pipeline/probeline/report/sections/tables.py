@@ -14,6 +14,12 @@ from probeline.report.model.row import Block, Row, row_tip
 from probeline.report.palette import class_of_colour
 from probeline.results.methods import method_info
 
+TOP1 = "Test top-1 % (95 % interval)"
+"""The column whose interval is shown as a bar."""
+
+_WIDTH = 100.0
+"""Of a bar, in units of its own."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -24,20 +30,15 @@ class Column:
     left: bool = False
     value: Callable[[Row], float | None] | None = None
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether its cells have a bar on the page."""
+        return self.head == TOP1
+
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text.
-
-    Attributes
-    ----------
-    grid : sequence of sequences of str
-        The head first.
-    left : sequence of bool
-        Which columns are aligned to the left.
-    title : str
-        A line above the table; may be empty.
-    """
+    """A table of text: lines, head first; whether each column is aligned to the left; a line above it, if any."""
 
     grid: Sequence[Sequence[str]]
     left: Sequence[bool]
@@ -45,7 +46,13 @@ class TextTable:
 
     def markdown(self) -> str:
         """Return the table in Markdown, its title above it."""
-        return join_parts(escape(self.title), ruled([[escape(cell) for cell in line] for line in self.grid], self.left))
+        head, *body = padded([[escape(cell) for cell in line] for line in self.grid], self.left)
+        rule = [
+            ":" + "-" * (len(cell) - 1) if is_left else "-" * (len(cell) - 1) + ":"
+            for cell, is_left in zip(head, self.left, strict=True)
+        ]
+        lines = "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+        return join_parts(escape(self.title), lines)
 
 
 def text_table(columns: Sequence[tuple[str, Sequence[str]]], left: int, title: str = "") -> TextTable:
@@ -64,26 +71,11 @@ def row_table(blocks: Sequence[Block], columns: Sequence[Column]) -> TextTable:
     return TextTable([head, *grid], [True, *(column.left for column in columns)])
 
 
-def ruled(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> str:
-    """Return a Markdown table of cells that are escaped, the first line its head."""
-    head, *body = padded(grid, left)
-    rule = [
-        ":" + "-" * (len(cell) - 1) if is_left else "-" * (len(cell) - 1) + ":"
-        for cell, is_left in zip(head, left, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
-
-
 def padded(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> list[list[str]]:
     """Return the cells of a table, each as wide as its column."""
-    widths = [max(len(line[i]) for line in grid) for i in range(len(left))]
-    return [
-        [
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(line, widths, left, strict=True)
-        ]
-        for line in grid
-    ]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    pads = [str.ljust if is_left else str.rjust for is_left in left]
+    return [[pad(cell, width) for cell, width, pad in zip(line, widths, pads, strict=True)] for line in grid]
 
 
 def join_parts(*parts: str) -> str:
@@ -104,42 +96,36 @@ def code(text: str) -> str:
     return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"
 
 
-TOP1 = "Test top-1 % (95 % interval)"
-"""The column whose interval is shown as a bar."""
-
-_WIDTH = 100.0
-"""Of a bar, in units of its own."""
-
-
-class Cell(NamedTuple):
-    """A cell: its text, and the number that sorts it, if any."""
-
-    text: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of a table of rows.
 
-    Its name, the method and backbone that filter it, its other cells, and its bar: where it starts, has its tick and
-    ends, its colour and its tip.
+    Attributes
+    ----------
+    name : str
+        The cell of the first column.
+    method, backbone : str
+        They filter it.
+    cells : sequence of (str, str)
+        Of the other columns: their texts, and the numbers that sort them, if any.
+    bar : sequence of str
+        Where it starts, has its tick, and ends.
+    colour, tip : str
+        Of the bar.
     """
 
     name: str
     method: str
     backbone: str
-    cells: Sequence[Cell]
+    cells: Sequence[tuple[str, str]]
     bar: Sequence[str]
     colour: str
     tip: str
 
 
-@dataclass(frozen=True)
-class RowTable:
-    """Lines, and for each column after the name its head and whether it is aligned to the left, sorted, and a bar's."""
+class RowTable(NamedTuple):
+    """Lines, and the columns after the first."""
 
-    heads: Sequence[tuple[str, bool, bool, bool]]
+    columns: Sequence[Column]
     lines: Sequence[Line]
 
 
@@ -157,17 +143,16 @@ def page_table(content: ReportContent, columns: Sequence[Column]) -> RowTable:
     lines = []
     for titled in content.titled:
         row, method = titled.row, method_info(titled.row.method)
-        cells = [Cell(column.cell(row), _value(column, row)) for column in others]
+        cells = [(column.cell(row), _value(column, row)) for column in others]
         if has_backbone:
-            cells.insert(after, Cell(titled.title, ""))
+            cells.insert(after, (titled.title, ""))
         bar = [position(share) for share in (row.interval[0], row.top1, row.interval[1])]
         tip = row_tip(titled.title, row, content.places)
         colour = class_of_colour(method.colour)
         lines.append(Line(name.cell(row), method.title, row.backbone, cells, bar, colour, tip))
-    heads = [(column.head, column.left, column.value is not None, column.head == TOP1) for column in others]
     if has_backbone:
-        heads.insert(after, ("Backbone", True, False, False))
-    return RowTable(heads, lines)
+        others.insert(after, Column("Backbone", lambda row: row.backbone, left=True))
+    return RowTable(others, lines)
 
 
 def bar_bounds(rows: Sequence[Row]) -> tuple[float, float]:

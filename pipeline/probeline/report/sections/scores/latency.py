@@ -27,9 +27,7 @@ class Cost:
     Attributes
     ----------
     median, low, high : float
-        Seconds of a pass: median, 5th and 95th percentile.
-    images_per_second : float
-        At the median.
+        Seconds of a pass: median (of which `images_per_second` is), 5th and 95th percentile.
     ratio : float
         Median over the turns of its seconds over those of the fastest net of its session.
     top1, top5, n_test : float, float and int, or None
