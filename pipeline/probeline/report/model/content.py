@@ -15,7 +15,6 @@ from probeline.report.model.conditions import Conditions, conditions
 from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.report_figure import ReportFigure
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
-from probeline.report.records.not_run import NotRun
 from probeline.report.records.published import PublishedComparison
 from probeline.results.curve import Curve
 from probeline.results.decode import encode
@@ -26,6 +25,14 @@ from probeline.results.latency import Latency
 from probeline.results.picture import Picture
 from probeline.results.range_test import RangeTest
 from probeline.results.score import Score
+
+
+@dataclass(frozen=True, order=True)
+class NotRun:
+    """A row or a record that is missing, and the command that makes it."""
+
+    what: str
+    command: str
 
 
 @dataclass(frozen=True, kw_only=True)

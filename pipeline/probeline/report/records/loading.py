@@ -13,7 +13,7 @@ from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import Method, method_of
 from probeline.options.command_line import command_line
 from probeline.options.settings import Settings
-from probeline.report.records.not_run import NotRun
+from probeline.report.model.content import NotRun
 from probeline.report.records.range_tests import own_options
 from probeline.report.records.row_commands import requested_steps, weights_option
 from probeline.results.curve import CURVES, Curve
@@ -54,7 +54,7 @@ def load_curves(session: Session) -> list[Curve]:
     for curve in sorted(curves, key=lambda curve: _is_as_requested(session, curve)):
         identity = (curve.backbone, curve.weights, curve.image_size, curve.precision, curve.tap, curve.method)
         if identity in newest:
-            which = "the one asked for" if _is_as_requested(session, curve) else "the last run"
+            which = "the requested one" if _is_as_requested(session, curve) else "the last run"
             session.console.say(
                 f"compare: of several curves of {curve.backbone} {which} is shown, with {curve.draws} draws"
             )

@@ -1,4 +1,4 @@
-"""Commands: which made a row, which would make a missing row, and which would add to the report.
+"""The commands that made the rows, that would make the missing rows, and that would add to the report.
 
 A score names a file of weights or of a second task without its folder. The settings of the run that shows the score may
 know it; if not, the command has ``PATH-TO/`` in its place, which every verb refuses.
@@ -25,9 +25,8 @@ from probeline.names import (
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
 from probeline.options.settings import OPTIONS, Settings, Step
-from probeline.report.model.content import ReportContent
+from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.model.row import Block
-from probeline.report.records.not_run import NotRun
 from probeline.results.curve import Curve
 from probeline.results.methods import METHODS, MethodInfo, method_info
 from probeline.results.score import Score
@@ -183,9 +182,9 @@ def _missing(step: Step, scores: Sequence[Score]) -> list[NotRun]:
                 absent = [seed for seed in requested if (method.name, seed) not in scored]
                 if absent:
                     net = spec.name if tap == PENULTIMATE or method.trains else f"{spec.name} at {tap}"
-                    some = f", seed {', '.join(map(str, absent))}" if len(absent) < len(requested) else ""
+                    which = f", seed {', '.join(map(str, absent))}" if len(absent) < len(requested) else ""
                     command = command_line(settings, method.verb, **{**net_options, **options})
-                    missing.append(NotRun(f"{method.title} of {net}{some}", command))
+                    missing.append(NotRun(f"{method.title} of {net}{which}", command))
     return missing
 
 

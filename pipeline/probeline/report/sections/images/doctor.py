@@ -60,8 +60,7 @@ class DataDoctor(Section):
     name, title, group = "doctor", "Data doctor", DATA
 
     def markdown(self, content: ReportContent) -> str | None:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return None
         parts = [escape(source_in_words(findings)), bullets(findings_in_words(findings))]
         for shown in finding_tables(findings, content.blocks):
@@ -69,8 +68,7 @@ class DataDoctor(Section):
         return join_parts(*parts, bullets(method_notes(findings)))
 
     def view(self, content: ReportContent) -> View | None:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return None
         return View(
             "doctor.html",
@@ -83,8 +81,7 @@ class DataDoctor(Section):
         )
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return {}
         values = {name: value for name, value in encode(findings).items() if name != "thumbnails"}
         leaks = [asdict(leak) for leak in leakage(findings, content.blocks)]
@@ -141,12 +138,11 @@ def _change(leak: Leak, places: int) -> str:
 
 
 def _on_leaked(leak: Leak, places: int) -> str:
-    shares = [
+    return ", ".join(
         f"{name} {percent(share.top1, places)} (n={share.n:,})"
         for name, share in (("exact", leak.exact), ("near", leak.near))
         if share.top1 is not None
-    ]
-    return ", ".join(shares)
+    )
 
 
 def _duplicates(findings: Findings) -> list[_Finding]:

@@ -51,7 +51,7 @@ class ConfusionMatrices(Section):
 
 
 def _matrix(content: ReportContent, confusion_row: ConfusionRow, has_room: bool, own_n: bool) -> dict[str, Any]:
-    """Return the matrix of a row; without room its figure, if there is one, and the most frequent confusions."""
+    """Return a confusion matrix; without room for it, its figure, if any, and the most frequent confusions."""
     row, score = confusion_row.row, confusion_row.score
     names = score.class_names
     counts = Counter(zip(score.labels, score.predictions, strict=True))

@@ -110,9 +110,11 @@ class Disagreement(Section):
         rows = content.titled
         if not rows:
             return None
-        base = next((titled for titled in rows if titled.row.reference), None) or min(rows, key=lambda t: t.row.rank)
+        best = min(rows, key=lambda titled: titled.row.rank)
+        base = next((titled for titled in rows if titled.row.reference), best)
         base_score, name = base.scores[0], row_naming(content.blocks)
-        others = [one for one in rows if one.row is not base.row and one.scores[0].splits == base_score.splits]
+        same_images = [titled for titled in rows if titled.scores[0].splits == base_score.splits]
+        others = [titled for titled in same_images if titled.row is not base.row]
         if not others:
             return None
         grid = [list(HEADS)]

@@ -20,16 +20,14 @@ class PublishedNumbers(Section):
     name, title, group = "published", "Published numbers", RESULTS
 
     def markdown(self, content: ReportContent) -> str | None:
-        published = content.published
-        if published is None:
+        if (published := content.published) is None:
             return None
         table = published_table(published).markdown() if published.lines else ""
         protocol = join_parts(_PROTOCOL, bullets(published.differences)) if published.differences else ""
         return join_parts(escape(_source(published)), table, escape(_changed(published)), protocol)
 
     def view(self, content: ReportContent) -> View | None:
-        published = content.published
-        if published is None:
+        if (published := content.published) is None:
             return None
         return View(
             "published.html",
