@@ -21,6 +21,8 @@ from probeline.report.sections.section import Section
 from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
 
+_MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
+
 
 def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
     """Return a report that renders on GitHub and reads well as plain text."""
@@ -35,9 +37,6 @@ def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
         if text := section.markdown(content):
             parts += [f"## {escape(section.title)}", text]
     return join_parts(*parts) + "\n"
-
-
-_MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,9 @@ GROUPS = (RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY)
 
 @dataclass(frozen=True)
 class View:
-    """What a section shows on the page.
+    """What a section shows on the page: a file of ``page/templates/sections/``, and the values of its ``view``.
 
-    Attributes
-    ----------
-    template : str
-        A file of ``page/templates/sections/``. Those for any content: ``text.html`` (see `text_view`), ``figure.html``
-        (`figure_view`) and ``tables.html`` (`tables_view`).
-    values : mapping
-        The names that the template uses, below ``view``.
+    The templates for any content have functions: `text_view`, `figure_view` and `tables_view`.
     """
 
     template: str
@@ -83,8 +77,6 @@ def tables_view(tables: Sequence[TextTable], notes: Sequence[str] = (), figure: 
 Tables = tuple[Sequence[TextTable], Sequence[str]]
 """Tables, and the notes below them."""
 
-NO_TABLES: Tables = ((), ())
-
 
 class TableSection(Section):
     """A section of tables with notes, and on the page with the figure of that name above them."""
@@ -92,13 +84,15 @@ class TableSection(Section):
     figure = ""
 
     @abstractmethod
-    def tables(self, content: ReportContent) -> Tables:
-        """Return the tables and their notes; `NO_TABLES` if there is nothing to show."""
+    def tables(self, content: ReportContent) -> Tables | None:
+        """Return the tables and their notes; None if there is nothing to show."""
 
     def markdown(self, content: ReportContent) -> str | None:
-        tables, notes = self.tables(content)
-        return join_parts(*(table.markdown() for table in tables), bullets(notes)) if tables else None
+        if (shown := self.tables(content)) is None:
+            return None
+        tables, notes = shown
+        return join_parts(*(table.markdown() for table in tables), bullets(notes))
 
     def view(self, content: ReportContent) -> View | None:
-        tables, notes = self.tables(content)
-        return tables_view(tables, notes, content.figures.get(self.figure)) if tables else None
+        shown = self.tables(content)
+        return tables_view(*shown, content.figures.get(self.figure)) if shown else None

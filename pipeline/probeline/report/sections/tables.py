@@ -97,20 +97,9 @@ def code(text: str) -> str:
 
 
 class Line(NamedTuple):
-    """A line of a table of rows.
+    """A line of a table of rows: its first cell, and the method and backbone by which it is filtered.
 
-    Attributes
-    ----------
-    name : str
-        The cell of the first column.
-    method, backbone : str
-        They filter it.
-    cells : sequence of (str, str)
-        Of the other columns: their texts, and the numbers that sort them, if any.
-    bar : sequence of str
-        Where it starts, has its tick, and ends.
-    colour, tip : str
-        Of the bar.
+    The other cells have a text and, if any, the number that sorts it. The bar has a start, a tick and an end.
     """
 
     name: str

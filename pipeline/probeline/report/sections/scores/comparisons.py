@@ -14,7 +14,6 @@ from probeline.report.model.pairs import Matrix
 from probeline.report.model.row import row_naming
 from probeline.report.sections.section import (
     ERRORS,
-    NO_TABLES,
     RESULTS,
     Section,
     Tables,
@@ -32,9 +31,9 @@ _FEWEST = 3
 class Pairs(TableSection):
     name, title, group = "pairs", "Pairwise comparisons", RESULTS
 
-    def tables(self, content: ReportContent) -> Tables:
+    def tables(self, content: ReportContent) -> Tables | None:
         pairs = content.pairs
-        return ([matrix_table(pairs)], matrix_notes(pairs)) if len(pairs.rows) >= _FEWEST else NO_TABLES
+        return ([matrix_table(pairs)], matrix_notes(pairs)) if len(pairs.rows) >= _FEWEST else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         pairs = content.pairs

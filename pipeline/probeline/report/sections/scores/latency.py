@@ -13,7 +13,7 @@ from probeline.environment import describe_environment
 from probeline.format import count, decimals, listing, percent, plural, seconds
 from probeline.names import PENULTIMATE
 from probeline.report.model.content import ReportContent
-from probeline.report.sections.section import NO_TABLES, RESULTS, Tables, TableSection
+from probeline.report.sections.section import RESULTS, Tables, TableSection
 from probeline.report.sections.tables import TextTable, text_table
 from probeline.results.latency import Latency, TimedPasses
 from probeline.results.ranking import best_probe
@@ -109,10 +109,10 @@ def hardware(nets: Sequence[Latency]) -> str:
 class LatencySection(TableSection):
     name, title, group = "latency", "Latency", RESULTS
 
-    def tables(self, content: ReportContent) -> Tables:
+    def tables(self, content: ReportContent) -> Tables | None:
         nets, scores = content.latencies, content.scores
         tables = [cost_table(costs(timed, scores), f"On {hardware(timed)}.") for timed in sessions(nets)]
-        return (tables, latency_notes(nets, scores)) if nets else NO_TABLES
+        return (tables, latency_notes(nets, scores)) if nets else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         return {

@@ -10,7 +10,7 @@ from probeline.format import decimals, listing, percent
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.records.learning_steps import Step, curve_titles, steps
-from probeline.report.sections.section import NO_TABLES, RESULTS, Tables, TableSection
+from probeline.report.sections.section import RESULTS, Tables, TableSection
 from probeline.report.sections.tables import TextTable
 from probeline.results.curve import Curve
 
@@ -18,9 +18,9 @@ from probeline.results.curve import Curve
 class LearningCurves(TableSection):
     name, title, group, figure = "learning", "Learning curves", RESULTS, "learning"
 
-    def tables(self, content: ReportContent) -> Tables:
+    def tables(self, content: ReportContent) -> Tables | None:
         curves = content.curves
-        return ([learning_table(curves)], learning_notes(curves)) if curves else NO_TABLES
+        return ([learning_table(curves)], learning_notes(curves)) if curves else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         titles = curve_titles(content.curves)
@@ -133,7 +133,7 @@ def _chosen(curves: Sequence[Curve]) -> str:
     are_probes = {curve.method == Method.PROBE for curve in curves}
     if len(are_probes) > 1:
         return "l2 and the epoch of a training are"
-    return "l2 is" if True in are_probes else "The epoch is"
+    return "l2 is" if are_probes == {True} else "The epoch is"
 
 
 def _marks(step: Step) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.report.model.content import ReportContent
 from probeline.report.records.range_tests import range_test_titles, round_rate, suggest_rates
-from probeline.report.sections.section import FITS, NO_TABLES, Tables, TableSection
+from probeline.report.sections.section import FITS, Tables, TableSection
 from probeline.report.sections.tables import TextTable
 from probeline.results.range_test import RangeTest
 
@@ -16,28 +16,18 @@ from probeline.results.range_test import RangeTest
 class RangeTests(TableSection):
     name, title, group, figure = "ranges", "Learning-rate range tests", FITS, "range-tests"
 
-    def tables(self, content: ReportContent) -> Tables:
+    def tables(self, content: ReportContent) -> Tables | None:
         tests = content.range_tests
-        return ([range_table(tests)], range_notes(tests)) if tests else NO_TABLES
+        return ([range_table(tests)], range_notes(tests)) if tests else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
-        tests = content.range_tests
-        return {
-            "range_tests": [_record(test, title) for test, title in zip(tests, range_test_titles(tests), strict=True)]
-        }
-
-
-def _record(test: RangeTest, title: str) -> dict[str, Any]:
-    rates = suggest_rates(test)
-    return {
-        "title": title,
-        "method": test.method,
-        "key": test.key,
-        "seed": test.seed,
-        **{name: rates and getattr(rates, name) for name in ("steepest", "tenth", "lowest")},
-        "steps": len(test.losses),
-        "ended": test.ended,
-    }
+        records = []
+        for test, title in zip(content.range_tests, range_test_titles(content.range_tests), strict=True):
+            own = {name: getattr(test, name) for name in ("method", "key", "seed")}
+            rates = suggest_rates(test)
+            suggested = {name: rates and getattr(rates, name) for name in ("steepest", "tenth", "lowest")}
+            records.append({"title": title, **own, **suggested, "steps": len(test.losses), "ended": test.ended})
+        return {"range_tests": records}
 
 
 def range_table(tests: Sequence[RangeTest]) -> TextTable:
