@@ -21,12 +21,10 @@ from made_scores import make_scores
 from probeline.data.pixels.tiles import encode_webp
 from probeline.disk import make_folder
 from probeline.report import write
-from probeline.report.markdown import markdown
-from probeline.report.model.content import ReportContent
+from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.model.rows import blocks
-from probeline.report.records.not_run import NotRun
 from probeline.report.sections.registry import SECTIONS
-from probeline.report.write import Report
+from probeline.report.write import Report, markdown
 from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture, Thumbnail
 from probeline.results.score import Score
 

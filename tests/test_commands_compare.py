@@ -131,7 +131,7 @@ def test_of_several_curves_the_one_asked_for_is_shown(cache: Path, tmp_path: Pat
         session, console = inputs_of(cache, tmp_path, draws=draws, **few)
         (shown,) = json.loads(Path(compare.run(session)["json"]).read_text(encoding="utf-8"))["curves"]
         assert [step["draws"] for step in shown["steps"]] == [draws, 1]
-        line = f"compare: of several curves of squeezenet1_1 the one asked for is shown, with {draws} draws"
+        line = f"compare: of several curves of squeezenet1_1 the requested one is shown, with {draws} draws"
         assert line in console.said
 
 

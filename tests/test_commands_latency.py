@@ -22,9 +22,8 @@ from probeline.commands import compare, latency
 from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
-from probeline.report.records.latency_costs import costs, hardware, sessions
 from probeline.report.records.loading import load_latencies
-from probeline.report.sections.scores.latency import cost_table, latency_notes
+from probeline.report.sections.scores.latency import cost_table, costs, hardware, latency_notes, sessions
 from probeline.results.latency import LATENCIES, Latency, TimedPasses
 from probeline.results.score import SCORES
 from probeline.session import Session

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from made_scores import make_scores
+from pages import write_report
 from probeline.report.model.content import ReportContent
 from probeline.report.sections.registry import GROUP, SECTIONS, all_sections, installed_sections, markdown_order
 from probeline.report.sections.section import GROUPS
 
 DOC = (Path(__file__).parents[1] / "docs" / "design" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', DOC, re.DOTALL))
+
+FAILING = """
+class Failing(Section):
+    name, title, group = "failing", "Failing", "Results"
+
+    def markdown(self, content):
+        return "Own words."
+
+    def view(self, content):
+        return text_view("Own words.")
+
+    def record(self, content):
+        return {{"own": 1}}
+
+class Failing(Failing):
+    def {method}(self, content):
+        return {result}
+"""
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -75,10 +96,43 @@ def test_a_section_that_cannot_be_used_is_a_warning(
     text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, "bad_section", f"{text}\n", {"worse": "bad_section:Bad"})
-    monkeypatch.delitem(__import__("sys").modules, "bad_section", raising=False)
+    monkeypatch.delitem(sys.modules, "bad_section", raising=False)
     with pytest.warns(UserWarning, match="report section worse = bad_section:Bad is skipped") as warned:
         assert all_sections() == SECTIONS
     assert reason in str(warned[0].message)
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "reason"),
+    [
+        ("markdown", "1 / 0", "ZeroDivisionError"),
+        ("view", "1 / 0", "ZeroDivisionError"),
+        ("view", "View('nowhere.html', {})", "TemplateNotFound"),
+        ("view", "View('text.html', {})", "UndefinedError"),
+        ("record", "1 / 0", "ZeroDivisionError"),
+        ("record", "{'own': object()}", "TypeError"),
+    ],
+)
+def test_a_section_that_cannot_be_rendered_is_left_out(
+    method: str, result: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"from probeline.report.sections.section import Section, View, text_view\n{FAILING}"
+    (tmp_path / "site").mkdir()
+    text = module.format(method=method, result=result)
+    install(tmp_path / "site", monkeypatch, "failing_section", text, {"failing": "failing_section:Failing"})
+    monkeypatch.delitem(sys.modules, "failing_section", raising=False)
+    with pytest.warns(UserWarning, match="report section failing is skipped") as warned:
+        report = write_report(tmp_path / "report", make_scores(n_test=60))
+    assert len(warned) == 1
+    assert reason in str(warned[0].message)
+    text, page = report.markdown.read_text(encoding="utf-8"), report.page.read_text(encoding="utf-8")
+    record = json.loads(report.json.read_text(encoding="utf-8"))
+    assert "## Failing" not in text
+    assert "failing" not in page
+    assert "own" not in record
+    assert "## Results" in text
+    assert '<section id="results"' in page
+    assert record["rows"]
 
 
 def test_no_two_sections_share_a_name_or_a_member() -> None:

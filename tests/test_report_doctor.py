@@ -16,8 +16,7 @@ from pages import make_content, markdown_of, record_of, table
 from probeline.identity import DOCTOR_VERSION, digest, seal
 from probeline.metrics.intervals import wilson
 from probeline.report.model.rows import blocks
-from probeline.report.records.findings_text import findings_in_words
-from probeline.report.records.leakage import leakage, leakage_lines
+from probeline.report.records.findings import findings_in_words, leakage, leakage_lines
 from probeline.report.sections.images.doctor import DataDoctor
 from probeline.results.decode import encode
 from probeline.results.findings import (

@@ -14,7 +14,7 @@ from made_scores import make_score
 from probeline.analysis.gallery import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.report.model.rows import row_titles
-from probeline.report.sections.images.galleries import gallery_facts
+from probeline.report.sections.images.illustrations import gallery_facts
 from probeline.results.gallery import (
     GALLERIES,
     gallery_of,

@@ -20,7 +20,7 @@ from probeline.identity import seal, unseal
 from probeline.report.figures.pictures import COLOURS, embedding_map, rendered
 from probeline.report.figures.sheet import default_look
 from probeline.report.figures.style import INK, MARKERS, MUTED
-from probeline.report.sections.images.maps import map_facts
+from probeline.report.sections.images.illustrations import map_facts
 from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.store import SkippedFile
 

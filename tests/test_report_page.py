@@ -21,10 +21,10 @@ from pages import TWO, Element, full, make_content, parsed, picture, thumbnail, 
 from probeline.format import count, percent, points, seconds
 from probeline.report.page import render
 from probeline.report.palette import DARK, LETTER, LEVELS, LIGHT, MARK, class_of_colour, contrast, readable
-from probeline.report.records.agreement import compare_predictions, count_unanimous
 from probeline.report.sections.glossary import Glossary
-from probeline.report.sections.images.pictures import fit_picture
+from probeline.report.sections.images.illustrations import fit_picture
 from probeline.report.sections.registry import SECTIONS
+from probeline.report.sections.scores.comparisons import compare_predictions, count_unanimous
 from probeline.results.methods import METHODS, method_info
 from probeline.results.picture import PICTURE_FOLDER
 from probeline.results.score import Score

@@ -12,7 +12,7 @@ from probeline.metrics.intervals import holm, mcnemar, paired_bootstrap
 from probeline.report.model.differences import differences
 from probeline.report.model.pairs import MAX_ROWS, matrix
 from probeline.report.model.rows import blocks
-from probeline.report.sections.scores.pairs import matrix_notes, matrix_table
+from probeline.report.sections.scores.comparisons import matrix_notes, matrix_table
 
 
 def test_a_difference_averages_seeds_and_tests_the_first() -> None:

@@ -16,9 +16,8 @@ from made_scores import aggregate, make_score, make_scores
 from pages import make_content, markdown_of, record_of, table
 from probeline.format import escape
 from probeline.report.model.conditions import Conditions
-from probeline.report.model.content import ReportFigure
+from probeline.report.model.content import NotRun, ReportFigure
 from probeline.report.model.rows import blocks
-from probeline.report.records.not_run import NotRun
 from probeline.report.terminal import TERMINAL_WIDTH, csv_table, terminal_table
 from probeline.results.score import Score
 

@@ -95,8 +95,7 @@ import sys
 from pathlib import Path
 from probeline.results.score import SCORES
 from probeline.report.model.rows import blocks
-from probeline.report.model.content import ReportContent
-from probeline.report.records.not_run import NotRun
+from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.terminal import terminal_table
 from probeline.report.write import write_report
 scores, ignored = SCORES.load(Path({str(tmp_path)!r}))

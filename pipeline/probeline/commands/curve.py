@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from probeline.evaluate.curve import (
@@ -60,6 +61,6 @@ def _describe(session: Session, curve: Curve) -> dict[str, Any]:
         "weights": curve.weights,
         "tap": curve.tap,
         "method": curve.method,
-        "steps": [step.to_json() for step in steps(curve)],
+        "steps": [asdict(step) for step in steps(curve)],
         "file": str(CURVES.path(session.reports, curve.backbone, curve.key)),
     }

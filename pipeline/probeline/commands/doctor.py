@@ -9,8 +9,7 @@ from probeline.analysis.data_checks import examine
 from probeline.evaluate.current_scores import current_scores
 from probeline.names import PENULTIMATE
 from probeline.report.model.rows import blocks
-from probeline.report.records.findings_text import findings_in_words
-from probeline.report.records.leakage import leakage, leakage_lines
+from probeline.report.records.findings import findings_in_words, leakage, leakage_lines
 from probeline.results.findings import FINDINGS, Findings
 from probeline.session import Session
 

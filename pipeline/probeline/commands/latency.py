@@ -6,7 +6,7 @@ from typing import Any
 
 from probeline.analysis.latency import measure_latency
 from probeline.format import seconds
-from probeline.report.records.latency_costs import costs, hardware
+from probeline.report.sections.scores.latency import costs, hardware
 from probeline.results.latency import LATENCIES
 from probeline.session import Session
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from probeline.results.methods import METHODS, method_info
 
-Colour = tuple[float, float, float]
-
 LIGHT = {
     "page": "#f4f6f8",
     "ground": "#ffffff",
@@ -75,8 +73,8 @@ def contrast(one: str, other: str) -> float:
 def readable(colour: str, ground: str, ratio: float) -> str:
     """Return a colour, mixed with black or white until its contrast with `ground` is at least `ratio`.
 
-    A colour of hardly any contrast goes half as far again, so that it differs from those that pass just so; black or
-    white without contrast becomes the other, since a grey could be mistaken for another method.
+    A colour with little contrast gets half as much again, so that it differs from those that just pass; black or white
+    without contrast becomes the other, since a grey could be mistaken for another method.
     """
     away = "#000000" if _luminance(ground) > 0.5 else "#ffffff"
     if contrast(colour, ground) < 1.5 and max(_levels(colour)) - min(_levels(colour)) < 0.05:
@@ -90,7 +88,8 @@ def readable(colour: str, ground: str, ratio: float) -> str:
 
 
 def _names() -> dict[str, str]:
-    names = [one.name for one in METHODS if one.name != "last-K"] + [f"last-{k}" for k in range(1, _STAGES + 1)]
+    names = [method.name for method in METHODS if method.name != "last-K"]
+    names += [f"last-{k}" for k in range(1, _STAGES + 1)]
     return {class_of_colour(colour): colour for colour in (method_info(name).colour for name in names)}
 
 
@@ -108,9 +107,9 @@ def _variables(theme: Mapping[str, str]) -> str:
     return ";".join(f"--{name}:{value}" for name, value in variables.items())
 
 
-def _levels(colour: str) -> Colour:
-    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    return red, green, blue
+def _levels(colour: str) -> list[float]:
+    """Return red, green and blue in [0, 1]."""
+    return [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
 
 
 def _mixed(one: str, other: str, share: float) -> str:

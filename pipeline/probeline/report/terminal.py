@@ -10,9 +10,9 @@ from textwrap import fill
 from typing import Any
 
 from probeline.identity import canonical
+from probeline.report.model.content import NotRun
 from probeline.report.model.row import Block, Row
 from probeline.report.model.verdict import verdict
-from probeline.report.records.not_run import NotRun
 from probeline.report.sections.scores.results import result_columns, result_notes
 from probeline.report.sections.tables import padded
 from probeline.results.curve import Curve
@@ -53,7 +53,7 @@ def csv_table(blocks: Sequence[Block]) -> str:
 
 
 def _flatten(row: Row) -> dict[str, Any]:
-    """Return the fields of a row, each with one value."""
+    """Return all fields as single values."""
     flat = asdict(row)
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
     flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from probeline.disk import make_folder, publish
+from probeline.format import escape
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import recommend
 from probeline.report.model.verdict import verdict
-from probeline.report.sections.registry import all_sections, installed_sections
+from probeline.report.sections.registry import SECTIONS, all_sections, installed_sections, markdown_order
+from probeline.report.sections.section import Section
+from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
 
 _MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
 
 
+def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
+    """Return a report that renders on GitHub and reads well as plain text."""
+    dataset = content.dataset
+    parts = [f"# {escape(dataset)}: frozen features and fine-tuning" if dataset else "# Nothing has been scored yet"]
+    if content.blocks or content.curves:
+        first, *others = verdict(content.blocks, content.curves).lines
+        parts.append("\n".join([f"**{escape(first)}**", *(f"\n{escape(line)}" for line in others)]))
+    if sentences := advice(content.blocks, content.curves):
+        parts += ["## What to do next", escape(" ".join(sentences))]
+    for section in markdown_order(sections):
+        if text := section.markdown(content):
+            parts += [f"## {escape(section.title)}", text]
+    return join_parts(*parts) + "\n"
+
+
 @dataclass(frozen=True)
 class Report:
-    """The files of a report.
-
-    Attributes
-    ----------
-    markdown, json, csv, page : Path
-    figures : tuple of Path
-    written : bool
-        False if the files were up to date.
-    """
+    """The files of a report; they were up to date if they are not `written`."""
 
     markdown: Path
     json: Path
@@ -45,12 +56,8 @@ def write_report(content: ReportContent) -> Report:
 
     They are if report.json is intact and of the same content, sections and `REPORT_VERSION`, and every file that it
     lists has the stated bytes; then nothing is written, and matplotlib is not imported. Figures that only the previous
-    report lists are removed; no other file is touched.
-
-    Parameters
-    ----------
-    content : ReportContent
-        Its figures are drawn here.
+    report lists are removed; no other file is touched. A section of another distribution that cannot be rendered is
+    left out with a warning.
 
     Raises
     ------
@@ -65,11 +72,10 @@ def write_report(content: ReportContent) -> Report:
 
     # matplotlib takes a second that an up-to-date report need not spend
     from probeline.report.figures import draw
-    from probeline.report.markdown import markdown
     from probeline.report.page.render import render
 
-    sections = all_sections()
     content = replace(content, figures={figure.name: figure for figure in draw(content)})
+    sections = [section for section in all_sections() if section in SECTIONS or _is_rendered(section, content)]
     figures = [figure.path.relative_to(folder).as_posix() for figure in content.figures.values()]
     make_folder(folder)
     publish(folder / _MARKDOWN, markdown(content, sections).encode(), replace=True)
@@ -93,6 +99,20 @@ def write_report(content: ReportContent) -> Report:
     text = json.dumps({**record, "sha256": digest(record)}, indent=1, ensure_ascii=False)
     publish(folder / _RECORD, f"{text}\n".encode(), replace=True)
     return _report(folder, files, written=True)
+
+
+def _is_rendered(section: Section, content: ReportContent) -> bool:
+    """Return whether a section of another distribution renders; if not, warn."""
+    from probeline.report.page.render import render
+
+    try:
+        markdown(content, [section])
+        render(content, [section])
+        digest(dict(section.record(content)))
+    except Exception as error:  # whatever another distribution raises must not cost the report
+        warnings.warn(f"report section {section.name} is skipped: {error!r}", stacklevel=3)
+        return False
+    return True
 
 
 def _previous(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from probeline.report.figures.rows import accuracy, calibration, ladder
 from probeline.report.figures.sheet import Sheet, default_look, png, svg
 from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.content import ReportContent, ReportFigure
-from probeline.report.model.row import Block
 
 
 def draw(content: ReportContent) -> list[ReportFigure]:

@@ -14,7 +14,6 @@ from probeline.identity import digest
 from probeline.report.model.conditions import Conditions, conditions
 from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
-from probeline.report.records.not_run import NotRun
 from probeline.report.records.published import PublishedComparison
 from probeline.results.curve import Curve
 from probeline.results.decode import encode
@@ -39,6 +38,14 @@ class ReportFigure:
     caption: str
     svg: str
     """The plain figure as an ``svg`` element, with its alternative text."""
+
+
+@dataclass(frozen=True, order=True)
+class NotRun:
+    """A row or a record that is missing, and the command that makes it."""
+
+    what: str
+    command: str
 
 
 @dataclass(frozen=True, kw_only=True)

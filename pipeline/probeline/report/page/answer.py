@@ -13,7 +13,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import Candidate, Recommendation, recommend
 from probeline.report.model.verdict import verdict
 from probeline.report.palette import class_of_colour
-from probeline.report.records.leakage import leakage
+from probeline.report.records.findings import leakage
 from probeline.results.methods import method_info
 
 _HEADS = (

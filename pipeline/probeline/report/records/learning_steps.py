@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 from probeline.metrics.intervals import wilson
 from probeline.names import PENULTIMATE, Method
@@ -19,29 +18,16 @@ class Step:
 
     Attributes
     ----------
-    kind : str
-        ``fraction`` or ``shots``.
-    amount : float
-        Percent of the train rows, or images per class.
+    kind, amount : str, float
+        ``fraction`` in percent of the train rows, or ``shots``, images per class.
     n_train : tuple of 2 ints
         Fewest and most images of a draw.
-    draws : int
-    mean : float
-        Test top-1 over the draws, in [0, 1].
-    sd : float or None
-        Sample standard deviation over the draws; None for one.
-    range : tuple of 2 floats
-        Lowest and highest of the draws.
-    interval : tuple of 2 floats or None
-        Wilson's 95 % interval for other test images, if there is one draw.
-    short : int
-        Of shots: classes that have fewer images.
-    raised : bool
-        Of fractions: whether one image per class is more than the percentage.
-    edge : int
-        Draws whose l2 is at an edge of the grid.
-    converged : bool
-        Whether every fit did.
+    mean, sd, range, interval : float, float or None, tuple of 2 floats, tuple of 2 floats or None
+        Of the draws' test top-1, in [0, 1]. One draw has no sample standard deviation, and only one draw has an
+        interval: Wilson's 95 %, for other test images.
+    short, raised, edge : int, bool, int
+        Classes with fewer images than shots; whether one image per class is more than the fraction; draws whose l2 is
+        at an edge of the grid.
     """
 
     kind: str
@@ -67,10 +53,6 @@ class Step:
         """``72``, or ``70 to 75`` where the draws differ."""
         low, high = self.n_train
         return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the step as JSON values."""
-        return asdict(self)
 
 
 def steps(curve: Curve) -> list[Step]:

@@ -28,16 +28,12 @@ class Ours:
 
     Attributes
     ----------
-    backbone : str
     top1 : float
-        Test top-1, the mean over seeds or draws, in [0, 1].
-    interval : tuple of 2 floats
-        Wilson's 95 % interval at `top1`, for other test images.
-    n_train, n_test : tuple of 2 ints, int
-        Images: fewest and most that were fitted on; test images.
+        On test, the mean over seeds or draws, in [0, 1]; `interval` is Wilson's 95 % interval for other test images.
+    n_train : tuple of 2 ints
+        The fewest and the most images that were fitted on.
     runs : str
         ``1 seed``, ``3 draws``; empty if nothing is random.
-    trainable : int or None
     other : tuple of str
         How it differs from what was published: net, data, weights; and which run of several it is.
     """
@@ -54,17 +50,10 @@ class Ours:
 
 @dataclass(frozen=True)
 class PublishedComparison:
-    """A recipe's published numbers, each with ours.
+    """A recipe's published numbers, each with ours, or None if nothing here compares.
 
-    Attributes
-    ----------
-    recipe, source : str
-    lines : tuple of (Published, Ours or None)
-        None if nothing here compares.
-    changed : tuple of str
-        Options, in words, in which the run differs from the recipe.
-    differences : tuple of str
-        Between the protocols, in sentences.
+    In words, `changed` are the options in which the run differs from the recipe, and `differences` those of the
+    protocols.
     """
 
     recipe: str
@@ -75,18 +64,14 @@ class PublishedComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, shares in [0, 1]."""
-        rows = [{**asdict(one), "ours": None if mine is None else asdict(mine)} for one, mine in self.lines]
+        rows = [{**asdict(number), "ours": ours and asdict(ours)} for number, ours in self.lines]
         return {**asdict(self), "lines": rows}
 
 
 def compare_with_recipe(session: Session, rows: Sequence[Row], curves: Sequence[Curve]) -> PublishedComparison | None:
     """Return the published numbers of the run's recipe, each with ours; None if the recipe has none.
 
-    Parameters
-    ----------
-    session : Session
-    rows, curves : sequences of Row and Curve
-        Of the requested weights, input size and precision.
+    Rows and curves are those of the requested weights, input size and precision.
     """
     if session.settings.run.recipe is None:
         return None
@@ -94,17 +79,12 @@ def compare_with_recipe(session: Session, rows: Sequence[Row], curves: Sequence[
     if not recipe.published and not recipe.differences:
         return None
     steps_settings = [settings for settings, _ in session.steps] or [session.settings] * len(recipe.steps)
+    backbones = tuple(dict.fromkeys(spec.name for settings in steps_settings for spec in settings.nets.specs))
     title = session.dataset.title
-    lines = compare_published(
-        recipe.published,
-        rows,
-        curves,
-        backbones=tuple(dict.fromkeys(spec.name for settings in steps_settings for spec in settings.nets.specs)),
-        data=None if title == recipe.dataset else title,
-    )
-    return PublishedComparison(
-        recipe.name, recipe.source, lines, _changed_options(steps_settings, recipe), recipe.differences
-    )
+    data = None if title == recipe.dataset else title
+    lines = compare_published(recipe.published, rows, curves, backbones=backbones, data=data)
+    changed = _changed_options(steps_settings, recipe)
+    return PublishedComparison(recipe.name, recipe.source, lines, changed, recipe.differences)
 
 
 def _changed_options(steps_settings: Sequence[Settings], recipe: Recipe) -> tuple[str, ...]:
@@ -129,15 +109,8 @@ def compare_published(
 ) -> tuple[tuple[Published, Ours | None], ...]:
     """Return each published number with ours, once for each run of ours.
 
-    Parameters
-    ----------
-    published : sequence of Published
-    rows, curves : sequences of Row and Curve
-        Those that were requested.
-    backbones : sequence of str
-        Those requested. If one is not published, it is compared with the published ones that were not requested.
-    data : str or None
-        Our data set, if the published numbers are of another one.
+    A requested backbone without published numbers is compared with the published ones that were not requested. `data`
+    is our data set, if the published numbers are of another one.
     """
     known = {number.backbone for number in published}
     unpublished = [name for name in backbones if name not in known]
@@ -169,10 +142,9 @@ def _ours(
     if number.portion is not None:
         if at_portion := curve_step(curves, net, number.method, number.portion):
             curve, step = at_portion
-            low, high = wilson(step.mean * curve.n_test, curve.n_test)
+            interval = wilson(step.mean * curve.n_test, curve.n_test)
             runs = plural(step.draws, "draw")
-            ends = (float(low), float(high))
-            yield Ours(net, step.mean, ends, step.n_train, curve.n_test, runs, None, other(curve.weights))
+            yield Ours(net, step.mean, interval, step.n_train, curve.n_test, runs, None, other(curve.weights))
         return
     for row in rows:
         if (row.backbone, row.method, row.where) == (net, number.method, ""):

@@ -27,11 +27,9 @@ def suggestion_in_words(test: RangeTest) -> str:
     rates = suggest_rates(test)
     if rates is None:
         return "the loss never falls beyond its scatter: no rate is suggested"
-    lowest = f"lowest at lr {round_rate(rates.lowest):g}" + (", the end of the test" if rates.at_end else "")
-    return (
-        f"the loss falls fastest at lr {round_rate(rates.steepest):g} and is {lowest}, "
-        f"a tenth of which is {round_rate(rates.tenth):g}"
-    )
+    steepest, lowest, tenth = (f"{round_rate(rate):g}" for rate in (rates.steepest, rates.lowest, rates.tenth))
+    end = ", the end of the test" if rates.at_end else ""
+    return f"the loss falls fastest at lr {steepest} and is lowest at lr {lowest}{end}, a tenth of which is {tenth}"
 
 
 def own_options(test: RangeTest) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
@@ -13,15 +13,6 @@ from probeline.report.sections.section import REPRODUCIBILITY, Section, View
 from probeline.results.methods import method_info
 
 IsUsed = Callable[[ReportContent], bool]
-
-
-@dataclass(frozen=True)
-class Term:
-    """A term, what it means, and whether a page uses it."""
-
-    name: str
-    meaning: str
-    is_used: IsUsed
 
 
 class Glossary(Section):
@@ -40,10 +31,6 @@ def _has_method(name: str) -> IsUsed:
     return _if_any(lambda row: row.method == name)
 
 
-def _has_rows(content: ReportContent) -> bool:
-    return bool(content.rows)
-
-
 def _has_several_rows(content: ReportContent) -> bool:
     return len(content.rows) > 1
 
@@ -52,18 +39,24 @@ def _has_findings(content: ReportContent) -> bool:
     return content.findings is not None
 
 
+_has_rows = _if_any(lambda _: True)
 _trains_stages = _if_any(lambda row: row.method.startswith(("last-", "freeze-")) or row.method == Method.GRADUAL)
 
+
+class Term(NamedTuple):
+    """A term, what it means, and whether a page uses it: by default one with rows."""
+
+    name: str
+    meaning: str
+    is_used: IsUsed = _has_rows
+
+
 TERMS = (
-    Term(
-        "row", "A line of the table: one method on the features of a net, or one training of it, all seeds.", _has_rows
-    ),
-    Term("train", "Images that heads and nets are fitted on.", _has_rows),
-    Term(
-        "val", "Validation images, on which settings are selected; with few images, folds of train and val.", _has_rows
-    ),
-    Term("test", "Images that are used once, after selection.", _has_rows),
-    Term("top-1", "The share of images whose likeliest class is the true one.", _has_rows),
+    Term("row", "A line of the table: one method on the features of a net, or one training of it, all seeds."),
+    Term("train", "Images that heads and nets are fitted on."),
+    Term("val", "Validation images, on which settings are selected; with few images, folds of train and val."),
+    Term("test", "Images that are used once, after selection."),
+    Term("top-1", "The share of images whose likeliest class is the true one."),
     Term(
         "linear probe (exact)",
         "A linear layer on the features of a frozen net, at the minimum of its loss: logistic regression with a "
@@ -100,12 +93,11 @@ TERMS = (
         "It sets the order, initialisation and augmentation of a training.",
         _if_any(lambda row: method_info(row.method).seeded),
     ),
-    Term("cold time", "Seconds from images to predictions, with feature extraction.", _has_rows),
-    Term("warm time", "Seconds with cached features: the cost of one more head.", _has_rows),
+    Term("cold time", "Seconds from images to predictions, with feature extraction."),
+    Term("warm time", "Seconds with cached features: the cost of one more head."),
     Term(
         "95 % interval",
         "Of 100 such intervals, each for other test images, about 95 contain the accuracy on all such images.",
-        _has_rows,
     ),
     Term(
         "adjusted p",
@@ -125,8 +117,8 @@ TERMS = (
     ),
     Term("headroom", "Fine-tune minus probe of the same net.", _if_any(lambda row: row.headroom is not None)),
     Term("macro", "The mean accuracy of the classes, rare or frequent.", lambda content: uneven(content.rows)),
-    Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy.", _has_rows),
-    Term("temperature", "A divisor of logits, fitted on val; it changes no prediction.", _has_rows),
+    Term("ECE", "Expected calibration error: the mean gap between confidence and accuracy."),
+    Term("temperature", "A divisor of logits, fitted on val; it changes no prediction."),
     Term(
         "optimism",
         "How much selecting on the test set would have inflated accuracy: best candidate minus the selected one.",

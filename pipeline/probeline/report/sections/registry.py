@@ -6,21 +6,15 @@ import warnings
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from probeline.report.sections.conditions import ConditionsSection
 from probeline.report.sections.glossary import Glossary
 from probeline.report.sections.images.doctor import DataDoctor
-from probeline.report.sections.images.galleries import Galleries
-from probeline.report.sections.images.maps import EmbeddingMaps
-from probeline.report.sections.images.pictures import Pictures
-from probeline.report.sections.not_run import NotRunSection
+from probeline.report.sections.images.illustrations import EmbeddingMaps, Galleries, Pictures
+from probeline.report.sections.reproducibility import AllFigures, ConditionsSection, FigureSection, NotRunSection
 from probeline.report.sections.scores.calibration import Calibration
-from probeline.report.sections.scores.classes import AccuracyPerClass
-from probeline.report.sections.scores.confusions import ConfusionMatrices
-from probeline.report.sections.scores.disagreement import Disagreement
-from probeline.report.sections.scores.figures import AllFigures, FigureSection
+from probeline.report.sections.scores.classes import AccuracyPerClass, ConfusionMatrices
+from probeline.report.sections.scores.comparisons import Disagreement, Pairs
 from probeline.report.sections.scores.latency import LatencySection
 from probeline.report.sections.scores.learning import LearningCurves
-from probeline.report.sections.scores.pairs import Pairs
 from probeline.report.sections.scores.published import PublishedNumbers
 from probeline.report.sections.scores.ranges import RangeTests
 from probeline.report.sections.scores.results import Results

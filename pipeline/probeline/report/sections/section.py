@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from probeline.report.model.content import ReportContent, ReportFigure
-from probeline.report.sections.tables import TextTable
+from probeline.report.sections.tables import TextTable, bullets, join_parts
 
 RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY = "Results", "Errors", "Data", "Fits", "Reproducibility"
 GROUPS = (RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY)
@@ -16,15 +17,9 @@ GROUPS = (RESULTS, ERRORS, DATA, FITS, REPRODUCIBILITY)
 
 @dataclass(frozen=True)
 class View:
-    """What a section shows on the page.
+    """What a section shows on the page: a file of ``page/templates/sections/``, and the values of its ``view``.
 
-    Attributes
-    ----------
-    template : str
-        A file of ``page/templates/sections/``. Those for any content: ``text.html`` (see `text_view`), ``figure.html``
-        (`figure_view`) and ``tables.html`` (`tables_view`).
-    values : mapping
-        The names that the template uses, below ``view``.
+    The templates for any content have functions: `text_view`, `figure_view` and `tables_view`.
     """
 
     template: str
@@ -76,3 +71,27 @@ def figure_view(*figures: ReportFigure) -> View:
 def tables_view(tables: Sequence[TextTable], notes: Sequence[str] = (), figure: ReportFigure | None = None) -> View:
     """Return a view of tables, with a figure above them and notes below them."""
     return View("tables.html", {"tables": tables, "notes": notes, "figure": figure})
+
+
+Tables = tuple[Sequence[TextTable], Sequence[str]]
+"""Tables, and the notes below them."""
+
+
+class TableSection(Section):
+    """A section of tables with notes, and on the page with the figure of that name above them."""
+
+    figure = ""
+
+    @abstractmethod
+    def tables(self, content: ReportContent) -> Tables | None:
+        """Return the tables and their notes; None if there is nothing to show."""
+
+    def markdown(self, content: ReportContent) -> str | None:
+        if (shown := self.tables(content)) is None:
+            return None
+        tables, notes = shown
+        return join_parts(*(table.markdown() for table in tables), bullets(notes))
+
+    def view(self, content: ReportContent) -> View | None:
+        shown = self.tables(content)
+        return tables_view(*shown, content.figures.get(self.figure)) if shown else None

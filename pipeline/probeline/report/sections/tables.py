@@ -1,13 +1,24 @@
-"""Tables of text, and tables with a line for each row; Markdown that shows any text as it is."""
+"""Tables of text, and of rows: in Markdown, and on the page, where a reader sorts and filters them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from probeline.format import escape
-from probeline.report.model.row import Block, Row
+from probeline.report.model.axis import axis_start
+from probeline.report.model.content import ReportContent
+from probeline.report.model.row import Block, Row, row_tip
+from probeline.report.palette import class_of_colour
+from probeline.results.methods import method_info
+
+TOP1 = "Test top-1 % (95 % interval)"
+"""The column whose interval is shown as a bar."""
+
+_WIDTH = 100.0
+"""Of a bar, in units of its own."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +30,15 @@ class Column:
     left: bool = False
     value: Callable[[Row], float | None] | None = None
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether its cells have a bar on the page."""
+        return self.head == TOP1
+
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text.
-
-    Attributes
-    ----------
-    grid : sequence of sequences of str
-        The head first.
-    left : sequence of bool
-        Which columns are aligned to the left.
-    title : str
-        A line above the table; may be empty.
-    """
+    """A table of text: lines, head first; whether each column is aligned to the left; a line above it, if any."""
 
     grid: Sequence[Sequence[str]]
     left: Sequence[bool]
@@ -40,7 +46,13 @@ class TextTable:
 
     def markdown(self) -> str:
         """Return the table in Markdown, its title above it."""
-        return join_parts(escape(self.title), ruled([[escape(cell) for cell in line] for line in self.grid], self.left))
+        head, *body = padded([[escape(cell) for cell in line] for line in self.grid], self.left)
+        rule = [
+            ":" + "-" * (len(cell) - 1) if is_left else "-" * (len(cell) - 1) + ":"
+            for cell, is_left in zip(head, self.left, strict=True)
+        ]
+        lines = "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+        return join_parts(escape(self.title), lines)
 
 
 def text_table(columns: Sequence[tuple[str, Sequence[str]]], left: int, title: str = "") -> TextTable:
@@ -59,26 +71,11 @@ def row_table(blocks: Sequence[Block], columns: Sequence[Column]) -> TextTable:
     return TextTable([head, *grid], [True, *(column.left for column in columns)])
 
 
-def ruled(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> str:
-    """Return a Markdown table of cells that are escaped, the first line its head."""
-    head, *body = padded(grid, left)
-    rule = [
-        ":" + "-" * (len(cell) - 1) if is_left else "-" * (len(cell) - 1) + ":"
-        for cell, is_left in zip(head, left, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
-
-
 def padded(grid: Sequence[Sequence[str]], left: Sequence[bool]) -> list[list[str]]:
     """Return the cells of a table, each as wide as its column."""
-    widths = [max(len(line[i]) for line in grid) for i in range(len(left))]
-    return [
-        [
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(line, widths, left, strict=True)
-        ]
-        for line in grid
-    ]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    pads = [str.ljust if is_left else str.rjust for is_left in left]
+    return [[pad(cell, width) for cell, width, pad in zip(line, widths, pads, strict=True)] for line in grid]
 
 
 def join_parts(*parts: str) -> str:
@@ -97,3 +94,64 @@ def code(text: str) -> str:
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"
+
+
+class Line(NamedTuple):
+    """A line of a table of rows: its first cell, and the method and backbone by which it is filtered.
+
+    The other cells have a text and, if any, the number that sorts it. The bar has a start, a tick and an end.
+    """
+
+    name: str
+    method: str
+    backbone: str
+    cells: Sequence[tuple[str, str]]
+    bar: Sequence[str]
+    colour: str
+    tip: str
+
+
+class RowTable(NamedTuple):
+    """Lines, and the columns after the first."""
+
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+
+
+def page_table(content: ReportContent, columns: Sequence[Column]) -> RowTable:
+    """Return a table of all rows; the first column is the method's."""
+    name, *others = columns
+    after = 1 if others[0].head == TOP1 else 0  # where the backbone's column goes
+    # Views are named with the method already.
+    has_backbone = len({titled.title for titled in content.titled if not titled.row.views}) > 1
+    start, end = bar_bounds(content.rows)
+
+    def position(share: float) -> str:
+        return f"{_WIDTH * max(share - start, 0) / (end - start):.2f}"
+
+    lines = []
+    for titled in content.titled:
+        row, method = titled.row, method_info(titled.row.method)
+        cells = [(column.cell(row), _value(column, row)) for column in others]
+        if has_backbone:
+            cells.insert(after, (titled.title, ""))
+        bar = [position(share) for share in (row.interval[0], row.top1, row.interval[1])]
+        tip = row_tip(titled.title, row, content.places)
+        colour = class_of_colour(method.colour)
+        lines.append(Line(name.cell(row), method.title, row.backbone, cells, bar, colour, tip))
+    if has_backbone:
+        others.insert(after, Column("Backbone", lambda row: row.backbone, left=True))
+    return RowTable(others, lines)
+
+
+def bar_bounds(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return where the bars start and end: at the outermost intervals, without rows that lie far below the others."""
+    low = axis_start(rows)
+    intervals = [row.interval for row in rows if row.top1 >= low]
+    start, end = min(start for start, _ in intervals), max(end for _, end in intervals)
+    return (start, end) if end > start else (0.0, 1.0)
+
+
+def _value(column: Column, row: Row) -> str:
+    value = column.value(row) if column.value else None
+    return "" if value is None else repr(float(value))

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from probeline.format import decimals, escape, percent, points
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
-from probeline.report.records.findings_text import findings_in_words, method_notes, source_in_words
-from probeline.report.records.leakage import LEAKAGE_NOTE, Leak, Share, leakage, share_in_words
-from probeline.report.sections.images.tiles import SmallImage, Tile, small_image
+from probeline.report.records.findings import (
+    LEAKAGE_NOTE,
+    Leak,
+    Share,
+    findings_in_words,
+    leakage,
+    method_notes,
+    share_in_words,
+    source_in_words,
+)
+from probeline.report.sections.images.illustrations import SmallImage, Tile, small_image
 from probeline.report.sections.section import DATA, Section, View
 from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
 from probeline.results.decode import encode
@@ -22,14 +30,29 @@ _ROWS = 10
 
 _TILES = 12
 
+_DUPLICATE_HEADS = ("Image", "and", "Classes", "Kind", "Score", "Similarity of features", "of pixels")
+_SUSPECT_HEADS = (
+    *("Suspect label of", "Role", "Label", "Suggested", "Score"),
+    *("Probability of the label", "of the suggested", "Neighbours against"),
+)
+_OUTLIER_HEADS = ("Outlier", "Role", "Class", "Distance", "p")
+
+
+class _Finding(NamedTuple):
+    """A finding: its images, the cells of its line, and the text below its images."""
+
+    images: tuple[ImageReference, ...]
+    cells: Sequence[str]
+    lines: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class FindingTable:
-    """A table of findings, a note below it, and tiles of the same images."""
+    """A table of findings, notes below it, and tiles of the same images."""
 
     title: str
     table: TextTable
-    note: str = ""
+    notes: Sequence[str] = ()
     tiles: Sequence[Tile] = ()
 
 
@@ -37,17 +60,15 @@ class DataDoctor(Section):
     name, title, group = "doctor", "Data doctor", DATA
 
     def markdown(self, content: ReportContent) -> str | None:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return None
         parts = [escape(source_in_words(findings)), bullets(findings_in_words(findings))]
-        for one in finding_tables(findings, content.blocks):
-            parts += [one.table.markdown(), bullets([one.note] if one.note else [])]
+        for shown in finding_tables(findings, content.blocks):
+            parts += [shown.table.markdown(), bullets(shown.notes)]
         return join_parts(*parts, bullets(method_notes(findings)))
 
     def view(self, content: ReportContent) -> View | None:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return None
         return View(
             "doctor.html",
@@ -60,8 +81,7 @@ class DataDoctor(Section):
         )
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
-        findings = content.findings
-        if findings is None:
+        if (findings := content.findings) is None:
             return {}
         values = {name: value for name, value in encode(findings).items() if name != "thumbnails"}
         leaks = [asdict(leak) for leak in leakage(findings, content.blocks)]
@@ -70,16 +90,24 @@ class DataDoctor(Section):
 
 def finding_tables(findings: Findings, blocks: Sequence[Block]) -> list[FindingTable]:
     """Return a table for each kind of finding that there is."""
-    duplicates, leaks = findings.duplicates, leakage(findings, blocks)
+    leaks = leakage(findings, blocks)
     tables = []
-    if leaks and (duplicates.leaked_exact or duplicates.leaked_near):
-        tables.append(FindingTable("Accuracy without leaked images", leakage_table(leaks), LEAKAGE_NOTE))
-    if duplicates.pairs:
-        tables.append(_duplicates(findings))
-    if findings.labels.suspects:
-        tables.append(_suspects(findings))
-    if findings.outliers.remote:
-        tables.append(_outliers(findings))
+    if leaks and (findings.duplicates.leaked_exact or findings.duplicates.leaked_near):
+        tables.append(FindingTable("Accuracy without leaked images", leakage_table(leaks), [LEAKAGE_NOTE]))
+    for title, heads, left, listed in (
+        ("Duplicates", _DUPLICATE_HEADS, 4, _duplicates(findings)),
+        ("Suspect labels", _SUSPECT_HEADS, 4, _suspects(findings)),
+        ("Outliers", _OUTLIER_HEADS, 3, _outliers(findings)),
+    ):
+        if listed:
+            grid = [heads, *(finding.cells for finding in listed[:_ROWS])]
+            table = TextTable(grid, [column < left for column in range(len(heads))])
+            tiles = [
+                Tile(tuple(_image(findings, image) for image in finding.images), (), finding.lines)
+                for finding in listed
+                if all(image.name in findings.thumbnails for image in finding.images)
+            ]
+            tables.append(FindingTable(title, table, tiles=tiles))
     return tables
 
 
@@ -110,95 +138,45 @@ def _change(leak: Leak, places: int) -> str:
 
 
 def _on_leaked(leak: Leak, places: int) -> str:
-    shares = [
+    return ", ".join(
         f"{name} {percent(share.top1, places)} (n={share.n:,})"
         for name, share in (("exact", leak.exact), ("near", leak.near))
         if share.top1 is not None
-    ]
-    return ", ".join(shares)
-
-
-def _duplicates(findings: Findings) -> FindingTable:
-    pairs = findings.duplicates.pairs[:_ROWS]
-    table = text_table(
-        [
-            ("Image", [pair.first.sample_id for pair in pairs]),
-            ("and", [pair.second.sample_id for pair in pairs]),
-            ("Classes", [_classes(findings, pair.first, pair.second) for pair in pairs]),
-            ("Kind", [pair.kind + (", mirrored" if pair.mirrored else "") for pair in pairs]),
-            ("Score", [f"{pair.score:.3f}" for pair in pairs]),
-            ("Similarity of features", [f"{pair.features:.3f}" for pair in pairs]),
-            ("of pixels", [f"{pair.pixels:.3f}" for pair in pairs]),
-        ],
-        left=4,
     )
-    tiles = [
-        Tile(
-            (_image(findings, pair.first), _image(findings, pair.second)),
-            (),
-            (_classes(findings, pair.first, pair.second), f"{pair.kind}, score {pair.score:.3f}"),
-        )
-        for pair in findings.duplicates.pairs[:_TILES]
-        if {pair.first.name, pair.second.name} <= findings.thumbnails.keys()
-    ]
-    return FindingTable("Duplicates", table, tiles=tiles)
 
 
-def _suspects(findings: Findings) -> FindingTable:
-    names, suspects = findings.class_names, findings.labels.suspects[:_ROWS]
-    table = text_table(
-        [
-            ("Suspect label of", [suspect.image.sample_id for suspect in suspects]),
-            ("Role", [suspect.image.role for suspect in suspects]),
-            ("Label", [names[suspect.image.label] for suspect in suspects]),
-            ("Suggested", [names[suspect.suggested] for suspect in suspects]),
-            ("Score", [f"{suspect.score:.3f}" for suspect in suspects]),
-            ("Probability of the label", [f"{suspect.chance_label:.2g}" for suspect in suspects]),
-            ("of the suggested", [f"{suspect.chance_suggested:.3f}" for suspect in suspects]),
-            ("Neighbours against", [percent(suspect.disagreement, 0) + " %" for suspect in suspects]),
-        ],
-        left=4,
-    )
-    tiles = [
-        _tile(
-            findings,
-            suspect.image,
-            f"{names[suspect.image.label]}; rather {names[suspect.suggested]}?",
-            f"score {suspect.score:.3f}",
-        )
-        for suspect in findings.labels.suspects[:_TILES]
-        if suspect.image.name in findings.thumbnails
-    ]
-    return FindingTable("Suspect labels", table, tiles=tiles)
+def _duplicates(findings: Findings) -> list[_Finding]:
+    listed = []
+    for pair in findings.duplicates.pairs[:_TILES]:
+        images = (pair.first, pair.second)
+        classes = " ≠ ".join(dict.fromkeys(findings.class_names[image.label] for image in images))
+        kind = pair.kind + (", mirrored" if pair.mirrored else "")
+        numbers = [f"{number:.3f}" for number in (pair.score, pair.features, pair.pixels)]
+        cells = [pair.first.sample_id, pair.second.sample_id, classes, kind, *numbers]
+        listed.append(_Finding(images, cells, (classes, f"{pair.kind}, score {pair.score:.3f}")))
+    return listed
 
 
-def _outliers(findings: Findings) -> FindingTable:
-    names, outliers = findings.class_names, findings.outliers.remote[:_ROWS]
-    table = text_table(
-        [
-            ("Outlier", [outlier.image.sample_id for outlier in outliers]),
-            ("Role", [outlier.image.role for outlier in outliers]),
-            ("Class", [names[outlier.image.label] for outlier in outliers]),
-            ("Distance", [f"{outlier.distance:.3f}" for outlier in outliers]),
-            ("p", [f"{outlier.p:.2g}" for outlier in outliers]),
-        ],
-        left=3,
-    )
-    tiles = [
-        _tile(findings, outlier.image, names[outlier.image.label], f"distance {outlier.distance:.3f}")
-        for outlier in findings.outliers.remote[:_TILES]
-        if outlier.image.name in findings.thumbnails
-    ]
-    return FindingTable("Outliers", table, tiles=tiles)
+def _suspects(findings: Findings) -> list[_Finding]:
+    listed = []
+    for suspect in findings.labels.suspects[:_TILES]:
+        image, score = suspect.image, f"{suspect.score:.3f}"
+        label, suggested = findings.class_names[image.label], findings.class_names[suspect.suggested]
+        chances = (f"{suspect.chance_label:.2g}", f"{suspect.chance_suggested:.3f}")
+        against = f"{percent(suspect.disagreement, 0)} %"
+        cells = [image.sample_id, image.role, label, suggested, score, *chances, against]
+        listed.append(_Finding((image,), cells, (f"{label}; rather {suggested}?", f"{image.role}, score {score}")))
+    return listed
 
 
-def _classes(findings: Findings, first: ImageReference, second: ImageReference) -> str:
-    """Return the class of two images, or both if they differ."""
-    return " ≠ ".join(dict.fromkeys(findings.class_names[image.label] for image in (first, second)))
-
-
-def _tile(findings: Findings, image: ImageReference, line: str, measure: str) -> Tile:
-    return Tile((_image(findings, image),), (), (line, f"{image.role}, {measure}"))
+def _outliers(findings: Findings) -> list[_Finding]:
+    listed = []
+    for outlier in findings.outliers.remote[:_TILES]:
+        image, distance = outlier.image, f"{outlier.distance:.3f}"
+        label = findings.class_names[image.label]
+        cells = [image.sample_id, image.role, label, distance, f"{outlier.p:.2g}"]
+        listed.append(_Finding((image,), cells, (label, f"{image.role}, distance {distance}")))
+    return listed
 
 
 def _image(findings: Findings, image: ImageReference) -> SmallImage:

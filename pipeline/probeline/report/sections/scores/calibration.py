@@ -8,9 +8,8 @@ from probeline.format import decimals, listing, percent, points
 from probeline.names import Method
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import NO_PROBABILITIES, Row
-from probeline.report.sections.scores.row_table import page_table
 from probeline.report.sections.section import FITS, Section, View
-from probeline.report.sections.tables import Column, bullets, join_parts, row_table
+from probeline.report.sections.tables import Column, bullets, join_parts, page_table, row_table
 
 _LIMIT = "§"
 

@@ -1,35 +1,118 @@
-"""Latency of a forward pass, with the accuracy of the nets' probes."""
+"""Latency of forward passes: nets timed in the same session, with the accuracy of their probes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
-from probeline.format import count, decimals, listing, percent, seconds
+import numpy as np
+
+from probeline.environment import describe_environment
+from probeline.format import count, decimals, listing, percent, plural, seconds
+from probeline.names import PENULTIMATE
 from probeline.report.model.content import ReportContent
-from probeline.report.records.latency_costs import Cost, costs, hardware, sessions
-from probeline.report.sections.section import RESULTS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
-from probeline.results.latency import Latency
+from probeline.report.sections.section import RESULTS, Tables, TableSection
+from probeline.report.sections.tables import TextTable, text_table
+from probeline.results.latency import Latency, TimedPasses
+from probeline.results.ranking import best_probe
 from probeline.results.score import Score
 
 
-class LatencySection(Section):
+@dataclass(frozen=True)
+class Cost:
+    """The forward passes of one net with one batch size.
+
+    Attributes
+    ----------
+    median, low, high : float
+        Seconds of a pass: median (of which `images_per_second` is), 5th and 95th percentile.
+    ratio : float
+        Median over the turns of its seconds over those of the fastest net of its session.
+    top1, top5, n_test : float, float and int, or None
+        Of the net's exact probe on test.
+    """
+
+    backbone: str
+    weights: str
+    image_size: int
+    parameters: int
+    batch: int
+    median: float
+    low: float
+    high: float
+    images_per_second: float
+    ratio: float
+    peak_bytes: int | None
+    top1: float | None
+    top5: float | None
+    n_test: int | None
+
+    @property
+    def title(self) -> str:
+        """The backbone, and whether its weights are random."""
+        return f"{self.backbone}, untrained" if self.weights == "none" else self.backbone
+
+
+def sessions(latencies: Sequence[Latency]) -> list[list[Latency]]:
+    """Return the nets of each session, the session of the most nets first."""
+    nets_of: dict[str, list[Latency]] = {}
+    for latency in latencies:
+        nets_of.setdefault(latency.session, []).append(latency)
+    return sorted(nets_of.values(), key=lambda nets: (-len(nets), nets[0].environment.get("device", ""), nets[0].key))
+
+
+def costs(nets: Sequence[Latency], scores: Sequence[Score] = ()) -> list[Cost]:
+    """Return the costs of one session by batch size, the fastest net first."""
+    result = []
+    for batch in sorted({passes.batch for net in nets for passes in net.passes}):
+        timed = [(net, passes) for net in nets for passes in net.passes if passes.batch == batch]
+        fastest = min((passes for _, passes in timed), key=lambda passes: median(passes.seconds))
+        of_batch = [_cost(net, passes, fastest, scores) for net, passes in timed]
+        result += sorted(of_batch, key=lambda cost: (cost.median, cost.title))
+    return result
+
+
+def _cost(net: Latency, passes: TimedPasses, fastest: TimedPasses, scores: Sequence[Score]) -> Cost:
+    low, middle, high = (float(value) for value in np.percentile(passes.seconds, (5, 50, 95)))
+    features = (net.backbone, net.weights, net.image_size, net.precision, PENULTIMATE, 0)
+    probe = best_probe(
+        score
+        for score in scores
+        if (score.backbone, score.weights, score.image_size, score.precision, score.tap, score.views) == features
+    )
+    return Cost(
+        backbone=net.backbone,
+        weights=net.weights,
+        image_size=net.image_size,
+        parameters=net.parameters,
+        batch=passes.batch,
+        median=middle,
+        low=low,
+        high=high,
+        images_per_second=passes.batch / middle,
+        ratio=median(own / its for own, its in zip(passes.seconds, fastest.seconds, strict=True)),
+        peak_bytes=passes.peak_bytes,
+        top1=probe.top1 if probe else None,
+        top5=probe.top5 if probe else None,
+        n_test=probe.n_test if probe else None,
+    )
+
+
+def hardware(nets: Sequence[Latency]) -> str:
+    """Return in words what the nets of a session were timed on."""
+    first = nets[0]
+    return f"{plural(first.threads, 'thread')}, {first.precision}: {describe_environment(first.environment)}"
+
+
+class LatencySection(TableSection):
     name, title, group = "latency", "Latency", RESULTS
 
-    def markdown(self, content: ReportContent) -> str | None:
-        if not content.latencies:
-            return None
-        tables = latency_tables(content.latencies, content.scores)
-        notes = latency_notes(content.latencies, content.scores)
-        return join_parts(*(table.markdown() for table in tables), bullets(notes))
-
-    def view(self, content: ReportContent) -> View | None:
-        if not content.latencies:
-            return None
-        tables = latency_tables(content.latencies, content.scores)
-        return tables_view(tables, latency_notes(content.latencies, content.scores))
+    def tables(self, content: ReportContent) -> Tables | None:
+        nets, scores = content.latencies, content.scores
+        tables = [cost_table(costs(timed, scores), f"On {hardware(timed)}.") for timed in sessions(nets)]
+        return (tables, latency_notes(nets, scores)) if nets else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         return {
@@ -42,11 +125,6 @@ class LatencySection(Section):
                 for nets in sessions(content.latencies)
             ]
         }
-
-
-def latency_tables(latencies: Sequence[Latency], scores: Sequence[Score]) -> list[TextTable]:
-    """Return a table for each session."""
-    return [cost_table(costs(nets, scores), f"On {hardware(nets)}.") for nets in sessions(latencies)]
 
 
 def cost_table(lines: Sequence[Cost], title: str = "") -> TextTable:

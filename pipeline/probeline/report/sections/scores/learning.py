@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from probeline.format import decimals, listing, percent
 from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.records.learning_steps import Step, curve_titles, steps
-from probeline.report.sections.section import RESULTS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts
+from probeline.report.sections.section import RESULTS, Tables, TableSection
+from probeline.report.sections.tables import TextTable
 from probeline.results.curve import Curve
 
 
-class LearningCurves(Section):
-    name, title, group = "learning", "Learning curves", RESULTS
+class LearningCurves(TableSection):
+    name, title, group, figure = "learning", "Learning curves", RESULTS, "learning"
 
-    def markdown(self, content: ReportContent) -> str | None:
+    def tables(self, content: ReportContent) -> Tables | None:
         curves = content.curves
-        return join_parts(learning_table(curves).markdown(), bullets(learning_notes(curves))) if curves else None
-
-    def view(self, content: ReportContent) -> View | None:
-        curves = content.curves
-        if not curves:
-            return None
-        return tables_view([learning_table(curves)], learning_notes(curves), content.figures.get("learning"))
+        return ([learning_table(curves)], learning_notes(curves)) if curves else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
         titles = curve_titles(content.curves)
-        return {"curves": [_record(curve, title) for curve, title in zip(content.curves, titles, strict=True)]}
-
-
-def _record(curve: Curve, title: str) -> dict[str, Any]:
-    names = ("tap", "method", "key", "n_train", "n_val", "n_test")
-    own = {name: getattr(curve, name) for name in names}
-    return {"title": title, **own, "steps": [step.to_json() for step in steps(curve)]}
+        return {
+            "curves": [
+                {
+                    "title": title,
+                    **{name: getattr(curve, name) for name in ("tap", "method", "key", "n_train", "n_val", "n_test")},
+                    "steps": [asdict(step) for step in steps(curve)],
+                }
+                for curve, title in zip(content.curves, titles, strict=True)
+            ]
+        }
 
 
 def learning_table(curves: Sequence[Curve]) -> TextTable:
@@ -64,13 +62,14 @@ def learning_notes(curves: Sequence[Curve]) -> list[str]:
     """Return notes on the table."""
     all_steps = [step for curve in curves for step in steps(curve)]
     seeds = listing(sorted({str(curve.data_seed) for curve in curves}))
+    n_val = listing([f"{n:,}" for n in sorted({curve.n_val for curve in curves})])
     lines = [
         *crossings(curves),
         "Nested, stratified subsets of the train images, at least one image per class; "
         f"data seed {seeds}. Mean, sd and range are over the draws; the interval is Wilson's, for other test images.",
         "l2 is chosen on val here; if it is cross-validated in the table of results, the probe there may differ from "
         "that at 100 %.",
-        f"{_chosen(curves)} chosen on all {_n(curves, 'n_val')} val images at every step: val is not reduced, so the "
+        f"{_chosen(curves)} chosen on all {n_val} val images at every step: val is not reduced, so the "
         "smallest subsets are tuned with more labels than they are fitted on.",
     ]
     if any(curve.method != Method.PROBE for curve in curves):
@@ -91,24 +90,18 @@ def learning_notes(curves: Sequence[Curve]) -> list[str]:
 def crossings(curves: Sequence[Curve]) -> list[str]:
     """Return for each trained curve the step from which on it is above the exact probe of the same net and images."""
     lines = []
+    probes = [curve for curve in curves if curve.method == Method.PROBE and curve.tap == PENULTIMATE]
     for curve, title in zip(curves, curve_titles(curves), strict=True):
-        if curve.method == Method.PROBE:
-            continue
-        for other in curves:
-            if other.method == Method.PROBE and other.tap == PENULTIMATE and _same_net(curve, other):
-                lines.append(f"{title}: {_crossing(other, curve)}")
-                break
+        probe = next((probe for probe in probes if _same_net(curve, probe)), None)
+        if probe is not None and curve.method != Method.PROBE:
+            lines.append(f"{title}: {_crossing(probe, curve)}")
     return lines
 
 
 def _same_net(trained: Curve, probe: Curve) -> bool:
-    names = (
-        "backbone",
-        "image_size",
-        "precision",
-        "splits",
-        *(() if trained.method == Method.SCRATCH else ("weights",)),
-    )
+    names = ["backbone", "image_size", "precision", "splits"]
+    if trained.method != Method.SCRATCH:
+        names.append("weights")
     return all(getattr(trained, name) == getattr(probe, name) for name in names)
 
 
@@ -137,12 +130,10 @@ def _crossing(probe: Curve, trained: Curve) -> str:
 
 
 def _chosen(curves: Sequence[Curve]) -> str:
-    probes = {curve.method == Method.PROBE for curve in curves}
-    return "l2 and the epoch of a training are" if len(probes) > 1 else "l2 is" if True in probes else "The epoch is"
-
-
-def _n(curves: Sequence[Curve], name: str) -> str:
-    return listing([f"{n:,}" for n in sorted({getattr(curve, name) for curve in curves})])
+    are_probes = {curve.method == Method.PROBE for curve in curves}
+    if len(are_probes) > 1:
+        return "l2 and the epoch of a training are"
+    return "l2 is" if are_probes == {True} else "The epoch is"
 
 
 def _marks(step: Step) -> str:

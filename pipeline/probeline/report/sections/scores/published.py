@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probeline.format import decimals, escape, percent
@@ -20,16 +20,14 @@ class PublishedNumbers(Section):
     name, title, group = "published", "Published numbers", RESULTS
 
     def markdown(self, content: ReportContent) -> str | None:
-        published = content.published
-        if published is None:
+        if (published := content.published) is None:
             return None
         table = published_table(published).markdown() if published.lines else ""
         protocol = join_parts(_PROTOCOL, bullets(published.differences)) if published.differences else ""
         return join_parts(escape(_source(published)), table, escape(_changed(published)), protocol)
 
     def view(self, content: ReportContent) -> View | None:
-        published = content.published
-        if published is None:
+        if (published := content.published) is None:
             return None
         return View(
             "published.html",
@@ -56,45 +54,39 @@ def _changed(published: PublishedComparison) -> str:
 
 
 _COLUMNS = (
-    *(
-        "Backbone",
-        "Method",
-        "Train %",
-        "Published top-1 %",
-        "Ours: test top-1 % (95 % interval)",
-        "Test images",
-        "Runs",
-    ),
-    *("Train images", "Trainable, published / ours", "Difference"),
+    *("Backbone", "Method", "Train %", "Published top-1 %", "Ours: test top-1 % (95 % interval)", "Test images"),
+    *("Runs", "Train images", "Trainable, published / ours", "Difference"),
 )
 _LEFT = ("Backbone", "Method", "Difference")
 
 
 def published_table(published: PublishedComparison) -> TextTable:
     """Return the published numbers and ours, without columns that are empty in all lines."""
-    lines = [_cells(one, ours) for one, ours in published.lines]
-    heads = [head for head in _COLUMNS if any(line[head] for line in lines)]
-    return TextTable([heads, *([line[head] for head in heads] for line in lines)], [head in _LEFT for head in heads])
+    lines = [_cells(number, ours) for number, ours in published.lines]
+    columns = [column for column in zip(_COLUMNS, *lines, strict=True) if any(column[1:])]
+    return TextTable(list(zip(*columns, strict=True)), [column[0] in _LEFT for column in columns])
 
 
-def _cells(published: Published, ours: Ours | None) -> dict[str, str]:
-    cells = dict.fromkeys(_COLUMNS, "")
-    cells["Backbone"] = published.backbone
-    cells["Method"] = ", ".join(filter(None, (method_info(published.method).title, published.note)))
-    cells["Train %"] = "" if published.portion is None else f"{published.portion:g}"
-    cells["Published top-1 %"] = f"{100 * published.top1:.4g}"
-    counts = (published.trainable, None if ours is None else ours.trainable)
-    if any(count is not None for count in counts):
-        cells["Trainable, published / ours"] = " / ".join("–" if n is None else f"{n:,}" for n in counts)
+def _cells(number: Published, ours: Ours | None) -> Sequence[str]:
+    first = (
+        number.backbone,
+        ", ".join(filter(None, (method_info(number.method).title, number.note))),
+        "" if number.portion is None else f"{number.portion:g}",
+        f"{100 * number.top1:.4g}",
+    )
+    counts = (number.trainable, ours and ours.trainable)
+    trainable = "" if counts == (None, None) else " / ".join("–" if n is None else f"{n:,}" for n in counts)
     if ours is None:
-        return cells | {"Ours: test top-1 % (95 % interval)": "not run"}
+        return (*first, "not run", "", "", "", trainable, "")
     places = decimals([ours.n_test])
     low, high = (percent(end, places) for end in ours.interval)
     fewest, most = ours.n_train
-    return cells | {
-        "Ours: test top-1 % (95 % interval)": f"{percent(ours.top1, places)} ({low}–{high})",
-        "Test images": f"{ours.n_test:,}",
-        "Runs": ours.runs,
-        "Train images": f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}",
-        "Difference": ", ".join(ours.other),
-    }
+    return (
+        *first,
+        f"{percent(ours.top1, places)} ({low}–{high})",
+        f"{ours.n_test:,}",
+        ours.runs,
+        f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}",
+        trainable,
+        ", ".join(ours.other),
+    )

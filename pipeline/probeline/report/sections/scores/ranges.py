@@ -8,42 +8,26 @@ from typing import Any
 from probeline.metrics.lr_range import EARLY, HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH
 from probeline.report.model.content import ReportContent
 from probeline.report.records.range_tests import range_test_titles, round_rate, suggest_rates
-from probeline.report.sections.section import FITS, Section, View, tables_view
-from probeline.report.sections.tables import TextTable, bullets, join_parts
+from probeline.report.sections.section import FITS, Tables, TableSection
+from probeline.report.sections.tables import TextTable
 from probeline.results.range_test import RangeTest
 
 
-class RangeTests(Section):
-    name, title, group = "ranges", "Learning-rate range tests", FITS
+class RangeTests(TableSection):
+    name, title, group, figure = "ranges", "Learning-rate range tests", FITS, "range-tests"
 
-    def markdown(self, content: ReportContent) -> str | None:
+    def tables(self, content: ReportContent) -> Tables | None:
         tests = content.range_tests
-        return join_parts(range_table(tests).markdown(), bullets(range_notes(tests))) if tests else None
-
-    def view(self, content: ReportContent) -> View | None:
-        tests = content.range_tests
-        return (
-            tables_view([range_table(tests)], range_notes(tests), content.figures.get("range-tests")) if tests else None
-        )
+        return ([range_table(tests)], range_notes(tests)) if tests else None
 
     def record(self, content: ReportContent) -> Mapping[str, Any]:
-        tests = content.range_tests
-        return {
-            "range_tests": [_record(test, title) for test, title in zip(tests, range_test_titles(tests), strict=True)]
-        }
-
-
-def _record(test: RangeTest, title: str) -> dict[str, Any]:
-    rates = suggest_rates(test)
-    return {
-        "title": title,
-        "method": test.method,
-        "key": test.key,
-        "seed": test.seed,
-        **{name: rates and getattr(rates, name) for name in ("steepest", "tenth", "lowest")},
-        "steps": len(test.losses),
-        "ended": test.ended,
-    }
+        records = []
+        for test, title in zip(content.range_tests, range_test_titles(content.range_tests), strict=True):
+            own = {name: getattr(test, name) for name in ("method", "key", "seed")}
+            rates = suggest_rates(test)
+            suggested = {name: rates and getattr(rates, name) for name in ("steepest", "tenth", "lowest")}
+            records.append({"title": title, **own, **suggested, "steps": len(test.losses), "ended": test.ended})
+        return {"range_tests": records}
 
 
 def range_table(tests: Sequence[RangeTest]) -> TextTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
@@ -11,13 +11,25 @@ from probeline.names import PENULTIMATE
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
 from probeline.report.model.row import Block, Row, uneven
-from probeline.report.sections.scores.row_table import TOP1, bar_bounds, page_table
 from probeline.report.sections.section import RESULTS, Section, View
-from probeline.report.sections.tables import Column, bullets, join_parts, row_table
+from probeline.report.sections.tables import TOP1, Column, bar_bounds, bullets, join_parts, page_table, row_table
 from probeline.results.methods import method_info
 
 _FIRST = (TOP1, "Over the probe", "Cold s", "Warm s", "Trainable / total")
 """On the page these columns come first, as a narrow screen shows few."""
+
+_BRIEF = {
+    "Method": "method",
+    "Trainable / total": "params",
+    TOP1: "top-1 % (95 %)",
+    "Seed sd (seeds)": "sd",
+    "Macro %": "macro",
+    "Cold s": "cold s",
+    "Warm s": "warm s",
+    "Headroom": "headroom",
+    "Chosen": "chosen",
+}
+"""The columns of a terminal, with shorter heads."""
 
 _ONE_LOGIT = {"probe": "exact probes", "probe-refit": "refits", "logistic": "scikit-learn's logistic regression"}
 _TWO_LOGITS = {"probe-sgd": "minibatch heads", "ridge": "ridge regression"}
@@ -61,14 +73,7 @@ class Results(Section):
 
 
 def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
-    """Return the columns after the backbone's, without those that are empty in all rows.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-    brief : bool
-        Shorter heads and cells, for a terminal.
-    """
+    """Return the columns after the backbone's, without those that are empty in all rows; brief ones for a terminal."""
     places = decimals(row.n_test for row in rows)
 
     def top1(row: Row) -> str:
@@ -76,9 +81,7 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         return f"{percent(row.top1, places)} ({low}–{high})"
 
     def spread(row: Row) -> str:
-        if row.seed_std is None:
-            return ""
-        return percent(row.seed_std, places) + ("" if brief else f" ({row.seeds})")
+        return "" if row.seed_std is None else percent(row.seed_std, places) + ("" if brief else f" ({row.seeds})")
 
     def over_probe(row: Row) -> str:
         if row.over_probe is None:
@@ -98,36 +101,28 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
     def chosen(row: Row) -> str:
         return row.chosen + (f" {_EDGE}" if row.edge else "") + (f" {_DIVERGED}" if row.diverged else "")
 
-    def macro(row: Row) -> str:
-        return percent(row.macro, places) if uneven(rows) else ""
+    def n_train(row: Row) -> str:
+        return f"{row.n_train:,}" if len({other.n_train for other in rows}) > 1 else ""
 
     def parameters(row: Row) -> str:
         return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
 
-    def cold(row: Row) -> float:
-        return row.cold_seconds
-
-    def warm(row: Row) -> float:
-        return row.warm_seconds
-
     columns = [
-        Column("method" if brief else "Method", method, left=True),
-        Column("params" if brief else "Trainable / total", parameters, value=lambda row: row.trainable),
-        Column("top-1 % (95 %)" if brief else TOP1, top1, value=lambda row: row.top1),
-        Column("sd" if brief else "Seed sd (seeds)", spread, value=lambda row: row.seed_std),
-        Column("macro" if brief else "Macro %", macro, value=lambda row: row.macro),
-        Column("cold s" if brief else "Cold s", lambda row: seconds(cold(row)), value=cold),
-        Column("warm s" if brief else "Warm s", lambda row: seconds(warm(row)), value=warm),
-        Column(
-            "headroom" if brief else "Headroom", headroom, value=lambda row: row.headroom.top1 if row.headroom else None
-        ),
-        Column("chosen" if brief else "Chosen", chosen, left=True),
+        Column("Method", method, left=True),
+        Column("Train images", n_train, value=lambda row: row.n_train),
+        Column("Trainable / total", parameters, value=lambda row: row.trainable),
+        Column(TOP1, top1, value=lambda row: row.top1),
+        Column("Seed sd (seeds)", spread, value=lambda row: row.seed_std),
+        Column("Macro %", lambda row: percent(row.macro, places) if uneven(rows) else "", value=lambda row: row.macro),
+        Column("Cold s", lambda row: seconds(row.cold_seconds), value=lambda row: row.cold_seconds),
+        Column("Warm s", lambda row: seconds(row.warm_seconds), value=lambda row: row.warm_seconds),
+        Column("Over the probe", over_probe, value=points_over_probe),
+        Column("Headroom", headroom, value=lambda row: row.headroom.top1 if row.headroom else None),
+        Column("Chosen", chosen, left=True),
+        Column("By", lambda row: row.chosen_by, left=True),
     ]
-    if not brief:
-        columns.insert(7, Column("Over the probe", over_probe, value=points_over_probe))
-        columns.append(Column("By", lambda row: row.chosen_by, left=True))
-        if len({row.n_train for row in rows}) > 1:
-            columns.insert(1, Column("Train images", lambda row: f"{row.n_train:,}", value=lambda row: row.n_train))
+    if brief:
+        columns = [replace(column, head=_BRIEF[column.head]) for column in columns if column.head in _BRIEF]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
 

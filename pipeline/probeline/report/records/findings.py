@@ -1,15 +1,20 @@
-"""What the data doctor found, in words."""
+"""What the data doctor found, in words, and how leaked test images change the accuracy of each row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from probeline.format import decimals, listing, percent
 from probeline.metrics.intervals import wilson
-from probeline.results.findings import Findings
+from probeline.report.model.row import Block
+from probeline.results.findings import DecodingNote, Findings
+from probeline.types import DoubleArray
 
 _FEW = 10
-"""Class names that are listed."""
+"""Names of classes without images that are listed."""
 
 _EVEN = 1.1
 """Classes are even if the largest is less than this many times the smallest."""
@@ -26,15 +31,14 @@ def findings_in_words(findings: Findings) -> list[str]:
         _labels(findings),
         _outliers(findings),
         *_balance(findings),
-        *(f"{one.told}: {_by_role(one.counts, findings.images)}, such as {one.examples[0]}" for one in findings.helped),
+        *(f"{note.told}: {_by_role(note, findings.images)}, such as {note.examples[0]}" for note in findings.helped),
     ]
 
 
 def _duplicates(findings: Findings) -> str:
     duplicates, n = findings.duplicates, findings.images["test"]
     exact, near = len(duplicates.leaked_exact), len(duplicates.leaked_near)
-    places = decimals([n])
-    share = percent((exact + near) / n, places)
+    share = percent((exact + near) / n, decimals([n]))
     leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
     if exact + near:
         leaked += f": {exact:,} as exact, {near:,} as near duplicates"
@@ -53,10 +57,8 @@ def _labels(findings: Findings) -> str:
     tested = sum(count for role, count in labels.judged.items() if role != "test")
     rank = ""
     if labels.planted_rank is not None:
-        above = (
-            f"all but {labels.planted_rank:,} of the original labels" if labels.planted_rank else "all original labels"
-        )
-        rank = f"; half of the planted errors ranked above {above}"
+        above = f"all but {labels.planted_rank:,} of the" if labels.planted_rank else "all"
+        rank = f"; half of the planted errors ranked above {above} original labels"
     return (
         f"{flagged:,} of {tested:,} labels of train and val are suspect (about {labels.expected:,.0f} would be if all "
         f"labels were right, since some images are hard), and {labels.flagged['test']:,} of {labels.judged['test']:,} "
@@ -83,17 +85,18 @@ def _balance(findings: Findings) -> list[str]:
     lines = []
     for role in _ORDER:
         spread = findings.balance[role]
-        absent = [findings.class_names[label] for label in spread.empty]
-        none = f"; no images of {listing(absent[:_FEW])}" + (" and others" if len(absent) > _FEW else "")
-        lines.append(
+        line = (
             f"{role}: {sum(spread.counts):,} images, the largest class is {spread.ratio:.3g} times the smallest, "
-            f"{spread.effective:.3g} effective classes of {len(spread.counts)}" + (none if absent else "")
+            f"{spread.effective:.3g} effective classes of {len(spread.counts)}"
         )
+        if absent := [findings.class_names[label] for label in spread.empty]:
+            line += f"; no images of {listing(absent[:_FEW])}" + (" and others" if len(absent) > _FEW else "")
+        lines.append(line)
     return lines
 
 
-def _by_role(counts: Mapping[str, int], images: Mapping[str, int]) -> str:
-    return listing([f"{counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if counts[role]])
+def _by_role(note: DecodingNote, images: Mapping[str, int]) -> str:
+    return listing([f"{note.counts[role]:,} of {images[role]:,} of {role}" for role in _ORDER if note.counts[role]])
 
 
 def source_in_words(findings: Findings) -> str:
@@ -120,3 +123,81 @@ def method_notes(findings: Findings) -> list[str]:
         "of train and val images that are as far from their own nearest.",
         "The record of the doctor lists more findings; each image is named part:row, as for probeline show.",
     ]
+
+
+LEAKAGE_NOTE = (
+    "Test top-1 (mean over seeds, Wilson's 95 % interval) with all test images, and without those that are in train or "
+    "val too. Nothing is refitted, so the effect of a leaked image on the fit remains; and leaked images may be easier "
+    "or harder than others."
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Top-1 over `n` of the test images, in [0, 1], with Wilson's 95 % interval; None without images."""
+
+    n: int
+    top1: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A row's test top-1 with and without the images that are in train or val too; a mean over its seeds.
+
+    The titles are the block's and the row's. `reference` is the probe that other rows are compared with; `exact` and
+    `near` are the leaked images themselves.
+    """
+
+    backbone: str
+    row: str
+    reference: bool
+    all: Share
+    without_exact: Share
+    without_both: Share
+    exact: Share
+    near: Share
+
+
+def leakage(doctor: Findings, blocks: Sequence[Block]) -> list[Leak]:
+    """Return the accuracy of each row without the leaked images; its scores must be of the examined splits."""
+    leaks = []
+    for block in blocks:
+        for row, scores in zip(block.rows, block.scores, strict=True):
+            correct = [np.equal(score.labels, score.predictions) for score in scores]
+            right: DoubleArray = np.mean(correct, axis=0, dtype=np.float64)
+            exact, near = np.zeros(len(right), np.bool_), np.zeros(len(right), np.bool_)
+            exact[list(doctor.duplicates.leaked_exact)] = True
+            near[list(doctor.duplicates.leaked_near)] = True
+            parts = (np.ones_like(exact), ~exact, ~(exact | near), exact, near)
+            leaks.append(Leak(block.title, row.title, row.reference, *(_share(right[part]) for part in parts)))
+    return leaks
+
+
+def _share(right: DoubleArray) -> Share:
+    """Return the top-1 of some test images from the share of seeds that are right on each, float64 [n]."""
+    n = len(right)
+    if not n:
+        return Share(0, None, None)
+    successes = min(float(right.sum()), float(n))
+    return Share(n, successes / n, wilson(successes, n))
+
+
+def leakage_lines(leaks: Sequence[Leak]) -> list[str]:
+    """Return in words how the top-1 of each row changes without the leaked images; empty if none are leaked."""
+    if not any(leak.all.n > leak.without_both.n for leak in leaks):
+        return []
+    places = decimals(leak.all.n for leak in leaks)
+    return [
+        f"{leak.row} of {leak.backbone}: test top-1 {share_in_words(leak.all, places)} %, without the "
+        f"{leak.all.n - leak.without_both.n:,} leaked images {share_in_words(leak.without_both, places)} %"
+        for leak in leaks
+    ]
+
+
+def share_in_words(share: Share, places: int) -> str:
+    """Return top-1 in percent with its interval; empty without images."""
+    if share.top1 is None or share.interval is None:
+        return ""
+    low, high = (percent(end, places) for end in share.interval)
+    return f"{percent(share.top1, places)} ({low}–{high})"
