@@ -11,8 +11,7 @@ from probeline.commands.list import KINDS
 from probeline.data.registry import names as dataset_names
 from probeline.errors import UnknownName
 from probeline.names import Strategy
-from probeline.options.groups import DEVICES
-from probeline.options.settings import OPTIONS
+from probeline.options.settings import DEVICES, OPTIONS
 from probeline.options.table import Option
 from probeline.options.verbs import VERBS
 

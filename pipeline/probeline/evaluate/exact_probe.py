@@ -10,7 +10,7 @@ from probeline.evaluate.heads.method import FitSettings
 from probeline.evaluate.requests import ScoreRequest
 from probeline.evaluate.selection import select
 from probeline.heads.linear import Head
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 
 
 def request_exact_probe(features: CachedFeatures) -> ScoreRequest:

@@ -1,4 +1,4 @@
-"""How an option is declared: once, as a field of a group, with all that parser, help, reference and recipes need."""
+"""The declaration of an option: once, as a field of a group, for parser, help, reference and recipes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,19 @@ class Option:
     name : str
         Of the field, unique among all groups; a recipe's file uses it too.
     flag, short : str
-        As the command line spells it, ``--batch-size``, and in one letter, ``-q``; empty if it has none.
+        On the command line, ``--batch-size``, and in one letter, ``-q``; empty if it has none.
     kind : type
         Of one value: str, int, float, bool or Path.
     is_list : bool
-        Whether it takes several values.
-    default : object
-        The value if nothing is said; lists are tuples.
-    metavar, help : str
+        Whether it takes several values; its default is a tuple.
     shown_default : str
-        The default in words; empty if there is none worth telling.
+        The default in words; may be empty.
     within : tuple of 2 numbers, or None
         Least and most of a number.
     choices : tuple of str
-        The values there are; empty if any will do.
+        The valid values; empty if any is.
     local : bool
-        Whether it says where things are or how a run is watched, so that a recipe leaves it to whoever runs it.
+        Whether it is about places on one machine or how a run is watched, so that recipes cannot have it.
     """
 
     name: str
@@ -60,26 +57,15 @@ class _Facts(TypedDict, total=False):
     local: bool
 
 
-_UNSAID: _Facts = {"metavar": "", "flag": "", "short": "", "choices": (), "local": False}
+_DEFAULTS: _Facts = {"metavar": "", "flag": "", "short": "", "choices": (), "local": False}
 
 
 def option(default: Any, help: str, **facts: Unpack[_Facts]) -> Any:  # noqa: A002
-    """Return the field of a group that declares an option; see :class:`Option`.
-
-    Parameters
-    ----------
-    default : object
-        A function is called for the default.
-    help : str
-    **facts
-        Further attributes of the option.
-    """
-    metadata = {**_UNSAID, "help": help, **facts}
-    return (
-        field(default_factory=default, metadata=metadata)
-        if callable(default)
-        else field(default=default, metadata=metadata)
-    )
+    """Return the field of a group that declares an option; a function is called for the default."""
+    metadata = {**_DEFAULTS, "help": help, **facts}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def options_in(group: type) -> Iterator[Option]:

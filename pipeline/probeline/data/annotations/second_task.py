@@ -11,7 +11,7 @@ import numpy as np
 from probeline.data.annotations import csv_columns as columns
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest, digest_lines
-from probeline.options.second_task_spec import parsed
+from probeline.options.checks import parse_second
 from probeline.types import DROPPED, DataSet, IntArray
 
 
@@ -57,7 +57,7 @@ def second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> Secon
     MissingData, BadData
         What is wrong with the file: fewer than two labels, or as :func:`probeline.data.annotations.csv_columns.read`.
     """
-    task = parsed(words)
+    task = parse_second(words)
     return _of_file(dataset, task, whole=whole) if isinstance(task, Path) else _of_groups(dataset, task)
 
 

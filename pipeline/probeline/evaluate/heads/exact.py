@@ -13,7 +13,7 @@ from probeline.evaluate.heads.method import ExportedHead, FitSettings, HeadMetho
 from probeline.heads.linear import Head, decision
 from probeline.heads.select import L2_GRID
 from probeline.names import Method
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray
 
 REFERENCE_L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -15,7 +15,7 @@ from probeline.evaluate.heads.certificates import Certificate
 from probeline.evaluate.task import Loss, Task
 from probeline.heads.linear import Linear
 from probeline.heads.standardize import Scaler
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray, IntArray
 
 Head = TypeVar("Head")

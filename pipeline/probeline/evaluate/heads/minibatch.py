@@ -13,7 +13,7 @@ from probeline.format import option
 from probeline.heads.linear import decision
 from probeline.names import Method
 from probeline.options.grids import MLP, SGD, Axis, Grid, grid
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from probeline.evaluate.folds import Fold
 from probeline.evaluate.heads.certificates import Certificate
 from probeline.evaluate.heads.method import ExportedHead, FitSettings, HeadMethod, scaling
 from probeline.names import Method
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray, IntArray
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)

@@ -13,7 +13,7 @@ from probeline.evaluate.task import Loss, Task
 from probeline.heads.linear import decision
 from probeline.metrics.scores import squared
 from probeline.names import Method
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray
 
 if TYPE_CHECKING:
