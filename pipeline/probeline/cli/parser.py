@@ -1,4 +1,4 @@
-"""The command line's parser, made from the tables of verbs and options."""
+"""The parser of the command line, from the tables of verbs and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probeline.options.table import Option, options_in
 from probeline.options.verbs import VERBS, Verb
 
 WIDTH = 100
-"""Columns of a help text, of which each fits two screens of 50 lines."""
+"""Columns of a help text; each fits two screens of 50 lines."""
 
 _EVERYWHERE = ("-h", "--help", "--version")
 
@@ -30,20 +30,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the verb and the options of a command line, those that are not given as None.
+    """Return the verb and the options of a command line, None for those that are missing.
 
     Parameters
     ----------
     arguments : sequence of str or None
-        Without the program's name; None for the process's own.
-
-    Raises
-    ------
-    UnknownName
-        No such verb.
-    BadOption
-        An option that the verb does not use, or that no verb has.
-    ProbelineError
+        Without the program's name; None for those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
@@ -64,12 +56,8 @@ def _refuse(verb: Verb, word: str) -> None:
     remedy = f"see probeline {verb.name} --help"
     if not flag.startswith("-"):
         raise BadOption(f"probeline {verb.name} does not know what to do with {word!r}", remedy=remedy)
-    users = [
-        other.name
-        for other in VERBS.values()
-        if flag in (text for name in other.options for text in _flags(OPTIONS[name]))
-    ]
-    if users:
+    owners = {name for name, option in OPTIONS.items() if flag in (option.flag, option.short)}
+    if users := [other.name for other in VERBS.values() if owners.intersection(other.options)]:
         raise BadOption(
             f"probeline {verb.name} does not use {flag}", expected=f"it with {', '.join(users)}", remedy=remedy
         )
@@ -104,10 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
                 "words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS
             )
         for group in GROUPS.values():
-            own = [option for option in options_in(group) if option.name in verb.options]
-            if own:
-                title = (group.__doc__ or "").strip().rstrip(".")
-                section = child.add_argument_group(title)
+            if own := [option for option in options_in(group) if option.name in verb.options]:
+                section = child.add_argument_group((group.__doc__ or "").strip().rstrip("."))
                 for option in own:
                     _add(section, option)
     return parser
@@ -122,21 +108,18 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return _Formatter(prog, max_help_position=32, width=WIDTH)
 
 
-def _flags(option: Option) -> tuple[str, ...]:
-    return tuple(filter(None, (option.short, option.flag)))
-
-
 def _add(section: argparse._ArgumentGroup, option: Option) -> None:
     text = option.help.replace("%", "%%")
     if option.shown_default:
         text += f" (default {option.shown_default})"
+    flags = filter(None, (option.short, option.flag))
     if option.kind is bool:
-        section.add_argument(*_flags(option), dest=option.name, action="store_true", default=None, help=text)
+        section.add_argument(*flags, dest=option.name, action="store_true", default=None, help=text)
         return
     several: dict[str, Any] = {"nargs": "+", "action": "extend"} if option.is_list else {}
     kind = _path if option.kind is Path else option.kind
     section.add_argument(
-        *_flags(option), dest=option.name, type=kind, metavar=option.metavar, default=None, help=text, **several
+        *flags, dest=option.name, type=kind, metavar=option.metavar, default=None, help=text, **several
     )
 
 
