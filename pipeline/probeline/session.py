@@ -28,14 +28,8 @@ from probeline.types import Backbone, DataSet, FeatureSet, IntArray, Splits, Vie
 class Session:
     """One run's data set, splits, backbones and paths; each is loaded at its first use, and then kept.
 
-    A backbone's text is ``NAME[@WEIGHTS]``, as on the command line.
-
-    Attributes
-    ----------
-    remember : bool
-        Whether the memo of file hashes is used; if not, all files are hashed anew and nothing is downloaded.
-    steps : tuple of Step
-        All steps of the recipe, if there is one.
+    A backbone's text is ``NAME[@WEIGHTS]``, as on the command line. `remember` is whether the memo of file hashes is
+    used: if not, all files are hashed anew and nothing is downloaded. `steps` are all those of the recipe.
     """
 
     settings: Settings

@@ -25,18 +25,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class EntryCheck:
-    """The result of checking one entry.
+    """The result of checking one entry; None stands for one whose record is unreadable or of another format.
 
-    Attributes
-    ----------
-    entry : Entry or None
-        None if its record cannot be read, or is of another format.
-    verified, missing : tuple of int
-        Shards whose record, hash, layout, order and values are right; shards that are not extracted yet.
-    leftovers : tuple of Path
-        Files that the format does not name: of writers that died, or set aside by a repair.
-    bytes : int
-        Read and hashed.
+    Leftovers are files that the format does not name, of writers that died or set aside by a repair; `bytes` counts
+    what was read and hashed.
     """
 
     folder: Path

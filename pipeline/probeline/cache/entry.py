@@ -40,18 +40,10 @@ def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an entry is, and what it must hold to be one.
+    """Where an entry is, and what identifies it.
 
-    Attributes
-    ----------
-    dataset, part : str
-        For people; not identity. The part of a view is ``train@view1``.
-    inputs : mapping
-        Of the key.
-    dim : int
-        D, the values per row.
-    sample_ids, content : tuple of str [N]
-        What names each row, and the sha256 of its source.
+    `dataset` and `part` are for people and no part of the key, whose fields are `inputs`; the part of a view is
+    ``train@view1``. There are `dim` values per row; `content` is the sha256 of the source of each row.
     """
 
     folder: Path
@@ -132,17 +124,9 @@ def entry_from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
     """Return the entry that a record describes, or None if the record contradicts itself."""
     try:
         sample_ids, content = zip(*record["samples"], strict=True)
-        entry = Entry(
-            folder=folder,
-            dataset=record["dataset"],
-            part=record["part"],
-            inputs=record["inputs"],
-            tap=record["tap"],
-            dim=record["dim"],
-            sample_ids=sample_ids,
-            content=content,
-            rows_per_shard=record["rows_per_shard"],
-        )
+        names = ("dataset", "part", "inputs", "tap", "dim", "rows_per_shard")
+        own = {name: record[name] for name in names}
+        entry = Entry(folder=folder, sample_ids=sample_ids, content=content, **own)
         agrees = entry.record() == record and entry.inputs["samples_sha256"] == samples_digest(sample_ids, content)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None

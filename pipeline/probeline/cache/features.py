@@ -114,7 +114,8 @@ class Features:
 
     Indexing reads rows as NumPy would and always returns a copy. A shard is read with the first of its rows, and hashed
     on the bytes that are decoded; no file is left open. The object may be used by many threads, in a forked process,
-    which then hashes for itself, and be pickled, as the path and the key alone.
+    which then hashes for itself, and be pickled, as the path and the key alone. Reading rows or provenance raises
+    BadCache or MissingData if a shard or its record is not as it was written.
     """
 
     def __init__(self, entry: Entry, keep_bytes: int = KEEP_BYTES) -> None:
@@ -172,13 +173,7 @@ class Features:
 
     @property
     def provenance(self) -> tuple[Mapping[str, Any], ...]:
-        """How each shard was computed: device, versions, seconds and the like, read anew from its record.
-
-        Raises
-        ------
-        BadCache, MissingData
-            The record was changed or removed since the entry was opened.
-        """
+        """How each shard was computed: device, versions, seconds and the like, read anew from its record."""
         return tuple(shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
 
     def __getitem__(self, index: RowIndex) -> FloatArray:
@@ -193,20 +188,13 @@ class Features:
         ------
         IndexError
             As NumPy; also for an index of columns.
-        BadCache, MissingData
-            A shard with one of the rows is not as its record says.
         """
         if isinstance(index, tuple):
             raise IndexError("rows alone are indexed here; take columns of what comes back: features[rows][:, columns]")
         return gather_rows(self._entry, np.asarray(self._rows[index]), self._shards.block)
 
     def numpy(self) -> FloatArray:
-        """Return all rows as a new array float32 [N, D].
-
-        Raises
-        ------
-        BadCache, MissingData
-        """
+        """Return all rows as a new array float32 [N, D]."""
         values = np.empty(self.shape, np.float32)
         for number, rows in enumerate(self._entry.shards):
             values[rows.start : rows.stop] = self._shards.passing(number)
@@ -218,12 +206,7 @@ class Features:
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
     def row(self, sample_id: str) -> int:
-        """Return the row of a sample.
-
-        Raises
-        ------
-        UnknownName
-        """
+        """Return the row of one sample id, or raise UnknownName."""
         if not self._row_of:
             self._row_of = {name: row for row, name in enumerate(self.sample_ids)}
         if sample_id not in self._row_of:
@@ -242,10 +225,6 @@ class Features:
         -------
         dict
             ``row`` and ``shard`` int64 [N]; ``sample_id`` and ``content_sha256`` lists of N strings.
-
-        Raises
-        ------
-        BadCache, MissingData
         """
         columns: dict[str, AnyArray | list[str]] = {
             "row": self._rows.copy(),
@@ -274,7 +253,7 @@ class Features:
         """
         from probeline.cache.torch_dataset import RowsDataset
 
-        return RowsDataset(self, labels)
+        return RowsDataset(self.__getitem__, self.sample_ids, labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.folder, self.key, self._keep_bytes)

@@ -31,20 +31,10 @@ _OWN = re.compile(
 
 @dataclass(frozen=True)
 class CachedEntry:
-    """One entry as `ls` shows it.
+    """One entry as `ls` shows it; None stands for one whose record is corrupt or missing.
 
-    Attributes
-    ----------
-    entry : Entry or None
-        None if its record is corrupt or missing.
-    shards : int
-        Extracted so far.
-    is_corrupt : bool
-        A record is not valid, or a shard that it describes is missing. The shards are not read.
-    bytes : int
-        Of all files in the folder.
-    age : float
-        Seconds since the newest of them was written.
+    It is corrupt if a record is not valid or a recorded shard is missing; the shards are not read. `bytes` is the size
+    of all files in the folder, `age` the seconds since the newest of them was written.
     """
 
     folder: Path

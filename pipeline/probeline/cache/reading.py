@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import hdf5
 from probeline.cache.entry import Entry, entry_from_record
 from probeline.errors import BadCache, MissingData, OtherFormat, ProbelineError
 from probeline.identity import FORMAT_VERSION, unseal
@@ -129,7 +128,7 @@ def require_complete(entry: Entry, remedy: str) -> None:
 
 
 def find_shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
-    """Return the record of a shard, or None if it is not extracted yet."""
+    """Return the record of one shard, or None if it is not extracted yet."""
     path = entry.record_path(number)
     if not path.exists():
         return None
@@ -186,6 +185,8 @@ def verify_entry(entry: Entry) -> int:
 
 def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
     """Return the features float32 [rows, D] of one shard, and its record."""
+    from probeline.cache import hdf5  # not needed for entries that are only checked
+
     rows = entry.shards[number]
     data, record = _verified_bytes(entry, number)
     path = entry.shard_path(number)
@@ -206,7 +207,7 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
 
 
 def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
-    """Return the features float32 [..., D] of some rows; `block` gives those of a shard, each read once."""
+    """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
     features = np.empty((*rows.shape, entry.dim), np.float32)
     shards = rows // entry.rows_per_shard
     for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():

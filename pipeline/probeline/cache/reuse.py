@@ -18,19 +18,15 @@ from probeline.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class KnownRows:
-    """Rows of an entry whose features are known from other entries.
+    """Rows of an entry whose features are known from other entries, of which `sources` has the keys.
 
     Attributes
     ----------
-    rows : int64 [m]
-        Ascending.
+    rows, origin : int64 [m]
+        Ascending; index into `origins`, the conditions under which rows were computed.
     features : float32 [m, D]
     seconds : float64 [m]
         Time that each row took where it was computed.
-    origin : int64 [m]
-        Index into `origins`, the conditions under which rows were computed.
-    sources : tuple of str
-        Keys of the other entries.
     """
 
     rows: IntArray

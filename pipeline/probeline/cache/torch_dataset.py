@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,26 +17,18 @@ Labels: TypeAlias = Mapping[str, int] | Sequence[int] | AnyArray
 Item: TypeAlias = Tensor | tuple[Tensor, int]
 
 
-class Rows(Protocol):
-    """What is used of `Features`, which cannot be imported here."""
-
-    @property
-    def sample_ids(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: list[int], /) -> FloatArray: ...
-
-
 class RowsDataset(Dataset[Item]):
-    """Rows with or without labels; see `Features.torch_dataset`."""
+    """Rows with or without labels; see `Features.torch_dataset`. `read` gives rows float32 [n, D] by their numbers."""
 
-    def __init__(self, features: Rows, labels: Labels | None) -> None:
-        self._features = features
-        self._labels = None if labels is None else _join_labels(labels, features.sample_ids)
+    def __init__(
+        self, read: Callable[[list[int]], FloatArray], sample_ids: tuple[str, ...], labels: Labels | None
+    ) -> None:
+        self._read = read
+        self._count = len(sample_ids)
+        self._labels = None if labels is None else _join_labels(labels, sample_ids)
 
     def __len__(self) -> int:
-        return len(self._features)
+        return self._count
 
     def __getitem__(self, row: int) -> Item:
         """Return the row float32 [D], with its label if there are labels."""
@@ -44,7 +36,7 @@ class RowsDataset(Dataset[Item]):
 
     def __getitems__(self, rows: list[int]) -> list[Item]:
         """Return the items of one batch; a loader calls this, so that a shuffled batch reads no shard twice."""
-        values = torch.from_numpy(self._features[rows]).unbind()
+        values = torch.from_numpy(self._read(rows)).unbind()
         return list(values) if self._labels is None else list(zip(values, self._labels[rows].tolist(), strict=True))
 
 

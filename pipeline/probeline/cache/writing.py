@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import hdf5
 from probeline.cache.entry import Entry
 from probeline.cache.reading import check_entry_record, find_shard_record
 from probeline.identity import FORMAT_VERSION, seal
@@ -29,6 +28,8 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     Writing a shard that another process wrote first is harmless. The provenance has JSON values: device, versions,
     seconds and the like. ValueError is raised for features of another shape, or not finite.
     """
+    from probeline.cache import hdf5
+
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")

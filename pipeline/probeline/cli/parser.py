@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from probeline import __version__
 from probeline.cli.console import print_line
 from probeline.errors import BadOption, ProbelineError, UnknownName, nearest
-from probeline.options.settings import GROUPS, OPTIONS
-from probeline.options.table import Option, options_in
+from probeline.options.settings import GROUP_OF, GROUPS, OPTIONS
+from probeline.options.table import Option
 from probeline.options.verbs import VERBS, Verb
 
 WIDTH = 100
@@ -29,14 +30,16 @@ class _Parser(argparse.ArgumentParser):
         print_line(message.rstrip("\n"), file)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the verb and the options of a command line, None for those that are missing.
+class _Formatter(argparse.HelpFormatter):
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
 
-    Parameters
-    ----------
-    arguments : sequence of str or None
-        Without the program's name; None for those of the process.
-    """
+
+_formatter = partial(_Formatter, max_help_position=32, width=WIDTH)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the verb and the options of a command line, by default the process's own; None for missing options."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first.startswith("-") and first not in _EVERYWHERE:
@@ -91,21 +94,12 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument(
                 "words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS
             )
-        for group in GROUPS.values():
-            if own := [option for option in options_in(group) if option.name in verb.options]:
-                section = child.add_argument_group((group.__doc__ or "").strip().rstrip("."))
+        for group, declaration in GROUPS.items():
+            if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
+                section = child.add_argument_group((declaration.__doc__ or "").strip().rstrip("."))
                 for option in own:
                     _add(section, option)
     return parser
-
-
-class _Formatter(argparse.HelpFormatter):
-    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return _Formatter(prog, max_help_position=32, width=WIDTH)
 
 
 def _add(section: argparse._ArgumentGroup, option: Option) -> None:

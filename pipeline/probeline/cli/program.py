@@ -85,18 +85,10 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code.
+    """Run one command line, by default the process's own, and return its exit code.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Without the program's name; None for those of the process.
-
-    Returns
-    -------
-    int
-        0 done; 2 the input is wrong or the system refused, said in one line on standard error;
-        3 verification found something bad; 130 interrupted.
+    0 done; 2 the input is wrong or the system refused, said in one line on standard error; 3 verification found
+    something bad; 130 interrupted.
     """
     try:
         _run(arguments)

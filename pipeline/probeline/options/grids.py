@@ -15,16 +15,9 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Axis:
-    """One hyper-parameter.
+    """One hyper-parameter: its default values, all of one type, and whether several can be compared.
 
-    Attributes
-    ----------
-    values : tuple
-        The defaults, all of one type, which is that of other values too.
-    within : tuple of 2 numbers, or of str
-        Least and most of a number, or the valid names.
-    several : bool
-        Whether candidates may differ in it.
+    `within` has the least and the most of a number, or the valid names.
     """
 
     values: tuple[Any, ...]

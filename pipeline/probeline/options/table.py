@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypedDict, Unpack, get_args, get_origin, get_type_hints
@@ -17,14 +17,8 @@ class Option:
     ----------
     name : str
         Of the field, unique among all groups; a recipe's file uses it too.
-    flag, short : str
-        On the command line, ``--batch-size``, and in one letter, ``-q``; empty if it has none.
     kind : type
-        Of one value: str, int, float, bool or Path.
-    is_list : bool
-        Whether it takes several values; its default is a tuple.
-    shown_default : str
-        The default in words; may be empty.
+        Of one value: str, int, float, bool or Path; the value of a list is a tuple of them.
     within : tuple of 2 numbers, or None
         Least and most of a number.
     choices : tuple of str
@@ -51,13 +45,13 @@ class _Facts(TypedDict, total=False):
     metavar: str
     flag: str
     short: str
-    shown_default: str
-    within: tuple[float, float]
+    shown_default: str | None
+    within: tuple[float, float] | None
     choices: tuple[str, ...]
     local: bool
 
 
-_DEFAULTS: _Facts = {"metavar": "", "flag": "", "short": "", "choices": (), "local": False}
+_DEFAULTS = _Facts(metavar="", flag="", short="", shown_default=None, within=None, choices=(), local=False)
 
 
 def option(default: Any, help: str, **facts: Unpack[_Facts]) -> Any:  # noqa: A002
@@ -72,24 +66,19 @@ def options_in(group: type) -> Iterator[Option]:
     """Yield the options that a group declares, in their order."""
     hints = get_type_hints(group)
     for declared in fields(group):
-        yield _option(declared, hints[declared.name])
-
-
-def _option(declared: Field[Any], hint: Any) -> Option:
-    is_list = get_origin(hint) is tuple
-    kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)] or [hint]
-    default = declared.default_factory() if declared.default_factory is not MISSING else declared.default
-    facts = dict(declared.metadata)
-    shown, within = facts.pop("shown_default", None), facts.pop("within", None)
-    return Option(
-        name=declared.name,
-        within=within,
-        kind=kinds[0],
-        is_list=is_list,
-        default=default,
-        shown_default=_words(default) if shown is None else shown,
-        **{**facts, "flag": facts["flag"] or "--" + declared.name.replace("_", "-")},
-    )
+        hint, facts = hints[declared.name], dict(declared.metadata)
+        kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)] or [hint]
+        default = declared.default_factory() if declared.default_factory is not MISSING else declared.default
+        shown = facts.pop("shown_default")
+        yield Option(
+            name=declared.name,
+            flag=facts.pop("flag") or "--" + declared.name.replace("_", "-"),
+            kind=kinds[0],
+            is_list=get_origin(hint) is tuple,
+            default=default,
+            shown_default=_words(default) if shown is None else shown,
+            **facts,
+        )
 
 
 def _words(default: object) -> str:
@@ -97,6 +86,6 @@ def _words(default: object) -> str:
         return ""
     if isinstance(default, tuple):
         return " ".join(map(_words, default))
-    return (
-        f"{default:g}" if isinstance(default, float) else f"{default}/" if isinstance(default, Path) else str(default)
-    )
+    if isinstance(default, float):
+        return f"{default:g}"
+    return f"{default}/" if isinstance(default, Path) else str(default)

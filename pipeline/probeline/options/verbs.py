@@ -10,16 +10,9 @@ from probeline.options.settings import GROUP_OF, GROUPS
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb of the command line.
+    """One verb of the command line, with the names of its options.
 
-    Attributes
-    ----------
-    options : tuple of str
-        The names of those that it uses.
-    words : str
-        Name in its help of what may follow the verb; empty if nothing may.
-    needs_data : bool
-        Whether the data set must be loaded first.
+    `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first.
     """
 
     name: str

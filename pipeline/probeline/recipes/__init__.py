@@ -35,18 +35,9 @@ _KEYS = ("title", "source", "published", "differences", "options", "steps")
 
 @dataclass(frozen=True)
 class Published:
-    """A number that others report.
+    """A number that others report: top-1 in [0, 1] of a method, as scores name it.
 
-    Attributes
-    ----------
-    method : str
-        As in the name of a score.
-    top1 : float
-        In [0, 1].
-    portion : float or None
-        Percent of the train images that were fitted on; None for all.
-    trainable : int or None
-        Parameters that were trained.
+    `portion` is the percentage of the train images that were fitted on, None for all; `trainable` counts parameters.
     """
 
     backbone: str
