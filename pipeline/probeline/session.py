@@ -13,7 +13,7 @@ from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import read_features
 from probeline.console import Console
 from probeline.data import registry
-from probeline.data.annotations import groups, labels
+from probeline.data.annotations import groups
 from probeline.data.annotations.exact_copies import copies
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData
@@ -63,6 +63,8 @@ class Session:
         self.memo.save()
         whole = options.limit is None
         if options.labels is not None:
+            from probeline.data.annotations import labels
+
             dataset = labels.relabel(dataset, options.labels, whole=whole)
         if options.groups is not None:
             dataset = groups.group(dataset, options.groups, whole=whole)

@@ -25,7 +25,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class EntryCheck:
-    """The result of checking one entry; None stands for one whose record is unreadable or of another format.
+    """The result of a check; `entry` is None if its record is unreadable or of another format.
 
     Leftovers are files that the format does not name, of writers that died or set aside by a repair; `bytes` counts
     what was read and hashed.

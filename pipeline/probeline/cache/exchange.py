@@ -160,7 +160,7 @@ def read_foreign() -> None:
     """Read the file ``sys.argv[1]`` and write its manifest and features below the folder ``sys.argv[2]``."""
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
     size = path.stat().st_size
-    # A sparse file may be larger than all memory there is.
+    # A sparse file may be larger than the memory of this machine.
     memory = min(_SPARE_BYTES + 4 * size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for limit, most in (
         (resource.RLIMIT_CPU, _CPU_SECONDS),

@@ -31,7 +31,7 @@ _OWN = re.compile(
 
 @dataclass(frozen=True)
 class CachedEntry:
-    """One entry as `ls` shows it; None stands for one whose record is corrupt or missing.
+    """An entry in a listing; `entry` is None if its record is corrupt or missing.
 
     It is corrupt if a record is not valid or a recorded shard is missing; the shards are not read. `bytes` is the size
     of all files in the folder, `age` the seconds since the newest of them was written.

@@ -35,8 +35,8 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")
     data = hdf5.encode(entry.tap, features, entry.sample_ids[rows.start : rows.stop])
     path, record_path = entry.shard_path(number), entry.record_path(number)
-    # A shard without a record is a dead writer's, or a live one's that is about to lose its name and find
-    # the same numbers there; either way only bytes that a record vouches for are ever read.
+    # A shard without a record is of a writer that died, or that still runs and will find the same numbers under
+    # the name; in both cases only bytes that match a record are ever read.
     if not disk.publish(path, data) and find_shard_record(entry, number) is None and disk.read(path) != data:
         disk.publish(path, data, replace=True)
     record = {
@@ -51,6 +51,6 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     disk.publish(record_path, seal(record))
     standing = find_shard_record(entry, number)
     if standing is None or hashlib.sha256(disk.read(path)).hexdigest() != standing["file_sha256"]:
-        # Where locks do not work, a writer with other bits may have taken one of the two names meanwhile.
+        # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
         disk.publish(record_path, seal(record), replace=True)

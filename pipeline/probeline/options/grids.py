@@ -92,7 +92,7 @@ class Grid:
         return [dict(zip(several, values, strict=True)) for values in product(*several.values())]
 
     def fixed(self) -> dict[str, Any]:
-        """Return the one value of each other axis."""
+        """Return the value of each axis that has a single one."""
         return {name: values[0] for name, values in self.values.items() if len(values) == 1}
 
     def edge(self, candidate: Mapping[str, Any]) -> bool:
