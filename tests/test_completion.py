@@ -71,6 +71,14 @@ def test_scripts_are_printed(shell: str, capsys: pytest.CaptureFixture[str]) -> 
         subprocess.run([shell, "-n"], input=completion_script(shell), text=True, check=True)
 
 
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this system")
+@pytest.mark.parametrize("before", ["", "autoload -U compinit; compinit -u -D"])
+def test_zsh_has_a_completer_of_probeline(before: str) -> None:
+    script = f"{before}\n{completion_script('zsh')}\nprint $_comps[probeline]"
+    shell = subprocess.run(["zsh", "-f"], input=script, capture_output=True, text=True, check=True)
+    assert (shell.stderr, "_probeline" in shell.stdout) == ("", True)
+
+
 def test_fish_has_every_option_of_every_verb() -> None:
     lines = completion_script("fish").splitlines()
     for verb in VERBS.values():

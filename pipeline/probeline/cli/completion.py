@@ -19,6 +19,11 @@ SHELLS = ("bash", "zsh", "fish")
 _WORDS = {"cache": ("ls", "rm", "gc", "export", "import"), "list": KINDS, "completion": SHELLS}
 """The words that may follow a verb, where they are few."""
 
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -U compinit && compinit; }
+autoload -U +X bashcompinit && bashcompinit
+"""
+
 _BASH = """\
 _probeline() {
     local cur=${COMP_WORDS[COMP_CWORD]} i=COMP_CWORD-1 words=
@@ -59,7 +64,7 @@ def completion_script(shell: str) -> str:
         options.append(_case(verb.name, (*_WORDS.get(verb.name, ()), *flags, "--help")))
     script = _BASH.replace("@VERBS@", " ".join(VERBS)).replace("@VALUES@", "\n".join(values))
     script = script.replace("@OPTIONS@", "\n".join(options))
-    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if shell == "zsh" else script
+    return _ZSH + script if shell == "zsh" else script
 
 
 def _values() -> Mapping[str, tuple[str, ...]]:
