@@ -33,7 +33,7 @@ _probeline() {
         return
     fi
     if [[ $cur != -* ]]; then
-        # The option of the word: the last one before it.
+        # The option that the word belongs to: the last one before it.
         while ((i > 1)) && [[ ${COMP_WORDS[i]} != -* ]]; do ((i--)); done
         case ${COMP_WORDS[i]} in
 @VALUES@
