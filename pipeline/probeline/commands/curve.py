@@ -16,7 +16,6 @@ from probeline.evaluate.curve import (
 )
 from probeline.evaluate.probe_curve import request_probe_curve
 from probeline.evaluate.requests import result_key
-from probeline.finetune.curve import plan_curve, train_points
 from probeline.format import percent
 from probeline.names import PENULTIMATE
 from probeline.report.records.learning_steps import steps
@@ -47,6 +46,8 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _request_training_curve(
     session: Session, backbone: str, strategy: str, portions: Sequence[Portion]
 ) -> CurveRequest:
+    from probeline.finetune.curve import plan_curve, train_points
+
     trainings = plan_curve(session, session.backbone(backbone)[0], strategy)
     runs = [request.key for request in trainings.requests]
     key = result_key(session, "curve", runs=runs, portions=identify_portions(portions))
