@@ -12,7 +12,7 @@ option = $(if $($(1)),--$(2) $($(1)))
 quoted = $(if $($(1)),--$(2) "$($(1))")
 flag   = $(if $($(1)),--$(2))
 
-# The groups of options, as probeline/options/groups.py has them: a verb is given those that it uses and no others.
+# The groups of options, as probeline/options/settings.py has them: a verb is given those that it uses and no others.
 DATA_GROUP     = $(call quoted,DATASET,dataset) $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call option,DATA_SEED,data-seed) \
 	$(call quoted,LABELS,labels) $(call quoted,GROUPS,groups)
 NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision)

@@ -48,7 +48,7 @@ def test_what_was_written_is_read(tmp_path: Path, part: Part, backbone: Backbone
     assert missing_shards(entry) == [0, 1, 2]
     fill(entry, features, [0, 2])
     assert missing_shards(entry) == [1]
-    with pytest.raises(MissingData, match="incomplete"):
+    with pytest.raises(MissingData, match=r"not extracted yet \(1 of 3 shards"):
         read_features(entry)
     fill(entry, features, [1])
     read = read_features(entry)

@@ -23,8 +23,7 @@ from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
 from probeline.evaluate import features
 from probeline.names import PRECISIONS, Strategy
-from probeline.options.groups import DEVICES
-from probeline.options.settings import OPTIONS
+from probeline.options.settings import DEVICES, OPTIONS
 from probeline.options.verbs import STAGES, VERBS
 from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS

@@ -12,7 +12,7 @@ import pytest
 from made_data import dataset, part
 from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData, BadOption, MissingData, ProbelineError, UnknownName
-from probeline.options.second_task_spec import parsed
+from probeline.options.checks import parse_second
 from probeline.types import DROPPED, DataSet
 
 DATA = dataset({"train": [5, 4, 3], "test": [2, 2, 2]})
@@ -146,5 +146,5 @@ def test_of_a_limited_data_set_a_file_may_name_more(write: Write) -> None:
 
 
 def test_one_word_is_a_file_and_two_are_groups() -> None:
-    assert parsed(("a=b/c.csv",)) == Path("a=b/c.csv")
-    assert parsed(("x=a,b", "y=c.csv")) == {"x": ("a", "b"), "y": ("c.csv",)}
+    assert parse_second(("a=b/c.csv",)) == Path("a=b/c.csv")
+    assert parse_second(("x=a,b", "y=c.csv")) == {"x": ("a", "b"), "y": ("c.csv",)}

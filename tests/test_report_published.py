@@ -13,7 +13,7 @@ from made_records import make_curve
 from made_scores import aggregate, make_score
 from pages import make_content, table, write_report
 from probeline.metrics.intervals import wilson
-from probeline.recipes.published import Published
+from probeline.recipes import Published
 from probeline.report.model.row import Row
 from probeline.report.records.published import Ours, PublishedComparison, compare_published, curve_step
 from probeline.report.sections.scores.published import PublishedNumbers

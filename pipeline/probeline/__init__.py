@@ -1,7 +1,7 @@
-"""Probeline: frozen-backbone embeddings, cached once, and everything that can be asked of them.
+"""Probeline: features of frozen backbones, extracted once and cached, and what follows from them.
 
 :func:`open_features` reads a cache entry, :func:`load` an exported predictor; :class:`LinearProbe` is a scikit-learn
-classifier. They are loaded when they are first asked for: importing the package costs nothing.
+classifier. Each is imported at its first use: importing the package costs nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Checking an entry: every byte of every file that the format names, against the checksum that is recorded of it."""
+"""Checking an entry: every byte of every file that the format names, against its recorded checksum."""
 
 from __future__ import annotations
 
 import contextlib
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,10 @@ from probeline.cache.locks import SUFFIX as LOCK
 from probeline.cache.reading import is_done, open_entry, read_shard
 from probeline.errors import MissingData, OtherFormat, ProbelineError
 
-_SHARD = re.compile(r"shard-(\d{5,})\.(h5|json)")
-
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with an entry.
-
-    Attributes
-    ----------
-    message : str
-        One line: what, where, and what to do.
-    shard : int or None
-        The shard that must be extracted again; None if the entry's own record is bad.
-    """
+    """Something wrong with an entry, and the shard to extract again; None if the entry's own record is bad."""
 
     message: str
     shard: int | None
@@ -35,22 +25,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class EntryCheck:
-    """What the check of one entry came to.
+    """The result of a check; `entry` is None if its record is unreadable or of another format.
 
-    Attributes
-    ----------
-    folder : Path
-    entry : Entry or None
-        None if its record cannot be read, or is of another format.
-    verified : tuple of int
-        Shards whose record, hash, layout, order and values are right.
-    missing : tuple of int
-        Shards that are not extracted yet, which is no problem.
-    problems : tuple of Problem
-    leftovers : tuple of Path
-        Files that the format does not name: of writers that died, or set aside by a repair.
-    bytes : int
-        Read and hashed.
+    Leftovers are files that the format does not name, of writers that died or set aside by a repair; `bytes` counts
+    what was read and hashed.
     """
 
     folder: Path
@@ -75,18 +53,13 @@ class EntryCheck:
 def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     """Return the check of one entry: records, keys, row ranges, checksums, layout, order of the rows, finite values.
 
-    Parameters
-    ----------
-    folder : Path
-    expected : Entry, optional
-        What the entry must be, if the data set and the net are known: its shards are then checked even if its record
-        is bad.
+    If it is known what entry to expect, its shards are checked even if its record is bad.
     """
     problems: list[Problem] = []
     entry = expected
     try:
-        entry = open_entry(folder)
-        entry = expected or entry
+        opened = open_entry(folder)
+        entry = expected or opened
     except MissingData:
         problems.append(Problem(f"the record of an entry is missing: {folder / 'entry.json'}", None))
     except OtherFormat as error:  # nothing that a repair could change
@@ -95,31 +68,27 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     except (ProbelineError, OSError) as error:
         problems.append(Problem(_describe(error), None))
     if entry is None:
-        return EntryCheck(folder, None, (), (), tuple(problems), _leftovers(folder, 0), 0)
+        return EntryCheck(folder, None, (), (), tuple(problems), _find_leftovers(folder, ()), 0)
     verified, missing = [], []
-    size = (folder / "entry.json").stat().st_size if not problems else 0
+    size = 0 if problems else (folder / "entry.json").stat().st_size
     for number in range(len(entry.shards)):
         try:
-            if is_done(entry, number):
-                read_shard(entry, number)
-                path = entry.shard_path(number)
-                size += path.stat().st_size + path.with_suffix(".json").stat().st_size
-                verified.append(number)
-            else:
+            if not is_done(entry, number):
                 missing.append(number)
+                continue
+            read_shard(entry, number)
+            size += entry.shard_path(number).stat().st_size + entry.record_path(number).stat().st_size
+            verified.append(number)
         except (ProbelineError, OSError) as error:
             problems.append(Problem(_describe(error), number))
-    leftovers = _leftovers(folder, len(entry.shards))
+    leftovers = _find_leftovers(folder, entry.shards)
     return EntryCheck(folder, entry, tuple(verified), tuple(missing), tuple(problems), leftovers, size)
 
 
-def _leftovers(folder: Path, shards: int) -> tuple[Path, ...]:
-    def named(path: Path) -> bool:
-        shard = _SHARD.fullmatch(path.name)
-        return path.name == "entry.json" or path.suffix == LOCK or bool(shard and int(shard[1]) < shards)
-
+def _find_leftovers(folder: Path, shards: Sequence[range]) -> tuple[Path, ...]:
+    names = {"entry.json", *(f"shard-{number:05d}{end}" for number in range(len(shards)) for end in (".h5", ".json"))}
     with contextlib.suppress(OSError):
-        return tuple(sorted(path for path in folder.iterdir() if not named(path)))
+        return tuple(sorted(path for path in folder.iterdir() if path.name not in names and path.suffix != LOCK))
     return ()
 
 
@@ -130,12 +99,7 @@ def _describe(error: Exception) -> str:
 
 
 def set_aside_bad_files(check: EntryCheck) -> list[int]:
-    """Give the bad files of an entry another name, so that they are extracted again; return the shards.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Give the bad files of an entry another name, so that they are extracted again; return the shards."""
     shards = sorted({problem.shard for problem in check.problems if problem.shard is not None})
     names = [f"shard-{number:05d}{suffix}" for number in shards for suffix in (".json", ".h5")]
     if any(problem.shard is None for problem in check.problems):

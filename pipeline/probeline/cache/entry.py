@@ -19,7 +19,7 @@ from probeline.types import Backbone, Part, View, samples_digest
 ROWS_PER_SHARD = 1024
 
 _LONGEST = 200
-"""Bytes of the longest name of a folder that a record may ask for."""
+"""Bytes of the longest folder name that is accepted from a record."""
 
 
 def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None = None) -> dict[str, Any]:
@@ -40,21 +40,10 @@ def key_inputs(part: Part, backbone: Backbone, precision: str, view: View | None
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an entry is, and what it must hold to be one.
+    """Where an entry is, and what identifies it.
 
-    Attributes
-    ----------
-    folder : Path
-    dataset, part : str
-        For people; not identity. The part of a view is ``train@view1``.
-    inputs : mapping
-        Of the key.
-    tap : str
-    dim : int
-        D.
-    sample_ids, content : tuple of str [N]
-        What names each row, and the sha256 of its source.
-    rows_per_shard : int
+    `dataset` and `part` are for people and no part of the key, whose fields are `inputs`; the part of a view is
+    ``train@view1``. There are `dim` values per row; `content` is the sha256 of the source of each row.
     """
 
     folder: Path
@@ -77,13 +66,13 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """What a line about the entry calls it."""
+        """Data set, part, backbone and tap, as messages name the entry."""
         at = "" if self.tap == PENULTIMATE else f" at {self.tap}"
         return f"{self.dataset}/{self.part} x {self.inputs['backbone']}{at}"
 
     @property
     def view(self) -> View | None:
-        """How its images were augmented; None where they were not."""
+        """How its images were augmented; None if they were not."""
         record = self.inputs["view"]
         return None if record is None else View.from_identity(record)
 
@@ -99,11 +88,15 @@ class Entry:
         return tuple(range(start, min(start + step, n)) for start in range(0, n, step))
 
     def shard_path(self, number: int) -> Path:
-        """Return the path of a shard's HDF5 file; its record has the suffix ``.json``."""
+        """Return the path of a shard's HDF5 file."""
         return self.folder / f"shard-{number:05d}.h5"
 
+    def record_path(self, number: int) -> Path:
+        """Return the path of a shard's record."""
+        return self.folder / f"shard-{number:05d}.json"
+
     def record(self) -> dict[str, Any]:
-        """Return what entry.json holds."""
+        """Return the content of entry.json."""
         return {
             "format": FORMAT_VERSION,
             "dataset": self.dataset,
@@ -128,20 +121,12 @@ def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, vi
 
 
 def entry_from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
-    """Return the entry that a record describes, or None where the record does not agree with itself."""
+    """Return the entry that a record describes, or None if the record contradicts itself."""
     try:
         sample_ids, content = zip(*record["samples"], strict=True)
-        entry = Entry(
-            folder=folder,
-            dataset=record["dataset"],
-            part=record["part"],
-            inputs=record["inputs"],
-            tap=record["tap"],
-            dim=record["dim"],
-            sample_ids=sample_ids,
-            content=content,
-            rows_per_shard=record["rows_per_shard"],
-        )
+        names = ("dataset", "part", "inputs", "tap", "dim", "rows_per_shard")
+        own = {name: record[name] for name in names}
+        entry = Entry(folder=folder, sample_ids=sample_ids, content=content, **own)
         agrees = entry.record() == record and entry.inputs["samples_sha256"] == samples_digest(sample_ids, content)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
@@ -149,7 +134,7 @@ def entry_from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
 
 
 def _is_sound(entry: Entry) -> bool:
-    """Say whether a record that agrees with itself has values that an entry can have; a forged one may not."""
+    """Return whether a record that agrees with itself has values that an entry can have; a forged one may not."""
     texts = (entry.dataset, entry.part, entry.tap, entry.inputs.get("backbone"), *entry.sample_ids, *entry.content)
     return (
         all(type(number) is int and number > 0 for number in (entry.dim, entry.rows_per_shard))
@@ -165,13 +150,7 @@ def _folder(cache: Path, dataset: str, backbone: str, tap: str, part: str, key: 
 
 
 def relocate(entry: Entry, cache: Path) -> Entry:
-    """Return an entry as it would be in another cache.
-
-    Raises
-    ------
-    BadCache
-        Its names are no names of folders, as only a forged record can have them.
-    """
+    """Return an entry as it would be in another cache; BadCache for names of folders that only a forged record has."""
     backbone = entry.inputs["backbone"]
     for name in (entry.dataset, f"{disk.path_name(backbone)}-{disk.path_name(entry.tap)}", entry.part, entry.tap):
         # Printable: no control characters, nothing that turns the line around, no half of a character.

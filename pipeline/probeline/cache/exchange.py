@@ -1,8 +1,14 @@
-"""An entry as one file for other machines, and back: everything in it is verified against its manifest."""
+"""An entry as one file for other machines, and back: everything in it is verified against its manifest.
+
+A file of unknown sha256 is read by a process of its own that may die: :func:`read_foreign` is its program.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -13,10 +19,9 @@ import numpy as np
 
 from probeline import disk
 from probeline.cache import hdf5
-from probeline.cache import untrusted as foreign
 from probeline.cache.entry import ROWS_PER_SHARD, Entry, entry_from_record, relocate
 from probeline.cache.locks import ShardLocks
-from probeline.cache.reading import missing_shards, read_shard
+from probeline.cache.reading import missing_shards, read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
@@ -26,38 +31,28 @@ SECONDS = 120
 """How long a process may take to read a foreign file."""
 
 _MOST_SECONDS = 1e12
-"""More than any shard took; what is told of one is added up later."""
+"""Of one shard: more than any took; the sum over shards must be a number."""
+
+_REFUSED = 7
+"""Exit code of a reading process that printed why it refuses the file."""
+
+_CPU_SECONDS = 100
+_SPARE_BYTES = 2 << 30
+"""Memory for the interpreter and its libraries, on top of a few times the file."""
 
 
 def export_entry(entry: Entry, path: Path) -> str:
-    """Write an entry, every shard verified, as one HDF5 file and return the file's sha256.
-
-    Raises
-    ------
-    MissingData
-        The entry is not complete.
-    BadOption
-        There is a folder of this name.
-    BadData
-        There is another file of this name.
-    BadCache, CannotWrite
-    """
+    """Write an entry, every shard verified, as one HDF5 file and return the file's sha256."""
     if path.is_dir():
         raise BadOption("this is a folder", where=path, remedy="name the file in it that is to be written")
-    if missing := missing_shards(entry):
-        raise MissingData(
-            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
-            where=entry.folder,
-            remedy="run extract, then export again",
-        )
-    features = np.empty((len(entry), entry.dim), np.float32)
-    shards = []
-    for number, rows in enumerate(entry.shards):
-        block, record = read_shard(entry, number)
-        features[rows.start : rows.stop] = block
-        shards.append({"features_sha256": digest_bytes(block.tobytes()), "provenance": record["provenance"]})
+    stored = read_features(entry, "run extract, then export again")
+    hashes = [digest_bytes(stored.features[rows.start : rows.stop].tobytes()) for rows in entry.shards]
+    shards = [
+        {"features_sha256": sha256, "provenance": provenance}
+        for sha256, provenance in zip(hashes, stored.provenance, strict=True)
+    ]
     manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
-    data = hdf5.encode_export(entry.tap, features, entry.sample_ids, entry.content, manifest)
+    data = hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, manifest)
     disk.make_folder(path.absolute().parent)
     if not disk.publish(path, data) and disk.read(path) != data:
         raise BadData("another file has this name", where=path, remedy="choose another name")
@@ -65,25 +60,10 @@ def export_entry(entry: Entry, path: Path) -> str:
 
 
 def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[Entry, int]:
-    """Write what an exported file holds into a cache, every row verified; return the entry and how many shards are new.
+    """Write an exported file into a cache, every row verified; return the entry and how many shards are new.
 
-    Shards that are cached already are verified and kept. Without the file's sha256 it is read by a process of its own,
-    with limited memory and time.
-
-    Parameters
-    ----------
-    path : Path
-    cache : Path
-    sha256 : str, optional
-        Of the file, as given by its sender.
-
-    Raises
-    ------
-    MissingData
-        There is no such file.
-    BadCache
-        The file is not the one, or does not prove itself: nothing is written. Or a cached shard is corrupt.
-    CannotWrite
+    Shards that are cached already are verified and kept. Without the file's sha256, as given by its sender, it is read
+    by a process of its own with limited memory and time. Nothing is written of a file that is refused.
     """
     if not path.is_file():
         raise MissingData("no such file", where=path, remedy="name a file that cache export wrote")
@@ -113,7 +93,7 @@ def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[En
 
 
 def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[dict[str, Any]]) -> int:
-    """Write shards that are missing, but for those that other processes extract meanwhile; return how many."""
+    """Write the missing shards, except those that other processes extract meanwhile; return how many."""
     written = 0
     with ShardLocks(entry, new) as locks:
         while locks.are_pending:
@@ -128,7 +108,7 @@ def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[d
 
 
 def _record(manifest: bytes) -> dict[str, Any] | None:
-    """Return the record of a manifest, or None where :func:`export_entry` would not have written these bytes."""
+    """Return the record of a manifest, or None if :func:`export_entry` would not have written these bytes."""
     try:
         record = unseal(manifest)
         return record if record is not None and seal(record) == manifest else None
@@ -160,7 +140,7 @@ def _read_known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:
 def _read_unknown(path: Path) -> tuple[bytes, FloatArray]:
     """Read a file in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        code = f"import sys; sys.path[:0] = {sys.path!r}; from probeline.cache.untrusted import main; main()"
+        code = f"import sys; sys.path[:0] = {sys.path!r}; from probeline.cache import exchange; exchange.read_foreign()"
         command = [sys.executable, "-I", "-c", code, str(path.absolute()), folder]
         # One thread: on a machine of many cores the stacks of a thread each would use up the memory it may have.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -168,11 +148,37 @@ def _read_unknown(path: Path) -> tuple[bytes, FloatArray]:
             done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=environment)  # noqa: S603
         except subprocess.TimeoutExpired as error:
             raise _not_an_export(path, f"a file that takes more than {SECONDS} s to read") from error
-        if done.returncode == foreign.REFUSED:
+        if done.returncode == _REFUSED:
             raise _not_an_export(path, done.stderr.decode("utf-8", "replace").strip() or "what cannot be read")
         if done.returncode:
             raise _not_an_export(path, f"a file that ends its reader (exit code {done.returncode})")
-        return foreign.collect(Path(folder))
+        manifest, features, shape = (Path(folder, name).read_bytes() for name in ("manifest", "features", "shape"))
+        return manifest, np.frombuffer(features, "<f4").reshape(json.loads(shape))
+
+
+def read_foreign() -> None:
+    """Read the file ``sys.argv[1]`` and write its manifest and features below the folder ``sys.argv[2]``."""
+    path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    size = path.stat().st_size
+    # A sparse file may be larger than the memory of this machine.
+    memory = min(_SPARE_BYTES + 4 * size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit, most in (
+        (resource.RLIMIT_CPU, _CPU_SECONDS),
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 2 * size + 4096),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        with contextlib.suppress(ValueError, OSError):  # macOS has limits that it does not let anybody set
+            resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    try:
+        manifest, features = hdf5.decode_export(path.read_bytes())
+        (folder / "manifest").write_bytes(manifest)
+        (folder / "features").write_bytes(features.tobytes())
+        (folder / "shape").write_text(json.dumps(features.shape), encoding="utf-8")
+    except (ValueError, OSError, MemoryError) as error:
+        sys.stderr.write(str(error) or type(error).__name__)
+        sys.exit(_REFUSED)
 
 
 def _not_an_export(path: Path, got: str) -> BadCache:

@@ -1,8 +1,8 @@
-"""Reading an entry from Python: rows as arrays, a torch data set or a table, each shard proven before a row is seen.
+"""Reading an entry from Python: rows as arrays, a torch data set or a table, each shard verified before its first use.
 
-No lock is held anywhere: threads share one snapshot of the shards that were read, which is never changed but replaced
-by one assignment. Two threads that replace it at once lose one of their shards, which costs reading it again; and a
-fork finds no lock that a thread of its parent held. (h5py guards its own across a fork, from 3.14 on.)
+There are no locks: threads share one snapshot of the shards that were read, which is never changed but replaced by one
+assignment. Two threads that replace it at once lose one of their shards, which costs reading it again; and after a
+fork no lock of a thread in the parent is left. (h5py guards its own across a fork, from 3.14 on.)
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from probeline.cache.entry import Entry
 from probeline.cache.lookup import find_entry
-from probeline.cache.reading import missing_shards, read_shard, shard_record
-from probeline.errors import BadCache, MissingData, UnknownName
-from probeline.types import AnyArray, FloatArray, IntArray
+from probeline.cache.reading import gather_rows, read_shard, require_complete, shard_record
+from probeline.errors import BadCache, UnknownName
+from probeline.types import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     from probeline.cache.torch_dataset import Labels, RowsDataset
@@ -37,7 +37,7 @@ def open_features(
     *,
     keep_bytes: int = KEEP_BYTES,
 ) -> Features:
-    """Open a complete entry of a cache. Its records are read and checked; no shard is read before a row is asked for.
+    """Open a complete entry of a cache. Its records are read and checked; shards are read with their first row.
 
     Parameters
     ----------
@@ -61,12 +61,7 @@ def open_features(
         Several keys do, which are listed; or the digits are too few.
     """
     entry = find_entry(folder_or_key, Path(cache))
-    if missing := missing_shards(entry):
-        raise MissingData(
-            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
-            where=entry.folder,
-            remedy="run extract",
-        )
+    require_complete(entry, "run extract")
     return Features(entry, keep_bytes)
 
 
@@ -78,7 +73,7 @@ def _reopen(folder: Path, key: str, keep_bytes: int) -> Features:
 
 
 class _Shards:
-    """The shards of an entry that this process hashed and decoded, within a limit of bytes, the latest used last."""
+    """The shards that this process hashed and decoded, within a limit of bytes; the latest comes last."""
 
     def __init__(self, entry: Entry, keep_bytes: int) -> None:
         self._entry = entry
@@ -86,7 +81,7 @@ class _Shards:
         self._snapshot: tuple[int, dict[int, FloatArray]] = (os.getpid(), {})
 
     def block(self, number: int) -> FloatArray:
-        """Return the features float32 [rows, D] of a shard, not to be written to, and keep them."""
+        """Return and keep the features float32 [rows, D] of one shard; they must not be changed."""
         kept = self._kept()
         if next(reversed(kept), None) == number:
             return kept[number]
@@ -95,14 +90,12 @@ class _Shards:
         return block
 
     def passing(self, number: int) -> FloatArray:
-        """Return the same without keeping what is not kept already: for one who reads every shard once."""
+        """Return the same without keeping them, for readers of every shard once."""
         block = self._kept().get(number)
-        if block is None:
-            block = read_shard(self._entry, number)[0]
-        return block
+        return read_shard(self._entry, number)[0] if block is None else block
 
     def _kept(self) -> dict[int, FloatArray]:
-        """Return what this process read; what came with a fork is its parent's word, and not believed."""
+        """Return what this process read and hashed itself; what its parent read before a fork does not count."""
         process, kept = self._snapshot
         return kept if process == os.getpid() else {}
 
@@ -119,9 +112,10 @@ class _Shards:
 class Features:
     """The embeddings of one part by one frozen net: an array float32 [N, D] on disk. Open it with `open_features`.
 
-    Indexing reads rows as NumPy would and always returns a copy. A shard is read when one of its rows is first asked
-    for, and hashed on the very bytes that are decoded; no file is left open. The object may be used by many threads, in
-    a forked process, which then hashes for itself, and be pickled, as the path and the key alone.
+    Indexing reads rows as NumPy would and always returns a copy. A shard is read with the first of its rows, and hashed
+    on the bytes that are decoded; no file is left open. The object may be used by many threads, in a forked process,
+    which then hashes for itself, and be pickled, as the path and the key alone. Reading rows or provenance raises
+    BadCache or MissingData if a shard or its record is not as it was written.
     """
 
     def __init__(self, entry: Entry, keep_bytes: int = KEEP_BYTES) -> None:
@@ -164,7 +158,7 @@ class Features:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the key is the digest of: weights, tap, preprocessing, precision and samples. A copy."""
+        """The fields of the key: weights, tap, preprocessing, precision and samples. A copy."""
         return copy.deepcopy(dict(self._entry.inputs))
 
     @property
@@ -179,13 +173,7 @@ class Features:
 
     @property
     def provenance(self) -> tuple[Mapping[str, Any], ...]:
-        """How each shard was made: device, versions, seconds and the like, read anew from its record.
-
-        Raises
-        ------
-        BadCache, MissingData
-            The record was spoilt or removed since the entry was opened.
-        """
+        """How each shard was computed: device, versions, seconds and the like, read anew from its record."""
         return tuple(shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
 
     def __getitem__(self, index: RowIndex) -> FloatArray:
@@ -200,26 +188,13 @@ class Features:
         ------
         IndexError
             As NumPy; also for an index of columns.
-        BadCache, MissingData
-            A shard that holds one of the rows does not prove what its record says.
         """
         if isinstance(index, tuple):
             raise IndexError("rows alone are indexed here; take columns of what comes back: features[rows][:, columns]")
-        rows: IntArray = np.asarray(self._rows[index])
-        values = np.empty((*rows.shape, self._entry.dim), np.float32)
-        shards = rows // self._entry.rows_per_shard
-        for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
-            wanted = shards == number
-            values[wanted] = self._shards.block(number)[rows[wanted] - number * self._entry.rows_per_shard]
-        return values
+        return gather_rows(self._entry, np.asarray(self._rows[index]), self._shards.block)
 
     def numpy(self) -> FloatArray:
-        """Return all rows as a new array float32 [N, D].
-
-        Raises
-        ------
-        BadCache, MissingData
-        """
+        """Return all rows as a new array float32 [N, D]."""
         values = np.empty(self.shape, np.float32)
         for number, rows in enumerate(self._entry.shards):
             values[rows.start : rows.stop] = self._shards.passing(number)
@@ -231,12 +206,7 @@ class Features:
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
     def row(self, sample_id: str) -> int:
-        """Return the row of a sample.
-
-        Raises
-        ------
-        UnknownName
-        """
+        """Return the row of one sample id, or raise UnknownName."""
         if not self._row_of:
             self._row_of = {name: row for row, name in enumerate(self.sample_ids)}
         if sample_id not in self._row_of:
@@ -255,10 +225,6 @@ class Features:
         -------
         dict
             ``row`` and ``shard`` int64 [N]; ``sample_id`` and ``content_sha256`` lists of N strings.
-
-        Raises
-        ------
-        BadCache, MissingData
         """
         columns: dict[str, AnyArray | list[str]] = {
             "row": self._rows.copy(),
@@ -267,7 +233,7 @@ class Features:
             "shard": self._rows // self._entry.rows_per_shard,
         }
         if features:
-            columns |= {f"f{place}": column for place, column in enumerate(np.ascontiguousarray(self.numpy().T))}
+            columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
         return columns
 
     def torch_dataset(self, labels: Labels | None = None) -> RowsDataset:
@@ -278,7 +244,7 @@ class Features:
         Parameters
         ----------
         labels : int64 [N], or mapping of sample id to int, optional
-            A mapping is joined by sample id; ids that it holds beyond those are ignored.
+            A mapping is joined by sample id; further ids in it are ignored.
 
         Raises
         ------
@@ -287,7 +253,7 @@ class Features:
         """
         from probeline.cache.torch_dataset import RowsDataset
 
-        return RowsDataset(self, labels)
+        return RowsDataset(self.__getitem__, self.sample_ids, labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.folder, self.key, self._keep_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -15,24 +16,32 @@ BLOCK_ROWS = 256
 
 
 def encode(tap: str, features: FloatArray, sample_ids: tuple[str, ...]) -> bytes:
-    """Return the bytes of a shard file; equal arrays give equal bytes.
-
-    Parameters
-    ----------
-    tap : str
-    features : float32 [rows, D]
-    sample_ids : tuple of str [rows]
-    """
+    """Return the bytes of a shard file of features float32 [rows, D]; equal arrays give equal bytes."""
     if features.dtype != np.float32 or features.ndim != 2 or len(features) != len(sample_ids):
         raise ValueError(
             f"a shard is float32 [rows, D] with {len(sample_ids)} ids, not {features.dtype} {features.shape}"
         )
-    names = [name.encode("utf-8") for name in sample_ids]
-    text = h5py.string_dtype("utf-8", max(1, *map(len, names)))
+    return _file(tap, features, {"sample_ids": sample_ids})
+
+
+def encode_export(
+    tap: str, features: FloatArray, sample_ids: tuple[str, ...], content: tuple[str, ...], manifest: bytes
+) -> bytes:
+    """Return a whole entry, features float32 [N, D], as one HDF5 file; the manifest is what proves the rest."""
+    return _file(tap, features, {"sample_ids": sample_ids, "content": content}, manifest)
+
+
+def _file(tap: str, features: FloatArray, texts: Mapping[str, tuple[str, ...]], manifest: bytes | None = None) -> bytes:
     block = min(BLOCK_ROWS, len(features))
     with h5py.File("shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))
-        file.create_dataset("sample_ids", data=np.array(names, dtype=text), chunks=(block,))
+        for name, column in texts.items():
+            encoded = [text.encode("utf-8") for text in column]
+            kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
+            file.create_dataset(name, data=np.array(encoded, dtype=kind), chunks=(block,))
+        if manifest is not None:
+            raw = np.frombuffer(manifest, np.uint8)
+            file.create_dataset("manifest", data=raw, chunks=raw.shape)
         file.flush()
         return bytes(file.id.get_file_image())
 
@@ -40,56 +49,24 @@ def encode(tap: str, features: FloatArray, sample_ids: tuple[str, ...]) -> bytes
 def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[FloatArray, tuple[str, ...]]:
     """Return features float32 [rows, D] and sample ids of shard bytes.
 
-    Raises
-    ------
-    BadCache
-        The bytes are no shard of this format: another shape or type, or anything that would lead HDF5 out of the
-        bytes at hand (links, external storage, virtual data sets) or through a filter.
+    BadCache is raised for another shape or type, and for anything that would lead HDF5 out of these bytes (links,
+    external storage, virtual data sets) or through a filter.
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
             features = _read(file, "features", tap)
             names = _read(file, "sample_ids")
     except _UNREADABLE as error:
-        raise _foreign(where, _told(error)) from error
+        raise _foreign(where, _safe_text(error)) from error
     if features.dtype != np.dtype("<f4") or features.shape != (rows, dim) or names.shape != (rows,):
         raise _foreign(where, f"features {features.dtype} {features.shape}, ids {names.shape}")
     return features, tuple(name.decode("utf-8") for name in names.tolist())
 
 
-def encode_export(
-    tap: str, features: FloatArray, sample_ids: tuple[str, ...], content: tuple[str, ...], manifest: bytes
-) -> bytes:
-    """Return a whole entry as the bytes of one HDF5 file.
-
-    Parameters
-    ----------
-    tap : str
-    features : float32 [N, D]
-    sample_ids, content : tuple of str [N]
-    manifest : bytes
-        What the receiver proves the rest by.
-    """
-    block = min(BLOCK_ROWS, len(features))
-    with h5py.File("export", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
-        file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))
-        for path, texts in (("sample_ids", sample_ids), ("content", content)):
-            names = [text.encode("utf-8") for text in texts]
-            kind = h5py.string_dtype("utf-8", max(1, *map(len, names)))
-            file.create_dataset(path, data=np.array(names, dtype=kind), chunks=(block,))
-        raw = np.frombuffer(manifest, np.uint8)
-        file.create_dataset("manifest", data=raw, chunks=raw.shape)
-        file.flush()
-        return bytes(file.id.get_file_image())
-
-
 def decode_export(data: bytes) -> tuple[bytes, FloatArray]:
-    """Return manifest and features float32 [N, D] of an exported file. Neither is proven.
+    """Return manifest and features float32 [N, D] of an exported file, both unverified.
 
-    Raises
-    ------
-    ValueError
-        The file is not laid out as :func:`encode_export` does it.
+    ValueError is raised if the file is not laid out as by :func:`encode_export`.
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
@@ -100,7 +77,7 @@ def decode_export(data: bytes) -> tuple[bytes, FloatArray]:
                 raise ValueError(f"{len(taps)} data sets of features")
             features = _read(group, taps[0])
     except _UNREADABLE as error:
-        raise ValueError(_told(error)) from error
+        raise ValueError(_safe_text(error)) from error
     if features.dtype != np.dtype("<f4") or features.ndim != 2 or manifest.dtype != np.uint8:
         raise ValueError(f"features {features.dtype} {features.shape}, manifest {manifest.dtype}")
     return manifest.tobytes(), features
@@ -110,29 +87,29 @@ _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryErr
 """What h5py raises over files that are damaged, foreign or forged."""
 
 
-def _told(error: BaseException) -> str:
+def _safe_text(error: BaseException) -> str:
     """Return an error as text that is safe to print: names in a foreign file may hold anything."""
     text = f"{type(error).__name__}: {error}"[:300]
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _step(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """Return what lies in a group, where no link leads away from it: the link is asked before it is followed."""
+    """Return a member of a group, if no link leads away from it: the link is examined before it is followed."""
     if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"no plain {name}")
     return group[name]
 
 
 def _read(group: h5py.Group, *path: str) -> AnyArray:
-    found = group
+    node = group
     for name in path:
-        found = _step(found, name)
-    if not isinstance(found, h5py.Dataset):
+        node = _step(node, name)
+    if not isinstance(node, h5py.Dataset):
         raise ValueError(f"{path[-1]} is no data set")
-    plan = found.id.get_create_plist()
+    plan = node.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CHUNKED or plan.get_external_count() or plan.get_nfilters():
         raise ValueError(f"{path[-1]} is stored elsewhere or filtered")
-    return np.asarray(found[()])
+    return np.asarray(node[()])
 
 
 def _foreign(where: Path, got: str) -> BadCache:

@@ -1,8 +1,7 @@
 """Locks on shards, so that processes on one cache share the work instead of doing it twice.
 
-A lock is the operating system's, on a file next to the shard, so that it ends with the process that holds it, however
-that dies. Only time depends on it: if locks do not work, as on some network file systems, every process writes every
-shard, and writing a shard twice is harmless.
+A lock is the operating system's, on a file next to the shard: it ends with its process, however that dies. If locks do
+not work, as on some network file systems, every process writes every shard, which is slower and harmless.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _POLL_SECONDS = 0.2
 
 
 def is_unlocked(path: Path) -> bool:
-    """Return whether no process holds the lock of a file."""
+    """Return whether no process has locked this file."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -40,14 +39,7 @@ def is_unlocked(path: Path) -> bool:
 
 
 class ShardLocks:
-    """The locks of this process on shards of one entry. A context manager: leaving it releases them.
-
-    Parameters
-    ----------
-    entry : Entry
-    shards : list of int
-        Numbers of the shards that are to be written.
-    """
+    """The locks of this process on the shards of an entry that are to be written; leaving the context releases them."""
 
     def __init__(self, entry: Entry, shards: list[int]) -> None:
         self._entry = entry
@@ -78,15 +70,15 @@ class ShardLocks:
         return True
 
     def release(self, number: int) -> None:
-        """Release the lock of a shard, whether it is written or not."""
+        """Release the lock of one shard, written or not."""
         descriptor = self._locked.pop(number)
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._path(number))  # noqa: PTH108
+                self._path(number).unlink()
             os.close(descriptor)
 
     def wait(self) -> list[int]:
-        """Wait for the other processes: return shards that they finished, or none if one became free instead.
+        """Wait for the other processes: return shards that they finished, or none if a shard became free instead.
 
         Must not be called while a shard is locked here, or two processes could wait for each other.
         """
@@ -104,14 +96,14 @@ class ShardLocks:
 
     @property
     def are_pending(self) -> bool:
-        """Whether there are shards left that other processes had locked when last seen."""
+        """Whether other processes had shards locked at the last try."""
         return bool(self._pending)
 
-    def _path(self, number: int) -> str:
-        return str(self._entry.shard_path(number).with_suffix(SUFFIX))
+    def _path(self, number: int) -> Path:
+        return self._entry.shard_path(number).with_suffix(SUFFIX)
 
     def _try_lock(self, number: int) -> bool:
-        """Lock a shard; False if another process holds the lock."""
+        """Return whether the lock was free, and take it."""
         path = self._path(number)
         while True:
             try:
@@ -122,7 +114,7 @@ class ShardLocks:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Its last holder may have unlinked the file between our open and our lock.
-                current = os.stat(path).st_ino == os.fstat(descriptor).st_ino  # noqa: PTH116
+                current = path.stat().st_ino == os.fstat(descriptor).st_ino
             except FileNotFoundError:
                 current = False
             except OSError as error:

@@ -1,4 +1,4 @@
-"""What is in a cache folder, how large it is, and what is unused: leftovers of writers that died and of repairs."""
+"""The entries of a cache with their sizes, and its unused files: leftovers of writers that died and of repairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 from probeline import disk
 from probeline.cache import locks
 from probeline.cache.entry import Entry
-from probeline.cache.reading import entry_folders, is_done, open_entry
-from probeline.console import Console
+from probeline.cache.reading import FOLDER_NAME, entry_folders, is_done, open_entries, open_entry
 from probeline.errors import BadOption, ProbelineError
-from probeline.format import age, megabytes, plural
+from probeline.format import age, megabytes
 
 _DAY = 86_400
 _MOMENT = 60
@@ -30,27 +28,13 @@ _OWN = re.compile(
     + re.escape(disk.ASIDE)
 )
 
-_OWN_FOLDER = re.compile(r".+-[0-9a-f]{12}")
-"""PART-KEY12 of an entry, seedN-KEY12 of a checkpoint."""
-
 
 @dataclass(frozen=True)
 class CachedEntry:
-    """One entry as `ls` shows it.
+    """An entry in a listing; `entry` is None if its record is corrupt or missing.
 
-    Attributes
-    ----------
-    folder : Path
-    entry : Entry or None
-        None if its record is corrupt or missing.
-    shards : int
-        Extracted so far.
-    is_corrupt : bool
-        A record is not valid, or a shard that it describes is missing. What is in the shards is not read.
-    bytes : int
-        Of all files in the folder.
-    age : float
-        Seconds since the newest of them was written.
+    It is corrupt if a record is not valid or a recorded shard is missing; the shards are not read. `bytes` is the size
+    of all files in the folder, `age` the seconds since the newest of them was written.
     """
 
     folder: Path
@@ -70,7 +54,7 @@ class CachedEntry:
         return f"{self.folder.name[-12:]}  {title}{corrupt}  {megabytes(self.bytes)}  {age(self.age)}"
 
     def summary(self) -> dict[str, Any]:
-        """Return the same as JSON values."""
+        """Return these fields as JSON values."""
         return {
             "folder": str(self.folder),
             "key": self.entry.key if self.entry else None,
@@ -83,29 +67,22 @@ class CachedEntry:
 
 
 def list_entries(cache: Path) -> list[CachedEntry]:
-    """Return what is in a cache, by names, sizes and records; no shard is read."""
+    """Return the entries of a cache; no shard is read."""
     entries = []
     now = time.time()
     for folder in entry_folders(cache):
-        files = _files(folder)
-        if not files:
-            continue
-        size = sum(status.st_size for status in files.values())
-        newest = max(status.st_mtime for status in files.values())
-        entries.append(CachedEntry(folder, *_inspect(folder), size, now - newest))
+        if files := _files(folder).values():
+            size, newest = sum(file.st_size for file in files), max(file.st_mtime for file in files)
+            entries.append(CachedEntry(folder, *_inspect(folder), size, now - newest))
     return entries
 
 
 def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
     """Return the files of an entry's folder that the format names or a writer left, with their sizes in bytes.
 
-    They are in the order in which they may be removed: a shard's record before the shard, so that what is left at any
-    moment is a smaller entry, and no damaged one; the entry's own record last.
-
-    Raises
-    ------
-    BadOption
-        The folder is not an entry of this cache, or another process is working on it.
+    They are in the order in which they may be removed, so that at any moment what is left is a smaller entry and no
+    corrupt one: a shard's record before the shard, the entry's own record last. BadOption is raised for a folder that
+    is not an entry of this cache, or that another process is working on.
     """
     top = cache.resolve()
     if folder.resolve() != folder.absolute() or len(folder.parts) != len(top.parts) + 3 or top not in folder.parents:
@@ -128,17 +105,12 @@ def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
 def find_leftovers(cache: Path) -> dict[Path, int]:
     """Return the leftovers of a cache with their sizes in bytes: of writers that died, of repairs, empty entry folders.
 
-    Only names that the cache's own format gives, in the folders where it puts them, count as leftovers. A temporary
-    file whose writer is alive, a lock that is held and a shard whose lock is held are none.
-
-    Raises
-    ------
-    BadOption
-        The folder holds files and no entry: it is no cache.
+    Only names that the cache's own format gives, in the folders where it puts them, count as leftovers; files of a
+    process that still runs do not. BadOption is raised for a folder of files without an entry: it is no cache.
     """
     if not cache.is_dir() or not any(cache.iterdir()):
         return {}
-    if not _is_cache(cache):
+    if next(open_entries(entry_folders(cache), lambda _: None), None) is None:
         raise BadOption(
             "not a cache of Probeline: nothing is removed",
             where=cache,
@@ -148,21 +120,12 @@ def find_leftovers(cache: Path) -> dict[Path, int]:
     return {path: status.st_size for path in _candidates(cache) if (status := _unused(path))}
 
 
-def _is_cache(cache: Path) -> bool:
-    """Return whether at least one entry in the folder has a valid record."""
-    for folder in entry_folders(cache):
-        with contextlib.suppress(ProbelineError):
-            open_entry(folder)
-            return True
-    return False
-
-
 def _candidates(cache: Path) -> list[Path]:
     """Return the folders that entries and checkpoints have by the cache's layout, and the files in them, sorted."""
     candidates: list[Path] = []
     for folder in cache.glob("*/*/*"):
         above = (folder.parents[1], folder.parent, folder)
-        if _OWN_FOLDER.fullmatch(folder.name) and not any(p.is_symlink() or p.name.startswith(".") for p in above):
+        if FOLDER_NAME.fullmatch(folder.name) and not any(p.is_symlink() or p.name.startswith(".") for p in above):
             candidates.append(folder)
             with contextlib.suppress(NotADirectoryError, FileNotFoundError):
                 candidates.extend(path for path in folder.iterdir() if not path.is_dir())
@@ -170,23 +133,13 @@ def _candidates(cache: Path) -> list[Path]:
 
 
 def remove_leftovers(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
-    """Remove those of some leftovers that are still unused; return them.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Remove those of some leftovers that are still unused; return them."""
     # Another process may have started to use them while the user thought about it.
     return remove_files({path: size for path, size in paths.items() if _unused(path)}, cache)
 
 
 def remove_files(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
-    """Remove files and empty folders, then the folders above them that are empty, the cache not among them.
-
-    Raises
-    ------
-    CannotWrite
-    """
+    """Remove files and empty folders, then the folders above them that are empty, except the cache; return them."""
     for path in paths:
         if not path.is_dir():
             disk.remove(path)
@@ -196,36 +149,6 @@ def remove_files(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
                 folder.rmdir()
                 folder = folder.parent
     return paths
-
-
-def confirm_removal(
-    console: Console,
-    files: Mapping[Path, int],
-    question: str,
-    remove: Callable[[], Mapping[Path, int]],
-    *,
-    yes: bool,
-    dry_run: bool,
-) -> dict[str, Any]:
-    """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size.
-
-    Raises
-    ------
-    BadOption
-        Nobody is there to say yes.
-    CannotWrite
-    """
-    if dry_run:
-        size = sum(files.values())
-        console.result(f"dry run: {plural(len(files), 'file')} would be removed, {megabytes(size)}")
-        return {"dry_run": True, "files": len(files), "bytes": size}
-    answer = yes or console.confirm(question)
-    if answer is None:
-        raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
-    removed = remove() if answer else {}
-    size = sum(removed.values())
-    console.result(f"{plural(len(removed), 'file')} removed, {megabytes(size)}" if answer else "nothing was removed")
-    return {"files": len(removed), "bytes": size}
 
 
 def _inspect(folder: Path) -> tuple[Entry | None, int, bool]:
@@ -247,12 +170,12 @@ def _inspect(folder: Path) -> tuple[Entry | None, int, bool]:
 
 def _files(folder: Path) -> dict[Path, os.stat_result]:
     """Return the plain files in a folder, without those that are removed meanwhile."""
-    found = {}
+    files = {}
     with contextlib.suppress(NotADirectoryError):
         for path in folder.iterdir():
             if (status := _status(path)) and stat.S_ISREG(status.st_mode):
-                found[path] = status
-    return found
+                files[path] = status
+    return files
 
 
 def _status(path: Path) -> os.stat_result | None:

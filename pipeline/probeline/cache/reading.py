@@ -1,30 +1,34 @@
-"""Reading a cache entry: its records, and its shards, each hashed on the very bytes that are decoded."""
+"""Reading a cache entry: its records, and its shards, each hashed on the bytes that are decoded.
+
+BadCache is raised for whatever is not as its record says, MissingData for records and shards that do not exist.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probeline import disk
-from probeline.cache import hdf5
 from probeline.cache.entry import Entry, entry_from_record
-from probeline.errors import BadCache, MissingData, OtherFormat
+from probeline.errors import BadCache, MissingData, OtherFormat, ProbelineError
 from probeline.identity import FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
 
-_FOLDER = re.compile(r".+-[0-9a-f]{12}")
+FOLDER_NAME = re.compile(r".+-[0-9a-f]{12}")
+"""PART-KEY12 of an entry, seedN-KEY12 of a checkpoint."""
+
 _FILE = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 
 def entry_folders(cache: Path) -> Iterator[Path]:
-    """Yield the folders of a cache that hold an entry or what is left of one, or that cannot be looked into, sorted."""
+    """Yield the folders of a cache that hold an entry or remains of one, or that cannot be read, sorted."""
     for folder in sorted(cache.glob("*/*/*")):
-        if _FOLDER.fullmatch(folder.name) and folder.is_dir():
+        if FOLDER_NAME.fullmatch(folder.name) and folder.is_dir():
             try:
                 if any(_FILE.fullmatch(path.name) for path in folder.iterdir()):
                     yield folder
@@ -35,15 +39,7 @@ def entry_folders(cache: Path) -> Iterator[Path]:
 
 
 def open_entry(folder: Path) -> Entry:
-    """Return the entry that a folder holds, read from its own record alone.
-
-    Raises
-    ------
-    MissingData
-        There is no record.
-    BadCache
-        The record is corrupt, of another format version, or does not agree with itself.
-    """
+    """Return the entry of a folder, read from its own record alone."""
     path = folder / "entry.json"
     entry = entry_from_record(folder, _read_record(path))
     if entry is None or not folder.name.endswith(f"-{entry.key[:12]}"):
@@ -54,6 +50,15 @@ def open_entry(folder: Path) -> Entry:
             remedy="delete the folder, then run extract again",
         )
     return entry
+
+
+def open_entries(folders: Iterable[Path], warn: Callable[[str], None]) -> Iterator[Entry]:
+    """Yield the entries of some folders; one that cannot be opened is skipped with a warning."""
+    for folder in folders:
+        try:
+            yield open_entry(folder)
+        except ProbelineError as error:
+            warn(str(error))
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -91,6 +96,7 @@ def _unreadable(path: Path, error: OSError) -> BadCache:
 
 
 def check_entry_record(entry: Entry) -> None:
+    """Refuse an entry whose record on disk is another."""
     path = entry.folder / "entry.json"
     record = _read_record(path)
     if record != entry.record():
@@ -104,21 +110,26 @@ def check_entry_record(entry: Entry) -> None:
 
 
 def missing_shards(entry: Entry) -> list[int]:
-    """Return the numbers of the shards that have no record yet: what is left to extract.
-
-    Raises
-    ------
-    BadCache
-        A record that is there is not what it must be.
-    """
+    """Return the numbers of the shards that have no record yet: what is left to extract."""
     if not (entry.folder / "entry.json").exists():
         return list(range(len(entry.shards)))
     check_entry_record(entry)
     return [number for number in range(len(entry.shards)) if not is_done(entry, number)]
 
 
+def require_complete(entry: Entry, remedy: str) -> None:
+    """Refuse an entry of which shards are not extracted yet, with a remedy."""
+    if missing := missing_shards(entry):
+        raise MissingData(
+            f"features are not extracted yet ({len(missing)} of {len(entry.shards)} shards are missing)",
+            where=entry.folder,
+            remedy=remedy,
+        )
+
+
 def find_shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
-    path = entry.shard_path(number).with_suffix(".json")
+    """Return the record of one shard, or None if it is not extracted yet."""
+    path = entry.record_path(number)
     if not path.exists():
         return None
     record = _read_record(path)
@@ -134,23 +145,12 @@ def find_shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
 
 
 def is_done(entry: Entry, number: int) -> bool:
-    """Say whether a shard has its record: whether it is left to extract.
-
-    Raises
-    ------
-    BadCache
-        There is a record, and it is not what it must be.
-    """
+    """Return whether a shard is extracted: whether it has its record."""
     return find_shard_record(entry, number) is not None
 
 
-def shard_record(entry: Entry, number: int) -> Mapping[str, Any]:
-    """Return what is recorded of a shard: its hash, and under ``provenance`` how it was made.
-
-    Raises
-    ------
-    BadCache, MissingData
-    """
+def shard_record(entry: Entry, number: int) -> dict[str, Any]:
+    """Return the record of a shard: its hash, and under ``provenance`` how it was computed."""
     record = find_shard_record(entry, number)
     if record is None:
         raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
@@ -158,16 +158,12 @@ def shard_record(entry: Entry, number: int) -> Mapping[str, Any]:
 
 
 def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
-    path = entry.shard_path(number)
-    record = find_shard_record(entry, number)
-    if record is None:
-        raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
-    remedy = f"delete it and {path.with_suffix('.json').name}, then run extract again: only this shard is redone"
+    path, record = entry.shard_path(number), shard_record(entry, number)
+    remedy = f"{entry.record_path(number).name}, then run extract again: only this shard is redone"
     try:
         data = disk.read(path)
     except FileNotFoundError as error:
-        remedy = f"delete {path.with_suffix('.json').name}, then run extract again: only this shard is redone"
-        raise BadCache("a shard is missing that its record describes", where=path, remedy=remedy) from error
+        raise BadCache("a shard is missing that its record describes", where=path, remedy=f"delete {remedy}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) != record["bytes"] or hashlib.sha256(data).hexdigest() != record["file_sha256"]:
@@ -176,29 +172,21 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
             where=path,
             expected=f"{record['bytes']} bytes of sha256 {record['file_sha256'][:12]}...",
             got=f"{len(data)} bytes of other content",
-            remedy=remedy,
+            remedy=f"delete it and {remedy}",
         )
     return data, record
 
 
 def verify_entry(entry: Entry) -> int:
-    """Check every record and hash every shard of a complete entry; return the number of bytes hashed.
-
-    Raises
-    ------
-    BadCache, MissingData
-    """
+    """Check every record and hash every shard of a complete entry; return the number of bytes hashed."""
     check_entry_record(entry)
     return sum(len(_verified_bytes(entry, number)[0]) for number in range(len(entry.shards)))
 
 
 def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
-    """Return the features float32 [rows, D] of one shard, hashed on the very bytes that are decoded, and its record.
+    """Return the features float32 [rows, D] of one shard, and its record."""
+    from probeline.cache import hdf5  # not needed for entries that are only checked
 
-    Raises
-    ------
-    BadCache, MissingData
-    """
     rows = entry.shards[number]
     data, record = _verified_bytes(entry, number)
     path = entry.shard_path(number)
@@ -207,7 +195,7 @@ def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
         raise BadCache(
             "a shard holds other rows than its entry",
             where=path,
-            remedy=f"delete it and {path.with_suffix('.json').name}, then run extract again",
+            remedy=f"delete it and {entry.record_path(number).name}, then run extract again",
         )
     return block, record
 
@@ -218,30 +206,24 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
     return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
-def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
-    """Return the features float32 [n, D] of some rows; only the shards that hold them are read, each once.
-
-    Raises
-    ------
-    BadCache, MissingData
-    """
-    features = np.empty((len(rows), entry.dim), np.float32)
+def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
+    """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
+    features = np.empty((*rows.shape, entry.dim), np.float32)
     shards = rows // entry.rows_per_shard
     for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
-        wanted = shards == number
-        features[wanted] = read_shard(entry, number)[0][rows[wanted] - number * entry.rows_per_shard]
+        here = shards == number
+        features[here] = block(number)[rows[here] - number * entry.rows_per_shard]
     return features
 
 
-def read_features(entry: Entry) -> FeatureSet:
-    """Return the embeddings of a complete entry, each shard hashed on the very bytes that are decoded.
+def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
+    """Return the features float32 [n, D] of some rows; only the shards that hold them are read."""
+    return gather_rows(entry, rows, lambda number: read_shard(entry, number)[0])
 
-    Raises
-    ------
-    BadCache, MissingData
-    """
-    if missing_shards(entry):
-        raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
+
+def read_features(entry: Entry, remedy: str = "run extract") -> FeatureSet:
+    """Return the embeddings of an entry; the remedy is for one that is not complete."""
+    require_complete(entry, remedy)
     features = np.empty((len(entry), entry.dim), np.float32)
     provenance = []
     for number, rows in enumerate(entry.shards):

@@ -1,8 +1,8 @@
-"""Rows that other entries of the same net, preprocessing and precision hold: what was run there is copied."""
+"""Rows that are cached in other entries of the same net, preprocessing and precision: they are copied, not run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probeline.cache.entry import Entry
-from probeline.cache.reading import entry_folders, is_done, open_entry, read_shard, shard_rows
+from probeline.cache.reading import entry_folders, is_done, open_entries, read_shard, shard_rows
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray, IntArray
@@ -18,21 +18,15 @@ from probeline.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class KnownRows:
-    """Rows of an entry whose features are known from elsewhere.
+    """Rows of an entry whose features are known from other entries, of which `sources` has the keys.
 
     Attributes
     ----------
-    rows : int64 [m]
-        Ascending.
+    rows, origin : int64 [m]
+        Ascending; index into `origins`, the conditions under which rows were computed.
     features : float32 [m, D]
     seconds : float64 [m]
-        What computing each row took where it was computed.
-    origin : int64 [m]
-        Which of `origins`.
-    origins : tuple of lists
-        The conditions under which rows were computed.
-    sources : tuple of str
-        Keys of the entries they come from.
+        Time that each row took where it was computed.
     """
 
     rows: IntArray
@@ -43,60 +37,54 @@ class KnownRows:
     sources: tuple[str, ...]
 
     def cover(self, rows: range) -> bool:
-        """Say whether every row of a range is known."""
-        start, stop = np.searchsorted(self.rows, [rows.start, rows.stop]).tolist()
-        return bool(stop - start == len(rows))
+        """Return whether every row of a range is known."""
+        return len(self.rows[self._slice(rows)]) == len(rows)
+
+    def _slice(self, rows: range) -> slice:
+        return slice(*np.searchsorted(self.rows, [rows.start, rows.stop]).tolist())
 
     def copy_into(self, features: FloatArray, rows: range, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Put what is known of a row range into its features [rows, D], and return the provenance that says so."""
-        here = slice(*np.searchsorted(self.rows, [rows.start, rows.stop]).tolist())
+        """Copy the known rows of a range into its features [rows, D]; return the provenance with their origins."""
+        here = self._slice(rows)
         features[self.rows[here] - rows.start] = self.features[here]
         copied = len(self.rows[here])
         if not copied:
             return dict(provenance)
         seconds = float(provenance.get("seconds", 0.0)) + float(self.seconds[here].sum())
-        made = [one for place in np.unique(self.origin[here]).tolist() for one in self.origins[place]]
+        conditions = [item for index in np.unique(self.origin[here]).tolist() for item in self.origins[index]]
         return {
             **provenance,
             "seconds": seconds,
             "copied_rows": copied,
             "copied_from": list(self.sources),
-            "origins": [one for place, one in enumerate(made) if one not in made[:place]],
+            "origins": [item for index, item in enumerate(conditions) if item not in conditions[:index]],
         }
 
     def from_elsewhere(self, now: Mapping[str, Any]) -> list[IntArray]:
-        """Return the places in `rows` that were computed under other conditions than today's, by origin."""
-        elsewhere = [place for place, made in enumerate(self.origins) if made != [now]]
-        return [found for place in elsewhere if len(found := np.flatnonzero(self.origin == place))]
+        """Return the indices into `rows` that were computed under other conditions than today's, by origin."""
+        elsewhere = [index for index, conditions in enumerate(self.origins) if conditions != [now]]
+        return [indices for index in elsewhere if len(indices := np.flatnonzero(self.origin == index))]
 
 
 def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> KnownRows:
-    """Return the rows of some shards of an entry whose content other entries of a cache hold.
+    """Return the rows of some shards of an entry whose content is cached in other entries, with the same key inputs.
 
-    An entry serves where all that its key is made of is the same but the samples. Those that hold more of the rows
-    are asked first. Each shard that is read is hashed first; one that is corrupt is skipped with a message.
-
-    Parameters
-    ----------
-    entry : Entry
-    shards : list of int
-    cache : Path
-    say : callable
-        Takes a line for the user.
+    Entries that have more of the rows come first. Each shard that is read is hashed; one that is corrupt is skipped
+    with a message.
     """
     open_rows: dict[str, list[int]] = {}
     for row in shard_rows(entry, shards).tolist():
         open_rows.setdefault(entry.content[row], []).append(row)
-    features = np.empty((len(entry), entry.dim), np.float32) if open_rows else np.empty((0, entry.dim), np.float32)
+    features = np.empty((len(entry) if open_rows else 0, entry.dim), np.float32)
     seconds = np.zeros(len(entry))
-    found, origin = np.zeros(len(entry), bool), np.zeros(len(entry), np.int64)
+    is_known, origin = np.zeros(len(entry), bool), np.zeros(len(entry), np.int64)
     sources: list[str] = []
-    made: list[list[dict[str, Any]]] = []
+    conditions: list[list[dict[str, Any]]] = []
     for donor in _donors(entry, cache, open_rows, say):
-        before = int(found.sum())
+        before = int(is_known.sum())
         for number, rows in enumerate(donor.shards):
-            places = {row: open_rows[donor.content[row]] for row in rows if donor.content[row] in open_rows}
-            if not places:
+            targets_of = {row: open_rows[donor.content[row]] for row in rows if donor.content[row] in open_rows}
+            if not targets_of:
                 continue
             try:
                 if not is_done(donor, number):
@@ -105,36 +93,31 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
             except ProbelineError as error:
                 say(f"extract: not reused: {error}")
                 continue
-            if (here := origins(record["provenance"])) not in made:
-                made.append(here)
+            if (here := origins(record["provenance"])) not in conditions:
+                conditions.append(here)
             share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
-            for row, targets in places.items():
+            for row, targets in targets_of.items():
                 features[targets] = block[row - rows.start]
                 seconds[targets] = share
-                found[targets] = True
-                origin[targets] = made.index(here)
+                is_known[targets] = True
+                origin[targets] = conditions.index(here)
                 open_rows.pop(donor.content[row], None)
-        if int(found.sum()) > before:
+        if int(is_known.sum()) > before:
             sources.append(donor.key)
-    known = np.flatnonzero(found).astype(np.int64)
-    return KnownRows(known, features[known], seconds[known], origin[known], tuple(made), tuple(sources))
+    known = np.flatnonzero(is_known).astype(np.int64)
+    return KnownRows(known, features[known], seconds[known], origin[known], tuple(conditions), tuple(sources))
 
 
-def _donors(entry: Entry, cache: Path, wanted: dict[str, list[int]], say: Callable[[str], None]) -> list[Entry]:
-    """Return the entries that may serve, those that hold most of the wanted content first."""
+def _donors(entry: Entry, cache: Path, content: Collection[str], say: Callable[[str], None]) -> list[Entry]:
+    """Return the other entries with the same key inputs but for the samples, those with most of the content first."""
 
-    def frozen(one: Entry) -> dict[str, object]:
-        return {name: value for name, value in one.inputs.items() if name != "samples_sha256"}
+    def frozen(other: Entry) -> dict[str, object]:
+        return {name: value for name, value in other.inputs.items() if name != "samples_sha256"}
 
-    shares: list[tuple[int, Entry]] = []
-    for folder in entry_folders(cache):
-        if folder.parent.name != entry.folder.parent.name or folder == entry.folder:
-            continue
-        try:
-            other = open_entry(folder)
-        except ProbelineError as error:
-            say(f"extract: not reused: {error}")
-            continue
-        if frozen(other) == frozen(entry) and (share := len(wanted.keys() & set(other.content))):
-            shares.append((share, other))
-    return [other for _, other in sorted(shares, key=lambda pair: (-pair[0], str(pair[1].folder)))]
+    own = entry.folder
+    folders = (path for path in entry_folders(cache) if path.parent.name == own.parent.name and path != own)
+    others = open_entries(folders, lambda error: say(f"extract: not reused: {error}"))
+    usable = [other for other in others if frozen(other) == frozen(entry)]
+    shares = [(len(set(other.content).intersection(content)), other) for other in usable]
+    shares.sort(key=lambda pair: (-pair[0], str(pair[1].folder)))
+    return [other for share, other in shares if share]

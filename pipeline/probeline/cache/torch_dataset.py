@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,59 +17,32 @@ Labels: TypeAlias = Mapping[str, int] | Sequence[int] | AnyArray
 Item: TypeAlias = Tensor | tuple[Tensor, int]
 
 
-class Rows(Protocol):
-    """Rows that are read by their number: `Features`, without importing them."""
-
-    @property
-    def sample_ids(self) -> tuple[str, ...]:
-        """What names each row."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: list[int], /) -> FloatArray: ...
-
-
 class RowsDataset(Dataset[Item]):
-    """Rows with or without labels; see `Features.torch_dataset`.
+    """Rows with or without labels; see `Features.torch_dataset`. `read` gives rows float32 [n, D] by their numbers."""
 
-    Parameters
-    ----------
-    features : Features
-    labels : int64 [N], or mapping of sample id to int, or None
-
-    Raises
-    ------
-    BadOption
-        Labels of another length, not of integers, or without one for each sample id.
-    """
-
-    def __init__(self, features: Rows, labels: Labels | None) -> None:
-        self._features = features
-        self._labels = None if labels is None else _joined(labels, features.sample_ids)
+    def __init__(
+        self, read: Callable[[list[int]], FloatArray], sample_ids: tuple[str, ...], labels: Labels | None
+    ) -> None:
+        self._read = read
+        self._count = len(sample_ids)
+        self._labels = None if labels is None else _join_labels(labels, sample_ids)
 
     def __len__(self) -> int:
-        return len(self._features)
+        return self._count
 
     def __getitem__(self, row: int) -> Item:
-        """Return the row float32 [D], with its label where there are labels.
-
-        Raises
-        ------
-        IndexError
-        BadCache, MissingData
-        """
+        """Return the row float32 [D], with its label if there are labels."""
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[Item]:
-        """Return a batch of items: what a loader asks for, so that a shuffled batch reads no shard twice."""
-        values = torch.from_numpy(self._features[rows]).unbind()
+        """Return the items of one batch; a loader calls this, so that a shuffled batch reads no shard twice."""
+        values = torch.from_numpy(self._read(rows)).unbind()
         return list(values) if self._labels is None else list(zip(values, self._labels[rows].tolist(), strict=True))
 
 
-def _joined(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
+def _join_labels(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
     """Return labels int64 [N] in row order."""
-    # A pandas Series is no Mapping but has keys: taken by position it could silently be in another order.
+    # A pandas Series is no Mapping but has keys; by position its order could silently be another.
     if hasattr(labels, "keys"):
         by_name: Any = labels
         absent = [name for name in sample_ids if name not in by_name]
@@ -81,11 +54,11 @@ def _joined(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
                 remedy="add them, or give an array of labels in row order",
             )
         labels = [by_name[name] for name in sample_ids]
-    found = np.asarray(labels)
-    if found.shape != (len(sample_ids),) or not np.issubdtype(found.dtype, np.integer):
+    array = np.asarray(labels)
+    if array.shape != (len(sample_ids),) or not np.issubdtype(array.dtype, np.integer):
         raise BadOption(
-            "bad labels", expected=f"integers [{len(sample_ids)}]", got=f"{found.dtype} {list(found.shape)}"
+            "bad labels", expected=f"integers [{len(sample_ids)}]", got=f"{array.dtype} {list(array.shape)}"
         )
-    if len(found) and not -(2**63) <= int(found.min()) <= int(found.max()) < 2**63:
-        raise BadOption("bad labels", expected="integers of 64 bits", got=f"{found.min()} to {found.max()}")
-    return found.astype(np.int64)
+    if len(array) and not -(2**63) <= int(array.min()) <= int(array.max()) < 2**63:
+        raise BadOption("bad labels", expected="integers of 64 bits", got=f"{array.min()} to {array.max()}")
+    return array.astype(np.int64)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import hdf5
 from probeline.cache.entry import Entry
 from probeline.cache.reading import check_entry_record, find_shard_record
 from probeline.identity import FORMAT_VERSION, seal
@@ -17,42 +16,27 @@ from probeline.types import FloatArray
 
 
 def write_entry(entry: Entry) -> None:
-    """Write entry.json where there is none.
-
-    Raises
-    ------
-    BadCache, CannotWrite
-    """
+    """Write entry.json if it is missing."""
     disk.make_folder(entry.folder)
     disk.publish(entry.folder / "entry.json", seal(entry.record()))
     check_entry_record(entry)
 
 
 def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
-    """Publish one shard, then its record. Writing a shard that another process wrote first is harmless.
+    """Publish one shard, features float32 [rows, D] of its row range, then its record.
 
-    Parameters
-    ----------
-    entry : Entry
-    number : int
-    features : float32 [rows, D]
-        Of the shard's row range.
-    provenance : mapping
-        JSON values: device, versions, seconds and the like.
-
-    Raises
-    ------
-    ValueError
-        Features of another shape, or not finite.
-    CannotWrite
+    Writing a shard that another process wrote first is harmless. The provenance has JSON values: device, versions,
+    seconds and the like. ValueError is raised for features of another shape, or not finite.
     """
+    from probeline.cache import hdf5
+
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")
     data = hdf5.encode(entry.tap, features, entry.sample_ids[rows.start : rows.stop])
-    path = entry.shard_path(number)
-    # A shard without a record is a dead writer's, or a live one's that is about to lose its name and find
-    # the same numbers there; either way only bytes that a record vouches for are ever read.
+    path, record_path = entry.shard_path(number), entry.record_path(number)
+    # A shard without a record is of a writer that died, or that still runs and will find the same numbers under
+    # the name; in both cases only bytes that match a record are ever read.
     if not disk.publish(path, data) and find_shard_record(entry, number) is None and disk.read(path) != data:
         disk.publish(path, data, replace=True)
     record = {
@@ -64,9 +48,9 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
         "file_sha256": hashlib.sha256(data).hexdigest(),
         "provenance": dict(provenance),
     }
-    disk.publish(path.with_suffix(".json"), seal(record))
+    disk.publish(record_path, seal(record))
     standing = find_shard_record(entry, number)
     if standing is None or hashlib.sha256(disk.read(path)).hexdigest() != standing["file_sha256"]:
-        # Where locks do not work, a writer with other bits may have taken one of the two names meanwhile.
+        # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
-        disk.publish(path.with_suffix(".json"), seal(record), replace=True)
+        disk.publish(record_path, seal(record), replace=True)

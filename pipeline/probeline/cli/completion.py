@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from probeline import recipes
 from probeline.backbones.registry import names as backbone_names
@@ -11,15 +11,13 @@ from probeline.commands.list import KINDS
 from probeline.data.registry import names as dataset_names
 from probeline.errors import UnknownName
 from probeline.names import Strategy
-from probeline.options.groups import DEVICES
-from probeline.options.settings import OPTIONS
-from probeline.options.table import Option
+from probeline.options.settings import DEVICES, OPTIONS
 from probeline.options.verbs import VERBS
 
 SHELLS = ("bash", "zsh", "fish")
 
 _WORDS = {"cache": ("ls", "rm", "gc", "export", "import"), "list": KINDS, "completion": SHELLS}
-"""What may follow a verb, of those whose words are few."""
+"""The words that may follow a verb, where they are few."""
 
 _ZSH = """\
 (( $+functions[compdef] )) || { autoload -U compinit && compinit; }
@@ -54,24 +52,16 @@ complete -o default -F _probeline probeline
 
 
 def completion_script(shell: str) -> str:
-    """Return the completion script of a shell.
-
-    Raises
-    ------
-    UnknownName
-    """
+    """Return the completion script of a shell."""
     if shell not in SHELLS:
         raise UnknownName("shell", shell, SHELLS)
     if shell == "fish":
         return "\n".join(_fish()) + "\n"
-    values = [
-        f"            {OPTIONS[name].flag}) words={shlex.quote(' '.join(some))} ;;" for name, some in _values().items()
-    ]
-    options = [
-        f"            {verb.name}) words={shlex.quote(' '.join([*_WORDS.get(verb.name, ()), *flags, '--help']))} ;;"
-        for verb in VERBS.values()
-        for flags in [[flag for name in verb.options for flag in _flags(OPTIONS[name])]]
-    ]
+    values = [_case(OPTIONS[name].flag, choices) for name, choices in _values().items()]
+    options = []
+    for verb in VERBS.values():
+        flags = [flag for name in verb.options for flag in (OPTIONS[name].flag, OPTIONS[name].short) if flag]
+        options.append(_case(verb.name, (*_WORDS.get(verb.name, ()), *flags, "--help")))
     script = _BASH.replace("@VERBS@", " ".join(VERBS)).replace("@VALUES@", "\n".join(values))
     script = script.replace("@OPTIONS@", "\n".join(options))
     return _ZSH + script if shell == "zsh" else script
@@ -79,20 +69,19 @@ def completion_script(shell: str) -> str:
 
 def _values() -> Mapping[str, tuple[str, ...]]:
     """Return the values to offer, by the name of the option."""
-    strategies = tuple(Strategy)
     return {
         **{name: option.choices for name, option in OPTIONS.items() if option.choices},
         "dataset": tuple(prefix + colon for prefix, colon, _ in (name.partition(":") for name in dataset_names())),
         "backbones": backbone_names(),
         "device": DEVICES,
-        "strategies": strategies,
-        "curve_strategies": strategies,
+        "strategies": tuple(Strategy),
+        "curve_strategies": tuple(Strategy),
         "recipe": tuple(recipes.names()),
     }
 
 
-def _flags(option: Option) -> tuple[str, ...]:
-    return tuple(filter(None, (option.flag, option.short)))
+def _case(pattern: str, words: Sequence[str]) -> str:
+    return f"            {pattern}) words={shlex.quote(' '.join(words))} ;;"
 
 
 def _fish() -> Iterator[str]:

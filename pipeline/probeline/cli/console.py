@@ -15,39 +15,33 @@ from typing import TextIO, cast
 from probeline.console import Bar
 
 _CHUNK = 65536
-"""Bytes that are read at a time, at most, of what is piped in: as many as a pipe holds."""
+"""Most bytes per read of piped input: as many as a pipe holds."""
 
 
 def print_line(line: str, stream: TextIO | None) -> None:
-    if stream is None:  # closed by whoever started us
+    """Print one line, unless the stream is closed or its reader has gone."""
+    if stream is None:  # closed by the parent process
         return
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:
-        # Nobody reads any longer, as after `| head`: no reason to lose the work.
+        # As after `| head`: the work goes on without its reader.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def _at_hand(stream: io.BufferedIOBase) -> bool:
-    """Say whether a stream has more to read, or its end, without waiting for it."""
+def _is_ready(stream: io.BufferedIOBase) -> bool:
+    """Return whether a stream can be read without waiting: more input, or its end."""
     try:
         return bool(select.select([stream], [], [], 0)[0])
-    except (OSError, ValueError):  # no file of the system's, so that nobody writes to it meanwhile
+    except (OSError, ValueError):  # not a file of the system, so that no process writes to it meanwhile
         return True
 
 
 class Terminal:
     """A console on standard output and standard error.
 
-    Parameters
-    ----------
-    json : bool
-        Lines go to standard error, so that standard output holds one JSON object alone.
-    quiet : bool
-        Results and warnings are shown, and nothing else.
-    verbose : bool
-        Details are shown too.
+    With `json` all lines go to standard error; `quiet` shows results and warnings only, `verbose` details too.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -56,12 +50,12 @@ class Terminal:
         self._clear_bar: Callable[[TextIO | None], AbstractContextManager[object]] = contextlib.nullcontext
 
     def say(self, line: str) -> None:
-        """Print one line of progress; drop it if only results are wanted, or if nobody reads any longer."""
+        """Print one line of progress, unless quiet."""
         if not self._quiet:
             self.result(line)
 
     def detail(self, line: str) -> None:
-        """Print one line that only ``-v`` asks for."""
+        """Print one line if verbose."""
         if self._verbose:
             self.result(line)
 
@@ -76,19 +70,19 @@ class Terminal:
             print_line(f"probeline: {line}", sys.stderr)
 
     def piped(self) -> Iterator[str | None]:
-        """Yield the lines of standard input, as file names are decoded; None where no more are at hand yet."""
-        begun = b""
+        """Yield the lines of standard input, decoded as file names; None before a read that may have to wait."""
+        partial = b""
         stream = None if sys.stdin is None else cast(io.BufferedIOBase, sys.stdin.buffer)
         while stream is not None and (read := stream.read1(_CHUNK)):
-            *lines, begun = (begun + read).split(b"\n")
+            *lines, partial = (partial + read).split(b"\n")
             yield from (os.fsdecode(line.removesuffix(b"\r")) for line in lines)
-            if not _at_hand(stream):
+            if not _is_ready(stream):
                 yield None
-        if begun:
-            yield os.fsdecode(begun.removesuffix(b"\r"))
+        if partial:
+            yield os.fsdecode(partial.removesuffix(b"\r"))
 
     def confirm(self, question: str) -> bool | None:
-        """Ask on standard error and read the answer from standard input; None where that is no terminal."""
+        """Ask on standard error and read the answer from standard input; None if that is no terminal."""
         if sys.stdin is None or not sys.stdin.isatty():
             return None
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
@@ -96,11 +90,11 @@ class Terminal:
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
-        """Show a progress bar on standard error; nothing where that is no terminal."""
+        """Show a progress bar on standard error, if that is a terminal."""
         from tqdm import tqdm
 
         with tqdm(desc=title, total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False) as bar:
-            # Lines that are printed meanwhile move the bar out of their way.
+            # Lines that are printed meanwhile clear the bar first.
             self._clear_bar = tqdm.external_write_mode
             try:
                 yield bar

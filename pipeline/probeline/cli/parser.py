@@ -1,22 +1,23 @@
-"""The command line's parser, made from the tables of verbs and options."""
+"""The parser of the command line, from the tables of verbs and options."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from probeline import __version__
 from probeline.cli.console import print_line
 from probeline.errors import BadOption, ProbelineError, UnknownName, nearest
-from probeline.options.settings import GROUPS, OPTIONS
-from probeline.options.table import Option, options_in
+from probeline.options.settings import GROUP_OF, GROUPS, OPTIONS
+from probeline.options.table import Option
 from probeline.options.verbs import VERBS, Verb
 
 WIDTH = 100
-"""Columns of a help text, of which each fits two screens of 50 lines."""
+"""Columns of a help text; each fits two screens of 50 lines."""
 
 _EVERYWHERE = ("-h", "--help", "--version")
 
@@ -29,22 +30,16 @@ class _Parser(argparse.ArgumentParser):
         print_line(message.rstrip("\n"), file)
 
 
+class _Formatter(argparse.HelpFormatter):
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
+
+
+_formatter = partial(_Formatter, max_help_position=32, width=WIDTH)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the verb and the options of a command line, those that are not given as None.
-
-    Parameters
-    ----------
-    arguments : sequence of str or None
-        Without the program's name; None for the process's own.
-
-    Raises
-    ------
-    UnknownName
-        No such verb.
-    BadOption
-        An option that the verb does not use, or that no verb has.
-    ProbelineError
-    """
+    """Return the verb and the options of a command line, by default the process's own; None for missing options."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first.startswith("-") and first not in _EVERYWHERE:
@@ -64,12 +59,8 @@ def _refuse(verb: Verb, word: str) -> None:
     remedy = f"see probeline {verb.name} --help"
     if not flag.startswith("-"):
         raise BadOption(f"probeline {verb.name} does not know what to do with {word!r}", remedy=remedy)
-    users = [
-        other.name
-        for other in VERBS.values()
-        if flag in (text for name in other.options for text in _flags(OPTIONS[name]))
-    ]
-    if users:
+    owners = {name for name, option in OPTIONS.items() if flag in (option.flag, option.short)}
+    if users := [other.name for other in VERBS.values() if owners.intersection(other.options)]:
         raise BadOption(
             f"probeline {verb.name} does not use {flag}", expected=f"it with {', '.join(users)}", remedy=remedy
         )
@@ -103,40 +94,26 @@ def build_parser() -> argparse.ArgumentParser:
             child.add_argument(
                 "words", nargs="+" if verb.needs_words else "*", metavar=verb.words, help=argparse.SUPPRESS
             )
-        for group in GROUPS.values():
-            own = [option for option in options_in(group) if option.name in verb.options]
-            if own:
-                title = (group.__doc__ or "").strip().rstrip(".")
-                section = child.add_argument_group(title)
+        for group, declaration in GROUPS.items():
+            if own := [OPTIONS[name] for name in GROUP_OF if GROUP_OF[name] == group and name in verb.options]:
+                section = child.add_argument_group((declaration.__doc__ or "").strip().rstrip("."))
                 for option in own:
                     _add(section, option)
     return parser
-
-
-class _Formatter(argparse.HelpFormatter):
-    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        return f"{action.metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return _Formatter(prog, max_help_position=32, width=WIDTH)
-
-
-def _flags(option: Option) -> tuple[str, ...]:
-    return tuple(filter(None, (option.short, option.flag)))
 
 
 def _add(section: argparse._ArgumentGroup, option: Option) -> None:
     text = option.help.replace("%", "%%")
     if option.shown_default:
         text += f" (default {option.shown_default})"
+    flags = filter(None, (option.short, option.flag))
     if option.kind is bool:
-        section.add_argument(*_flags(option), dest=option.name, action="store_true", default=None, help=text)
+        section.add_argument(*flags, dest=option.name, action="store_true", default=None, help=text)
         return
     several: dict[str, Any] = {"nargs": "+", "action": "extend"} if option.is_list else {}
     kind = _path if option.kind is Path else option.kind
     section.add_argument(
-        *_flags(option), dest=option.name, type=kind, metavar=option.metavar, default=None, help=text, **several
+        *flags, dest=option.name, type=kind, metavar=option.metavar, default=None, help=text, **several
     )
 
 

@@ -19,36 +19,25 @@ from probeline.options.settings import Settings, Step
 from probeline.options.verbs import VERBS
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""The exit code after Ctrl-C, as in shells: 128 and the number of the signal."""
 
 
 def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = ()) -> dict[str, Any]:
-    """Run verbs in their order on one data set and return their results by verb.
+    """Run the verbs of `runs` in their order on one data set and return their results by verb.
 
-    Parameters
-    ----------
-    settings : Settings
-    runs : sequence of Step
-        What is run.
-    steps : sequence of Step
-        All that the recipe has, if there is one.
-
-    Raises
-    ------
-    Diverged
-        A training diverged; all else was run.
-    ProbelineError
+    `steps` are all that the recipe has, if there is one. If a training diverges, all else is run before Diverged is
+    raised.
     """
     from probeline.backbones.registry import check_name
     from probeline.names import PENULTIMATE, BackboneSpec
     from probeline.session import Session
 
-    # What is wrong is said before a net is built, let alone fetched.
+    # Bad names are refused before any net is built or fetched.
     nets = (text for step, _ in runs for text in (*step.nets.backbones, *filter(None, [step.training.teacher])))
     for text in dict.fromkeys(nets):
         check_name(BackboneSpec.parse(text, "DEFAULT").name)
     session = Session(settings, steps=tuple(steps))
-    if settings.run.dry_run and not any("cache" in verbs for _, verbs in runs):  # which lists what it would remove
+    if settings.run.dry_run and not any("cache" in verbs for _, verbs in runs):  # cache has a dry run of its own
         from probeline.commands import plan
 
         return {"dry_run": [plan.run(session.under(step), verbs) for step, verbs in runs if verbs != ("compare",)]}
@@ -64,7 +53,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
         for verb in verbs:
             try:
                 result = importlib.import_module(f"probeline.commands.{verb}").run(session.under(step))
-            except Diverged as error:  # that row is missing, the others and the report need not be
+            except Diverged as error:  # only that row is missing
                 if verb == "extract":
                     raise
                 diverged.append(error)
@@ -96,23 +85,10 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code.
+    """Run one command line, by default the process's own, and return its exit code.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Without the program's name; None for the process's own.
-
-    Returns
-    -------
-    int
-        0 done; 2 the input is wrong or the world did not cooperate, said in one line on standard error;
-        3 verification found something bad; 130 interrupted.
-
-    Raises
-    ------
-    SystemExit
-        After ``--help`` and ``--version``.
+    0 done; 2 the input is wrong or the system refused, said in one line on standard error; 3 verification found
+    something bad; 130 interrupted.
     """
     try:
         _run(arguments)
@@ -125,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return INTERRUPTED
     except OSError as error:
-        # What no room foresaw: a folder in a file's place, a name too long, a disk that fails.
+        # Not foreseen elsewhere: a folder in a file's place, a name too long, a disk that fails.
         reason = error.strerror or str(error) or type(error).__name__
         print_line(f"probeline: {ProbelineError('the system refused', where=error.filename, got=reason)}", sys.stderr)
         return 2
@@ -133,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt_once(*_: object) -> NoReturn:
-    # The first Ctrl-C waits for the batches under way; a second one meanwhile would turn that into a crash.
+    # The first Ctrl-C waits for the current batches; a second one meanwhile would turn that into a crash.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 

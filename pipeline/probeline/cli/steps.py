@@ -1,4 +1,4 @@
-"""From a parsed command line to the settings of each step that is run."""
+"""From a parsed command line to the settings of each step to run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.options.verbs import STAGES, VERBS
 
 _OTHER_CLASSES = ("NAME=CLASS,CLASS",)
-"""The very object that stands for a recipe's second task whose classes are not those of the data set that is given."""
+"""This object itself marks a recipe's second task whose classes are not those of the given data set."""
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that the command line gives, by name.
-
-    Raises
-    ------
-    BadOption
-    """
+    """Return the options of the command line, by name."""
     values = {}
     for name, value in vars(arguments).items():
         if name not in OPTIONS or value is None:
@@ -36,12 +31,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ...]]:
-    """Return the settings of the run, and those of each step of its recipe with the verbs of that; none without one.
-
-    Raises
-    ------
-    ProbelineError
-    """
+    """Return the settings of the run, and the steps of its recipe; none without one."""
     given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
     console = Terminal(
         json=given.get("json", False), quiet=given.get("quiet", False), verbose=given.get("verbose", False)
@@ -63,23 +53,18 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ..
 
 
 def check_used(verb: str, given: Mapping[str, Any], runs: Sequence[Step]) -> None:
-    """Refuse an option of `run` that none of the verbs uses that are run.
-
-    Raises
-    ------
-    BadOption
-    """
-    used = {name for _, verbs in runs for one in (verb, *verbs) if one != "run" for name in VERBS[one].options}
+    """Refuse an option of `run` that is used by none of the verbs to run."""
+    used = {name for _, verbs in runs for ran in (verb, *verbs) if ran != "run" for name in VERBS[ran].options}
     for name in given:
         if name not in used | {"recipe", "dry_run"}:
-            users = ", ".join(one.name for one in VERBS.values() if name in one.options and one.name != "run")
+            users = ", ".join(user.name for user in VERBS.values() if name in user.options and user.name != "run")
             raise BadOption(f"nothing that is run uses {OPTIONS[name].flag}", expected=f"it with {users}")
 
 
 def _checked(
     options: Mapping[str, Any], given: Mapping[str, Any], words: tuple[str, ...], console: Console
 ) -> Settings:
-    """Return a recipe's options with those of the command line over them."""
+    """Return the checked settings of a recipe's options, overridden by those of the command line."""
     settings = Settings.of(words=words, console=console, **{**options, **given})
     training, nets = settings.training, settings.nets
     cut_short = training.unfreeze and max(training.unfreeze) >= training.epochs
@@ -98,7 +83,7 @@ def _checked(
 
 
 def steps_of(verb: str, settings: Settings, steps: Sequence[Step]) -> list[Step]:
-    """Return what a verb runs: ``run`` all steps of a recipe and then ``compare``, any other its own share of them."""
+    """Return the steps of a verb: for ``run`` all of the recipe and then ``compare``, for any other its own."""
     if verb == "run":
         runs = (*steps, (settings, ("compare",))) if steps else ((settings, STAGES),)
     else:

@@ -11,13 +11,6 @@ from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Fit the baselines of every backbone that are not scored yet, and return the results of all of them.
-
-    Features that are missing are extracted first.
-
-    Raises
-    ------
-    ProbelineError
-    """
+    """Fit the baselines of every backbone that are not scored yet, extracting missing features; return all results."""
     scores = [score for features in requested_features(session) for score in score_heads(features, "baselines")]
     return [outcome(session, score) for score in scores]

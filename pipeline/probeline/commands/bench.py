@@ -11,13 +11,7 @@ from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Measure every backbone on the first images of the train part and write ``bench.json`` next to the report.
-
-    Returns
-    -------
-    mapping
-        Per backbone: see :func:`probeline.extract.bench.measure_extraction`.
-    """
+    """Measure every backbone on the first images of the train part; return and write ``bench.json`` by backbone."""
     backbones = session.settings.nets.backbones
     speeds = {text: measure_extraction(session, session.backbone(text)[0]) for text in backbones}
     path = session.reports / "bench.json"

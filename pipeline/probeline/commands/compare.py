@@ -27,12 +27,7 @@ from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, object]:
-    """Write the report of all scores that belong to the data set as it is now, and return where.
-
-    Raises
-    ------
-    ProbelineError
-    """
+    """Write the report of all scores that belong to the data set as it is now, and return where."""
     settings, console = session.settings, session.console
     scores = current_scores(session, "compare")
     curves, table = load_curves(session), blocks(scores)
@@ -72,7 +67,7 @@ def run(session: Session) -> dict[str, object]:
 
 
 def _conditions(session: Session) -> dict[str, Sequence[str]]:
-    """Return what a report says of the data set: parts under other names, labels and groups, exact duplicates."""
+    """Return the conditions of the data set: parts under other names, labels and groups, exact duplicates."""
     splits, dataset = session.splits, session.dataset
     conditions: dict[str, Sequence[str]] = {}
     parts = {split.role: split.part for split in (splits.train, splits.val, splits.test)}
@@ -81,19 +76,19 @@ def _conditions(session: Session) -> dict[str, Sequence[str]]:
         conditions[PARTS] = [f"What the data set calls {parts['test']!r} is the test set here: {roles}."]
     for join in dataset.joins:
         conditions[join.kind.capitalize()] = [join.summary]
-    if found := describe_copies(dataset, splits):
-        conditions["Copies"] = [found.removeprefix("copies: ")]
+    if message := describe_copies(dataset, splits):
+        conditions["Copies"] = [message.removeprefix("copies: ")]
     return conditions
 
 
 def _caches(session: Session) -> list[str]:
-    # Read off the disk: which net the settings ask for need not be known, nor be there, to compare scores.
+    # From the disk: scores are compared even if the settings name unknown or missing nets.
     folder = session.settings.folders.cache / session.dataset.name
     return sorted(str(entry.parent) for entry in folder.glob("*/*/entry.json"))
 
 
 def _published(session: Session, table: Sequence[Block], curves: Sequence[Curve]) -> PublishedComparison | None:
-    """Return the recipe's published numbers, each with ours as far as it is as requested."""
+    """Return the recipe's published numbers, each with ours if that is as requested."""
     pairs = [pair for block in table for pair in zip(block.rows, block.scores, strict=True)]
     rows = [row for row, scores in pairs if is_as_requested(session.settings, scores[0])]
     return compare_with_recipe(session, rows, [curve for curve in curves if is_as_requested(session.settings, curve)])

@@ -23,12 +23,8 @@ from probeline.session import Session
 def run(session: Session) -> list[dict[str, Any]]:
     """Compute the learning curves that do not exist yet, and return the steps of all.
 
-    Each backbone has one of the exact probe at each tap, and one of each requested strategy. Every part is selected on
-    the same val rows, or on the first fold: val does not shrink with the train rows.
-
-    Raises
-    ------
-    ProbelineError
+    Each backbone has one of the exact probe per tap, and one per requested strategy. Every part is selected on the same
+    val rows, or on the first fold: val does not shrink with the train rows.
     """
     portions = draw_portions(session)
     results = []
@@ -38,7 +34,9 @@ def run(session: Session) -> list[dict[str, Any]]:
             request_training_curve(session, session.backbone(backbone)[0], strategy, portions)
             for strategy in session.settings.curve.curve_strategies
         ]
-        results += [_describe(session, find_curve(session, one) or _compute(session, one)) for one in requests]
+        results += [
+            _describe(session, find_curve(session, request) or _compute(session, request)) for request in requests
+        ]
     return results
 
 

@@ -17,16 +17,7 @@ from probeline.session import Session
 def run(session: Session) -> list[dict[str, Any]]:
     """Examine the data set with each backbone unless that is up to date, print the findings, and return a summary.
 
-    Returns
-    -------
-    list of mappings
-        Per backbone: how much was found of each kind, top-1 of each row without the leaked images, and the file.
-
-    Raises
-    ------
-    BadData
-        An image cannot be read.
-    ProbelineError
+    Per backbone it has the count of each kind, top-1 of each row without the leaked images, and the file.
     """
     say, summaries = session.console.say, []
     table = blocks(current_scores(session, "doctor"))

@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.cache.entry import Entry
-from probeline.cache.explain import key_differences, nearest_entry
-from probeline.cache.reading import entry_folders, missing_shards, open_entry
-from probeline.errors import ProbelineError
+from probeline.cache.lookup import key_differences, nearest_entry
+from probeline.cache.reading import entry_folders, missing_shards, open_entries
 from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Return for every entry of the settings whether it is in the cache, and if not, what differs from the nearest.
-
-    Raises
-    ------
-    ProbelineError
-    """
-    cached = _open_all(session)
+    """Return for every entry of the settings whether it is in the cache, and if not, what differs from the nearest."""
+    folders = entry_folders(session.settings.folders.cache)
+    cached = list(open_entries(folders, lambda error: session.console.say(f"explain: skipped: {error}")))
     entries = [
         entry
         for name in session.settings.nets.backbones
@@ -42,9 +37,8 @@ def _explain(session: Session, entry: Entry, cached: list[Entry]) -> dict[str, A
     elif not differences:
         state = f"not in the cache under this name; {nearest.folder} has the same key: extract reuses its rows"
     else:
-        fields = (
-            "1 field of the key differs" if len(differences) == 1 else f"{len(differences)} fields of the key differ"
-        )
+        count = len(differences)
+        fields = "1 field of the key differs" if count == 1 else f"{count} fields of the key differ"
         state = f"not in the cache; {fields} from {nearest.folder}"
     say(f"explain: {entry.title}: {state}")
     for field, difference in differences.items():
@@ -58,13 +52,3 @@ def _explain(session: Session, entry: Entry, cached: list[Entry]) -> dict[str, A
         "nearest": str(nearest.folder) if nearest else None,
         "differences": differences,
     }
-
-
-def _open_all(session: Session) -> list[Entry]:
-    entries = []
-    for folder in entry_folders(session.settings.folders.cache):
-        try:
-            entries.append(open_entry(folder))
-        except ProbelineError as error:
-            session.console.say(f"explain: skipped: {error}")
-    return entries

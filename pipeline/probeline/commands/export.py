@@ -14,17 +14,7 @@ from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Write the row of the options as an artifact, unless it is up to date, and return where.
-
-    What is to be written must predict on the test images what the score says.
-
-    Raises
-    ------
-    Mismatch
-        It predicts something else.
-    BadOption, MissingData, MissingExtra
-    ProbelineError
-    """
+    """Write the row of the options as an artifact, unless it is up to date; it must predict what its score says."""
     options = session.settings.export
     if options.onnx:
         from probeline.export.graph import check_onnx

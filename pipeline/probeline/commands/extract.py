@@ -1,4 +1,4 @@
-"""Extract: each frozen backbone once over each part, into the cache; what is there and proven is left alone."""
+"""Extract: run each frozen backbone once over each part and cache its features; verified shards are kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,5 @@ from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Make sure that the embeddings of every backbone over every part are in the cache, and return where.
-
-    Raises
-    ------
-    ProbelineError
-        As :func:`probeline.extract.fill.fill`.
-    """
+    """Extract what is missing of every backbone over every part, and return the entries."""
     return fill(session, session.settings.nets.backbones)

@@ -1,4 +1,4 @@
-"""finetune: train a net, or its upper stages, from its weights or from scratch, on the probe's very rows."""
+"""Finetune: train a net, or its upper stages, from its weights or from scratch, on the rows of the probe."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Train what the settings ask for, with every seed, unless it is already scored; return what `--json` holds of all.
-
-    Raises
-    ------
-    Diverged
-        A training diverged; the others were finished.
-    ProbelineError
-    """
+    """Train what the settings request, with every seed, unless it is already scored; return all results."""
     seeding = session.settings.seeding
     scores: list[Score] = []
     diverged: list[Diverged] = []

@@ -11,22 +11,13 @@ from probeline.results.latency import LATENCIES
 from probeline.session import Session
 
 _FIELDS = ("batch", "median", "low", "high", "images_per_second", "ratio", "peak_bytes")
-"""What ``--json`` has of each net and batch size."""
+"""In ``--json``, per net and batch size."""
 
 
 def run(session: Session) -> list[dict[str, Any]]:
     """Time the forward passes of every backbone, unless they were timed together under the same conditions before.
 
-    Returns
-    -------
-    list of mappings
-        Per backbone: its file, and for each batch size the seconds and the ratio to the fastest.
-
-    Raises
-    ------
-    OutOfMemory
-        One image does not fit the device.
-    ProbelineError
+    Returns per backbone its file, and per batch size the seconds and the ratio to the fastest.
     """
     say, result = session.console.say, session.console.result
     latencies, is_new = measure_latency(session)

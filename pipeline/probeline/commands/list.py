@@ -10,12 +10,7 @@ KINDS = ("datasets", "backbones", "recipes")
 
 
 def names_of(kind: str) -> Mapping[str, str]:
-    """Return each name of a kind with the line that describes it.
-
-    Raises
-    ------
-    UnknownName
-    """
+    """Return the names of one kind, each with a line that describes it."""
     if kind == "datasets":
         from probeline.data.registry import names as dataset_names
 

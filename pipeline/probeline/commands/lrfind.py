@@ -1,4 +1,4 @@
-"""lrfind: run a learning-rate range test of each strategy on each backbone."""
+"""Lrfind: run a learning-rate range test of each strategy on each backbone."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Run the range tests that have not been run yet, with the first seed, and return what `--json` holds of all.
+    """Run the range tests that have not been run yet, with the first seed, on train rows alone; return all results.
 
-    Of the images only train rows take part. If a strategy's frozen stages are run once and kept, their outputs are
-    extracted for whole parts, as finetune does and uses again.
-
-    Raises
-    ------
-    ProbelineError
+    If the outputs of frozen stages are cached, they are extracted for whole parts, as finetune does and uses again.
     """
     return [_run_or_reuse(job) for job in plan_jobs(session, [session.settings.seeding.seed])]
 
@@ -62,7 +57,7 @@ def _run_or_reuse(job: TrainingJob) -> dict[str, Any]:
 
 
 def _find_finished(job: TrainingJob, request: ScoreRequest, title: str) -> RangeTest | None:
-    """Return the test that is requested and say that it is skipped; None if it is yet to be run."""
+    """Return the requested test and print that it is skipped; None if it has not been run."""
     reports = job.session.reports
     test = RANGE_TESTS.find(reports, job.backbone.name, request.method, request.key)
     message = f"{title}: already tested, skipped; {suggestion_in_words(test)}" if isinstance(test, RangeTest) else ""

@@ -1,4 +1,4 @@
-"""Pictures: a net's first filters and input, the errors of its rows, and its embedding map, drawn once and kept."""
+"""Pictures: first filters and input of a net, its most common errors, a gallery and an embedding map."""
 
 from __future__ import annotations
 
@@ -24,18 +24,10 @@ from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Make the pictures, the gallery and the map of every backbone unless they are up to date, and return their text.
+    """Make the pictures, the gallery and the map of every backbone unless they are up to date; return their texts.
 
-    Without a score of a backbone there is no picture of errors, without its exact probe no gallery and no map. The
-    argument of the verb names the image of the input; by default it is the first train image.
-
-    Raises
-    ------
-    BadOption, UnknownName
-        There is no such image, or a backbone is named twice.
-    BadData
-        An image cannot be read.
-    ProbelineError
+    The most common errors need a score of the backbone, gallery and map its exact probe. The word after the verb names
+    the image of the input; by default it is the first train image.
     """
     settings = session.settings
     if len(settings.words) > 1:

@@ -1,9 +1,10 @@
-"""Dry run: what the verbs would do, without running a net, fitting a head or writing a file."""
+"""Dry run: print what the verbs would do; no net runs, no head is fitted, nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from probeline.backbones.weights.download import without_downloads
@@ -19,48 +20,38 @@ from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
 
-_READ_FEATURES = ("extract", "probe", "baselines", "curve", "pictures", "doctor", "export")
-_FROM_THE_PROBE = (Strategy.LP_FT, Strategy.DISTILL, Strategy.DISTILL_HEAD)
-_SCORING = ("probe", "baselines", "finetune")
+_READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}
+_FROM_THE_PROBE = {Strategy.LP_FT, Strategy.DISTILL, Strategy.DISTILL_HEAD}
+_SCORING = {"probe", "baselines", "finetune"}
 
 
 def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
-    """Print what these verbs would do under the session's settings, and return it.
-
-    Raises
-    ------
-    ProbelineError
-        What is wrong with the data set, or with the options.
-    """
+    """Print what these verbs would do under the session's settings, and return it."""
     console, settings = session.console, session.settings
-    scores = current_scores(session, "dry run") if set(verbs) & {*_SCORING} else []
+    scores = current_scores(session, "dry run") if _SCORING & {*verbs} else []
+    trains_from_probe = "finetune" in verbs and _FROM_THE_PROBE & {*settings.training.strategies}
     extractions: list[ExtractionPlan] = []
     rows: list[dict[str, Any]] = []
     with without_downloads():
         for text in settings.nets.backbones:
             try:
-                if reads_features(settings, verbs):
+                if trains_from_probe or _READ_FEATURES & {*verbs}:
                     extractions += plan_extraction(session, text)
                 rows += _rows(session, text, verbs, scores)
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
     for plan in extractions:
-        console.result(f"dry run: extract {plan.title}: {_told(plan)}")
+        console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:
-        console.result(f"dry run: {row['verb']}: {row['title']}: {_state(row)}")
+        state = "already scored" if row["scored"] else f"would be fitted on {row['images']:,} images"
+        console.result(f"dry run: {row['verb']}: {row['title']}: {state}")
     for verb in verbs:
-        if verb not in ("extract", "compare", *_SCORING):
+        if verb not in {"extract", "compare", *_SCORING}:
             console.result(f"dry run: {verb} would run; what it has already is not looked up")
     return {"extract": [asdict(plan) for plan in extractions], "rows": rows, "verbs": list(verbs)}
 
 
-def reads_features(settings: Settings, verbs: Collection[str]) -> bool:
-    """Return whether any of the verbs needs the cached features."""
-    trains_from_probe = "finetune" in verbs and set(settings.training.strategies) & {*_FROM_THE_PROBE}
-    return bool(set(verbs) & {*_READ_FEATURES}) or bool(trains_from_probe)
-
-
-def _told(plan: ExtractionPlan) -> str:
+def _in_words(plan: ExtractionPlan) -> str:
     counts = f"{plan.images:,} images, {plan.cached:,} cached"
     if not plan.missing:
         return f"{counts}, nothing to extract"
@@ -68,12 +59,8 @@ def _told(plan: ExtractionPlan) -> str:
     return f"{counts}, {plan.missing:,} to extract, {about}"
 
 
-def _state(row: Mapping[str, Any]) -> str:
-    return "already scored" if row["scored"] else f"would be fitted on {row['images']:,} images"
-
-
 def _rows(session: Session, text: str, verbs: Sequence[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
-    """Yield each row that the verbs would score of a backbone, and whether it is scored already."""
+    """Yield each row that the verbs would score with one backbone, and whether it is already scored."""
     settings, (record, _) = session.settings, session.backbone(text)
     seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
     net = (record.name, record.preprocess.crop, settings.nets.precision)
@@ -82,30 +69,28 @@ def _rows(session: Session, text: str, verbs: Sequence[str], scores: Sequence[Sc
     for method, options in requested_methods(settings, verbs):
         weights = "none" if method.name == Method.SCRATCH else record.weights
         own = settings.changed(**options)
-        for tap in taps if not method.trains else ("",):
-            for seed in seeds if method.seeded else (None,):
-                scored = any(
-                    (score.method, score.weights, score.seed) == (method.name, weights, seed)
-                    and is_read_as_requested(own, tap, score)
-                    and is_fitted_as_requested(own, score)
-                    and _is_trained_as_requested(own, score)
-                    for score in of_net
-                )
-                at = f" at {tap}" if tap not in ("", "penultimate") else ""
-                named = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
-                images = len(session.splits.train) + (
-                    len(session.splits.val) if method.name == Method.PROBE_REFIT else 0
-                )
-                yield {"verb": method.verb, "title": named, "scored": scored, "images": images}
+        images = len(session.splits.train)
+        if method.name == Method.PROBE_REFIT:
+            images += len(session.splits.val)
+        for tap, seed in product(taps if not method.trains else ("",), seeds if method.seeded else (None,)):
+            scored = any(
+                (score.method, score.weights, score.seed) == (method.name, weights, seed)
+                and is_read_as_requested(own, tap, score)
+                and is_fitted_as_requested(own, score)
+                and _is_trained_as_requested(own, score)
+                for score in of_net
+            )
+            at = f" at {tap}" if tap not in ("", "penultimate") else ""
+            title = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
+            yield {"verb": method.verb, "title": title, "scored": scored, "images": images}
 
 
 def _is_trained_as_requested(settings: Settings, score: Score) -> bool:
-    """Return whether a training had the options that are asked for; a head has none."""
+    """Return whether a training had the requested options; a head has none."""
     if not method_info(score.method).trains:
         return True
-    (strategy,) = (one for one in settings.training.strategies if method_of(one) == score.method)
-    requested = training_options(settings, strategy)
+    (strategy,) = (name for name in settings.training.strategies if method_of(name) == score.method)
     return all(
         score.options.get(name) == (values[0] if len(values) == 1 else list(values))
-        for name, values in requested.items()
+        for name, values in training_options(settings, strategy).items()
     )

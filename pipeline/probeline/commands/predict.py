@@ -11,16 +11,7 @@ from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Print the predictions of each image of the words, and return how many there were.
-
-    Raises
-    ------
-    BadOption
-        Neither or both of ``--artifact`` and ``--imagenet``.
-    BadData
-        Images that could not be read, when all others have been predicted.
-    ProbelineError
-    """
+    """Print the predictions of each named image, and return their number."""
     settings = session.settings
     artifact = settings.predict.artifact
     if settings.predict.imagenet == (artifact is not None):

@@ -1,4 +1,4 @@
-"""Show: the image behind a row, its role, and what is stored of it; no torch if its features are cached."""
+"""Show: the image behind one row, its role, and what is cached of it; no torch if its features are cached."""
 
 from __future__ import annotations
 
@@ -12,24 +12,13 @@ from probeline.types import DROPPED, ImageFiles, Splits
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Return for each row of the words which image it is, and where its features by each backbone are.
-
-    Only the shards that hold the rows are read, each verified.
-
-    Raises
-    ------
-    BadOption, UnknownName
-        A row or a part that the data set does not have.
-    MissingData
-        A row that is not extracted yet; names the command that does it.
-    ProbelineError
-    """
+    """Return the image of each named row and where its features by each backbone are; reads those shards alone."""
     rows = [parse_row(word, session.dataset) for word in session.settings.words]
     taps = [tap for name in session.settings.nets.backbones for tap in session.every_tap(name)]
     by_tap = [read_stored_rows(session, tap, rows) for tap in taps]
     images = [
-        {**_image(session, row), "embeddings": [stored for rows in by_tap for stored in rows[place]]}
-        for place, row in enumerate(rows)
+        {**_image(session, row), "embeddings": [stored for rows in by_tap for stored in rows[index]]}
+        for index, row in enumerate(rows)
     ]
     for image in images:
         for line in _lines(image, session):

@@ -1,4 +1,4 @@
-"""Verify: every byte of the cache, and whether the rows are those of the images and the net as they are now."""
+"""Verify: check every byte of the cache, and its rows against the current images and nets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,11 @@ from probeline.session import Session
 
 
 def run(session: Session) -> dict[str, Any]:
-    """Check every entry of the cache, compare those of the settings with their images, and return what was checked.
+    """Check every entry of the cache, compare those of the settings with their images, and return the counts.
 
-    Images and weights are hashed anew, and a memo of hashes that is wrong is dropped. With ``repair`` what is bad in
-    the entries of the settings is set aside and extracted again, and bad checkpoints are set aside; with ``canary`` so
-    many rows of each entry of the settings are run again.
-
-    Raises
-    ------
-    MissingData
-        There is no such cache, or no row that a canary could run again.
-    Mismatch
-        Something is bad, and was not repaired.
-    ProbelineError
+    Images and weights are hashed anew, and a wrong memo of hashes is dropped. With ``repair`` bad files of the entries
+    of the settings are set aside and extracted again, and bad checkpoints are set aside; with ``canary`` that number of
+    rows of each entry of the settings is run again.
     """
     settings, say = session.settings, session.console.result
     cache, canary = settings.folders.cache, settings.compute.canary
@@ -65,9 +57,9 @@ def run(session: Session) -> dict[str, Any]:
 
 
 def _check_checkpoints(session: Session, checkpoints: list[tuple[Any, str]]) -> list[str]:
-    """Return which checkpoints are bad; with ``repair`` they are set aside, and it is none."""
+    """Return messages about bad checkpoints; with ``repair`` they are set aside instead."""
     say = session.console.result
-    bad = [place for place in checkpoints if checkpoint_files.read(*place) is None]
+    bad = [checkpoint for checkpoint in checkpoints if checkpoint_files.read(*checkpoint) is None]
     if checkpoints:
         say(f"verify: {len(checkpoints) - len(bad)} of {len(checkpoints)} training checkpoints verified")
     if not session.settings.maintenance.repair:

@@ -1,26 +1,20 @@
-"""What is wrong with options by themselves, checked before anything is loaded and without numpy."""
+"""Checks of the options by themselves, before anything is loaded and without numpy."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from probeline.errors import BadOption, UnknownName
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, grid
-from probeline.options.groups import DEVICES, MOST
-from probeline.options.second_task_spec import parsed
-from probeline.options.settings import OPTIONS, Settings
+from probeline.options.settings import DEVICES, MOST, OPTIONS, Settings
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse values that an option does not take, and options that lack another one.
-
-    Raises
-    ------
-    BadOption, UnknownName
-    """
+    """Refuse values that an option does not take, and options that lack another one."""
     for tap in settings.reading.taps:
         split_tap(tap)
     grid("sgd", SGD, settings.heads.sgd)
@@ -64,12 +58,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_strategies(settings: Settings) -> None:
-    """Refuse unknown strategies, and those that lack their teacher, their second task or their views.
-
-    Raises
-    ------
-    BadOption, UnknownName
-    """
+    """Refuse unknown strategies, and those that lack their teacher, their second task or their views."""
     training = settings.training
     strategies = (*training.strategies, *settings.curve.curve_strategies)
     for strategy in strategies:
@@ -81,7 +70,7 @@ def check_strategies(settings: Settings) -> None:
         if not training.second:
             expected = "--second NAME=CLASS,CLASS NAME=CLASS or --second FILE.csv"
             raise BadOption(f"no second task for --strategy {two_headed}", expected=expected)
-        parsed(training.second)
+        parse_second(training.second)
     if grid("train", TRAIN, training.train).values["augment"] == ("views",) and not settings.reading.views:
         raise BadOption(
             "no views to train on", where="--train augment=views", expected="--views 1 or more", got="--views 0"
@@ -91,3 +80,20 @@ def check_strategies(settings: Settings) -> None:
 def first_of(strategies: Iterable[str], wanted: tuple[Strategy, ...]) -> str | None:
     """Return the first of some strategies that is one of the wanted ones; None if there is none."""
     return next((strategy for strategy in strategies if strategy in wanted), None)
+
+
+def parse_second(words: Sequence[str]) -> Path | dict[str, tuple[str, ...]]:
+    """Return the file that ``--second`` names, or the classes of each of its groups."""
+    if len(words) == 1 and words[0].endswith(".csv"):
+        return Path(words[0])
+    expected = "NAME=CLASS[,CLASS...] for two groups or more, or one FILE.csv"
+    groups: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, _, listed = word.partition("=")
+        classes = tuple(listed.split(","))
+        if not name or not all(classes) or name in groups:
+            raise BadOption("bad --second", expected=expected, got=f"{name} twice" if name in groups else word)
+        groups[name] = classes
+    if len(groups) < 2:
+        raise BadOption("bad --second", expected=expected, got=" ".join(words) or "nothing")
+    return groups

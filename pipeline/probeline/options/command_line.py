@@ -9,29 +9,19 @@ from probeline.options.settings import OPTIONS, Settings
 from probeline.options.table import Option
 from probeline.options.verbs import VERBS
 
-_UNSAID = ("recipe", "dry_run", "json", "quiet", "verbose")
-"""What is no part of a command that is shown: options that came from a recipe are shown one by one."""
-
+_LEFT_OUT = ("recipe", "dry_run", "json", "quiet", "verbose")
+"""Options that printed commands lack; those of a recipe are printed one by one."""
 
 UNKNOWN_FOLDER = "PATH-TO"
-"""Stands in a command for a folder that is not on record; every verb refuses it."""
+"""Placeholder in a printed command for a folder that is not on record; every verb refuses it."""
 
 
 def command_line(settings: Settings, verb: str, **changes: object) -> str:
-    """Return the command that runs `verb` with these settings: the data set, and what differs from the defaults.
-
-    Parameters
-    ----------
-    settings : Settings
-    verb : str
-        Of :data:`probeline.options.verbs.VERBS`; options that it does not use are left out.
-    **changes
-        Options that the command has otherwise, by name.
-    """
+    """Return the command that runs a verb with these settings, changed by name: the data set, and no defaults."""
     settings, defaults = settings.changed(**changes), Settings()
     used = VERBS[verb]
     words = ["probeline", verb, *(map(shlex.quote, settings.words) if used.words else ())]
-    for name in (name for name in OPTIONS if name in used.options and name not in _UNSAID):
+    for name in (name for name in OPTIONS if name in used.options and name not in _LEFT_OUT):
         value = settings.value(name)
         if name == "dataset" or value != defaults.value(name):
             words += _words(OPTIONS[name], value)
@@ -43,7 +33,7 @@ def _words(option: Option, value: object) -> list[str]:
         return [option.flag]
     values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
     if isinstance(value, Path) and values[0].startswith("-"):
-        values = [f"./{value}"]  # a folder that is called -- could not be said otherwise
+        values = [f"./{value}"]  # otherwise a folder called -- could not be named
     if values[0].startswith("-"):
         return [f"{option.flag}={shlex.quote(values[0])}"]
     return [option.flag, *map(shlex.quote, values)]

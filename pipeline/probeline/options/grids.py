@@ -1,4 +1,4 @@
-"""Grids of the trained heads' hyper-parameters: what they are by default, and ``name=value,value`` laid over it."""
+"""Grids of the hyper-parameters of training: the defaults, and ``name=value,value`` in their place."""
 
 from __future__ import annotations
 
@@ -15,16 +15,9 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Axis:
-    """One hyper-parameter.
+    """One hyper-parameter: its default values, all of one type, and whether several can be compared.
 
-    Attributes
-    ----------
-    values : tuple
-        Those tried where nothing else is asked; all of one type, which is that of others too.
-    within : tuple of 2 numbers, or of str
-        Least and most of a number, or the names that there are.
-    several : bool
-        Whether candidates may differ in it.
+    `within` has the least and the most of a number, or the valid names.
     """
 
     values: tuple[Any, ...]
@@ -57,9 +50,8 @@ MLP: Mapping[str, Axis] = {
 }
 """One hidden layer, with AdamW and the dropout that it needs."""
 
-
 KEPT = ("none", "views")
-"""Augmentations under which a net's frozen stages see the same images again, so that what they give can be kept."""
+"""Augmentations that repeat the same images, so that the outputs of frozen stages can be cached."""
 
 AUGMENTATIONS = (*KEPT, "flip-crop", "jitter", "randaugment")
 
@@ -83,23 +75,13 @@ TRAIN: Mapping[str, Axis] = {
 }
 """How a whole net, or its upper part, is trained."""
 
-CONCERNS: Mapping[str, tuple[str, ...]] = {
-    "temperature": DISTILLED,
-    "alpha": DISTILLED,
-    "second_weight": TWO_HEADED,
-}
-"""Of the words of training that some strategies alone know: which."""
+CONCERNS = {"temperature": DISTILLED, "alpha": DISTILLED, "second_weight": TWO_HEADED}
+"""The strategies that use an axis of `TRAIN` which others do not."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The values of every axis.
-
-    Attributes
-    ----------
-    values : mapping from str to tuple
-    axes : mapping from str to Axis
-    """
+    """The values of every axis, by name."""
 
     values: Mapping[str, tuple[Any, ...]]
     axes: Mapping[str, Axis]
@@ -107,14 +89,14 @@ class Grid:
     def candidates(self) -> list[dict[str, Any]]:
         """Return every combination of the axes that have several values; the last axis changes first."""
         several = self._several()
-        return [dict(zip(several, one, strict=True)) for one in product(*several.values())]
+        return [dict(zip(several, values, strict=True)) for values in product(*several.values())]
 
     def fixed(self) -> dict[str, Any]:
-        """Return the one value of each other axis."""
+        """Return the value of each axis that has a single one."""
         return {name: values[0] for name, values in self.values.items() if len(values) == 1}
 
     def edge(self, candidate: Mapping[str, Any]) -> bool:
-        """Say whether a candidate stands at an end of a numeric axis of three values or more that could be longer."""
+        """Return whether a candidate is at the edge of a numeric axis of three values or more that could be longer."""
         return any(
             candidate[name] in {min(values), max(values)} - set(self.axes[name].within)
             for name, values in self._several().items()
@@ -126,31 +108,19 @@ class Grid:
 
 
 def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
-    """Return the grid of `axes` with what `words` ask for in place of the defaults.
+    """Return the grid of `axes` with the values in `words`, such as ``lr=1e-4,1e-3``, in place of the defaults.
 
-    Parameters
-    ----------
-    option : str
-        The command line's, for what is said of a bad word.
-    axes : mapping from str to Axis
-    words : sequence of str
-        ``lr=1e-4,1e-3`` and the like.
-
-    Raises
-    ------
-    BadOption
-        For a name that is no axis or stands twice, and for a value that an axis does not take.
+    BadOption is raised, under the name of the option, for an unknown or repeated axis and for an invalid value.
     """
     values = {name: axis.values for name, axis in axes.items()}
-    asked = [word.partition("=")[::2] for word in words]
-    for name, listed in asked:
-        if name not in axes or [other for other, _ in asked].count(name) > 1:
-            got = f"{name}={listed}" if name not in axes else f"{name} twice"
+    pairs = [word.partition("=")[::2] for word in words]
+    for name, listed in pairs:
+        if name not in axes or [other for other, _ in pairs].count(name) > 1:
             close = [] if name in axes else nearest(name, axes)
             raise BadOption(
                 f"bad --{option}",
                 expected=f"NAME=VALUE[,VALUE...] of {', '.join(axes)}",
-                got=got,
+                got=f"{name} twice" if name in axes else f"{name}={listed}",
                 remedy=f"did you mean {' or '.join(close)}?" if close else None,
             )
         values[name] = _values(option, name, axes[name], listed)

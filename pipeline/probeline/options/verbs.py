@@ -4,39 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 
-from probeline.options.groups import (
-    BackboneOptions,
-    ComputeOptions,
-    CurveOptions,
-    DataOptions,
-    ExportOptions,
-    FolderOptions,
-    HeadOptions,
-    PictureOptions,
-    PredictOptions,
-    SeedOptions,
-    TapOptions,
-    TrainOptions,
-)
-from probeline.options.table import options_in
+from probeline.options.settings import GROUP_OF, GROUPS
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb of the command line.
+    """One verb of the command line, with the names of its options.
 
-    Attributes
-    ----------
-    name, purpose : str
-    options : tuple of str
-        The names of those that it uses.
-    words : str
-        What may follow the verb, as its help calls it; empty if nothing may.
-    needs_words : bool
-    needs_data : bool
-        Whether the data set must be at hand.
+    `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first.
     """
 
     name: str
@@ -47,17 +23,18 @@ class Verb:
     needs_data: bool = True
 
 
-def _names(*groups: type | str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-    names = chain.from_iterable(
-        (group,) if isinstance(group, str) else (one.name for one in options_in(group)) for group in groups
-    )
+def _names(*groups_and_options: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the names of options, a group standing for all of its own."""
+    names: list[str] = []
+    for name in groups_and_options:
+        names += [option for option, group in GROUP_OF.items() if group == name] if name in GROUPS else [name]
     return tuple(name for name in dict.fromkeys(names) if name not in without)
 
 
 _WATCH = ("json", "quiet", "verbose")
-_COMMON = (FolderOptions, *_WATCH)
-_NET = (DataOptions, BackboneOptions)
-_FEATURES = (*_NET, TapOptions, ComputeOptions)
+_COMMON = ("folders", *_WATCH)
+_NET = ("data", "nets")
+_FEATURES = (*_NET, "reading", "compute")
 _STEP = ("recipe", "dry_run", *_COMMON)
 _ROWS = "[PART:]ROW"
 
@@ -65,12 +42,12 @@ _VERBS = (
     Verb(
         "run",
         "all stages in their order (extract, probe, baselines, finetune, compare), or those of a recipe",
-        _names(*_FEATURES, SeedOptions, HeadOptions, TrainOptions, CurveOptions, PictureOptions, *_STEP),
+        _names(*_FEATURES, "seeding", "heads", "training", "curve", "pictures", *_STEP),
     ),
     Verb(
         "extract", "run each frozen backbone once over the data set and cache its features", _names(*_FEATURES, *_STEP)
     ),
-    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, SeedOptions, HeadOptions, *_STEP)),
+    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_STEP)),
     Verb(
         "baselines",
         "fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on the cached features",
@@ -79,22 +56,22 @@ _VERBS = (
     Verb(
         "finetune",
         "train the net or its upper stages, from its weights and from scratch",
-        _names(*_NET, "views", ComputeOptions, SeedOptions, TrainOptions, *_STEP),
+        _names(*_NET, "views", "compute", "seeding", "training", *_STEP),
     ),
     Verb(
         "lrfind",
         "run a learning-rate range test of each strategy",
-        _names(*_NET, "views", ComputeOptions, "seed", TrainOptions, *_STEP),
+        _names(*_NET, "views", "compute", "seed", "training", *_STEP),
     ),
     Verb(
         "curve",
         "fit the exact probe on growing parts of the train images: the learning curve",
-        _names(*_FEATURES, "seed", CurveOptions, TrainOptions, *_STEP, without=("strategies",)),
+        _names(*_FEATURES, "seed", "curve", "training", *_STEP, without=("strategies",)),
     ),
     Verb(
         "pictures",
         "draw first filters, an input, most common errors and an embedding map of each backbone",
-        _names(*_NET, ComputeOptions, PictureOptions, *_STEP),
+        _names(*_NET, "compute", "pictures", *_STEP),
         words=_ROWS,
     ),
     Verb(
@@ -105,12 +82,12 @@ _VERBS = (
     Verb(
         "doctor",
         "check the data with the cached features: duplicates and leaks, likely label errors, outliers, odd files",
-        _names(*_NET, ComputeOptions, *_STEP),
+        _names(*_NET, "compute", *_STEP),
     ),
     Verb(
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
-        _names(*_NET, TapOptions, SeedOptions, HeadOptions, TrainOptions, CurveOptions, *_STEP, without=("dry_run",)),
+        _names(*_NET, "reading", "seeding", "heads", "training", "curve", *_STEP, without=("dry_run",)),
     ),
     Verb(
         "verify",
@@ -121,24 +98,24 @@ _VERBS = (
     Verb(
         "explain",
         "show which fields of the key differ from the nearest cached entry",
-        _names(*_NET, TapOptions, *_COMMON),
+        _names(*_NET, "reading", *_COMMON),
     ),
     Verb(
         "show",
         "show the image behind a row and what is cached of it",
-        _names(*_NET, TapOptions, *_COMMON),
+        _names(*_NET, "reading", *_COMMON),
         words=_ROWS,
         needs_words=True,
     ),
     Verb(
         "export",
         "write one row of the report as a folder that classifies new images",
-        _names(*_FEATURES, "seed", ExportOptions, *_COMMON, "dry_run"),
+        _names(*_FEATURES, "seed", "export", *_COMMON, "dry_run"),
     ),
     Verb(
         "predict",
         "classify images with an exported predictor or a stock net",
-        _names(PredictOptions, BackboneOptions, ComputeOptions, *_COMMON, without=("canary",)),
+        _names("predict", "nets", "compute", *_COMMON, without=("canary",)),
         words="IMAGE|FOLDER|-",
         needs_words=True,
         needs_data=False,
@@ -165,14 +142,14 @@ _VERBS = (
     Verb(
         "bench",
         "time extraction against a plain loop and the bare forward pass",
-        _names(*_NET, ComputeOptions, *_COMMON),
+        _names(*_NET, "compute", *_COMMON),
     ),
 )
 
 VERBS: Mapping[str, Verb] = {verb.name: verb for verb in _VERBS}
 
 STAGES = ("extract", "probe", "baselines", "finetune", "compare")
-"""What ``run`` runs, in this order."""
+"""The verbs of ``run``, in this order."""
 
 STEPS = ("extract", "probe", "baselines", "finetune", "lrfind", "curve", "pictures", "latency", "doctor")
-"""What a step of a recipe may run; ``compare`` is run once, after all steps."""
+"""The verbs that a step of a recipe may have; ``compare`` runs once, after all steps."""

@@ -13,7 +13,7 @@ command line, not at the folder of the recipe.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -21,30 +21,36 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.options.settings import OPTIONS, Settings
-from probeline.options.table import Option
 from probeline.options.verbs import STEPS
-from probeline.recipes.published import Published
 from probeline.results.methods import method_info
 
 _ORDINARY = ("extract", "probe", "baselines", "finetune")
 """The verbs of a recipe without steps."""
 
 _WHOLE = ("dataset", "limit", "data_seed")
-"""Options that a step cannot have: a recipe has one data set, and so has its report."""
+"""Options that a step cannot have, because a report is of one data set."""
 
 _KEYS = ("title", "source", "published", "differences", "options", "steps")
 
 
 @dataclass(frozen=True)
-class Step:
-    """Part of a recipe.
+class Published:
+    """A number that others report: top-1 in [0, 1] of a method, as scores name it.
 
-    Attributes
-    ----------
-    verbs : tuple of str
-    options : mapping
-        Values by option, which override those of the whole recipe.
+    `portion` is the percentage of the train images that were fitted on, None for all; `trainable` counts parameters.
     """
+
+    backbone: str
+    method: str
+    top1: float
+    portion: float | None = None
+    trainable: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Part of a recipe: verbs, and the values of options that override those of the whole recipe."""
 
     verbs: tuple[str, ...]
     options: Mapping[str, Any]
@@ -52,20 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment.
-
-    Attributes
-    ----------
-    name, title, source : str
-        The name as it was asked for; the source is whose experiment it is, in words.
-    options : mapping
-        Values by option, for every step.
-    steps : tuple of Step
-        One or more.
-    published : tuple of Published
-    differences : tuple of str
-        Between the published protocol and this one, in sentences.
-    """
+    """An experiment; see the text above for its fields. The name may be the path of a user's own file."""
 
     name: str
     title: str
@@ -89,17 +82,7 @@ def names() -> tuple[str, ...]:
 
 
 def read(name: str) -> Recipe:
-    """Return a recipe: a packaged one by its name, or the user's own by the path of its TOML file.
-
-    Raises
-    ------
-    MissingData
-        No such file.
-    UnknownName
-        No such recipe, or an unknown key, option, verb or method in it.
-    BadOption
-        A value that is not of its option's type, or a published row that lacks something.
-    """
+    """Return a recipe: a packaged one by its name, or the user's own by the path of its TOML file."""
     try:
         content = tomllib.loads(_text(name))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -122,12 +105,6 @@ def read(name: str) -> Recipe:
 
 
 def _text(name: str) -> str:
-    """Return the text of a recipe.
-
-    Raises
-    ------
-    UnknownName, MissingData
-    """
     if name.endswith(".toml") or "/" in name:
         try:
             return Path(name).read_text(encoding="utf-8")
@@ -139,12 +116,10 @@ def _text(name: str) -> str:
 
 
 def _known(without: Iterable[str] = ()) -> tuple[str, ...]:
-    names = (name for name, option in OPTIONS.items() if not option.local)
-    return tuple(name for name in names if name not in ("recipe", *without))
+    return tuple(name for name, option in OPTIONS.items() if not option.local and name not in ("recipe", *without))
 
 
-def _check_keys(kind: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    known = tuple(known)
+def _check_keys(kind: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
             raise UnknownName(kind, key, known)
@@ -159,20 +134,21 @@ def _step(name: str, table: Mapping[str, Any]) -> Step:
     return Step(tuple(verbs), _options(name, options, _known(_WHOLE)))
 
 
-def _options(name: str, table: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Return the values of options, each of its option's type."""
+def _options(name: str, table: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Return the values of options, each checked to be of its option's type."""
     _check_keys(f"option in recipe {name}", table, known)
     values = {}
     for key, value in table.items():
         option = OPTIONS[key]
         values[key] = _value(tuple[option.kind, ...] if option.is_list else option.kind, value)  # type: ignore[name-defined]
         if values[key] is None:
-            raise BadOption(f"bad {key} in recipe {name}", expected=_words(option), got=repr(value))
+            expected = f"a list of {option.kind.__name__}" if option.is_list else option.kind.__name__
+            raise BadOption(f"bad {key} in recipe {name}", expected=expected, got=repr(value))
     return values
 
 
 def _value(hint: Any, value: object) -> Any:
-    """Return a TOML value as this type: a whole number may be a float, a list is a tuple; None if it cannot be."""
+    """Return a TOML value as this type, with lists as tuples and whole numbers as floats if needed; None if bad."""
     if get_origin(hint) is tuple:
         items = [_value(get_args(hint)[0], item) for item in value] if isinstance(value, list) else []
         return tuple(items) if items and None not in items else None
@@ -182,12 +158,8 @@ def _value(hint: Any, value: object) -> Any:
     return value if type(value) in kinds else None
 
 
-def _words(option: Option) -> str:
-    return f"a list of {option.kind.__name__}" if option.is_list else option.kind.__name__
-
-
 def _published(name: str, row: Mapping[str, Any]) -> Published:
-    _check_keys(f"field of a published row in recipe {name}", row, (field.name for field in fields(Published)))
+    _check_keys(f"field of a published row in recipe {name}", row, [field.name for field in fields(Published)])
     for field in fields(Published):
         if field.default is MISSING and field.name not in row:
             raise BadOption(f"a published row has no {field.name}", where=f"recipe {name}", got=dict(row))

@@ -11,7 +11,7 @@ import numpy as np
 from probeline.data.annotations.csv_columns import digest_values, read_column
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest
-from probeline.options.second_task_spec import parsed
+from probeline.options.checks import parse_second
 from probeline.types import DROPPED, DataSet, IntArray, Join
 
 
@@ -84,7 +84,7 @@ def read_second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> 
     MissingData, BadData
         A file with fewer than two labels, or as :func:`probeline.data.annotations.csv_columns.read_column`.
     """
-    spec = parsed(words)
+    spec = parse_second(words)
     if not isinstance(spec, Path):
         title = " ".join(f"{name}={','.join(classes)}" for name, classes in spec.items())
         return _second_task(dataset, tuple(spec), _group_classes(dataset, spec), title)

@@ -13,7 +13,7 @@ from probeline.evaluate.task import Loss, Task
 from probeline.format import option
 from probeline.heads.linear import Linear, decision
 from probeline.heads.standardize import Scaler, apply, fit_scaler
-from probeline.options.groups import HeadOptions
+from probeline.options.settings import HeadOptions
 from probeline.types import FloatArray, IntArray
 
 Candidate = Mapping[str, Any]

@@ -10,8 +10,7 @@ from probeline.format import option, plural
 from probeline.metrics.intervals import wilson
 from probeline.names import PENULTIMATE, Method
 from probeline.options.settings import OPTIONS, Settings
-from probeline.recipes import Recipe, read
-from probeline.recipes.published import Published
+from probeline.recipes import Published, Recipe, read
 from probeline.report.model.row import Row
 from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve

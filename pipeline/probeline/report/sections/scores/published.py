@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probeline.format import decimals, escape, percent
-from probeline.recipes.published import Published
+from probeline.recipes import Published
 from probeline.report.model.content import ReportContent
 from probeline.report.records.published import Ours, PublishedComparison
 from probeline.report.sections.section import RESULTS, Section, View
