@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from probeline.cli import program as cli
-from probeline.commands import baselines, finetune, plan, probe
+from probeline.commands import baselines, curve, finetune, plan, probe
 from probeline.evaluate.heads.exact import ExactProbe
 from probeline.extract.plan import plan_extraction
 from probeline.identity import seal, unseal
+from probeline.names import Method
+from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import ROWS, Listening, configuration, extracted
 
@@ -106,6 +109,29 @@ def test_rows_are_scored_under_the_same_settings_or_would_be_fitted(
     assert not any(scored(limit=80).values())
     assert not any(scored(precision="bf16").values())
     assert listing(tmp_path) == before
+
+
+def test_a_row_takes_about_as_long_as_the_last_row_of_its_method(tmp_path: Path) -> None:
+    session = extracted(tmp_path / "cache", sgd=("lr=1e-2", "epochs=2"))
+    probe.run(session)
+    (saved,) = (score for score in SCORES.load(session.reports)[0] if score.method == Method.PROBE_SGD)
+    SCORES.save(session.reports, replace(saved, warm_seconds=41.0))
+    found, said = planned(tmp_path / "cache", "probe", "baselines", sgd=("lr=1e-3",))
+    by_title = {row["title"]: row["seconds"] for row in found["rows"]}
+    assert by_title["linear head (minibatch) of squeezenet1_1, seed 0"] == pytest.approx(41)
+    assert by_title["ridge regression of squeezenet1_1"] is None
+    lines = [line for line in said if "would be fitted" in line]
+    assert any(line.endswith(f"seed 0: would be fitted on {saved.n_train} images, about 41 s") for line in lines)
+    assert any(line.endswith("no estimate: no such row has been fitted here yet") for line in lines)
+
+
+def test_what_other_verbs_have_saved_is_counted(tmp_path: Path) -> None:
+    session = extracted(tmp_path / "cache", draws=1)
+    assert planned(tmp_path / "cache", "curve")[1][-1] == "dry run: curve would run"
+    curve.run(session)
+    assert planned(tmp_path / "cache", "curve")[1][-1] == (
+        "dry run: curve would run, and skip what is up to date of 1 saved record"
+    )
 
 
 def test_weights_are_not_downloaded_to_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

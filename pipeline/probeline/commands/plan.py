@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import product
 from typing import Any
 
 from probeline.backbones.weights.download import without_downloads
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extract.plan import ExtractionPlan, plan_extraction
-from probeline.finetune.requests import training_options
 from probeline.format import seconds
-from probeline.names import Method, Strategy, method_of
-from probeline.options.settings import Settings
-from probeline.report.records.row_commands import is_fitted_as_requested, is_read_as_requested, requested_methods
-from probeline.results.methods import method_info
-from probeline.results.score import Score
+from probeline.names import Strategy
+from probeline.report.records.row_commands import plan_rows
+from probeline.results.curve import CURVES
+from probeline.results.embedding_map import MAPS
+from probeline.results.findings import FINDINGS
+from probeline.results.gallery import GALLERIES
+from probeline.results.latency import LATENCIES
+from probeline.results.picture import PICTURES
+from probeline.results.range_test import RANGE_TESTS
+from probeline.results.store import RecordKind
 from probeline.session import Session
 
 _READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}
 _FROM_THE_PROBE = {Strategy.LP_FT, Strategy.DISTILL, Strategy.DISTILL_HEAD}
 _SCORING = {"probe", "baselines", "finetune"}
+_SAVED: Mapping[str, Sequence[RecordKind[Any, ...]]] = {
+    "curve": (CURVES,),
+    "doctor": (FINDINGS,),
+    "latency": (LATENCIES,),
+    "lrfind": (RANGE_TESTS,),
+    "pictures": (PICTURES, GALLERIES, MAPS),
+}
 
 
 def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
@@ -37,17 +47,19 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
             try:
                 if trains_from_probe or _READ_FEATURES & {*verbs}:
                     extractions += plan_extraction(session, text)
-                rows += _rows(session, text, verbs, scores)
+                rows += plan_rows(session, text, verbs, scores)
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
     for plan in extractions:
         console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:
-        state = "already scored" if row["scored"] else f"would be fitted on {row['images']:,} images"
-        console.result(f"dry run: {row['verb']}: {row['title']}: {state}")
+        state = f"would be fitted on {row['images']:,} images, {_about(row['seconds'], 'no such row has been fitted')}"
+        console.result(f"dry run: {row['verb']}: {row['title']}: {'already scored' if row['scored'] else state}")
     for verb in verbs:
         if verb not in {"extract", "compare", *_SCORING}:
-            console.result(f"dry run: {verb} would run; what it has already is not looked up")
+            saved = sum(len(kind.load(session.reports)[0]) for kind in _SAVED.get(verb, ()))
+            skips = f", and skip what is up to date of {saved} saved record{'s' * (saved > 1)}" if saved else ""
+            console.result(f"dry run: {verb} would run{skips}")
     return {"extract": [asdict(plan) for plan in extractions], "rows": rows, "verbs": list(verbs)}
 
 
@@ -55,42 +67,8 @@ def _in_words(plan: ExtractionPlan) -> str:
     counts = f"{plan.images:,} images, {plan.cached:,} cached"
     if not plan.missing:
         return f"{counts}, nothing to extract"
-    about = "no estimate: this net has not run here yet" if plan.seconds is None else f"about {seconds(plan.seconds)} s"
-    return f"{counts}, {plan.missing:,} to extract, {about}"
+    return f"{counts}, {plan.missing:,} to extract, {_about(plan.seconds, 'this net has not run')}"
 
 
-def _rows(session: Session, text: str, verbs: Sequence[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
-    """Yield each row that the verbs would score with one backbone, and whether it is already scored."""
-    settings, (record, _) = session.settings, session.backbone(text)
-    seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
-    net = (record.name, record.preprocess.crop, settings.nets.precision)
-    of_net = [score for score in scores if (score.backbone, score.image_size, score.precision) == net]
-    taps = dict.fromkeys("+".join(tap.tap for tap in together) for together in session.taps(text)[0])
-    for method, options in requested_methods(settings, verbs):
-        weights = "none" if method.name == Method.SCRATCH else record.weights
-        own = settings.changed(**options)
-        images = len(session.splits.train)
-        if method.name == Method.PROBE_REFIT:
-            images += len(session.splits.val)
-        for tap, seed in product(taps if not method.trains else ("",), seeds if method.seeded else (None,)):
-            scored = any(
-                (score.method, score.weights, score.seed) == (method.name, weights, seed)
-                and is_read_as_requested(own, tap, score)
-                and is_fitted_as_requested(own, score)
-                and _is_trained_as_requested(own, score)
-                for score in of_net
-            )
-            at = f" at {tap}" if tap not in ("", "penultimate") else ""
-            title = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
-            yield {"verb": method.verb, "title": title, "scored": scored, "images": images}
-
-
-def _is_trained_as_requested(settings: Settings, score: Score) -> bool:
-    """Return whether a training had the requested options; a head has none."""
-    if not method_info(score.method).trains:
-        return True
-    (strategy,) = (name for name in settings.training.strategies if method_of(name) == score.method)
-    return all(
-        score.options.get(name) == (values[0] if len(values) == 1 else list(values))
-        for name, values in training_options(settings, strategy).items()
-    )
+def _about(estimate: float | None, what: str) -> str:
+    return f"no estimate: {what} here yet" if estimate is None else f"about {seconds(estimate)} s"

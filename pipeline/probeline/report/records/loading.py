@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from probeline.finetune.requests import training_options
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
-from probeline.names import Method, method_of
+from probeline.names import Method
 from probeline.options.command_line import command_line
 from probeline.options.settings import Settings
 from probeline.report.model.content import NotRun
 from probeline.report.records.range_tests import own_options
-from probeline.report.records.row_commands import requested_steps, weights_option
+from probeline.report.records.row_commands import is_trained_as_requested, requested_steps, weights_option
 from probeline.results.curve import CURVES, Curve
 from probeline.results.embedding_map import MAPS, EmbeddingMap, outdated_map
 from probeline.results.findings import FINDINGS, Findings
@@ -170,14 +169,10 @@ def _is_as_requested(session: Session, curve: Curve) -> bool:
     def is_of(settings: Settings) -> bool:
         shots = set() if settings.curve.shots == (0,) else {("shots", float(k)) for k in settings.curve.shots}
         steps = shots | {("fraction", percent) for percent in settings.curve.fractions}
-        return curve.draws == settings.curve.draws and points == steps and _is_trained_as_requested(settings, curve)
+        return (
+            curve.draws == settings.curve.draws
+            and points == steps
+            and is_trained_as_requested(settings, settings.curve.curve_strategies, curve)
+        )
 
     return any(is_of(settings) for settings, _ in requested_steps(session))
-
-
-def _is_trained_as_requested(settings: Settings, curve: Curve) -> bool:
-    strategies = [one for one in settings.curve.curve_strategies if method_of(one) == curve.method]
-    return curve.method == Method.PROBE or any(
-        all([curve.options.get(name)] == list(values) for name, values in training_options(settings, one).items())
-        for one in strategies
-    )

@@ -7,10 +7,12 @@ know it; if not, the command has ``PATH-TO/`` in its place, which every verb ref
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from probeline.finetune.requests import training_options
 from probeline.names import (
     LAST_K,
     PENULTIMATE,
@@ -248,6 +250,49 @@ def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
         return True
     requested = grid(*axes[Method(score.method)]).values
     return all(score.options.get(name) == list(values) for name, values in requested.items())
+
+
+def is_trained_as_requested(settings: Settings, strategies: Sequence[str], record: Score | Curve) -> bool:
+    """Return whether a training is one of the strategies, with the requested options; a head has none."""
+    requested = [training_options(settings, name) for name in strategies if method_of(name) == record.method]
+    return not method_info(record.method).trains or any(
+        all(
+            record.options.get(name) == (values[0] if len(values) == 1 else list(values))
+            for name, values in own.items()
+        )
+        for own in requested
+    )
+
+
+def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one backbone that the verbs score: whether each is already scored, or about how long it takes.
+
+    The estimate, seconds or None, is by the last row of the same method on these images, by its rows to fit on.
+    """
+    settings, (record, _) = session.settings, session.backbone(text)
+    seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
+    net = (record.name, record.preprocess.crop, settings.nets.precision)
+    of_net = [score for score in scores if (score.backbone, score.image_size, score.precision) == net]
+    taps = dict.fromkeys("+".join(tap.tap for tap in together) for together in session.taps(text)[0])
+    for method, options in requested_methods(settings, verbs):
+        weights = "none" if method.name == Method.SCRATCH else record.weights
+        own = settings.changed(**options)
+        images = len(session.splits.train)
+        if method.name == Method.PROBE_REFIT:
+            images += len(session.splits.val)
+        for tap, seed in product(taps if not method.trains else ("",), seeds if method.seeded else (None,)):
+            scored = any(
+                (score.method, score.weights, score.seed) == (method.name, weights, seed)
+                and is_read_as_requested(own, tap, score)
+                and is_fitted_as_requested(own, score)
+                and is_trained_as_requested(own, settings.training.strategies, score)
+                for score in of_net
+            )
+            at = f" at {tap}" if tap not in ("", "penultimate") else ""
+            title = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
+            took = [score.warm_seconds / score.n_train for score in of_net if score.method == method.name]
+            estimate = took[-1] * images if took else None
+            yield {"verb": method.verb, "title": title, "scored": scored, "images": images, "seconds": estimate}
 
 
 def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]:
