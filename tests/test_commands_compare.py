@@ -59,10 +59,7 @@ def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_p
     baselines.run(session)
     told = json.loads(Path(compare.run(session)["json"]).read_text(encoding="utf-8"))["conditions"].get("Parts")
     if name == "val":
-        assert told == [
-            "What the data set calls 'val' is the test set here: train is of its 'train', val is of its 'train', "
-            "test is of its 'val'."
-        ]
+        assert told == ["The test set is the data set's 'val'; train and val come from 'train'."]
     else:
         assert told is None
 

@@ -159,7 +159,7 @@ def test_the_table_tells_the_records_numbers(page: Path) -> None:
         assert cell["Cold s"] == seconds(row["cold_seconds"])
         assert cell["Trainable / total"] == f"{count(row['trainable'])} / {count(row['total'])}"
         if row["over_probe"]:
-            assert cell["Over the probe"].startswith(points(row["over_probe"]["top1"], 1))
+            assert cell["Difference from the probe"].startswith(points(row["over_probe"]["top1"], 1))
     values = [
         one.facts["data-value"] for row in table.all("tr")[1:] for one in row.all("td") if "data-value" in one.facts
     ]

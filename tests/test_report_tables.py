@@ -44,7 +44,7 @@ def test_markdown_holds_every_row_and_number() -> None:
     assert len(rows) == 18
     assert rows[0]["Backbone"] == "mobilenet_v2"
     assert rows[0]["Test top-1 % (95 % interval)"] == "80.00 (77.41–82.36)"
-    assert rows[0]["Over the probe"] == "reference"
+    assert rows[0]["Difference from the probe"] == "reference"
     assert rows[0]["Chosen"] == "l2 0.001"
     assert rows[0]["By"] == "val (n=5000)"
     tuned = rows[7]
@@ -52,7 +52,7 @@ def test_markdown_holds_every_row_and_number() -> None:
     assert tuned["Trainable / total"] == "2.24M / 2.24M"
     assert tuned["Seed sd (seeds)"] == "0.40 (3)"
     assert tuned["Headroom"] == "+9.40"
-    assert re.fullmatch(r"\+9\.40 \(\+\d+\.\d\d to \+\d+\.\d\d; p < 0\.001\)", tuned["Over the probe"])
+    assert re.fullmatch(r"\+9\.40 \(\+\d+\.\d\d to \+\d+\.\d\d; p < 0\.001\)", tuned["Difference from the probe"])
     assert (tuned["Cold s"], tuned["Warm s"]) == ("3,080", "2,900")
     assert rows[1]["Train images"] == "50,000"
     assert "- fine-tune of resnet18: `probeline finetune --backbone resnet18`" in text
@@ -65,7 +65,7 @@ def test_markdown_holds_every_row_and_number() -> None:
 
 def test_columns_without_anything_to_say_are_left_out() -> None:
     (row,) = table(rendered([make_score()]))
-    assert not {"Seed sd (seeds)", "Headroom", "Over the probe", "Train images"} & row.keys()
+    assert not {"Seed sd (seeds)", "Headroom", "Difference from the probe", "Train images"} & row.keys()
     assert "Not run" not in rendered([make_score()])
 
 

@@ -70,10 +70,10 @@ def _conditions(session: Session) -> dict[str, Sequence[str]]:
     """Return the conditions of the data set: parts under other names, labels and groups, exact duplicates."""
     splits, dataset = session.splits, session.dataset
     conditions: dict[str, Sequence[str]] = {}
-    parts = {split.role: split.part for split in (splits.train, splits.val, splits.test)}
-    if parts["test"] not in ("test", parts["train"]):
-        roles = ", ".join(f"{role} is of its {part!r}" for role, part in parts.items())
-        conditions[PARTS] = [f"What the data set calls {parts['test']!r} is the test set here: {roles}."]
+    train, val, test = (split.part for split in (splits.train, splits.val, splits.test))
+    if test not in ("test", train):
+        fitted = f"train and val come from {train!r}" if train == val else f"train is {train!r}, val is {val!r}"
+        conditions[PARTS] = [f"The test set is the data set's {test!r}; {fitted}."]
     for join in dataset.joins:
         conditions[join.kind.capitalize()] = [join.summary]
     if message := describe_copies(dataset, splits):

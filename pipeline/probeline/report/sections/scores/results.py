@@ -15,7 +15,7 @@ from probeline.report.sections.section import RESULTS, Section, View
 from probeline.report.sections.tables import TOP1, Column, bar_bounds, bullets, join_parts, page_table, row_table
 from probeline.results.methods import method_info
 
-_FIRST = (TOP1, "Over the probe", "Cold s", "Warm s", "Trainable / total")
+_FIRST = (TOP1, "Difference from the probe", "Cold s", "Warm s", "Trainable / total")
 """On the page these columns come first, as a narrow screen shows few."""
 
 _BRIEF = {
@@ -116,7 +116,7 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         Column("Macro %", lambda row: percent(row.macro, places) if uneven(rows) else "", value=lambda row: row.macro),
         Column("Cold s", lambda row: seconds(row.cold_seconds), value=lambda row: row.cold_seconds),
         Column("Warm s", lambda row: seconds(row.warm_seconds), value=lambda row: row.warm_seconds),
-        Column("Over the probe", over_probe, value=points_over_probe),
+        Column("Difference from the probe", over_probe, value=points_over_probe),
         Column("Headroom", headroom, value=lambda row: row.headroom.top1 if row.headroom else None),
         Column("Chosen", chosen, left=True),
         Column("By", lambda row: row.chosen_by, left=True),
