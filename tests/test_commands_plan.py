@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from probeline.cli import program as cli
-from probeline.commands import baselines, curve, finetune, plan, probe
+from probeline.commands import baselines, finetune, plan, probe
 from probeline.evaluate.heads.exact import ExactProbe
 from probeline.extract.plan import plan_extraction
 from probeline.identity import seal, unseal
@@ -123,15 +123,6 @@ def test_a_row_takes_about_as_long_as_the_last_row_of_its_method(tmp_path: Path)
     lines = [line for line in said if "would be fitted" in line]
     assert any(line.endswith(f"seed 0: would be fitted on {saved.n_train} images, about 41 s") for line in lines)
     assert any(line.endswith("no estimate: no such row has been fitted here yet") for line in lines)
-
-
-def test_what_other_verbs_have_saved_is_counted(tmp_path: Path) -> None:
-    session = extracted(tmp_path / "cache", draws=1)
-    assert planned(tmp_path / "cache", "curve")[1][-1] == "dry run: curve would run"
-    curve.run(session)
-    assert planned(tmp_path / "cache", "curve")[1][-1] == (
-        "dry run: curve would run, and skip what is up to date of 1 saved record"
-    )
 
 
 def test_weights_are_not_downloaded_to_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,26 +13,11 @@ from probeline.extract.plan import ExtractionPlan, plan_extraction
 from probeline.format import seconds
 from probeline.names import Strategy
 from probeline.report.records.row_commands import plan_rows
-from probeline.results.curve import CURVES
-from probeline.results.embedding_map import MAPS
-from probeline.results.findings import FINDINGS
-from probeline.results.gallery import GALLERIES
-from probeline.results.latency import LATENCIES
-from probeline.results.picture import PICTURES
-from probeline.results.range_test import RANGE_TESTS
-from probeline.results.store import RecordKind
 from probeline.session import Session
 
 _READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}
 _FROM_THE_PROBE = {Strategy.LP_FT, Strategy.DISTILL, Strategy.DISTILL_HEAD}
 _SCORING = {"probe", "baselines", "finetune"}
-_SAVED: Mapping[str, Sequence[RecordKind[Any, ...]]] = {
-    "curve": (CURVES,),
-    "doctor": (FINDINGS,),
-    "latency": (LATENCIES,),
-    "lrfind": (RANGE_TESTS,),
-    "pictures": (PICTURES, GALLERIES, MAPS),
-}
 
 
 def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
@@ -57,9 +42,7 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
         console.result(f"dry run: {row['verb']}: {row['title']}: {'already scored' if row['scored'] else state}")
     for verb in verbs:
         if verb not in {"extract", "compare", *_SCORING}:
-            saved = sum(len(kind.load(session.reports)[0]) for kind in _SAVED.get(verb, ()))
-            skips = f", and skip what is up to date of {saved} saved record{'s' * (saved > 1)}" if saved else ""
-            console.result(f"dry run: {verb} would run{skips}")
+            console.result(f"dry run: {verb} would run, and skip what is up to date; no estimate")
     return {"extract": [asdict(plan) for plan in extractions], "rows": rows, "verbs": list(verbs)}
 
 
