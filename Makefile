@@ -119,7 +119,7 @@ predict: $(VENV)/demo  ## classify IMAGES (files or folders) with the exported f
 	$(PROBELINE) predict $(IMAGES) $(PREDICT_GROUP) $(NET_GROUP) $(COMPUTE_GROUP) $(FOLDER_GROUP)
 
 recipe: $(VENV)/demo  ## run a recipe, packaged or a TOML file: make recipe NAME=demo
-	$(PROBELINE) run $(call quoted,NAME,recipe) $(STAGES) $(PICTURE_GROUP)
+	$(PROBELINE) run $(or $(call quoted,NAME,recipe),$(error make recipe needs NAME, such as NAME=demo or NAME=my.toml)) $(STAGES) $(PICTURE_GROUP)
 
 verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
 	$(PROBELINE) verify $(FEATURES)

@@ -23,12 +23,12 @@ def test_every_contender_is_measured_and_told(tmp_path: Path, monkeypatch: pytes
     session = Session(configuration(tmp_path / "cache", console=console, workers=2))
     found = bench.run(session)["squeezenet1_1"]
     rates = found["every_round"]
-    names = {"ours", "bare", "bare, a thread a batch", "reading alone", "plain", "ceiling"}
+    names = {"ours", "bare", "bare, one thread per batch", "reading alone", "plain", "ceiling"}
     assert rates.keys() == found["images_per_second"].keys() == names
     assert found["ratio_of_ours"].keys() == names - {"ours"}
     assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
     for place in range(2):
-        bare = max(rates["bare"][place], rates["bare, a thread a batch"][place])
+        bare = max(rates["bare"][place], rates["bare, one thread per batch"][place])
         seconds = 1 / bare + 1 / rates["reading alone"][place]
         assert rates["ceiling"][place] == pytest.approx(1 / seconds)
     ratio = statistics.median(ours / bare for ours, bare in zip(rates["ours"], rates["bare"], strict=True))

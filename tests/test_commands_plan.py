@@ -111,18 +111,20 @@ def test_rows_are_scored_under_the_same_settings_or_would_be_fitted(
     assert listing(tmp_path) == before
 
 
-def test_a_row_takes_about_as_long_as_the_last_row_of_its_method(tmp_path: Path) -> None:
+def test_a_row_takes_about_as_long_as_the_last_one_with_its_options(tmp_path: Path) -> None:
     session = extracted(tmp_path / "cache", sgd=("lr=1e-2", "epochs=2"))
     probe.run(session)
     (saved,) = (score for score in SCORES.load(session.reports)[0] if score.method == Method.PROBE_SGD)
     SCORES.save(session.reports, replace(saved, warm_seconds=41.0))
-    found, said = planned(tmp_path / "cache", "probe", "baselines", sgd=("lr=1e-3",))
+    found, said = planned(tmp_path / "cache", "probe", "baselines", seed=5, sgd=("lr=1e-2", "epochs=2"))
     by_title = {row["title"]: row["seconds"] for row in found["rows"]}
-    assert by_title["linear head (minibatch) of squeezenet1_1, seed 0"] == pytest.approx(41)
+    assert by_title["linear head (minibatch) of squeezenet1_1, seed 5"] == pytest.approx(41)
     assert by_title["ridge regression of squeezenet1_1"] is None
+    other_grid, _ = planned(tmp_path / "cache", "probe", sgd=("lr=1e-3",))
+    assert [row["seconds"] for row in other_grid["rows"] if "minibatch" in row["title"]] == [None]
     lines = [line for line in said if "would be fitted" in line]
-    assert any(line.endswith(f"seed 0: would be fitted on {saved.n_train} images, about 41 s") for line in lines)
-    assert any(line.endswith("no estimate: no such row has been fitted here yet") for line in lines)
+    assert any(line.endswith(f"seed 5: would be fitted on {saved.n_train} images, about 41 s") for line in lines)
+    assert any(line.endswith("no estimate: no such row was fitted here yet") for line in lines)
 
 
 def test_weights_are_not_downloaded_to_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

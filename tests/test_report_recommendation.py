@@ -220,7 +220,7 @@ def test_other_validation_images_are_said() -> None:
     assert "compare only roughly" not in caveats(probe, tuned)
     folds = replace(probe, chosen_by="5-fold (n=45000)")
     assert (
-        "Validation accuracies compare only roughly: linear probe (exact) was chosen by 5-fold (n=45000), others by "
+        "Validation accuracies compare only roughly: linear probe (exact) was chosen by 5-fold (n=45000), some rows by "
         "val (n=5000)."
     ) in caveats(folds, tuned)
     # What had nothing to choose was scored on the same images as its like.

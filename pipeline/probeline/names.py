@@ -65,7 +65,7 @@ TIMM = "timm:"
 PENULTIMATE = "penultimate"
 """The tap of every net: the input of its head."""
 
-LAST_K = re.compile(r"last-(\d{1,4})")
+LAST_K = re.compile(r"last-([1-9]\d{0,3})")
 """The last K blocks of a transformer, or stages of a net."""
 
 _TAP = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*(:cls|:mean|:input)?")
@@ -83,7 +83,9 @@ class BackboneSpec:
     @classmethod
     def parse(cls, text: str, default: str) -> BackboneSpec:
         """Return the spec of ``NAME[@WEIGHTS]``, with the default weights if it names none."""
-        name, _, weights = text.partition("@")
+        name, at, weights = text.partition("@")
+        if at and not weights:
+            raise BadOption("no weights after @", expected="NAME@WEIGHTS or NAME", got=text)
         return cls(name, weights or default)
 
     def gives(self, weights: str) -> bool:

@@ -81,7 +81,7 @@ class Session:
                 "no image is left to test on",
                 where=self.dataset.name,
                 expected=f"three {'groups' if self.dataset.groups else 'images'} or more of a class",
-                remedy="add images, or raise --limit",
+                remedy="add images" if self.settings.data.limit is None else "raise --limit",
             )
         if self.remember and (message := describe_copies(self.dataset, splits)):
             self.console.say(message)

@@ -87,7 +87,10 @@ def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
     top = cache.resolve()
     if folder.resolve() != folder.absolute() or len(folder.parts) != len(top.parts) + 3 or top not in folder.parents:
         raise BadOption(
-            "not the folder of an entry in this cache", where=folder, expected=f"one below {top}, not behind a link"
+            "not the folder of an entry in this cache",
+            where=folder,
+            expected=f"one below {top}, not behind a link",
+            remedy="see probeline cache ls",
         )
     files = _files(folder)
     if any(path.suffix == locks.SUFFIX and not locks.is_unlocked(path) for path in files):

@@ -38,7 +38,7 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
     for plan in extractions:
         console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:
-        state = f"would be fitted on {row['images']:,} images, {_about(row['seconds'], 'no such row has been fitted')}"
+        state = f"would be fitted on {row['images']:,} images, {_about(row['seconds'], 'no such row was fitted')}"
         console.result(f"dry run: {row['verb']}: {row['title']}: {'already scored' if row['scored'] else state}")
     for verb in verbs:
         if verb not in {"extract", "compare", *_SCORING}:

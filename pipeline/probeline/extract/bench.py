@@ -49,13 +49,13 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     contenders: dict[str, Callable[[], int]] = {
         "ours": lambda: _extract(engine, part, backbone, session.settings.nets.precision),
         "bare": lambda: _run_bare(engine, len(part), threads=1),
-        "bare, a thread a batch": lambda: _run_bare(engine, len(part), threads=engine.threads),
+        "bare, one thread per batch": lambda: _run_bare(engine, len(part), threads=engine.threads),
         "reading alone": lambda: _read(engine, part),
         "plain": lambda: _run_plain_loop(session, part, backbone, stock_net, engine),
     }
     on_cpu = engine.device.type == "cpu"
     if not on_cpu:
-        del contenders["bare, a thread a batch"]
+        del contenders["bare, one thread per batch"]
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(_ROUNDS + 1):
         for name, contender in contenders.items():

@@ -190,7 +190,9 @@ class CurveOptions:
 class PictureOptions:
     """Pictures."""
 
-    map: str = option("pca", "also draw a t-SNE map of the embeddings (slow)", metavar="|".join(MAPS), choices=MAPS)
+    map: str = option(
+        "pca", "projections of the embedding map: tsne adds t-SNE (slow)", metavar="|".join(MAPS), choices=MAPS
+    )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return BadWeights(problem, where=path, expected=expected, got=type(got).__name__, remedy=remedy)
 
     if not path.is_file():
-        raise MissingData("no weights file", where=path, remedy="check --weights")
+        raise MissingData("no weights file", where=path, remedy="check the path")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

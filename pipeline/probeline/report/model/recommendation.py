@@ -254,8 +254,8 @@ def _choice_caveats(
     others = sorted({other.row.chosen_by for other in candidates} - {row.chosen_by, ""})
     if row.chosen_by and others:
         caveats.append(
-            f"Validation accuracies compare only roughly: {recommended.name} was chosen by {row.chosen_by}, others by "
-            f"{listing(others)}."
+            f"Validation accuracies compare only roughly: {recommended.name} was chosen by {row.chosen_by}, some rows "
+            f"by {listing(others)}."
         )
     if highest.row.top1 > first.row.top1:
         caveats.append(

@@ -64,7 +64,7 @@ def _caption(content: ReportContent) -> str:
     n_test = span(row.n_test for row in content.rows)
     return (
         f"n = {n_test} test images. The cold time includes feature extraction, the warm time uses cached features. "
-        "Significance is of a paired test, adjusted for the number of rows."
+        "Significance is of a paired test, adjusted for the number of comparisons."
     )
 
 

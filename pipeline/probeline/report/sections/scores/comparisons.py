@@ -125,10 +125,10 @@ class Disagreement(Section):
         right, wrong = count_unanimous([base_score, *(other.scores[0] for other in others)])
         n = base.row.n_test
         notes = [
-            f"The other is {name(base)}. Counts are of the {n:,} test images, with each row's first seed; McNemar's "
+            f"'The other' is {name(base)}. Counts are of the {n:,} test images, with each row's first seed; McNemar's "
             "test uses only the two columns in the middle.",
-            f"All {len(others) + 1} rows are right on {right:,} images ({percent(right / n, content.places)} %), none "
-            f"is on {wrong:,}.",
+            f"All {len(others) + 1} rows are right on {right:,} images ({percent(right / n, content.places)} %), "
+            f"and no row is right on {wrong:,}.",
             "Gains and losses: the classes with the largest difference between images that only this row has right and "
             "images that only the other has right.",
         ]
