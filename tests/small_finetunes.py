@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet
-from small_runs import make_coloured
+from small_runs import make_coloured, watch_images
 
 NET = "squeezenet1_1"
 SIZE = 32
@@ -61,9 +62,10 @@ def options(world: Path, place: Path, **changes: Any) -> Settings:
     return settings.changed(**changes)
 
 
-def run(settings: Settings) -> dict[str, Score]:
+def run(settings: Settings, watch: Callable[[int], object] | None = None) -> dict[str, Score]:
+    """Fine-tune, with `watch` told the row of each image before it is read; return the scores by method."""
     session = Session(settings)
-    finetune.run(session)
+    finetune.run(watch_images(session, watch) if watch else session)
     scores, ignored = SCORES.load(session.reports)
     assert not ignored
     return {score.method: score for score in scores}

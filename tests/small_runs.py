@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from probeline.commands import extract
-from probeline.console import Silence
+from probeline.console import Bar, Silence
 from probeline.options.settings import Settings
 from probeline.session import Session
+from probeline.types import ImageArray, ImageFiles
 
 ROWS = 16
 """Rows a shard here, so that 60 images make four shards."""
@@ -27,6 +31,67 @@ class Listening(Silence):
         self.said.append(line)
 
 
+class WatchedPixels(np.ndarray[Any, Any]):
+    """Images in memory that call `watch` with the row of each before it is read."""
+
+    watch: Callable[[int], object]
+
+    def __getitem__(self, row: Any) -> Any:
+        for one in np.atleast_1d(row):
+            self.watch(int(one))
+        return np.asarray(self)[row]
+
+
+class WatchedPaths(tuple[Path, ...]):
+    """Paths of images that call `watch` with the row of each before it is read."""
+
+    watch: Callable[[int], object]
+
+    def __getitem__(self, row: Any) -> Any:
+        self.watch(row)
+        return super().__getitem__(row)
+
+
+def watched(images: ImageArray | ImageFiles, watch: Callable[[int], object]) -> ImageArray | ImageFiles:
+    """Return images of which `watch` is told the row of each before it is read."""
+    if isinstance(images, ImageArray):
+        pixels = images.pixels.view(WatchedPixels)
+        pixels.watch = watch
+        return ImageArray(pixels)
+    paths = WatchedPaths(images.paths)
+    paths.watch = watch
+    return replace(images, paths=paths)
+
+
+def watch_images(session: Session, watch: Callable[[int], object]) -> Session:
+    """Return the session, whose data set calls `watch` with the row of each image before it is read."""
+    images = {part: watched(images, watch) for part, images in session.dataset.images.items()}
+    session.__dict__["dataset"] = replace(session.dataset, images=images)
+    return session
+
+
+def unreadable(row: int) -> None:
+    """A watch that lets no image be read."""
+    raise AssertionError(f"image {row} was read")
+
+
+class Stopping(Silence):
+    """A console whose bars interrupt a training once `images` of it are done."""
+
+    def __init__(self, images: int) -> None:
+        self.left = images
+
+    @contextmanager
+    def bar(self, title: str, total: int | None, unit: str) -> Iterator[Bar]:
+        with super().bar(title, total, unit) as silent:
+            yield self if title.startswith("finetune") else silent
+
+    def update(self, n: int) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
 def configuration(cache: Path, **options: Any) -> Settings:
     small: dict[str, Any] = {
         "backbones": ("squeezenet1_1",),
@@ -40,8 +105,10 @@ def configuration(cache: Path, **options: Any) -> Settings:
     return Settings.of(cache=cache, **{**small, **options})
 
 
-def extracted(cache: Path, **options: Any) -> Session:
-    extract.run(Session(configuration(cache, **options)))
+def extracted(cache: Path, *, watch: Callable[[int], object] | None = None, **options: Any) -> Session:
+    """Extract, with `watch` told the row of each image before it is read; return a new session on the cache."""
+    session = Session(configuration(cache, **options))
+    extract.run(watch_images(session, watch) if watch else session)
     return Session(configuration(cache, **options))
 
 

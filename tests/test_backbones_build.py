@@ -224,7 +224,7 @@ def test_exact_float32_of_many_threads_ends_as_it_began() -> None:
 
 
 def test_old_densenet_names_are_read() -> None:
-    renamed = torchvision._modern_names(
+    renamed = torchvision.rename_old_densenet(
         {"features.denseblock1.denselayer1.norm.1.weight": torch.zeros(1), "x.norm.1": torch.ones(1)}
     )
     assert list(renamed) == ["features.denseblock1.denselayer1.norm1.weight", "x.norm.1"]

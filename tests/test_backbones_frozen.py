@@ -93,29 +93,32 @@ def test_normalize_is_the_textbooks(preprocess: Preprocess) -> None:
 
 
 @pytest.mark.parametrize("words", ["CUDA out of memory", "DefaultCPUAllocator: can't allocate memory"])
-def test_a_batch_that_does_not_fit_is_halved(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_is_halved(words: str) -> None:
     frozen = Frozen(load("resnet18", "none", 32)[0], CPU, "fp32")
     pixels = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8)
     expected = frozen.embed(pixels)
-    compute, sizes = frozen.features, []
+    most, sizes = 2, []
 
-    def scarce(batch: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(batch))
-        if len(batch) > 2:
+    def scarce(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if sizes[-1] > most:
             raise RuntimeError(words)
-        return compute(batch)
 
-    monkeypatch.setattr(frozen, "features", scarce)
+    frozen.net.register_forward_pre_hook(scarce)
     torch.testing.assert_close(frozen.embed(pixels), expected, rtol=1e-4, atol=1e-5)
     assert max(size for size in sizes if size <= 2) == 2
-    monkeypatch.setattr(frozen, "features", lambda batch: (_ for _ in ()).throw(RuntimeError(words)))
+    most = 0
     with pytest.raises(OutOfMemory, match="one image does not fit"):
         frozen.embed(pixels)
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
     frozen = Frozen(load("resnet18", "none", 32)[0], CPU, "fp32")
-    monkeypatch.setattr(frozen, "features", lambda batch: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    frozen.net.register_forward_pre_hook(refuse)
     with pytest.raises(RuntimeError, match="shapes differ"):
         frozen.embed(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
 

@@ -25,16 +25,23 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from probeline.commands import extract
-from probeline.data.pixels.loading import read_batch
 from probeline.environment import PACKAGES, installed
 from probeline.errors import BadCache, BadData, CannotWrite, Diverged
 from probeline.extract import engine
-from probeline.extract import fill as filling
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
 from probeline.session import Session
 from probeline.types import FloatArray
-from small_runs import ROWS, Listening, configuration, extracted, make_photos, shards
+from small_runs import (
+    ROWS,
+    Listening,
+    configuration,
+    extracted,
+    make_photos,
+    shards,
+    unreadable,
+    watch_images,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
 
@@ -71,20 +78,18 @@ def test_the_number_of_workers_changes_no_bit(workers: int, tmp_path: Path, unin
     assert shards(tmp_path / "cache") == uninterrupted
 
 
-def test_batches_that_finish_out_of_order_shift_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]
-) -> None:
+def test_batches_that_finish_out_of_order_shift_no_row(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     delays = random.Random(0)
+    last = {rows[-1] for shard in range(4) for rows in batches(shard)}
     finished: list[int] = []
 
-    def slowly(images: Any, rows: Any, *arguments: Any) -> Any:
-        pixels = read_batch(images, rows, *arguments)
-        time.sleep(delays.random() / 50)
-        finished.append(int(rows[0]))
-        return pixels
+    def slowly(row: int) -> None:
+        if row in last:
+            time.sleep(delays.random() / 50)
+            finished.append(row)
 
-    monkeypatch.setattr(engine, "read_batch", slowly)
-    session = extracted(tmp_path / "cache", workers=4)
+    session = extracted(tmp_path / "cache", watch=slowly, workers=4)
+    assert sorted(finished) == sorted(last)
     assert finished != sorted(finished)
     assert shards(tmp_path / "cache") == uninterrupted
     features = session.features(session.backbone("squeezenet1_1")[0], "all").features
@@ -134,13 +139,12 @@ def test_a_limit_makes_a_data_set_of_its_own(tmp_path: Path) -> None:
     assert shards(cache) == before, "the seed of fitting is none of the data set's"
 
 
-def test_what_is_there_is_proven_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_there_is_proven_and_left_alone(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     extracted(cache)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
-    monkeypatch.setattr(filling, "Engine", None)
     console = Listening()
-    extract.run(Session(configuration(cache, console=console)))
+    extract.run(watch_images(Session(configuration(cache, console=console)), unreadable))
     assert "up to date, 60 rows in" in console.said[0]
     assert "(checksums of " in console.said[0]
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("*") if path.is_file()}
@@ -303,30 +307,31 @@ def test_a_net_of_another_preprocessing_than_its_record_is_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("batch", [0, 4, 7])
 def test_an_interrupted_run_goes_on_where_it_stopped(
-    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]
+    batch: int, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
-    def interrupted(images: Any, rows: Any, *arguments: Any) -> Any:
-        if rows[0] // 6 >= batch:
+    firsts = {rows[0] for shard in range(4) for rows in batches(shard)}
+
+    def interrupt(row: int) -> None:
+        if row in firsts and row // 6 >= batch:
             raise KeyboardInterrupt
-        return read_batch(images, rows, *arguments)
 
     cache = tmp_path / "cache"
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "read_batch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            extracted(cache)
+    with pytest.raises(KeyboardInterrupt):
+        extracted(cache, watch=interrupt)
     kept = {path: path.stat().st_mtime_ns for path in cache.rglob("shard-*")}
     # A shard of 16 rows is batches of 6, 6 and 4; the fault is told by a batch's first row.
     assert {path.name for path in kept if path.suffix == ".h5"} == {
-        f"shard-{number:05d}.h5" for number in range(4) if all(row // 6 < batch for row in starts(number))
+        f"shard-{number:05d}.h5" for number in range(4) if all(rows[0] // 6 < batch for rows in batches(number))
     }
     extracted(cache)
     assert shards(cache) == uninterrupted
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
-def starts(shard: int) -> list[int]:
-    return list(range(shard * ROWS, min((shard + 1) * ROWS, 60), 6))
+def batches(shard: int) -> list[range]:
+    """Return the rows of each batch of a shard of the 60 images."""
+    end = min((shard + 1) * ROWS, 60)
+    return [range(start, min(start + 6, end)) for start in range(shard * ROWS, end, 6)]
 
 
 CHILD = """
@@ -427,7 +432,7 @@ def test_processes_share_the_work_and_no_row_is_done_twice(tmp_path: Path, unint
     assert shards(cache) == uninterrupted
     assert not list(cache.rglob("*.lock"))
     lines = [line.split() for line in told.read_text().splitlines()]
-    assert sorted(int(row) for _, row in lines) == sorted(row for shard in range(4) for row in starts(shard))
+    assert sorted(int(row) for _, row in lines) == sorted(row for shard in range(4) for row, *_ in batches(shard))
 
 
 def test_a_killed_process_holds_up_nobody(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:

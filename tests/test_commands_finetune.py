@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 import subprocess
@@ -20,27 +21,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import make_part
-from probeline import disk
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
 from probeline.commands import extract, finetune, probe
 from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
-from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
-from probeline.finetune import feeds as feeding
 from probeline.finetune.head import fresh_head
 from probeline.finetune.training.setup import TrainingOptions
-from probeline.finetune.training.trainer import Trainer, TrainingResult
+from probeline.finetune.training.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import DataSet, ImageArray, ImageFiles, IntArray
+from probeline.types import DataSet, ImageArray, ImageFiles
 from small_finetunes import CLASS_NAMES, NET, SIZE, SQUEEZENET, keys, options, run, timeless
-from small_runs import Listening
+from small_runs import Listening, Stopping, watch_images, watched
 
 
 def checkpoints(settings: Settings) -> list[str]:
@@ -92,20 +90,14 @@ def test_a_score_says_what_was_done(method: str, first: tuple[Settings, dict[str
     assert SCORES.path(session.reports, NET, score.weights, method, 0, score.key).is_file()
 
 
-def test_a_score_tells_the_best_epoch_not_the_last(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    history = tuple(
-        {"epoch": n, "val_top1": val, "val_loss": 1.0, "parts": 1, "seconds": n}
-        for n, val in ((1, 0.25), (2, 0.75), (3, 0.5))
-    )
-    trained = TrainingResult(history=history, best_epoch=2, trainable=10, total=20, seconds=6.0, resumed_from=0)
-    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: trained)
-    score = run(options(world, tmp_path, strategies=("full",)))["finetune"]
-    assert score.val_top1 == 0.75
-    assert score.chosen["epoch"] == 2
-    assert (score.trainable, score.total, score.warm_seconds) == (10, 20, 6.0)
-    assert score.history == history
+def test_a_score_tells_the_best_epoch_not_the_last(world: Path, tmp_path: Path) -> None:
+    score = run(options(world, tmp_path, strategies=("full",), epochs=3, lr=0.3))["finetune"]
+    ranking = [(epoch["val_top1"], -epoch["val_loss"]) for epoch in score.history]
+    best = ranking.index(max(ranking))
+    assert best < len(ranking) - 1, "at this rate the last epoch is not the best"
+    assert score.val_top1 == score.history[best]["val_top1"] > score.history[-1]["val_top1"]
+    assert score.chosen["epoch"] == best + 1
+    assert score.warm_seconds == sum(epoch["seconds"] for epoch in score.history)
 
 
 @pytest.mark.parametrize("method", ["finetune", "scratch"])
@@ -141,23 +133,19 @@ def test_the_optimizers_state_stays_until_the_score_is_there(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = options(world, tmp_path, strategies=("full",), epochs=1)
+    take_name = os.replace
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    publish = disk.publish
-
-    def stop_at_scores(path: Path, data: bytes, *, replace: bool = False) -> bool:
-        return stop() if "scores" in path.parts else publish(path, data, replace=replace)
+    def stop_at_scores(source: Path, target: Path) -> None:
+        if "scores" in target.parts:
+            raise KeyboardInterrupt
+        take_name(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "publish", stop_at_scores)
+        patch.setattr(os, "replace", stop_at_scores)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     assert checkpoints(settings) == ["best.json", "best.safetensors", "last.json", "last.safetensors"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", stop)
-        score = run(settings)["finetune"]
+    score = run(replace(settings, console=Stopping(0)))["finetune"]
     assert len(score.history) == 1
     assert checkpoints(settings) == ["best.json", "best.safetensors"]
 
@@ -220,39 +208,29 @@ def test_a_damaged_score_is_made_again(world: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_gives_the_same_score(
-    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]], monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Score]]
 ) -> None:
     session = Session(options(world, tmp_path, strategies=("full",)))
     epoch = len(session.splits.train) + len(session.splits.val)
-    seen = 0
+    seen: list[int] = []
 
-    def interrupt(images: Any, rows: IntArray, *rest: Any) -> Any:
-        nonlocal seen
-        seen += len(rows)
-        if seen > epoch + 8:
+    def interrupt(row: int) -> None:
+        seen.append(row)
+        if len(seen) > epoch + 8:
             raise KeyboardInterrupt
-        return read_batch(images, rows, *rest)
 
     settings = session.settings.changed(workers=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(feeding, "read_batch", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, watch=interrupt)
     assert "last.json" in checkpoints(settings)
     assert not list(settings.folders.reports.rglob("*.json"))
     assert timeless(run(settings)["finetune"]) == timeless(first[1]["finetune"])
 
 
-def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_rows_are_read_once_after_all_else(world: Path, tmp_path: Path) -> None:
     session = Session(options(world, tmp_path, strategies=("full",), workers=1))
     order: list[int] = []
-
-    def record(images: Any, rows: IntArray, *rest: Any) -> Any:
-        order.extend(rows.tolist())
-        return read_batch(images, rows, *rest)
-
-    monkeypatch.setattr(feeding, "read_batch", record)
-    finetune.run(session)
+    finetune.run(watch_images(session, order.append))
     splits = session.splits
     per_epoch = len(splits.train) + len(splits.val)
     # Val is read once more at the best epoch: its temperature is fitted before test is looked at.
@@ -502,28 +480,27 @@ def test_an_image_that_cannot_be_read_is_one_line(world: Path, tmp_path: Path) -
     assert str(broken) in str(caught.value)
 
 
-def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_val_rows_of_a_part_of_their_own(world: Path, tmp_path: Path) -> None:
     """Rows of val and test are looked up in their own parts, whose row numbers overlap those of train."""
     sizes = {"train": 9, "val": 6, "test": 5}
     parts = {name: make_part(n, name=name) for name, n in sizes.items()}
     parts["val"] = replace(parts["val"], labels=np.full(6, 2))
     shades = {"train": 10, "val": 100, "test": 200}
-    images = {name: ImageArray(np.full((n, 32, 32, 3), shades[name], np.uint8)) for name, n in sizes.items()}
+    seen: list[tuple[str, int]] = []
+    images = {
+        name: watched(
+            ImageArray(np.full((n, 32, 32, 3), shades[name], np.uint8)), lambda row, name=name: seen.append((name, row))
+        )
+        for name, n in sizes.items()
+    }
     dataset = DataSet("toy", parts, images, parts["train"].class_names, "train", "test", val="val")
     assert split(dataset, data_seed=0).val.part == "val"
     session = Session(options(world, tmp_path, strategies=("scratch",), epochs=1))
     session.__dict__["dataset"] = dataset
-    seen: list[tuple[int, int]] = []
-
-    def record(images: Any, rows: IntArray, view: Any, size: int) -> Any:
-        pixels = read_batch(images, rows, view, size)
-        assert not isinstance(pixels, Unreadable)
-        seen.append((int(pixels.min()), len(rows)))
-        return pixels
-
-    monkeypatch.setattr(feeding, "read_batch", record)
     finetune.run(session)
-    assert seen == [(10, 9), (100, 6), (100, 6), (200, 5)], "val again at the best epoch, for the temperature"
+    assert sorted(seen[:9]) == [("train", row) for row in range(9)]
+    val, test = ([(name, row) for row in range(sizes[name])] for name in ("val", "test"))
+    assert seen[9:] == [*val, *val, *test], "val again at the best epoch, for the temperature"
     (score,), _ = SCORES.load(session.reports)
     assert score.labels == tuple(parts["test"].labels.tolist())
     # All val images are alike and of one class: all right or all wrong, and never so by the labels of train's rows.

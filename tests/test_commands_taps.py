@@ -15,18 +15,17 @@ from probeline.cache.reading import missing_shards, read_rows, shard_record
 from probeline.cache.writing import write_entry, write_shard
 from probeline.cli import program as cli
 from probeline.commands import compare, curve, explain, extract, show, verify
-from probeline.data.pixels.loading import read_batch
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.exact import RIDGE
 from probeline.evaluate.heads.neighbours import CENTROID
 from probeline.evaluate.score import score_head
-from probeline.extract import canary, engine
 from probeline.heads.standardize import apply
+from probeline.identity import seal, unseal
 from probeline.results.decode import decode, encode
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Split
-from small_runs import Listening, configuration, extracted, make_photos, shards
+from small_runs import Listening, configuration, extracted, make_photos, shards, unreadable
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards", "undrawn")
 
@@ -34,21 +33,9 @@ INNER, LAST = "features.3", "penultimate"
 BOTH: dict[str, Any] = {"taps": (INNER, LAST)}
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows that were read for a pass."""
-    rows_read: list[int] = []
-
-    def counting(images: Any, rows: Any, *arguments: Any) -> Any:
-        rows_read.extend(rows.tolist())
-        return read_batch(images, rows, *arguments)
-
-    monkeypatch.setattr(engine, "read_batch", counting)
-    return rows_read
-
-
-def test_one_pass_fills_the_entries_of_all_taps(tmp_path: Path, read: list[int]) -> None:
-    extracted(tmp_path / "together", **BOTH)
+def test_one_pass_fills_the_entries_of_all_taps(tmp_path: Path) -> None:
+    read: list[int] = []
+    extracted(tmp_path / "together", watch=read.append, **BOTH)
     assert sorted(read) == list(range(60))
     for tap in BOTH["taps"]:
         extracted(tmp_path / "alone", taps=(tap,))
@@ -58,7 +45,7 @@ def test_one_pass_fills_the_entries_of_all_taps(tmp_path: Path, read: list[int])
     assert folders == {f"squeezenet1_1-{INNER}", f"squeezenet1_1-{LAST}"}
 
 
-def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> None:
+def test_only_what_is_missing_is_written(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     session = extracted(cache, **BOTH)
     whole = shards(cache)
@@ -67,8 +54,8 @@ def test_only_what_is_missing_is_written(tmp_path: Path, read: list[int]) -> Non
         for path in (entry.shard_path(number), entry.shard_path(number).with_suffix(".json")):
             path.unlink()
     kept = {path: path.stat().st_mtime_ns for path in cache.rglob("shard-*")}
-    read.clear()
-    extracted(cache, **BOTH)
+    read: list[int] = []
+    extracted(cache, watch=read.append, **BOTH)
     assert sorted(read) == list(range(16, 48)), "shards 1 and 2, each once"
     told = [shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
     assert told == [[INNER, LAST], [INNER], [INNER, LAST], [INNER, LAST]]
@@ -139,8 +126,9 @@ def test_views_are_entries_of_the_train_part_alone(tmp_path: Path) -> None:
     assert len({block.tobytes() for block in rows}) == 3
 
 
-def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[int]) -> None:
-    once = extracted(tmp_path / "once", views=1)
+def test_neither_batches_nor_company_change_a_view(tmp_path: Path) -> None:
+    read: list[int] = []
+    once = extracted(tmp_path / "once", watch=read.append, views=1)
     assert len(read) == 120
     extracted(tmp_path / "alone", views=1, batch_size=1, workers=1)
     (backbone,) = once.every_tap("squeezenet1_1")
@@ -152,9 +140,7 @@ def test_neither_batches_nor_company_change_a_view(tmp_path: Path, read: list[in
     assert np.abs(rows - other).max() <= 1e-5 * np.abs(rows).max()
 
     # A smaller data set's images are among these: its views are copied, not run.
-    read.clear()
-    smaller = extracted(tmp_path / "once", views=1, limit=30)
-    assert not read
+    smaller = extracted(tmp_path / "once", watch=unreadable, views=1, limit=30)
     small = smaller.entry(backbone, "all", view)
     copied = smaller.features(backbone, "all", view).features
     places = [entry.content.index(content) for content in small.content]
@@ -226,12 +212,16 @@ def test_the_verbs_cope_with_taps_and_views(tmp_path: Path) -> None:
     assert "several options" not in table
 
 
-def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_and_curves_have_all_they_read_meet_one_canary(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     console = Listening()
     options: dict[str, Any] = {"taps": (f"{INNER}+{LAST}",), "views": 1, "canary": 2, "console": console}
     extracted(cache, **options)
-    monkeypatch.setattr(canary, "shards_from_elsewhere", lambda _, __, there: [there])
+    for path in cache.rglob("shard-*.json"):  # as if another machine had written it
+        record = unseal(path.read_bytes())
+        assert record is not None
+        record["provenance"]["machine"] = "elsewhere"
+        path.write_bytes(seal(record))
 
     def met() -> list[str]:
         told = [line.split(":")[1].strip() for line in console.said if line.startswith("canary:")]

@@ -14,13 +14,11 @@ from safetensors.torch import load_file
 
 from probeline.commands import compare
 from probeline.errors import BadData, Diverged
-from probeline.extract import engine
-from probeline.finetune import feeds as feeding
 from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.intervals import wilson
 from probeline.session import Session
 from small_finetunes import GROUPS, NET, OTHER, SQUEEZENET, asked, comparable, run
-from small_runs import Listening
+from small_runs import Listening, unreadable
 
 pytestmark = pytest.mark.usefixtures("few_l2")
 
@@ -112,19 +110,11 @@ def test_a_file_may_leave_images_out(world: Path, place: Path, tmp_path: Path) -
     assert score.n_test == len(test), "the first task has all its images"
 
 
-def test_two_heads_from_cached_features_need_no_pixel(
-    world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_heads_from_cached_features_need_no_pixel(world: Path, place: Path, tmp_path: Path) -> None:
     settings = asked(world, place, tmp_path, backbones=(OTHER,), weights="none", second=GROUPS, train=("augment=none",))
     settings = settings.changed(strategies=("multi-task-head",))
     plain = run(settings.changed(frozen_gb=0.0, reports=tmp_path / "plain", cache=tmp_path / "plain"))
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("pixels were read")
-
-    monkeypatch.setattr(feeding, "read_batch", refuse)
-    monkeypatch.setattr(engine, "read_batch", refuse)
-    score = run(settings)["multi-task-head"]
+    score = run(settings, watch=unreadable)["multi-task-head"]
     assert score.certificate["cut"]
     assert score.trainable == (1024 + 1) * (3 + 2)
     for one, other in zip(score.history, plain["multi-task-head"].history, strict=True):

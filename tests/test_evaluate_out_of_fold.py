@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probeline.data.sampling import splits as splits_room
+from probeline.data.sampling.splits import deal_train_folds
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads import exact
@@ -16,6 +16,7 @@ from probeline.evaluate.score import score_heads
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler
+from probeline.results.score import SCORES
 from probeline.session import Session
 from probeline.types import FloatArray, IntArray
 from small_runs import configuration, extracted
@@ -53,16 +54,14 @@ def alone(session: Session, seen: IntArray, told: IntArray, l2: float) -> FloatA
 
 
 @pytest.mark.parametrize("by", ["folds", "val"])
-def test_each_image_is_told_by_a_fit_on_others(
-    by: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if by == "val":
-        monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
+def test_each_image_is_told_by_a_fit_on_others(by: str, cache: Path, tmp_path: Path) -> None:
     task = task_of(cache, tmp_path)
+    if by == "val":  # as if there were many rows
+        task.session.__dict__["splits"] = replace(task.session.splits, folds=())
     splits = task.session.splits
     train, val, test = (split.rows for split in (splits.train, splits.val, splits.test))
     found = exact_probe.predict_out_of_fold(task)
-    folds = splits_room.deal_train_folds(task.session.dataset, splits)
+    folds = deal_train_folds(task.session.dataset, splits)
     folds = splits.folds or folds
     assert found.folds == len(folds) == 5
     assert found.unseen.all()
@@ -83,20 +82,17 @@ def test_each_image_is_told_by_a_fit_on_others(
         np.testing.assert_allclose(said(rows), alone(task.session, train, rows, found.l2), rtol=1e-2, atol=1e-2)
 
 
-def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_l2_is_the_probes_own_and_its_score_spares_the_path(cache: Path, tmp_path: Path) -> None:
     task = task_of(cache, tmp_path)
     selection, _ = exact_probe.select_exact_probe(task)
     chosen = selection.selected["l2"]
     assert exact_probe.predict_out_of_fold(task).l2 == chosen
     score_heads(task, "probe")
-
-    def none(*_: object) -> None:
-        raise AssertionError("the path was fitted")
-
-    monkeypatch.setattr(exact_probe, "select_exact_probe", none)
     assert exact_probe.predict_out_of_fold(task).l2 == chosen
+    (score,) = (score for score in SCORES.load(task.session.reports)[0] if score.method == "probe")
+    other = 2 * chosen  # no l2 of the grid: only the score can say it
+    SCORES.save(task.session.reports, replace(score, chosen={"l2": other}))
+    assert exact_probe.predict_out_of_fold(task).l2 == other
 
 
 def test_a_class_that_one_fold_alone_has_is_told_by_nobody(cache: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from probeline.data.pixels.views import augment
 from probeline.errors import BadOption
 from probeline.finetune import feeds as feeding
 from probeline.finetune.training.setup import Feed
-from probeline.finetune.training.trainer import Trainer
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
 from small_finetunes import options, run
-from small_runs import Listening
+from small_runs import Listening, Stopping, unreadable
 
 RECORD = Preprocess(16, 16, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -33,11 +33,18 @@ def pixel_feed(session: Session, record: Preprocess, threads: int, preset: str =
 
 
 def views(
-    *, flips: bool, threads: int, sizes: int = 5, epoch: int | None = 1, rows: int = 24, crop: int = 16
+    *,
+    flips: bool,
+    threads: int,
+    sizes: int = 5,
+    epoch: int | None = 1,
+    rows: int = 24,
+    crop: int = 16,
+    pixels: PixelArray | None = None,
 ) -> PixelArray:
-    """Return what the trainer would see of 24 random images of 16 x 16."""
+    """Return what the trainer would see of 24 images of 16 x 16, random ones unless they are given."""
     part = make_part(24, name="all")
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    pixels = originals() if pixels is None else pixels
     session = Session(Settings())
     session.__dict__["dataset"] = DataSet(
         "toy", {"all": part}, {"all": ImageArray(pixels)}, part.class_names, "all", "all", flips=flips
@@ -54,13 +61,15 @@ def originals() -> PixelArray:
 
 
 @pytest.mark.parametrize("flips", [True, False])
-def test_images_are_mirrored_only_where_they_keep_their_class(flips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A crop of the whole area is the whole square, so that only the mirror is left to chance.
-    monkeypatch.setattr(feeding, "CROP_SCALE", (1.0, 1.0))
-    seen = views(flips=flips, threads=1)
-    plain = (seen == originals()).all((1, 2, 3))
-    mirrored = (seen == originals()[:, :, ::-1]).all((1, 2, 3))
+def test_images_are_mirrored_only_where_they_keep_their_class(flips: bool) -> None:
+    ramps = np.zeros((24, 16, 16, 3), np.uint8)
+    ramps[..., 0] = 16 * np.arange(16)  # brighter to the right
+    ramps[..., 1] = 16 * np.arange(16)[:, None]  # brighter to the bottom
+    seen = views(flips=flips, threads=1, pixels=ramps).astype(int)
+    across, down = seen[:, :, -1, 0] - seen[:, :, 0, 0], seen[:, -1, :, 1] - seen[:, 0, :, 1]
+    plain, mirrored = (across > 0).all(1), (across < 0).all(1)
     assert (plain ^ mirrored).all()
+    assert (down > 0).all(), "never upside down"
     # Of 24 fair coins, none or all the same with a chance of 1 in 8 million, and the seed is fixed.
     assert mirrored.any() == flips
     assert plain.any()
@@ -159,23 +168,14 @@ def test_frozen_stages_run_once_give_the_numbers_of_plain_training(
         assert score.nll == pytest.approx(plain[method].nll, rel=1e-3)
 
 
-def test_what_frozen_stages_gave_is_read_and_never_run_again(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_frozen_stages_gave_is_read_and_never_run_again(world: Path, tmp_path: Path) -> None:
     console = Listening()
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",), seeds=2, console=console)
     found = scores(settings)
     told = [line for line in console.said if line.startswith("extract")]
     assert sum("images on CPU" in line for line in told) == 1, "the second seed finds it"
     assert found["last-1"].cold_seconds > found["last-1"].warm_seconds
-
-    def refuse(*_: Any) -> None:
-        raise AssertionError("pixels were read")
-
-    monkeypatch.setattr(feeding, "read_batch", refuse)
-    scores(
-        settings.changed(reports=tmp_path / "again", train=("augment=none", "lr=1e-4"), cache=settings.folders.cache)
-    )
+    run(settings.changed(reports=tmp_path / "again", train=("augment=none", "lr=1e-4")), watch=unreadable)
 
 
 @pytest.mark.parametrize(
@@ -195,25 +195,12 @@ def test_without_frozen_stages_to_keep_pixels_are_read(
     assert score.certificate["cut"] is None, why
 
 
-def test_a_run_in_halves_goes_on_with_the_same_arithmetic(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_in_halves_goes_on_with_the_same_arithmetic(world: Path, tmp_path: Path) -> None:
     settings = options(world, tmp_path, strategies=("last-1",), train=("augment=none",))
     whole = scores(settings.changed(reports=tmp_path / "whole", cache=tmp_path / "whole"))["last-1"]
-    epoch = Trainer.run_epoch
-    done = 0
-
-    def stop(trainer: Trainer, *given: Any) -> Any:
-        nonlocal done
-        if done:
-            raise KeyboardInterrupt
-        done += 1
-        return epoch(trainer, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            scores(settings)
+    with pytest.raises(KeyboardInterrupt):
+        scores(replace(settings, console=Stopping(len(Session(settings).splits.train))))
+    assert list(settings.folders.cache.rglob("last.json")), "after the first epoch"
     # What was begun in halves is not gone on with from pixels: another arithmetic would not be this run's.
     begun = scores(settings.changed(frozen_gb=0.0, reports=tmp_path / "plain"))["last-1"]
     assert begun.certificate["cut"] is None

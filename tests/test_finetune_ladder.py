@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from probeline.backbones.penultimate import find_tap
 from probeline.errors import OutOfMemory
 from probeline.finetune.head import fresh_head, probe_head
 from probeline.finetune.training.steps import rates
+from probeline.types import IntArray, PixelArray
 from small_trainings import FEED, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 
@@ -49,17 +50,15 @@ def test_what_a_strategy_does_not_train_stays_bit_for_bit(strategy: str, trained
     assert fitted.trainable == sum(size for name, size in sizes.items() if name.partition(".")[0] in trained)
 
 
-def test_gradual_unfreezing_begins_at_its_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradual_unfreezing_begins_at_its_epochs(tmp_path: Path) -> None:
     trainer = make_trainer(make=Steps, strategy="gradual", unfreeze=(1, 2, 3))
     states = [state(trainer.net)]
-    predict = trainer.predict
 
-    def watched(*given: Any) -> Tensor:
+    def val_feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[PixelArray]:
         states.append(state(trainer.net))
-        return predict(*given)
+        yield from FEED(batches, epoch)
 
-    monkeypatch.setattr(trainer, "predict", watched)
-    trained = fit(trainer, tmp_path)
+    trained = fit(trainer, tmp_path, feed=val_feed)
     assert [parts(moved(before, after)) for before, after in pairwise(states)] == [
         {"fc"},
         {"top", "fc"},
@@ -113,19 +112,12 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts(tmp_path: Path) -> None
     asked = make_trainer(replace(TRAINING, accumulate=2), make=Steps)
     expected = fit(asked, tmp_path / "asked")
 
-    def scarce(trainer: Any) -> Any:
-        forward = trainer.network.forward
+    def refuse(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        if len(inputs[0]) > 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("out of memory")
 
-        def refuse(pixels: Any) -> Tensor:
-            if len(pixels) > 4 and torch.is_grad_enabled():
-                raise torch.OutOfMemoryError("out of memory")
-            found: Tensor = forward(pixels)
-            return found
-
-        trainer.network.forward = refuse
-        return trainer
-
-    trainer = scarce(make_trainer(TRAINING, make=Steps))
+    trainer = make_trainer(TRAINING, make=Steps)
+    trainer.net.register_forward_pre_hook(refuse)
     found = fit(trainer, tmp_path / "scarce")
     assert [epoch["parts"] for epoch in found.history] == [2, 2, 2, 2]
     assert lines(found.history) == lines(expected.history)
@@ -137,10 +129,10 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts(tmp_path: Path) -> None
 def test_memory_for_not_even_two_images_is_told(tmp_path: Path) -> None:
     trainer = make_trainer(TRAINING, make=Steps)
 
-    def refuse(_: Any) -> Tensor:
+    def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    trainer.network.forward = refuse  # type: ignore[method-assign]
+    trainer.net.register_forward_pre_hook(refuse)
     with pytest.raises(OutOfMemory, match="a batch of 2 images does not fit"):
         fit(trainer, tmp_path)
 

@@ -6,21 +6,21 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from probeline.console import Bar, Silence
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetune.lr_range_test import RateSweep, sweep_rates
-from probeline.finetune.training.steps import Stepper, rates
+from probeline.finetune.training.losses import CrossEntropy
+from probeline.finetune.training.steps import rates
 from probeline.finetune.training.trainer import Trainer
 from probeline.metrics.lr_range import STEPS, descent, is_over, rising
 from probeline.types import IntArray, PixelArray
@@ -34,15 +34,18 @@ def swept(trainer: Trainer) -> RateSweep:
     return sweep_rates(trainer, TRAIN, console=Silence(), title="a test")
 
 
-def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the mean losses of the steps follow a script."""
-    left = list(losses)
+@dataclass(frozen=True, eq=False)
+class ScriptedLoss(CrossEntropy):
+    """Mean losses of the steps that follow a script, whatever the net says."""
 
-    def step(_: Stepper, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
-        loss = torch.tensor(left.pop(0) * len(labels), dtype=torch.float64)
-        return loss, torch.tensor(0)
+    left: list[float]
 
-    monkeypatch.setattr(Stepper, "step", step)
+    def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        return 0 * output.sum() + self.left.pop(0), torch.tensor(0)
+
+
+def scripted(losses: Sequence[float]) -> ScriptedLoss:
+    return ScriptedLoss(0.0, list(losses))
 
 
 # Rates
@@ -75,7 +78,7 @@ def test_the_trainings_own_rate_does_not_matter() -> None:
 # When it ends
 
 
-def test_it_ends_where_the_loss_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_where_the_loss_rises() -> None:
     script = [1.0] * 40 + [0.5] * 20 + [50.0] * 40
     read: list[int] = []
 
@@ -84,8 +87,7 @@ def test_it_ends_where_the_loss_rises(monkeypatch: pytest.MonkeyPatch) -> None:
             read.append(len(pixels))
             yield pixels
 
-    scripted(script, monkeypatch)
-    found = swept(make_trainer(feed=feed))
+    found = swept(make_trainer(feed=feed, loss=scripted(script)))
     # The mean is about 0.55 after step 60: that of the next step, with a tenth of 50, is nine times as high.
     assert found.ended == "loss too high"
     assert found.losses == tuple(script[:61])
@@ -95,15 +97,13 @@ def test_it_ends_where_the_loss_rises(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.lowest < rising()[60]
 
 
-def test_it_ends_where_the_loss_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted([1.0] * 30 + [math.nan], monkeypatch)
-    found = swept(make_trainer())
+def test_it_ends_where_the_loss_is_not_finite() -> None:
+    found = swept(make_trainer(loss=scripted([1.0] * 30 + [math.nan])))
     assert (found.ended, len(found.rates), len(found.losses)) == ("not finite", 30, 30)
 
 
-def test_it_ends_with_the_highest_rate_and_never_sees_the_loss_fall(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted([1.0] * STEPS, monkeypatch)
-    found = swept(make_trainer())
+def test_it_ends_with_the_highest_rate_and_never_sees_the_loss_fall() -> None:
+    found = swept(make_trainer(loss=scripted([1.0] * STEPS)))
     assert (found.ended, len(found.losses), found.rates[-1]) == ("highest rate", STEPS, 10.0)
     assert descent(found.rates, found.losses) is None
 
@@ -138,7 +138,7 @@ def test_the_steps_are_those_that_training_would_take(tmp_path: Path) -> None:
         assert np.average(here, weights=batches) == pytest.approx(told["train_loss"], rel=1e-6)
 
 
-def test_rows_come_in_the_epochs_own_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_come_in_the_epochs_own_orders(tmp_path: Path) -> None:
     orders: list[tuple[int | None, list[int]]] = []
 
     def feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[PixelArray]:
@@ -147,23 +147,22 @@ def test_rows_come_in_the_epochs_own_orders(tmp_path: Path, monkeypatch: pytest.
 
     fit(make_trainer(feed=feed), tmp_path)
     fitted, orders = list(orders), []
-    scripted([1.0] * STEPS, monkeypatch)
-    swept(make_trainer(feed=feed))
+    swept(make_trainer(feed=feed, loss=scripted([1.0] * STEPS)))
     assert orders[: len(fitted)] == fitted
     # 30 rows in batches of 8 are 4 steps, so 100 steps are 25 epochs, whatever the training's own number.
     assert [epoch for epoch, _ in orders] == list(range(25))
     assert all(sorted(order) == TRAIN.tolist() for _, order in orders)
 
 
-def test_no_more_rows_are_asked_for_than_steps_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_rows_are_asked_for_than_steps_take() -> None:
     asked: list[int] = []
 
     def feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[PixelArray]:
         asked.extend(len(rows) for rows in batches)
         return FEED(batches, epoch)
 
-    scripted([1.0] * 6, monkeypatch)
-    make_trainer(feed=feed).sweep(TRAIN, [1.0] * 6, lambda _: False, console=Silence(), title="six")
+    trainer = make_trainer(feed=feed, loss=scripted([1.0] * 6))
+    trainer.sweep(TRAIN, [1.0] * 6, lambda _: False, console=Silence(), title="six")
     assert asked == [8, 8, 8, 6, 8, 8]
 
 
@@ -208,7 +207,7 @@ def test_it_is_repeatable_bit_for_bit_and_the_seed_decides() -> None:
     assert found[0].losses[0] != found[2].losses[0]
 
 
-def test_global_random_states_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_global_random_states_stay_as_they_are() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
 
     def check() -> None:
@@ -255,16 +254,14 @@ class Counting(Silence):
 
 def test_a_batch_that_memory_does_not_hold_goes_in_parts_from_the_first_step_on() -> None:
     trainer = make_trainer(UNIT)
-    forward = trainer.network.forward
     sizes: list[int] = []
 
-    def refuse(pixels: Any) -> Tensor:
-        sizes.append(len(pixels))
-        if len(sizes) > 3 and len(pixels) > 4:
+    def refuse(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(sizes) > 3 and sizes[-1] > 4:
             raise torch.OutOfMemoryError("out of memory")
-        return forward(pixels)
 
-    trainer.network.forward = refuse  # type: ignore[method-assign]
+    trainer.net.register_forward_pre_hook(refuse)
     console = Counting()
     found = sweep_rates(trainer, TRAIN, console=console, title="a test")
     assert sizes[:5] == [8, 8, 8, 6, 4]
@@ -277,10 +274,10 @@ def test_a_batch_that_memory_does_not_hold_goes_in_parts_from_the_first_step_on(
 def test_memory_for_not_even_two_images_is_told() -> None:
     trainer = make_trainer(UNIT)
 
-    def refuse(_: Any) -> Tensor:
+    def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    trainer.network.forward = refuse  # type: ignore[method-assign]
+    trainer.net.register_forward_pre_hook(refuse)
     with pytest.raises(OutOfMemory, match="a batch of 2 images does not fit"):
         swept(trainer)
 

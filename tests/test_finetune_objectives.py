@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pytest
 from probeline.cli import program as cli
 from probeline.errors import BadOption, UnknownName
 from probeline.finetune.requests import training_options
-from probeline.finetune.training.trainer import Trainer
 from probeline.options.grids import TRAIN
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES
 from probeline.session import Session
 from small_finetunes import GROUPS, NET, OTHER, asked, keys, run, timeless
+from small_runs import Stopping, unreadable
 
 # Words
 
@@ -82,25 +83,12 @@ def test_a_key_changes_with_what_changes_the_numbers(
 
 
 @pytest.mark.parametrize("strategy", ["distill-head", "multi-task-head"])
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    strategy: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(strategy: str, world: Path, place: Path, tmp_path: Path) -> None:
     settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
     # The keys are those of no other test's run: checkpoints of one key are gone on with.
     settings = settings.changed(backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
-    epoch, done = Trainer.run_epoch, 0
-
-    def stop(trainer: Trainer, *given: Any) -> Any:
-        nonlocal done
-        if done == 2:
-            raise KeyboardInterrupt
-        done += 1
-        return epoch(trainer, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(settings, console=Stopping(2 * len(Session(settings).splits.train))))
     again = run(settings)[strategy]
     for checkpoint in settings.folders.cache.rglob(f"seed0-{again.key[:12]}/*"):
         checkpoint.unlink()
@@ -133,11 +121,13 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_is_trained(
-    changes: dict[str, Any], told: str, world: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], told: str, world: Path, place: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("probeline.finetune.fit.train", None)
+    settings = asked(world, place, tmp_path, console=Stopping(0), **changes)
+    before = set(settings.folders.cache.rglob("*"))
     with pytest.raises((BadOption, UnknownName), match="^" + re.escape(told)):
-        run(asked(world, place, tmp_path, **changes))
+        run(settings, watch=unreadable)
+    assert set(settings.folders.cache.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

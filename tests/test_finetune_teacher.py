@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probeline.data.sampling import splits as splits_room
+from probeline.data.sampling.splits import deal_train_folds
 from probeline.errors import MissingData
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
@@ -58,16 +58,20 @@ def alone(session: Session, fold: IntArray, l2: float) -> FloatArray:
     return decision(head, apply(scaler, X[fold]))
 
 
+def without_folds(session: Session) -> Session:
+    """Return the session with its val rows alone for the selection, as if there were many rows."""
+    session.__dict__["splits"] = replace(session.splits, folds=())
+    return session
+
+
 @pytest.mark.parametrize("by", ["folds", "val"])
-def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if by == "val":
-        monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
-    session = opened(cache)
+def test_each_train_row_is_told_by_a_fit_on_the_others(by: str, cache: Path) -> None:
+    session = opened(cache) if by == "folds" else without_folds(opened(cache))
     rows = session.splits.train.rows
     assert bool(session.splits.folds) == (by == "folds")
     selection, _ = exact_probe.select_exact_probe(CachedFeatures(session, session.backbone(NET)[0]))
     l2 = selection.selected["l2"]
-    folds = splits_room.deal_train_folds(session.dataset, session.splits)
+    folds = deal_train_folds(session.dataset, session.splits)
     assert len(folds) == (4 if by == "folds" else 5)
     found = teacher(session)
     for fold in folds:
@@ -94,14 +98,13 @@ def test_the_labels_of_val_reach_no_teacher(cache: Path) -> None:
     part = session.splits.train.part
     labels = session.dataset.parts[part].labels.copy()
     val = session.splits.val.rows
-    labels[val] = np.roll(labels[val], 1)
-    assert (labels != session.dataset.parts[part].labels).any()
+    labels[val[0]] = (labels[val[0]] + 1) % 10
     parts = {**session.dataset.parts, part: replace(session.dataset.parts[part], labels=labels)}
     other.__dict__["dataset"] = replace(session.dataset, parts=parts)
     other.__dict__["splits"] = session.splits
     one, two = teacher(session), teacher(other)
-    # But through the choice of l2, which is the probe's own: here both are given the same.
-    two.__dict__["_fit"] = one._fit
+    # But through the choice of l2, which is the probe's own: here it is the same for both.
+    assert one.facts.l2 == two.facts.l2
     assert (one.train_logits == two.train_logits).all()
 
 
@@ -130,15 +133,14 @@ def test_its_seconds_are_those_of_all_its_fits_and_of_its_features(cache: Path) 
     assert found.extraction_seconds > 0
 
 
-def test_what_it_depends_on_is_told_without_a_fit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_depends_on_is_told_without_a_fit(cache: Path) -> None:
     session = opened(cache)
     identity = teacher(session).identity
     net = session.backbone(NET)[0]
     assert identity["backbone"] == NET
     assert identity["weights"] == net.weights_sha256
     assert identity["features"] == [session.entry(net, part).key for part in session.parts()]
-    monkeypatch.setattr(splits_room, "ENOUGH_FOR_VAL", 1)
-    assert teacher(opened(cache)).identity["folds"] != identity["folds"]
+    assert teacher(without_folds(opened(cache))).identity["folds"] != identity["folds"]
 
 
 def test_what_is_not_extracted_names_the_teacher(cache: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from probeline import disk
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
@@ -141,23 +143,31 @@ def test_a_batch_of_one_image_is_refused_where_batchnorm_cannot_take_it(
 # What is kept
 
 
-def scripted(trainer: Trainer, script: Sequence[tuple[float, float]]) -> list[dict[str, Tensor]]:
-    """Let val top-1 and the sharpness of the logits follow a script by epoch; return where each epoch's net comes."""
-    truth = torch.from_numpy(LABELS[VAL])
-    seen: list[dict[str, Tensor]] = []
+@dataclass(frozen=True, eq=False)
+class ScriptedValidation(CrossEntropy):
+    """Lets val top-1 and the sharpness of the logits follow a script by epoch, and keeps the net of each epoch."""
 
-    def predict(rows: IntArray, feed: Feed) -> Tensor:
-        for _ in feed(np.array_split(rows, 2), None):
-            pass
-        seen.append(state(trainer.net))
-        epoch = int(seen[-1]["narrow.num_batches_tracked"]) // math.ceil(len(TRAIN) / TRAINING.batch_size)
-        top1, sharpness = script[epoch - 1]
-        wrong = torch.arange(len(truth)) >= round(top1 * len(truth))
-        said = torch.where(wrong, (truth + 1) % CLASSES, truth)
-        return nn.functional.one_hot(said, CLASSES) * sharpness
+    script: Sequence[tuple[float, float]]
+    nets: list[nn.Module] = field(default_factory=list)
+    states: list[dict[str, Tensor]] = field(default_factory=list)
 
-    trainer.predict = predict  # type: ignore[method-assign]
-    return seen
+    def measure(self, output: Tensor, labels: Tensor, rows: IntArray) -> dict[str, Any]:  # noqa: ARG002
+        self.states.append(state(self.nets[0]))
+        epoch = int(self.states[-1]["narrow.num_batches_tracked"]) // TRAIN_BATCHES
+        top1, sharpness = self.script[epoch - 1]
+        wrong = torch.arange(len(labels)) >= round(top1 * len(labels))
+        predicted = torch.where(wrong, (labels + 1) % CLASSES, labels)
+        return super().measure(nn.functional.one_hot(predicted, CLASSES) * sharpness, labels, rows)
+
+
+def scripted(
+    script: Sequence[tuple[float, float]], training: TrainingOptions = TRAINING, feed: Feed = FEED
+) -> tuple[Trainer, list[dict[str, Tensor]]]:
+    """Return a trainer whose validation follows a script by epoch, and the list of its net's states after each."""
+    loss = ScriptedValidation(training.label_smoothing, script)
+    trainer = make_trainer(training, feed=feed, loss=loss)
+    loss.nets.append(trainer.net)
+    return trainer, loss.states
 
 
 @pytest.mark.parametrize(
@@ -172,8 +182,7 @@ def scripted(trainer: Trainer, script: Sequence[tuple[float, float]]) -> list[di
     ids=["top-1", "loss among equals", "earliest among equals", "last"],
 )
 def test_the_best_epochs_weights_are_kept(script: list[tuple[float, float]], best: int, tmp_path: Path) -> None:
-    trainer = make_trainer()
-    seen = scripted(trainer, script)
+    trainer, seen = scripted(script)
     trained = fit(trainer, tmp_path)
     assert [epoch["val_top1"] for epoch in trained.history] == [top1 for top1, _ in script]
     assert trained.best_epoch == best
@@ -185,8 +194,7 @@ def test_the_best_epochs_weights_are_kept(script: list[tuple[float, float]], bes
 
 
 def test_history_tells_what_happened(tmp_path: Path) -> None:
-    trainer = make_trainer()
-    scripted(trainer, [(0.75, 2.0)] * 4)
+    trainer, _ = scripted([(0.75, 2.0)] * 4)
     trained = fit(trainer, tmp_path)
     # Three classes, the said one's logit 2: by hand.
     log_sum = math.log(math.exp(2.0) + 2)
@@ -223,8 +231,7 @@ Whole = tuple[dict[str, Tensor], TrainingResult]
 
 
 def run(folder: Path, feed: Feed = FEED, training: TrainingOptions = TRAINING) -> Whole:
-    trainer = make_trainer(training, feed=feed)
-    scripted(trainer, SCRIPT)
+    trainer, _ = scripted(SCRIPT, training, feed)
     trained = fit(trainer, folder, feed=feed)
     return state(trainer.net), trained
 
@@ -254,22 +261,24 @@ def test_interrupted_in_any_batch(after: int, whole: Whole, tmp_path: Path) -> N
     assert trained.resumed_from == after // BATCHES_AN_EPOCH
 
 
-def crash_at(publishing: int, monkeypatch: pytest.MonkeyPatch, *, before: bool) -> list[Path]:
-    """Let the `publishing`-th file be the last, with or without its own bytes; return the names that came."""
-    publish = disk.publish
-    came: list[Path] = []
+def crash_at(count: int, monkeypatch: pytest.MonkeyPatch, *, before: bool) -> list[Path]:
+    """Let the process end at the file number `count` that is written, before or after; return those that were."""
+    take_name = os.replace
+    names: list[Path] = []
 
-    def crash(path: Path, data: bytes, *, replace: bool = False) -> bool:
-        if before and len(came) == publishing:
+    def crash(source: Path, target: Path) -> None:
+        if ".next." not in target.name:  # a written file that gets its last name
+            take_name(source, target)
+            return
+        if before and len(names) == count:
             raise KeyboardInterrupt
-        done = publish(path, data, replace=replace)
-        came.append(path)
-        if not before and len(came) > publishing:
+        take_name(source, target)
+        names.append(target)
+        if not before and len(names) > count:
             raise KeyboardInterrupt
-        return done
 
-    monkeypatch.setattr(disk, "publish", crash)
-    return came
+    monkeypatch.setattr(os, "replace", crash)
+    return names
 
 
 def test_interrupted_at_any_file(whole: Whole, tmp_path: Path) -> None:
@@ -278,15 +287,15 @@ def test_interrupted_at_any_file(whole: Whole, tmp_path: Path) -> None:
         run(tmp_path / "all")
     files = ["last.next.safetensors", "last.next.json", "best.next.safetensors", "best.next.json"]
     assert [path.name for path in names[:4]] == files
-    for publishing in range(len(names)):
-        folder = tmp_path / str(publishing)
+    for count in range(len(names)):
+        folder = tmp_path / str(count)
         with pytest.MonkeyPatch.context() as monkeypatch:
-            crash_at(publishing, monkeypatch, before=False)
+            crash_at(count, monkeypatch, before=False)
             with pytest.raises(KeyboardInterrupt):
                 run(folder)
         trained = assert_goes_on(whole, folder)
-        epochs = sum(path.name == "last.next.json" for path in names[: publishing + 1])
-        assert trained.resumed_from == epochs, publishing
+        epochs = sum(path.name == "last.next.json" for path in names[: count + 1])
+        assert trained.resumed_from == epochs, count
 
 
 def test_interrupted_before_the_first_file(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,16 +405,15 @@ def test_another_keys_checkpoints_are_not_used(whole: Whole, tmp_path: Path) -> 
     assert assert_goes_on(whole, tmp_path).resumed_from == 0
 
 
-def test_a_best_epoch_that_vanishes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = checkpoint.write
+def test_a_best_epoch_that_vanishes_is_told(tmp_path: Path) -> None:
+    def feed(batches: Sequence[IntArray], epoch: int | None) -> Iterator[PixelArray]:
+        for path in tmp_path.glob("best.*"):
+            path.unlink()
+        yield from FEED(batches, epoch)
 
-    def lose(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        write(folder, name, tensors, facts)
-        checkpoint.remove(folder, "best")
-
-    monkeypatch.setattr(checkpoint, "write", lose)
+    trainer, _ = scripted(SCRIPT)
     with pytest.raises(BadCache, match=r"best epoch's checkpoint .* run the same command again"):
-        fit(make_trainer(), tmp_path)
+        fit(trainer, tmp_path, feed=feed)
 
 
 # What goes wrong
@@ -418,17 +426,18 @@ def test_a_training_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("patience", [0.0, 3600.0])
+@pytest.mark.parametrize("step_seconds", [2.0, 0.0])
 def test_a_loss_that_is_not_finite_ends_the_epoch_where_it_is_seen(
-    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("probeline.finetune.training.trainer.LOSS_CHECK_SECONDS", patience)
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: step_seconds * next(ticks))
     feed = Interrupted(BATCHES_AN_EPOCH)
     with pytest.raises(Diverged, match=r"^the training loss is nan in epoch 1; use a lower --lr$"):
         fit(make_trainer(replace(TRAINING, lr=1e30, body=1.0), feed=feed), tmp_path, feed=feed)
     # The first step's loss is the fresh net's; one of the next is not finite.
     begun = BATCHES_AN_EPOCH - feed.left
-    assert begun < TRAIN_BATCHES if patience == 0 else begun == TRAIN_BATCHES
+    assert begun == TRAIN_BATCHES if step_seconds == 0 else begun < TRAIN_BATCHES
 
 
 def test_a_val_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
@@ -471,28 +480,30 @@ def test_lack_of_memory_names_what_helps(training: bool, tmp_path: Path) -> None
 def test_what_memory_does_not_hold_is_read_in_halves() -> None:
     trainer = make_trainer()
     whole = trainer.predict(VAL, FEED)
-    forward, sizes = trainer.network.forward, []
+    sizes: list[int] = []
 
-    def scarce(seen: Any) -> Tensor:
-        sizes.append(len(seen))
-        if len(seen) > 2:
+    def scarce(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+        if sizes[-1] > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return forward(seen)
 
-    trainer.network.forward = scarce  # type: ignore[method-assign]
+    trainer.net.register_forward_pre_hook(scarce)
     # In eval mode an image's output knows nothing of the batch, but for the order of its sums.
     torch.testing.assert_close(trainer.predict(VAL, FEED), whole, rtol=1e-5, atol=1e-6)
     assert sum(size for size in sizes if size <= 2) == len(VAL)
     assert max(sizes) > 2
 
 
-def test_lack_of_memory_for_the_optimizers_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*_: object) -> None:
+def test_lack_of_memory_for_the_optimizers_state(tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    with pytest.raises(OutOfMemory, match="--batch-size"):
-        fit(make_trainer(), tmp_path)
+    hook = register_optimizer_step_pre_hook(refuse)
+    try:
+        with pytest.raises(OutOfMemory, match="--batch-size"):
+            fit(make_trainer(), tmp_path)
+    finally:
+        hook.remove()
 
 
 def test_a_defect_is_not_taken_for_lack_of_memory(tmp_path: Path) -> None:

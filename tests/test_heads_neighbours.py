@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from probeline.heads import neighbours
 from probeline.heads.neighbours import centroid_layer, knn, nearest, nearest_centroid
 
 
@@ -110,15 +109,14 @@ def test_of_equal_rows_the_first_is_nearest() -> None:
     assert cosines.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
 
 
-def test_no_row_is_its_own_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "_MEMORY", 0.005)
+def test_no_row_is_its_own_neighbour() -> None:
     X, _, held = sample()
     own = np.concatenate([np.arange(len(X)), np.full(len(held), -1)])
-    places, _ = nearest(X, np.concatenate([X, held]), 5, own=own)
+    places, _ = nearest(X, np.concatenate([X, held]), 5, own=own, memory=0.005)
     assert not (places == own[:, None]).any()
     np.testing.assert_array_equal(places[len(X) :], nearest(X, held, 5)[0])
     twice = np.concatenate([X, X[:3]])
-    found, cosines = nearest(twice, twice, 1, own=np.arange(len(twice)))
+    found, cosines = nearest(twice, twice, 1, own=np.arange(len(twice)), memory=0.005)
     assert found[:3, 0].tolist() == [len(X), len(X) + 1, len(X) + 2], "a copy is a neighbour"
     np.testing.assert_allclose(cosines[:3], 1, rtol=1e-6)
 

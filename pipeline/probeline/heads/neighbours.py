@@ -12,12 +12,12 @@ from probeline.types import DoubleArray, FloatArray, IntArray
 SMOOTHING = 1e-3
 """Votes added to each class before the logarithm; half of what breaks a tie."""
 
-_MEMORY = 256
+MEMORY = 256
 """Mebibytes that scikit-learn may take for the distances of a block of rows."""
 
 
 def nearest(
-    X: FloatArray, X_heldout: FloatArray, k: int, *, own: IntArray | None = None
+    X: FloatArray, X_heldout: FloatArray, k: int, *, own: IntArray | None = None, memory: float = MEMORY
 ) -> tuple[IntArray, FloatArray]:
     """Return the k nearest rows by cosine, the nearest first: their indices int64 [m, k] and cosines float32 [m, k].
 
@@ -32,6 +32,8 @@ def nearest(
         In [1, N]; with `own` in [1, N - 1].
     own : int64 [m], optional
         Index in X of each held-out row, which is excluded from its neighbours; -1 if it is not in X.
+    memory : float
+        Mebibytes for the distances of a block of rows.
     """
     check_features(X)
     check_features(X_heldout, columns=X.shape[1])
@@ -44,7 +46,7 @@ def nearest(
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=k + (own is not None), metric="cosine", algorithm="brute").fit(X)
-    with sklearn.config_context(working_memory=_MEMORY):
+    with sklearn.config_context(working_memory=memory):
         distances, indices = index.kneighbors(X_heldout)
     order = np.lexsort((indices, distances))
     indices, distances = (np.take_along_axis(array, order, axis=1) for array in (indices, distances))

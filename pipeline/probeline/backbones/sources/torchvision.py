@@ -66,7 +66,7 @@ def pretrained(name: str, weights: str) -> Built:
         download(chosen.url, path)
     check_file_hash(path)
     net = create(name, options(name, weights))
-    load_state(net, _modern_names(read_state(path)), where=path)
+    load_state(net, rename_old_densenet(read_state(path)), where=path)
     preset = chosen.transforms()
     preprocess = Preprocess(
         resize=preset.resize_size[0],
@@ -111,6 +111,6 @@ def _published(name: str, weights: str) -> Any:
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
 
 
-def _modern_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_old_densenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # torchvision's DenseNet files were written when module names could still hold a dot: norm.1 is norm1 today.
     return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}
