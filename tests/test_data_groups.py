@@ -87,13 +87,6 @@ def test_groups_of_single_images_are_stratified_as_rows_are() -> None:
         check_apart(splits, alone)
 
 
-def test_data_sets_without_groups_never_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probeline.data.sampling.splits.carve_groups", None)
-    monkeypatch.setattr("probeline.data.sampling.splits.deal_groups", None)
-    assert len(split(dataset({"all": [30, 30]}), data_seed=0).folds) == 5
-    assert len(split(dataset({"all": [3000, 3000]}), data_seed=0).test) == 1200
-
-
 def test_shares_are_met_as_nearly_as_groups_allow() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 200)
