@@ -428,14 +428,24 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {name: thumbnail() for name in ("test:3", "train:7")}
-    galleries = [make_gallery(backbone=f"net{i}", thumbnails=small) for i in range(2)]
-    scores = [make_score(n_test=60)]
-    whole = written(tmp_path / "whole", scores, galleries=galleries)
-    for room, shown in ((10**9, 2), (whole.stat().st_size - 1, 1), (1, 0)):
-        monkeypatch.setattr(render, "MAX_BYTES", room)
-        found = section(tree(written(tmp_path / str(shown), scores, galleries=galleries)), "galleries")
+def test_galleries_without_room_are_left_to_the_records(tmp_path: Path) -> None:
+    def write(name: str, *sizes: int) -> Path:
+        """Write the page of two galleries, each with a thumbnail that is so many bytes larger than the other ones."""
+        small = thumbnail()
+        galleries = [
+            make_gallery(
+                backbone=f"net{i}",
+                thumbnails={"test:3": replace(small, webp=small.webp + "A" * size), "train:7": small},
+            )
+            for i, size in enumerate(sizes)
+        ]
+        return written(tmp_path / name, [make_score(n_test=60)], galleries=galleries)
+
+    room = render.MAX_BYTES - write("small", 0, 0).stat().st_size
+    for name, sizes, shown in (("full", (0, room), 2), ("over", (0, room + 1), 1), ("none", (render.MAX_BYTES, 0), 0)):
+        path = write(name, *sizes)
+        assert path.stat().st_size <= render.MAX_BYTES
+        found = section(tree(path), "galleries")
         assert len(found.all("h3")) == shown
         left = ", ".join(f"gallery-net{i}.json" for i in range(shown, 2))
         assert (f"More are in the records: {left}." in found.text) == bool(left)
