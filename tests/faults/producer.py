@@ -14,7 +14,7 @@ import numpy as np
 from probeline.cache import reading, writing
 from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import ShardLocks
+from probeline.cache.locks import POLL_SECONDS, ShardLocks
 from probeline.environment import environment
 from probeline.identity import digest
 from probeline.types import Backbone, FloatArray, Part, Preprocess
@@ -79,6 +79,7 @@ def extract(
     begun: Callable[[int], object] = lambda number: None,
     done: Callable[[int], object] = lambda number: None,
     change: Callable[[FloatArray], FloatArray] = lambda values: values,
+    poll_seconds: float = POLL_SECONDS,
 ) -> None:
     """Write the shards that are missing, as the engine does: claimed, computed, written, given up.
 
@@ -89,6 +90,8 @@ def extract(
         Told the number of a shard before its features are computed, and once it is written.
     change : callable
         Makes other features of the right ones.
+    poll_seconds : float
+        Between two tries of shards that other processes have locked.
     """
     values = change(truth(entry))
     shards = reading.missing_shards(entry)
@@ -101,7 +104,7 @@ def extract(
                 writing.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
                 done(number)
                 locks.release(number)
-            locks.wait()
+            locks.wait(poll_seconds)
 
 
 def files(entry: Entry) -> dict[str, bytes]:
