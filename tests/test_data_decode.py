@@ -70,7 +70,7 @@ def test_exact_formats_give_the_very_pixels(tmp_path: Path) -> None:
         assert np.array_equal(pixels(path), np.asarray(image)), name
 
 
-def test_a_format_is_told_by_content(tmp_path: Path) -> None:
+def test_a_format_is_recognised_by_content(tmp_path: Path) -> None:
     path = tmp_path / "really a png.jpg"
     saved(noise(5, 4), path, format="PNG")
     assert np.array_equal(pixels(path), np.asarray(noise(5, 4)))
@@ -174,7 +174,7 @@ def png16(values: npt.NDArray[np.uint16], colour_type: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_sixteen_bits_are_treated_alike_in_grey_and_colour(tmp_path: Path) -> None:
+def test_sixteen_bits_are_reduced_equally_in_grey_and_colour(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65_536, (6, 7, 4), np.uint16)
     values[..., 3] = 65_535
     path = tmp_path / "a.png"

@@ -1,4 +1,4 @@
-"""Labels of the user's own: joined by sample id, and every mistake in the file said in one line."""
+"""Labels of the user's own: joined by sample id, and every mistake in the file is one line."""
 
 from __future__ import annotations
 

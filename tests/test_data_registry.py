@@ -138,7 +138,7 @@ def test_the_ants_and_bees_as_a_folder_are_the_same_samples(shared: Path) -> Non
         assert folder.parts[part].samples_sha256 == named.parts[part].samples_sha256
 
 
-def test_a_folder_that_only_looks_like_the_ants_and_bees_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_only_resembles_the_ants_and_bees_is_refused(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for kind in ("ants", "bees", "wasps"):
             (tmp_path / "hymenoptera_data" / part / kind).mkdir(parents=True)

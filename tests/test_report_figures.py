@@ -169,7 +169,7 @@ def test_what_leaves_the_others_room_is_drawn_in_its_place() -> None:
         assert axis_start(rows) == 0.0, top1s
 
 
-def test_names_stand_beside_the_rows_of_one_net() -> None:
+def test_names_stand_next_to_the_rows_of_one_backbone() -> None:
     heads = ("probe", "knn", "finetune")
     one, two = make_scores(("resnet18",), heads), make_scores(("resnet18", "vgg11"), heads)
     views = [make_score("knn", "resnet18", views=3, cold_seconds=70.0)]
