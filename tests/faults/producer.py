@@ -1,4 +1,4 @@
-"""Entries made without a net: features are a function of the content alone, so each row can be told right or wrong."""
+"""Entries made without a net: features are a function of the content alone, so each row can be checked."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def truth(entry: Entry) -> FloatArray:
 def extract(
     entry: Entry,
     *,
-    begun: Callable[[int], object] = lambda number: None,
+    started: Callable[[int], object] = lambda number: None,
     done: Callable[[int], object] = lambda number: None,
     change: Callable[[FloatArray], FloatArray] = lambda values: values,
     poll_seconds: float = POLL_SECONDS,
@@ -86,7 +86,7 @@ def extract(
     Parameters
     ----------
     entry : Entry
-    begun, done : callable
+    started, done : callable
         Told the number of a shard before its features are computed, and once it is written.
     change : callable
         Makes other features of the right ones.
@@ -99,7 +99,7 @@ def extract(
     with ShardLocks(entry, shards) as locks:
         while locks.are_pending:
             for number in locks.lock_all():
-                begun(number)
+                started(number)
                 rows = entry.shards[number]
                 writing.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
                 done(number)

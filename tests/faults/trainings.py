@@ -55,10 +55,10 @@ def run(count: int, seed: int, *, span: tuple[float, float] = (0.0, 1.0)) -> Fig
             done = _epochs(folder)
             kept += done
             again, _ = _training(folder, seed - number, None)
-            told = ended.complaint or again.complaint
-            if not told and again.said.count(b"e") != EPOCHS - done:
-                told = f"{again.said.count(b'e')} epochs run where {EPOCHS - done} were left"
-            complaints.append(told or ("" if _left(folder) == clean else "other weights or another history"))
+            complaint = ended.complaint or again.complaint
+            if not complaint and again.output.count(b"e") != EPOCHS - done:
+                complaint = f"{again.output.count(b'e')} epochs run where {EPOCHS - done} were left"
+            complaints.append(complaint or ("" if _left(folder) == clean else "other weights or another history"))
             shutil.rmtree(folder)
     note = (
         f"{EPOCHS} epochs of a small net with BatchNorm, dropout and AdamW, unfrozen step by step; {kept} epochs were "

@@ -72,7 +72,7 @@ def _round(entry: Entry, writers: int, with_locks: bool, chance: random.Random) 
 def _finished(child: Child) -> tuple[str, bool, int]:
     """Return a writer's complaint, whether it was killed, and how many shards it began."""
     ended = child.finish()
-    return ended.complaint, ended.code < 0, ended.said.count(b"c")
+    return ended.complaint, ended.code < 0, ended.output.count(b"c")
 
 
 def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
@@ -85,7 +85,7 @@ def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
         time.sleep(naps.uniform(0, SLOWEST))
 
     with calls.between(calls.lingering(lambda: time.sleep(naps.uniform(0, SLOWEST / 10)))):
-        producer.extract(entry, begun=compute, poll_seconds=0.002)
+        producer.extract(entry, started=compute, poll_seconds=0.002)
 
 
 def _refuse(*arguments: object) -> None:
