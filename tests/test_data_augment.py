@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from probeline.data.pixels.augment import _CHANGES, recolour
+from probeline.data.pixels.augment import recolour
+
+KINDS = 14
+"""Of RandAugment's changes; the first changes nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +37,27 @@ def test_others_leave_the_colours_as_they_are(preset: str, picture: Image.Image)
     assert recolour(picture, preset, np.random.default_rng(0)) is picture
 
 
-@pytest.mark.parametrize("number", range(1, len(_CHANGES)))
-@pytest.mark.parametrize("strength", [-0.9, 0.9])
-def test_every_change_changes_a_picture(number: int, strength: float, picture: Image.Image) -> None:
-    changed = _CHANGES[number](picture, strength)
+class FixedDraws(np.random.Generator):
+    """Draws two kinds of change and their sign as given."""
+
+    def __init__(self, kinds: tuple[int, int], uniform: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._kinds, self._uniform = kinds, uniform
+
+    def integers(self, high: int, *, size: int) -> Any:  # type: ignore[override]
+        assert (high, size) == (KINDS, 2)
+        return np.array(self._kinds)
+
+    def random(self) -> Any:  # type: ignore[override]
+        return self._uniform
+
+
+@pytest.mark.parametrize("kind", range(1, KINDS))
+@pytest.mark.parametrize("uniform", [0.1, 0.9], ids=["plus", "minus"])
+def test_each_kind_of_randaugment_but_the_identity_changes_a_picture(
+    kind: int, uniform: float, picture: Image.Image
+) -> None:
+    assert recolour(picture, "randaugment", FixedDraws((0, 0), uniform)).tobytes() == picture.tobytes()
+    changed = recolour(picture, "randaugment", FixedDraws((kind, 0), uniform))
     assert (changed.size, changed.mode) == (picture.size, "RGB")
     assert changed.tobytes() != picture.tobytes()

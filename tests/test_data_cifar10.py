@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from probeline.console import Silence
-from probeline.data import registry as datasets
 from probeline.data.archives.cifar10_pickle import read_pickle
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10
@@ -25,11 +24,6 @@ from probeline.types import DataSet, ImageArray, PixelArray
 
 RECORDS = 20
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
-
-
-@pytest.fixture(autouse=True)
-def few_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
 
 
 def batch(number: int) -> tuple[PixelArray, PixelArray]:
@@ -89,7 +83,8 @@ def write_python(data: Path, form: str) -> Path:
 
 
 def load(data: Path, *, limit: int | None = None) -> DataSet:
-    return datasets.load("cifar10", LoadRequest(data, Subset(limit), Memo(data / "memo"), Silence(), download=False))
+    request = LoadRequest(data, Subset(limit), Memo(data / "memo"), Silence(), download=False)
+    return cifar10.load("", request, records=RECORDS)
 
 
 def test_records_become_rows_in_the_official_order(tmp_path: Path) -> None:
@@ -233,7 +228,7 @@ def test_hostile_pickles_run_nothing(tmp_path: Path) -> None:
         assert "trap" not in [item.name for item in tmp_path.iterdir()], case
 
 
-def test_what_a_hostile_pickle_named_is_told(tmp_path: Path) -> None:
+def test_what_a_hostile_pickle_named_is_printed(tmp_path: Path) -> None:
     root = write_python(tmp_path, "2")
     (root / "data_batch_2").write_bytes(pickle.dumps([bytes(70_000), Malice(os.system, "true")], 2))
     with pytest.raises(BadData, match=rf"data_batch_2.*the pickle names {os.system.__module__}\.system"):

@@ -50,18 +50,18 @@ def test_parts_are_nested_stratified_and_lack_no_class(sizes: list[int], seed: i
         assert np.isin(one.rows, rows).all()
         assert last.get(one.draw, set()) <= set(one.rows.tolist())
         last[one.draw] = set(one.rows.tolist())
-        held = np.bincount(labels[one.rows], minlength=len(sizes))
-        assert ((held > 0) == (counts > 0)).all()
+        sampled = np.bincount(labels[one.rows], minlength=len(sizes))
+        assert ((sampled > 0) == (counts > 0)).all()
         assert len(one.rows) == max(present, np.floor(one.amount / 100 * len(rows) + 0.5))
         if (counts[counts > 0] * len(one.rows) >= len(rows)).all():
             # Positions (r + 1/2) / n of a class put its share before any point to within half a row; the first rows
             # of all classes, which come before their turn, shift the point by less than a row a class.
-            assert np.abs(held - len(one.rows) * counts / len(rows)).max() < 0.5 + 1 + present * counts.max() / len(
+            assert np.abs(sampled - len(one.rows) * counts / len(rows)).max() < 0.5 + 1 + present * counts.max() / len(
                 rows
             )
 
 
-def test_all_rows_are_drawn_once_and_others_as_often_as_asked() -> None:
+def test_all_rows_are_sampled_once_and_smaller_shares_as_often_as_requested() -> None:
     found = drawn(mixed([60, 40]), shots=(1, 39, 40, 60, 100))
     draws = {(one.kind, one.amount): 0 for one in found}
     for one in found:
@@ -133,7 +133,7 @@ def test_fractions_take_whole_groups(sizes: list[int], per_group: int, seed: int
         last[one.draw] = set(one.rows.tolist())
         wanted = max(len(sizes), np.floor(one.amount / 100 * len(labels) + 0.5))
         assert len(one.rows) >= wanted
-        # Beyond what was asked for: the rest of the last group, or of the groups of each class's first row.
+        # Beyond the requested rows: the rest of the last group, or of the groups of each class's first row.
         assert len(one.rows) < max(wanted, len(sizes) * per_group) + per_group
 
 

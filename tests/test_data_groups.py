@@ -36,8 +36,8 @@ def check_apart(splits: Splits, data: DataSet) -> None:
     groups = data.groups[data.train]
     roles = [split.rows for split in (splits.train, splits.val, splits.test) if split.part == data.train]
     for sides in (roles, splits.folds):
-        held = [set(groups[rows].tolist()) for rows in sides]
-        assert sum(map(len, held)) == len(set().union(*held))
+        group_sets = [set(groups[rows].tolist()) for rows in sides]
+        assert sum(map(len, group_sets)) == len(set().union(*group_sets))
 
 
 def test_groups_are_joined_by_id_and_the_rest_stand_alone(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def _headless(path: Path) -> Path:
     return path
 
 
-def test_a_group_in_train_and_test_is_told_and_not_moved(tmp_path: Path) -> None:
+def test_a_group_in_train_and_test_is_reported_and_not_moved(tmp_path: Path) -> None:
     data = dataset({"train": [600, 600], "test": [3, 3]})
     path = write(tmp_path, {"train/00007": "p17", "test/00000": "p17", "test/00001": "p17", "test/00002": "p18"})
     found = group(data, path, whole=True)
@@ -85,13 +85,6 @@ def test_groups_of_single_images_are_stratified_as_rows_are() -> None:
             # Each class goes to its share by Sainte-Lague's rule, which is within one row of it; two roles are carved.
             assert np.abs(ours - theirs).max() <= 2
         check_apart(splits, alone)
-
-
-def test_data_sets_without_groups_never_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probeline.data.sampling.splits.carve_groups", None)
-    monkeypatch.setattr("probeline.data.sampling.splits.deal_groups", None)
-    assert len(split(dataset({"all": [30, 30]}), data_seed=0).folds) == 5
-    assert len(split(dataset({"all": [3000, 3000]}), data_seed=0).test) == 1200
 
 
 def test_shares_are_met_as_nearly_as_groups_allow() -> None:
@@ -189,7 +182,7 @@ def test_folds_of_the_train_rows_are_of_whole_groups() -> None:
     folds = deal_train_folds(data, splits)
     assert len(folds) == 5
     assert (np.sort(np.concatenate(folds)) == splits.train.rows).all()
-    held = [set(groups["train"][fold].tolist()) for fold in folds]
-    assert sum(map(len, held)) == len(set().union(*held))
+    group_sets = [set(groups["train"][fold].tolist()) for fold in folds]
+    assert sum(map(len, group_sets)) == len(set().union(*group_sets))
     one = grouped(plain, **{**groups, "train": np.zeros(1200, np.int64)})
     assert [len(fold) for fold in deal_train_folds(one, splits)] == [len(splits.train)], "one group cannot be dealt"

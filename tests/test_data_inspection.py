@@ -1,4 +1,4 @@
-"""A look at each image: what its decoding needed, told of planted files, and its pixels at a small size."""
+"""Inspection of each image: what decoding it needed, for planted files, and its pixels at a small size."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def planted(folder: Path) -> dict[str, Path]:
     return files
 
 
-def test_every_kind_of_help_is_told_and_no_other(tmp_path: Path, preprocess: Preprocess) -> None:
+def test_every_correction_of_decoding_is_reported_and_no_other(tmp_path: Path, preprocess: Preprocess) -> None:
     files = planted(tmp_path)
     found = dict(zip(files, looked(list(files.values()), preprocess), strict=True))
     assert found == {name: () if name.startswith("plain") else (name.split()[0],) for name in files}
@@ -79,18 +79,18 @@ def test_what_the_crop_leaves_out_is_the_share_of_the_resized_image(tmp_path: Pa
 
 def test_small_pixels_are_the_whole_image_squeezed(preprocess: Preprocess) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (70, 20, 40, 3), np.uint8)
-    told: list[int] = []
-    found = inspect_images(ImageArray(pixels), np.array([3, 69, 0]), preprocess, 1, told.append)
+    counts: list[int] = []
+    found = inspect_images(ImageArray(pixels), np.array([3, 69, 0]), preprocess, 1, counts.append)
     assert found.thumbnails.shape == (3, SIDE, SIDE, 3)
     for slot, row in zip(found.thumbnails, (3, 69, 0), strict=True):
         expected = Image.fromarray(pixels[row]).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(slot, np.asarray(expected))
-    assert sum(told) == 3
+    assert sum(counts) == 3
     exact = np.random.default_rng(1).integers(0, 256, (130, SIDE, SIDE, 3), np.uint8)
-    looks = inspect_images(ImageArray(exact), np.arange(130), preprocess, 2)
-    np.testing.assert_array_equal(looks.thumbnails, exact)
-    assert len(looks.helped) == 130
-    assert set(looks.helped) == {()}
+    inspected = inspect_images(ImageArray(exact), np.arange(130), preprocess, 2)
+    np.testing.assert_array_equal(inspected.thumbnails, exact)
+    assert len(inspected.helped) == 130
+    assert set(inspected.helped) == {()}
 
 
 def test_an_image_whose_one_pixel_differs_is_not_constant(tmp_path: Path, preprocess: Preprocess) -> None:

@@ -1,7 +1,8 @@
-"""Labels of the user's own: joined by sample id, and every mistake in the file said in one line."""
+"""Labels of the user's own: joined by sample id, and every mistake in the file is one line."""
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from made_data import dataset
-from probeline.data.annotations import csv_columns as columns
+from probeline.data.annotations.csv_columns import MOST_BYTES
 from probeline.data.annotations.labels import relabel
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, MissingData, ProbelineError
@@ -135,14 +136,15 @@ def test_mistakes_are_one_line(content: str | bytes, line: str, write: Write) ->
     assert "mine.csv" in str(caught.value)
 
 
-def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path, write: Write) -> None:
     with pytest.raises(MissingData, match="no --labels file"):
         read(tmp_path / "nowhere.csv")
     with pytest.raises(BadData, match="cannot be read"):
         read(tmp_path)
-    monkeypatch.setattr(columns, "MOST_BYTES", 10)
-    with pytest.raises(BadData, match=r"too large: .*expected 10 bytes or fewer"):
-        read(write(table(TRUE)))
+    large = write(table(TRUE))
+    os.truncate(large, MOST_BYTES + 1)
+    with pytest.raises(BadData, match=r"too large: .*expected 268,435,456 bytes or fewer"):
+        read(large)
 
 
 def test_a_class_that_train_lacks_is_refused(tmp_path: Path) -> None:

@@ -108,19 +108,19 @@ def test_unreadable_images_never_shift_a_row(
 
 
 def test_calls_run_ahead_of_the_caller_but_not_far() -> None:
-    begun: list[int] = []
+    started: list[int] = []
 
     def function(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         return item
 
     calls = ordered(function, range(1000), 2)
     for turn in range(10):
         assert next(calls) == (turn, turn)
         time.sleep(0.001)
-        assert len(begun) <= turn + 4  # two a thread
+        assert len(started) <= turn + 4  # two a thread
     calls.close()
-    assert len(begun) < 20
+    assert len(started) < 20
     assert not threads()
 
 
@@ -145,10 +145,10 @@ def test_an_exception_comes_at_its_turn_and_ends_the_threads() -> None:
 
 def test_closing_drops_what_has_not_begun() -> None:
     gate = threading.Event()
-    begun: list[int] = []
+    started: list[int] = []
 
     def function(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         if item:
             gate.wait(30)
         return item
@@ -157,7 +157,7 @@ def test_closing_drops_what_has_not_begun() -> None:
     next(calls)  # two more calls wait at the gate, and a fourth for a thread
     threading.Timer(0.5, gate.set).start()
     calls.close()
-    assert set(begun) <= {0, 1, 2}
+    assert set(started) <= {0, 1, 2}
     assert not threads()
 
 

@@ -138,7 +138,7 @@ def test_the_ants_and_bees_as_a_folder_are_the_same_samples(shared: Path) -> Non
         assert folder.parts[part].samples_sha256 == named.parts[part].samples_sha256
 
 
-def test_a_folder_that_only_looks_like_the_ants_and_bees_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_only_resembles_the_ants_and_bees_is_refused(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for kind in ("ants", "bees", "wasps"):
             (tmp_path / "hymenoptera_data" / part / kind).mkdir(parents=True)
@@ -167,21 +167,31 @@ def test_the_home_of_nobody_is_a_missing_folder(tmp_path: Path) -> None:
 # What is skipped
 
 
+class RecordingConsole(Silence):
+    """A console that records its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.details: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def detail(self, line: str) -> None:
+        self.details.append(line)
+
+
 def test_skipped_files_are_counted_by_kind_and_named_in_detail(tmp_path: Path) -> None:
     root = make_photos(tmp_path / "flowers", n=12)
     for number in range(3):
         (root / "ants" / f"{number}.txt").touch()
     (root / "notes.md").touch()
-    said: list[str] = []
-    details: list[str] = []
-    console = Silence()
-    console.say = said.append  # type: ignore[method-assign]
-    console.detail = details.append  # type: ignore[method-assign]
+    console = RecordingConsole()
     settings = Settings.of(dataset=f"folder:{root}", cache=tmp_path / "cache", console=console)
     assert len(Session(settings).dataset.skipped) == 4
-    assert said == ["skipped 4 files: 3 not a photo (.txt), 1 outside the class folders (-v names them)"]
-    assert details[0] == "skipped notes.md: outside the class folders"
-    assert details[1:] == [f"skipped ants/{number}.txt: not a photo (.txt)" for number in range(3)]
+    assert console.lines == ["skipped 4 files: 3 not a photo (.txt), 1 outside the class folders (-v names them)"]
+    assert console.details[0] == "skipped notes.md: outside the class folders"
+    assert console.details[1:] == [f"skipped ants/{number}.txt: not a photo (.txt)" for number in range(3)]
     assert datasets.count_skipped([Skipped("a", "empty")]) == "skipped 1 file: 1 empty (-v names them)"
 
 

@@ -83,7 +83,7 @@ def test_equal_tasks_have_one_hash_and_others_others(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "kind", "told"),
+    ("words", "kind", "message"),
     [
         (
             (),
@@ -111,13 +111,13 @@ def test_equal_tasks_have_one_hash_and_others_others(write: Write) -> None:
         ),
     ],
 )
-def test_groups_that_are_none(words: tuple[str, ...], kind: type[ProbelineError], told: str) -> None:
-    with pytest.raises(kind, match=re.escape(told) + "$"):
+def test_groups_that_are_none(words: tuple[str, ...], kind: type[ProbelineError], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(message) + "$"):
         read(words)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             "sample_id,label\ntrain/00001,a\n",
@@ -129,9 +129,9 @@ def test_groups_that_are_none(words: tuple[str, ...], kind: type[ProbelineError]
         ("sample_id,label\ntrain/00099,a\n", "the --second file names images that toy does not have: FILE (expected"),
     ],
 )
-def test_a_file_that_is_wrong_is_one_line(content: str, told: str, write: Write) -> None:
+def test_a_file_that_is_wrong_is_one_line(content: str, message: str, write: Write) -> None:
     path = write(content)
-    with pytest.raises(BadData, match=re.escape(told.replace("FILE", str(path)))):
+    with pytest.raises(BadData, match=re.escape(message.replace("FILE", str(path)))):
         read((str(path),))
 
 

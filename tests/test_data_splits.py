@@ -210,7 +210,7 @@ def test_apportioning_keeps_its_bounds_and_is_nearly_proportional(
 
 
 @given(sizes_of_classes, st.integers(0, 2**64), st.data())
-def test_drawing_takes_the_asked_rows_of_each_class(sizes: list[int], seed: int, data: st.DataObject) -> None:
+def test_drawing_takes_the_requested_rows_of_each_class(sizes: list[int], seed: int, data: st.DataObject) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     seats = np.array([data.draw(st.integers(0, size)) for size in sizes])
     rows = draw(labels, seats, shuffled(len(labels), seed, 1))

@@ -1,4 +1,4 @@
-"""Samples: of the size asked for, in proportion, seeded."""
+"""Samples: of the requested size, in proportion, seeded."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_what_has_no_canonical_text_is_refused(value: object) -> None:
         canonical(value)
 
 
-def test_lines_are_told_apart_by_their_lengths() -> None:
+def test_lines_are_distinguished_by_their_lengths() -> None:
     assert digest_lines(["ab", "c"]) != digest_lines(["a", "bc"]) != digest_lines(["abc"])
 
 

@@ -14,10 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from probeline import environment
-from probeline.backbones import resolve
 from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
+from probeline.environment import PACKAGES, installed
 from probeline.session import Session
 from probeline.types import View
 from small_runs import configuration
@@ -231,8 +230,14 @@ def test_labels_class_names_and_splits_leave_the_key(world: World) -> None:
     assert keys == {session.entry(backbone, "all").key}
 
 
-def test_other_versions_of_the_libraries_leave_the_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_of_the_libraries_leave_the_key(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = world.key()
-    for room in (environment, resolve):
-        monkeypatch.setattr(room, "installed", lambda package: "99.9.9")
+    for package in PACKAGES:
+        folder = tmp_path / "site" / f"{package.replace('-', '_')}-99.9.9.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.9.9\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert {installed(package) for package in PACKAGES} == {"99.9.9"}
     assert world.key() == before

@@ -71,7 +71,7 @@ def test_the_lowest_place_lies_before_the_loss_rises() -> None:
     assert whole == found, "what comes after the end changes nothing"
 
 
-def test_a_loss_that_still_falls_at_the_highest_rate_is_told() -> None:
+def test_a_loss_that_still_falls_at_the_highest_rate_is_reported() -> None:
     found = descent(RATES, [5 - 0.2 * math.log(rate) for rate in RATES])
     assert found is not None
     assert found.at_end

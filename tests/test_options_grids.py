@@ -11,9 +11,9 @@ from probeline.options.grids import MLP, SGD, grid
 
 
 def test_defaults_are_the_courses_recipe() -> None:
-    asked = grid("sgd", SGD, ())
-    assert asked.candidates() == [{"lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)]
-    assert asked.fixed() == {
+    requested = grid("sgd", SGD, ())
+    assert requested.candidates() == [{"lr": lr} for lr in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)]
+    assert requested.fixed() == {
         "weight_decay": 5e-4,
         "dropout": 0.0,
         "label_smoothing": 0.0,
@@ -25,11 +25,11 @@ def test_defaults_are_the_courses_recipe() -> None:
 
 
 def test_words_replace_axes_and_combine() -> None:
-    asked = grid("mlp", MLP, ("lr=1e-3", "width=8,16,32", "activation=relu,gelu", "epochs=5"))
-    assert asked.candidates() == [
+    requested = grid("mlp", MLP, ("lr=1e-3", "width=8,16,32", "activation=relu,gelu", "epochs=5"))
+    assert requested.candidates() == [
         {"width": width, "activation": activation} for width in (8, 16, 32) for activation in ("gelu", "relu")
     ]
-    assert (asked.fixed()["lr"], asked.fixed()["epochs"]) == (1e-3, 5)
+    assert (requested.fixed()["lr"], requested.fixed()["epochs"]) == (1e-3, 5)
 
 
 def test_a_value_twice_is_one_and_their_order_is_nothing() -> None:
@@ -38,14 +38,14 @@ def test_a_value_twice_is_one_and_their_order_is_nothing() -> None:
 
 
 def test_an_end_of_a_numeric_axis_is_an_edge_unless_nothing_lies_beyond() -> None:
-    asked = grid("sgd", SGD, ("lr=1e-2,1e-4,1e-3", "dropout=0,0.5", "schedule=cosine,step,constant"))
+    requested = grid("sgd", SGD, ("lr=1e-2,1e-4,1e-3", "dropout=0,0.5", "schedule=cosine,step,constant"))
     plain = {"dropout": 0.0, "schedule": "step"}
-    assert [asked.edge({"lr": lr, **plain}) for lr in (1e-4, 1e-3, 1e-2)] == [True, False, True]
-    assert not asked.edge({"lr": 1e-3, "dropout": 0.5, "schedule": "step"}), "of two values each would be an end"
+    assert [requested.edge({"lr": lr, **plain}) for lr in (1e-4, 1e-3, 1e-2)] == [True, False, True]
+    assert not requested.edge({"lr": 1e-3, "dropout": 0.5, "schedule": "step"}), "of two values each would be an end"
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("rate=1", "bad --sgd (expected NAME=VALUE[,VALUE...] of lr, weight_decay, dropout,"),
         ("lr", "bad --sgd lr (expected numbers from 1e-12 to 100.0, got nothing)"),
@@ -58,8 +58,8 @@ def test_an_end_of_a_numeric_axis_is_an_edge_unless_nothing_lies_beyond() -> Non
         ("optimizer=lion", "bad --sgd optimizer (expected one of adam, adamw, sgd, got lion)"),
     ],
 )
-def test_what_is_wrong_is_told_by_name(word: str, told: str) -> None:
-    with pytest.raises(BadOption, match=re.escape(told)):
+def test_an_invalid_value_is_reported_by_name(word: str, message: str) -> None:
+    with pytest.raises(BadOption, match=re.escape(message)):
         grid("sgd", SGD, (word,))
 
 

@@ -1,23 +1,23 @@
-"""A configuration and its command line are the same thing, said twice."""
+"""Settings and their command line are equivalent."""
 
 from __future__ import annotations
 
 import shlex
 import string
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from probeline.cli import program as cli
+from probeline.cli.parser import parse
+from probeline.cli.steps import check_used, given_options, settings_of, steps_of
 from probeline.console import Silence
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.command_line import command_line
-from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.settings import OPTIONS, Settings
 from probeline.options.verbs import STAGES, VERBS
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
@@ -59,41 +59,33 @@ CONFIGS = st.builds(
 )
 
 
-class Parsed:
-    """What the command line makes of its arguments, without running it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[tuple[Settings, tuple[str, ...]]] = []
-        monkeypatch.setattr(cli, "run_steps", self._take)
-
-    def _take(self, settings: Settings, works: Sequence[Step], asked: Sequence[Step]) -> dict[str, Any]:
-        assert asked == (), "there is no recipe"
-        ((step, verbs),) = works
-        assert step is settings
-        self.calls.append((settings, verbs))
-        return {}
-
-    def __call__(self, *arguments: str) -> tuple[Settings, tuple[str, ...]]:
-        assert cli.main(arguments) == 0
-        return self.calls.pop()
+def read_arguments(*arguments: str) -> tuple[Settings, tuple[str, ...]]:
+    """Return the settings and the verbs of a command line without a recipe."""
+    namespace = parse(arguments)
+    settings, steps = settings_of(namespace)
+    assert steps == ()
+    runs = steps_of(namespace.verb, settings, steps)
+    check_used(namespace.verb, given_options(namespace), runs)
+    ((step, verbs),) = runs
+    assert step is settings
+    return settings, verbs
 
 
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsed:
+@pytest.fixture(autouse=True)
+def no_data_folder_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROBELINE_DATA", raising=False)
-    return Parsed(monkeypatch)
 
 
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=100, deadline=None)
 @given(settings=CONFIGS, verb=st.sampled_from(sorted(STAGES)))
-def test_a_command_line_says_all_of_a_configuration(parsed: Parsed, settings: Settings, verb: str) -> None:
+def test_a_command_line_gives_all_settings(settings: Settings, verb: str) -> None:
     program, *arguments = shlex.split(command_line(settings, verb))
     assert program == "probeline"
     unused = {name: option.default for name, option in OPTIONS.items() if name not in VERBS[verb].options}
-    assert parsed(*arguments) == (settings.changed(**unused), (verb,))
+    assert read_arguments(*arguments) == (settings.changed(**unused), (verb,))
 
 
-def test_options_that_a_verb_has_no_use_for_are_not_said() -> None:
+def test_options_that_a_verb_does_not_use_are_left_out() -> None:
     settings = Settings.of(mlp=("width=512",), epochs=3, strategies=("last-1",), limit=5)
     assert command_line(settings, "doctor") == "probeline doctor --dataset digits --limit 5"
     assert command_line(settings, "finetune") == (
@@ -102,8 +94,8 @@ def test_options_that_a_verb_has_no_use_for_are_not_said() -> None:
     assert "--mlp width=512" in command_line(settings, "probe")
 
 
-def test_the_defaults_of_the_command_line_are_those_of_the_configuration(parsed: Parsed) -> None:
-    assert parsed("extract") == (Settings(), ("extract",))
+def test_the_defaults_of_the_command_line_are_those_of_the_configuration() -> None:
+    assert read_arguments("extract") == (Settings(), ("extract",))
     assert command_line(Settings(), "extract") == "probeline extract --dataset digits"
 
 
@@ -113,19 +105,19 @@ def test_changes_come_first() -> None:
     assert changed == "probeline probe --dataset cifar10 --backbone b"
 
 
-@pytest.mark.parametrize("said", ["/elsewhere", ""])
-def test_the_environment_says_where_the_data_are(said: str, parsed: Parsed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROBELINE_DATA", said)
-    there = Path(said or "data")
-    assert Settings().data.data == there
-    assert parsed("extract")[0].data.data == there
+@pytest.mark.parametrize("folder", ["/elsewhere", ""])
+def test_the_environment_names_the_data_folder(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROBELINE_DATA", folder)
+    expected = Path(folder or "data")
+    assert Settings().data.data == expected
+    assert read_arguments("extract")[0].data.data == expected
     for data in (Path("data"), Path("/elsewhere"), Path("third")):
         settings = Settings.of(data=data)
-        assert parsed(*shlex.split(command_line(settings, "extract"))[1:])[0] == settings
+        assert read_arguments(*shlex.split(command_line(settings, "extract"))[1:])[0] == settings
 
 
-def test_options_may_be_repeated(parsed: Parsed) -> None:
-    settings, _ = parsed("extract", "--backbone", "a", "b", "--dataset", "digits", "--backbone", "c", "a")
+def test_options_may_be_repeated() -> None:
+    settings, _ = read_arguments("extract", "--backbone", "a", "b", "--dataset", "digits", "--backbone", "c", "a")
     assert settings.nets.backbones == ("a", "b", "c")
 
 

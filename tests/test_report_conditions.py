@@ -1,4 +1,4 @@
-"""Conditions: everything the numbers depend on, said once, and for whom where it differs."""
+"""Conditions: everything the numbers depend on, printed once, and by row where it differs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from made_scores import HERE, make_score, make_scores
 from probeline.report.model.conditions import conditions
 
 
-def test_what_all_scores_share_is_said_once() -> None:
+def test_what_all_scores_share_is_printed_once() -> None:
     found = conditions(make_scores(methods=("probe", "finetune"), seeds=3, n_test=100), {"Feature caches": ["a", "b"]})
     assert found == {
         "Data": ["cifar10, 10 classes; the most frequent is 10.0 % of test"],
@@ -77,7 +77,7 @@ def test_rows_are_named_by_both_where_neither_says_it() -> None:
     ]
 
 
-def test_nothing_known_is_nothing_said() -> None:
+def test_without_conditions_nothing_is_printed() -> None:
     assert conditions([], {}) == {}
     assert conditions([], {"Empty": []}) == {}
     found = conditions([make_score(environment={}, chosen_by="")], {})

@@ -81,7 +81,7 @@ def test_of_several_seeds_the_mean_counts() -> None:
     assert (leak.exact.n, leak.exact.top1, leak.exact.interval) == (0, None, None)
 
 
-def test_without_leaks_no_row_is_told_of() -> None:
+def test_without_leaks_no_row_is_mentioned() -> None:
     doctor = make_doctor(exact=(), near=())
     table = blocks([make_score()])
     assert leakage_lines(leakage(doctor, table)) == []
@@ -91,8 +91,8 @@ def test_without_leaks_no_row_is_told_of() -> None:
 
 
 def test_findings_in_words() -> None:
-    told = findings_in_words(make_doctor())
-    assert told == [
+    lines = findings_in_words(make_doctor())
+    assert lines == [
         "3 of 500 test images (0.6 %) are in train or val too: 1 as exact, 2 as near duplicates; 1 exact and 2 near "
         "pairs within train and val; 2 pairs have different labels",
         "34 of 1,000 labels of train and val are suspect (about 33 would be if all labels were right, since some "
@@ -110,9 +110,9 @@ def test_findings_in_words() -> None:
 def test_even_classes_are_one_line() -> None:
     doctor = make_doctor()
     even = {role: replace(spread, ratio=1.05, empty=()) for role, spread in doctor.balance.items()}
-    told = findings_in_words(replace(doctor, balance=even))
-    assert "the classes are even in train (900), val (100) and test (500)" in told
-    assert not any("times the smallest" in line for line in told)
+    lines = findings_in_words(replace(doctor, balance=even))
+    assert "the classes are even in train (900), val (100) and test (500)" in lines
+    assert not any("times the smallest" in line for line in lines)
 
 
 def test_the_section_tables_what_was_found() -> None:

@@ -30,6 +30,7 @@ from probeline.report.figures.reliability import Bin, pooled, reliability
 from probeline.report.figures.rows import accuracy, calibration, ladder
 from probeline.report.figures.sheet import default_look, names, png
 from probeline.report.model.axis import axis_start
+from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
 from probeline.results.methods import METHODS, method_info
@@ -44,8 +45,7 @@ def confusion(table: Sequence[Block]) -> Figure:
     return confusions(table[0].title, table[0].rows[-1], table[0].scores[-1][0])
 
 
-def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
+def test_only_figures_with_data_are_drawn(tmp_path: Path) -> None:
     bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
     assert draw(make_content(folder=tmp_path)) == []
     alone = draw(make_content([replace(bare, method="knn")], folder=tmp_path))
@@ -70,10 +70,7 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     ]
 
 
-def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
+def test_confusions_are_of_the_probe_its_backbone_s_training_and_the_best_row_on_validation() -> None:
     scores = [
         make_score("probe", "resnet18", val_top1=0.9, n_test=40),
         make_score("probe", "timm:x/y", val_top1=0.8, n_test=40),
@@ -82,11 +79,7 @@ def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefer
     ]
 
     def names(*some: Score) -> list[str]:
-        return [
-            one.path.stem.removeprefix("confusion-")
-            for one in draw(make_content(some, folder=tmp_path))
-            if "confusion" in one.name
-        ]
+        return [row.figure.removeprefix("confusion-") for row in select_confusion_rows(blocks(some))]
 
     assert names(*scores[:3]) == ["resnet18-probe", "resnet18-finetune"]
     assert names(*scores) == ["resnet18-probe", "resnet18-finetune", "timm--x--y-finetune"]
@@ -103,10 +96,8 @@ def test_confusions_are_of_the_probe_the_training_of_its_net_and_what_val_prefer
     assert names(scores[0], ridge, other) == ["resnet18-probe", "resnet18-ridge"]
 
 
-def test_ridge_has_no_reliability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probeline.report.figures.png", lambda figure: b"")
-    ridge = make_score("ridge", val_top1=0.97, n_test=40)
-    assert "reliability.png" not in [one.path.name for one in draw(make_content([ridge], folder=tmp_path))]
+def test_ridge_has_no_reliability() -> None:
+    assert reliability(blocks([make_score("ridge", val_top1=0.97, n_test=40)])) is None
 
 
 def test_small_bins_of_confidence_are_drawn_as_one() -> None:
@@ -178,7 +169,7 @@ def test_what_leaves_the_others_room_is_drawn_in_its_place() -> None:
         assert axis_start(rows) == 0.0, top1s
 
 
-def test_names_stand_beside_the_rows_of_one_net() -> None:
+def test_names_stand_next_to_the_rows_of_one_backbone() -> None:
     heads = ("probe", "knn", "finetune")
     one, two = make_scores(("resnet18",), heads), make_scores(("resnet18", "vgg11"), heads)
     views = [make_score("knn", "resnet18", views=3, cold_seconds=70.0)]

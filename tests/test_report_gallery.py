@@ -1,4 +1,4 @@
-"""Galleries: which images come first, what is said of them, and which records are believed."""
+"""Galleries: which images come first, their text, and which records are valid."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_another_seed_of_a_row_has_no_say() -> None:
     assert gallery_of(rows, first[1][0]) == gallery_of(first, first[1][0])
 
 
-# What is said
+# The text
 
 
 def words(scores: list[Score], **refit: Any) -> str:
@@ -83,16 +83,16 @@ def words(scores: list[Score], **refit: Any) -> str:
 
 def test_a_caption_tells_the_numbers() -> None:
     counts = count_shared_errors(rank_by_validation(GALLERY_SCORES)).counts
-    told = words(GALLERY_SCORES)
+    text = words(GALLERY_SCORES)
     wrong, by_all, together = (int(some.sum()) for some in (counts > 0, counts == 3, counts > 1))
     assert together < min(wrong, 24)
-    assert told.startswith(
+    assert text.startswith(
         f"{wrong} of 60 test images are misclassified by at least one of 3 rows, {by_all} by all (first seed of "
         f"each row). Shown: {together}, all images that several rows misclassify, most frequent errors first. "
     )
-    assert "Probabilities are those of the exact linear probe, l2 0.001, refitted on the cached features" in told
-    assert "at temperature 1.5: 60 of its 60 predictions are the same." in told
-    assert told.endswith(
+    assert "Probabilities are those of the exact linear probe, l2 0.001, refitted on the cached features" in text
+    assert "at temperature 1.5: 60 of its 60 predictions are the same." in text
+    assert text.endswith(
         "Below each image: the 3 nearest train images, by cosine similarity of this probe's standardised features."
     )
 
@@ -106,10 +106,10 @@ def test_a_caption_of_one_row_names_it() -> None:
     )
 
 
-def test_a_refit_that_is_not_believed_is_told() -> None:
-    told = words(GALLERY_SCORES, held=False, same=51)
-    assert "No probabilities: the exact linear probe, l2 0.001, refitted" in told
-    assert "does not reproduce its score, as only 51 of its 60 predictions are the same." in told
+def test_a_refit_that_is_invalid_is_reported() -> None:
+    text = words(GALLERY_SCORES, held=False, same=51)
+    assert "No probabilities: the exact linear probe, l2 0.001, refitted" in text
+    assert "does not reproduce its score, as only 51 of its 60 predictions are the same." in text
 
 
 def test_titles_tell_rows_apart() -> None:

@@ -46,9 +46,9 @@ def test_what_is_unusual_is_marked_and_explained() -> None:
     rows = learning_table([odd]).grid
     assert [row[1] for row in rows[1:]] == ["10 % †", "100 %", "4 per class *"]
     assert rows[1][2] == "4,500 to 4,600"
-    told = "\n".join(learning_notes([odd]))
+    notes = "\n".join(learning_notes([odd]))
     for words in ("whole groups", "* some classes have fewer", "† a fit stopped", "5,000 val images"):
-        assert words in told
+        assert words in notes
     plain = "\n".join(learning_notes([curve]))
     for words in ("whole groups", "* some", "†"):
         assert words not in plain

@@ -55,7 +55,7 @@ def level(test: RangeTest, steps: int = STEPS) -> RangeTest:
     return replace(test, rates=tuple(rising()[:steps]), losses=(1.0,) * steps, ended="highest rate", key=digest(steps))
 
 
-def test_what_a_test_suggests_is_said_in_two_digits() -> None:
+def test_the_suggested_rate_has_two_digits() -> None:
     test = make_test()
     place = suggest_rates(test)
     assert place is not None
@@ -74,8 +74,12 @@ def test_what_a_test_suggests_is_said_in_two_digits() -> None:
         "loss too high",
     ]
     assert range_table([level(test)]).grid[1][1:] == ["", "", "", "100", "highest rate"]
-    (told,) = record_of(make_content(range_tests=[test]))["range_tests"]
-    assert (told["steepest"], told["tenth"], told["lowest"]) == (place.steepest, place.tenth, place.lowest)
+    (test_record,) = record_of(make_content(range_tests=[test]))["range_tests"]
+    assert (test_record["steepest"], test_record["tenth"], test_record["lowest"]) == (
+        place.steepest,
+        place.tenth,
+        place.lowest,
+    )
 
 
 def test_what_is_unusual_is_marked_and_explained() -> None:

@@ -44,7 +44,7 @@ def test_a_caption_tells_what_is_shown() -> None:
     )
 
 
-def test_a_sample_is_told() -> None:
+def test_a_sample_is_reported_as_one() -> None:
     probe = make_score(n_test=90, tap="features.13")
     caption = map_text(probe, probe, 40, 2, 7, []).caption
     assert caption.startswith(

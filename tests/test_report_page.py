@@ -58,9 +58,9 @@ def test_every_section_that_has_data_is_there(page: Path) -> None:
 def test_contents_are_grouped_and_no_group_comes_twice(page: Path) -> None:
     groups = [section.group for section in SECTIONS]
     (contents,) = tree(page).all("nav")
-    told = [one.text for one in contents.all("dt")]
-    assert told == list(dict.fromkeys(groups))
-    assert len([1 for a, b in pairwise(groups) if a != b]) + 1 == len(told)
+    terms = [one.text for one in contents.all("dt")]
+    assert terms == list(dict.fromkeys(groups))
+    assert len([1 for a, b in pairwise(groups) if a != b]) + 1 == len(terms)
 
 
 def test_terms_are_those_of_the_page(page: Path) -> None:
@@ -68,8 +68,8 @@ def test_terms_are_those_of_the_page(page: Path) -> None:
     assert {"linear probe (exact)", "headroom", "adjusted p", "near duplicate", "draw"} <= set(there)
     view = Glossary().view(make_content([make_score("knn")]))
     assert view is not None
-    told = [term.name for term in view.values["terms"]]
-    assert "k-NN" in told
+    names = [term.name for term in view.values["terms"]]
+    assert "k-NN" in names
     assert {
         "linear probe (exact)",
         "headroom",
@@ -80,7 +80,7 @@ def test_terms_are_those_of_the_page(page: Path) -> None:
         "tap",
         "near duplicate",
         "draw",
-    }.isdisjoint(told)
+    }.isdisjoint(names)
 
 
 def test_ids_are_unique_and_what_is_referred_to_is_there(page: Path) -> None:
@@ -119,7 +119,7 @@ def test_every_figure_says_what_it_shows(page: Path) -> None:
         assert re.search(r"\d+\.\d % \(95 % interval .*, n = 120.*s cold, .* parameters trained", title.text)
 
 
-def test_nothing_is_asked_of_any_network(page: Path) -> None:
+def test_nothing_is_requested_from_any_network(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "http:" not in html
     assert "https:" not in html
@@ -204,7 +204,7 @@ def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
     assert "Backbone" in heads(probe, make_score(tap="layer3"))
 
 
-def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
+def test_leaked_images_are_reported_at_the_top(tmp_path: Path) -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120, accuracy=0.9)]
     root = tree(written(tmp_path, scores, findings=make_doctor()))
     has = r"of mobilenet_v2 has \d\d\.\d %"
@@ -212,7 +212,7 @@ def test_leaked_images_are_told_at_the_top(tmp_path: Path) -> None:
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
 
 
-def test_leaks_are_told_of_the_probe_that_others_are_compared_with(tmp_path: Path) -> None:
+def test_leaks_are_reported_for_the_reference_probe(tmp_path: Path) -> None:
     nets = [make_score("probe", name, n_test=120, val_top1=val) for name, val in (("resnet18", 0.9), ("vgg11", 0.8))]
     best = make_score("knn", "vgg11", n_test=120, accuracy=0.95, val_top1=0.5)
     root = tree(written(tmp_path, [*nets, best], findings=make_doctor()))
@@ -292,7 +292,7 @@ def test_confusions_are_counted(tmp_path: Path) -> None:
     (table,) = [one for one in root.all("table") if "matrix" in one.classes and "true / predicted" in one.text]
     cells = [re.match(r"[\d,]*", one.text)[0] for one in table.all("td")]  # type: ignore[index]
     pairs = list(zip(score.labels, score.predictions, strict=True))
-    assert cells == [str(pairs.count((true, said)) or "") for true in range(2) for said in range(2)]
+    assert cells == [str(pairs.count((true, predicted)) or "") for true in range(2) for predicted in range(2)]
 
 
 def test_disagreement_is_counted() -> None:
@@ -308,7 +308,7 @@ def test_disagreement_is_counted() -> None:
     assert count_unanimous([a]) == (found.both + found.one, found.other + found.neither)
 
 
-def test_rows_of_other_test_images_are_not_held_against_each_other(tmp_path: Path) -> None:
+def test_rows_of_other_test_images_are_not_compared(tmp_path: Path) -> None:
     scores = [make_score("probe", n_test=40), make_score("knn", n_test=40, draw=1)]
     sections = [one.facts.get("id") for one in tree(written(tmp_path, scores)).all("section")]
     assert "disagreement" not in sections
@@ -386,7 +386,7 @@ def test_templates_hold_no_number() -> None:
 # Pictures side by side
 
 
-def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
+def test_a_gallery_shows_errors_next_to_their_nearest_images(page: Path) -> None:
     found = section(tree(page), "galleries")
     (tile,) = [one for one in found.all("li") if one.all("img")]
     images = tile.all("img")
@@ -395,13 +395,13 @@ def test_a_gallery_shows_what_is_wrong_beside_what_is_near(page: Path) -> None:
         "Near: train image train/00007",
     ]
     assert all(one.facts["src"].startswith("data:image/webp;base64,") for one in images)
-    said = [one.text for one in tile.all("p")]
-    assert said[:3] == [
+    texts = [one.text for one in tile.all("p")]
+    assert texts[:3] == [
         "dog, misclassified by 3 of 3 rows",
         "predicted: cat (2), bird (1)",
         "probe: cat 87.5\u00a0%, dog 6.2\u00a0%",
     ]
-    assert said[3:] == ["bird: knn", "cat: finetune; probe"]
+    assert texts[3:] == ["bird: knn", "cat: finetune; probe"]
     assert "cat 0.75" in tile.text
 
 
@@ -428,14 +428,24 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_galleries_without_room_are_left_to_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {name: thumbnail() for name in ("test:3", "train:7")}
-    galleries = [make_gallery(backbone=f"net{i}", thumbnails=small) for i in range(2)]
-    scores = [make_score(n_test=60)]
-    whole = written(tmp_path / "whole", scores, galleries=galleries)
-    for room, shown in ((10**9, 2), (whole.stat().st_size - 1, 1), (1, 0)):
-        monkeypatch.setattr(render, "MAX_BYTES", room)
-        found = section(tree(written(tmp_path / str(shown), scores, galleries=galleries)), "galleries")
+def test_galleries_without_room_are_left_to_the_records(tmp_path: Path) -> None:
+    def write(name: str, *sizes: int) -> Path:
+        """Write the page of two galleries, each with a thumbnail that is so many bytes larger than the other ones."""
+        small = thumbnail()
+        galleries = [
+            make_gallery(
+                backbone=f"net{i}",
+                thumbnails={"test:3": replace(small, webp=small.webp + "A" * size), "train:7": small},
+            )
+            for i, size in enumerate(sizes)
+        ]
+        return written(tmp_path / name, [make_score(n_test=60)], galleries=galleries)
+
+    room = render.MAX_BYTES - write("small", 0, 0).stat().st_size
+    for name, sizes, shown in (("full", (0, room), 2), ("over", (0, room + 1), 1), ("none", (render.MAX_BYTES, 0), 0)):
+        path = write(name, *sizes)
+        assert path.stat().st_size <= render.MAX_BYTES
+        found = section(tree(path), "galleries")
         assert len(found.all("h3")) == shown
         left = ", ".join(f"gallery-net{i}.json" for i in range(shown, 2))
         assert (f"More are in the records: {left}." in found.text) == bool(left)
@@ -454,9 +464,9 @@ def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
         "val image train/00011, c*t",
         "test image test/00002, bee",
     ]
-    told = [one.text for one in found.all("p")]
+    texts = [one.text for one in found.all("p")]
     assert {"ant ≠ bee", "near, score 0.864", "c*t; rather bee?", "val, score 0.898", "test, distance 0.930"} <= set(
-        told
+        texts
     )
     assert "3 of 120 test images (2.5 %) are in train or val too" in found.text
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is asked for or complained of, and it works by pointer, keyboard and ear."""
+"""The page in a real browser: it requests nothing, and works by pointer, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def opened(browser: Any, file: Path, **options: Any) -> Iterator[Any]:
-    """Open a page in a fresh context; whatever it asks for beside itself, or says on the console, is a failure."""
+    """Open a page in a fresh context; any other request, or a message on the console, is a failure."""
     context = browser.new_context(**{"viewport": DESK, **options})
     tab = context.new_page()
-    asked: list[str] = []
-    said: list[str] = []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    requests: list[str] = []
+    messages: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
     try:
         tab.goto(file.as_uri())
         yield tab
-        assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
-        assert said == []
+        assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+        assert messages == []
     finally:
         context.close()
 

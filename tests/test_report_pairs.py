@@ -19,19 +19,19 @@ def test_a_difference_averages_seeds_and_tests_the_first() -> None:
     a = [make_score("finetune", seed=seed, accuracy=0.8 + 0.02 * seed, n_test=300) for seed in range(3)]
     b = [make_score("probe", accuracy=0.75, n_test=300)]
     found = differences([(0, 1)], [a, b])[0, 1]
-    labels, said, other = (np.array(x) for x in (b[0].labels, [s.predictions for s in a], b[0].predictions))
+    labels, predicted, other = (np.array(x) for x in (b[0].labels, [s.predictions for s in a], b[0].predictions))
     assert found.top1 == pytest.approx(np.mean([score.top1 for score in a]) - b[0].top1)
-    assert found.interval == paired_bootstrap(labels, said, other)
+    assert found.interval == paired_bootstrap(labels, predicted, other)
     assert found.interval[0] < found.top1 < found.interval[1]
-    assert found.p == mcnemar(labels, said[0], other)
+    assert found.p == mcnemar(labels, predicted[0], other)
 
 
 def test_all_pairs_are_adjusted_together() -> None:
     scores = [make_score(method, accuracy=top1) for method, top1 in (("probe", 0.8), ("knn", 0.77), ("centroid", 0.7))]
     found = matrix(blocks(scores))
     assert list(found.differences) == [(1, 0), (2, 0), (2, 1)]
-    labels, *said = (np.array(x) for x in (scores[0].labels, *(score.predictions for score in scores)))
-    raw = [mcnemar(labels, said[i], said[j]) for i, j in found.differences]
+    labels, *predicted = (np.array(x) for x in (scores[0].labels, *(score.predictions for score in scores)))
+    raw = [mcnemar(labels, predicted[i], predicted[j]) for i, j in found.differences]
     assert [difference.p for difference in found.differences.values()] == holm(raw)
     assert found.differences[2, 0].top1 == pytest.approx(-0.1)
     assert found.left_out == 0
@@ -61,13 +61,13 @@ def test_rows_read_on_other_images_have_an_empty_cell() -> None:
     assert cells[2][2].startswith("−8.0 (")
 
 
-def test_rows_of_several_backbones_are_told_apart() -> None:
+def test_rows_of_several_backbones_are_distinguished() -> None:
     text = matrix_table(matrix(blocks(make_scores(("one", "two"), ("probe", "knn"), n_test=60)))).markdown()
     assert "linear probe (exact), one" in text
     assert "k-NN, two" in text
 
 
-def test_rows_of_several_taps_are_told_apart() -> None:
+def test_rows_of_several_taps_are_distinguished() -> None:
     scores = [make_score(tap=tap, n_test=60) for tap in ("penultimate", "layer3")]
     text = matrix_table(matrix(blocks(scores))).markdown()
     assert "| linear probe (exact)            |" in text
@@ -84,7 +84,7 @@ def test_every_pair_stands_once_and_below_the_diagonal() -> None:
     assert set(found.differences) == {(later, earlier) for earlier, later in combinations(range(9), 2)}
 
 
-def test_only_what_is_real_is_told_apart() -> None:
+def test_only_significant_differences_are_reported() -> None:
     """By the first seeds alone the first two differ, by the means they do not."""
     scores = [
         make_score(accuracy=0.8, n_test=1000),

@@ -1,4 +1,4 @@
-"""Published numbers beside ours: which rows and steps compare, what is said of those that do not, and the section."""
+"""Published numbers next to ours: which rows and steps compare, the text for those that do not, and the section."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ours(*published: Published, rows: Any = (), curves: Any = (), **changes: Any
     return [mine for _, mine in compare_published(published, rows, curves, **{**ASKED, **changes})]
 
 
-def test_a_number_stands_beside_the_row_of_its_net_and_method() -> None:
+def test_a_number_stands_next_to_the_row_of_its_net_and_method() -> None:
     (row,) = rows(*scores())
     (mine,) = ours(PROBE, rows=rows(*scores(), *scores("resnet18"), make_score("probe"), make_score("knn")))
     assert mine is not None
@@ -62,7 +62,7 @@ def test_heads_elsewhere_in_the_net_are_not_what_was_published() -> None:
     assert ours(PROBE, rows=elsewhere) == [None]
 
 
-def test_a_net_that_was_asked_for_stands_in_for_those_that_were_not() -> None:
+def test_a_requested_net_stands_in_for_those_that_were_not() -> None:
     other = Published("alexnet", "probe-sgd", 0.8107)
     found = ours(PROBE, other, rows=rows(*scores("resnet18", weights="none")), backbones=("resnet18",), data="digits")
     assert [mine and (mine.backbone, mine.other) for mine in found] == [
@@ -85,7 +85,7 @@ def test_two_runs_are_two_lines() -> None:
     assert [mine and mine.other for mine in ours(PROBE, rows=two)] == [("run A",), ("run B",)]
 
 
-def test_a_portion_stands_beside_the_step_of_a_learning_curve() -> None:
+def test_a_portion_stands_next_to_the_step_of_a_learning_curve() -> None:
     curve = make_curve(draws=3, n_test=400)
     (mine,) = ours(HALF, curves=[make_curve("resnet18"), curve])
     points = [point for point in curve.points if (point.kind, point.amount) == ("fraction", 50)]
@@ -112,14 +112,14 @@ def test_a_step_of_another_curve_or_size_is_none(curve: Curve, net: str, name: s
     assert curve_step([curve], net, name, portion) is None
 
 
-def held(**changes: Any) -> PublishedComparison:
+def make_comparison(**changes: Any) -> PublishedComparison:
     lines = compare_published((PROBE, HALF, TUNED), rows(*scores()), [make_curve(draws=1, n_test=400)], **ASKED)
     differences = ("They chose on *test*.", "We did not.")
     return replace(PublishedComparison("day8", "A course, day 8.", lines, (), differences), **changes)
 
 
 def test_the_section_is_a_table_and_the_differences() -> None:
-    text = section(held(changed=("epochs 1", "limit 30")))
+    text = section(make_comparison(changed=("epochs 1", "limit 30")))
     assert text.startswith("Recipe day8. A course, day 8.\n\n| Backbone ")
     assert "Options that differ from the recipe's: epochs 1, limit 30." in text
     assert text.endswith("\n\n- They chose on \\*test\\*.\n- We did not.")
@@ -139,20 +139,20 @@ def test_the_section_is_a_table_and_the_differences() -> None:
 
 
 def test_without_numbers_there_are_the_differences_alone() -> None:
-    text = section(held(lines=()))
+    text = section(make_comparison(lines=()))
     assert "|" not in text
     assert "- We did not." in text
 
 
 def test_a_report_holds_the_section_and_its_record(tmp_path: Path) -> None:
-    report = write_report(tmp_path, published=held())
-    assert f"## Published numbers\n\n{section(held())}" in report.markdown.read_text(encoding="utf-8")
+    report = write_report(tmp_path, published=make_comparison())
+    assert f"## Published numbers\n\n{section(make_comparison())}" in report.markdown.read_text(encoding="utf-8")
     found = json.loads(report.json.read_text(encoding="utf-8"))["published"]
     assert (found["recipe"], found["differences"]) == ("day8", ["They chose on *test*.", "We did not."])
     probe, half, tuned = found["lines"]
     assert (probe["backbone"], probe["top1"], probe["ours"]["runs"]) == ("mobilenet_v2", 0.941, "2 seeds")
     assert (half["portion"], tuned["ours"]) == (50, None)
-    assert not write_report(tmp_path, published=held()).written
-    assert write_report(tmp_path, published=held(changed=("epochs 1",))).written
+    assert not write_report(tmp_path, published=make_comparison()).written
+    assert write_report(tmp_path, published=make_comparison(changed=("epochs 1",))).written
     assert write_report(tmp_path).written
     assert "published" not in json.loads(report.json.read_text(encoding="utf-8"))

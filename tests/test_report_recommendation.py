@@ -150,7 +150,7 @@ def test_lead_advice_table_and_record_name_the_same_row(every_case: list[tuple[l
             assert not (frozen and decision.recommended.trains)
 
 
-def test_significance_is_said_as_tested(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
+def test_significance_is_reported_as_tested(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
     for scores, curves in every_case:
         table = blocks(scores)
         decision = recommend(table, curves)
@@ -188,7 +188,7 @@ def test_what_weakens_the_answer_is_among_the_caveats(every_case: list[tuple[lis
     assert single > 10
 
 
-def test_a_curve_of_one_epoch_is_said() -> None:
+def test_a_curve_of_one_epoch_is_reported() -> None:
     curve = replace(make_curve(percents=(10, 100)), method="finetune", options={"epochs": 1})
     assert "Trained for one epoch only: mobilenet_v2, full fine-tune." in recommend([], [make_curve(), curve]).caveats
 
@@ -197,14 +197,14 @@ def caveats(*scores: Score) -> str:
     return "\n".join(recommend(blocks(scores)).caveats)
 
 
-def test_an_edge_of_the_grid_is_said() -> None:
+def test_an_edge_of_the_grid_is_reported() -> None:
     edge = make_score(chosen={"l2": 1e5, "edge": True})
     words = "Hyper-parameter at the edge of its grid, so a wider grid may do better: linear probe (exact)."
     assert words in caveats(edge, make_score("knn", accuracy=0.5))
     assert words not in caveats(make_score(), make_score("knn", accuracy=0.5))
 
 
-def test_what_was_selected_on_test_is_said() -> None:
+def test_selection_on_test_is_reported() -> None:
     words = "Full fine-tune is highest on test; its accuracy was selected on test, so probably a little too high."
     assert words in caveats(make_score("knn", val_top1=0.9), make_score("finetune", seed=0, accuracy=0.9, val_top1=0.8))
     assert words not in caveats(
@@ -215,7 +215,7 @@ def test_what_was_selected_on_test_is_said() -> None:
     )
 
 
-def test_other_validation_images_are_said() -> None:
+def test_other_validation_images_are_reported() -> None:
     probe, tuned = make_score(val_top1=0.9), make_score("finetune", seed=0, val_top1=0.8)
     assert "compare only roughly" not in caveats(probe, tuned)
     folds = replace(probe, chosen_by="5-fold (n=45000)")
@@ -228,7 +228,7 @@ def test_other_validation_images_are_said() -> None:
     assert "compare only roughly" not in caveats(folds, plain)
 
 
-def test_ties_on_validation_are_said() -> None:
+def test_ties_on_validation_are_reported() -> None:
     def tied(*others: Score) -> str:
         return caveats(make_score(val_top1=0.9 + 1e-12), *others)
 
@@ -240,7 +240,7 @@ def test_ties_on_validation_are_said() -> None:
     assert "Tied" not in tied(make_score("probe-refit", val_top1=0.9)), "a refit has the probe's validation"
 
 
-def test_where_validation_and_test_disagree_it_is_said() -> None:
+def test_disagreement_of_validation_and_test_is_reported() -> None:
     probe = make_score(accuracy=0.7, val_top1=0.9)
     tuned = make_score("finetune", seed=0, accuracy=0.95, val_top1=0.8)
     words = "Validation and test disagree: full fine-tune is significantly above the linear probe on test."

@@ -38,7 +38,7 @@ def listed(options: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "asked"),
+    ("strategy", "requested"),
     [
         ("full", {}),
         ("full", {"train": ("lr=1e-3,1e-2", "clip=1.0", "augment=views"), "views": 2, "epochs": 3}),
@@ -51,14 +51,14 @@ def listed(options: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
         ("full", {"train": ("lr=1e-3,1e-2", "decay=0.5,1.0", "optimizer=adam,sgd")}),
     ],
 )
-def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any]) -> None:
-    settings = HERE.changed(strategies=(strategy,), **asked)
+def test_a_training_s_command_has_its_options(strategy: str, requested: dict[str, Any]) -> None:
+    settings = HERE.changed(strategies=(strategy,), **requested)
     options = listed(training_options(settings, strategy))
     for name in ("views", "unfreeze", "teacher"):
-        if name in asked:
-            options[name] = list(asked[name]) if name == "unfreeze" else asked[name]
-    if "second" in asked:
-        options["second"] = f"{' '.join(asked['second'])} (0123abcd)"
+        if name in requested:
+            options[name] = list(requested[name]) if name == "unfreeze" else requested[name]
+    if "second" in requested:
+        options["second"] = f"{' '.join(requested['second'])} (0123abcd)"
     name = "finetune" if strategy == "full" else strategy
     scores = [make_score("finetune", seed=seed, n_test=20) for seed in (4, 5)]
     scores = [replace(score, method=name, options={"version": 2, "weights": "x", **options}) for score in scores]
@@ -79,10 +79,10 @@ def test_a_training_is_asked_for_as_it_was(strategy: str, asked: dict[str, Any])
 
 
 @pytest.mark.parametrize(("name", "axes"), [("sgd", SGD), ("mlp", MLP)])
-def test_a_grid_is_asked_for_as_it_was(name: str, axes: Any) -> None:
+def test_a_grid_s_command_has_its_options(name: str, axes: Any) -> None:
     words = ("lr=0.0001,0.3", "epochs=4") if name == "sgd" else ("width=8", "epochs=4")
-    for asked in (words, ()):
-        values = grid(name, axes, asked).values
+    for requested in (words, ()):
+        values = grid(name, axes, requested).values
         options = {"version": 3, **{key: list(some) for key, some in values.items()}}
         score = replace(make_score("probe-sgd", seed=0, n_test=20), method=f"probe-{name}", options=options)
         again = read(command(HERE, score))
@@ -91,7 +91,7 @@ def test_a_grid_is_asked_for_as_it_was(name: str, axes: Any) -> None:
         assert given or name == "sgd", "without a grid of its own there is no MLP head"
 
 
-def test_a_head_is_asked_for_at_its_tap() -> None:
+def test_a_head_s_command_names_its_tap() -> None:
     score = make_score("probe", n_test=20, tap="layer3+penultimate", views=3, precision="bf16")
     again = read(command(HERE.changed(epochs=50, strategies=("head",), recipe="demo"), score))
     assert (again.reading.taps, again.reading.views, again.nets.precision) == (("layer3+penultimate",), 3, "bf16")
@@ -102,7 +102,7 @@ def test_a_head_is_asked_for_at_its_tap() -> None:
     ), "of no concern to a head"
 
 
-def test_weights_are_named_as_they_can_be_asked_for() -> None:
+def test_weights_are_named_as_the_option_takes_them() -> None:
     file = HERE.changed(weights="/data/net.pth")
     assert read(command(file, make_score(n_test=20, weights="net.pth"))).nets.weights == "/data/net.pth"
     assert (
@@ -127,12 +127,12 @@ def test_a_file_whose_folder_nobody_knows_is_a_place_to_fill_in() -> None:
 
 def test_a_teacher_has_its_own_weights() -> None:
     score = replace(make_score("finetune", seed=0, n_test=20), method="distill", options={"teacher": "resnet50"})
-    for asked, weights, teacher in (
+    for requested, weights, teacher in (
         ("resnet50", "DEFAULT", "resnet50@DEFAULT"),
         ("resnet50", "IMAGENET1K_V1", "resnet50"),
         ("resnet50@/data/t.pth", "DEFAULT", "resnet50@/data/t.pth"),
     ):
-        again = read(command(HERE.changed(teacher=asked, weights=weights), score))
+        again = read(command(HERE.changed(teacher=requested, weights=weights), score))
         assert again.training.teacher == teacher
 
 

@@ -168,13 +168,13 @@ def test_runs_with_other_options_are_rows_of_their_own() -> None:
     assert len(set(rows[0].keys)) == 3
 
 
-def test_runs_that_differ_in_a_digit_are_told_with_it() -> None:
+def test_runs_that_differ_in_a_digit_show_it() -> None:
     rates = (1e-3, 0.0010001)
     rows = aggregate([make_score("finetune", seed=0, options={"version": 1, "lr": lr}) for lr in rates])
     assert [(row.variant, row.differing) for row in rows] == [("run A", "lr 0.001"), ("run B", "lr 0.0010001")]
 
 
-def test_scratch_stands_beside_the_pretrained_backbone() -> None:
+def test_scratch_stands_next_to_the_pretrained_backbone() -> None:
     scores = [make_score("probe"), make_score("probe", weights="none"), make_score("scratch", seed=0, accuracy=0.5)]
     found = {block.title: [row.method for row in block.rows] for block in blocks(scores)}
     assert found == {"mobilenet_v2, IMAGENET1K_V1": ["probe", "scratch"], "mobilenet_v2, untrained": ["probe"]}
@@ -191,7 +191,7 @@ def test_titles_name_what_differs_and_no_more() -> None:
     assert {row.title for row in aggregate(scores)} == {"linear probe (exact)", "from scratch"}
 
 
-def test_rows_of_one_method_are_told_apart() -> None:
+def test_rows_of_one_method_are_distinguished() -> None:
     precision = aggregate([make_score(precision="bf16"), make_score(precision="fp32"), make_score("knn")])
     assert [row.short for row in precision] == ["linear probe (exact), bf16", "linear probe (exact), fp32", "k-NN"]
     fraction = aggregate([make_score(n_train=450), make_score(n_train=45_000)])
@@ -227,7 +227,7 @@ def test_taps_and_views_stand_in_one_block() -> None:
     assert {row.short for row in block.rows[4:]} == {"linear probe (exact)", "k-NN"}
 
 
-def test_a_tap_is_told_beside_what_else_differs() -> None:
+def test_a_tap_is_named_next_to_other_differences() -> None:
     scores = [make_score(views=1, precision=precision) for precision in ("bf16", "fp32")]
     rows = aggregate([*scores, make_score(views=2)])
     assert [row.variant for row in rows] == ["1 view, bf16", "1 view, fp32", "2 views"]

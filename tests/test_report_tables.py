@@ -82,7 +82,7 @@ def test_flags_come_with_their_footnotes() -> None:
     assert "- ‡ chosen at a hyper-parameter grid edge" in text
 
 
-def test_classes_without_test_images_are_told() -> None:
+def test_classes_without_test_images_are_reported() -> None:
     text = rendered([replace(make_score(), macro=0.5)])
     assert "macro is the mean accuracy of the classes." in text
     assert [row["Macro %"] for row in table(text)] == ["50.0"]
@@ -90,7 +90,7 @@ def test_classes_without_test_images_are_told() -> None:
     assert "mean accuracy of the classes without 2 of 10 that have no test image." in rendered([uneven])
 
 
-def test_where_classes_are_even_macro_is_top1_and_not_told() -> None:
+def test_macro_accuracy_is_left_out_if_classes_are_even() -> None:
     text = rendered([make_score(), make_score("knn")])
     assert "Macro %" not in table(text)[0]
     assert "macro" not in text
@@ -152,15 +152,15 @@ def test_headroom_says_of_which_probe_it_is() -> None:
 
 
 def test_a_teacher_is_named() -> None:
-    asked = {"teacher": "resnet50", "alpha": 0.5, "temperature": 4.0}
-    taught = replace(make_score("finetune", seed=0), method="distill", options=asked)
+    options = {"teacher": "resnet50", "alpha": 0.5, "temperature": 4.0}
+    taught = replace(make_score("finetune", seed=0), method="distill", options=options)
     note = "distilled on mobilenet_v2: the teacher is the exact probe of resnet50, with alpha 0.5 and temperature 4."
     assert f"- {escape(note)}" in rendered([make_score(), taught])
     assert note in " ".join(terminal_table(blocks([make_score(), taught])).split())
     assert "teacher" not in rendered([make_score()])
 
 
-def test_a_second_task_is_told_below_the_table_and_in_every_record() -> None:
+def test_a_second_task_is_shown_below_the_table_and_in_every_record() -> None:
     read = {"n": 40, "top1": 0.5, "interval": [0.35, 0.65]}
     second = {"second": {"classes": ["a", "b"], "val": read, "test": read}}
     found = blocks([make_score(), replace(make_score("finetune", seed=0), method="multi-task", certificate=second)])
@@ -223,7 +223,7 @@ def test_the_record_is_json_and_complete() -> None:
     assert found["conditions"]["Data"] == ["x"]
 
 
-def test_the_tables_beside_the_first_hold_the_same_rows() -> None:
+def test_the_other_tables_have_the_same_rows() -> None:
     scores = make_scores(seeds=2, n_test=200)
     text = rendered(scores)
     titles = [row.title for row in aggregate(scores)]

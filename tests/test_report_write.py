@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from made_records import make_curve
 from made_scores import make_score
 from pages import write_report
-from probeline.disk import make_folder, publish
 from probeline.errors import CannotWrite
 from probeline.identity import digest
-from probeline.report.model.content import ReportContent, ReportFigure
 from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
 
-ROWS = [make_score(n_test=60, class_names=("ants", "bees"), path=())]
+TWO = ("ants", "bees")
+KNN = make_score("knn", n_test=60, class_names=TWO)
+ROWS = [make_score(n_test=60, class_names=TWO, path=()), KNN]
 MISSING = [("fine-tune", "probeline finetune")]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write two small files in place of figures, which take long to draw."""
+CURVE = make_curve()
 
-    def draw(content: ReportContent) -> list[ReportFigure]:
-        folder = content.folder / "figures"
-        paths = [folder / name for name in ("accuracy.png", "cost.png")[: len(content.rows)]]
-        make_folder(folder)
-        for path in paths:
-            publish(path, path.name.encode() * 20, replace=True)
-        return [ReportFigure(path.stem, path, "Headline", "", "<svg></svg>") for path in paths]
 
-    monkeypatch.setattr("probeline.report.figures.draw", draw)
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A report of two rows, which takes seconds to draw; tests may read it."""
+    return run(tmp_path_factory.mktemp("complete"))
+
+
+@pytest.fixture
+def folder(complete: Report, tmp_path: Path) -> Path:
+    """A copy of that report's folder."""
+    return shutil.copytree(complete.markdown.parent, tmp_path / "report")
+
+
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report with a single figure; tests may read it."""
+    return run(tmp_path_factory.mktemp("curve"), [], curves=[CURVE]).markdown.parent
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -48,48 +57,44 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def run(folder: Path, scores: Sequence[Score] = ROWS) -> Report:
-    return write_report(folder, scores, MISSING, more_conditions={"Feature caches": ["cache/a"]})
+def run(folder: Path, scores: Sequence[Score] = ROWS, **records: Any) -> Report:
+    return write_report(folder, scores, MISSING, more_conditions={"Feature caches": ["cache/a"]}, **records)
 
 
-def test_a_report_is_written_whole(tmp_path: Path) -> None:
-    report = run(tmp_path)
-    assert report.written
+def test_a_report_is_written_whole(complete: Report) -> None:
+    assert complete.written
     names = {
         "report.md",
         "report.json",
         "report.csv",
         "index.html",
-        *(f"figures/{path.name}" for path in report.figures),
+        *(f"figures/{path.name}" for path in complete.figures),
     }
-    assert set(state(tmp_path)) == names
-    assert [path.name for path in report.figures] == ["accuracy.png"]
-    text = report.markdown.read_text()
-    for path in report.figures:
+    assert set(state(complete.markdown.parent)) == names
+    assert "accuracy.png" in [path.name for path in complete.figures]
+    text = complete.markdown.read_text()
+    for path in complete.figures:
         assert f"](figures/{path.name})" in text
-    record = json.loads(report.json.read_text())
+    record = json.loads(complete.json.read_text())
     assert set(record["files"]) == names - {"report.json"}
     assert record["rows"][0]["method"] == "probe"
 
 
-def test_a_second_report_touches_nothing(tmp_path: Path) -> None:
-    first = run(tmp_path)
-    before = state(tmp_path)
-    second = run(tmp_path)
+def test_a_second_report_touches_nothing(complete: Report) -> None:
+    before = state(complete.markdown.parent)
+    second = run(complete.markdown.parent)
     assert not second.written
-    assert replace(second, written=True) == first
-    assert state(tmp_path) == before
+    assert replace(second, written=True) == complete
+    assert state(complete.markdown.parent) == before
 
 
-def test_the_order_of_scores_is_no_news(tmp_path: Path) -> None:
-    scores = [*ROWS, make_score("knn", n_test=60, class_names=("ants", "bees"))]
-    run(tmp_path, scores)
-    assert not run(tmp_path, scores[::-1]).written
+def test_the_order_of_scores_is_no_news(complete: Report) -> None:
+    assert not run(complete.markdown.parent, ROWS[::-1]).written
 
 
-def test_an_up_to_date_report_needs_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
-    run(tmp_path / "report")
-    SCORES.save(tmp_path, ROWS[0])
+def test_an_up_to_date_report_needs_neither_torch_nor_matplotlib(complete: Report, tmp_path: Path) -> None:
+    for score in ROWS:
+        SCORES.save(tmp_path, score)
     program = f"""
 import sys
 from pathlib import Path
@@ -105,7 +110,7 @@ report = write_report(
         blocks=blocks(scores),
         not_run=[NotRun(*pair) for pair in {MISSING!r}],
         more_conditions={{"Feature caches": ["cache/a"]}},
-        folder=Path({str(tmp_path / "report")!r}),
+        folder=Path({str(complete.markdown.parent)!r}),
     )
 )
 print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sys.modules.keys()))
@@ -114,57 +119,55 @@ print(report.written, sorted({{"torch", "matplotlib", "sklearn", "jinja2"}} & sy
     assert done.stdout == "False []\n"
 
 
-@pytest.mark.parametrize(
-    "news",
-    [
-        ([make_score(n_test=60, class_names=("ants", "bees"), path=(), warm_seconds=9.0)], MISSING, ["cache/a"]),
-        (ROWS, [], ["cache/a"]),
-        (ROWS, MISSING, ["cache/b"]),
-    ],
-)
-def test_news_are_written(tmp_path: Path, news: tuple[list[Score], list[tuple[str, str]], list[str]]) -> None:
-    run(tmp_path)
-    scores, missing, caches = news
-    assert write_report(tmp_path, scores, missing, more_conditions={"Feature caches": caches}).written
-    assert not write_report(tmp_path, scores, missing, more_conditions={"Feature caches": caches}).written
+def test_a_changed_score_is_written(folder: Path) -> None:
+    scores = [replace(ROWS[0], warm_seconds=9.0), KNN]
+    assert run(folder, scores).written
+    assert not run(folder, scores).written
 
 
-@pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "index.html", "figures/accuracy.png"])
+@pytest.mark.parametrize(("missing", "caches"), [([], ["cache/a"]), (MISSING, ["cache/b"])])
+def test_other_changes_are_written(tmp_path: Path, missing: list[tuple[str, str]], caches: list[str]) -> None:
+    run(tmp_path, [])
+    assert write_report(tmp_path, [], missing, more_conditions={"Feature caches": caches}).written
+    assert not write_report(tmp_path, [], missing, more_conditions={"Feature caches": caches}).written
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.csv", "report.json", "index.html", "figures/learning.png"])
 @pytest.mark.parametrize("damage", ["lost", "cut"])
-def test_a_damaged_report_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
-    run(tmp_path)
-    whole = {path: (tmp_path / path).read_bytes() for path in state(tmp_path)}
+def test_a_damaged_report_is_written_again(curve: Path, tmp_path: Path, name: str, damage: str) -> None:
+    copy = shutil.copytree(curve, tmp_path / "report")
+    whole = {path: (copy / path).read_bytes() for path in state(copy)}
     if damage == "lost":
-        (tmp_path / name).unlink()
+        (copy / name).unlink()
     else:
-        os.truncate(tmp_path / name, 100)
-    assert run(tmp_path).written
-    assert {path: (tmp_path / path).read_bytes() for path in state(tmp_path)} == whole
+        os.truncate(copy / name, 100)
+    assert run(copy, [], curves=[CURVE]).written
+    assert {path: (copy / path).read_bytes() for path in state(copy)} == whole
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"key": NaN}', '{"key": 1, "sha256": "x"}'])
-def test_a_foreign_record_vouches_for_nothing(tmp_path: Path, text: str) -> None:
+def test_a_foreign_record_is_no_proof(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
-    assert run(tmp_path).written
+    assert run(tmp_path, []).written
 
 
-def test_an_edited_record_vouches_for_nothing(tmp_path: Path) -> None:
-    report = run(tmp_path)
+def test_an_edited_record_is_no_proof(tmp_path: Path) -> None:
+    report = run(tmp_path, [])
     record = json.loads(report.json.read_text())
-    record["rows"][0]["top1"] = 1.0
+    record["verdict"] = ["All is well."]
     report.json.write_text(json.dumps(record))
-    assert run(tmp_path).written
+    assert run(tmp_path, []).written
 
 
-def test_figures_of_the_report_before_are_removed_and_no_others(tmp_path: Path) -> None:
-    run(tmp_path, [*ROWS, make_score("knn", n_test=60, class_names=("ants", "bees"))])
-    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
-    (tmp_path / "notes.md").write_text("mine")
-    assert (tmp_path / "figures" / "cost.png").exists()
-    run(tmp_path)
-    assert not (tmp_path / "figures" / "cost.png").exists()
-    assert (tmp_path / "figures" / "mine.png").read_bytes() == b"mine"
-    assert (tmp_path / "notes.md").read_text() == "mine"
+def test_figures_of_the_previous_report_are_removed_and_no_others(folder: Path) -> None:
+    (folder / "figures" / "mine.png").write_bytes(b"mine")
+    (folder / "notes.md").write_text("mine")
+    assert (folder / "figures" / "cost.png").exists()
+    report = run(folder, [KNN])
+    assert not (folder / "figures" / "cost.png").exists()
+    assert set((folder / "figures").iterdir()) == {*report.figures, folder / "figures" / "mine.png"}
+    assert (folder / "figures" / "mine.png").read_bytes() == b"mine"
+    assert (folder / "notes.md").read_text() == "mine"
 
 
 def test_a_record_cannot_have_files_elsewhere_removed(tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_a_record_cannot_have_files_elsewhere_removed(tmp_path: Path) -> None:
     names = ["../victim.png", str(victim), "figures/../../victim.png", "figures"]
     record = {"key": "old", "files": dict.fromkeys(names, "")}
     (folder / "report.json").write_text(json.dumps({**record, "sha256": digest(record)}))
-    run(folder)
+    run(folder, [])
     assert victim.read_bytes() == b"precious"
 
 
@@ -186,7 +189,7 @@ def test_without_scores_there_is_a_report_of_what_is_missing(tmp_path: Path) -> 
     assert not run(tmp_path, []).written
 
 
-def test_a_folder_that_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite, match="cannot write"):
-        run(tmp_path / "file")
+        run(tmp_path / "file", [])

@@ -28,5 +28,5 @@ def test_seeds_are_averaged() -> None:
     )
 
 
-def test_where_no_image_has_a_label_that_is_said() -> None:
+def test_a_test_set_without_labels_is_reported() -> None:
     assert second_task([certificate(1.0, None, n=2000)]).endswith("n=2,000), val has no label of it")

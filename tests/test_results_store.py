@@ -181,7 +181,7 @@ def test_a_record_whose_key_only_begins_like_the_wanted_one_is_skipped(saved: Sa
     assert found == SkippedFile(saved.path, f"its key is {key}, not {key[:12]}{'0' * 52}")
 
 
-def test_names_that_share_a_file_are_told_apart(saved: Saved) -> None:
+def test_names_that_share_a_file_are_distinguished(saved: Saved) -> None:
     record = replace(saved.record, backbone="timm:a.b")
     path = saved.kind.save(saved.folder, record, saved.attachment)
     found = saved.find(backbone="timm/a.b")
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_skipped(saved: Saved) -> None:
     assert saved.reason() == "cannot be read: Is a directory"
 
 
-def test_a_refusal_of_the_file_system_is_told_in_one_line(saved: Saved) -> None:
+def test_a_refusal_of_the_file_system_is_one_line(saved: Saved) -> None:
     with pytest.raises(CannotWrite, match=r"cannot write: .*json"):
         saved.kind.save(saved.path, saved.record, saved.attachment)
 

@@ -66,7 +66,7 @@ class Hostile:
     either : bool
         Whether it may also be refused, or be another one that is harmless: bytes were changed at random, or files
         compressed in an unusual way.
-    told : str
+    description : str
         What was done, for a complaint.
     """
 
@@ -74,22 +74,22 @@ class Hostile:
     data: bytes
     plain: dict[str, bytes] | None
     either: bool
-    told: str
+    description: str
 
 
 def run(count: int, seed: int) -> Figures:
-    """Unpack `count` seeded archives beside files that must stay as they are."""
+    """Unpack `count` seeded archives next to files that must stay as they are."""
     with producer.workplace() as place:
         outside = str(place / "outside")
         corpus = [_make(random.Random(f"{seed} {number}"), outside) for number in range(count)]
-        said = sweep(corpus, lambda hostile: _attempt(place, hostile), limit=20, memory=MEMORY)
+        results = sweep(corpus, lambda hostile: _attempt(place, hostile), limit=20, memory=MEMORY)
     complaints = [
-        "" if line in ("refused", "unpacked") else f"{hostile.told}: {line}"
-        for line, hostile in zip(said, corpus, strict=True)
+        "" if line in ("refused", "unpacked") else f"{hostile.description}: {line}"
+        for line, hostile in zip(results, corpus, strict=True)
     ]
     note = (
         "tar.gz and zip: paths that lead out, links, devices, bombs, contents cut or changed before and after "
-        f"compression; {said.count('refused'):,} refused, {said.count('unpacked'):,} harmless and unpacked"
+        f"compression; {results.count('refused'):,} refused, {results.count('unpacked'):,} harmless and unpacked"
     )
     return summed("Hostile archives", complaints, note)
 

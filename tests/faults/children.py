@@ -30,14 +30,14 @@ class Ended:
 
     Attributes
     ----------
-    said : bytes
+    output : bytes
     error : str
         What its task raised.
     code : int
         Its exit code, or a signal's number, negative.
     """
 
-    said: bytes
+    output: bytes
     error: str
     code: int
 
@@ -78,8 +78,8 @@ class Child:
             pieces.append(piece)
         os.close(self.pipe)
         _, status = os.waitpid(self.process, 0)
-        said, _, error = b"".join(pieces).partition(b"\0")
-        return Ended(said, error.decode("utf-8", "replace"), os.waitstatus_to_exitcode(status))
+        output, _, error = b"".join(pieces).partition(b"\0")
+        return Ended(output, error.decode("utf-8", "replace"), os.waitstatus_to_exitcode(status))
 
 
 def start(task: Callable[[Say], object], limit: float = LIMIT) -> Child:
@@ -92,13 +92,13 @@ def start(task: Callable[[Say], object], limit: float = LIMIT) -> Child:
     limit : float
         Seconds until it counts as hung and dies of SIGALRM. A task may set the timer anew.
     """
-    heard, said = os.pipe()
+    heard, output = os.pipe()
     with warnings.catch_warnings():
         # A test runner has threads; the child calls nothing that they may have locked.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process:
-        os.close(said)
+        os.close(output)
         return Child(process, heard)
     code = FAILED
     try:
@@ -109,10 +109,10 @@ def start(task: Callable[[Say], object], limit: float = LIMIT) -> Child:
         signal.setitimer(signal.ITIMER_REAL, limit)
         write = os.write
         try:
-            task(lambda data: write(said, data))
+            task(lambda data: write(output, data))
             code = 0
         except BaseException as error:
-            write(said, b"\0" + repr(error).encode("utf-8", "replace"))
+            write(output, b"\0" + repr(error).encode("utf-8", "replace"))
     finally:
         os._exit(code)
 
@@ -151,7 +151,7 @@ def sweep(
                 say(task(trial).encode("utf-8", "replace").replace(b"\0", b"?").replace(b"\n", b" ") + b"\n")
 
         ended = start(work, limit).finish()
-        lines = ended.said.decode("utf-8", "replace").split("\n")[:-1]
+        lines = ended.output.decode("utf-8", "replace").split("\n")[:-1]
         found += lines
         if len(lines) < len(rest):
             found.append("hung" if ended.code == -signal.SIGALRM else f"crashed: {ended.error or ended.code}")

@@ -1,4 +1,4 @@
-"""Every byte of an entry changed in turn, and every file cut at every length; beside it plain h5py, as a control."""
+"""Every byte of an entry changed in turn, and every file cut at every length; plain h5py is the control."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _run(name: str, changes: Callable[[dict[str, bytes], int], list[Change]], co
             finally:
                 path.write_bytes(files[change[0]])
 
-        said = sweep(trials, attempt, limit=LIMIT)
-    complaints = [line and f"{change}: {line}" for line, change in zip(said, trials, strict=True)]
+        results = sweep(trials, attempt, limit=LIMIT)
+    complaints = [line and f"{change}: {line}" for line, change in zip(results, trials, strict=True)]
     size = sum(map(len, files.values()))
     note = f"2 shards, their records and entry.json: {size:,} bytes; reading refuses, an audit names the file"
     return summed(name, complaints, note)
@@ -131,12 +131,14 @@ def run_plain(count: int | None, seed: int, *, checksums: bool = False) -> Figur
                 return "refused"
             return "unharmed" if np.array_equal(found, values) and ids == names else "wrong"
 
-        said = sweep(trials, attempt, limit=3.0, memory=1 << 30)
-    tally = {word: sum(line.startswith(word) for line in said) for word in ("wrong", "crashed", "hung", "unharmed")}
+        results = sweep(trials, attempt, limit=3.0, memory=1 << 30)
+    tally = {word: sum(line.startswith(word) for line in results) for word in ("wrong", "crashed", "hung", "unharmed")}
     lost = tally["wrong"] + tally["crashed"] + tally["hung"]
     note = (
         f"the larger shard, {len(data):,} bytes: {tally['wrong']:,} silent wrong reads, {tally['crashed']} crashes, "
         f"{tally['hung']} hangs; {tally['unharmed']:,} flips meant nothing"
     )
     name = "Plain h5py with fletcher32" if checksums else "Plain h5py"
-    return Figures(f"For comparison: {name}, bytes flipped", len(said), len(said) - lost, lost, note, control=True)
+    return Figures(
+        f"For comparison: {name}, bytes flipped", len(results), len(results) - lost, lost, note, control=True
+    )

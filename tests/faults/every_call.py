@@ -32,10 +32,10 @@ def run(count: int | None, seed: int) -> Figures:
 
             def work(say: Say, entry: Entry = entry, at: int = at, when: str = when) -> None:
                 with calls.between(calls.killing(at, when)):
-                    producer.extract(entry, begun=lambda number: say(b"c"))
+                    producer.extract(entry, started=lambda number: say(b"c"))
 
             ended = start(work).finish()
-            redone = ended.said.count(b"c") - len(producer.proven(entry))
+            redone = ended.output.count(b"c") - len(producer.proven(entry))
             found = (
                 ended.complaint
                 or ("the call was not reached" if ended.code == 0 else "")

@@ -38,5 +38,5 @@ class Figures:
 def summed(name: str, complaints: Sequence[str], note: str) -> Figures:
     """Return the figures of trials that each had a complaint, or an empty string where there was none."""
     lost = [complaint for complaint in complaints if complaint]
-    told = f"{note}; first loss: {lost[0]}" if lost else note
-    return Figures(name, len(complaints), len(complaints) - len(lost), len(lost), told)
+    text = f"{note}; first loss: {lost[0]}" if lost else note
+    return Figures(name, len(complaints), len(complaints) - len(lost), len(lost), text)

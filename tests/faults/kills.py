@@ -35,7 +35,7 @@ def run(count: int, seed: int) -> Figures:
             if ended.code == 0:  # the moment came too late
                 took = min(took, lasted)
                 continue
-            computed, done = ended.said.count(b"c"), len(producer.proven(entry))
+            computed, done = ended.output.count(b"c"), len(producer.proven(entry))
             redone, kept = max(redone, computed - done), kept + done
             complaints.append(
                 ended.complaint
@@ -55,7 +55,7 @@ def _extraction(entry: Entry, seed: int, moment: float | None) -> tuple[Ended, f
     def work(say: Say) -> None:
         say(b"s")
         with between(lingering(lambda: time.sleep(naps.uniform(0, SLOWEST)))):
-            producer.extract(entry, begun=lambda number: say(b"c"))
+            producer.extract(entry, started=lambda number: say(b"c"))
 
     child = start(work)
     child.hear()

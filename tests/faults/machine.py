@@ -52,13 +52,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Listening(Silence):
-    """A console that keeps what is said."""
+    """A console that records its lines."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def say(self, line: str) -> None:
-        self.said.append(line)
+        self.lines.append(line)
 
 
 class MadeSession:
@@ -264,7 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
             for number in model.missing
         }
         copied = [number for number, contents in unknown.items() if not contents]
-        # Whole copies come first, and none is asked for by the engine.
+        # Whole copies come first, and the engine is not needed for them.
         rest = [number for number in unknown if number not in copied]
         made = rest if shards_left is None else rest[:shards_left]
         MadeEngine.computed, MadeEngine.shards_left = Counter(), shards_left
@@ -351,13 +351,13 @@ class StoreMachine(RuleBasedStateMachine):
             StoreMachine.seen["shards repaired"] += len(bad)
 
     def _bad(self) -> set[tuple[str, str]]:
-        """Return folder and the beginning of the name of each bad thing that can be told."""
+        """Return the folder and the beginning of the file name of each problem that can be detected."""
         now = self._entry().folder
         found: set[tuple[str, str]] = set()
         for folder, model in self.entries.items():
             if model.bad_record:
                 found.add((str(folder), "entry.json"))
-            # What an entry holds is told by its record alone, but for the one that is asked for.
+            # An entry's content is known from its record alone, except for that of the current data set.
             if not model.bad_record or folder == now:
                 found |= {(str(folder), f"shard-{number:05d}") for number in model.bad_shards()}
         return found
@@ -369,7 +369,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert not bad
         except Mismatch:
             assert bad
-        lines = [line for line in console.said if line.startswith("verify: bad: ")]
+        lines = [line for line in console.lines if line.startswith("verify: bad: ")]
         assert len(lines) == len(bad), (lines, bad)
         for folder, name in bad:
             assert any(f"{folder}/{name}" in line for line in lines), (lines, folder, name)
@@ -393,7 +393,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
-    """Run `count` seeded programs; the first that the store does not follow is told, made as short as can be."""
+    """Run `count` seeded programs; report the first that the store does not follow, as short as possible."""
 
     class Seeded(StoreMachine):
         pass
@@ -421,6 +421,6 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
             notes = " ".join(getattr(error, "__notes__", []))
             parted = f"; the store and its model part: {error!r} {notes}"
     steps = StoreMachine.seen.pop("steps", 0)
-    told = ", ".join(f"{number:,} {what}" for what, number in sorted(StoreMachine.seen.items()))
-    note = f"steps of {count} programs, each as a model foretells it: {told}{parted}"
+    counts = ", ".join(f"{number:,} {what}" for what, number in sorted(StoreMachine.seen.items()))
+    note = f"steps of {count} programs, each as a model foretells it: {counts}{parted}"
     return Figures("The verbs in any order, against a model", steps, steps - lost, lost, note)

@@ -33,14 +33,14 @@ def run(count: int, seed: int) -> Figures:
         name = chance.choice(list(originals))
         trials.append((f"{name}, damaged", _damaged(originals[name], chance)))
     with producer.workplace() as place:
-        said = sweep(trials, lambda trial: _attempt(place / "picture.jpg", trial[1]), limit=20, memory=MEMORY)
+        results = sweep(trials, lambda trial: _attempt(place / "picture.jpg", trial[1]), limit=20, memory=MEMORY)
     complaints = [
-        "" if line in ("read", "named") else f"{name}: {line}" for line, (name, _) in zip(said, trials, strict=True)
+        "" if line in ("read", "named") else f"{name}: {line}" for line, (name, _) in zip(results, trials, strict=True)
     ]
     note = (
         f"{len(originals)} kinds (16-bit, CMYK, palette with alpha, EXIF-rotated, 1x1, 1x10000, bombs, wrong "
-        f"extensions, no pictures) and their cut or changed copies; {said.count('read'):,} read as Pillow reads them, "
-        f"{said.count('named'):,} named as unreadable, as by Pillow"
+        f"extensions, no pictures) and their cut or changed copies; {results.count('read'):,} read as Pillow reads "
+        f"them, {results.count('named'):,} named as unreadable, as by Pillow"
     )
     return summed("Hostile pictures", complaints, note)
 

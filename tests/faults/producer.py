@@ -1,4 +1,4 @@
-"""Entries made without a net: features are a function of the content alone, so each row can be told right or wrong."""
+"""Entries made without a net: features are a function of the content alone, so each row can be checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from probeline.cache import reading, writing
 from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import ShardLocks
+from probeline.cache.locks import POLL_SECONDS, ShardLocks
 from probeline.environment import environment
 from probeline.identity import digest
 from probeline.types import Backbone, FloatArray, Part, Preprocess
@@ -76,19 +76,22 @@ def truth(entry: Entry) -> FloatArray:
 def extract(
     entry: Entry,
     *,
-    begun: Callable[[int], object] = lambda number: None,
+    started: Callable[[int], object] = lambda number: None,
     done: Callable[[int], object] = lambda number: None,
     change: Callable[[FloatArray], FloatArray] = lambda values: values,
+    poll_seconds: float = POLL_SECONDS,
 ) -> None:
     """Write the shards that are missing, as the engine does: claimed, computed, written, given up.
 
     Parameters
     ----------
     entry : Entry
-    begun, done : callable
+    started, done : callable
         Told the number of a shard before its features are computed, and once it is written.
     change : callable
         Makes other features of the right ones.
+    poll_seconds : float
+        Between two tries of shards that other processes have locked.
     """
     values = change(truth(entry))
     shards = reading.missing_shards(entry)
@@ -96,12 +99,12 @@ def extract(
     with ShardLocks(entry, shards) as locks:
         while locks.are_pending:
             for number in locks.lock_all():
-                begun(number)
+                started(number)
                 rows = entry.shards[number]
                 writing.write_shard(entry, number, values[rows.start : rows.stop], FACTS)
                 done(number)
                 locks.release(number)
-            locks.wait()
+            locks.wait(poll_seconds)
 
 
 def files(entry: Entry) -> dict[str, bytes]:

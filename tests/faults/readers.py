@@ -57,7 +57,7 @@ def run(count: int, seed: int) -> Figures:
                             say("; ".join(filter(None, found)).encode())
 
                     ended = start(work, LIMIT).finish()
-                    complaints.append(ended.complaint or ended.said.decode())
+                    complaints.append(ended.complaint or ended.output.decode())
             finally:
                 stop.set()
             readings = [future.result() for future in at_work]
@@ -80,7 +80,7 @@ def run_fresh(count: int, seed: int) -> Figures:
 
 
 def _until(stop: threading.Event, features: Features, values: FloatArray, seed: int) -> tuple[int, str]:
-    """Read until told to stop; return how often, and what was wrong."""
+    """Read until stopped; return how often, and what was wrong."""
     number = 0
     while not stop.is_set():
         number += READINGS

@@ -96,14 +96,14 @@ def run(count: int | None, seed: int) -> Figures:
             finally:
                 shutil.rmtree(place / f"trial-{number}", ignore_errors=True)
 
-        said = sweep(trials, attempt, limit=20)
+        results = sweep(trials, attempt, limit=20)
     complaints = [
         line.removeprefix("refused") and f"{refusal}, {scene}: {line.removeprefix('refused')}"
-        for line, (_, scene, refusal) in zip(said, trials, strict=True)
+        for line, (_, scene, refusal) in zip(results, trials, strict=True)
     ]
     note = (
         "ENOSPC and EIO at each open, write, fsync, link, rename, unlink and mkdir, once and from then on, and half "
-        f"writes; {', '.join(SCENES)}; {said.count('refused')} ended in a clean error, the others were withstood"
+        f"writes; {', '.join(SCENES)}; {results.count('refused')} ended in a clean error, the others were withstood"
     )
     return summed("Calls refused by the disk", complaints, note)
 

@@ -39,7 +39,7 @@ def run(count: int | None, seed: int) -> Figures:
                 say((_attempt(place / "small", pages, mounted, clean) + "\n").encode())
 
         ended = start(work, limit=300).finish()
-    how, *lines = ended.said.decode().split("\n")[:-1]
+    how, *lines = ended.output.decode().split("\n")[:-1]
     stopped = lines.count("refused")
     complaints = [line.removeprefix("refused") for line in lines]
     if ended.complaint or not stopped:

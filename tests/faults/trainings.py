@@ -6,10 +6,9 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +17,8 @@ from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
 from probeline.finetune import checkpoint_files as sealed
-from small_trainings import TRAINING, Steps, fit, make_trainer
+from probeline.types import IntArray, PixelArray
+from small_trainings import FEED, TRAINING, Steps, fit, make_trainer
 
 EPOCHS = 6
 HOW = replace(TRAINING, epochs=EPOCHS, dropout=0.2, warmup=1.0, clip=1.0, accumulate=2)
@@ -55,10 +55,10 @@ def run(count: int, seed: int, *, span: tuple[float, float] = (0.0, 1.0)) -> Fig
             done = _epochs(folder)
             kept += done
             again, _ = _training(folder, seed - number, None)
-            told = ended.complaint or again.complaint
-            if not told and again.said.count(b"e") != EPOCHS - done:
-                told = f"{again.said.count(b'e')} epochs run where {EPOCHS - done} were left"
-            complaints.append(told or ("" if _left(folder) == clean else "other weights or another history"))
+            complaint = ended.complaint or again.complaint
+            if not complaint and again.output.count(b"e") != EPOCHS - done:
+                complaint = f"{again.output.count(b'e')} epochs run where {EPOCHS - done} were left"
+            complaints.append(complaint or ("" if _left(folder) == clean else "other weights or another history"))
             shutil.rmtree(folder)
     note = (
         f"{EPOCHS} epochs of a small net with BatchNorm, dropout and AdamW, unfrozen step by step; {kept} epochs were "
@@ -73,14 +73,13 @@ def _training(folder: Path, seed: int, moment: float | None) -> tuple[Ended, flo
 
     def work(say: Say) -> None:
         torch.set_num_threads(1)
-        trainer = make_trainer(HOW, make=Steps, strategy="gradual", unfreeze=(1, 2, 4))
-        epoch = trainer.run_epoch
 
-        def counted(*given: Any) -> Any:
-            say(b"e")
-            return epoch(*given)
+        def feed(batches: Sequence[IntArray], augmentation: int | None) -> Iterator[PixelArray]:
+            if augmentation is not None:  # of the train rows, which are fed once per epoch
+                say(b"e")
+            return FEED(batches, augmentation)
 
-        trainer.run_epoch = counted  # type: ignore[method-assign]
+        trainer = make_trainer(HOW, make=Steps, feed=feed, strategy="gradual", unfreeze=(1, 2, 4))
         say(b"s")
         with between(lingering(lambda: time.sleep(naps.uniform(0, SLOWEST)))):
             fit(trainer, folder)

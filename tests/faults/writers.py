@@ -16,7 +16,7 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import locks, reading
+from probeline.cache import reading
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.errors import ProbelineError
@@ -72,12 +72,11 @@ def _round(entry: Entry, writers: int, with_locks: bool, chance: random.Random) 
 def _finished(child: Child) -> tuple[str, bool, int]:
     """Return a writer's complaint, whether it was killed, and how many shards it began."""
     ended = child.finish()
-    return ended.complaint, ended.code < 0, ended.said.count(b"c")
+    return ended.complaint, ended.code < 0, ended.output.count(b"c")
 
 
 def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
     naps = random.Random(seed)
-    locks._POLL_SECONDS = 0.002  # waiting is not what is tried here
     if not with_locks:
         fcntl.flock = _refuse
 
@@ -86,7 +85,7 @@ def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
         time.sleep(naps.uniform(0, SLOWEST))
 
     with calls.between(calls.lingering(lambda: time.sleep(naps.uniform(0, SLOWEST / 10)))):
-        producer.extract(entry, begun=compute)
+        producer.extract(entry, started=compute, poll_seconds=0.002)
 
 
 def _refuse(*arguments: object) -> None:

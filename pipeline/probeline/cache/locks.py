@@ -20,7 +20,7 @@ from probeline.cache.reading import is_done
 SUFFIX = ".lock"
 """Of lock files; they are empty and may be deleted at any time."""
 
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def is_unlocked(path: Path) -> bool:
@@ -77,7 +77,7 @@ class ShardLocks:
                 self._path(number).unlink()
             os.close(descriptor)
 
-    def wait(self) -> list[int]:
+    def wait(self, poll_seconds: float = POLL_SECONDS) -> list[int]:
         """Wait for the other processes: return shards that they finished, or none if a shard became free instead.
 
         Must not be called while a shard is locked here, or two processes could wait for each other.
@@ -91,7 +91,7 @@ class ShardLocks:
             if self._try_lock(number):
                 self.release(number)
                 return []
-            time.sleep(_POLL_SECONDS)
+            time.sleep(poll_seconds)
         return []
 
     @property

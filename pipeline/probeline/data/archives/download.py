@@ -75,7 +75,7 @@ def obtain(archives: tuple[Archive, ...], data: Path, console: Console, *, downl
     return _unpack(first, data, console)
 
 
-def fetch(url: str, destination: Path, *, sha256: str, size: int, console: Console) -> None:
+def fetch(url: str, destination: Path, *, sha256: str, size: int, console: Console, timeout: float = SILENCE) -> None:
     """Download a file over http or https, and write it only if its size and sha256 are as expected.
 
     The bytes are kept in memory until then: archives of data sets have a few hundred megabytes.
@@ -91,7 +91,7 @@ def fetch(url: str, destination: Path, *, sha256: str, size: int, console: Conso
     console.say(f"downloading {url} ({size / 1e6:.1f} MB)")
     data = bytearray()
     with console.bar("downloading", size, "B") as bar:
-        for chunk in _receive(url, size, remedy):
+        for chunk in _receive(url, size, remedy, timeout):
             data += chunk
             bar.update(len(chunk))
     if difference := _compare(data, sha256, size):
@@ -110,13 +110,13 @@ def _compare(data: bytes | bytearray, sha256: str, size: int) -> tuple[str, str]
     return None if actual == sha256 else (f"sha256 {sha256}", f"sha256 {actual}")
 
 
-def _receive(url: str, size: int, remedy: str) -> Iterator[bytes]:
+def _receive(url: str, size: int, remedy: str, timeout: float) -> Iterator[bytes]:
     """Yield what the server sends, at most one byte more than expected."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadFailed("not a web address", where=url, expected="http or https", remedy=remedy)
     left = size + 1
     try:
-        with _build_opener().open(url, timeout=SILENCE) as response:
+        with _build_opener().open(url, timeout=timeout) as response:
             while left and (chunk := response.read(min(left, 1 << 18))):
                 left -= len(chunk)
                 yield chunk

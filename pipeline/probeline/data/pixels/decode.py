@@ -149,7 +149,7 @@ def random_resized_crop(
     sampled uniformly in the logarithm (Szegedy et al. 2015, "Going deeper with convolutions", section 6).
     """
     resampling = _RESAMPLING[interpolation]
-    left, top, width, height = _random_region(image.width, image.height, rng, scale, ratio)
+    left, top, width, height = random_region(image.width, image.height, rng, scale, ratio)
     region = image.crop((left, top, left + width, top + height))
     return np.array(region.resize((size, height), resampling).resize((size, size), resampling))
 
@@ -167,7 +167,7 @@ def _resized_region(
     return strip.resize((size, size), resampling, (0, top - y0, size, bottom - y0))
 
 
-def _random_region(
+def random_region(
     width: int, height: int, rng: Draws, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """Return left, top, width and height of a random region; after ten that do not fit, the largest central one."""

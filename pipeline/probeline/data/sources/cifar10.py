@@ -48,8 +48,8 @@ _PIXELS = 3 * 32 * 32
 _FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 
 
-def load(_: str, request: LoadRequest) -> DataSet:
-    """Return the data set, with the parts ``train`` and ``test`` in the official order.
+def load(_: str, request: LoadRequest, *, records: int = RECORDS) -> DataSet:
+    """Return the data set, with the parts ``train`` and ``test`` in the official order; each file has `records` images.
 
     A sample's content hash is the sha256 of its 3,072 pixel bytes as stored: the planes red, green and blue.
 
@@ -62,7 +62,7 @@ def load(_: str, request: LoadRequest) -> DataSet:
     read = _read_binary if folder.name == BINARY.folder else _read_python
     parts, images = {}, {}
     for name, files in _FILES.items():
-        labels, planes = _read_part(folder, files, read)
+        labels, planes = _read_part(folder, files, read, records)
         rows = subset.rows(labels, classes=len(CLASS_NAMES))
         if subset.limit is not None:
             labels, planes = labels[rows], planes[rows]
@@ -81,14 +81,14 @@ def load(_: str, request: LoadRequest) -> DataSet:
 
 
 def _read_part(
-    folder: Path, files: Sequence[str], read: Callable[[Path], tuple[PixelArray, PixelArray]]
+    folder: Path, files: Sequence[str], read: Callable[[Path, int], tuple[PixelArray, PixelArray]], records: int
 ) -> tuple[IntArray, PixelArray]:
     """Return labels int64 [N] and pixels uint8 [N, 3072] of the files of a part."""
     labels, planes = [], []
     for file in files:
         path = folder / file
         try:
-            file_labels, file_planes = read(path)
+            file_labels, file_planes = read(path, records)
         except FileNotFoundError as error:
             raise MissingData(
                 "file of CIFAR-10 is missing", where=error.filename, remedy=f"remove {folder} and run the command again"
@@ -100,17 +100,17 @@ def _read_part(
     return np.concatenate(labels).astype(np.int64), np.concatenate(planes)
 
 
-def _read_binary(path: Path) -> tuple[PixelArray, PixelArray]:
+def _read_binary(path: Path, records: int) -> tuple[PixelArray, PixelArray]:
     path = path.with_suffix(".bin")
     values = np.fromfile(path, np.uint8)
-    if len(values) != RECORDS * (1 + _PIXELS):
-        raise _bad(path, expected=f"{RECORDS * (1 + _PIXELS)} bytes", got=len(values))
-    records = values.reshape(RECORDS, 1 + _PIXELS)
-    return records[:, 0], records[:, 1:]
+    if len(values) != records * (1 + _PIXELS):
+        raise _bad(path, expected=f"{records * (1 + _PIXELS)} bytes", got=len(values))
+    rows = values.reshape(records, 1 + _PIXELS)
+    return rows[:, 0], rows[:, 1:]
 
 
-def _read_python(path: Path) -> tuple[PixelArray, PixelArray]:
-    least, most = RECORDS * _PIXELS, 2 * RECORDS * _PIXELS
+def _read_python(path: Path, records: int) -> tuple[PixelArray, PixelArray]:
+    least, most = records * _PIXELS, 2 * records * _PIXELS
     size = path.stat().st_size
     if not least < size < most:
         raise _bad(path, expected=f"{least} to {most} bytes", got=size)
@@ -118,8 +118,8 @@ def _read_python(path: Path) -> tuple[PixelArray, PixelArray]:
         labels, planes = read_pickle(path)
     except ValueError as error:
         raise _bad(path, expected="a batch of CIFAR-10", got=error) from error
-    if labels.shape != (RECORDS,) or planes.shape != (RECORDS, _PIXELS):
-        raise _bad(path, expected=f"{RECORDS} images", got=f"{len(labels)} labels and pixels {planes.shape}")
+    if labels.shape != (records,) or planes.shape != (records, _PIXELS):
+        raise _bad(path, expected=f"{records} images", got=f"{len(labels)} labels and pixels {planes.shape}")
     return labels, planes
 
 
