@@ -318,7 +318,9 @@ def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(finished:
     image = open_image(session.dataset.images["all"], row)
     preprocess = session.backbone(NET)[0].preprocess
     crop = resize_crop(image, preprocess)
-    values = (crop.astype(np.float32) / 255 - np.float32(preprocess.mean)) / np.float32(preprocess.std)
+    values = (crop.astype(np.float32) / 255 - np.asarray(preprocess.mean, np.float32)) / np.asarray(
+        preprocess.std, np.float32
+    )
     low, high = values.min(), values.max()
     given = 255 * (values - low) / (high - low)
     detail = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
