@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from probeline import disk
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import entry_folders, missing_shards, open_entry, read_features
 from probeline.cli import program as cli
@@ -183,16 +182,17 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
 def test_an_rm_that_dies_leaves_a_smaller_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = open_entry(list(entry_folders(cache))[1])
     files = len(list(entry.folder.iterdir()))
-    real = disk.remove
+    unlink = Path.unlink
     calls = 0
 
-    def remove(path: Path) -> None:
+    def dying(path: Path, missing_ok: bool = False) -> None:
         nonlocal calls
-        calls += 1
-        real(path)
-        raise CannotWrite("the machine dies here")
+        unlink(path, missing_ok=missing_ok)
+        if path.parent == entry.folder and path.suffix != ".lock":
+            calls += 1
+            raise OSError("the machine dies here")
 
-    monkeypatch.setattr(disk, "remove", remove)
+    monkeypatch.setattr(Path, "unlink", dying)
     while entry.folder.exists() and calls < files:
         with pytest.raises(CannotWrite):
             do(cache, "rm", str(entry.folder), yes=True)

@@ -18,8 +18,7 @@ from probeline.console import Silence
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
-from probeline.evaluate import curve as evaluated_curve
-from probeline.extract import fill as filling
+from probeline.evaluate.curve import draw_portions, find_curve, request_probe_curve
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
@@ -27,7 +26,7 @@ from probeline.heads.standardize import apply, fit_scaler
 from probeline.memo import Memo
 from probeline.options.settings import ComputeOptions
 from probeline.report.records.loading import load_curves
-from probeline.results.curve import CURVES
+from probeline.results.curve import CURVES, Curve
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
@@ -133,20 +132,15 @@ def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"fractions": (2.0, 100.0)}, {"shots": (0,)}, {"draws": 1}, {"data_seed": 1}])
-def test_other_parts_are_another_curve(root: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fitted(Exception):
-        pass
+def test_other_parts_are_another_curve(root: Path, options: dict[str, Any]) -> None:
+    def find(now: Session) -> Curve | None:
+        return find_curve(now, request_probe_curve(now, now.taps("squeezenet1_1")[0][0], draw_portions(now)))
 
-    def stop(*_: Any) -> Any:
-        raise Fitted
-
-    monkeypatch.setattr(evaluated_curve, "fit_point", stop)
-    curve.run(session(root))
-    with pytest.raises(Fitted):
-        curve.run(session(root, **options))
+    assert find(session(root)) is not None
+    assert find(session(root, **options)) is None
 
 
-def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_tap_has_a_curve_and_views_none(root: Path) -> None:
     taps = ("penultimate", "features.3+penultimate")
     extracted(root / "cache", taps=taps)
     console = Listening()
@@ -160,8 +154,11 @@ def test_each_tap_has_a_curve_and_views_none(root: Path, monkeypatch: pytest.Mon
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
     assert len(load_curves(session(root, reports=root / "taps"))) == 2
-    monkeypatch.setattr(evaluated_curve, "fit_point", None)
-    curve.run(session(root, taps=taps, reports=root / "taps"))
+    before = {path: path.stat().st_mtime_ns for path in (root / "taps").rglob("*.json")}
+    console = Listening()
+    assert curve.run(session(root, taps=taps, console=console, reports=root / "taps")) == told
+    assert [line.rpartition(": ")[2] for line in console.said] == ["already computed, skipped"] * 2
+    assert {path: path.stat().st_mtime_ns for path in (root / "taps").rglob("*.json")} == before
 
 
 def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) -> None:
@@ -187,11 +184,11 @@ def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) ->
     assert any("is damaged" in line for line in console.said)
 
 
-def test_what_is_wrong_is_said_before_a_fit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluated_curve, "fit_point", None)
+def test_what_is_wrong_is_said_before_a_fit(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
-        curve.run(session(root, reports=tmp_path / "file"))
+        curve.run(session(tmp_path, reports=tmp_path / "file"))
+    assert not list(tmp_path.rglob("entry.json")), "a fit would have extracted the features"
 
 
 def test_features_that_are_missing_are_extracted_first(tmp_path: Path) -> None:
@@ -225,21 +222,16 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path) -> None:
     before = shards(root / "cache")
-
-    def stop(*_: object, **__: object) -> None:
-        raise AssertionError("a net was built")
-
-    monkeypatch.setattr(filling, "Engine", stop)
     now = session(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
     assert now.dataset.class_names == ("large", "small")
     (told,) = extract.run(now)
     assert told["extracted_shards"] == 0
-    assert shards(root / "cache") == before
     probe.run(now)
     curve.run(now)
     result = compare.run(now)
+    assert shards(root / "cache") == before
     report = Path(str(result["report"])).read_text(encoding="utf-8")
     assert Path(str(result["report"])).parent.name.startswith("digits-limit60--labels-")
     assert "coarse.csv: 2 classes; 6 images are dropped" in report

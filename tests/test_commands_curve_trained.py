@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from probeline.commands import compare, curve, extract
+from probeline.console import Bar
 from probeline.errors import BadOption
-from probeline.finetune.training.trainer import Trainer
+from probeline.evaluate.curve import draw_portions, find_curve
+from probeline.finetune.curve import request_training_curve
 from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session
-from probeline.types import IntArray
-from small_finetunes import options
+from small_finetunes import NET, options
 from small_runs import Listening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,57 +63,64 @@ def test_a_training_has_the_points_of_the_probe(first: tuple[Settings, dict[str,
     assert not list(settings.folders.cache.rglob("*.safetensors")), "no net is kept of a curve"
 
 
+class Interrupting(Listening):
+    """A console that keeps the title and size of each training, and ends one after so many of its images."""
+
+    def __init__(self, title: str = "nothing", images: int = 0) -> None:
+        super().__init__()
+        self.title, self.images = title, images
+        self.trainings: list[tuple[str, int]] = []
+
+    @contextmanager
+    def bar(self, title: str, total: int, unit: str) -> Iterator[Bar]:  # noqa: ARG002
+        if title.endswith(" images"):
+            self.trainings.append((title.rpartition(", ")[2], total))
+        done, ends = 0, title.endswith(self.title)
+
+        class Counter:
+            def update(_, n: int) -> None:  # noqa: N805
+                nonlocal done
+                done += n
+                if ends and done > self.images:
+                    raise KeyboardInterrupt
+
+        yield Counter()
+
+
 def test_each_part_is_trained_on_with_a_seed_of_its_draw(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]]
 ) -> None:
-    seen: list[tuple[int, IntArray]] = []
-    fit = Trainer.fit
-
-    def watched(trainer: Trainer, train: IntArray, *given: Any, **named: Any) -> Any:
-        seen.append((trainer.options.seed, train))
-        return fit(trainer, train, *given, **named)
-
-    monkeypatch.setattr(Trainer, "fit", watched)
-    settings = small(world, tmp_path, seed=5)
-    one = made(settings)["finetune"]
-    train = Session(settings).splits.train.rows
-    assert [seed for seed, _ in seen] == [5, 6, 5]
-    assert [len(rows) for _, rows in seen] == [point.n_train for point in one.points]
-    assert set(seen[0][1]) != set(seen[1][1])
-    assert set(seen[0][1]) < set(train)
-    assert np.array_equal(seen[2][1], train)
+    sizes = [point.n_train for point in first[1]["finetune"].points]
+    console = Interrupting(f"{sizes[2]} images")
+    settings = small(world, tmp_path, seed=5, console=console)
+    with pytest.raises(KeyboardInterrupt):
+        made(settings)
+    assert [images for images, _ in console.trainings] == [f"{size} images" for size in sizes]
+    assert [total for _, total in console.trainings] == [2 * size for size in sizes]
+    seeds = [path.parent.name.partition("-")[0] for path in settings.folders.cache.rglob("last.safetensors")]
+    assert sorted(seeds) == ["seed5", "seed6"]
+    parts = draw_portions(Session(settings))
+    assert parts[0].rows.tolist() != parts[1].rows.tolist()
 
 
-def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(Trainer, "fit", refuse)
-    console = Listening()
+def test_a_second_run_trains_nothing(first: tuple[Settings, dict[str, Curve]]) -> None:
+    console = Interrupting(" images", 0)
+    before = {path: path.stat().st_mtime_ns for path in first[0].folders.reports.rglob("*.json")}
     assert made(replace(first[0], console=console)) == first[1]
+    assert console.trainings == []
     assert sum(line.endswith("already computed, skipped") for line in console.said) == 4
+    assert {path: path.stat().st_mtime_ns for path in first[0].folders.reports.rglob("*.json")} == before
 
 
-def test_an_interrupted_curve_goes_on(
-    world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = small(world, tmp_path)
-    epoch = Trainer.run_epoch
-    ran = 0
-
-    def stop(trainer: Trainer, *given: Any) -> Any:
-        nonlocal ran
-        ran += 1
-        if ran == 4:
-            raise KeyboardInterrupt
-        return epoch(trainer, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            made(settings)
-        assert made(settings)["finetune"].points == first[1]["finetune"].points
-    assert ran == 4 + 3, "three of six epochs are not run again"
+def test_an_interrupted_curve_goes_on(world: Path, tmp_path: Path, first: tuple[Settings, dict[str, Curve]]) -> None:
+    part, other, whole = (point.n_train for point in first[1]["finetune"].points)
+    assert part == other
+    # The last epoch of three trainings of two epochs is interrupted.
+    with pytest.raises(KeyboardInterrupt):
+        made(small(world, tmp_path, console=Interrupting(f"{whole} images", whole)))
+    console = Interrupting()
+    assert made(small(world, tmp_path, console=console))["finetune"].points == first[1]["finetune"].points
+    assert [total for _, total in console.trainings] == [0, 0, whole], "five of six epochs are not run again"
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -135,18 +144,8 @@ def test_a_curve_chooses_no_learning_rate(world: Path, tmp_path: Path) -> None:
     [({"epochs": 3}, True), ({"seed": 1}, True), ({"fractions": (50.0, 100.0)}, True), ({"workers": 1}, False)],
 )
 def test_what_changes_the_numbers_is_another_curve(
-    changes: dict[str, Any], other: bool, first: tuple[Settings, dict[str, Curve]], monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], other: bool, first: tuple[Settings, dict[str, Curve]]
 ) -> None:
-    class Trained(Exception):
-        pass
-
-    def stop(*_: Any, **__: Any) -> None:
-        raise Trained
-
-    monkeypatch.setattr(Trainer, "fit", stop)
     session = Session(first[0].changed(**changes))
-    if other:
-        with pytest.raises(Trained):
-            curve.run(session)
-    else:
-        curve.run(session)
+    request = request_training_curve(session, session.backbone(NET)[0], "full", draw_portions(session))
+    assert (find_curve(session, request) is None) == other

@@ -20,6 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from made_scores import make_score
 from probeline.analysis import data_checks
+from probeline.analysis.data_checks import LEVEL, LISTED, SIMILARITY
+from probeline.analysis.duplicates import SHIFT
+from probeline.analysis.examined_images import NEIGHBOURS
 from probeline.commands import compare, doctor, extract
 from probeline.evaluate.heads import exact
 from probeline.identity import HEADS_VERSION
@@ -246,10 +249,8 @@ def test_a_second_run_examines_nothing_and_imports_no_torch(root: Path) -> None:
     assert Path(outcome["file"]).is_file()
 
 
-@pytest.mark.parametrize("change", ["labels", "option", "content"])
-def test_whatever_it_is_made_of_changes_its_key(
-    root: Path, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("change", ["labels", "content"])
+def test_whatever_it_is_made_of_changes_its_key(root: Path, change: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {}
     if change == "labels":
         lines = ["sample_id,label", "train/red/00.png,blue"]
@@ -257,8 +258,6 @@ def test_whatever_it_is_made_of_changes_its_key(
         lines += [f"{name},{name.split('/')[1]}" for name in ids if name != "train/red/00.png"]
         (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         options["labels"] = tmp_path / "labels.csv"
-    elif change == "option":
-        monkeypatch.setattr(data_checks, "NEIGHBOURS", 3)
     session, before = inputs_of(root, **options)[0], inputs_of(root)[0]
     if change == "content":
         part = session.dataset.parts["test"]
@@ -266,8 +265,15 @@ def test_whatever_it_is_made_of_changes_its_key(
         session.__dict__["dataset"] = replace(session.dataset, parts={**session.dataset.parts, "test": other})
     backbone, _ = session.backbone("squeezenet1_1")
     now = data_checks.list_inputs(session, backbone)
-    monkeypatch.undo()
     assert now != data_checks.list_inputs(before, backbone)
+
+
+def test_its_options_are_part_of_its_key(root: Path, found: Findings) -> None:
+    session, _ = inputs_of(root)
+    inputs = data_checks.list_inputs(session, session.backbone("squeezenet1_1")[0])
+    wanted = {"neighbours": NEIGHBOURS, "alike": SIMILARITY, "shift": SHIFT, "level": LEVEL, "listed": LISTED}
+    assert {name: inputs["options"][name] for name in wanted} == wanted
+    assert found.of["options"] == inputs["options"]
 
 
 def test_missing_features_are_extracted_first(root: Path, tmp_path: Path) -> None:
@@ -286,12 +292,6 @@ def test_missing_features_are_extracted_first(root: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the report's own figures out, which take long to draw."""
-    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
-
-
-@pytest.fixture
 def copied(root: Path, tmp_path: Path) -> Path:
     """Reports of their own, with what was found and a score."""
     session, _ = inputs_of(root, reports=tmp_path / "reports")
@@ -304,7 +304,7 @@ def copied(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "reports"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_compare_shows_what_was_found(root: Path, copied: Path) -> None:
     session, _ = inputs_of(root, reports=copied)
     result = compare.run(session)
@@ -320,7 +320,7 @@ def test_compare_shows_what_was_found(root: Path, copied: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("undrawn")
 def test_compare_leaves_out_what_was_found_elsewhere_or_is_damaged(root: Path, copied: Path, tmp_path: Path) -> None:
     lines = ["sample_id,label"]
     for part in inputs_of(root)[0].dataset.parts.values():

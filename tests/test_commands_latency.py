@@ -6,7 +6,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from made_scores import HERE, make_score
-from probeline.analysis import latency as timing
+from probeline.analysis.latency import Passes, TimedNet, measure_latency, peak_bytes
 from probeline.commands import compare, latency
+from probeline.environment import conditions, environment
 from probeline.errors import CannotWrite, OutOfMemory
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
@@ -31,22 +35,10 @@ from small_runs import Listening, configuration
 
 NETS = ("squeezenet1_1", "mnasnet0_5")
 
-pytestmark = pytest.mark.usefixtures("one_thread", "few", "undrawn")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the report's own figures out, which take long to draw."""
-    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
-
-
-@pytest.fixture(scope="module")
-def few() -> Iterator[None]:
-    """Few passes of small batches."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("BATCHES", (1, 2)), ("WARM_UP", 1), ("TIMED", 4)):
-            patch.setattr(timing, name, value)
-        yield
+FEW = Passes(batches=(1, 2), warm_up=1, timed=4)
 
 
 def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
@@ -56,11 +48,11 @@ def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, few: None) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two nets were timed together; leave it as it is."""
     root = tmp_path_factory.mktemp("latency")
     with threadpool_limits(1):
-        latency.run(inputs_of(root)[0])
+        time_few(inputs_of(root)[0])
     return root
 
 
@@ -73,16 +65,59 @@ def timed(root: Path, tmp_path: Path) -> Path:
     return reports
 
 
+def time_few(session: Session) -> list[dict[str, Any]]:
+    return latency.run(session, FEW)
+
+
+def is_timed(session: Session) -> bool:
+    """Return whether passes are timed in a run of this session; if not, its records stay as they are."""
+    before = {path: path.stat().st_mtime_ns for path in session.reports.glob("latency-*")}
+    _, is_new = measure_latency(session, FEW)
+    after = {path: path.stat().st_mtime_ns for path in session.reports.glob("latency-*")}
+    assert is_new == (after != before)
+    return is_new
+
+
+class Watch:
+    """Sees every timed pass of a net before it begins: what is given `seen` the net and its input."""
+
+    def __init__(self, seen: Callable[[nn.Module, torch.Tensor], None]) -> None:
+        self.seen, self.depth = seen, 0
+
+    def enter(self, module: nn.Module, inputs: Any) -> None:
+        self.depth += 1
+        # Nets run in inference mode only to be timed.
+        if self.depth == 1 and torch.is_inference_mode_enabled():
+            self.seen(module, inputs[0])
+
+    def leave(self, *_: Any) -> None:
+        self.depth -= 1
+
+
 class Timed(Exception):
-    """Passes would be timed."""
+    """A pass is timed."""
 
 
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: Any) -> Any:
-        raise Timed
+def stop(*_: Any) -> None:
+    raise Timed
 
-    monkeypatch.setattr(timing, "_take_turns", stop)
+
+@contextmanager
+def watched(seen: Callable[[nn.Module, torch.Tensor], None]) -> Iterator[None]:
+    watch = Watch(seen)
+    hooks = [
+        register_module_forward_pre_hook(watch.enter),
+        register_module_forward_hook(watch.leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def name_of(net: nn.Module) -> str:
+    return {"SqueezeNet": "squeezenet1_1", "MNASNet": "mnasnet0_5"}[type(net).__name__]
 
 
 # What is recorded
@@ -113,21 +148,18 @@ def test_a_record_says_what_was_timed_and_on_what(root: Path) -> None:
     assert unseal(path.read_bytes()) is not None
 
 
-def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nets_take_turns_and_are_the_stock_ones(root: Path, tmp_path: Path) -> None:
     turns: list[tuple[str, int]] = []
     nets = {}
-    once = timing._pass
 
-    def watch(one: Any, images: torch.Tensor, device: torch.device) -> float:
-        assert torch.is_inference_mode_enabled()
+    def watch(net: nn.Module, images: torch.Tensor) -> None:
         assert torch.get_num_threads() == 1
-        turns.append((one.backbone.name, len(images)))
-        nets[one.backbone.name] = one.module
-        return once(one, images, device)
+        turns.append((name_of(net), len(images)))
+        nets[name_of(net)] = net
 
-    monkeypatch.setattr(timing, "_pass", watch)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
-    latency.run(session)
+    with watched(watch):
+        time_few(session)
     first, second = NETS
     warm = [(name, batch) for batch in (1, 2) for name in NETS]
     assert turns == [
@@ -150,24 +182,21 @@ def test_one_net_under_two_weights_is_timed_apart(root: Path, tmp_path: Path) ->
     net = inputs_of(root)[0].net(NETS[0]).net
     torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
     backbones = (NETS[0], f"{NETS[0]}@{tmp_path / 'other.pth'}")
-    first, second = latency.run(inputs_of(root, backbones=backbones, reports=tmp_path / "reports")[0])
+    first, second = time_few(inputs_of(root, backbones=backbones, reports=tmp_path / "reports")[0])
     assert (first["weights"], second["weights"]) == ("none", "other.pth")
     assert [len(one["passes"]) for one in (first, second)] == [2, 2]
     for record in LATENCIES.load(inputs_of(root, reports=tmp_path / "reports")[0].reports)[0]:
         assert [len(passes.seconds) for passes in record.passes] == [4, 4]
 
 
-def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = timing._pass
-
-    def tight(one: Any, images: torch.Tensor, device: torch.device) -> float:
-        if one.backbone.name == "mnasnet0_5" and len(images) > 1:
+def test_a_batch_that_does_not_fit_is_left_out(root: Path, tmp_path: Path) -> None:
+    def refuse(net: nn.Module, images: torch.Tensor) -> None:
+        if name_of(net) == "mnasnet0_5" and len(images) > 1:
             raise RuntimeError("CUDA out of memory, made up")
-        return once(one, images, device)
 
-    monkeypatch.setattr(timing, "_pass", tight)
     session, console = inputs_of(root, reports=tmp_path / "reports")
-    told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in latency.run(session)}
+    with watched(refuse):
+        told = {one["backbone"]: [passes["batch"] for passes in one["passes"]] for one in time_few(session)}
     assert told == {"squeezenet1_1": [1, 2], "mnasnet0_5": [1]}
     assert "latency: mnasnet0_5: a batch of 2 does not fit the device, left out" in console.said
 
@@ -178,11 +207,11 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     net = torch.nn.Conv2d(3, 2, 1)
-    one = timing.TimedNet(None, net, 0, 0, 32)  # type: ignore[arg-type]
+    one = TimedNet(None, net, 0, 0, 32)  # type: ignore[arg-type]
     images = torch.zeros(2, 3, 4, 4)
     # The other nets' weights are among the 5,000 that were there before; of one's own pass are 700.
-    assert timing._peak(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
-    assert timing._peak(one, images, torch.device("cpu")) is None
+    assert peak_bytes(one, images, torch.device("cuda")) == 32 + images.nbytes + 700
+    assert peak_bytes(one, images, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(
@@ -197,16 +226,13 @@ def test_peak_memory_is_that_of_one_net_among_several(monkeypatch: pytest.Monkey
         (RuntimeError("something else"), RuntimeError, "something else"),
     ],
 )
-def test_errors_of_a_pass(
-    error: Exception, raised: type[Exception], line: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any) -> float:
+def test_errors_of_a_pass(error: Exception, raised: type[Exception], line: str, root: Path, tmp_path: Path) -> None:
+    def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(timing, "_pass", fail)
     session, _ = inputs_of(root, reports=tmp_path / "reports")
-    with pytest.raises(raised) as caught:
-        latency.run(session)
+    with watched(fail), pytest.raises(raised) as caught:
+        time_few(session)
     assert str(caught.value) == line
     assert not session.reports.exists()
 
@@ -216,10 +242,19 @@ def test_errors_of_a_pass(
 
 SECOND = """
 import sys
-from probeline.cli.program import main
-from probeline.analysis import latency
-latency.BATCHES, latency.WARM_UP, latency.TIMED = (1, 2), 1, 4
-assert main(["latency", *sys.argv[1:]]) == 0
+from pathlib import Path
+from probeline.analysis.latency import Passes
+from probeline.commands import latency
+from probeline.console import Silence
+from probeline.options.settings import Settings
+from probeline.session import Session
+class Printing(Silence):
+    def say(self, line):
+        print(line)
+root, *nets = sys.argv[1:]
+places = {"cache": Path(root) / "cache", "reports": Path(root) / "reports"}
+options = {"weights": "none", "image_size": 32, "limit": 60, "device": "cpu", "workers": 1}
+latency.run(Session(Settings.of(console=Printing(), backbones=tuple(nets), **places, **options)), Passes((1, 2), 1, 4))
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -227,22 +262,21 @@ assert not heavy, heavy
 
 def test_a_second_run_times_nothing_and_imports_no_torch(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    words = "--weights none --image-size 32 --limit 60 --device cpu --workers 1"
-    command = [*words.split(), "--backbone", *NETS, f"--cache={root}/cache", f"--reports={root}/reports"]
-    done = subprocess.run([sys.executable, "-c", SECOND, *command], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", SECOND, str(root), *NETS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in NETS:
         assert f"latency: {name}: up to date, skipped; timed on 1 thread, fp32: " in done.stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.usefixtures("stopped")
 def test_one_of_several_is_there_too(root: Path) -> None:
-    (told,) = latency.run(inputs_of(root, backbones=NETS[:1])[0])
+    session, console = inputs_of(root, backbones=NETS[:1])
+    (told,) = time_few(session)
+    assert [line.partition(";")[0] for line in console.said] == [f"latency: {NETS[0]}: up to date, skipped"]
     assert told["passes"][0]["ratio"] == 1
 
 
-@pytest.mark.usefixtures("stopped")
 @pytest.mark.parametrize(
     "changes",
     [{"image_size": 64}, {"workers": 2}, {"precision": "bf16"}, {"weights": "{}/other.pth"}],
@@ -250,48 +284,65 @@ def test_one_of_several_is_there_too(root: Path) -> None:
 )
 def test_other_conditions_are_timed_anew(changes: dict[str, Any], root: Path, timed: Path, tmp_path: Path) -> None:
     one = {"backbones": NETS[:1], "reports": timed}
-    latency.run(inputs_of(root, **one)[0])
+    assert not is_timed(inputs_of(root, **one)[0])
     if "weights" in changes:
         net = inputs_of(root)[0].net(NETS[0]).net
         torch.save({name: tensor + 1 for name, tensor in net.state_dict().items()}, tmp_path / "other.pth")
         changes = {"weights": changes["weights"].format(tmp_path)}
-    with pytest.raises(Timed):
-        latency.run(inputs_of(root, **one, **changes)[0])
+    with watched(stop), pytest.raises(Timed):
+        time_few(inputs_of(root, **one, **changes)[0])
 
 
-@pytest.mark.usefixtures("stopped")
-@pytest.mark.parametrize("fact", ["processor", "device", "torch", "driver"])
+def another_fact(fact: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another processor, driver or version of a package be found."""
+    files = {
+        "processor": (Path("/proc/cpuinfo"), "model name : another"),
+        "driver": (Path("/proc/driver/nvidia/version"), "NVRM version: 999.99"),
+    }
+    if fact in files:
+        path, text = files[fact]
+        read = Path.read_text
+        monkeypatch.setattr(Path, "read_text", lambda own, **facts: text if own == path else read(own, **facts))
+    else:
+        (folder / f"{fact}-0.0.dist-info").mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {fact}\nVersion: 0.0\n"
+        (folder / f"{fact}-0.0.dist-info" / "METADATA").write_text(metadata, encoding="utf-8")
+        monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize("fact", ["processor", "driver", "torch"])
 def test_other_hardware_and_versions_are_timed_anew(
-    fact: str, root: Path, timed: Path, monkeypatch: pytest.MonkeyPatch
+    fact: str, root: Path, timed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = timing.environment
-    monkeypatch.setattr(timing, "environment", lambda device: {**real(device), fact: "another"})
-    with pytest.raises(Timed):
-        latency.run(inputs_of(root, reports=timed)[0])
+    session, _ = inputs_of(root, reports=timed)
+    assert not is_timed(session)
+    another_fact(fact, tmp_path / "site", monkeypatch)
+    assert is_timed(session)
 
 
-@pytest.mark.usefixtures("stopped")
+def test_another_device_is_another_condition() -> None:
+    assert conditions(environment("another")) != conditions(environment("CPU"))
+
+
 def test_nets_that_were_timed_apart_are_timed_together(root: Path, timed: Path) -> None:
     session, _ = inputs_of(root, reports=timed)
     (one, _), _ = LATENCIES.load(session.reports)
     LATENCIES.save(session.reports, replace(one, session=digest("another")))
     for name in NETS:
-        latency.run(inputs_of(root, reports=timed, backbones=(name,))[0])
-    with pytest.raises(Timed):
-        latency.run(session)
+        assert not is_timed(inputs_of(root, reports=timed, backbones=(name,))[0])
+    assert is_timed(session)
 
 
-@pytest.mark.usefixtures("stopped")
 def test_what_is_damaged_is_timed_anew(root: Path, timed: Path) -> None:
     session, console = inputs_of(root, reports=timed)
     (path,) = session.reports.glob("latency-squeezenet1_1-*.json")
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"warm_up":1', b'"warm_up":2'))
-    with pytest.raises(Timed):
-        latency.run(session)
-    assert any(f"recomputed, as {path.name} is damaged" in line for line in console.said)
     (ignored,) = LATENCIES.load(session.reports)[1]
     assert ignored.path == path
+    assert is_timed(session)
+    assert any(f"recomputed, as {path.name} is damaged" in line for line in console.said)
+    assert LATENCIES.load(session.reports)[1] == []
 
 
 def test_a_record_under_another_name_is_not_used(timed: Path) -> None:
@@ -303,11 +354,11 @@ def test_a_record_under_another_name_is_not_used(timed: Path) -> None:
     assert LATENCIES.find(timed / "digits-limit60", "squeezenet1_1", "f" * 64) is None
 
 
-@pytest.mark.usefixtures("stopped")
 def test_a_folder_that_cannot_be_written_is_told_before_a_pass(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotWrite):
-        latency.run(inputs_of(root, reports=tmp_path / "file")[0])
+    session, _ = inputs_of(root, reports=tmp_path / "file")
+    with watched(lambda *_: pytest.fail("a pass is timed")), pytest.raises(CannotWrite):
+        time_few(session)
 
 
 # What is said of it
@@ -405,6 +456,7 @@ def test_hardware_and_folding_are_told_in_words() -> None:
     assert re.search(r"\| vit_b_16 .* 500 \|", cost_table(costs(nets)).markdown())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     session, console = inputs_of(root, reports=timed)
     result = compare.run(session)
@@ -444,6 +496,7 @@ def test_of_one_net_on_one_device_the_last_times_are_shown(root: Path, timed: Pa
     assert one not in shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compare_without_times_says_nothing_of_them(root: Path, tmp_path: Path) -> None:
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     result = compare.run(session)

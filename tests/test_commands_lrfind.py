@@ -6,9 +6,10 @@ import json
 import math
 import random
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from probeline.cli import program as cli
 from probeline.cli.parser import build_parser
 from probeline.commands import compare, finetune, lrfind
-from probeline.data.pixels.loading import read_batch
-from probeline.errors import CannotWrite, MissingData
-from probeline.finetune import feeds as feeding
+from probeline.errors import BadData, CannotWrite, MissingData
 from probeline.finetune.lr_range_test import request_range_test
 from probeline.finetune.requests import plan_jobs
-from probeline.finetune.training.steps import Stepper
-from probeline.finetune.training.trainer import Trainer
 from probeline.identity import TRAIN_VERSION
-from probeline.metrics.lr_range import EARLY, STEPS, rising
+from probeline.metrics.lr_range import EARLY, rising
 from probeline.options.settings import Settings
 from probeline.report.records.loading import load_range_tests
 from probeline.report.records.range_tests import round_rate, suggest_rates
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.session import Session
-from probeline.types import IntArray
 from small_finetunes import options as finetune_options
 from small_runs import Listening
 
@@ -46,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def options(world: Path, place: Path, **changes: Any) -> Settings:
-    return finetune_options(world, place, **{"strategies": ("full",), "epochs": 10, **changes})
+    return finetune_options(world, place, **{"strategies": ("full",), "epochs": 10, "batch_size": 4, **changes})
 
 
 def run(settings: Settings) -> list[RangeTest]:
@@ -61,18 +59,20 @@ def timeless(test: RangeTest) -> RangeTest:
     return replace(test, seconds=0.0)
 
 
-def scripted(losses: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the mean losses of the steps follow a script."""
-    left = list(losses)
-
-    def step(_: Stepper, seen: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.tensor(left.pop(0) * len(labels), dtype=torch.float64), torch.tensor(0)
-
-    monkeypatch.setattr(Stepper, "step", step)
+@pytest.fixture
+def no_step() -> Iterator[None]:
+    """Fail where an optimizer takes a step."""
+    hook = register_optimizer_step_pre_hook(lambda *_: pytest.fail("a step is taken"))
+    yield
+    hook.remove()
 
 
-FALLING = [2 - 1.5 / (1 + math.exp(-(step - 60) / 4)) for step in range(STEPS)]
-"""A loss that falls around the step 60."""
+@pytest.fixture
+def own_pictures(world: Path, tmp_path: Path) -> Path:
+    """A world whose pictures a test may change."""
+    shutil.copytree(world / "pictures", tmp_path / "world" / "pictures")
+    shutil.copy2(world / "squeezed.safetensors", tmp_path / "world")
+    return tmp_path / "world"
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_record_says_what_was_done(first: tuple[Settings, RangeTest, list[str]
     assert test.losses[0] == pytest.approx(math.log(3), abs=0.3)
     assert test.options["version"] == TRAIN_VERSION
     assert test.options["rates"] == [1e-6, 10.0, 100]
-    assert (test.options["optimizer"], test.options["body"], test.options["batch_size"]) == ("adamw", 0.1, 16)
+    assert (test.options["optimizer"], test.options["body"], test.options["batch_size"]) == ("adamw", 0.1, 4)
     assert not {"lr", "epochs", "schedule", "warmup", "patience"} & set(test.options)
     assert test.environment["device"] == "CPU"
 
@@ -115,43 +115,43 @@ def test_nothing_of_the_net_is_kept(first: tuple[Settings, RangeTest, list[str]]
     assert written == [settings.folders.reports / "folder--pictures" / "lr" / f"{NET}-finetune-{test.key[:12]}.json"]
 
 
-def test_both_rates_and_the_next_command_are_told(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_rates_and_the_next_command_are_printed(world: Path, tmp_path: Path) -> None:
     console = Listening()
-    words = ("optimizer=sgd", "lr=1e-4,1e-3")
-    settings = options(world, tmp_path, console=console, strategies=("full", "last-1"), train=words)
-    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    told = lrfind.run(Session(settings))
-    assert [(one["method"], one["steps"], one["ended"]) for one in told] == [
-        ("finetune", STEPS, "highest rate"),
-        ("last-1", STEPS, "highest rate"),
-    ]
-    (test, other), _ = RANGE_TESTS.load(Session(settings).reports)
-    assert (test.method, other.method) == ("finetune", "last-1")
-    place = suggest_rates(test)
-    assert place is not None
-    assert (told[0]["steepest"], told[0]["tenth"]) == (place.steepest, place.tenth)
-    # Around step 60 of 99 of seven decades, the half-decade of smoothing to the left at most.
-    assert 1e-6 * 10 ** (7 * 51 / 99) < place.steepest < 1e-6 * 10 ** (7 * 60 / 99)
-    steepest, tenth = (f"{float(f'{value:.2g}'):g}" for value in (place.steepest, place.tenth))
-    (line,) = [line for line in console.said if line.startswith(f"lrfind: {PLACE}, finetune, seed 0: 100 steps in ")]
-    assert f"; the loss falls fastest at lr {steepest} and is lowest at lr " in line
-    assert line.endswith(f", the end of the test, a tenth of which is {tenth}")
+    words = ("optimizer=sgd", "lr=1e-4,1e-3", "augment=none")
+    settings = options(world, tmp_path, console=console, strategies=("head", "last-1"), train=words)
+    outcomes = lrfind.run(Session(settings))
+    tests = {test.method: test for test in RANGE_TESTS.load(Session(settings).reports)[0]}
+    assert [outcome["method"] for outcome in outcomes] == list(tests) == ["head", "last-1"]
+    for outcome in outcomes:
+        test = tests[outcome["method"]]
+        assert (outcome["steps"], outcome["ended"]) == (len(test.losses), test.ended)
+        suggestion = suggest_rates(test)
+        assert suggestion is not None
+        assert (outcome["steepest"], outcome["tenth"]) == (suggestion.steepest, suggestion.tenth)
+        steepest, tenth = (f"{float(f'{value:.2g}'):g}" for value in (suggestion.steepest, suggestion.tenth))
+        title = f"lrfind: {PLACE}, {test.method}, seed 0: {len(test.losses)} steps in "
+        (line,) = [line for line in console.said if line.startswith(title)]
+        assert f"; the loss falls fastest at lr {steepest} and is lowest at lr " in line
+        assert line.endswith(f", a tenth of which is {tenth}")
     commands = [line.removeprefix("lrfind: next: ") for line in console.said if "next: " in line]
-    assert commands == [one["next"] for one in told]
+    assert commands == [outcome["next"] for outcome in outcomes]
     program, *arguments = shlex.split(commands[1])
     assert program == "probeline"
     parsed = build_parser().parse_args(arguments)
     assert (parsed.verb, parsed.backbones, parsed.strategies) == ("finetune", [NET], ["last-1"])
-    assert (parsed.lr, parsed.train) == (round_rate(place.steepest), ["optimizer=sgd"])
+    assert (parsed.lr, parsed.train) == (round_rate(outcomes[1]["steepest"]), ["optimizer=sgd", "augment=none"])
 
 
-def test_where_the_loss_never_falls_no_rate_is_suggested(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_rate_is_suggested_if_the_loss_never_falls(own_pictures: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted((own_pictures / "pictures").rglob("*.png"))):
+        image = Image.new("RGB", (40, 44), (90, 90, 90))
+        image.putpixel((0, 0), (90, 90, number))  # a net learns nothing from it, and no two files are the same
+        image.save(path)
     console = Listening()
-    scripted([1.0] * STEPS, monkeypatch)
-    (told,) = lrfind.run(Session(options(world, tmp_path, console=console)))
-    assert (told["steepest"], told["tenth"], told["next"]) == (None, None, None)
+    words: dict[str, Any] = {"strategies": ("head",), "train": ("augment=none",), "batch_size": 2}
+    settings = options(own_pictures, tmp_path, console=console, **words)
+    (outcome,) = lrfind.run(Session(settings))
+    assert (outcome["steepest"], outcome["tenth"], outcome["next"]) == (None, None, None)
     assert console.said[-1].endswith("the loss never falls beyond its scatter: no rate is suggested")
     assert not any("next:" in line for line in console.said)
 
@@ -168,58 +168,61 @@ def test_a_real_training_suggests_rates_between_its_ends(first: tuple[Settings, 
 # What it begins with and reads
 
 
-def test_it_begins_as_fine_tuning_does(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_first_step_is_that_of_fine_tuning(world: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    begun: list[tuple[dict[str, Tensor], Any, list[list[Any]], bool]] = []
+    first_steps: list[tuple[list[Tensor | None], list[dict[str, Any]], bool]] = []
 
-    def stop(trainer: Trainer, *_: Any, **__: Any) -> None:
-        weights = {name: tensor.clone() for name, tensor in trainer.net.state_dict().items()}
-        groups = [[group["stage"], group["weight_decay"]] for group in trainer.stepper.optimizer.param_groups]
-        begun.append((weights, trainer.options, groups, torch.backends.cuda.matmul.fp32_precision == "tf32"))
+    def stop(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        groups = optimizer.param_groups
+        tensors = [tensor for group in groups for weight in group["params"] for tensor in (weight.data, weight.grad)]
+        facts = [{name: group[name] for name in ("stage", "peak", "weight_decay", "momentum")} for group in groups]
+        first_steps.append((tensors, facts, torch.backends.cuda.matmul.fp32_precision == "tf32"))
         raise Stop
 
-    monkeypatch.setattr(Trainer, "fit", stop)
-    monkeypatch.setattr(Trainer, "sweep", stop)
     words = ("decay=0.5", "optimizer=sgd", "label_smoothing=0.1", "clip=1", "dropout=0.4", "accumulate=2")
-    for strategy in ("full", "scratch", "last-1"):
-        settings = options(world, tmp_path, strategies=(strategy,), seed=3, precision="tf32", train=words)
-        for stage in (finetune, lrfind):
-            with pytest.raises(Stop):
-                stage.run(Session(settings))
-        one, other = begun[-2:]
-        assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
-        assert one[1] == replace(other[1], lr=one[1].lr)
-        assert other[1].lr == 1.0
-        assert one[2:] == other[2:]
-        assert other[3], "tf32 is on while it runs"
+    hook = register_optimizer_step_pre_hook(stop)
+    try:
+        for strategy in ("full", "scratch", "last-1"):
+            settings = options(world, tmp_path, strategies=(strategy,), seed=3, precision="tf32", train=words, lr=0.25)
+            for stage in (finetune, lrfind):
+                with pytest.raises(Stop):
+                    stage.run(Session(settings))
+            fitted, tested = first_steps[-2:]
+            for tensor, same in zip(fitted[0], tested[0], strict=True):
+                assert (tensor is None) == (same is None)
+                assert tensor is None or same is None or torch.equal(tensor, same)
+            # A peak rate of 1, so that a group's rate is its share.
+            assert fitted[1] == [{**facts, "peak": 0.25 * facts["peak"]} for facts in tested[1]]
+            assert tested[1][0]["peak"] == 1.0
+            assert fitted[2], "tf32 is on while it runs"
+            assert tested[2], "tf32 is on while it runs"
+    finally:
+        hook.remove()
 
 
-def test_train_rows_alone_are_read(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-
-    def record(images: Any, rows: IntArray, *rest: Any) -> Any:
-        read.extend(rows.tolist())
-        return read_batch(images, rows, *rest)
-
-    monkeypatch.setattr(feeding, "read_batch", record)
-    scripted([1.0] * STEPS, monkeypatch)
-    session = Session(options(world, tmp_path))
-    lrfind.run(session)
-    assert set(read) == set(session.splits.train.rows.tolist())
-    # The epochs go round: 100 steps of 16 images are more than one.
-    assert len(read) > 2 * len(session.splits.train)
+def test_train_rows_alone_are_read(own_pictures: Path, tmp_path: Path) -> None:
+    session = Session(options(own_pictures, tmp_path))
+    splits, part = session.splits, session.dataset.parts["all"]
+    train, *others = ([part.sample_ids[row] for row in split.rows] for split in (splits.train, splits.val, splits.test))
+    for name in [name for names in others for name in names]:
+        (own_pictures / "pictures" / name).unlink()
+    assert len(lrfind.run(session)) == 1
+    shutil.rmtree(session.reports)
+    (own_pictures / "pictures" / train[-1]).unlink()
+    with pytest.raises(BadData, match=train[-1]):
+        lrfind.run(session)
 
 
-def test_frozen_stages_feed_it_too(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise AssertionError("pixels were read")
-
-    settings = options(world, tmp_path, strategies=("head",), train=("augment=none",))
+def test_frozen_stages_feed_it_too(own_pictures: Path, tmp_path: Path) -> None:
+    settings = options(own_pictures, tmp_path, strategies=("head",), train=("augment=none",))
     finetune.run(Session(settings.changed(epochs=1)))
-    monkeypatch.setattr(feeding, "read_batch", refuse)
-    (test,) = run(settings)
+    session = Session(settings)
+    assert len(session.dataset.parts["all"].content) == 42
+    shutil.rmtree(own_pictures / "pictures")  # no pixel is read
+    lrfind.run(session)
+    (test,), _ = RANGE_TESTS.load(session.reports)
     assert suggest_rates(test) is not None
 
 
@@ -229,16 +232,14 @@ def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: P
 
 
 def test_the_seed_decides_and_global_random_states_stay(
-    world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:
-    # The train rows are two batches, so that six steps are three epochs.
-    monkeypatch.setattr("probeline.finetune.lr_range_test.is_over", lambda losses: len(losses) == 6)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     (again,) = run(options(world, tmp_path / "again", workers=1))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
     assert random.getstate() == before[2]
-    assert (again.key, again.losses) == (first[1].key, first[1].losses[:6])
+    assert timeless(again) == timeless(first[1])
     (other,) = run(options(world, tmp_path / "other", seed=1, seeds=3))
     assert other.seed == 1, "the first seed alone"
     assert other.losses[0] != again.losses[0]
@@ -247,18 +248,16 @@ def test_the_seed_decides_and_global_random_states_stay(
 # Once
 
 
-def test_a_second_run_tests_nothing_and_writes_nothing(
-    first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_step")
+def test_a_second_run_tests_nothing_and_writes_nothing(first: tuple[Settings, RangeTest, list[str]]) -> None:
     console = Listening()
     settings, test, said = first
     folders = (settings.folders.cache, settings.folders.reports)
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
-    monkeypatch.setattr(Trainer, "sweep", None)
     assert run(replace(settings, console=console)) == [test]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
-    told = said[-2].partition("; ")[2]
-    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: already tested, skipped; {told}", said[-1]]
+    suggestion = said[-2].partition("; ")[2]
+    assert console.said == [f"lrfind: {PLACE}, finetune, seed 0: already tested, skipped; {suggestion}", said[-1]]
 
 
 SECOND = """
@@ -273,42 +272,40 @@ assert not heavy, heavy
 """
 
 
+def copy_of(first: tuple[Settings, RangeTest, list[str]], place: Path) -> Settings:
+    """Return settings whose folders hold the finished test, to be changed."""
+    for name in ("cache", "reports"):
+        shutil.copytree(getattr(first[0].folders, name), place / name)
+    return first[0].changed(cache=place / "cache", reports=place / "reports")
+
+
 def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:
-    settings = options(world, tmp_path)
+    settings = copy_of(first, tmp_path)
     words = ["--dataset", settings.data.dataset, "--backbone", NET, "--weights", settings.nets.weights]
     words += ["--strategy", "full", "--image-size", "32"]
     words += ["--cache", str(settings.folders.cache), "--reports", str(settings.folders.reports)]
-    with monkeypatch.context() as patch:
-        scripted(FALLING, patch)
-        lrfind.run(Session(settings))
-        assert cli.main(["compare", *words]) == 0
-    words += ["--batch-size", "16", "--workers", "2", "--device", "cpu"]
+    assert cli.main(["compare", *words]) == 0
+    words += ["--batch-size", "4", "--workers", "2", "--device", "cpu"]
     done = subprocess.run([sys.executable, "-c", SECOND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "seed 0: already tested, skipped; the loss falls fastest at lr " in done.stdout
     assert "the report is up to date" in done.stdout
 
 
-def test_a_damaged_record_is_made_again(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_record_is_made_again(tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]) -> None:
     console = Listening()
-    settings = options(world, tmp_path, console=console)
-    with monkeypatch.context() as patch:
-        scripted(FALLING, patch)
-        (test,) = run(settings)
+    settings = replace(copy_of(first, tmp_path), console=console)
     (path,) = settings.folders.reports.rglob("*.json")
     path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
-    scripted(FALLING, monkeypatch)
-    assert [timeless(one) for one in run(settings)] == [timeless(test)]
+    assert [timeless(test) for test in run(settings)] == [timeless(first[1])]
     line = f"lrfind: {PLACE}, finetune, seed 0: recomputed, as {path.name} is damaged"
     assert any(said.startswith(line) for said in console.said)
 
 
-def test_what_cannot_be_written_is_said_before_a_step(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Trainer, "sweep", None)
+@pytest.mark.usefixtures("no_step")
+def test_what_cannot_be_written_is_said_before_a_step(world: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite):
         run(options(world, tmp_path, reports=tmp_path / "file"))
@@ -352,14 +349,11 @@ def test_a_key_changes_with_what_changes_the_losses(
     changes: dict[str, Any],
     changed: bool,
     first: tuple[Settings, RangeTest, list[str]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert (key(first[0].changed(**changes)) != first[1].key) == changed
 
 
-def test_epochs_matter_where_they_say_what_is_trained_first(
-    first: tuple[Settings, RangeTest, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_epochs_matter_where_they_say_what_is_trained_first(first: tuple[Settings, RangeTest, list[str]]) -> None:
     gradual = first[0].changed(strategies=("gradual",))
     keys = {key(gradual.changed(**changes)) for changes in ({}, {"epochs": 1}, {"unfreeze": (0, 2)})}
     assert len(keys) == 3
@@ -369,20 +363,18 @@ def test_epochs_matter_where_they_say_what_is_trained_first(
 
 
 def test_compare_tables_and_draws_the_tests_of_these_splits(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:
-    settings = options(world, tmp_path, strategies=("full", "scratch"))
-    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    session = Session(settings)
-    full, scratch = (one["file"] for one in lrfind.run(session))
-    tests, _ = RANGE_TESTS.load(session.reports)
-    test = next(test for test in tests if test.method == "finetune")
+    settings = first[0].changed(reports=tmp_path / "reports", strategies=("full", "scratch"))
+    session, test = Session(settings), first[1]
+    full = RANGE_TESTS.save(session.reports, test)
+    scratch = RANGE_TESTS.save(session.reports, replace(test, method="scratch", weights="none", key="4" * 64))
     elsewhere = replace(test, splits="0" * 64, key="1" * 64)
     earlier = replace(test, options={**test.options, "version": TRAIN_VERSION - 1}, key="2" * 64)
-    level = replace(test, losses=(1.0,) * STEPS, options={**test.options, "optimizer": "sgd"}, key="3" * 64)
+    level = replace(test, losses=(1.0,) * len(test.losses), options={**test.options, "optimizer": "sgd"}, key="3" * 64)
     for other in (elsewhere, earlier, level):
         RANGE_TESTS.save(session.reports, other)
-    Path(scratch).write_bytes(Path(scratch).read_bytes()[:-9])
+    scratch.write_bytes(scratch.read_bytes()[:-9])
     console = Listening()
     told = compare.run(Session(replace(settings, console=console)))
     assert f"compare: left out {scratch}: is damaged: its bytes are not those its sha256 was taken of" in console.said
@@ -401,14 +393,12 @@ def test_compare_tables_and_draws_the_tests_of_these_splits(
     assert [one["title"] for one in record["range_tests"]] == names
     assert [one["steepest"] for one in record["range_tests"]] == [place.steepest, None]
     assert record["range_tests"][0]["tenth"] == place.tenth
-    assert Path(full).name.endswith(f"{record['range_tests'][0]['key'][:12]}.json")
+    assert full.name.endswith(f"{record['range_tests'][0]['key'][:12]}.json")
 
 
-def test_of_equal_tests_the_newest_is_shown(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "sweep", lambda self, train, shares, is_over, **_: FALLING)
-    settings = options(world, tmp_path)
-    (test,) = run(settings)
-    session = Session(settings)
+def test_of_equal_tests_the_newest_is_shown(tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]) -> None:
+    session, test = Session(first[0].changed(reports=tmp_path / "reports")), first[1]
+    RANGE_TESTS.save(session.reports, test)
     newer = replace(test, options={**test.options, "weights": "0" * 12}, key="1" * 64)
     RANGE_TESTS.save(session.reports, newer)
     assert load_range_tests(session) == [newer]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ from probeline.commands import baselines, compare, pictures
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile
-from probeline.errors import BadOption, CannotWrite, UnknownName
-from probeline.identity import digest_bytes, unseal
+from probeline.errors import BadOption, UnknownName
+from probeline.identity import HEADS_VERSION, digest_bytes, unseal
 from probeline.report.figures import pictures as figures
-from probeline.results.picture import PICTURES, Picture
+from probeline.report.figures.sheet import Sheet
+from probeline.results.picture import MAX_ERRORS, PICTURES, Misclassification, Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
@@ -53,12 +55,6 @@ def options(root: Path) -> dict[str, Any]:
 def inputs_of(root: Path, **changes: Any) -> tuple[Session, Listening]:
     console = Listening()
     return Session(configuration(root / "cache", console=console, **{**options(root), **changes})), console
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the report's own figures out, which take long to draw."""
-    monkeypatch.setattr("probeline.report.figures.draw", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +134,10 @@ heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
 
+AGAIN = SECOND.replace('assert main(["compare", *sys.argv[1:-4]]) == 0\n', "")
 
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
     compare.run(inputs_of(world, batch_size=None, workers=None)[0])
     before = state(world)
@@ -178,13 +177,22 @@ def test_a_picture_without_its_png_is_made_again(world: Path) -> None:
     assert any("cannot be read: No such file or directory" in line for line in console.said)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pictures, "_draw", None)
+UNWRITABLE = """
+import sys
+from probeline.cli.program import main
+assert main(["pictures", *sys.argv[1:]]) == 2
+heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_drawn(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotWrite, match="cannot write"):
-        pictures.run(inputs_of(finished, reports=tmp_path / "file")[0])
+    words = f"--dataset folder:{finished}/photos --backbone {NET} --weights none --image-size 32"
+    command = [*words.split(), f"--cache={finished}/cache", f"--reports={tmp_path}/file"]
+    done = subprocess.run([sys.executable, "-c", UNWRITABLE, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"cannot write: {tmp_path}/file" in done.stderr
 
 
 # The filters
@@ -228,37 +236,37 @@ def test_a_first_layer_of_other_channels_has_no_filters(net: nn.Module) -> None:
     assert first_layer(net.eval(), 16) is None
 
 
-def test_a_net_without_filters_is_told_and_not_built_again(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("probeline.backbones.first_conv.first_layer", lambda net, size: None)
-    changes = {"reports": tmp_path / "reports"}
-    line = f"pictures: {NET}: no filters to show, as its first layer is no convolution of red, green and blue"
-    # What is remembered is in the cache, and must not stay in the one that other tests share.
-    shutil.copytree(finished / "cache", tmp_path / "cache")
-    (tmp_path / "photos").symlink_to(finished / "photos")
-    for built in (True, False):
-        session, console = inputs_of(tmp_path, **changes)
-        if not built:
-            monkeypatch.setattr(Session, "net_of", lambda *_: pytest.fail("the net is built"))
-        told = pictures.run(session)
-        assert [one["kind"] for one in told] == ["input"]
-        assert line in console.said
+def test_a_net_without_filters_is_named_and_not_built_again(finished: Path, tmp_path: Path) -> None:
+    net = "timm:tresnet_m"  # its first convolution is of pixels regrouped into 48 channels
+    words = f"--dataset folder:{finished}/photos --backbone {net} --weights none --image-size 64"
+    command = [*words.split(), f"--cache={tmp_path}/cache", f"--reports={tmp_path}/reports"]
+    console = Listening()
+    changes = {"backbones": (net,), "image_size": 64, "batch_size": None, "workers": None, "console": console}
+    session = Session(configuration(tmp_path / "cache", **options(finished), **changes))
+    assert [one["kind"] for one in pictures.run(session)] == ["input"]
+    line = f"pictures: {net}: no filters to show, as its first layer is no convolution of red, green and blue"
+    assert line in console.said
+    done = subprocess.run([sys.executable, "-c", AGAIN, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert line in done.stdout
 
 
-def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedding = nn.Sequential(nn.Conv2d(3, 100, 16, stride=16), nn.Flatten(), nn.Linear(400, 2)).eval()
-    shown = []
-    draw = figures.filters
-    monkeypatch.setattr(Session, "net_of", lambda *_: SimpleNamespace(net=embedding))
-    monkeypatch.setattr(figures, "filters", lambda title, kernels: shown.append(kernels) or draw(title, kernels))
-    session, _ = inputs_of(finished, reports=tmp_path / "reports")
+def rendered(draw: Callable[..., Sheet], *content: Any) -> bytes:
+    return figures.rendered(lambda: draw(*content))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_at_most_64_patch_kernels_are_shown(finished: Path, tmp_path: Path) -> None:
+    net = "timm:vit_tiny_patch16_224"
+    session, _ = inputs_of(finished, backbones=(net,), image_size=224, reports=tmp_path / "reports")
     pictures.run(session)
-    (kernels,) = shown
-    assert (kernels == embedding[0].weight.detach().numpy()[:64]).all()
-    found = picture(session, "filters")
-    assert found.title.endswith(": 64 of 100")
-    assert "the first 64 of 100 kernels of 0, 16 x 16 pixels" in found.caption
+    found = PICTURES.find(session.reports, "filters", net)
+    assert isinstance(found, Picture)
+    assert found.title.endswith(": 64 of 192")
+    assert "the first 64 of 192 kernels of patch_embed.proj, 16 x 16 pixels" in found.caption
+    kernels = session.net(net).net.get_submodule("patch_embed.proj").weight.detach().numpy()
+    png = session.reports / "pictures" / found.png
+    assert png.read_bytes() == rendered(figures.filters, found.title, kernels[:64])
 
 
 def test_each_kernel_is_scaled_to_its_own_range() -> None:
@@ -304,27 +312,35 @@ def test_denormalised_is_the_resized_crop_within_rounding(preprocess: Preprocess
     assert (np.rint(back) == pixels).all()
 
 
-def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Any] = []
-    draw = figures.net_input
-    monkeypatch.setattr(figures, "net_input", lambda title, panels: drawn.extend(panels) or draw(title, panels))
-    session, _ = inputs_of(finished, reports=tmp_path / "reports")
-    pictures.run(session)
+def test_the_panels_are_the_image_what_the_net_gets_and_the_crop_again(finished: Path) -> None:
+    session, _ = inputs_of(finished)
     row = int(session.splits.train.rows[0])
     image = open_image(session.dataset.images["all"], row)
     preprocess = session.backbone(NET)[0].preprocess
     crop = resize_crop(image, preprocess)
-    raw, given, back = drawn
-    assert (raw.pixels == np.array(image)).all()
-    assert (back.pixels == crop).all()
-    values = (crop / 255 - preprocess.mean) / preprocess.std
+    values = (crop.astype(np.float32) / 255 - np.asarray(preprocess.mean, np.float32)) / np.asarray(
+        preprocess.std, np.float32
+    )
     low, high = values.min(), values.max()
-    # Half a level of rounding, and float32's own.
-    assert np.abs(255 * (values - low) / (high - low) - given.pixels).max() <= 0.5 + 1e-3
-    assert given.detail == f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
-    assert f"the values from {low:.2f} to {high:.2f}".replace("-", "−") in picture(session, "input").caption
+    given = 255 * (values - low) / (high - low)
+    detail = f"{low:.2f} is black, {high:.2f} full colour".replace("-", "−")
+    found = picture(session, "input")
+    assert f"the values from {low:.2f} to {high:.2f}".replace("-", "−") in found.caption
+    panels = [
+        figures.Panel("original", "50 x 40 pixels", np.array(image)),
+        figures.Panel("as the net gets it", detail, np.rint(given).astype(np.uint8)),
+        figures.Panel("denormalised", "32 x 32 pixels, 0 to 255", crop),
+    ]
+    shown, wanted = (
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.int64)
+        for png in (
+            (session.reports / "pictures" / found.png).read_bytes(),
+            rendered(figures.net_input, found.title, panels),
+        )
+    )
+    # Float32's own rounding may move a grey level to the next.
+    assert shown.shape == wanted.shape
+    assert np.abs(shown - wanted).max() <= 1
 
 
 def test_another_image_may_be_asked_for(world: Path) -> None:
@@ -376,7 +392,7 @@ def test_val_chooses_whose_mistakes_are_shown_not_test() -> None:
     assert best_by_validation([]) is None
 
 
-def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mistakes_are_the_scores_first_ones(world: Path) -> None:
     session, _ = inputs_of(world)
     found = picture(session, "mistakes").of
     (best,) = [score for score in scores_of(session) if score.key == found["score"]]
@@ -390,18 +406,28 @@ def test_the_mistakes_are_the_scores_first_ones(world: Path, monkeypatch: pytest
     ]
     assert found["images"] == wrong != []
     assert best.top1 == pytest.approx(1 - len(wrong) / len(rows))
-    # With fewer places the first stay, and both numbers are told.
-    monkeypatch.setattr("probeline.results.picture.MAX_ERRORS", 1)
-    drawn: list[Any] = []
-    draw = figures.misclassified
-    monkeypatch.setattr(figures, "misclassified", lambda *facts: drawn.extend(facts[2:4]) or draw(*facts))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_many_mistakes_the_first_are_shown(tmp_path: Path) -> None:
+    session, _ = inputs_of(tmp_path, dataset="digits", limit=300)
+    part, rows = session.dataset.parts["all"], session.splits.test.rows
+    labels = part.labels[rows].tolist()
+    facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "class_names": part.class_names}
+    score = make_score("probe", NET, n_test=len(rows), weights="none", image_size=32, **facts)
+    wrong = tuple((label + 1) % 10 for label in labels)
+    changes: dict[str, Any] = {"options": {**score.options, "version": HEADS_VERSION}, "top1": 0.0}
+    SCORES.save(session.reports, replace(score, labels=tuple(labels), predictions=wrong, **changes))
     pictures.run(session)
-    assert picture(session, "mistakes").of["images"] == wrong[:1]
-    ((one,), (tiled,)) = drawn
-    assert one.row == wrong[0]["row"]
-    assert (tiled == tile(open_image(session.dataset.images["all"], one.row), figures.TILE)).all()
-    if len(wrong) > 1:
-        assert picture(session, "mistakes").title.startswith(f"The first 1 of {len(wrong)} errors: ")
+    found = picture(session, "mistakes")
+    assert found.of["wrong"] == len(rows) > MAX_ERRORS
+    assert [image["row"] for image in found.of["images"]] == rows[:MAX_ERRORS].tolist()
+    assert found.title.startswith(f"The first {MAX_ERRORS} of {len(rows)} errors: ")
+    tests = zip(rows.tolist(), labels, wrong, strict=True)
+    errors = [Misclassification(*test) for test in tests][:MAX_ERRORS]
+    tiles = [tile(open_image(session.dataset.images["all"], error.row), figures.TILE) for error in errors]
+    png = rendered(figures.misclassified, found.title, "all", errors, tiles, part.class_names)
+    assert (session.reports / "pictures" / found.png).read_bytes() == png
 
 
 def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> None:
@@ -414,6 +440,7 @@ def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
@@ -445,10 +472,11 @@ def shown(session: Session) -> tuple[str, dict[str, Any]]:
     return Path(str(result["report"])).read_text(encoding="utf-8"), record
 
 
-def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Only what pictures wrote is read: no image, no net.
-    monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
+@pytest.mark.usefixtures("undrawn")
+def test_compare_shows_what_was_drawn(world: Path) -> None:
     session, _ = inputs_of(world)
+    assert len(session.splits.test)
+    (world / "photos").unlink()  # only what pictures wrote is read: no image
     text, record = shown(session)
     assert "## Pictures\n\n![A grid of 64 small colour patterns" in text
     for one in record["pictures"]:
@@ -459,6 +487,7 @@ def test_compare_shows_what_was_drawn(world: Path, monkeypatch: pytest.MonkeyPat
     assert "Misclassified test images in data set order: all " in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compare_without_pictures_shows_none(world: Path) -> None:
     session, _ = inputs_of(world)
     shutil.rmtree(session.reports / "pictures")
@@ -468,6 +497,7 @@ def test_compare_without_pictures_shows_none(world: Path) -> None:
     assert record["pictures"] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) -> None:
     session, console = inputs_of(world)
     best = max(scores_of(session), key=lambda score: score.val_top1)
@@ -486,6 +516,7 @@ def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) ->
     assert [one["kind"] for one in shown(session)[1]["pictures"]] == ["filters", "input", "mistakes"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path: Path) -> None:
     session, _ = inputs_of(world)
     for score in scores_of(session):
@@ -499,6 +530,7 @@ def test_pictures_of_other_weights_and_images_are_left_out(world: Path, tmp_path
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
     session, _ = inputs_of(world)
     gone = picture(session, "input").of["sample_id"]
@@ -514,6 +546,7 @@ def test_an_image_that_is_gone_is_not_shown(world: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_picture_is_not_shown(world: Path) -> None:
     session, _ = inputs_of(world)
     path = (session.reports / "pictures") / f"filters-{NET}.png"

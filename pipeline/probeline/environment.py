@@ -18,7 +18,6 @@ from probeline.errors import MissingExtra
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py", "pillow")
 
 
-@functools.cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -28,7 +27,6 @@ def _processor() -> str:
     return next(names, platform.machine())
 
 
-@functools.cache
 def _driver() -> str | None:
     """Return the version of the NVIDIA driver, or None if there is none."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from probeline import disk
 from probeline.environment import conditions, cores, environment, likely_device
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
     from probeline.backbones.resolve import Loaded
 
-BATCHES = (1, 32)
-WARM_UP, TIMED = 10, 100
-"""Passes of each net and batch size."""
+
+class Passes(NamedTuple):
+    """Passes of each net per batch size: first `warm_up` of them, then `timed` ones."""
+
+    batches: tuple[int, ...] = (1, 32)
+    warm_up: int = 10
+    timed: int = 100
 
 
-def measure_latency(session: Session) -> tuple[list[Latency], bool]:
+def measure_latency(session: Session, plan: Passes) -> tuple[list[Latency], bool]:
     """Return the latencies of all backbones, and whether they were timed just now or were up to date.
 
     The nets take turns pass by pass, since machines are noisy: what slows a turn down slows all nets of it. So all nets
@@ -43,21 +47,21 @@ def measure_latency(session: Session) -> tuple[list[Latency], bool]:
     resolved = [session.backbone(text) for text in session.settings.nets.backbones]
     backbones = [backbone for backbone, _ in resolved]
     device = likely_device(session.settings.compute.device)
-    if latencies := _find_together(session, backbones, device):
+    if latencies := _find_together(session, backbones, device, plan):
         return latencies, False
     from probeline.backbones.device import choose, describe
 
     exact_device = describe(choose(session.settings.compute.device))
-    if exact_device != device and (latencies := _find_together(session, backbones, exact_device)):
+    if exact_device != device and (latencies := _find_together(session, backbones, exact_device, plan)):
         return latencies, False
-    return _measure(session, resolved, exact_device), True
+    return _measure(session, resolved, plan), True
 
 
 def _threads(session: Session) -> int:
     return session.settings.compute.workers or cores()
 
 
-def _key(session: Session, backbone: Backbone, device: str) -> str:
+def _key(session: Session, backbone: Backbone, device: str, plan: Passes) -> str:
     return digest(
         {
             "version": LATENCY_VERSION,
@@ -66,15 +70,15 @@ def _key(session: Session, backbone: Backbone, device: str) -> str:
             "image_size": backbone.preprocess.crop,
             "precision": session.settings.nets.precision,
             "threads": _threads(session),
-            "passes": [list(BATCHES), WARM_UP, TIMED],
+            "passes": [list(plan.batches), plan.warm_up, plan.timed],
             "conditions": conditions(environment(device)),
         }
     )
 
 
-def _find_together(session: Session, backbones: Sequence[Backbone], device: str) -> list[Latency] | None:
+def _find_together(session: Session, backbones: Sequence[Backbone], device: str, plan: Passes) -> list[Latency] | None:
     """Return the latencies of all backbones if they were timed together."""
-    records = [LATENCIES.find(session.reports, net.name, _key(session, net, device)) for net in backbones]
+    records = [LATENCIES.find(session.reports, net.name, _key(session, net, device, plan)) for net in backbones]
     for record in records:
         if isinstance(record, SkippedFile):
             session.console.say(f"latency: recomputed, as {record.path.name} {record.reason}")
@@ -95,10 +99,10 @@ class TimedNet:
     passes: list[TimedPasses] = field(default_factory=list)
 
 
-def _measure(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]], device_name: str) -> list[Latency]:
+def _measure(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]], plan: Passes) -> list[Latency]:
     import torch
 
-    from probeline.backbones.device import choose, exact_float32
+    from probeline.backbones.device import choose, describe, exact_float32
 
     settings = session.settings
     device = choose(settings.compute.device)
@@ -108,11 +112,11 @@ def _measure(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]
     try:
         nets = [_prepare(session, backbone, loaded, device) for backbone, loaded in resolved]
         with exact_float32(settings.nets.precision), torch.inference_mode():
-            for batch in BATCHES:
-                _take_turns(session, nets, batch, device)
+            for batch in plan.batches:
+                _take_turns(session, nets, batch, plan, device)
     finally:
         torch.set_num_threads(before)
-    keys = [_key(session, net.backbone, device_name) for net in nets]
+    keys = [_key(session, net.backbone, describe(device), plan) for net in nets]
     together = digest([keys, time.time_ns()])
     latencies = [
         Latency(
@@ -126,9 +130,9 @@ def _measure(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]
             norms=net.norms,
             folded=net.folded,
             threads=_threads(session),
-            warm_up=WARM_UP,
+            warm_up=plan.warm_up,
             passes=tuple(net.passes),
-            environment=environment(device_name),
+            environment=environment(describe(device)),
         )
         for net, key in zip(nets, keys, strict=True)
     ]
@@ -149,34 +153,34 @@ def _prepare(session: Session, backbone: Backbone, loaded: Loaded | None, device
     return TimedNet(backbone, module, norms, folded, sum(tensor.nbytes for tensor in tensors))
 
 
-def _take_turns(session: Session, nets: Sequence[TimedNet], batch: int, device: torch.device) -> None:
+def _take_turns(session: Session, nets: list[TimedNet], batch: int, plan: Passes, device: torch.device) -> None:
     """Time the passes of all nets that a batch fits, in turn, and append them to each net's own."""
     console = session.console
     fitting: list[tuple[TimedNet, Tensor]] = []
     prepared = [(net, _random_images(net, batch, device)) for net in nets]
     for net, images in prepared:
-        if _warm_up(net, images, device):
+        if _warm_up(net, images, plan.warm_up, device):
             fitting.append((net, images))
         else:
             console.say(f"latency: {net.backbone.name}: a batch of {batch} does not fit the device, left out")
     if not fitting:
         return
-    peaks = [_peak(net, images, device) for net, images in fitting]
+    peaks = [peak_bytes(net, images, device) for net, images in fitting]
     seconds: list[list[float]] = [[] for _ in fitting]
-    with console.bar(f"latency, batch {batch}", TIMED * len(fitting), "pass") as bar:
-        for turn in range(TIMED):
+    with console.bar(f"latency, batch {batch}", plan.timed * len(fitting), "pass") as bar:
+        for turn in range(plan.timed):
             for (net, images), own in zip(fitting, seconds, strict=True):
                 own.append(_pass(net, images, device))
                 bar.update(1)
             if not turn:
-                left = (TIMED - 1) * sum(own[0] for own in seconds)
+                left = (plan.timed - 1) * sum(own[0] for own in seconds)
                 count = plural(len(fitting), "net")
-                console.say(f"latency: batch {batch}: {count}, {TIMED} passes each, about {left:.0f} s")
+                console.say(f"latency: batch {batch}: {count}, {plan.timed} passes each, about {left:.0f} s")
     for (net, _), own, peak in zip(fitting, seconds, peaks, strict=True):
         net.passes.append(TimedPasses(batch, tuple(own), peak))
 
 
-def _warm_up(net: TimedNet, images: Tensor, device: torch.device) -> bool:
+def _warm_up(net: TimedNet, images: Tensor, passes: int, device: torch.device) -> bool:
     """Run the first passes and return whether the batch fits the device.
 
     Raises
@@ -187,7 +191,7 @@ def _warm_up(net: TimedNet, images: Tensor, device: torch.device) -> bool:
     from probeline.backbones.frozen import is_out_of_memory
 
     try:
-        for _ in range(WARM_UP):
+        for _ in range(passes):
             _pass(net, images, device)
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -229,7 +233,7 @@ def _finish(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _peak(net: TimedNet, images: Tensor, device: torch.device) -> int | None:
+def peak_bytes(net: TimedNet, images: Tensor, device: torch.device) -> int | None:
     """Return the peak bytes of a pass, with weights and input; None if the device does not report them."""
     import torch
 

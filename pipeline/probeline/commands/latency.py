@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeline.analysis.latency import measure_latency
+from probeline.analysis.latency import Passes, measure_latency
 from probeline.format import seconds
 from probeline.report.sections.scores.latency import costs, hardware
 from probeline.results.latency import LATENCIES
@@ -14,13 +14,13 @@ _FIELDS = ("batch", "median", "low", "high", "images_per_second", "ratio", "peak
 """In ``--json``, per net and batch size."""
 
 
-def run(session: Session) -> list[dict[str, Any]]:
+def run(session: Session, passes: Passes | None = None) -> list[dict[str, Any]]:
     """Time the forward passes of every backbone, unless they were timed together under the same conditions before.
 
     Returns per backbone its file, and per batch size the seconds and the ratio to the fastest.
     """
     say, result = session.console.say, session.console.result
-    latencies, is_new = measure_latency(session)
+    latencies, is_new = measure_latency(session, passes or Passes())
     lines = costs(latencies)
     if is_new:
         result(f"latency: on {hardware(latencies)}")
