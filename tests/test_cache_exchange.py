@@ -296,6 +296,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, field: str, tmp_path: 
         {"dim": 5.0},
         {"rows_per_shard": 0},
         {"rows_per_shard": 5},
+        {"rows_per_shard": 2 * ROWS_PER_SHARD},
         {"rows_per_shard": float(ROWS_PER_SHARD)},
         {"rows_per_shard": True},
         {"samples": []},
