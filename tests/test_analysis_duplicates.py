@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from probeline.analysis import duplicates
 from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs, to_grey
 from probeline.types import BoolArray, FloatArray, PixelArray
 
@@ -101,8 +100,7 @@ def test_the_value_is_the_correlation_of_the_best_window() -> None:
     np.testing.assert_allclose(beside(a[None], b[None])[0], [best], rtol=1e-5)
 
 
-def test_noise_is_like_no_other_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", 64)
+def test_noise_is_like_no_other_noise() -> None:
     noise = np.random.default_rng(2).integers(0, 256, (30, S, S), np.uint8)
     pairs = np.array([(i, j) for i in range(30) for j in range(i)])
     found, _ = correlate(noise, pairs)
@@ -110,6 +108,16 @@ def test_noise_is_like_no_other_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     # (28 x 28 pixels less their mean), and 50 windows of each of 435 pairs, none in a billion runs is above this.
     bound = math.sqrt(2 * math.log(50 * len(pairs) * 1e9) / ((S - 2 * SHIFT) ** 2 - 1))
     assert 0 < found.max() < bound < 0.4
+
+
+def test_many_pairs_are_compared_as_few_are() -> None:
+    images = np.random.default_rng(2).integers(0, 256, (48, S, S), np.uint8)
+    pairs = np.array([(i, j) for i in range(48) for j in range(i)])
+    found, mirrored = correlate(images, pairs)
+    for rows in (slice(0, 7), slice(505, 519), slice(1020, 1030), slice(len(pairs) - 7, len(pairs))):
+        alone, alone_mirrored = correlate(images, pairs[rows])
+        np.testing.assert_allclose(found[rows], alone, atol=1e-6)
+        np.testing.assert_array_equal(mirrored[rows], alone_mirrored)
 
 
 def test_flat_images_are_like_none() -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,25 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from probeline.analysis import embedding_map, gallery, thumbnails
+from conftest import make_part
+from probeline.analysis import gallery
+from probeline.analysis.embedding_map import make_map
 from probeline.analysis.gallery import MAX_BYTES
 from probeline.analysis.probe_features import TIE, ProbeFeatures
+from probeline.analysis.thumbnails import make_thumbnails
 from probeline.cli import program as cli
 from probeline.commands import baselines, compare, extract, pictures, probe
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scale
 from probeline.errors import BadData
-from probeline.identity import seal, unseal
+from probeline.identity import canonical, seal, unseal
 from probeline.results.decode import encode
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
+from probeline.types import DataSet, ImageArray
 from small_runs import Listening, configuration, extracted, make_photos
 
 NET = "squeezenet1_1"
@@ -209,27 +213,41 @@ def test_each_image_has_one_thumbnail_of_its_own(finished: Path) -> None:
         assert np.abs(np.array(read, float) - np.array(image, float)).mean() < 35
 
 
-def test_a_record_of_the_worst_images_stays_small(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def images_of(pixels: np.ndarray, n: int) -> tuple[DataSet, list[str]]:
+    """Return a data set of an image shifted by 0 to n - 1 values, and the names of its rows."""
+    part = make_part(n, name="all")
+    images = ImageArray(np.stack([np.roll(pixels, row) for row in range(n)]))
+    dataset = DataSet("toy", {"all": part}, {"all": images}, part.class_names, train="all", test="all")
+    return dataset, [f"all:{row}" for row in range(n)]
+
+
+def test_a_record_stays_below_its_limit(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, _ = inputs_of(world)
+    path = session.reports / "pictures" / GALLERY
+    limit = path.stat().st_size * 3 // 4
+    monkeypatch.setattr(gallery, "MAX_BYTES", limit)
+    path.unlink()
+    pictures.run(session)
+    assert path.stat().st_size < limit
+
+
+def test_thumbnails_of_the_worst_images_stay_small() -> None:
+    # 24 images and three near ones of each, all of them noise.
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
-    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(noise, row)))
-    monkeypatch.setattr(gallery, "MAX_BYTES", 200_000)
-    ((session.reports / "pictures") / GALLERY).unlink()
-    pictures.run(session)
-    size, count = ((session.reports / "pictures") / GALLERY).stat().st_size, len(gallery_of(session).thumbnails)
-    assert size < 200_000
-    # 24 images and three near ones of each, all of them noise, would have room too.
-    assert size / count * 96 < MAX_BYTES
+    dataset, names = images_of(noise, 96)
+    limit = MAX_BYTES // 2
+    thumbnails = make_thumbnails(dataset, names, limit)
+    assert len(thumbnails) == 96
+    assert len(canonical({name: asdict(thumbnail) for name, thumbnail in thumbnails.items()})) <= limit
 
 
-def test_small_images_are_enlarged_without_loss(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, _ = inputs_of(world)
+def test_small_images_are_enlarged_without_loss() -> None:
     digit = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    monkeypatch.setattr(thumbnails, "open_image", lambda images, row: Image.fromarray(np.roll(digit, row)))
-    ((session.reports / "pictures") / GALLERY).unlink()
-    pictures.run(session)
-    for name, small in gallery_of(session).thumbnails.items():
-        read = np.array(Image.open(BytesIO(base64.b64decode(small.webp))).convert("RGB"))
+    dataset, names = images_of(digit, 12)
+    thumbnails = make_thumbnails(dataset, names, MAX_BYTES)
+    assert list(thumbnails) == sorted(names)
+    for name, thumbnail in thumbnails.items():
+        read = np.array(Image.open(BytesIO(base64.b64decode(thumbnail.webp))).convert("RGB"))
         rolled = np.roll(digit, int(name.partition(":")[2]))
         np.testing.assert_array_equal(read, np.kron(rolled, np.ones((12, 12, 1), np.uint8)))
 
@@ -328,12 +346,13 @@ def test_the_map_is_the_test_rows_in_the_train_rows_components(finished: Path) -
     assert not all(found.wrong)
 
 
-def test_many_test_images_are_sampled(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_test_images_are_sampled(world: Path) -> None:
     whole = map_of(inputs_of(world)[0])
-    monkeypatch.setattr(embedding_map, "MAX_POINTS", 6)
     session, _ = inputs_of(world)
     ((session.reports / "pictures") / MAP).unlink()
-    pictures.run(session)
+    best = best_by_validation(scores_of(session))
+    assert best is not None
+    make_map(session, ProbeFeatures(session, probe_of(session)), best[0], max_points=6)
     found = map_of(session)
     assert np.bincount(found.labels).tolist() == [2, 2, 2]
     assert found.n_test == 12

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from probeline.analysis import outliers
 from probeline.analysis.outliers import conformal_p_values, distance_threshold, neighbour_distances
 
 
-def test_remoteness_by_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outliers, "_BLOCK", 4)
+@pytest.mark.parametrize("n", [9, 1100], ids=["one block", "three blocks"])
+def test_remoteness_by_a_plain_loop(n: int) -> None:
     rng = np.random.default_rng(0)
-    X, held = (rng.standard_normal((n, 5)).astype(np.float32) for n in (12, 9))
-    places = rng.integers(0, 12, (9, 3))
+    X, held = (rng.standard_normal((n, 5)).astype(np.float32) for n in (12, n))
+    places = rng.integers(0, 12, (n, 3))
 
     def cosine(one: np.ndarray, other: np.ndarray) -> float:
         return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))

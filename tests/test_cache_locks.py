@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import locks as claims_room
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import ShardLocks
 from probeline.cache.writing import write_entry, write_shard
@@ -139,11 +138,10 @@ def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatc
         if len(naps) == 5:
             make(entry, 0)
 
-    monkeypatch.setattr(claims_room.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     with ShardLocks(entry, [0]) as other, ShardLocks(entry, [0]) as one:
         assert list(other.lock_all()) == [0]
         assert list(one.lock_all()) == []
         assert one.wait() == [0]
     assert len(naps) == 5
     assert min(naps) > 0.05, "a process that waits leaves the cores to those that work"
-    assert time.sleep is sleep

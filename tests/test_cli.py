@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -21,7 +22,6 @@ from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
-from probeline.evaluate import features
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.settings import DEVICES, OPTIONS
 from probeline.options.verbs import STAGES, VERBS
@@ -210,11 +210,12 @@ def test_help_fits_two_screens(verb: str, capsys: pytest.CaptureFixture[str]) ->
     assert shown == {OPTIONS[name].flag for name in VERBS[verb].options} | {"--help"}
 
 
-def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Session, "backbone", None)
+def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "garbage.pth").write_bytes(b"no weights")
     for verb in cli.VERBS.keys() - {"list", "cache", "completion", "show", "predict"}:
-        assert "unknown data set" in refused(run(verb, dataset="mnist"))
-        assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist"))
+        weights = {"weights": tmp_path / "garbage.pth"} if "weights" in VERBS[verb].options else {}
+        assert "unknown data set" in refused(run(verb, dataset="mnist", **weights))
+        assert "unknown backbone" in refused(run(verb, backbone="resnet19", dataset="mnist", **weights))
 
 
 def test_a_device_that_is_not_here(run: Run) -> None:
@@ -359,12 +360,13 @@ def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
     assert ran == (["extract"] if verb == "extract" else list(STAGES))
 
 
-def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(
-    run: Run, tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(run: Run, tmp_path: Path, finished: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(features.CachedFeatures, "load_selection_folds", None)
-    assert "cannot write" in refused(run("probe", finished, reports=tmp_path / "file"))
+    shutil.copytree(finished / "cache", tmp_path / "cache")
+    (shard,) = (tmp_path / "cache").rglob("shard-*.h5")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert "cannot write" in refused(run("probe", reports=tmp_path / "file"))
+    assert "a shard is corrupt" in refused(run("probe"))
 
 
 @pytest.mark.parametrize(
@@ -486,9 +488,12 @@ def test_scores_are_made_and_saved_without_the_report(finished: Path, tmp_path: 
 
 @pytest.mark.usefixtures("undrawn")
 def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
     shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
-    monkeypatch.setattr(Session, "backbone", None)
-    monkeypatch.setattr(Session, "net", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     result = run("compare", cache=finished / "cache", backbone="resnet18", weights="DEFAULT", image_size=None)
     assert result.code == 0
     assert "linear probe (exact)" in result.out
@@ -594,7 +599,7 @@ def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("probeline.extract.engine.read_batch", interrupt)
+        patch.setattr(os, "fsync", interrupt)
         result = run("extract", image_size=32)
     assert result.code == 130
     assert result.err == "probeline: interrupted; what is finished is kept, and the same command goes on from there\n"
@@ -602,19 +607,19 @@ def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
+import os, signal
 from probeline.cli import entry_point
-from probeline.extract import engine
-whole, started = engine.read_batch, []
+open_file, started = os.open, []
 
-def read_batch(*arguments, **options):
-    if not started:
+def open_and_interrupt(path, *arguments, **options):
+    if ".h5" in str(path) and not started:
         started.append(os.kill(os.getpid(), signal.SIGINT))
-    return whole(*arguments, **options)
+    return open_file(path, *arguments, **options)
 
-engine.read_batch = read_batch
+os.open = open_and_interrupt
 entry_point()
 """
+"""Ctrl-C in the middle of an extraction, when its first shard is written."""
 
 
 def test_ctrl_c_ends_the_process_with_130_and_the_same_command_goes_on(run: Run, tmp_path: Path) -> None:

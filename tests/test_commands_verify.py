@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probeline import environment
 from probeline.cache import exchange, hdf5, prune
 from probeline.cache.entry import Entry
-from probeline.cache.reading import entry_folders, open_entry, read_shard
+from probeline.cache.reading import entry_folders, open_entry, read_features, read_shard
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import Mismatch, MissingData
-from probeline.extract import engine
-from probeline.extract import fill as filling
 from probeline.finetune import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal
 from probeline.session import Session
-from probeline.types import FloatArray
+from probeline.types import FloatArray, ImageArray
 from small_runs import Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")
@@ -245,32 +244,39 @@ def test_numbers_that_another_net_made_are_caught(change: Callable[[FloatArray],
     assert shards(cache) == before
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch, **facts: str) -> None:
-    """Make this machine another one."""
-    real = environment.environment
-    monkeypatch.setattr(environment, "environment", lambda device="CPU": {**real(device), **facts})
+def use_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine name another architecture."""
+    monkeypatch.setattr(platform, "machine", lambda: "another")
+
+
+def install_torch(version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the metadata of a version of torch, without its code."""
+    metadata = folder / f"torch-{version}" / f"torch-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(metadata.parents[1])
 
 
 def test_an_entry_of_another_machine_is_held_against_this_one_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = shards(cache)
-    elsewhere(monkeypatch, processor="another processor")
+    use_another_machine(monkeypatch)
     _, said = ask(extract, cache)
     assert "rows were computed on other hardware or with other software; 8 of them were run again" in said[0]
-    monkeypatch.setattr(filling, "Engine", None)
+    monkeypatch.setitem(sys.modules, "torch", None)  # without it no row can be run again
     _, said = ask(extract, cache)
     assert len(said) == 1, "what passed is remembered"
     assert "(checksums of " in said[0]
     assert shards(cache) == before
 
 
-def test_another_version_of_torch_asks_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere(monkeypatch, torch="99.0")
+def test_another_version_of_torch_asks_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_torch("99.0", tmp_path, monkeypatch)
     assert "8 of them were run again" in ask(extract, cache)[1][0]
-    elsewhere(monkeypatch, torch="99.1")
+    install_torch("99.1", tmp_path, monkeypatch)
     assert "3 of them were run again" in ask(extract, cache, canary=3)[1][0]
-    elsewhere(monkeypatch, torch="99.2")
+    install_torch("99.2", tmp_path, monkeypatch)
     assert len(ask(extract, cache, canary=0)[1]) == 1
 
 
@@ -297,7 +303,7 @@ def test_rows_whose_entry_lost_its_record_meet_the_canary_too(cache: Path, monke
     for number in range(4):
         rewrite(entry, number, wrong_net)
     (entry.folder / "entry.json").unlink()
-    elsewhere(monkeypatch, driver="1.2.3")
+    use_another_machine(monkeypatch)
     line, said = refused(extract, cache)
     assert "come out differently" in line
     assert "its record was missing and is written again" in said[0]
@@ -318,11 +324,16 @@ def test_a_canary_that_could_run_nothing_again_says_so(cache: Path) -> None:
         ask(verify, cache, canary=8, limit=30)
 
 
-def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def drift(block: FloatArray) -> FloatArray:
+    """Return features as a machine would give them that computes a thousandth more."""
+    return block * np.float32(1.001)
+
+
+def test_a_machine_that_drifts_is_caught_before_its_rows_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        rewrite(entry_of(cache), number, drift)
     before = shards(cache)
-    real = engine.Engine.embed
-    monkeypatch.setattr(engine.Engine, "embed", lambda *arguments: real(*arguments) * np.float32(1.001))
-    elsewhere(monkeypatch, driver="1.2.3")
+    use_another_machine(monkeypatch)
     line, _ = refused(extract, cache)
     assert "8 of 8 rows" in line
     assert "use another --cache" in line
@@ -331,11 +342,14 @@ def test_a_drifting_backend_is_caught_before_its_rows_are_used(cache: Path, monk
 
 @pytest.mark.parametrize("stage", [probe, baselines])
 def test_no_head_is_fitted_on_rows_that_drift(stage: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere(monkeypatch, driver="1.2.3")
-    real = engine.Engine.embed
-    with monkeypatch.context() as drifting:
-        drifting.setattr(engine.Engine, "embed", lambda *arguments: real(*arguments) * np.float32(1.001))
-        line, _ = refused(stage, cache)
+    use_another_machine(monkeypatch)
+    entry = entry_of(cache)
+    written = {path: path.read_bytes() for path in entry.folder.glob("shard-*")}
+    for number in range(4):
+        rewrite(entry, number, drift)
+    line, _ = refused(stage, cache)
+    for path, data in written.items():
+        path.write_bytes(data)
     assert "8 of 8 rows" in line
     assert not list((cache.parent / "reports").rglob("*.json"))
     found, said = ask(stage, cache)
@@ -367,11 +381,18 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     assert prune.find_leftovers(cache).keys() == {folder / "best.json.bad"}
 
 
-def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = engine.resize_crop
-    monkeypatch.setattr(
-        engine, "resize_crop", lambda image, record: real(image.resize((7, 7), Image.Resampling.BOX), record)
-    )
+def test_wrong_preprocessing_is_caught(cache: Path, tmp_path: Path) -> None:
+    images = Session(configuration(cache)).dataset.images["all"]
+    assert isinstance(images, ImageArray)
+    for row, pixels in enumerate(images.pixels):
+        path = tmp_path / "coarse" / ("first" if row < 30 else "second") / f"{row:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).resize((7, 7), Image.Resampling.BOX).save(path)
+    other = extracted(tmp_path / "other", dataset=f"folder:{tmp_path / 'coarse'}", limit=None)
+    features = other.features(other.backbone("squeezenet1_1")[0], "all").features
+    entry = entry_of(cache)
+    for number, rows in enumerate(entry.shards):
+        rewrite(entry, number, lambda _, rows=rows: features[rows.start : rows.stop])
     _, said = refused(verify, cache, canary=4)
     assert any("of 4 rows" in told for told in said)
 
@@ -379,7 +400,7 @@ def test_wrong_preprocessing_is_caught(cache: Path, monkeypatch: pytest.MonkeyPa
 # Copies
 
 
-def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_images_go_through_the_net(tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos")
     options = {"dataset": f"folder:{root}", "limit": None}
     extracted(tmp_path / "cache", **options)
@@ -387,23 +408,24 @@ def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "more/ants/0.jpg").rename(root / "ants" / "new.jpg")
     (root / "bees" / "4.jpg").unlink()
     (root / "bees" / "7.jpg").rename(root / "bees" / "seven.jpg")
-    seen: list[str] = []
-    real = engine.read_batch
-
-    def read_batch(images: Any, rows: Any, *arguments: Any) -> Any:
-        seen.extend(images.paths[row].name for row in rows)
-        return real(images, rows, *arguments)
-
-    monkeypatch.setattr(engine, "read_batch", read_batch)
+    # Features that the net does not give, but this close to its own that they pass for its: copies tell themselves.
+    entry = entry_of(tmp_path / "cache")
+    for number in range(len(entry.shards)):
+        rewrite(entry, number, lambda block: block * np.float32(1 + 1e-6))
+    marked = dict(zip(entry.content, read_features(entry).features, strict=True))
     console = Listening()
     session = Session(configuration(tmp_path / "cache", console=console, **options))
     extract.run(session)
-    assert seen == ["new.jpg"]
+    assert any("1 images on CPU" in line for line in console.said)
     assert "19 rows of identical images reused from another entry of the cache (checksums verified)" in console.said[0]
-    monkeypatch.setattr(engine, "read_batch", real)
     anew = Session(configuration(tmp_path / "anew", **options))
     extract.run(anew)
     ours, theirs = (each.features(each.backbone("squeezenet1_1")[0], "all").features for each in (session, anew))
+    part = session.dataset.parts["all"]
+    copied = [row for row, content in enumerate(part.content) if content in marked]
+    assert [part.sample_ids[row] for row in range(len(part)) if row not in copied] == ["ants/new.jpg"]
+    for row in copied:
+        np.testing.assert_array_equal(ours[row], marked[part.content[row]])
     # Batches of other sizes may sum in another order: float32 through 18 convolutions.
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
 
@@ -411,7 +433,7 @@ def test_only_new_images_go_through_the_net(tmp_path: Path, monkeypatch: pytest.
 def test_rows_of_a_machine_that_computes_otherwise_are_not_copied(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         rewrite(entry_of(cache), number, wrong_net)
-    elsewhere(monkeypatch, processor="another processor")
+    use_another_machine(monkeypatch)
     _, said = ask(extract, cache, limit=30)
     assert "no rows are reused" in said[0]
     session = Session(configuration(cache, limit=30))

@@ -25,10 +25,11 @@ import probeline
 from probeline.cli import program as cli
 from probeline.cli.console import Terminal
 from probeline.commands import export, extract, probe
-from probeline.data.pixels import decode as decoding
+from probeline.data.pixels.decode import MOST_PIXELS
 from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
-from probeline.export.format import FILES, RECORD, ROWS, WEIGHTS, Artifact, read_record
-from probeline.export.predictor import Outputs, Predictor
+from probeline.export.format import FILES, HEAD, RECORD, ROWS, WEIGHTS, Artifact, read_record
+from probeline.export.images import crop_of
+from probeline.export.predictor import Predictor
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
 from probeline.identity import digest_bytes, seal, unseal
 from probeline.options.settings import Settings
@@ -138,13 +139,13 @@ def test_what_is_no_image_is_one_line(kind: str, predictor: Predictor) -> None:
         predictor.predict(given)
 
 
-def test_images_too_large_are_refused(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MOST_PIXELS", 100)
-    monkeypatch.setattr("probeline.export.images.MOST_PIXELS", 100)
-    with pytest.raises(BadData, match=r"^image cannot be read: mode RGB \(got 121 pixels, at most 100 are decoded\)$"):
-        predictor.predict(Image.new("RGB", (11, 11)))
-    with pytest.raises(BadData, match=r"^this image is too large \(expected at most 100 pixels, got 121\)$"):
-        predictor.predict(np.zeros((11, 11, 3), np.uint8))
+def test_images_too_large_are_refused(predictor: Predictor) -> None:
+    line = r"^image cannot be read: mode L \(got 178956980 pixels, at most 178956970 are decoded\)$"
+    with pytest.raises(BadData, match=line):
+        predictor.predict(Image.new("L", (MOST_PIXELS // 10 + 1, 10)))
+    line = r"^this image is too large \(expected at most 178956970 pixels, got 178956980\)$"
+    with pytest.raises(BadData, match=line):
+        predictor.predict(np.broadcast_to(np.zeros(3, np.uint8), (MOST_PIXELS // 10 + 1, 10, 3)))
 
 
 # What it says
@@ -527,39 +528,54 @@ def test_rows_that_are_no_numbers_are_refused(copy: Path) -> None:
         probeline.load(copy, "cpu")
 
 
+def overflow_on(place: int, crops: list[np.ndarray], artifact: Path, predictor: Predictor) -> None:
+    """Give an artifact a head of one hidden unit that is 0 on all of some crops but one, where its logit overflows."""
+    features = predictor.outputs(np.stack(crops)).features.numpy()
+    (classes, dim), own_share = (len(predictor.class_names), features.shape[1]), np.linalg.pinv(features)[:, place]
+    tensors = {
+        "mean": torch.zeros(dim),
+        "std": torch.ones(dim),
+        "hidden_weight": torch.from_numpy(100 * own_share[None]),
+        "hidden_bias": torch.tensor([-50.0]),
+        "weight": torch.full((classes, 1), 3e38),
+        "bias": torch.zeros(classes),
+    }
+    data = safetensors.torch.save(tensors)
+    (artifact / HEAD).write_bytes(data)
+    changed(
+        artifact, lambda record: record.update(activation="relu", files={**record["files"], HEAD: digest_bytes(data)})
+    )
+
+
+def crops_of(shipped: Path, predictor: Predictor) -> list[np.ndarray]:
+    """Return the blank crop that loading runs, and those of the pictures."""
+    preprocess = predictor.artifact.preprocess
+    blank = np.zeros((preprocess.crop, preprocess.crop, 3), np.uint8)
+    return [blank, *(crop_of(path, preprocess) for path in pictures(shipped))]
+
+
 @pytest.mark.parametrize("place", [0, 3, 5])
 def test_an_output_that_is_not_finite_is_a_line_and_the_rest_goes_on(
-    place: int, shipped: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+    place: int, shipped: Path, predictor: Predictor, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outputs = Predictor.outputs
-    given = 0
-
-    def spoilt(self: Predictor, pixels: np.ndarray) -> Outputs:
-        nonlocal given
-        found = outputs(self, pixels)
-        if len(pixels) > 1:  # not the blank crop of loading
-            logits = found.logits.clone()
-            logits[place, 0] = float("inf")
-            found = Outputs(logits, found.features)
-            given += len(pixels)
-        return found
-
     files = pictures(shipped)
-    monkeypatch.setattr(Predictor, "outputs", spoilt)
-    code, out, err = ran(*files, "--format=jsonl", "--batch-size=6")
-    assert (code, given) == (2, len(files))
+    overflow_on(1 + place, crops_of(shipped, predictor), copy, predictor)
+    words = [*map(str, files), "--artifact", str(copy), "--device=cpu", "--workers=1", "--format=jsonl"]
+    code = cli.main(["predict", *words, "--batch-size=6"])
+    out, err = capsys.readouterr()
+    assert code == 2
     assert [json.loads(line)["image"] for line in out.splitlines()] == [
         str(f) for i, f in enumerate(files) if i != place
     ]
     assert f"the predictor's output is not finite: {files[place]}; use a predictor of --precision fp32" in err
     with pytest.raises(Diverged, match="not finite"):
-        probeline.load(shipped / "out", "cpu").predict(files)
+        probeline.load(copy, "cpu").predict(files)
 
 
-def test_what_is_not_finite_on_a_blank_crop_is_told_as_such(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outputs, "finite", np.zeros(1, np.bool_))
+def test_what_is_not_finite_on_a_blank_crop_is_told_as_such(shipped: Path, predictor: Predictor, copy: Path) -> None:
+    overflow_on(0, crops_of(shipped, predictor), copy, predictor)
     with pytest.raises(Diverged, match=r"^the predictor's output is not finite; use --precision fp32$"):
-        probeline.load(shipped / "out", "cpu")
+        probeline.load(copy, "cpu")
 
 
 def test_json_is_one_object_on_standard_output(shipped: Path, ran: Ran) -> None:

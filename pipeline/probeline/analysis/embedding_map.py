@@ -55,7 +55,7 @@ def check_map(session: Session) -> None:
         )
 
 
-def make_map(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
+def make_map(session: Session, features: ProbeFeatures, best: Score, max_points: int = MAX_POINTS) -> EmbeddingMap:
     """Return a backbone's map, made unless it is up to date and has the requested projections.
 
     `features` are those of the exact probe that is best on validation. The errors of the row `best` are ringed.
@@ -76,16 +76,16 @@ def make_map(session: Session, features: ProbeFeatures, best: Score) -> Embeddin
     message = f"{title}: {MAPS.path(session.reports, probe.backbone).name} is up to date, skipped"
     if finished := reuse(session, record, session.reports / "pictures", title, message):
         return finished
-    embedding_map = _project(session, features, best)
+    embedding_map = _project(session, features, best, max_points)
     path = MAPS.save(session.reports, embedding_map)
     session.console.say(f"{title}: written to {path}")
     return embedding_map
 
 
-def _project(session: Session, features: ProbeFeatures, best: Score) -> EmbeddingMap:
+def _project(session: Session, features: ProbeFeatures, best: Score, max_points: int) -> EmbeddingMap:
     probe, splits, fold = features.score, session.splits, features.fold
     truth = np.array(probe.labels, np.int64)
-    indices = sample(truth, MAX_POINTS, splits.data_seed, _PURPOSE)
+    indices = sample(truth, max_points, splits.data_seed, _PURPOSE)
     shown = fold.X_heldout[indices]
     xy, explained = project_pca(fold.X, shown)
     projections = [pca_projection(_rounded(xy), explained)]
