@@ -27,21 +27,10 @@ from probeline.types import Backbone, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class CurvePoints:
-    """The points of a curve and what they cost.
+    """The points of a curve and what they cost: seconds of all fits, and of preparing the features, for example.
 
-    Attributes
-    ----------
-    points : tuple of CurvePoint
-    seconds : float
-        Of all fits.
-    preparation_seconds : float
-        Of what is cached, such as the features.
-    device : str
-        In words.
-    summary : str
-        How many fits there were.
-    clean_up : callable, optional
-        Removes what an interrupted run would have continued from; called once the curve is written.
+    `summary` says how many fits there were; `clean_up` is called once the curve is written, and removes what an
+    interrupted run would have continued from.
     """
 
     points: tuple[CurvePoint, ...]

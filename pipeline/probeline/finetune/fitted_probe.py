@@ -70,20 +70,9 @@ class FittedProbe:
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """What is known of a teacher's fits.
+    """What is known of a teacher: its probe's l2, top-1 on the train rows, and how many of these are out-of-fold.
 
-    Attributes
-    ----------
-    weights : str
-        sha256 of the backbone's tensors.
-    l2 : float
-        Of its probe.
-    train_top1 : float
-        Of its predictions on the train rows.
-    unseen : int
-        How many of these are out-of-fold.
-    converged : bool
-        Whether all of its fits did.
+    `weights` is the sha256 of the backbone's tensors; `converged` says whether all fits did.
     """
 
     backbone: str

@@ -84,18 +84,8 @@ class TrainingOptions:
 class TrainingSetup:
     """All that one training of one net begins with.
 
-    Attributes
-    ----------
-    net : nn.Module
-        With its new head; trained in place.
-    stages : sequence of Stage
-        Of the net, that nearest to the image first.
-    feed : Feed
-        Of the part that train rows come from.
-    labels : int64 [N]
-        Of that part.
-    cut : Stage, optional
-        The stage whose input the feeds give, with no stage below it ever trained; without it they give pixels.
+    The net has its new head and is trained in place; `stages` begin at the image. `feed` and labels int64 [N] are of
+    the part that train rows come from. `cut` is the stage whose input the feeds give; without it they give pixels.
     """
 
     net: nn.Module
