@@ -116,6 +116,7 @@ def files(root: Path) -> dict[str, tuple[int, bytes]]:
         ("device", "cuda:99999999999999999999", DEVICES),
         ("precision", "fp8", PRECISIONS),
         ("strategy", "half", Strategy),
+        ("strategy", "last-0", Strategy),
         ("recipe", "nope", recipe_names()),
     ],
 )
@@ -176,6 +177,9 @@ def test_unknown_verbs_and_options(
         (["finetune", "--train", "optimiser=adam"], "did you mean optimizer?"),
         (["probe", "--sgd", "weight-decay=0"], "did you mean weight_decay?"),
         (["list", "backbone"], "did you mean backbones?"),
+        (["extract", "--backbone", "resnet18@"], "no weights after @ (expected NAME@WEIGHTS or NAME, got resnet18@)"),
+        (["cache", "rm", "zzz"], "see probeline cache ls"),
+        ([], "no verb (expected one of: run, extract, "),
         (["--dataset", "digits", "extract"], "--dataset stands before the verb (expected probeline VERB OPTIONS)"),
     ],
     ids=" ".join,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -91,6 +92,12 @@ def test_every_variable_is_that_of_an_option() -> None:
 def test_nothing_is_passed_that_nobody_gave() -> None:
     shown = run_make("-n", "all")
     assert shlex.split(shown.splitlines()[-1])[1:] == ["run"]
+
+
+def test_a_recipe_needs_its_name() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        run_make("-n", "recipe")
+    assert "make recipe needs NAME, such as NAME=demo or NAME=my.toml" in refusal.value.stderr
 
 
 def test_help_names_every_variable() -> None:

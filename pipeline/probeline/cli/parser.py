@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"{first} stands before the verb", expected="probeline VERB OPTIONS", remedy="see probeline --help"
         )
     if not first:
-        raise BadOption("no verb", expected="probeline VERB OPTIONS", remedy="see probeline --help")
+        raise BadOption("no verb", expected=f"one of: {', '.join(VERBS)}", remedy="see probeline --help")
     if not first.startswith("-") and first not in VERBS:
         raise UnknownName("verb", first, VERBS, remedy="see probeline --help")
     parsed, rest = build_parser().parse_known_args(words)
