@@ -174,7 +174,7 @@ def result_notes(blocks: Sequence[Block]) -> list[str]:
             "Differences are in percentage points, with a 95 % interval for other test images (paired bootstrap, means "
             "over seeds, not adjusted for the number of comparisons). p is from McNemar's exact test on the "
             "predictions of each row's first seed, adjusted by Holm's method; a difference is significant if p is "
-            f"below {LEVEL} and the interval excludes 0."
+            f"below {LEVEL}, the interval excludes 0, and the first seeds differ in the same direction."
         )
     if any(row.tap != PENULTIMATE for row in rows):
         notes.append("Features are the input of the net's own head, or the output of the module that a row names.")
