@@ -25,6 +25,7 @@ VARIABLE = {
     "taps": "TAPS",
     "strategies": "STRATEGY",
     "curve_strategies": "CURVE_STRATEGY",
+    "groups": "GROUP_FILE",
     "recipe": "NAME",
 }
 """Variables that are not called as their options are."""
@@ -98,6 +99,12 @@ def test_a_recipe_needs_its_name() -> None:
     with pytest.raises(subprocess.CalledProcessError) as refusal:
         run_make("-n", "recipe")
     assert "make recipe needs NAME, such as NAME=demo or NAME=my.toml" in refusal.value.stderr
+
+
+def test_the_name_that_bash_reserves_is_refused() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        run_make("-n", "probe", "GROUPS=scenes.csv")
+    assert "GROUPS is called GROUP_FILE" in refusal.value.stderr
 
 
 def test_help_names_every_variable() -> None:
