@@ -163,7 +163,6 @@ def test_a_source_that_does_not_load_is_named(install: Install) -> None:
     [
         ("resnet18", "resnet18", "DEFAULT"),
         ("resnet18@none", "resnet18", "none"),
-        ("resnet18@", "resnet18", "DEFAULT"),
         ("timm:vit.tag@my@file.pth", "timm:vit.tag", "my@file.pth"),
     ],
 )

@@ -84,7 +84,7 @@ def write_python(data: Path, form: str) -> Path:
 
 def load(data: Path, *, limit: int | None = None) -> DataSet:
     request = LoadRequest(data, Subset(limit), Memo(data / "memo"), Silence(), download=False)
-    return cifar10.load("", request, records=RECORDS)
+    return cifar10.load_files(request, RECORDS)
 
 
 def test_records_become_rows_in_the_official_order(tmp_path: Path) -> None:

@@ -48,8 +48,13 @@ _PIXELS = 3 * 32 * 32
 _FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 
 
-def load(_: str, request: LoadRequest, *, records: int = RECORDS) -> DataSet:
-    """Return the data set, with the parts ``train`` and ``test`` in the official order; each file has `records` images.
+def load(_: str, request: LoadRequest) -> DataSet:
+    """Return the data set, with the parts ``train`` and ``test`` in the official order."""
+    return load_files(request, RECORDS)
+
+
+def load_files(request: LoadRequest, records: int) -> DataSet:
+    """Return the data set from files of so many images each.
 
     A sample's content hash is the sha256 of its 3,072 pixel bytes as stored: the planes red, green and blue.
 
