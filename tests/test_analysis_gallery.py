@@ -449,12 +449,12 @@ def left_out(record: dict[str, Any]) -> dict[str, str]:
     return {one["what"]: one["command"] for one in record["missing"] if one["what"].startswith(("gallery-", "map-"))}
 
 
-def test_compare_tells_facts_without_an_image_or_an_embedding(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probeline.data.pixels.loading.open_image", None)
-    monkeypatch.setattr(Session, "features", None)
+def test_compare_shows_gallery_and_map_without_an_embedding(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr("probeline.report.figures.draw", lambda content: drawn.extend(content.maps) or [])
     session, _ = inputs_of(world)
+    for shard in (world / "cache").rglob("shard-*.h5"):
+        shard.unlink()
     record = shown(session)
     (found,), (mapped,) = record["galleries"], record["maps"]
     assert found["file"] == f"pictures/{GALLERY}"

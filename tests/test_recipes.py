@@ -16,7 +16,6 @@ from probeline import recipes
 from probeline.backbones.build import random_net
 from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
-from probeline.data import registry as datasets
 from probeline.data.registry import names
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
@@ -57,8 +56,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of the one recipe there is: ``own``."""
-    monkeypatch.setattr(recipes, "files", lambda _: tmp_path)
+    """The file of a user's own recipe, in the working folder."""
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "own.toml"
 
 
@@ -148,10 +147,9 @@ image_size = 64
 
 def test_a_recipe_is_read_whole(own: Path) -> None:
     own.write_text(WHOLE, encoding="utf-8")
-    assert recipes.names() == ("own",)
-    recipe = recipes.read("own")
+    recipe = recipes.read("own.toml")
     assert recipe == Recipe(
-        name="own",
+        name="own.toml",
         title="An experiment",
         source="A course.",
         options={"dataset": "folder:~/my/flowers", "lr": 1.0, "backbones": ("resnet18", "alexnet")},
@@ -220,35 +218,38 @@ def test_relative_paths_are_those_of_the_command_line(
 @pytest.mark.parametrize("table", ["[options]", "[[steps]]\nverbs = ['probe']"])
 def test_a_recipe_says_what_is_run_and_not_where(option: str, table: str, own: Path) -> None:
     own.write_text(f'{table}\n{option} = "x"\n', encoding="utf-8")
-    with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option}'"):
-        recipes.read("own")
+    with pytest.raises(UnknownName, match=f"unknown option in recipe own.toml '{option}'"):
+        recipes.read("own.toml")
 
 
 @pytest.mark.parametrize("option", ["dataset = 'digits'", "limit = 5", "data_seed = 1"])
 def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
     own.write_text(f"[[steps]]\nverbs = ['probe']\n{option}\n", encoding="utf-8")
-    with pytest.raises(UnknownName, match=f"unknown option in recipe own '{option.split()[0]}'"):
-        recipes.read("own")
+    with pytest.raises(UnknownName, match=f"unknown option in recipe own.toml '{option.split()[0]}'"):
+        recipes.read("own.toml")
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("dataset = 'digits'", r"unknown key in recipe own 'dataset' \(expected one of: title, source, "),
-        ("title = 3", r"bad title in recipe own \(expected text, got 3\)"),
-        ("differences = [3]", r"bad differences in recipe own \(expected text, got 3\)"),
-        ("title = ", r"a recipe is not valid TOML: own \(got Invalid value"),
-        ("[options]\nepochs = '3'", r"bad epochs in recipe own \(expected int, got '3'\)"),
-        ("[options]\nepochs = true", r"bad epochs in recipe own \(expected int, got True\)"),
-        ("[options]\nimage_size = 2.5", r"bad image_size in recipe own \(expected int, got 2.5\)"),
-        ("[options]\nbackbones = 'alexnet'", r"bad backbones in recipe own \(expected a list of str, got 'alexnet'\)"),
-        ("[options]\nfractions = []", r"bad fractions in recipe own \(expected a list of float, got \[\]\)"),
+        ("dataset = 'digits'", r"unknown key in recipe own.toml 'dataset' \(expected one of: title, source, "),
+        ("title = 3", r"bad title in recipe own.toml \(expected text, got 3\)"),
+        ("differences = [3]", r"bad differences in recipe own.toml \(expected text, got 3\)"),
+        ("title = ", r"a recipe is not valid TOML: own.toml \(got Invalid value"),
+        ("[options]\nepochs = '3'", r"bad epochs in recipe own.toml \(expected int, got '3'\)"),
+        ("[options]\nepochs = true", r"bad epochs in recipe own.toml \(expected int, got True\)"),
+        ("[options]\nimage_size = 2.5", r"bad image_size in recipe own.toml \(expected int, got 2.5\)"),
+        (
+            "[options]\nbackbones = 'alexnet'",
+            r"bad backbones in recipe own.toml \(expected a list of str, got 'alexnet'\)",
+        ),
+        ("[options]\nfractions = []", r"bad fractions in recipe own.toml \(expected a list of float, got \[\]\)"),
         (
             "[[steps]]\nepochs = 3",
-            r"a step without verbs in recipe own \(expected some of: extract, probe, .*got \[\]\)",
+            r"a step without verbs in recipe own.toml \(expected some of: extract, probe, .*got \[\]\)",
         ),
-        ("[[steps]]\nverbs = ['compare']", r"unknown verb in recipe own 'compare' \(expected one of: extract, "),
-        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row has no top1: recipe own"),
+        ("[[steps]]\nverbs = ['compare']", r"unknown verb in recipe own.toml 'compare' \(expected one of: extract, "),
+        ("published = [{backbone = 'alexnet', method = 'probe'}]", r"a published row has no top1: recipe own.toml"),
         ("published = [{backbone = 'a', method = 'half', top1 = 0.5}]", r"unknown method 'half'.*finetune"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 94.1}]", r"bad published row.*top1 in \[0, 1\]"),
         ("published = [{backbone = 'a', method = 'probe', top1 = 0.9, portion = 0}]", r"bad published row.*portion"),
@@ -262,7 +263,7 @@ def test_a_recipe_is_of_one_data_set(option: str, own: Path) -> None:
 def test_what_a_recipe_cannot_say_is_one_line(text: str, line: str, own: Path) -> None:
     own.write_text(text, encoding="utf-8")
     with pytest.raises((UnknownName, BadOption), match=line) as caught:
-        recipes.read("own")
+        recipes.read("own.toml")
     assert "\n" not in str(caught.value)
 
 
@@ -272,7 +273,7 @@ def test_what_a_recipe_cannot_say_is_one_line(text: str, line: str, own: Path) -
 def test_options_given_come_first_in_every_step(own: Path, called: Called) -> None:
     own.write_text(WHOLE, encoding="utf-8")
     given = ["--backbone", "vgg16", "--dataset", "digits", "--limit", "40", "--image-size", "32", "--lr", "0.5"]
-    assert cli.main(["run", "--recipe", "own", *given]) == 0
+    assert cli.main(["run", "--recipe", "own.toml", *given]) == 0
     ((settings, works, _),) = called
     assert [verbs for _, verbs in works] == [("extract", "curve"), ("finetune",), ("compare",)]
     for step, _ in works:
@@ -284,7 +285,7 @@ def test_options_given_come_first_in_every_step(own: Path, called: Called) -> No
             step.training.lr,
             step.run.recipe,
         )
-        assert told == (("vgg16",), "digits", 40, 32, 0.5, "own")
+        assert told == (("vgg16",), "digits", 40, 32, 0.5, "own.toml")
     (first, _), (second, _), (last, _) = works
     assert (first.curve.fractions, second.training.freeze_batchnorm) == ((10.0, 50.0), True)
     assert last is settings
@@ -294,7 +295,7 @@ def test_options_given_come_first_in_every_step(own: Path, called: Called) -> No
 def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> None:
     own.write_text(WHOLE + "\n[[steps]]\nverbs = ['finetune']\nepochs = 3\n", encoding="utf-8")
     for verb in ("finetune", "baselines", "compare"):
-        assert cli.main([verb, "--recipe", "own"]) == 0
+        assert cli.main([verb, "--recipe", "own.toml"]) == 0
     works = {call[1][0][1][0]: call[1] for call in called}
     assert [(step.training.freeze_batchnorm, step.training.epochs) for step, _ in works["finetune"]] == [
         (True, 10),
@@ -314,7 +315,7 @@ def test_epochs_that_end_before_stages_are_added(
     given: list[str], epochs: int, unfreeze: tuple[int, ...], own: Path, called: Called, capsys: Any
 ) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nstrategies = ['gradual']\nunfreeze = [3, 6]", encoding="utf-8")
-    assert cli.main(["run", "--recipe", "own", *given]) == 0
+    assert cli.main(["run", "--recipe", "own.toml", *given]) == 0
     step = called[0][1][0][0]
     assert (step.training.epochs, step.training.unfreeze) == (epochs, unfreeze)
     line = f"recipe: --epochs {epochs} ends before --unfreeze 3 6: stages follow at equal distances\n"
@@ -323,7 +324,7 @@ def test_epochs_that_end_before_stages_are_added(
 
 def test_what_is_asked_for_by_hand_is_not_changed(own: Path, called: Called) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nunfreeze = [3, 6]", encoding="utf-8")
-    assert cli.main(["run", "--recipe", "own", "--epochs", "2", "--unfreeze", "5"]) == 0
+    assert cli.main(["run", "--recipe", "own.toml", "--epochs", "2", "--unfreeze", "5"]) == 0
     assert called[0][1][0][0].training.unfreeze == (5,)
 
 
@@ -342,7 +343,7 @@ def test_a_step_that_cannot_be_is_told_before_any_is_run(
         f"[options]\nweights = 'none'\n[[steps]]\nverbs = ['extract']\n[[steps]]\nverbs = ['finetune']\n{step}",
         encoding="utf-8",
     )
-    assert cli.main(["run", "--recipe", "own", "--cache", str(tmp_path / "cache")]) == 2
+    assert cli.main(["run", "--recipe", "own.toml", "--cache", str(tmp_path / "cache")]) == 2
     told = capsys.readouterr().err
     assert line in told
     assert told.count("\n") == 1
@@ -448,17 +449,12 @@ def test_a_second_run_computes_nothing(root: Path, capsys: pytest.CaptureFixture
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_the_data_set_is_loaded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
-    load = datasets.load
-
-    def counted(name: str, *rest: Any, **options: Any) -> Any:
-        loads.append(name)
-        return load(name, *rest, **options)
-
-    monkeypatch.setattr(datasets, "load", counted)
-    assert run("day8", root, "--dataset=digits", "--limit=30") == 0
-    assert loads == ["digits"]
+def test_the_data_set_is_loaded_once(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = make_photos(tmp_path / "photos", n=15)
+    (photos / "ants" / "notes.txt").touch()
+    capsys.readouterr()
+    assert run("day8", root, f"--dataset=folder:{photos}", f"--reports={tmp_path / 'reports'}") == 0
+    assert "".join(capsys.readouterr()).count("skipped 1 file") == 1, "as loading says"
 
 
 def test_weights_that_cannot_be_had_stop_the_run(
