@@ -53,7 +53,7 @@ def config_of(place: Path, net: str, **options: Any) -> Settings:
     return Settings.of(backbones=(net,), cache=place / "cache", reports=place / "reports", **facts)
 
 
-@pytest.fixture(scope="module", params=[CNN, VIT])
+@pytest.fixture(scope="module", params=[CNN, pytest.param(VIT, marks=pytest.mark.slow)])
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
     """A probe on the digits of scikit-learn by a net of random weights (the smallest ViT of timm), with its graphs."""
     if request.param == VIT:
