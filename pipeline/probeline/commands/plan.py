@@ -12,7 +12,7 @@ from probeline.evaluate.current_scores import current_scores
 from probeline.extract.plan import ExtractionPlan, plan_extraction
 from probeline.format import seconds
 from probeline.names import Strategy
-from probeline.report.records.row_commands import plan_rows
+from probeline.report.records.planned_rows import plan_rows
 from probeline.session import Session
 
 _READ_FEATURES = {"extract", "probe", "baselines", "curve", "pictures", "doctor", "export"}

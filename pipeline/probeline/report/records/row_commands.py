@@ -7,8 +7,7 @@ know it; if not, the command has ``PATH-TO/`` in its place, which every verb ref
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,41 +261,6 @@ def is_trained_as_requested(settings: Settings, strategies: Sequence[str], recor
         )
         for own in requested
     )
-
-
-def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one backbone that the verbs score: whether each is already scored, or about how long it takes.
-
-    The estimate, seconds or None, is by the last row of the same method and options on these images.
-    """
-    settings, (record, _) = session.settings, session.backbone(text)
-    seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
-    net = (record.name, record.preprocess.crop, settings.nets.precision)
-    of_net = [score for score in scores if (score.backbone, score.image_size, score.precision) == net]
-    taps = dict.fromkeys("+".join(tap.tap for tap in together) for together in session.taps(text)[0])
-    for method, options in requested_methods(settings, verbs):
-        weights = "none" if method.name == Method.SCRATCH else record.weights
-        own = settings.changed(**options)
-        same_options = [
-            score
-            for score in of_net
-            if score.method == method.name
-            and is_fitted_as_requested(own, score)
-            and is_trained_as_requested(own, settings.training.strategies, score)
-        ]
-        pace = same_options[-1].warm_seconds / same_options[-1].n_train if same_options else None
-        images = len(session.splits.train)
-        if method.name == Method.PROBE_REFIT:
-            images += len(session.splits.val)
-        for tap, seed in product(taps if not method.trains else ("",), seeds if method.seeded else (None,)):
-            scored = any(
-                (score.weights, score.seed) == (weights, seed) and is_read_as_requested(own, tap, score)
-                for score in same_options
-            )
-            at = f" at {tap}" if tap not in ("", "penultimate") else ""
-            title = f"{method.title} of {record.name}{at}" + (f", seed {seed}" if seed is not None else "")
-            estimate = None if pace is None else pace * images
-            yield {"verb": method.verb, "title": title, "scored": scored, "images": images, "seconds": estimate}
 
 
 def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]:
