@@ -51,6 +51,7 @@ class Sheet(Figure):
         super().__init__(figsize=(width, height), dpi=DPI, layout=layout)
         FigureCanvasAgg(self)
         self.headline, self.caption, self.alt = title, caption, alt or title
+        self.passes = 2 if square else 1  # of the layout, until it settles
         left = 0.1 / width
         self.surrounding = [self.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
         if caption:
@@ -62,10 +63,8 @@ class Sheet(Figure):
 def png(figure: Sheet) -> bytes:
     """Return the figure as a PNG file, without the name of the software that would change its bytes."""
     data = BytesIO()
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        layout.execute(figure)  # the layout around a square takes two passes to settle; drawing is the second
-    FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    with _settled_layout(figure):
+        FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return data.getvalue()
 
 
@@ -81,7 +80,8 @@ def svg(figure: Sheet) -> str:
             text.set(visible=False, in_layout=False)
         figure.set_figheight(whole - freed)
         data = StringIO()
-        figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        with _settled_layout(figure):
+            figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     finally:
         figure.set_figheight(whole)
         for text in figure.surrounding:
@@ -120,13 +120,31 @@ def legend_height(labels: Iterable[str]) -> float:
     return LINE * sum(label.count("\n") + 1 for label in labels)
 
 
+@contextmanager
+def _settled_layout(figure: Sheet) -> Iterator[None]:
+    """Lay the figure out now and not again while it is drawn, which takes as long as drawing."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    for _ in range(figure.passes):
+        layout.execute(figure)
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(layout)
+
+
 def _wrap(text: Text, room: float) -> None:
     """Break a text into lines of as many characters as fit into `room` pixels."""
     whole = text.get_text()
-    length = len(whole)
-    while text.get_window_extent().width > room and length > 1:
-        length -= 1
+    if text.get_window_extent().width <= room:
+        return
+    fits, too_long = 1, len(whole)
+    while too_long - fits > 1:
+        length = (fits + too_long) // 2
         text.set_text(textwrap.fill(whole, length))
+        fits, too_long = (length, too_long) if text.get_window_extent().width <= room else (fits, length)
+    text.set_text(textwrap.fill(whole, fits))
 
 
 @cache
