@@ -37,8 +37,8 @@ def default_look() -> Iterator[None]:
     """Draw with matplotlib's defaults and ours, not the user's, which are restored afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        with mpl.rc_context(RC):
-            yield
+        mpl.rcParams.update(RC)
+        yield
 
 
 class Sheet(Figure):
@@ -47,8 +47,8 @@ class Sheet(Figure):
     def __init__(
         self, width: float, height: float, title: str, caption: str = "", alt: str = "", *, square: bool = False
     ) -> None:
-        layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
-        super().__init__(figsize=(width, height), dpi=DPI, layout=layout)
+        self.layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
+        super().__init__(figsize=(width, height), dpi=DPI, layout=self.layout)
         FigureCanvasAgg(self)
         self.headline, self.caption, self.alt = title, caption, alt or title
         self.passes = 2 if square else 1  # of the layout, until it settles
@@ -123,15 +123,13 @@ def legend_height(labels: Iterable[str]) -> float:
 @contextmanager
 def _settled_layout(figure: Sheet) -> Iterator[None]:
     """Lay the figure out now and not again while it is drawn, which takes as long as drawing."""
-    layout = figure.get_layout_engine()
-    assert layout is not None
     for _ in range(figure.passes):
-        layout.execute(figure)
+        figure.layout.execute(figure)
     figure.set_layout_engine("none")
     try:
         yield
     finally:
-        figure.set_layout_engine(layout)
+        figure.set_layout_engine(figure.layout)
 
 
 def _wrap(text: Text, room: float) -> None:
