@@ -53,8 +53,8 @@ def words(verb: str, root: Path, **options: Any) -> list[str]:
         "dataset": "digits",
         "backbone": "squeezenet1_1",
         "weights": "none",
-        "image_size": 64,
-        "limit": 60,
+        "image_size": 32,
+        "limit": 30,
         "epochs": 1,
         "cache": root / "cache",
         "reports": root / "reports",
@@ -191,8 +191,8 @@ def test_what_is_misspelt_is_answered_with_what_was_meant(
 
 
 def test_a_misspelt_tap_is_answered_with_what_was_meant(run: Run) -> None:
-    assert "did you mean penultimate?" in refused(run("extract", tap="penultimat", image_size=32))
-    assert "did you mean features.3" in refused(run("extract", tap="feature.3", image_size=32))
+    assert "did you mean penultimate?" in refused(run("extract", tap="penultimat"))
+    assert "did you mean features.3" in refused(run("extract", tap="feature.3"))
 
 
 def test_an_option_that_the_verb_does_not_use_names_the_verbs_that_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_told_before_a_net_is_built(run: Run, tmp_path: Path) -
 def test_a_device_that_is_not_here(run: Run) -> None:
     if torch.cuda.device_count() > 99:
         pytest.skip("it is here")
-    assert "use --device auto or --device cpu" in refused(run("extract", device="cuda:99", image_size=32))
+    assert "use --device auto or --device cpu" in refused(run("extract", device="cuda:99"))
 
 
 # Numbers
@@ -299,7 +299,7 @@ def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -
     root = make_photos(tmp_path / "photos", n=6)
     spoilt = root / "ants" / "3.jpg"
     spoilt.write_bytes(spoilt.read_bytes()[:200])
-    options = {"dataset": f"folder:{root}", "limit": None, "image_size": 32}
+    options = {"dataset": f"folder:{root}", "limit": None}
     for verb in ("extract", "finetune", "run"):
         assert str(spoilt) in refused(run(verb, **options))
 
@@ -342,26 +342,30 @@ def test_reports_that_cannot_be_written(verb: str, run: Run, tmp_path: Path, fin
     assert "run again: what is finished is kept" in line
 
 
-@pytest.mark.parametrize("verb", STAGES)
-def test_what_diverges_keeps_no_other_stage_from_running_but_the_first(
-    verb: str, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("undrawn", "few_l2")
+def test_what_diverges_keeps_no_other_stage_from_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    too_fast = ["--sgd", "optimizer=sgd", "lr=100", "weight_decay=1", "--lr=100"]
+    result = Result(cli.main([*words("run", tmp_path), *too_fast]), *capsys.readouterr())
+    line = refused(result)
+    assert "diverged: probe-sgd: digits-limit30 x squeezenet1_1, seed 0 (got lr 100" in line, "the first that diverged"
+    assert "finetune, seed 0: training diverged: " in result.out
+    assert "scratch, seed 0: training diverged: " in result.out
+    report = json.loads((tmp_path / "reports/digits-limit30/report.json").read_text(encoding="utf-8"))
+    assert {row["method"] for row in report["rows"]} == set(ASKED) - {"probe-sgd", "finetune", "scratch"}
+
+
+def test_what_diverges_in_extraction_keeps_all_else_from_running(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = []
+    def diverge(_: Session) -> None:
+        raise Diverged("extract diverged", remedy="use other --weights")
 
-    def stage(name: str) -> Callable[[Session], list[Any]]:
-        def called(session: Session) -> list[Any]:
-            ran.append(name)
-            if name == verb:
-                raise Diverged(f"{name} diverged", remedy="use a lower --lr")
-            return []
-
-        return called
-
-    for name in STAGES:
-        monkeypatch.setattr(f"probeline.commands.{name}.run", stage(name))
-    assert refused(run("run")) == f"probeline: {verb} diverged; use a lower --lr"
-    # Without embeddings the others could but say that there are none.
-    assert ran == (["extract"] if verb == "extract" else list(STAGES))
+    monkeypatch.setattr("probeline.commands.extract.run", diverge)
+    result = run("run")
+    # Without embeddings the others could but say that there are none, or make them after all.
+    assert refused(result) == "probeline: extract diverged; use other --weights"
+    assert result.out == ""
+    assert not list(tmp_path.rglob("scores"))
 
 
 def test_reports_that_cannot_be_written_stop_a_fit_before_it_begins(run: Run, tmp_path: Path, finished: Path) -> None:
@@ -384,19 +388,19 @@ def test_disks_that_refuse_are_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
-        line = refused(run("extract", image_size=32))
+        line = refused(run("extract"))
     assert f"got {os.strerror(code)}" in line
     assert "cannot write" in line
     assert not [path for path in files(tmp_path) if not path.endswith(".tmp")]
-    assert run("extract", image_size=32).code == 0
+    assert run("extract").code == 0
 
 
 def test_what_no_room_foresaw_is_one_line_too(run: Run, tmp_path: Path) -> None:
-    assert run("extract", image_size=32).code == 0
+    assert run("extract").code == 0
     (path,) = tmp_path.rglob("entry.json")
     path.unlink()
     path.mkdir()
-    line = refused(run("extract", image_size=32))
+    line = refused(run("extract"))
     assert f"a file of the cache cannot be read: {path} (got not a plain file)" in line
 
 
@@ -410,17 +414,17 @@ def test_empty_names_are_refused(option: str, line: str, capsys: pytest.CaptureF
 
 
 def test_pipes_in_the_place_of_files_are_refused_and_not_waited_for(run: Run, tmp_path: Path) -> None:
-    assert run("extract", image_size=32).code == 0
+    assert run("extract").code == 0
     for name in ("shard-00000.h5", "shard-00000.json", "entry.json", ".memo.json"):
         (path,) = tmp_path.rglob(name)
         whole = path.read_bytes()
         path.unlink()
         os.mkfifo(path)
         if name == ".memo.json":
-            assert run("extract", image_size=32).code == 0, "a memo may be lost"
+            assert run("extract").code == 0, "a memo may be lost"
         else:
-            assert f"{path} (got not a plain file)" in refused(run("extract", image_size=32))
-            assert run("verify", image_size=32).code == 3
+            assert f"{path} (got not a plain file)" in refused(run("extract"))
+            assert run("verify").code == 3
         path.unlink()
         path.write_bytes(whole)
 
@@ -432,10 +436,12 @@ def test_names_that_are_not_unicode(run: Run) -> None:
 # Before and after
 
 
+@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("verb", ["probe", "baselines", "curve", "doctor"])
 def test_missing_features_are_extracted_after_a_line_that_says_so(verb: str, run: Run) -> None:
     line = f"{verb}: features of squeezenet1_1 are not extracted yet; extracting what is missing"
-    first, second = (run(verb, image_size=32) for _ in range(2))
+    options = {"fractions": 100, "shots": 0, "draws": 1} if verb == "curve" else {}
+    first, second = (run(verb, **options) for _ in range(2))
     assert (first.code, second.code) == (0, 0)
     assert first.out.splitlines().count(line) == 1
     assert line not in second.out
@@ -443,9 +449,10 @@ def test_missing_features_are_extracted_after_a_line_that_says_so(verb: str, run
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of all stages; its cache and reports are there, and nothing is left to do."""
+    """The folder of a run of all stages; its cache and reports, without figures, are there; nothing is left to do."""
     root = tmp_path_factory.mktemp("finished")
-    with threadpool_limits(1):
+    with threadpool_limits(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probeline.report.figures.draw", lambda *_: [])
         assert cli.main(words("run", root)) == 0
     assert not list(root.rglob("*.tmp"))
     return root
@@ -464,7 +471,7 @@ for verb, *options in json.loads(sys.argv[1]):
 def test_a_second_run_of_any_stage_computes_nothing_and_writes_nothing(finished: Path) -> None:
     before = files(finished)
     assert sum(name.endswith(".h5") for name in before) == 1
-    assert sum(name.startswith("reports/digits-limit60/scores/") for name in before) == len(ASKED)
+    assert sum(name.startswith("reports/digits-limit30/scores/") for name in before) == len(ASKED)
     commands = json.dumps([words(verb, finished) for verb in (*STAGES, "run")])
     done = subprocess.run([sys.executable, "-c", SECOND, commands], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -484,10 +491,15 @@ assert not [name for name in sys.modules if name.startswith("probeline.report")]
 
 
 def test_scores_are_made_and_saved_without_the_report(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "reports" / "digits-limit30" / "scores", tmp_path / "reports/digits-limit30/scores")
+    removed = [path for method in ("ridge", "centroid") for path in tmp_path.rglob(f"scores/*/{method}-*.json")]
+    assert len(removed) == 2
+    for path in removed:
+        path.unlink()
     arguments = words("baselines", finished, reports=tmp_path / "reports")
     done = subprocess.run([sys.executable, "-c", SCORED, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.rglob("scores/*/*.json"))) == 4
+    assert all(path.is_file() for path in removed)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -495,7 +507,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
     def refuse(*_: Any, **__: Any) -> None:
         raise URLError("no network")
 
-    shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
+    shutil.copytree(finished / "reports" / "digits-limit30" / "scores", tmp_path / "reports/digits-limit30/scores")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     result = run("compare", cache=finished / "cache", backbone="resnet18", weights="DEFAULT", image_size=None)
@@ -503,7 +515,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
     assert "linear probe (exact)" in result.out
     assert "Not run: linear probe (exact) of resnet18: probeline probe" in result.out
     (entry,) = finished.rglob("entry.json")
-    assert str(entry.parent) in (tmp_path / "reports/digits-limit60/report.md").read_text(encoding="utf-8")
+    assert str(entry.parent) in (tmp_path / "reports/digits-limit30/report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -512,7 +524,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
     [
         ({}, 0),
         ({"image_size": None}, 0),
-        ({"image_size": 32}, len(ASKED)),
+        ({"image_size": 48}, len(ASKED)),
         ({"seeds": 3}, 3),
         ({"mlp": "width=16"}, 1),
         ({"precision": "bf16"}, len(ASKED)),
@@ -524,7 +536,7 @@ def test_comparing_needs_no_net(finished: Path, run: Run, tmp_path: Path, monkey
 def test_what_was_not_run_is_named_with_its_command(
     options: dict[str, Any], missing: int, finished: Path, run: Run, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished / "reports" / "digits-limit60" / "scores", tmp_path / "reports/digits-limit60/scores")
+    shutil.copytree(finished / "reports" / "digits-limit30" / "scores", tmp_path / "reports/digits-limit30/scores")
     result = run("compare", **options)  # a net from scratch has no weights, so that one counts for all of them
     assert result.code == 0
     assert result.out.count("Not run: ") == missing
@@ -543,7 +555,7 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     for part in found.get("extract", ()):
         assert (Path(part["folder"]) / "entry.json").exists()
         assert part["extracted_shards"] == 0
-        assert part["shape"] == [60, 512]
+        assert part["shape"] == [30, 512]
     for stage in ("probe", "baselines", "finetune"):
         for outcome in found.get(stage, ()):
             score = json.loads(Path(outcome["file"]).read_text(encoding="utf-8"))["score"]
@@ -552,6 +564,7 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(verb: str, finis
     assert verb != "run" or methods == ASKED
 
 
+@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize(
     ("verb", "results"),
     [
@@ -604,10 +617,10 @@ def test_an_interrupt_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", interrupt)
-        result = run("extract", image_size=32)
+        result = run("extract")
     assert result.code == 130
     assert result.err == "probeline: interrupted; what is finished is kept, and the same command goes on from there\n"
-    assert run("extract", image_size=32).code == 0
+    assert run("extract").code == 0
 
 
 INTERRUPTED = """
@@ -626,15 +639,16 @@ entry_point()
 """Ctrl-C in the middle of an extraction, when its first shard is written."""
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process_with_130_and_the_same_command_goes_on(run: Run, tmp_path: Path) -> None:
-    arguments = words("extract", tmp_path, image_size=32)
+    arguments = words("extract", tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 130, done.stderr
     assert done.stderr == "probeline: interrupted; what is finished is kept, and the same command goes on from there\n"
     assert not list(tmp_path.rglob("*.tmp"))
-    assert run("extract", image_size=32).code == 0
+    assert run("extract").code == 0
 
 
 # The process
@@ -663,9 +677,9 @@ def test_wrong_input_gives_the_process_code_2() -> None:
     assert refused(Result(done.returncode, "", done.stderr.decode()))
 
 
-@pytest.mark.parametrize("verb", ["compare", "list backbones", "--help", "extract --help"])
+@pytest.mark.parametrize("verb", ["cache ls", "list backbones", "--help", "extract --help"])
 def test_a_reader_who_leaves_does_no_harm(verb: str, finished: Path) -> None:
-    arguments = words(verb, finished) if verb == "compare" else verb.split()
+    arguments = [*verb.split(), *([f"--cache={finished}/cache"] if verb == "cache ls" else [])]
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as nobody:
@@ -678,9 +692,9 @@ def test_work_goes_on_where_nobody_reads(run: Run, tmp_path: Path, monkeypatch: 
     os.close(reading)
     with os.fdopen(writing, "w") as nobody:
         monkeypatch.setattr(sys, "stdout", nobody)
-        assert cli.main(words("extract", tmp_path, image_size=32)) == 0
+        assert cli.main(words("extract", tmp_path)) == 0
         monkeypatch.undo()
-    assert "(checksums of " in run("extract", image_size=32).out
+    assert "(checksums of " in run("extract").out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

