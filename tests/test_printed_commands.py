@@ -42,18 +42,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("a run")
     (root / "weights").mkdir()
     torch.save(random_net("squeezenet1_1", 7).state_dict(), root / "weights" / "own net.pth")
-    part = Session(Settings.of(limit=60, cache=root / "none")).dataset.parts["all"]
+    part = Session(Settings.of(limit=30, cache=root / "none")).dataset.parts["all"]
     names = [
         f"{sample},{'even' if label % 2 == 0 else 'odd'}"
         for sample, label in zip(part.sample_ids, part.labels, strict=True)
     ]
     (root / "labels.csv").write_text("\n".join(["sample_id,label", *names]) + "\n")
-    data = ["--dataset=digits", "--limit=60", f"--labels={root / 'labels.csv'}"]
+    data = ["--dataset=digits", "--limit=30", f"--labels={root / 'labels.csv'}"]
     folders = [f"--cache={root / 'the cache'}", f"--reports={root / 'reports'}"]
     nets = ["--image-size=32", "--backbone", "squeezenet1_1@none", f"squeezenet1_1@{root / 'weights' / 'own net.pth'}"]
     options = [*data, *folders, *nets]
     with threadpool_limits(1):
-        for verb in (["extract"], ["probe", "--mlp=width=8", "--sgd=lr=1e-3", "--seeds=2"], ["baselines"]):
+        heads = ["--mlp", "width=8", "lr=1e-2", "epochs=1", "--sgd", "lr=1e-3", "epochs=1", "--seeds=2"]
+        for verb in (["extract"], ["probe", *heads], ["baselines"]):
             assert cli.main([*verb, *options]) == 0
         training = ["--strategy=head", "--epochs=1", "--train=lr=1e-3,1e-2"]
         assert cli.main(["finetune", *options, *training]) == 0
@@ -128,7 +129,7 @@ def test_the_command_in_an_error_does_what_it_says(
         session.features(backbone, "all")
     capsys.readouterr()
     run(str(caught.value).partition("; run: ")[2], capsys)
-    assert session.features(backbone, "all").features.shape == (60, 512)
+    assert session.features(backbone, "all").features.shape == (30, 512)
 
 
 @pytest.mark.usefixtures("undrawn")
