@@ -40,6 +40,8 @@ from probeline.types import DataSet, ImageArray, ImageFiles
 from small_finetunes import CLASS_NAMES, NET, SIZE, SQUEEZENET, keys, options, run, timeless
 from small_runs import Listening, Stopping, watch_images, watched
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def checkpoints(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.folders.cache.rglob("seed*/*"))
@@ -535,7 +537,7 @@ def test_progress_counts_every_training_image(world: Path, tmp_path: Path) -> No
 
 def test_each_strategy_is_a_row_of_its_own(world: Path, tmp_path: Path) -> None:
     strategies = ("head", "last-1", "freeze-early", "freeze-middle", "gradual")
-    found = run(options(world, tmp_path, strategies=strategies))
+    found = run(options(world, tmp_path, strategies=strategies, limit=24))
     assert set(found) == set(strategies)
     trainable = {name: score.trainable for name, score in found.items()}
     # SqueezeNet 1.1 by hand: 513 x 3 in the head, and in the fires after the last pooling the rest.
@@ -547,6 +549,7 @@ def test_each_strategy_is_a_row_of_its_own(world: Path, tmp_path: Path) -> None:
 def test_lp_ft_starts_where_the_probe_ends(world: Path, tmp_path: Path) -> None:
     # With a rate of next to nothing the net says what the probe says.
     settings = options(world, tmp_path, strategies=("lp-ft",), epochs=1, lr=1e-12, train=("augment=none",))
+    settings = settings.changed(sgd=("lr=1e-3", "epochs=1"))
     extract.run(Session(settings))
     probe.run(Session(settings))
     found = run(settings)
@@ -560,7 +563,7 @@ def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: P
 
 
 def test_of_several_rates_val_chooses(world: Path, tmp_path: Path) -> None:
-    settings = options(world, tmp_path, strategies=("full",), train=("lr=1e-7,3e-3",), epochs=6)
+    settings = options(world, tmp_path, strategies=("full",), train=("lr=1e-7,3e-3",), epochs=3)
     score = run(settings)["finetune"]
     assert score.chosen["lr"] == 3e-3
     assert [point["lr"] for point in score.path] == [1e-7, 3e-3]

@@ -203,7 +203,7 @@ def test_its_first_step_is_that_of_fine_tuning(world: Path, tmp_path: Path) -> N
 
 
 def test_train_rows_alone_are_read(own_pictures: Path, tmp_path: Path) -> None:
-    session = Session(options(own_pictures, tmp_path))
+    session = Session(options(own_pictures, tmp_path, strategies=("head",)))
     splits, part = session.splits, session.dataset.parts["all"]
     train, *others = ([part.sample_ids[row] for row in split.rows] for split in (splits.train, splits.val, splits.test))
     for name in [name for names in others for name in names]:
@@ -231,18 +231,27 @@ def test_lp_ft_without_embeddings_names_what_makes_them(world: Path, tmp_path: P
         run(options(world, tmp_path, strategies=("lp-ft",)))
 
 
-def test_the_seed_decides_and_global_random_states_stay(
-    world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
+def test_a_damaged_record_is_made_again_the_same_and_global_random_states_stay(
+    tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:
+    console = Listening()
+    settings = replace(copy_of(first, tmp_path), console=console)
+    (path,) = settings.folders.reports.rglob("*.json")
+    path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
-    (again,) = run(options(world, tmp_path / "again", workers=1))
+    (again,) = run(settings.changed(workers=1))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
     assert random.getstate() == before[2]
     assert timeless(again) == timeless(first[1])
-    (other,) = run(options(world, tmp_path / "other", seed=1, seeds=3))
+    line = f"lrfind: {PLACE}, finetune, seed 0: recomputed, as {path.name} is damaged"
+    assert any(said.startswith(line) for said in console.said)
+
+
+def test_the_seed_decides(world: Path, tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]) -> None:
+    (other,) = run(options(world, tmp_path, seed=1, seeds=3))
     assert other.seed == 1, "the first seed alone"
-    assert other.losses[0] != again.losses[0]
+    assert other.losses[0] != first[1].losses[0]
 
 
 # Once
@@ -279,6 +288,7 @@ def copy_of(first: tuple[Settings, RangeTest, list[str]], place: Path) -> Settin
     return first[0].changed(cache=place / "cache", reports=place / "reports")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]
 ) -> None:
@@ -292,16 +302,6 @@ def test_a_second_run_and_a_second_report_import_neither_torch_nor_matplotlib(
     assert done.returncode == 0, done.stderr
     assert "seed 0: already tested, skipped; the loss falls fastest at lr " in done.stdout
     assert "the report is up to date" in done.stdout
-
-
-def test_a_damaged_record_is_made_again(tmp_path: Path, first: tuple[Settings, RangeTest, list[str]]) -> None:
-    console = Listening()
-    settings = replace(copy_of(first, tmp_path), console=console)
-    (path,) = settings.folders.reports.rglob("*.json")
-    path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
-    assert [timeless(test) for test in run(settings)] == [timeless(first[1])]
-    line = f"lrfind: {PLACE}, finetune, seed 0: recomputed, as {path.name} is damaged"
-    assert any(said.startswith(line) for said in console.said)
 
 
 @pytest.mark.usefixtures("no_step")
