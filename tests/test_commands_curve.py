@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ from small_runs import Listening, configuration, extracted, shards
 
 REQUEST = LoadRequest(Path(), Subset(60), Memo(None), Silence())
 SMALL: dict[str, Any] = {"fractions": (1.0, 50.0, 100.0), "shots": (1, 2, 9), "draws": 2}
+DEFAULT: dict[str, Any] = {"batch_size": ComputeOptions().batch_size, "workers": ComputeOptions().workers}
+"""What compare takes none of, though it prints the commands that do: its report is drawn once for all tests."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -118,8 +121,7 @@ assert not heavy, heavy
 
 
 def test_a_second_run_imports_no_torch_and_writes_nothing(root: Path) -> None:
-    default = ComputeOptions()  # compare takes none of these, but prints the commands that do
-    compare.run(session(root, batch_size=default.batch_size, workers=default.workers))
+    compare.run(session(root, **DEFAULT))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     options = "--backbone squeezenet1_1 --weights none --image-size 32 --limit 60"
     curves = "--fractions 1 50 100 --shots 1 2 9 --draws 2"
@@ -143,14 +145,17 @@ def test_other_parts_are_another_curve(root: Path, options: dict[str, Any]) -> N
 def test_each_tap_has_a_curve_and_views_none(root: Path) -> None:
     taps = ("penultimate", "features.3+penultimate")
     extracted(root / "cache", taps=taps)
+    shutil.copytree(session(root).reports / "curves", root / "taps" / "digits-limit60" / "curves")
     console = Listening()
     told = curve.run(session(root, taps=taps, views=2, console=console, reports=root / "taps"))
     assert [one["tap"] for one in told] == list(taps)
     assert any("squeezenet1_1 at features.3+penultimate: 100 %" in line for line in console.said)
     found, _ = CURVES.load(root / "taps" / "digits-limit60")
+    assert len(found) == 2
     by = {one.tap: one for one in found}
     (plain,), _ = CURVES.load(session(root).reports)
-    assert by["penultimate"].key == plain.key, "views and other taps change nothing of it"
+    assert by["penultimate"] == plain, "views and other taps change nothing of it"
+    assert any("squeezenet1_1: already computed, skipped" in line for line in console.said)
     assert by[taps[1]].points != plain.points
     # Both are shown; a second run fits nothing.
     assert len(load_curves(session(root, reports=root / "taps"))) == 2
@@ -163,7 +168,7 @@ def test_each_tap_has_a_curve_and_views_none(root: Path) -> None:
 
 def test_compare_shows_the_curves_of_these_splits(root: Path, tmp_path: Path) -> None:
     console = Listening()
-    compare.run(session(root, console=console))
+    compare.run(session(root, console=console, **DEFAULT))
     report = root / "reports" / "digits-limit60" / "report.md"
     text = report.read_text(encoding="utf-8")
     assert "## Learning curves" in text
@@ -224,7 +229,8 @@ def test_options_that_cannot_be(option: list[str], line: str, capsys: pytest.Cap
 @pytest.mark.usefixtures("undrawn")
 def test_other_labels_need_no_forward_pass(root: Path, tmp_path: Path) -> None:
     before = shards(root / "cache")
-    now = session(root, labels=coarse(tmp_path), reports=tmp_path / "reports", fractions=(100.0,), shots=(0,))
+    options: dict[str, Any] = {"fractions": (100.0,), "shots": (0,), "sgd": ("lr=1e-3", "epochs=1")}
+    now = session(root, labels=coarse(tmp_path), reports=tmp_path / "reports", **options)
     assert now.dataset.class_names == ("large", "small")
     (told,) = extract.run(now)
     assert told["extracted_shards"] == 0
