@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from made_scores import make_score
 from probeline.commands import baselines, compare, curve, probe
@@ -19,12 +21,28 @@ from probeline.results.score import SCORES
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, make_photos
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("one_thread", "undrawn", "few_l2")
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return extracted(tmp_path_factory.mktemp("compare") / "cache").settings.folders.cache
+
+
+@pytest.fixture(scope="module")
+def reports(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scores of the baselines; leave them as they are."""
+    root = tmp_path_factory.mktemp("baselines")
+    with threadpool_limits(1):
+        baselines.run(inputs_of(cache, root)[0])
+    return root / "reports"
+
+
+@pytest.fixture
+def scored(reports: Path, tmp_path: Path) -> Path:
+    """A copy of those scores, to be changed, below this folder."""
+    shutil.copytree(reports, tmp_path / "reports")
+    return tmp_path
 
 
 def inputs_of(cache: Path, tmp_path: Path, **options: Any) -> tuple[Session, Listening]:
@@ -63,9 +81,8 @@ def test_a_part_that_is_the_test_set_under_another_name_is_told(name: str, tmp_p
         assert told is None
 
 
-def test_scores_of_other_class_names_are_left_out(cache: Path, tmp_path: Path) -> None:
-    session, console = inputs_of(cache, tmp_path)
-    baselines.run(session)
+def test_scores_of_other_class_names_are_left_out(cache: Path, scored: Path) -> None:
+    session, console = inputs_of(cache, scored)
     score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
     SCORES.save(session.reports, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
     assert len(rows(session)) == 4
@@ -80,18 +97,16 @@ def test_other_options_are_other_rows(cache: Path, tmp_path: Path) -> None:
     assert found == [(3, "run A", "optimizer adam"), (2, "run B", "optimizer sgd")]
 
 
-def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, tmp_path: Path) -> None:
-    session, console = inputs_of(cache, tmp_path)
-    baselines.run(session)
+def test_scores_of_an_earlier_version_of_a_method_are_left_out(cache: Path, scored: Path) -> None:
+    session, console = inputs_of(cache, scored)
     score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
     SCORES.save(session.reports, replace(score, key="a" * 64, options={**score.options, "version": 0}))
     assert len(rows(session)) == 4
     assert "compare: left out 1 scores of an earlier version of their method" in console.said
 
 
-def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path, tmp_path: Path) -> None:
-    session, console = inputs_of(cache, tmp_path)
-    baselines.run(session)
+def test_one_row_run_on_other_embeddings_is_shown_as_it_was_run_last(cache: Path, scored: Path) -> None:
+    session, console = inputs_of(cache, scored)
     score = next(score for score in SCORES.load(session.reports)[0] if score.method == "knn")
     SCORES.save(session.reports, replace(score, key="a" * 64, macro=0.125))
     assert [row["macro"] for row in rows(session) if row["method"] == "knn"] == [0.125]
@@ -107,9 +122,8 @@ def test_what_was_fitted_with_another_grid_is_not_what_was_asked_for(cache: Path
     assert "MLP head of squeezenet1_1, seed 1" in missing
 
 
-def test_what_no_verb_was_asked_for_is_on_the_page(cache: Path, tmp_path: Path) -> None:
-    session, _ = inputs_of(cache, tmp_path)
-    baselines.run(session)
+def test_what_no_verb_was_asked_for_is_on_the_page(cache: Path, scored: Path) -> None:
+    session, _ = inputs_of(cache, scored)
     page = Path(str(compare.run(session)["page"])).read_text(encoding="utf-8")
     for verb in ("curve", "pictures", "doctor", "latency"):
         assert f"<code>probeline {verb} --dataset digits" in page

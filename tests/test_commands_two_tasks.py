@@ -20,7 +20,7 @@ from probeline.session import Session
 from small_finetunes import GROUPS, NET, OTHER, SQUEEZENET, asked, comparable, run
 from small_runs import Listening, unreadable
 
-pytestmark = pytest.mark.usefixtures("few_l2")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_l2")
 
 
 def test_a_second_loss_of_weight_0_is_the_plain_fine_tune(world: Path, place: Path, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def truth_of(session: Session, role: str, of: Mapping[str, int]) -> np.ndarray[A
 @pytest.mark.usefixtures("undrawn")
 def test_a_score_tells_both_tasks(world: Path, place: Path, tmp_path: Path) -> None:
     console = Listening()
-    settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=4, lr=3e-3)
+    settings = asked(world, place, tmp_path, strategies=("multi-task",), second=GROUPS, epochs=2, lr=3e-3)
     settings = replace(settings, console=console)
     score = run(settings)["multi-task"]
     session = Session(settings)
