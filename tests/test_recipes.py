@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from probeline import recipes
 from probeline.backbones.build import random_net
 from probeline.backbones.registry import check_name
 from probeline.cli import program as cli
+from probeline.cli.parser import parse
+from probeline.cli.steps import check_used, given_options, settings_of, steps_of
 from probeline.data.registry import names
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.names import method_of
@@ -37,22 +38,14 @@ SMALL = [
 ]
 """Any recipe, on a net and at a size that take a second."""
 
-Call = tuple[Settings, tuple[Run, ...], tuple[Run, ...]]
 
-
-class Called(list[Call]):
-    """What runs would have been made."""
-
-    def __call__(self, settings: Settings, works: Sequence[Run], asked: Sequence[Run]) -> dict[str, Any]:
-        self.append((settings, tuple(works), tuple(asked)))
-        return {}
-
-
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> Called:
-    calls = Called()
-    monkeypatch.setattr(cli, "run_steps", calls)
-    return calls
+def runs_of(*words: str) -> tuple[Settings, tuple[Run, ...], tuple[Run, ...]]:
+    """Return the settings of a command line, the runs of verbs that it makes, and the steps of its recipe."""
+    parsed = parse(words)
+    settings, asked = settings_of(parsed)
+    works = steps_of(parsed.verb, settings, asked)
+    check_used(parsed.verb, given_options(parsed), works)
+    return settings, tuple(works), tuple(asked)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
+def test_a_recipe_names_what_there_is(name: str) -> None:
     recipe = recipes.read(name)
     assert recipe.title
     assert recipe.source or name == "demo"
@@ -74,8 +67,7 @@ def test_a_recipe_names_what_there_is(name: str, called: Called) -> None:
     for one in recipe.published:
         check_name(one.backbone)
         assert one.backbone in recipe.options["backbones"], "what it is held against is what it runs"
-    assert cli.main(["run", "--recipe", name]) == 0
-    ((settings, works, asked),) = called
+    settings, works, asked = runs_of("run", "--recipe", name)
     assert works == (*asked, (settings, ("compare",)))
     assert [verbs for _, verbs in asked] == [step.verbs for step in recipe.steps]
     for (step, verbs), own in zip(asked, recipe.steps, strict=True):
@@ -271,11 +263,10 @@ def test_what_a_recipe_cannot_say_is_one_line(text: str, line: str, own: Path) -
 # What a run makes of it
 
 
-def test_options_given_come_first_in_every_step(own: Path, called: Called) -> None:
+def test_options_given_come_first_in_every_step(own: Path) -> None:
     own.write_text(WHOLE, encoding="utf-8")
     given = ["--backbone", "vgg16", "--dataset", "digits", "--limit", "40", "--image-size", "32", "--lr", "0.5"]
-    assert cli.main(["run", "--recipe", "own.toml", *given]) == 0
-    ((settings, works, _),) = called
+    settings, works, _ = runs_of("run", "--recipe", "own.toml", *given)
     assert [verbs for _, verbs in works] == [("extract", "curve"), ("finetune",), ("compare",)]
     for step, _ in works:
         told = (
@@ -293,11 +284,11 @@ def test_options_given_come_first_in_every_step(own: Path, called: Called) -> No
     assert (last.curve.fractions, last.training.freeze_batchnorm) == (Settings().curve.fractions, False)
 
 
-def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> None:
+def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path) -> None:
     own.write_text(WHOLE + "\n[[steps]]\nverbs = ['finetune']\nepochs = 3\n", encoding="utf-8")
-    for verb in ("finetune", "baselines", "compare"):
-        assert cli.main([verb, "--recipe", "own.toml"]) == 0
-    works = {call[1][0][1][0]: call[1] for call in called}
+    found = {verb: runs_of(verb, "--recipe", "own.toml") for verb in ("finetune", "baselines", "compare")}
+    works = {verb: runs for verb, (_, runs, _) in found.items()}
+    assert all(verbs == (verb,) for verb, runs in works.items() for _, verbs in runs)
     assert [(step.training.freeze_batchnorm, step.training.epochs) for step, _ in works["finetune"]] == [
         (True, 10),
         (False, 3),
@@ -305,7 +296,7 @@ def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> 
     assert [step.training.lr for step, _ in works["baselines"]] == [1.0], (
         "no step has it: it takes the recipe's options"
     )
-    assert [len(asked) for _, _, asked in called] == [3, 3, 3]
+    assert [len(asked) for _, _, asked in found.values()] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -313,20 +304,19 @@ def test_a_verb_alone_is_run_as_its_steps_have_it(own: Path, called: Called) -> 
     [([], 10, (3, 6)), (["--epochs", "7"], 7, (3, 6)), (["--epochs", "6"], 6, ()), (["--epochs", "1"], 1, ())],
 )
 def test_epochs_that_end_before_stages_are_added(
-    given: list[str], epochs: int, unfreeze: tuple[int, ...], own: Path, called: Called, capsys: Any
+    given: list[str], epochs: int, unfreeze: tuple[int, ...], own: Path, capsys: Any
 ) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nstrategies = ['gradual']\nunfreeze = [3, 6]", encoding="utf-8")
-    assert cli.main(["run", "--recipe", "own.toml", *given]) == 0
-    step = called[0][1][0][0]
+    (step, _), *_ = runs_of("run", "--recipe", "own.toml", *given)[1]
     assert (step.training.epochs, step.training.unfreeze) == (epochs, unfreeze)
     line = f"recipe: --epochs {epochs} ends before --unfreeze 3 6: stages follow at equal distances\n"
     assert capsys.readouterr().out == (line if epochs <= 6 else "")
 
 
-def test_what_is_asked_for_by_hand_is_not_changed(own: Path, called: Called) -> None:
+def test_what_is_asked_for_by_hand_is_not_changed(own: Path) -> None:
     own.write_text("[[steps]]\nverbs = ['finetune']\nunfreeze = [3, 6]", encoding="utf-8")
-    assert cli.main(["run", "--recipe", "own.toml", "--epochs", "2", "--unfreeze", "5"]) == 0
-    assert called[0][1][0][0].training.unfreeze == (5,)
+    (step, _), *_ = runs_of("run", "--recipe", "own.toml", "--epochs", "2", "--unfreeze", "5")[1]
+    assert step.training.unfreeze == (5,)
 
 
 @pytest.mark.parametrize(
