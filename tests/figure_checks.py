@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from probeline.report.figures.sheet import Sheet, png
 
-def drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
+
+def drawn(figure: Sheet, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
     """Return the texts that drawing the figure really shows: ticks out of range are not among them."""
-    figure.draw_without_rendering()
     found: list[Text] = []
     draw_text = Text.draw
 
@@ -26,7 +27,7 @@ def drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
 
     with monkeypatch.context() as patch:
         patch.setattr(Text, "draw", watch)
-        figure.draw_without_rendering()
+        png(figure)
     return [text for i, text in enumerate(found) if text not in found[:i]]
 
 

@@ -23,6 +23,7 @@ from probeline.disk import make_folder
 from probeline.report import write
 from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.model.rows import blocks
+from probeline.report.page.render import render
 from probeline.report.sections.registry import SECTIONS
 from probeline.report.write import Report, markdown
 from probeline.results.picture import PICTURE_FOLDER, PICTURES, Picture, Thumbnail
@@ -115,6 +116,11 @@ def write_report(
     """Write a report with its figures."""
     conditions = {"more_conditions": {"Embeddings": ["cache/a"]}, **records}
     return write.write_report(make_content(scores, not_run, folder=folder, **conditions))
+
+
+def page_of(scores: Sequence[Score] = (), not_run: Sequence[tuple[str, str]] = (), **records: Any) -> str:
+    """Return the page of a report, without its figures, which take longer than all else."""
+    return render(make_content(scores, not_run, **records), SECTIONS).decode()
 
 
 def written(folder: Path, scores: Sequence[Score], not_run: Sequence[tuple[str, str]] = (), **records: Any) -> Path:

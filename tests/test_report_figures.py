@@ -56,18 +56,6 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path) -> None:
         "calibration.png",
         "reliability.png",
     ]
-    everything = make_scores(methods=("probe", "finetune"), n_test=40, class_names=("ants", "bees"))
-    assert [one.path.name for one in draw(make_content(everything, folder=tmp_path))] == [
-        "accuracy.png",
-        "cost.png",
-        "per-class.png",
-        "confusion-mobilenet_v2-probe.png",
-        "confusion-mobilenet_v2-finetune.png",
-        "calibration.png",
-        "reliability.png",
-        "path.png",
-        "training.png",
-    ]
 
 
 def test_confusions_are_of_the_probe_its_backbone_s_training_and_the_best_row_on_validation() -> None:
@@ -194,9 +182,19 @@ def test_reports_of_equal_scores_are_equal_to_the_byte(tmp_path: Path) -> None:
         for folder in (tmp_path / "a", tmp_path / "b")
     )
     assert a == b
-    figures = [data for path, data in a.items() if path.suffix == ".png"]
-    assert len(figures) == 9
-    assert all(data.startswith(b"\x89PNG") and b"Software" not in data for data in figures)
+    figures = {path.stem: data for path, data in a.items() if path.suffix == ".png"}
+    assert figures.keys() == {
+        "accuracy",
+        "cost",
+        "per-class",
+        "confusion-mobilenet_v2-probe",
+        "confusion-mobilenet_v2-finetune",
+        "calibration",
+        "reliability",
+        "path",
+        "training",
+    }
+    assert all(data.startswith(b"\x89PNG") and b"Software" not in data for data in figures.values())
 
 
 def test_pyplot_is_not_imported() -> None:
@@ -284,7 +282,6 @@ def test_no_text_of_a_picture_is_clipped_or_covers_another(
 ) -> None:
     with default_look():
         figure = make()
-        png(figure)
         texts = drawn(figure, monkeypatch)
         boxes = [(text, text.get_window_extent()) for text in texts]
         images = [image.get_window_extent() for axes in figure.axes for image in axes.get_images()]

@@ -17,7 +17,7 @@ import pytest
 from figure_checks import cielab
 from made_records import make_doctor, make_gallery, make_map
 from made_scores import make_score, make_scores
-from pages import TWO, Element, full, make_content, parsed, picture, thumbnail, written
+from pages import TWO, Element, full, make_content, page_of, parsed, picture, thumbnail, written
 from probeline.format import count, percent, points, seconds
 from probeline.report.page import render
 from probeline.report.palette import DARK, LETTER, LEVELS, LIGHT, MARK, class_of_colour, contrast, readable
@@ -194,9 +194,9 @@ def cells(row: Element) -> list[str]:
     return [one.text.strip() for one in row.children if one.tag in ("th", "td")]
 
 
-def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
+def test_one_net_needs_no_column_of_its_name() -> None:
     def heads(*scores: Score) -> list[str]:
-        return [one.text for one in section(tree(written(tmp_path, scores)), "results").all("th")]
+        return [one.text for one in section(parsed(page_of(scores)), "results").all("th")]
 
     probe = make_score()
     assert "Backbone" not in heads(probe, make_score("knn"), replace(probe, views=4, key="f" * 64))
@@ -204,18 +204,18 @@ def test_one_net_needs_no_column_of_its_name(tmp_path: Path) -> None:
     assert "Backbone" in heads(probe, make_score(tap="layer3"))
 
 
-def test_leaked_images_are_reported_at_the_top(tmp_path: Path) -> None:
+def test_leaked_images_are_reported_at_the_top() -> None:
     scores = [make_score(n_test=120), make_score("knn", n_test=120, accuracy=0.9)]
-    root = tree(written(tmp_path, scores, findings=make_doctor()))
+    root = parsed(page_of(scores, findings=make_doctor()))
     has = r"of mobilenet_v2 has \d\d\.\d %"
     leaked = r"\d+ test images are in train or val too, exactly or nearly; without them"
     assert re.search(rf"{leaked} k-NN {has} and linear probe \(exact\) {has}\.", root.text)
 
 
-def test_leaks_are_reported_for_the_reference_probe(tmp_path: Path) -> None:
+def test_leaks_are_reported_for_the_reference_probe() -> None:
     nets = [make_score("probe", name, n_test=120, val_top1=val) for name, val in (("resnet18", 0.9), ("vgg11", 0.8))]
     best = make_score("knn", "vgg11", n_test=120, accuracy=0.95, val_top1=0.5)
-    root = tree(written(tmp_path, [*nets, best], findings=make_doctor()))
+    root = parsed(page_of([*nets, best], findings=make_doctor()))
     assert re.search(r"without them k-NN of vgg11 has .* and linear probe \(exact\) of resnet18 has", root.text)
 
 
@@ -286,9 +286,9 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert names[1] in heads
 
 
-def test_confusions_are_counted(tmp_path: Path) -> None:
+def test_confusions_are_counted() -> None:
     score = make_score(n_test=60, class_names=TWO)
-    root = tree(written(tmp_path, [score]))
+    root = parsed(page_of([score]))
     (table,) = [one for one in root.all("table") if "matrix" in one.classes and "true / predicted" in one.text]
     cells = [re.match(r"[\d,]*", one.text)[0] for one in table.all("td")]  # type: ignore[index]
     pairs = list(zip(score.labels, score.predictions, strict=True))
@@ -308,9 +308,9 @@ def test_disagreement_is_counted() -> None:
     assert count_unanimous([a]) == (found.both + found.one, found.other + found.neither)
 
 
-def test_rows_of_other_test_images_are_not_compared(tmp_path: Path) -> None:
+def test_rows_of_other_test_images_are_not_compared() -> None:
     scores = [make_score("probe", n_test=40), make_score("knn", n_test=40, draw=1)]
-    sections = [one.facts.get("id") for one in tree(written(tmp_path, scores)).all("section")]
+    sections = [one.facts.get("id") for one in parsed(page_of(scores)).all("section")]
     assert "disagreement" not in sections
 
 
@@ -405,12 +405,10 @@ def test_a_gallery_shows_errors_next_to_their_nearest_images(page: Path) -> None
     assert "cat 0.75" in tile.text
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_no_chance_is_shown_that_is_not_known(tmp_path: Path) -> None:
+def test_no_chance_is_shown_that_is_not_known() -> None:
     image = replace(make_gallery().images[0], chance=None, true_chance=None)
     shown = make_gallery(images=(image,), thumbnails={name: thumbnail() for name in ("test:3", "train:7")})
-    path = written(tmp_path, make_scores(n_test=60), galleries=[shown])
-    found = section(tree(path), "galleries")
+    found = section(parsed(page_of(make_scores(n_test=60), galleries=[shown])), "galleries")
     assert "misclassified by 3 of 3 rows" in found.text
     assert "%" not in "".join(one.text for one in found.all("li"))
 
@@ -427,10 +425,9 @@ def test_a_page_holds_the_galleries_and_maps_of_three_nets(tmp_path: Path) -> No
     assert "More are in the records: map-net3.json, map-net4.json." in section(root, "maps").text
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_galleries_without_room_are_left_to_the_records(tmp_path: Path) -> None:
-    def write(name: str, *sizes: int) -> Path:
-        """Write the page of two galleries, each with a thumbnail that is so many bytes larger than the other ones."""
+def test_galleries_without_room_are_left_to_the_records() -> None:
+    def page(*sizes: int) -> str:
+        """Return the page of two galleries, each with a thumbnail that is so many bytes larger than the other ones."""
         small = thumbnail()
         galleries = [
             make_gallery(
@@ -439,13 +436,13 @@ def test_galleries_without_room_are_left_to_the_records(tmp_path: Path) -> None:
             )
             for i, size in enumerate(sizes)
         ]
-        return written(tmp_path / name, [make_score(n_test=60)], galleries=galleries)
+        return page_of([make_score(n_test=60)], galleries=galleries)
 
-    room = render.MAX_BYTES - write("small", 0, 0).stat().st_size
-    for name, sizes, shown in (("full", (0, room), 2), ("over", (0, room + 1), 1), ("none", (render.MAX_BYTES, 0), 0)):
-        path = write(name, *sizes)
-        assert path.stat().st_size <= render.MAX_BYTES
-        found = section(tree(path), "galleries")
+    room = render.MAX_BYTES - len(page(0, 0).encode())
+    for sizes, shown in (((0, room), 2), ((0, room + 1), 1), ((render.MAX_BYTES, 0), 0)):
+        html = page(*sizes)
+        assert len(html.encode()) <= render.MAX_BYTES
+        found = section(parsed(html), "galleries")
         assert len(found.all("h3")) == shown
         left = ", ".join(f"gallery-net{i}.json" for i in range(shown, 2))
         assert (f"More are in the records: {left}." in found.text) == bool(left)
@@ -471,10 +468,8 @@ def test_findings_of_the_doctor_are_shown_and_tabled(page: Path) -> None:
     assert "3 of 120 test images (2.5 %) are in train or val too" in found.text
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_findings_without_a_thumbnail_stand_in_the_table_alone(tmp_path: Path) -> None:
+def test_findings_without_a_thumbnail_stand_in_the_table_alone() -> None:
     doctor = replace(make_doctor(n_test=60), thumbnails={})
-    path = written(tmp_path, make_scores(n_test=60), findings=doctor)
-    found = section(tree(path), "doctor")
+    found = section(parsed(page_of(make_scores(n_test=60), findings=doctor)), "doctor")
     assert not found.all("img")
     assert "train/00007" in found.text

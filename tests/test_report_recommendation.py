@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -13,8 +13,8 @@ from made_records import make_curve
 from made_scores import make_score
 from probeline.names import PENULTIMATE
 from probeline.report.model.advice import advice
-from probeline.report.model.recommendation import Reason, recommend
-from probeline.report.model.rows import blocks
+from probeline.report.model.recommendation import Reason, Recommendation, recommend
+from probeline.report.model.rows import Block, blocks
 from probeline.report.model.verdict import verdict
 from probeline.report.page.answer import summary
 from probeline.results.curve import Curve
@@ -76,13 +76,24 @@ def cases() -> Iterator[tuple[list[Score], list[Curve]]]:
             yield [], curves
 
 
+@dataclass(frozen=True)
+class Case:
+    """Rows and curves, the table that a report makes of them, and the decision."""
+
+    scores: list[Score]
+    curves: list[Curve]
+    table: list[Block]
+    decision: Recommendation
+
+
 @pytest.fixture(scope="module")
-def every_case() -> list[tuple[list[Score], list[Curve]]]:
-    return list(cases())
+def every_case() -> list[Case]:
+    made = ((scores, curves, blocks(scores)) for scores, curves in cases())
+    return [Case(scores, curves, table, recommend(table, curves)) for scores, curves, table in made]
 
 
-def test_the_cases_are_of_all_kinds(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
-    decisions = [recommend(blocks(scores), curves) for scores, curves in every_case]
+def test_the_cases_are_of_all_kinds(every_case: list[Case]) -> None:
+    decisions = [case.decision for case in every_case]
     assert {one.reason for one in decisions} >= set(Reason) - {Reason.ONLY_ROW}
     compared = [one.best_trained.over_probe for one in decisions if one.best_trained]
     real = [one for one in compared if one is not None and one.real]
@@ -93,13 +104,12 @@ def test_the_cases_are_of_all_kinds(every_case: list[tuple[list[Score], list[Cur
     assert any(one.reference is None and one.candidates for one in decisions)
 
 
-def test_no_sentence_denies_a_training_that_was_run(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
+def test_no_sentence_denies_a_training_that_was_run(every_case: list[Case]) -> None:
     denied = 0
-    for scores, curves in every_case:
-        table = blocks(scores)
-        text = " ".join([*verdict(table, curves).lines, *advice(table, curves)]).lower()
-        trained = any(method_info(one.method).trains for one in (*scores, *curves))
-        decision = recommend(table, curves)
+    for case in every_case:
+        text = " ".join([*verdict(case.table, case.curves).lines, *advice(case.table, case.curves)]).lower()
+        trained = any(method_info(one.method).trains for one in (*case.scores, *case.curves))
+        decision = case.decision
         assert trained == (decision.best_trained is not None or bool(decision.trained_curves))
         if trained:
             assert not any(words in text for words in UNTRAINED), text
@@ -108,14 +118,14 @@ def test_no_sentence_denies_a_training_that_was_run(every_case: list[tuple[list[
 
 
 def test_the_first_on_validation_is_recommended_unless_test_speaks_against_training(
-    every_case: list[tuple[list[Score], list[Curve]]],
+    every_case: list[Case],
 ) -> None:
-    for scores, curves in every_case:
-        decision = recommend(blocks(scores), curves)
-        if not scores:
+    for case in every_case:
+        decision = case.decision
+        if not case.scores:
             assert decision.recommended is None
             continue
-        first, *others = rank_by_validation(scores)
+        first, *others = rank_by_validation(case.scores)
         (candidate,) = [one for one in decision.candidates if one.scores == first]
         assert decision.best_on_validation is candidate
         difference = candidate.over_probe
@@ -125,11 +135,10 @@ def test_the_first_on_validation_is_recommended_unless_test_speaks_against_train
         assert decision.recommended.scores == first
 
 
-def test_lead_advice_table_and_record_name_the_same_row(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
-    for scores, curves in every_case:
-        table = blocks(scores)
-        decision = recommend(table, curves)
-        lead, steps = verdict(table, curves).answer, advice(table, curves)
+def test_lead_advice_table_and_record_name_the_same_row(every_case: list[Case]) -> None:
+    for case in every_case:
+        decision = case.decision
+        lead, steps = verdict(case.table, case.curves).answer, advice(case.table, case.curves)
         record = json.loads(json.dumps(decision.to_json()))
         if not decision.name:
             assert not lead.startswith("Recommended")
@@ -150,13 +159,12 @@ def test_lead_advice_table_and_record_name_the_same_row(every_case: list[tuple[l
             assert not (frozen and decision.recommended.trains)
 
 
-def test_significance_is_reported_as_tested(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
-    for scores, curves in every_case:
-        table = blocks(scores)
-        decision = recommend(table, curves)
+def test_significance_is_reported_as_tested(every_case: list[Case]) -> None:
+    for case in every_case:
+        decision = case.decision
         if decision.recommended is None or decision.reason is Reason.TRAINING_LOSES:
             continue
-        difference, lead = decision.recommended.over_probe, verdict(table, curves).answer.split(";")[0]
+        difference, lead = decision.recommended.over_probe, verdict(case.table, case.curves).answer.split(";")[0]
         if difference is None:
             assert "significant" not in lead
         else:
@@ -164,10 +172,10 @@ def test_significance_is_reported_as_tested(every_case: list[tuple[list[Score], 
             assert (f"significantly {word} " if difference.real else "no significant difference from ") in lead
 
 
-def test_what_weakens_the_answer_is_among_the_caveats(every_case: list[tuple[list[Score], list[Curve]]]) -> None:
+def test_what_weakens_the_answer_is_among_the_caveats(every_case: list[Case]) -> None:
     single = 0
-    for scores, curves in every_case:
-        decision = recommend(blocks(scores), curves)
+    for case in every_case:
+        decision = case.decision
         caveats = {line.split(":")[0]: line for line in decision.caveats}
         shown = (decision.recommended, decision.reference, decision.highest_on_test, decision.best_trained)
         for candidate in filter(None, shown):

@@ -121,11 +121,13 @@ def _tie_end(point: DoubleArray, corner: DoubleArray, size: DoubleArray) -> Doub
 
 def _overlap(boxes: DoubleArray, others: DoubleArray) -> DoubleArray:
     """Return the area that each of `boxes` shares with each of `others`, float64 [n, m]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    area: DoubleArray = np.prod(np.clip(high - low, 0, None), axis=2)
+    left, bottom = (np.maximum.outer(boxes[:, side], others[:, side]) for side in (0, 1))
+    right, top = (np.minimum.outer(boxes[:, side], others[:, side]) for side in (2, 3))
+    area: DoubleArray = np.clip(right - left, 0, None) * np.clip(top - bottom, 0, None)
     return area
 
 
 def _within(spot: DoubleArray, boxes: DoubleArray) -> BoolArray:
-    return np.asarray(((boxes[:, :2] <= spot) & (spot <= boxes[:, 2:])).all(axis=-1))
+    x, y = spot[..., 0], spot[..., 1]
+    left, bottom, right, top = boxes.T
+    return np.asarray((left <= x) & (x <= right) & (bottom <= y) & (y <= top))
