@@ -18,6 +18,8 @@ from pages import full, written
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
+pytestmark = pytest.mark.slow  # a browser waits longer than it works: two minutes
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
