@@ -34,11 +34,20 @@ def stir(net: nn.Module) -> nn.Module:
     return net
 
 
+class Reached(Exception):
+    """Ends a pass where nothing after is looked at."""
+
+
 def hooked_output(net: nn.Module, module: str, image: Tensor) -> Tensor:
     """Return what a module of the stock net gives, as it is before anything works on it in place."""
     seen: list[Tensor] = []
-    handle = net.get_submodule(module).register_forward_hook(lambda _, __, output: seen.append(output.clone()))
-    with torch.no_grad():
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        seen.append(output.clone())
+        raise Reached
+
+    handle = net.get_submodule(module).register_forward_hook(keep)
+    with torch.no_grad(), pytest.raises(Reached):
         net.eval()(image)
     handle.remove()
     (output,) = seen
@@ -57,45 +66,42 @@ def as_it_is(output: Tensor) -> Tensor:
     return output
 
 
-CASES: list[tuple[str, int, str, Callable[[Tensor], Tensor]]] = [
-    ("resnet18", 64, "layer3", mean_of_map),
-    ("resnet18", 64, "conv1", mean_of_map),  # folded away but for the tap
-    ("resnet18", 64, "bn1", mean_of_map),  # and the ReLU after it works in place
-    ("resnet18", 64, "layer2.0.downsample", mean_of_map),
-    ("mobilenet_v2", 64, "features.12", mean_of_map),
-    ("mobilenet_v2", 64, "features.3.conv.1.0", mean_of_map),
-    ("mobilenet_v3_small", 32, "classifier.0", as_it_is),  # and the Hardswish after it works in place
-    ("densenet121", 64, "features.denseblock2", mean_of_map),
-    ("densenet121", 64, "features.conv0", mean_of_map),
-    ("convnext_tiny", 64, "features.3", mean_of_map),
-    ("convnext_tiny", 64, "features.3.0.block.2", mean_channels_last),
-    ("swin_t", 64, "features.3", mean_channels_last),
-    ("swin_t", 64, "permute", mean_of_map),
-    ("timm:tf_efficientnet_lite0", 64, "bn1.act", mean_of_map),
-    ("timm:tf_efficientnet_lite0", 64, "conv_stem", mean_of_map),
+Pooled = Callable[[Tensor], Tensor]
+
+CASES: list[tuple[str, int, dict[str, Pooled]]] = [
+    # The first is folded away but for the tap.
+    ("resnet18", 64, {"conv1": mean_of_map, "layer2.0.downsample": mean_of_map, "layer3": mean_of_map}),
+    ("resnet18", 64, {"bn1": mean_of_map}),  # and the ReLU after it works in place
+    ("mobilenet_v2", 64, {"features.3.conv.1.0": mean_of_map, "features.12": mean_of_map}),
+    ("mobilenet_v3_small", 32, {"classifier.0": as_it_is}),  # and the Hardswish after it works in place
+    ("densenet121", 64, {"features.conv0": mean_of_map, "features.denseblock2": mean_of_map}),
+    ("convnext_tiny", 64, {"features.3": mean_of_map, "features.3.0.block.2": mean_channels_last}),
+    ("swin_t", 64, {"features.3": mean_channels_last, "permute": mean_of_map}),
+    ("timm:tf_efficientnet_lite0", 64, {"bn1.act": mean_of_map}),
+    ("timm:tf_efficientnet_lite0", 64, {"conv_stem": mean_of_map}),
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "module", "pooled"), CASES, ids=[f"{name}-{module}" for name, _, module, _ in CASES]
-)
-def test_a_tap_is_a_hook_on_the_stock_net(
-    name: str, size: int, module: str, pooled: Callable[[Tensor], Tensor]
-) -> None:
-    loaded, _ = load(name, "none", size, ("penultimate", module))
+@pytest.mark.parametrize(("name", "size", "taps"), CASES, ids=[f"{name}-{next(iter(taps))}" for name, _, taps in CASES])
+def test_a_tap_is_a_hook_on_the_stock_net(name: str, size: int, taps: dict[str, Pooled]) -> None:
+    loaded, _ = load(name, "none", size, ("penultimate", *taps))
     stir(loaded.net)
     stock = stir(random_net(name, 0))
-    frozen = Frozen(loaded, CPU, "fp32", (module, "penultimate"))
+    has_batchnorm = any(isinstance(part, nn.BatchNorm2d) for part in stock.modules())  # those were stirred
+    frozen = Frozen(loaded, CPU, "fp32", (*taps, "penultimate"))
     pixels = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    expected = pooled(hooked_output(stock, module, frozen.prepare(pixels)))
-    found = frozen.embed(pixels)
-    assert found.shape == (3, expected.shape[1] + loaded.tap.dim)
-    # The promise of the product is 2e-3; folding rescales some 50 layers with a rounding of 6e-8 each.
-    assert float((found[:, frozen.columns[module]] - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
-    record = loaded.taps[module][0]
-    assert (record.tap, record.dim, record.head_parameters) == (module, expected.shape[1], 0)
-    alone = Frozen(load(name, "none", size)[0], CPU, "fp32")
-    if not any(isinstance(part, nn.BatchNorm2d) for part in stock.modules()):  # those were stirred
+    found, images = frozen.embed(pixels), frozen.prepare(pixels)
+    dims = 0
+    for module, pooled in taps.items():
+        expected = pooled(hooked_output(stock, module, images))
+        dims += expected.shape[1]
+        # The promise of the product is 2e-3; folding rescales some 50 layers with a rounding of 6e-8 each.
+        assert float((found[:, frozen.columns[module]] - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
+        record = loaded.taps[module][0]
+        assert (record.tap, record.dim, record.head_parameters) == (module, expected.shape[1], 0)
+    assert found.shape == (3, dims + loaded.tap.dim)
+    if not has_batchnorm:
+        alone = Frozen(load(name, "none", size)[0], CPU, "fp32")
         assert torch.equal(found[:, frozen.columns["penultimate"]], alone.embed(pixels))
 
 
