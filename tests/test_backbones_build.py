@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import pickle
 import subprocess
 import sys
@@ -173,27 +174,37 @@ SWITCHED = {
 }
 
 
-@pytest.mark.parametrize("switched", SWITCHED)
-def test_exact_float32_whatever_a_process_has_switched(switched: str) -> None:
-    """In a process of its own: what is switched once shapes all that comes after."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_exact_float32_whatever_a_process_has_switched() -> None:
+    """Each in a process of its own, since what is switched once shapes all that comes after."""
     code = f"""
-import torch, warnings
+import os, torch, traceback, warnings
 from probeline.backbones.device import exact_float32
-warnings.simplefilter("ignore")
-{SWITCHED[switched]}
-warnings.simplefilter("error")
 of = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
 def now():
     return [one.fp32_precision for one in of]
-before = now()
-for precision, wanted in {{"fp32": "ieee", "bf16": "ieee", "tf32": "tf32"}}.items():
-    with exact_float32(precision):
-        assert now() == [wanted] * 3, (precision, now())
-    assert now() == before, (precision, now())
-print("done")
+def check(switch):
+    warnings.simplefilter("ignore")
+    exec(switch)
+    warnings.simplefilter("error")
+    before = now()
+    for precision, wanted in {{"fp32": "ieee", "bf16": "ieee", "tf32": "tf32"}}.items():
+        with exact_float32(precision):
+            assert now() == [wanted] * 3, (precision, now())
+        assert now() == before, (precision, now())
+for name, switch in {SWITCHED}.items():
+    child = os.fork()
+    if not child:
+        try:
+            check(switch)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(name, os.waitpid(child, 0)[1])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+    assert done.stdout.splitlines() == [f"{name} 0" for name in SWITCHED], done.stderr
 
 
 def test_exact_float32_of_many_threads_ends_as_it_began() -> None:

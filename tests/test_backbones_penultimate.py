@@ -40,6 +40,9 @@ WIDTHS = {
     "wide_resnet50_2": 2048,
 }
 
+QUICK = WIDTHS.keys() - {"maxvit_t", "vgg16", "vit_b_16", "wide_resnet50_2"}
+"""What takes a second or less; the rest is slow."""
+
 
 def test_the_names_are_torchvisions() -> None:
     models = vision.models()
@@ -48,7 +51,7 @@ def test_the_names_are_torchvisions() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in WIDTHS else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in torchvision_names()]
 )
 def test_head_of_tap_equals_logits(name: str) -> None:
     net, size = random_net(name, 0), smallest_size(name)
