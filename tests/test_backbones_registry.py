@@ -177,10 +177,10 @@ def test_one_net_with_different_weights_in_one_command(tmp_path: Path, capsys: p
         torch.save(random_net("squeezenet1_1", seed + 1).state_dict(), path)
     nets = ["squeezenet1_1@none", f"squeezenet1_1@{own}", "squeezenet1_1"]
     options = ["--limit=60", "--image-size=32", f"--cache={tmp_path / 'cache'}"]
-    reports = f"--reports={tmp_path / 'reports'}"
+    fitting = [f"--reports={tmp_path / 'reports'}", "--sgd", "lr=1e-3", "epochs=1"]
     given = ["--backbone", *nets, f"--weights={default}", *options]
     for verb in ("extract", "probe", "compare"):
-        assert cli.main([verb, *given, *([] if verb == "extract" else [reports])]) == 0
+        assert cli.main([verb, *given, *([] if verb == "extract" else fitting)]) == 0
     assert len(list((tmp_path / "cache").glob("*/*/*/entry.json"))) == 3
     folder = tmp_path / "reports" / "digits-limit60"
     rows = json.loads((folder / "report.json").read_text(encoding="utf-8"))["rows"]

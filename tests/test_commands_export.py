@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import decode
 from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
 from probeline.evaluate.features import CachedFeatures
-from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
+from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_record
 from probeline.export.modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.export.proof import check_predictions, decided_images, undecided
@@ -38,6 +39,8 @@ from small_runs import Listening, make_coloured
 
 NET = "squeezenet1_1"
 SHORT = ("epochs=3", "batch_size=16")
+LITTLE: dict[str, Any] = {"sgd": ("lr=1e-3", "epochs=1"), "mlp": ()}
+"""Of the heads that a test does not look at."""
 TAPS = ("penultimate", "features.9+penultimate")
 TRAININGS: dict[str, dict[str, Any]] = {
     "full": {"train": ("lr=1e-3,1e-2", "decay=0.5,1", "dropout=0.2")},
@@ -113,6 +116,28 @@ def answers_as(score: Score, found: Predictions) -> None:
     assert found.probabilities.sum(1) == pytest.approx(np.ones(len(truth)))
 
 
+@pytest.fixture(scope="module")
+def probed(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported probe; leave it as it is."""
+    out = tmp_path_factory.mktemp("probed") / "out"
+    exported(world, out, method="probe")
+    return out
+
+
+@pytest.fixture
+def copy(probed: Path, tmp_path: Path) -> Path:
+    """The exported probe, to be changed."""
+    return shutil.copytree(probed, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def votes_record(world: Settings, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The record of the exported neighbours."""
+    out = tmp_path_factory.mktemp("votes") / "out"
+    exported(world, out, method="knn", train_rows=1)
+    return read_record(out)
+
+
 METHODS = ["probe", "probe-refit", "probe-sgd", "probe-mlp", "logistic", "ridge", "centroid", "knn"]
 TRAINED = ["finetune" if strategy == "full" else strategy for strategy in TRAININGS]
 
@@ -152,7 +177,7 @@ def test_taps_side_by_side(world: Settings, tmp_path: Path) -> None:
 
 
 def test_views_are_of_the_fit_alone(world: Settings, tmp_path: Path) -> None:
-    settings = world.changed(taps=("penultimate",), views=1, reports=tmp_path / "reports")
+    settings = world.changed(taps=("penultimate",), views=1, reports=tmp_path / "reports", **LITTLE)
     with threadpool_limits(1):
         extract.run(Session(settings))
         probe.run(Session(settings))
@@ -172,7 +197,7 @@ def test_two_classes_have_two_logits(world: Settings, tmp_path: Path) -> None:
         for number in range(14)
     ]
     labels.write_text("sample_id,label\n" + "".join(lines))
-    settings = world.changed(taps=("penultimate",), labels=labels, reports=tmp_path / "reports")
+    settings = world.changed(taps=("penultimate",), labels=labels, reports=tmp_path / "reports", **LITTLE)
     with threadpool_limits(1):
         probe.run(Session(settings))
     exported(settings, tmp_path / "out", method="probe")
@@ -267,14 +292,12 @@ def test_where_rounding_picks_all_neighbours_nothing_is_proven() -> None:
     ],
     ids=["class 3", "class -1", "floats", "k of 3", "k of 0", "NaN", "columns", "no rows at all", "no row", "std"],
 )
-def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], world: Settings, tmp_path: Path) -> None:
-    exported(world, tmp_path / "out", method="knn", train_rows=1)
+def test_votes_of_a_hostile_hand_are_refused(change: dict[str, torch.Tensor], votes_record: Artifact) -> None:
     whole = {"mean": torch.zeros(512), "std": torch.ones(512), "rows": torch.zeros(2, 512)}
     whole |= {"labels": torch.tensor([0, 1]), "k": torch.tensor([1])}
-    record = read_record(tmp_path / "out")
-    assert isinstance(head_of(whole, record), Votes)
+    assert isinstance(head_of(whole, votes_record), Votes)
     with pytest.raises(ValueError, match=r"votes of|finite"):
-        head_of({**whole, **change}, record)
+        head_of({**whole, **change}, votes_record)
 
 
 def test_a_key_names_its_very_score(world: Settings, tmp_path: Path) -> None:
@@ -436,12 +459,11 @@ def test_features_that_are_missing_are_extracted(world: Settings, tmp_path: Path
     assert any(line.startswith("export: predictions match the report on all ") for line in console.said)
 
 
-def test_a_damaged_folder_is_written_anew(world: Settings, tmp_path: Path) -> None:
-    exported(world, tmp_path / "out", method="probe")
-    whole = (tmp_path / "out" / HEAD).read_bytes()
-    (tmp_path / "out" / HEAD).write_bytes(b"")
-    exported(world, tmp_path / "out", method="probe")
-    assert (tmp_path / "out" / HEAD).read_bytes() == whole, "the same fit gives the same bytes"
+def test_a_damaged_folder_is_written_anew(world: Settings, copy: Path) -> None:
+    whole = (copy / HEAD).read_bytes()
+    (copy / HEAD).write_bytes(b"")
+    exported(world, copy, method="probe")
+    assert (copy / HEAD).read_bytes() == whole, "the same fit gives the same bytes"
 
 
 def test_a_folder_of_something_else_is_left_alone(world: Settings, tmp_path: Path) -> None:
@@ -465,9 +487,8 @@ def test_train_rows_are_stratified_and_at_most_so_many(world: Settings, tmp_path
     assert [record.classes[i] for i in rows["labels"]] == [name.partition("/")[0] for name in names]
 
 
-def test_the_card_tells_what_the_score_tells(world: Settings, tmp_path: Path) -> None:
-    exported(world, tmp_path / "out", method="probe")
-    score, text = scored(world, "probe"), (tmp_path / "out" / CARD).read_text()
+def test_the_card_tells_what_the_score_tells(world: Settings, probed: Path) -> None:
+    score, text = scored(world, "probe"), (probed / CARD).read_text()
     low, high = (f"{100 * end:.1f}" for end in score.interval)
     for told in (
         f"# {NET} on folder--pictures: linear probe (exact)\n",
@@ -513,17 +534,15 @@ def test_only_known_files_are_written() -> None:
     assert {Path(name).suffix for name in (*FILES, RECORD)} == {".safetensors", ".json", ".pt2", ".onnx", ".md"}
 
 
-def test_a_record_of_a_hostile_hand_names_no_other_files(world: Settings, tmp_path: Path) -> None:
-    exported(world, tmp_path / "out", method="probe")
-    content = unseal((tmp_path / "out" / RECORD).read_bytes())
+def test_a_record_of_a_hostile_hand_names_no_other_files(copy: Path) -> None:
+    content = unseal((copy / RECORD).read_bytes())
     assert content is not None
     content["files"]["../../etc/passwd"] = "0" * 64
-    (tmp_path / "out" / RECORD).write_bytes(seal(content))
+    (copy / RECORD).write_bytes(seal(content))
     with pytest.raises(ValueError, match=r"has other fields than it should: .*etc/passwd.*; export it again"):
-        read_record(tmp_path / "out")
+        read_record(copy)
 
 
-def test_decoding_is_the_pipelines(world: Settings, tmp_path: Path) -> None:
-    exported(world, tmp_path / "out", method="probe")
-    predictor, path = probeline.load(tmp_path / "out", "cpu"), held_out(world)[0]
+def test_decoding_is_the_pipelines(world: Settings, probed: Path) -> None:
+    predictor, path = probeline.load(probed, "cpu"), held_out(world)[0]
     assert predictor.predict(decode(path)).logits == pytest.approx(predictor.predict(path).logits, abs=0)

@@ -63,12 +63,17 @@ def room_of(module: str) -> str:
 
 
 @cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def imports() -> dict[str, set[str]]:
     """Return what each module of the package imports of it, for types or inside a function too."""
     modules = {module_of(file): file for file in FILES}
     found: dict[str, set[str]] = {module: set() for module in modules}
     for module, file in modules.items():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.Import):
                 found[module] |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -101,15 +106,16 @@ def test_rooms_stay_small() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_files_stay_small(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    reason = "long because" in (ast.get_docstring(ast.parse(text)) or "")
+    reason = "long because" in (ast.get_docstring(parsed(file)) or "")
     known = file.relative_to(PACKAGE).as_posix() in TOO_LONG
     assert (len(text.splitlines()) > FILE_SIZE) == (known or reason)
 
 
+@cache
 def imported_names(file: Path) -> set[str]:
     """Return the modules that a file imports, inside a function too."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -124,7 +130,7 @@ def test_a_verbs_file_stays_small(verb: str) -> None:
 
 def test_no_parameter_list_is_long() -> None:
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.FunctionDef):
                 names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
                 assert len([name for name in names if name not in ("self", "cls")]) <= 8, f"{file}: {node.name}"
