@@ -37,7 +37,7 @@ def test_features_are_torchvisions(name: str, weights: str, shared: Path) -> Non
     set_head(reference.net, reference.tap, nn.Identity())
     from torchvision.transforms import functional as transforms
 
-    files = photos(shared, 6)
+    files = photos(shared, 3)
     expected, ours = [], []
     record = loaded.backbone.preprocess
     for file in files:

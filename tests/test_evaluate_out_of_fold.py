@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task_of(cache: Path, reports: Path) -> CachedFeatures:
-    session = Session(configuration(cache, reports=reports))
+    session = Session(configuration(cache, reports=reports, sgd=("lr=1e-3", "epochs=1")))
     return CachedFeatures(session, session.backbone(NET)[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from probeline.commands import baselines, probe
+from probeline.evaluate.heads import exact
 from probeline.evaluate.heads.exact import RIDGE_L2
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.selection import select
@@ -30,6 +31,14 @@ from probeline.types import FloatArray
 from small_runs import Listening, configuration, extracted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_l2() -> Iterator[None]:
+    """A grid of three values for the exact probe, for the fits that all tests share too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "L2_GRID", (1e-2, 1.0, 10.0))
+        yield
 
 
 def rounds(n: int, *, folds: int) -> list[Fold]:
@@ -111,6 +120,9 @@ def test_a_candidate_that_diverges_is_left_out(folds: int) -> None:
     np.testing.assert_array_equal(with_diverged.val_logits, without.val_logits)
 
 
+LITTLE: dict[str, Any] = {"sgd": ("lr=1e-3,1e-2", "epochs=2")}
+
+
 def fit_all(session: Session) -> dict[str, Score]:
     probe.run(session)
     baselines.run(session)
@@ -122,7 +134,7 @@ def fit_all(session: Session) -> dict[str, Score]:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, dict[str, Score]]:
     """A finished run of all heads on a few digits, chosen by folds."""
-    session = extracted(tmp_path_factory.mktemp("fitted") / "cache")
+    session = extracted(tmp_path_factory.mktemp("fitted") / "cache", **LITTLE)
     assert session.splits.folds
     return session, fit_all(session)
 
@@ -149,7 +161,7 @@ def test_the_choice_takes_nothing_from_the_labels_of_test(
     fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
     session, before = fitted
-    other = Session(configuration(session.settings.folders.cache, reports=tmp_path / "reports"))
+    other = Session(configuration(session.settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
     test = other.splits.test
     labels = other.dataset.parts[test.part].labels
     assert test.part == other.splits.train.part, "digits are one part, so that only the test rows may change"
@@ -172,7 +184,7 @@ def untested(score: Score) -> list[dict[str, Any]]:
 def test_optimism_is_what_the_best_candidate_on_test_is_above_the_chosen_one(
     fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
-    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports"))
+    session = Session(configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
     baselines.run(session)
     found = {one.method: one for one in SCORES.load(session.reports)[0]}["ridge"]
     # Ridge again by hand, on the train rows alone.
@@ -213,7 +225,7 @@ def test_the_temperature_is_fitted_on_logits_out_of_fold(fitted: tuple[Session, 
 def test_nothing_is_fitted_twice(
     part: str, fitted: tuple[Session, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports"))
+    session = Session(configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
     if part == "split":
         session.__dict__["splits"] = replace(session.splits, folds=())
     calls: list[int] = []
@@ -230,7 +242,9 @@ def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew
     fitted: tuple[Session, dict[str, Score]], tmp_path: Path
 ) -> None:
     console = Listening()
-    session = Session(configuration(fitted[0].settings.folders.cache, reports=tmp_path / "reports", console=console))
+    session = Session(
+        configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports", console=console)
+    )
     score = fitted[1]["centroid"]
     path = SCORES.save(session.reports, score)
     fields = ("top5", "nll", "brier", "ece", "temperature", "raw_nll", "raw_ece", "optimism")

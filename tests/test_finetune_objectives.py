@@ -82,13 +82,14 @@ def test_a_key_changes_with_what_changes_the_numbers(
 # Interrupted
 
 
+@pytest.mark.usefixtures("few_l2")
 @pytest.mark.parametrize("strategy", ["distill-head", "multi-task-head"])
 def test_an_interrupted_run_goes_on_bit_for_bit(strategy: str, world: Path, place: Path, tmp_path: Path) -> None:
-    settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=3)
+    settings = asked(world, place, tmp_path, strategies=(strategy,), teacher=NET, second=GROUPS, epochs=2)
     # The keys are those of no other test's run: checkpoints of one key are gone on with.
     settings = settings.changed(backbones=(OTHER,), weights="none", train=("augment=none", "clip=3"))
     with pytest.raises(KeyboardInterrupt):
-        run(replace(settings, console=Stopping(2 * len(Session(settings).splits.train))))
+        run(replace(settings, console=Stopping(len(Session(settings).splits.train))))
     again = run(settings)[strategy]
     for checkpoint in settings.folders.cache.rglob(f"seed0-{again.key[:12]}/*"):
         checkpoint.unlink()

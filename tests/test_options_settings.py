@@ -76,7 +76,7 @@ def no_data_folder_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROBELINE_DATA", raising=False)
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(settings=CONFIGS, verb=st.sampled_from(sorted(STAGES)))
 def test_a_command_line_gives_all_settings(settings: Settings, verb: str) -> None:
     program, *arguments = shlex.split(command_line(settings, verb))
