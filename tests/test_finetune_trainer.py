@@ -252,7 +252,7 @@ def assert_goes_on(whole: Whole, folder: Path) -> TrainingResult:
     return trained
 
 
-@pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 2))
+@pytest.mark.parametrize("after", range(0, 4 * BATCHES_AN_EPOCH, 5))
 def test_interrupted_in_any_batch(after: int, whole: Whole, tmp_path: Path) -> None:
     feed = Interrupted(after)
     with pytest.raises(KeyboardInterrupt):
