@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,6 @@ from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
 from probeline.extract.engine import Engine, ShardRequest
 from probeline.session import Session
-from probeline.types import Backbone
-
-if TYPE_CHECKING:
-    from probeline.backbones.resolve import Loaded
 
 
 def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
@@ -39,7 +35,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
-        engine = functools.cache(functools.partial(_build_engine, session, taps, loaded))
+        engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]
             requests = [_reuse_rows(session, *pair, engine) for pair in zip(entries, missing, strict=True) if pair[1]]
@@ -77,10 +73,6 @@ def fill_missing(session: Session, backbone: str, verb: str) -> None:
     if any(missing_shards(entry) for tap in session.every_tap(backbone) for entry in session.entries(tap)):
         session.console.say(f"{verb}: features of {backbone} are not extracted yet; extracting what is missing")
         fill(session, [backbone])
-
-
-def _build_engine(session: Session, taps: tuple[Backbone, ...], loaded: Loaded | None) -> Engine:
-    return Engine(session, *taps, loaded=loaded)
 
 
 def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) -> list[int]:

@@ -75,17 +75,15 @@ def svg(figure: Sheet) -> str:
     """
     whole = figure.get_figheight()
     freed = sum(text.get_window_extent().height / DPI + 2 * _PAD for text in figure.surrounding)
-    try:
-        for text in figure.surrounding:
-            text.set(visible=False, in_layout=False)
-        figure.set_figheight(whole - freed)
-        data = StringIO()
-        with _settled_layout(figure):
-            figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    finally:
-        figure.set_figheight(whole)
-        for text in figure.surrounding:
-            text.set(visible=True, in_layout=True)
+    for text in figure.surrounding:
+        text.set(visible=False, in_layout=False)
+    figure.set_figheight(whole - freed)
+    data = StringIO()
+    with _settled_layout(figure):
+        figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.set_figheight(whole)
+    for text in figure.surrounding:
+        text.set(visible=True, in_layout=True)
     return data.getvalue()
 
 
@@ -126,10 +124,8 @@ def _settled_layout(figure: Sheet) -> Iterator[None]:
     for _ in range(figure.passes):
         figure.layout.execute(figure)
     figure.set_layout_engine("none")
-    try:
-        yield
-    finally:
-        figure.set_layout_engine(figure.layout)
+    yield
+    figure.set_layout_engine(figure.layout)
 
 
 def _wrap(text: Text, room: float) -> None:
