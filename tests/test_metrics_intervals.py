@@ -48,6 +48,17 @@ def test_mcnemar_is_exact() -> None:
         mcnemar(labels, a[:5], b)
 
 
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_is_scipys_binomial_test(only_a: int, only_b: int) -> None:
+    n = only_a + only_b + 1
+    a, b = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    b[:only_a] = 1
+    a[only_a : only_a + only_b] = 1
+    expected = binomtest(only_a, n - 1).pvalue if n > 1 else 1.0
+    # Two implementations of one tail: their roundings add up to 1e-11 of p-values as small as 1e-90.
+    assert mcnemar(np.zeros(n, np.int64), a, b) == pytest.approx(expected, rel=1e-9)
+
+
 def test_two_wrong_answers_are_no_difference() -> None:
     labels = np.zeros(9, np.int64)
     assert mcnemar(labels, labels + 1, labels + 2) == 1

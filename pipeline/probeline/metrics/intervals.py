@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.special import bdtr, ndtri
 
 from probeline.metrics.scores import check_classes
 from probeline.types import DoubleArray, IntArray
@@ -21,7 +21,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     """
     if not 0 <= successes <= n or n < 1 or not 0 < confidence < 1:
         raise ValueError(f"no interval for {successes} of {n} at {confidence}")
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -40,9 +40,8 @@ def mcnemar(labels: IntArray, a: IntArray, b: IntArray) -> float:
     check_classes(labels, a, b)
     only_a = int(((a == labels) & (b != labels)).sum())
     only_b = int(((a != labels) & (b == labels)).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    return float(binomtest(only_a, only_a + only_b).pvalue)
+    # A binomial distribution of 1/2 is symmetric, so both of its tails are as likely.
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def paired_bootstrap(
