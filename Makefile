@@ -131,13 +131,13 @@ verify: $(VENV)/demo  ## check every byte of the cache, and its rows against ima
 explain: $(VENV)/demo  ## show which fields of the key differ from the nearest cached entry
 	$(PROBELINE) explain $(NET) $(TAP_GROUP)
 
-test: $(VENV)/dev  ## lint, types and the whole suite, offline
+test: $(VENV)/dev  ## lint, types and all tests but the long ones, offline
 	@$(VENV)/bin/ruff check $(SOURCES)
 	@$(VENV)/bin/ruff format --check -q $(SOURCES)
 	@$(VENV)/bin/mypy
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
 
-slow: $(VENV)/dev  ## what takes too long for every run: all of torchvision's nets and many of timm's, and further cases of what the suite checks
+slow: $(VENV)/dev  ## the long tests: all of torchvision's nets and many of timm's, the page in a browser, and further cases of what the others check
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -m slow
 
 docs: $(VENV)/docs  ## build the documentation strictly and offline into site/
