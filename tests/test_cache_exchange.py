@@ -62,7 +62,7 @@ def rows_in(cache: Path) -> FloatArray | None:
 
 
 def import_known(file: Path, cache: Path) -> tuple[Entry, int]:
-    """Import a file whose sha256 is told: read in this process, so much faster, and refused by the same code."""
+    """Import a file with its sha256: it is read in this process, much faster, and refused by the same code."""
     return exchange.import_entry(file, cache, digest_bytes(file.read_bytes()))
 
 

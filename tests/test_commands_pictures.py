@@ -147,7 +147,7 @@ assert not heavy, heavy
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_run_imports_no_torch_and_writes_nothing(world: Path) -> None:
-    """Nor does a run whose pictures cannot be written, which is told before anything is drawn."""
+    """Nor does a run whose pictures cannot be written, which is reported before anything is drawn."""
     compare.run(inputs_of(world, batch_size=None, workers=None)[0])
     (world / "file").touch()
     before = state(world)

@@ -269,7 +269,7 @@ def test_options_given_come_first_in_every_step(own: Path) -> None:
     settings, works, _ = runs_of("run", "--recipe", "own.toml", *given)
     assert [verbs for _, verbs in works] == [("extract", "curve"), ("finetune",), ("compare",)]
     for step, _ in works:
-        told = (
+        step_settings = (
             step.nets.backbones,
             step.data.dataset,
             step.data.limit,
@@ -277,7 +277,7 @@ def test_options_given_come_first_in_every_step(own: Path) -> None:
             step.training.lr,
             step.run.recipe,
         )
-        assert told == (("vgg16",), "digits", 40, 32, 0.5, "own.toml")
+        assert step_settings == (("vgg16",), "digits", 40, 32, 0.5, "own.toml")
     (first, _), (second, _), (last, _) = works
     assert (first.curve.fractions, second.training.freeze_batchnorm) == ((10.0, 50.0), True)
     assert last is settings
@@ -421,7 +421,7 @@ def test_a_second_task_of_ones_own_is_run(own: Path, root: Path, capsys: pytest.
     options, *steps = (files(recipes) / "chapter12.toml").read_text(encoding="utf-8").split("[[steps]]")
     kept = [step for step in steps if "distill-head" in step or "second =" in step]
     assert len(kept) == 3
-    own.write_text("[[steps]]".join([options, *kept]), encoding="utf-8")
+    own.write_text("[[steps]]".join([options, '\nverbs = ["extract"]\n\n', *kept]), encoding="utf-8")
     data = ["--dataset=digits", "--limit=30", f"--reports={own.parent / 'reports'}"]
     assert run("own.toml", root, *data, "--teacher=squeezenet1_1", "--second", "even=0,2,4,6,8", "odd=1,3,5,7,9") == 0
     assert "recipe:" not in capsys.readouterr().out
