@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -94,9 +98,96 @@ class TwoHeads(nn.Module):
         return (self.one(self.body(x)) + self.two(self.body(x))) / 2
 
 
-def test_a_net_whose_logits_need_more_than_its_last_layer_is_refused() -> None:
-    with pytest.raises(BadOption, match="no penultimate tap"):
-        tapped(TwoHeads())
+def test_logits_that_no_last_layer_gives_are_the_embedding() -> None:
+    net = TwoHeads()
+    tap = tapped(net)
+    assert (tap.head, tap.pooling, tap.dim) == ("added_head", "output", 4)
+    assert tap.tensors == ("one.bias", "one.weight", "two.bias", "two.weight")
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(net(image), (net.one(net.body(image)) + net.two(net.body(image))) / 2)
+
+
+def headless(name: str, **options: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net: nn.Module = vision.timm().create_model(name, num_classes=0, **options)
+        return net.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "dim"),
+    [
+        ("test_vit", 160, 64),
+        ("test_byobnet", 64, 256),
+        ("test_convnext", 64, 64),
+        ("test_efficientnet", 64, 256),  # whose last layer is a convolution that gives the output
+        ("mobilenetv3_small_050", 64, 1024),
+        ("vit_tiny_patch16_224", 224, 192),
+    ],
+)
+def test_the_embedding_of_a_net_without_head_is_its_output(name: str, size: int, dim: int) -> None:
+    net, stock = headless(name), headless(name)
+    tap = find_tap(net, size, name)
+    assert (tap.head, tap.pooling, tap.dim) == ("added_head", "output", dim)
+    assert set(tap.tensors) == {path for path in stock.state_dict() if not path.endswith("num_batches_tracked")}
+    assert net.state_dict().keys() == stock.state_dict().keys()
+    image = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        embedding = stock(image)
+        assert torch.equal(net(image), embedding)
+        head = nn.Linear(dim, 5)
+        set_head(net, tap, head)
+        assert torch.equal(net(image), head(embedding))
+        assert torch.equal(copy.deepcopy(net)(image), head(embedding))
+    assert net.state_dict().keys() - stock.state_dict().keys() == {"added_head.weight", "added_head.bias"}
+
+
+def test_a_sequence_of_modules_runs_an_added_head_once() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(6))
+    tap = tapped(net)
+    assert (tap.head, tap.dim) == ("added_head", 6)
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    embedding = net(image)
+    set_head(net, tap, head := nn.Linear(6, 6))
+    assert torch.equal(net(image), head(embedding))
+
+
+@pytest.mark.parametrize(("name", "size"), [("deit_tiny_distilled_patch16_224", 224), ("crossvit_tiny_240", 240)])
+def test_of_a_net_with_several_heads_the_embedding_is_what_they_work_on(name: str, size: int) -> None:
+    net = vision.timm().create_model(name).eval()
+    bare = copy.deepcopy(net)
+    bare.reset_classifier(0)
+    tap = find_tap(net, size, name)
+    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(net(image), bare(image))
+    assert (tap.pooling, tap.dim) == ("output", bare.num_features)
+
+
+class Gives(nn.Module):
+    """Gives what a function makes of a map [N, 4, 8, 8]."""
+
+    def __init__(self, make: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.make = nn.Conv2d(3, 4, 4, stride=4), make
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.make(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda maps: maps, r"an output \[N, D\], got a map \[2, 4, 8, 8\]"),
+        (lambda maps: maps.flatten(2), r"an output \[N, D\], got tokens \[2, 4, 64\]"),
+        (lambda maps: {"features": maps.mean((2, 3))}, r"an output \[N, D\], got a dict"),
+        (lambda maps: maps.mean((0, 2, 3)), r"an output \[N, D\], got \[4\]"),
+        (lambda maps: maps.mean((2, 3)) - maps.mean((0, 2, 3)), "a row for each image, got one that depends on others"),
+    ],
+)
+def test_an_output_that_is_no_embedding_is_refused(make: Callable[[torch.Tensor], Any], got: str) -> None:
+    with pytest.raises(BadOption, match=rf"^net gives no features \(expected {got}\)"):
+        tapped(Gives(make))
 
 
 def test_a_net_that_gives_no_finite_logits_is_refused() -> None:

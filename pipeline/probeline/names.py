@@ -63,7 +63,13 @@ TWO_HEADED = (Strategy.MULTI_TASK, Strategy.MULTI_TASK_HEAD)
 TIMM = "timm:"
 
 PENULTIMATE = "penultimate"
-"""The tap of every net: the input of its head."""
+"""The tap of every net: the input of its head, or its output if it has none."""
+
+OUTPUT = "output"
+"""The pooling of the penultimate tap of a net without a head: the embedding is the net's own output."""
+
+ADDED_HEAD = "added_head"
+"""The path of the head that a net without one is given."""
 
 LAST_K = re.compile(r"last-([1-9]\d{0,3})")
 """The last K blocks of a transformer, or stages of a net."""

@@ -16,6 +16,7 @@ from probeline.environment import environment, today
 from probeline.errors import BadData, Mismatch
 from probeline.extract import canary
 from probeline.extract.engine import Engine, ShardRequest
+from probeline.names import OUTPUT
 from probeline.session import Session
 
 
@@ -30,11 +31,15 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
         Rows that were computed under other conditions have other features today.
     ProbelineError
     """
+    say = session.console.say
     unreadable: list[BadData] = []
     results: list[dict[str, Any]] = []
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
+        for tap in taps:
+            if tap.pooling == OUTPUT:
+                say(f"extract: {tap.name} has no head; its own output [N, {tap.dim}] is the embedding")
         engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]

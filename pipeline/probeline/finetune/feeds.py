@@ -126,7 +126,7 @@ def load_cut_feeds(
     cut = Stage(loaded.tap.head, (), ()) if is_head_only else stages[unfreezing.frozen_stages]
     if not can_be_split(loaded.net, cut, size):
         return None
-    tap = PENULTIMATE if is_head_only and loaded.tap.pooling == "none" else f"{cut.module}:input"
+    tap = PENULTIMATE if is_head_only and loaded.tap.is_input_of_head else f"{cut.module}:input"
     below = session.reading(name, tap, session.settings.reading.views if preset == "views" else 0)
     ((record,),) = below.taps(name)[0]
     passes = [(part, view) for part in below.parts() for view in below.views(part)]
