@@ -165,7 +165,7 @@ class Preprocess:
     """How a decoded image becomes a net's input; lengths are in pixels."""
 
     resize: int
-    """Length of the image's shorter side after resizing."""
+    """Length of the image's shorter side after resizing, or of both sides."""
     crop: int
     """Side of the centre crop."""
     interpolation: Literal["bilinear", "bicubic"]
@@ -173,14 +173,26 @@ class Preprocess:
     """For pixels in [0, 1]: ``(pixel / 255 - mean) / std``."""
     std: tuple[float, float, float]
     antialias: bool = True
+    resize_mode: Literal["shorter", "square"] = "shorter"
+    """``shorter`` keeps the image's ratio; ``square`` resizes both sides to `resize`, whatever their ratio."""
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height after resizing of an image in pixels, those of the longer side rounded down."""
+        if self.resize_mode == "square":
+            return self.resize, self.resize
+        short = min(width, height)
+        return int(self.resize * width / short), int(self.resize * height / short)
 
     def at(self, image_size: int) -> Preprocess:
         """Return the record for another crop, with the resize scaled in proportion."""
         return replace(self, resize=round(image_size * self.resize / self.crop), crop=image_size)
 
     def identity(self) -> dict[str, Any]:
-        """Return what enters the key."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "decode": PREPROCESS_VERSION}
+        """Return what enters the key; a field that came later is left out at its default, so that old keys stay."""
+        record = {**asdict(self), "mean": list(self.mean), "std": list(self.std), "decode": PREPROCESS_VERSION}
+        if self.resize_mode == "shorter":
+            del record["resize_mode"]
+        return record
 
 
 @dataclass(frozen=True)

@@ -193,10 +193,11 @@ def input_text(
     image = f"{of['part']}:{of['row']}"
     what = f"{image}, {of['sample_id']}" + (f", of class {of['class']}" if of["class"] is not None else "")
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (record.mean, record.std))
+    sides = "its shorter side" if record.resize_mode == "shorter" else "both sides"
     low, high = (f"{end:.2f}".replace("-", "−") for end in ends)
     return FigureText(
         f"Input of {backbone.name}",
-        f"{what}. Left: original, {size[0]} x {size[1]} pixels. Middle: input of {backbone.name}, its shorter side "
+        f"{what}. Left: original, {size[0]} x {size[1]} pixels. Middle: input of {backbone.name}, {sides} "
         f"resized to {record.resize}, {record.crop} x {record.crop} cut out of the centre, minus mean ({mean}), over "
         f"std ({std}); the values from {low} to {high} are drawn linearly from black to full colour, on one scale for "
         f"all three channels. Right: denormalised, which gives the crop back to within {error:.1g} of 255 grey levels.",

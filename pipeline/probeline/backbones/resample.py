@@ -59,8 +59,7 @@ class Resample:
     """Resizes and centre-crops batches of one fixed size as Pillow does, on a device with float64, which MPS lacks."""
 
     def __init__(self, height: int, width: int, preprocess: Preprocess, device: torch.device) -> None:
-        short = min(height, width)
-        new_height, new_width = (int(preprocess.resize * side / short) for side in (height, width))
+        new_width, new_height = preprocess.resized(width, height)
 
         def axis(source: int, target: int) -> Tensor:
             start = round((target - preprocess.crop) / 2.0)

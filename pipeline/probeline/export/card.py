@@ -73,9 +73,10 @@ def _measured(artifact: Artifact) -> list[str]:
 
 def _reading(artifact: Artifact) -> list[str]:
     preprocess = artifact.preprocess
+    sides = "the shorter side" if preprocess.resize_mode == "shorter" else "both sides"
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (preprocess.mean, preprocess.std))
     return [
-        "decoded to RGB, upright by its EXIF orientation, transparency on black; the shorter side resized to "
+        f"decoded to RGB, upright by its EXIF orientation, transparency on black; {sides} resized to "
         f"{preprocess.resize} pixels ({preprocess.interpolation}, antialiased, by Pillow), the centre of "
         f"{preprocess.crop} x {preprocess.crop} cut out",
         f"then (pixel / 255 - mean) / std with mean {mean} and std {std}",

@@ -171,6 +171,8 @@ def _preprocess(record: Mapping[str, Any]) -> Preprocess:
         raise ValueError(f"crop {fields['crop']!r} of {fields['resize']!r} pixels")
     if not 1 <= fields["crop"] <= min(fields["resize"], _LARGEST) or fields["resize"] > 4 * _LARGEST:
         raise ValueError(f"crop {fields['crop']} of {fields['resize']} pixels")
+    if fields.get("resize_mode", "square") != "square":
+        raise ValueError(f"resizing {fields['resize_mode']!r}")
     mean, std = tuple(map(float, fields["mean"])), tuple(map(float, fields["std"]))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"{len(mean)} channels with std {std}, where images have 3")

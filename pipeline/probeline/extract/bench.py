@@ -154,7 +154,7 @@ def _run_plain_loop(session: Session, part: Part, backbone: Backbone, net: Any, 
     record = backbone.preprocess
     view = transforms.Compose(
         [
-            transforms.Resize(record.resize),
+            transforms.Resize(record.resize if record.resize_mode == "shorter" else (record.resize,) * 2),
             transforms.CenterCrop(record.crop),
             transforms.ToTensor(),
             transforms.Normalize(record.mean, record.std),

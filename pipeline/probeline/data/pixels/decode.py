@@ -112,10 +112,9 @@ def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
     resampling = _RESAMPLING[preprocess.interpolation]
     width, height = image.size
     short, long = sorted(image.size)
-    resized = int(preprocess.resize * long / short)
-    new_width, new_height = (preprocess.resize, resized) if width <= height else (resized, preprocess.resize)
+    new_width, new_height = preprocess.resized(width, height)
     left, top = round((new_width - crop) / 2), round((new_height - crop) / 2)
-    if long > LONGEST * short:
+    if long > LONGEST * short and preprocess.resize_mode == "shorter":
         x, y = width / new_width, height / new_height
         region = (left * x, top * y, (left + crop) * x, (top + crop) * y)
         return np.array(_resized_region(image, region, crop, resampling))

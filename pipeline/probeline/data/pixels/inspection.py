@@ -127,5 +127,6 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 def _inspect_shape(size: tuple[int, int], preprocess: Preprocess) -> tuple[str, ...]:
     short, long = sorted(size)
-    visible = preprocess.crop**2 / (preprocess.resize**2 * long / short)
+    stretch = long / short if preprocess.resize_mode == "shorter" else 1
+    visible = preprocess.crop**2 / (preprocess.resize**2 * stretch)
     return (*(("small",) if short < preprocess.crop else ()), *(("cropped",) if visible < 0.5 else ()))
