@@ -187,12 +187,21 @@ class Preprocess:
         """Return the record for another crop, with the resize scaled in proportion."""
         return replace(self, resize=round(image_size * self.resize / self.crop), crop=image_size)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what enters the key; a field that came later is left out at its default, so that old keys stay."""
-        record = {**asdict(self), "mean": list(self.mean), "std": list(self.std), "decode": PREPROCESS_VERSION}
+    def record(self) -> dict[str, Any]:
+        """Return the fields as JSON values; one that came later is left out at its default, so that old keys stay."""
+        fields = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
         if self.resize_mode == "shorter":
-            del record["resize_mode"]
-        return record
+            del fields["resize_mode"]
+        return fields
+
+    @classmethod
+    def from_record(cls, fields: Mapping[str, Any]) -> Preprocess:
+        """Return what :meth:`record` is of."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the key."""
+        return {**self.record(), "decode": PREPROCESS_VERSION}
 
 
 @dataclass(frozen=True)

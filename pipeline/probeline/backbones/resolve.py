@@ -93,9 +93,11 @@ def load(
 
 
 def _from_json(record: dict[str, Any]) -> Backbone:
-    preprocess = dict(record["preprocess"])
-    preprocess["mean"], preprocess["std"] = tuple(preprocess["mean"]), tuple(preprocess["std"])
-    return Backbone(**{**record, "preprocess": Preprocess(**preprocess)})
+    return Backbone(**{**record, "preprocess": Preprocess.from_record(record["preprocess"])})
+
+
+def _to_json(backbone: Backbone) -> dict[str, Any]:
+    return {**asdict(backbone), "preprocess": backbone.preprocess.record()}
 
 
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
@@ -132,5 +134,5 @@ def resolve_taps(
     if is_own(name) and (read or weights == "none"):
         memo.put(label + ":files", [], [str(path) for path in read])
         for tap, records in loaded.taps.items():
-            memo.put(f"{label}:{tap}", list(read), [asdict(record) for record in records])
+            memo.put(f"{label}:{tap}", list(read), [_to_json(record) for record in records])
     return {tap: loaded.taps[tap] for tap in taps}, loaded
