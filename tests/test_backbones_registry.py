@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,39 @@ def test_a_name_of_timm_gets_its_prefix() -> None:
     for name in ("vit_small_patch16_224", "vit_small_patch14_dinov2.lvd142m"):
         with pytest.raises(UnknownName, match=rf"did you mean timm:{name}\?$"):
             check_name(name)
+
+
+def test_a_wrong_name_of_timm_is_refused_without_importing_it() -> None:
+    """In a process of its own, and within a second, where importing timm alone takes longer."""
+    pytest.importorskip("timm")
+    code = """
+import sys
+from probeline.backbones.registry import check_name
+from probeline.errors import UnknownName
+for name in sys.argv[1:]:
+    try:
+        check_name(name)
+        print("accepted")
+    except UnknownName as error:
+        print(error)
+assert not {"torch", "timm"} & set(sys.modules)
+"""
+    names = ["timm:vit_smal_patch14_dinov2", "timm:nosuch", "timm:resnet18.nosuch"]
+    valid = ["timm:resnet18.a1_in1k", "timm:resnet18", "timm:tf_efficientnet_b0_ap"]
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *names, *valid], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 5, "a busy machine may take longer than the usual third of a second"
+    near, none, tag, *accepted = done.stdout.splitlines()
+    assert "did you mean vit_small_patch14_dinov2 or" in near
+    assert none == "unknown timm net 'nosuch'; see timm.list_models()"
+    assert "unknown set of weights of timm:resnet18 'nosuch' (expected one of: timm:resnet18.a1_in1k, " in tag
+    assert accepted == ["accepted"] * 3
+
+
+def test_a_tag_that_timm_makes_up_at_import_is_refused_with_those_that_exist() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownName, match=r"'nosuch'.*one of: timm:vit_base_patch32_clip_quickgelu_224\."):
+        build("timm:vit_base_patch32_clip_quickgelu_224.nosuch", "none")
 
 
 def test_every_source_is_what_the_seam_asks_for() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probeline.backbones.source import BackboneSource
+from probeline.backbones.source import BackboneSource, ChecksNames
 from probeline.errors import ProbelineError, UnknownName
 from probeline.plugins import Plugins
 
@@ -28,6 +28,9 @@ def check_name(name: str) -> None:
     """Refuse a backbone that does not exist, with suggestions; names with a prefix are left to their source."""
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix != WITHOUT_PREFIX and SOURCES.has(prefix):
+        source = SOURCES.load(prefix) if prefix in SOURCES.own() else None
+        if isinstance(source, ChecksNames):
+            source.check(rest)
         return
     if not colon and SOURCES.load(WITHOUT_PREFIX).knows(name):
         return

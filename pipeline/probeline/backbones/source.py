@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probeline.errors import BadOption
 from probeline.types import Preprocess
@@ -97,6 +97,19 @@ class BackboneSource(Protocol):
         ------
         BadOption
             If the source does not know; see :func:`no_categories`.
+        """
+
+
+@runtime_checkable
+class ChecksNames(Protocol):
+    """A source that can refuse a wrong name before anything is loaded; optional, for sources of this package."""
+
+    def check(self, name: str, /) -> None:
+        """Refuse a name that is certainly wrong, fast and without importing torch.
+
+        Raises
+        ------
+        ProbelineError
         """
 
 

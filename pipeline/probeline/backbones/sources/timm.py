@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import functools
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,13 +28,41 @@ def names() -> tuple[str, ...]:
     return ()
 
 
+_REGISTERED = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
+
+
+@functools.cache
+def _sources() -> str:
+    """Return the text of timm's models, as importing them takes seconds; empty if timm is not installed."""
+    with contextlib.suppress(MissingExtra):
+        files = sorted((package_folder("timm") / "models").glob("*.py"))
+        return "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return ""
+
+
+def _has_string(text: str) -> bool:
+    return any(f"{quote}{text}{quote}" in _sources() for quote in "'\"")
+
+
 def knows(name: str) -> bool:
     """Return whether timm's sources define a net of this name without its tag; False if timm is not installed."""
-    with contextlib.suppress(MissingExtra):
-        definition = f"def {name.partition('.')[0]}("
-        sources = (package_folder("timm") / "models").glob("*.py")
-        return any(definition in file.read_text(encoding="utf-8") for file in sources)
-    return False
+    return f"def {name.partition('.')[0]}(" in _sources()
+
+
+def check(name: str) -> None:
+    """Refuse a name that timm's sources do not define, and a tag that is not among those of the net."""
+    bare, dot, tag = name.partition(".")
+    if not _sources():  # what needs the net says that timm is missing
+        return
+    if not knows(name) and not _has_string(bare):  # an old name is a string that leads to the new one
+        raise UnknownName("timm net", bare, _REGISTERED.findall(_sources()), remedy="see timm.list_models()")
+    tags = dict.fromkeys(re.findall(rf"['\"]{re.escape(bare)}\.(\w+)['\"]", _sources()))
+    if dot and tags and tag not in tags:
+        raise _unknown_tag(bare, tag, [f"{bare}.{known}" for known in tags])
+
+
+def _unknown_tag(bare: str, tag: str, known: Iterable[str]) -> UnknownName:
+    return UnknownName(f"set of weights of {TIMM}{bare}", tag, [TIMM + name for name in known])
 
 
 def weights(_: str) -> tuple[str, ...]:
@@ -41,14 +70,18 @@ def weights(_: str) -> tuple[str, ...]:
     return ("DEFAULT",)
 
 
-def create(name: str, _: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001 - always initialised
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
     """Return a net without pretrained weights."""
     from probeline.backbones import torchvision_import as vision
 
     timm = vision.timm()
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=20, cutoff=0.4)
-        raise UnknownName("timm net", name, near or timm.list_models()[:20], remedy="see timm.list_models()")
+        raise UnknownName("timm net", name, timm.list_models(), remedy="see timm.list_models()")
+    try:
+        timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        bare, _, tag = name.partition(".")
+        raise _unknown_tag(bare, tag, timm.list_models(f"{bare}.*", pretrained=True)) from error
     return cast("nn.Module", timm.create_model(name, pretrained=False))
 
 
