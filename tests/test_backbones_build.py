@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,29 +75,62 @@ def test_a_file_for_a_net_of_timm_comes_with_what_timm_records_of_it(tmp_path: P
     assert build(name, "none").preprocess == CLASSIC
 
 
+CLOSED = "http://127.0.0.1:9"
+"""A port that refuses connections, as on a machine without network."""
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
         (
             "resnet18",
+            r"^cannot fetch the weights of timm:resnet18: http://127.0.0.1:9 .* "
             r"run where there is a network: hf download timm/resnet18\S+ model.safetensors, and bring its cache here",
         ),
         ("gcvit_tiny", r"run: curl -fL --create-dirs -o \S+/checkpoints/(gcvit\S+) https://\S+/\1, or choose"),
         ("botnet50ts_256", r"\(got No pretrained weights exist.*\); choose --weights none or --weights PATH$"),
     ],
 )
-def test_weights_that_timm_cannot_get_name_the_command(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    timm = pytest.importorskip("timm")
-    create = timm.create_model
-
-    def offline(bare: str, *, pretrained: bool) -> object:
-        if pretrained and name != "botnet50ts_256":
-            raise OSError("no network")
-        return create(bare, pretrained=pretrained)
-
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(DownloadFailed, match=f"^timm could not get the weights: timm:{name}.*{told}"):
+def test_weights_that_timm_cannot_get_name_the_command(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", CLOSED)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", CLOSED)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    started = time.perf_counter()
+    with pytest.raises(DownloadFailed, match=told) as caught:
         build(f"timm:{name}", "DEFAULT")
+    assert f"timm:{name}" in str(caught.value)
+    assert time.perf_counter() - started < 15, "a closed port answers at once; retries would take a minute"
+
+
+def test_a_hub_that_is_switched_off_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        DownloadFailed, match=r"^cannot fetch the weights of timm:resnet18 \(got HF_HUB_OFFLINE.*hf download"
+    ):
+        build("timm:resnet18", "DEFAULT")
+
+
+def test_weights_in_the_hubs_cache_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cache that was brought from another machine: its file is known, so the record is remembered."""
+    pytest.importorskip("timm")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", CLOSED)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--timm--test_vit.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123")
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    file = repository / "snapshots" / "0123" / "model.safetensors"
+    net = random_net("timm:test_vit", 3)
+    save_file(net.state_dict(), file)
+    built = build("timm:test_vit.r160_in1k", "DEFAULT")
+    assert (built.weights, built.files) == ("r160_in1k", (file,))
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in built.net.state_dict().items())
 
 
 def test_weights_of_another_net_name_the_first_mismatch(tmp_path: Path) -> None:

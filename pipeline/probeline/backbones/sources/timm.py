@@ -94,12 +94,17 @@ def pretrained(name: str, weights: str) -> Built:
     if weights != "DEFAULT":
         remedy = f"a set of weights is part of timm's name: {full}.TAG"
         raise UnknownName(f"weights of {full}", weights, ["DEFAULT", *other_weights(full)], remedy=remedy)
-    check_download_is_allowed(full)  # only timm knows whether the file is cached
     create(name, {})
+    path = _cached_file(name)
+    if path is None:
+        check_download_is_allowed(full)
+        _check_host(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net = cast("nn.Module", vision.timm().create_model(name, pretrained=True))
+            # From the file itself, as timm would ask the hub whether it is the newest.
+            overlay = {} if path is None else {"pretrained_cfg_overlay": {"file": str(path)}}
+            net = cast("nn.Module", vision.timm().create_model(name, pretrained=True, **overlay))
     except (OSError, RuntimeError) as error:
         raise DownloadFailed(
             "timm could not get the weights",
@@ -108,7 +113,8 @@ def pretrained(name: str, weights: str) -> Built:
             remedy=_to_fetch(name),
         ) from error
     tag = cast(dict[str, Any], net.pretrained_cfg).get("tag")
-    return Built(net, str(tag or "DEFAULT"), preprocess(net), ())
+    path = path or _cached_file(name)
+    return Built(net, str(tag or "DEFAULT"), preprocess(net), () if path is None else (path,))
 
 
 def preprocess(net: nn.Module) -> Preprocess:
@@ -136,18 +142,57 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
     raise no_categories(TIMM + name, weights)
 
 
-def _to_fetch(name: str) -> str:
-    """Return the command that downloads timm's weights to its cache, if there are any."""
+def _config(name: str) -> Any:
+    """Return timm's record of a net's weights, or None."""
+    from probeline.backbones import torchvision_import as vision
+
+    return vision.timm().models.get_pretrained_cfg(name)
+
+
+def _checkpoint(url: str) -> Path:
     import torch
 
-    from probeline.backbones import torchvision_import as vision
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def _cached_file(name: str) -> Path | None:
+    """Return the file of a net's weights, if this machine has it."""
+    from probeline.backbones.weights.reachable import cached_hub_file
+
+    known = _config(name)
+    if known is None or known.custom_load:
+        return None
+    if known.hf_hub_id:
+        repository, _, revision = known.hf_hub_id.partition("@")
+        names = (known.hf_hub_filename,) if known.hf_hub_filename else _HUB_FILES
+        return cached_hub_file(repository, names, revision or None)
+    path = _checkpoint(known.url) if known.url else None
+    return path if path is not None and path.exists() else None
+
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def _check_host(name: str) -> None:
+    """Refuse weights whose host does not answer, where timm would ask again for a minute."""
+    from probeline.backbones.weights.reachable import check_hub, check_url
+
+    known, what = _config(name), f"the weights of {TIMM}{name}"
+    if known is not None and known.hf_hub_id:
+        check_hub(what, _to_fetch(name))
+    elif known is not None and known.url:
+        check_url(known.url, what, _to_fetch(name))
+
+
+def _to_fetch(name: str) -> str:
+    """Return the command that downloads timm's weights to its cache, if there are any."""
     from probeline.backbones.weights.download import OTHER_WEIGHTS, fetch_by_hand
 
-    known = vision.timm().models.get_pretrained_cfg(name)
+    known = _config(name)
     if known is not None and known.hf_hub_id:
         file = known.hf_hub_filename or "model.safetensors"
         fetch = f"hf download {known.hf_hub_id} {file}"
         return f"run where there is a network: {fetch}, and bring its cache here, or {OTHER_WEIGHTS}"
     if known is not None and known.url:
-        return fetch_by_hand(known.url, Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[-1])
+        return fetch_by_hand(known.url, _checkpoint(known.url))
     return OTHER_WEIGHTS

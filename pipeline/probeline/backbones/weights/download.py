@@ -67,10 +67,13 @@ def download(url: str, path: Path) -> None:
     """Download a weights file to `path`, and check the digits of its sha256 in its name."""
     import torch
 
+    from probeline.backbones.weights.reachable import check_url
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite("cannot create the weights folder", where=path.parent, got=error.strerror) from error
+    check_url(url, "the weights", fetch_by_hand(url, path))
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_in_name(path), progress=sys.stderr.isatty())
     except (URLError, OSError, RuntimeError) as error:
