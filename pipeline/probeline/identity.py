@@ -16,7 +16,7 @@ FEATURES_VERSION = 1
 PREPROCESS_VERSION = 1
 """Bump when decoding, resizing, cropping or normalising gives other pixel values for an equal record."""
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Bump when equal names and weights would give another record of a backbone than the remembered one."""
 
 VIEWS_VERSION = 1

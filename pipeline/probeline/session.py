@@ -128,6 +128,7 @@ class Session:
         spec = self.spec(backbone)
         resolved = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
+        self._say_notes(resolved[1])
         return resolved
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
@@ -137,6 +138,7 @@ class Session:
         terms = tuple(dict.fromkeys(term for taps in requested for term in taps))
         resolved, loaded = resolve_taps(spec.name, spec.weights, self.settings.nets.image_size, terms, self.memo)
         self.memo.save()
+        self._say_notes(loaded)
         records: list[tuple[Backbone, ...]] = []
         for taps in requested:
             together = tuple(dict.fromkeys(record for term in taps for record in resolved[term]))
@@ -150,7 +152,26 @@ class Session:
     def net(self, backbone: str, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build a backbone's net anew."""
         spec = self.spec(backbone)
-        return load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
+        loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
+        self._say_notes(loaded)
+        return loaded
+
+    @functools.cached_property
+    def _said(self) -> set[str]:
+        return set()
+
+    @functools.cached_property
+    def checked(self) -> set[str]:
+        """Keys of the cached features that the canary has run again in this session."""
+        return set()
+
+    def _say_notes(self, loaded: Loaded | None) -> None:
+        """Print what a user should know of a net, once per run."""
+        if loaded is not None:
+            for line in (f"{loaded.backbone.name}: {note}" for note in loaded.notes):
+                if line not in self._said:
+                    self.console.say(line)
+                self._said.add(line)
 
     def net_of(self, backbone: Backbone, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build the net of a record anew."""
@@ -206,8 +227,8 @@ class Session:
     def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
         """Return a session of other settings that keeps what this one has loaded."""
         copied = replace(self, settings=settings)
-        names = ("memo", "dataset", "splits", "splits_sha256", "_features")
-        self._features  # noqa: B018 - shared from here on
+        names = ("memo", "dataset", "splits", "splits_sha256", "_features", "_said", "checked")
+        self._features, self._said, self.checked  # noqa: B018 - shared from here on
         kept = {name: self.__dict__[name] for name in names if name in self.__dict__ and name not in without}
         copied.__dict__.update({**kept, **known})
         return copied

@@ -41,17 +41,24 @@ def check_name(name: str) -> None:
     raise UnknownName("backbone", name, names(), remedy=remedy)
 
 
-def is_own(name: str) -> bool:
-    """Return whether a backbone's source belongs to this package."""
+IN_PYTHON_ONLY = "module"
+"""The source of nets that a Python program registers."""
+
+_RUN_CODE = ("hub", "module", "python")
+"""The sources of this package that run code of the user's or of a repository."""
+
+
+def runs_code(name: str) -> bool:
+    """Return whether a backbone is built by code of the user's, of a repository or of another package."""
     prefix, colon, _ = name.partition(":")
-    return not colon or prefix in SOURCES.own()
+    return bool(colon) and (prefix in _RUN_CODE or prefix not in SOURCES.own())
 
 
 def names() -> tuple[str, ...]:
     """Return all names that can be listed, torchvision's first; the pattern of a name if a source has too many."""
     listed = SOURCES.load(WITHOUT_PREFIX).names()
     for prefix in (*SOURCES.own(), *SOURCES.added()):
-        if prefix != WITHOUT_PREFIX:
+        if prefix not in (WITHOUT_PREFIX, IN_PYTHON_ONLY):
             listed += _listed(prefix)
     return listed
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.registry import check_name, is_own
+from probeline.backbones.registry import check_name, find, runs_code
+from probeline.backbones.source import HasNotes
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
@@ -37,6 +39,8 @@ class Loaded:
         The other requested taps by name.
     taps : mapping of str to tuple of Backbone
         The records of each requested tap; ``last-2`` stands for four.
+    notes : tuple of str
+        Lines about the net for its user, see :class:`probeline.backbones.source.HasNotes`.
     """
 
     net: nn.Module
@@ -44,6 +48,7 @@ class Loaded:
     backbone: Backbone
     inner: Mapping[str, InnerTap] = field(default_factory=dict)
     taps: Mapping[str, tuple[Backbone, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -60,11 +65,16 @@ def load(
     from probeline.backbones.build import build
     from probeline.backbones.inner_taps import find_inner
     from probeline.backbones.penultimate import find_tap
+    from probeline.backbones.user_code.errors import reported
     from probeline.backbones.weights.state_dict import tensors_sha256
 
     built = build(name, weights)
+    source, _ = find(name)
+    notes = source.notes(built.net) if isinstance(source, HasNotes) else ()
     preprocess = built.preprocess if image_size is None else built.preprocess.at(image_size)
-    tap = find_tap(built.net, preprocess.crop, name)
+    running = reported(f"running {name}") if runs_code(name) else contextlib.nullcontext()
+    with running:
+        tap = find_tap(built.net, preprocess.crop, name)
     parameters = dict(built.net.named_parameters())
     head_parameters = sum(p.numel() for path, p in parameters.items() if path.startswith(tap.head + "."))
 
@@ -89,7 +99,8 @@ def load(
     records_of = {
         term: tuple(records[inner_tap.name] for inner_tap in inner_taps) for term, inner_taps in by_term.items()
     }
-    return Loaded(built.net, tap, backbone, inner, {PENULTIMATE: (backbone,), **records_of}), built.files
+    records_of = {PENULTIMATE: (backbone,), **records_of}
+    return Loaded(built.net, tap, backbone, inner, records_of, notes), built.files
 
 
 def _from_json(record: dict[str, Any]) -> Backbone:
@@ -98,6 +109,10 @@ def _from_json(record: dict[str, Any]) -> Backbone:
 
 def _to_json(backbone: Backbone) -> dict[str, Any]:
     return {**asdict(backbone), "preprocess": backbone.preprocess.record()}
+
+
+_LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch")
+"""Whose code builds the nets."""
 
 
 def resolve(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Backbone, Loaded | None]:
@@ -112,15 +127,15 @@ def resolve_taps(
     """Return the records that each tap stands for, and the net if it had to be built.
 
     A record is remembered with the request, the libraries' versions and the state of the weights file; if any of them
-    changed, the net is built again. Weights whose file is unknown (timm's hub) are never remembered, nor are nets of
-    other packages, whose code may change.
+    changed, the net is built again. Weights whose file is unknown are never remembered, nor are nets of other packages
+    and of the user's own code, which may change.
     """
     check_name(name)
     request = {
         "name": name,
         "weights": weights,
         "image_size": image_size,
-        "versions": [installed(package) for package in ("torch", "torchvision", "timm")],
+        "versions": [installed(package) for package in _LIBRARIES],
         "code": [FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION],
     }
     label = "backbone:" + digest(request)
@@ -131,7 +146,7 @@ def resolve_taps(
         if all(isinstance(records, list) for records in known.values()):
             return {tap: tuple(map(_from_json, records or ())) for tap, records in known.items()}, None
     loaded, read = load(name, weights, image_size, taps)
-    if is_own(name) and (read or weights == "none"):
+    if not runs_code(name) and (read or weights == "none"):
         memo.put(label + ":files", [], [str(path) for path in read])
         for tap, records in loaded.taps.items():
             memo.put(f"{label}:{tap}", list(read), [_to_json(record) for record in records])

@@ -113,6 +113,14 @@ class ChecksNames(Protocol):
         """
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """A source whose nets have something to say to their user, such as an assumption about them; optional."""
+
+    def notes(self, net: nn.Module, /) -> tuple[str, ...]:
+        """Return what a user should know of a net of this source, each as a line."""
+
+
 def no_categories(name: str, weights: str) -> BadOption:
     """Return the error for weights without recorded class names."""
     return BadOption(

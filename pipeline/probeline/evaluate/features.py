@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from probeline.backbones.registry import runs_code
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards
 from probeline.evaluate.heads.method import Fold, make_fold
@@ -109,6 +110,8 @@ class CachedFeatures:
     def find_finished(self, request: ScoreRequest) -> Score | None:
         """Return the requested score if it exists, and say that it is skipped; if not, prepare the features."""
         score = find_finished(self.session, self.backbone, request, self.title(request.method, request.seed))
+        if score is not None and runs_code(self.backbone.name):
+            self.check_canary()
         if score is None:
             self.prepare(method_info(request.method).verb)
         return score

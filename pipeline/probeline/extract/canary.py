@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from probeline.backbones.registry import runs_code
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards, read_rows, shard_record, shard_rows
 from probeline.environment import origins, today
@@ -34,8 +35,12 @@ twice as much is allowed.
 def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: Entry, cached: list[int]) -> None:
     """Run a few rows again of each group of cached shards that were computed under other conditions than today's.
 
-    A check that passed is remembered. Raises Mismatch.
+    A check that passed is remembered. Of a net that is the user's own code, which may have changed while its tensors
+    have not, rows are run again in each run. Raises Mismatch.
     """
+    if cached and runs_code(str(entry.inputs["backbone"])):
+        _check_code(session, engine, entry, cached)
+        return
     count, groups = _row_count(session), shards_from_elsewhere(session, entry, cached)
     hashes = [[shard, shard_record(entry, shard)["file_sha256"]] for shards in groups for shard in shards]
     name = f"canary:{entry.key}:" + digest([hashes, count, today(session.settings.compute.device)])
@@ -44,6 +49,27 @@ def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: 
     rows = choose_rows(session, entry, [shard_rows(entry, shards) for shards in groups])
     check_rows(session, engine, entry, rows, read_rows(entry, rows))
     session.remember_that(name)
+
+
+def _check_code(session: Session, engine: Callable[[], Engine], entry: Entry, cached: list[int]) -> None:
+    """Run a few rows of some shards again, once per session."""
+    count = _row_count(session)
+    if not count or entry.key in session.checked:
+        return
+    rows = sample_rows(entry, shard_rows(entry, cached), count)
+    try:
+        worst = rerun(session, engine(), entry, rows, read_rows(entry, rows))
+    except Mismatch as error:
+        raise Mismatch(
+            f"the code of {entry.inputs['backbone']} gives other features than before, with equal tensors",
+            where=entry.folder,
+            remedy="delete that folder to extract them anew, or use another --cache",
+        ) from error
+    session.checked.add(entry.key)
+    session.console.detail(
+        f"canary: {entry.title}: its code may have changed; {len(rows)} rows were run again and differ by at most "
+        f"{worst:.1e} of a row's largest value"
+    )
 
 
 def check_cached(session: Session, taps: Sequence[Backbone], entries: Iterable[Entry]) -> None:

@@ -129,6 +129,7 @@ def preprocess(net: nn.Module) -> Preprocess:
         interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
+        resize_mode="square" if config["crop_mode"] == "squash" else "shorter",
     )
 
 

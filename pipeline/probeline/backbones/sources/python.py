@@ -1,0 +1,90 @@
+"""Nets of the user's own code: a function without arguments that returns one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probeline.backbones.source import Built, no_categories
+from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.types import Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SPEC = "python:FILE.py:FUNCTION"
+
+
+def names() -> tuple[str, ...]:
+    """Return nothing, as any function can be named."""
+    return ()
+
+
+def knows(name: str) -> bool:
+    """Return whether a name begins with a file that exists."""
+    file, _, function = name.rpartition(":")
+    return bool(function) and file.endswith(".py") and Path(file).expanduser().is_file()
+
+
+def check(name: str) -> None:
+    """Refuse a name that is no module and function, and a file that does not exist."""
+    module, _, function = name.rpartition(":")
+    if not module or not function.isidentifier():
+        expected = "python:FILE.py:FUNCTION or python:MODULE:FUNCTION"
+        raise BadOption("bad --backbone", where=f"python:{name}", expected=expected)
+    if module.endswith(".py") and not Path(module).expanduser().is_file():
+        raise MissingData("no such file", where=module, remedy="check the path of --backbone python:FILE.py:FUNCTION")
+
+
+def weights(_: str) -> tuple[str, ...]:
+    """Return ``DEFAULT`` alone: what the function returns."""
+    return ("DEFAULT",)
+
+
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
+    """Return the function's net; with `init` it must depend on torch's random state."""
+    from probeline.backbones.user_code.calling import call_factory, load_factory
+    from probeline.backbones.user_code.stated import random_net_of, state_preprocess
+
+    what, (module, _, function) = f"python:{name}", name.rpartition(":")
+    factory, loaded = load_factory(module, function)
+    net = random_net_of(factory, what) if init else call_factory(factory, what)
+    return state_preprocess(net, factory, loaded, what=what)
+
+
+def pretrained(name: str, weights: str) -> Built:
+    """Return the net as the function returns it, with the tensors that it has there."""
+    import torch
+
+    from probeline.backbones.user_code.calling import SEED
+
+    if weights != "DEFAULT":
+        raise UnknownName(f"weights of python:{name}", weights, ["DEFAULT", "none", "PATH of a file"])
+    torch.manual_seed(SEED)
+    net = create(name, {})
+    return Built(net, "DEFAULT", preprocess(net), ())
+
+
+def preprocess(net: nn.Module) -> Preprocess:
+    """Return the preprocessing that the function, its net or its module states."""
+    from probeline.backbones.user_code.stated import preprocess_of
+
+    return preprocess_of(net)
+
+
+def notes(net: nn.Module) -> tuple[str, ...]:
+    """Return the assumption about the preprocessing, if none is stated."""
+    from probeline.backbones.user_code.stated import notes_of
+
+    return notes_of(net)
+
+
+def options(_name: str, _weights: str) -> dict[str, Any]:
+    """Return nothing, as the function takes no arguments."""
+    return {}
+
+
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Refuse, as a net does not know them."""
+    raise no_categories(f"python:{name}", weights)
