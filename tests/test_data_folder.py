@@ -12,6 +12,7 @@ from PIL import Image
 
 from probeline.console import Silence
 from probeline.data import registry as datasets
+from probeline.data.folders.layout import PARTS
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
@@ -21,11 +22,12 @@ from probeline.types import DataSet, ImageFiles, Skipped
 
 
 def make(root: Path, *names: str, size: int = 4) -> Path:
-    """Make files below a folder; each is a PNG of its own colour, whatever its name."""
+    """Make files below a folder; each is an image of its own colour: a GIF or, whatever its name, a PNG."""
     for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (size, size), (number % 256, number // 256, len(name))).save(path, "PNG")
+        kind = "GIF" if name.lower().endswith(".gif") else "PNG"
+        Image.new("RGB", (size, size), (number % 256, number // 256, len(name))).save(path, kind)
     return root
 
 
@@ -145,6 +147,81 @@ def test_other_names_of_parts_are_recognised(root: Path, tmp_path: Path, names: 
 
 
 @pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_images", "test_images"),
+        ("images_train", "images_val"),
+        ("asl_alphabet_train/asl_alphabet_train", "asl_alphabet_test/asl_alphabet_test"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("Train-set", "Test-set"),
+        ("trainset", "valset"),
+        ("TrainData", "TestData"),
+        ("train2017", "val2017"),
+        ("train/images", "dev/images"),
+        ("train/Training", "testing"),
+    ],
+)
+def test_names_of_parts_among_other_words_are_recognised_and_said(
+    train: str, test: str, root: Path, tmp_path: Path
+) -> None:
+    make(root, *(f"{part}/{kind}/{n}.jpg" for part in (train, test) for kind in ("ants", "bees") for n in (1, 2)))
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("ants", "bees")
+    assert dataset.parts["train"].sample_ids[0] == f"{train}/ants/1.jpg"
+    assert dataset.parts[dataset.test].sample_ids[0] == f"{test}/ants/1.jpg"
+    assert f"folder: {train} is train" in dataset.notes
+
+
+def test_a_folder_beside_recognised_parts_is_skipped_by_name(root: Path, tmp_path: Path) -> None:
+    """Layouts of Fruits-360 and of the Intel scenes."""
+    make(root, "Training/a/1.jpg", "Training/b/1.jpg", "Test/a/1.jpg", "test-multiple_fruit/x.jpg", "papers/p.jpg")
+    dataset = load(root, tmp_path)
+    assert (dataset.class_names, dataset.notes) == (("a", "b"), ())
+    assert {skipped.path for skipped in dataset.skipped} == {"test-multiple_fruit", "papers"}
+    other = make(tmp_path / "scenes", "seg_train/seg_train/a/1.jpg", "seg_train/seg_train/b/1.jpg", "seg_pred/x/1.jpg")
+    make(other, "seg_test/seg_test/b/1.jpg")
+    assert load(other, tmp_path).class_names == ("a", "b")
+    assert [skipped.path for skipped in load(other, tmp_path).skipped] == ["seg_pred"]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["airplane/1.jpg", "car/1.jpg", "train/1.jpg"], ["airplane", "car", "train"]),
+        (["apple/1.jpg", "pear/1.jpg", "test/1.jpg"], ["apple", "pear", "test"]),
+        (["bus/1.jpg", "train/1.jpg", "train/steam/2.jpg"], ["bus", "train"]),
+        (["train_station/1.jpg", "valley/1.jpg", "test_tube/1.jpg"], ["test_tube", "train_station", "valley"]),
+        (["train_station/hall/1.jpg", "test_tube/glass/1.jpg", "sea/1.jpg"], ["sea", "test_tube", "train_station"]),
+    ],
+)
+def test_a_class_may_be_called_like_a_part(names: list[str], classes: list[str], root: Path, tmp_path: Path) -> None:
+    dataset = load(make(root, *names), tmp_path)
+    assert list(dataset.class_names) == classes
+    said = [f"folder: {name} holds images, not class folders: it is a class" for name in classes if name in PARTS]
+    assert list(dataset.notes) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train/1.jpg", "test/1.jpg"], "no class folders for train"),
+        (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg", "testB/1.jpg"], "two folders for t"),
+        (["train_1/a/1.jpg", "train_2/a/1.jpg", "test/a/1.jpg"], "two folders for train"),
+        (["test/a/1.jpg", "test/b/1.jpg", "learn/c/1.jpg", "learn/d/1.jpg"], "may be a part or a class"),
+        (["ants/train/1.jpg", "ants/test/1.jpg", "bees/train/1.jpg"], "put the parts above the classes: train/bees"),
+        (
+            ["learn/cover.jpg", "learn/a/1.jpg", "learn/b/1.jpg", "exam/cover.jpg", "exam/a/1.jpg", "exam/b/1.jpg"],
+            "look",
+        ),
+        (["archive/cats/1.jpg", "archive/dogs/1.jpg"], r"is it folder:.*archive\?"),
+    ],
+)
+def test_a_doubtful_layout_is_refused(names: list[str], message: str, root: Path, tmp_path: Path) -> None:
+    with pytest.raises((BadData, MissingData), match=message):
+        load(make(root, *names), tmp_path)
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["learn/ants/1.jpg", "learn/bees/1.jpg", "exam/ants/1.jpg", "exam/bees/1.jpg"],
@@ -191,7 +268,8 @@ def test_extensions_in_any_case_count(root: Path, tmp_path: Path) -> None:
 
 
 def test_all_other_files_are_listed_but_hidden_ones(root: Path, tmp_path: Path) -> None:
-    make(root, "a/1.jpg", "b/1.jpg", "a/anim.GIF", "b/deep/notes.txt", "b/none", "stray.jpg")
+    make(root, "a/1.jpg", "b/1.jpg", "a/anim.GIF", "b/deep/notes.txt", "stray.jpg")
+    (root / "b" / "none").write_text("no image")
     make(root, "a/.DS_Store", "a/._1.jpg", ".hidden/1.jpg", "b/.thumbs/1.jpg")
     (root / "b" / "gone.jpg").symlink_to(root / "nothing.jpg")
     os.mkfifo(root / "b" / "pipe.png")
@@ -206,6 +284,59 @@ def test_all_other_files_are_listed_but_hidden_ones(root: Path, tmp_path: Path) 
         Skipped("b/pipe.png", "not a file, or a link to none"),
         Skipped("stray.jpg", "outside the class folders"),
     }
+
+
+def test_folders_of_systems_are_no_classes_and_hold_no_images(root: Path, tmp_path: Path) -> None:
+    systems = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found")
+    make(root, "a/1.jpg", "b/1.jpg", *(f"{system}/x/1.jpg" for system in systems))
+    make(root, *(f"a/{system}/1.jpg/THUMB_M.jpg" for system in systems), ".ipynb_checkpoints/1.jpg")
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("a", "b")
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
+    expected = {name for system in systems for name in (system, f"a/{system}")}
+    assert {skipped.path for skipped in dataset.skipped} == expected
+    assert {skipped.reason for skipped in dataset.skipped} == {"a folder of the system"}
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/@eaDir/1.jpg")
+    assert load(root, tmp_path).parts["test"].sample_ids == ("test/a/1.jpg",)
+
+
+def test_an_image_is_recognised_by_its_bytes_under_any_name(root: Path, tmp_path: Path) -> None:
+    make(root, "a/none", "a/1.JPG.download", "a/2.gif.png", "b/3.jfif", "b/4.aspx", "b/5")
+    for path, kind in (("b/3.jfif", "JPEG"), ("b/4.aspx", "WEBP"), ("b/5", "TIFF")):
+        Image.new("RGB", (4, 4)).save(root / path, kind)
+    Image.new("RGB", (4, 4)).save(root / "a/raw.iiq", "TIFF")
+    make(root, "b/6.jpg_original", "b/7.png~", "b/8.THM", "b/9.txt")
+    for name, data in {
+        "page.html": b"<html>",
+        "clip.m4v": b"\0\0\0\x18ftypmp42",
+        "x.heic": b"\0\0\0\x18ftypheic",
+        "x.svg": b"<svg>",
+        "empty": b"",
+        "BMW": b"BM is a brand of cars, and no bitmap",
+        "P5": b"P5 sample",
+    }.items():
+        (root / "b" / name).write_bytes(data)
+    dataset = load(root, tmp_path)
+    images = ("a/1.JPG.download", "a/2.gif.png", "a/none", "b/3.jfif", "b/4.aspx", "b/5")
+    assert dataset.parts["all"].sample_ids == images
+    assert len(dataset.skipped) == 12
+    assert Skipped("b/6.jpg_original", "a backup copy") in dataset.skipped
+
+
+def test_a_listing_opens_no_file_that_is_called_like_an_image_or_an_annotation(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(root, "a/1.jpg", "b/2.PNG", "b/2.txt", "b/3.xml", "a/looked-at.download")
+    opened: list[str] = []
+    open_file = os.open
+
+    def watched(path: Path, *rest: int) -> int:
+        opened.append(Path(path).name)
+        return open_file(path, *rest)
+
+    monkeypatch.setattr(os, "open", watched)
+    folder.scan(root)
+    assert opened == ["looked-at.download"]
 
 
 def test_links_are_followed_and_loops_are_not(root: Path, tmp_path: Path) -> None:

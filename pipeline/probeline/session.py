@@ -62,6 +62,8 @@ class Session:
         if options.groups is not None:
             dataset = groups.group(dataset, options.groups, whole=whole)
         if self.remember:  # verify loads it both ways, and prints this once
+            for note in dataset.notes:
+                console.say(note)
             for join in dataset.joins:
                 console.say(f"{join.kind}: {join.summary}")
             if leak := groups.describe_leaks(dataset):

@@ -121,6 +121,8 @@ class DataSet:
     groups: Mapping[str, IntArray] = field(default_factory=dict)
     """For each part int64 [N], the group of each row: no split separates rows of a group. Empty if there are none."""
     joins: tuple[Join, ...] = ()
+    notes: tuple[str, ...] = ()
+    """One line each about what was assumed of the data, and what of it is not used."""
 
     @property
     def title(self) -> str:

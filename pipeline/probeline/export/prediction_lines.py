@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.data.sources.folder import EXTENSIONS, list_images
+from probeline.data.folders.contents import EXTENSIONS
+from probeline.data.folders.walk import list_images
 from probeline.errors import BadData
 from probeline.options.settings import Settings
 

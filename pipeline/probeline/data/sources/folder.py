@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from probeline.console import Console
+from probeline.data.folders.layout import find_layout
+from probeline.data.folders.walk import identify, subfolders, walk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
@@ -20,19 +21,6 @@ from probeline.memo import Memo, fingerprint
 from probeline.types import DataSet, ImageFiles, IntArray, Part, Skipped
 
 SPEC = "folder:PATH"
-
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""Names of folders that are parts, with their parts."""
 
 _READERS = 16
 """Threads that hash files; more than cores, since they wait for the disk."""
@@ -56,6 +44,8 @@ class Listing:
     """``all``, or ``train`` with ``val``, ``test`` or both."""
     class_names: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
+    """One line each about what was assumed of the layout."""
 
 
 def load(path: str, request: LoadRequest) -> DataSet:
@@ -67,12 +57,12 @@ def load(path: str, request: LoadRequest) -> DataSet:
 
 
 def scan(root: Path) -> Listing:
-    """Return the images of a folder; none is opened.
+    """Return the images of a folder; files that are called like images are not opened.
 
-    With a folder ``train`` (or ``training``) there must be ``val`` (or ``valid``, ``validation``), ``test`` (or
-    ``testing``) or both, each with one folder per class; without, the root itself has the class folders. Class folders
-    are walked to any depth and links are followed. Hidden files are ignored; other files that are not photos are
-    listed as skipped. Rows are sorted by class, then by sample id, both by code point.
+    With a folder for ``train`` there must be one for ``val``, ``test`` or both, each with one folder per class;
+    without, the root itself has the class folders. :mod:`probeline.data.folders.layout` recognises them. Class folders
+    are walked to any depth and links are followed. Hidden files are ignored; files that are not photos, and folders of
+    systems, are listed as skipped. Rows are sorted by class, then by sample id, both by code point.
 
     Raises
     ------
@@ -84,10 +74,11 @@ def scan(root: Path) -> Listing:
     """
     if not root.is_dir():
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
-    part_folders, skipped = _layout(root)
+    layout = find_layout(root)
+    skipped = list(layout.skipped)
     class_names: tuple[str, ...] = ()
     parts = {}
-    for name, folders in part_folders.items():
+    for name, folders in layout.classes.items():
         if not folders:
             raise MissingData(
                 f"no class folders for {name}", where=root, remedy="put one folder of images per class there"
@@ -95,9 +86,15 @@ def scan(root: Path) -> Listing:
         if not class_names:
             class_names = tuple(folders)
             if len(class_names) < 2:
-                raise BadData("too few classes", where=root, expected="two class folders or more", got=class_names[0])
+                raise BadData(
+                    "too few classes",
+                    where=root,
+                    expected="two class folders or more",
+                    got=class_names[0],
+                    remedy=_name_inner_folder(folders[class_names[0]]),
+                )
         parts[name] = _list_part(root, name, folders, class_names, skipped)
-    return Listing(parts, class_names, tuple(skipped))
+    return Listing(parts, class_names, tuple(skipped), layout.notes)
 
 
 def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
@@ -136,69 +133,14 @@ def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
         train=names[0],
         test=names[-1],
         skipped=listing.skipped,
+        notes=listing.notes,
         val="val" if len(names) == 3 else None,
     )
 
 
-def _layout(root: Path) -> tuple[dict[str, dict[str, Path]], list[Skipped]]:
-    """Return the class folders of each part by class name, train (or all) first, and the files outside them."""
-    skipped: list[Skipped] = []
-    top = _folders(root, "", skipped)
-    by_part: dict[str, Path] = {}
-    for name, path in top.items():
-        part = PART_NAMES.get(name.lower())
-        if part in by_part:
-            raise BadData(f"two folders for {part}", where=root, got=f"{by_part[part].name} and {path.name}")
-        if part is not None:
-            by_part[part] = path
-    if not top or ("train" not in by_part and len(by_part) < len(top)):
-        _refuse_parts_as_classes(root, top)
-        return {"all": top}, skipped
-    if "train" not in by_part or len(by_part) < 2:
-        raise BadData(
-            "folder lacks parts",
-            where=root,
-            expected="train with val, test or both",
-            got=", ".join(top),
-            remedy="add the missing part, or name the folder of one part after folder:",
-        )
-    skipped += [Skipped(name, "not one of train, val and test") for name in top if name.lower() not in PART_NAMES]
-    parts = [part for part in ("train", "val", "test") if part in by_part]
-    return {part: _folders(by_part[part], by_part[part].name, skipped) for part in parts}, skipped
-
-
-def _refuse_parts_as_classes(root: Path, top: Mapping[str, Path]) -> None:
-    """Raise BadData if two first-level folders contain a folder of the same name: they look like parts, not classes.
-
-    Two folders that both contain images directly are classes, whatever folders they contain as well.
-    """
-    holders: dict[str, list[str]] = {}
-    has_images: dict[str, bool] = {}
-    for name, path in top.items():
-        content = _entries(path)
-        has_images[name] = any(Path(below).suffix.lower() in EXTENSIONS for below, entry in content if entry.is_file())
-        for below in (below for below, entry in content if entry.is_dir()):
-            for other in holders.setdefault(below, []):
-                if not (has_images[other] and has_images[name]):
-                    raise BadData(
-                        "folders look like parts of a data set, not like classes",
-                        where=root,
-                        expected="one folder per class, or parts that are called train, val and test",
-                        got=f"{other}/{below} and {name}/{below}",
-                        remedy="rename the parts, or rename one of the folders that both hold",
-                    )
-            holders[below].append(name)
-
-
-def _folders(folder: Path, name: str, skipped: list[Skipped]) -> dict[str, Path]:
-    """Return the folders in a folder, sorted by name; files are added to `skipped`."""
-    folders = {}
-    for entry_name, entry in _entries(folder):
-        if entry.is_dir():
-            folders[entry_name] = Path(entry.path)
-        else:
-            skipped.append(Skipped(posixpath.join(name, entry_name), "outside the class folders"))
-    return folders
+def _name_inner_folder(folder: Path) -> str | None:
+    """Return the remedy for a data set that is one folder further down; None if that folder has no folders."""
+    return f"is it folder:{folder}?" if len(subfolders(folder, "", [])) > 1 else None
 
 
 def _list_part(
@@ -215,8 +157,8 @@ def _list_part(
                 remedy="add it to train, or remove the folder",
             )
         below = folder.relative_to(root).as_posix()
-        parents = (_identity(root), _identity(folder.parent))
-        images = sorted(_walk(folder, unicodedata.normalize("NFC", below), skipped, parents))
+        parents = (identify(root), identify(folder.parent))
+        images = sorted(walk(folder, unicodedata.normalize("NFC", below), skipped, parents))
         if not images and part in ("train", "all"):
             raise BadData(
                 f"class {name!r} has no images", where=folder, remedy="add images to it, or remove the folder"
@@ -226,56 +168,6 @@ def _list_part(
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
     sample_ids, paths, labels = zip(*listed, strict=True)
     return ListedPart(sample_ids, paths, np.array(labels, np.int64))
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Return the images below a folder by name, through links, without hidden ones; BadData if it cannot be read."""
-    return [path for _, path in _walk(folder, "", [], ())]
-
-
-def _walk(
-    folder: Path, name: str, skipped: list[Skipped], parents: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, Path]]:
-    """Yield sample id and path of each image below a folder; `parents` identifies the folders it is in."""
-    identity = _identity(folder)
-    if identity in parents:
-        skipped.append(Skipped(name, "a link back to a folder around it"))
-        return
-    for entry_name, entry in _entries(folder):
-        sample_id = posixpath.join(name, entry_name)
-        suffix = Path(entry_name).suffix.lower()
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), sample_id, skipped, (*parents, identity))
-        elif suffix not in EXTENSIONS:
-            skipped.append(Skipped(sample_id, f"not a photo ({suffix or 'no extension'})"))
-        elif not entry.is_file():
-            skipped.append(Skipped(sample_id, "not a file, or a link to none"))
-        else:
-            yield sample_id, Path(entry.path)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """Return the device and inode of a folder: the same for every path that leads to it."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _entries(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
-    """Return the visible entries of a folder by name in composed Unicode, sorted."""
-    try:
-        with os.scandir(folder) as scan:
-            visible = [entry for entry in scan if not entry.name.startswith(".")]
-    except OSError as error:
-        raise BadData("folder cannot be read", where=folder, got=error.strerror) from error
-    entries: dict[str, os.DirEntry[str]] = {}
-    for entry in visible:
-        name = unicodedata.normalize("NFC", entry.name)
-        is_unicode = name == name.encode("utf-8", "ignore").decode()
-        if name in entries or not is_unicode:
-            shown = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            raise BadData("name is taken twice or not valid Unicode", where=folder, got=shown, remedy="rename it")
-        entries[name] = entry
-    return sorted(entries.items(), key=lambda item: item[0])
 
 
 def _hash_files(paths: tuple[Path, ...], memo: Memo, console: Console) -> tuple[str, ...]:
