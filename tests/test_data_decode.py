@@ -236,7 +236,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (
-        ("text.jpg", "none of JPEG, PNG, BMP, WEBP, TIFF, PPM"),
+        ("text.jpg", "a text, none of JPEG, PNG, BMP, WEBP, TIFF, PPM"),
         ("folder.jpg", "Is a directory"),
         ("missing.jpg", "No such file or directory"),
     ):

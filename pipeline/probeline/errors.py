@@ -83,6 +83,14 @@ class BadData(ProbelineError, ValueError):
     """Input data, an image or an archive that does not hold what its format promises."""
 
 
+class BadImage(BadData):
+    """An image whose bytes cannot be decoded, today or at any other time."""
+
+
+class FoundUnreadable(BadData):
+    """Images turned out to be unreadable while they were used: loaded again, the data set leaves them out."""
+
+
 class BadWeights(ProbelineError, ValueError):
     """A weights file that does not belong to the net, or is no plain state dict."""
 

@@ -12,6 +12,9 @@ from probeline.errors import BadOption
 
 Role = Literal["train", "val", "test"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+GREY_BITS = ("8", "10", "12", "14", "16")
+"""Bit depths of grey that ``--grey-range`` takes, and that ``auto`` chooses from."""
+
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 

@@ -12,16 +12,17 @@ from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import read_features
 from probeline.console import Console
-from probeline.data import registry
+from probeline.data import registry, unreadable
 from probeline.data.annotations import groups
 from probeline.data.sampling.splits import describe_copies, split
 from probeline.data.source import LoadRequest, Subset
+from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.command_line import command_line
 from probeline.options.settings import Settings, Step
-from probeline.types import Backbone, DataSet, FeatureSet, IntArray, Splits, View, splits_digest
+from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,26 @@ class Session:
         return Memo(path, read_only=self.settings.run.dry_run)
 
     @functools.cached_property
+    def verdicts(self) -> Verdicts:
+        """Which images cannot be decoded; without the memo, those that cannot are decoded again to be sure."""
+        stored = Verdicts(self.settings.folders.cache / ".unreadable.json", read_only=self.settings.run.dry_run)
+        return stored if self.remember else Verdicts(None, suspects=stored.known())
+
+    @property
+    def decoding(self) -> Decoding:
+        """How image files are decoded."""
+        return Decoding(self.settings.nets.alpha, self.settings.nets.grey_range)
+
+    @functools.cached_property
     def dataset(self) -> DataSet:
-        """The data set of the run, with its own labels and groups."""
+        """The data set of the run, with its own labels and groups, and without images that cannot be read."""
         options, console = self.settings.data, self.console
         subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
-        dataset = registry.load(options.dataset, LoadRequest(options.data, subset, self.memo, console, download))
+        request = LoadRequest(options.data, subset, self.memo, console, download, verdicts=self.verdicts)
+        dataset = unreadable.leave_out(registry.load(options.dataset, request), self.verdicts)
+        dataset = unreadable.decoded_as(dataset, self.decoding)
         self.memo.save()
+        self.verdicts.save()
         whole = options.limit is None
         if options.labels is not None:
             from probeline.data.annotations import labels
@@ -61,6 +76,8 @@ class Session:
             dataset = labels.relabel(dataset, options.labels, whole=whole)
         if options.groups is not None:
             dataset = groups.group(dataset, options.groups, whole=whole)
+        if options.strict:
+            unreadable.refuse(dataset)
         if self.remember:  # verify loads it both ways, and prints this once
             for note in dataset.notes:
                 console.say(note)
@@ -72,6 +89,9 @@ class Session:
                 console.say(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
                 console.detail(f"skipped {skipped.path}: {skipped.reason}")
+            written = None if self.settings.run.dry_run else self.settings.folders.reports / dataset.title
+            if message := unreadable.report(dataset, written):
+                console.warn(message)
         return dataset
 
     @functools.cached_property
@@ -128,10 +148,10 @@ class Session:
     def backbone(self, backbone: str) -> tuple[Backbone, Loaded | None]:
         """Return a backbone's record at its penultimate tap, and the net too if it had to be built."""
         spec = self.spec(backbone)
-        resolved = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
+        record, loaded = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
-        self._say_notes(resolved[1])
-        return resolved
+        self._say_notes(loaded)
+        return record.decoding(self.decoding), loaded and loaded.decoding(self.decoding)
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
         """Return the records of each requested tap, several if concatenated, and the net too if it had to be built."""
@@ -143,9 +163,10 @@ class Session:
         self._say_notes(loaded)
         records: list[tuple[Backbone, ...]] = []
         for taps in requested:
-            together = tuple(dict.fromkeys(record for term in taps for record in resolved[term]))
+            named = (record for term in taps for record in resolved[term])
+            together = tuple(dict.fromkeys(record.decoding(self.decoding) for record in named))
             records += [together] if len(taps) > 1 else [(record,) for record in together]
-        return tuple(dict.fromkeys(records)), loaded
+        return tuple(dict.fromkeys(records)), loaded and loaded.decoding(self.decoding)
 
     def every_tap(self, backbone: str) -> tuple[Backbone, ...]:
         """Return the records of all requested taps, each once."""
@@ -156,7 +177,7 @@ class Session:
         spec = self.spec(backbone)
         loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
         self._say_notes(loaded)
-        return loaded
+        return loaded.decoding(self.decoding)
 
     @functools.cached_property
     def _said(self) -> set[str]:
@@ -207,6 +228,10 @@ class Session:
             self._features[entry.folder] = read_features(entry, remedy)
         return self._features[entry.folder]
 
+    def reloaded(self) -> Session:
+        """Return a session that loads its data set again, without the images that turned out to be unreadable."""
+        return Session(self.settings, self.remember, self.steps)
+
     def under(self, settings: Settings) -> Session:
         """Return the session of other settings on the same data set, which is not loaded again."""
         return self._copy(settings, without=("_features",))
@@ -229,7 +254,7 @@ class Session:
     def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
         """Return a session of other settings that keeps what this one has loaded."""
         copied = replace(self, settings=settings)
-        names = ("memo", "dataset", "splits", "splits_sha256", "_features", "_said", "checked")
+        names = ("memo", "verdicts", "dataset", "splits", "splits_sha256", "_features", "_said", "checked")
         self._features, self._said, self.checked  # noqa: B018 - shared from here on
         kept = {name: self.__dict__[name] for name in names if name in self.__dict__ and name not in without}
         copied.__dict__.update({**kept, **known})

@@ -66,6 +66,29 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """What a user may change in how files are decoded; the rest of the policy is fixed.
+
+    Attributes
+    ----------
+    alpha : str
+        ``black`` or ``white``: what transparent pixels are composited on.
+    grey_range : str
+        How 16-bit grey becomes 8 bits: ``full`` keeps the high byte of 16; a bit depth (`probeline.names.GREY_BITS`)
+        keeps the highest 8 of so many, and larger values are white; ``auto`` takes for each image the least of these
+        depths that holds its largest value.
+    """
+
+    alpha: str = "black"
+    grey_range: str = "full"
+
+    def options(self) -> dict[str, str]:
+        """Return what differs from the defaults, by name: what enters keys and records."""
+        defaults = Decoding()
+        return {name: value for name, value in vars(self).items() if value != getattr(defaults, name)}
+
+
+@dataclass(frozen=True)
 class ImageArray:
     """Images of one fixed small size, in memory: uint8 [N, H, W, 3], RGB."""
 
@@ -78,6 +101,17 @@ class ImageFiles:
 
     paths: tuple[Path, ...]
     content: tuple[str, ...]
+    decoding: Decoding = Decoding()
+
+
+@dataclass(frozen=True)
+class UnreadableImage:
+    """An image that cannot be decoded and is left out of its part; `content` is the sha256 of its bytes."""
+
+    part: str
+    sample_id: str
+    reason: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -123,6 +157,8 @@ class DataSet:
     joins: tuple[Join, ...] = ()
     notes: tuple[str, ...] = ()
     """One line each about what was assumed of the data, and what of it is not used."""
+    unreadable: tuple[UnreadableImage, ...] = ()
+    """Images that are left out because they cannot be decoded; not those that the user dropped."""
 
     @property
     def title(self) -> str:
@@ -177,6 +213,7 @@ class Preprocess:
     antialias: bool = True
     resize_mode: Literal["shorter", "square"] = "shorter"
     """``shorter`` keeps the image's ratio; ``square`` resizes both sides to `resize`, whatever their ratio."""
+    decoding: Decoding = Decoding()
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height after resizing of an image in pixels, those of the longer side rounded down."""
@@ -194,12 +231,15 @@ class Preprocess:
         fields = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
         if self.resize_mode == "shorter":
             del fields["resize_mode"]
-        return fields
+        del fields["decoding"]
+        return {**fields, **self.decoding.options()}
 
     @classmethod
     def from_record(cls, fields: Mapping[str, Any]) -> Preprocess:
         """Return what :meth:`record` is of."""
-        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+        own = {**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+        decoding = Decoding(**{name: own.pop(name) for name in vars(Decoding()) if name in own})
+        return cls(**own, decoding=decoding)
 
     def identity(self) -> dict[str, Any]:
         """Return what enters the key."""
@@ -259,6 +299,10 @@ class Backbone:
     def slug(self) -> str:
         """The name as in paths."""
         return path_name(self.name)
+
+    def decoding(self, decoding: Decoding) -> Backbone:
+        """Return the record for images that are decoded in this way."""
+        return replace(self, preprocess=replace(self.preprocess, decoding=decoding))
 
 
 @dataclass(frozen=True)

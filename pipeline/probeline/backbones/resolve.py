@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE
-from probeline.types import Backbone, Preprocess
+from probeline.types import Backbone, Decoding, Preprocess
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +49,11 @@ class Loaded:
     inner: Mapping[str, InnerTap] = field(default_factory=dict)
     taps: Mapping[str, tuple[Backbone, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def decoding(self, decoding: Decoding) -> Loaded:
+        """Return the net with records of images that are decoded in this way."""
+        taps = {tap: tuple(record.decoding(decoding) for record in records) for tap, records in self.taps.items()}
+        return replace(self, backbone=self.backbone.decoding(decoding), taps=taps)
 
 
 def load(

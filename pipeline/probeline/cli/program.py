@@ -8,15 +8,18 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from probeline.cli.console import print_line
 from probeline.cli.parser import parse
 from probeline.cli.steps import check_used, given_options, settings_of, steps_of
 from probeline.commands.list import names_of
-from probeline.errors import Diverged, ProbelineError
+from probeline.errors import Diverged, FoundUnreadable, ProbelineError
 from probeline.options.settings import Settings, Step
 from probeline.options.verbs import VERBS
+
+if TYPE_CHECKING:
+    from probeline.session import Session
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in shells: 128 and the number of the signal."""
@@ -29,7 +32,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     raised.
     """
     from probeline.backbones.registry import check_name
-    from probeline.names import PENULTIMATE, BackboneSpec
+    from probeline.names import BackboneSpec
     from probeline.session import Session
 
     # Bad names are refused before any net is built or fetched.
@@ -37,6 +40,19 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     for text in dict.fromkeys(nets):
         check_name(BackboneSpec.parse(text, "DEFAULT").name)
     session = Session(settings, steps=tuple(steps))
+    while True:
+        try:
+            return _run_verbs(session, runs)
+        except FoundUnreadable:
+            # Each time there are more verdicts, so that this ends; what is finished is found in the cache.
+            session.console.warn("some images turned out to be unreadable: loading the data set again without them")
+            session = session.reloaded()
+
+
+def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
+    from probeline.names import PENULTIMATE
+
+    settings = session.settings
     if settings.run.dry_run and not any("cache" in verbs for _, verbs in runs):  # cache has a dry run of its own
         from probeline.commands import plan
 
@@ -59,6 +75,8 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
                 diverged.append(error)
                 continue
             results[verb] = [*results.get(verb, ()), *result] if isinstance(result, list) else result
+    if any(VERBS[verb].needs_data for _, verbs in runs for verb in verbs) and session.dataset.unreadable:
+        results = {"unreadable": [vars(image) for image in session.dataset.unreadable], **results}
     if diverged:
         raise diverged[0]
     return results

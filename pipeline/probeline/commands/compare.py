@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from probeline.data import unreadable
 from probeline.data.sampling.splits import describe_copies
 from probeline.evaluate.current_scores import current_scores
 from probeline.report.model.conditions import PARTS
@@ -76,6 +77,8 @@ def _conditions(session: Session) -> dict[str, Sequence[str]]:
         conditions[PARTS] = [f"The test set is the data set's {test!r}; {fitted}."]
     for join in dataset.joins:
         conditions[join.kind.capitalize()] = [join.summary]
+    if dataset.unreadable:
+        conditions["Left out"] = [f"{unreadable.summary(dataset)}: listed in {unreadable.FILE}"]
     if message := describe_copies(dataset, splits):
         conditions["Copies"] = [message.removeprefix("copies: ")]
     return conditions

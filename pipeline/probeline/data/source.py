@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from probeline.console import Console
 from probeline.data.sampling.stratified import sample
+from probeline.data.verdicts import Verdicts
 from probeline.errors import BadOption
 from probeline.memo import Memo
 from probeline.types import DataSet, IntArray
@@ -71,6 +72,8 @@ class LoadRequest:
     console : Console
     download : bool
         Whether missing files may be downloaded.
+    verdicts : Verdicts
+        Which contents cannot be decoded: a source that has the bytes of an image at hand lets it look at them.
     """
 
     data: Path
@@ -78,6 +81,7 @@ class LoadRequest:
     memo: Memo
     console: Console
     download: bool = True
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts(None))
 
 
 class Source(Protocol):

@@ -20,6 +20,7 @@ from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
+from probeline.data.unreadable import record_unreadable
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.session import Session
@@ -113,7 +114,7 @@ class Engine:
 
         Raises
         ------
-        BadData
+        FoundUnreadable, BadData
             Images that cannot be read; their shards are left out, all others are written.
         CannotWrite, OutOfMemory
         """
@@ -126,7 +127,7 @@ class Engine:
         todo = {shard: _rows_to_run(requests, shard) for shard in shards}
         total = sum(map(len, todo.values()))
         title = requests[0].entry.title + (f", {len(requests)} taps" if len(requests) > 1 else "")
-        unreadable: list[BadData] = []
+        unreadable: dict[str, BadData] = {}
         with (
             exact_float32(self._session.settings.nets.precision),
             contextlib.ExitStack() as locked,
@@ -142,11 +143,12 @@ class Engine:
             is_announced = False
             while any(job.locks.are_pending for job in jobs):
                 blocks: list[tuple[IntArray, Tensor]] = []
-                errors: list[BadData] = []
+                errors: dict[str, BadData] = {}
                 batches = (batch for shard in todo for batch in self._split(shard, jobs))
                 for number, (batch, features) in enumerate(self._features(requests[0].entry, batches)):
                     if isinstance(features, Unreadable):
-                        errors += features.errors
+                        contents = (requests[0].entry.content[row] for row in features.rows)
+                        errors |= dict(zip(contents, features.errors, strict=True))
                     else:
                         blocks.append((batch.rows, features))
                     done += len(batch.rows)
@@ -175,8 +177,8 @@ class Engine:
                             writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance))
                         while len(writing) > 2 * len(requests):
                             writing.popleft().result()
-                    unreadable += errors
-                    blocks, errors = [], []
+                    unreadable |= errors
+                    blocks, errors = [], {}
                 while writing:
                     writing.popleft().result()
                 if any(job.locks.are_pending for job in jobs):
@@ -184,12 +186,7 @@ class Engine:
                 finished = {shard for job in jobs for shard in job.locks.wait()}
                 bar.update(sum(len(todo[shard]) for shard in finished))
         if unreadable:
-            raise BadData(
-                "an image cannot be read" if len(unreadable) == 1 else f"{len(unreadable)} images cannot be read",
-                where="; ".join(f"{error.where} ({error.got})" for error in unreadable[:5])
-                + ("; ..." if len(unreadable) > 5 else ""),
-                remedy="replace or remove them, then run extract again: finished shards are kept",
-            )
+            record_unreadable(self._session.verdicts, unreadable)
 
     def _split(self, shard: int, jobs: list[_Job]) -> Iterator[_Batch]:
         """Lock a shard of each entry if it is free, and yield its batches."""

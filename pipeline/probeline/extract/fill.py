@@ -13,7 +13,7 @@ from probeline.cache.reading import is_done, missing_shards, verify_entry
 from probeline.cache.reuse import find_known_rows
 from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import environment, today
-from probeline.errors import BadData, Mismatch
+from probeline.errors import FoundUnreadable, Mismatch
 from probeline.extract import canary
 from probeline.extract.engine import Engine, ShardRequest
 from probeline.names import OUTPUT
@@ -25,14 +25,16 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
 
     Raises
     ------
+    FoundUnreadable
+        Images that cannot be decoded; all shards without them are written, and a session that is loaded again leaves
+        them out.
     BadData
-        Images that cannot be read; all shards without them are written.
+        Images that cannot be read just now.
     Mismatch
         Rows that were computed under other conditions have other features today.
     ProbelineError
     """
     say = session.console.say
-    unreadable: list[BadData] = []
     results: list[dict[str, Any]] = []
     for name in backbones:
         together, loaded = session.taps(name)
@@ -40,6 +42,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
         for tap in taps:
             if tap.pooling == OUTPUT:
                 say(f"extract: {tap.name} has no head; its own output [N, {tap.dim}] is the embedding")
+        unreadable: list[FoundUnreadable] = []
         engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]
@@ -48,7 +51,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
             if requests:
                 try:
                     engine().fill(*requests)
-                except BadData as error:
+                except FoundUnreadable as error:
                     unreadable.append(error)
             results += [
                 {
@@ -62,14 +65,8 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
                 }
                 for entry, shards in zip(entries, missing, strict=True)
             ]
-    if len(unreadable) == 1:
-        raise unreadable[0]
-    if unreadable:
-        raise BadData(
-            "images cannot be read",
-            where="; ".join(dict.fromkeys(str(error.where) for error in unreadable)),
-            remedy="replace or remove them, then run extract again: finished shards are kept",
-        )
+        if unreadable:  # of all parts; the next net is spared them
+            raise unreadable[0]
     return results
 
 

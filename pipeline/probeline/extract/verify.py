@@ -48,11 +48,17 @@ def expected_entries(fresh: Session) -> tuple[Expected, list[Backbone]]:
 
 
 def drop_wrong_memo(session: Session, fresh: Session, nets: Sequence[Backbone]) -> list[str]:
-    """Return the errors of the memo of hashes, and drop it if there are any.
+    """Return the errors of the memo of hashes and of the verdicts on images, and drop what is wrong.
 
-    A file that changed but kept its size and time would otherwise get the features of its earlier content.
+    A file that changed but kept its size and time would otherwise get the features of its earlier content, and a sound
+    image that is taken for unreadable would be left out of every run.
     """
     problems = []
+    present = {sha256 for part in fresh.dataset.parts.values() for sha256 in part.content} if nets else set()
+    if wrong := session.verdicts.known() & present:
+        session.verdicts.forget(wrong)
+        images = "1 image" if len(wrong) == 1 else f"{len(wrong):,} images"
+        return [f"{images} can be read that the cache takes for unreadable: these verdicts are dropped"]
     for name, part in (fresh.dataset.parts if nets else {}).items():
         remembered = session.dataset.parts[name].content if name in session.dataset.parts else part.content
         if len(remembered) == len(part.content):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probeline.data.pixels.augment import recolour
-from probeline.data.pixels.decode import random_resized_crop, resize_crop
+from probeline.data.pixels.decode import decode, random_resized_crop, resize_crop
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
+from probeline.data.unreadable import check_all
 from probeline.extract.fill import fill
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
@@ -65,6 +66,7 @@ def make_pixel_feed(
     """Return the feed of pixels of the part that a split's rows come from."""
     from probeline.finetune.training.steps import epoch_seed
 
+    decoding, verdicts = session.decoding, session.verdicts
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
     flips, views = session.dataset.flips, session.settings.reading.views
 
@@ -80,6 +82,7 @@ def make_pixel_feed(
     def read(rows: IntArray, view: Callable[[Image.Image, int], PixelArray]) -> PixelArray:
         pixels = read_batch(images, rows, view, preprocess.crop)
         if isinstance(pixels, Unreadable):
+            check_all(session.dataset, verdicts, threads, lambda path, sha256: decode(path, sha256, decoding))
             raise pixels.errors[0]
         return pixels
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from probeline.console import Console, Silence
-from probeline.names import PENULTIMATE, PRECISIONS, BackboneSpec, Strategy
+from probeline.names import GREY_BITS, PENULTIMATE, PRECISIONS, BackboneSpec, Strategy
 from probeline.options.grids import MLP, SGD, TRAIN
 from probeline.options.table import Option, option, options_in
 
 MOST = 2**31 - 1
 FORMATS = ("table", "csv", "jsonl")
 MAPS = ("pca", "tsne")
+ALPHAS = ("black", "white")
+GREY_RANGES = ("full", "auto", *GREY_BITS)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
@@ -35,6 +37,7 @@ class DataOptions:
         local=True,
     )
     limit: int | None = option(None, "at most N images of each part, stratified", metavar="N", within=(1, MOST))
+    strict: bool = option(False, "stop if an image cannot be read, instead of leaving it out")
     data_seed: int = option(0, "seed of the splits and of --limit", metavar="S", within=(0, MOST))
     labels: Path | None = option(
         None,
@@ -73,6 +76,15 @@ class BackboneOptions:
         shown_default="as the weights say",
     )
     precision: str = option("fp32", "number format of the forward pass", metavar="P", choices=PRECISIONS)
+
+    alpha: str = option("black", "what transparent pixels are composited on", metavar="|".join(ALPHAS), choices=ALPHAS)
+    grey_range: str = option(
+        "full",
+        "how 16-bit grey becomes 8 bits: full keeps the high byte, 12 takes pixels for 12-bit values, auto takes the "
+        "least of 8, 10, 12, 14 and 16 bits that holds each image",
+        metavar="full|auto|BITS",
+        choices=GREY_RANGES,
+    )
 
     @property
     def specs(self) -> tuple[BackboneSpec, ...]:

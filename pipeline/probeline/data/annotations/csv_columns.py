@@ -40,6 +40,7 @@ def read_column(path: Path, column: str, dataset: DataSet, *, whole: bool, optio
             raise BadData(f"the {what} has a {column} that cannot be printed", where=f"{path}, line {line}")
         values[sample_id] = value
     known = {sample_id for part in dataset.parts.values() for sample_id in part.sample_ids}
+    known |= {image.sample_id for image in dataset.unreadable}
     unknown = [sample_id for sample_id in values if sample_id not in known] if whole else []
     if unknown:
         raise BadData(

@@ -41,7 +41,8 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
 
     The classes are the labels that occur: in the data set's order if all are classes of it, else sorted. An image
     with an empty label is in no split, but keeps its row with the label `DROPPED`, so that keys and features stay
-    valid. Without `whole` the file may name images that the data set does not have.
+    valid; one that cannot be read has no row, and is no longer counted as unreadable. Without `whole` the file may name
+    images that the data set does not have.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
     summary = f"{path.name}: {len(class_names)} classes" + (f"; {dropped:,} images are dropped" if dropped else "")
     sha256 = digest({"classes": list(class_names), "parts": digest_values(dataset, by_part)})
     joins = (*dataset.joins, Join("labels", sha256, summary))
-    return replace(dataset, parts=parts, class_names=class_names, joins=joins)
+    unreadable = tuple(image for image in dataset.unreadable if labels.get(image.sample_id) != "")
+    return replace(dataset, parts=parts, class_names=class_names, joins=joins, unreadable=unreadable)
 
 
 def read_second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> SecondTask:

@@ -6,9 +6,11 @@ The decode policy:
 * At most 178,956,970 pixels (where Pillow only warns), checked before any is decoded; a WebP of at most 16,383 per
   side, the limit of a frame. Only an animation may declare more; filling 150 million pixels took 40 s.
 * A truncated file is an error, never an image that is partly grey.
-* The EXIF orientation is applied, unless the metadata cannot be read. Colour profiles are ignored.
-* Alpha and transparent colours are composited on black.
-* 16-bit grey keeps its high byte, as Pillow does with 16-bit colour. Wider pixels are an error.
+* The EXIF orientation is applied, unless the metadata cannot be read. Colour profiles are ignored. A file that Pillow
+  refuses for its metadata is decoded without them.
+* Alpha and transparent colours are composited on black, or on white by `Decoding.alpha`.
+* 16-bit grey keeps its high byte, as Pillow does with 16-bit colour, unless `Decoding.grey_range` says otherwise.
+  Wider pixels are an error.
 * Everything else is converted to RGB by Pillow.
 
 Resizing is Pillow's, the horizontal pass first, in two calls: in a single call the order depends on the image's shape
@@ -21,15 +23,19 @@ import contextlib
 import io
 import math
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
-from probeline.errors import BadData
+from probeline.data.folders.contents import HEAD, describe, format_of
+from probeline.data.pixels.metadata import without_metadata
+from probeline.errors import BadData, BadImage
 from probeline.identity import digest_bytes
-from probeline.types import PixelArray, Preprocess
+from probeline.names import GREY_BITS
+from probeline.types import AnyArray, Decoding, PixelArray, Preprocess
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 178_956_970
@@ -37,6 +43,8 @@ LONGEST_WEBP = 16_383
 
 LONGEST = 100
 """Aspect ratio beyond which only the region of the crop is resized."""
+
+_UNREADABLE, _REMEDY = "image cannot be read", "remove or replace the file"
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -52,47 +60,102 @@ _UPRIGHT = {
 """The transposition that undoes each EXIF orientation."""
 
 
-def decode(path: Path, sha256: str | None = None) -> Image.Image:
+@dataclass(frozen=True)
+class Pixels:
+    """A decoded image, and what is worth knowing of its file."""
+
+    image: Image.Image
+    """Upright, in mode RGB."""
+    is_transparent: bool
+    grey_max: int | None
+    """Largest value of 16-bit grey; None for other images."""
+
+
+def decode(path: Path, sha256: str | None = None, decoding: Decoding = Decoding()) -> Image.Image:  # noqa: B008
     """Return an image file upright and in mode RGB; thread-safe.
 
     Raises
     ------
+    BadImage
+        The bytes of the file cannot be decoded as an image.
     BadData
-        The file cannot be read as an image, or its bytes have another sha256 than given.
+        The file cannot be read just now, or its bytes have another sha256 than given.
     """
-    # Pillow warns of odd metadata; warnings.catch_warnings would race between threads.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return decode_file(path, sha256, decoding).image
+
+
+def decode_file(path: Path, sha256: str | None, decoding: Decoding) -> Pixels:
+    """Return an image file as :func:`decode` does, and what is worth knowing of it."""
     try:
         data = path.read_bytes()
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
-        if not data:
-            raise ValueError("an empty file")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decoded(image)
+    except (OSError, ValueError) as error:
+        raise BadData(_UNREADABLE, where=path, got=_reason(error), remedy=_REMEDY) from error
+    return decode_bytes(data, path, decoding)
+
+
+def decode_bytes(data: bytes, where: object, decoding: Decoding = Decoding()) -> Pixels:  # noqa: B008
+    """Return the image of a file's bytes; `where` is what messages call it.
+
+    Raises
+    ------
+    BadImage
+        The bytes cannot be decoded.
+    BadData
+        They cannot be decoded here and now: too little memory, or a Pillow without that format.
+    """
+    # Pillow warns of odd metadata; warnings.catch_warnings would race between threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        return _decode_bytes(data, decoding)
     except Exception as error:  # Pillow's readers raise almost anything on a broken file
-        raise BadData(
-            "image cannot be read", where=path, got=_reason(error), remedy="remove or replace the file"
-        ) from error
+        for stripped in without_metadata(data):
+            with contextlib.suppress(Exception):
+                return _decode_bytes(stripped, decoding)
+        reason = _reason(error)
+        if isinstance(error, UnidentifiedImageError):
+            named = format_of(data[:HEAD])
+            reason = f"a broken {named}" if named else f"{describe(data)}, none of {', '.join(FORMATS)}"
+        kind = BadImage if _is_about_bytes(error, data) else BadData
+        raise kind(_UNREADABLE, where=where, got=reason, remedy=_REMEDY) from error
 
 
-def decode_opened(image: Image.Image) -> Image.Image:
+def _decode_bytes(data: bytes, decoding: Decoding) -> Pixels:
+    if not data:
+        raise ValueError("an empty file")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return _decoded(image, decoding)
+
+
+def _is_about_bytes(error: Exception, data: bytes) -> bool:
+    """Return whether an error will come again with the same bytes, and not of the machine or of Pillow's parts."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+        return False
+    is_named = isinstance(error, UnidentifiedImageError)
+    lacks_webp = is_named and format_of(data[:HEAD]) == "WEBP" and not features.check("webp")
+    return not lacks_webp and "not available" not in str(error)
+
+
+def decode_opened(image: Image.Image, decoding: Decoding = Decoding()) -> Image.Image:  # noqa: B008
     """Return an image that Pillow has opened or created as :func:`decode` does; BadData if it cannot be read."""
     try:
-        return _decoded(image)
+        return _decoded(image, decoding).image
     except Exception as error:
-        raise BadData("image cannot be read", where=image.format or f"mode {image.mode}", got=_reason(error)) from error
+        raise BadData(_UNREADABLE, where=image.format or f"mode {image.mode}", got=_reason(error)) from error
 
 
-def _decoded(image: Image.Image) -> Image.Image:
+def _decoded(image: Image.Image, decoding: Decoding) -> Pixels:
     pixels = image.width * image.height
     if pixels > MOST_PIXELS:
         raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
     if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
         raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
     image.load()
-    rgb, transposition = _convert_to_rgb(image), find_transposition(image)
-    return rgb if transposition is None else rgb.transpose(transposition)
+    rgb, grey_max = _convert_to_rgb(image, decoding)
+    transposition = find_transposition(image)
+    upright = rgb if transposition is None else rgb.transpose(transposition)
+    return Pixels(upright, image.has_transparency_data, grey_max)
 
 
 def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
@@ -187,20 +250,35 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _convert_to_rgb(image: Image.Image) -> Image.Image:
+def _convert_to_rgb(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, int | None]:
+    """Return an image in mode RGB, and the largest value of 16-bit grey."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
+        largest = int(values.max())
+        if values.min() < 0 or largest > 0xFFFF:
             raise ValueError("pixels of more than 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_to_8_bits(values, largest, decoding.grey_range)).convert("RGB"), largest
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is unknown")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        black = Image.new("RGB", image.size)
-        black.paste(layer, mask=layer)
-        return black
-    return image if image.mode == "RGB" else image.convert("RGB")
+        ground = Image.new("RGB", image.size, decoding.alpha)
+        ground.paste(layer, mask=layer)
+        return ground, None
+    return (image if image.mode == "RGB" else image.convert("RGB")), None
+
+
+def _to_8_bits(values: AnyArray, largest: int, grey_range: str) -> PixelArray:
+    """Return integers of up to 16 bits as uint8, by the rule of :attr:`Decoding.grey_range`."""
+    depths = list(map(int, GREY_BITS))
+    if grey_range == "full":
+        depth = 16
+    elif grey_range == "auto":
+        depth = next(bits for bits in depths if largest < 1 << bits)
+    else:
+        depth = int(grey_range)
+    pixels: PixelArray = np.minimum(values >> (depth - 8), 0xFF).astype(np.uint8)
+    return pixels
 
 
 def find_transposition(image: Image.Image) -> Image.Transpose | None:

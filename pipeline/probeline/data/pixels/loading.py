@@ -31,7 +31,7 @@ def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
     """Return one image of a part in mode RGB; BadData if it cannot be read."""
     if isinstance(images, ImageArray):
         return Image.fromarray(images.pixels[row])
-    return decode(images.paths[row], images.content[row])
+    return decode(images.paths[row], images.content[row], images.decoding)
 
 
 def read_batch(

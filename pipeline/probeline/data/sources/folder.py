@@ -7,17 +7,18 @@ import unicodedata
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from probeline.console import Console
 from probeline.data.folders.layout import find_layout
 from probeline.data.folders.walk import identify, subfolders, walk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
+from probeline.format import few
 from probeline.identity import digest_bytes
-from probeline.memo import Memo, fingerprint
+from probeline.memo import fingerprint
 from probeline.types import DataSet, ImageFiles, IntArray, Part, Skipped
 
 SPEC = "folder:PATH"
@@ -114,7 +115,7 @@ def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
     for part, listed in listing.parts.items():
         rows = subset.rows(listed.labels, classes=len(listing.class_names))
         paths = tuple(listed.paths[row] for row in rows)
-        content = _hash_files(paths, request.memo, request.console)
+        content = hash_files(paths, request)
         parts[part] = Part(
             dataset=subset.name(name),
             name=part,
@@ -170,27 +171,44 @@ def _list_part(
     return ListedPart(sample_ids, paths, np.array(labels, np.int64))
 
 
-def _hash_files(paths: tuple[Path, ...], memo: Memo, console: Console) -> tuple[str, ...]:
-    digests = []
-    with console.bar("hashing", len(paths), "image") as bar, ThreadPoolExecutor(_READERS) as pool:
-        for sha256 in pool.map(lambda path: _hash_file(path, memo), paths):
-            digests.append(sha256)
+def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]:
+    """Return the sha256 of each file; those that look broken are decoded on this occasion, for a verdict.
+
+    Raises
+    ------
+    BadData
+        Files that cannot be opened, all of them: what cannot be read today may be a sound image tomorrow.
+    """
+    digests: list[str] = []
+    errors: list[str] = []
+    with (
+        request.console.bar("hashing", len(paths), "image") as bar,
+        ThreadPoolExecutor(_READERS) as pool,
+    ):
+        for path, result in zip(paths, pool.map(partial(_hash_file, request), paths), strict=True):
+            if isinstance(result, OSError):
+                errors.append(f"{path} ({result.strerror})")
+            else:
+                digests.append(result)
             bar.update(1)
+    if errors:
+        count = "an image" if len(errors) == 1 else f"{len(errors):,} images"
+        raise BadData(f"{count} cannot be opened", where=few(errors), remedy="make them readable, or remove them")
     return tuple(digests)
 
 
-def _hash_file(path: Path, memo: Memo) -> str:
-    name = f"image:{path.absolute()}"
+def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
+    name, memo = f"image:{path.absolute()}", request.memo
     known = memo.get(name, [path])
     if isinstance(known, str):
         return known
     try:
         before = fingerprint(path)
-        sha256 = digest_bytes(path.read_bytes())
+        data = path.read_bytes()
+        sha256 = digest_bytes(data)
         if fingerprint(path) == before:
             memo.put(name, [path], sha256)
     except OSError as error:
-        raise BadData(
-            "image cannot be opened", where=path, got=error.strerror, remedy="make it readable, or remove it"
-        ) from error
+        return error
+    request.verdicts.look_at(data, sha256)
     return sha256

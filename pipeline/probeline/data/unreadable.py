@@ -1,0 +1,183 @@
+"""Images that cannot be decoded are left out of a data set, as if their files were not there, and are reported."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from probeline import disk
+from probeline.data.verdicts import Verdicts
+from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
+from probeline.format import few, plural
+from probeline.types import DataSet, Decoding, ImageArray, ImageFiles, IntArray, Part, UnreadableImage
+
+FILE = "unreadable.csv"
+"""In the folder of the report: the sample id of each image that is left out, and why."""
+
+_REMEDY = "replace or remove them, drop them by --labels, or run without --strict to leave them out"
+
+
+def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
+    """Return the data set without the images that cannot be decoded; they are in its `unreadable`.
+
+    Raises
+    ------
+    BadData
+        A class of the train part has no other images.
+    """
+    if not verdicts.known():
+        return dataset
+    left_out: list[UnreadableImage] = []
+    parts, images, groups = dict(dataset.parts), dict(dataset.images), dict(dataset.groups)
+    for name, part in dataset.parts.items():
+        bad = [row for row, sha256 in enumerate(part.content) if verdicts.reason(sha256) is not None]
+        if not bad:
+            continue
+        left_out += [
+            UnreadableImage(name, part.sample_ids[row], verdicts.reason(part.content[row]) or "", part.content[row])
+            for row in bad
+        ]
+        kept = np.setdiff1d(np.arange(len(part)), bad)
+        lost = np.setdiff1d(part.labels[bad], part.labels[kept])
+        if name == dataset.train and (lost >= 0).any():
+            number = int(lost[lost >= 0][0])
+            reasons = dict.fromkeys(image.reason for image in left_out)
+            raise BadData(
+                f"class {dataset.class_names[number]!r} has no image that can be read",
+                where=dataset.name,
+                got=f"{plural(int((part.labels == number).sum()), 'file')}: {few(list(reasons), 3)}",
+                remedy="add images to it, or remove it",
+            )
+        parts[name], images[name] = _take_part(part, kept), _take_images(images[name], kept)
+        if name in groups:
+            groups[name] = groups[name][kept]
+    if not left_out:
+        return dataset
+    return replace(dataset, parts=parts, images=images, groups=groups, unreadable=tuple(left_out))
+
+
+def _take_part(part: Part, rows: IntArray) -> Part:
+    ids, content = (tuple(values[row] for row in rows.tolist()) for values in (part.sample_ids, part.content))
+    return replace(part, sample_ids=ids, content=content, labels=part.labels[rows])
+
+
+def _take_images(images: ImageArray | ImageFiles, rows: IntArray) -> ImageArray | ImageFiles:
+    if isinstance(images, ImageArray):
+        return ImageArray(images.pixels[rows])
+    paths, content = (tuple(values[row] for row in rows.tolist()) for values in (images.paths, images.content))
+    return replace(images, paths=paths, content=content)
+
+
+def decoded_as(dataset: DataSet, decoding: Decoding) -> DataSet:
+    """Return the data set with image files that are decoded in this way."""
+    images = {
+        name: replace(part, decoding=decoding) if isinstance(part, ImageFiles) else part
+        for name, part in dataset.images.items()
+    }
+    return replace(dataset, images=images)
+
+
+def refuse(dataset: DataSet) -> None:
+    """Raise BadData if an image of the data set cannot be read, as ``--strict`` wants it."""
+    if bad := dataset.unreadable:
+        count = "an image cannot be read" if len(bad) == 1 else f"{len(bad):,} images cannot be read"
+        raise BadData(count, where=dataset.name, got=_named(bad), remedy=_REMEDY)
+
+
+def _named(bad: tuple[UnreadableImage, ...]) -> str:
+    return few([f"{image.sample_id} ({image.reason})" for image in bad])
+
+
+def summary(dataset: DataSet) -> str:
+    """Return in words how many images are left out, and the first of them; empty if none is."""
+    bad = dataset.unreadable
+    if not bad:
+        return ""
+    total = len(bad) + sum(map(len, dataset.parts.values()))
+    return f"{len(bad):,} of {plural(total, 'image')} cannot be read and {'is' if len(bad) == 1 else 'are'} left out"
+
+
+def report(dataset: DataSet, folder: Path | None) -> str:
+    """Return one line about the images that are left out, and keep the list of all in a folder; empty if none is.
+
+    A list that is not true any more is replaced or removed. Without a folder nothing is written.
+    """
+    path = None
+    if folder is not None:
+        with contextlib.suppress(CannotWrite, OSError):
+            path = _write_list(dataset, folder / FILE)
+    if not dataset.unreadable:
+        return ""
+    listed = f"; all are in {path}" if path else ""
+    return f"{summary(dataset)}: {_named(dataset.unreadable)}{listed}; --strict stops instead"
+
+
+def _write_list(dataset: DataSet, path: Path) -> Path | None:
+    if not dataset.unreadable:
+        if path.is_file():
+            disk.remove(path)
+        return None
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("sample_id", "reason", "sha256"))
+    lines.writerows((image.sample_id, image.reason, image.content) for image in dataset.unreadable)
+    data = text.getvalue().encode("utf-8", "backslashreplace")
+    if not path.is_file() or path.read_bytes() != data:
+        disk.make_folder(path.parent)
+        disk.publish(path, data, replace=True)
+    return path
+
+
+def record_unreadable(verdicts: Verdicts, found: Mapping[str, BadData]) -> None:
+    """Note images that turned out to be unreadable, by content, and raise.
+
+    Raises
+    ------
+    FoundUnreadable
+        The bytes of all of them cannot be decoded: the data set has to be loaded again, without them.
+    BadData
+        Some cannot be read for another reason, such as a disk that fails, which is no verdict about their content.
+    """
+    verdict_of = {sha256: error for sha256, error in found.items() if isinstance(error, BadImage)}
+    for sha256, error in verdict_of.items():
+        verdicts.add(sha256, str(error.got))
+    verdicts.save()
+    others = [error for error in found.values() if not isinstance(error, BadImage)]
+    errors = others or list(verdict_of.values())
+    kind = BadData if others else FoundUnreadable
+    raise kind(
+        "an image cannot be read" if len(errors) == 1 else f"{len(errors):,} images cannot be read",
+        where=few([f"{error.where} ({error.got})" for error in errors]),
+        remedy="finished shards are kept: make them readable, then run extract again"
+        if others
+        else "run it again: they are left out from now on",
+    )
+
+
+def check_all(dataset: DataSet, verdicts: Verdicts, threads: int, decode: Callable[[Path, str], object]) -> None:
+    """Decode all image files of a data set, note those that cannot be decoded, and raise as `record_unreadable` does.
+
+    For readers that meet an unreadable image in the middle of their work: all others are found in one pass.
+    """
+
+    def look(item: tuple[Path, str]) -> BadData | None:
+        try:
+            decode(*item)
+        except BadData as error:
+            return error
+        return None
+
+    files = [part for part in dataset.images.values() if isinstance(part, ImageFiles)]
+    items = [item for part in files for item in zip(part.paths, part.content, strict=True)]
+    with ThreadPoolExecutor(threads) as pool:
+        results = zip(items, pool.map(look, items), strict=True)
+        found = {sha256: error for (_, sha256), error in results if error is not None}
+    if found:
+        record_unreadable(verdicts, found)
