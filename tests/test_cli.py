@@ -28,7 +28,7 @@ from probeline.options.verbs import STAGES, VERBS
 from probeline.recipes import names as recipe_names
 from probeline.results.methods import METHODS
 from probeline.session import Session
-from small_runs import make_photos
+from small_runs import bomb, make_photos
 
 ASKED = [one.name for one in METHODS if not one.trains and one.name != "probe-mlp"] + ["finetune", "scratch"]
 """The methods of a run without further options."""
@@ -295,13 +295,28 @@ def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
     assert "File name too long" in line_for(tmp_path / ("x" * 300))
 
 
-def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -> None:
+def test_an_unreadable_photo_is_named_by_every_stage_and_stops_none(run: Run, tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos", n=6)
     spoilt = root / "ants" / "3.jpg"
     spoilt.write_bytes(spoilt.read_bytes()[:200])
     options = {"dataset": f"folder:{root}", "limit": None}
-    for verb in ("extract", "finetune", "run"):
-        assert str(spoilt) in refused(run(verb, **options))
+    for verb in ("finetune", "extract", "run", "compare", "doctor", "verify"):
+        result = run(verb, **options)
+        assert result.code == 0
+        assert "1 of 12 images cannot be read and is left out: ants/3.jpg (" in result.err
+    report = tmp_path / "reports" / "folder--photos" / "report.md"
+    assert "1 of 12 images cannot be read and is left out: listed in unreadable.csv" in report.read_text()
+    assert "ants/3.jpg" in refused(run("extract", strict=True, **options))
+
+
+def test_a_training_that_meets_unreadable_photos_starts_again_without_all_of_them(run: Run, tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos", n=6)
+    for number, name in enumerate(("ants/1.jpg", "bees/4.jpg", "bees/5.jpg")):
+        (root / name).write_bytes(bomb(60_000 + number, 60_000))
+    result = run("finetune", dataset=f"folder:{root}", limit=None)
+    assert result.code == 0
+    assert result.err.count("turned out to be unreadable") == 1
+    assert "3 of 12 images cannot be read and are left out" in result.err
 
 
 # Weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -9,11 +10,9 @@ import os
 import random
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from probeline.commands import extract
+from probeline.cli.program import run_steps
+from probeline.commands import extract, verify
 from probeline.environment import PACKAGES, installed
-from probeline.errors import BadCache, BadData, CannotWrite, Diverged
+from probeline.errors import BadCache, BadData, CannotWrite, Diverged, FoundUnreadable
 from probeline.extract import engine
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
@@ -35,6 +35,7 @@ from probeline.types import FloatArray
 from small_runs import (
     ROWS,
     Listening,
+    bomb,
     configuration,
     extracted,
     make_photos,
@@ -56,17 +57,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     files = shards(cache)
     assert len(files) == 1 + 4
     return files
-
-
-def bomb(width: int, height: int) -> bytes:
-    """Return a PNG of a few hundred bytes that says it has so many pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 # Order
@@ -154,48 +144,107 @@ def test_what_is_there_is_proven_and_left_alone(tmp_path: Path) -> None:
 # Images that cannot be read
 
 
+def spoil(path: Path, fault: str) -> None:
+    """Spoil a photo so that it cannot be decoded; a bomb is found only where it is used."""
+    good = path.read_bytes()
+    faults = {"truncated": good[: len(good) // 2], "bomb": bomb(60_000, 60_000), "empty": b"", "text": b"no photo"}
+    path.write_bytes(faults[fault])
+
+
+def run_extract(cache: Path, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    console = Warned()
+    settings = configuration(cache, console=console, limit=None, **options)
+    return run_steps(settings, [(settings, ("extract",))]), console.said
+
+
+class Warned(Listening):
+    """A console that keeps warnings too."""
+
+    def warn(self, line: str) -> None:
+        self.said.append(line)
+
+
 @pytest.mark.parametrize("fault", ["truncated", "bomb", "empty", "text"])
-def test_an_unreadable_image_is_named_and_costs_one_shard(fault: str, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_left_out_as_if_its_file_were_not_there(fault: str, tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos")
-    cache, folder = tmp_path / "cache", f"folder:{root}"
-    extracted(tmp_path / "whole", dataset=folder, limit=None)
+    spoilt, folder = root / "ants" / "3.jpg", f"folder:{root}"
+    spoil(spoilt, fault)
+    results, said = run_extract(tmp_path / "cache", dataset=folder)
+    (entry,) = results["extract"]
+    assert entry["shape"] == [19, 512]
+    (image,) = results["unreadable"]
+    assert (image["part"], image["sample_id"]) == ("all", "ants/3.jpg")
+    listed = tmp_path / "reports" / "folder--photos" / "unreadable.csv"
+    (line,) = [line for line in said if "left out" in line]
+    assert line.startswith("1 of 20 images cannot be read and is left out: ants/3.jpg (")
+    assert line.endswith(f"; all are in {listed}; --strict stops instead")
+    assert list(csv.reader(listed.open()))[1] == ["ants/3.jpg", image["reason"], image["content"]]
+    with pytest.raises(BadData, match=r"an image cannot be read: folder--photos \(got ants/3\.jpg.*without --strict"):
+        run_extract(tmp_path / "cache", dataset=folder, strict=True)
 
-    spoilt = root / "ants" / "3.jpg"
-    good = spoilt.read_bytes()
-    spoilt.write_bytes(
-        {"truncated": good[: len(good) // 2], "bomb": bomb(60_000, 60_000), "empty": b"", "text": b"no photo"}[fault]
-    )
-    with pytest.raises(BadData) as caught:
-        extracted(cache, dataset=folder, limit=None)
-    assert str(spoilt) in str(caught.value)
-    assert "run extract again" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    kept = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in cache.rglob("shard-*")}
-    assert {path.name for path in kept} == {"shard-00001.h5", "shard-00001.json"}, "rows 0 to 15 hold the image"
-
-    # Another content is another key; with the old content back, the old entry goes on.
-    spoilt.write_bytes(good)
-    extracted(cache, dataset=folder, limit=None)
-    whole = shards(tmp_path / "whole")
-    assert {name: data for name, data in shards(cache).items() if name in whole} == whole
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept} == kept
+    # A warm run decodes nothing, another process comes to the same rows, and so does a user without that file.
+    session = Session(configuration(tmp_path / "cache", dataset=folder, limit=None))
+    extract.run(watch_images(session, unreadable))
+    spoilt.unlink()
+    results, said = run_extract(tmp_path / "cache", dataset=folder)
+    assert (results["extract"][0]["key"], results["extract"][0]["extracted_shards"]) == (entry["key"], 0)
+    assert "unreadable" not in results
+    assert not listed.exists()
 
 
-def test_every_part_and_backbone_is_gone_through_before_the_images_are_named(tmp_path: Path) -> None:
+def test_images_found_unreadable_on_the_way_cost_no_second_pass_over_the_others(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    make_photos(root / "train")
+    make_photos(root / "train", n=20)
     make_photos(root / "test", seed=1)
-    spoilt = [root / "train" / "ants" / "3.jpg", root / "train" / "bees" / "9.jpg", root / "test" / "bees" / "8.jpg"]
-    for path in spoilt:
-        path.write_bytes(b"")
+    spoilt = ["train/bees/9.jpg", "test/bees/8.jpg", "train/ants/19.jpg"]
+    for name in spoilt:
+        spoil(root / name, "bomb")
     nets = ("squeezenet1_1", "squeezenet1_0")
-    with pytest.raises(BadData) as caught:
-        extracted(tmp_path / "cache", dataset=f"folder:{root}", limit=None, backbones=nets)
-    assert all(str(path) in str(caught.value) for path in spoilt)
-    # Of the two shards of each part, train lost both and test the second.
-    written = sorted(str(path.parent.relative_to(tmp_path / "cache")) for path in tmp_path.rglob("*.h5"))
-    assert [name.split("/")[1].removesuffix("-penultimate") for name in written] == sorted(nets)
-    assert all("/test-" in name for name in written)
+    results, said = run_extract(tmp_path / "cache", dataset=f"folder:{root}", backbones=nets)
+    assert sum("turned out to be unreadable" in line for line in said) == 1
+    assert sorted(image["sample_id"] for image in results["unreadable"]) == sorted(spoilt)
+    assert [entry["shape"][0] for entry in results["extract"]] == [38, 19, 38, 19]
+    assert any("rows of identical images reused" in line for line in said)
+    session = Session(configuration(tmp_path / "cache", dataset=f"folder:{root}", limit=None))
+    assert verify.run(session)["entries"]
+
+
+def test_a_disk_that_fails_is_no_verdict_on_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_photos(tmp_path / "photos")
+    session = Session(configuration(tmp_path / "cache", dataset=f"folder:{root}", limit=None))
+    assert len(session.dataset.parts["all"]) == 20
+    (root / "ants" / "3.jpg").rename(tmp_path / "away.jpg")
+    with pytest.raises(BadData, match=r"an image cannot be read: .*3\.jpg \(No such file or directory\)") as caught:
+        extract.run(session)
+    assert not isinstance(caught.value, FoundUnreadable)
+    (tmp_path / "away.jpg").rename(root / "ants" / "3.jpg")
+    assert run_extract(tmp_path / "cache", dataset=f"folder:{root}")[0]["extract"][0]["shape"] == [20, 512]
+
+
+def test_an_image_that_labels_drop_need_not_be_readable(tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos")
+    spoil(root / "ants" / "3.jpg", "bomb")
+    spoil(root / "bees" / "4.jpg", "empty")
+    lines = {f"{kind}/{n}.jpg": kind for kind in ("ants", "bees") for n in range(10)}
+    lines |= {"ants/3.jpg": "", "bees/4.jpg": ""}
+    labels = tmp_path / "labels.csv"
+    labels.write_text("sample_id,label\n" + "".join(f"{name},{label}\n" for name, label in lines.items()))
+    options = {"dataset": f"folder:{root}", "labels": labels, "strict": True}
+    results, said = run_extract(tmp_path / "cache", **options)
+    assert results["extract"][0]["shape"] == [18, 512]
+    assert "unreadable" not in results
+    assert not any("left out" in line for line in said)
+    labels.write_text(labels.read_text().replace("bees/4.jpg,", "bees/4.jpg,bees"))
+    with pytest.raises(BadData, match=r"an image cannot be read: .*bees/4\.jpg"):
+        run_extract(tmp_path / "cache", **options)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
+    root = make_photos(tmp_path / "photos", n=4)
+    for path in (root / "ants").iterdir():
+        spoil(path, "text")
+    with pytest.raises(BadData, match=r"class 'ants' has no image that can be read.*got 4 files: a text"):
+        run_extract(tmp_path / "cache", dataset=f"folder:{root}")
 
 
 # Caches that are not what they say

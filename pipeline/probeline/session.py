@@ -230,7 +230,10 @@ class Session:
 
     def reloaded(self) -> Session:
         """Return a session that loads its data set again, without the images that turned out to be unreadable."""
-        return Session(self.settings, self.remember, self.steps)
+        session = Session(self.settings, self.remember, self.steps)
+        self.verdicts.refresh()
+        session.__dict__["verdicts"] = self.verdicts
+        return session
 
     def under(self, settings: Settings) -> Session:
         """Return the session of other settings on the same data set, which is not loaded again."""

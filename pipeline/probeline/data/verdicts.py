@@ -66,6 +66,12 @@ class Verdicts:
                 return dict(record["unreadable"])
         return {}
 
+    def refresh(self) -> None:
+        """Read what other processes and sessions have found meanwhile."""
+        if self._path is not None:
+            with self._lock:
+                self._reasons = {**self._read(self._path), **self._reasons}
+
     def known(self) -> frozenset[str]:
         """Return the contents that cannot be decoded."""
         return frozenset(self._reasons)
