@@ -141,7 +141,7 @@ def test_unknown_names_list_the_valid_ones(
         (["list", "nope"], ("datasets", "backbones", "recipes")),
         (["list"], ("WHAT",)),
         (["extract", "--nope"], ("--help",)),
-        (["extract", "--lim", "5"], ("no option --lim of probeline extract; did you mean --limit?",)),
+        (["extract", "--data-sed", "5"], ("no option --data-sed of probeline extract; did you mean --data-seed",)),
         (["extract", "--backbone"], ("--backbone",)),
         (["extract", "digits"], ("digits",)),
     ],
@@ -280,9 +280,7 @@ def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
 
     assert f"no such folder of images: {tmp_path}/nowhere" in line_for(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert f"no class folders for all: {tmp_path}/empty" in line_for(tmp_path / "empty")
-    one = line_for(make_photos(tmp_path / "one", ("ants",), n=6))
-    assert "two class folders or more, got ants" in one
+    assert f"no images in this folder: {tmp_path}/empty" in line_for(tmp_path / "empty")
     make_photos(tmp_path / "two" / "train", n=6)
     make_photos(tmp_path / "two" / "test", ("ants", "wasps"), n=6)
     two = line_for(tmp_path / "two")
@@ -295,7 +293,30 @@ def test_folders_that_are_no_data_set(run: Run, tmp_path: Path) -> None:
     assert "File name too long" in line_for(tmp_path / ("x" * 300))
 
 
-def test_an_unreadable_photo_is_named_by_every_stage_and_stops_none(run: Run, tmp_path: Path) -> None:
+def test_images_without_labels_are_extracted_and_get_labels_later(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_photos(tmp_path / "photos", ("pictures",), n=12)
+    options: dict[str, Any] = {"dataset": f"folder:{root}", "limit": None, "json": True}
+    (entry,) = json.loads(run("extract", **options).out)["extract"]
+    for verb in ("probe", "run", "finetune", "doctor", "compare"):
+        assert "the images have no labels: folder--photos; give them by --labels" in refused(run(verb, **options))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id;class\n" + "".join(f"{n};{'ab'[n % 2]}\n" for n in range(12)), encoding="utf-8")
+    done = run("extract", **options, labels=labels)
+    assert "labels: images from column 'id', by their file names without extensions, whatever the folder, " in done.err
+    assert [entry["key"], 0] == [
+        json.loads(done.out)["extract"][0]["key"],
+        json.loads(done.out)["extract"][0]["extracted_shards"],
+    ]
+    assert "2 classes" in run("probe", **options, labels=labels).err
+    shown = json.loads(
+        Result(cli.main(["show", "all:3", *words("show", tmp_path, **options)[1:]]), *capsys.readouterr()).out
+    )["show"]
+    assert (shown[0]["class"], shown[0]["role"]) == (None, None)
+
+
+def test_an_unreadable_photo_is_named_by_every_stage(run: Run, tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos", n=6)
     spoilt = root / "ants" / "3.jpg"
     spoilt.write_bytes(spoilt.read_bytes()[:200])

@@ -18,7 +18,7 @@ from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.memo import Memo
-from probeline.types import DataSet, ImageFiles, Skipped
+from probeline.types import DROPPED, DataSet, ImageFiles, Skipped
 
 
 def make(root: Path, *names: str, size: int = 4) -> Path:
@@ -97,13 +97,49 @@ def test_a_class_that_train_lacks_is_named(root: Path, tmp_path: Path, part: str
         load(root, tmp_path)
 
 
-def test_too_few_classes_are_refused(root: Path, tmp_path: Path) -> None:
-    make(root, "only/1.jpg")
-    with pytest.raises(BadData, match="too few classes"):
-        load(root, tmp_path)
-    (root / "train").mkdir()
-    make(root, "train/only/1.jpg", "test/only/1.jpg")
-    with pytest.raises(BadData, match="too few classes"):
+@pytest.mark.parametrize("names", [("b.jpg", "a.png"), ("only/b.jpg", "only/deep/a.png"), ("b.jpg", "only/a.png")])
+def test_fewer_than_two_folders_are_no_classes(root: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+    make(root, *names)
+    (root / "notes.txt").touch()
+    dataset = load(root, tmp_path)
+    part = dataset.parts["all"]
+    assert part.sample_ids == tuple(sorted(names))
+    assert part.labels.tolist() == [DROPPED, DROPPED]
+    assert dataset.class_names == part.class_names == ()
+    assert not dataset.has_labels
+    assert [file.path for file in dataset.skipped] == ["notes.txt"]
+    assert len(load(root, tmp_path, limit=1).parts["all"]) == 1
+
+
+def test_parts_without_classes(root: Path, tmp_path: Path) -> None:
+    make(root, "train/1.jpg", "train/2.jpg", "test/3.jpg")
+    dataset = load(root, tmp_path)
+    assert {name: part.sample_ids for name, part in dataset.parts.items()} == {
+        "train": ("train/1.jpg", "train/2.jpg"),
+        "test": ("test/3.jpg",),
+    }
+    assert not dataset.has_labels
+
+
+@pytest.mark.parametrize("below", ["test", "test/test", "Test/unknown"])
+def test_a_test_part_without_classes_is_left_out_and_predict_is_named(root: Path, tmp_path: Path, below: str) -> None:
+    train = ("train/a/1.jpg", "train/b/1.jpg")
+    make(root, *train, f"{below}/x.jpg", f"{below}/y.jpg")
+    dataset = load(root, tmp_path)
+    assert (list(dataset.parts), dataset.train, dataset.test, dataset.val) == (["train"], "train", "train", None)
+    assert dataset.notes == (
+        "test: its 2 images have no labels and are left out; a fifth of train tests. To classify them after export: "
+        f"probeline predict {root / below.split('/')[0]} --artifact FOLDER",
+    )
+    make(root, *train, "val/a/1.jpg", "val/b/1.jpg")
+    dataset = load(root, tmp_path)
+    assert (list(dataset.parts), dataset.test, dataset.val) == (["train", "val"], "val", None)
+    assert "are left out; val tests" in dataset.notes[0]
+
+
+def test_a_test_folder_in_other_capitals_is_a_misspelt_class(root: Path, tmp_path: Path) -> None:
+    make(root, "train/ants/1.jpg", "train/bees/1.jpg", "test/Ants/x.jpg")
+    with pytest.raises(BadData, match="class 'Ants' of test is not in train"):
         load(root, tmp_path)
 
 
@@ -201,10 +237,16 @@ def test_a_class_may_be_called_like_a_part(names: list[str], classes: list[str],
     assert list(dataset.notes) == said
 
 
+def test_a_single_folder_of_folders_is_pointed_out(root: Path, tmp_path: Path) -> None:
+    dataset = load(make(root, "archive/cats/1.jpg", "archive/dogs/1.jpg"), tmp_path)
+    assert not dataset.has_labels
+    (note,) = dataset.notes
+    assert note.endswith(f"if its folders are the classes: folder:{root / 'archive'}")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train/1.jpg", "test/1.jpg"], "no class folders for train"),
         (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg", "testB/1.jpg"], "two folders for t"),
         (["train_1/a/1.jpg", "train_2/a/1.jpg", "test/a/1.jpg"], "two folders for train"),
         (["test/a/1.jpg", "test/b/1.jpg", "learn/c/1.jpg", "learn/d/1.jpg"], "may be a part or a class"),
@@ -213,7 +255,6 @@ def test_a_class_may_be_called_like_a_part(names: list[str], classes: list[str],
             ["learn/cover.jpg", "learn/a/1.jpg", "learn/b/1.jpg", "exam/cover.jpg", "exam/a/1.jpg", "exam/b/1.jpg"],
             "look",
         ),
-        (["archive/cats/1.jpg", "archive/dogs/1.jpg"], r"is it folder:.*archive\?"),
     ],
 )
 def test_a_doubtful_layout_is_refused(names: list[str], message: str, root: Path, tmp_path: Path) -> None:
@@ -254,10 +295,14 @@ def test_missing_and_empty_folders(root: Path, tmp_path: Path) -> None:
         load(root, tmp_path)
     root.unlink()
     root.mkdir()
-    with pytest.raises(MissingData, match="no class folders for all"):
+    with pytest.raises(MissingData, match="no images in this folder"):
         load(root, tmp_path)
-    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
-    with pytest.raises(MissingData, match="no class folders for test"):
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "val/1.jpg")
+    with pytest.raises(MissingData, match="no class folders for val"):
+        load(root, tmp_path)
+    (root / "test").mkdir()
+    make(root, "val/a/1.jpg")
+    with pytest.raises(MissingData, match=r"no images in this folder: .*test"):
         load(root, tmp_path)
 
 

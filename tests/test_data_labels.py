@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from made_data import dataset
-from probeline.data.annotations.csv_columns import MOST_BYTES
 from probeline.data.annotations.labels import relabel
 from probeline.data.sampling.splits import split
+from probeline.data.tables.reading import MOST_BYTES
 from probeline.errors import BadData, MissingData, ProbelineError
 from probeline.types import DROPPED, DataSet, splits_digest
 
@@ -38,8 +39,8 @@ def table(labels: list[str]) -> str:
     return "sample_id,label\n" + "".join(f"{name},{label}\n" for name, label in zip(IDS, labels, strict=True))
 
 
-def read(path: Path, *, whole: bool = True) -> DataSet:
-    return relabel(DATA, path, whole=whole)
+def read(path: Path, *, whole: bool = True, columns: dict[str, str] | None = None) -> DataSet:
+    return relabel(DATA, path, whole=whole, columns=columns)
 
 
 def test_classes_are_the_labels_that_occur_sorted(write: Write) -> None:
@@ -96,6 +97,56 @@ def test_columns_in_any_order_others_passed_over_and_quotes(write: Write) -> Non
     assert read(path).class_names == ("a, class 0", "a, class 1", "a, class 2")
 
 
+SECOND = [i.partition("/")[2] for i in IDS]
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "how"),
+    [
+        ("Image_ID,Category", IDS, ""),
+        (
+            "filename\tclass",
+            ["data\\" + i.replace("/", "\\") for i in IDS],
+            "by their file names, whatever the folder",
+        ),
+        ("path;target", [f"./{i}" for i in IDS], "with other slashes"),
+        ("id|label", [f"{i}.jpg" for i in SECOND], "by their file names without extensions, whatever the folder"),
+        ("sample_id,label", SECOND, "by their file names, whatever the folder"),
+    ],
+)
+def test_other_names_of_columns_and_images_are_recognised(
+    header: str, names: tuple[str, ...], how: str, write: Write
+) -> None:
+    mark = next(mark for mark in ",\t;|" if mark in header)
+    lines = "".join(f"{name}{mark}{label}\r\n" for name, label in zip(names, TRUE, strict=True))
+    found = read(write(f"{header}\r\n{lines}".encode("utf-16")))
+    assert found.parts["all"].labels.tolist() == DATA.parts["all"].labels.tolist()
+    first, second = header.split(mark)
+    comma = ", " if how else ""
+    assert found.notes == (f"labels: images from column {first!r}{comma}{how}, label from column {second!r}",)
+
+
+def test_columns_can_be_named(write: Write) -> None:
+    path = write("sample_id,label,mine\n" + "".join(f"{i},x,{name}\n" for i, name in zip(IDS, TRUE, strict=True)))
+    assert read(path, columns={"label": "mine"}).class_names == DATA.class_names
+    with pytest.raises(BadData, match=r"too few classes.*got x"):
+        read(path)
+    with pytest.raises(BadData, match="another header"):
+        read(path, columns={"label": "yours"})
+
+
+def test_labels_of_train_alone_leave_an_unlabelled_test_out(write: Write) -> None:
+    data = dataset({"train": [8, 8], "test": [3, 3]})
+    bare = {n: replace(p, labels=np.full(len(p), DROPPED), class_names=()) for n, p in data.parts.items()}
+    unlabelled = replace(data, parts=bare, class_names=())
+    path = write("id,label\n" + "".join(f"{i},{k % 2}\n" for k, i in enumerate(bare["train"].sample_ids)))
+    found = relabel(unlabelled, path, whole=True)
+    assert (list(found.parts), list(found.images), found.test, found.val) == (["train"], ["train"], "train", None)
+    assert found.notes[-1].startswith("test: its 6 images have no labels and are left out; a fifth of train tests.")
+    with pytest.raises(BadData, match="leaves images out"):
+        relabel(data, path, whole=True)
+
+
 def test_names_are_compared_composed(write: Write) -> None:
     decomposed = unicodedata.normalize("NFD", "Märchen")
     labels = ["Märchen" if row % 2 else decomposed for row in range(11)]
@@ -113,7 +164,7 @@ def test_a_smaller_data_set_takes_the_file_of_the_whole(write: Write) -> None:
     ("content", "line"),
     [
         ("", r"another header.*expected a first line sample_id,label, got ''"),
-        ("id,label\nx,y\n", r"another header.*got 'id,label'"),
+        ("when,label\nx,y\n", r"another header.*got 'when,label'\); or name its columns: --columns"),
         ("sample_id,label,label\n", "another header"),
         ("sample_id,label\n" + "x,y\nz\n", r"line of another length: .*mine.csv, line 3 \(expected 2 fields, got 1\)"),
         ("sample_id,label\nx,y,z\n", r"expected 2 fields, got 3.*double quotes"),

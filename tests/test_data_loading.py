@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,10 @@ import pytest
 from PIL import Image
 
 from probeline.data.pixels.decode import decode, resize_crop
-from probeline.data.pixels.loading import Unreadable, ordered, read_batch
+from probeline.data.pixels.loading import Unreadable, decode_item, open_image, ordered, read_batch
 from probeline.errors import BadData
-from probeline.identity import digest_bytes
-from probeline.types import ImageArray, ImageFiles, IntArray, PixelArray, Preprocess
+from probeline.identity import digest_bytes, digest_pixels
+from probeline.types import ImageArray, ImageFiles, ImageItems, Images, IntArray, PixelArray, Preprocess
 
 N = 23
 SIZE = 32
@@ -38,7 +41,7 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("images")}
 
 
-def read(files: ImageFiles, rows: IntArray, preprocess: Preprocess) -> PixelArray | Unreadable:
+def read(files: Images, rows: IntArray, preprocess: Preprocess) -> PixelArray | Unreadable:
     return read_batch(files, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
 
 
@@ -76,6 +79,35 @@ def test_resident_images_pass_through_the_same_views(preprocess: Preprocess) -> 
     assert isinstance(pixels, np.ndarray)
     for found, row in zip(pixels, rows, strict=True):
         assert np.array_equal(found, resize_crop(Image.fromarray(values[row]), preprocess))
+
+
+def items(files: ImageFiles, read: Callable[[int], bytes | Image.Image]) -> ImageItems:
+    content = tuple(decode_item(read(row), "")[1] for row in range(N))
+    return ImageItems(read, content, [f"item {row}" for row in range(N)])
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_items_are_read_as_files_are(files: ImageFiles, preprocess: Preprocess, opened: bool) -> None:
+    def read_item(row: int) -> bytes | Image.Image:
+        return Image.open(files.paths[row]) if opened else files.paths[row].read_bytes()
+
+    rows, images = np.arange(N), items(files, read_item)
+    assert np.array_equal(read(images, rows, preprocess), read(files, rows, preprocess))
+    assert (images.content == files.content) is not opened
+    pixels = np.asarray(open_image(images, 3))
+    assert not opened or images.content[3] == digest_pixels(*pixels.shape[:2], pixels.tobytes())
+
+
+def test_an_item_that_changes_or_is_no_image_is_named(files: ImageFiles, preprocess: Preprocess) -> None:
+    shade = itertools.count()
+    images = items(files, lambda row: Image.new("RGB", (9, 9), (row, next(shade), 0)))
+    unreadable = read(images, np.array([4]), preprocess)
+    assert isinstance(unreadable, Unreadable)
+    assert "other content than when the data set was listed: item 4" in str(unreadable.errors[0])
+    broken = replace(images, read=lambda row: b"no image")
+    unreadable = read(broken, np.array([5, 6]), preprocess)
+    assert isinstance(unreadable, Unreadable)
+    assert (unreadable.rows, unreadable.errors[1].where) == ((5, 6), "item 6")
 
 
 def test_an_empty_batch_is_empty(files: ImageFiles, preprocess: Preprocess) -> None:

@@ -124,7 +124,7 @@ def test_groups_that_are_none(words: tuple[str, ...], kind: type[ProbelineError]
             "too few classes of the second task: FILE (expected two labels or more, got a)",
         ),
         ("sample_id,label\n", "too few classes of the second task: FILE (expected two labels or more, got none)"),
-        ("sample_id,labels\n", "the --second file has another header: FILE (expected a first line sample_id,label,"),
+        ("sample_id,wing\n", "the --second file has another header: FILE (expected a first line sample_id,label,"),
         ("sample_id,label\ntrain/00001,a\ntrain/00001,b\n", "the --second file names an image twice: FILE, line 3"),
         ("sample_id,label\ntrain/00099,a\n", "the --second file names images that toy does not have: FILE (expected"),
     ],

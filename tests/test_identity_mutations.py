@@ -18,7 +18,7 @@ from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
 from probeline.environment import PACKAGES, installed
 from probeline.session import Session
-from probeline.types import View
+from probeline.types import Decoding, View
 from small_runs import configuration
 
 NET = "squeezenet1_1"
@@ -128,9 +128,12 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
         "mean": tuple(value + 1e-7 for value in record.mean),
         "std": tuple(value + 1e-7 for value in record.std),
         "antialias": False,
+        "resize_mode": "square",
+        "decoding": Decoding(alpha="white"),
     }
     assert changes.keys() == vars(record).keys(), "a field that is not in this list"
     others = [replace(backbone, preprocess=replace(record, **{name: value})) for name, value in changes.items()]
+    others += [replace(backbone, preprocess=replace(record, decoding=Decoding(grey_range="auto")))]
     others += [replace(backbone, tap="stage3"), replace(backbone, pooling="none")]
     keys = {session.entry(other, "all").key for other in (backbone, *others)}
     assert len(keys) == len(others) + 1

@@ -26,6 +26,8 @@ VARIABLE = {
     "strategies": "STRATEGY",
     "curve_strategies": "CURVE_STRATEGY",
     "groups": "GROUP_FILE",
+    "columns": "COLUMN_NAMES",
+    "images": "IMAGE_FOLDER",
     "recipe": "NAME",
 }
 """Variables that are not called as their options are."""

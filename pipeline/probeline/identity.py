@@ -88,6 +88,13 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_pixels(height: int, width: int, pixels: bytes | bytearray | memoryview) -> str:
+    """Return the sha256 of a decoded image: its size as text, then its RGB bytes row by row."""
+    total = hashlib.sha256(b"RGB %dx%d:" % (height, width))
+    total.update(pixels)
+    return total.hexdigest()
+
+
 def digest_lines(lines: Iterable[str]) -> str:
     """Return the sha256 of an ordered list of strings, each hashed with its length, as hexadecimal digits."""
     total = hashlib.sha256()

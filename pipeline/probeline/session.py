@@ -20,6 +20,7 @@ from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
+from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line
 from probeline.options.settings import Settings, Step
 from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
@@ -64,7 +65,10 @@ class Session:
         """The data set of the run, with its own labels and groups, and without images that cannot be read."""
         options, console = self.settings.data, self.console
         subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
-        request = LoadRequest(options.data, subset, self.memo, console, download, verdicts=self.verdicts)
+        columns = parse_columns(options.columns)
+        request = LoadRequest(
+            options.data, subset, self.memo, console, download, options.images, columns, self.verdicts
+        )
         dataset = unreadable.leave_out(registry.load(options.dataset, request), self.verdicts)
         dataset = unreadable.decoded_as(dataset, self.decoding)
         self.memo.save()
@@ -73,9 +77,9 @@ class Session:
         if options.labels is not None:
             from probeline.data.annotations import labels
 
-            dataset = labels.relabel(dataset, options.labels, whole=whole)
+            dataset = labels.relabel(dataset, options.labels, whole=whole, columns=columns)
         if options.groups is not None:
-            dataset = groups.group(dataset, options.groups, whole=whole)
+            dataset = groups.group(dataset, options.groups, whole=whole, columns=columns)
         if options.strict:
             unreadable.refuse(dataset)
         if self.remember:  # verify loads it both ways, and prints this once
@@ -97,6 +101,12 @@ class Session:
     @functools.cached_property
     def splits(self) -> Splits:
         """The train, val and test rows."""
+        if not self.dataset.has_labels:
+            raise BadData(
+                "the images have no labels",
+                where=self.dataset.name,
+                remedy="give them by --labels FILE.csv with columns sample_id,label; extract alone works without",
+            )
         splits = split(self.dataset, data_seed=self.settings.data.data_seed)
         if not len(splits.test):
             raise BadData(
@@ -120,7 +130,9 @@ class Session:
         return self.settings.folders.reports / self.dataset.title
 
     def parts(self) -> tuple[str, ...]:
-        """Return the parts that train, val and test rows come from."""
+        """Return the parts that train, val and test rows come from; all parts of a data set without labels."""
+        if not self.dataset.has_labels:
+            return tuple(self.dataset.parts)
         splits = self.splits
         return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
 
@@ -202,7 +214,7 @@ class Session:
 
     def views(self, part: str) -> tuple[View | None, ...]:
         """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""
-        if part != self.splits.train.part:
+        if part != self.dataset.train:
             return (None,)
         numbers = range(1, self.settings.reading.views + 1)
         return (None, *(View(number, self.dataset.flips) for number in numbers))

@@ -5,11 +5,11 @@ Lengths in the docstrings: N rows of a part, n rows of a split, D feature size, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from probeline.disk import path_name
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
 from probeline.names import Role
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -48,6 +51,7 @@ class Part:
     labels: IntArray
     """int64 [N]: class of each row, or `DROPPED`. Labels never enter a key."""
     class_names: tuple[str, ...]
+    """Empty if no image has a label."""
 
     def __post_init__(self) -> None:
         n = len(self.sample_ids)
@@ -115,6 +119,23 @@ class UnreadableImage:
 
 
 @dataclass(frozen=True)
+class ImageItems:
+    """Images that are read by row from elsewhere: an archive, a table of encoded images, a Python object."""
+
+    read: Callable[[int], bytes | Image]
+    """Returns an encoded image, or an opened one; called by several threads at once."""
+    content: tuple[str, ...]
+    """[N] sha256 of the encoded bytes, or of the decoded pixels as :func:`probeline.identity.digest_pixels` has it."""
+    names: Sequence[str]
+    """[N] What messages call each image."""
+    decoding: Decoding = Decoding()
+
+
+Images = ImageArray | ImageFiles | ImageItems
+"""The pixels of one part."""
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A file in a data set's folder that is not used, and why."""
 
@@ -140,7 +161,7 @@ class DataSet:
     name: str
     """As in paths: ``cifar10``, ``folder--flowers``, ``cifar10-limit500``."""
     parts: Mapping[str, Part]
-    images: Mapping[str, ImageArray | ImageFiles]
+    images: Mapping[str, Images]
     """The pixels of each part, in the part's row order."""
     class_names: tuple[str, ...]
     train: str
@@ -159,6 +180,11 @@ class DataSet:
     """One line each about what was assumed of the data, and what of it is not used."""
     unreadable: tuple[UnreadableImage, ...] = ()
     """Images that are left out because they cannot be decoded; not those that the user dropped."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the images have classes; without, features can be extracted, and nothing can be fitted."""
+        return bool(self.class_names)
 
     @property
     def title(self) -> str:

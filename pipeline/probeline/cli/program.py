@@ -61,8 +61,13 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
         if step.reading.taps != (PENULTIMATE,) and any("taps" in VERBS[verb].options for verb in verbs):
             for name in step.nets.backbones:
                 session.under(step).taps(name)
-    if any(VERBS[verb].needs_data for _, verbs in runs for verb in verbs):
+    needs_data = [verb for _, verbs in runs for verb in verbs if VERBS[verb].needs_data]
+    if any(VERBS[verb].needs_labels for verb in needs_data):
+        session.splits  # noqa: B018 - refused before any net is built
+    elif needs_data:
         session.parts()
+        if not session.dataset.has_labels:
+            settings.console.say(f"labels: {session.dataset.name} has none; --labels can give them later")
     results: dict[str, Any] = {}
     diverged: list[Diverged] = []
     for step, verbs in runs:

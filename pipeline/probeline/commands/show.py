@@ -29,7 +29,7 @@ def run(session: Session) -> list[dict[str, Any]]:
 def _image(session: Session, row: PartRow) -> dict[str, Any]:
     name, number = row
     part, images = session.dataset.parts[name], session.dataset.images[name]
-    role, fold = _role(session.splits, row)
+    role, fold = _role(session.splits, row) if session.dataset.has_labels else (None, None)
     label = int(part.labels[number])
     return {
         "part": name,
@@ -53,11 +53,17 @@ def _role(splits: Splits, row: PartRow) -> tuple[str | None, int | None]:
     return role, next((place for place, rows in enumerate(folds, 1) if number in rows), None)
 
 
+def _class_in_words(name: str | None, session: Session) -> str:
+    if name is not None:
+        return f"class {name}"
+    return "dropped" if session.dataset.has_labels else "without a label"
+
+
 def _lines(image: dict[str, Any], session: Session) -> list[str]:
     folds = f", fold {image['fold']} of {len(session.splits.folds)}" if image["fold"] else ""
     lines = [
         f"show: {session.dataset.name}/{image['part']} row {image['row']} is {image['sample_id']}, "
-        f"{'dropped' if image['class'] is None else 'class ' + image['class']}, {image['role'] or 'no role'}{folds}",
+        f"{_class_in_words(image['class'], session)}, {image['role'] or 'no role'}{folds}",
         f"show:   {image['file'] or 'not a file of its own'}, sha256 {image['content_sha256']}",
     ]
     for stored in image["embeddings"]:

@@ -33,8 +33,12 @@ def load(spec: str, request: LoadRequest) -> DataSet:
 
 
 def names() -> tuple[str, ...]:
-    """Return the spec of each source, those without an argument first; the bare name of one that cannot be loaded."""
-    specs = [_spec(name) for name in (*SOURCES.own(), *SOURCES.added())]
+    """Return the spec of each source, those without an argument first; the bare name of one that cannot be loaded.
+
+    A source with ``LISTED = False`` is left out.
+    """
+    own = (name for name in SOURCES.own() if getattr(SOURCES.load(name), "LISTED", True))
+    specs = [_spec(name) for name in (*own, *SOURCES.added())]
     return tuple(sorted(specs, key=lambda spec: ":" in spec))
 
 

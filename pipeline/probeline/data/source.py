@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ from probeline.data.sampling.stratified import sample
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadOption
 from probeline.memo import Memo
-from probeline.types import DataSet, IntArray
+from probeline.types import DROPPED, DataSet, IntArray
 
 _PURPOSE = 1
 
@@ -42,7 +43,7 @@ class Subset:
     def rows(self, labels: IntArray, classes: int) -> IntArray:
         """Return the rows of one part that remain, ascending: int64 [min(N, limit)] of labels int64 [N].
 
-        Each class of the part keeps at least one row.
+        Each class of the part keeps at least one row; rows without a label count as a class.
 
         Raises
         ------
@@ -53,7 +54,8 @@ class Subset:
             return np.arange(len(labels))
         if self.limit < classes:
             raise BadOption("bad --limit", expected=f"{classes} or more, one image of each class", got=self.limit)
-        return sample(labels, self.limit, self.seed, _PURPOSE)
+        shift = 1 if (labels == DROPPED).any() else 0
+        return sample(labels + shift, self.limit, self.seed, _PURPOSE)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class LoadRequest:
     console : Console
     download : bool
         Whether missing files may be downloaded.
+    images : Path or None
+        ``--images``: the folder of the images of a table; None for the table's own.
+    columns : mapping of str to str
+        ``--columns``: the column for a name such as ``label``; an empty one means that there is none.
     verdicts : Verdicts
         Which contents cannot be decoded: a source that has the bytes of an image at hand lets it look at them.
     """
@@ -81,6 +87,8 @@ class LoadRequest:
     memo: Memo
     console: Console
     download: bool = True
+    images: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=lambda: Verdicts(None))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from probeline import disk
+from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
 from probeline.format import few, plural
@@ -55,7 +56,7 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
                 got=f"{plural(int((part.labels == number).sum()), 'file')}: {few(list(reasons), 3)}",
                 remedy="add images to it, or remove it",
             )
-        parts[name], images[name] = _take_part(part, kept), _take_images(images[name], kept)
+        parts[name], images[name] = _take_part(part, kept), select_rows(images[name], kept)
         if name in groups:
             groups[name] = groups[name][kept]
     if not left_out:
@@ -68,17 +69,10 @@ def _take_part(part: Part, rows: IntArray) -> Part:
     return replace(part, sample_ids=ids, content=content, labels=part.labels[rows])
 
 
-def _take_images(images: ImageArray | ImageFiles, rows: IntArray) -> ImageArray | ImageFiles:
-    if isinstance(images, ImageArray):
-        return ImageArray(images.pixels[rows])
-    paths, content = (tuple(values[row] for row in rows.tolist()) for values in (images.paths, images.content))
-    return replace(images, paths=paths, content=content)
-
-
 def decoded_as(dataset: DataSet, decoding: Decoding) -> DataSet:
-    """Return the data set with image files that are decoded in this way."""
+    """Return the data set with images that are decoded in this way."""
     images = {
-        name: replace(part, decoding=decoding) if isinstance(part, ImageFiles) else part
+        name: part if isinstance(part, ImageArray) else replace(part, decoding=decoding)
         for name, part in dataset.images.items()
     }
     return replace(dataset, images=images)

@@ -10,7 +10,7 @@ from probeline.errors import BadOption, UnknownName
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, grid
-from probeline.options.settings import DEVICES, MOST, OPTIONS, Settings
+from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
 
 
 def check_settings(settings: Settings) -> None:
@@ -48,6 +48,7 @@ def check_settings(settings: Settings) -> None:
                 where=file,
                 remedy=f"write where {name} is in place of {UNKNOWN_FOLDER}: results keep only the names of files",
             )
+    _check_data(settings.data)
     check_strategies(settings)
     try:
         command_line(settings, "run").encode("utf-8")
@@ -75,6 +76,39 @@ def check_strategies(settings: Settings) -> None:
         raise BadOption(
             "no views to train on", where="--train augment=views", expected="--views 1 or more", got="--views 0"
         )
+
+
+COLUMNS = ("file_name", "label", "split", "group", "sample_id", "image")
+"""The names that ``--columns`` gives to columns of a table."""
+
+
+def parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """Return the column for each name of the words after ``--columns``; an empty one means that there is none.
+
+    Raises
+    ------
+    BadOption, UnknownName
+    """
+    columns: dict[str, str] = {}
+    for word in words:
+        name, equals, column = word.partition("=")
+        if not equals:
+            raise BadOption("bad --columns", expected="NAME=COLUMN, such as label=class", got=word)
+        if name not in COLUMNS:
+            raise UnknownName("name in --columns", name, COLUMNS)
+        if columns.setdefault(name, column) != column:
+            raise BadOption("bad --columns", expected="each name once", got=f"{name} twice")
+    return columns
+
+
+def _check_data(data: DataOptions) -> None:
+    """Refuse options that the data set does not use."""
+    source = data.dataset.partition(":")[0]
+    if data.images is not None and source != "table":
+        raise BadOption("nothing that is run uses --images", expected="it with --dataset table:FILE", got=data.dataset)
+    if parse_columns(data.columns) and source not in ("table", "hf") and not (data.labels or data.groups):
+        expected = "it with --dataset table:FILE or hf:NAME, or with --labels or --groups"
+        raise BadOption("nothing that is run uses --columns", expected=expected, got=data.dataset)
 
 
 def first_of(strategies: Iterable[str], wanted: tuple[Strategy, ...]) -> str | None:

@@ -45,6 +45,15 @@ class DataOptions:
         metavar="FILE.csv",
         local=True,
     )
+    columns: tuple[str, ...] = option(
+        (),
+        "columns of the table, or of the files of --labels and --groups, such as file_name=img label=class; "
+        "an empty name for none",
+        metavar="NAME=COLUMN",
+    )
+    images: Path | None = option(
+        None, "of table: the folder of the images", metavar="DIR", shown_default="that of the table", local=True
+    )
     groups: Path | None = option(
         None,
         "images that belong together, never split apart: columns sample_id,group",

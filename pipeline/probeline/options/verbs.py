@@ -12,7 +12,8 @@ from probeline.options.settings import GROUP_OF, GROUPS
 class Verb:
     """One verb of the command line, with the names of its options.
 
-    `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first.
+    `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first,
+    and `needs_labels` whether its images must have classes.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Verb:
     words: str = ""
     needs_words: bool = False
     needs_data: bool = True
+    needs_labels: bool = True
 
 
 def _names(*groups_and_options: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -45,7 +47,10 @@ _VERBS = (
         _names(*_FEATURES, "seeding", "heads", "training", "curve", "pictures", *_STEP),
     ),
     Verb(
-        "extract", "run each frozen backbone once over the data set and cache its features", _names(*_FEATURES, *_STEP)
+        "extract",
+        "run each frozen backbone once over the data set and cache its features",
+        _names(*_FEATURES, *_STEP),
+        needs_labels=False,
     ),
     Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_STEP)),
     Verb(
@@ -78,6 +83,7 @@ _VERBS = (
         "latency",
         "time the forward pass of each backbone, the nets in turn",
         _names(*_NET, "device", "workers", *_STEP),
+        needs_labels=False,
     ),
     Verb(
         "doctor",
@@ -99,6 +105,7 @@ _VERBS = (
         "explain",
         "show which fields of the key differ from the nearest cached entry",
         _names(*_NET, "reading", *_COMMON),
+        needs_labels=False,
     ),
     Verb(
         "show",
@@ -106,6 +113,7 @@ _VERBS = (
         _names(*_NET, "reading", *_COMMON),
         words=_ROWS,
         needs_words=True,
+        needs_labels=False,
     ),
     Verb(
         "export",
@@ -143,6 +151,7 @@ _VERBS = (
         "bench",
         "time extraction against a plain loop and the bare forward pass",
         _names(*_NET, "compute", *_COMMON),
+        needs_labels=False,
     ),
 )
 

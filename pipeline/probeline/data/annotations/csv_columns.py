@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from probeline import disk
-from probeline.errors import BadData, MissingData
+from probeline.data.tables.columns import USUAL, find_column, read_values
+from probeline.data.tables.matching import match_names
+from probeline.data.tables.reading import read_table
+from probeline.errors import BadData
 from probeline.identity import digest_lines
 from probeline.types import DataSet
 
-MOST_BYTES = 256 * 2**20
-"""A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
+_SAMPLE_ID = ("sample_id", *USUAL["file_name"])
 
 
-def read_column(path: Path, column: str, dataset: DataSet, *, whole: bool, option: str) -> dict[str, str]:
-    """Return the values of one column by the column ``sample_id``.
+@dataclass(frozen=True)
+class Column:
+    """The values of one column by sample id."""
 
-    The file is UTF-8 with a header; other columns are ignored. Sample ids are compared in Unicode's composed form, as
-    data sets have them, and values are stripped. An id that the data set lacks is an error if `whole`; with ``--limit``
-    the file may name more images. Messages name the file by its `option`.
+    values: Mapping[str, str]
+    notes: tuple[str, ...]
+    """One line if columns or images were recognised by other names than ``sample_id`` and the sample ids."""
+
+
+def read_column(
+    path: Path, kind: str, dataset: DataSet, *, whole: bool, option: str, columns: Mapping[str, str]
+) -> Column:
+    """Return the values of one column by sample id.
+
+    The file is CSV, TSV or Parquet with a header; other columns are ignored. The usual names of columns are
+    recognised, or `columns` gives them. Sample ids are compared in Unicode's composed form, as data sets have them; if
+    none occurs, images are recognised without their extension or folder. Values are stripped. An id that the data set
+    lacks is an error if `whole`; with ``--limit`` the file may name more images. Messages name the file by its
+    `option`.
 
     Raises
     ------
@@ -32,24 +44,45 @@ def read_column(path: Path, column: str, dataset: DataSet, *, whole: bool, optio
         Anything else that is wrong with it; names the line if there is one.
     """
     what = f"--{option} file"
-    values: dict[str, str] = {}
-    for line, sample_id, value in _lines(path, column, what):
-        if sample_id in values:
-            raise BadData(f"the {what} names an image twice", where=f"{path}, line {line}", got=repr(sample_id))
-        if not value.isprintable():
-            raise BadData(f"the {what} has a {column} that cannot be printed", where=f"{path}, line {line}")
-        values[sample_id] = value
+    table = read_table(path, what)
+    given = {"file_name": columns["sample_id"]} if "sample_id" in columns else columns
+    key = find_column(table.header, "file_name", given, _SAMPLE_ID)
+    value = find_column(table.header, kind, columns)
+    if not key or not value or {table.header.count(key), table.header.count(value)} != {1}:
+        raise BadData(
+            f"the {what} has another header",
+            where=path,
+            expected=f"a first line sample_id,{kind}",
+            got=repr(",".join(table.header)[:80]),
+            remedy=f"or name its columns: --columns sample_id=COLUMN {kind}=COLUMN" if table.header else None,
+        )
     known = {sample_id for part in dataset.parts.values() for sample_id in part.sample_ids}
     known |= {image.sample_id for image in dataset.unreadable}
-    unknown = [sample_id for sample_id in values if sample_id not in known] if whole else []
-    if unknown:
+    names = read_values(table, key)
+    matching = match_names(names, known)
+    values: dict[str, str] = {}
+    unknown: list[str] = []
+    for (number, _), name, sample_id, text in zip(
+        table.rows, names, matching.images, read_values(table, value), strict=True
+    ):
+        if (sample_id or name) in values:
+            raise BadData(f"the {what} names an image twice", where=table.where(number), got=repr(name))
+        if not text.strip().isprintable():
+            raise BadData(f"the {what} has a {kind} that cannot be printed", where=table.where(number))
+        values[sample_id or name] = text.strip()
+        if sample_id is None:
+            unknown.append(name)
+    if whole and unknown:
         raise BadData(
             f"the {what} names images that {dataset.name} does not have",
             where=path,
             expected=f"sample ids such as {min(known, default='')!r}",
             got=f"{len(unknown):,} others, the first {unknown[0]!r}",
         )
-    return values
+    if key == "sample_id" and value == kind and matching.how is None:
+        return Column(values, ())
+    how = f", {matching.how}" if matching.how else ""
+    return Column(values, (f"{option}: images from column {key!r}{how}, {kind} from column {value!r}",))
 
 
 def digest_values(dataset: DataSet, values: Mapping[str, Iterable[object]]) -> dict[str, str]:
@@ -58,47 +91,3 @@ def digest_values(dataset: DataSet, values: Mapping[str, Iterable[object]]) -> d
         name: digest_lines(f"{i}\0{value}" for i, value in zip(part.sample_ids, values[name], strict=True))
         for name, part in dataset.parts.items()
     }
-
-
-def _lines(path: Path, column: str, what: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the number, sample id and value of each line after the header."""
-    reader = csv.reader(io.StringIO(_read_text(path, what), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if header.count("sample_id") != 1 or header.count(column) != 1:
-            raise BadData(
-                f"the {what} has another header",
-                where=path,
-                expected=f"a first line sample_id,{column}",
-                got=repr(",".join(header)[:80]),
-            )
-        key, value = header.index("sample_id"), header.index(column)
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise BadData(
-                    f"the {what} has a line of another length",
-                    where=f"{path}, line {reader.line_num}",
-                    expected=f"{len(header)} fields",
-                    got=len(row),
-                    remedy="put fields that hold a comma in double quotes",
-                )
-            sample_id, text = (unicodedata.normalize("NFC", field) for field in (row[key], row[value].strip()))
-            yield reader.line_num, sample_id, text
-    except csv.Error as error:
-        raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
-
-
-def _read_text(path: Path, what: str) -> str:
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise BadData(f"the {what} is too large", where=path, expected=f"{MOST_BYTES:,} bytes or fewer", got=size)
-        return disk.read(path).decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingData(f"no {what}", where=path) from error
-    except OSError as error:
-        raise BadData(f"the {what} cannot be read", where=path, got=error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise BadData(f"the {what} is not UTF-8", where=f"{path}, byte {error.start}") from error

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from probeline.data.annotations.csv_columns import digest_values, read_column
+from probeline.data.assemble import pass_over_unlabelled_test
 from probeline.errors import BadData, BadOption, UnknownName
 from probeline.identity import digest
 from probeline.options.checks import parse_second
-from probeline.types import DROPPED, DataSet, IntArray, Join
+from probeline.types import DROPPED, DataSet, IntArray, Join, Part
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class SecondTask:
     title: str
 
 
-def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
+def relabel(dataset: DataSet, path: Path, *, whole: bool, columns: Mapping[str, str] | None = None) -> DataSet:
     """Return the data set with the labels of a CSV file with the columns ``sample_id`` and ``label``.
 
     The classes are the labels that occur: in the data set's order if all are classes of it, else sorted. An image
     with an empty label is in no split, but keeps its row with the label `DROPPED`, so that keys and features stay
     valid; one that cannot be read has no row, and is no longer counted as unreadable. Without `whole` the file may name
-    images that the data set does not have.
+    images that the data set does not have; `columns` gives columns other names. A test part of a data set without
+    labels of its own may have no line: it is left out with a note.
 
     Raises
     ------
@@ -50,8 +52,15 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
         An image without a line, fewer than two classes, or as
         :func:`probeline.data.annotations.csv_columns.read_column`.
     """
-    labels = read_column(path, "label", dataset, whole=whole, option="labels")
-    unnamed = [sample_id for part in dataset.parts.values() for sample_id in part.sample_ids if sample_id not in labels]
+    column = read_column(path, "label", dataset, whole=whole, option="labels", columns=columns or {})
+    labels = column.values
+    unnamed = [
+        sample_id
+        for part in dataset.parts.values()
+        if not _is_unlabelled_test(dataset, part, labels)
+        for sample_id in part.sample_ids
+        if sample_id not in labels
+    ]
     if unnamed:
         raise BadData(
             "the --labels file leaves images out",
@@ -60,16 +69,23 @@ def relabel(dataset: DataSet, path: Path, *, whole: bool) -> DataSet:
             got=f"{len(unnamed):,} images without one, the first {unnamed[0]!r}",
         )
     by_part, occurring = _label_parts(dataset, labels)
+    dataset = replace(dataset, notes=(*dataset.notes, *column.notes))
     own = [name for name in dataset.class_names if name in occurring]
     class_names = tuple(own) if len(own) == len(occurring) else tuple(occurring)
     numbers = _number_labels(by_part, class_names, path, "too few classes")
     parts = {name: replace(part, labels=numbers[name], class_names=class_names) for name, part in dataset.parts.items()}
-    dropped = sum(values.count("") for values in by_part.values())
+    dataset = pass_over_unlabelled_test(replace(dataset, parts=parts, class_names=class_names))
+    dropped = sum(by_part[name].count("") for name in dataset.parts)
     summary = f"{path.name}: {len(class_names)} classes" + (f"; {dropped:,} images are dropped" if dropped else "")
     sha256 = digest({"classes": list(class_names), "parts": digest_values(dataset, by_part)})
     joins = (*dataset.joins, Join("labels", sha256, summary))
     unreadable = tuple(image for image in dataset.unreadable if labels.get(image.sample_id) != "")
-    return replace(dataset, parts=parts, class_names=class_names, joins=joins, unreadable=unreadable)
+    return replace(dataset, joins=joins, unreadable=unreadable)
+
+
+def _is_unlabelled_test(dataset: DataSet, part: Part, labels: Mapping[str, str]) -> bool:
+    is_test = part.name == "test" and not dataset.has_labels and dataset.test != dataset.train
+    return is_test and not any(sample_id in labels for sample_id in part.sample_ids)
 
 
 def read_second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> SecondTask:
@@ -90,7 +106,8 @@ def read_second_task(dataset: DataSet, words: Sequence[str], *, whole: bool) -> 
     if not isinstance(spec, Path):
         title = " ".join(f"{name}={','.join(classes)}" for name, classes in spec.items())
         return _second_task(dataset, tuple(spec), _group_classes(dataset, spec), title)
-    by_part, class_names = _label_parts(dataset, read_column(spec, "label", dataset, whole=whole, option="second"))
+    column = read_column(spec, "label", dataset, whole=whole, option="second", columns={})
+    by_part, class_names = _label_parts(dataset, column.values)
     labels = _number_labels(by_part, class_names, spec, "too few classes of the second task")
     return _second_task(dataset, class_names, labels, spec.name)
 

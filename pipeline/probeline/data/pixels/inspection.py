@@ -13,7 +13,7 @@ from PIL import Image
 
 from probeline.data.pixels.decode import FORMATS, find_transposition
 from probeline.data.pixels.loading import open_image, ordered
-from probeline.types import ImageArray, ImageFiles, IntArray, PixelArray, Preprocess
+from probeline.types import ImageArray, ImageFiles, Images, IntArray, PixelArray, Preprocess
 
 SIDE = 32
 """Side of the thumbnails, pixels."""
@@ -58,7 +58,7 @@ class Inspection:
 
 
 def inspect_images(
-    images: ImageArray | ImageFiles,
+    images: Images,
     rows: IntArray,
     preprocess: Preprocess,
     threads: int,
@@ -88,25 +88,34 @@ def inspect_images(
     return Inspection(thumbnails, tuple(helped))
 
 
-def _inspect(images: ImageArray | ImageFiles, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
+def _inspect(images: Images, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
     image = open_image(images, row)
-    of_file = _inspect_file(images.paths[row]) if isinstance(images, ImageFiles) else ()
+    of_file = _inspect_source(images, row)
     square = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     thumbnail = np.asarray(square)
     is_constant = not any(np.ptp(pixels, axis=(0, 1)).any() for pixels in (thumbnail, np.asarray(image)))
     return thumbnail, (*of_file, *_inspect_shape(image.size, preprocess), *(("constant",) if is_constant else ()))
 
 
-def _inspect_file(path: Path) -> tuple[str, ...]:
-    """Return what decoding a readable file needs."""
-    data = path.read_bytes()
+def _inspect_source(images: Images, row: int) -> tuple[str, ...]:
+    """Return what decoding an image from its file, or its encoded bytes, needs; nothing is known of decoded pixels."""
+    if isinstance(images, ImageArray):
+        return ()
+    if isinstance(images, ImageFiles):
+        return _inspect_bytes(images.paths[row].read_bytes(), images.paths[row].suffix)
+    item = images.read(row)
+    return _inspect_bytes(item, Path(images.names[row]).suffix) if isinstance(item, bytes) else ()
+
+
+def _inspect_bytes(data: bytes, suffix: str) -> tuple[str, ...]:
+    """Return what decoding a readable image needs; an empty suffix says nothing of its format."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         kind = "JPEG" if image.format == "MPO" else image.format
         frames = 1
         with contextlib.suppress(Exception):  # Pillow looks for frames in odd metadata too
             frames = getattr(image, "n_frames", 1)
         needed = {
-            "extension": path.suffix.lower() not in _EXTENSIONS.get(str(kind), ()),
+            "extension": suffix != "" and suffix.lower() not in _EXTENSIONS.get(str(kind), ()),
             # In the coded pixels after the last SOS marker, FF is followed by 00: an FF D9 is the end.
             "cut": kind == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"),
             "space": image.mode in ("CMYK", "YCbCr", "LAB", "HSV"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import decode
+from probeline.data.pixels.decode import decode, decode_bytes, decode_opened
 from probeline.errors import BadData
-from probeline.types import ImageArray, ImageFiles, IntArray, PixelArray
+from probeline.identity import digest_bytes, digest_pixels
+from probeline.types import Decoding, ImageArray, ImageItems, Images, IntArray, PixelArray
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,15 +29,57 @@ class Unreadable:
     errors: tuple[BadData, ...]
 
 
-def open_image(images: ImageArray | ImageFiles, row: int) -> Image.Image:
-    """Return one image of a part in mode RGB; BadData if it cannot be read."""
+def open_image(images: Images, row: int) -> Image.Image:
+    """Return one image of a part in mode RGB; BadData if it cannot be read, or has other content than when listed."""
     if isinstance(images, ImageArray):
         return Image.fromarray(images.pixels[row])
+    if isinstance(images, ImageItems):
+        return _open_item(images, row)
     return decode(images.paths[row], images.content[row], images.decoding)
 
 
+def _open_item(images: ImageItems, row: int) -> Image.Image:
+    image, content = decode_item(images.read(row), images.names[row], images.decoding)
+    if content != images.content[row]:
+        raise BadData(
+            "image has other content than when the data set was listed",
+            where=images.names[row],
+            remedy="images that change, as by a random transform, cannot be cached: give them without it",
+        )
+    return image
+
+
+def digest_item(item: bytes | Image.Image, name: str) -> str:
+    """Return the content digest of an encoded or opened image; encoded ones are not decoded."""
+    return digest_bytes(item) if isinstance(item, bytes) else decode_item(item, name)[1]
+
+
+def decode_item(
+    item: bytes | Image.Image,
+    name: str,
+    decoding: Decoding = Decoding(),  # noqa: B008 - frozen
+) -> tuple[Image.Image, str]:
+    """Return an encoded or opened image in mode RGB, and its content digest: of the encoded bytes, else of the pixels.
+
+    Raises
+    ------
+    BadImage
+        Its bytes cannot be decoded; `name` is what the message calls it.
+    BadData
+        It cannot be read for another reason.
+    """
+    if isinstance(item, bytes):
+        return decode_bytes(item, name, decoding).image, digest_bytes(item)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        image = decode_opened(item, decoding)
+    except BadData as error:
+        raise BadData("image cannot be read", where=name, got=error.got, remedy="remove or replace it") from error
+    return image, digest_pixels(image.height, image.width, image.tobytes())
+
+
 def read_batch(
-    images: ImageArray | ImageFiles, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
+    images: Images, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
 ) -> PixelArray | Unreadable:
     """Return uint8 [b, size, size, 3], the `view` of each image and row, or which images cannot be read."""
     pixels = np.empty((len(rows), size, size, 3), np.uint8)

@@ -1,10 +1,10 @@
-"""A folder of images, one folder per class: as plain class folders, or below train, val and test."""
+"""A folder of images, one folder per class: as plain class folders, or below train, val and test; or no classes."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from probeline.data.assemble import RawPart, assemble
 from probeline.data.folders.layout import find_layout
 from probeline.data.folders.walk import identify, subfolders, walk
 from probeline.data.source import LoadRequest
@@ -19,7 +20,7 @@ from probeline.errors import BadData, MissingData
 from probeline.format import few
 from probeline.identity import digest_bytes
 from probeline.memo import fingerprint
-from probeline.types import DataSet, ImageFiles, IntArray, Part, Skipped
+from probeline.types import DROPPED, DataSet, ImageFiles, IntArray, Skipped
 
 SPEC = "folder:PATH"
 
@@ -35,11 +36,15 @@ class ListedPart:
     """POSIX path below the root, in Unicode's composed form (NFC) on every file system."""
     paths: tuple[Path, ...]
     labels: IntArray
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a folder, before any is read; the classes are the folders of train, sorted by code point."""
+    """The images of a folder, before any is read; the classes are the folders of train, sorted by code point.
+
+    There are no classes if train has fewer than two folders: its images have no labels then.
+    """
 
     parts: Mapping[str, ListedPart]
     """``all``, or ``train`` with ``val``, ``test`` or both."""
@@ -65,37 +70,40 @@ def scan(root: Path) -> Listing:
     are walked to any depth and links are followed. Hidden files are ignored; files that are not photos, and folders of
     systems, are listed as skipped. Rows are sorted by class, then by sample id, both by code point.
 
+    If train has at most one folder, no image has a label: all images below it are listed, and labels may be joined
+    later. Neither has a test part without class folders, or with a single one that is no class of train.
+
     Raises
     ------
     MissingData
-        No such folder, or no folder in it.
+        No such folder, or no image in it.
     BadData
-        Fewer than two classes, a class without images to fit on, a class that train does not have, first-level
-        folders that contain the same folders and so look like parts, or a name that is not valid Unicode.
+        A class without images to fit on, a class that train does not have, first-level folders that contain the same
+        folders and so look like parts, or a name that is not valid Unicode.
     """
     if not root.is_dir():
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
     layout = find_layout(root)
     skipped = list(layout.skipped)
-    class_names: tuple[str, ...] = ()
+    fitted = next(iter(layout.classes.values()))
+    class_names = tuple(fitted) if len(fitted) > 1 else ()
     parts = {}
     for name, folders in layout.classes.items():
-        if not folders:
-            raise MissingData(
-                f"no class folders for {name}", where=root, remedy="put one folder of images per class there"
-            )
-        if not class_names:
-            class_names = tuple(folders)
-            if len(class_names) < 2:
-                raise BadData(
-                    "too few classes",
-                    where=root,
-                    expected="two class folders or more",
-                    got=class_names[0],
-                    remedy=_name_inner_folder(folders[class_names[0]]),
+        is_flat = name == "test" and len(folders) < 2 and not _any_class(folders, class_names)
+        if class_names and not is_flat:
+            if not folders:
+                raise MissingData(
+                    f"no class folders for {name}", where=root, remedy="put one folder of images per class there"
                 )
-        parts[name] = _list_part(root, name, folders, class_names, skipped)
-    return Listing(parts, class_names, tuple(skipped), layout.notes)
+            parts[name] = _list_part(root, name, folders, class_names, skipped)
+        else:
+            folder = layout.folders[name]
+            below = "" if name == "all" else folder.relative_to(root).as_posix()
+            skipped = [
+                file for file in skipped if Path(file.path).parent != Path(below) or "outside" not in file.reason
+            ]
+            parts[name] = _list_flat(folder, below, skipped)
+    return Listing(parts, class_names, tuple(skipped), (*layout.notes, *_note_inner_folder(fitted, class_names)))
 
 
 def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
@@ -110,38 +118,39 @@ def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
     BadOption
         A limit below the number of classes.
     """
-    subset = request.subset
-    parts, images = {}, {}
-    for part, listed in listing.parts.items():
-        rows = subset.rows(listed.labels, classes=len(listing.class_names))
-        paths = tuple(listed.paths[row] for row in rows)
-        content = hash_files(paths, request)
-        parts[part] = Part(
-            dataset=subset.name(name),
-            name=part,
-            sample_ids=tuple(listed.sample_ids[row] for row in rows),
-            content=content,
-            labels=listed.labels[rows],
-            class_names=listing.class_names,
+    raw = {
+        part: RawPart(
+            listed.sample_ids,
+            listed.labels,
+            partial(load_files, listed.paths, request=request),
+            str(listed.folder or ""),
         )
-        images[part] = ImageFiles(paths, content)
-    names = list(parts)
-    return DataSet(
-        name=subset.name(name),
-        parts=parts,
-        images=images,
-        class_names=listing.class_names,
-        train=names[0],
-        test=names[-1],
-        skipped=listing.skipped,
-        notes=listing.notes,
-        val="val" if len(names) == 3 else None,
-    )
+        for part, listed in listing.parts.items()
+    }
+    return assemble(name, raw, listing.class_names, request, skipped=listing.skipped, notes=listing.notes)
 
 
-def _name_inner_folder(folder: Path) -> str | None:
-    """Return the remedy for a data set that is one folder further down; None if that folder has no folders."""
-    return f"is it folder:{folder}?" if len(subfolders(folder, "", [])) > 1 else None
+def load_files(paths: Sequence[Path], rows: IntArray, request: LoadRequest) -> tuple[ImageFiles, tuple[str, ...]]:
+    """Return the image files of some rows, and the sha256 of each.
+
+    Raises
+    ------
+    BadData
+        A file that cannot be opened.
+    """
+    chosen = tuple(paths[row] for row in rows.tolist())
+    content = hash_files(chosen, request)
+    return ImageFiles(chosen, content), content
+
+
+def _note_inner_folder(folders: Mapping[str, Path], class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a note about images without labels whose one folder has folders that may be the classes."""
+    if class_names or len(folders) != 1:
+        return ()
+    ((name, path),) = folders.items()
+    if len(subfolders(path, "", [])) < 2:
+        return ()
+    return (f"folder: no classes are read from {name}, the only folder; if its folders are the classes: folder:{path}",)
 
 
 def _list_part(
@@ -169,6 +178,20 @@ def _list_part(
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
     sample_ids, paths, labels = zip(*listed, strict=True)
     return ListedPart(sample_ids, paths, np.array(labels, np.int64))
+
+
+def _any_class(folders: Iterable[str], class_names: Iterable[str]) -> bool:
+    """Return whether a folder has the name of a class, in capitals or not."""
+    return not {name.casefold() for name in folders}.isdisjoint(name.casefold() for name in class_names)
+
+
+def _list_flat(folder: Path, below: str, skipped: list[Skipped]) -> ListedPart:
+    """Return all images below a folder, none with a label; other files are added to `skipped`."""
+    images = sorted(walk(folder, unicodedata.normalize("NFC", below), skipped, ()))
+    if not images:
+        raise MissingData("no images in this folder", where=folder, remedy="put images there, best a folder per class")
+    sample_ids, paths = zip(*images, strict=True)
+    return ListedPart(sample_ids, paths, np.full(len(paths), DROPPED, np.int64), folder)
 
 
 def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]:

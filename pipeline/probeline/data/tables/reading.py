@@ -1,0 +1,148 @@
+"""Tables as people have them: CSV in its dialects, TSV and Parquet, as text by column."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probeline import disk
+from probeline.errors import BadData, MissingData, MissingExtra
+
+MOST_BYTES = 256 * 2**20
+"""A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: a header, and rows with the number of the line that each ends in."""
+
+    path: Path
+    what: str
+    """What messages call the file."""
+    header: tuple[str, ...]
+    rows: Sequence[tuple[int, Sequence[str]]]
+    line_word: str = "line"
+    """What a row's number counts."""
+
+    def where(self, number: int) -> str:
+        """Return the place of a row for messages."""
+        return f"{self.path}, {self.line_word} {number}"
+
+
+def read_table(path: Path, what: str) -> Table:
+    """Return the table of a file; fields are in Unicode's composed form.
+
+    CSV is UTF-8 or UTF-16 with a header; commas, semicolons, tabs or bars separate fields, whichever the header has
+    most of. Empty lines are passed over.
+
+    Raises
+    ------
+    MissingData
+        No such file.
+    BadData
+        Anything else that is wrong with it; names the line if there is one.
+    MissingExtra
+        Parquet without pyarrow.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, what)
+    text = _read_text(path, what)
+    lines = _lines(text, path, what)
+    header = tuple(name.strip() for name in next(lines, (0, []))[1])
+    return Table(path, what, header, _checked(lines, header, path, what))
+
+
+def _lines(text: str, path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = (
+        "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=lambda mark: _outside_quotes(first, mark))
+    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
+
+
+def _outside_quotes(line: str, mark: str) -> int:
+    return "".join(line.split('"')[::2]).count(mark)
+
+
+def _checked(
+    lines: Iterator[tuple[int, list[str]]], header: Sequence[str], path: Path, what: str
+) -> list[tuple[int, list[str]]]:
+    rows = []
+    for number, row in lines:
+        if len(row) != len(header):
+            raise BadData(
+                f"the {what} has a line of another length",
+                where=f"{path}, line {number}",
+                expected=f"{len(header)} fields",
+                got=len(row),
+                remedy="put fields that hold a comma in double quotes",
+            )
+        rows.append((number, [unicodedata.normalize("NFC", field) for field in row]))
+    return rows
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise BadData(f"the {what} is too large", where=path, expected=f"{MOST_BYTES:,} bytes or fewer", got=size)
+        data = disk.read(path)
+        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingData(f"no {what}", where=path) from error
+    except OSError as error:
+        raise BadData(f"the {what} cannot be read", where=path, got=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise BadData(
+            f"the {what} is not UTF-8", where=f"{path}, byte {error.start}", remedy="save it as UTF-8"
+        ) from error
+
+
+def _read_parquet(path: Path, what: str) -> Table:
+    parquet = import_parquet()
+    if not path.exists():
+        raise MissingData(f"no {what}", where=path)
+    try:
+        table = parquet.read_table(path)
+    except Exception as error:  # a foreign format's reader raises almost anything
+        raise BadData(f"the {what} is not valid Parquet", where=path, got=f"{type(error).__name__}: {error}") from error
+    names = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if _is_plain(kind)]
+    columns = [map(_as_text, table.column(name).to_pylist()) for name in names]
+    rows = [(number, row) for number, row in enumerate(zip(*columns, strict=True), 1)]
+    return Table(path, what, tuple(names), rows, line_word="row")
+
+
+def _is_plain(kind: Any) -> bool:
+    return not any(word in str(kind) for word in ("struct", "list", "map", "binary"))
+
+
+def _as_text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return unicodedata.normalize("NFC", str(value))
+
+
+def import_parquet() -> Any:
+    """Return ``pyarrow.parquet``; MissingExtra if it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow is not installed", remedy="pip install 'probeline[parquet]'") from error
+    return pyarrow.parquet
