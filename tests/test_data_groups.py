@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_shares_are_met_as_nearly_as_groups_allow() -> None:
     labels = (np.repeat(rng.integers(0, 4, 200), sizes) + (rng.random(sizes.sum()) < 0.2)) % 4
     for seed in range(3):
         order = shuffled(len(labels), seed, 2)
-        carved, rest = carve_groups(labels, groups, order, fraction=5, keep=2)
+        carved, rest = carve_groups(labels, groups, order, share=Fraction(1, 5), keep=2)
         assert len(carved) + len(rest) == len(labels)
         # Groups of up to 29 rows, of some 720 a class: measured 2.2 rows off at most, scikit-learn's splitter 2.2 too.
         assert np.abs(np.bincount(labels[carved]) - np.bincount(labels) / 5).max() < 5
@@ -102,7 +103,10 @@ def test_shares_are_met_as_nearly_as_groups_allow() -> None:
         for fold in folds:
             assert np.abs(np.bincount(labels[fold], minlength=4) - np.bincount(labels) / 5).max() < 5
     assert not np.array_equal(
-        *(carve_groups(labels, groups, shuffled(len(labels), s, 2), fraction=5, keep=2)[0][:50] for s in (0, 1))
+        *(
+            carve_groups(labels, groups, shuffled(len(labels), s, 2), share=Fraction(1, 5), keep=2)[0][:50]
+            for s in (0, 1)
+        )
     )
 
 
@@ -110,7 +114,7 @@ def test_the_test_set_is_not_made_of_small_groups_alone() -> None:
     sizes = np.repeat([1, 2, 4, 8, 16, 32], 60)
     groups = np.repeat(np.arange(len(sizes)), sizes)
     labels = np.zeros(len(groups), np.int64)
-    carved, _ = carve_groups(labels, groups, shuffled(len(labels), 0, 2), fraction=5, keep=2)
+    carved, _ = carve_groups(labels, groups, shuffled(len(labels), 0, 2), share=Fraction(1, 5), keep=2)
     taken = np.bincount(sizes[np.unique(groups[carved])], minlength=33)[[1, 2, 4, 8, 16, 32]]
     # Of 60 groups of each size a fifth is 12; groups are placed size by size, each time evening out what was before.
     assert (taken >= 8).all()

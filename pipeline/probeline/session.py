@@ -17,12 +17,12 @@ from probeline.data.annotations import groups
 from probeline.data.sampling.splits import describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
-from probeline.errors import BadData
+from probeline.errors import BadData, BadOption, UnknownName
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line
-from probeline.options.settings import Settings, Step
+from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
 
 
@@ -31,12 +31,14 @@ class Session:
     """One run's data set, splits, backbones and paths; each is loaded at its first use, and then kept.
 
     A backbone's text is ``NAME[@WEIGHTS]``, as on the command line. `remember` is whether the memo of file hashes is
-    used: if not, all files are hashed anew and nothing is downloaded. `steps` are all those of the recipe.
+    used: if not, all files are hashed anew and nothing is downloaded. `steps` are all those of the recipe. `data` is a
+    data set in memory, in place of the one that the settings name.
     """
 
     settings: Settings
     remember: bool = True
     steps: tuple[Step, ...] = ()
+    data: DataSet | None = None
 
     @property
     def console(self) -> Console:
@@ -63,6 +65,8 @@ class Session:
     @functools.cached_property
     def dataset(self) -> DataSet:
         """The data set of the run, with its own labels and groups, and without images that cannot be read."""
+        if self.data is not None:
+            return self.data
         options, console = self.settings.data, self.console
         subset, download = Subset(options.limit, options.data_seed), self.remember and not self.settings.run.dry_run
         columns = parse_columns(options.columns)
@@ -136,6 +140,37 @@ class Session:
         splits = self.splits
         return tuple(dict.fromkeys(role.part for role in (splits.train, splits.val, splits.test)))
 
+    @property
+    def has_images(self) -> bool:
+        """Whether the data set has images, and not embeddings from elsewhere."""
+        if self.data is not None:
+            return not self.data.embeddings
+        return not registry.gives_embeddings(self.settings.data.dataset)
+
+    def with_embeddings(self, settings: Settings) -> Settings:
+        """Return settings whose backbones are the names of the data set's embeddings, all of them by default.
+
+        Settings of a data set of images are returned as they are.
+
+        Raises
+        ------
+        UnknownName
+            No such embedding.
+        BadOption
+            An option that only images have a use for.
+        """
+        if self.has_images:
+            return settings
+        known = tuple(self.dataset.embeddings)
+        named = settings.nets.backbones
+        for name in named if named != Settings().nets.backbones else ():
+            if name not in known:
+                raise UnknownName(f"embedding of {self.dataset.name}", name, known)
+        for option in ("weights", "image_size", "taps", "views", "precision"):
+            if settings.value(option) != OPTIONS[option].default:
+                raise BadOption(f"{OPTIONS[option].flag} needs images", got=f"the embeddings of {self.dataset.name}")
+        return settings.changed(backbones=known if named == Settings().nets.backbones else named)
+
     def is_remembered(self, name: str) -> bool:
         """Return whether this name was remembered by an earlier run."""
         return self.memo.get(name, []) is True
@@ -159,6 +194,8 @@ class Session:
 
     def backbone(self, backbone: str) -> tuple[Backbone, Loaded | None]:
         """Return a backbone's record at its penultimate tap, and the net too if it had to be built."""
+        if not self.has_images:
+            return Backbone.of_embedding(backbone, self.dataset.embeddings[backbone]), None
         spec = self.spec(backbone)
         record, loaded = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
@@ -167,6 +204,8 @@ class Session:
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
         """Return the records of each requested tap, several if concatenated, and the net too if it had to be built."""
+        if not self.has_images:
+            return ((self.backbone(backbone)[0],),), None
         spec = self.spec(backbone)
         requested = [split_tap(tap) for tap in self.settings.reading.taps]
         terms = tuple(dict.fromkeys(term for taps in requested for term in taps))
@@ -186,6 +225,7 @@ class Session:
 
     def net(self, backbone: str, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build a backbone's net anew."""
+        self.require_images(f"the net of {backbone}")
         spec = self.spec(backbone)
         loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
         self._say_notes(loaded)
@@ -212,6 +252,11 @@ class Session:
         """Build the net of a record anew."""
         return self.net(self.asked_as(backbone.name, backbone.weights), taps)
 
+    def require_images(self, what: str) -> None:
+        """Raise BadOption if the data set has embeddings from elsewhere instead of images."""
+        if not self.has_images:
+            raise BadOption(f"{what} needs images", got=f"the embeddings of {self.dataset.name}")
+
     def views(self, part: str) -> tuple[View | None, ...]:
         """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""
         if part != self.dataset.train:
@@ -234,6 +279,10 @@ class Session:
 
     def features(self, backbone: Backbone, part: str, view: View | None = None) -> FeatureSet:
         """Return the features of a part, read and verified once."""
+        if not self.has_images:
+            rows = self.dataset.embeddings[backbone.name].by_part[part]
+            own = self.dataset.parts[part]
+            return FeatureSet(rows, own.sample_ids, self.entry(backbone, part).key, 0.0, ())
         entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
             remedy = f"run: {command_line(self.settings, 'extract')}"

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from probeline.disk import path_name
-from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_lines
-from probeline.names import Role
+from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION, digest, digest_bytes, digest_lines
+from probeline.names import PENULTIMATE, Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,6 +136,27 @@ Images = ImageArray | ImageFiles | ImageItems
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """Features of a data set's rows that were computed elsewhere."""
+
+    by_part: Mapping[str, FloatArray]
+    """float32 [N, D], finite, for each part in its row order."""
+    sha256: str
+    """Over the rows of all parts."""
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(next(iter(self.by_part.values())).shape[1])
+
+    @classmethod
+    def of(cls, by_part: Mapping[str, FloatArray]) -> Embedding:
+        """Return the embedding with its digest."""
+        rows = {part: [list(array.shape), digest_bytes(array.tobytes())] for part, array in by_part.items()}
+        return cls(by_part, digest(rows))
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A file in a data set's folder that is not used, and why."""
 
@@ -180,6 +201,8 @@ class DataSet:
     """One line each about what was assumed of the data, and what of it is not used."""
     unreadable: tuple[UnreadableImage, ...] = ()
     """Images that are left out because they cannot be decoded; not those that the user dropped."""
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
+    """By name, if the data set consists of features from elsewhere; it has no `images` then."""
 
     @property
     def has_labels(self) -> bool:
@@ -272,6 +295,10 @@ class Preprocess:
         return {**self.record(), "decode": PREPROCESS_VERSION}
 
 
+NO_IMAGES = Preprocess(resize=0, crop=0, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+"""In the record of an embedding from elsewhere, which was not computed from images here: its sides are 0."""
+
+
 @dataclass(frozen=True)
 class View:
     """An augmented view of a part: one random region of each image, resized to the crop, and possibly mirrored.
@@ -320,6 +347,21 @@ class Backbone:
     head_parameters: int
     """How many of them are the head's."""
     preprocess: Preprocess
+
+    @classmethod
+    def of_embedding(cls, name: str, embedding: Embedding) -> Backbone:
+        """Return the record of the unknown net that computed an embedding, as if that were its penultimate tap."""
+        return cls(
+            name=name,
+            weights="given",
+            weights_sha256=embedding.sha256,
+            tap=PENULTIMATE,
+            pooling="given",
+            dim=embedding.dim,
+            parameters=0,
+            head_parameters=0,
+            preprocess=NO_IMAGES,
+        )
 
     @property
     def slug(self) -> str:

@@ -71,6 +71,7 @@ def examine(session: Session) -> Findings:
     started, images = time.perf_counter(), ExaminedImages(session, backbone)
     images.cached.prepare("doctor")
     duplicates, labels, outliers = find_duplicates(images), find_label_errors(images), find_outliers(images)
+    shown = _name_shown(duplicates, labels, outliers) if session.has_images else []
     findings = Findings(
         backbone=name,
         weights=backbone.weights,
@@ -88,7 +89,7 @@ def examine(session: Session) -> Findings:
             for number, role in enumerate(images.counts)
         },
         helped=note_decoding(images),
-        thumbnails=make_thumbnails(session.dataset, _name_shown(duplicates, labels, outliers), _THUMBNAIL_BYTES),
+        thumbnails=make_thumbnails(session.dataset, shown, _THUMBNAIL_BYTES),
         seconds=time.perf_counter() - started,
         environment=environment(),
     )
@@ -162,7 +163,13 @@ def find_duplicates(images: ExaminedImages) -> Duplicates:
 def _find_near(
     images: ExaminedImages, content: Sequence[str]
 ) -> tuple[IntArray, FloatArray, FloatArray, BoolArray, int]:
-    """Return pairs int64 [p, 2] of near duplicates, cosine, pixels and mirrored of each, and how many were compared."""
+    """Return pairs int64 [p, 2] of near duplicates, cosine, pixels and mirrored of each, and how many were compared.
+
+    Without images there are none, since features alone do not tell near duplicates from images of one kind.
+    """
+    if not images.session.has_images:
+        none = np.empty(0, np.float32)
+        return np.empty((0, 2), np.int64), none, none, np.empty(0, np.bool_), 0
     known, test = images.neighbours
     candidates = [select_pairs(np.arange(len(images)), known.indices, known.cosines, SIMILARITY)]
     if test is not None:
@@ -242,7 +249,9 @@ def find_outliers(images: ExaminedImages) -> Outliers:
 
 def note_decoding(images: ExaminedImages) -> tuple[DecodingNote, ...]:
     """Return which images were converted when decoded, by kind of conversion."""
-    notes = []
+    notes: list[DecodingNote] = []
+    if not images.session.has_images:
+        return ()
     for kind, description in HELP.items():
         flags = np.array([kind in kinds for kinds in images.inspected[1]], np.bool_)
         if flags.any():

@@ -35,11 +35,15 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     from probeline.names import BackboneSpec
     from probeline.session import Session
 
-    # Bad names are refused before any net is built or fetched.
-    nets = (text for step, _ in runs for text in (*step.nets.backbones, *filter(None, [step.training.teacher])))
-    for text in dict.fromkeys(nets):
-        check_name(BackboneSpec.parse(text, "DEFAULT").name)
     session = Session(settings, steps=tuple(steps))
+    if session.has_images:
+        # Bad names are refused before any net is built or fetched.
+        nets = (text for step, _ in runs for text in (*step.nets.backbones, *filter(None, [step.training.teacher])))
+        for text in dict.fromkeys(nets):
+            check_name(BackboneSpec.parse(text, "DEFAULT").name)
+    else:
+        runs = _without_images(session, runs)
+        session = session.under(session.with_embeddings(settings))
     while True:
         try:
             return _run_verbs(session, runs)
@@ -85,6 +89,17 @@ def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
     if diverged:
         raise diverged[0]
     return results
+
+
+def _without_images(session: Session, runs: Sequence[Step]) -> list[Step]:
+    """Return the runs for a data set of embeddings, without the verbs that need images, if others are left."""
+    verbs = [verb for _, own in runs for verb in own]
+    left_out = [verb for verb in dict.fromkeys(verbs) if VERBS[verb].needs_images]
+    if left_out and len(left_out) == len(set(verbs)):
+        session.require_images(left_out[0])
+    for verb in left_out:
+        session.console.say(f"{verb}: left out, as it needs images")
+    return [(session.with_embeddings(step), tuple(verb for verb in own if verb not in left_out)) for step, own in runs]
 
 
 def _run(arguments: Sequence[str] | None) -> None:

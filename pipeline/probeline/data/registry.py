@@ -32,6 +32,12 @@ def load(spec: str, request: LoadRequest) -> DataSet:
     raise UnknownName("data set", spec, names(), remedy=remedy)
 
 
+def gives_embeddings(spec: str) -> bool:
+    """Return whether a spec's data set consists of embeddings from elsewhere instead of images."""
+    prefix = spec.partition(":")[0]
+    return prefix in SOURCES.own() and getattr(SOURCES.load(prefix), "GIVES_EMBEDDINGS", False) is True
+
+
 def names() -> tuple[str, ...]:
     """Return the spec of each source, those without an argument first; the bare name of one that cannot be loaded.
 

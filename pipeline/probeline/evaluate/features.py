@@ -118,13 +118,14 @@ class CachedFeatures:
 
     def prepare(self, verb: str) -> None:
         """Extract what is missing, and check features that were made elsewhere or by other software."""
-        if any(missing_shards(entry) for entry in self.entries()):
+        if self.session.has_images and any(missing_shards(entry) for entry in self.entries()):
             fill_missing(self.session, self.session.asked_as(self.backbone.name, self.backbone.weights), verb)
         self.check_canary()
 
     def check_canary(self) -> None:
         """Extract a few rows again if the features were made elsewhere, and compare them with the cached ones."""
-        canary.check_cached(self.session, self.taps, self.entries())
+        if self.session.has_images:
+            canary.check_cached(self.session, self.taps, self.entries())
 
     def title(self, method: str, seed: int | None) -> str:
         """Return the beginning of every message about a fit."""

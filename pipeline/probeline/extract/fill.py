@@ -35,6 +35,9 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
     ProbelineError
     """
     say = session.console.say
+    if not session.has_images:
+        say(f"extract: {session.dataset.name} has embeddings: there is nothing to extract")
+        return []
     results: list[dict[str, Any]] = []
     for name in backbones:
         together, loaded = session.taps(name)

@@ -13,7 +13,8 @@ class Verb:
     """One verb of the command line, with the names of its options.
 
     `words` is the name in its help of what may follow the verb; `needs_data` is whether the data set is loaded first,
-    and `needs_labels` whether its images must have classes.
+    `needs_labels` whether its rows must have classes, and `needs_images` whether embeddings from elsewhere are not
+    enough.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Verb:
     needs_words: bool = False
     needs_data: bool = True
     needs_labels: bool = True
+    needs_images: bool = False
 
 
 def _names(*groups_and_options: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -62,11 +64,13 @@ _VERBS = (
         "finetune",
         "train the net or its upper stages, from its weights and from scratch",
         _names(*_NET, "views", "compute", "seeding", "training", *_STEP),
+        needs_images=True,
     ),
     Verb(
         "lrfind",
         "run a learning-rate range test of each strategy",
         _names(*_NET, "views", "compute", "seed", "training", *_STEP),
+        needs_images=True,
     ),
     Verb(
         "curve",
@@ -78,12 +82,14 @@ _VERBS = (
         "draw first filters, an input, most common errors and an embedding map of each backbone",
         _names(*_NET, "compute", "pictures", *_STEP),
         words=_ROWS,
+        needs_images=True,
     ),
     Verb(
         "latency",
         "time the forward pass of each backbone, the nets in turn",
         _names(*_NET, "device", "workers", *_STEP),
         needs_labels=False,
+        needs_images=True,
     ),
     Verb(
         "doctor",
@@ -106,6 +112,7 @@ _VERBS = (
         "show which fields of the key differ from the nearest cached entry",
         _names(*_NET, "reading", *_COMMON),
         needs_labels=False,
+        needs_images=True,
     ),
     Verb(
         "show",
@@ -114,11 +121,13 @@ _VERBS = (
         words=_ROWS,
         needs_words=True,
         needs_labels=False,
+        needs_images=True,
     ),
     Verb(
         "export",
         "write one row of the report as a folder that classifies new images",
         _names(*_FEATURES, "seed", "export", *_COMMON, "dry_run"),
+        needs_images=True,
     ),
     Verb(
         "predict",
@@ -152,6 +161,7 @@ _VERBS = (
         "time extraction against a plain loop and the bare forward pass",
         _names(*_NET, "compute", *_COMMON),
         needs_labels=False,
+        needs_images=True,
     ),
 )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -32,15 +33,15 @@ class _Group:
 
 
 def carve_groups(
-    labels: IntArray, groups: IntArray, order: IntArray, *, fraction: int, keep: int
+    labels: IntArray, groups: IntArray, order: IntArray, *, share: Fraction, keep: int
 ) -> tuple[IntArray, IntArray]:
-    """Return about a stratified 1 / `fraction` of the rows in `order`, in whole groups, and the rest; both ascending.
+    """Return about a stratified `share` of the rows in `order`, in whole groups, and the rest; both ascending.
 
     A class keeps `keep` groups in the rest, or all if it has no more; a class with more gives at least one.
     """
     candidates = _list_groups(labels, groups, order)
     spare = {label: count - keep for label, count in _count_by_class(candidates).items()}
-    bins = _Bins(candidates, (1, fraction - 1))
+    bins = _Bins(candidates, (share.numerator, share.denominator - share.numerator))
     taken: list[_Group] = []
 
     def take(group: _Group) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 
 from probeline.data.sampling.grouped import carve_groups, count_groups, deal_groups
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
-from probeline.errors import BadData
+from probeline.errors import BadData, BadOption
 from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
 
 ENOUGH_FOR_VAL = 1_000
@@ -14,20 +17,33 @@ ENOUGH_FOR_VAL = 1_000
 
 FOLDS = 5
 
+_FIFTH, _TENTH = Fraction(1, 5), Fraction(1, 10)
+
 _PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_TRAIN_FOLDS = 2, 3, 4, 5
 
 
-def split(dataset: DataSet, *, data_seed: int) -> Splits:
+def split(
+    dataset: DataSet, *, data_seed: int, test: Fraction | IntArray = _FIFTH, val: Fraction | IntArray | None = None
+) -> Splits:
     """Return the splits of a data set.
 
-    Test is the test part, or a stratified fifth if train and test are the same part. Val is the part that ships as
-    val, else a stratified tenth of the remaining rows of the train part, else, if those are fewer than 1,000, the first
-    of five stratified folds. Every class keeps a row in train; a class that gives rows to test keeps two. Dropped rows
+    Test is the test part, or a stratified share of the rows, a fifth by default, if train and test are the same part.
+    Val is the part that ships as val, else a stratified tenth of the remaining rows of the train part, else, if those
+    are fewer than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows to test keeps two. Dropped rows
     are in no split.
 
     If the data set has groups, a part is split in whole groups, as close to these shares as groups allow, and classes
     are counted in groups: a class that gives to test keeps two of them. There are fewer than five folds if one of five
     would contain all groups of some class.
+
+    Parameters
+    ----------
+    dataset : DataSet
+    data_seed : int
+    test : Fraction or int64 [n]
+        Share of the rows, or rows, of a data set that has one part.
+    val : Fraction or int64 [n], optional
+        Share of the rows of the train part that are not test, or rows of it, instead of the rules above.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -40,25 +56,30 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
     """
     labels = dataset.parts[dataset.train].labels
     order = shuffled(len(labels), data_seed, _PURPOSE_TEST)
-    if dataset.train == dataset.test:
-        test, rest = _carve(dataset, order[labels[order] != DROPPED], fraction=5, keep=2)
+    if dataset.train != dataset.test:
+        test_rows, rest = _labelled(dataset, dataset.test), _labelled(dataset, dataset.train)
+    elif isinstance(test, Fraction):
+        test_rows, rest = _carve(dataset, order[labels[order] != DROPPED], share=test, keep=2)
     else:
-        test, rest = _labelled(dataset, dataset.test), _labelled(dataset, dataset.train)
+        test_rows, rest = _take(dataset, "test", test, _labelled(dataset, dataset.train))
 
     folds: tuple[IntArray, ...] = ()
     val_part = dataset.train
-    if dataset.val is not None:
+    if isinstance(val, np.ndarray):
+        val_rows, train = _take(dataset, "val", val, rest)
+        _check_classes(dataset, train, at_least=1)
+    elif val is None and dataset.val is not None:
         _check_classes(dataset, rest, at_least=1)
         val_part = dataset.val
-        train, val = rest, _labelled(dataset, dataset.val)
-    elif len(rest) >= ENOUGH_FOR_VAL:
+        train, val_rows = rest, _labelled(dataset, dataset.val)
+    elif val is not None or len(rest) >= ENOUGH_FOR_VAL:
         _check_classes(dataset, rest, at_least=1)
-        val, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), fraction=10, keep=1)
+        val_rows, train = _carve(dataset, _reordered(rest, data_seed, _PURPOSE_VAL), share=val or _TENTH, keep=1)
     else:
         _check_classes(dataset, rest, at_least=2)
         folds = _deal_folds(dataset, _reordered(rest, data_seed, _PURPOSE_FOLDS))
-        val, train = folds[0], np.sort(np.concatenate(folds[1:]))
-    if not len(val):
+        val_rows, train = folds[0], np.sort(np.concatenate(folds[1:]))
+    if not len(val_rows):
         raise BadData(
             "no image is left to choose on",
             where=f"{dataset.name}/{val_part}",
@@ -66,8 +87,8 @@ def split(dataset: DataSet, *, data_seed: int) -> Splits:
         )
     return Splits(
         train=Split(dataset.train, train, "train"),
-        val=Split(val_part, val, "val"),
-        test=Split(dataset.test, test, "test"),
+        val=Split(val_part, val_rows, "val"),
+        test=Split(dataset.test, test_rows, "test"),
         folds=folds,
         data_seed=data_seed,
     )
@@ -114,17 +135,37 @@ def _labelled(dataset: DataSet, part: str) -> IntArray:
     return np.flatnonzero(dataset.parts[part].labels != DROPPED).astype(np.int64, copy=False)
 
 
-def _carve(dataset: DataSet, order: IntArray, *, fraction: int, keep: int) -> tuple[IntArray, IntArray]:
-    """Return a stratified 1 / `fraction` of the train part's rows in `order`, and the rest.
+def _take(dataset: DataSet, role: str, rows: IntArray, among: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the given rows of the train part, ascending, and the other ones of `among`."""
+    taken = np.unique(rows)
+    if strange := np.setdiff1d(taken, among).tolist():
+        raise BadOption(
+            f"bad rows of {role}",
+            where=dataset.name,
+            expected="rows with a label that have no other role",
+            got=f"{len(strange):,} others, such as row {strange[0]}",
+        )
+    rest = np.setdiff1d(among, taken)
+    if dataset.groups:
+        groups = dataset.groups[dataset.train]
+        if torn := np.intersect1d(groups[taken], groups[rest]).tolist():
+            raise BadOption(
+                f"{role} separates rows of a group", where=dataset.name, got=f"{len(torn):,} groups are torn"
+            )
+    return taken, rest
+
+
+def _carve(dataset: DataSet, order: IntArray, *, share: Fraction, keep: int) -> tuple[IntArray, IntArray]:
+    """Return a stratified `share` of the train part's rows in `order`, and the rest.
 
     If possible, each class keeps `keep` rows, or groups.
     """
     labels = dataset.parts[dataset.train].labels
     if dataset.groups:
-        return carve_groups(labels, dataset.groups[dataset.train], order, fraction=fraction, keep=keep)
+        return carve_groups(labels, dataset.groups[dataset.train], order, share=share, keep=keep)
     counts = np.bincount(labels[order], minlength=len(dataset.class_names))
     most = np.maximum(counts - keep, 0)
-    total = (2 * len(order) + fraction) // (2 * fraction)
+    total = math.floor(len(order) * share + Fraction(1, 2))
     # If there are more classes than rows to carve, not every class can have one of them.
     least = np.minimum(most, 1) if total >= len(counts) else np.zeros_like(most)
     carved = draw(labels, apportion(counts, total, least=least, most=most), order)
