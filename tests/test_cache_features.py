@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import probeline
 from conftest import make_part
-from probeline import Features, open_features
+from probeline import EntryFeatures, open_features
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
@@ -85,7 +85,7 @@ def damage(entry: Entry, number: int) -> None:
 def test_it_is_what_the_store_reads(entry: Entry) -> None:
     expected = read_features(entry)
     features = open_features(entry.folder)
-    assert isinstance(features, Features)
+    assert isinstance(features, EntryFeatures)
     assert (len(features), features.shape, features.dtype) == (ROWS, (ROWS, DIM), np.dtype(np.float32))
     assert (features.key, features.sample_ids, features.content) == (entry.key, expected.sample_ids, entry.content)
     assert features.folder == entry.folder
@@ -94,7 +94,7 @@ def test_it_is_what_the_store_reads(entry: Entry) -> None:
     for values in (features.numpy(), features[:], np.asarray(features), np.stack(list(features))):
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, expected.features)
-    assert repr(features) == f"<Features toy/train x tiny, float32 [50, 5], key {entry.key[:12]}>"
+    assert repr(features) == f"<EntryFeatures toy/train x tiny, float32 [50, 5], key {entry.key[:12]}>"
 
 
 def test_nothing_that_is_handed_out_leads_back(entry: Entry) -> None:
@@ -150,10 +150,10 @@ def test_pandas_takes_the_table_as_it_is(entry: Entry) -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Features, np.ndarray]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[EntryFeatures, np.ndarray]:
     """Features that keep two shards of seven, and the array that they stand for."""
     entry = make_entry(tmp_path_factory.mktemp("features"))
-    return Features(entry, keep_bytes=2 * SHARD_BYTES), read_features(entry).features
+    return EntryFeatures(entry, keep_bytes=2 * SHARD_BYTES), read_features(entry).features
 
 
 _NUMBER = st.integers(-ROWS - 3, ROWS + 2)
@@ -177,7 +177,7 @@ _INDICES = st.one_of(
 @example(index=None)
 @example(index=1.5)
 @example(index="train/00000")
-def test_rows_are_indexed_as_numpy_does(pair: tuple[Features, np.ndarray], index: Any) -> None:
+def test_rows_are_indexed_as_numpy_does(pair: tuple[EntryFeatures, np.ndarray], index: Any) -> None:
     features, array = pair
     try:
         expected = array[index]
@@ -576,7 +576,7 @@ def test_importing_the_package_costs_nothing() -> None:
         "heavy = {'numpy', 'torch', 'h5py', 'scipy', 'sklearn', 'pandas'}\n"
         "assert not heavy & set(sys.modules)\n"
         "assert probeline.__version__ and 'open_features' in dir(probeline)\n"
-        "probeline.open_features, probeline.Features\n"
+        "probeline.open_features, probeline.EntryFeatures\n"
         "assert heavy & set(sys.modules) == {'numpy'}, heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -36,7 +36,7 @@ from faults.figures import Figures
 from probeline import disk
 from probeline.cache import reading, writing
 from probeline.cache.entry import Entry
-from probeline.cache.features import Features
+from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
 from probeline.data.archives import unpack as room
 from probeline.finetune import checkpoint
@@ -141,7 +141,7 @@ def record_first(entry: Entry, number: int, features: FloatArray, provenance: Ma
 WRITE_SHARD = writing.write_shard
 
 
-def swapped(self: Features, index: Any) -> FloatArray:
+def swapped(self: EntryFeatures, index: Any) -> FloatArray:
     return self.numpy()[index][::-1]
 
 
@@ -171,7 +171,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (small_disk.run, 3, disk, "_refusals_named", lambda path: contextlib.nullcontext()),
         (power.run, 30, disk, "_write_synced", unsynced),
         (power.run, 30, disk, "sync_folder", lambda folder: None),
-        (readers.run, 1, Features, "__getitem__", swapped),
+        (readers.run, 1, EntryFeatures, "__getitem__", swapped),
         (archives.run, 60, room, "_check_path", lambda name, top: PurePosixPath(name.lstrip("/"))),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),

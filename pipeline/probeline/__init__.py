@@ -1,7 +1,9 @@
 """Probeline: features of frozen backbones, extracted once and cached, and what follows from them.
 
-:func:`open_features` reads a cache entry, :func:`load` an exported predictor; :class:`LinearProbe` is a scikit-learn
-classifier. Each is imported at its first use: importing the package costs nothing.
+:func:`extract` gives the features of a data set, :func:`probe`, :func:`finetune`, :func:`curve` and :func:`doctor` what
+follows from them, and :func:`compare` the report. :func:`open_features` reads a cache entry, :func:`load` an exported
+predictor; :class:`LinearProbe` is a scikit-learn classifier. Each is imported at its first use: importing the package
+costs nothing.
 """
 
 from __future__ import annotations
@@ -10,20 +12,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probeline.cache.features import Features, open_features
+    from probeline.api.checks import DataChecks, doctor
+    from probeline.api.console import DataWarning
+    from probeline.api.curves import LearningCurve, curve
+    from probeline.api.features import Features, extract
+    from probeline.api.finetunes import finetune
+    from probeline.api.probes import probe
+    from probeline.api.reports import Report, compare
+    from probeline.api.results import FittedHead, Result
+    from probeline.cache.features import EntryFeatures, open_features
+    from probeline.errors import ProbelineError
     from probeline.estimator import LinearProbe
     from probeline.export.loading import load
 
 __version__ = "0.1.0"
 
-__all__ = ["Features", "LinearProbe", "__version__", "load", "open_features"]
-
 _HOMES = {
-    "Features": "cache.features",
+    "DataChecks": "api.checks",
+    "DataWarning": "api.console",
+    "EntryFeatures": "cache.features",
+    "Features": "api.features",
+    "FittedHead": "api.results",
+    "LearningCurve": "api.curves",
     "LinearProbe": "estimator",
+    "ProbelineError": "errors",
+    "Report": "api.reports",
+    "Result": "api.results",
+    "compare": "api.reports",
+    "curve": "api.curves",
+    "doctor": "api.checks",
+    "extract": "api.features",
+    "finetune": "api.finetunes",
     "load": "export.loading",
     "open_features": "cache.features",
+    "probe": "api.probes",
 }
+
+__all__ = [
+    "DataChecks",
+    "DataWarning",
+    "EntryFeatures",
+    "Features",
+    "FittedHead",
+    "LearningCurve",
+    "LinearProbe",
+    "ProbelineError",
+    "Report",
+    "Result",
+    "__version__",
+    "compare",
+    "curve",
+    "doctor",
+    "extract",
+    "finetune",
+    "load",
+    "open_features",
+    "probe",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -103,3 +103,8 @@ def age(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit} old"
     return f"{max(seconds, 0):.0f} seconds old"
+
+
+def describe_input(image_size: int) -> str:
+    """Return the size of a net's input, ``224 x 224 px``, or where features without one are from."""
+    return f"{image_size} x {image_size} px" if image_size else "embeddings from elsewhere"

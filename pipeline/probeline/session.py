@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from probeline.cache.reading import read_features
 from probeline.console import Console
 from probeline.data import registry, unreadable
 from probeline.data.annotations import groups
-from probeline.data.sampling.splits import describe_copies, split
+from probeline.data.sampling.splits import HeldOut, describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadOption, UnknownName
@@ -32,13 +32,15 @@ class Session:
 
     A backbone's text is ``NAME[@WEIGHTS]``, as on the command line. `remember` is whether the memo of file hashes is
     used: if not, all files are hashed anew and nothing is downloaded. `steps` are all those of the recipe. `data` is a
-    data set in memory, in place of the one that the settings name.
+    data set in memory, in place of the one that the settings name; `held_out` are its test and val rows, if they are
+    not those of the rules.
     """
 
     settings: Settings
     remember: bool = True
     steps: tuple[Step, ...] = ()
     data: DataSet | None = None
+    held_out: HeldOut = field(default_factory=HeldOut)
 
     @property
     def console(self) -> Console:
@@ -111,7 +113,7 @@ class Session:
                 where=self.dataset.name,
                 remedy="give them by --labels FILE.csv with columns sample_id,label; extract alone works without",
             )
-        splits = split(self.dataset, data_seed=self.settings.data.data_seed)
+        splits = split(self.dataset, data_seed=self.settings.data.data_seed, held_out=self.held_out)
         if not len(splits.test):
             raise BadData(
                 "no image is left to test on",
@@ -296,9 +298,9 @@ class Session:
         session.__dict__["verdicts"] = self.verdicts
         return session
 
-    def under(self, settings: Settings) -> Session:
+    def under(self, settings: Settings, *, keep_features: bool = False) -> Session:
         """Return the session of other settings on the same data set, which is not loaded again."""
-        return self._copy(settings, without=("_features",))
+        return self._copy(settings, without=() if keep_features else ("_features",))
 
     def without_views(self) -> Session:
         """Return the same session without augmented views of the train images."""
@@ -314,6 +316,16 @@ class Session:
         """Return the same session with these train rows int64 [n] alone, without folds: selection is on val."""
         splits = replace(self.splits, train=replace(self.splits.train, rows=rows), folds=())
         return self._copy(self.settings, without=("splits_sha256",), splits=splits)
+
+    def on(self, data: DataSet, held_out: HeldOut, data_seed: int) -> Session:
+        """Return the session of a variant of its data set, with other labels, groups, test and val rows or their seed.
+
+        The parts and their rows must be the same, so that the features are.
+        """
+        settings = self.settings.changed(data_seed=data_seed)
+        variant = replace(self, settings=settings, data=data, held_out=held_out)
+        variant.__dict__.update(memo=self.memo, _features=self._features)
+        return variant
 
     def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
         """Return a session of other settings that keeps what this one has loaded."""

@@ -14,7 +14,7 @@ import numpy as np
 from faults import producer
 from faults.children import Say, start
 from faults.figures import Figures, summed
-from probeline.cache.features import Features, open_features
+from probeline.cache.features import EntryFeatures, open_features
 from probeline.types import FloatArray
 
 SHARDS = 8
@@ -79,7 +79,7 @@ def run_fresh(count: int, seed: int) -> Figures:
     return summed("Forks of a process that has just begun to read", complaints, note)
 
 
-def _until(stop: threading.Event, features: Features, values: FloatArray, seed: int) -> tuple[int, str]:
+def _until(stop: threading.Event, features: EntryFeatures, values: FloatArray, seed: int) -> tuple[int, str]:
     """Read until stopped; return how often, and what was wrong."""
     number = 0
     while not stop.is_set():
@@ -89,7 +89,7 @@ def _until(stop: threading.Event, features: Features, values: FloatArray, seed: 
     return number, ""
 
 
-def _read(features: Features, values: FloatArray, seed: int) -> str:
+def _read(features: EntryFeatures, values: FloatArray, seed: int) -> str:
     chance = random.Random(seed)
     for _ in range(READINGS):
         rows = [chance.randrange(len(values)) for _ in range(chance.randrange(1, 20))]

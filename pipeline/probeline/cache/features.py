@@ -36,7 +36,7 @@ def open_features(
     cache: str | os.PathLike[str] = "cache",
     *,
     keep_bytes: int = KEEP_BYTES,
-) -> Features:
+) -> EntryFeatures:
     """Open a complete entry of a cache. Its records are read and checked; shards are read with their first row.
 
     Parameters
@@ -62,10 +62,10 @@ def open_features(
     """
     entry = find_entry(folder_or_key, Path(cache))
     require_complete(entry, "run extract")
-    return Features(entry, keep_bytes)
+    return EntryFeatures(entry, keep_bytes)
 
 
-def _reopen(folder: Path, key: str, keep_bytes: int) -> Features:
+def _reopen(folder: Path, key: str, keep_bytes: int) -> EntryFeatures:
     features = open_features(folder, keep_bytes=keep_bytes)
     if features.key != key:
         raise BadCache("another entry has taken the place of the one that was pickled", where=folder, expected=key)
@@ -109,7 +109,7 @@ class _Shards:
         self._snapshot = (os.getpid(), kept)
 
 
-class Features:
+class EntryFeatures:
     """The embeddings of one part by one frozen net: an array float32 [N, D] on disk. Open it with `open_features`.
 
     Indexing reads rows as NumPy would and always returns a copy. A shard is read with the first of its rows, and hashed
@@ -128,7 +128,7 @@ class Features:
     def __repr__(self) -> str:
         entry = self._entry
         name = f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
-        return f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
+        return f"<EntryFeatures {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -18,7 +18,10 @@ Item: TypeAlias = Tensor | tuple[Tensor, int]
 
 
 class RowsDataset(Dataset[Item]):
-    """Rows with or without labels; see `Features.torch_dataset`. `read` gives rows float32 [n, D] by their numbers."""
+    """Rows with or without labels; see `EntryFeatures.torch_dataset`.
+
+    `read` gives rows float32 [n, D] by their numbers.
+    """
 
     def __init__(
         self, read: Callable[[list[int]], FloatArray], sample_ids: tuple[str, ...], labels: Labels | None

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from probeline.data import unreadable
-from probeline.data.sampling.splits import describe_copies
 from probeline.evaluate.current_scores import current_scores
-from probeline.report.model.conditions import PARTS
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
 from probeline.report.model.rows import blocks
+from probeline.report.records.data_conditions import data_conditions
 from probeline.report.records.loading import (
     load_curves,
     load_findings,
@@ -38,7 +36,7 @@ def run(session: Session) -> dict[str, object]:
     content = ReportContent(
         blocks=table,
         not_run=[*missing_rows(session, scores), *skipped],
-        more_conditions={"Embeddings": caches, **_conditions(session)},
+        more_conditions={"Embeddings": caches, **data_conditions(session)},
         curves=curves,
         range_tests=load_range_tests(session),
         published=published,
@@ -65,23 +63,6 @@ def run(session: Session) -> dict[str, object]:
     for folder in caches:
         console.say(f"compare: embeddings are in {folder}")
     return {"report": str(report.markdown), "json": str(report.json), "csv": str(report.csv), "page": str(report.page)}
-
-
-def _conditions(session: Session) -> dict[str, Sequence[str]]:
-    """Return the conditions of the data set: parts under other names, labels and groups, exact duplicates."""
-    splits, dataset = session.splits, session.dataset
-    conditions: dict[str, Sequence[str]] = {}
-    train, val, test = (split.part for split in (splits.train, splits.val, splits.test))
-    if test not in ("test", train):
-        fitted = f"train and val come from {train!r}" if train == val else f"train is {train!r}, val is {val!r}"
-        conditions[PARTS] = [f"The test set is the data set's {test!r}; {fitted}."]
-    for join in dataset.joins:
-        conditions[join.kind.capitalize()] = [join.summary]
-    if dataset.unreadable:
-        conditions["Left out"] = [f"{unreadable.summary(dataset)}: listed in {unreadable.FILE}"]
-    if message := describe_copies(dataset, splits):
-        conditions["Copies"] = [message.removeprefix("copies: ")]
-    return conditions
 
 
 def _caches(session: Session) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -22,28 +23,33 @@ _FIFTH, _TENTH = Fraction(1, 5), Fraction(1, 10)
 _PURPOSE_TEST, _PURPOSE_VAL, _PURPOSE_FOLDS, _PURPOSE_TRAIN_FOLDS = 2, 3, 4, 5
 
 
-def split(
-    dataset: DataSet, *, data_seed: int, test: Fraction | IntArray = _FIFTH, val: Fraction | IntArray | None = None
-) -> Splits:
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What is held out of the train part, in place of the rules of :func:`split`.
+
+    Attributes
+    ----------
+    test : Fraction, int64 [n] or None
+        Share of the rows, or rows, of a data set that has one part.
+    val : Fraction, int64 [n] or None
+        Share of the rows that are not test, or rows.
+    """
+
+    test: Fraction | IntArray | None = None
+    val: Fraction | IntArray | None = None
+
+
+def split(dataset: DataSet, *, data_seed: int, held_out: HeldOut = HeldOut()) -> Splits:
     """Return the splits of a data set.
 
     Test is the test part, or a stratified share of the rows, a fifth by default, if train and test are the same part.
     Val is the part that ships as val, else a stratified tenth of the remaining rows of the train part, else, if those
-    are fewer than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows to test keeps two. Dropped rows
-    are in no split.
+    are fewer than 1,000, the first of five stratified folds. Every class keeps a row in train; a class that gives rows
+    to test keeps two. Dropped rows are in no split.
 
     If the data set has groups, a part is split in whole groups, as close to these shares as groups allow, and classes
     are counted in groups: a class that gives to test keeps two of them. There are fewer than five folds if one of five
     would contain all groups of some class.
-
-    Parameters
-    ----------
-    dataset : DataSet
-    data_seed : int
-    test : Fraction or int64 [n]
-        Share of the rows, or rows, of a data set that has one part.
-    val : Fraction or int64 [n], optional
-        Share of the rows of the train part that are not test, or rows of it, instead of the rules above.
 
     Any change to what this returns for an equal data set and seed must bump ``SPLITS_VERSION``.
 
@@ -52,11 +58,14 @@ def split(
     BadData
         A class has too few images, or groups, for train and val, or no image is left for val.
     BadOption
-        A negative seed.
+        A negative seed, or rows to hold out that have another role already or that separate a group.
     """
+    test, val = _FIFTH if held_out.test is None else held_out.test, held_out.val
     labels = dataset.parts[dataset.train].labels
     order = shuffled(len(labels), data_seed, _PURPOSE_TEST)
     if dataset.train != dataset.test:
+        if held_out.test is not None:
+            raise BadOption(f"{dataset.name} has a test part already", got=f"{dataset.test!r}, and other rows of test")
         test_rows, rest = _labelled(dataset, dataset.test), _labelled(dataset, dataset.train)
     elif isinstance(test, Fraction):
         test_rows, rest = _carve(dataset, order[labels[order] != DROPPED], share=test, keep=2)

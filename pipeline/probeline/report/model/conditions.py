@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from probeline.environment import describe_environment
-from probeline.format import listing, option, plural, seconds
+from probeline.format import describe_input, listing, option, plural, seconds
 from probeline.report.records.learning_steps import curve_titles
 from probeline.report.records.range_tests import own_options, range_test_titles
 from probeline.results.curve import Curve
@@ -48,12 +48,12 @@ def conditions(
             "Options": _lines(scores, lambda s: _options(s.options)),
             "Test": ["used once, after selection"],
             "Weights": _lines(scores, lambda s: s.weights),
-            "Input": _lines(scores, lambda s: f"{s.image_size} x {s.image_size} px, {s.precision}"),
+            "Input": _lines(scores, lambda s: f"{describe_input(s.image_size)}, {s.precision}"),
             "Hardware and versions": _lines(scores, lambda s: describe_environment(s.environment)),
         }
     if curves:
         result["Learning curves"] = [
-            f"{title}: {curve.weights}, {curve.image_size} x {curve.image_size} px, {curve.precision}; "
+            f"{title}: {curve.weights}, {describe_input(curve.image_size)}, {curve.precision}; "
             f"{curve.n_train:,} train, {curve.n_val:,} val, {curve.n_test:,} test; {plural(curve.draws, 'draw')}; "
             f"{seconds(curve.warm_seconds)} s warm, {seconds(curve.cold_seconds)} s cold; "
             + describe_environment(curve.environment)
@@ -61,7 +61,7 @@ def conditions(
         ]
     if tests:
         result["Learning-rate range tests"] = [
-            f"{title}: {test.weights}, {test.image_size} x {test.image_size} px, {test.precision}; "
+            f"{title}: {test.weights}, {describe_input(test.image_size)}, {test.precision}; "
             f"{test.n_train:,} train; seed {test.seed}; {_options(own_options(test))}; {seconds(test.seconds)} s; "
             + describe_environment(test.environment)
             for test, title in zip(tests, range_test_titles(tests), strict=True)

@@ -40,6 +40,8 @@ def _duplicates(findings: Findings) -> str:
     exact, near = len(duplicates.leaked_exact), len(duplicates.leaked_near)
     share = percent((exact + near) / n, decimals([n]))
     leaked = f"{exact + near:,} of {n:,} test images ({share} %) are in train or val too"
+    if not findings.image_size:
+        leaked += " as equal embeddings (near duplicates are found in images only)"
     if exact + near:
         leaked += f": {exact:,} as exact, {near:,} as near duplicates"
     pairs = [

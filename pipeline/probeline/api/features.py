@@ -1,0 +1,271 @@
+"""Extraction from Python, and the features that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probeline.api.console import LogConsole
+from probeline.api.sessions import open_session
+from probeline.data.sampling.splits import HeldOut
+from probeline.errors import BadOption, FoundUnreadable
+from probeline.evaluate.features import CachedFeatures
+from probeline.extract.fill import fill as fill_cache
+from probeline.identity import digest
+from probeline.options.checks import check_settings
+from probeline.options.settings import GROUP_OF
+from probeline.session import Session
+from probeline.types import AnyArray, Backbone, DataSet, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Features:
+    """The embeddings of a data set by one frozen backbone, an array float32 [N, D] with what is known of its rows.
+
+    :func:`probeline.extract` returns one; ``numpy.asarray(features)`` and indexing give arrays. The rows are those of
+    all parts of the data set, one part after the other.
+    """
+
+    def __init__(self, session: Session, *taps: Backbone, folder: TemporaryDirectory[str] | None = None) -> None:
+        self._cached = CachedFeatures(session, *taps)
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        name = f"{self.session.dataset.name} x {self.backbone.name}"
+        return f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def with_options(self, *, verbose: bool = False, reports: Any = None, **options: Any) -> Features:
+        """Return the same features with other options of fitting, and another folder of reports.
+
+        Raises
+        ------
+        TypeError
+            An option does not concern fitting.
+        """
+        session = self.session
+        for name in options:
+            if GROUP_OF.get(name) not in ("seeding", "heads", "training", "curve", "compute"):
+                raise TypeError(f"no option of fitting is called {name}")
+        changes = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        changes |= {} if reports is None else {"reports": Path(reports).expanduser()}
+        settings = replace(session.settings, console=LogConsole(verbose=verbose)).changed(**changes)
+        check_settings(settings)
+        return Features(session.under(settings, keep_features=True), *self._cached.taps, folder=self._folder)
+
+    def on(self, data: DataSet, held_out: HeldOut, data_seed: int) -> Features:
+        """Return the same features with other labels, groups, test and val rows, or another seed of the splits."""
+        return Features(self.session.on(data, held_out, data_seed), *self._cached.taps, folder=self._folder)
+
+    @property
+    def session(self) -> Session:
+        """The session that has data set, splits and cache."""
+        return self._cached.session
+
+    @property
+    def cached(self) -> CachedFeatures:
+        """The features as heads are fitted on them."""
+        return self._cached
+
+    @property
+    def backbone(self) -> Backbone:
+        """The record of the backbone, its weights, tap and preprocessing."""
+        return self._cached.backbone
+
+    @property
+    def tap(self) -> str:
+        """Where the net was read."""
+        return self._cached.tap
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and D."""
+        return sum(len(self.session.dataset.parts[part]) for part in self._parts), sum(
+            tap.dim for tap in self._cached.taps
+        )
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+        return 2
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The type of every value: float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of the cache entry of each part, 64 hexadecimal digits; of several taps the digest of theirs."""
+        keys = {part: [self.session.entry(tap, part).key for tap in self._cached.taps] for part in self._parts}
+        return {part: own[0] if len(own) == 1 else digest(own) for part, own in keys.items()}
+
+    @property
+    def key(self) -> str:
+        """What identifies the features: the key of the one part, or the digest of the parts' keys."""
+        keys = self.keys
+        return next(iter(keys.values())) if len(keys) == 1 else digest(keys)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names [K], in the order of the labels; empty if nothing is labelled."""
+        return self.session.dataset.class_names
+
+    @cached_property
+    def labels(self) -> IntArray:
+        """The class of each row, int64 [N]; -1 for a row without a label."""
+        return np.concatenate([self.session.dataset.parts[part].labels for part in self._parts])
+
+    @cached_property
+    def sample_ids(self) -> AnyArray:
+        """What names each row, str [N]; for files the POSIX path below the data set's folder."""
+        parts = self.session.dataset.parts
+        return np.array([name for part in self._parts for name in parts[part].sample_ids])
+
+    @cached_property
+    def parts(self) -> AnyArray:
+        """The part of each row, str [N]."""
+        sizes = [len(self.session.dataset.parts[part]) for part in self._parts]
+        return np.repeat(np.array(self._parts), sizes)
+
+    @cached_property
+    def _parts(self) -> tuple[str, ...]:
+        return self.session.parts()
+
+    def numpy(self) -> FloatArray:
+        """Return all rows as a new array float32 [N, D]."""
+        blocks = [[self.session.features(tap, part).features for tap in self._cached.taps] for part in self._parts]
+        return np.concatenate([np.concatenate(taps, axis=1) for taps in blocks])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
+        if copy is False:
+            raise ValueError("cached features become an array only by being copied")
+        return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def __getitem__(self, index: Any) -> AnyArray:
+        """Return rows, or rows and columns, of :meth:`numpy`."""
+        rows: AnyArray = self._array[index]
+        return rows.copy()
+
+    @cached_property
+    def _array(self) -> FloatArray:
+        return self.numpy()
+
+    def to_frame(self, *, features: bool = False) -> pd.DataFrame:
+        """Return a pandas data frame of N rows: ``sample_id``, ``part``, ``split`` and ``label``.
+
+        Parameters
+        ----------
+        features : bool
+            Whether the embeddings come along, as columns ``f0`` to ``f<D-1>``.
+        """
+        from probeline.api.frames import frame
+
+        names = np.array([*self.classes, ""], dtype=object)
+        columns: dict[str, Any] = {
+            "sample_id": self.sample_ids,
+            "part": self.parts,
+            "split": self._roles(),
+            "label": names[self.labels],
+        }
+        if features:
+            columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
+        return frame(columns)
+
+    def _roles(self) -> AnyArray:
+        """Return train, val or test for each row, empty for a row that is in no split."""
+        roles = {part: np.full(len(self.session.dataset.parts[part]), "", dtype=object) for part in self._parts}
+        splits = self.session.splits
+        for split in (splits.train, splits.val, splits.test):
+            roles[split.part][split.rows] = split.role
+        return np.concatenate(list(roles.values()))
+
+
+def extract(
+    data: Any,
+    backbone: str = "resnet18",
+    *,
+    weights: str | None = None,
+    tap: str | None = None,
+    image_size: int | None = None,
+    device: str | None = None,
+    cache: Any = None,
+    verbose: bool = False,
+    **options: Any,
+) -> Features:
+    """Run a frozen backbone once over a data set, or read its features from the cache.
+
+    Parameters
+    ----------
+    data : str
+        As ``--dataset`` takes it: ``cifar10``, ``folder:PATH``.
+    backbone : str
+        ``NAME[@WEIGHTS]``, as ``--backbone`` takes it.
+    weights, tap, image_size, device, cache : optional
+        As on the command line, with its defaults.
+    verbose : bool
+        Whether what is done is printed; the logger ``probeline`` has it in any case.
+    **options
+        Any other option of ``probeline extract`` by its name there: ``precision="bf16"``, ``limit=100``.
+
+    Returns
+    -------
+    Features
+        Of all parts of the data set.
+
+    Raises
+    ------
+    ProbelineError
+        With what is wrong and the next step.
+    TypeError
+        No option has this name.
+    """
+    session = open_session(
+        dataset=data,
+        backbones=backbone,
+        weights=weights,
+        taps=tap,
+        image_size=image_size,
+        device=device,
+        cache=cache,
+        verbose=verbose,
+        **options,
+    )
+    while True:
+        try:
+            return Features(session, *one_tap(session, fill=True))
+        except FoundUnreadable:
+            session.console.warn("some images turned out to be unreadable and are left out")
+            session = session.reloaded()
+
+
+def one_tap(session: Session, *, fill: bool) -> tuple[Backbone, ...]:
+    """Return the records of the one backbone at the one tap of a session, several if taps are concatenated.
+
+    With `fill`, missing features are extracted.
+
+    Raises
+    ------
+    BadOption
+        The settings name several backbones, or several taps.
+    """
+    names = session.settings.nets.backbones
+    if len(names) > 1:
+        raise BadOption("one backbone at a time", got=", ".join(names), remedy="name one, and loop over the others")
+    if fill:
+        fill_cache(session, names)
+    taps, _ = session.taps(names[0])
+    if len(taps) > 1:
+        together = "+".join(tap.tap for (tap,) in taps)
+        raise BadOption("one tap at a time", got=f"{len(taps)} taps", remedy=f'name one, or tap="{together}"')
+    return taps[0]

@@ -1,0 +1,63 @@
+"""Fine-tuning from Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probeline.api.features import Features, one_tap
+from probeline.api.results import Result
+from probeline.api.sessions import open_session
+from probeline.finetune.fit import finetune as train
+from probeline.finetune.requests import plan_jobs
+
+
+def finetune(
+    data: Any,
+    backbone: str | None = None,
+    *,
+    strategy: str = "full",
+    epochs: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    verbose: bool = False,
+    **options: Any,
+) -> Result:
+    """Train a whole net or its upper stages, and score it once on the test rows, as ``probeline finetune`` does.
+
+    Parameters
+    ----------
+    data : Features or str
+        Features, whose net is trained on the rows that a probe of them is fitted on, or a data set as
+        :func:`probeline.extract` takes it.
+    backbone : str, optional
+        ``NAME[@WEIGHTS]``; with `Features` it is theirs.
+    strategy : str
+        What is trained: ``full``, ``head``, ``last-1``, ``lp-ft`` and the like.
+    epochs, lr : optional
+        As on the command line, with its defaults.
+    seed, seeds : int
+        First seed, and number of seeds.
+    verbose : bool
+        Whether what is done is printed.
+    **options
+        Any other option of ``probeline finetune`` by its name there: ``train=["clip=1"]``, ``cache="cache"``.
+
+    Raises
+    ------
+    Diverged
+        Training diverged.
+    ProbelineError
+    """
+    training = {"strategies": (strategy,), "epochs": epochs, "lr": lr, "seed": seed, "seeds": seeds}
+    given = {name: value for name, value in training.items() if value is not None}
+    if isinstance(data, Features):
+        if backbone is not None:
+            raise TypeError("features have a backbone of their own")
+        features = data.with_options(verbose=verbose, **given, **options)
+    else:
+        session = open_session(dataset=data, backbones=backbone, verbose=verbose, **given, **options)
+        features = Features(session, *one_tap(session, fill=False))
+    features.session.require_images("fine-tuning")
+    jobs = plan_jobs(features.session, range(seed, seed + seeds))
+    return Result(features.session, tuple(train(job) for job in jobs), features)

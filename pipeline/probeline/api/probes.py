@@ -1,0 +1,84 @@
+"""Heads on features, from Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probeline.api.arrangement import Arrangement
+from probeline.api.results import Result
+from probeline.errors import UnknownName
+from probeline.evaluate.heads.registry import head_methods
+from probeline.evaluate.score import score_head
+from probeline.names import Method
+
+_OTHER_NAMES = {"exact": Method.PROBE.value}
+"""Of methods."""
+
+
+def probe(
+    features: Any,
+    labels: Any = None,
+    *,
+    test: Any = None,
+    val: Any = None,
+    groups: Any = None,
+    method: str = "exact",
+    seed: int = 0,
+    seeds: int = 1,
+    data_seed: int | None = None,
+    name: str | None = None,
+    reports: Any = None,
+    verbose: bool = False,
+    **options: Any,
+) -> Result:
+    """Fit a head on features, chosen on validation rows, and score it once on test rows.
+
+    It is what ``probeline probe`` and ``probeline baselines`` do, with the same numbers.
+
+    Parameters
+    ----------
+    features : Features or array-like [N, D]
+        Of :func:`probeline.extract`, or from elsewhere.
+    labels : array-like [N], optional
+        Text or whole numbers, one for each row; None, NaN or an empty string for a row to leave out. By default the
+        labels of the data set that the features are of.
+    test : float, bool [N], int [n] or tuple, optional
+        The test rows: a share of the rows, chosen at random within each class, a mask, row numbers, or other features
+        with their labels as ``(features, labels)``. By default the data set's own test part, or a fifth.
+    val : float, bool [N] or int [n], optional
+        The rows that hyper-parameters are chosen on. By default those that the data set ships, or a tenth of the rest,
+        or with fewer than 1,000 rows five folds.
+    groups : array-like [N], optional
+        Rows of one group are never separated.
+    method : str
+        ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
+        ``knn``, ``centroid``, or one that another package adds.
+    seed, seeds : int
+        First seed, and number of seeds, of a method that is random.
+    data_seed : int, optional
+        Seed of the splits; 0 by default, or that of the features.
+    name : str, optional
+        What features from elsewhere are called.
+    reports : path, optional
+        Where the score is kept; by default in ``reports`` like the command's, or for arrays in a folder that is
+        removed when the process ends.
+    verbose : bool
+        Whether what is done is printed.
+    **options
+        Grids of the minibatch heads, as on the command line: ``sgd=["lr=1e-3,1e-2"]``.
+
+    Raises
+    ------
+    UnknownName
+        No such method.
+    ProbelineError
+    """
+    own_name = _OTHER_NAMES.get(method, method)
+    known = {head.name: head for verb in ("probe", "baselines") for head in head_methods(verb)}
+    if own_name not in known:
+        raise UnknownName("method", method, [*_OTHER_NAMES, *known])
+    head = known[own_name]
+    arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
+    ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
+    numbers = range(seed, seed + seeds) if head.is_seeded else (None,)
+    return Result(ready.session, tuple(score_head(ready.cached, head, number) for number in numbers), ready)

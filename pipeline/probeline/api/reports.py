@@ -1,0 +1,135 @@
+"""Reports from Python."""
+
+from __future__ import annotations
+
+import html
+import io
+import shutil
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from probeline.api.checks import DataChecks
+from probeline.api.curves import LearningCurve
+from probeline.api.results import Result
+from probeline.disk import publish
+from probeline.errors import BadOption
+from probeline.report.model.content import ReportContent
+from probeline.report.model.rows import blocks
+from probeline.report.records.data_conditions import data_conditions
+from probeline.report.terminal import csv_table, terminal_table
+from probeline.report.write import Report as ReportFiles
+from probeline.report.write import write_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Comparable = Result | LearningCurve | DataChecks
+
+_FILES = {".html": "page", ".md": "markdown", ".csv": "csv", ".json": "json"}
+"""The file of a report by its suffix."""
+
+_HEIGHT = 720
+"""Pixels of the page in a notebook."""
+
+
+class Report:
+    """Several results side by side: a page, tables and figures, with paired tests on the same test rows."""
+
+    def __init__(self, content: ReportContent) -> None:
+        self._content = content
+
+    def __repr__(self) -> str:
+        return terminal_table(self._content.blocks, curves=self._content.curves)
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, as notebooks show it."""
+        page = html.escape(self._files.page.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe srcdoc="{page}" width="100%" height="{_HEIGHT}" style="border:0"></iframe>'
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a pandas data frame with one line for each row and all its fields, shares in [0, 1]."""
+        from probeline.api.frames import frame
+
+        frame({})  # says what to install
+        import pandas as pd
+
+        return pd.read_csv(io.StringIO(csv_table(self._content.blocks)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page (``.html``), the report (``.md``), the table (``.csv``) or the record (``.json``).
+
+        A path without a suffix is a folder, and gets all of them with the figures. A file is replaced.
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        BadOption
+            Another suffix.
+        CannotWrite
+        """
+        target = Path(path).expanduser()
+        if not target.suffix:
+            shutil.copytree(self._files.page.parent, target, dirs_exist_ok=True)
+            return target
+        if target.suffix not in _FILES:
+            raise BadOption("no such file of a report", expected=" ".join(_FILES), got=target.name)
+        file: Path = getattr(self._files, _FILES[target.suffix])
+        publish(target, file.read_bytes(), replace=True)
+        return target
+
+    @cached_property
+    def _folder(self) -> TemporaryDirectory[str]:
+        return TemporaryDirectory(prefix="probeline-")
+
+    @cached_property
+    def _files(self) -> ReportFiles:
+        import dataclasses
+
+        return write_report(dataclasses.replace(self._content, folder=Path(self._folder.name)))
+
+
+def compare(results: Iterable[Comparable]) -> Report:
+    """Return the report of some results on the same test rows.
+
+    Parameters
+    ----------
+    results : iterable of Result, LearningCurve and DataChecks
+        As :func:`probeline.probe`, :func:`probeline.finetune`, :func:`probeline.curve` and :func:`probeline.doctor`
+        return them; at least one `Result`.
+
+    Raises
+    ------
+    BadOption
+        The results are of other rows, labels or classes.
+    """
+    results = list(results)
+    scored = [result for result in results if isinstance(result, Result)]
+    if not scored:
+        raise BadOption("nothing to compare", expected="results of probeline.probe or probeline.finetune")
+    first = scored[0]
+    own = (first.session.splits_sha256, first.session.dataset.class_names)
+    for result in results:
+        if (result.session.splits_sha256, result.session.dataset.class_names) != own:
+            other = result.session.dataset.title
+            raise BadOption(
+                "results of other rows, labels or classes are not comparable",
+                expected=f"those of {first.session.dataset.title}, with the same test, val and seed of the splits",
+                got=other,
+            )
+    checks = [result.findings for result in results if isinstance(result, DataChecks)]
+    scores = {score.key: score for result in scored for score in result.scores}
+    return Report(
+        ReportContent(
+            blocks=blocks(list(scores.values())),
+            curves=[result.record for result in results if isinstance(result, LearningCurve)],
+            findings=checks[-1] if checks else None,
+            more_conditions=data_conditions(first.session),
+        )
+    )
