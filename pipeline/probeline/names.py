@@ -43,6 +43,16 @@ class Method(StrEnum):
     SCRATCH = "scratch"
 
 
+ESTIMATOR = re.compile(r"estimator-([a-z0-9]+(?:-[a-z0-9]+)*)")
+"""The methods of other packages' classifiers."""
+
+
+def estimator_method(path: str) -> str:
+    """Return the method of a classifier's scores: ``estimator-svc`` of ``sklearn.svm:SVC``."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", path.rpartition(":")[2]).lower()
+    return "estimator-" + (re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "classifier")
+
+
 class Strategy(StrEnum):
     """The strategies of fine-tuning: what is trained; ``last-K`` stands for a number of stages."""
 

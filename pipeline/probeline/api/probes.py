@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probeline.api.arrangement import Arrangement
 from probeline.api.results import Result
-from probeline.errors import UnknownName
-from probeline.evaluate.heads.registry import head_methods
+from probeline.errors import BadOption, UnknownName
+from probeline.evaluate.heads.estimators import estimator_of
+from probeline.evaluate.heads.method import HeadMethod
+from probeline.evaluate.heads.registry import all_head_methods
 from probeline.evaluate.score import score_head
 from probeline.names import Method
 
@@ -22,7 +25,8 @@ def probe(
     test: Any = None,
     val: Any = None,
     groups: Any = None,
-    method: str = "exact",
+    method: Any = "exact",
+    params: Mapping[str, Sequence[Any]] | None = None,
     seed: int = 0,
     seeds: int = 1,
     data_seed: int | None = None,
@@ -50,9 +54,12 @@ def probe(
         or with fewer than 1,000 rows five folds.
     groups : array-like [N], optional
         Rows of one group are never separated.
-    method : str
+    method : str or estimator
         ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
-        ``knn``, ``centroid``, or one that another package adds.
+        ``knn``, ``centroid``, or one that another package adds; or a scikit-learn classifier, which is cloned and
+        fitted on standardised features.
+    params : mapping of str to sequence, optional
+        The values of each parameter of a classifier that are tried; the best on validation is kept.
     seed, seeds : int
         First seed, and number of seeds, of a method that is random.
     data_seed : int, optional
@@ -73,12 +80,20 @@ def probe(
         No such method.
     ProbelineError
     """
-    own_name = _OTHER_NAMES.get(method, method)
-    known = {head.name: head for verb in ("probe", "baselines") for head in head_methods(verb)}
-    if own_name not in known:
-        raise UnknownName("method", method, [*_OTHER_NAMES, *known])
-    head = known[own_name]
+    head = _find_method(method, params or {})
     arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
     ready = arrangement.of(features).with_options(verbose=verbose, reports=reports, seed=seed, seeds=seeds, **options)
     numbers = range(seed, seed + seeds) if head.is_seeded else (None,)
     return Result(ready.session, tuple(score_head(ready.cached, head, number) for number in numbers), ready)
+
+
+def _find_method(method: Any, params: Mapping[str, Sequence[Any]]) -> HeadMethod[Any]:
+    if not isinstance(method, str):
+        return estimator_of(method, params)
+    if params:
+        raise BadOption("params without a classifier", expected="method=SVC()", got=f"method={method!r}")
+    name = _OTHER_NAMES.get(method, method)
+    known = {head.name: head for verb in ("probe", "baselines") for head in all_head_methods(verb)}
+    if name not in known:
+        raise UnknownName("method", method, [*_OTHER_NAMES, *known])
+    return known[name]

@@ -32,7 +32,7 @@ class _Selected(Generic[Head]):
 def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
     """Return the scores of all requested head methods of a verb; those that exist are not made again."""
     settings = features.session.settings
-    methods = [method for method in head_methods(verb) if method.is_requested(settings.heads)]
+    methods = head_methods(verb, settings.heads)
     first = settings.seeding.seed
     runs: list[tuple[HeadMethod[Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
     for seed in range(first, first + settings.seeding.seeds):

@@ -9,7 +9,7 @@ from pathlib import Path
 from probeline.errors import BadOption, UnknownName
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
-from probeline.options.grids import MLP, SGD, TRAIN, grid
+from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
 
 
@@ -19,6 +19,8 @@ def check_settings(settings: Settings) -> None:
         split_tap(tap)
     grid("sgd", SGD, settings.heads.sgd)
     grid("mlp", MLP, settings.heads.mlp)
+    if estimator_grid(settings.heads.estimator_params) and settings.heads.estimator is None:
+        raise BadOption("--estimator-params without --estimator", expected="--estimator MODULE:CLASS")
     for option in OPTIONS.values():
         value = settings.value(option.name)
         if option.choices and value not in option.choices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -125,6 +126,29 @@ def grid(option: str, axes: Mapping[str, Axis], words: Sequence[str]) -> Grid:
             )
         values[name] = _values(option, name, axes[name], listed)
     return Grid(values, axes)
+
+
+def estimator_grid(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each parameter in words such as ``C=0.1,1`` and ``kernel=rbf,linear``.
+
+    A value is a number, True, False, None, or else text. BadOption is raised for anything else than NAME=V[,V...].
+    """
+    values: dict[str, tuple[Any, ...]] = {}
+    for word in words:
+        name, equals, listed = word.partition("=")
+        if not name or not equals or not listed or name in values:
+            got = f"{name} twice" if name in values else word
+            raise BadOption("bad --estimator-params", expected="NAME=VALUE[,VALUE...]", got=got)
+        values[name] = tuple(dict.fromkeys(map(_literal, listed.split(","))))
+    return values
+
+
+def _literal(text: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if value is None or isinstance(value, bool | int | float) else text
 
 
 def _values(option: str, name: str, axis: Axis, listed: str) -> tuple[Any, ...]:

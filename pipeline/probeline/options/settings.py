@@ -153,6 +153,10 @@ class HeadOptions:
         (), f"grid of the minibatch heads: {', '.join(SGD)}", metavar="NAME=V[,V...]", shown_default="five rates of lr"
     )
     mlp: tuple[str, ...] = option((), f"also fit an MLP head: {', '.join(MLP)}", metavar="NAME=V[,V...]")
+    estimator: str | None = option(None, "also fit a scikit-learn classifier: sklearn.svm:SVC", metavar="MODULE:CLASS")
+    estimator_params: tuple[str, ...] = option(
+        (), "its parameters; of several values the best on validation is kept", metavar="NAME=V[,V...]"
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 
 from probeline.errors import UnknownName
-from probeline.names import LAST_K
+from probeline.names import ESTIMATOR, LAST_K
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ def method_info(name: str) -> MethodInfo:
         return replace(last, name=name, title=title, short=short, colour=_darker(last.colour, count - 1))
     if name in _REGISTERED:
         return _REGISTERED[name]
+    if match := ESTIMATOR.fullmatch(name):
+        return MethodInfo(
+            name, f"{match[1]} (scikit-learn)", f"{match[1]} (sklearn)", "probe", _OTHER_COLOUR, seeded=True
+        )
     if name not in _PLACES or name == "last-K":
         if entry_points(group=HEADS_GROUP, name=name):
             return register_method(name)
@@ -102,6 +106,8 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
 def order(name: str) -> tuple[int, int]:
     """Return what methods are sorted by, or raise `UnknownName`."""
     match = LAST_K.fullmatch(method_info(name).name)
+    if ESTIMATOR.fullmatch(name):
+        return len(METHODS), -1
     if name in _REGISTERED:
         return len(METHODS), list(_REGISTERED).index(name)
     return (_PLACES["last-K"], int(match[1])) if match else (_PLACES[name], 0)

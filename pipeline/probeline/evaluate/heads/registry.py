@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from probeline.errors import UnknownName
+from probeline.errors import BadOption, UnknownName
+from probeline.evaluate.heads.estimators import requested_estimator
 from probeline.evaluate.heads.exact import LOGISTIC, PROBE, PROBE_REFIT, RIDGE
 from probeline.evaluate.heads.method import HeadMethod
 from probeline.evaluate.heads.minibatch import PROBE_MLP, PROBE_SGD
 from probeline.evaluate.heads.neighbours import CENTROID, KNN
+from probeline.names import ESTIMATOR
+from probeline.options.settings import HeadOptions
 from probeline.plugins import Plugins
 from probeline.results.methods import HEADS_GROUP, register_method
 
@@ -41,15 +44,24 @@ def _load_entry_points() -> None:
         register_head(_PLUGINS.load(name))
 
 
-def head_methods(verb: str) -> list[HeadMethod[Any]]:
-    """Return the methods that a verb fits, in the order of their registration."""
+def all_head_methods(verb: str) -> list[HeadMethod[Any]]:
+    """Return the registered methods of a verb, in the order of their registration."""
     _load_entry_points()
     return [method for method in _METHODS.values() if method.verb == verb]
 
 
+def head_methods(verb: str, options: HeadOptions) -> list[HeadMethod[Any]]:
+    """Return the methods that a verb fits with these options."""
+    own = [method for method in all_head_methods(verb) if method.is_requested(options)]
+    estimator = requested_estimator(options) if verb == "probe" else None
+    return [*own, *([estimator] if estimator else [])]
+
+
 def head_method(name: str) -> HeadMethod[Any]:
-    """Return the method of a score."""
+    """Return the method of a score, if its name says all of it; BadOption for a classifier of another package."""
     _load_entry_points()
+    if ESTIMATOR.fullmatch(name):
+        raise BadOption(f"{name} cannot be exported", expected="a method that has layers", got=name)
     if name not in _METHODS:
         raise UnknownName("head method", name, _METHODS)
     return _METHODS[name]

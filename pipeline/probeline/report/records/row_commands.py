@@ -13,12 +13,14 @@ from typing import Any
 
 from probeline.finetune.requests import training_options
 from probeline.names import (
+    ESTIMATOR,
     LAST_K,
     PENULTIMATE,
     TIMM,
     BackboneSpec,
     Method,
     Strategy,
+    estimator_method,
     is_weights_file,
     method_of,
     split_tap,
@@ -73,6 +75,8 @@ def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
     elif score.method == Method.PROBE_MLP:
         # Without any word there is no MLP head.
         own["mlp"] = _words(MLP, score.options) or (f"width={MLP['width'].values[0]}",)
+    elif ESTIMATOR.fullmatch(score.method):
+        own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
         own |= _training(known, score, own["weights"])
     return command_line(known[0].changed(**own), method.verb)
@@ -155,6 +159,12 @@ def _words(axes: Mapping[str, Axis], options: Mapping[str, Any]) -> tuple[str, .
     return tuple(words)
 
 
+def _parameters(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words that request the grid of a classifier."""
+    grid = options.get("grid", {})
+    return tuple(f"{name}={','.join(map(str, values))}" for name, values in grid.items())
+
+
 def missing_rows(session: Session, scores: Sequence[Score]) -> list[NotRun]:
     """Return the rows that the run requests and that have no score."""
     return list(dict.fromkeys(row for step in requested_steps(session) for row in _missing(step, scores)))
@@ -180,7 +190,8 @@ def _missing(step: Step, scores: Sequence[Score]) -> list[NotRun]:
             }
             for method, options in requested_methods(settings, verbs):
                 requested = list(seeds) if method.seeded else [None]
-                absent = [seed for seed in requested if (method.name, seed) not in scored]
+                # A classifier of another package may or may not have seeds.
+                absent = [seed for seed in requested if not {(method.name, seed), (method.name, None)} & scored]
                 if absent:
                     net = spec.name if tap == PENULTIMATE or method.trains else f"{spec.name} at {tap}"
                     which = f", seed {', '.join(map(str, absent))}" if len(absent) < len(requested) else ""
@@ -213,7 +224,10 @@ def requested_methods(settings: Settings, verbs: Collection[str]) -> list[tuple[
         (method_info(method_of(strategy)), {"taps": (PENULTIMATE,), "views": 0, "strategies": (strategy,)})
         for strategy in settings.training.strategies
     ]
-    return [(method, options) for method, options in (*heads, *trainings) if method.verb in verbs]
+    own: list[tuple[MethodInfo, dict[str, Any]]] = []
+    if settings.heads.estimator:
+        own = [(method_info(estimator_method(settings.heads.estimator)), {})]
+    return [(method, options) for method, options in (*heads, *own, *trainings) if method.verb in verbs]
 
 
 def is_as_requested(settings: Settings, score: Score | Curve) -> bool:
@@ -245,6 +259,8 @@ def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
 def is_fitted_as_requested(settings: Settings, score: Score) -> bool:
     """Return whether a head that is trained in minibatches has the requested grid."""
     axes = {Method.PROBE_SGD: ("sgd", SGD, settings.heads.sgd), Method.PROBE_MLP: ("mlp", MLP, settings.heads.mlp)}
+    if ESTIMATOR.fullmatch(score.method):
+        return settings.heads.estimator in (None, score.options.get("estimator"))
     if score.method not in axes:
         return True
     requested = grid(*axes[Method(score.method)]).values
