@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from probeline.backbones.build import random_net
 from probeline.commands import extract, finetune
-from probeline.finetune.requests import plan_jobs, request_training, training_options
+from probeline.finetuning.requests import plan_jobs, request_training, training_options
 from probeline.options.settings import Settings
 from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score

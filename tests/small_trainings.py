@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
 from probeline.console import Silence
-from probeline.finetune.head import fresh_head
-from probeline.finetune.training.losses import CrossEntropy
-from probeline.finetune.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
-from probeline.finetune.training.trainer import Trainer, TrainingResult
-from probeline.finetune.training.unfreezing import plan_unfreezing
+from probeline.finetuning.head import fresh_head
+from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
+from probeline.finetuning.training.trainer import Trainer, TrainingResult
+from probeline.finetuning.training.unfreezing import plan_unfreezing
 from probeline.types import IntArray, PixelArray, Preprocess
 
 CPU = torch.device("cpu")

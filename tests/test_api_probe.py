@@ -96,8 +96,8 @@ def test_test_and_val_rows_may_be_given(features: probeline.Features) -> None:
     assert by_rows.predictions.tolist() == by_mask.predictions.tolist()
     X = features.numpy()
     apart = probeline.probe(X[20:], labels[20:], test=(X[:20], labels[:20]))
-    assert apart.predictions.tolist() == by_rows.predictions.tolist() or apart.row.n_test == 20
-    assert apart.session.splits.test.part == "test"
+    assert (apart.session.splits.test.part, apart.row.n_test) == ("test", 20)
+    assert apart.to_frame()["label"].tolist() == labels[:20].tolist()
 
 
 def split_of(result: probeline.Result) -> tuple[Any, ...]:

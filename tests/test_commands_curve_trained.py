@@ -15,8 +15,8 @@ from probeline.console import Bar
 from probeline.errors import BadOption
 from probeline.evaluate.curve import draw_portions, find_curve
 from probeline.evaluate.heads import exact
-from probeline.finetune import fitted_probe, requests
-from probeline.finetune.curve import request_training_curve
+from probeline.finetuning import fitted_probe, requests
+from probeline.finetuning.curve import request_training_curve
 from probeline.options.settings import Settings
 from probeline.results.curve import CURVES, Curve, CurvePoint
 from probeline.session import Session

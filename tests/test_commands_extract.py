@@ -27,7 +27,7 @@ from probeline.cli.program import run_steps
 from probeline.commands import extract, verify
 from probeline.environment import PACKAGES, installed
 from probeline.errors import BadCache, BadData, CannotWrite, Diverged, FoundUnreadable
-from probeline.extract import engine
+from probeline.extraction import engine
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
 from probeline.session import Session
@@ -388,7 +388,7 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from probeline.cache import entry
 entry.ROWS_PER_SHARD = 16
-from probeline.extract import engine
+from probeline.extraction import engine
 read_batch = engine.read_batch
 def slowly(images, rows, *arguments):
     time.sleep(0.1 if rows[0] < 32 else 20 if rows[0] >= 48 else 0.5)
@@ -440,7 +440,7 @@ import os, sys, time
 from small_runs import ROWS
 from probeline.cache import entry
 entry.ROWS_PER_SHARD = ROWS
-from probeline.extract import engine
+from probeline.extraction import engine
 read_batch = engine.read_batch
 def telling(images, rows, *arguments):
     with open(os.environ["TOLD"], "a") as told:

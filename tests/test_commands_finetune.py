@@ -28,9 +28,9 @@ from probeline.console import Bar
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.sampling.splits import split
 from probeline.errors import BadData, Diverged, MissingData
-from probeline.finetune.head import fresh_head
-from probeline.finetune.training.setup import TrainingOptions
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetuning.head import fresh_head
+from probeline.finetuning.training.setup import TrainingOptions
+from probeline.finetuning.training.trainer import Trainer
 from probeline.identity import digest_bytes
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings

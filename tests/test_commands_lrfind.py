@@ -25,8 +25,8 @@ from probeline.cli import program as cli
 from probeline.cli.parser import build_parser
 from probeline.commands import compare, finetune, lrfind
 from probeline.errors import BadData, CannotWrite, MissingData
-from probeline.finetune.lr_range_test import request_range_test
-from probeline.finetune.requests import plan_jobs
+from probeline.finetuning.lr_range_test import request_range_test
+from probeline.finetuning.requests import plan_jobs
 from probeline.identity import TRAIN_VERSION
 from probeline.metrics.lr_range import EARLY, rising
 from probeline.options.settings import Settings

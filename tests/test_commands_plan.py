@@ -11,7 +11,7 @@ import pytest
 
 from probeline.cli import program as cli
 from probeline.commands import baselines, finetune, plan, probe
-from probeline.extract.plan import plan_extraction
+from probeline.extraction.plan import plan_extraction
 from probeline.identity import seal, unseal
 from probeline.names import Method
 from probeline.results.score import SCORES

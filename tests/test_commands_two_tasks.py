@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from probeline.commands import compare
 from probeline.errors import BadData, Diverged
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetuning.training.trainer import Trainer
 from probeline.metrics.intervals import wilson
 from probeline.session import Session
 from small_finetunes import GROUPS, NET, OTHER, SQUEEZENET, asked, comparable, run

@@ -21,7 +21,7 @@ from probeline.cache.reading import entry_folders, open_entry, read_features, re
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import Mismatch, MissingData
-from probeline.finetune import checkpoint_files as sealed
+from probeline.finetuning import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal
 from probeline.session import Session
 from probeline.types import FloatArray, ImageArray

@@ -39,7 +39,7 @@ from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
 from probeline.data.archives import unpack as room
-from probeline.finetune import checkpoint
+from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from made_scores import make_score
 from probeline.cli.parser import parse
 from probeline.cli.steps import settings_of
 from probeline.errors import BadOption
-from probeline.finetune.requests import training_options
+from probeline.finetuning.requests import training_options
 from probeline.options.grids import MLP, SGD, grid
 from probeline.options.settings import Settings
 from probeline.report.model.rows import blocks

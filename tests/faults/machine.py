@@ -34,9 +34,9 @@ from probeline.cache.reuse import KnownRows
 from probeline.commands import extract, verify
 from probeline.console import Silence
 from probeline.errors import BadCache, Mismatch, ProbelineError
-from probeline.extract import fill as filling
-from probeline.extract import verify as verifying
-from probeline.extract.engine import ShardRequest
+from probeline.extraction import fill as filling
+from probeline.extraction import verify as verifying
+from probeline.extraction.engine import ShardRequest
 from probeline.identity import digest
 from probeline.names import BackboneSpec
 from probeline.options.settings import Settings

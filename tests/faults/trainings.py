@@ -16,7 +16,7 @@ from faults import producer
 from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
-from probeline.finetune import checkpoint_files as sealed
+from probeline.finetuning import checkpoint_files as sealed
 from probeline.types import IntArray, PixelArray
 from small_trainings import FEED, TRAINING, Steps, fit, make_trainer
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from probeline.api.arrays import embedding_dataset, held_out, with_groups, with_labels
 from probeline.api.console import LogConsole
 from probeline.api.features import Features, one_tap
+from probeline.api.scratch import ScratchFolder
 from probeline.disk import path_name
 from probeline.errors import BadOption
 from probeline.options.settings import Settings
@@ -76,7 +75,7 @@ def from_arrays(parts: Mapping[str, Any], labels: Mapping[str, Any], name: str |
     """
     name = name or "features"
     dataset = embedding_dataset(parts, labels, path_name(name), name)
-    folder = TemporaryDirectory(prefix="probeline-")
-    settings = Settings.of(console=LogConsole(), dataset=f"memory:{name}", backbones=(name,), reports=Path(folder.name))
+    folder = ScratchFolder()
+    settings = Settings.of(console=LogConsole(), dataset=f"memory:{name}", backbones=(name,), reports=folder.path)
     session = Session(settings, data=dataset)
     return Features(session, *one_tap(session, fill=False), folder=folder)

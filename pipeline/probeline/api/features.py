@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from probeline.api.console import LogConsole
+from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session
 from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption, FoundUnreadable
 from probeline.evaluate.features import CachedFeatures
-from probeline.extract.fill import fill as fill_cache
+from probeline.extraction.fill import fill as fill_cache
 from probeline.identity import digest
 from probeline.options.checks import check_settings
 from probeline.options.settings import GROUP_OF
@@ -34,7 +34,7 @@ class Features:
     all parts of the data set, one part after the other.
     """
 
-    def __init__(self, session: Session, *taps: Backbone, folder: TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, session: Session, *taps: Backbone, folder: ScratchFolder | None = None) -> None:
         self._cached = CachedFeatures(session, *taps)
         self._folder = folder
 

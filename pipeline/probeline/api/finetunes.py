@@ -7,8 +7,8 @@ from typing import Any
 from probeline.api.features import Features, one_tap
 from probeline.api.results import Result
 from probeline.api.sessions import open_session
-from probeline.finetune.fit import finetune as train
-from probeline.finetune.requests import plan_jobs
+from probeline.finetuning.fit import finetune as train
+from probeline.finetuning.requests import plan_jobs
 
 
 def finetune(

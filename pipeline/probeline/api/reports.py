@@ -6,14 +6,15 @@ import html
 import io
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from probeline.api.checks import DataChecks
 from probeline.api.curves import LearningCurve
 from probeline.api.results import Result
+from probeline.api.scratch import ScratchFolder
 from probeline.disk import publish
 from probeline.errors import BadOption
 from probeline.report.model.content import ReportContent
@@ -85,14 +86,12 @@ class Report:
         return target
 
     @cached_property
-    def _folder(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="probeline-")
+    def _folder(self) -> ScratchFolder:
+        return ScratchFolder()
 
     @cached_property
     def _files(self) -> ReportFiles:
-        import dataclasses
-
-        return write_report(dataclasses.replace(self._content, folder=Path(self._folder.name)))
+        return write_report(replace(self._content, folder=self._folder.path))
 
 
 def compare(results: Iterable[Comparable]) -> Report:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from probeline import disk
-from probeline.extract.bench import measure_extraction
+from probeline.extraction.bench import measure_extraction
 from probeline.session import Session
 
 

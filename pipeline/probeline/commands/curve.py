@@ -13,7 +13,7 @@ from probeline.evaluate.curve import (
     request_probe_curve,
     title_curve,
 )
-from probeline.finetune.curve import request_training_curve
+from probeline.finetuning.curve import request_training_curve
 from probeline.format import percent
 from probeline.report.records.learning_steps import steps
 from probeline.results.curve import CURVES, Curve

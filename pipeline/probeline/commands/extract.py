@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeline.extract.fill import fill
+from probeline.extraction.fill import fill
 from probeline.session import Session
 
 

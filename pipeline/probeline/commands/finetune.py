@@ -6,8 +6,8 @@ from typing import Any
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import outcome
-from probeline.finetune.fit import finetune
-from probeline.finetune.requests import plan_jobs
+from probeline.finetuning.fit import finetune
+from probeline.finetuning.requests import plan_jobs
 from probeline.results.score import Score
 from probeline.session import Session
 

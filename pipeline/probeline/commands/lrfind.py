@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.evaluate.requests import ScoreRequest, reuse
-from probeline.finetune.lr_range_test import request_range_test, run_range_test
-from probeline.finetune.requests import TrainingJob, plan_jobs
+from probeline.finetuning.lr_range_test import request_range_test, run_range_test
+from probeline.finetuning.requests import TrainingJob, plan_jobs
 from probeline.options.command_line import command_line
 from probeline.report.records.range_tests import round_rate, suggest_rates, suggestion_in_words
 from probeline.results.range_test import RANGE_TESTS, RangeTest

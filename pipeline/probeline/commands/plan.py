@@ -9,7 +9,7 @@ from typing import Any
 from probeline.backbones.weights.download import without_downloads
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
-from probeline.extract.plan import ExtractionPlan, plan_extraction
+from probeline.extraction.plan import ExtractionPlan, plan_extraction
 from probeline.format import seconds
 from probeline.names import Strategy
 from probeline.report.records.planned_rows import plan_rows

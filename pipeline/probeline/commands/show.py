@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from probeline.data.registry import parse_row
-from probeline.extract.stored_rows import PartRow, read_stored_rows
+from probeline.extraction.stored_rows import PartRow, read_stored_rows
 from probeline.names import describe_tap
 from probeline.session import Session
 from probeline.types import DROPPED, ImageFiles, Splits

@@ -7,8 +7,8 @@ from typing import Any
 from probeline.cache.check import check_entry
 from probeline.cache.reading import entry_folders
 from probeline.errors import Mismatch, MissingData
-from probeline.extract.verify import describe_check, drop_wrong_memo, expected_entries, repair_entry, rerun_rows
-from probeline.finetune import checkpoint_files
+from probeline.extraction.verify import describe_check, drop_wrong_memo, expected_entries, repair_entry, rerun_rows
+from probeline.finetuning import checkpoint_files
 from probeline.session import Session
 
 

@@ -13,8 +13,8 @@ from probeline.cache.reading import missing_shards
 from probeline.evaluate.heads.method import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
 from probeline.evaluate.task import task_of
-from probeline.extract import canary
-from probeline.extract.fill import fill_missing
+from probeline.extraction import canary
+from probeline.extraction.fill import fill_missing
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION
 from probeline.names import PENULTIMATE

@@ -28,10 +28,10 @@ from probeline.export.loading import assemble
 from probeline.export.modules import describe_net, net_tensors
 from probeline.export.proof import ImageReader, Proof, decided_images
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
-from probeline.extract.fill import fill_missing
-from probeline.finetune import checkpoint
-from probeline.finetune.head import TwoHeads, fresh_head
-from probeline.finetune.requests import candidate_folder, checkpoint_folder
+from probeline.extraction.fill import fill_missing
+from probeline.finetuning import checkpoint
+from probeline.finetuning.head import TwoHeads, fresh_head
+from probeline.finetuning.requests import candidate_folder, checkpoint_folder
 from probeline.format import megabytes, plural
 from probeline.identity import canonical, digest
 from probeline.names import Method

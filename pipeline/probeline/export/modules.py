@@ -16,7 +16,7 @@ from probeline.backbones.penultimate import Tap, set_head
 from probeline.backbones.resolve import Loaded
 from probeline.backbones.weights.state_dict import load_state
 from probeline.export.format import Artifact, Net
-from probeline.finetune.head import TwoHeads, take_out_unused
+from probeline.finetuning.head import TwoHeads, take_out_unused
 from probeline.heads.neighbours import SMOOTHING
 from probeline.names import PENULTIMATE
 from probeline.types import Backbone

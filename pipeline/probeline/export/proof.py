@@ -16,7 +16,7 @@ from probeline.data.sampling.stratified import shuffled
 from probeline.errors import Mismatch
 from probeline.evaluate.features import CachedFeatures
 from probeline.export.modules import Votes
-from probeline.extract.canary import TOLERANCE
+from probeline.extraction.canary import TOLERANCE
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import BoolArray, FloatArray, IntArray, PixelArray, Split

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probeline.finetune.requests import training_options
+from probeline.finetuning.requests import training_options
 from probeline.names import (
     ESTIMATOR,
     LAST_K,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from probeline.errors import BadCache, CannotWrite
-from probeline.finetune import checkpoint
-from probeline.finetune import checkpoint_files as sealed
+from probeline.finetuning import checkpoint
+from probeline.finetuning import checkpoint_files as sealed
 
 TENSORS = {
     "map": torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last),

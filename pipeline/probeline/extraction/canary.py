@@ -12,7 +12,7 @@ from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards, read_rows, shard_record, shard_rows
 from probeline.environment import origins, today
 from probeline.errors import Mismatch
-from probeline.extract.engine import Engine
+from probeline.extraction.engine import Engine
 from probeline.identity import digest
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray

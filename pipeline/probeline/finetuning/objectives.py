@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData
-from probeline.finetune.fitted_probe import Teacher
+from probeline.finetuning.fitted_probe import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.checks import check_strategies, first_of
@@ -17,7 +17,7 @@ from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetune.training.losses import CrossEntropy
+    from probeline.finetuning.training.losses import CrossEntropy
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Objective:
 
     def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
         """Return the loss, given the options of training."""
-        from probeline.finetune.training.losses import CrossEntropy
+        from probeline.finetuning.training.losses import CrossEntropy
 
         return CrossEntropy(options["label_smoothing"])
 
@@ -97,7 +97,7 @@ class DistillationObjective(Objective):
     def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
         import torch
 
-        from probeline.finetune.training.losses import DistillationLoss
+        from probeline.finetuning.training.losses import DistillationLoss
 
         logits = torch.from_numpy(self._teacher.train_logits)
         return DistillationLoss(options["label_smoothing"], logits, options["temperature"], options["alpha"])
@@ -132,7 +132,7 @@ class TwoTaskObjective(Objective):
     def make_loss(self, options: Mapping[str, Any]) -> CrossEntropy:
         import torch
 
-        from probeline.finetune.training.losses import TwoTaskLoss
+        from probeline.finetuning.training.losses import TwoTaskLoss
 
         splits, labels = self._splits, self._second.labels
         train, val = (torch.from_numpy(labels[split.part]) for split in (splits.train, splits.val))

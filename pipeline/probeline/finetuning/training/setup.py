@@ -11,8 +11,8 @@ from torch import nn
 
 from probeline.backbones.penultimate import Tap
 from probeline.backbones.stages import Stage
-from probeline.finetune.training.losses import CrossEntropy
-from probeline.finetune.training.unfreezing import UnfreezingPlan
+from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.unfreezing import UnfreezingPlan
 from probeline.heads.minibatch.sgd import Optimizer
 from probeline.heads.minibatch.training import Schedule
 from probeline.types import AnyArray, IntArray, Preprocess

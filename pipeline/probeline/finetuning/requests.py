@@ -9,9 +9,9 @@ from typing import Any
 
 from probeline.errors import BadOption
 from probeline.evaluate.requests import ScoreRequest, request_score
-from probeline.finetune.feeds import CROP_SCALE
-from probeline.finetune.fitted_probe import FittedProbe
-from probeline.finetune.objectives import Objective, load_objectives
+from probeline.finetuning.feeds import CROP_SCALE
+from probeline.finetuning.fitted_probe import FittedProbe
+from probeline.finetuning.objectives import Objective, load_objectives
 from probeline.heads.select import L2_GRID
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION
 from probeline.names import Strategy, method_of

@@ -14,8 +14,8 @@ from probeline.cache.reuse import find_known_rows
 from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import environment, today
 from probeline.errors import FoundUnreadable, Mismatch
-from probeline.extract import canary
-from probeline.extract.engine import Engine, ShardRequest
+from probeline.extraction import canary
+from probeline.extraction.engine import Engine, ShardRequest
 from probeline.names import OUTPUT
 from probeline.session import Session
 

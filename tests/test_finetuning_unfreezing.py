@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from probeline.errors import BadOption, UnknownName
-from probeline.finetune.training.unfreezing import plan_unfreezing
+from probeline.finetuning.training.unfreezing import plan_unfreezing
 
 N = None
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import ScoreRequest, find_finished, score_fields
-from probeline.finetune.requests import (
+from probeline.finetuning.requests import (
     TrainingJob,
     candidate_folder,
     checkpoint_folder,
     request_training,
     training_options,
 )
-from probeline.finetune.training_run import TrainingRun, train
+from probeline.finetuning.training_run import TrainingRun, train
 from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
@@ -81,7 +81,7 @@ def finetune(job: TrainingJob) -> Score:
     if finished := find_finished(session, job.backbone, request, title):
         return finished
 
-    from probeline.finetune import checkpoint
+    from probeline.finetuning import checkpoint
 
     job.warn_of_random_weights("finetune")
     trials = _train_candidates(job, Grid(options, TRAIN), request.key)

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from probeline.errors import CannotWrite
-from probeline.finetune import checkpoint_files as sealed
+from probeline.finetuning import checkpoint_files as sealed
 
 
 def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from probeline.errors import MissingData
 from probeline.evaluate import exact_probe
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads import exact
-from probeline.finetune.fitted_probe import FittedProbe, Teacher, TeacherFacts
+from probeline.finetuning.fitted_probe import FittedProbe, Teacher, TeacherFacts
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.standardize import apply, fit_scaler

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from probeline.backbones.frozen import is_out_of_memory
 from probeline.console import Console
 from probeline.errors import BadOption, OutOfMemory
-from probeline.finetune import checkpoint
-from probeline.finetune.training.network import Network
-from probeline.finetune.training.setup import TrainingOptions, TrainingSetup
+from probeline.finetuning import checkpoint
+from probeline.finetuning.training.network import Network
+from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
 from probeline.heads.minibatch.training import factors
 from probeline.types import AnyArray, IntArray
 

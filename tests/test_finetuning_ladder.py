@@ -16,8 +16,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
 from probeline.errors import OutOfMemory
-from probeline.finetune.head import fresh_head, probe_head
-from probeline.finetune.training.steps import rates
+from probeline.finetuning.head import fresh_head, probe_head
+from probeline.finetuning.training.steps import rates
 from probeline.types import IntArray, PixelArray
 from small_trainings import FEED, TRAINING, Steps, fit, lines, make_trainer, moved, state
 

@@ -10,9 +10,9 @@ from typing import Any
 from probeline.data.sampling.fractions import Portion
 from probeline.evaluate.curve import CurvePoints, CurveRequest, identify_portions, make_point
 from probeline.evaluate.requests import result_key
-from probeline.finetune.fitted_probe import FittedProbe
-from probeline.finetune.objectives import load_objectives
-from probeline.finetune.requests import (
+from probeline.finetuning.fitted_probe import FittedProbe
+from probeline.finetuning.objectives import load_objectives
+from probeline.finetuning.requests import (
     TrainingJob,
     checkpoint_folder,
     request_training,
@@ -20,7 +20,7 @@ from probeline.finetune.requests import (
     starting_backbone,
     training_options,
 )
-from probeline.finetune.training_run import train
+from probeline.finetuning.training_run import train
 from probeline.metrics.scores import top1
 from probeline.names import PENULTIMATE, Strategy
 from probeline.session import Session
@@ -62,7 +62,7 @@ def _train_points(
 
     The curve's key and the part's rows are the key of a training's checkpoints, so that an interrupted curve goes on.
     """
-    from probeline.finetune import checkpoint
+    from probeline.finetuning import checkpoint
 
     results: dict[tuple[bytes, int], dict[str, Any]] = {}
     folders: list[Path] = []

@@ -18,10 +18,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from probeline.console import Bar, Silence
 from probeline.errors import BadOption, OutOfMemory
-from probeline.finetune.lr_range_test import RateSweep, sweep_rates
-from probeline.finetune.training.losses import CrossEntropy
-from probeline.finetune.training.steps import rates
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetuning.lr_range_test import RateSweep, sweep_rates
+from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.steps import rates
+from probeline.finetuning.training.trainer import Trainer
 from probeline.metrics.lr_range import STEPS, descent, is_over, rising
 from probeline.types import IntArray, PixelArray
 from small_trainings import FEED, TRAIN, TRAINING, Steps, fit, lines, make_trainer, moved, state

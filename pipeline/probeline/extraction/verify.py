@@ -11,8 +11,8 @@ from probeline.cache.reading import read_rows, shard_rows
 from probeline.cache.writing import write_entry
 from probeline.disk import path_name
 from probeline.errors import MissingData
-from probeline.extract import canary
-from probeline.extract.engine import Engine, ShardRequest
+from probeline.extraction import canary
+from probeline.extraction.engine import Engine, ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone
 

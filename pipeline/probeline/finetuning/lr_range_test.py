@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from probeline.console import Console
 from probeline.evaluate.requests import ScoreRequest, record_fields
-from probeline.finetune.requests import TrainingJob, request_training, single_values, training_options
-from probeline.finetune.training_run import prepare_training
+from probeline.finetuning.requests import TrainingJob, request_training, single_values, training_options
+from probeline.finetuning.training_run import prepare_training
 from probeline.metrics.lr_range import HIGHEST, LOWEST, SMOOTHING, STEPS, TOO_HIGH, is_over, rising
 from probeline.names import Strategy
 from probeline.results.range_test import RANGE_TESTS, RangeTest, StopReason
 from probeline.types import IntArray
 
 if TYPE_CHECKING:
-    from probeline.finetune.training.trainer import Trainer
+    from probeline.finetuning.training.trainer import Trainer
 
 _UNUSED = ("lr", "schedule", "warmup", "epochs", "patience")
 """Options of a training that do not matter to its first steps once their rates are given."""

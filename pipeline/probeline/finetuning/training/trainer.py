@@ -16,10 +16,10 @@ from torch import Tensor
 
 from probeline.console import Console
 from probeline.errors import BadCache, Diverged
-from probeline.finetune import checkpoint
-from probeline.finetune.training.network import Network
-from probeline.finetune.training.setup import Feed, TrainingSetup, ValidationSet
-from probeline.finetune.training.steps import Stepper, split_batches
+from probeline.finetuning import checkpoint
+from probeline.finetuning.training.network import Network
+from probeline.finetuning.training.setup import Feed, TrainingSetup, ValidationSet
+from probeline.finetuning.training.steps import Stepper, split_batches
 from probeline.types import IntArray
 
 LOSS_CHECK_SECONDS = 1.0

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from probeline.backbones.build import random_net
 from probeline.backbones.penultimate import find_tap
-from probeline.finetune.head import TwoHeads, fresh_head
-from probeline.finetune.training.losses import CrossEntropy, DistillationLoss, TwoTaskLoss
-from probeline.finetune.training.trainer import Trainer
+from probeline.finetuning.head import TwoHeads, fresh_head
+from probeline.finetuning.training.losses import CrossEntropy, DistillationLoss, TwoTaskLoss
+from probeline.finetuning.training.trainer import Trainer
 from probeline.types import DROPPED, IntArray
 from small_trainings import (
     BATCHES_AN_EPOCH,

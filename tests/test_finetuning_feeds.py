@@ -15,8 +15,8 @@ from probeline.commands import finetune
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.views import augment
 from probeline.errors import BadOption
-from probeline.finetune import feeds as feeding
-from probeline.finetune.training.setup import Feed
+from probeline.finetuning import feeds as feeding
+from probeline.finetuning.training.setup import Feed
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session

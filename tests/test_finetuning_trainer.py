@@ -22,12 +22,12 @@ from probeline.backbones import torchvision_import as vision
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
 from probeline.errors import BadCache, BadOption, Diverged, OutOfMemory
-from probeline.finetune import checkpoint
-from probeline.finetune.head import fresh_head
-from probeline.finetune.training.losses import CrossEntropy
-from probeline.finetune.training.setup import Feed, TrainingOptions, TrainingSetup
-from probeline.finetune.training.trainer import Trainer, TrainingResult
-from probeline.finetune.training.unfreezing import plan_unfreezing
+from probeline.finetuning import checkpoint
+from probeline.finetuning.head import fresh_head
+from probeline.finetuning.training.losses import CrossEntropy
+from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup
+from probeline.finetuning.training.trainer import Trainer, TrainingResult
+from probeline.finetuning.training.unfreezing import plan_unfreezing
 from probeline.types import IntArray, PixelArray
 from small_trainings import (
     BATCHES_AN_EPOCH,

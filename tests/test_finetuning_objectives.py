@@ -13,7 +13,7 @@ import pytest
 
 from probeline.cli import program as cli
 from probeline.errors import BadOption, UnknownName
-from probeline.finetune.requests import training_options
+from probeline.finetuning.requests import training_options
 from probeline.options.grids import TRAIN
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES

@@ -7,16 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.finetune.feeds import Feeds, load_cut_feeds, make_pixel_feeds
-from probeline.finetune.objectives import Logits
-from probeline.finetune.requests import TrainingJob
+from probeline.finetuning.feeds import Feeds, load_cut_feeds, make_pixel_feeds
+from probeline.finetuning.objectives import Logits
+from probeline.finetuning.requests import TrainingJob
 from probeline.identity import digest
 from probeline.names import Strategy
 from probeline.types import FloatArray, Split
 
 if TYPE_CHECKING:
-    from probeline.finetune.training.setup import Feed
-    from probeline.finetune.training.trainer import Trainer, TrainingResult
+    from probeline.finetuning.training.setup import Feed
+    from probeline.finetuning.training.trainer import Trainer, TrainingResult
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
     from probeline.backbones.build import random_net
     from probeline.backbones.device import choose, describe
     from probeline.backbones.stages import find_stages
-    from probeline.finetune.head import fresh_head, probe_head
-    from probeline.finetune.training.setup import TrainingOptions, TrainingSetup
-    from probeline.finetune.training.trainer import Trainer
-    from probeline.finetune.training.unfreezing import plan_unfreezing
+    from probeline.finetuning.head import fresh_head, probe_head
+    from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
+    from probeline.finetuning.training.trainer import Trainer
+    from probeline.finetuning.training.unfreezing import plan_unfreezing
 
     session, backbone, objective = job.session, job.backbone, job.objective
     settings = session.settings
@@ -120,7 +120,7 @@ def train(job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Pat
     `options` has one value of each of `training_options`; the run's `key` is in its checkpoints in `folder`.
     """
     from probeline.backbones.device import exact_float32
-    from probeline.finetune.training.setup import ValidationSet
+    from probeline.finetuning.training.setup import ValidationSet
 
     training = prepare_training(job, options)
     session, trainer = job.session, training.trainer

@@ -13,7 +13,7 @@ from probeline.data.pixels.decode import decode, random_resized_crop, resize_cro
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
 from probeline.data.unreadable import check_all
-from probeline.extract.fill import fill
+from probeline.extraction.fill import fill
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
 from probeline.session import Session
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from probeline.backbones.resolve import Loaded
     from probeline.backbones.stages import Stage
-    from probeline.finetune.training.setup import Feed
-    from probeline.finetune.training.unfreezing import UnfreezingPlan
+    from probeline.finetuning.training.setup import Feed
+    from probeline.finetuning.training.unfreezing import UnfreezingPlan
 
 CROP_SCALE = (0.35, 1.0)
 """Share of the image's area in a random resized crop; ImageNet's 0.08 is too hard for a few epochs."""
@@ -64,7 +64,7 @@ def make_pixel_feed(
     session: Session, split: Split, preprocess: Preprocess, preset: str, seed: int, threads: int
 ) -> Feed:
     """Return the feed of pixels of the part that a split's rows come from."""
-    from probeline.finetune.training.steps import epoch_seed
+    from probeline.finetuning.training.steps import epoch_seed
 
     decoding, verdicts = session.decoding, session.verdicts
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
