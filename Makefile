@@ -27,7 +27,8 @@ COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size)
 CANARY_GROUP   = $(call option,CANARY,canary)
 SEED_GROUP     = $(call option,SEED,seed)
 SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds)
-HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp)
+HEAD_GROUP     = $(call option,SGD,sgd) $(call option,MLP,mlp) $(call option,ESTIMATOR,estimator) \
+	$(call option,ESTIMATOR_PARAMS,estimator-params)
 STRATEGY_GROUP = $(call option,STRATEGY,strategy)
 TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option,TRAIN,train) $(call option,UNFREEZE,unfreeze) \
 	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)
@@ -51,7 +52,7 @@ help:  ## show the targets and their variables
 	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN; COLUMN_NAMES="label=class" IMAGE_FOLDER='
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= CANARY= CACHE= REPORTS='
-	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512"'
+	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
