@@ -2,8 +2,8 @@
 
 :func:`extract` gives the features of a data set, :func:`probe`, :func:`finetune`, :func:`curve` and :func:`doctor` what
 follows from them, and :func:`compare` the report. :func:`open_features` reads a cache entry, :func:`load` an exported
-predictor; :class:`LinearProbe` is a scikit-learn classifier. Each is imported at its first use: importing the package
-costs nothing.
+predictor; :class:`Embedder` and :class:`LinearProbe` are a transformer and a classifier of scikit-learn. Each is
+imported at its first use: importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from probeline.api.checks import DataChecks, doctor
     from probeline.api.console import DataWarning
     from probeline.api.curves import LearningCurve, curve
+    from probeline.api.embedder import Embedder
     from probeline.api.features import Features, extract
     from probeline.api.finetunes import finetune
     from probeline.api.probes import probe
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DataChecks": "api.checks",
     "DataWarning": "api.console",
+    "Embedder": "api.embedder",
     "EntryFeatures": "cache.features",
     "Features": "api.features",
     "FittedHead": "api.results",
@@ -51,6 +53,7 @@ _HOMES = {
 __all__ = [
     "DataChecks",
     "DataWarning",
+    "Embedder",
     "EntryFeatures",
     "Features",
     "FittedHead",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from probeline.api.console import LogConsole
 from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session
+from probeline.data.objects.spec import spec_of
 from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption, FoundUnreadable
 from probeline.evaluate.features import CachedFeatures
@@ -193,8 +195,12 @@ class Features:
 
 def extract(
     data: Any,
-    backbone: str = "resnet18",
+    backbone: Any = "resnet18",
     *,
+    labels: Any = None,
+    groups: Any = None,
+    name: str | None = None,
+    preprocess: Any = None,
     weights: str | None = None,
     tap: str | None = None,
     image_size: int | None = None,
@@ -207,10 +213,20 @@ def extract(
 
     Parameters
     ----------
-    data : str
-        As ``--dataset`` takes it: ``cifar10``, ``folder:PATH``.
-    backbone : str
-        ``NAME[@WEIGHTS]``, as ``--backbone`` takes it.
+    data : object
+        A data set as ``--dataset`` takes it: ``cifar10``, ``folder:PATH``; or a folder or a file by path, a list of
+        paths or of images, an array uint8 [N, H, W, 3], a pandas data frame with a column of paths, a torch ``Dataset``
+        of (image, label), a Hugging Face ``Dataset``, or a mapping of ``train``, ``val`` and ``test`` to these.
+    backbone : str or nn.Module
+        ``NAME[@WEIGHTS]``, as ``--backbone`` takes it, or any net that gives [N, D] for images float32 [N, 3, S, S].
+    labels, groups : array-like or path, optional
+        One for each image of a data object: classes, as text or numbers, and what no split separates; or files, as
+        ``--labels`` and ``--groups`` take them. Images without labels can be extracted too.
+    name : str, optional
+        Of a data object, in paths and reports; by default it follows from the content.
+    preprocess : optional
+        Of a net: a :class:`probeline.types.Preprocess`, a mapping of its fields, a transform of torchvision, or an
+        image processor of transformers; by default what the net states itself.
     weights, tap, image_size, device, cache : optional
         As on the command line, with its defaults.
     verbose : bool
@@ -230,9 +246,15 @@ def extract(
     TypeError
         No option has this name.
     """
+    if isinstance(data, Features):
+        raise TypeError("these are features already: probeline.probe takes them")
+    files = {option: path for option, path in (("labels", labels), ("groups", groups)) if _is_path(path)}
+    own_labels, own_groups = (None if _is_path(values) else values for values in (labels, groups))
+    spec = spec_of(data, own_labels, own_groups, name)
     session = open_session(
-        dataset=data,
-        backbones=backbone,
+        **files,
+        dataset=spec,
+        backbones=backbone if isinstance(backbone, str | list | tuple) else register_net(backbone, preprocess),
         weights=weights,
         taps=tap,
         image_size=image_size,
@@ -245,8 +267,26 @@ def extract(
         try:
             return Features(session, *one_tap(session, fill=True))
         except FoundUnreadable:
-            session.console.warn("some images turned out to be unreadable and are left out")
+            if not session.settings.data.strict:
+                session.console.warn("some images turned out to be unreadable and are left out")
             session = session.reloaded()
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def register_net(net: Any, preprocess: Any = None) -> str:
+    """Return the backbone text of a net, whose name says its class and, in eight digits, its tensors."""
+    from torch import nn
+
+    from probeline.backbones.sources.module import register
+    from probeline.backbones.weights.state_dict import tensors_sha256
+
+    if not isinstance(net, nn.Module):
+        raise BadOption("no backbone", expected="a name or a torch.nn.Module", got=type(net).__name__)
+    names = [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
+    return register(net, name=f"{type(net).__name__}-{tensors_sha256(net, names)[:8]}", preprocess=preprocess)
 
 
 def one_tap(session: Session, *, fill: bool) -> tuple[Backbone, ...]:

@@ -28,8 +28,8 @@ def finetune(
     Parameters
     ----------
     data : Features or str
-        Features, whose net is trained on the rows that a probe of them is fitted on, or a data set as
-        :func:`probeline.extract` takes it.
+        Features, whose net is trained on the rows that a probe of them is fitted on, or a data set as ``--dataset``
+        takes it.
     backbone : str, optional
         ``NAME[@WEIGHTS]``; with `Features` it is theirs.
     strategy : str
