@@ -133,8 +133,8 @@ def test_labels_sort_as_numbers_if_they_are(features: probeline.Features) -> Non
 
 BAD_CALLS: list[tuple[str, type[Exception], str]] = [
     ("probeline.probe(X)", BadOption, "no labels"),
-    ("probeline.probe(X, y[:-1])", BadData, "bad labels"),
-    ("probeline.probe(X, y + 0.5)", BadData, "text or whole numbers"),
+    ("probeline.probe(X, y[:-1])", BadData, "labels and images differ in number"),
+    ("probeline.probe(X, y + 0.5)", BadData, "numbers that are not whole"),
     ("probeline.probe(X[:, 0], y)", BadData, "bad features"),
     ("probeline.probe(np.where(X > 0, np.nan, X), y)", BadData, "rows with others"),
     ("probeline.probe(X, y, test=1.5)", BadOption, "bad test"),

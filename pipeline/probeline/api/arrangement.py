@@ -12,7 +12,6 @@ from probeline.api.arrays import embedding_dataset, held_out, with_groups, with_
 from probeline.api.console import LogConsole
 from probeline.api.features import Features, one_tap
 from probeline.api.scratch import ScratchFolder
-from probeline.disk import path_name
 from probeline.errors import BadOption
 from probeline.options.settings import Settings
 from probeline.session import Session
@@ -74,7 +73,7 @@ def from_arrays(parts: Mapping[str, Any], labels: Mapping[str, Any], name: str |
     Their scores are in a folder that is removed with the last object that reads it.
     """
     name = name or "features"
-    dataset = embedding_dataset(parts, labels, path_name(name), name)
+    dataset = embedding_dataset(parts, labels, name)
     folder = ScratchFolder()
     settings = Settings.of(console=LogConsole(), dataset=f"memory:{name}", backbones=(name,), reports=folder.path)
     session = Session(settings, data=dataset)

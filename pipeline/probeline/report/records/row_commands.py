@@ -28,6 +28,7 @@ from probeline.names import (
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, Axis, grid
 from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.verbs import VERBS
 from probeline.report.model.content import NotRun, ReportContent
 from probeline.report.model.row import Block
 from probeline.results.curve import Curve
@@ -62,9 +63,8 @@ def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
         # What a verb does not use is left as it is by default.
         **{name: option.default for name, option in OPTIONS.items() if name not in _KEPT},
         "backbones": (score.backbone,),
-        "weights": _weights(known, score),
+        **_input(known, score),
         "precision": score.precision,
-        "image_size": score.image_size,
         "taps": (PENULTIMATE,) if method.trains else (score.tap,),
         "views": 0 if method.trains else score.views,
     }
@@ -78,8 +78,15 @@ def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
     elif ESTIMATOR.fullmatch(score.method):
         own |= {"estimator": score.options.get("estimator"), "estimator_params": _parameters(score.options)}
     elif method.trains:
-        own |= _training(known, score, own["weights"])
+        own |= _training(known, score, own.get("weights", score.weights))
     return command_line(known[0].changed(**own), method.verb)
+
+
+def _input(known: Sequence[Settings], score: Score) -> dict[str, Any]:
+    """Return the options of weights and image size; embeddings from elsewhere have none."""
+    if not score.image_size:
+        return {}
+    return {"weights": _weights(known, score), "image_size": score.image_size}
 
 
 def _weights(known: Sequence[Settings], score: Score) -> str:
@@ -167,7 +174,8 @@ def _parameters(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 def missing_rows(session: Session, scores: Sequence[Score]) -> list[NotRun]:
     """Return the rows that the run requests and that have no score."""
-    return list(dict.fromkeys(row for step in requested_steps(session) for row in _missing(step, scores)))
+    steps = requested_steps(session)
+    return list(dict.fromkeys(row for step in steps for row in _missing(session, step, scores)))
 
 
 def requested_steps(session: Session) -> Sequence[Step]:
@@ -175,7 +183,7 @@ def requested_steps(session: Session) -> Sequence[Step]:
     return session.steps or ((session.settings, tuple({method.verb for method in METHODS})),)
 
 
-def _missing(step: Step, scores: Sequence[Score]) -> list[NotRun]:
+def _missing(session: Session, step: Step, scores: Sequence[Score]) -> list[NotRun]:
     settings, verbs = step
     seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
     missing = []
@@ -189,6 +197,8 @@ def _missing(step: Step, scores: Sequence[Score]) -> list[NotRun]:
                 if is_read_as_requested(settings, tap, score) and is_fitted_as_requested(settings, score)
             }
             for method, options in requested_methods(settings, verbs):
+                if method.trains and not session.has_images:
+                    continue
                 requested = list(seeds) if method.seeded else [None]
                 # A classifier of another package may or may not have seeds.
                 absent = [seed for seed in requested if not {(method.name, seed), (method.name, None)} & scored]
@@ -206,6 +216,8 @@ def _same_net(settings: Settings, text: str, scores: Sequence[Score]) -> dict[st
     if len(nets) != 1:
         return {"backbones": (text,)}
     ((weights, image_size),) = nets
+    if not image_size:
+        return {"backbones": (text,)}
     options = {"backbones": (text,), "image_size": image_size}
     spec = BackboneSpec.parse(text, settings.nets.weights)
     if spec.weights == "DEFAULT" and "@" not in text:
@@ -287,9 +299,14 @@ def further_commands(settings: Settings, content: ReportContent) -> list[NotRun]
         "doctor": ("a check of the data", content.findings),
         "latency": ("the latency of a forward pass", content.latencies),
     }
-    further = [NotRun(what, command_line(settings, verb)) for verb, (what, shown) in records.items() if not shown]
+    has_images = all(row.image_size for row in content.rows)
+    further = [
+        NotRun(what, command_line(settings, verb))
+        for verb, (what, shown) in records.items()
+        if not shown and (has_images or not VERBS[verb].needs_images)
+    ]
     backbones = {row.backbone for row in content.rows}
-    if len(backbones) == 1:
+    if len(backbones) == 1 and has_images:
         other = next(name for name in _OTHERS if name not in backbones)
         # Taps, and weights if there are any, may be of this net alone.
         weights = settings.nets.weights if settings.nets.weights == "none" else Settings().nets.weights
