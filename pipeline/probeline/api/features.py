@@ -184,6 +184,24 @@ class Features:
             columns |= {f"f{dim}": column for dim, column in enumerate(np.ascontiguousarray(self.numpy().T))}
         return frame(columns)
 
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the features with labels, predictions and a projection, as ``probeline features`` does.
+
+        Parameters
+        ----------
+        path : path
+            With the suffix ``.parquet``, ``.npy``, ``.h5ad`` or ``.safetensors``; existing files are replaced.
+
+        Returns
+        -------
+        list of Path
+            The files; with ``.npy`` the columns are in a second one.
+        """
+        from probeline.export.feature_files import write_features
+        from probeline.export.feature_table import tabulate_features
+
+        return write_features(tabulate_features(self.session, [self._cached]), Path(path).expanduser())
+
     def _roles(self) -> AnyArray:
         """Return train, val or test for each row, empty for a row that is in no split."""
         roles = {part: np.full(len(self.session.dataset.parts[part]), "", dtype=object) for part in self._parts}

@@ -230,7 +230,13 @@ class ExportOptions:
         metavar="M",
         shown_default="the best on validation",
     )
-    out: Path | None = option(None, "folder to write", metavar="FOLDER", shown_default="below reports/", local=True)
+    out: Path | None = option(
+        None,
+        "what to write: a folder; of features a FILE.parquet, .npy, .h5ad or .safetensors",
+        metavar="PATH",
+        shown_default="below reports/",
+        local=True,
+    )
     train_rows: int = option(
         5000,
         "train images whose features go with it, for nearest neighbours; 0 for none",

@@ -130,6 +130,12 @@ _VERBS = (
         needs_images=True,
     ),
     Verb(
+        "features",
+        "write cached features with labels, predictions and a projection as a file for other programs",
+        _names(*_FEATURES, "out", *_COMMON),
+        needs_labels=False,
+    ),
+    Verb(
         "predict",
         "classify images with an exported predictor or a stock net",
         _names("predict", "nets", "compute", *_COMMON, without=("canary",)),
