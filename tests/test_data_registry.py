@@ -197,7 +197,7 @@ def test_skipped_files_are_counted_by_kind_and_named_in_detail(tmp_path: Path) -
 
 # Sources that other packages add
 
-GROUP = "probeline.sources"
+GROUP = "probeline.data"
 
 TOY = """
 import numpy as np

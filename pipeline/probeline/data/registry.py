@@ -12,7 +12,7 @@ from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
-SOURCES: Plugins[Source] = Plugins("data source", "probeline.data.sources", "probeline.sources", ("SPEC", "load"))
+SOURCES: Plugins[Source] = Plugins("data source", "probeline.data.sources", "probeline.data", ("SPEC", "load"))
 
 
 def load(spec: str, request: LoadRequest) -> DataSet:

@@ -1,0 +1,1 @@
+"""A plug-in of Probeline: a data source, a source of backbones and a head."""
