@@ -43,6 +43,13 @@ def test_a_report_of_arrays_is_a_page_and_a_table(arrays: tuple[np.ndarray, np.n
         report.save(tmp_path / "page.docx")
 
 
+def test_embeddings_of_the_same_rows_are_compared_in_pairs(arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = arrays
+    frame = probeline.compare([probeline.probe(X, y, name="all"), probeline.probe(X[:, :2], y, name="two")]).to_frame()
+    assert set(frame["backbone"]) == {"all", "two"}
+    assert frame["over_probe_p"].notna().sum() == 1
+
+
 def test_a_curve_and_checks_are_frames(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = arrays
     curve = probeline.curve(X, y, fractions=[20, 100], shots=[0], draws=2)

@@ -13,6 +13,7 @@ from probeline.data.pixels.inspection import inspect_images
 from probeline.environment import cores
 from probeline.evaluate.features import CachedFeatures
 from probeline.heads.neighbours import nearest
+from probeline.identity import digest_bytes
 from probeline.results.findings import ImageReference
 from probeline.session import Session
 from probeline.types import Backbone, BoolArray, FloatArray, IntArray, PixelArray, Split
@@ -61,7 +62,9 @@ class ExaminedImages:
         return ImageReference(self.name(index), sample_id, split.role, int(self.labels[index]))
 
     def content(self) -> list[str]:
-        """Return the content hash of every image."""
+        """Return the content hash of every image, or of the features if there are no images."""
+        if not self.session.has_images:
+            return [digest_bytes(row.tobytes()) for row in self.features]
         parts = self.session.dataset.parts
         return [parts[split.part].content[row] for split in self.splits for row in split.rows.tolist()]
 

@@ -17,7 +17,6 @@ from probeline.data.embeddings.table import EmbeddingTable, build_dataset, check
 from probeline.data.label_values import name_labels, number_labels
 from probeline.data.sampling.splits import HeldOut
 from probeline.data.source import LoadRequest, Subset
-from probeline.disk import path_name
 from probeline.errors import BadOption
 from probeline.identity import digest
 from probeline.memo import Memo
@@ -34,7 +33,7 @@ def embedding_dataset(features: Mapping[str, Any], labels: Mapping[str, Any], na
     labels : mapping of str to array [N]
         By part: strings or integers, one for each row; None, NaN or an empty string for a row without a label.
     name : str
-        Of the data set, and of the embedding in reports.
+        What the embedding is called in reports.
 
     Raises
     ------
@@ -46,7 +45,7 @@ def embedding_dataset(features: Mapping[str, Any], labels: Mapping[str, Any], na
         array = check_features(values, f"{name}/{part}")
         tables[part] = EmbeddingTable({name: array}, name_labels(labels[part], len(array), f"labels of {part}"))
     request = LoadRequest(Path(), Subset(), Memo(None), Silence())
-    return build_dataset(path_name(name), tables, request)
+    return build_dataset("features", tables, request)
 
 
 def with_labels(dataset: DataSet, labels: Any) -> DataSet:

@@ -65,7 +65,7 @@ def probe(
     data_seed : int, optional
         Seed of the splits; 0 by default, or that of the features.
     name : str, optional
-        What features from elsewhere are called.
+        What features from elsewhere are called in reports.
     reports : path, optional
         Where the score is kept; by default in ``reports`` like the command's, or for arrays in a folder that is
         removed when the process ends.

@@ -11,6 +11,7 @@ import numpy as np
 from probeline.data.sampling.grouped import carve_groups, count_groups, deal_groups
 from probeline.data.sampling.stratified import apportion, deal, draw, shuffled
 from probeline.errors import BadData, BadOption
+from probeline.identity import digest_bytes
 from probeline.types import DROPPED, DataSet, IntArray, Split, Splits
 
 ENOUGH_FOR_VAL = 1_000
@@ -122,8 +123,11 @@ def describe_copies(dataset: DataSet, splits: Splits) -> str | None:
     """Return one line about exact duplicates of test or val images in the rows fitted on; None if there are none."""
 
     def content(split: Split) -> list[str]:
-        part = dataset.parts[split.part]
-        return [part.content[row] for row in split.rows.tolist()]
+        rows = split.rows.tolist()
+        if dataset.embeddings:
+            values = [embedding.by_part[split.part] for embedding in dataset.embeddings.values()]
+            return [digest_bytes(b"".join(array[row].tobytes() for array in values)) for row in rows]
+        return [dataset.parts[split.part].content[row] for row in rows]
 
     train, val, test = (content(split) for split in (splits.train, splits.val, splits.test))
     notes = []
@@ -132,7 +136,8 @@ def describe_copies(dataset: DataSet, splits: Splits) -> str | None:
         ("val", val, {*train}, "train"),
     ):
         if copies := sum(image in others for image in images):
-            notes.append(f"{copies:,} of {len(images):,} {name} images are byte for byte in {where} too")
+            kind = "embeddings" if dataset.embeddings else "images"
+            notes.append(f"{copies:,} of {len(images):,} {name} {kind} are byte for byte in {where} too")
     return "copies: " + "; ".join(notes) + ": accuracy there may be too high" if notes else None
 
 

@@ -59,6 +59,11 @@ class Sheet(Figure):
         for text in self.surrounding:
             _wrap(text, DPI * (width - 0.2))
 
+    def _repr_png_(self) -> bytes:
+        """Return the figure as notebooks show it."""
+        with default_look():
+            return png(self)
+
 
 def png(figure: Sheet) -> bytes:
     """Return the figure as a PNG file, without the name of the software that would change its bytes."""
