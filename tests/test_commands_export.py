@@ -443,7 +443,9 @@ def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> Non
     assert console.said[-1] == f"export: up to date: {tmp_path / 'out'}"
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()} == before
 
-    exported(world, tmp_path / "out", method="probe", train_rows=0)
+    with pytest.raises(BadOption, match="holds another artifact"):
+        exported(world, tmp_path / "out", method="probe", train_rows=0)
+    exported(world, tmp_path / "out", method="probe", train_rows=0, yes=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([RECORD, WEIGHTS, HEAD, CARD])
     found = probeline.load(tmp_path / "out", "cpu").predict(held_out(world)[:2])
     assert found.neighbours == ((), ())

@@ -23,6 +23,7 @@ from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.results.owner import claim_folder
 from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
 
 
@@ -130,10 +131,20 @@ class Session:
         """sha256 over the rows of every role, with their labels."""
         return splits_digest(self.dataset, self.splits)
 
-    @property
+    @functools.cached_property
     def reports(self) -> Path:
-        """The folder of the report; a relabelled or grouped data set has one of its own."""
-        return self.settings.folders.reports / self.dataset.title
+        """The folder of the report; a relabelled or grouped data set has one of its own.
+
+        So has one of two data sets of the same name that are in different places.
+        """
+        folder = self.settings.folders.reports / self.dataset.title
+        place = registry.place_of(self.settings.data.dataset) if self.data is None else None
+        if place is None:
+            return folder
+        own = claim_folder(folder, place, read_only=self.settings.run.dry_run or not self.remember)
+        if own != folder and self.remember:
+            self.console.say(f"reports: {folder} is of another data set of this name; those of {place} are in {own}")
+        return own
 
     def parts(self) -> tuple[str, ...]:
         """Return the parts that train, val and test rows come from; all parts of a data set without labels."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from probeline.disk import path_name
+from probeline.errors import BadOption
 from probeline.export.chosen_row import chosen_row, request_digest
-from probeline.export.format import ONNX, PT2, RECORD, Artifact, check_folder, find_artifact
+from probeline.export.format import ONNX, PT2, RECORD, Artifact, check_folder, find_artifact, holds_another
 from probeline.names import PENULTIMATE
 from probeline.results.score import Score
 from probeline.session import Session
@@ -27,12 +28,19 @@ def run(session: Session) -> dict[str, Any]:
     request = request_digest(score, options.train_rows, graphs)
     artifact = find_artifact(folder, request)
     if artifact is None:
+        if holds_another(folder, request) and not _may_replace(session, folder):
+            remedy = "choose another --out, or replace it with --yes"
+            raise BadOption("the folder holds another artifact", where=folder, remedy=remedy)
         from probeline.export.exporting import export_score
 
         artifact = export_score(session, score, folder, request, graphs)
     else:
         session.console.say(f"export: up to date: {folder}")
     return _summary(folder, artifact)
+
+
+def _may_replace(session: Session, folder: Path) -> bool:
+    return session.settings.maintenance.yes or bool(session.console.confirm(f"Replace the artifact in {folder}?"))
 
 
 def _folder_name(score: Score) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -36,6 +37,13 @@ def gives_embeddings(spec: str) -> bool:
     """Return whether a spec's data set consists of embeddings from elsewhere instead of images."""
     prefix = spec.partition(":")[0]
     return prefix in SOURCES.own() and getattr(SOURCES.load(prefix), "GIVES_EMBEDDINGS", False) is True
+
+
+def place_of(spec: str) -> Path | None:
+    """Return the file or folder that a spec names; None if it names none that exists."""
+    argument = spec.partition(":")[2]
+    path = Path(os.path.expanduser(argument))  # noqa: PTH111 - expanduser of Path raises for an unknown user
+    return path if argument and path.exists() else None
 
 
 def names() -> tuple[str, ...]:

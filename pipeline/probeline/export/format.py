@@ -217,6 +217,16 @@ def find_artifact(folder: Path, request: str) -> Artifact | None:
     return artifact if artifact.request == request else None
 
 
+def holds_another(folder: Path, request: str) -> bool:
+    """Return whether a folder holds an artifact that was not exported from the same score in the same way."""
+    try:
+        return read_record(folder).request != request
+    except MissingData:
+        return False
+    except BadArtifact:
+        return True
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a folder that has files of anything but an artifact, or that cannot be written to.
 

@@ -271,7 +271,7 @@ class MaintenanceOptions:
     """Looking after the cache."""
 
     repair: bool = option(False, "put corrupt files aside and extract them again", local=True)
-    yes: bool = option(False, "remove without asking", local=True)
+    yes: bool = option(False, "remove or replace without asking", local=True)
     sha256: str | None = option(None, "expected sha256 of the file to import", metavar="HEX", local=True)
 
 

@@ -126,7 +126,7 @@ _VERBS = (
     Verb(
         "export",
         "write one row of the report as a folder that classifies new images",
-        _names(*_FEATURES, "seed", "export", *_COMMON, "dry_run"),
+        _names(*_FEATURES, "seed", "export", "yes", *_COMMON, "dry_run"),
         needs_images=True,
     ),
     Verb(

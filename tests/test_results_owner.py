@@ -1,0 +1,55 @@
+"""Two data sets of one name have reports of their own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from probeline.cli import program
+from probeline.results.owner import FILE, claim_folder
+from small_runs import make_coloured
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_folder_belongs_to_who_came_first(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "flowers", tmp_path / "b" / "flowers"
+    one.mkdir(parents=True)
+    other.mkdir(parents=True)
+    folder = tmp_path / "reports" / "folder--flowers"
+    assert claim_folder(folder, one, read_only=False) == folder
+    second = claim_folder(folder, other, read_only=False)
+    assert second.name.startswith("folder--flowers-")
+    assert claim_folder(folder, other, read_only=False) == second
+    assert claim_folder(folder, one, read_only=False) == folder
+
+
+def test_a_data_set_that_moved_keeps_its_report(tmp_path: Path) -> None:
+    one, moved = tmp_path / "a" / "flowers", tmp_path / "b" / "flowers"
+    one.mkdir(parents=True)
+    folder = tmp_path / "reports" / "folder--flowers"
+    claim_folder(folder, one, read_only=False)
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    assert claim_folder(folder, moved, read_only=False) == folder
+    assert str(moved) in (folder / FILE).read_text(encoding="utf-8")
+
+
+def test_nothing_is_written_by_a_reader(tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    assert claim_folder(tmp_path / "reports" / "x", tmp_path / "flowers", read_only=True) == tmp_path / "reports" / "x"
+    assert not (tmp_path / "reports").exists()
+
+
+def test_the_reports_of_two_folders_of_one_name_are_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [make_coloured(tmp_path / place / "photos", n=6) for place in ("a", "b")]
+    (folders[1] / "blue" / "00.png").unlink()
+    common = ["--backbone", "squeezenet1_1", "--weights", "none", "--image-size", "32", "--sgd", "epochs=1", "lr=1e-3"]
+    common += ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
+    for folder in folders:
+        assert program.main(["probe", "--dataset", f"folder:{folder}", *common]) == 0
+    assert "is of another data set of this name" in capsys.readouterr().out
+    assert len(list((tmp_path / "reports").glob("folder--photos*/scores"))) == 2
+    assert program.main(["compare", "--dataset", f"folder:{folders[0]}", *common]) == 0
+    assert "left out" not in capsys.readouterr().out
