@@ -41,6 +41,7 @@ class Method(StrEnum):
     MULTI_TASK_HEAD = "multi-task-head"
     MULTI_TASK = "multi-task"
     SCRATCH = "scratch"
+    ADDED = "added"
 
 
 ESTIMATOR = re.compile(r"estimator-([a-z0-9]+(?:-[a-z0-9]+)*)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from probeline.evaluate.added import score_predictions
 from probeline.evaluate.current_scores import current_scores
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
@@ -28,7 +29,8 @@ from probeline.session import Session
 def run(session: Session) -> dict[str, object]:
     """Write the report of all scores that belong to the data set as it is now, and return where."""
     settings, console = session.settings, session.console
-    scores = current_scores(session, "compare")
+    added = [score_predictions(session, path) for path in settings.compare.add]
+    scores = [*current_scores(session, "compare"), *added]
     curves, table = load_curves(session), blocks(scores)
     published = _published(session, table, curves)
     pictures, galleries, maps, skipped = load_illustrations(session, scores)

@@ -248,6 +248,18 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """What a report shows in addition."""
+
+    add: tuple[Path, ...] = option(
+        (),
+        "predictions of other programs, as rows: columns sample_id,prediction, or a probability for each class",
+        metavar="FILE.csv",
+        local=True,
+    )
+
+
+@dataclass(frozen=True)
 class PredictOptions:
     """What classifies the images, and how the answers are printed."""
 
@@ -304,6 +316,7 @@ class Settings:
     curve: CurveOptions = field(default_factory=CurveOptions)
     pictures: PictureOptions = field(default_factory=PictureOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
     predict: PredictOptions = field(default_factory=PredictOptions)
     folders: FolderOptions = field(default_factory=FolderOptions)
     maintenance: MaintenanceOptions = field(default_factory=MaintenanceOptions)

@@ -99,7 +99,7 @@ _VERBS = (
     Verb(
         "compare",
         "write the report of all scores of the data set: page, tables and figures",
-        _names(*_NET, "reading", "seeding", "heads", "training", "curve", *_STEP, without=("dry_run",)),
+        _names(*_NET, "reading", "seeding", "heads", "training", "curve", "compare", *_STEP, without=("dry_run",)),
     ),
     Verb(
         "verify",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 
 from probeline.errors import UnknownName
-from probeline.names import ESTIMATOR, LAST_K
+from probeline.names import ESTIMATOR, LAST_K, Method
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def method_info(name: str) -> MethodInfo:
         return replace(last, name=name, title=title, short=short, colour=_darker(last.colour, count - 1))
     if name in _REGISTERED:
         return _REGISTERED[name]
+    if name == Method.ADDED:
+        return MethodInfo(name, "predictions from elsewhere", "predictions", "compare", _OTHER_COLOUR)
     if match := ESTIMATOR.fullmatch(name):
         return MethodInfo(
             name, f"{match[1]} (scikit-learn)", f"{match[1]} (sklearn)", "probe", _OTHER_COLOUR, seeded=True
@@ -106,8 +108,8 @@ def register_method(name: str, *, verb: str = "probe", is_seeded: bool = False) 
 def order(name: str) -> tuple[int, int]:
     """Return what methods are sorted by, or raise `UnknownName`."""
     match = LAST_K.fullmatch(method_info(name).name)
-    if ESTIMATOR.fullmatch(name):
-        return len(METHODS), -1
+    if ESTIMATOR.fullmatch(name) or name == Method.ADDED:
+        return len(METHODS), -1 if name != Method.ADDED else -2
     if name in _REGISTERED:
         return len(METHODS), list(_REGISTERED).index(name)
     return (_PLACES["last-K"], int(match[1])) if match else (_PLACES[name], 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from probeline.environment import describe_environment
 from probeline.format import describe_input, listing, option, plural, seconds
+from probeline.names import Method
 from probeline.report.records.learning_steps import curve_titles
 from probeline.report.records.range_tests import own_options, range_test_titles
 from probeline.results.curve import Curve
@@ -40,7 +41,7 @@ def conditions(
         seeds = sorted({score.seed for score in scores if score.seed is not None})
         result = {
             "Data": [f"{first.dataset}, {len(first.class_names)} classes; the most frequent is {frequent} of test"],
-            "Images": _lines(scores, lambda s: f"{s.n_train:,} train, {s.n_val:,} val, {s.n_test:,} test"),
+            "Images": _lines(scores, _images),
             "Seeds": [listing([str(seed) for seed in seeds]) if seeds else "none: nothing is random"],
             "Selected on": _lines(scores, lambda s: s.chosen_by or "nothing to select")
             if any(score.chosen_by for score in scores)
@@ -67,6 +68,11 @@ def conditions(
             for test, title in zip(tests, range_test_titles(tests), strict=True)
         ]
     return {name: list(lines) for name, lines in {**result, **extra}.items() if lines}
+
+
+def _images(score: Score) -> str:
+    fitted = "unknown" if score.method == Method.ADDED else f"{score.n_train:,}"
+    return f"{fitted} train, {score.n_val:,} val, {score.n_test:,} test"
 
 
 def _lines(scores: Sequence[Score], text: Callable[[Score], str]) -> list[str]:

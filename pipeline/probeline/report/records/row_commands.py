@@ -57,6 +57,8 @@ def commands(settings: Settings, table: Sequence[Block], steps: Sequence[Step] =
 
 def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
     score = scores[0]
+    if score.method == Method.ADDED:
+        return command_line(known[0], "compare")
     method = method_info(score.method)
     seeds = [score.seed for score in scores if score.seed is not None]
     own: dict[str, Any] = {

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from probeline.format import count, decimals, listing, option, percent, points, probability, seconds
-from probeline.names import PENULTIMATE
+from probeline.names import PENULTIMATE, Method
 from probeline.report.model.content import ReportContent
 from probeline.report.model.differences import LEVEL
 from probeline.report.model.row import Block, Row, uneven
@@ -72,6 +72,11 @@ class Results(Section):
         return {"class_names": class_names, "rows": [asdict(row) for block in content.blocks for row in block.rows]}
 
 
+def _seconds(row: Row, value: float) -> str:
+    """Return seconds, or a dash if another program took them."""
+    return "–" if row.method == Method.ADDED else seconds(value)
+
+
 def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
     """Return the columns after the backbone's, without those that are empty in all rows; brief ones for a terminal."""
     places = decimals(row.n_test for row in rows)
@@ -102,9 +107,13 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         return row.chosen + (f" {_EDGE}" if row.edge else "") + (f" {_DIVERGED}" if row.diverged else "")
 
     def n_train(row: Row) -> str:
+        if row.method == Method.ADDED:
+            return "–"
         return f"{row.n_train:,}" if len({other.n_train for other in rows}) > 1 else ""
 
     def parameters(row: Row) -> str:
+        if row.method == Method.ADDED:
+            return "–"
         return ("/" if brief else " / ").join((count(row.trainable), count(row.total)))
 
     columns = [
@@ -114,8 +123,8 @@ def result_columns(rows: Sequence[Row], *, brief: bool = False) -> list[Column]:
         Column(TOP1, top1, value=lambda row: row.top1),
         Column("Seed sd (seeds)", spread, value=lambda row: row.seed_std),
         Column("Macro %", lambda row: percent(row.macro, places) if uneven(rows) else "", value=lambda row: row.macro),
-        Column("Cold s", lambda row: seconds(row.cold_seconds), value=lambda row: row.cold_seconds),
-        Column("Warm s", lambda row: seconds(row.warm_seconds), value=lambda row: row.warm_seconds),
+        Column("Cold s", lambda row: _seconds(row, row.cold_seconds), value=lambda row: row.cold_seconds),
+        Column("Warm s", lambda row: _seconds(row, row.warm_seconds), value=lambda row: row.warm_seconds),
         Column("Difference from the probe", over_probe, value=points_over_probe),
         Column("Headroom", headroom, value=lambda row: row.headroom.top1 if row.headroom else None),
         Column("Chosen", chosen, left=True),
