@@ -123,9 +123,13 @@ def method_of(strategy: str) -> str:
     return Method.FINETUNE if strategy == Strategy.FULL else strategy
 
 
+_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar", ".pkl", ".th", ".index.json")
+"""Of files with weights, as trainers name them."""
+
+
 def is_weights_file(weights: str) -> bool:
-    """Return whether ``--weights`` names a file rather than a kind of weights."""
-    return "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+    """Return whether ``--weights`` names a file rather than a kind of weights, also one that does not exist."""
+    return "/" in weights or weights.endswith(_SUFFIXES) or ("." in weights and Path(weights).is_file())
 
 
 def split_tap(tap: str) -> tuple[str, ...]:

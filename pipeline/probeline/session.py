@@ -212,7 +212,7 @@ class Session:
         spec = self.spec(backbone)
         record, loaded = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
-        self._say_notes(loaded)
+        self._say_notes(record)
         return record.decoding(self.decoding), loaded and loaded.decoding(self.decoding)
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
@@ -224,7 +224,7 @@ class Session:
         terms = tuple(dict.fromkeys(term for taps in requested for term in taps))
         resolved, loaded = resolve_taps(spec.name, spec.weights, self.settings.nets.image_size, terms, self.memo)
         self.memo.save()
-        self._say_notes(loaded)
+        self._say_notes(*(record for own in resolved.values() for record in own))
         records: list[tuple[Backbone, ...]] = []
         for taps in requested:
             named = (record for term in taps for record in resolved[term])
@@ -241,7 +241,7 @@ class Session:
         self.require_images(f"the net of {backbone}")
         spec = self.spec(backbone)
         loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
-        self._say_notes(loaded)
+        self._say_notes(loaded.backbone)
         return loaded.decoding(self.decoding)
 
     @functools.cached_property
@@ -253,13 +253,12 @@ class Session:
         """Keys of the cached features that the canary has run again in this session."""
         return set()
 
-    def _say_notes(self, loaded: Loaded | None) -> None:
-        """Print what a user should know of a net, once per run."""
-        if loaded is not None:
-            for line in (f"{loaded.backbone.name}: {note}" for note in loaded.notes):
-                if line not in self._said:
-                    self.console.say(line)
-                self._said.add(line)
+    def _say_notes(self, *records: Backbone) -> None:
+        """Print what a user should know of a net and its weights, once per run."""
+        for line in (f"{record.name}: {note}" for record in records for note in record.notes):
+            if line not in self._said:
+                self.console.say(line)
+            self._said.add(line)
 
     def net_of(self, backbone: Backbone, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build the net of a record anew."""
@@ -269,6 +268,10 @@ class Session:
         """Raise BadOption if the data set has embeddings from elsewhere instead of images."""
         if not self.has_images:
             raise BadOption(f"{what} needs images", got=f"the embeddings of {self.dataset.name}")
+
+    def random_net_of(self, backbone: Backbone) -> Loaded:
+        """Build the net of a record with random weights, for images of the record's size."""
+        return load(backbone.name, "none", backbone.preprocess.crop)[0]
 
     def views(self, part: str) -> tuple[View | None, ...]:
         """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""

@@ -338,7 +338,8 @@ class Backbone:
     tap: str
     """The layer whose output is read: ``penultimate``, ``layer3``, ``blocks.11:cls``."""
     pooling: str
-    """How that becomes a vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens."""
+    """How that becomes a vector: ``none``, ``avg`` of a map, ``cls`` or ``mean`` of tokens; ``output`` of a net without
+    a head."""
     dim: int
     """D."""
     parameters: int
@@ -347,6 +348,8 @@ class Backbone:
     head_parameters: int
     """How many of them are the head's."""
     preprocess: Preprocess
+    notes: tuple[str, ...] = ()
+    """What a user should know of the weights, such as a head that their file does not have."""
 
     @classmethod
     def of_embedding(cls, name: str, embedding: Embedding) -> Backbone:

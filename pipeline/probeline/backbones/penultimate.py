@@ -141,7 +141,7 @@ def take_heads_away(net: nn.Module) -> bool:
     if not getattr(net, "num_classes", 0) or not hasattr(net, "reset_classifier"):
         return False
     net.reset_classifier(0)  # type: ignore[operator]
-    return True
+    return bool(net.num_classes == 0)
 
 
 def set_head(net: nn.Module, tap: Tap, head: nn.Module) -> None:

@@ -39,8 +39,8 @@ class Loaded:
         The other requested taps by name.
     taps : mapping of str to tuple of Backbone
         The records of each requested tap; ``last-2`` stands for four.
-    notes : tuple of str
-        Lines about the net for its user, see :class:`probeline.backbones.source.HasNotes`.
+    options : mapping
+        What the net was built with.
     """
 
     net: nn.Module
@@ -48,7 +48,7 @@ class Loaded:
     backbone: Backbone
     inner: Mapping[str, InnerTap] = field(default_factory=dict)
     taps: Mapping[str, tuple[Backbone, ...]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def decoding(self, decoding: Decoding) -> Loaded:
         """Return the net with records of images that are decoded in this way."""
@@ -73,9 +73,9 @@ def load(
     from probeline.backbones.user_code.errors import reported
     from probeline.backbones.weights.state_dict import tensors_sha256
 
-    built = build(name, weights)
+    built = build(name, weights, image_size)
     source, _ = find(name)
-    notes = source.notes(built.net) if isinstance(source, HasNotes) else ()
+    notes = (*(source.notes(built.net) if isinstance(source, HasNotes) else ()), *built.notes)
     preprocess = built.preprocess if image_size is None else built.preprocess.at(image_size)
     running = reported(f"running {name}") if runs_code(name) else contextlib.nullcontext()
     with running:
@@ -94,6 +94,7 @@ def load(
             parameters=sum(parameters[path].numel() for path in tap.tensors if path in parameters) + head_parameters,
             head_parameters=head_parameters,
             preprocess=preprocess,
+            notes=notes,
         )
 
     backbone = record(tap, PENULTIMATE, head_parameters)
@@ -105,15 +106,18 @@ def load(
         term: tuple(records[inner_tap.name] for inner_tap in inner_taps) for term, inner_taps in by_term.items()
     }
     records_of = {PENULTIMATE: (backbone,), **records_of}
-    return Loaded(built.net, tap, backbone, inner, records_of, notes), built.files
+    return Loaded(built.net, tap, backbone, inner, records_of, built.options), built.files
 
 
 def _from_json(record: dict[str, Any]) -> Backbone:
-    return Backbone(**{**record, "preprocess": Preprocess.from_record(record["preprocess"])})
+    preprocess, notes = Preprocess.from_record(record["preprocess"]), tuple(record.get("notes", ()))
+    return Backbone(**{**record, "preprocess": preprocess, "notes": notes})
 
 
 def _to_json(backbone: Backbone) -> dict[str, Any]:
-    return {**asdict(backbone), "preprocess": backbone.preprocess.record()}
+    values = {**asdict(backbone), "preprocess": backbone.preprocess.record()}
+    notes = values.pop("notes")
+    return values | ({"notes": list(notes)} if notes else {})  # without notes as it was before there were any
 
 
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch")

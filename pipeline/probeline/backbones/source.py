@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -32,18 +32,27 @@ class Built:
     preprocess : Preprocess
     files : tuple of Path
         Those that the weights were read from; empty for random weights and unknown files.
+    options : mapping
+        What :meth:`BackboneSource.create` built this net with; a source leaves it empty.
+    notes : tuple of str
+        What a user should know of the weights, such as a head that a file does not have.
     """
 
     net: nn.Module
     weights: str
     preprocess: Preprocess
     files: tuple[Path, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class BackboneSource(Protocol):
     """Builds nets by name, with their weights and preprocessing; a module can be one.
 
     All names are without the source's prefix. Importing a source, `names` and `knows` must not import torch.
+
+    A source may also have a function ``adapt(net, state)``, which returns the tensors of a state dict as a net of its
+    own names and shapes them: by other names, or with a table of positions interpolated to the net's image size.
     """
 
     SPEC: str
@@ -65,7 +74,8 @@ class BackboneSource(Protocol):
         ----------
         name : str
         options : mapping
-            Those of :meth:`options`; none for the defaults.
+            Those of :meth:`options`; none for the defaults. ``image_size``, in pixels, is asked for if the net does not
+            take that size as it is; a net that has no such option is built as ever, or a TypeError.
         init : bool
             Whether the authors' random initialisation is needed; if not, all tensors are overwritten.
 

@@ -88,7 +88,8 @@ def find_stages(net: nn.Module, tap: Tap, image_size: int) -> tuple[Stage, ...]:
     trace, logits = watch(net, images)
     blocks = set(blocks_of_tokens(net, trace))
     units = _units(net, tap, trace, _bottlenecks(logits, images), blocks)
-    starts = _starts(net, trace, list(units), blocks)
+    # A net of several branches from the very image on is one stage.
+    starts = _starts(net, trace, list(units), blocks) or trace.order[1:2]
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     in_use = set(tap.tensors)
     above = [graph(logits)[1], *(graph(logits, trace.nodes[start])[1] for start in starts[1:]), set()]

@@ -102,7 +102,6 @@ def _draft(session: Session, score: Score, request: str) -> tuple[Artifact, File
         loaded,
         score.backbone,
         score.weights,
-        "none" if score.method == Method.SCRATCH else session.spec(text).weights,
         taps=[tap.tap for tap in taps],
         own_head=trains,
         precision=score.precision,
@@ -128,9 +127,10 @@ def _refit_head(features: CachedFeatures, score: Score) -> ExportedHead:
 
 def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, dict[str, Tensor]]:
     """Return the trained net of a score, and the tensors of its last layer."""
-    loaded = session.net(f"{score.backbone}@none" if score.method == Method.SCRATCH else text)
+    pretrained = session.backbone(text)[0]
+    loaded = session.random_net_of(pretrained) if score.method == Method.SCRATCH else session.net(text)
     # From scratch it was trained on the very pixels that the pretrained net sees.
-    backbone = replace(loaded.backbone, preprocess=session.backbone(text)[0].preprocess)
+    backbone = replace(loaded.backbone, preprocess=pretrained.preprocess)
     folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
     state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))

@@ -111,7 +111,7 @@ def load_stock(session: Session) -> Predictor:
     classes = categories(name, weights)
     loaded = session.net(text)
     backbone, precision = loaded.backbone, settings.nets.precision
-    net = describe_net(loaded, name, backbone.weights, weights, taps=(PENULTIMATE,), own_head=True, precision=precision)
+    net = describe_net(loaded, name, backbone.weights, taps=(PENULTIMATE,), own_head=True, precision=precision)
     artifact = Artifact(classes, 1.0, backbone.preprocess, net, activation=None, measured={}, request="")
     head = loaded.net.get_submodule(loaded.tap.head)
     return Predictor(artifact, Frozen(loaded, choose(settings.compute.device), precision, head=head), None, None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probeline.backbones.build import bare_net, options_of
+from probeline.backbones.build import bare_net
 from probeline.backbones.frozen import Frozen
 from probeline.backbones.inner_taps import InnerTap
 from probeline.backbones.penultimate import Tap, set_head
@@ -25,15 +25,15 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, 
 
 
 def describe_net(
-    loaded: Loaded, name: str, weights: str, built_with: str, *, taps: Sequence[str], own_head: bool, precision: str
+    loaded: Loaded, name: str, weights: str, *, taps: Sequence[str], own_head: bool, precision: str
 ) -> Net:
-    """Return the record of a net; `built_with` are the weights whose options it was built with."""
+    """Return the record of a net."""
     tap = loaded.tap
     return Net(
         name=name,
         weights=weights,
         weights_sha256=loaded.backbone.weights_sha256,
-        options=options_of(name, built_with),
+        options=dict(loaded.options),
         head=tap.head,
         pooling=tap.pooling,
         dim=tap.dim,

@@ -80,10 +80,11 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
     )
     device = choose(settings.compute.device)
     from_scratch, from_probe = job.strategy == Strategy.SCRATCH, job.strategy == Strategy.LP_FT
-    loaded = session.net(f"{backbone.name}@none") if from_scratch else session.net_of(backbone)
+    loaded = session.random_net_of(backbone) if from_scratch else session.net_of(backbone)
     net, tap = loaded.net, loaded.tap
     if from_scratch:
-        net.load_state_dict(random_net(backbone.name, training.seed).state_dict())
+        start = random_net(backbone.name, training.seed, loaded.options).state_dict()
+        net.load_state_dict({name: start[name] for name in net.state_dict()})
     stages = find_stages(net, tap, backbone.preprocess.crop)
     unfreezing = plan_unfreezing(job.strategy, len(stages), training.epochs, settings.training.unfreeze)
     feeds = load_cut_feeds(session, loaded, stages, unfreezing, options["augment"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from probeline.names import TIMM
 from probeline.types import Preprocess
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 SPEC = "timm:NAME"
 
@@ -82,7 +83,22 @@ def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.M
     except RuntimeError as error:
         bare, _, tag = name.partition(".")
         raise _unknown_tag(bare, tag, timm.list_models(f"{bare}.*", pretrained=True)) from error
-    return cast("nn.Module", timm.create_model(name, pretrained=False))
+    size = {"img_size": options["image_size"]} if "image_size" in options else {}
+    return cast("nn.Module", timm.create_model(name, pretrained=False, **size))
+
+
+def adapt(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict's tensors as timm would load them: with its names, and tables of the net's image size."""
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converted: dict[str, Tensor] = convert(dict(state), net)
+    except Exception:  # it takes for granted that the tensors are those of such a net
+        return state
+    return converted
 
 
 def pretrained(name: str, weights: str) -> Built:

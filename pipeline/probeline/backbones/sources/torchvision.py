@@ -47,9 +47,25 @@ def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.M
     """Return a net without pretrained weights."""
     from probeline.backbones import torchvision_import as vision
 
+    if name.startswith("maxvit") and "image_size" in options:
+        options = {"input_size": (options["image_size"],) * 2}
     if name in _TRANSFORM_INPUT:
         options = {"init_weights": init, "aux_logits": True, **options}
     return cast("nn.Module", vision.models().get_model(name, weights=None, **options))
+
+
+def adapt(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict's tensors with today's names, and a table of positions of the net's image size."""
+    from probeline.backbones import torchvision_import as vision
+
+    state = rename_old_densenet(state)
+    table = "encoder.pos_embedding"
+    transformers = vision.models().vision_transformer
+    if not isinstance(net, transformers.VisionTransformer) or table not in state:
+        return state
+    if (state[table].shape[1] - 1) ** 0.5 % 1:
+        return state  # of no square image with a class token
+    return dict(transformers.interpolate_embeddings(net.image_size, net.patch_size, state))
 
 
 def pretrained(name: str, weights: str) -> Built:

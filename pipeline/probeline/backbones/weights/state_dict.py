@@ -3,48 +3,139 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from probeline.errors import BadWeights, MissingData
 
+_WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Modules that torch puts around others when it compiles, shards or checkpoints them."""
+
+_NO_NET = ("optimizer", "optimizers", "optimizer_states", "lr_scheduler", "lr_schedulers", "scheduler", "scaler")
+"""Entries of a checkpoint that hold tensors of no net."""
+
+_DEEPEST = 12
+"""Levels of nested mappings and modules."""
+
+
+class Inert:
+    """Stands for every object of a file that is no tensor: whatever is done to it runs no code of the file."""
+
+    state: object = None
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def __setitem__(self, name: object, value: object) -> None: ...
+
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a .pth, .pt or .safetensors file; no code of the file is run."""
+    """Return all tensors of a weights file by name; no code of the file is run.
 
-    def refuse(problem: str, expected: str, got: object) -> BadWeights:
-        remedy = "save it again with torch.save(net.state_dict(), ...)"
-        return BadWeights(problem, where=path, expected=expected, got=type(got).__name__, remedy=remedy)
-
+    Names of nested mappings and modules are joined by dots: ``model.conv1.weight``. The file is one of torch or of
+    safetensors, or the index of several (see :func:`shards_of`).
+    """
     if not path.is_file():
         raise MissingData("no weights file", where=path, remedy="check the path")
+    state: dict[str, Tensor] = {}
+    for file in shards_of(path) or [path]:
+        state |= _tensors(_load(file))
+    if not state:
+        raise _refused("the weights file holds no state dict", path, "tensors by name", "none")
+    return state
+
+
+def shards_of(path: Path) -> list[Path]:
+    """Return the files that an index names, such as ``model.safetensors.index.json``; none of any other file.
+
+    Raises
+    ------
+    BadWeights
+        It is no index.
+    MissingData
+        One of the files is missing.
+    """
+    if path.suffix != ".json":
+        return []
     try:
-        if path.suffix == ".safetensors":
+        names = set(json.loads(path.read_bytes())["weight_map"].values())
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise _refused("the weights file is no index of shards", path, "weight_map", type(error).__name__) from error
+    for name in sorted(map(str, names)):
+        if Path(name).name != name or not (path.parent / name).is_file():
+            raise MissingData("a file that the index of weights names is missing", where=path.parent / name)
+    return [path.parent / name for name in sorted(names)]
+
+
+def _refused(problem: str, path: Path, expected: str, got: str) -> BadWeights:
+    remedy = "save it again with torch.save(net.state_dict(), ...)"
+    return BadWeights(problem, where=path, expected=expected, got=got, remedy=remedy)
+
+
+def _load(path: Path) -> object:
+    try:
+        with path.open("rb") as stream:
+            is_safetensors = stream.read(9)[8:] == b"{"
+        if is_safetensors:
             from safetensors.torch import load_file
 
-            state: object = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        try:
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        except ValueError:  # torch's format before 1.6
+            unknown = []
+        with torch.serialization.safe_globals([(Inert, name) for name in unknown]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch and safetensors raise a dozen kinds here (pickle, zip, struct, header errors), none shared.
-        raise refuse("cannot read the weights file", "a plain state dict (.pth or .safetensors)", error) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise refuse("the weights file holds no state dict", "tensors by name", state)
-    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+        expected = "a state dict of torch or safetensors"
+        raise _refused("cannot read the weights file", path, expected, type(error).__name__) from error
 
 
-def _holds_numbers(tensor: Tensor, *, like: Tensor) -> bool:
+def _tensors(content: object) -> dict[str, Tensor]:
+    def walk(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+        if isinstance(value, Tensor):
+            yield ".".join(path), value
+            return
+        if isinstance(value, Inert):
+            value = _module_state(value)
+        if isinstance(value, Mapping) and len(path) < _DEEPEST:
+            for name, part in value.items():
+                if name not in _NO_NET:
+                    inner = (word for word in str(name).split(".") if word not in _WRAPPED)
+                    yield from walk(part, (*path, *inner))
+
+    return dict(walk(content, ()))
+
+
+def _module_state(value: Inert) -> dict[Any, Any]:
+    """Return the parameters, buffers and children of a pickled module."""
+    state = value.state if isinstance(value.state, Mapping) else {}
+    kinds = (state.get(kind) for kind in ("_parameters", "_buffers", "_modules"))
+    return {name: part for kind in kinds if isinstance(kind, Mapping) for name, part in kind.items()}
+
+
+def holds_numbers(tensor: Tensor, *, like: Tensor) -> bool:
     """Return whether a tensor is dense, in memory, and like another real or whole."""
     dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
     return dense and not tensor.is_complex() and tensor.is_floating_point() == like.is_floating_point()
 
 
-def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: Path) -> None:
+def describe_tensor(tensor: Tensor, *, like: Tensor) -> str:
+    """Return what is wrong with a tensor that does not fit another: its shape or its kind."""
+    if tensor.shape != like.shape:
+        return str(list(tensor.shape))
+    return f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+
+
+def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: object) -> None:
     """Copy a state dict into the net, all of it, or raise BadWeights that names the first tensor that does not fit."""
 
     def refuse(expected: str, got: str) -> BadWeights:
@@ -59,9 +150,9 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: Path) -> N
             raise refuse(f"{name} {list(tensor.shape)}", "no such tensor")
         if state[name].shape != tensor.shape:
             raise refuse(f"{name} {list(tensor.shape)}", str(list(state[name].shape)))
-        if not _holds_numbers(state[name], like=tensor):
-            got = f"{state[name].dtype}, {state[name].layout}, on {state[name].device}"
-            raise refuse(f"{name} as plain {'real' if tensor.is_floating_point() else 'whole'} numbers", got)
+        if not holds_numbers(state[name], like=tensor):
+            kind = "real" if tensor.is_floating_point() else "whole"
+            raise refuse(f"{name} as plain {kind} numbers", describe_tensor(state[name], like=tensor))
     extra = next((name for name in state if name not in own), None)
     if extra is not None:
         raise refuse("no more tensors", f"{extra} {list(state[extra].shape)}")

@@ -1,0 +1,282 @@
+"""The tensors of a net among those of a file as trainers write it: wrapped, prefixed, with another head or without one.
+
+What matters are the tensors below the tap, the body. Names are matched by their ends, so that any wrapper is a prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from probeline.backbones.penultimate import Tap
+from probeline.backbones.weights.state_dict import describe_tensor, holds_numbers
+from probeline.errors import BadWeights
+
+State = dict[str, Tensor]
+
+_PREFERRED = {"ema", "teacher", "online", "q"}
+"""Words of a prefix whose net is the one to use, by its authors: averaged weights (timm), DINO, BYOL, MoCo."""
+
+_TRIED = 8
+"""Prefixes that are compared in full, those with most names first."""
+
+_FEW = 4
+"""Names in a message."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Tensors of a file below one prefix, by the net's names, and those of other names."""
+
+    prefix: str
+    state: State
+    fitting: frozenset[str]
+    """Names of the net's tensors that it has in the same shape."""
+
+
+def load_checkpoint(
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    where: Path,
+    find_tap: Callable[[], Tap],
+    adapt: Callable[[nn.Module, State], State] | None,
+) -> tuple[str, ...]:
+    """Copy what belongs to the net's body into it, and its head's if that fits; return what a user should know.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        All of the file, by name; half precision becomes the net's float32.
+    find_tap : callable
+        Gives the penultimate tap of the net. It is called if some names do not fit.
+    adapt : callable or None
+        Gives the tensors of a state dict as the net names and shapes them.
+
+    Raises
+    ------
+    BadWeights
+        A tensor of the body is missing or of another shape; the file has tensors of a larger body; or it has the net
+        several times with other numbers.
+    """
+    candidates = _candidates(net, tensors, adapt)
+    names = {name for name in net.state_dict() if not _is_count(name)}
+    if len(candidates) == 1 and candidates[0].fitting == names == candidates[0].state.keys() - _counts(net):
+        body, head = names, ""
+    else:
+        tap = find_tap()
+        head = tap.head
+        names = {name for name in net.state_dict() if not _is_count(name)}
+        body = names & set(tap.tensors)
+    complete = [candidate for candidate in candidates if body <= candidate.fitting]
+    if not complete:
+        raise _not_of(net, candidates, tensors, body, where)
+    chosen, notes = _choose(complete, body, where)
+    notes += _interpolated(chosen, tensors, body)
+    extra = [name for name in chosen.state if name not in names and name not in _counts(net)]
+    known = {name for name, _ in net.named_buffers()}
+    extra = [name for name in extra if name not in known]
+    if foreign := next((name for name in extra if _is_of_body(name, extra, chosen.state, body, head)), None):
+        what, remedy = "the weights are of another net", "choose the --backbone that these weights belong to"
+        got = f"{foreign} {list(chosen.state[foreign].shape)}"
+        raise BadWeights(what, where=where, expected="no more tensors", got=got, remedy=remedy)
+    notes += _describe_head(net, chosen, names - chosen.fitting, head)
+    if extra:
+        notes.append(f"not used: {_tops(extra)}")
+    fitting = {name: tensor for name, tensor in chosen.state.items() if name in chosen.fitting or name in _counts(net)}
+    net.load_state_dict(fitting, strict=False)
+    return tuple(notes)
+
+
+def _is_count(name: str) -> bool:
+    return name.rpartition(".")[2] == "num_batches_tracked"
+
+
+def _counts(net: nn.Module) -> set[str]:
+    return {name for name in net.state_dict() if _is_count(name)}
+
+
+def _candidates(
+    net: nn.Module, tensors: Mapping[str, Tensor], adapt: Callable[[nn.Module, State], State] | None
+) -> list[Candidate]:
+    """Return the tensors below each prefix, adapted to the net, those that fit best first."""
+    own = {name: tensor for name, tensor in net.state_dict().items() if not _is_count(name)}
+    prefixes = [prefix for prefix, _ in _prefixes(own, tensors).most_common(_TRIED)]
+    candidates = []
+    for added in ("", *_shared_prefixes(own)):
+        inner = {name.removeprefix(added): tensor for name, tensor in own.items() if name.startswith(added)}
+        tried = prefixes if not added else [prefix for prefix, _ in _prefixes(inner, tensors).most_common(1)]
+        for prefix in dict.fromkeys([*tried, ""]):
+            below = {
+                added + name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
+            }
+            candidates.append(_best(net, own, prefix, below, adapt))
+        best = max(candidates, key=lambda candidate: len(candidate.fitting))
+        if len(best.fitting) * 2 > len(own):
+            break
+    candidates.sort(key=lambda candidate: -len(candidate.fitting))
+    return [candidate for candidate in candidates if 2 * len(candidate.fitting) >= len(candidates[0].fitting)]
+
+
+def _best(
+    net: nn.Module, own: State, prefix: str, below: State, adapt: Callable[[nn.Module, State], State] | None
+) -> Candidate:
+    """Return the tensors of a prefix as they are, or adapted if more of them fit then."""
+    plain = Candidate(prefix, below, _fitting(own, below))
+    if adapt is None or len(plain.fitting) == len(own):
+        return plain
+    adapted = adapt(net, dict(below))
+    fitting = _fitting(own, adapted)
+    return Candidate(prefix, adapted, fitting) if len(fitting) > len(plain.fitting) else plain
+
+
+def _fitting(own: State, state: State) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, tensor in own.items()
+        if name in state and state[name].shape == tensor.shape and holds_numbers(state[name], like=tensor)
+    )
+
+
+def _prefixes(own: Mapping[str, Tensor], tensors: Iterable[str]) -> Counter[str]:
+    """Return how many of the net's names follow each prefix of the file's names."""
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        words = name.split(".")
+        for start in range(len(words)):
+            if ".".join(words[start:]) in own:
+                counts["".join(word + "." for word in words[:start])] += 1
+    return counts
+
+
+def _shared_prefixes(own: Iterable[str]) -> list[str]:
+    """Return the children of the net that hold most of its tensors, as prefixes: a file may be of one of them."""
+    tops = Counter(name.partition(".")[0] for name in own if "." in name)
+    return [top + "." for top, count in tops.most_common(1) if count > 1]
+
+
+def _choose(complete: Sequence[Candidate], body: set[str], where: Path) -> tuple[Candidate, list[str]]:
+    """Return the candidate to use, and what to say of the others; BadWeights if the file does not tell which."""
+    first = complete[0]
+    others = [other for other in complete[1:] if any(_differ(first.state[n], other.state[n]) for n in body)]
+    if not others:
+        return first, []
+    preferred = [one for one in (first, *others) if _PREFERRED & set(re.split(r"[._]", one.prefix))]
+    names = [one.prefix.rstrip(".") or "the top" for one in (first, *others)]
+    if len(preferred) != 1:
+        raise BadWeights(
+            "the weights file has this net more than once, with other numbers",
+            where=where,
+            expected="one net",
+            got=" and ".join(names),
+            remedy="save the one that you want with torch.save",
+        )
+    (chosen,) = preferred
+    rest = [name for one, name in zip((first, *others), names, strict=True) if one is not chosen]
+    used = chosen.prefix.rstrip(".")
+    return chosen, [f"{used} is used, as its authors do; {' and '.join(rest)} would fit as well"]
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    return one is not other and not torch.equal(one.float(), other.float())
+
+
+def _interpolated(chosen: Candidate, tensors: Mapping[str, Tensor], body: set[str]) -> list[str]:
+    """Return a line for each table of positions that was interpolated."""
+    changed = [
+        (name, tensors[chosen.prefix + name].shape, chosen.state[name].shape)
+        for name in sorted(body)
+        if chosen.prefix + name in tensors and tensors[chosen.prefix + name].shape != chosen.state[name].shape
+    ]
+    if not changed:
+        return []
+    name, before, after = changed[0]
+    others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return [f"{name} {list(before)}{others} fitted to {list(after)}"]
+
+
+def _is_of_body(name: str, extra: Sequence[str], state: State, body: set[str], head: str) -> bool:
+    """Return whether a tensor that the net does not have would change its embedding, as far as names tell.
+
+    It would inside a module of the body (a further block), as a further token or table of positions, or as a norm.
+    """
+    above_head = {part for part in _parents(head) if part} | {head}
+    parents = [parent for parent in _parents(name) if parent]
+    if above_head & set(parents):
+        return False
+    top, dot, _ = name.partition(".")
+    if re.search(r"mask|decoder|queue|center|head|proj|predict", top):  # what pretraining puts on top
+        return False
+    if not dot:
+        return bool(re.search(r"token|pos|embed", top))
+    if any(other.startswith(top + ".") for other in body):
+        return True
+    return all(state[other].ndim < 2 for other in extra if other.startswith(top + "."))
+
+
+def _parents(path: str) -> Iterator[str]:
+    words = path.split(".")
+    return (".".join(words[:end]) for end in range(1, len(words)))
+
+
+def _describe_head(net: nn.Module, chosen: Candidate, unfilled: set[str], head: str) -> list[str]:
+    """Return a line for the net's own tensors that the file does not fill."""
+    own = net.state_dict()
+    of_head = sorted(name for name in unfilled if name.startswith(head + "."))
+    others = sorted(unfilled - set(of_head))
+    lines = []
+    if wrong := [name for name in reversed(of_head) if name in chosen.state]:
+        got = describe_tensor(chosen.state[wrong[0]], like=own[wrong[0]])
+        lines.append(f"another head ({wrong[0]} {got}, not {list(own[wrong[0]].shape)}), which features do not need")
+    elif of_head:
+        lines.append(f"no head ({head}), which features do not need")
+    if others:
+        lines.append(f"not in the file, and not needed by features: {_tops(others)}")
+    return lines
+
+
+def _tops(names: Iterable[str]) -> str:
+    """Return the first words of some names, the first few."""
+    tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    return ", ".join(tops[:_FEW]) + (f" and {len(tops) - _FEW} more" if len(tops) > _FEW else "")
+
+
+def _not_of(
+    net: nn.Module, candidates: Sequence[Candidate], tensors: Mapping[str, Tensor], body: set[str], where: Path
+) -> BadWeights:
+    """Return the error for a file whose best candidate does not fill the body."""
+    own = net.state_dict()
+    best = max(candidates, key=lambda candidate: len(candidate.fitting & body))
+    fitting = len(best.fitting & body)
+    ordered = [name for name in own if name in body]
+    counted = f"{fitting} of {len(ordered)} tensors match"
+    remedy = "choose the --backbone that these weights belong to"
+    wrong = [name for name in ordered if name in best.state and name not in best.fitting]
+    if wrong:
+        name, tensor = wrong[0], best.state[wrong[0]]
+        kind = "" if tensor.shape != own[name].shape else f" as plain {_kind(own[name])} numbers"
+        shape = "" if kind else f" {list(own[name].shape)}"
+        got = describe_tensor(tensor, like=own[name])
+        what = f"the weights are of another net: {counted}"
+        return BadWeights(what, where=where, expected=f"{name}{shape}{kind}", got=got, remedy=remedy)
+    missing = [name for name in ordered if name not in best.state]
+    if fitting:
+        more = f" and {len(missing) - _FEW} more" if len(missing) > _FEW else ""
+        what = f"the weights file lacks tensors of the net: {counted}; missing: {', '.join(missing[:_FEW])}{more}"
+        return BadWeights(what, where=where, remedy=remedy)
+    first = next(iter(tensors))
+    expected = f"tensors such as {ordered[0]} {list(own[ordered[0]].shape)}"
+    got = f"{len(tensors)} such as {first} {list(tensors[first].shape)}"
+    return BadWeights(
+        "the weights are of another net: none matches", where=where, expected=expected, got=got, remedy=remedy
+    )
+
+
+def _kind(tensor: Tensor) -> str:
+    return "real" if tensor.is_floating_point() else "whole"
