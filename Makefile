@@ -18,8 +18,10 @@ endif
 
 # The groups of options, as probeline/options/settings.py has them: a verb is given those that it uses and no others.
 DATA_GROUP     = $(call quoted,DATASET,dataset) $(call quoted,DATA,data) $(call option,LIMIT,limit) $(call option,DATA_SEED,data-seed) \
-	$(call quoted,LABELS,labels) $(call option,COLUMN_NAMES,columns) $(call quoted,IMAGE_FOLDER,images) $(call quoted,GROUP_FILE,groups)
-NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision)
+	$(call quoted,LABELS,labels) $(call option,COLUMN_NAMES,columns) $(call quoted,IMAGE_FOLDER,images) $(call quoted,GROUP_FILE,groups) \
+	$(call flag,STRICT,strict)
+NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights) $(call option,IMAGE_SIZE,image-size) $(call option,PRECISION,precision) \
+	$(call option,ALPHA,alpha) $(call option,GREY_RANGE,grey-range)
 VIEWS_GROUP    = $(call option,VIEWS,views)
 TAP_GROUP      = $(call option,TAPS,tap) $(VIEWS_GROUP)
 DEVICE_GROUP   = $(call option,DEVICE,device) $(call option,WORKERS,workers)
@@ -48,9 +50,10 @@ STAGES   = $(FEATURES) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP)
 help:  ## show the targets and their variables
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo
-	@echo '  data         DATASET=digits|cifar10|hymenoptera|folder:PATH DATA= LIMIT= DATA_SEED= LABELS=FILE.csv GROUP_FILE=FILE.csv'
-	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN; COLUMN_NAMES="label=class" IMAGE_FOLDER='
+	@echo '  data         DATASET=digits|cifar10|hymenoptera|folder:PATH DATA= LIMIT= DATA_SEED= LABELS=FILE.csv GROUP_FILE=FILE.csv STRICT=1'
+	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN features:FILE; COLUMN_NAMES="label=class" IMAGE_FOLDER='
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
+	@echo '               ALPHA=white GREY_RANGE=auto'
 	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= CANARY= CACHE= REPORTS='
 	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='

@@ -21,8 +21,8 @@ from PIL import ExifTags, Image, ImageFile
 from probeline.backbones import torchvision_import as vision
 from probeline.data.pixels import decode as policy
 from probeline.data.pixels.decode import decode, random_region, random_resized_crop, resize_crop
-from probeline.errors import BadData
-from probeline.types import PixelArray, Preprocess
+from probeline.errors import BadData, BadImage
+from probeline.types import Decoding, PixelArray, Preprocess
 
 SIZES = [
     (1, 1),
@@ -183,6 +183,107 @@ def test_sixteen_bits_are_reduced_equally_in_grey_and_colour(tmp_path: Path) -> 
         assert np.array_equal(pixels(path), values[..., :3] >> 8)
     path.write_bytes(png16(values[..., :1], 0))
     assert np.array_equal(pixels(path), np.repeat(values[..., :1] >> 8, 3, axis=2))
+
+
+@pytest.mark.parametrize("depth", [8, 10, 12, 14, 16])
+def test_grey_of_a_smaller_depth_is_scaled_as_stated(tmp_path: Path, depth: int) -> None:
+    eight = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    path = saved(Image.fromarray(eight << (depth - 8)), tmp_path / "a.png")
+    expected = np.repeat(eight[..., None], 3, axis=2)
+    for grey_range in (str(depth), "auto"):
+        assert np.array_equal(np.asarray(decode(path, None, Decoding(grey_range=grey_range))), expected)
+    if depth > 8:
+        clipped = np.asarray(decode(path, None, Decoding(grey_range=str(depth - 2))))[..., 0]
+        assert clipped.tolist() == np.minimum(4 * eight, 255).tolist(), "what is above is white"
+    full = np.asarray(decode(path, None, Decoding()))[..., 0]
+    assert np.array_equal(full, eight >> (16 - depth))
+
+
+def test_transparent_pixels_are_composited_on_white_if_asked(tmp_path: Path) -> None:
+    white = Decoding(background="white")
+    rgba = Image.new("RGBA", (4, 3), (0, 0, 0, 0))
+    rgba.putpixel((1, 1), (0, 0, 0, 255))
+    images = {"a.png": rgba, "la.png": rgba.convert("LA"), "a.webp": rgba, "a.tif": rgba}
+    for name, image in images.items():
+        path = saved(image, tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+        assert pixels(path).max() == 0, name
+        found = np.asarray(decode(path, None, white))
+        assert (found == 0).sum() == 3, name
+        assert (found == 255).sum() == 33, name
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    path = saved(palette, tmp_path / "p.png", transparency=0)
+    assert np.asarray(decode(path, None, white)).tolist() == [[[255, 255, 255], [200, 100, 50]]]
+    bilevel = saved(Image.new("1", (2, 2), 1), tmp_path / "1.png")
+    assert np.array_equal(pixels(bilevel), np.asarray(decode(bilevel, None, white)))
+
+
+def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
+    check = zlib.crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(5_000_000))),
+        chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(5_000_000))),
+        chunk(b"tEXt", b"x\0" + bytes(1_000_000)) * 70,
+        chunk(b"tEXt", b"x\0a", crc=5),
+        chunk(b"gAMA", b""),
+        chunk(b"acTL", b"a"),
+    ],
+)
+def test_a_sound_png_is_not_refused_for_its_metadata(tmp_path: Path, metadata: bytes) -> None:
+    image = smooth()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    path = saved(image.transpose(Image.Transpose.ROTATE_180), tmp_path / "a.png", exif=exif)
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + metadata + data[33:])
+    assert np.array_equal(pixels(path), np.asarray(image)), "upright too"
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(BadImage):
+        decode(path)
+
+
+def test_a_sound_jpeg_is_not_refused_for_its_metadata(tmp_path: Path) -> None:
+    path = saved(smooth(), tmp_path / "a.jpg")
+    expected, data = pixels(path), path.read_bytes()
+
+    def segment(marker: int, content: bytes) -> bytes:
+        return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+    for metadata in (
+        segment(0xE0, b"JFIF\0\1"),
+        segment(0xE2, b"MPF\0garbage"),
+        segment(0xE2, b"ICC_PROFILE\0\1\3abc"),
+        segment(0xED, b"Photoshop 3.0\0008BIM\4"),
+        segment(0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"),
+    ):
+        path.write_bytes(data[:2] + metadata + data[2:])
+        assert np.array_equal(pixels(path), expected)
+    several = saved(smooth(), tmp_path / "b.jpg", format="MPO", save_all=True, append_images=[noise(9, 9)])
+    assert pixels(several).shape == (64, 96, 3)
+
+
+def test_an_error_of_the_machine_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(smooth(), tmp_path / "a.png")
+    for error in (MemoryError(), OSError(5, "Input/output error"), OSError("decoder zip not available")):
+
+        def fail(*_: object, raised: BaseException = error) -> None:
+            raise raised
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Image.Image, "convert", fail)
+            patch.setattr(ImageFile.ImageFile, "load", fail)
+            with pytest.raises(BadData) as caught:
+                decode(path)
+        assert not isinstance(caught.value, BadImage)
+    with pytest.raises(BadData) as caught:
+        decode(path, "0" * 64)
+    assert not isinstance(caught.value, BadImage)
 
 
 def test_pixels_without_a_known_range_are_refused(tmp_path: Path) -> None:

@@ -403,6 +403,15 @@ def test_links_are_followed_and_loops_are_not(root: Path, tmp_path: Path) -> Non
     assert {skipped.reason for skipped in dataset.skipped} == {"a link back to a folder around it"}
 
 
+def test_a_link_to_itself_and_folders_without_end_are_skipped(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg", "a/" + "n/" * 120 + "1.jpg")
+    (root / "a" / "x").symlink_to("x")
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
+    reasons = {skipped.reason for skipped in dataset.skipped}
+    assert reasons == {"not a file, or a link to none", "more than 100 folders deep"}
+
+
 def test_the_folder_itself_may_be_a_link_and_keeps_its_name(root: Path, tmp_path: Path) -> None:
     make(root, "a/1.jpg", "b/1.jpg")
     (tmp_path / "current").symlink_to(root)

@@ -439,11 +439,22 @@ def test_a_bad_file_is_a_line_on_standard_error_and_the_rest_goes_on(shipped: Pa
     assert code == 2
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(first), str(second)]
     assert err.splitlines() == [
-        f"probeline: image cannot be read: {tmp_path / 'bad.png'} (got none of JPEG, PNG, BMP, WEBP, TIFF, PPM); "
-        "remove or replace the file",
+        f"probeline: image cannot be read: {tmp_path / 'bad.png'} (got a text, none of JPEG, PNG, BMP, WEBP, TIFF, "
+        "PPM); remove or replace the file",
         "probeline: image cannot be read: nowhere.jpg (got No such file or directory); remove or replace the file",
         "probeline: 2 of 4 images could not be read (see above)",
     ]
+
+
+def test_what_is_no_path_is_refused_as_what_it_is(ran: Ran) -> None:
+    words = ("https://example.invalid/a.jpg", "q/*.jpg", "'a.jpg'")
+    code, out, err = ran(*words, "--format=jsonl")
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    hints = ("this is an address: download", "this is a pattern: leave the quotes away", "the quotes are taken for")
+    for word, hint, line in zip(words, hints, lines, strict=False):
+        assert f"{word} (got No such file or directory); {hint}" in line
+    assert lines[3] == "probeline: 3 of 3 images could not be read (see above)"
 
 
 def test_folders_are_walked_in_order(shipped: Path, ran: Ran, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
 from probeline.environment import PACKAGES, installed
+from probeline.names import GREY_BITS
 from probeline.session import Session
 from probeline.types import Decoding, View
 from small_runs import configuration
@@ -129,11 +130,11 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
         "std": tuple(value + 1e-7 for value in record.std),
         "antialias": False,
         "resize_mode": "square",
-        "decoding": Decoding(alpha="white"),
+        "decoding": Decoding(background="white"),
     }
     assert changes.keys() == vars(record).keys(), "a field that is not in this list"
     others = [replace(backbone, preprocess=replace(record, **{name: value})) for name, value in changes.items()]
-    others += [replace(backbone, preprocess=replace(record, decoding=Decoding(grey_range="auto")))]
+    others += [replace(backbone, preprocess=replace(record, decoding=Decoding(grey_range=name))) for name in GREY_BITS]
     others += [replace(backbone, tap="stage3"), replace(backbone, pooling="none")]
     keys = {session.entry(other, "all").key for other in (backbone, *others)}
     assert len(keys) == len(others) + 1

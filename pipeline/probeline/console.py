@@ -32,6 +32,9 @@ class Console(Protocol):
     def piped(self) -> Iterator[str | None]:
         """Yield the lines that are piped in; None if the next may be long in coming."""
 
+    def has_reader(self) -> bool:
+        """Return whether somebody reads the results."""
+
     def bar(self, title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
         """Show a progress bar; `total` is None if it is unknown."""
 
@@ -53,6 +56,10 @@ class Silence:
 
     def warn(self, line: str) -> None:
         """Drop the line."""
+
+    def has_reader(self) -> bool:
+        """Return that nobody has gone."""
+        return True
 
     def confirm(self, question: str) -> bool | None:
         """Return no answer."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.prune import entry_files, remove_files
 from probeline.cache.reading import read_features
 from probeline.console import Console
 from probeline.data import registry, unreadable
@@ -17,7 +19,7 @@ from probeline.data.annotations import groups
 from probeline.data.sampling.splits import HeldOut, describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
-from probeline.errors import BadData, BadOption, UnknownName
+from probeline.errors import BadData, BadOption, FoundUnreadable, ProbelineError, UnknownName
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.checks import parse_columns
@@ -25,6 +27,8 @@ from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.results.owner import claim_folder
 from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -305,11 +309,26 @@ class Session:
             self._features[entry.folder] = read_features(entry, remedy)
         return self._features[entry.folder]
 
+    @functools.cached_property
+    def _warned(self) -> set[str]:
+        return set()
+
+    def warn_once(self, line: str) -> None:
+        """Show one line of what is wrong with the data, unless this run has shown it."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self.console.warn(line)
+
+    @functools.cached_property
+    def abandoned(self) -> list[Path]:
+        """The folders of entries that had unreadable images, and of the rows that were rescued from them."""
+        return []
+
     def reloaded(self) -> Session:
         """Return a session that loads its data set again, without the images that turned out to be unreadable."""
         session = Session(self.settings, self.remember, self.steps)
         self.verdicts.refresh()
-        session.__dict__["verdicts"] = self.verdicts
+        session.__dict__.update(verdicts=self.verdicts, abandoned=self.abandoned)
         return session
 
     def under(self, settings: Settings, *, keep_features: bool = False) -> Session:
@@ -344,8 +363,34 @@ class Session:
     def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
         """Return a session of other settings that keeps what this one has loaded."""
         copied = replace(self, settings=settings)
-        names = ("memo", "verdicts", "dataset", "splits", "splits_sha256", "_features", "_said", "checked")
-        self._features, self._said, self.checked  # noqa: B018 - shared from here on
+        shared = ("_features", "_said", "checked", "_warned", "abandoned")
+        for name in shared:
+            getattr(self, name)  # made here, and shared from here on
+        names = ("memo", "verdicts", "dataset", "splits", "splits_sha256", *shared)
         kept = {name: self.__dict__[name] for name in names if name in self.__dict__ and name not in without}
         copied.__dict__.update({**kept, **known})
         return copied
+
+
+def leaving_out_unreadable(session: Session, work: Callable[[Session], Result]) -> Result:
+    """Return what `work` returns, which is begun again without the images that turn out to be unreadable meanwhile.
+
+    Each time there are more verdicts, so that this ends; what is finished is found in the cache, and entries that can
+    never be completed are removed at the end.
+    """
+    while True:
+        try:
+            result = work(session)
+            _remove_abandoned(session)
+            return result
+        except FoundUnreadable:
+            session.console.warn("some images turned out to be unreadable: loading the data set again without them")
+            session = session.reloaded()
+
+
+def _remove_abandoned(session: Session) -> None:
+    cache = session.settings.folders.cache
+    for folder in dict.fromkeys(session.abandoned):
+        with contextlib.suppress(ProbelineError, OSError):  # another process may be working on it
+            remove_files(entry_files(folder, cache), cache)
+    session.abandoned.clear()

@@ -75,7 +75,7 @@ class Decoding:
 
     Attributes
     ----------
-    alpha : str
+    background : str
         ``black`` or ``white``: what transparent pixels are composited on.
     grey_range : str
         How 16-bit grey becomes 8 bits: ``full`` keeps the high byte of 16; a bit depth (`probeline.names.GREY_BITS`)
@@ -83,13 +83,18 @@ class Decoding:
         depths that holds its largest value.
     """
 
-    alpha: str = "black"
+    background: str = "black"
     grey_range: str = "full"
 
     def options(self) -> dict[str, str]:
         """Return what differs from the defaults, by name: what enters keys and records."""
         defaults = Decoding()
         return {name: value for name, value in vars(self).items() if value != getattr(defaults, name)}
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Decoding:
+        """Return the decoding of a record that has its options among others."""
+        return cls(**{name: options[name] for name in vars(cls()) if name in options})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from probeline.extraction.engine import ShardRequest
 from probeline.identity import digest
 from probeline.names import BackboneSpec
 from probeline.options.settings import Settings
-from probeline.types import Backbone, FloatArray, IntArray
+from probeline.types import Backbone, Decoding, FloatArray, IntArray
 
 STEPS = 40
 ROWS_PER_SHARD = 3
@@ -74,6 +74,7 @@ class MadeSession:
         self.settings = settings
         self.console = settings.console
         self.dataset = SimpleNamespace(name="made", parts={})
+        self.decoding = Decoding()
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None

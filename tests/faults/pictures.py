@@ -1,7 +1,8 @@
-"""Hostile pictures: each is read as Pillow reads it, or named as one that cannot be read."""
+"""Hostile pictures: each is read as Pillow reads it, be it without its metadata, or named as one that cannot be."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
@@ -16,6 +17,7 @@ from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
 from probeline.data.pixels.decode import FORMATS, LONGEST_WEBP, MOST_PIXELS, decode, resize_crop
+from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
 from probeline.types import PixelArray
@@ -47,10 +49,11 @@ def run(count: int, seed: int) -> Figures:
 
 def _attempt(path: Path, data: bytes) -> str:
     path.write_bytes(data)
-    try:
-        expected: PixelArray | None = _as_pillow(data)
-    except Exception:
-        expected = None
+    expected: PixelArray | None = None
+    for version in (data, *without_metadata(data)):
+        with contextlib.suppress(Exception):
+            expected = _as_pillow(version)
+            break
     try:
         image = decode(path, digest_bytes(data))
     except BadData as error:

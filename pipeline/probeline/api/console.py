@@ -43,6 +43,10 @@ class LogConsole:
         """Warn of what went wrong while the rest goes on."""
         warnings.warn(line, DataWarning, stacklevel=2)
 
+    def has_reader(self) -> bool:
+        """Return True: a program reads what its functions return."""
+        return True
+
     def confirm(self, question: str) -> bool | None:  # noqa: ARG002
         """Return no answer: a function does not ask."""
         return None

@@ -16,13 +16,13 @@ from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session
 from probeline.data.objects.spec import spec_of
 from probeline.data.sampling.splits import HeldOut
-from probeline.errors import BadOption, FoundUnreadable
+from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
 from probeline.extraction.fill import fill as fill_cache
 from probeline.identity import digest
 from probeline.options.checks import check_settings
 from probeline.options.settings import GROUP_OF
-from probeline.session import Session
+from probeline.session import Session, leaving_out_unreadable
 from probeline.types import AnyArray, Backbone, DataSet, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -281,13 +281,7 @@ def extract(
         verbose=verbose,
         **options,
     )
-    while True:
-        try:
-            return Features(session, *one_tap(session, fill=True))
-        except FoundUnreadable:
-            if not session.settings.data.strict:
-                session.console.warn("some images turned out to be unreadable and are left out")
-            session = session.reloaded()
+    return leaving_out_unreadable(session, lambda session: Features(session, *one_tap(session, fill=True)))
 
 
 def _is_path(value: Any) -> bool:

@@ -9,6 +9,7 @@ from probeline.api.results import Result
 from probeline.api.sessions import open_session
 from probeline.finetuning.fit import finetune as train
 from probeline.finetuning.requests import plan_jobs
+from probeline.session import Session, leaving_out_unreadable
 
 
 def finetune(
@@ -59,5 +60,9 @@ def finetune(
         session = open_session(dataset=data, backbones=backbone, verbose=verbose, **given, **options)
         features = Features(session, *one_tap(session, fill=False))
     features.session.require_images("fine-tuning")
-    jobs = plan_jobs(features.session, range(seed, seed + seeds))
-    return Result(features.session, tuple(train(job) for job in jobs), features)
+
+    def run(session: Session) -> Result:
+        jobs = plan_jobs(session, range(seed, seed + seeds))
+        return Result(session, tuple(train(job) for job in jobs), Features(session, *features.cached.taps))
+
+    return leaving_out_unreadable(features.session, run)

@@ -5,7 +5,7 @@ cache/README.md specifies the files byte by byte. Nothing is read or written her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,14 @@ def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, vi
     return Entry(
         folder, part.dataset, name, inputs, backbone.tap, backbone.dim, part.sample_ids, part.content, ROWS_PER_SHARD
     )
+
+
+def entry_of_rows(entry: Entry, rows: Sequence[int]) -> Entry:
+    """Return the entry that some rows of an entry would have as a part of their own; nothing is read or written."""
+    sample_ids, content = (tuple(values[row] for row in rows) for values in (entry.sample_ids, entry.content))
+    inputs = {**entry.inputs, "samples_sha256": samples_digest(sample_ids, content)}
+    folder = entry.folder.with_name(f"{entry.part}-{digest(inputs)[:12]}")
+    return replace(entry, folder=folder, inputs=inputs, sample_ids=sample_ids, content=content)
 
 
 def entry_from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:

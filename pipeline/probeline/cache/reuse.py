@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,17 @@ from probeline.cache.reading import entry_folders, is_done, open_entries, read_s
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray, IntArray
+
+ROW_FACTS = "row_facts"
+"""Member of a shard's provenance: what the pass that computed a row saw of its image, by the row's number in the shard.
+Copied rows keep theirs."""
+
+
+def facts_of_rows(provenance: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """Return the facts about single rows in a shard's provenance, by the row's number in the shard."""
+    member = provenance.get(ROW_FACTS)
+    items = member.items() if isinstance(member, dict) else ()
+    return {int(i): facts for i, facts in items if i.isdecimal() and isinstance(facts, dict)}
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,8 @@ class KnownRows:
     features : float32 [m, D]
     seconds : float64 [m]
         Time that each row took where it was computed.
+    facts : mapping of int to mapping
+        What was seen of the images of single rows.
     """
 
     rows: IntArray
@@ -35,6 +48,7 @@ class KnownRows:
     origin: IntArray
     origins: tuple[list[dict[str, Any]], ...]
     sources: tuple[str, ...]
+    facts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def cover(self, rows: range) -> bool:
         """Return whether every row of a range is known."""
@@ -51,6 +65,9 @@ class KnownRows:
         if not copied:
             return dict(provenance)
         seconds = float(provenance.get("seconds", 0.0)) + float(self.seconds[here].sum())
+        facts = {str(row - rows.start): self.facts[row] for row in self.rows[here].tolist() if row in self.facts}
+        if facts:
+            provenance = {**provenance, ROW_FACTS: {**provenance.get(ROW_FACTS, {}), **facts}}
         conditions = [item for index in np.unique(self.origin[here]).tolist() for item in self.origins[index]]
         return {
             **provenance,
@@ -79,6 +96,7 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
     seconds = np.zeros(len(entry))
     is_known, origin = np.zeros(len(entry), bool), np.zeros(len(entry), np.int64)
     sources: list[str] = []
+    facts: dict[int, Mapping[str, Any]] = {}
     conditions: list[list[dict[str, Any]]] = []
     for donor in _donors(entry, cache, open_rows, say):
         before = int(is_known.sum())
@@ -96,7 +114,10 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
             if (here := origins(record["provenance"])) not in conditions:
                 conditions.append(here)
             share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
+            seen = facts_of_rows(record["provenance"])
             for row, targets in targets_of.items():
+                if row - rows.start in seen:
+                    facts.update(dict.fromkeys(targets, seen[row - rows.start]))
                 features[targets] = block[row - rows.start]
                 seconds[targets] = share
                 is_known[targets] = True
@@ -105,7 +126,7 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
         if int(is_known.sum()) > before:
             sources.append(donor.key)
     known = np.flatnonzero(is_known).astype(np.int64)
-    return KnownRows(known, features[known], seconds[known], origin[known], tuple(conditions), tuple(sources))
+    return KnownRows(known, features[known], seconds[known], origin[known], tuple(conditions), tuple(sources), facts)
 
 
 def _donors(entry: Entry, cache: Path, content: Collection[str], say: Callable[[str], None]) -> list[Entry]:

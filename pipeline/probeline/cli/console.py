@@ -12,22 +12,25 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TextIO, cast
 
+from probeline.cli.piped import piped_paths
 from probeline.console import Bar
 
 _CHUNK = 65536
 """Most bytes per read of piped input: as many as a pipe holds."""
 
 
-def print_line(line: str, stream: TextIO | None) -> None:
-    """Print one line, unless the stream is closed or its reader has gone."""
+def print_line(line: str, stream: TextIO | None) -> bool:
+    """Print one line, unless the stream is closed; return False if its reader has just gone."""
     if stream is None:  # closed by the parent process
-        return
+        return True
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:
         # As after `| head`: the work goes on without its reader.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+        return False
+    return True
 
 
 def _is_ready(stream: io.BufferedIOBase) -> bool:
@@ -47,6 +50,7 @@ class Terminal:
     def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self._stream = sys.stderr if json else sys.stdout
         self._quiet, self._verbose = quiet, verbose
+        self._has_reader = True
         self._clear_bar: Callable[[TextIO | None], AbstractContextManager[object]] = contextlib.nullcontext
 
     def say(self, line: str) -> None:
@@ -62,7 +66,7 @@ class Terminal:
     def result(self, line: str) -> None:
         """Print one line of a result."""
         with self._clear_bar(self._stream):
-            print_line(line, self._stream)
+            self._has_reader = print_line(line, self._stream) and self._has_reader
 
     def warn(self, line: str) -> None:
         """Print one line on standard error."""
@@ -71,15 +75,13 @@ class Terminal:
 
     def piped(self) -> Iterator[str | None]:
         """Yield the lines of standard input, decoded as file names; None before a read that may have to wait."""
-        partial = b""
-        stream = None if sys.stdin is None else cast(io.BufferedIOBase, sys.stdin.buffer)
-        while stream is not None and (read := stream.read1(_CHUNK)):
-            *lines, partial = (partial + read).split(b"\n")
-            yield from (os.fsdecode(line.removesuffix(b"\r")) for line in lines)
-            if not _is_ready(stream):
-                yield None
-        if partial:
-            yield os.fsdecode(partial.removesuffix(b"\r"))
+        if sys.stdin is not None:
+            stream = cast(io.BufferedIOBase, sys.stdin.buffer)
+            yield from piped_paths(lambda: stream.read1(_CHUNK), lambda: _is_ready(stream))
+
+    def has_reader(self) -> bool:
+        """Return whether somebody reads the results: not after ``| head`` has seen enough."""
+        return self._has_reader
 
     def confirm(self, question: str) -> bool | None:
         """Ask on standard error and read the answer from standard input; None if that is no terminal."""

@@ -14,7 +14,7 @@ from probeline.cli.console import print_line
 from probeline.cli.parser import parse
 from probeline.cli.steps import check_used, given_options, settings_of, steps_of
 from probeline.commands.list import names_of
-from probeline.errors import Diverged, FoundUnreadable, ProbelineError
+from probeline.errors import Diverged, ProbelineError
 from probeline.options.settings import Settings, Step
 from probeline.options.verbs import VERBS
 
@@ -33,7 +33,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     """
     from probeline.backbones.registry import check_name
     from probeline.names import BackboneSpec
-    from probeline.session import Session
+    from probeline.session import Session, leaving_out_unreadable
 
     session = Session(settings, steps=tuple(steps))
     if session.has_images:
@@ -44,13 +44,7 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     else:
         runs = _without_images(session, runs)
         session = session.under(session.with_embeddings(settings))
-    while True:
-        try:
-            return _run_verbs(session, runs)
-        except FoundUnreadable:
-            # Each time there are more verdicts, so that this ends; what is finished is found in the cache.
-            session.console.warn("some images turned out to be unreadable: loading the data set again without them")
-            session = session.reloaded()
+    return leaving_out_unreadable(session, lambda session: _run_verbs(session, runs))
 
 
 def _run_verbs(session: Session, runs: Sequence[Step]) -> dict[str, Any]:
@@ -156,6 +150,6 @@ def entry_point() -> None:
     """Run the process's command line and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, _interrupt_once)
     sys.exit(main())

@@ -31,7 +31,7 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
     Raises
     ------
     BadData
-        A class of the train part has no other images.
+        A part, or a class of the train part, has no other images.
     """
     if not verdicts.known():
         return dataset
@@ -41,19 +41,21 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
         bad = [row for row, sha256 in enumerate(part.content) if verdicts.reason(sha256) is not None]
         if not bad:
             continue
-        left_out += [
+        of_part = [
             UnreadableImage(name, part.sample_ids[row], verdicts.reason(part.content[row]) or "", part.content[row])
             for row in bad
         ]
+        left_out += of_part
         kept = np.setdiff1d(np.arange(len(part)), bad)
+        if not len(kept):
+            raise BadData(f"no image of {name} can be read", where=dataset.name, got=_reasons(of_part))
         lost = np.setdiff1d(part.labels[bad], part.labels[kept])
         if name == dataset.train and (lost >= 0).any():
             number = int(lost[lost >= 0][0])
-            reasons = dict.fromkeys(image.reason for image in left_out)
             raise BadData(
                 f"class {dataset.class_names[number]!r} has no image that can be read",
                 where=dataset.name,
-                got=f"{plural(int((part.labels == number).sum()), 'file')}: {few(list(reasons), 3)}",
+                got=_reasons([image for image, row in zip(of_part, bad, strict=True) if part.labels[row] == number]),
                 remedy="add images to it, or remove it",
             )
         parts[name], images[name] = _take_part(part, kept), select_rows(images[name], kept)
@@ -62,6 +64,11 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
     if not left_out:
         return dataset
     return replace(dataset, parts=parts, images=images, groups=groups, unreadable=tuple(left_out))
+
+
+def _reasons(images: list[UnreadableImage]) -> str:
+    reasons = dict.fromkeys(image.reason for image in images)
+    return f"{plural(len(images), 'file')}: {few(list(reasons), 3)}"
 
 
 def _take_part(part: Part, rows: IntArray) -> Part:
@@ -156,22 +163,24 @@ def record_unreadable(verdicts: Verdicts, found: Mapping[str, BadData]) -> None:
 
 
 def check_all(dataset: DataSet, verdicts: Verdicts, threads: int, decode: Callable[[Path, str], object]) -> None:
-    """Decode all image files of a data set, note those that cannot be decoded, and raise as `record_unreadable` does.
+    """Decode all image files of a data set; raise FoundUnreadable if some cannot be decoded, which are noted.
 
     For readers that meet an unreadable image in the middle of their work: all others are found in one pass.
     """
 
-    def look(item: tuple[Path, str]) -> BadData | None:
+    def look(item: tuple[Path, str]) -> BadImage | None:
         try:
             decode(*item)
-        except BadData as error:
+        except BadImage as error:
             return error
+        except BadData:
+            return None  # not about the bytes; named if the image is used
         return None
 
     files = [part for part in dataset.images.values() if isinstance(part, ImageFiles)]
     items = [item for part in files for item in zip(part.paths, part.content, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
         results = zip(items, pool.map(look, items), strict=True)
-        found = {sha256: error for (_, sha256), error in results if error is not None}
+        found: dict[str, BadData] = {sha256: error for (_, sha256), error in results if error is not None}
     if found:
         record_unreadable(verdicts, found)

@@ -26,7 +26,8 @@ def looks_broken(data: bytes) -> bool:
     match format_of(data[:HEAD]):
         case "JPEG":
             # In the coded pixels after the last SOS marker, FF is followed by 00: an FF D9 is the end.
-            return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
+            end = data.rfind(b"\xff\xd9")
+            return end < 0 or data.find(b"\xff\xda", end) >= 0
         case "PNG":
             return b"IEND" not in data[-_TAIL:]
         case "WEBP":

@@ -139,7 +139,7 @@ def request_probe_curve(session: Session, taps: Sequence[Backbone], portions: Se
     return CurveRequest(
         PROBE.name,
         None,
-        {},
+        session.decoding.options(),
         key,
         backbone=features.backbone,
         tap=features.tap,

@@ -15,6 +15,7 @@ from probeline.evaluate.requests import ScoreRequest, find_finished, request_sco
 from probeline.evaluate.task import task_of
 from probeline.extraction import canary
 from probeline.extraction.fill import fill_missing
+from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION
 from probeline.names import PENULTIMATE
@@ -99,7 +100,8 @@ class CachedFeatures:
 
     def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return the request for the score of a head that is fitted on these features."""
-        options = {"version": HEADS_VERSION, "weights": self.backbone.weights_sha256[:12], **options}
+        decoding = self.session.decoding.options()
+        options = {"version": HEADS_VERSION, "weights": self.backbone.weights_sha256[:12], **decoding, **options}
         keys = [entry.key for entry in self.entries()]
         return request_score(self.session, method, seed, options, features=keys)
 
@@ -138,4 +140,6 @@ def requested_features(session: Session) -> Iterator[CachedFeatures]:
     """Yield the features of every backbone at every tap that the settings name."""
     for backbone in session.settings.nets.backbones:
         for taps in session.taps(backbone)[0]:
+            for part in session.parts():
+                warn_of_odd_pixels(session, session.entry(taps[0], part))
             yield CachedFeatures(session, *taps)

@@ -15,6 +15,7 @@ from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.types import Decoding
 
 KEY = re.compile("[0-9a-f]{6,64}")
 """The first digits of a score's key."""
@@ -94,6 +95,8 @@ def _filter_requested(session: Session, scores: Sequence[Score]) -> list[Score]:
     def is_requested(score: Score) -> bool:
         size, taps = requested.get((score.backbone, score.weights), (0, set()))
         if (score.precision, score.image_size) != (settings.nets.precision, size):
+            return False
+        if Decoding.of(score.options) != session.decoding:
             return False
         if method_info(score.method).trains:
             return True

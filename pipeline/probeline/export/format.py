@@ -11,7 +11,8 @@ from probeline import disk
 from probeline.errors import BadArtifact, BadOption, MissingData
 from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
 from probeline.names import PRECISIONS
-from probeline.types import Preprocess
+from probeline.options.settings import ALPHAS, GREY_RANGES
+from probeline.types import Decoding, Preprocess
 
 RECORD = "artifact.json"
 WEIGHTS, HEAD = "weights.safetensors", "head.safetensors"
@@ -173,10 +174,13 @@ def _preprocess(record: Mapping[str, Any]) -> Preprocess:
         raise ValueError(f"crop {fields['crop']} of {fields['resize']} pixels")
     if fields.get("resize_mode", "square") != "square":
         raise ValueError(f"resizing {fields['resize_mode']!r}")
+    decoding = Decoding(fields.pop("background", "black"), fields.pop("grey_range", "full"))
+    if decoding.background not in ALPHAS or decoding.grey_range not in GREY_RANGES:
+        raise ValueError(f"decoding {vars(decoding)}")
     mean, std = tuple(map(float, fields["mean"])), tuple(map(float, fields["std"]))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"{len(mean)} channels with std {std}, where images have 3")
-    return Preprocess(**{**fields, "mean": mean, "std": std})
+    return Preprocess(**{**fields, "mean": mean, "std": std, "decoding": decoding})
 
 
 def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[str, bytes]:

@@ -30,9 +30,9 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
         It is no image, or of another kind than a predictor takes.
     """
     if isinstance(picture, str | Path):
-        return resize_crop(decode(Path(picture)), preprocess)
+        return resize_crop(decode(Path(picture), None, preprocess.decoding), preprocess)
     if isinstance(picture, Image.Image):
-        return resize_crop(decode_opened(picture), preprocess)
+        return resize_crop(decode_opened(picture, preprocess.decoding), preprocess)
     return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,15 +57,31 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
         for path, prediction in stream:
             if isinstance(prediction, BadData):
                 bad += 1
-                settings.console.warn(str(prediction))
+                settings.console.warn(str(_explained(path, prediction)))
             else:
                 good += 1
                 unlike += int(prediction.unlike[0])
                 settings.console.result(line_of(path, prediction))
             bar.update(1)
+            if not settings.console.has_reader():
+                break
     if bad:
         raise BadData(f"{bad:,} of {good + bad:,} images could not be read (see above)")
     return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
+
+
+def _explained(path: str, error: BadData) -> BadData:
+    """Return the error of a path that is no file as one that says what it is instead; any other error as it is."""
+    hint = None
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
+        hint = "this is an address: download it and give the file"
+    elif os.path.lexists(path):
+        return error
+    elif len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":
+        hint = "the quotes are taken for a part of the name: give paths without quotes, one per line"
+    elif any(sign in path for sign in "*?["):
+        hint = "this is a pattern: leave the quotes away, so that the shell puts the names in its place"
+    return error if hint is None else BadData("image cannot be read", where=path, got=error.got, remedy=hint)
 
 
 def _image_paths(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[str | None]:

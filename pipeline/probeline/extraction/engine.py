@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probeline.cache.entry import Entry
+from probeline.cache.entry import Entry, entry_of_rows
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reuse import KnownRows
 from probeline.cache.writing import write_entry, write_shard
@@ -23,6 +24,7 @@ from probeline.data.pixels.views import augment
 from probeline.data.unreadable import record_unreadable
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
+from probeline.extraction.odd_pixels import OddImages
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
 
@@ -128,6 +130,7 @@ class Engine:
         total = sum(map(len, todo.values()))
         title = requests[0].entry.title + (f", {len(requests)} taps" if len(requests) > 1 else "")
         unreadable: dict[str, BadData] = {}
+        odd = OddImages()
         with (
             exact_float32(self._session.settings.nets.precision),
             contextlib.ExitStack() as locked,
@@ -145,7 +148,7 @@ class Engine:
                 blocks: list[tuple[IntArray, Tensor]] = []
                 errors: dict[str, BadData] = {}
                 batches = (batch for shard in todo for batch in self._split(shard, jobs))
-                for number, (batch, features) in enumerate(self._features(requests[0].entry, batches)):
+                for number, (batch, features) in enumerate(self._features(requests[0].entry, batches, odd)):
                     if isinstance(features, Unreadable):
                         contents = (requests[0].entry.content[row] for row in features.rows)
                         errors |= dict(zip(contents, features.errors, strict=True))
@@ -164,19 +167,23 @@ class Engine:
                         )
                     if not batch.is_last:
                         continue
-                    if errors:
-                        for job in batch.jobs:
+                    now = time.perf_counter()
+                    provenance = self._provenance(now - last, [job.request.entry.tap for job in batch.jobs])
+                    last = now
+                    computed = [row for rows, _ in blocks for row in rows.tolist()]
+                    facts = odd.take(computed if errors else requests[0].entry.shards[batch.shard])
+                    for job in batch.jobs:
+                        columns = self.frozen.columns[job.request.entry.tap]
+                        own_blocks = [(rows, features[:, columns]) for rows, features in blocks]
+                        if errors:
+                            self._session.abandoned.append(job.request.entry.folder)
                             job.locks.release(batch.shard)
-                    else:
-                        now = time.perf_counter()
-                        provenance = self._provenance(now - last, [job.request.entry.tap for job in batch.jobs])
-                        last = now
-                        for job in batch.jobs:
-                            columns = self.frozen.columns[job.request.entry.tap]
-                            own_blocks = [(rows, features[:, columns]) for rows, features in blocks]
-                            writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance))
-                        while len(writing) > 2 * len(requests):
-                            writing.popleft().result()
+                            if rescued := _write_apart(job.request.entry, own_blocks, provenance | facts):
+                                self._session.abandoned.append(rescued)
+                        else:
+                            writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance | facts))
+                    while len(writing) > 2 * len(requests):
+                        writing.popleft().result()
                     unreadable |= errors
                     blocks, errors = [], {}
                 while writing:
@@ -196,7 +203,9 @@ class Engine:
             stop = start + self.batch_size
             yield _Batch(shard, rows[start:stop], stop >= len(rows), locked)
 
-    def pixels(self, part: str, rows: IntArray, view: View | None = None) -> PixelArray | Unreadable:
+    def pixels(
+        self, part: str, rows: IntArray, view: View | None = None, notice: OddImages | None = None
+    ) -> PixelArray | Unreadable:
         """Return the pixels of some rows for the device: uint8 [n, H, W, 3], resized unless the device does it."""
         images = self._session.dataset.images[part]
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
@@ -207,13 +216,15 @@ class Engine:
         def prepare(image: Image.Image, row: int) -> PixelArray:
             return resize_crop(image, preprocess) if view is None else augment(image, preprocess, view, content[row])
 
-        return read_batch(images, rows, prepare, preprocess.crop)
+        return read_batch(images, rows, prepare, preprocess.crop, notice if view is None else None)
 
-    def _features(self, entry: Entry, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
+    def _features(
+        self, entry: Entry, batches: Iterable[_Batch], notice: OddImages | None = None
+    ) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
         def load(batch: _Batch) -> Tensor | Unreadable:
-            pixels = self.pixels(entry.images, batch.rows, entry.view)
+            pixels = self.pixels(entry.images, batch.rows, entry.view, notice)
             if isinstance(pixels, Unreadable):
                 return pixels
             tensor = torch.from_numpy(pixels)
@@ -255,6 +266,23 @@ def _rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
             known = shard_rows[:0] if request.known is None else request.known.rows
             rows.append(np.setdiff1d(shard_rows, known, assume_unique=True))
     return np.unique(np.concatenate(rows))
+
+
+def _write_apart(entry: Entry, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> Path | None:
+    """Write the rows of a shard that cannot be completed as an entry of their own, and return its folder.
+
+    The data set will be loaded again without the unreadable images: their neighbours are then found there.
+    """
+    if not blocks:
+        return None
+    rows = np.concatenate([block_rows for block_rows, _ in blocks])
+    features = np.concatenate([block.cpu().numpy() for _, block in blocks])
+    if not np.isfinite(features).all():
+        return None
+    apart = entry_of_rows(entry, rows.tolist())
+    write_entry(apart)
+    write_shard(apart, 0, features, provenance)
+    return apart.folder
 
 
 def _write(job: _Job, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from probeline.environment import environment, today
 from probeline.errors import FoundUnreadable, Mismatch
 from probeline.extraction import canary
 from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.names import OUTPUT
 from probeline.session import Session
 
@@ -56,6 +57,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
                     engine().fill(*requests)
                 except FoundUnreadable as error:
                     unreadable.append(error)
+            warn_of_odd_pixels(session, entries[0])
             results += [
                 {
                     "backbone": taps[0].name,

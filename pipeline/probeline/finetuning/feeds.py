@@ -13,6 +13,7 @@ from probeline.data.pixels.decode import decode, random_resized_crop, resize_cro
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
 from probeline.data.unreadable import check_all
+from probeline.errors import BadImage
 from probeline.extraction.fill import fill
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
@@ -82,7 +83,8 @@ def make_pixel_feed(
     def read(rows: IntArray, view: Callable[[Image.Image, int], PixelArray]) -> PixelArray:
         pixels = read_batch(images, rows, view, preprocess.crop)
         if isinstance(pixels, Unreadable):
-            check_all(session.dataset, verdicts, threads, lambda path, sha256: decode(path, sha256, decoding))
+            if all(isinstance(error, BadImage) for error in pixels.errors):
+                check_all(session.dataset, verdicts, threads, lambda path, sha256: decode(path, sha256, decoding))
             raise pixels.errors[0]
         return pixels
 

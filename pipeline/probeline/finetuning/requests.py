@@ -125,6 +125,7 @@ def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -
         {
             "version": TRAIN_VERSION,
             "weights": weights[:12],
+            **session.decoding.options(),
             **{name: values[0] if len(values) == 1 else list(values) for name, values in options.items()},
             **({"views": settings.reading.views} if "views" in options["augment"] else {}),
             **({"unfreeze": list(settings.training.unfreeze)} if strategy == Strategy.GRADUAL else {}),

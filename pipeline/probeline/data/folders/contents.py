@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 """Files of these names are listed as images without being opened."""
@@ -140,26 +140,26 @@ def describe(data: bytes) -> str:
     return "no image"
 
 
-def is_image(path: Path, name: str) -> str | None:
+def why_no_image(path: str, name: str) -> str | None:
     """Return why a file is not listed as an image, None if it is; `name` is its own name.
 
     A file whose name ends like an image's is not opened. Of others the first bytes decide, unless their name is that
     of an annotation or of a format that only contains images.
     """
-    suffix = PurePath(name).suffix.lower()
-    if name.lower().endswith(_BACKUPS):
-        return "a backup copy"
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a Path for each of a million files takes seconds
     if suffix in EXTENSIONS:
         return None
-    reason = f"not a photo ({suffix or 'no extension'})"
+    if suffix.endswith(_BACKUPS) or stem.endswith("~"):
+        return "a backup copy"
+    reason = f"not a photo ({suffix if len(suffix) > 1 else 'no extension'})"
     if suffix in _OTHER_FILES:
         return reason
     found = format_of(read_head(path))
-    unnamed = not suffix or not EXTENSIONS.isdisjoint(map(str.lower, PurePath(name).suffixes))
+    unnamed = len(suffix) < 2 or not EXTENSIONS.isdisjoint(PurePath(stem).suffixes)
     return None if found in _ANYWHERE or (found and (unnamed or suffix in (".pbm", ".pnm"))) else reason
 
 
-def read_head(path: Path) -> bytes:
+def read_head(path: str) -> bytes:
     """Return the first `HEAD` bytes of a file; none if it cannot be opened."""
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))

@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
-from probeline.data.folders.contents import is_image
+from probeline.data.folders.contents import why_no_image
 from probeline.data.folders.part_names import exact_part, likely_part
-from probeline.data.folders.walk import entries, is_system_folder, subfolders
+from probeline.data.folders.walk import entries, is_file, is_folder, is_system_folder, subfolders
 from probeline.errors import BadData
 from probeline.types import Skipped
 
@@ -46,13 +46,13 @@ class _Folder:
         return {
             name: Path(entry.path)
             for name, entry in entries(self.path)
-            if entry.is_dir() and not is_system_folder(name)
+            if is_folder(entry) and not is_system_folder(name)
         }
 
     @cached_property
     def images(self) -> int:
-        files = (name for name, entry in entries(self.path) if entry.is_file())
-        return sum(is_image(self.path / name, name) is None for name in files)
+        files = (item for item in entries(self.path) if is_file(item[1]))
+        return sum(why_no_image(entry.path, name) is None for name, entry in files)
 
     @property
     def holds_images(self) -> bool:
@@ -148,7 +148,7 @@ def _likely(root: Path, top: Mapping[str, _Folder], exact: Mapping[str, _Folder]
 def _names_below(folder: _Folder) -> set[str]:
     """Return the names of the class folders that a part would have."""
     part = likely_part(folder.name) or ""
-    return set(_Folder(folder.name, _unwrapped(folder.path, part, [])).folders)
+    return set(map(str.casefold, _Folder(folder.name, _unwrapped(folder.path, part, [])).folders))
 
 
 def _by_part(root: Path, folders: list[_Folder]) -> dict[str, _Folder]:
@@ -187,10 +187,10 @@ def _refuse_parts_as_classes(root: Path, top: Mapping[str, _Folder]) -> None:
 
     Two folders that both contain at least as many images as folders are classes.
     """
-    holders: dict[str, list[_Folder]] = {}
+    holders: dict[str, list[_Folder]] = {}  # by name, capitals or not
     for folder in top.values():
         for below in folder.folders:
-            for other in holders.setdefault(below, []):
+            for other in holders.setdefault(below.casefold(), []):
                 if other.holds_images and folder.holds_images:
                     continue
                 inside = all(exact_part(name) for name in (*other.folders, *folder.folders))
@@ -203,4 +203,4 @@ def _refuse_parts_as_classes(root: Path, top: Mapping[str, _Folder]) -> None:
                     if inside
                     else "rename the parts, or rename one of the folders that both hold",
                 )
-            holders[below].append(folder)
+            holders[below.casefold()].append(folder)

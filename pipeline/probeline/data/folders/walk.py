@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from probeline.data.folders.contents import is_image
+from probeline.data.folders.contents import why_no_image
 from probeline.errors import BadData
 from probeline.types import Skipped
 
@@ -40,9 +41,27 @@ _SYSTEM_FOLDERS = frozenset(
 """Folders that storage devices, systems and programs put among images: thumbnails, deleted files and the like."""
 
 
+_DEEPEST = 100
+"""Folders in each other that are searched for images."""
+
+
 def is_system_folder(name: str) -> bool:
     """Return whether a folder of this name is put there by a system and is nobody's class."""
     return name.lower() in _SYSTEM_FOLDERS
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one; False for a link to itself."""
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a plain file or a link to one; False for a link to itself."""
+    with contextlib.suppress(OSError):
+        return entry.is_file()
+    return False
 
 
 def entries(folder: Path) -> Entries:
@@ -73,7 +92,7 @@ def subfolders(folder: Path, name: str, skipped: list[Skipped]) -> dict[str, Pat
     """Return the folders in a folder, sorted by name; files and folders of systems are added to `skipped`."""
     folders = {}
     for entry_name, entry in entries(folder):
-        if not entry.is_dir():
+        if not is_folder(entry):
             skipped.append(Skipped(posixpath.join(name, entry_name), "outside the class folders"))
         elif is_system_folder(entry_name):
             skipped.append(Skipped(posixpath.join(name, entry_name), SYSTEM))
@@ -94,16 +113,19 @@ def walk(
     if identity in parents:
         skipped.append(Skipped(name, "a link back to a folder around it"))
         return
+    if len(parents) > _DEEPEST:
+        skipped.append(Skipped(name, f"more than {_DEEPEST} folders deep"))
+        return
     for entry_name, entry in entries(folder):
         sample_id = posixpath.join(name, entry_name)
-        if entry.is_dir():
+        if is_folder(entry):
             if is_system_folder(entry_name):
                 skipped.append(Skipped(sample_id, SYSTEM))
             else:
                 yield from walk(Path(entry.path), sample_id, skipped, (*parents, identity))
-        elif not entry.is_file():
+        elif not is_file(entry):
             skipped.append(Skipped(sample_id, "not a file, or a link to none"))
-        elif reason := is_image(Path(entry.path), entry_name):
+        elif reason := why_no_image(entry.path, entry_name):
             skipped.append(Skipped(sample_id, reason))
         else:
             yield sample_id, Path(entry.path)

@@ -8,7 +8,7 @@ The decode policy:
 * A truncated file is an error, never an image that is partly grey.
 * The EXIF orientation is applied, unless the metadata cannot be read. Colour profiles are ignored. A file that Pillow
   refuses for its metadata is decoded without them.
-* Alpha and transparent colours are composited on black, or on white by `Decoding.alpha`.
+* Alpha and transparent colours are composited on black, or on white by `Decoding.background`.
 * 16-bit grey keeps its high byte, as Pillow does with 16-bit colour, unless `Decoding.grey_range` says otherwise.
   Wider pixels are an error.
 * Everything else is converted to RGB by Pillow.
@@ -23,7 +23,7 @@ import contextlib
 import io
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -66,8 +66,9 @@ class Pixels:
 
     image: Image.Image
     """Upright, in mode RGB."""
-    is_transparent: bool
-    grey_max: int | None
+    is_transparent: bool = False
+    """Whether a pixel of it is not opaque."""
+    grey_max: int | None = None
     """Largest value of 16-bit grey; None for other images."""
 
 
@@ -121,6 +122,14 @@ def decode_bytes(data: bytes, where: object, decoding: Decoding = Decoding()) ->
         raise kind(_UNREADABLE, where=where, got=reason, remedy=_REMEDY) from error
 
 
+def open_bytes(data: bytes) -> Image.Image:
+    """Return the bytes of an image that can be decoded as Pillow opens it, without its metadata if they are broken."""
+    for whole_or_stripped in (data, *without_metadata(data)):
+        with contextlib.suppress(Exception):
+            return Image.open(io.BytesIO(whole_or_stripped), formats=FORMATS)
+    raise BadImage(_UNREADABLE, where=f"{len(data):,} bytes", got=describe(data))
+
+
 def _decode_bytes(data: bytes, decoding: Decoding) -> Pixels:
     if not data:
         raise ValueError("an empty file")
@@ -152,10 +161,11 @@ def _decoded(image: Image.Image, decoding: Decoding) -> Pixels:
     if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
         raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
     image.load()
-    rgb, grey_max = _convert_to_rgb(image, decoding)
+    decoded = _convert_to_rgb(image, decoding)
     transposition = find_transposition(image)
-    upright = rgb if transposition is None else rgb.transpose(transposition)
-    return Pixels(upright, image.has_transparency_data, grey_max)
+    if transposition is None:
+        return decoded
+    return replace(decoded, image=decoded.image.transpose(transposition))
 
 
 def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
@@ -250,22 +260,23 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _convert_to_rgb(image: Image.Image, decoding: Decoding) -> tuple[Image.Image, int | None]:
-    """Return an image in mode RGB, and the largest value of 16-bit grey."""
+def _convert_to_rgb(image: Image.Image, decoding: Decoding) -> Pixels:
+    """Return an image in mode RGB, as it is turned."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         largest = int(values.max())
         if values.min() < 0 or largest > 0xFFFF:
             raise ValueError("pixels of more than 16 bits")
-        return Image.fromarray(_to_8_bits(values, largest, decoding.grey_range)).convert("RGB"), largest
+        grey = Image.fromarray(_to_8_bits(values, largest, decoding.grey_range))
+        return Pixels(grey.convert("RGB"), grey_max=largest)
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is unknown")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        ground = Image.new("RGB", image.size, decoding.alpha)
+        ground = Image.new("RGB", image.size, decoding.background)
         ground.paste(layer, mask=layer)
-        return ground, None
-    return (image if image.mode == "RGB" else image.convert("RGB")), None
+        return Pixels(ground, is_transparent=layer.getchannel("A").tobytes().count(255) < layer.width * layer.height)
+    return Pixels(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_8_bits(values: AnyArray, largest: int, grey_range: str) -> PixelArray:

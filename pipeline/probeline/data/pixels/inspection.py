@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import FORMATS, find_transposition
+from probeline.data.pixels.decode import find_transposition, open_bytes
 from probeline.data.pixels.loading import open_image, ordered
 from probeline.types import ImageArray, ImageFiles, Images, IntArray, PixelArray, Preprocess
 
@@ -24,7 +23,7 @@ HELP = {
     "space": "CMYK or another colour space than RGB or grey",
     "palette": "colours from a palette",
     "deep": "16 bits per channel, of which 8 are kept",
-    "alpha": "transparency, composited on black",
+    "alpha": "transparency, composited on one colour",
     "frames": "several frames, of which the first is used",
     "turned": "turned upright by its EXIF orientation",
     "small": "the shorter side is below the net's input: scaled up",
@@ -109,7 +108,7 @@ def _inspect_source(images: Images, row: int) -> tuple[str, ...]:
 
 def _inspect_bytes(data: bytes, suffix: str) -> tuple[str, ...]:
     """Return what decoding a readable image needs; an empty suffix says nothing of its format."""
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with open_bytes(data) as image:
         kind = "JPEG" if image.format == "MPO" else image.format
         frames = 1
         with contextlib.suppress(Exception):  # Pillow looks for frames in odd metadata too

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import decode, decode_bytes, decode_opened
+from probeline.data.pixels.decode import Pixels, decode_bytes, decode_file, decode_opened
 from probeline.errors import BadData
 from probeline.identity import digest_bytes, digest_pixels
 from probeline.types import Decoding, ImageArray, ImageItems, Images, IntArray, PixelArray
@@ -31,22 +31,27 @@ class Unreadable:
 
 def open_image(images: Images, row: int) -> Image.Image:
     """Return one image of a part in mode RGB; BadData if it cannot be read, or has other content than when listed."""
+    return open_pixels(images, row).image
+
+
+def open_pixels(images: Images, row: int) -> Pixels:
+    """Return one image of a part as :func:`open_image` does, and what is worth knowing of its file."""
     if isinstance(images, ImageArray):
-        return Image.fromarray(images.pixels[row])
+        return Pixels(Image.fromarray(images.pixels[row]))
     if isinstance(images, ImageItems):
         return _open_item(images, row)
-    return decode(images.paths[row], images.content[row], images.decoding)
+    return decode_file(images.paths[row], images.content[row], images.decoding)
 
 
-def _open_item(images: ImageItems, row: int) -> Image.Image:
-    image, content = decode_item(images.read(row), images.names[row], images.decoding)
+def _open_item(images: ImageItems, row: int) -> Pixels:
+    pixels, content = decode_item(images.read(row), images.names[row], images.decoding)
     if content != images.content[row]:
         raise BadData(
             "image has other content than when the data set was listed",
             where=images.names[row],
             remedy="images that change, as by a random transform, cannot be cached: give them without it",
         )
-    return image
+    return pixels
 
 
 def digest_item(item: bytes | Image.Image, name: str) -> str:
@@ -58,7 +63,7 @@ def decode_item(
     item: bytes | Image.Image,
     name: str,
     decoding: Decoding = Decoding(),  # noqa: B008 - frozen
-) -> tuple[Image.Image, str]:
+) -> tuple[Pixels, str]:
     """Return an encoded or opened image in mode RGB, and its content digest: of the encoded bytes, else of the pixels.
 
     Raises
@@ -69,24 +74,34 @@ def decode_item(
         It cannot be read for another reason.
     """
     if isinstance(item, bytes):
-        return decode_bytes(item, name, decoding).image, digest_bytes(item)
+        return decode_bytes(item, name, decoding), digest_bytes(item)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         image = decode_opened(item, decoding)
     except BadData as error:
         raise BadData("image cannot be read", where=name, got=error.got, remedy="remove or replace it") from error
-    return image, digest_pixels(image.height, image.width, image.tobytes())
+    return Pixels(image), digest_pixels(image.height, image.width, image.tobytes())
 
 
 def read_batch(
-    images: Images, rows: IntArray, view: Callable[[Image.Image, int], PixelArray], size: int
+    images: Images,
+    rows: IntArray,
+    view: Callable[[Image.Image, int], PixelArray],
+    size: int,
+    notice: Callable[[int, Pixels, PixelArray], None] | None = None,
 ) -> PixelArray | Unreadable:
-    """Return uint8 [b, size, size, 3], the `view` of each image and row, or which images cannot be read."""
+    """Return uint8 [b, size, size, 3], the `view` of each image and row, or which images cannot be read.
+
+    `notice` is called with the row, the decoded image and the view of each.
+    """
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
     unreadable: dict[int, BadData] = {}
     for slot, row in zip(pixels, rows.tolist(), strict=True):
         try:
-            slot[:] = view(open_image(images, row), row)
+            opened = open_pixels(images, row)
+            slot[:] = view(opened.image, row)
+            if notice is not None:
+                notice(row, opened, slot)
         except BadData as error:
             unreadable[row] = error
     return Unreadable(tuple(unreadable), tuple(unreadable.values())) if unreadable else pixels

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""Chunks that decide the pixels of the first image."""
+_PNG_METADATA = frozenset(
+    b"tEXt zTXt iTXt iCCP gAMA cHRM sRGB cICP mDCV cLLI pHYs tIME bKGD hIST sBIT sPLT acTL fcTL fdAT caBX".split()
+)
+"""Chunks that do not decide the pixels of the first image; one of an unknown name may be a damaged one that does."""
 
 _SOS = 0xDA
 _APP0, _APP1, _APP14, _COMMENT = 0xE0, 0xE1, 0xEE, 0xFE
@@ -34,7 +36,7 @@ def _png(data: bytes, *, keeps_exif: bool) -> bytes:
         length = int.from_bytes(data[start : start + 4], "big")
         chunk = data[start : start + 12 + length]
         kind = chunk[4:8]
-        if kind in _PNG_PIXELS or (keeps_exif and kind == b"eXIf"):
+        if kind not in _PNG_METADATA and (keeps_exif or kind != b"eXIf"):
             kept.append(chunk)
         if kind == b"IEND":
             break

@@ -15,6 +15,7 @@ from probeline.report.records.row_commands import (
 )
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.types import Decoding
 
 
 def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
@@ -25,7 +26,11 @@ def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Seque
     settings, (record, _) = session.settings, session.backbone(text)
     seeds = range(settings.seeding.seed, settings.seeding.seed + settings.seeding.seeds)
     net = (record.name, record.preprocess.crop, settings.nets.precision)
-    of_net = [score for score in scores if (score.backbone, score.image_size, score.precision) == net]
+    of_net = [
+        score
+        for score in scores
+        if (score.backbone, score.image_size, score.precision) == net and Decoding.of(score.options) == session.decoding
+    ]
     taps = dict.fromkeys("+".join(tap.tap for tap in together) for together in session.taps(text)[0])
     for method, options in requested_methods(settings, verbs):
         weights = "none" if method.name == Method.SCRATCH else record.weights

@@ -35,6 +35,7 @@ from probeline.results.curve import Curve
 from probeline.results.methods import METHODS, MethodInfo, method_info
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.types import Decoding
 
 _KEPT = (
     *("dataset", "data", "cache", "reports", "device", "limit", "data_seed", "labels", "groups", "batch_size"),
@@ -67,6 +68,8 @@ def _command(known: Sequence[Settings], scores: Sequence[Score]) -> str:
         "backbones": (score.backbone,),
         **_input(known, score),
         "precision": score.precision,
+        "alpha": Decoding.of(score.options).background,
+        "grey_range": Decoding.of(score.options).grey_range,
         "taps": (PENULTIMATE,) if method.trains else (score.tap,),
         "views": 0 if method.trains else score.views,
     }
@@ -257,7 +260,8 @@ def _is_of(spec: BackboneSpec, settings: Settings, score: Score | Curve) -> bool
     """Return whether a score is of a backbone as requested; any weights will do for ``DEFAULT``."""
     weights = spec.weights == "DEFAULT" or score.method == Method.SCRATCH or spec.gives(score.weights)
     size = settings.nets.image_size in (None, score.image_size)
-    return weights and size and score.precision == settings.nets.precision
+    decoding = Decoding.of(score.options) == Decoding(settings.nets.alpha, settings.nets.grey_range)
+    return weights and size and decoding and score.precision == settings.nets.precision
 
 
 def is_read_as_requested(settings: Settings, tap: str, score: Score) -> bool:
