@@ -384,7 +384,8 @@ def leaving_out_unreadable(session: Session, work: Callable[[Session], Result]) 
             _remove_abandoned(session)
             return result
         except FoundUnreadable:
-            session.console.warn("some images turned out to be unreadable: loading the data set again without them")
+            if not session.settings.data.strict:
+                session.console.warn("some images turned out to be unreadable: loading the data set again without them")
             session = session.reloaded()
 
 

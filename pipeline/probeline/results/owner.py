@@ -17,13 +17,14 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     """Return the folder for the reports of the data set at a place: `folder`, unless it is another data set's.
 
     A folder is another's as long as that data set exists where it was; with eight digits in its name the other folder
-    is unique to the place. Without `read_only` the folder notes its owner from the first time on.
+    is unique to the place. Without `read_only` the folder is made and notes its owner; one that is there without an
+    owner, since an earlier version made it, stays as it is.
     """
     own = str(place.resolve())
     owner = _owner(folder)
     if owner not in (None, own) and Path(str(owner)).exists():
         return folder.with_name(f"{folder.name}-{digest(own)[:8]}")
-    if owner != own and not read_only:
+    if owner != own and not read_only and (owner or not folder.exists()):
         with contextlib.suppress(CannotWrite):
             disk.make_folder(folder)
             disk.publish(folder / FILE, seal({"place": own}), replace=True)
