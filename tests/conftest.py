@@ -46,8 +46,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries whose shards hold a few rows."""
-    monkeypatch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
+    # First the importer: it must not be imported while the other has few rows, and keep them.
     monkeypatch.setattr("probeline.cache.exchange.ROWS_PER_SHARD", ROWS)
+    monkeypatch.setattr("probeline.cache.entry.ROWS_PER_SHARD", ROWS)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,8 @@ def test_bash_offers_the_options_of_a_verb(verb: str) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["extract", "--dataset", ""], ["cifar10", "digits", "hymenoptera", "folder:"]),
+        (["extract", "--dataset", "d"], ["digits"]),
+        (["extract", "--dataset", "t"], ["table:", "torchvision:"]),
         (["extract", "--precision", "b"], ["bf16"]),
         (["finetune", "--strategy", "full", "last"], ["last-K"]),
         (["finetune", "--strategy", ""], list(Strategy)),

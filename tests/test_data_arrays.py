@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ def test_an_array_alone_has_no_labels(tmp_path: Path) -> None:
 
 def test_digests_are_remembered_for_the_whole_file_alone(tmp_path: Path) -> None:
     spec, memo = save(tmp_path, x=X, y=Y), tmp_path / "memo.json"
+    os.utime(tmp_path / "mine.npz", (1, 1))
     content = load(spec, memo=memo).parts["all"].content
+    assert content[7] in memo.read_text()
     assert load(spec, memo=memo).parts["all"].content == content
     assert set(load(spec, memo=memo, limit=5).parts["all"].content) < set(content)
     assert load(save(tmp_path, x=X[::-1], y=Y), memo=memo).parts["all"].content == content[::-1]

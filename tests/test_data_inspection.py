@@ -10,9 +10,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from probeline.data.pixels.inspection import HELP, SIDE, inspect_images
+from probeline.data.pixels.loading import decode_item
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
-from probeline.types import ImageArray, ImageFiles, Preprocess
+from probeline.types import ImageArray, ImageFiles, ImageItems, Preprocess
 
 
 def photo(width: int = 60, height: int = 50, seed: int = 0) -> Image.Image:
@@ -67,6 +68,22 @@ def test_every_correction_of_decoding_is_reported_and_no_other(tmp_path: Path, p
     found = dict(zip(files, looked(list(files.values()), preprocess), strict=True))
     assert found == {name: () if name.startswith("plain") else (name.split()[0],) for name in files}
     assert {kind.split()[0] for kind in files} - {"plain"} == set(HELP)
+
+
+def test_encoded_items_are_inspected_as_files_are(tmp_path: Path, preprocess: Preprocess) -> None:
+    paths = list(planted(tmp_path).values())
+    content = tuple(digest_bytes(path.read_bytes()) for path in paths)
+
+    def items(names: list[str]) -> ImageItems:
+        return ImageItems(lambda row: paths[row].read_bytes(), content, names)
+
+    rows = np.arange(len(paths))
+    helped = inspect_images(items([f"a.tar: {path.name}" for path in paths]), rows, preprocess, 2).helped
+    assert helped == looked(paths, preprocess)
+    unnamed = inspect_images(items(["row"] * len(paths)), rows, preprocess, 2).helped
+    assert unnamed == tuple(tuple(kind for kind in kinds if kind != "extension") for kinds in helped)
+    decoded = ImageItems(lambda row: photo(), (decode_item(photo(), "")[1],), ["row 0"])
+    assert inspect_images(decoded, np.array([0]), preprocess, 1).helped == ((),)
 
 
 def test_what_the_crop_leaves_out_is_the_share_of_the_resized_image(tmp_path: Path, preprocess: Preprocess) -> None:

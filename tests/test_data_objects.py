@@ -80,10 +80,12 @@ def test_every_kind_of_object(root: Path, kind: str) -> None:
     assert spec == spec_of(MAKERS[kind](root), LABELS), "named by the content"
     assert reds(dataset) == list(range(12))
     assert [part.class_names[label] for label in part.labels] == LABELS
-    assert dataset.name == spec.replace(":", "--")
+    assert dataset.name == spec.replace(":", "--").rpartition(".")[0]
     assert len(load(spec, limit=4).parts["all"]) == 4
     bare = load(spec_of(MAKERS[kind](root)))
     assert bare.parts["all"].samples_sha256 == part.samples_sha256, "labels change no key"
+    assert bare.name == dataset.name
+    assert load(spec).class_names == dataset.class_names, "nor do later ones of the same images replace them"
 
 
 def test_own_labels_of_objects(root: Path) -> None:
@@ -123,7 +125,7 @@ def test_parts_and_groups(root: Path) -> None:
         name="mine",
     )
     dataset = load(spec)
-    assert (spec, dataset.name, dataset.test) == ("memory:mine", "memory--mine", "test")
+    assert (spec.partition(".")[0], dataset.name, dataset.test) == ("memory:mine", "memory--mine", "test")
     assert {part: len(rows) for part, rows in dataset.groups.items()} == {"train": 8, "test": 4}
     assert dataset.groups["train"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     split = frame(root).assign(split=["train"] * 8 + ["valid"] * 4)

@@ -152,7 +152,10 @@ def test_nothing_here_imports_torch() -> None:
     program = (
         "import sys\n"
         + "".join(f"import probeline.data.{room}\n" for room in rooms)
-        + "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'h5py'} & set(sys.modules)\n"
+        + "probeline.data.registry.names()\n"
+        + "import probeline.data.objects.spec\n"
+        + "heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'h5py', 'pandas', 'pyarrow', 'datasets'}\n"
+        + "heavy &= set(sys.modules)\n"
         + "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

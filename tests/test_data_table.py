@@ -83,6 +83,23 @@ def test_ids_without_extension_or_folder(root: Path, names: list[str], how: str)
     assert dataset.notes[0].startswith(f"table: images from column 'id', {how};")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.txt", "a/1.png 0\nb/3.png 1\n"),
+        ("t.csv", "0,a/1.png\r\n1,b/3.png"),
+        ("t.tsv", "b/3.png\t1\na/1.png\t0\n"),
+    ],
+)
+def test_lists_without_a_header(root: Path, name: str, content: str) -> None:
+    dataset = load(table(root, content, name))
+    assert classes(dataset) == {"a/1.png": "0", "b/3.png": "1"}
+    assert dataset.notes[0].startswith("table: without a header; images from column 'file_name'; labels from column")
+    wide = table(root, "a/1.png,x,7\nb/3.png,x,8\n", "wide.csv")
+    assert classes(load(wide, columns={"label": "3"})) == {"a/1.png": "7", "b/3.png": "8"}
+    assert "takes one of: 2, 3)" in load(wide).notes[0]
+
+
 def test_images_elsewhere_and_named_columns(root: Path, tmp_path: Path) -> None:
     spec = table(tmp_path, "who,path,label,kind\nx,1.png,0,7\ny,2.jpg,0,10\n")
     dataset = load(spec, images=root / "a", columns={"label": "kind"})
@@ -108,6 +125,18 @@ def test_splits_in_their_spellings(root: Path, values: str, parts: dict[str, int
     dataset = load(table(root, "\n".join(["file,label,subset", *lines])))
     assert {name: len(part) for name, part in dataset.parts.items()} == parts
     assert (dataset.train, dataset.test) == ("train", test)
+
+
+def test_a_column_of_another_meaning_is_no_split(root: Path) -> None:
+    dataset = load(table(root, "image_id,target,dataset\n1,x,rome\n3,y,oslo\n"))
+    assert (list(dataset.parts), dataset.class_names) == (["all"], ("x", "y"))
+    assert "not used: dataset" in dataset.notes[0]
+
+
+def test_names_that_several_images_have(root: Path) -> None:
+    make_pictures(root, "b/1.png")
+    with pytest.raises(MissingData, match=r"1 of 2 images of the table do not exist, or their names are not unique: 1"):
+        load(table(root, "id,label\n1,x\n3,y\n"))
 
 
 def test_rows_without_a_label_stay_and_are_counted(root: Path) -> None:
@@ -169,7 +198,12 @@ def test_all_missing_images_are_listed(root: Path) -> None:
         ("path,label\n", "has no rows"),
         ("path,path\na/1.png,x\n", "two columns 'path'"),
         ("path,label\na/1.png,x\nb/3.png,x\n", r"too few classes: .*got x"),
-        ("path,fold\na/1.png,0\nb/3.png,1\n4.png,1\n", r"'fold' has other values .*got 1 \(2\), 0 \(1\)\).*split= to"),
+        (
+            "path,split\na/1.png,0\nb/3.png,1\n4.png,1\n",
+            r"'split' has other .*got 1 \(2\), 0 \(1\)\).*split= to",
+        ),
+        ("path,fold\na/1.png,0\nb/3.png,train\n", r"'fold' has other values .*got 0 \(1\)\)"),
+        ("path,y\na/1.png,0.25\nb/3.png,-1.5\n", r"labels of the table are numbers that are not whole: .*got 0.25"),
         ("path,split\na/1.png,test\n", "no row of train.*got test"),
         ("path,label\na/1.png,x\x1b\n", "label that cannot be printed: .*line 2"),
         ("path,label\na/1.png\n", "line of another length"),

@@ -31,7 +31,7 @@ FLOORS = [
     {"options"},
     {"estimator"},
     {"heads", "metrics", "console"},
-    {"types"},
+    {"types", "torchvision_operators"},
     {"format", "memo", "environment", "names", "plugins"},
     {"identity", "disk"},
     {"errors"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData
@@ -108,8 +110,18 @@ def pass_over_unlabelled_test(dataset: DataSet) -> DataSet:
         images={name: dataset.images[name] for name in names},
         test=names[-1],
         val=None,
-        notes=(*dataset.notes, _passed_over(len(part), "", names)),
+        notes=(*dataset.notes, _passed_over(len(part), _folder_alone(dataset, "test"), names)),
     )
+
+
+def _folder_alone(dataset: DataSet, part: str) -> str:
+    """Return the folder of a part's files if no other part has files below it; else nothing."""
+    files = {name: images.paths for name, images in dataset.images.items() if isinstance(images, ImageFiles)}
+    if part not in files:
+        return ""
+    folder = Path(os.path.commonpath([path.parent for path in files.pop(part)]))
+    is_shared = any(path.is_relative_to(folder) for paths in files.values() for path in paths)
+    return "" if is_shared else str(folder)
 
 
 def _passed_over(n: int, path: str, others: Sequence[str]) -> str:

@@ -122,7 +122,7 @@ def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
         for _ in range(count):
             engine.frozen.net(batch)
 
-    count = images // engine.batch_size // threads
+    count = max(1, images // engine.batch_size // threads)
     if threads == 1:
         passes(count)
     else:

@@ -108,8 +108,8 @@ def _check_data(data: DataOptions) -> None:
     source = data.dataset.partition(":")[0]
     if data.images is not None and source != "table":
         raise BadOption("nothing that is run uses --images", expected="it with --dataset table:FILE", got=data.dataset)
-    if parse_columns(data.columns) and source not in ("table", "hf") and not (data.labels or data.groups):
-        expected = "it with --dataset table:FILE or hf:NAME, or with --labels or --groups"
+    if parse_columns(data.columns) and source not in ("table", "hf", "wds") and not (data.labels or data.groups):
+        expected = "it with --dataset table:FILE, hf:NAME or wds:PATTERN, or with --labels or --groups"
         raise BadOption("nothing that is run uses --columns", expected=expected, got=data.dataset)
 
 

@@ -28,7 +28,9 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 class DataOptions:
     """Which images, with which labels."""
 
-    dataset: str = option("digits", "digits, cifar10, hymenoptera or folder:PATH", metavar="D")
+    dataset: str = option(
+        "digits", "digits, folder:PATH, table:FILE, hf:NAME ...: probeline list datasets names all", metavar="D"
+    )
     data: Path = option(
         lambda: Path(os.environ.get("PROBELINE_DATA") or "data"),
         "parent folder of the data sets",
@@ -47,12 +49,11 @@ class DataOptions:
     )
     columns: tuple[str, ...] = option(
         (),
-        "columns of the table, or of the files of --labels and --groups, such as file_name=img label=class; "
-        "an empty name for none",
+        "columns by other names: file_name=img label=class; empty for none",
         metavar="NAME=COLUMN",
     )
     images: Path | None = option(
-        None, "of table: the folder of the images", metavar="DIR", shown_default="that of the table", local=True
+        None, "folder of a table's images", metavar="DIR", shown_default="that of the table", local=True
     )
     groups: Path | None = option(
         None,

@@ -58,11 +58,11 @@ def register_frame(frame: Any, labels: Any, groups: Any, name: str | None) -> st
     for part in dict.fromkeys(by_row):
         rows = np.flatnonzero(np.array(by_row) == part).tolist()
         part_labels = [label_values[row] for row in rows] if label_values is not None else [""] * len(rows)
-        found = _part([images[row] for row in rows], part, part_labels)
+        images_part = _part([images[row] for row in rows], part, part_labels)
         parts[part] = ObjectPart(
-            found.sample_ids,
-            found.images,
-            found.content,
+            images_part.sample_ids,
+            images_part.images,
+            images_part.content,
             part_labels,
             names,
             None if group_values is None else [group_values[row] for row in rows],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from probeline.console import Console, Silence
 from probeline.data.label_values import name_labels
 from probeline.data.objects.images import as_item
 from probeline.data.objects.parts import ObjectPart, number_rows
@@ -16,7 +19,7 @@ from probeline.data.pixels.loading import digest_item
 from probeline.data.tables.columns import USUAL, fold_name
 from probeline.errors import BadData, MissingExtra
 from probeline.memo import Memo
-from probeline.types import ImageItems
+from probeline.types import ImageItems, IntArray
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "png", "pixel_values", *USUAL["file_name"])
 
@@ -30,41 +33,96 @@ def import_datasets() -> Any:
     return datasets
 
 
-def part_of_dataset(part: str, data: Any, columns: Mapping[str, str], memo: Memo | None = None) -> ObjectPart:
-    """Return the part of a ``datasets.Dataset``, whose rows keep their order.
+@dataclass(frozen=True)
+class Labels:
+    """What a data set says of its images, besides their pixels."""
 
-    The image column is the one of type Image, else one of paths or encoded bytes with a usual name; the label column
-    is the one of type ClassLabel, else one with a usual name. `columns` names others. Content hashes are remembered
-    for data that are in Arrow files.
+    labels: Sequence[str]
+    class_names: Sequence[str] | None
+    groups: Sequence[str] | None
+    note: str
+    """Which columns were taken."""
+
+
+def part_of_dataset(part: str, data: Any) -> ObjectPart:
+    """Return the part of a ``datasets.Dataset``, whose rows keep their order.
 
     Raises
     ------
     BadData
-        No such column, or several; an image that cannot be read.
+        No column of images, or several; an image that cannot be read.
     MissingExtra
     """
-    image_column = _image_column(data, columns)
-    label_column = _label_column(data, columns)
-    group_column = columns.get("group")
-    encoded = _undecoded(data, image_column)
+    facts = read_labels(data, {})
+    images = read_images(part, data, {}, np.arange(len(data)), Memo(None), Silence())
+    ids = number_rows(part, len(data))
+    return ObjectPart(ids, images, images.content, facts.labels, facts.class_names, facts.groups, (facts.note,))
+
+
+def read_labels(data: Any, columns: Mapping[str, str]) -> Labels:
+    """Return the labels and groups of a ``datasets.Dataset``.
+
+    The label column is the one of type ClassLabel, else one with a usual name; `columns` names another, or the groups.
+
+    Raises
+    ------
+    BadData
+        No such column, or several; labels that cannot be used.
+    """
+    note = f"hf: images from column {_image_column(data, columns)!r}"
+    label_column, group_column = _label_column(data, columns), columns.get("group")
+    labels, class_names = [""] * len(data), None
+    if label_column:
+        class_names = getattr(data.features[label_column], "names", None)
+        labels = name_labels(list(data[label_column]), len(data), f"column {label_column!r}", class_names)
+        note += f"; labels from column {label_column!r}"
+    groups = None
+    if group_column:
+        groups = name_labels(list(data[_known(group_column, data.features)]), len(data), f"column {group_column!r}")
+    return Labels(labels, class_names, groups, note)
+
+
+def read_images(
+    part: str, data: Any, columns: Mapping[str, str], rows: IntArray, memo: Memo, console: Console
+) -> ImageItems:
+    """Return the images of some rows of a ``datasets.Dataset``, encoded as they are stored.
+
+    The image column is the one of type Image, else one of paths or encoded bytes with a usual name; `columns` names
+    another. Content hashes are remembered if all rows are read, and if the images are in Arrow files themselves.
+
+    Raises
+    ------
+    BadData
+        No such column, or several; an image that is missing.
+    MissingExtra
+    """
+    column = _image_column(data, columns)
+    encoded = _undecoded(data, column)
     lock = threading.Lock()
-    names = [f"{part} row {row}" for row in range(len(encoded))]
+    numbers = rows.tolist()
+    names = [f"{part} row {row}" for row in numbers]
+    outside: set[int] = set()
 
     def read(row: int) -> bytes | Image.Image:
         with lock:
-            return _item(encoded[row][image_column], names[row])
+            cell = encoded[numbers[row]][column]
+        if isinstance(cell, str) or (isinstance(cell, Mapping) and not cell.get("bytes")):
+            outside.add(row)
+        return _item(cell, names[row])
 
-    content = _remembered(encoded, image_column, read, names, memo)
-    labels, class_names = [""] * len(encoded), None
-    notes = [f"hf: images from column {image_column!r}"]
-    if label_column:
-        class_names = getattr(data.features[label_column], "names", None)
-        where = f"column {label_column!r}"
-        labels = name_labels(list(data[label_column]), len(encoded), where, class_names)
-        notes[0] += f"; labels from column {label_column!r}"
-    groups = [str(value or "") for value in data[group_column]] if group_column else None
-    images = ImageItems(read, content, names)
-    return ObjectPart(number_rows(part, len(encoded)), images, content, labels, class_names, groups, tuple(notes))
+    files = sorted({Path(file["filename"]) for file in data.cache_files})
+    memo_name = f"hf:{data._fingerprint}:{column}"
+    known = memo.get(memo_name, files) if files else None
+    if isinstance(known, list) and len(known) == len(data):
+        return ImageItems(read, tuple(str(known[row]) for row in numbers), names)
+    digests = []
+    with console.bar("hashing", len(numbers), "image") as bar:
+        for row, name in enumerate(names):
+            digests.append(digest_item(read(row), name))
+            bar.update(1)
+    if files and len(numbers) == len(data) and not outside:
+        memo.put(memo_name, files, digests)
+    return ImageItems(read, tuple(digests), names)
 
 
 def _image_column(data: Any, columns: Mapping[str, str]) -> str:
@@ -128,16 +186,3 @@ def _item(cell: Any, name: str) -> bytes | Image.Image:
     if cell is None:
         raise BadData("image is missing", where=name, remedy="leave the row out: dataset.filter(...)")
     return as_item(cell, name)
-
-
-def _remembered(data: Any, column: str, read: Any, names: list[str], memo: Memo | None) -> tuple[str, ...]:
-    """Return the content digest of each row, from the memo if the Arrow files did not change."""
-    files = sorted({Path(file["filename"]) for file in data.cache_files})
-    name = f"hf:{data._fingerprint}:{column}"
-    known = memo.get(name, files) if memo and files else None
-    if isinstance(known, list) and len(known) == len(names):
-        return tuple(map(str, known))
-    digests = [digest_item(read(row), names[row]) for row in range(len(names))]
-    if memo and files:
-        memo.put(name, files, digests)
-    return tuple(digests)

@@ -12,7 +12,7 @@ from probeline.data.assemble import RawPart, assemble, select_rows
 from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.sources import memory
-from probeline.identity import digest_lines
+from probeline.identity import digest, digest_lines
 from probeline.types import DataSet, Images, IntArray
 
 
@@ -58,16 +58,21 @@ def _load_rows(part: ObjectPart, rows: IntArray) -> tuple[Images, tuple[str, ...
 def register_parts(kind: str, parts: Mapping[str, ObjectPart], name: str | None) -> str:
     """Return the spec of the data set of some parts; without a name it is named by its kind and its content.
 
-    The labels are no part of the name, so that other labels find the same cached features.
+    The labels are no part of the data set's name, so that other labels find the same cached features. They are part of
+    its spec, so that two data sets of the same images stay apart in one process.
     """
-    if name is None:
-        lines = (
-            f"{part}\0{sample_id}\0{content}"
-            for part, given in parts.items()
-            for sample_id, content in zip(given.sample_ids, given.content, strict=True)
-        )
-        name = f"{kind}-{digest_lines(lines)[:8]}"
-    return memory.register(partial(load_parts, f"memory--{name}", dict(parts)), name)
+    content = [
+        f"{part}\0{sample_id}\0{content}"
+        for part, given in parts.items()
+        for sample_id, content in zip(given.sample_ids, given.content, strict=True)
+    ]
+    labels = [label for given in parts.values() for label in given.labels]
+    groups = [group for given in parts.values() for group in given.groups or ()]
+    title = key = name or f"{kind}-{digest_lines(content)[:8]}"
+    if name or any(labels) or any(groups):
+        order = [name for given in parts.values() for name in given.class_names or ()]
+        key = f"{title}.{digest([content, labels, groups, order])[:8]}"
+    return memory.register(partial(load_parts, f"memory--{title}", dict(parts)), key)
 
 
 def number_rows(part: str, n: int) -> list[str]:

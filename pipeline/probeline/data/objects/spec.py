@@ -104,8 +104,8 @@ def _part_of(part: str, data: Any, labels: Any) -> ObjectPart:
     if _is(data, "datasets", "Dataset"):
         from probeline.data.objects.hugging_face import part_of_dataset
 
-        found = part_of_dataset(part, data, {})
-        return found if labels is None else _relabelled(found, labels)
+        object_part = part_of_dataset(part, data)
+        return object_part if labels is None else _relabelled(object_part, labels)
     if _is(data, "torch", "Tensor"):
         data = data.detach().cpu().numpy()
     if isinstance(data, np.ndarray) and data.dtype.kind not in "OUS":
@@ -141,12 +141,12 @@ def _part_of_map_style(part: str, data: Any, labels: Any) -> ObjectPart:
             own.append(label.item() if hasattr(label, "item") else label)
         return image
 
-    found = part_of_items(part, read, [""] * len(data))
+    object_part = part_of_items(part, read, [""] * len(data))
     names = getattr(data, "classes", None) or getattr(getattr(data, "dataset", None), "classes", None)
     if labels is not None:
-        return _relabelled(found, labels)
+        return _relabelled(object_part, labels)
     names = [str(name) for name in names] if names and all(isinstance(label, int | None) for label in own) else None
-    return replace(found, labels=name_labels(own, len(own), "the labels", names), class_names=names)
+    return replace(object_part, labels=name_labels(own, len(own), "the labels", names), class_names=names)
 
 
 def _relabelled(part: ObjectPart, labels: Any) -> ObjectPart:

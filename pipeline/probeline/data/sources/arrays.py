@@ -46,13 +46,13 @@ def load(file: str, request: LoadRequest) -> DataSet:
     raw: dict[str, RawPart] = {}
     pixels = {}
     labels = {}
-    for part, found in by_part.items():
-        where = f"{path}, {found['images']}"
-        pixels[part], how = to_rgb(arrays[found["images"]], where)
+    for part, keys in by_part.items():
+        where = f"{path}, {keys['images']}"
+        pixels[part], how = to_rgb(arrays[keys["images"]], where)
         notes.update(dict.fromkeys(f"arrays: {line}" for line in how))
         n = len(pixels[part])
-        if "labels" in found:
-            labels[part] = name_labels(arrays[found["labels"]], n, f"{path}, {found['labels']}", names)
+        if "labels" in keys:
+            labels[part] = name_labels(arrays[keys["labels"]], n, f"{path}, {keys['labels']}", names)
         else:
             labels[part] = [""] * n
     class_names, numbers = number_labels(labels, path, names)
@@ -110,8 +110,8 @@ def _by_part(path: Path, arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, 
             got = f"{by_part[part][kind]} and {key}"
             raise BadData(f"two arrays of {kind}", where=path, got=got, remedy="save the file with one of them")
         by_part[part][kind] = key
-    parts = {part: found for part, found in by_part.items() if "images" in found}
-    if not parts or ("all" in parts and len(parts) > 1) or any("images" not in found for found in by_part.values()):
+    parts = {part: keys for part, keys in by_part.items() if "images" in keys}
+    if not parts or ("all" in parts and len(parts) > 1) or any("images" not in keys for keys in by_part.values()):
         raise BadData(
             "arrays are not recognised",
             where=path,

@@ -20,7 +20,7 @@ from probeline.data.sources.folder import load_files
 from probeline.data.tables.columns import USUAL, find_column, fold_name, read_values
 from probeline.data.tables.matching import clean_path, match_names
 from probeline.data.tables.reading import Table
-from probeline.data.tables.splits import read_splits
+from probeline.data.tables.splits import names_parts, read_splits
 from probeline.errors import BadData, MissingData
 from probeline.types import DataSet
 
@@ -68,14 +68,16 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
     if not folder.is_dir():
         raise MissingData("no such folder of images", where=folder, remedy="name it by --images DIR")
     values = {kind: read_values(table, column) for kind, column in columns.items() if column}
+    if "split" in values and "split" not in request.columns and not names_parts(values["split"], columns["split"]):
+        columns["split"] = None
     paths, how = _find_images(table, values["file_name"], folder, request)
     labels = _clean_labels(table, [value.strip() for value in values.get("label", [])])
     split = columns["split"]
     parts = read_splits(values["split"], split, table.path) if split else ["all"] * len(table.rows)
     blank = [""] * len(table.rows)
     rows = [
-        _Row(*found, label, part, group.strip(), number)
-        for found, label, part, group, (number, _) in zip(
+        _Row(*location, label, part, group.strip(), number)
+        for location, label, part, group, (number, _) in zip(
             paths, labels or blank, parts, values.get("group", blank), table.rows, strict=True
         )
     ]
@@ -109,24 +111,25 @@ def _find_images(
     table: Table, names: Sequence[str], folder: Path, request: LoadRequest
 ) -> tuple[list[tuple[str, Path]], str | None]:
     """Return the sample id and the path of each name, and how they were found, if not as written."""
-    found = [_locate(name, folder) for name in names]
-    how = None
-    if not any(found):
+    locations = [_locate(name, folder) for name in names]
+    how, ambiguous = None, 0
+    if not any(locations):
         below = {_compose(path.relative_to(folder).as_posix()): path for path in list_images(folder)}
         matching = match_names(names, below)
-        found = [(image, below[image]) if image is not None else None for image in matching.images]
-        how = matching.how
-    missing = [(number, name) for (number, _), name, at in zip(table.rows, names, found, strict=True) if at is None]
+        locations = [(image, below[image]) if image is not None else None for image in matching.images]
+        how, ambiguous = matching.how, matching.ambiguous
+    missing = [(number, name) for (number, _), name, at in zip(table.rows, names, locations, strict=True) if at is None]
     if missing:
         for number, name in missing:
             request.console.say(f"missing: {name or 'an empty name'} ({table.line_word} {number})")
         raise MissingData(
-            f"{len(missing):,} of {len(names):,} images of the {table.what} do not exist",
+            f"{len(missing):,} of {len(names):,} images of the {table.what} do not exist"
+            + (f", or their names are not unique: {ambiguous:,}" if ambiguous else ""),
             where=folder,
             got=", ".join(repr(name) for _, name in missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else ""),
             remedy="name their folder by --images DIR, or remove these rows",
         )
-    return [at for at in found if at is not None], how
+    return [at for at in locations if at is not None], how
 
 
 def _locate(name: str, folder: Path) -> tuple[str, Path] | None:
@@ -134,6 +137,9 @@ def _locate(name: str, folder: Path) -> tuple[str, Path] | None:
     for written in dict.fromkeys((name, clean_path(name))):
         path = folder / written
         if written and path.is_file():
+            cleaned = clean_path(written)
+            if not cleaned.startswith(("/", "..")):
+                return cleaned, path
             is_below = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 - links stay
             return clean_path(os.path.relpath(path, folder) if is_below else written), path
     return None
@@ -148,6 +154,13 @@ def _clean_labels(table: Table, labels: Sequence[str]) -> list[str]:
     for (number, _), label in zip(table.rows, labels, strict=False):
         if not label.isprintable():
             raise BadData(f"the {table.what} has a label that cannot be printed", where=table.where(number))
+    if sum(re.fullmatch(r"-?\d*\.\d*[1-9]\d*", label) is not None for label in labels) * 2 > len(labels):
+        raise BadData(
+            f"the labels of the {table.what} are numbers that are not whole",
+            where=table.path,
+            got=next(label for label in labels if "." in label),
+            remedy="a label is a class: name its column by --columns label=COLUMN, or --columns label= for none",
+        )
     if all(re.fullmatch(r"\d+\.0", label) for label in labels if label):
         return [label.removesuffix(".0") for label in labels]
     return list(labels)
@@ -159,14 +172,14 @@ def _merge_repeated(table: Table, rows: Sequence[_Row]) -> tuple[list[_Row], int
     differing = []
     for row in rows:
         other = first.setdefault(row.sample_id, row)
-        if replace(row, number=other.number, path=other.path) != other:
+        if other is not row and replace(row, number=other.number, path=other.path) != other:
             differing.append((other, row))
     if differing:
-        one, other = differing[0]
+        first_row, other = differing[0]
         raise BadData(
             f"the {table.what} has {len(differing):,} rows that contradict another row of the same image",
             where=table.where(other.number),
-            expected=f"as in {table.line_word} {one.number}: {_facts(one)}",
+            expected=f"as in {table.line_word} {first_row.number}: {_facts(first_row)}",
             got=_facts(other),
             remedy="keep one row per image",
         )
@@ -190,7 +203,7 @@ def _describe_columns(table: Table, columns: Mapping[str, str | None], how: str 
         for name in table.header
         if name not in columns.values() and any(fold_name(name) in USUAL[kind] for kind in ("label", "split"))
     ]
-    line = "table: " + "; ".join(taken)
+    line = ("table: " if table.has_header else "table: without a header; ") + "; ".join(taken)
     if not columns["label"]:
         unused = [name for name in table.header if name not in columns.values()]
         line += "; no labels" + (f" (--columns label=COLUMN takes one of: {', '.join(unused)[:80]})" if unused else "")
@@ -207,6 +220,6 @@ def _describe_labels(class_names: Sequence[str], unlabelled: int) -> list[str]:
     by_fold: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         by_fold[name.casefold()].append(name)
-    if alike := [" and ".join(names) for names in by_fold.values() if len(names) > 1]:
-        notes.append(f"table: classes that differ in capitals alone: {', '.join(alike)}")
+    if variants := [" and ".join(names) for names in by_fold.values() if len(names) > 1]:
+        notes.append(f"table: classes that differ in capitals alone: {', '.join(variants)}")
     return notes

@@ -15,6 +15,8 @@ class Matching:
     """For each name the image; None if none has that name, or several do."""
     how: str | None
     """In words how they were matched; None if as written."""
+    ambiguous: int = 0
+    """How many names several images have."""
 
 
 def match_names(names: Sequence[str], known: Collection[str]) -> Matching:
@@ -27,15 +29,19 @@ def match_names(names: Sequence[str], known: Collection[str]) -> Matching:
     exact = tuple(name if name in present else None for name in names)
     if any(exact):
         return Matching(exact, None)
+    ambiguous = 0
     for how, fold in _WAYS:
         by_key: dict[str, str | None] = {}
         for image in known:
             key = fold(image)
             by_key[key] = None if key in by_key else image
-        matched = tuple(by_key.get(fold_given(name, fold, present=by_key)) for name in names)
+        keys = [fold_given(name, fold, present=by_key) for name in names]
+        matched = tuple(by_key.get(key) for key in keys)
+        several = sum(key in by_key and by_key[key] is None for key in keys)
+        ambiguous = ambiguous or several
         if any(matched):
-            return Matching(matched, how)
-    return Matching(exact, None)
+            return Matching(matched, how, several)
+    return Matching(exact, None, ambiguous)
 
 
 def fold_given(name: str, fold: Callable[[str], str], present: Collection[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline import disk
+from probeline.data.folders.contents import EXTENSIONS
 from probeline.errors import BadData, MissingData, MissingExtra
 
 MOST_BYTES = 256 * 2**20
@@ -34,6 +35,8 @@ class Table:
     rows: Sequence[tuple[int, Sequence[str]]]
     line_word: str = "line"
     """What a row's number counts."""
+    has_header: bool = True
+    """If not, the column of images is called ``file_name``, a single other one ``label``, and more by their numbers."""
 
     def where(self, number: int) -> str:
         """Return the place of a row for messages."""
@@ -44,7 +47,8 @@ def read_table(path: Path, what: str) -> Table:
     """Return the table of a file; fields are in Unicode's composed form.
 
     CSV is UTF-8 or UTF-16 with a header; commas, semicolons, tabs or bars separate fields, whichever the header has
-    most of. Empty lines are passed over.
+    most of; in a ``.txt`` without any of them, spaces do. Empty lines are passed over. A first line that names an image
+    is no header.
 
     Raises
     ------
@@ -59,22 +63,38 @@ def read_table(path: Path, what: str) -> Table:
         return _read_parquet(path, what)
     text = _read_text(path, what)
     lines = _lines(text, path, what)
-    header = tuple(name.strip() for name in next(lines, (0, []))[1])
-    return Table(path, what, header, _checked(lines, header, path, what))
+    number, first = next(lines, (0, []))
+    header = tuple(name.strip() for name in first)
+    rows = _checked(lines, header, path, what)
+    image = next((place for place, name in enumerate(header) if Path(name).suffix.lower() in EXTENSIONS), None)
+    if image is None:
+        return Table(path, what, header, rows)
+    names = [str(place) for place in range(1, len(header) + 1)]
+    names[image] = "file_name"
+    if len(names) == 2:
+        names[1 - image] = "label"
+    return Table(path, what, tuple(names), [(number, first), *rows], has_header=False)
 
 
 def _lines(text: str, path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = (
-        "\t" if path.suffix.lower() == ".tsv" else max(_DELIMITERS, key=lambda mark: _outside_quotes(first, mark))
-    )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, first), strict=True)
     try:
         for row in reader:
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
         raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
+
+
+def _delimiter(path: Path, first: str) -> str:
+    """Return the delimiter of a file by its first line."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    counts = {mark: _outside_quotes(first, mark) for mark in _DELIMITERS}
+    if path.suffix.lower() == ".txt" and not any(counts.values()):
+        return " "
+    return max(counts, key=lambda mark: counts[mark])
 
 
 def _outside_quotes(line: str, mark: str) -> int:

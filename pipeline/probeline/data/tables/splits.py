@@ -15,6 +15,12 @@ SPELLINGS = {
 """The part that each value means, in lower case."""
 
 _SHOWN = 10
+_SURE = ("split", "subset")
+
+
+def names_parts(values: Sequence[str], column: str | None) -> bool:
+    """Return whether a column names parts: it is called split or subset, or one of its values is a part."""
+    return (column or "").lower() in _SURE or any(value.strip().lower() in SPELLINGS for value in values)
 
 
 def read_splits(values: Sequence[str], column: str, where: object) -> list[str]:

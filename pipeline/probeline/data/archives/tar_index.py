@@ -1,0 +1,149 @@
+"""The samples of a webdataset tar: where each image is, and its label; each tar is read once and remembered."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from probeline.data.tables.columns import find_column
+from probeline.errors import BadData, MissingData
+from probeline.identity import digest, digest_bytes
+from probeline.memo import Memo
+
+_IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
+_FACTS = ("cls", "cls.txt", "json")
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MOST_FACTS = 2**20
+"""Bytes of a .cls or .json member."""
+
+
+@dataclass(frozen=True)
+class TarSample:
+    """One sample of a tar.
+
+    Attributes
+    ----------
+    key : str
+        The name of its members up to the first dot of the file name.
+    suffix : str
+        Of the image's member, without the dot.
+    offset, size : int
+        Of the encoded image in the tar, in bytes.
+    sha256 : str
+        Of the encoded image.
+    label, group : str
+        Empty if it has none.
+    """
+
+    key: str
+    suffix: str
+    offset: int
+    size: int
+    sha256: str
+    label: str
+    group: str
+
+
+def index_tar(path: Path, columns: Mapping[str, str], memo: Memo) -> tuple[TarSample, ...]:
+    """Return the samples of a tar that have an image, in its order, from the memo if the tar did not change.
+
+    Of several images the one with a plain suffix is taken: ``.jpg``, not ``.mask.png``. A label is the text of the
+    member ``.cls``, or the field of ``.json`` with a usual name, or with the one that `columns` names; a group is a
+    field that `columns` names.
+
+    Raises
+    ------
+    MissingData, BadData
+        No such file, or one that is no plain tar; a sample with two images; facts that cannot be read.
+    """
+    name = f"wds:{path.absolute()}:{digest(dict(columns))[:12]}"
+    if not path.is_file():
+        raise MissingData("no such tar", where=path, remedy="check the pattern after wds:")
+    known = memo.get(name, [path])
+    if isinstance(known, list) and all(map(_is_sample, known)):
+        return tuple(TarSample(**sample) for sample in known)
+    samples = tuple(_read(path, columns))
+    memo.put(name, [path], [asdict(sample) for sample in samples])
+    return samples
+
+
+def _is_sample(record: Any) -> bool:
+    """Return whether a remembered value is a sample's record."""
+    if not isinstance(record, dict) or record.keys() != {field.name for field in fields(TarSample)}:
+        return False
+    places = {"offset", "size"}
+    return all(
+        isinstance(value, int) and value >= 0 if name in places else isinstance(value, str)
+        for name, value in record.items()
+    )
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((_GZIP, _ZSTD)):
+        raise BadData("tar is compressed, so its images cannot be read by offset", where=path, remedy="decompress it")
+    images: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, str]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, slash, base = member.name.removeprefix("./").rpartition("/")
+                stem, _, suffix = base.partition(".")
+                key, suffix = f"{folder}{slash}{stem}", suffix.lower()
+                if not key.isprintable():
+                    raise BadData("member's name cannot be printed", where=path, got=ascii(member.name))
+                is_fact = suffix in _FACTS
+                if not stem or not (is_fact or suffix.rpartition(".")[2] in _IMAGES):
+                    continue
+                if is_fact and member.size > _MOST_FACTS:
+                    raise BadData("member is too large", where=f"{path}: {member.name}", got=member.size)
+                known = images.get(key)
+                if not is_fact and known and "." in suffix and "." not in known["suffix"]:
+                    continue
+                data = _content(tar, member, path)
+                if is_fact:
+                    given = _facts(data, suffix, columns, f"{path}: {member.name}")
+                    before = facts.setdefault(key, {})
+                    facts[key] = {**given, **before} if suffix == "json" else {**before, **given}
+                    continue
+                if known and ("." in suffix) == ("." in known["suffix"]):
+                    got = f"{known['suffix']} and {suffix}"
+                    raise BadData("sample has two images", where=f"{path}: {key}", expected="one", got=got)
+                place = {"offset": member.offset_data, "size": member.size, "sha256": digest_bytes(data)}
+                images[key] = {"key": key, "suffix": suffix, **place}
+    except tarfile.TarError as error:
+        raise BadData("file is no complete tar", where=path, got=error) from error
+    empty = {"label": "", "group": ""}
+    return [TarSample(**{**image, **empty, **facts.get(key, {})}) for key, image in images.items()]
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    file = tar.extractfile(member)
+    data = file.read() if file else b""
+    if len(data) != member.size:
+        raise BadData("tar is cut short", where=f"{path}: {member.name}", expected=member.size, got=len(data))
+    return data
+
+
+def _facts(data: bytes, suffix: str, columns: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return label and group of the content of a member; the ``.cls`` member wins over ``.json``."""
+    try:
+        text = data.decode("utf-8").strip()
+        if suffix != "json":
+            return {"label": text}
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadData("member cannot be read", where=where, expected="UTF-8 text or JSON", got=error) from error
+    if not isinstance(record, dict):
+        return {}
+    group = columns.get("group")
+    label = find_column(list(record), "label", columns)
+    keys = {"label": label, "group": group}
+    return {kind: str(record[key]) for kind, key in keys.items() if key and record.get(key) not in (None, "")}
