@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export predict recipe verify explain test slow docs faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -36,6 +36,7 @@ TRAIN_GROUP    = $(call option,EPOCHS,epochs) $(call option,LR,lr) $(call option
 	$(call quoted,TEACHER,teacher) $(call option,SECOND,second) $(call option,FROZEN_GB,frozen-gb) $(call flag,FREEZE_BATCHNORM,freeze-batchnorm)
 CURVE_GROUP    = $(call option,FRACTIONS,fractions) $(call option,SHOTS,shots) $(call option,DRAWS,draws) $(call option,CURVE_STRATEGY,curve-strategy)
 PICTURE_GROUP  = $(call option,MAP,map)
+COMPARE_GROUP  = $(call quoted,ADD,add)
 EXPORT_GROUP   = $(call option,METHOD,method) $(call quoted,OUT,out) $(call option,TRAIN_ROWS,train-rows) $(call flag,PT2,pt2) $(call flag,ONNX,onnx)
 PREDICT_GROUP  = $(call quoted,ARTIFACT,artifact) $(call flag,IMAGENET,imagenet) $(call option,TOP_K,top-k) $(call option,NEAREST,nearest) \
 	$(call option,FORMAT,format)
@@ -60,7 +61,7 @@ help:  ## show the targets and their variables
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'
 	@echo '  curve        FRACTIONS= SHOTS= DRAWS= CURVE_STRATEGY='
 	@echo '  pictures     MAP=tsne'
-	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1'
+	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT='
 	@echo '  recipe       NAME=   bench-heads  ONLY=   environment  PYTHON= VENV='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
@@ -89,7 +90,7 @@ demo: $(VENV)/demo  ## install, then probe, baselines, fine-tune and from scratc
 	$(PROBELINE) run --recipe demo
 
 all: $(VENV)/demo  ## run every stage on DATASET with BACKBONES
-	$(PROBELINE) run $(STAGES)
+	$(PROBELINE) run $(STAGES) $(COMPARE_GROUP)
 
 extract: $(VENV)/demo  ## run each frozen backbone once and cache its features
 	$(PROBELINE) extract $(FEATURES)
@@ -119,16 +120,19 @@ doctor: extract  ## check the data with the cached features: duplicates and leak
 	$(PROBELINE) doctor $(NET) $(COMPUTE)
 
 compare: $(VENV)/demo  ## write the page, the tables and the figures of all scores of DATASET
-	$(PROBELINE) compare $(NET) $(TAP_GROUP) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP)
+	$(PROBELINE) compare $(NET) $(TAP_GROUP) $(SEEDS_GROUP) $(HEAD_GROUP) $(TRAINING) $(CURVE_GROUP) $(COMPARE_GROUP)
 
 export: $(VENV)/$(if $(ONNX),onnx,demo)  ## write one row of the report (METHOD, or the best on validation) as a folder OUT that classifies new images
 	$(PROBELINE) export $(FEATURES) $(SEED_GROUP) $(EXPORT_GROUP)
+
+features: $(VENV)/demo  ## write cached features with labels, predictions and a projection as a file OUT for other programs
+	$(PROBELINE) features $(FEATURES) $(call quoted,OUT,out)
 
 predict: $(VENV)/demo  ## classify IMAGES (files or folders) with the exported folder ARTIFACT, or with a stock net: IMAGENET=1
 	$(PROBELINE) predict $(IMAGES) $(PREDICT_GROUP) $(NET_GROUP) $(COMPUTE_GROUP) $(FOLDER_GROUP)
 
 recipe: $(VENV)/demo  ## run a recipe, packaged or a TOML file: make recipe NAME=demo
-	$(PROBELINE) run $(or $(call quoted,NAME,recipe),$(error make recipe needs NAME, such as NAME=demo or NAME=my.toml)) $(STAGES) $(PICTURE_GROUP)
+	$(PROBELINE) run $(or $(call quoted,NAME,recipe),$(error make recipe needs NAME, such as NAME=demo or NAME=my.toml)) $(STAGES) $(PICTURE_GROUP) $(COMPARE_GROUP)
 
 verify: $(VENV)/demo  ## check every byte of the cache, and its rows against images and nets
 	$(PROBELINE) verify $(FEATURES)

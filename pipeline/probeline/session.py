@@ -275,7 +275,7 @@ class Session:
 
     def random_net_of(self, backbone: Backbone) -> Loaded:
         """Build the net of a record with random weights, for images of the record's size."""
-        return load(backbone.name, "none", backbone.preprocess.crop)[0]
+        return load(backbone.name, "none", backbone.preprocess.crop)[0].decoding(self.decoding)
 
     def views(self, part: str) -> tuple[View | None, ...]:
         """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""

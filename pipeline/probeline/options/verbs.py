@@ -46,7 +46,7 @@ _VERBS = (
     Verb(
         "run",
         "all stages in their order (extract, probe, baselines, finetune, compare), or those of a recipe",
-        _names(*_FEATURES, "seeding", "heads", "training", "curve", "pictures", *_STEP),
+        _names(*_FEATURES, "seeding", "heads", "training", "curve", "pictures", "compare", *_STEP),
     ),
     Verb(
         "extract",

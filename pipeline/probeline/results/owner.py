@@ -9,7 +9,7 @@ from probeline import disk
 from probeline.errors import CannotWrite
 from probeline.identity import digest, seal, unseal
 
-FILE = "data-set.json"
+FILE = ".owner"
 """In the folder of a report: where its data set is."""
 
 
