@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import pickle
@@ -17,7 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from probeline.backbones.build import build, random_net
+from probeline.backbones.penultimate import find_tap
 from probeline.backbones.resolve import load, resolve
+from probeline.backbones.weights.checkpoint import load_checkpoint
 from probeline.errors import BadWeights, MissingData
 from probeline.memo import Memo
 from probeline.names import is_weights_file
@@ -113,6 +116,10 @@ WRAPPED: dict[str, tuple[Callable[[], object], str | None]] = {
         },
         "state_dict.module.encoder_q is used, as its authors do; state_dict.module.encoder_k would fit as well; "
         + NO_HEAD,
+    ),
+    "three copies, two of them equal": (
+        lambda: {"model": state(1), "last": state(1), "model_ema": state()},
+        "model_ema is used, as its authors do; model would fit as well",
     ),
     "twice the same": (lambda: {"model": state(), "model_last": state()}, None),
     "with a decoder": (
@@ -286,3 +293,23 @@ def test_a_note_is_remembered(tmp_path: Path) -> None:
     assert (loaded is not None, nothing) == (True, None)
     assert again == first
     assert again.notes == (f"body.pth: {NO_HEAD}",)
+
+
+@pytest.mark.parametrize("name", ["timm:test_convnext", "timm:test_vit"])
+def test_a_classifiers_file_fits_its_net_without_head(name: str, tmp_path: Path) -> None:
+    """And one of more blocks or with a norm of its own does not."""
+    net = random_net(name, 0)
+    headless = copy.deepcopy(net)
+    headless.reset_classifier(0)  # type: ignore[operator]
+    tap = find_tap(headless, 160, name)
+
+    def fill(content: State) -> tuple[str, ...]:
+        return load_checkpoint(headless, content, where=tmp_path, find_tap=lambda: tap, adapt=None)
+
+    whole = dict(net.state_dict())
+    assert fill(whole) == ("not used: head",)
+    deeper = "stages.3.blocks.9.gamma" if "convnext" in name else "blocks.9.norm1.bias"
+    for further in (deeper, "norm_pre.weight", "fc_norm.weight", "dist_token"):
+        with pytest.raises(BadWeights, match=rf"expected no more tensors, got {further}"):
+            fill({**whole, further: torch.zeros(7)})
+    assert fill({**whole, "projector.0.bias": torch.zeros(7)}) == ("not used: head, projector",)

@@ -82,7 +82,7 @@ def load_checkpoint(
     extra = [name for name in chosen.state if name not in names and name not in _counts(net)]
     known = {name for name, _ in net.named_buffers()}
     extra = [name for name in extra if name not in known]
-    if foreign := next((name for name in extra if _is_of_body(name, extra, chosen.state, body, head)), None):
+    if foreign := next((name for name in extra if _is_of_body(net, name, chosen, extra, body, head)), None):
         what, remedy = "the weights are of another net", "choose the --backbone that these weights belong to"
         got = f"{foreign} {list(chosen.state[foreign].shape)}"
         raise BadWeights(what, where=where, expected="no more tensors", got=got, remedy=remedy)
@@ -163,12 +163,14 @@ def _shared_prefixes(own: Iterable[str]) -> list[str]:
 
 def _choose(complete: Sequence[Candidate], body: set[str], where: Path) -> tuple[Candidate, list[str]]:
     """Return the candidate to use, and what to say of the others; BadWeights if the file does not tell which."""
-    first = complete[0]
-    others = [other for other in complete[1:] if any(_differ(first.state[n], other.state[n]) for n in body)]
-    if not others:
-        return first, []
-    preferred = [one for one in (first, *others) if _PREFERRED & set(re.split(r"[._]", one.prefix))]
-    names = [one.prefix.rstrip(".") or "the top" for one in (first, *others)]
+    distinct: list[Candidate] = []
+    for candidate in complete:
+        if all(any(_differ(candidate.state[n], other.state[n]) for n in body) for other in distinct):
+            distinct.append(candidate)
+    if len(distinct) == 1:
+        return distinct[0], []
+    preferred = [candidate for candidate in distinct if _PREFERRED & set(re.split(r"[._]", candidate.prefix))]
+    names = [candidate.prefix.rstrip(".") or "the top" for candidate in distinct]
     if len(preferred) != 1:
         raise BadWeights(
             "the weights file has this net more than once, with other numbers",
@@ -178,8 +180,8 @@ def _choose(complete: Sequence[Candidate], body: set[str], where: Path) -> tuple
             remedy="save the one that you want with torch.save",
         )
     (chosen,) = preferred
-    rest = [name for one, name in zip((first, *others), names, strict=True) if one is not chosen]
     used = chosen.prefix.rstrip(".")
+    rest = [name for name in names if name != used]
     return chosen, [f"{used} is used, as its authors do; {' and '.join(rest)} would fit as well"]
 
 
@@ -201,23 +203,24 @@ def _interpolated(chosen: Candidate, tensors: Mapping[str, Tensor], body: set[st
     return [f"{name} {list(before)}{others} fitted to {list(after)}"]
 
 
-def _is_of_body(name: str, extra: Sequence[str], state: State, body: set[str], head: str) -> bool:
+def _is_of_body(net: nn.Module, name: str, chosen: Candidate, extra: Sequence[str], body: set[str], head: str) -> bool:
     """Return whether a tensor that the net does not have would change its embedding, as far as names tell.
 
     It would inside a module of the body (a further block), as a further token or table of positions, or as a norm.
     """
-    above_head = {part for part in _parents(head) if part} | {head}
-    parents = [parent for parent in _parents(name) if parent]
-    if above_head & set(parents):
+    parents = list(_parents(name))
+    if {head, *_parents(head)} & set(parents):
         return False
+    modules = {path for path, _ in net.named_modules()}
+    inside = next((path for path in reversed(parents) if path in modules), None)
     top, dot, _ = name.partition(".")
+    if inside is not None and any(other.startswith(inside + ".") for other in body):
+        return top != "head"
     if re.search(r"mask|decoder|queue|center|head|proj|predict", top):  # what pretraining puts on top
         return False
     if not dot:
         return bool(re.search(r"token|pos|embed", top))
-    if any(other.startswith(top + ".") for other in body):
-        return True
-    return all(state[other].ndim < 2 for other in extra if other.startswith(top + "."))
+    return all(chosen.state[other].ndim < 2 for other in extra if other.startswith(top + "."))
 
 
 def _parents(path: str) -> Iterator[str]:
