@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-_FEW = 20
+_FEW = 24
 """More valid names than these are not listed; the nearest are suggested."""
 
 

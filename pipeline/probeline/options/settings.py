@@ -43,7 +43,7 @@ class DataOptions:
     data_seed: int = option(0, "seed of the splits and of --limit", metavar="S", within=(0, MOST))
     labels: Path | None = option(
         None,
-        "other labels: columns sample_id,label; an empty label drops the image",
+        "other labels: columns sample_id,label; empty drops the image",
         metavar="FILE.csv",
         local=True,
     )
@@ -57,7 +57,7 @@ class DataOptions:
     )
     groups: Path | None = option(
         None,
-        "images that belong together, never split apart: columns sample_id,group",
+        "images that are never split apart: columns sample_id,group",
         metavar="FILE.csv",
         local=True,
     )
@@ -90,8 +90,7 @@ class BackboneOptions:
     alpha: str = option("black", "what transparent pixels are composited on", metavar="|".join(ALPHAS), choices=ALPHAS)
     grey_range: str = option(
         "full",
-        "how 16-bit grey becomes 8 bits: full keeps the high byte, 12 takes pixels for 12-bit values, auto takes the "
-        "least of 8, 10, 12, 14 and 16 bits that holds each image",
+        "16-bit grey to 8 bits: full keeps the high byte, 12 reads 12-bit values, auto the least depth that fits",
         metavar="full|auto|BITS",
         choices=GREY_RANGES,
     )
@@ -108,8 +107,8 @@ class TapOptions:
 
     taps: tuple[str, ...] = option(
         (PENULTIMATE,),
-        "where the net is read: penultimate, a module such as layer3, NAME:cls or NAME:mean of tokens, last-K blocks "
-        "of a transformer; A+B puts two side by side",
+        "penultimate, a module such as layer3, NAME:cls or NAME:mean of tokens, last-K blocks; A+B puts two side by "
+        "side",
         metavar="TAP",
         flag="--tap",
     )
@@ -124,7 +123,7 @@ class ComputeOptions:
     batch_size: int | None = option(None, "images per batch", metavar="N", within=(1, MOST), shown_default="by device")
     workers: int | None = option(
         None,
-        "threads that decode images, and on a CPU run the net",
+        "threads that decode, and on a CPU run the net",
         metavar="N",
         within=(1, 1024),
         shown_default="all cores",
@@ -178,7 +177,7 @@ class TrainOptions:
         metavar="NAME=V[,V...]",
     )
     unfreeze: tuple[int, ...] = option(
-        (), "of gradual: the epochs at which one more stage is trained", metavar="E", shown_default="equal distances"
+        (), "of gradual: epochs that add a stage", metavar="E", shown_default="equal distances"
     )
     teacher: str | None = option(
         None, "of distill and distill-head: the net whose probe teaches", metavar="NAME[@WEIGHTS]"
@@ -216,9 +215,7 @@ class CurveOptions:
 class PictureOptions:
     """Pictures."""
 
-    map: str = option(
-        "pca", "projections of the embedding map: tsne adds t-SNE (slow)", metavar="|".join(MAPS), choices=MAPS
-    )
+    map: str = option("pca", "projections of the embedding map; t-SNE is slow", metavar="|".join(MAPS), choices=MAPS)
 
 
 @dataclass(frozen=True)
@@ -254,7 +251,7 @@ class CompareOptions:
 
     add: tuple[Path, ...] = option(
         (),
-        "predictions of other programs, as rows: columns sample_id,prediction, or a probability for each class",
+        "predictions of other programs: columns sample_id,prediction",
         metavar="FILE.csv",
         local=True,
     )
@@ -292,12 +289,8 @@ class MaintenanceOptions:
 class RunOptions:
     """What is run, and what is printed."""
 
-    recipe: str | None = option(
-        None, "steps and options of a packaged recipe or of a TOML file; other options override it", metavar="NAME|FILE"
-    )
-    dry_run: bool = option(
-        False, "print what would run, on how many images, what is cached and about how long it takes", local=True
-    )
+    recipe: str | None = option(None, "steps and options of a recipe; other options override it", metavar="NAME|FILE")
+    dry_run: bool = option(False, "print what would run, what is cached and about how long it takes", local=True)
     json: bool = option(False, "print one JSON object on standard output", local=True)
     quiet: bool = option(False, "print results and warnings only", short="-q", local=True)
     verbose: bool = option(False, "print details too, such as every skipped file", short="-v", local=True)
