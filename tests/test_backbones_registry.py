@@ -17,6 +17,7 @@ from probeline.backbones.build import build, categories, random_net
 from probeline.backbones.registry import SOURCES, check_name, find, names
 from probeline.backbones.sources import timm, torchvision
 from probeline.cli import program as cli
+from probeline.disk import path_name
 from probeline.errors import BadOption, MissingExtra, UnknownName
 from probeline.names import BackboneSpec
 from probeline.session import Session
@@ -104,6 +105,19 @@ def test_a_wrong_name_gets_the_nearest_few(name: str, line: str) -> None:
     assert len(str(caught.value)) < 200, "and never all of them"
 
 
+@pytest.mark.parametrize("name", ["python:a\nb.py:f", "hf:a\\b", "python:\u202efile.py:f"])
+def test_a_name_that_no_path_should_have_is_refused(name: str) -> None:
+    with pytest.raises(BadOption, match=r"bad --backbone .*without control characters and backslashes, got '"):
+        check_name(name)
+
+
+def test_a_long_name_is_shortened_in_paths_and_stays_unique() -> None:
+    long, other = (f"python:{'a/long/folder/' * 20}net.py:{function}" for function in ("one", "two"))
+    assert path_name(long) != path_name(other)
+    assert len(path_name(long).encode()) == 120
+    assert path_name("timm:vit_small_patch14_dinov2.lvd142m") == "timm--vit_small_patch14_dinov2.lvd142m"
+
+
 def test_a_name_of_timm_gets_its_prefix() -> None:
     pytest.importorskip("timm")
     for name in ("vit_small_patch16_224", "vit_small_patch14_dinov2.lvd142m"):
@@ -145,7 +159,7 @@ def test_a_tag_that_timm_makes_up_at_import_is_refused_with_those_that_exist() -
 
 
 def test_every_source_is_what_the_seam_asks_for() -> None:
-    assert SOURCES.own() == ("timm", "torchvision")
+    assert SOURCES.own() == ("hf", "hub", "module", "openclip", "python", "timm", "torchvision")
     for source in map(SOURCES.load, SOURCES.own()):
         assert all(hasattr(source, need) for need in SOURCES.needs)
         assert list(inspect.signature(source.create).parameters.values())[-1].name == "init"

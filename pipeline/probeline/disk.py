@@ -6,6 +6,7 @@ Each of them raises `CannotWrite` if the file system refuses.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -20,6 +21,9 @@ from probeline.errors import CannotWrite
 TEMPORARY = ".tmp"
 """Suffix of files under way; whatever carries it belongs to nobody once its writer is gone."""
 
+_LONGEST = 120
+"""Bytes of the longest name that stands in paths as it is."""
+
 ASIDE = ".bad"
 """Suffix of damaged files that a repair put aside."""
 
@@ -28,10 +32,15 @@ def path_name(name: str, *, portable: bool = False) -> str:
     """Return the name of a backbone, weights or tap as it stands in paths: no ``/`` and no ``:`` in it.
 
     Entries of the cache and artifacts are named without `portable`, records with it: all but ASCII letters, digits and
-    ``._+-`` become ``-`` too. Only weights have such characters, as they are called as their file is.
+    ``._+-`` become ``-`` too. Weights have such characters, as they are called as their file is, and nets of a file or
+    folder. Of a longer name the end is a digest of the whole, as file systems have a limit.
     """
-    name = name.replace("/", "--").replace(":", "--")
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", name) if portable else name
+    plain = name.replace("/", "--").replace(":", "--")
+    plain = re.sub(r"[^A-Za-z0-9._+-]", "-", plain) if portable else plain
+    if len(plain.encode()) <= _LONGEST:
+        return plain
+    beginning = plain.encode()[: _LONGEST - 14].decode(errors="ignore")
+    return f"{beginning}--{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 @contextmanager

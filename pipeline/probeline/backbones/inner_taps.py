@@ -32,6 +32,9 @@ from probeline.names import LAST_K
 
 Reading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
 
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+"""Names of the parameter that is the first token."""
+
 _POOLING: dict[Reading, str] = {
     "vector": "none",
     "map": "avg",
@@ -110,9 +113,8 @@ class _Finder:
         self.images = random_images(2, image_size)
         with torch.no_grad():
             self.watched, _ = watch(net, self.images)
-        self.has_class_token = any(
-            path.rpartition(".")[2] in ("cls_token", "class_token") for path, _ in net.named_parameters()
-        )
+        names = (path.rpartition(".")[2] for path, _ in net.named_parameters())
+        self.has_class_token = any(name in CLASS_TOKENS for name in names)
 
     def expand(self, term: str) -> list[InnerTap]:
         """Return the taps that a term stands for; their width and tensors are not known yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probeline.backbones.source import BackboneSource, ChecksNames
-from probeline.errors import ProbelineError, UnknownName
+from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.plugins import Plugins
 
 SOURCES: Plugins[BackboneSource] = Plugins(
@@ -26,6 +26,8 @@ def find(name: str) -> tuple[BackboneSource, str]:
 
 def check_name(name: str) -> None:
     """Refuse a backbone that does not exist, with suggestions; names with a prefix are left to their source."""
+    if not name.isprintable() or "\\" in name:
+        raise BadOption("bad --backbone", expected="a name without control characters and backslashes", got=ascii(name))
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix != WITHOUT_PREFIX and SOURCES.has(prefix):
         source = SOURCES.load(prefix) if prefix in SOURCES.own() else None
@@ -48,10 +50,16 @@ _RUN_CODE = ("hub", "module", "python")
 """The sources of this package that run code of the user's or of a repository."""
 
 
+def names_code(name: str) -> bool:
+    """Return whether a backbone is a function of the user's or of a repository, by its name."""
+    prefix, colon, _ = name.partition(":")
+    return bool(colon) and prefix in _RUN_CODE
+
+
 def runs_code(name: str) -> bool:
     """Return whether a backbone is built by code of the user's, of a repository or of another package."""
     prefix, colon, _ = name.partition(":")
-    return bool(colon) and (prefix in _RUN_CODE or prefix not in SOURCES.own())
+    return names_code(name) or (bool(colon) and prefix not in SOURCES.own())
 
 
 def names() -> tuple[str, ...]:

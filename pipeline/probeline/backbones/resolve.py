@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.registry import check_name, find, runs_code
-from probeline.backbones.source import HasNotes
+from probeline.backbones.source import HasNotes, StatesPreprocess
 from probeline.environment import installed
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.memo import Memo
@@ -67,6 +67,14 @@ def load(
         As :func:`probeline.backbones.build.build`, :func:`probeline.backbones.penultimate.find_tap` and
         :func:`probeline.backbones.inner_taps.find_inner`.
     """
+    import torch
+
+    # The graph of a pass tells what the features depend on, also for a caller that switched gradients off.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _load(name, weights, image_size, taps)
+
+
+def _load(name: str, weights: str, image_size: int | None, taps: Sequence[str]) -> tuple[Loaded, tuple[Path, ...]]:
     from probeline.backbones.build import build
     from probeline.backbones.inner_taps import find_inner
     from probeline.backbones.penultimate import find_tap
@@ -120,6 +128,11 @@ def _to_json(backbone: Backbone) -> dict[str, Any]:
     return values | ({"notes": list(notes)} if notes else {})  # without notes as it was before there were any
 
 
+def _is_of_library(name: str, weights: str) -> bool:
+    """Return whether a net depends on the code of installed libraries alone, and on no file."""
+    return weights == "none" and not isinstance(find(name)[0], StatesPreprocess)
+
+
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch")
 """Whose code builds the nets."""
 
@@ -155,7 +168,7 @@ def resolve_taps(
         if all(isinstance(records, list) for records in known.values()):
             return {tap: tuple(map(_from_json, records or ())) for tap, records in known.items()}, None
     loaded, read = load(name, weights, image_size, taps)
-    if not runs_code(name) and (read or weights == "none"):
+    if not runs_code(name) and (read or _is_of_library(name, weights)):
         memo.put(label + ":files", [], [str(path) for path in read])
         for tap, records in loaded.taps.items():
             memo.put(f"{label}:{tap}", list(read), [_to_json(record) for record in records])

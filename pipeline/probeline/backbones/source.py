@@ -131,6 +131,32 @@ class HasNotes(Protocol):
         """Return what a user should know of a net of this source, each as a line."""
 
 
+@runtime_checkable
+class StatesPreprocess(Protocol):
+    """A source whose nets have a preprocessing of their own, also with random weights; optional."""
+
+    OWN_PREPROCESS: bool
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A source with files of its own kind, which it reads itself; optional."""
+
+    def from_file(self, name: str, path: Path, /) -> Built:
+        """Return a net with the weights of a file.
+
+        Raises
+        ------
+        BadWeights, MissingData
+        """
+
+
+def refuse_options(options: Mapping[str, Any]) -> None:
+    """Raise TypeError for any option, as a function without such a parameter would."""
+    for option in options:
+        raise TypeError(f"unexpected keyword argument {option!r}")
+
+
 def no_categories(name: str, weights: str) -> BadOption:
     """Return the error for weights without recorded class names."""
     return BadOption(

@@ -1,7 +1,8 @@
-"""Imports torchvision and timm, also if torchvision's compiled operators do not match the installed torch."""
+"""Imports torchvision and what is built on it, also if its compiled operators do not match the installed torch."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from types import ModuleType
 from typing import cast
@@ -20,9 +21,22 @@ def models() -> ModuleType:
 
 def timm() -> ModuleType:
     """Return ``timm``."""
-    if importlib.util.find_spec("timm") is None:
-        raise MissingExtra("timm is not installed", remedy="pip install 'probeline[timm]'")
-    declare_missing_operators()
-    import timm as package
+    return _package("timm", "timm")
 
-    return package
+
+def transformers() -> ModuleType:
+    """Return ``transformers``, whose image processors use torchvision."""
+    return _package("transformers", "hf")
+
+
+def open_clip() -> ModuleType:
+    """Return ``open_clip``."""
+    return _package("open_clip", "openclip")
+
+
+def _package(name: str, extra: str) -> ModuleType:
+    """Return a package that imports torchvision, or raise `MissingExtra` with the extra that installs it."""
+    if importlib.util.find_spec(name) is None:
+        raise MissingExtra(f"{name} is not installed", remedy=f"pip install 'probeline[{extra}]'")
+    declare_missing_operators()
+    return importlib.import_module(name)

@@ -1,7 +1,12 @@
-"""Rows that are cached in other entries of the same net, preprocessing and precision: they are copied, not run."""
+"""Rows that are cached in other entries of the same net, preprocessing and precision: they are copied, not run.
+
+The same net may have another name there, such as ``timm:NAME`` for a net that a function builds by timm: its tensors
+have equal names and values. Rows of another name's entry are compared with a few that this net computes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +16,7 @@ import numpy as np
 
 from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, is_done, open_entries, read_shard, shard_rows
+from probeline.disk import path_name
 from probeline.environment import origins
 from probeline.errors import ProbelineError
 from probeline.types import FloatArray, IntArray
@@ -83,11 +89,14 @@ class KnownRows:
         return [indices for index in elsewhere if len(indices := np.flatnonzero(self.origin == index))]
 
 
-def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None]) -> KnownRows:
+def find_known_rows(
+    entry: Entry, shards: list[int], cache: Path, *, say: Callable[[str], None], other_names: bool = False
+) -> KnownRows:
     """Return the rows of some shards of an entry whose content is cached in other entries, with the same key inputs.
 
-    Entries that have more of the rows come first. Each shard that is read is hashed; one that is corrupt is skipped
-    with a message.
+    With `other_names`, they may be entries of this data set under another name of the net, whose code may differ: the
+    caller checks such rows. Entries that have more of the rows come first. Each shard that is read is hashed; one that
+    is corrupt is skipped with a message.
     """
     open_rows: dict[str, list[int]] = {}
     for row in shard_rows(entry, shards).tolist():
@@ -98,7 +107,7 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
     sources: list[str] = []
     facts: dict[int, Mapping[str, Any]] = {}
     conditions: list[list[dict[str, Any]]] = []
-    for donor in _donors(entry, cache, open_rows, say):
+    for donor in _donors(entry, cache, open_rows, say, other_names=other_names):
         before = int(is_known.sum())
         for number, rows in enumerate(donor.shards):
             targets_of = {row: open_rows[donor.content[row]] for row in rows if donor.content[row] in open_rows}
@@ -111,7 +120,11 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
             except ProbelineError as error:
                 say(f"extract: not reused: {error}")
                 continue
-            if (here := origins(record["provenance"])) not in conditions:
+            here = origins(record["provenance"])
+            if donor.inputs["backbone"] != entry.inputs["backbone"]:
+                # Equal tensors do not prove equal code: the canary runs some of these rows again.
+                here = [{**item, "backbone": donor.inputs["backbone"]} for item in here]
+            if here not in conditions:
                 conditions.append(here)
             share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
             seen = facts_of_rows(record["provenance"])
@@ -129,16 +142,37 @@ def find_known_rows(entry: Entry, shards: list[int], cache: Path, *, say: Callab
     return KnownRows(known, features[known], seconds[known], origin[known], tuple(conditions), tuple(sources), facts)
 
 
-def _donors(entry: Entry, cache: Path, content: Collection[str], say: Callable[[str], None]) -> list[Entry]:
-    """Return the other entries with the same key inputs but for the samples, those with most of the content first."""
+_BEGINNING = 4096
+"""Bytes of an entry's record that have its key inputs; sample ids follow, and may be a million."""
 
-    def frozen(other: Entry) -> dict[str, object]:
-        return {name: value for name, value in other.inputs.items() if name != "samples_sha256"}
 
+def _may_be_equal(folder: Path, entry: Entry, *, other_names: bool) -> bool:
+    """Return whether a folder may have the same net's features: under its name, or of this data set under another."""
+    if folder.parent.name == entry.folder.parent.name:
+        return True
+    same_tap = folder.parent.name.endswith(f"-{path_name(entry.tap)}")
+    if not other_names or not same_tap or folder.parents[1] != entry.folder.parents[1]:
+        return False
+    with contextlib.suppress(OSError), (folder / "entry.json").open("rb") as stream:
+        return str(entry.inputs["weights_sha256"]).encode() in stream.read(_BEGINNING)
+    return False
+
+
+def _net_inputs(entry: Entry) -> dict[str, object]:
+    """Return the key inputs without the samples and the net's name: equal tensors are told by their names and bytes."""
+    return {name: value for name, value in entry.inputs.items() if name not in ("samples_sha256", "backbone")}
+
+
+def _donors(
+    entry: Entry, cache: Path, content: Collection[str], say: Callable[[str], None], *, other_names: bool
+) -> list[Entry]:
+    """Return the other entries with the same net inputs, those with most of the content first."""
     own = entry.folder
-    folders = (path for path in entry_folders(cache) if path.parent.name == own.parent.name and path != own)
+    folders = (
+        path for path in entry_folders(cache) if path != own and _may_be_equal(path, entry, other_names=other_names)
+    )
     others = open_entries(folders, lambda error: say(f"extract: not reused: {error}"))
-    usable = [other for other in others if frozen(other) == frozen(entry)]
+    usable = [other for other in others if _net_inputs(other) == _net_inputs(entry)]
     shares = [(len(set(other.content).intersection(content)), other) for other in usable]
     shares.sort(key=lambda pair: (-pair[0], str(pair[1].folder)))
     return [other for share, other in shares if share]

@@ -41,7 +41,7 @@ def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: 
     if cached and runs_code(str(entry.inputs["backbone"])):
         _check_code(session, engine, entry, cached)
         return
-    count, groups = _row_count(session), shards_from_elsewhere(session, entry, cached)
+    count, groups = row_count(session), shards_from_elsewhere(session, entry, cached)
     hashes = [[shard, shard_record(entry, shard)["file_sha256"]] for shards in groups for shard in shards]
     name = f"canary:{entry.key}:" + digest([hashes, count, today(session.settings.compute.device)])
     if not hashes or not count or session.is_remembered(name):
@@ -53,7 +53,7 @@ def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: 
 
 def _check_code(session: Session, engine: Callable[[], Engine], entry: Entry, cached: list[int]) -> None:
     """Run a few rows of some shards again, once per session."""
-    count = _row_count(session)
+    count = row_count(session)
     if not count or entry.key in session.checked:
         return
     rows = sample_rows(entry, shard_rows(entry, cached), count)
@@ -103,11 +103,12 @@ def check_rows(
 
 def choose_rows(session: Session, entry: Entry, groups: list[IntArray]) -> IntArray:
     """Return up to ``--canary`` rows of each group, sorted."""
-    count = _row_count(session)
+    count = row_count(session)
     return np.sort(np.concatenate([np.empty(0, np.int64), *(sample_rows(entry, rows, count) for rows in groups)]))
 
 
-def _row_count(session: Session) -> int:
+def row_count(session: Session) -> int:
+    """Return how many rows of each group are run again; 0 for none."""
     count = session.settings.compute.canary
     return ROWS if count is None else count
 

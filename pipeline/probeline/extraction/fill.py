@@ -103,7 +103,9 @@ def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) 
 def _reuse_rows(session: Session, entry: Entry, shards: list[int], engine: Callable[[], Engine]) -> ShardRequest:
     """Write the shards whose rows are in other entries of the cache, and return what the net must extract."""
     say = session.console.say
-    known = find_known_rows(entry, shards, session.settings.folders.cache, say=say)
+    # Only the canary can tell whether a net of another name is the same one.
+    other_names = canary.row_count(session) > 0
+    known = find_known_rows(entry, shards, session.settings.folders.cache, say=say, other_names=other_names)
     if not len(known.rows):
         return ShardRequest(entry, shards)
     try:

@@ -69,7 +69,8 @@ class BackboneOptions:
 
     backbones: tuple[str, ...] = option(
         ("resnet18",),
-        "torchvision's names, or timm:NAME; NAME@WEIGHTS gives one net other weights than --weights",
+        "torchvision's names, timm:NAME, hf:ORG/NAME, openclip:ARCH, hub:REPO:ENTRY or python:FILE.py:FUNCTION; "
+        "NAME@WEIGHTS gives one net other weights than --weights",
         metavar="NAME[@WEIGHTS]",
         flag="--backbone",
     )

@@ -115,6 +115,7 @@ _IGNORED = (
     "RGB",
     "MaybeToTensor",
     "MaybeConvertMode",
+    "function",
 )
 """Steps that the comparison of the results covers."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories
+from probeline.backbones.source import Built, no_categories, refuse_options
 from probeline.errors import BadOption, UnknownName
 from probeline.types import Preprocess
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SPEC = "module:NAME"
+OWN_PREPROCESS = True
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,13 @@ def weights(_: str) -> tuple[str, ...]:
     return ("DEFAULT",)
 
 
-def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
     """Return a copy of the net with the tensors that it had; it cannot be initialised anew."""
     import copy
 
     from probeline.backbones.user_code.stated import state_preprocess
 
+    refuse_options(options)
     if init:
         raise BadOption(
             f"module:{name} has no random weights",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories
+from probeline.backbones.source import Built, no_categories, refuse_options
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.types import Preprocess
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SPEC = "python:FILE.py:FUNCTION"
+OWN_PREPROCESS = True
 
 
 def names() -> tuple[str, ...]:
@@ -42,11 +43,12 @@ def weights(_: str) -> tuple[str, ...]:
     return ("DEFAULT",)
 
 
-def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
     """Return the function's net; with `init` it must depend on torch's random state."""
     from probeline.backbones.user_code.calling import call_factory, load_factory
     from probeline.backbones.user_code.stated import random_net_of, state_preprocess
 
+    refuse_options(options)
     what, (module, _, function) = f"python:{name}", name.rpartition(":")
     factory, loaded = load_factory(module, function)
     net = random_net_of(factory, what) if init else call_factory(factory, what)

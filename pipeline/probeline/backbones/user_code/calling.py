@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -17,8 +18,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from probeline.backbones.user_code.errors import CodeFailed, reported
+from probeline.backbones.user_code.errors import CodeFailed, is_library, reported
 from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.torchvision_operators import declare_missing_operators
+
+_PREFIX = "probeline_user_"
+"""Of the names of modules that are made of files."""
 
 SEED = 0
 """Of the random states while a factory runs, so that equal code gives an equal net."""
@@ -27,26 +32,45 @@ SEED = 0
 def load_factory(module: str, factory: str) -> tuple[Callable[[], Any], ModuleType]:
     """Return a function of a module, or of a file if its name ends in ``.py``, and the module.
 
-    A file is run anew, and may import what lies next to it; a module may lie in the working directory.
-
     Raises
     ------
     MissingData, UnknownName, CodeFailed
         No such file, module or function, or an error of its code.
     """
-    loaded = _import_file(Path(module).expanduser()) if module.endswith(".py") else _import_module(module)
+    loaded = import_code(module)
+    return find_function(loaded, module, factory), loaded
+
+
+def import_code(module: str) -> ModuleType:
+    """Return a module, or a file's if the name ends in ``.py``.
+
+    A file is run anew, and may import what lies next to it; a module may lie in the working directory.
+    """
+    declare_missing_operators()
+    return _import_file(Path(module).expanduser()) if module.endswith(".py") else _import_module(module)
+
+
+def find_function(loaded: ModuleType, module: str, factory: str) -> Callable[[], Any]:
+    """Return a function of a module that :func:`import_code` returned, which may import what lies next to it."""
     function = getattr(loaded, factory, None)
+    folder = Path(module).expanduser().resolve().parent if module.endswith(".py") else Path.cwd()
     if not callable(function):
         functions = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
         raise UnknownName(f"function of {module}", factory, functions, remedy="it returns the net, without arguments")
-    return function, loaded
+
+    @functools.wraps(function)  # with its attributes, such as `preprocess`
+    def call() -> Any:
+        with _importable(folder):
+            return function()
+
+    return call
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise MissingData("no such file", where=path, remedy="check the path of --backbone python:FILE.py:FUNCTION")
     # Under a name of its own, so that two files called net.py do not meet, and pickles of its classes work.
-    name = "probeline_user_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    name = _PREFIX + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise MissingData("cannot import the file", where=path)
@@ -72,7 +96,8 @@ def _import_module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let a block import what lies in a folder."""
+    """Let a block import what lies in a folder; those modules are then forgotten, as another folder may have such."""
+    before = set(sys.modules)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
@@ -80,6 +105,10 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and folder in Path(file).parents and not is_library(file) and not name.startswith(_PREFIX):
+                del sys.modules[name]
 
 
 def call_factory(factory: Callable[[], Any], what: str) -> nn.Module:

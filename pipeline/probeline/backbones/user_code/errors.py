@@ -32,11 +32,12 @@ def _place(error: Exception) -> str | None:
     """Return file and line of the innermost frame that is no library's, or the line of a syntax error."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Return whether a file is Python's, this package's or an installed one, and none of the user's."""
     path = Path(filename)
     ours = Path(__file__).parents[2] in path.parents
     return ours or filename.startswith("<") or "site-packages" in path.parts or Path(sys.base_prefix) in path.parents

@@ -1,0 +1,103 @@
+"""Nets of torch.hub: an entry of the hubconf.py of a repository of GitHub, or of a local folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probeline.backbones.source import Built, no_categories, refuse_options
+from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.types import Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SPEC = "hub:OWNER/REPO:ENTRY"
+OWN_PREPROCESS = True
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(:[A-Za-z0-9_./-]+)?")
+
+_FILE = "hubconf.py"
+
+
+def names() -> tuple[str, ...]:
+    """Return nothing, as any repository can be named."""
+    return ()
+
+
+def knows(name: str) -> bool:
+    """Return whether a name begins with a folder that has entries."""
+    return _is_folder(name.rpartition(":")[0])
+
+
+def check(name: str) -> None:
+    """Refuse a name that is no repository and entry, and a folder without entries."""
+    repository, _, entry = name.rpartition(":")
+    if _is_folder(repository):
+        return
+    if repository and Path(repository).expanduser().is_dir():
+        raise MissingData("no entries of torch.hub in the folder", where=repository, expected=_FILE)
+    if not _REPOSITORY.fullmatch(repository) or repository.startswith((".", "~")) or not entry.isidentifier():
+        expected = "hub:OWNER/REPO:ENTRY, hub:OWNER/REPO:REF:ENTRY or hub:FOLDER:ENTRY"
+        raise BadOption("bad --backbone", where=f"hub:{name}", expected=expected)
+
+
+def weights(_: str) -> tuple[str, ...]:
+    """Return ``DEFAULT`` alone: what the entry returns."""
+    return ("DEFAULT",)
+
+
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
+    """Return the entry's net; with `init` it must depend on torch's random state."""
+    from probeline.backbones.user_code.calling import call_factory
+    from probeline.backbones.user_code.hub_entry import load_entry
+    from probeline.backbones.user_code.stated import random_net_of, state_preprocess
+
+    refuse_options(options)
+    what, (repository, _, entry_name) = f"hub:{name}", name.rpartition(":")
+    entry, module = load_entry(repository, entry_name, is_folder=_is_folder(repository))
+    net = random_net_of(entry, what) if init else call_factory(entry, what)
+    return state_preprocess(net, entry, module, what=what)
+
+
+def pretrained(name: str, weights: str) -> Built:
+    """Return the net as the entry returns it, with the weights that the entry fetches."""
+    import torch
+
+    from probeline.backbones.user_code.calling import SEED
+
+    if weights != "DEFAULT":
+        raise UnknownName(f"weights of hub:{name}", weights, ["DEFAULT", "none", "PATH of a file"])
+    torch.manual_seed(SEED)
+    net = create(name, {})
+    return Built(net, "DEFAULT", preprocess(net), ())
+
+
+def preprocess(net: nn.Module) -> Preprocess:
+    """Return the preprocessing that the entry, its net or its hubconf.py states."""
+    from probeline.backbones.user_code.stated import preprocess_of
+
+    return preprocess_of(net)
+
+
+def notes(net: nn.Module) -> tuple[str, ...]:
+    """Return the assumption about the preprocessing, if none is stated."""
+    from probeline.backbones.user_code.stated import notes_of
+
+    return notes_of(net)
+
+
+def options(_name: str, _weights: str) -> dict[str, Any]:
+    """Return nothing, as an entry is called without arguments."""
+    return {}
+
+
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Refuse, as a net does not know them."""
+    raise no_categories(f"hub:{name}", weights)
+
+
+def _is_folder(repository: str) -> bool:
+    return bool(repository) and (Path(repository).expanduser() / _FILE).is_file()

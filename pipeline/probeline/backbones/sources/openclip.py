@@ -1,0 +1,121 @@
+"""Image towers of open_clip, by architecture and tag, from a weights file, or from a local folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probeline.backbones.source import Built, no_categories
+from probeline.environment import package_folder
+from probeline.errors import MissingData, MissingExtra, UnknownName
+from probeline.types import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SPEC = "openclip:ARCH@TAG"
+OWN_PREPROCESS = True
+
+_CONFIG = "open_clip_config.json"
+
+
+def names() -> tuple[str, ...]:
+    """Return nothing, as open_clip has more than a hundred architectures."""
+    return ()
+
+
+def _architectures() -> list[str]:
+    """Return open_clip's architectures without importing it; none if it is not installed.
+
+    A program that has imported it may have added some.
+    """
+    if (imported := sys.modules.get("open_clip")) is not None:
+        return [str(name) for name in imported.list_models()]
+    try:
+        return sorted(file.stem for file in (package_folder("open_clip") / "model_configs").glob("*.json"))
+    except MissingExtra:
+        return []
+
+
+def knows(name: str) -> bool:
+    """Return whether there is an architecture of this name, or a folder with a model."""
+    return name in _architectures() or _is_model_folder(name)
+
+
+def check(name: str) -> None:
+    """Refuse what is neither an architecture of open_clip nor a folder with a model."""
+    if Path(name).expanduser().is_dir() and not _is_model_folder(name):
+        raise MissingData("no model of open_clip in the folder", where=name, expected=_CONFIG)
+    known = _architectures()
+    if known and not knows(name):  # what needs the net says that open_clip is missing
+        raise UnknownName("architecture of open_clip", name, known, remedy="see open_clip.list_models()")
+
+
+def weights(name: str) -> tuple[str, ...]:
+    """Return the tags of an architecture."""
+    from probeline.backbones.libraries.open_clip import tags_of
+
+    return ("DEFAULT", *tags_of(_source(name)))
+
+
+def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
+    """Return the image tower with random weights, for images of ``image_size`` pixels if that is an option."""
+    from probeline.backbones.libraries.open_clip import random_tower
+
+    return random_tower(_source(name), f"openclip:{name}", options.get("image_size"))
+
+
+def adapt(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict's tensors for the net's image size."""
+    from probeline.backbones.libraries.open_clip import fit_positions
+
+    return fit_positions(net, state)
+
+
+def pretrained(name: str, weights: str) -> Built:
+    """Return the image tower with the weights of a tag, which open_clip downloads if they are missing."""
+    from probeline.backbones.libraries.open_clip import pretrained_tower
+
+    return pretrained_tower(_source(name), weights, f"openclip:{name}")
+
+
+def from_file(name: str, path: Path) -> Built:
+    """Return the image tower with the weights of a file of open_clip's, which has both towers."""
+    from probeline.backbones.libraries.open_clip import tower_from_file
+
+    return tower_from_file(_source(name), path, f"openclip:{name}")
+
+
+def preprocess(net: nn.Module) -> Preprocess:
+    """Return the preprocessing of open_clip's configuration."""
+    from probeline.backbones.libraries.open_clip import preprocess_of
+
+    return preprocess_of(net)
+
+
+def notes(net: nn.Module) -> tuple[str, ...]:
+    """Return where the embedding is read."""
+    from probeline.backbones.libraries.open_clip import notes_of
+
+    return notes_of(net)
+
+
+def options(_name: str, _weights: str) -> dict[str, Any]:
+    """Return nothing, as the architecture has everything."""
+    return {}
+
+
+def categories(name: str, weights: str) -> tuple[str, ...]:
+    """Refuse, as these nets have no classes."""
+    raise no_categories(f"openclip:{name}", weights)
+
+
+def _is_model_folder(name: str) -> bool:
+    return (Path(name).expanduser() / _CONFIG).is_file()
+
+
+def _source(name: str) -> str:
+    """Return what open_clip builds: an architecture, or a folder."""
+    return f"local-dir:{Path(name).expanduser()}" if _is_model_folder(name) else name
