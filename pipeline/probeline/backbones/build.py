@@ -13,14 +13,7 @@ from torch import nn
 
 from probeline.backbones.penultimate import find_tap
 from probeline.backbones.registry import find, names_code
-from probeline.backbones.source import (
-    CLASSIC,
-    BackboneSource,
-    Built,
-    ReadsFiles,
-    StatesPreprocess,
-    no_categories,
-)
+from probeline.backbones.source import CLASSIC, BackboneSource, Built, ReadsFiles, StatesPreprocess, no_categories
 from probeline.backbones.weights.checkpoint import load_checkpoint
 from probeline.backbones.weights.image_size import options_for, why_not
 from probeline.backbones.weights.state_dict import load_state, read_state, shards_of
@@ -52,10 +45,10 @@ def build(name: str, weights: str, image_size: int | None = None) -> Built:
     source, bare_name = find(name)
     _NAMED.add(name)
     with torch.random.fork_rng(devices=[]):
-        if is_weights_file(weights):
-            if not isinstance(source, ReadsFiles):
-                return _from_file(source, name, bare_name, Path(weights), image_size)
+        if is_weights_file(weights) and isinstance(source, ReadsFiles):
             built = source.from_file(bare_name, Path(weights))
+        elif is_weights_file(weights):
+            return _from_file(source, name, bare_name, Path(weights), image_size)
         elif weights == "none":
             return _random(source, name, bare_name, image_size)
         elif weights == "wheel":
@@ -70,8 +63,10 @@ def build(name: str, weights: str, image_size: int | None = None) -> Built:
 
 def _random(source: BackboneSource, name: str, bare_name: str, image_size: int | None) -> Built:
     net = random_net(name, RANDOM_SEED)
-    if isinstance(source, StatesPreprocess):
-        return Built(net, "none", source.preprocess(net), ())
+    own = source.preprocess(net) if isinstance(source, StatesPreprocess) else None
+    if own is not None:
+        built = Built(net, "none", own, ())
+        return built if image_size in (None, own.crop) else _at_size(source, name, bare_name, built, image_size)
     if image_size is None:
         fits = why_not(net, CLASSIC.crop) is None
         return Built(net, "none", CLASSIC if fits else CLASSIC.at(source.preprocess(net).crop), ())

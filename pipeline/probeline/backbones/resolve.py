@@ -83,7 +83,7 @@ def _load(name: str, weights: str, image_size: int | None, taps: Sequence[str]) 
 
     built = build(name, weights, image_size)
     source, _ = find(name)
-    notes = (*(source.notes(built.net) if isinstance(source, HasNotes) else ()), *built.notes)
+    notes = (*built.notes, *(source.notes(built.net) if isinstance(source, HasNotes) else ()))
     preprocess = built.preprocess if image_size is None else built.preprocess.at(image_size)
     running = reported(f"running {name}") if runs_code(name) else contextlib.nullcontext()
     with running:

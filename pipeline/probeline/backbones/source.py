@@ -74,8 +74,8 @@ class BackboneSource(Protocol):
         ----------
         name : str
         options : mapping
-            Those of :meth:`options`; none for the defaults. A source with ``adapt`` is also given ``image_size``, in
-            pixels, for a net that does not take that size as it is; a net without such an option may raise anything.
+            Those of :meth:`options`; none for the defaults. ``image_size``, in pixels, is asked for if the net does not
+            take that size as it is; a net that has no such option is built as ever, or a TypeError.
         init : bool
             Whether the authors' random initialisation is needed; if not, all tensors are overwritten.
 

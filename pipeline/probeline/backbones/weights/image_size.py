@@ -12,13 +12,10 @@ import torch
 from torch import nn
 
 from probeline.backbones.source import BackboneSource
-from probeline.errors import BadOption
+from probeline.errors import BadOption, ProbelineError
 
 _FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError)
 """What nets raise for images or options that they cannot take."""
-
-_NO_OPTION = "unexpected keyword argument"
-"""What Python says of a function without an option."""
 
 _STEPS = (32, 16, 14, 8, 7, 4)
 """What many nets divide an image by."""
@@ -64,17 +61,17 @@ def options_for(
     patch = _patch(net)
     sizes = _nearest(size, _STEPS if patch is None else (patch,), lambda other: refusal(other) is None)
     remedy = f"choose --image-size {' or '.join(map(str, sizes))}" if sizes else "choose another --image-size"
-    reason = reason if _NO_OPTION in built else built
+    reason = reason if "unexpected keyword argument" in built else built
     raise BadOption(f"{name} cannot take images of {size} pixels", got=reason, remedy=remedy)
 
 
 def _why_not_built(source: BackboneSource, bare_name: str, options: Mapping[str, Any], size: int) -> str | None:
     """Return why no net can be built with these options for images of `size` pixels; None if one can."""
-    if not hasattr(source, "adapt"):
-        return _NO_OPTION
     try:
         with torch.device("meta"):  # its shapes alone
             net = source.create(bare_name, options)
+    except ProbelineError:
+        raise
     except Exception as error:  # whatever a net makes of an option that it does not know
         return next(iter(str(error).splitlines()), type(error).__name__)
     patch = _patch(net)
