@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from probeline.backbones import torchvision_import as vision
 from probeline.evaluate.heads import exact
 from probeline.identity import digest
-from probeline.types import Backbone, Part, Preprocess
+from probeline.images import Preprocess
+from probeline.types import Backbone, Part
 from small_finetunes import extract_two_nets, make_world
 from small_runs import ROWS
 

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 
 from conftest import make_part
-from probeline.types import DataSet, ImageArray, IntArray, Part
+from probeline.images import ImageArray
+from probeline.types import DataSet, IntArray, Part
 
 
 def part(name: str, labels: IntArray, classes: int) -> Part:

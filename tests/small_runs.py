@@ -15,9 +15,9 @@ from PIL import Image
 
 from probeline.commands import extract
 from probeline.console import Bar, Silence
+from probeline.images import ImageArray, ImageFiles
 from probeline.options.settings import Settings
 from probeline.session import Session
-from probeline.types import ImageArray, ImageFiles
 
 ROWS = 16
 """Rows a shard here, so that 60 images make four shards."""

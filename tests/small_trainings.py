@@ -19,7 +19,8 @@ from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
 from probeline.finetuning.training.trainer import Trainer, TrainingResult
 from probeline.finetuning.training.unfreezing import plan_unfreezing
-from probeline.types import IntArray, PixelArray, Preprocess
+from probeline.images import PixelArray, Preprocess
+from probeline.types import IntArray
 
 CPU = torch.device("cpu")
 SIZE = 16

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from probeline.analysis.duplicates import SHIFT, correlate, group_identical, select_pairs, to_grey
-from probeline.types import BoolArray, FloatArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import BoolArray, FloatArray
 
 S = 32
 

@@ -31,13 +31,14 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scale
 from probeline.errors import BadData
 from probeline.identity import canonical, seal, unseal
+from probeline.images import ImageArray
 from probeline.results.decode import encode
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import DataSet, ImageArray
+from probeline.types import DataSet
 from small_runs import Listening, configuration, extracted, make_photos
 
 NET = "squeezenet1_1"

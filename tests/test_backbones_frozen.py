@@ -17,7 +17,7 @@ from probeline.backbones.penultimate import set_head
 from probeline.backbones.resolve import load
 from probeline.data.pixels.decode import decode, resize_crop
 from probeline.errors import OutOfMemory
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 CPU = torch.device("cpu")
 

@@ -17,8 +17,8 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.registry import check_name
 from probeline.backbones.resolve import load
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData
+from probeline.images import Preprocess
 from probeline.session import Session
-from probeline.types import Preprocess
 from small_runs import configuration, extracted, make_photos
 
 pytest.importorskip("transformers")

@@ -38,7 +38,7 @@ def test_an_entry_of_a_local_folder_is_extracted(folder: Path, tmp_path: Path) -
     record, loaded = session.backbone(name)
     assert session.features(record, "all").features.shape == (60, 8)
     assert loaded is not None
-    assert "no preprocessing is stated" in loaded.notes[0]
+    assert "no preprocessing is stated" in loaded.backbone.notes[0]
 
 
 def test_the_entry_may_state_its_preprocessing(folder: Path) -> None:

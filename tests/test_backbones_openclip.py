@@ -16,7 +16,7 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.registry import check_name
 from probeline.backbones.sources import openclip
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 from small_runs import extracted
 
 pytest.importorskip("open_clip")

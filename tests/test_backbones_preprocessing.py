@@ -13,7 +13,7 @@ from probeline.backbones import torchvision_import as vision
 from probeline.backbones.preprocessing.read import read_preprocess
 from probeline.backbones.preprocessing.verify import check_same
 from probeline.errors import BadOption, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 FIELDS: dict[str, Any] = {
     "resize": 36,

@@ -18,9 +18,9 @@ from probeline.backbones.source import CLASSIC
 from probeline.backbones.sources.module import register
 from probeline.cli import program as cli
 from probeline.errors import BadOption, MissingData, ProbelineError, UnknownName
+from probeline.images import Preprocess
 from probeline.memo import Memo
 from probeline.session import Session
-from probeline.types import Preprocess
 from small_runs import Listening, configuration, extracted
 
 RECORD = Preprocess(32, 28, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -64,9 +64,9 @@ def test_the_preprocessing_is_stated_by_the_function_the_net_or_the_module(owner
     loaded, _ = load(name, "DEFAULT", None)
     if owner == "nobody":
         assert loaded.backbone.preprocess == CLASSIC
-        assert "no preprocessing is stated" in loaded.notes[0]
+        assert "no preprocessing is stated" in loaded.backbone.notes[0]
     else:
-        assert (loaded.backbone.preprocess, loaded.notes) == (RECORD, ())
+        assert (loaded.backbone.preprocess, loaded.backbone.notes) == (RECORD, ())
 
 
 def test_an_assumed_preprocessing_is_said_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from probeline.backbones.resample import Resample
 from probeline.data.pixels.decode import resize_crop
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 SIZES = [(36, 32), (73, 64), (110, 96), (232, 224), (236, 224), (256, 224), (342, 299), (20, 16), (32, 32), (9, 5)]
 

@@ -16,7 +16,8 @@ from probeline.cache.reading import missing_shards, open_entry, read_features, v
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, MissingData, ProbelineError
 from probeline.identity import seal, unseal
-from probeline.types import Backbone, FloatArray, Part, View
+from probeline.images import View
+from probeline.types import Backbone, FloatArray, Part
 
 ROWS = 20
 

@@ -29,7 +29,8 @@ from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.reading import read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadOption, MissingData, UnknownName
-from probeline.types import Backbone, Preprocess
+from probeline.images import Preprocess
+from probeline.types import Backbone
 
 ROWS, DIM, STEP = 50, 5, 8
 SHARDS = 7

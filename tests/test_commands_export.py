@@ -30,11 +30,11 @@ from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.export.proof import check_predictions, decided_images, undecided
 from probeline.heads.neighbours import knn
 from probeline.identity import seal, unseal
+from probeline.images import ImageFiles, PixelArray
 from probeline.metrics.scores import nll
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import ImageFiles, PixelArray
 from small_runs import Listening, make_coloured
 
 NET = "squeezenet1_1"

@@ -32,11 +32,12 @@ from probeline.finetuning.head import fresh_head
 from probeline.finetuning.training.setup import TrainingOptions
 from probeline.finetuning.training.trainer import Trainer
 from probeline.identity import digest_bytes
+from probeline.images import ImageArray, ImageFiles
 from probeline.metrics.intervals import wilson
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import DataSet, ImageArray, ImageFiles
+from probeline.types import DataSet
 from small_finetunes import CLASS_NAMES, NET, SIZE, SQUEEZENET, keys, options, run, timeless
 from small_runs import Listening, Stopping, watch_images, watched
 

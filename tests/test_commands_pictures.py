@@ -33,13 +33,13 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import tile
 from probeline.errors import BadOption, UnknownName
 from probeline.identity import HEADS_VERSION, digest_bytes, unseal
+from probeline.images import Preprocess
 from probeline.report.figures import pictures as figures
 from probeline.report.figures.sheet import Sheet
 from probeline.results.picture import MAX_ERRORS, PICTURES, Misclassification, Picture
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import Preprocess
 from small_runs import Listening, configuration, extracted, make_photos
 
 NET = "squeezenet1_1"

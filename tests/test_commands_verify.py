@@ -23,8 +23,9 @@ from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import Mismatch, MissingData
 from probeline.finetuning import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal
+from probeline.images import ImageArray
 from probeline.session import Session
-from probeline.types import FloatArray, ImageArray
+from probeline.types import FloatArray
 from small_runs import ROWS, Listening, configuration, extracted, make_photos, shards
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_shards")

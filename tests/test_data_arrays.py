@@ -13,7 +13,8 @@ from made_sources import load
 from probeline.data.pixels.arrays import to_rgb
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_pixels
-from probeline.types import DROPPED, ImageArray
+from probeline.images import ImageArray
+from probeline.types import DROPPED
 from small_runs import extracted
 
 RNG = np.random.default_rng(0)

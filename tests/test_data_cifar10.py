@@ -19,8 +19,9 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10
 from probeline.errors import BadData, BadOption, MissingData
 from probeline.identity import digest_bytes
+from probeline.images import ImageArray, PixelArray
 from probeline.memo import Memo
-from probeline.types import DataSet, ImageArray, PixelArray
+from probeline.types import DataSet
 
 RECORDS = 20
 BATCHES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]

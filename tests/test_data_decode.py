@@ -22,7 +22,7 @@ from probeline.backbones import torchvision_import as vision
 from probeline.data.pixels import decode as policy
 from probeline.data.pixels.decode import decode, random_region, random_resized_crop, resize_crop
 from probeline.errors import BadData, BadImage
-from probeline.types import Decoding, PixelArray, Preprocess
+from probeline.images import Decoding, PixelArray, Preprocess
 
 SIZES = [
     (1, 1),

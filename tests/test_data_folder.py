@@ -17,8 +17,9 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
+from probeline.images import ImageFiles
 from probeline.memo import Memo
-from probeline.types import DROPPED, DataSet, ImageFiles, Skipped
+from probeline.types import DROPPED, DataSet, Skipped
 
 
 def make(root: Path, *names: str, size: int = 4) -> Path:

@@ -13,7 +13,8 @@ from made_sources import load, make_pictures, picture
 from probeline.data.objects.spec import spec_of
 from probeline.data.pixels.loading import open_image
 from probeline.errors import BadData, DownloadFailed
-from probeline.types import DROPPED, DataSet, ImageItems
+from probeline.images import ImageItems
+from probeline.types import DROPPED, DataSet
 from small_runs import extracted
 
 datasets = pytest.importorskip("datasets")

@@ -13,7 +13,7 @@ from probeline.data.pixels.inspection import HELP, SIDE, inspect_images
 from probeline.data.pixels.loading import decode_item
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
-from probeline.types import ImageArray, ImageFiles, ImageItems, Preprocess
+from probeline.images import ImageArray, ImageFiles, ImageItems, Preprocess
 
 
 def photo(width: int = 60, height: int = 50, seed: int = 0) -> Image.Image:

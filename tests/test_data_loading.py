@@ -17,7 +17,8 @@ from probeline.data.pixels.decode import decode, resize_crop
 from probeline.data.pixels.loading import Unreadable, decode_item, open_image, ordered, read_batch
 from probeline.errors import BadData
 from probeline.identity import digest_bytes, digest_pixels
-from probeline.types import ImageArray, ImageFiles, ImageItems, Images, IntArray, PixelArray, Preprocess
+from probeline.images import ImageArray, ImageFiles, ImageItems, Images, PixelArray, Preprocess
+from probeline.types import IntArray
 
 N = 23
 SIZE = 32

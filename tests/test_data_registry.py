@@ -21,10 +21,11 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10, hymenoptera
 from probeline.errors import BadData, BadOption, MissingData, MissingExtra, UnknownName
 from probeline.identity import digest_bytes
+from probeline.images import ImageArray, ImageFiles
 from probeline.memo import Memo
 from probeline.options.settings import Settings
 from probeline.session import Session
-from probeline.types import DataSet, ImageArray, ImageFiles, Skipped
+from probeline.types import DataSet, Skipped
 from small_runs import extracted, make_photos
 
 
@@ -205,7 +206,8 @@ GROUP = "probeline.data"
 TOY = """
 import numpy as np
 from probeline.identity import digest_bytes
-from probeline.types import DataSet, ImageArray, Part
+from probeline.images import ImageArray
+from probeline.types import DataSet, Part
 
 SPEC = "toy:N"
 

@@ -15,7 +15,8 @@ from probeline.backbones import torchvision_import as vision
 from probeline.data.pixels.loading import open_image
 from probeline.data.sources.torchvision import SETS
 from probeline.errors import DownloadFailed, MissingData, UnknownName
-from probeline.types import DataSet, ImageArray, ImageFiles
+from probeline.images import ImageArray, ImageFiles
+from probeline.types import DataSet
 from small_runs import Listening, extracted
 
 vision.models()

@@ -9,7 +9,7 @@ from PIL import Image
 from probeline.data.pixels.decode import random_resized_crop
 from probeline.data.pixels.views import Stream, augment
 from probeline.identity import digest
-from probeline.types import PixelArray, Preprocess, View
+from probeline.images import PixelArray, Preprocess, View
 
 GOLDEN = [0.5046573148846479, 2.802673276645498, 248]
 """Of view 1 of the image whose sha256 is ab, ab, ...: pinned, since keys vouch for what is drawn."""

@@ -16,7 +16,8 @@ from probeline.data.pixels.loading import open_image
 from probeline.data.sources.wds import find_tars
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
-from probeline.types import DROPPED, DataSet, ImageItems
+from probeline.images import ImageItems
+from probeline.types import DROPPED, DataSet
 from small_runs import extracted
 
 

@@ -28,9 +28,10 @@ from probeline.export.predictor import Predictor
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
+from probeline.images import PixelArray
 from probeline.options.settings import Settings
 from probeline.session import Session
-from probeline.types import FloatArray, PixelArray
+from probeline.types import FloatArray
 from small_runs import make_coloured
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))

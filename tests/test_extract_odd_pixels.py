@@ -15,9 +15,9 @@ from probeline.cache.reuse import facts_of_rows
 from probeline.cli.program import run_steps
 from probeline.commands import extract
 from probeline.export.format import read_record
+from probeline.images import Decoding, Preprocess
 from probeline.options.command_line import command_line
 from probeline.session import Session
-from probeline.types import Decoding, Preprocess
 from small_runs import Listening, configuration, unreadable, watch_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,10 +17,11 @@ from probeline.data.pixels.views import augment
 from probeline.errors import BadOption
 from probeline.finetuning import feeds as feeding
 from probeline.finetuning.training.setup import Feed
+from probeline.images import ImageArray, PixelArray, Preprocess, View
 from probeline.options.settings import Settings
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
-from probeline.types import DataSet, ImageArray, PixelArray, Preprocess, Split, View
+from probeline.types import DataSet, Split
 from small_finetunes import options, run
 from small_runs import Listening, Stopping, unreadable
 

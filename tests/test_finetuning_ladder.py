@@ -18,7 +18,8 @@ from probeline.backbones.penultimate import find_tap
 from probeline.errors import OutOfMemory
 from probeline.finetuning.head import fresh_head, probe_head
 from probeline.finetuning.training.steps import rates
-from probeline.types import IntArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import IntArray
 from small_trainings import FEED, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 

@@ -22,8 +22,9 @@ from probeline.finetuning.lr_range_test import RateSweep, sweep_rates
 from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.steps import rates
 from probeline.finetuning.training.trainer import Trainer
+from probeline.images import PixelArray
 from probeline.metrics.lr_range import STEPS, descent, is_over, rising
-from probeline.types import IntArray, PixelArray
+from probeline.types import IntArray
 from small_trainings import FEED, TRAIN, TRAINING, Steps, fit, lines, make_trainer, moved, state
 
 UNIT = replace(TRAINING, lr=1.0, decay=0.5)

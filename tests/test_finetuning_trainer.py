@@ -28,7 +28,8 @@ from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup
 from probeline.finetuning.training.trainer import Trainer, TrainingResult
 from probeline.finetuning.training.unfreezing import plan_unfreezing
-from probeline.types import IntArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import IntArray
 from small_trainings import (
     BATCHES_AN_EPOCH,
     CLASSES,

@@ -17,9 +17,9 @@ from PIL import Image
 from probeline.backbones.build import random_net
 from probeline.cache.entry import locate_entry
 from probeline.environment import PACKAGES, installed
+from probeline.images import Decoding, View
 from probeline.names import GREY_BITS
 from probeline.session import Session
-from probeline.types import Decoding, View
 from small_runs import configuration
 
 NET = "squeezenet1_1"

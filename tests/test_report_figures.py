@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from figure_checks import assert_clear, cielab, drawn
 from made_scores import CIFAR, LONG, make_score, make_scores
 from pages import make_content, write_report
+from probeline.images import PixelArray
 from probeline.report.figures import draw
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
@@ -36,7 +37,7 @@ from probeline.report.model.rows import blocks
 from probeline.results.methods import METHODS, method_info
 from probeline.results.picture import Misclassification
 from probeline.results.score import Score
-from probeline.types import IntArray, PixelArray
+from probeline.types import IntArray
 
 MANY_CLASSES = [f"a class whose name is long {i}" for i in range(60)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -134,3 +135,24 @@ def describe_environment(facts: Mapping[str, Any]) -> str:
         named["cores"] += " core" if facts["cores"] == 1 else " cores"
     versions = [f"{name} {version}" for name, version in facts.items() if name not in _HARDWARE]
     return "; ".join(filter(None, (", ".join(named.values()), ", ".join(versions)))) or "not recorded"
+
+
+@functools.cache
+def declare_missing_operators() -> object:
+    """Let torchvision be imported also if its compiled operators do not match the installed torch.
+
+    With a CPU build of torch, torchvision's ordinary wheel cannot load its compiled library and then fails on two
+    detection operators. No classification net or data set uses them, so they are declared here, without an
+    implementation, before the import.
+    """
+    import torch
+
+    compiled = next(iter(sorted(package_folder("torchvision").glob("_C*.so"))), None)
+    if compiled is not None:
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
+            return None
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    return library

@@ -20,13 +20,14 @@ from probeline.data.sampling.splits import HeldOut, describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadOption, FoundUnreadable, ProbelineError, UnknownName
+from probeline.images import Decoding, View
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings, Step
 from probeline.results.owner import claim_folder
-from probeline.types import Backbone, DataSet, Decoding, FeatureSet, IntArray, Splits, View, splits_digest
+from probeline.types import Backbone, DataSet, FeatureSet, IntArray, Splits, splits_digest
 
 Result = TypeVar("Result")
 

@@ -38,9 +38,10 @@ from probeline.extraction import fill as filling
 from probeline.extraction import verify as verifying
 from probeline.extraction.engine import ShardRequest
 from probeline.identity import digest
+from probeline.images import Decoding
 from probeline.names import BackboneSpec
 from probeline.options.settings import Settings
-from probeline.types import Backbone, Decoding, FloatArray, IntArray
+from probeline.types import Backbone, FloatArray, IntArray
 
 STEPS = 40
 ROWS_PER_SHARD = 3

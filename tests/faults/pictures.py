@@ -20,7 +20,7 @@ from probeline.data.pixels.decode import FORMATS, LONGEST_WEBP, MOST_PIXELS, dec
 from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData
 from probeline.identity import digest_bytes
-from probeline.types import PixelArray
+from probeline.images import PixelArray
 
 MEMORY = 4 << 30
 """Bytes of address space that reading may take: less than the larger bombs declare."""

@@ -17,7 +17,8 @@ from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import POLL_SECONDS, ShardLocks
 from probeline.environment import environment
 from probeline.identity import digest
-from probeline.types import Backbone, FloatArray, Part, Preprocess
+from probeline.images import Preprocess
+from probeline.types import Backbone, FloatArray, Part
 
 DIM = 8
 ROWS = 8

@@ -17,7 +17,8 @@ from faults.calls import between, lingering
 from faults.children import Ended, Say, start
 from faults.figures import Figures, summed
 from probeline.finetuning import checkpoint_files as sealed
-from probeline.types import IntArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import IntArray
 from small_trainings import FEED, TRAINING, Steps, fit, make_trainer
 
 EPOCHS = 6

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from probeline.data.source import LoadRequest
 from probeline.errors import BadOption
 from probeline.identity import digest_bytes
-from probeline.types import DataSet, ImageArray, Part
+from probeline.images import ImageArray
+from probeline.types import DataSet, Part
 
 SPEC = "shapes:N"
 

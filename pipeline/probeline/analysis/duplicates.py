@@ -14,7 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft2, rfft2
 
-from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 SHIFT = 2
 """Pixels, of 32, by which one image may be shifted against the other."""

@@ -14,9 +14,10 @@ from probeline.environment import cores
 from probeline.evaluate.features import CachedFeatures
 from probeline.heads.neighbours import nearest
 from probeline.identity import digest_bytes
+from probeline.images import PixelArray
 from probeline.results.findings import ImageReference
 from probeline.session import Session
-from probeline.types import Backbone, BoolArray, FloatArray, IntArray, PixelArray, Split
+from probeline.types import Backbone, BoolArray, FloatArray, IntArray, Split
 
 NEIGHBOURS = 10
 """Nearest images that each image is compared with: for duplicates, for its label and for its distance."""

@@ -15,13 +15,14 @@ from probeline.data.pixels.tiles import shrink
 from probeline.evaluate.requests import reuse
 from probeline.format import decimals, listing, percent
 from probeline.identity import PICTURE_VERSION, digest
+from probeline.images import PixelArray
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
 from probeline.results.methods import method_info
 from probeline.results.picture import PICTURES, Misclassification, Picture, PictureKind, errors_of, list_errors
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, Part, PixelArray
+from probeline.types import Backbone, FloatArray, Part
 
 if TYPE_CHECKING:
     from probeline.backbones.resolve import Loaded

@@ -243,7 +243,7 @@ def extract(
     name : str, optional
         Of a data object, in paths and reports; by default it follows from the content.
     preprocess : optional
-        Of a net: a :class:`probeline.types.Preprocess`, a mapping of its fields, a transform of torchvision, or an
+        Of a net: a :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision, or an
         image processor of transformers; by default what the net states itself.
     weights, tap, image_size, device, cache : optional
         As on the command line, with its defaults.

@@ -18,8 +18,9 @@ from probeline.backbones.penultimate import set_head
 from probeline.backbones.resample import Resample
 from probeline.backbones.resolve import Loaded
 from probeline.errors import OutOfMemory
+from probeline.images import Preprocess
 from probeline.names import PENULTIMATE
-from probeline.types import AnyArray, Preprocess
+from probeline.types import AnyArray
 
 
 class Normalize:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probeline.types import DoubleArray, Preprocess
+from probeline.images import Preprocess
+from probeline.types import DoubleArray
 
 _BITS = 22
 

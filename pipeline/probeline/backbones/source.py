@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probeline.errors import BadOption
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

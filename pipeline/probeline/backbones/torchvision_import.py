@@ -7,8 +7,8 @@ import importlib.util
 from types import ModuleType
 from typing import cast
 
+from probeline.environment import declare_missing_operators
 from probeline.errors import MissingExtra
-from probeline.torchvision_operators import declare_missing_operators
 
 
 def models() -> ModuleType:

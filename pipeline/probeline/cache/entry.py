@@ -13,8 +13,9 @@ from typing import Any
 from probeline import disk
 from probeline.errors import BadCache
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
+from probeline.images import View
 from probeline.names import PENULTIMATE
-from probeline.types import Backbone, Part, View, samples_digest
+from probeline.types import Backbone, Part, samples_digest
 
 ROWS_PER_SHARD = 1024
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from probeline.data.registry import parse_row
 from probeline.extraction.stored_rows import PartRow, read_stored_rows
+from probeline.images import ImageFiles
 from probeline.names import describe_tap
 from probeline.session import Session
-from probeline.types import DROPPED, ImageFiles, Splits
+from probeline.types import DROPPED, Splits
 
 
 def run(session: Session) -> list[dict[str, Any]]:

@@ -10,17 +10,8 @@ from pathlib import Path
 
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData
-from probeline.types import (
-    DROPPED,
-    DataSet,
-    ImageArray,
-    ImageFiles,
-    ImageItems,
-    Images,
-    IntArray,
-    Part,
-    Skipped,
-)
+from probeline.images import ImageArray, ImageFiles, ImageItems, Images
+from probeline.types import DROPPED, DataSet, IntArray, Part, Skipped
 
 _ORDER = ("train", "val", "test")
 

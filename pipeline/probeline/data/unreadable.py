@@ -17,7 +17,8 @@ from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
 from probeline.format import few, plural
-from probeline.types import DataSet, Decoding, ImageArray, ImageFiles, IntArray, Part, UnreadableImage
+from probeline.images import Decoding, ImageArray, ImageFiles, UnreadableImage
+from probeline.types import DataSet, IntArray, Part
 
 FILE = "unreadable.csv"
 """In the folder of the report: the sample id of each image that is left out, and why."""

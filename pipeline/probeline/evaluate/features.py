@@ -18,11 +18,12 @@ from probeline.extraction.fill import fill_missing
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.heads.standardize import apply
 from probeline.identity import HEADS_VERSION
+from probeline.images import View
 from probeline.names import PENULTIMATE
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, IntArray, Split, View
+from probeline.types import Backbone, FloatArray, IntArray, Split
 
 
 class CachedFeatures:

@@ -9,13 +9,13 @@ from probeline.errors import BadOption, MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.format import listing
 from probeline.identity import ARTIFACT_VERSION, digest
+from probeline.images import Decoding
 from probeline.options.command_line import command_line
 from probeline.results.decode import encode
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Decoding
 
 KEY = re.compile("[0-9a-f]{6,64}")
 """The first digits of a score's key."""

@@ -10,9 +10,9 @@ from typing import Any
 from probeline import disk
 from probeline.errors import BadArtifact, BadOption, MissingData
 from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
+from probeline.images import Decoding, Preprocess
 from probeline.names import PRECISIONS
 from probeline.options.settings import ALPHAS, GREY_RANGES
-from probeline.types import Decoding, Preprocess
 
 RECORD = "artifact.json"
 WEIGHTS, HEAD = "weights.safetensors", "head.safetensors"

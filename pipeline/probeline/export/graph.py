@@ -22,7 +22,8 @@ from probeline.backbones.frozen import Normalize
 from probeline.errors import BadOption, Mismatch, MissingExtra
 from probeline.export.format import ONNX, PT2, Artifact
 from probeline.export.predictor import Predictor
-from probeline.types import FloatArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import FloatArray
 
 OPSET = 18
 """The set of ONNX operators that torch's exporter is written for."""

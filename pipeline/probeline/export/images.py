@@ -11,7 +11,7 @@ from PIL import Image
 
 from probeline.data.pixels.decode import MOST_PIXELS, decode, decode_opened, resize_crop
 from probeline.errors import BadData
-from probeline.types import PixelArray, Preprocess
+from probeline.images import PixelArray, Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor

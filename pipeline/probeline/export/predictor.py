@@ -18,8 +18,9 @@ from probeline.errors import BadData, Diverged
 from probeline.export.format import Artifact
 from probeline.export.images import crop_of, iterate_images
 from probeline.export.train_rows import TrainRows
+from probeline.images import PixelArray
 from probeline.metrics.scores import chances
-from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray, PixelArray
+from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from probeline.export.images import Picture

@@ -17,9 +17,10 @@ from probeline.errors import Mismatch
 from probeline.evaluate.features import CachedFeatures
 from probeline.export.modules import Votes
 from probeline.extraction.canary import TOLERANCE
+from probeline.images import PixelArray
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import BoolArray, FloatArray, IntArray, PixelArray, Split
+from probeline.types import BoolArray, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictor

@@ -25,8 +25,9 @@ from probeline.data.unreadable import record_unreadable
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.extraction.odd_pixels import OddImages
+from probeline.images import ImageArray, PixelArray, View
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, ImageArray, IntArray, PixelArray, View
+from probeline.types import Backbone, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from probeline.cache.entry import Entry
 from probeline.cache.reading import is_done, shard_record
 from probeline.cache.reuse import ROW_FACTS, facts_of_rows
 from probeline.data.pixels.decode import Pixels
+from probeline.images import Decoding, PixelArray
 from probeline.names import GREY_BITS
 from probeline.session import Session
-from probeline.types import Decoding, PixelArray
 
 _SHARE = 0.1
 """From this share of a part's images on they are worth a warning."""

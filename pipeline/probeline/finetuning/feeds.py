@@ -15,10 +15,11 @@ from probeline.data.pixels.views import augment
 from probeline.data.unreadable import check_all
 from probeline.errors import BadImage
 from probeline.extraction.fill import fill
+from probeline.images import PixelArray, Preprocess, View
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
 from probeline.session import Session
-from probeline.types import Backbone, FloatArray, IntArray, PixelArray, Preprocess, Split, View
+from probeline.types import Backbone, FloatArray, IntArray, Split
 
 if TYPE_CHECKING:
     from PIL import Image

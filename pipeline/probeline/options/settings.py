@@ -69,14 +69,14 @@ class BackboneOptions:
 
     backbones: tuple[str, ...] = option(
         ("resnet18",),
-        "torchvision's names, timm:NAME, hf:ORG/NAME, openclip:ARCH, hub:REPO:ENTRY or python:FILE.py:FUNCTION; "
-        "NAME@WEIGHTS gives one net other weights than --weights",
+        "torchvision's names, timm:NAME, hf:ORG/NAME, openclip:ARCH, hub:REPO:ENTRY, python:FILE.py:FUNCTION; "
+        "each may end in @WEIGHTS",
         metavar="NAME[@WEIGHTS]",
         flag="--backbone",
     )
     weights: str = option(
         "DEFAULT",
-        "of every net without @WEIGHTS: DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the path of a state dict",
+        "of every net without @WEIGHTS: DEFAULT, IMAGENET1K_V1 and the like, wheel, none, or the path of a checkpoint",
         metavar="W",
     )
     image_size: int | None = option(
@@ -108,8 +108,7 @@ class TapOptions:
 
     taps: tuple[str, ...] = option(
         (PENULTIMATE,),
-        "penultimate, a module such as layer3, NAME:cls or NAME:mean of tokens, last-K blocks; A+B puts two side by "
-        "side",
+        "penultimate, a module such as layer3, NAME:cls or NAME:mean of tokens, last-K; A+B joins two",
         metavar="TAP",
         flag="--tap",
     )

@@ -19,7 +19,7 @@ from probeline.backbones.source import Built
 from probeline.backbones.weights.download import check_download_is_allowed
 from probeline.backbones.weights.reachable import cached_hub_file, check_hub, check_url
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 _FOLDER = "local-dir:"
 

@@ -20,7 +20,7 @@ from probeline.backbones.weights.download import check_download_is_allowed, with
 from probeline.backbones.weights.reachable import cached_hub_file, check_hub
 from probeline.backbones.weights.state_dict import read_state
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 _CONFIG = "config.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from probeline.backbones.preprocessing.verify import check_same
 from probeline.errors import BadOption
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, which processors are saved with."""

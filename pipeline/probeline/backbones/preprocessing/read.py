@@ -8,7 +8,7 @@ from typing import Any, Literal
 from probeline.backbones.preprocessing.processor import is_processor, read_processor
 from probeline.backbones.preprocessing.verify import check_same
 from probeline.errors import BadOption, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 _FIELDS = ("resize", "crop", "interpolation", "mean", "std")
 _OPTIONAL = ("resize_mode",)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from probeline.backbones.resample import Resample
 from probeline.errors import BadOption
-from probeline.types import DoubleArray, PixelArray, Preprocess
+from probeline.images import PixelArray, Preprocess
+from probeline.types import DoubleArray
 
 _MEAN, _LARGEST = 1.0, 12.0
 """Mean and largest difference in grey levels of 255 that two implementations of one resize may have.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, refuse_options
 from probeline.errors import BadOption, MissingData, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

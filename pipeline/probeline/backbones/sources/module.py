@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, refuse_options
 from probeline.errors import BadOption, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +42,7 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
         Letters, digits and ``._+-``; by default the name of the net's class. A name that was registered before then
         stands for this net.
     preprocess : optional
-        A :class:`probeline.types.Preprocess`, a mapping of its fields, a transform of torchvision that can be read, or
+        A :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision that can be read, or
         an image processor of transformers. By default the net's own: its attribute `preprocess`, or what timm records.
 
     Raises

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from probeline.backbones.source import Built, no_categories
 from probeline.environment import package_folder
 from probeline.errors import MissingData, MissingExtra, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

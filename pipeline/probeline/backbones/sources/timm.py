@@ -15,8 +15,8 @@ from probeline.backbones.source import Built, no_categories
 from probeline.backbones.weights.wheel import other_weights
 from probeline.environment import package_folder
 from probeline.errors import DownloadFailed, MissingExtra, UnknownName
+from probeline.images import Preprocess
 from probeline.names import TIMM
-from probeline.types import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,7 +12,7 @@ from probeline.backbones.source import CLASSIC, Built
 from probeline.backbones.weights.wheel import other_weights
 from probeline.environment import package_folder
 from probeline.errors import UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -19,8 +19,8 @@ import numpy as np
 from torch import nn
 
 from probeline.backbones.user_code.errors import CodeFailed, is_library, reported
+from probeline.environment import declare_missing_operators
 from probeline.errors import BadOption, MissingData, UnknownName
-from probeline.torchvision_operators import declare_missing_operators
 
 _PREFIX = "probeline_user_"
 """Of the names of modules that are made of files."""

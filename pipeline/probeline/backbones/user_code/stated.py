@@ -13,7 +13,7 @@ from probeline.backbones.preprocessing.read import read_preprocess
 from probeline.backbones.source import CLASSIC
 from probeline.backbones.user_code.calling import call_factory
 from probeline.errors import BadOption
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 ASSUMED = (
     "no preprocessing is stated, so images are resized to 256, cropped to 224 and normalised by ImageNet's mean and "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from probeline.backbones.source import BackboneSource, Built
 from probeline.errors import MissingData, MissingExtra, UnknownName
-from probeline.types import Preprocess
+from probeline.images import Preprocess
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from probeline.types import PixelArray
+from probeline.images import PixelArray
 
 
 def read_pickle(path: Path) -> tuple[PixelArray, PixelArray]:

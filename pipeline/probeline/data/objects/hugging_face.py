@@ -18,8 +18,9 @@ from probeline.data.objects.parts import ObjectPart, number_rows
 from probeline.data.pixels.loading import digest_item
 from probeline.data.tables.columns import USUAL, fold_name
 from probeline.errors import BadData, MissingExtra
+from probeline.images import ImageItems
 from probeline.memo import Memo
-from probeline.types import ImageItems, IntArray
+from probeline.types import IntArray
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "png", "pixel_values", *USUAL["file_name"])
 

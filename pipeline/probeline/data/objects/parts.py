@@ -13,7 +13,8 @@ from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.sources import memory
 from probeline.identity import digest, digest_lines
-from probeline.types import DataSet, Images, IntArray
+from probeline.images import Images
+from probeline.types import DataSet, IntArray
 
 
 @dataclass(frozen=True)

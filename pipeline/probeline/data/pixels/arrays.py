@@ -6,7 +6,8 @@ import numpy as np
 
 from probeline.errors import BadData
 from probeline.identity import digest_pixels
-from probeline.types import AnyArray, PixelArray
+from probeline.images import PixelArray
+from probeline.types import AnyArray
 
 _SLACK = 1e-3
 """How far 255 times a float32 in [0, 1] may be from a whole number."""

@@ -34,8 +34,9 @@ from probeline.data.folders.contents import HEAD, describe, format_of
 from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData, BadImage
 from probeline.identity import digest_bytes
+from probeline.images import Decoding, PixelArray, Preprocess
 from probeline.names import GREY_BITS
-from probeline.types import AnyArray, Decoding, PixelArray, Preprocess
+from probeline.types import AnyArray
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 178_956_970

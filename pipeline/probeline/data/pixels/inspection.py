@@ -12,7 +12,8 @@ from PIL import Image
 
 from probeline.data.pixels.decode import find_transposition, open_bytes
 from probeline.data.pixels.loading import open_image, ordered
-from probeline.types import ImageArray, ImageFiles, Images, IntArray, PixelArray, Preprocess
+from probeline.images import ImageArray, ImageFiles, Images, PixelArray, Preprocess
+from probeline.types import IntArray
 
 SIDE = 32
 """Side of the thumbnails, pixels."""

@@ -15,7 +15,8 @@ from PIL import Image
 from probeline.data.pixels.decode import Pixels, decode_bytes, decode_file, decode_opened
 from probeline.errors import BadData
 from probeline.identity import digest_bytes, digest_pixels
-from probeline.types import Decoding, ImageArray, ImageItems, Images, IntArray, PixelArray
+from probeline.images import Decoding, ImageArray, ImageItems, Images, PixelArray
+from probeline.types import IntArray
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from probeline.types import PixelArray
+from probeline.images import PixelArray
 
 _LIGHT_GREY = (240, 240, 240)
 

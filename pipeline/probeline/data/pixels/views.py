@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from probeline.data.pixels.decode import random_resized_crop
-from probeline.types import PixelArray, Preprocess, View
+from probeline.images import PixelArray, Preprocess, View
 
 
 class Stream:

@@ -17,7 +17,8 @@ from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.source import LoadRequest
 from probeline.data.tables.splits import SPELLINGS
 from probeline.errors import BadData, MissingData
-from probeline.types import AnyArray, DataSet, ImageArray, Images, IntArray, PixelArray
+from probeline.images import ImageArray, Images, PixelArray
+from probeline.types import AnyArray, DataSet, IntArray
 
 SPEC = "arrays:FILE.npz"
 

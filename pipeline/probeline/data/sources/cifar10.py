@@ -17,7 +17,8 @@ from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
-from probeline.types import DataSet, ImageArray, IntArray, Part, PixelArray
+from probeline.images import ImageArray, PixelArray
+from probeline.types import DataSet, IntArray, Part
 
 SPEC = "cifar10"
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from probeline.data.source import LoadRequest
 from probeline.identity import digest_bytes
-from probeline.types import DataSet, ImageArray, IntArray, Part
+from probeline.images import ImageArray
+from probeline.types import DataSet, IntArray, Part
 
 SPEC = "digits"
 

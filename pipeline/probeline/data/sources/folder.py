@@ -19,8 +19,9 @@ from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.format import few
 from probeline.identity import digest_bytes
+from probeline.images import ImageFiles
 from probeline.memo import fingerprint
-from probeline.types import DROPPED, DataSet, ImageFiles, IntArray, Skipped
+from probeline.types import DROPPED, DataSet, IntArray, Skipped
 
 SPEC = "folder:PATH"
 

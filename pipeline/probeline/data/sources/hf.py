@@ -20,7 +20,8 @@ from probeline.data.source import LoadRequest
 from probeline.data.tables.splits import SPELLINGS
 from probeline.disk import path_name
 from probeline.errors import BadData, DownloadFailed
-from probeline.types import DataSet, Images, IntArray
+from probeline.images import Images
+from probeline.types import DataSet, IntArray
 
 SPEC = "hf:NAME|PATH"
 

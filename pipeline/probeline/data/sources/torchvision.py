@@ -20,7 +20,8 @@ from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.source import LoadRequest
 from probeline.data.sources.folder import load_files
 from probeline.errors import BadData, DownloadFailed, MissingData, UnknownName
-from probeline.types import DataSet, ImageArray, Images, IntArray, PixelArray
+from probeline.images import ImageArray, Images, PixelArray
+from probeline.types import DataSet, IntArray
 
 SPEC = "torchvision:NAME"
 
@@ -124,7 +125,7 @@ def _load_array(pixels: PixelArray, rows: IntArray) -> tuple[Images, tuple[str, 
 
 def _open(name: str, request: LoadRequest, arguments: Mapping[str, Any]) -> Any:
     """Return the object of torchvision for one part, without opening an image."""
-    from probeline.torchvision_operators import declare_missing_operators
+    from probeline.environment import declare_missing_operators
 
     declare_missing_operators()
     import torchvision.datasets

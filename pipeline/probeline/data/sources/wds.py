@@ -16,7 +16,8 @@ from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.tables.splits import SPELLINGS
 from probeline.errors import BadData, MissingData
-from probeline.types import DataSet, ImageItems, Images, IntArray
+from probeline.images import ImageItems, Images
+from probeline.types import DataSet, IntArray
 
 SPEC = "wds:PATTERN"
 

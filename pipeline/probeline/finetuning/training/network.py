@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from probeline.backbones.device import DTYPES
 from probeline.backbones.frozen import Normalize, in_halves
 from probeline.backbones.stages import Stage, run_above, shape_below
-from probeline.types import AnyArray, Preprocess
+from probeline.images import Preprocess
+from probeline.types import AnyArray
 
 
 class Network:

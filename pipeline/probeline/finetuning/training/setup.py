@@ -15,7 +15,8 @@ from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.unfreezing import UnfreezingPlan
 from probeline.heads.minibatch.sgd import Optimizer
 from probeline.heads.minibatch.training import Schedule
-from probeline.types import AnyArray, IntArray, Preprocess
+from probeline.images import Preprocess
+from probeline.types import AnyArray, IntArray
 
 Feed = Callable[[Sequence[IntArray], int | None], Iterator[AnyArray]]
 """Given batches of row numbers and an epoch, from 0, or None for images as they are, yields what goes into the net:

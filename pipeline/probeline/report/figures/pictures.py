@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from probeline.images import PixelArray
 from probeline.report.figures.sheet import Sheet, default_look, legend_height, names, png
 from probeline.report.figures.style import DPI, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.picture import Misclassification
-from probeline.types import FloatArray, PixelArray
+from probeline.types import FloatArray
 
 _COLUMNS = 8
 """Of filters: 64 make a square."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from typing import Any
 
+from probeline.images import Decoding
 from probeline.names import PENULTIMATE, Method
 from probeline.report.records.row_commands import (
     is_fitted_as_requested,
@@ -15,7 +16,6 @@ from probeline.report.records.row_commands import (
 )
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Decoding
 
 
 def plan_rows(session: Session, text: str, verbs: Collection[str], scores: Sequence[Score]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline.finetuning.requests import training_options
+from probeline.images import Decoding
 from probeline.names import (
     ESTIMATOR,
     LAST_K,
@@ -35,7 +36,6 @@ from probeline.results.curve import Curve
 from probeline.results.methods import METHODS, MethodInfo, method_info
 from probeline.results.score import Score
 from probeline.session import Session
-from probeline.types import Decoding
 
 _KEPT = (
     *("dataset", "data", "cache", "reports", "device", "limit", "data_seed", "labels", "groups", "batch_size"),
