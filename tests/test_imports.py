@@ -33,7 +33,6 @@ FLOORS = [
     {"heads", "metrics", "console"},
     {"types"},
     {"images"},
-    {"images"},
     {"format", "memo", "environment", "names", "plugins"},
     {"identity", "disk"},
     {"errors"},
