@@ -147,3 +147,51 @@ def test_labels_of_objects_are_classes_and_may_lack(photos: list[str], tmp_path:
     assert probeline.probe(bare, labels, reports=tmp_path / "reports").top1 == result.top1
     with pytest.raises(BadData, match="no labels"):
         probeline.probe(bare, reports=tmp_path / "reports")
+
+
+def halved(image: Image.Image) -> torch.Tensor:
+    """What no record says: the image at half its brightness, and only then of one size."""
+    pixels = torch.from_numpy(np.array(image.resize((32, 32)), np.float32))
+    return (pixels / 510).permute(2, 0, 1)
+
+
+def test_a_function_may_make_the_input_under_a_name(photos: list[str], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"labels": classes_of(photos), "cache": tmp_path / "cache", "reports": tmp_path / "r"}
+    features = probeline.extract(photos, Colours(), preprocess=halved, preprocess_name="halved", **options)
+    with torch.no_grad():
+        expected = Colours()(torch.stack([halved(Image.open(path).convert("RGB")) for path in photos]))
+    assert np.allclose(features, expected, atol=1e-6)
+    assert features.backbone.preprocess.function == "halved"
+    other = probeline.extract(photos, Colours(), preprocess=halved, preprocess_name="other", **options)
+    assert other.key != features.key
+    assert probeline.probe(features).top1 == 1.0
+    for refused, message in (
+        (lambda: probeline.finetune(features, strategy="head", epochs=1), "fine-tuning needs a preprocessing"),
+        (lambda: probeline.extract(photos, Colours(), preprocess=halved, **options), "preprocess_name"),
+        (
+            lambda: probeline.extract(
+                photos, Colours(), preprocess=halved, preprocess_name="halved", image_size=64, **options
+            ),
+            "one size",
+        ),
+    ):
+        with pytest.raises(BadOption, match=message):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda image: image, "floats"),
+        (lambda image: np.zeros((3, 8, 9), np.float32), "floats"),
+        (lambda image: np.full((3, 8, 8), np.nan, np.float32), "finite"),
+        (lambda image: np.zeros((3, image.width, image.width), np.float32), "several sizes"),
+        (lambda image: 1 / 0, "ZeroDivisionError"),
+        ("no function", "a function of an image"),
+    ],
+)
+def test_functions_that_give_no_input_are_refused(
+    function: Any, message: str, photos: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(BadOption, match=message):
+        probeline.extract(photos, Colours(), preprocess=function, preprocess_name="bad", cache=tmp_path / "cache")

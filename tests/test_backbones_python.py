@@ -266,7 +266,7 @@ def test_the_preprocessing_of_a_registered_net_is_its_own_or_must_be_given() -> 
     net.preprocess = {**vars(RECORD), "antialias": True}
     with pytest.raises(UnknownName, match="antialias"):
         register(net)
-    with pytest.raises(BadOption, match="a callable, whose steps nobody can see"):
+    with pytest.raises(BadOption, match="a function, whose steps nobody can see"):
         register(net, preprocess=lambda image: image)
 
 

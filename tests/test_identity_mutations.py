@@ -131,6 +131,7 @@ def test_every_field_of_the_preprocessing_changes_the_key(world: World) -> None:
         "antialias": False,
         "resize_mode": "square",
         "decoding": Decoding(background="white"),
+        "function": "mine",
     }
     assert changes.keys() == vars(record).keys(), "a field that is not in this list"
     others = [replace(backbone, preprocess=replace(record, **{name: value})) for name, value in changes.items()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from probeline.errors import BadOption
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Preprocess:
     resize_mode: Literal["shorter", "square"] = "shorter"
     """``shorter`` keeps the image's ratio; ``square`` resizes both sides to `resize`, whatever their ratio."""
     decoding: Decoding = Decoding()
+    function: str = ""
+    """The name of a function of a Python program that makes the net's input itself, instead of all of the above."""
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height after resizing of an image in pixels, those of the longer side rounded down."""
@@ -114,7 +117,16 @@ class Preprocess:
         return int(self.resize * width / short), int(self.resize * height / short)
 
     def at(self, image_size: int) -> Preprocess:
-        """Return the record for another crop, with the resize scaled in proportion."""
+        """Return the record for another crop, with the resize scaled in proportion.
+
+        Raises
+        ------
+        BadOption
+            A function makes the input: it has one size.
+        """
+        if self.function and image_size != self.crop:
+            expected = f"{self.crop} pixels, as {self.function} gives"
+            raise BadOption("a preprocessing function has one size", expected=expected, got=image_size)
         return replace(self, resize=round(image_size * self.resize / self.crop), crop=image_size)
 
     def record(self) -> dict[str, Any]:
@@ -122,6 +134,8 @@ class Preprocess:
         fields = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
         if self.resize_mode == "shorter":
             del fields["resize_mode"]
+        if not self.function:
+            del fields["function"]
         del fields["decoding"]
         return {**fields, **self.decoding.options()}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.functions import refuse_function
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import shrink
 from probeline.evaluate.requests import reuse
@@ -101,6 +102,7 @@ def picture_input(session: Session, backbone: Backbone, part: str, row: int) -> 
     from probeline.backbones.frozen import Normalize
 
     original = open_image(session.dataset.images[part], row)
+    refuse_function(backbone.preprocess, "a picture of the input")
     pixels = resize_crop(original, backbone.preprocess)
     normalize = Normalize(backbone.preprocess, torch.device("cpu"))
     values = normalize(torch.from_numpy(pixels)[None])

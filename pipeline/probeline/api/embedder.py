@@ -24,7 +24,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     backbone : str or nn.Module, default="resnet18"
         As :func:`probeline.extract` takes it, like all others.
-    weights, tap, image_size, preprocess, device, cache : optional
+    weights, tap, image_size, preprocess, preprocess_name, device, cache : optional
     batch_size, workers : int, optional
     verbose : bool, default=False
 
@@ -42,6 +42,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tap: str | None = None,
         image_size: int | None = None,
         preprocess: Any = None,
+        preprocess_name: str | None = None,
         device: str | None = None,
         cache: Any = None,
         batch_size: int | None = None,
@@ -53,6 +54,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.tap = tap
         self.image_size = image_size
         self.preprocess = preprocess
+        self.preprocess_name = preprocess_name
         self.device = device
         self.cache = cache
         self.batch_size = batch_size

@@ -15,6 +15,7 @@ from probeline.api.console import LogConsole
 from probeline.api.scratch import ScratchFolder
 from probeline.api.sessions import open_session
 from probeline.data.objects.spec import spec_of
+from probeline.data.pixels.functions import register_function
 from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
@@ -219,6 +220,7 @@ def extract(
     groups: Any = None,
     name: str | None = None,
     preprocess: Any = None,
+    preprocess_name: str | None = None,
     weights: str | None = None,
     tap: str | None = None,
     image_size: int | None = None,
@@ -244,7 +246,10 @@ def extract(
         Of a data object, in paths and reports; by default it follows from the content.
     preprocess : optional
         Of a net: a :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision, or an
-        image processor of transformers; by default what the net states itself.
+        image processor of transformers; by default what the net states itself. With `preprocess_name` it may be any
+        function of an RGB Pillow image that returns the net's input, floats [3, S, S].
+    preprocess_name : str, optional
+        What such a function is called in every key: one that does something else needs another name.
     weights, tap, image_size, device, cache : optional
         As on the command line, with its defaults.
     verbose : bool
@@ -269,10 +274,14 @@ def extract(
     files = {option: path for option, path in (("labels", labels), ("groups", groups)) if _is_path(path)}
     own_labels, own_groups = (None if _is_path(values) else values for values in (labels, groups))
     spec = spec_of(data, own_labels, own_groups, name)
+    if not isinstance(backbone, str | list | tuple):
+        backbone = register_net(backbone, preprocess, preprocess_name)
     session = open_session(
         **files,
         dataset=spec,
-        backbones=backbone if isinstance(backbone, str | list | tuple) else register_net(backbone, preprocess),
+        backbones=backbone
+        if isinstance(backbone, str | list | tuple)
+        else register_net(backbone, preprocess, preprocess_name),
         weights=weights,
         taps=tap,
         image_size=image_size,
@@ -288,17 +297,16 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def register_net(net: Any, preprocess: Any = None) -> str:
-    """Return the backbone text of a net, whose name says its class and, in eight digits, its tensors."""
+def register_net(net: Any, preprocess: Any, preprocess_name: str | None) -> str:
+    """Return the backbone text of a net, whose name says its class and, in eight digits, tensors and preprocessing."""
     from torch import nn
 
     from probeline.backbones.sources.module import register
-    from probeline.backbones.weights.state_dict import tensors_sha256
 
     if not isinstance(net, nn.Module):
         raise BadOption("no backbone", expected="a name or a torch.nn.Module", got=type(net).__name__)
-    names = [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
-    return register(net, name=f"{type(net).__name__}-{tensors_sha256(net, names)[:8]}", preprocess=preprocess)
+    record = preprocess if preprocess_name is None else register_function(preprocess_name, preprocess)
+    return register(net, preprocess=record)
 
 
 def one_tap(session: Session, *, fill: bool) -> tuple[Backbone, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probeline.backbones.resolve import Loaded
 from probeline.backbones.weights.state_dict import tensors_sha256
+from probeline.data.pixels.functions import refuse_function
 from probeline.data.sampling.stratified import apportion, draw, shuffled
 from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
@@ -110,6 +111,7 @@ def _draft(session: Session, score: Score, request: str) -> tuple[Artifact, File
     for name in ("predictions", "labels", "history", "path", "class_names"):
         del measured[name]
     preprocess = loaded.backbone.preprocess
+    refuse_function(preprocess, "export")
     artifact = Artifact(score.class_names, score.temperature, preprocess, net, activation, measured, request)
     return artifact, {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(head)}, features
 

@@ -19,6 +19,7 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reuse import KnownRows
 from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
+from probeline.data.pixels.functions import apply_function, refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
 from probeline.data.unreadable import record_unreadable
@@ -208,10 +209,13 @@ class Engine:
         self, part: str, rows: IntArray, view: View | None = None, notice: OddImages | None = None
     ) -> PixelArray | Unreadable:
         """Return the pixels of some rows for the device: uint8 [n, H, W, 3], resized unless the device does it."""
-        images = self._session.dataset.images[part]
+        images, preprocess = self._session.dataset.images[part], self._backbone.preprocess
+        if preprocess.function:
+            if view is not None:
+                refuse_function(preprocess, "--views")
+            return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess.crop)
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
-        preprocess = self._backbone.preprocess
         content = self._session.dataset.parts[part].content
 
         def prepare(image: Image.Image, row: int) -> PixelArray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from probeline.data.pixels.augment import recolour
 from probeline.data.pixels.decode import decode, random_resized_crop, resize_crop
+from probeline.data.pixels.functions import refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
 from probeline.data.unreadable import check_all
@@ -68,6 +69,7 @@ def make_pixel_feed(
     """Return the feed of pixels of the part that a split's rows come from."""
     from probeline.finetuning.training.steps import epoch_seed
 
+    refuse_function(preprocess, "fine-tuning")
     decoding, verdicts = session.decoding, session.verdicts
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
     flips, views = session.dataset.flips, session.settings.reading.views

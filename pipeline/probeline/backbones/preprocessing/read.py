@@ -142,7 +142,8 @@ def _read_steps(steps: Sequence[Any], what: str) -> Preprocess:
 
 
 def _describe(steps: Sequence[Any]) -> str:
-    return " ".join(type(step).__name__ for step in steps) or "a callable, whose steps nobody can see"
+    unseen = "a function, whose steps nobody can see: in Python give preprocess_name= with it"
+    return " ".join(type(step).__name__ for step in steps) or unseen
 
 
 def _read_resize(step: Any, what: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, refuse_options
 from probeline.errors import BadOption, UnknownName
+from probeline.identity import digest
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
     net : nn.Module
         Gives features or logits [N, D] for float32 images [N, 3, S, S].
     name : str, optional
-        Letters, digits and ``._+-``; by default the name of the net's class. A name that was registered before then
-        stands for this net.
+        Letters, digits and ``._+-``; by default the net's class with eight digits of its tensors and preprocessing. A
+        name that was registered before then stands for this net.
     preprocess : optional
         A :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision that can be read, or
         an image processor of transformers. By default the net's own: its attribute `preprocess`, or what timm records.
@@ -57,23 +58,27 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
 
     from probeline.backbones.preprocessing.read import STATED, read_preprocess
     from probeline.backbones.user_code.stated import own_preprocess
+    from probeline.backbones.weights.state_dict import tensors_sha256
 
     if not isinstance(net, nn.Module):
         raise BadOption("no net", expected="a torch.nn.Module", got=type(net).__name__)
-    name = type(net).__name__ if name is None else name
-    if not _NAME.fullmatch(name):
+    kind = type(net).__name__
+    if name is not None and not _NAME.fullmatch(name):
         raise BadOption("bad name of a net", expected="up to 80 letters, digits and ._+-", got=repr(name))
-    what = f"the preprocessing of module:{name}"
+    what = f"the preprocessing of module:{name or kind}"
     record = own_preprocess(net, what) if preprocess is None else read_preprocess(preprocess, what)
     if record is None:
-        raise BadOption(f"no preprocessing of module:{name}", expected=STATED, remedy="give preprocess=")
+        raise BadOption(f"no preprocessing of module:{name or kind}", expected=STATED, remedy="give preprocess=")
     try:
         copied = copy.deepcopy(net)
     except Exception as error:  # of any module's own code
         got = f"{type(error).__name__}: {error}"
         raise BadOption(
-            f"module:{name} cannot be copied", expected="a net that copy.deepcopy takes", got=got
+            f"module:{name or kind} cannot be copied", expected="a net that copy.deepcopy takes", got=got
         ) from error
+    if name is None:
+        tensors = tensors_sha256(copied, [path for path, _ in (*copied.named_parameters(), *copied.named_buffers())])
+        name = f"{kind}-{digest([tensors, record.identity()])[:8]}"
     _NETS[name] = _Registered(copied.cpu().float().eval().requires_grad_(False), record)
     return f"module:{name}"
 

@@ -15,8 +15,8 @@ from PIL import Image
 from probeline.data.pixels.decode import Pixels, decode_bytes, decode_file, decode_opened
 from probeline.errors import BadData
 from probeline.identity import digest_bytes, digest_pixels
-from probeline.images import Decoding, ImageArray, ImageItems, Images, PixelArray
-from probeline.types import IntArray
+from probeline.images import Decoding, ImageArray, ImageItems, Images
+from probeline.types import AnyArray, IntArray
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,22 +87,25 @@ def decode_item(
 def read_batch(
     images: Images,
     rows: IntArray,
-    view: Callable[[Image.Image, int], PixelArray],
+    view: Callable[[Image.Image, int], AnyArray],
     size: int,
-    notice: Callable[[int, Pixels, PixelArray], None] | None = None,
-) -> PixelArray | Unreadable:
-    """Return uint8 [b, size, size, 3], the `view` of each image and row, or which images cannot be read.
+    notice: Callable[[int, Pixels, AnyArray], None] | None = None,
+) -> AnyArray | Unreadable:
+    """Return [b, size, size, 3], the `view` of each image and row in its type, or which images cannot be read.
 
     `notice` is called with the row, the decoded image and the view of each.
     """
-    pixels = np.empty((len(rows), size, size, 3), np.uint8)
+    pixels: AnyArray = np.empty((len(rows), size, size, 3), np.uint8)
     unreadable: dict[int, BadData] = {}
-    for slot, row in zip(pixels, rows.tolist(), strict=True):
+    for slot, row in enumerate(rows.tolist()):
         try:
             opened = open_pixels(images, row)
-            slot[:] = view(opened.image, row)
+            seen = view(opened.image, row)
+            if seen.dtype != pixels.dtype:
+                pixels = pixels.astype(seen.dtype)  # at the first one
+            pixels[slot] = seen
             if notice is not None:
-                notice(row, opened, slot)
+                notice(row, opened, pixels[slot])
         except BadData as error:
             unreadable[row] = error
     return Unreadable(tuple(unreadable), tuple(unreadable.values())) if unreadable else pixels
