@@ -296,7 +296,7 @@ def copied(root: Path, tmp_path: Path) -> Path:
     """Reports of their own, with what was found and a score."""
     session, _ = inputs_of(root, reports=tmp_path / "reports")
     for path in inputs_of(root)[0].reports.glob("doctor-*.json"):
-        session.reports.mkdir(parents=True)
+        session.reports.mkdir(parents=True, exist_ok=True)
         (session.reports / path.name).write_bytes(path.read_bytes())
     facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "n_test": len(session.splits.test)}
     score = make_score("probe", "squeezenet1_1", weights="none", image_size=32, class_names=COLOURS, **facts)

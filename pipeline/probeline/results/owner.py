@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from probeline import disk
@@ -20,7 +21,7 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     is unique to the place. Without `read_only` the folder is made and notes its owner; one that is there without an
     owner, since an earlier version made it, stays as it is.
     """
-    own = str(place.resolve())
+    own = os.path.abspath(place)  # noqa: PTH100 - a link is a place of its own, whatever it leads to
     owner = _owner(folder)
     if owner not in (None, own) and Path(str(owner)).exists():
         return folder.with_name(f"{folder.name}-{digest(own)[:8]}")
