@@ -327,7 +327,7 @@ def test_compare_leaves_out_what_was_found_elsewhere_or_is_damaged(root: Path, c
         lines += [f"{name},{name.split('/')[1]}" for name in part.sample_ids if name != "train/red/00.png"]
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "train/red/00.png,blue"]) + "\n", encoding="utf-8")
     other, console = inputs_of(root, reports=copied, labels=tmp_path / "labels.csv")
-    other.reports.mkdir()
+    other.reports.mkdir(exist_ok=True)
     (path,) = inputs_of(root, reports=copied)[0].reports.glob("doctor-*.json")
     (other.reports / path.name).write_bytes(path.read_bytes())
     text = Path(str(compare.run(other)["report"])).read_text(encoding="utf-8")

@@ -11,31 +11,33 @@ from probeline.errors import CannotWrite
 from probeline.identity import digest, seal, unseal
 
 FILE = ".owner"
-"""In the folder of a report: where its data set is."""
+"""In the folder of a report: where its data set is, as it was named and with its links followed."""
 
 
 def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     """Return the folder for the reports of the data set at a place: `folder`, unless it is another data set's.
 
     A folder is another's as long as that data set exists where it was; with eight digits in its name the other folder
-    is unique to the place. Without `read_only` the folder is made and notes its owner; one that is there without an
-    owner, since an earlier version made it, stays as it is.
+    is unique to the place. A link and what it leads to are one place. Without `read_only` the folder is made and notes
+    its owner; one that is there without an owner, since an earlier version made it, stays as it is.
     """
-    own = os.path.abspath(place)  # noqa: PTH100 - a link is a place of its own, whatever it leads to
+    own = {"place": os.path.abspath(place), "real": str(place.resolve())}  # noqa: PTH100 - links stay
     owner = _owner(folder)
-    if owner not in (None, own) and Path(str(owner)).exists():
-        return folder.with_name(f"{folder.name}-{digest(own)[:8]}")
-    if owner != own and not read_only and (owner or not folder.exists()):
+    is_own = bool(owner) and (owner["place"] == own["place"] or owner["real"] == own["real"])
+    if owner and not is_own and Path(owner["place"]).exists():
+        return folder.with_name(f"{folder.name}-{digest(own['place'])[:8]}")
+    if not is_own and not read_only and (owner or not folder.exists()):
         with contextlib.suppress(CannotWrite):
             disk.make_folder(folder)
-            disk.publish(folder / FILE, seal({"place": own}), replace=True)
+            disk.publish(folder / FILE, seal(own), replace=True)
     return folder
 
 
-def _owner(folder: Path) -> str | None:
+def _owner(folder: Path) -> dict[str, str]:
+    """Return what a folder notes of its owner; empty if it notes nothing."""
     try:
-        record = unseal(disk.read(folder / FILE))
+        record = unseal(disk.read(folder / FILE)) or {}
     except OSError:
-        return None
-    place = record.get("place") if record else None
-    return place if isinstance(place, str) else None
+        return {}
+    is_whole = all(isinstance(record.get(name), str) for name in ("place", "real"))
+    return {name: record[name] for name in ("place", "real")} if is_whole else {}
