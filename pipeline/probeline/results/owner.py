@@ -26,7 +26,7 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     is_own = bool(owner) and (owner["place"] == own["place"] or owner["real"] == own["real"])
     if owner and not is_own and Path(owner["place"]).exists():
         return folder.with_name(f"{folder.name}-{digest(own['place'])[:8]}")
-    if not is_own and not read_only and (owner or not folder.exists()):
+    if owner != own and not read_only and (owner or not folder.exists()):
         with contextlib.suppress(CannotWrite):
             disk.make_folder(folder)
             disk.publish(folder / FILE, seal(own), replace=True)
