@@ -12,9 +12,10 @@ import numpy as np
 
 from probeline.data.embeddings.table import EmbeddingTable
 from probeline.data.label_values import name_labels
+from probeline.data.part_names import first_part, without_part
 from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, import_parquet, read_table
-from probeline.data.tables.splits import SPELLINGS, read_splits
+from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData, MissingData, MissingExtra
 from probeline.types import AnyArray
 
@@ -92,8 +93,8 @@ def _from_arrays(path: Path, arrays: Mapping[str, AnyArray], columns: Mapping[st
     by_part: dict[str, dict[str, Any]] = defaultdict(dict)
     for key, array in arrays.items():
         words = key.split("_")
-        part = next((SPELLINGS[word.lower()] for word in words if word.lower() in SPELLINGS), "all")
-        name = "_".join(word for word in words if word.lower() not in SPELLINGS)
+        part = first_part(words) or "all"
+        name = without_part(words)
         kind = given.get(key) or _KINDS.get(name.lower())
         if kind and array.ndim <= 2:
             by_part[part][kind] = array

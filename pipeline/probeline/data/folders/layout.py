@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 
 from probeline.data.folders.contents import why_no_image
-from probeline.data.folders.part_names import exact_part, likely_part
 from probeline.data.folders.walk import entries, is_file, is_folder, is_system_folder, subfolders
+from probeline.data.part_names import exact_part, likely_part
 from probeline.errors import BadData
 from probeline.types import Skipped
 

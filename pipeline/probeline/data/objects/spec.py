@@ -14,7 +14,7 @@ from PIL import Image
 from probeline.data.label_values import name_labels
 from probeline.data.objects.images import part_of_array, part_of_items, part_of_paths, split_item
 from probeline.data.objects.parts import ObjectPart, register_parts
-from probeline.data.tables.splits import SPELLINGS
+from probeline.data.part_names import named_part
 from probeline.errors import BadData, BadOption
 
 _BY_SUFFIX = {
@@ -84,7 +84,7 @@ def _by_part(data: Any) -> dict[str, Any]:
         return {"all": data}
     parts: dict[str, Any] = {}
     for key, value in data.items():
-        part = SPELLINGS.get(str(key).lower())
+        part = named_part(key)
         if part is None or part in parts:
             raise BadData("parts are not recognised", expected="train, val and test", got=", ".join(map(str, data)))
         parts[part] = value
@@ -96,7 +96,7 @@ def _by_part(data: Any) -> dict[str, Any]:
 def _of_part(values: Any, part: str) -> Any:
     if not isinstance(values, Mapping):
         return values
-    return next((given for key, given in values.items() if SPELLINGS.get(str(key).lower(), key) == part), None)
+    return next((given for key, given in values.items() if (named_part(key) or key) == part), None)
 
 
 def _part_of(part: str, data: Any, labels: Any) -> ObjectPart:

@@ -13,9 +13,9 @@ import numpy as np
 
 from probeline.data.assemble import RawPart, assemble
 from probeline.data.label_values import name_labels, number_labels
+from probeline.data.part_names import first_part, without_part
 from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.source import LoadRequest
-from probeline.data.tables.splits import SPELLINGS
 from probeline.errors import BadData, MissingData
 from probeline.images import ImageArray, Images, PixelArray
 from probeline.types import AnyArray, DataSet, IntArray
@@ -103,8 +103,8 @@ def _by_part(path: Path, arrays: Mapping[str, AnyArray]) -> dict[str, dict[str, 
     by_part: dict[str, dict[str, str]] = {}
     for key, array in arrays.items():
         words = key.lower().split("_")
-        part = next((SPELLINGS[word] for word in words if word in SPELLINGS), "all")
-        kind = _KINDS.get("_".join(word for word in words if word not in SPELLINGS))
+        part = first_part(words) or "all"
+        kind = _KINDS.get(without_part(words))
         if kind is None or array.ndim == 0 or _holds_class_names(key, array):
             continue
         if kind in by_part.setdefault(part, {}):

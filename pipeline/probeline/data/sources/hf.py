@@ -16,8 +16,8 @@ from probeline.data.assemble import RawPart, assemble
 from probeline.data.label_values import number_labels
 from probeline.data.objects.hugging_face import import_datasets, read_images, read_labels
 from probeline.data.objects.parts import number_rows
+from probeline.data.part_names import named_part
 from probeline.data.source import LoadRequest
-from probeline.data.tables.splits import SPELLINGS
 from probeline.disk import path_name
 from probeline.errors import BadData, DownloadFailed
 from probeline.images import Images
@@ -75,7 +75,7 @@ def _by_part(loaded: Any, name: str) -> tuple[dict[str, Any], list[str]]:
     parts: dict[str, Any] = {}
     others = []
     for split, data in loaded.items():
-        part = SPELLINGS.get(split.lower())
+        part = named_part(split)
         if part is None or part in parts:
             others.append(split)
         else:

@@ -13,8 +13,8 @@ from probeline.data.annotations.groups import attach_groups
 from probeline.data.archives.tar_index import TarSample, index_tar
 from probeline.data.assemble import RawPart, assemble, select_rows
 from probeline.data.label_values import number_labels
+from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
-from probeline.data.tables.splits import SPELLINGS
 from probeline.errors import BadData, MissingData
 from probeline.images import ImageItems, Images
 from probeline.types import DataSet, IntArray
@@ -100,10 +100,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _parts(names: Sequence[str]) -> list[str]:
     """Return the part of each tar by the words of its name, or ``all`` if no name has one, or none is of train."""
-    parts = [
-        next((SPELLINGS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in SPELLINGS), None)
-        for name in names
-    ]
+    parts = [first_part(re.split(r"[^a-z]+", name.lower())) for name in names]
     if "train" not in parts:
         return ["all"] * len(names)
     if None in parts:
@@ -120,7 +117,7 @@ def _parts(names: Sequence[str]) -> list[str]:
 def _title(pattern: str, root: Path) -> str:
     """Return what the data set is called: the beginning of the tars' names, or else their folder."""
     words = re.split(r"[-_.]*(?:[{*?\[]|\.tar$|$)", Path(pattern.split("::")[0]).name)
-    is_part = words[0].lower() in SPELLINGS
+    is_part = named_part(words[0]) is not None
     return words[0] if words[0] and not is_part and not Path(pattern).is_dir() else root.name
 
 

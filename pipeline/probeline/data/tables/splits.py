@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from probeline.data.part_names import named_part
 from probeline.errors import BadData
-
-SPELLINGS = {
-    **dict.fromkeys(("train", "training", "trn", "tr", "fit"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
-    **dict.fromkeys(("test", "testing", "tst", "te", "holdout"), "test"),
-}
-"""The part that each value means, in lower case."""
 
 _SHOWN = 10
 _SURE = ("split", "subset")
@@ -20,7 +14,7 @@ _SURE = ("split", "subset")
 
 def names_parts(values: Sequence[str], column: str | None) -> bool:
     """Return whether a column names parts: it is called split or subset, or one of its values is a part."""
-    return (column or "").lower() in _SURE or any(value.strip().lower() in SPELLINGS for value in values)
+    return (column or "").lower() in _SURE or any(map(named_part, values))
 
 
 def read_splits(values: Sequence[str], column: str, where: object) -> list[str]:
@@ -31,7 +25,7 @@ def read_splits(values: Sequence[str], column: str, where: object) -> list[str]:
     BadData
         Values that are none of the spellings, with how often each occurs, or no row of train.
     """
-    parts = [SPELLINGS.get(value.strip().lower()) for value in values]
+    parts = [named_part(value) for value in values]
     unknown = Counter(value for value, part in zip(values, parts, strict=True) if part is None)
     if unknown:
         counts = ", ".join(f"{value.strip() or 'empty'} ({n:,})" for value, n in unknown.most_common(_SHOWN))
