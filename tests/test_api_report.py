@@ -56,7 +56,9 @@ def test_a_curve_and_checks_are_frames(arrays: tuple[np.ndarray, np.ndarray]) ->
     assert curve.to_frame()["step"].tolist() == ["20 %", "100 %"]
     assert curve.plot().get_axes()
     twice, labels = np.concatenate([X, X[:2]]), np.concatenate([y, ["bee", y[1]]])
-    checks = probeline.doctor(twice, labels)
+    with pytest.warns(probeline.DataWarning, match="copies: 1 of 18 test embeddings") as warned:
+        checks = probeline.doctor(twice, labels)
+    assert [warning.filename for warning in warned] == [__file__], "once, at the line of the caller"
     frame = checks.to_frame()
     assert (frame["finding"] == "exact duplicate").sum() == 2
     assert not frame["finding"].str.startswith("near").any()

@@ -61,7 +61,7 @@ def test_the_output_of_a_net_without_head_is_its_embedding(place: Path) -> None:
     session = Session(settings(place, console=console))
     (entry,) = extract.run(session)
     assert [line for line in console.said if "has no head" in line] == [
-        f"extract: {HEADLESS} has no head; its own output [N, {WIDTH}] is the embedding"
+        f"{HEADLESS}: has no head; its own output [N, {WIDTH}] is the embedding"
     ]
     assert entry["shape"] == [42, WIDTH]
     inputs = json.loads((Path(entry["folder"]) / "entry.json").read_bytes())["inputs"]

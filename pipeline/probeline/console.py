@@ -26,6 +26,9 @@ class Console(Protocol):
     def result(self, line: str) -> None:
         """Show one line of a result."""
 
+    def note(self, line: str) -> None:
+        """Show one line that a user should know about the data or a net, such as what was assumed or left out."""
+
     def warn(self, line: str) -> None:
         """Show one line of what went wrong while the rest goes on."""
 
@@ -43,7 +46,7 @@ class Console(Protocol):
 
 
 class Silence:
-    """A console that shows nothing; details and results are said like progress."""
+    """A console that shows nothing; details, results and notes are treated like progress."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
@@ -52,6 +55,9 @@ class Silence:
         self.say(line)
 
     def result(self, line: str) -> None:
+        self.say(line)
+
+    def note(self, line: str) -> None:
         self.say(line)
 
     def warn(self, line: str) -> None:

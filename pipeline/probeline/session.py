@@ -96,18 +96,18 @@ class Session:
             unreadable.refuse(dataset)
         if self.remember:  # verify loads it both ways, and prints this once
             for note in dataset.notes:
-                console.say(note)
+                self.note_once(note)
             for join in dataset.joins:
                 console.say(f"{join.kind}: {join.summary}")
             if leak := groups.describe_leaks(dataset):
-                console.say(leak)
+                self.note_once(leak)
             if dataset.skipped:
-                console.say(registry.count_skipped(dataset.skipped))
+                self.note_once(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
                 console.detail(f"skipped {skipped.path}: {skipped.reason}")
             written = None if self.settings.run.dry_run else self.settings.folders.reports / dataset.title
             if message := unreadable.report(dataset, written):
-                console.warn(message)
+                self.warn_once(message)
         return dataset
 
     @functools.cached_property
@@ -128,7 +128,7 @@ class Session:
                 remedy="add images" if self.settings.data.limit is None else "raise --limit",
             )
         if self.remember and (message := describe_copies(self.dataset, splits)):
-            self.console.say(message)
+            self.note_once(message)
         return splits
 
     @functools.cached_property
@@ -148,7 +148,7 @@ class Session:
             return folder
         own = claim_folder(folder, place, read_only=self.settings.run.dry_run or not self.remember)
         if own != folder and self.remember:
-            self.console.say(f"reports: {folder} is of another data set of this name; those of {place} are in {own}")
+            self.note_once(f"reports: {folder} is of another data set of this name; those of {place} are in {own}")
         return own
 
     def parts(self) -> tuple[str, ...]:
@@ -217,7 +217,7 @@ class Session:
         spec = self.spec(backbone)
         record, loaded = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
-        self._say_notes(record)
+        self._show_notes(record)
         return record.decoding(self.decoding), loaded and loaded.decoding(self.decoding)
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
@@ -229,7 +229,7 @@ class Session:
         terms = tuple(dict.fromkeys(term for taps in requested for term in taps))
         resolved, loaded = resolve_taps(spec.name, spec.weights, self.settings.nets.image_size, terms, self.memo)
         self.memo.save()
-        self._say_notes(*(record for own in resolved.values() for record in own))
+        self._show_notes(*(record for own in resolved.values() for record in own))
         records: list[tuple[Backbone, ...]] = []
         for taps in requested:
             named = (record for term in taps for record in resolved[term])
@@ -246,24 +246,18 @@ class Session:
         self.require_images(f"the net of {backbone}")
         spec = self.spec(backbone)
         loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
-        self._say_notes(loaded.backbone)
+        self._show_notes(loaded.backbone)
         return loaded.decoding(self.decoding)
-
-    @functools.cached_property
-    def _said(self) -> set[str]:
-        return set()
 
     @functools.cached_property
     def checked(self) -> set[str]:
         """Keys of the cached features that the canary has run again in this session."""
         return set()
 
-    def _say_notes(self, *records: Backbone) -> None:
-        """Print what a user should know of a net and its weights, once per run."""
+    def _show_notes(self, *records: Backbone) -> None:
+        """Show what a user should know of a net and its weights."""
         for line in (f"{record.name}: {note}" for record in records for note in record.notes):
-            if line not in self._said:
-                self.console.say(line)
-            self._said.add(line)
+            self.note_once(line)
 
     def net_of(self, backbone: Backbone, taps: Sequence[str] = (PENULTIMATE,)) -> Loaded:
         """Build the net of a record anew."""
@@ -311,14 +305,21 @@ class Session:
         return self._features[entry.folder]
 
     @functools.cached_property
-    def _warned(self) -> set[str]:
+    def _shown(self) -> set[str]:
         return set()
+
+    def note_once(self, line: str) -> None:
+        """Show one line about the data or a net, unless this run has shown it."""
+        self._show_once(line, self.console.note)
 
     def warn_once(self, line: str) -> None:
         """Show one line of what is wrong with the data, unless this run has shown it."""
-        if line not in self._warned:
-            self._warned.add(line)
-            self.console.warn(line)
+        self._show_once(line, self.console.warn)
+
+    def _show_once(self, line: str, show: Callable[[str], None]) -> None:
+        if line not in self._shown:
+            self._shown.add(line)
+            show(line)
 
     @functools.cached_property
     def abandoned(self) -> list[Path]:
@@ -329,7 +330,7 @@ class Session:
         """Return a session that loads its data set again, without the images that turned out to be unreadable."""
         session = Session(self.settings, self.remember, self.steps)
         self.verdicts.refresh()
-        session.__dict__.update(verdicts=self.verdicts, abandoned=self.abandoned)
+        session.__dict__.update(verdicts=self.verdicts, abandoned=self.abandoned, _shown=self._shown)
         return session
 
     def under(self, settings: Settings, *, keep_features: bool = False) -> Session:
@@ -364,7 +365,7 @@ class Session:
     def _copy(self, settings: Settings, *, without: tuple[str, ...] = (), **known: Any) -> Session:
         """Return a session of other settings that keeps what this one has loaded."""
         copied = replace(self, settings=settings)
-        shared = ("_features", "_said", "checked", "_warned", "abandoned")
+        shared = ("_features", "_shown", "checked", "abandoned")
         for name in shared:
             getattr(self, name)  # made here, and shared from here on
         names = ("memo", "verdicts", "dataset", "splits", "splits_sha256", *shared)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from probeline.console import Bar
 
 LOG = logging.getLogger("probeline")
 
+_PACKAGE = Path(__file__).parents[1]
+
 
 class DataWarning(UserWarning):
-    """Something about the data that may make its numbers worth less."""
+    """What to know about the data or a network: what was assumed, what was left out, what makes a score too high.
+
+    Each is issued once per call, as one line ``source: fact``. To hide them:
+    ``warnings.simplefilter("ignore", probeline.DataWarning)``; to stop at the first one: ``"error"``.
+    """
 
 
 class LogConsole:
-    """A console of the logger ``probeline``: lines are of level INFO, details of level DEBUG.
+    """A console of the logger ``probeline``: lines are of level INFO, details of level DEBUG; notes are warnings.
 
-    With `verbose` they are printed as well. Bars are shown where somebody watches: in a terminal or a notebook.
+    With `verbose` lines are printed as well. Bars are shown where somebody watches: in a terminal or a notebook.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
@@ -39,9 +48,15 @@ class LogConsole:
         """Log one line of a result."""
         self.say(line)
 
+    def note(self, line: str) -> None:
+        """Warn of what a user should know about the data or a net."""
+        self.warn(line)
+
     def warn(self, line: str) -> None:
-        """Warn of what went wrong while the rest goes on."""
-        warnings.warn(line, DataWarning, stacklevel=2)
+        """Warn, at the user's line that called a function of this package."""
+        files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe())]
+        own = [level for level, file in enumerate(files) if Path(file).is_relative_to(_PACKAGE)]
+        warnings.warn(line, DataWarning, stacklevel=max(own, default=0) + 2)
 
     def has_reader(self) -> bool:
         """Return True: a program reads what its functions return."""

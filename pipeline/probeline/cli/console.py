@@ -58,6 +58,10 @@ class Terminal:
         if not self._quiet:
             self.result(line)
 
+    def note(self, line: str) -> None:
+        """Print one line about the data or a net, unless quiet."""
+        self.say(line)
+
     def detail(self, line: str) -> None:
         """Print one line if verbose."""
         if self._verbose:

@@ -45,7 +45,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
         for tap in taps:
             if tap.pooling == OUTPUT:
-                say(f"extract: {tap.name} has no head; its own output [N, {tap.dim}] is the embedding")
+                say(f"{tap.name}: has no head; its own output [N, {tap.dim}] is the embedding")
         unreadable: list[FoundUnreadable] = []
         engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
