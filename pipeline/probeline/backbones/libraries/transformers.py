@@ -95,23 +95,16 @@ def pretrained_encoder(source: str, revision: str | None, what: str) -> tuple[En
     """
     package = vision.transformers()
 
-    def load(**options: Any) -> tuple[Any, Any, Any]:
-        common = {"revision": revision, "trust_remote_code": False, **options}
-        processor = _load_processor(package, source, what, common)
-        config = _config(package, source, common)
-        model, info = package.AutoModel.from_pretrained(
+    def load(config: Any, common: dict[str, Any]) -> tuple[Any, Any]:
+        loaded = package.AutoModel.from_pretrained(
             source, config=config, output_loading_info=True, dtype=torch.float32, **common
         )
-        return processor, model, info
+        return tuple(loaded)
 
-    if Path(source).is_dir():
-        processor, model, info = _loaded(load, what, local_files_only=True)
-        folder = Path(source)
-    else:
-        processor, model, info = _load_from_hub(load, source, revision, what)
-        folder = (cached_hub_file(source, (_CONFIG,), revision) or Path(source) / _CONFIG).parent
-    encoder = _encoder(model, read_processor(processor, what), what)
+    encoder, model, info = _load_encoder(load, source, revision, what)
     _choose_output(encoder, _missing(encoder, model, info), what)
+    config = None if Path(source).is_dir() else cached_hub_file(source, (_CONFIG,), revision)
+    folder = Path(source) if config is None else config.parent
     files = sorted(file for file in folder.glob("*") if file.suffix in (".json", ".safetensors", ".bin"))
     return encoder, tuple(files)
 
@@ -121,19 +114,11 @@ def encoder_from_file(source: str, path: Path, what: str) -> Encoder:
     package = vision.transformers()
     state = read_state(path)
 
-    def load(**options: Any) -> tuple[Any, Any, Any]:
-        common = {"revision": None, "trust_remote_code": False, **options}
-        processor = _load_processor(package, source, what, common)
-        config = _config(package, source, common)
+    def load(config: Any, _: dict[str, Any]) -> tuple[Any, Any]:
         kind = type(package.AutoModel.from_config(config, trust_remote_code=False))
-        model, info = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
-        return processor, model, info
+        return tuple(kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True))
 
-    if Path(source).is_dir():
-        processor, model, info = _loaded(load, what, local_files_only=True)
-    else:
-        processor, model, info = _load_from_hub(load, source, None, what)
-    encoder = _encoder(model, read_processor(processor, what), what)
+    encoder, model, info = _load_encoder(load, source, None, what)
     _choose_output(encoder, _missing(encoder, model, info), f"{what} in {path}")
     return encoder
 
@@ -153,17 +138,10 @@ def random_encoder(source: str, what: str) -> Encoder:
     """
     package = vision.transformers()
 
-    def load(**options: Any) -> tuple[Any, Any, Any]:
-        common = {"revision": None, "trust_remote_code": False, **options}
-        processor = _load_processor(package, source, what, common)
-        model = package.AutoModel.from_config(_config(package, source, common), trust_remote_code=False)
-        return processor, model, None
+    def load(config: Any, _: dict[str, Any]) -> tuple[Any, Any]:
+        return package.AutoModel.from_config(config, trust_remote_code=False), None
 
-    if Path(source).is_dir():
-        processor, model, _ = _loaded(load, what, local_files_only=True)
-    else:
-        processor, model, _ = _load_from_hub(load, source, None, what)
-    encoder = _encoder(model, read_processor(processor, what), what)
+    encoder, _, _ = _load_encoder(load, source, None, what)
     _choose_output(encoder, set(), what)
     if _depends_on_pooler(encoder):
         # As with the model's own weights, if this machine has them: the tensors may come from a file or an artifact.
@@ -208,6 +186,27 @@ def _is_cached(source: str, revision: str | None) -> bool:
 
 
 _Load = Callable[..., tuple[Any, Any, Any]]
+
+
+def _load_encoder(
+    load_model: Callable[[Any, dict[str, Any]], tuple[Any, Any]], source: str, revision: str | None, what: str
+) -> tuple[Encoder, Any, Any]:
+    """Return an encoder, its whole model, and what transformers says of the loading.
+
+    `load_model` gets the configuration and the options of transformers, and returns the last two.
+    """
+    package = vision.transformers()
+
+    def load(**options: Any) -> tuple[Any, Any, Any]:
+        common = {"revision": revision, "trust_remote_code": False, **options}
+        processor = _load_processor(package, source, what, common)
+        return processor, *load_model(_config(package, source, common), common)
+
+    if Path(source).is_dir():
+        processor, model, info = _loaded(load, what, local_files_only=True)
+    else:
+        processor, model, info = _load_from_hub(load, source, revision, what)
+    return _encoder(model, read_processor(processor, what), what), model, info
 
 
 def _load_from_hub(load: _Load, source: str, revision: str | None, what: str) -> tuple[Any, Any, Any]:

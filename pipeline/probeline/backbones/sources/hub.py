@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, refuse_options
-from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.errors import BadOption, MissingData
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -51,28 +51,20 @@ def weights(_: str) -> tuple[str, ...]:
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
     """Return the entry's net; with `init` it must depend on torch's random state."""
-    from probeline.backbones.user_code.calling import call_factory
     from probeline.backbones.user_code.hub_entry import load_entry
-    from probeline.backbones.user_code.stated import random_net_of, state_preprocess
+    from probeline.backbones.user_code.stated import net_of
 
     refuse_options(options)
     what, (repository, _, entry_name) = f"hub:{name}", name.rpartition(":")
     entry, module = load_entry(repository, entry_name, is_folder=_is_folder(repository))
-    net = random_net_of(entry, what) if init else call_factory(entry, what)
-    return state_preprocess(net, entry, module, what=what)
+    return net_of(entry, module, what, init=init)
 
 
 def pretrained(name: str, weights: str) -> Built:
     """Return the net as the entry returns it, with the weights that the entry fetches."""
-    import torch
+    from probeline.backbones.user_code.stated import trained_net_of
 
-    from probeline.backbones.user_code.calling import SEED
-
-    if weights != "DEFAULT":
-        raise UnknownName(f"weights of hub:{name}", weights, ["DEFAULT", "none", "PATH of a file"])
-    torch.manual_seed(SEED)
-    net = create(name, {})
-    return Built(net, "DEFAULT", preprocess(net), ())
+    return trained_net_of(lambda: create(name, {}), weights, f"hub:{name}")
 
 
 def preprocess(net: nn.Module) -> Preprocess:

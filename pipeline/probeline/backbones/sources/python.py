@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, refuse_options
-from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.errors import BadOption, MissingData
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -45,27 +45,20 @@ def weights(_: str) -> tuple[str, ...]:
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
     """Return the function's net; with `init` it must depend on torch's random state."""
-    from probeline.backbones.user_code.calling import call_factory, load_factory
-    from probeline.backbones.user_code.stated import random_net_of, state_preprocess
+    from probeline.backbones.user_code.calling import load_factory
+    from probeline.backbones.user_code.stated import net_of
 
     refuse_options(options)
     what, (module, _, function) = f"python:{name}", name.rpartition(":")
     factory, loaded = load_factory(module, function)
-    net = random_net_of(factory, what) if init else call_factory(factory, what)
-    return state_preprocess(net, factory, loaded, what=what)
+    return net_of(factory, loaded, what, init=init)
 
 
 def pretrained(name: str, weights: str) -> Built:
     """Return the net as the function returns it, with the tensors that it has there."""
-    import torch
+    from probeline.backbones.user_code.stated import trained_net_of
 
-    from probeline.backbones.user_code.calling import SEED
-
-    if weights != "DEFAULT":
-        raise UnknownName(f"weights of python:{name}", weights, ["DEFAULT", "none", "PATH of a file"])
-    torch.manual_seed(SEED)
-    net = create(name, {})
-    return Built(net, "DEFAULT", preprocess(net), ())
+    return trained_net_of(lambda: create(name, {}), weights, f"python:{name}")
 
 
 def preprocess(net: nn.Module) -> Preprocess:

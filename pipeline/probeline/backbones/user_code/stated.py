@@ -1,4 +1,4 @@
-"""The preprocessing that a user's code states for its net, and the net that it gives with random weights."""
+"""The net that a user's function returns, trained or random, and the preprocessing that its code states for it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from probeline.backbones.preprocessing.read import read_preprocess
-from probeline.backbones.source import CLASSIC
-from probeline.backbones.user_code.calling import call_factory
-from probeline.errors import BadOption
+from probeline.backbones.source import CLASSIC, Built
+from probeline.backbones.user_code.calling import SEED, call_factory
+from probeline.errors import BadOption, UnknownName
 from probeline.images import Preprocess
 
 ASSUMED = (
@@ -74,7 +74,22 @@ def of_timm(net: nn.Module) -> Preprocess | None:
     return timm.preprocess(net)
 
 
-def random_net_of(factory: Callable[[], Any], what: str) -> nn.Module:
+def net_of(factory: Callable[[], Any], module: object, what: str, *, init: bool) -> nn.Module:
+    """Return a factory's net with its preprocessing known; with `init` it must depend on torch's random state."""
+    net = _random_net_of(factory, what) if init else call_factory(factory, what)
+    return state_preprocess(net, factory, module, what=what)
+
+
+def trained_net_of(create: Callable[[], nn.Module], weights: str, what: str) -> Built:
+    """Return what `create` returns with its own weights, which are called ``DEFAULT``."""
+    if weights != "DEFAULT":
+        raise UnknownName(f"weights of {what}", weights, ["DEFAULT", "none", "PATH of a file"])
+    torch.manual_seed(SEED)
+    net = create()
+    return Built(net, weights, preprocess_of(net), ())
+
+
+def _random_net_of(factory: Callable[[], Any], what: str) -> nn.Module:
     """Return a factory's net if it is random: another seed must give other tensors.
 
     Raises
