@@ -43,7 +43,7 @@ def test_paths_and_labels_relative_to_the_table(root: Path) -> None:
     assert classes(dataset) == {"4.png": "x", "a/1.png": "x", "a/2.jpg": "ü", "b/3.png": "ü"}
     assert dataset.class_names == ("x", "ü")
     assert dataset.parts["all"].content[0] == digest_bytes((root / "4.png").read_bytes())
-    assert dataset.notes == ("table: images from column 'file_name'; labels from column 'label'",)
+    assert dataset.notes == (), "nothing is guessed"
 
 
 def test_the_order_of_the_lines_changes_no_key(root: Path) -> None:
@@ -143,7 +143,7 @@ def test_rows_without_a_label_stay_and_are_counted(root: Path) -> None:
     lines = "".join(f"{name},{label}\n" for name, label in zip(NAMES, ("1.0", "", "2.0", "1.0"), strict=True))
     dataset = load(table(root, f"file_name,label\n{lines}"))
     assert classes(dataset) == {"4.png": "1", "a/1.png": "1", "a/2.jpg": None, "b/3.png": "2"}
-    assert dataset.notes[1:] == ("table: 1 rows have no label and are in no split",)
+    assert dataset.notes == ("table: 1 row without a label, in no split",)
     assert len(load(table(root, f"file_name,label\n{lines}"), limit=3).parts["all"]) == 3
 
 
@@ -175,7 +175,7 @@ def test_groups_are_those_of_a_groups_file(root: Path) -> None:
 def test_repeated_rows_count_once_and_contradictions_are_refused(root: Path) -> None:
     dataset = load(table(root, "path,label\na/1.png,x\nb/3.png,y\n./a/1.png,x\n"))
     assert len(dataset.parts["all"]) == 2
-    assert dataset.notes[1:] == ("table: 1 rows repeat another one and are left out",)
+    assert dataset.notes[1:] == ("table: 1 repeated row left out",)
     with pytest.raises(BadData, match=r"1 rows that contradict.*4 \(expected as in line 2: a/1.png, x, got .*, y\)"):
         load(table(root, "path,label\na/1.png,x\nb/3.png,y\na/1.png,y\n"))
 

@@ -9,7 +9,7 @@ import numpy as np
 from probeline.data.label_values import name_labels
 from probeline.data.objects.images import part_of_items, part_of_paths
 from probeline.data.objects.parts import ObjectPart, register_parts
-from probeline.data.tables.columns import USUAL, find_column
+from probeline.data.tables.columns import USUAL, are_plain, find_column
 from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData
 
@@ -66,7 +66,7 @@ def register_frame(frame: Any, labels: Any, groups: Any, name: str | None) -> st
             part_labels,
             names,
             None if group_values is None else [group_values[row] for row in rows],
-            notes=(_describe(columns, by_labels=labels is None, by_groups=groups is None),),
+            notes=_describe(columns, by_labels=labels is None, by_groups=groups is None),
         )
     return register_parts("frame", parts, name)
 
@@ -77,10 +77,12 @@ def _part(images: list[Any], part: str, labels: list[str]) -> ObjectPart:
     return part_of_items(part, images.__getitem__, labels)
 
 
-def _describe(columns: dict[str, str | None], *, by_labels: bool, by_groups: bool) -> str:
+def _describe(columns: dict[str, str | None], *, by_labels: bool, by_groups: bool) -> tuple[str, ...]:
+    """Return one line about which column was taken for what; none if the columns are called by what they are."""
     words = {"file_name": "images", "split": "parts"}
     words |= {"label": "labels"} if by_labels else {}
     words |= {"group": "groups"} if by_groups else {}
-    return "frame: " + "; ".join(
-        f"{words[kind]} from column {name!r}" for kind, name in columns.items() if name and kind in words
-    )
+    if are_plain(columns):
+        return ()
+    taken = [f"{words[kind]} from column {name!r}" for kind, name in columns.items() if name and kind in words]
+    return ("frame: " + "; ".join(taken),)

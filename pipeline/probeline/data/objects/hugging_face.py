@@ -41,8 +41,8 @@ class Labels:
     labels: Sequence[str]
     class_names: Sequence[str] | None
     groups: Sequence[str] | None
-    note: str
-    """Which columns were taken."""
+    notes: tuple[str, ...]
+    """Which columns were taken; none if they are called image and label."""
 
 
 def part_of_dataset(part: str, data: Any) -> ObjectPart:
@@ -57,7 +57,7 @@ def part_of_dataset(part: str, data: Any) -> ObjectPart:
     facts = read_labels(data, {})
     images = read_images(part, data, {}, np.arange(len(data)), Memo(None), Silence())
     ids = number_rows(part, len(data))
-    return ObjectPart(ids, images, images.content, facts.labels, facts.class_names, facts.groups, (facts.note,))
+    return ObjectPart(ids, images, images.content, facts.labels, facts.class_names, facts.groups, facts.notes)
 
 
 def read_labels(data: Any, columns: Mapping[str, str]) -> Labels:
@@ -70,17 +70,21 @@ def read_labels(data: Any, columns: Mapping[str, str]) -> Labels:
     BadData
         No such column, or several; labels that cannot be used.
     """
-    note = f"hf: images from column {_image_column(data, columns)!r}"
-    label_column, group_column = _label_column(data, columns), columns.get("group")
+    image_column, label_column = _image_column(data, columns), _label_column(data, columns)
+    group_column = columns.get("group")
     labels, class_names = [""] * len(data), None
     if label_column:
         class_names = getattr(data.features[label_column], "names", None)
         labels = name_labels(list(data[label_column]), len(data), f"column {label_column!r}", class_names)
-        note += f"; labels from column {label_column!r}"
     groups = None
     if group_column:
         groups = name_labels(list(data[_known(group_column, data.features)]), len(data), f"column {group_column!r}")
-    return Labels(labels, class_names, groups, note)
+    if (image_column, label_column) == ("image", "label"):
+        return Labels(labels, class_names, groups, ())
+    note = f"hf: images from column {image_column!r}" + (
+        f"; labels from column {label_column!r}" if label_column else ""
+    )
+    return Labels(labels, class_names, groups, (note,))
 
 
 def read_images(

@@ -57,7 +57,7 @@ def load(name: str, request: LoadRequest) -> DataSet:
     raw = {
         part: RawPart(number_rows(part, len(data)), numbers[part], partial(read, part)) for part, data in parts.items()
     }
-    notes += list(dict.fromkeys(given.note for given in facts.values()))
+    notes += list(dict.fromkeys(note for given in facts.values() for note in given.notes))
     title = path.resolve().name if is_local else path_name(name)
     dataset = assemble(f"hf--{title}", raw, class_names, request, notes=notes)
     groups = {

@@ -30,6 +30,12 @@ def find_column(header: Sequence[str], kind: str, columns: Mapping[str, str], us
     return next((by_name[name] for name in usual or USUAL[kind] if name in by_name), None)
 
 
+def are_plain(columns: Mapping[str, str | None]) -> bool:
+    """Return whether images and labels are in columns called so, and no column is recognised by another name."""
+    taken = {kind: column for kind, column in columns.items() if column}
+    return {"file_name", "label"} <= taken.keys() and all(kind == column for kind, column in taken.items())
+
+
 def fold_name(name: str) -> str:
     """Return a column's name as names are compared: ``Image Path``, ``image-path`` and ``image_path`` are one."""
     return re.sub(r"[\s\-.]+", "_", name.strip()).lower()

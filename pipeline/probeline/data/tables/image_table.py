@@ -17,11 +17,12 @@ from probeline.data.folders.walk import list_images
 from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.sources.folder import load_files
-from probeline.data.tables.columns import USUAL, find_column, fold_name, read_values
+from probeline.data.tables.columns import USUAL, are_plain, find_column, fold_name, read_values
 from probeline.data.tables.matching import clean_path, match_names
 from probeline.data.tables.reading import Table
 from probeline.data.tables.splits import names_parts, read_splits
 from probeline.errors import BadData, MissingData
+from probeline.format import plural
 from probeline.types import DataSet
 
 _SHOWN = 3
@@ -96,9 +97,9 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
         )
         for part, part_rows in by_part.items()
     }
-    notes = [_describe_columns(table, columns, how)]
+    notes = list(filter(None, [_describe_columns(table, columns, how)]))
     if repeated:
-        notes.append(f"table: {repeated:,} rows repeat another one and are left out")
+        notes.append(f"table: {plural(repeated, 'repeated row')} left out")
     labelled = {row.part for row in kept if row.label}
     notes += _describe_labels(class_names, sum(not row.label for row in kept if row.part in labelled))
     dataset = assemble(name, raw, class_names, request, notes=notes)
@@ -191,7 +192,10 @@ def _facts(row: _Row) -> str:
 
 
 def _describe_columns(table: Table, columns: Mapping[str, str | None], how: str | None) -> str:
-    """Return one line about which column was taken for what, and which others have a usual name too."""
+    """Return one line about which column was taken for what, and which others have a usual name too.
+
+    It is empty if the columns are called by what they are, so that nothing was guessed.
+    """
     words = {"file_name": "images", "label": "labels", "split": "parts", "group": "groups"}
     taken = [
         f"{words[kind]} from column {column!r}" + (f", {how}" if kind == "file_name" and how else "")
@@ -203,6 +207,8 @@ def _describe_columns(table: Table, columns: Mapping[str, str | None], how: str 
         for name in table.header
         if name not in columns.values() and any(fold_name(name) in USUAL[kind] for kind in ("label", "split"))
     ]
+    if are_plain(columns) and table.has_header and not how and not others:
+        return ""
     line = ("table: " if table.has_header else "table: without a header; ") + "; ".join(taken)
     if not columns["label"]:
         unused = [name for name in table.header if name not in columns.values()]
@@ -216,7 +222,7 @@ def _describe_labels(class_names: Sequence[str], unlabelled: int) -> list[str]:
     """Return notes about rows without a label, and about classes that differ in capitals alone."""
     notes = []
     if class_names and unlabelled:
-        notes.append(f"table: {unlabelled:,} rows have no label and are in no split")
+        notes.append(f"table: {plural(unlabelled, 'row')} without a label, in no split")
     by_fold: dict[str, list[str]] = defaultdict(list)
     for name in class_names:
         by_fold[name.casefold()].append(name)
