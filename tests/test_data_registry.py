@@ -34,7 +34,11 @@ def load(name: str, data: Path, *, limit: int | None = None, data_seed: int = 0)
     return datasets.load(name, LoadRequest(data, Subset(limit, data_seed), memo, Silence(), download=False))
 
 
-def test_a_path_gets_the_hint_of_a_folder(tmp_path: Path) -> None:
+def test_a_path_gets_the_hint_of_its_source(tmp_path: Path) -> None:
+    for name, source in (("t.csv", "table"), ("a.npz", "arrays"), ("s.tar", "wds")):
+        (tmp_path / name).touch()
+        with pytest.raises(UnknownName, match=rf"a file of this kind is {source}:{tmp_path / name}$"):
+            load(str(tmp_path / name), Path("data"))
     with pytest.raises(UnknownName, match=rf"a folder of images is folder:{tmp_path}$"):
         load(str(tmp_path), Path("data"))
     with pytest.raises(UnknownName, match=r"did you mean cifar10\?$"):

@@ -76,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="probeline",
         description="Cache frozen-backbone features once, then compare linear probes, baselines and fine-tuning.",
+        epilog="To begin: probeline run --dataset folder:PATH --backbone resnet50 mobilenet_v2, with one folder of "
+        "images per class in PATH. The options of a verb: probeline VERB --help.",
         formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"probeline {__version__}")

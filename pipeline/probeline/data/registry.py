@@ -13,6 +13,12 @@ from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
+_BY_SUFFIX = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet"), "table"),
+    **dict.fromkeys((".npz", ".npy"), "arrays"),
+    ".tar": "wds",
+}
+
 SOURCES: Plugins[Source] = Plugins("data source", "probeline.data.sources", "probeline.data", ("SPEC", "load"))
 
 
@@ -29,8 +35,21 @@ def load(spec: str, request: LoadRequest) -> DataSet:
         takes_argument = ":" in source.SPEC
         if bool(argument) == takes_argument and (takes_argument or spec == prefix):
             return source.load(argument, request)
-    remedy = f"a folder of images is folder:{spec}" if "/" in spec or Path(spec).is_dir() else None
+    remedy = None
+    if own := spec_of_path(spec):
+        remedy = f"a {'folder of images' if own.startswith('folder:') else 'file of this kind'} is {own}"
+    elif "/" in spec and ":" not in spec:
+        remedy = f"a folder of images is folder:{spec}"
     raise UnknownName("data set", spec, names(), remedy=remedy)
+
+
+def spec_of_path(path: str) -> str | None:
+    """Return the spec of a folder of images, a table, arrays or a tar; None for a path of anything else."""
+    own = Path(os.path.expanduser(path))  # noqa: PTH111 - expanduser of Path raises for an unknown user
+    if own.is_dir():
+        return f"folder:{path}"
+    kind = _BY_SUFFIX.get(own.suffix.lower())
+    return f"{kind}:{path}" if kind and own.is_file() else None
 
 
 def gives_embeddings(spec: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,8 @@ from probeline.data.label_values import name_labels
 from probeline.data.objects.images import part_of_array, part_of_items, part_of_paths, split_item
 from probeline.data.objects.parts import ObjectPart, register_parts
 from probeline.data.part_names import named_part
+from probeline.data.registry import spec_of_path
 from probeline.errors import BadData, BadOption
-
-_BY_SUFFIX = {
-    **dict.fromkeys((".csv", ".tsv", ".parquet"), "table"),
-    **dict.fromkeys((".npz", ".npy"), "arrays"),
-}
 
 
 def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None = None) -> str:
@@ -53,7 +48,7 @@ def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None 
                 where=repr(os.fspath(data)),
                 remedy="give the labels and groups as files, as --labels and --groups do, or a list of paths",
             )
-        return _spec_of_path(data)
+        return spec_of_path(os.fspath(data)) or os.fspath(data)
     if _is(data, "pandas", "DataFrame"):
         from probeline.data.objects.frames import register_frame
 
@@ -66,16 +61,6 @@ def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None 
     if any(not len(part.sample_ids) for part in parts.values()):
         raise BadData("no images", where="the given data", expected="one or more")
     return register_parts(_kind(next(iter(by_part.values()))), parts, name)
-
-
-def _spec_of_path(data: str | os.PathLike[str]) -> str:
-    text = os.fspath(data)
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - as in sources.folder
-    if path.is_dir():
-        return f"folder:{text}"
-    if path.is_file() and path.suffix.lower() in _BY_SUFFIX:
-        return f"{_BY_SUFFIX[path.suffix.lower()]}:{text}"
-    return text
 
 
 def _by_part(data: Any) -> dict[str, Any]:
