@@ -50,6 +50,16 @@ def test_embeddings_of_the_same_rows_are_compared_in_pairs(arrays: tuple[np.ndar
     assert frame["over_probe_p"].notna().sum() == 1
 
 
+def test_one_result_is_a_report_and_options_may_be_mappings(arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    result = probeline.probe(*arrays, method="probe-sgd", sgd={"lr": [1e-3, 1e-2], "epochs": 1})
+    assert result.chosen.keys() == {"lr"}
+    assert len(probeline.compare(result).to_frame()) == 1
+    with pytest.raises(TypeError, match=r"no option is called epoch; did you mean epochs\?"):
+        probeline.probe(*arrays, epoch=1)
+    with pytest.raises(TypeError, match=r"limit is no option of fitting"):
+        probeline.probe(*arrays, limit=100)
+
+
 def test_a_curve_and_checks_are_frames(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = arrays
     curve = probeline.curve(X, y, fractions=[20, 100], shots=[0], draws=2)

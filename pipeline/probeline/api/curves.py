@@ -36,7 +36,7 @@ class LearningCurve:
         return steps(self.record)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas data frame of the steps."""
+        """Return a pandas data frame with a row for each step: its size, and the accuracy over its draws in [0, 1]."""
         from probeline.api.frames import frame
 
         lines = [{"step": step.title, **asdict(step)} for step in self.steps]

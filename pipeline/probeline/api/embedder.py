@@ -23,10 +23,15 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str or nn.Module, default="resnet18"
-        As :func:`probeline.extract` takes it, like all others.
+        ``NAME[@WEIGHTS]``, or a net.
     weights, tap, image_size, preprocess, preprocess_name, device, cache : optional
-    batch_size, workers : int, optional
+        As :func:`probeline.extract` takes them.
+    batch_size : int, optional
+        Images per batch; by default as the device suggests.
+    workers : int, optional
+        Threads that decode; by default all cores.
     verbose : bool, default=False
+        Whether what is done is printed.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from probeline.api.console import LogConsole
 from probeline.api.scratch import ScratchFolder
-from probeline.api.sessions import open_session
+from probeline.api.sessions import open_session, option_values
 from probeline.data.objects.spec import spec_of
 from probeline.data.pixels.functions import register_function
 from probeline.data.sampling.splits import HeldOut
@@ -57,10 +57,10 @@ class Features:
             An option does not concern fitting.
         """
         session = self.session
-        for name in options:
-            if GROUP_OF.get(name) not in ("seeding", "heads", "training", "curve", "compute"):
-                raise TypeError(f"no option of fitting is called {name}")
-        changes = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        changes = option_values(options)
+        for name in changes:
+            if GROUP_OF[name] not in ("seeding", "heads", "training", "curve", "compute"):
+                raise TypeError(f"{name} is no option of fitting; probeline.extract takes it")
         changes |= {} if reports is None else {"reports": Path(reports).expanduser()}
         settings = replace(session.settings, console=LogConsole(verbose=verbose)).changed(**changes)
         check_settings(settings)
@@ -239,23 +239,35 @@ def extract(
         of (image, label), a Hugging Face ``Dataset``, or a mapping of ``train``, ``val`` and ``test`` to these.
     backbone : str or nn.Module
         ``NAME[@WEIGHTS]``, as ``--backbone`` takes it, or any net that gives [N, D] for images float32 [N, 3, S, S].
-    labels, groups : array-like or path, optional
-        One for each image of a data object: classes, as text or numbers, and what no split separates; or files, as
-        ``--labels`` and ``--groups`` take them. Images without labels can be extracted too.
+    labels : array-like [N] or path, optional
+        The class of each image of a data object, as text or whole numbers, None for an image without one; for any data
+        also a file, as ``--labels`` takes it. Images without labels can be extracted too.
+    groups : array-like [N] or path, optional
+        What each image belongs to, such as a patient: no split separates a group. Or a file, as ``--groups`` takes it.
     name : str, optional
-        Of a data object, in paths and reports; by default it follows from the content.
-    preprocess : optional
-        Of a net: a :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision, or an
-        image processor of transformers; by default what the net states itself. With `preprocess_name` it may be any
-        function of an RGB Pillow image that returns the net's input, floats [3, S, S].
+        What a data object is called in paths and reports; by default it follows from the content.
+    preprocess : mapping, transform, image processor or function, optional
+        How images become the input of a net that is given as an object: a mapping with ``resize``, ``crop``,
+        ``interpolation``, ``mean`` and ``std``, a transform of torchvision, or an image processor of transformers. By
+        default what the net states itself. With `preprocess_name` it may be any function of an RGB Pillow image that
+        returns the net's input, floats [3, S, S].
     preprocess_name : str, optional
         What such a function is called in every key: one that does something else needs another name.
-    weights, tap, image_size, device, cache : optional
-        As on the command line, with its defaults.
+    weights : str, optional
+        ``DEFAULT``, the name of weights, ``none`` for random ones, or the path of a checkpoint.
+    tap : str, optional
+        Where the net is read: ``penultimate`` by default, or a module such as ``layer3``.
+    image_size : int, optional
+        Side of the net's input in pixels; by default as the weights say.
+    device : str, optional
+        ``auto`` by default, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    cache : path, optional
+        Folder of the cached features; ``cache`` by default.
     verbose : bool
         Whether what is done is printed; the logger ``probeline`` has it in any case.
     **options
-        Any other option of ``probeline extract`` by its name there: ``precision="bf16"``, ``limit=100``.
+        Any other option of ``probeline extract`` by its name there, with ``_`` for ``-``: ``precision="bf16"``,
+        ``limit=100``; one that takes ``NAME=VALUE`` as a mapping: ``columns={"label": "breed"}``.
 
     Returns
     -------
@@ -268,6 +280,17 @@ def extract(
         With what is wrong and the next step.
     TypeError
         No option has this name.
+
+    Warns
+    -----
+    DataWarning
+        What to know of the data or the net, once for each call.
+
+    Examples
+    --------
+    >>> features = probeline.extract("folder:flowers", "resnet50")  # doctest: +SKIP
+    >>> features.shape, features.classes  # doctest: +SKIP
+    ((3670, 2048), ('daisy', 'tulip'))
     """
     if isinstance(data, Features):
         raise TypeError("these are features already: probeline.probe takes them")

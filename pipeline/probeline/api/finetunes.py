@@ -42,7 +42,8 @@ def finetune(
     verbose : bool
         Whether what is done is printed.
     **options
-        Any other option of ``probeline finetune`` by its name there: ``train=["clip=1"]``, ``cache="cache"``.
+        Any other option of ``probeline finetune`` by its name there: ``train={"lr": [1e-3, 1e-2], "clip": 1}``,
+        ``cache="cache"``.
 
     Raises
     ------

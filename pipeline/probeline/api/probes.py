@@ -72,7 +72,8 @@ def probe(
     verbose : bool
         Whether what is done is printed.
     **options
-        Grids of the minibatch heads, as on the command line: ``sgd=["lr=1e-3,1e-2"]``.
+        Grids of the minibatch heads: ``sgd={"lr": [1e-3, 1e-2]}``, ``mlp={"width": 512}``; and where they are fitted:
+        ``device="cuda"``.
 
     Raises
     ------

@@ -94,12 +94,12 @@ class Report:
         return write_report(replace(self._content, folder=self._folder.path))
 
 
-def compare(results: Iterable[Comparable]) -> Report:
-    """Return the report of some results on the same test rows.
+def compare(results: Comparable | Iterable[Comparable]) -> Report:
+    """Return the report of one result, or of several on the same test rows.
 
     Parameters
     ----------
-    results : iterable of Result, LearningCurve and DataChecks
+    results : Result, or iterable of Result, LearningCurve and DataChecks
         As :func:`probeline.probe`, :func:`probeline.finetune`, :func:`probeline.curve` and :func:`probeline.doctor`
         return them; at least one `Result`.
 
@@ -108,7 +108,7 @@ def compare(results: Iterable[Comparable]) -> Report:
     BadOption
         The results are of other rows, labels or classes.
     """
-    results = list(results)
+    results = [results] if isinstance(results, Comparable) else list(results)
     scored = [result for result in results if isinstance(result, Result)]
     if not scored:
         raise BadOption("nothing to compare", expected="results of probeline.probe or probeline.finetune")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from probeline.api.console import LogConsole
 from probeline.backbones.registry import check_name
+from probeline.errors import nearest
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings
 from probeline.session import Session
@@ -15,7 +17,8 @@ from probeline.session import Session
 def open_session(*, verbose: bool = False, **options: Any) -> Session:
     """Return the session of some options, each with the name that it has on the command line, or with its field's.
 
-    An option that is None has its default. A single value does for an option that takes several.
+    An option that is None has its default. A single value does for an option that takes several, and a mapping for one
+    that takes ``NAME=VALUE``.
 
     Raises
     ------
@@ -24,13 +27,7 @@ def open_session(*, verbose: bool = False, **options: Any) -> Session:
     ProbelineError
         A value is not valid.
     """
-    values = {}
-    for name, value in options.items():
-        if value is None:
-            continue
-        own = name if name in OPTIONS else _BY_FLAG.get(name, name)
-        values[own] = _value(own, value) if own in OPTIONS else value
-    settings = Settings.of(console=LogConsole(verbose=verbose), **values)
+    settings = Settings.of(console=LogConsole(verbose=verbose), **option_values(options))
     check_settings(settings)
     session = Session(settings)
     if not session.has_images:
@@ -44,9 +41,28 @@ _BY_FLAG = {option.flag.removeprefix("--").replace("-", "_"): name for name, opt
 """The field of each option by the words of its flag: ``tap`` is `taps`."""
 
 
+def option_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as settings have them, by their fields; those that are None are left out. Raises TypeError."""
+    values = {}
+    for name, value in options.items():
+        own = name if name in OPTIONS else _BY_FLAG.get(name, name)
+        if own not in OPTIONS:
+            close = nearest(name, [*OPTIONS, *_BY_FLAG])
+            raise TypeError(f"no option is called {name}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+        if value is not None:
+            values[own] = _value(own, value)
+    return values
+
+
 def _value(name: str, value: Any) -> Any:
-    """Return a value as its option has it."""
+    """Return a value as its option has it: of a list, one value alone, or a mapping of names to values."""
     option = OPTIONS[name]
-    if option.is_list:
-        return tuple(value) if isinstance(value, list | tuple) else (option.kind(value),)
-    return Path(value).expanduser() if option.kind is Path else value
+    if not option.is_list:
+        return Path(value).expanduser() if option.kind is Path else value
+    if isinstance(value, Mapping):
+        return tuple(f"{key}={_joined(own)}" for key, own in value.items())
+    return tuple(value) if isinstance(value, list | tuple) else (option.kind(value),)
+
+
+def _joined(values: Any) -> str:
+    return ",".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
