@@ -146,3 +146,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri == "reference/cli.md":
         markdown = markdown.replace(VERBS, cli_reference())
     return links_for_the_site(page.file.src_uri, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Return a page without the roles of Sphinx that docstrings have for readers of the code: ``:func:`name```."""
+    return re.sub(r":(?:func|class|meth|attr|mod):(?=<code)", "", html)

@@ -83,10 +83,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like [N, D]
-        y : array-like [N]
+        X : array_like [N, D]
+        y : array_like [N]
             Labels of at least two classes.
-        sample_weight : array-like [N], optional
+        sample_weight : array_like [N], optional
             Row weights, not negative; 1 by default.
 
         Returns
@@ -146,7 +146,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array_like [N, D]
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
@@ -161,7 +161,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array_like [N, D]
         """
         logits = self.decision_function(X)
         chosen = (logits > 0).astype(np.intp) if logits.ndim == 1 else logits.argmax(axis=1)
@@ -173,7 +173,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array_like [N, D]
         """
         logits = self.decision_function(X)
         probabilities: DoubleArray = expit(_both(logits)) if logits.ndim == 1 else softmax(logits, axis=1)
@@ -184,7 +184,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array_like [N, D]
         """
         logits = self.decision_function(X)
         logarithms: DoubleArray = log_expit(_both(logits)) if logits.ndim == 1 else log_softmax(logits, axis=1)

@@ -29,7 +29,7 @@ class Arrangement:
     name: str | None = None
 
     def of(self, features: Any) -> Features:
-        """Return features, of ours or array-like [N, D], with all of this."""
+        """Return features, of ours or array_like [N, D], with all of this."""
         if isinstance(self.test, tuple):
             return self._with_test_part(features, self.test)
         labels = self.labels

@@ -239,10 +239,10 @@ def extract(
         of (image, label), a Hugging Face ``Dataset``, or a mapping of ``train``, ``val`` and ``test`` to these.
     backbone : str or nn.Module
         ``NAME[@WEIGHTS]``, as ``--backbone`` takes it, or any net that gives [N, D] for images float32 [N, 3, S, S].
-    labels : array-like [N] or path, optional
+    labels : array_like [N] or path, optional
         The class of each image of a data object, as text or whole numbers, None for an image without one; for any data
         also a file, as ``--labels`` takes it. Images without labels can be extracted too.
-    groups : array-like [N] or path, optional
+    groups : array_like [N] or path, optional
         What each image belongs to, such as a patient: no split separates a group. Or a file, as ``--groups`` takes it.
     name : str, optional
         What a data object is called in paths and reports; by default it follows from the content.

@@ -41,9 +41,9 @@ def probe(
 
     Parameters
     ----------
-    features : Features or array-like [N, D]
+    features : Features or array_like [N, D]
         Of :func:`probeline.extract`, or from elsewhere.
-    labels : array-like [N], optional
+    labels : array_like [N], optional
         Text or whole numbers, one for each row; None, NaN or an empty string for a row to leave out. By default the
         labels of the data set that the features are of.
     test : float, bool [N], int [n] or tuple, optional
@@ -52,7 +52,7 @@ def probe(
     val : float, bool [N] or int [n], optional
         The rows that hyper-parameters are chosen on. By default those that the data set ships, or a tenth of the rest,
         or with fewer than 1,000 rows five folds.
-    groups : array-like [N], optional
+    groups : array_like [N], optional
         Rows of one group are never separated.
     method : str or estimator
         ``exact`` for the exact linear probe, ``probe-refit``, ``probe-sgd``, ``probe-mlp``, ``logistic``, ``ridge``,
