@@ -35,10 +35,14 @@ def finetune(
         ``NAME[@WEIGHTS]``; with `Features` it is theirs.
     strategy : str
         What is trained: ``full``, ``head``, ``last-1``, ``lp-ft`` and the like.
-    epochs, lr : optional
-        As on the command line, with its defaults.
-    seed, seeds : int
-        First seed, and number of seeds.
+    epochs : int, optional
+        Epochs of training; 10 by default.
+    lr : float, optional
+        Peak learning rate of the head, by default 0.001; below it a tenth of that.
+    seed : int
+        First seed.
+    seeds : int
+        Number of seeds, counted up from the first.
     verbose : bool
         Whether what is done is printed.
     **options

@@ -60,8 +60,10 @@ def probe(
         fitted on standardised features.
     params : mapping of str to sequence, optional
         The values of each parameter of a classifier that are tried; the best on validation is kept.
-    seed, seeds : int
-        First seed, and number of seeds, of a method that is random.
+    seed : int
+        First seed of a method that is random.
+    seeds : int
+        Number of seeds, counted up from the first.
     data_seed : int, optional
         Seed of the splits; 0 by default, or that of the features.
     name : str, optional

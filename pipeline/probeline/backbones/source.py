@@ -151,6 +151,21 @@ class ReadsFiles(Protocol):
         """
 
 
+def no_names() -> tuple[str, ...]:
+    """Return nothing: the `names` of a source that has too many to list."""
+    return ()
+
+
+def only_default(_name: str) -> tuple[str, ...]:
+    """Return ``DEFAULT`` alone: the `weights` of a source whose nets come with theirs."""
+    return ("DEFAULT",)
+
+
+def no_options(_name: str, _weights: str) -> dict[str, Any]:
+    """Return nothing: the `options` of a source whose names say everything."""
+    return {}
+
+
 def refuse_options(options: Mapping[str, Any]) -> None:
     """Raise TypeError for any option, as a function without such a parameter would."""
     for option in options:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories, refuse_options
+from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData, UnknownName
 from probeline.images import Preprocess
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 
 SPEC = "hf:ORG/NAME"
 OWN_PREPROCESS = True
+names, weights, options = no_names, only_default, no_options
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 _CONFIG = "config.json"
-
-
-def names() -> tuple[str, ...]:
-    """Return nothing, as the hub has a million names."""
-    return ()
 
 
 def knows(name: str) -> bool:
@@ -42,11 +38,6 @@ def check(name: str) -> None:
         raise MissingData("no model of transformers in the folder", where=folder, expected=_CONFIG, remedy=remedy)
     if not _HUB_NAME.fullmatch(name) or name.startswith((".", "~")):
         raise BadOption("bad --backbone", where=f"hf:{name}", expected="hf:ORG/NAME or hf:FOLDER of a saved model")
-
-
-def weights(_: str) -> tuple[str, ...]:
-    """Return ``DEFAULT`` alone; a revision of a repository on the hub can be named as well."""
-    return ("DEFAULT",)
 
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:  # noqa: ARG001
@@ -88,11 +79,6 @@ def notes(net: nn.Module) -> tuple[str, ...]:
     from probeline.backbones.libraries.transformers import notes_of
 
     return notes_of(net)
-
-
-def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing, as the model's configuration has everything."""
-    return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:

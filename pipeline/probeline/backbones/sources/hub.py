@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories, refuse_options
+from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData
 from probeline.images import Preprocess
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 
 SPEC = "hub:OWNER/REPO:ENTRY"
 OWN_PREPROCESS = True
+names, weights, options = no_names, only_default, no_options
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(:[A-Za-z0-9_./-]+)?")
 
 _FILE = "hubconf.py"
-
-
-def names() -> tuple[str, ...]:
-    """Return nothing, as any repository can be named."""
-    return ()
 
 
 def knows(name: str) -> bool:
@@ -42,11 +38,6 @@ def check(name: str) -> None:
     if not _REPOSITORY.fullmatch(repository) or repository.startswith((".", "~")) or not entry.isidentifier():
         expected = "hub:OWNER/REPO:ENTRY, hub:OWNER/REPO:REF:ENTRY or hub:FOLDER:ENTRY"
         raise BadOption("bad --backbone", where=f"hub:{name}", expected=expected)
-
-
-def weights(_: str) -> tuple[str, ...]:
-    """Return ``DEFAULT`` alone: what the entry returns."""
-    return ("DEFAULT",)
 
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
@@ -79,11 +70,6 @@ def notes(net: nn.Module) -> tuple[str, ...]:
     from probeline.backbones.user_code.stated import notes_of
 
     return notes_of(net)
-
-
-def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing, as an entry is called without arguments."""
-    return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories, refuse_options
+from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, UnknownName
 from probeline.identity import digest
 from probeline.images import Preprocess
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SPEC = "module:NAME"
 OWN_PREPROCESS = True
+names, weights, options = no_names, only_default, no_options
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,6 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
     return f"module:{name}"
 
 
-def names() -> tuple[str, ...]:
-    """Return nothing: they are no names for a command line."""
-    return ()
-
-
 def knows(name: str) -> bool:
     """Return whether this process has registered the name."""
     return name in _NETS
@@ -98,11 +94,6 @@ def check(name: str) -> None:
     if name not in _NETS:
         remedy = "such nets exist in Python only; on the command line, name a function: python:FILE.py:FUNCTION"
         raise UnknownName("registered net", f"module:{name}", [f"module:{known}" for known in _NETS], remedy=remedy)
-
-
-def weights(_: str) -> tuple[str, ...]:
-    """Return ``DEFAULT`` alone: those of the net when it was registered."""
-    return ("DEFAULT",)
 
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
@@ -133,11 +124,6 @@ def preprocess(net: nn.Module) -> Preprocess:
     from probeline.backbones.user_code.stated import preprocess_of
 
     return preprocess_of(net)
-
-
-def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing, as the net is built already."""
-    return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories
+from probeline.backbones.source import Built, no_categories, no_names, no_options
 from probeline.environment import package_folder
 from probeline.errors import MissingData, MissingExtra, UnknownName
 from probeline.images import Preprocess
@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
 SPEC = "openclip:ARCH@TAG"
 OWN_PREPROCESS = True
+names, options = no_names, no_options
 
 _CONFIG = "open_clip_config.json"
-
-
-def names() -> tuple[str, ...]:
-    """Return nothing, as open_clip has more than a hundred architectures."""
-    return ()
 
 
 def _architectures() -> list[str]:
@@ -100,11 +96,6 @@ def notes(net: nn.Module) -> tuple[str, ...]:
     from probeline.backbones.libraries.open_clip import notes_of
 
     return notes_of(net)
-
-
-def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing, as the architecture has everything."""
-    return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:

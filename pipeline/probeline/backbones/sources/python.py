@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probeline.backbones.source import Built, no_categories, refuse_options
+from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData
 from probeline.images import Preprocess
 
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 SPEC = "python:FILE.py:FUNCTION"
 OWN_PREPROCESS = True
-
-
-def names() -> tuple[str, ...]:
-    """Return nothing, as any function can be named."""
-    return ()
+names, weights, options = no_names, only_default, no_options
 
 
 def knows(name: str) -> bool:
@@ -36,11 +32,6 @@ def check(name: str) -> None:
         raise BadOption("bad --backbone", where=f"python:{name}", expected=expected)
     if module.endswith(".py") and not Path(module).expanduser().is_file():
         raise MissingData("no such file", where=module, remedy="check the path of --backbone python:FILE.py:FUNCTION")
-
-
-def weights(_: str) -> tuple[str, ...]:
-    """Return ``DEFAULT`` alone: what the function returns."""
-    return ("DEFAULT",)
 
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:
@@ -73,11 +64,6 @@ def notes(net: nn.Module) -> tuple[str, ...]:
     from probeline.backbones.user_code.stated import notes_of
 
     return notes_of(net)
-
-
-def options(_name: str, _weights: str) -> dict[str, Any]:
-    """Return nothing, as the function takes no arguments."""
-    return {}
 
 
 def categories(name: str, weights: str) -> tuple[str, ...]:
