@@ -133,7 +133,7 @@ def describe_environment(facts: Mapping[str, Any]) -> str:
     named = {name: str(facts[name]) for name in _HARDWARE if name in facts}
     if "cores" in named:
         named["cores"] += " core" if facts["cores"] == 1 else " cores"
-    versions = [f"{name} {version}" for name, version in facts.items() if name not in _HARDWARE]
+    versions = [f"{name} {version}" for name, version in sorted(facts.items()) if name not in _HARDWARE]
     return "; ".join(filter(None, (", ".join(named.values()), ", ".join(versions)))) or "not recorded"
 
 
