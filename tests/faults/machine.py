@@ -76,6 +76,7 @@ class MadeSession:
         self.console = settings.console
         self.dataset = SimpleNamespace(name="made", parts={})
         self.decoding = Decoding()
+        self.has_images = True
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None
