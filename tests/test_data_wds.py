@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from made_sources import load, picture
+from probeline.commands import verify
 from probeline.data.pixels.loading import open_image
 from probeline.data.sources.wds import find_tars
 from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.images import ImageItems
+from probeline.session import Session
 from probeline.types import DROPPED, DataSet
-from small_runs import extracted
+from small_runs import Listening, configuration, extracted
 
 
 def encoded(row: int) -> bytes:
@@ -173,3 +175,12 @@ def test_tars_are_extracted_from(tmp_path: Path) -> None:
     session = extracted(tmp_path / "cache", dataset=f"wds:{tmp_path}/a.tar", limit=None)
     ((backbone,),), _ = session.taps("squeezenet1_1")
     assert session.features(backbone, "all").features.shape == (20, 512)
+
+
+def test_verify_decodes_images_of_tars_that_were_left_out(tmp_path: Path) -> None:
+    tar = make_tar(tmp_path / "a.tar", samples(0, 20) | {"0003.png": encoded(3)[:60]})
+    options = {"dataset": f"wds:{tar}", "limit": None}
+    extracted(tmp_path / "cache", **options)
+    console = Listening()
+    verify.run(Session(configuration(tmp_path / "cache", console=console, **options)))
+    assert "no problem found" in console.said[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
 from probeline.format import few, plural
-from probeline.images import Decoding, ImageArray, ImageFiles, UnreadableImage
+from probeline.images import Decoding, ImageArray, ImageFiles, ImageItems, UnreadableImage
 from probeline.types import DataSet, IntArray, Part
 
 FILE = "unreadable.csv"
@@ -34,6 +34,7 @@ def leave_out(dataset: DataSet, verdicts: Verdicts) -> DataSet:
     BadData
         A part, or a class of the train part, has no other images.
     """
+    _check_suspects(dataset, verdicts)
     if not verdicts.known():
         return dataset
     left_out: list[UnreadableImage] = []
@@ -163,25 +164,47 @@ def record_unreadable(verdicts: Verdicts, found: Mapping[str, BadData]) -> None:
     )
 
 
-def check_all(dataset: DataSet, verdicts: Verdicts, threads: int, decode: Callable[[Path, str], object]) -> None:
-    """Decode all image files of a data set; raise FoundUnreadable if some cannot be decoded, which are noted.
+def check_all(dataset: DataSet, verdicts: Verdicts, threads: int) -> None:
+    """Decode all images of a data set; raise FoundUnreadable if some cannot be decoded, which are noted.
 
     For readers that meet an unreadable image in the middle of their work: all others are found in one pass.
     """
+    from probeline.data.pixels.loading import open_pixels
 
-    def look(item: tuple[Path, str]) -> BadImage | None:
+    def look(item: tuple[ImageFiles | ImageItems, int]) -> BadImage | None:
         try:
-            decode(*item)
+            open_pixels(*item)
         except BadImage as error:
             return error
         except BadData:
             return None  # not about the bytes; named if the image is used
         return None
 
-    files = [part for part in dataset.images.values() if isinstance(part, ImageFiles)]
-    items = [item for part in files for item in zip(part.paths, part.content, strict=True)]
+    items = [(images, row) for images in _encoded(dataset) for row in range(len(images.content))]
     with ThreadPoolExecutor(threads) as pool:
         results = zip(items, pool.map(look, items), strict=True)
-        found: dict[str, BadData] = {sha256: error for (_, sha256), error in results if error is not None}
+        found: dict[str, BadData] = {
+            images.content[row]: error for (images, row), error in results if error is not None
+        }
     if found:
         record_unreadable(verdicts, found)
+
+
+def _check_suspects(dataset: DataSet, verdicts: Verdicts) -> None:
+    """Decode the suspected images of a data set whose source has not let the verdicts look at them."""
+    if not verdicts.suspects:
+        return
+    from probeline.data.pixels.loading import open_pixels
+
+    for images in _encoded(dataset):
+        for row, sha256 in enumerate(images.content):
+            if sha256 in verdicts.suspects and verdicts.reason(sha256) is None:
+                with contextlib.suppress(BadData):
+                    try:
+                        open_pixels(images, row)
+                    except BadImage as error:
+                        verdicts.add(sha256, str(error.got))
+
+
+def _encoded(dataset: DataSet) -> list[ImageFiles | ImageItems]:
+    return [images for images in dataset.images.values() if not isinstance(images, ImageArray)]

@@ -54,7 +54,8 @@ class Verdicts:
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False, suspects: Collection[str] = ()) -> None:
-        self._path, self._read_only, self._suspects = path, read_only, frozenset(suspects)
+        self._path, self._read_only = path, read_only
+        self.suspects = frozenset(suspects)
         self._lock = threading.Lock()
         self._decoder = f"Pillow {installed('pillow')}, policy {PREPROCESS_VERSION}"
         self._reasons: dict[str, str] = {} if path is None else self._read(path)
@@ -96,7 +97,7 @@ class Verdicts:
 
     def look_at(self, data: bytes, sha256: str) -> None:
         """Decode a file's bytes if they look broken, and note it if that fails."""
-        if sha256 in self._reasons or not (sha256 in self._suspects or looks_broken(data)):
+        if sha256 in self._reasons or not (sha256 in self.suspects or looks_broken(data)):
             return
         from probeline.data.pixels.decode import decode_bytes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probeline.data.pixels.augment import recolour
-from probeline.data.pixels.decode import decode, random_resized_crop, resize_crop
+from probeline.data.pixels.decode import random_resized_crop, resize_crop
 from probeline.data.pixels.functions import refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.views import augment
@@ -70,7 +70,6 @@ def make_pixel_feed(
     from probeline.finetuning.training.steps import epoch_seed
 
     refuse_function(preprocess, "fine-tuning")
-    decoding, verdicts = session.decoding, session.verdicts
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
     flips, views = session.dataset.flips, session.settings.reading.views
 
@@ -87,7 +86,7 @@ def make_pixel_feed(
         pixels = read_batch(images, rows, view, preprocess.crop)
         if isinstance(pixels, Unreadable):
             if all(isinstance(error, BadImage) for error in pixels.errors):
-                check_all(session.dataset, verdicts, threads, lambda path, sha256: decode(path, sha256, decoding))
+                check_all(session.dataset, session.verdicts, threads)
             raise pixels.errors[0]
         return pixels
 
