@@ -32,7 +32,7 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
     if isinstance(picture, str | Path):
         return resize_crop(decode(Path(picture), None, preprocess.decoding), preprocess)
     if isinstance(picture, Image.Image):
-        return resize_crop(decode_opened(picture, preprocess.decoding), preprocess)
+        return resize_crop(decode_opened(picture, preprocess.decoding).image, preprocess)
     return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
 
 

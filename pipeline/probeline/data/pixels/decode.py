@@ -147,10 +147,10 @@ def _is_about_bytes(error: Exception, data: bytes) -> bool:
     return not lacks_webp and "not available" not in str(error)
 
 
-def decode_opened(image: Image.Image, decoding: Decoding = Decoding()) -> Image.Image:  # noqa: B008
-    """Return an image that Pillow has opened or created as :func:`decode` does; BadData if it cannot be read."""
+def decode_opened(image: Image.Image, decoding: Decoding = Decoding()) -> Pixels:  # noqa: B008
+    """Return an image that Pillow has opened or created as :func:`decode_file` does; BadData if it cannot be read."""
     try:
-        return _decoded(image, decoding).image
+        return _decoded(image, decoding)
     except Exception as error:
         raise BadData(_UNREADABLE, where=image.format or f"mode {image.mode}", got=_reason(error)) from error
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from probeline.data.pixels.decode import Pixels, decode_bytes, decode_file, decode_opened
 from probeline.errors import BadData
-from probeline.identity import digest_bytes, digest_pixels
+from probeline.identity import digest, digest_bytes, digest_pixels
 from probeline.images import Decoding, ImageArray, ImageItems, Images
 from probeline.types import AnyArray, IntArray
 
@@ -67,6 +67,8 @@ def decode_item(
 ) -> tuple[Pixels, str]:
     """Return an encoded or opened image in mode RGB, and its content digest: of the encoded bytes, else of the pixels.
 
+    The digest of pixels is the same for each `decoding`; it is of all that one of them may show.
+
     Raises
     ------
     BadImage
@@ -78,10 +80,17 @@ def decode_item(
         return decode_bytes(item, name, decoding), digest_bytes(item)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        image = decode_opened(item, decoding)
+        plain = pixels = decode_opened(item)
+        if decoding != Decoding():
+            pixels = decode_opened(item, decoding)
     except BadData as error:
         raise BadData("image cannot be read", where=name, got=error.got, remedy="remove or replace it") from error
-    return Pixels(image), digest_pixels(image.height, image.width, image.tobytes())
+    content = digest_pixels(plain.image.height, plain.image.width, plain.image.tobytes())
+    if plain.is_transparent:  # another decoding shows what this one hides
+        content = digest([content, digest_bytes(item.convert("RGBA").tobytes())])
+    elif plain.grey_max is not None:
+        content = digest([content, digest_bytes(np.asarray(item).astype("<i4").tobytes())])
+    return pixels, content
 
 
 def read_batch(
