@@ -106,6 +106,18 @@ def test_arrays_by_part_and_several_embeddings(tmp_path: Path) -> None:
     assert dataset.parts["train"].sample_ids[:2] == ("train/0000000", "train/0000001")
 
 
+def test_ids_that_repeat_from_part_to_part_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    arrays = {f"X_{part}": X[:30] for part in ("train", "test")} | {f"y_{part}": Y[:30] for part in ("train", "test")}
+    arrays |= {f"ids_{part}": IDS[:30] for part in ("train", "test")}
+    np.savez(path, **arrays, group_train=np.arange(30) // 3, group_test=np.arange(30) // 2)
+    dataset = load(path)
+    assert dataset.parts["test"].sample_ids[:2] == ("test/text-000", "test/text-001")
+    assert dataset.groups["train"].tolist() == (np.arange(30) // 3).tolist()
+    assert dataset.groups["test"][:4].tolist() == [0, 0, 1, 1]
+    assert any("sample ids are in several parts" in note for note in dataset.notes)
+
+
 def test_a_limit_is_a_smaller_data_set(tmp_path: Path) -> None:
     dataset = load(write_npz(tmp_path / "toy"), limit=12)
     assert dataset.name == "features--toy-limit12"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from probeline.api.arrays import embedding_dataset, held_out, with_groups, with_
 from probeline.api.console import LogConsole
 from probeline.api.features import Features, one_tap
 from probeline.api.scratch import ScratchFolder
+from probeline.data.label_values import check_order
 from probeline.errors import BadOption
 from probeline.options.settings import Settings
 from probeline.session import Session
@@ -30,7 +32,9 @@ class Arrangement:
 
     def of(self, features: Any) -> Features:
         """Return features, of ours or array_like [N, D], with all of this."""
-        if isinstance(self.test, tuple):
+        for values in (self.labels, self.groups):
+            check_order(values, features)
+        if isinstance(self.test, tuple) and not all(isinstance(row, Integral) for row in self.test):
             return self._with_test_part(features, self.test)
         labels = self.labels
         if not isinstance(features, Features):
@@ -54,6 +58,7 @@ class Arrangement:
         if self.groups is not None:
             raise BadOption("groups need test rows among the features", expected="a share, a mask or row numbers")
         parts = {"train": features, "test": test[0]}
+        check_order(test[-1], test[0])
         test_labels = _own_labels(test[0], test[1] if len(test) > 1 else None)
         labels = {"train": _own_labels(features, self.labels), "test": test_labels}
         return replace(self, labels=None, test=None).of(from_arrays(parts, labels, self.name))

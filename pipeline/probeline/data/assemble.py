@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from probeline.data.source import LoadRequest
@@ -132,3 +134,8 @@ def select_rows(images: Images, rows: IntArray) -> Images:
     read = images.read
     names = [images.names[row] for row in numbers]
     return ImageItems(lambda row: read(numbers[row]), content, names, images.decoding)
+
+
+def repeat_over_parts(ids: Iterable[Sequence[str]]) -> bool:
+    """Return whether a sample id of one part, in which it is unique, is one of another part as well."""
+    return any(n > 1 for n in Counter(chain.from_iterable(ids)).values())

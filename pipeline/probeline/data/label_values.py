@@ -40,8 +40,8 @@ def number_labels(
 ) -> tuple[tuple[str, ...], dict[str, IntArray]]:
     """Return the class names of the labels by part, and the number of each label, `DROPPED` if it is empty.
 
-    Class names are those that occur, in the order of `names`; without it sorted, as numbers if all are. No class names
-    are returned if no label is given.
+    Class names are those that occur, in the order of `names`, and then the others sorted, as numbers if all are. No
+    class names are returned if no label is given.
 
     Raises
     ------
@@ -51,11 +51,35 @@ def number_labels(
     occurring = {label for values in labels.values() for label in values} - {""}
     if len(occurring) == 1:
         raise BadData("too few classes", where=where, expected="two labels or more", got=next(iter(occurring)))
-    class_names = tuple(name for name in names if name in occurring) if names else _sorted(occurring)
+    known = tuple(name for name in names or () if name in occurring)
+    class_names = (*known, *_sorted(occurring.difference(known)))
     numbers = {"": DROPPED, **{name: number for number, name in enumerate(class_names)}}
     return class_names, {
         part: np.array([numbers[label] for label in values], np.int64) for part, values in labels.items()
     }
+
+
+def check_order(values: Any, data: Any) -> None:
+    """Refuse a pandas object whose index has the labels of the data's index in another order.
+
+    Rows are matched by position; pandas would match these by their index.
+    """
+    if not all(hasattr(given, "iloc") and hasattr(given, "index") for given in (values, data)):
+        return
+    own, rows = values.index, data.index
+    if len(own) == len(rows) and not own.equals(rows) and own.isin(rows).all() and rows.isin(own).all():
+        raise BadData(
+            "values have the index of the data in another order",
+            where=getattr(values, "name", None) or "labels or groups",
+            expected="one for each row, in the order of the rows",
+            remedy="sort them: values.loc[data.index]; or, if the order is right, values.to_numpy()",
+        )
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, pandas' NA or NaT, or an empty text."""
+    # NA is equal to nothing and has no truth value; this module does not import pandas for it.
+    return value is None or type(value).__name__ == "NAType" or value != value or value == ""
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
@@ -72,7 +96,7 @@ def _is_one_hot(array: Any) -> bool:
 
 def _name(value: Any, names: Sequence[str] | None, where: object) -> str:
     value = value.item() if hasattr(value, "item") else value
-    if value is None or value != value or value == "":
+    if is_missing(value):
         return ""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")

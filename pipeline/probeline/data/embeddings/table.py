@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from probeline.data.annotations.groups import attach_groups
+from probeline.data.assemble import repeat_over_parts
 from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData
@@ -77,6 +78,11 @@ def build_dataset(
             "embeddings lack parts", where=name, expected="train with val, test or both", got=", ".join(names)
         )
     first = by_part[names[0]]
+    ids_by_part = {part: _ids_of(part, by_part[part], name) for part in names}
+    repeated: list[str] = []
+    if repeat_over_parts(ids_by_part.values()):
+        ids_by_part = {part: [f"{part}/{sample_id}" for sample_id in ids] for part, ids in ids_by_part.items()}
+        repeated = [f"{name}: some sample ids are in several parts, so each has its part before it"]
     known, numbers = number_labels({part: by_part[part].labels for part in names}, name, class_names)
     parts: dict[str, Part] = {}
     groups: dict[str, str] = {}
@@ -87,11 +93,7 @@ def build_dataset(
         widths = {matrix: rows.shape[1] for matrix, rows in checked.items()}
         if widths != {matrix: array.shape[1] for matrix, array in first.matrices.items()}:
             raise BadData("parts have other embeddings", where=name, got=f"{part}: {widths}")
-        ids = list(table.ids) if table.ids is not None else [f"{part}/{row:07d}" for row in range(len(table.labels))]
-        if len(set(ids)) != len(ids):
-            raise BadData(
-                "sample ids repeat", where=f"{name}/{part}", got=f"{len(ids) - len(set(ids)):,} of {len(ids):,}"
-            )
+        ids = ids_by_part[part]
         rows = request.subset.rows(numbers[part], classes=len(known))
         for matrix, values in checked.items():
             features[matrix][part] = values[rows]
@@ -113,10 +115,17 @@ def build_dataset(
         train=names[0],
         test=names[-1],
         val="val" if len(names) == 3 else None,
-        notes=tuple(note for part in names for note in by_part[part].notes),
+        notes=(*(note for part in names for note in by_part[part].notes), *repeated),
         embeddings={matrix: Embedding.of(values) for matrix, values in features.items()},
     )
     return attach_groups(dataset, groups, "groups of the file") if groups else dataset
+
+
+def _ids_of(part: str, table: EmbeddingTable, name: str) -> list[str]:
+    ids = list(table.ids) if table.ids is not None else [f"{part}/{row:07d}" for row in range(len(table.labels))]
+    if len(set(ids)) != len(ids):
+        raise BadData("sample ids repeat", where=f"{name}/{part}", got=f"{len(ids) - len(set(ids)):,} of {len(ids):,}")
+    return ids
 
 
 def _split(part: str, table: EmbeddingTable) -> dict[str, EmbeddingTable]:

@@ -68,13 +68,18 @@ def part_of_items(part: str, read: Callable[[int], Any], labels: Sequence[str]) 
         An image that cannot be read.
     """
     lock = threading.Lock()
-    names = [f"row {row}" for row in range(len(labels))]
+    of_part = "" if part == "all" else f"{part} "
+    names = [f"{of_part}row {row}" for row in range(len(labels))]
 
     def read_item(row: int) -> bytes | Image.Image:
         with lock:  # such objects need not be safe to read on several threads
-            item = as_item(read(row), names[row])
-            if isinstance(item, Image.Image):
-                item.load()
+            try:
+                item = as_item(read(row), names[row])
+                if isinstance(item, Image.Image):
+                    item.load()
+            except (OSError, SyntaxError) as error:  # Pillow's, of a broken file
+                remedy = "leave it out, or give a list of paths: files that cannot be read are left out and counted"
+                raise BadData("image cannot be read", where=names[row], got=error, remedy=remedy) from error
             return item
 
     content = tuple(digest_item(read_item(row), name) for row, name in enumerate(names))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from probeline.data.annotations.groups import attach_groups
-from probeline.data.assemble import RawPart, assemble, select_rows
+from probeline.data.assemble import RawPart, assemble, repeat_over_parts, select_rows
 from probeline.data.label_values import number_labels
 from probeline.data.source import LoadRequest
 from probeline.data.sources import memory
@@ -39,7 +39,7 @@ def load_parts(name: str, parts: Mapping[str, ObjectPart], request: LoadRequest)
     ------
     BadData, BadOption
     """
-    names = next((part.class_names for part in parts.values() if part.class_names), None)
+    names = list(dict.fromkeys(name for part in parts.values() for name in part.class_names or ()))
     class_names, numbers = number_labels({part: given.labels for part, given in parts.items()}, name, names)
     raw = {part: RawPart(given.sample_ids, numbers[part], partial(_load_rows, given)) for part, given in parts.items()}
     notes = tuple(dict.fromkeys(note for part in parts.values() for note in part.notes))
@@ -59,9 +59,16 @@ def _load_rows(part: ObjectPart, rows: IntArray) -> tuple[Images, tuple[str, ...
 def register_parts(kind: str, parts: Mapping[str, ObjectPart], name: str | None) -> str:
     """Return the spec of the data set of some parts; without a name it is named by its kind and its content.
 
+    Sample ids that repeat from one part to another, as those of two folders, get the part's name before them.
+
     The labels are no part of the data set's name, so that other labels find the same cached features. They are part of
     its spec, so that two data sets of the same images stay apart in one process.
     """
+    if repeat_over_parts([given.sample_ids for given in parts.values()]):
+        parts = {
+            part: replace(given, sample_ids=[f"{part}/{sample_id}" for sample_id in given.sample_ids])
+            for part, given in parts.items()
+        }
     content = [
         f"{part}\0{sample_id}\0{content}"
         for part, given in parts.items()
@@ -84,8 +91,13 @@ def number_rows(part: str, n: int) -> list[str]:
 def make_unique(names: Sequence[str]) -> list[str]:
     """Return names of which each that repeats an earlier one has ``#2`` and so on behind it."""
     seen: Counter[str] = Counter()
-    unique = []
+    taken, unique = set(names), []
     for name in names:
         seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+        own = name
+        while seen[name] > 1 and own in taken:
+            own = f"{name}#{seen[name]}"
+            seen[name] += own in taken
+        taken.add(own)
+        unique.append(own)
     return unique

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from probeline.data.label_values import name_labels
+from probeline.data.label_values import check_order, name_labels
 from probeline.data.objects.images import part_of_array, part_of_items, part_of_paths, split_item
 from probeline.data.objects.parts import ObjectPart, register_parts
 from probeline.data.part_names import named_part
@@ -50,10 +50,15 @@ def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None 
             )
         return spec_of_path(os.fspath(data)) or os.fspath(data)
     if _is(data, "pandas", "DataFrame"):
+        check_order(labels, data)
+        check_order(groups, data)
         from probeline.data.objects.frames import register_frame
 
         return register_frame(data, labels, groups, name)
     by_part = _by_part(data)
+    for part, value in by_part.items():
+        check_order(_of_part(labels, part), value)
+        check_order(_of_part(groups, part), value)
     parts = {
         part: _with_groups(_part_of(part, value, _of_part(labels, part)), _of_part(groups, part))
         for part, value in by_part.items()

@@ -47,7 +47,7 @@ def load(name: str, request: LoadRequest) -> DataSet:
     loaded = _load_local(path) if is_local else _load_from_hub(name, download=request.download)
     parts, notes = _by_part(loaded, name)
     facts = {part: read_labels(data, request.columns) for part, data in parts.items()}
-    names = next((given.class_names for given in facts.values() if given.class_names), None)
+    names = list(dict.fromkeys(name for given in facts.values() for name in given.class_names or ()))
     class_names, numbers = number_labels({part: given.labels for part, given in facts.items()}, f"hf:{name}", names)
 
     def read(part: str, rows: IntArray) -> tuple[Images, tuple[str, ...]]:
