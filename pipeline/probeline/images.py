@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from probeline.errors import BadOption
+from probeline.errors import BadData, BadOption
 from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION
 
 if TYPE_CHECKING:
@@ -80,10 +80,22 @@ class ImageItems:
     read: Callable[[int], bytes | Image]
     """Returns an encoded image, or an opened one; called by several threads at once."""
     content: tuple[str, ...]
-    """[N] sha256 of the encoded bytes, or of the decoded pixels as :func:`probeline.identity.digest_pixels` has it."""
+    """[N] sha256 of the encoded bytes, or of the pixels as :func:`probeline.data.pixels.loading.decode_item` has it."""
     names: Sequence[str]
     """[N] What messages call each image."""
     decoding: Decoding = Decoding()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: all but the way to the pixels, which belongs to this process."""
+        return {**vars(self), "read": _read_elsewhere}
+
+
+def _read_elsewhere(_: int) -> bytes:
+    raise BadData(
+        "the images are not in this process",
+        got="a pickle, which holds what is known of them and no pixels",
+        remedy="call probeline.extract here: it finds their features in the cache",
+    )
 
 
 Images = ImageArray | ImageFiles | ImageItems

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from probeline.backbones.resolve import Loaded, load, resolve, resolve_taps
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.prune import entry_files, remove_files
+from probeline.cache.prune import remove_abandoned
 from probeline.cache.reading import read_features
 from probeline.console import Console
 from probeline.data import registry, unreadable
@@ -19,7 +18,7 @@ from probeline.data.annotations import groups
 from probeline.data.sampling.splits import HeldOut, describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
-from probeline.errors import BadData, BadOption, FoundUnreadable, ProbelineError, UnknownName
+from probeline.errors import BadData, BadOption, FoundUnreadable, UnknownName
 from probeline.images import Decoding, View
 from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
@@ -47,6 +46,10 @@ class Session:
     steps: tuple[Step, ...] = ()
     data: DataSet | None = None
     held_out: HeldOut = field(default_factory=HeldOut)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the options and the records of the data set; the rest is loaded at need."""
+        return {**{own.name: getattr(self, own.name) for own in fields(self)}, "dataset": self.dataset}
 
     @property
     def console(self) -> Console:
@@ -117,7 +120,8 @@ class Session:
             raise BadData(
                 "the images have no labels",
                 where=self.dataset.name,
-                remedy="give them by --labels FILE.csv with columns sample_id,label; extract alone works without",
+                remedy="give them by --labels FILE.csv with columns sample_id,label, in Python by labels=; "
+                "extract alone works without",
             )
         splits = split(self.dataset, data_seed=self.settings.data.data_seed, held_out=self.held_out)
         if not len(splits.test):
@@ -383,17 +387,12 @@ def leaving_out_unreadable(session: Session, work: Callable[[Session], Result]) 
     while True:
         try:
             result = work(session)
-            _remove_abandoned(session)
+            remove_abandoned(session.abandoned, session.settings.folders.cache)
+            session.abandoned.clear()
             return result
         except FoundUnreadable:
+            if session.data is not None:  # its rows are those of its features, all of which were read
+                raise
             if not session.settings.data.strict:
                 session.console.warn("some images turned out to be unreadable: loading the data set again without them")
             session = session.reloaded()
-
-
-def _remove_abandoned(session: Session) -> None:
-    cache = session.settings.folders.cache
-    for folder in dict.fromkeys(session.abandoned):
-        with contextlib.suppress(ProbelineError, OSError):  # another process may be working on it
-            remove_files(entry_files(folder, cache), cache)
-    session.abandoned.clear()

@@ -75,7 +75,7 @@ def curve(
     fractions : sequence of float, optional
         Percent of the train rows.
     shots : sequence of int, optional
-        Rows per class.
+        Rows per class; none if empty.
     draws : int, optional
         How often each part is drawn.
 
@@ -84,7 +84,12 @@ def curve(
     ProbelineError
     """
     arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed, name=name)
-    given = {"fractions": _numbers(fractions, float), "shots": _numbers(shots, int), "draws": draws}
+    no_shots = shots is not None and not len(shots)
+    given = {
+        "fractions": _numbers(fractions, float),
+        "shots": (0,) if no_shots else _numbers(shots, int),
+        "draws": draws,
+    }
     ready = arrangement.of(features).with_options(
         verbose=verbose, reports=reports, **{name: value for name, value in given.items() if value is not None}
     )

@@ -205,6 +205,8 @@ class Features:
 
     def _roles(self) -> AnyArray:
         """Return train, val or test for each row, empty for a row that is in no split."""
+        if not self.session.dataset.has_labels:
+            return np.full(len(self), "", dtype=object)
         roles = {part: np.full(len(self.session.dataset.parts[part]), "", dtype=object) for part in self._parts}
         splits = self.session.splits
         for split in (splits.train, splits.val, splits.test):
@@ -294,17 +296,14 @@ def extract(
     """
     if isinstance(data, Features):
         raise TypeError("these are features already: probeline.probe takes them")
-    files = {option: path for option, path in (("labels", labels), ("groups", groups)) if _is_path(path)}
-    own_labels, own_groups = (None if _is_path(values) else values for values in (labels, groups))
-    spec = spec_of(data, own_labels, own_groups, name)
-    if not isinstance(backbone, str | list | tuple):
-        backbone = register_net(backbone, preprocess, preprocess_name)
-    session = open_session(
-        **files,
-        dataset=spec,
-        backbones=backbone
-        if isinstance(backbone, str | list | tuple)
-        else register_net(backbone, preprocess, preprocess_name),
+    session = open_data(
+        data,
+        backbone,
+        labels=labels,
+        groups=groups,
+        name=name,
+        preprocess=preprocess,
+        preprocess_name=preprocess_name,
         weights=weights,
         taps=tap,
         image_size=image_size,
@@ -316,12 +315,37 @@ def extract(
     return leaving_out_unreadable(session, lambda session: Features(session, *one_tap(session, fill=True)))
 
 
+def open_data(
+    data: Any,
+    backbone: Any = None,
+    *,
+    labels: Any = None,
+    groups: Any = None,
+    name: str | None = None,
+    preprocess: Any = None,
+    preprocess_name: str | None = None,
+    **options: Any,
+) -> Session:
+    """Return the session of a data set and a backbone, by name or as objects, as :func:`extract` takes them."""
+    files = {option: path for option, path in (("labels", labels), ("groups", groups)) if _is_path(path)}
+    own_labels, own_groups = (None if _is_path(values) else values for values in (labels, groups))
+    is_named = backbone is None or isinstance(backbone, str | list | tuple)
+    if is_named and preprocess is not None:
+        raise BadOption("preprocess= is for a net of yours", expected="a torch.nn.Module", got=f"backbone {backbone}")
+    return open_session(
+        **files,
+        dataset=spec_of(data, own_labels, own_groups, name),
+        backbones=backbone if is_named else register_net(backbone, preprocess, preprocess_name),
+        **options,
+    )
+
+
 def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
 def register_net(net: Any, preprocess: Any, preprocess_name: str | None) -> str:
-    """Return the backbone text of a net, whose name says its class and, in eight digits, tensors and preprocessing."""
+    """Return the backbone text of a net, whose name says its class and, in eight digits, what it computes."""
     from torch import nn
 
     from probeline.backbones.sources.module import register

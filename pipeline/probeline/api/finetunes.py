@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeline.api.features import Features, one_tap
+from probeline.api.arrangement import Arrangement
+from probeline.api.features import Features, one_tap, open_data
 from probeline.api.results import Result
-from probeline.api.sessions import open_session
+from probeline.errors import BadOption
 from probeline.finetuning.fit import finetune as train
 from probeline.finetuning.requests import plan_jobs
 from probeline.session import Session, leaving_out_unreadable
@@ -14,8 +15,13 @@ from probeline.session import Session, leaving_out_unreadable
 
 def finetune(
     data: Any,
-    backbone: str | None = None,
+    backbone: Any = None,
     *,
+    labels: Any = None,
+    test: Any = None,
+    val: Any = None,
+    groups: Any = None,
+    data_seed: int | None = None,
     strategy: str = "full",
     epochs: int | None = None,
     lr: float | None = None,
@@ -28,11 +34,13 @@ def finetune(
 
     Parameters
     ----------
-    data : Features or str
-        Features, whose net is trained on the rows that a probe of them is fitted on, or a data set as ``--dataset``
-        takes it.
-    backbone : str, optional
-        ``NAME[@WEIGHTS]``; with `Features` it is theirs.
+    data : Features or object
+        Features, whose net is trained on the rows that a probe of them is fitted on, or images as
+        :func:`probeline.extract` takes them.
+    backbone : str or nn.Module, optional
+        As :func:`probeline.extract` takes it; with `Features` it is theirs.
+    labels, test, val, groups, data_seed : optional
+        With `Features`, as :func:`probeline.probe` takes them. Images may have labels and groups.
     strategy : str
         What is trained: ``full``, ``head``, ``last-1``, ``lp-ft`` and the like.
     epochs : int, optional
@@ -47,7 +55,7 @@ def finetune(
         Whether what is done is printed.
     **options
         Any other option of ``probeline finetune`` by its name there: ``train={"lr": [1e-3, 1e-2], "clip": 1}``,
-        ``cache="cache"``.
+        ``cache="cache"``; and `name` and `preprocess` with images and nets of yours.
 
     Raises
     ------
@@ -60,9 +68,14 @@ def finetune(
     if isinstance(data, Features):
         if backbone is not None:
             raise TypeError("features have a backbone of their own")
-        features = data.with_options(verbose=verbose, **given, **options)
+        arrangement = Arrangement(labels, test=test, val=val, groups=groups, data_seed=data_seed)
+        features = arrangement.of(data).with_options(verbose=verbose, **given, **options)
+    elif test is not None or val is not None:
+        remedy = "probeline.finetune(probeline.extract(data, backbone), test=...)"
+        raise BadOption("test and val are rows of features", got=type(data).__name__, remedy=remedy)
     else:
-        session = open_session(dataset=data, backbones=backbone, verbose=verbose, **given, **options)
+        own = {"verbose": verbose, "data_seed": data_seed, **given, **options}
+        session = open_data(data, backbone, labels=labels, groups=groups, **own)
         features = Features(session, *one_tap(session, fill=False))
     features.session.require_images("fine-tuning")
 

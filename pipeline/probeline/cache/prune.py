@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,13 @@ def remove_files(paths: dict[Path, int], cache: Path) -> dict[Path, int]:
                 folder.rmdir()
                 folder = folder.parent
     return paths
+
+
+def remove_abandoned(folders: Iterable[Path], cache: Path) -> None:
+    """Remove the entries of some folders, except those that another process may be working on."""
+    for folder in dict.fromkeys(folders):
+        with contextlib.suppress(ProbelineError, OSError):
+            remove_files(entry_files(folder, cache), cache)
 
 
 def _inspect(folder: Path) -> tuple[Entry | None, int, bool]:

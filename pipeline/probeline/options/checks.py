@@ -28,6 +28,9 @@ def check_settings(settings: Settings) -> None:
         if option.within and value is not None and not option.within[0] <= value <= option.within[1]:
             least, most = option.within
             raise BadOption(f"bad {option.flag}", expected=f"{least} to {most}", got=value)
+    for name, option in OPTIONS.items():
+        if option.is_list and settings.value(name) == () != option.default:
+            raise BadOption(f"no value for {option.flag}", expected="one or more")
     for percent in settings.curve.fractions:
         if not 0 < percent <= 100:
             raise BadOption("bad --fractions", expected="percentages above 0, up to 100", got=f"{percent:g}")

@@ -41,8 +41,8 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
     net : nn.Module
         Gives features or logits [N, D] for float32 images [N, 3, S, S].
     name : str, optional
-        Letters, digits and ``._+-``; by default the net's class with eight digits of its tensors and preprocessing. A
-        name that was registered before then stands for this net.
+        Letters, digits and ``._+-``; by default the net's class with eight digits of its tensors, modules and
+        preprocessing. A name that was registered before then stands for this net.
     preprocess : optional
         A :class:`probeline.images.Preprocess`, a mapping of its fields, a transform of torchvision that can be read, or
         an image processor of transformers. By default the net's own: its attribute `preprocess`, or what timm records.
@@ -56,9 +56,8 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
     import copy
 
     from torch import nn
+    from torch.nn.parameter import is_lazy
 
-    from probeline.backbones.preprocessing.read import STATED, read_preprocess
-    from probeline.backbones.user_code.stated import own_preprocess
     from probeline.backbones.weights.state_dict import tensors_sha256
 
     if not isinstance(net, nn.Module):
@@ -66,10 +65,10 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
     kind = type(net).__name__
     if name is not None and not _NAME.fullmatch(name):
         raise BadOption("bad name of a net", expected="up to 80 letters, digits and ._+-", got=repr(name))
-    what = f"the preprocessing of module:{name or kind}"
-    record = own_preprocess(net, what) if preprocess is None else read_preprocess(preprocess, what)
-    if record is None:
-        raise BadOption(f"no preprocessing of module:{name or kind}", expected=STATED, remedy="give preprocess=")
+    record = _read_record(net, preprocess, f"module:{name or kind}")
+    tensors = dict((*net.named_parameters(), *net.named_buffers()))
+    if lazy := [path for path, tensor in tensors.items() if is_lazy(tensor)]:
+        raise BadOption(f"{kind} has tensors without a shape", got=lazy[0], remedy="call it once on a batch of images")
     try:
         copied = copy.deepcopy(net)
     except Exception as error:  # of any module's own code
@@ -78,10 +77,22 @@ def register(net: nn.Module, *, name: str | None = None, preprocess: Any = None)
             f"module:{name or kind} cannot be copied", expected="a net that copy.deepcopy takes", got=got
         ) from error
     if name is None:
-        tensors = tensors_sha256(copied, [path for path, _ in (*copied.named_parameters(), *copied.named_buffers())])
-        name = f"{kind}-{digest([tensors, record.identity()])[:8]}"
+        modules = [[path, type(module).__name__] for path, module in copied.named_modules()]
+        name = f"{kind}-{digest([tensors_sha256(copied, tensors), modules, record.identity()])[:8]}"
     _NETS[name] = _Registered(copied.cpu().float().eval().requires_grad_(False), record)
     return f"module:{name}"
+
+
+def _read_record(net: nn.Module, preprocess: Any, name: str) -> Preprocess:
+    """Return the record of a net's preprocessing, the one given or the net's own."""
+    from probeline.backbones.preprocessing.read import STATED, read_preprocess
+    from probeline.backbones.user_code.stated import own_preprocess
+
+    what = f"the preprocessing of {name}"
+    record = own_preprocess(net, what) if preprocess is None else read_preprocess(preprocess, what)
+    if record is None:
+        raise BadOption(f"no preprocessing of {name}", expected=STATED, remedy="give preprocess=")
+    return record
 
 
 def knows(name: str) -> bool:
