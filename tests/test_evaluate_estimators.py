@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import RidgeClassifier
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LinearRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import probeline
@@ -102,6 +104,26 @@ def test_names_are_of_the_class() -> None:
 def test_what_is_no_classifier_is_refused(path: str, params: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadOption, match=message):
         requested_estimator(HeadOptions(estimator=path, estimator_params=params))
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), KMeans(2)], ids=str)
+def test_what_has_no_classes_is_refused_when_it_is_fitted(model: Any) -> None:
+    with pytest.raises(BadOption, match="a classifier, which has classes_"):
+        probeline.probe(X, Y, method=model)
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_scores_of_pairs_of_classes_are_not_taken_for_scores_of_classes(classes: int) -> None:
+    y = np.arange(90) % classes
+    model = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")).fit(X, y)
+    logits = _logits(FittedEstimator(model, classes, converged=True), X)
+    assert (logits.argmax(axis=1) == model.predict(X)).all()
+    assert np.unique(logits).tolist() == [-1.0, 0.0]
+
+
+def test_a_single_value_is_chosen_by_nothing() -> None:
+    summary = probeline.probe(X, Y, method=SVC(), params={"C": [2]}).summary()
+    assert "rows, C 2\n" in summary
 
 
 def test_a_parameter_that_does_not_fit_is_said_in_one_line() -> None:

@@ -148,7 +148,9 @@ class Result:
             f"{row.title} on {row.backbone} ({row.weights}), {score.dataset}",
             f"test top-1 {percent(self.top1, 1)} % (95 % interval {percent(low, 1)} to {percent(high, 1)}, "
             f"n = {row.n_test:,}{seeds}); mean class accuracy {percent(row.macro, 1)} %",
-            f"fitted on {row.n_train:,} rows" + (f", {row.chosen} chosen by {row.chosen_by}" if row.chosen else ""),
+            f"fitted on {row.n_train:,} rows"
+            + (f", {row.chosen}" if row.chosen else "")
+            + (f" chosen by {row.chosen_by}" if row.chosen and row.chosen_by else ""),
             f"calibration error {percent(row.ece, 1)} % after temperature scaling; "
             f"{row.warm_seconds:.1f} s with cached features",
             describe_environment(score.environment),

@@ -84,7 +84,8 @@ def score_head(
     chosen = ", ".join(option(name, value) for name, value in score.chosen.items())
     session.console.result(
         f"{title}: test top-1 {score.top1:.4f}"
-        + (f", {chosen} chosen by {score.chosen_by}" if chosen else "")
+        + (f", {chosen}" if chosen else "")
+        + (f" chosen by {score.chosen_by}" if chosen and score.chosen_by else "")
         + f", {seconds:.1f} s"
     )
     return score

@@ -57,7 +57,7 @@ def _measured(artifact: Artifact) -> list[str]:
         f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {row['nll']:.4g}, Brier's score "
         f"{row['brier']:.4g}, ECE {row['ece']:.4g}; without it NLL {row['raw_nll']:.4g}, ECE {row['raw_ece']:.4g}",
         f"{row['dataset']}: {row['n_train']:,} train, {row['n_val']:,} val and {row['n_test']:,} test images; "
-        + (f"{chosen} chosen by {row['chosen_by']}" if chosen else "nothing was chosen")
+        + (f"{chosen} chosen by {row['chosen_by']}" if chosen and row["chosen_by"] else chosen or "nothing was chosen")
         + "; test was read once, after the choice",
         f"{row['trainable']:,} of {row['total']:,} parameters were trained; net {escape(row['backbone'])}, "
         f"weights {escape(row['weights'])}, {row['precision']}",

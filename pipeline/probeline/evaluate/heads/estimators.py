@@ -100,6 +100,9 @@ class Estimator(HeadMethod[FittedEstimator]):
             except Exception as error:  # whatever another package raises over its parameters
                 got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 raise BadOption(f"{self._path} cannot be fitted", where=_words(candidate), got=got) from error
+        if not hasattr(model, "classes_"):
+            expected = "a classifier, which has classes_ when it is fitted"
+            raise BadOption("no such estimator", where=self._path, expected=expected, got=type(model).__name__)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
         return FittedEstimator(model, settings.classes, converged)
 
@@ -111,8 +114,7 @@ class Estimator(HeadMethod[FittedEstimator]):
 
     def count_parameters(self, head: FittedEstimator) -> int:
         """Return the number of values in the fitted arrays of the classifier, a pipeline's last step."""
-        model = head.model[-1] if hasattr(head.model, "steps") else head.model
-        fitted = (value for name, value in vars(model).items() if name.endswith("_") and name != "classes_")
+        fitted = (value for name, value in vars(_last(head.model)).items() if name.endswith("_") and name != "classes_")
         return sum(value.size for value in fitted if isinstance(value, np.ndarray))
 
 
@@ -156,6 +158,11 @@ def _describe(value: Any) -> Any:
     return value
 
 
+def _last(model: Any) -> Any:
+    """Return the last step of a pipeline; another classifier as it is."""
+    return model[-1] if hasattr(model, "steps") else model
+
+
 def _words(candidate: Candidate) -> str:
     return ", ".join(f"{name}={value}" for name, value in candidate.items()) or "its defaults"
 
@@ -181,5 +188,8 @@ def _scores(model: Any, X: FloatArray) -> AnyArray:
         return np.log(np.maximum(np.asarray(model.predict_proba(X), np.float64), _LEAST))
     if hasattr(model, "decision_function"):
         decision = np.asarray(model.decision_function(X), np.float64)
-        return decision if decision.ndim == 2 else np.column_stack([np.zeros(len(decision)), decision])
+        decision = decision if decision.ndim == 2 else np.column_stack([np.zeros(len(decision)), decision])
+        is_of_pairs = decision.shape[1] > 2 and getattr(_last(model), "decision_function_shape", None) == "ovo"
+        if decision.shape[1] == len(model.classes_) and not is_of_pairs:
+            return decision
     return np.where(np.asarray(model.predict(X))[:, None] == np.asarray(model.classes_)[None, :], 0.0, -1.0)
