@@ -98,6 +98,25 @@ def test_parts_whose_files_have_equal_names_keep_their_ids_and_groups(tmp_path: 
         assert own == [row // 3 for row in range(len(names)) if names[row].startswith(part)]
 
 
+def test_parts_may_be_frames_and_not_paths(tmp_path: Path, folders: dict[str, Any]) -> None:
+    rows = []
+    for row, (image, label) in enumerate(zip(*pixels(), strict=True)):
+        (tmp_path / f"{row}.png").write_bytes(encoded(image))
+        rows.append((str(tmp_path / f"{row}.png"), label, "other"))
+    frame = pd.DataFrame(rows, columns=["path", "label", "Subset"])
+    parts = {"test": frame[16:], "train": frame[:16]}
+    features = probeline.extract(parts, small_net(), preprocess=PREPROCESS, **folders)
+    assert features.to_frame()["label"].tolist() == frame["label"].tolist()
+    assert features.to_frame()["split"].value_counts()["test"] == 8
+    labels = {"train": ["x", "y"] * 8, "test": ["y", "x"] * 4}
+    named = probeline.extract(parts, small_net(), preprocess=PREPROCESS, labels=labels, **folders)
+    assert named.to_frame()["label"].tolist() == labels["train"] + labels["test"]
+    with pytest.raises(BadData, match="images of train are a path"):
+        probeline.extract({"train": str(tmp_path), "test": str(tmp_path)}, small_net(), preprocess=PREPROCESS)
+    with pytest.raises(BadOption, match="one backbone at a time"):
+        probeline.extract(parts, [small_net(), small_net()])
+
+
 def test_rows_in_another_order_than_their_labels_are_refused() -> None:
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)))
     labels = pd.Series(["a", "b"] * 20)

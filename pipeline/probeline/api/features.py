@@ -330,6 +330,8 @@ def open_data(
     files = {option: path for option, path in (("labels", labels), ("groups", groups)) if _is_path(path)}
     own_labels, own_groups = (None if _is_path(values) else values for values in (labels, groups))
     is_named = backbone is None or isinstance(backbone, str | list | tuple)
+    if isinstance(backbone, list | tuple) and not all(isinstance(name, str) for name in backbone):
+        raise BadOption("one backbone at a time", got=f"{len(backbone)} objects", remedy="loop over them")
     if is_named and preprocess is not None:
         raise BadOption("preprocess= is for a net of yours", expected="a torch.nn.Module", got=f"backbone {backbone}")
     return open_session(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from probeline.data.label_values import name_labels
+from probeline.data.label_values import check_order, name_labels
 from probeline.data.objects.images import part_of_items, part_of_paths
 from probeline.data.objects.parts import ObjectPart, register_parts
 from probeline.data.tables.columns import USUAL, are_plain, find_column
@@ -69,6 +70,43 @@ def register_frame(frame: Any, labels: Any, groups: Any, name: str | None) -> st
             notes=_describe(columns, by_labels=labels is None, by_groups=groups is None),
         )
     return register_parts("frame", parts, name)
+
+
+def join_frames(
+    frames: Mapping[str, Any], labels: Mapping[str, Any] | None, groups: Mapping[str, Any] | None
+) -> tuple[Any, Any, Any]:
+    """Return one frame of those of several parts, with the part of each row in its column ``split``, and its values.
+
+    Raises
+    ------
+    BadData
+        Labels or groups of another number than the rows of their part.
+    """
+    import pandas as pd
+
+    parts = []
+    for part, frame in frames.items():
+        own = find_column([str(column) for column in frame.columns], "split", {})
+        kept = frame if own is None else frame.loc[:, [str(column) != own for column in frame.columns]]
+        parts.append(kept.assign(split=part))
+        for values in (labels, groups):
+            if values is not None:
+                check_order(values[part], frame)
+    joined = [
+        None
+        if values is None
+        else [
+            label
+            for part, frame in frames.items()
+            for label in name_labels(_listed(values[part], len(frame)), len(frame), f"the values of {part}")
+        ]
+        for values in (labels, groups)
+    ]
+    return pd.concat(parts, ignore_index=True), *joined
+
+
+def _listed(values: Any, n: int) -> list[Any]:
+    return [None] * n if values is None else list(values)
 
 
 def _part(images: list[Any], part: str, labels: list[str]) -> ObjectPart:

@@ -56,6 +56,12 @@ def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None 
 
         return register_frame(data, labels, groups, name)
     by_part = _by_part(data)
+    if all(_is(value, "pandas", "DataFrame") for value in by_part.values()):
+        from probeline.data.objects.frames import join_frames, register_frame
+
+        given = (labels, groups)
+        values = [None if own is None else {part: _of_part(own, part) for part in by_part} for own in given]
+        return register_frame(*join_frames(by_part, *values), name)
     for part, value in by_part.items():
         check_order(_of_part(labels, part), value)
         check_order(_of_part(groups, part), value)
@@ -91,6 +97,9 @@ def _of_part(values: Any, part: str) -> Any:
 
 def _part_of(part: str, data: Any, labels: Any) -> ObjectPart:
     """Return one part from an object that gives its images."""
+    if isinstance(data, str | os.PathLike):
+        remedy = "give a list of paths for each part, or the folder above them: folder:PATH"
+        raise BadData(f"the images of {part} are a path", expected="an object", got=os.fspath(data), remedy=remedy)
     if _is(data, "datasets", "Dataset"):
         from probeline.data.objects.hugging_face import part_of_dataset
 
