@@ -117,6 +117,24 @@ def test_parts_may_be_frames_and_not_paths(tmp_path: Path, folders: dict[str, An
         probeline.extract(parts, [small_net(), small_net()])
 
 
+def test_two_folders_of_one_name_keep_their_own_reports(tmp_path: Path, folders: dict[str, Any]) -> None:
+    names = [f"{label}/{row}.png" for row, label in enumerate(pixels()[1])]
+    owners = []
+    for above in ("first", "second"):
+        for name, image in zip(names, pixels()[0], strict=True):
+            (tmp_path / above / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / above / "pictures" / name).write_bytes(encoded(image))
+        features = probeline.extract(tmp_path / above / "pictures", small_net(), preprocess=PREPROCESS, **folders)
+        results = [
+            probeline.probe(features),
+            probeline.probe(features, test=0.3),
+            probeline.probe(features, data_seed=1),
+        ]
+        (own,) = {result.session.reports for result in results}
+        owners.append(own)
+    assert owners[0] != owners[1]
+
+
 def test_rows_in_another_order_than_their_labels_are_refused() -> None:
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)))
     labels = pd.Series(["a", "b"] * 20)

@@ -147,7 +147,7 @@ class Session:
         So has one of two data sets of the same name that are in different places.
         """
         folder = self.settings.folders.reports / self.dataset.title
-        place = registry.place_of(self.settings.data.dataset) if self.data is None else None
+        place = registry.place_of(self.settings.data.dataset)
         if place is None:
             return folder
         own = claim_folder(folder, place, read_only=self.settings.run.dry_run or not self.remember)

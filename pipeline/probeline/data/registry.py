@@ -59,8 +59,10 @@ def gives_embeddings(spec: str) -> bool:
 
 
 def place_of(spec: str) -> Path | None:
-    """Return the file or folder that a spec names; None if it names none that exists."""
-    argument = spec.partition(":")[2]
+    """Return the file or folder that a spec names; None if it names none that exists, or is of a Python object."""
+    source, _, argument = spec.partition(":")
+    if source == "memory":
+        return None
     path = Path(os.path.expanduser(argument))  # noqa: PTH111 - expanduser of Path raises for an unknown user
     return path if argument and path.exists() else None
 
