@@ -53,3 +53,16 @@ def test_the_reports_of_two_folders_of_one_name_are_apart(tmp_path: Path, capsys
     assert len(list((tmp_path / "reports").glob("folder--photos*/scores"))) == 2
     assert program.main(["compare", "--dataset", f"folder:{folders[0]}", *common]) == 0
     assert "left out" not in capsys.readouterr().out
+
+
+def test_a_list_of_unreadable_images_is_of_its_own_data_set(tmp_path: Path) -> None:
+    folders = [make_coloured(tmp_path / place / "photos", n=6) for place in ("a", "b")]
+    for folder, size in zip(folders, (50, 40), strict=True):
+        whole = (folder / "blue" / "00.png").read_bytes()
+        (folder / "blue" / "00.png").write_bytes(whole[:size])
+    common = ["--backbone", "squeezenet1_1", "--weights", "none", "--image-size", "32"]
+    common += ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
+    for folder in (*folders, folders[0]):
+        assert program.main(["extract", "--dataset", f"folder:{folder}", *common]) == 0
+    lists = [path.read_text(encoding="utf-8") for path in (tmp_path / "reports").glob("*/unreadable.csv")]
+    assert len(lists) == len(set(lists)) == 2

@@ -108,7 +108,9 @@ class Session:
                 self.note_once(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
                 console.detail(f"skipped {skipped.path}: {skipped.reason}")
-            written = None if self.settings.run.dry_run else self.settings.folders.reports / dataset.title
+            written = (
+                None if self.settings.run.dry_run else self._report_folder(dataset, claim=bool(dataset.unreadable))
+            )
             if message := unreadable.report(dataset, written):
                 self.warn_once(message)
         return dataset
@@ -146,14 +148,15 @@ class Session:
 
         So has one of two data sets of the same name that are in different places.
         """
-        folder = self.settings.folders.reports / self.dataset.title
-        place = registry.place_of(self.settings.data.dataset)
-        if place is None:
-            return folder
-        own = claim_folder(folder, place, read_only=self.settings.run.dry_run or not self.remember)
-        if own != folder and self.remember:
-            self.note_once(f"reports: {folder} is of another data set of this name; those of {place} are in {own}")
+        own, name = self._report_folder(self.dataset, claim=True), self.dataset.title
+        if own.name != name and self.remember:
+            self.note_once(f"reports: {name} is of another data set of this name; those of this one are in {own}")
         return own
+
+    def _report_folder(self, dataset: DataSet, *, claim: bool) -> Path:
+        folder, place = self.settings.folders.reports / dataset.title, registry.place_of(self.settings.data.dataset)
+        read_only = not claim or self.settings.run.dry_run or not self.remember
+        return folder if place is None else claim_folder(folder, place, read_only=read_only)
 
     def parts(self) -> tuple[str, ...]:
         """Return the parts that train, val and test rows come from; all parts of a data set without labels."""
