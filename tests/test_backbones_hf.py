@@ -170,6 +170,17 @@ def test_weights_of_a_file_are_read_as_transformers_reads_them(dinov2: Path, tmp
         build(f"hf:{dinov2}", str(tmp_path / "other.pth"))
 
 
+def test_wrappers_of_trainers_around_a_model_are_looked_through(dinov2: Path, tmp_path: Path) -> None:
+    whole = build(f"hf:{dinov2}", "DEFAULT").net
+    state = whole.get_submodule("body").state_dict()
+    wrapped = {"epoch": 3, "model": {f"module.dinov2.{name}": tensor for name, tensor in state.items()}}
+    torch.save(wrapped, tmp_path / "trained.pth")
+    assert torch.equal(build(f"hf:{dinov2}", str(tmp_path / "trained.pth")).net(IMAGES), whole(IMAGES))
+    torch.save({"student": state, "teacher": state}, tmp_path / "two.pth")
+    with pytest.raises(BadWeights, match="the file has the network several times"):
+        build(f"hf:{dinov2}", str(tmp_path / "two.pth"))
+
+
 def test_random_weights_are_the_same_ones_each_time(dinov2: Path) -> None:
     first, second = (build(f"hf:{dinov2}", "none") for _ in range(2))
     assert first.preprocess == STATED, "the model's own, as it is built for one size"

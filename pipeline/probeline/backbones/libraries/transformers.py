@@ -16,6 +16,7 @@ from probeline.backbones import torchvision_import as vision
 from probeline.backbones.forward_pass import buffers_of, graph, parameters_in, random_images
 from probeline.backbones.inner_taps import CLASS_TOKENS
 from probeline.backbones.preprocessing.processor import read_processor
+from probeline.backbones.weights.checkpoint import unwrapped
 from probeline.backbones.weights.download import check_download_is_allowed, without_downloads
 from probeline.backbones.weights.reachable import cached_hub_file, check_hub
 from probeline.backbones.weights.state_dict import read_state
@@ -112,11 +113,12 @@ def pretrained_encoder(source: str, revision: str | None, what: str) -> tuple[En
 def encoder_from_file(source: str, path: Path, what: str) -> Encoder:
     """Return a model with the weights of a file that transformers or torch saved; what it lacks is told as ever."""
     package = vision.transformers()
-    state = read_state(path)
+    tensors = read_state(path)
 
     def load(config: Any, _: dict[str, Any]) -> tuple[Any, Any]:
-        kind = type(package.AutoModel.from_config(config, trust_remote_code=False))
-        return tuple(kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True))
+        random = package.AutoModel.from_config(config, trust_remote_code=False)
+        state = unwrapped(random.state_dict(), tensors, path)
+        return tuple(type(random).from_pretrained(None, config=config, state_dict=state, output_loading_info=True))
 
     encoder, model, info = _load_encoder(load, source, None, what)
     _choose_output(encoder, _missing(encoder, model, info), f"{what} in {path}")
@@ -226,7 +228,7 @@ def _loaded(load: _Load, what: str, **options: Any) -> tuple[Any, Any, Any]:
         with _quiet():
             return load(**options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        if isinstance(error, MissingData):
+        if isinstance(error, MissingData | BadWeights):
             raise
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if "trust_remote_code" in str(error):

@@ -155,6 +155,32 @@ def _prefixes(own: Mapping[str, Tensor], tensors: Iterable[str]) -> Counter[str]
     return counts
 
 
+def unwrapped(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: Path) -> Mapping[str, Tensor]:
+    """Return a file's tensors without the prefix that most of a net's names have there, if most have one.
+
+    For libraries that fit the names to their model themselves, and know no wrappers of trainers.
+
+    Raises
+    ------
+    BadWeights
+        Several prefixes have the net's names.
+    """
+    counts = _prefixes(own, tensors)
+    most = max(counts.values(), default=0)
+    if 2 * most <= len(own) or counts[""] == most:
+        return tensors
+    prefix, *others = sorted(prefix for prefix, count in counts.items() if count == most)
+    if others:
+        raise BadWeights(
+            "the file has the network several times",
+            where=where,
+            expected="one",
+            got=", ".join([prefix, *others]),
+            remedy="save the one to use alone: torch.save(net.state_dict(), ...)",
+        )
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _shared_prefixes(own: Iterable[str]) -> list[str]:
     """Return the children of the net that hold most of its tensors, as prefixes: a file may be of one of them."""
     tops = Counter(name.partition(".")[0] for name in own if "." in name)
