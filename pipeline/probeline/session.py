@@ -108,9 +108,8 @@ class Session:
                 self.note_once(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
                 console.detail(f"skipped {skipped.path}: {skipped.reason}")
-            written = (
-                None if self.settings.run.dry_run else self._report_folder(dataset, claim=bool(dataset.unreadable))
-            )
+            claim, dry_run = bool(dataset.unreadable), self.settings.run.dry_run
+            written = None if dry_run else self._report_folder(dataset, claim=claim)
             if message := unreadable.report(dataset, written):
                 self.warn_once(message)
         return dataset
