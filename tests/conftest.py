@@ -31,9 +31,12 @@ def two_threads() -> Iterator[None]:
     assert torch.get_num_threads() == before
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Small nets gain nothing from more, and lose much where other processes want the same cores."""
+    """Small nets gain nothing from more, and lose much where other processes want the same cores.
+
+    A module's shared runs have one too: sums differ in their last digits where counts of threads do.
+    """
     with threadpool_limits(1):
         yield
 

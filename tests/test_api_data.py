@@ -91,7 +91,8 @@ def test_parts_whose_files_have_equal_names_keep_their_ids_and_groups(tmp_path: 
     frame = pd.DataFrame({"path": [str(root / name) for name in names]})
     frame["split"], frame["label"] = zip(*[name.split("/")[:2] for name in names], strict=True)
     frame["group"] = [str(row // 3) for row in range(len(names))]
-    features = probeline.extract(frame, small_net(), preprocess=PREPROCESS, **folders)
+    with pytest.warns(DataWarning, match="parts from column 'split'; groups from column 'group'"):
+        features = probeline.extract(frame, small_net(), preprocess=PREPROCESS, **folders)
     assert features.sample_ids.tolist() == names
     for part in ("train", "test"):
         own = features.session.dataset.groups[part].tolist()
@@ -105,11 +106,13 @@ def test_parts_may_be_frames_and_not_paths(tmp_path: Path, folders: dict[str, An
         rows.append((str(tmp_path / f"{row}.png"), label, "other"))
     frame = pd.DataFrame(rows, columns=["path", "label", "Subset"])
     parts = {"test": frame[16:], "train": frame[:16]}
-    features = probeline.extract(parts, small_net(), preprocess=PREPROCESS, **folders)
+    with pytest.warns(DataWarning, match="images from column 'path'"):
+        features = probeline.extract(parts, small_net(), preprocess=PREPROCESS, **folders)
     assert features.to_frame()["label"].tolist() == frame["label"].tolist()
     assert features.to_frame()["split"].value_counts()["test"] == 8
     labels = {"train": ["x", "y"] * 8, "test": ["y", "x"] * 4}
-    named = probeline.extract(parts, small_net(), preprocess=PREPROCESS, labels=labels, **folders)
+    with pytest.warns(DataWarning, match="images from column 'path'"):
+        named = probeline.extract(parts, small_net(), preprocess=PREPROCESS, labels=labels, **folders)
     assert named.to_frame()["label"].tolist() == labels["train"] + labels["test"]
     with pytest.raises(BadData, match="images of train are a path"):
         probeline.extract({"train": str(tmp_path), "test": str(tmp_path)}, small_net(), preprocess=PREPROCESS)
@@ -257,7 +260,8 @@ def test_parts_whose_classes_are_numbered_otherwise_agree_by_name(folders: dict[
             return images[row], row % 2
 
     data = {"train": Named("b", "a"), "test": Named("a", "b")}
-    features = probeline.extract(data, small_net(), preprocess=PREPROCESS, **folders)
+    with pytest.warns(DataWarning, match="12 of 12 test images are byte for byte in train"):
+        features = probeline.extract(data, small_net(), preprocess=PREPROCESS, **folders)
     assert features.classes == ("b", "a")
     assert features.labels[:2].tolist() == features.labels[-2:][::-1].tolist() == [0, 1]
     with pytest.raises(BadData, match=r"class with too few images.*'c' in"):

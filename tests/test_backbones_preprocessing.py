@@ -130,7 +130,7 @@ def test_transforms_of_timm_and_of_clip() -> None:
         ),
         (v1.Compose([v1.Resize(36), v1.CenterCrop(32), v1.PILToTensor()]), "differ by .* grey levels on average"),
         (ALIASED, "differ by .* grey levels"),
-        (lambda image: image, "a callable, whose steps nobody can see"),
+        (lambda image: image, "a function, whose steps nobody can see"),
         (3, r"expected a mapping of resize.*got int"),
     ],
 )

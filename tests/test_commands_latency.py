@@ -445,7 +445,7 @@ def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
 def test_hardware_and_folding_are_told_in_words() -> None:
     nets = [make_latency(), make_latency("vit_b_16", norms=0, folded=0, peak=500_000_000)]
     assert hardware(nets) == "2 threads, fp32: Linux x86_64, Xeon, 2 cores, CPU; " + (
-        "python 3.12.3, torch 2.13.0, numpy 2.4.1"
+        "numpy 2.4.1, python 3.12.3, torch 2.13.0"
     )
     told = " ".join(latency_notes(nets))
     assert "(52 of 52 of mobilenet_v2; vit_b_16 has none)" in told

@@ -20,7 +20,7 @@ def test_what_all_scores_share_is_printed_once() -> None:
         "Test": ["used once, after selection"],
         "Weights": ["IMAGENET1K_V1"],
         "Input": ["224 x 224 px, fp32"],
-        "Hardware and versions": ["Linux x86_64, Xeon, 2 cores, CPU; python 3.12.3, torch 2.13.0, numpy 2.4.1"],
+        "Hardware and versions": ["Linux x86_64, Xeon, 2 cores, CPU; numpy 2.4.1, python 3.12.3, torch 2.13.0"],
         "Feature caches": ["a", "b"],
     }
 

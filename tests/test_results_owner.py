@@ -49,7 +49,7 @@ def test_the_reports_of_two_folders_of_one_name_are_apart(tmp_path: Path, capsys
     common += ["--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
     for folder in folders:
         assert program.main(["probe", "--dataset", f"folder:{folder}", *common]) == 0
-    assert "is of another data set of this name" in capsys.readouterr().out
+    assert "is another data set's" in capsys.readouterr().out
     assert len(list((tmp_path / "reports").glob("folder--photos*/scores"))) == 2
     assert program.main(["compare", "--dataset", f"folder:{folders[0]}", *common]) == 0
     assert "left out" not in capsys.readouterr().out

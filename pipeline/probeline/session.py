@@ -149,7 +149,7 @@ class Session:
         """
         own, name = self._report_folder(self.dataset, claim=True), self.dataset.title
         if own.name != name and self.remember:
-            self.note_once(f"reports: {name} is of another data set of this name; those of this one are in {own}")
+            self._show_once(f"reports: {name} is another data set's; those of this one are in {own}", self.console.say)
         return own
 
     def _report_folder(self, dataset: DataSet, *, claim: bool) -> Path:
