@@ -80,7 +80,7 @@ CLOSED = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         (
             "resnet18",
@@ -92,7 +92,7 @@ CLOSED = "http://127.0.0.1:9"
     ],
 )
 def test_weights_that_timm_cannot_get_name_the_command(
-    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("timm")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -100,7 +100,7 @@ def test_weights_that_timm_cannot_get_name_the_command(
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", CLOSED)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     started = time.perf_counter()
-    with pytest.raises(DownloadFailed, match=told) as caught:
+    with pytest.raises(DownloadFailed, match=message) as caught:
         build(f"timm:{name}", "DEFAULT")
     assert f"timm:{name}" in str(caught.value)
     assert time.perf_counter() - started < 15, "a closed port answers at once; retries would take a minute"

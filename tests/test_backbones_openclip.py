@@ -121,10 +121,10 @@ def test_names_are_checked(folder: Path, tmp_path: Path) -> None:
 def test_a_hub_out_of_reach_takes_a_line_and_no_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    told = (
+    message = (
         r"cannot fetch the weights of openclip:ViT-B-32@laion2b_s34b_b79k: http://127.0.0.1:9.*hf download laion/CLIP"
     )
-    with pytest.raises(DownloadFailed, match=told):
+    with pytest.raises(DownloadFailed, match=message):
         build("openclip:ViT-B-32", "laion2b_s34b_b79k")
 
 

@@ -168,8 +168,8 @@ class Warned(Listening):
 @pytest.mark.parametrize("fault", ["truncated", "bomb", "empty", "text"])
 def test_an_unreadable_image_is_left_out_as_if_its_file_were_not_there(fault: str, tmp_path: Path) -> None:
     root = make_photos(tmp_path / "photos")
-    spoilt, folder = root / "ants" / "3.jpg", f"folder:{root}"
-    spoil(spoilt, fault)
+    broken, folder = root / "ants" / "3.jpg", f"folder:{root}"
+    spoil(broken, fault)
     results, said = run_extract(tmp_path / "cache", dataset=folder)
     (entry,) = results["extract"]
     assert entry["shape"] == [19, 512]
@@ -186,7 +186,7 @@ def test_an_unreadable_image_is_left_out_as_if_its_file_were_not_there(fault: st
     # A warm run decodes nothing, another process comes to the same rows, and so does a user without that file.
     session = Session(configuration(tmp_path / "cache", dataset=folder, limit=None))
     extract.run(watch_images(session, unreadable))
-    spoilt.unlink()
+    broken.unlink()
     results, said = run_extract(tmp_path / "cache", dataset=folder)
     assert (results["extract"][0]["key"], results["extract"][0]["extracted_shards"]) == (entry["key"], 0)
     assert "unreadable" not in results
@@ -197,13 +197,13 @@ def test_images_found_unreadable_on_the_way_cost_no_second_pass_over_the_others(
     root = tmp_path / "photos"
     make_photos(root / "train", n=20)
     make_photos(root / "test", seed=1)
-    spoilt = ["train/bees/9.jpg", "test/bees/8.jpg", "train/ants/19.jpg"]
-    for name in spoilt:
+    broken = ["train/bees/9.jpg", "test/bees/8.jpg", "train/ants/19.jpg"]
+    for name in broken:
         spoil(root / name, "bomb")
     nets = ("squeezenet1_1", "squeezenet1_0")
     results, said = run_extract(tmp_path / "cache", dataset=f"folder:{root}", backbones=nets)
     assert sum("turned out to be unreadable" in line for line in said) == 1
-    assert sorted(image["sample_id"] for image in results["unreadable"]) == sorted(spoilt)
+    assert sorted(image["sample_id"] for image in results["unreadable"]) == sorted(broken)
     assert [entry["shape"][0] for entry in results["extract"]] == [38, 19, 38, 19]
     # Each unreadable image costs the others of its batch of six, once.
     passes = [line for line in said if " x squeezenet1_1: " in line]
@@ -214,7 +214,7 @@ def test_images_found_unreadable_on_the_way_cost_no_second_pass_over_the_others(
         "folder--photos/test x squeezenet1_1: 3 images",
     ]
     assert len(list((tmp_path / "cache").rglob("entry.json"))) == 4, "what cannot be completed is removed"
-    plain = [path for name in spoilt if (path := root / name).exists()]
+    plain = [path for name in broken if (path := root / name).exists()]
     for path in plain:
         path.unlink()
     extracted(tmp_path / "plain", dataset=f"folder:{root}", limit=None, backbones=nets)

@@ -70,7 +70,7 @@ def load(
     """
     import torch
 
-    # The graph of a pass tells what the features depend on, also for a caller that switched gradients off.
+    # The autograd graph shows what the features depend on, also for a caller that switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
         return _load(name, weights, image_size, taps)
 

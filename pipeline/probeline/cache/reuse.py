@@ -159,7 +159,7 @@ def _may_be_equal(folder: Path, entry: Entry, *, other_names: bool) -> bool:
 
 
 def _net_inputs(entry: Entry) -> dict[str, object]:
-    """Return the key inputs without the samples and the net's name: equal tensors are told by their names and bytes."""
+    """Return the key inputs without the samples and the net's name: their tensors are compared by name and bytes."""
     return {name: value for name, value in entry.inputs.items() if name not in ("samples_sha256", "backbone")}
 
 

@@ -1,4 +1,4 @@
-"""Which images cannot be decoded, by the sha256 of their bytes: a fact about content, remembered beside the cache."""
+"""Which images cannot be decoded, by the sha256 of their bytes: a fact about content, stored in the cache folder."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LEAST = 1e-9
 def score_predictions(session: Session, path: Path) -> Score:
     """Return the score of a file of predictions: a CSV, TSV or Parquet table with one line for each image.
 
-    The columns are ``sample_id`` and ``prediction``, a class name; or, in place of the prediction or beside it, a
+    The columns are ``sample_id`` and ``prediction``, a class name; or, instead of the prediction or in addition, a
     column of probabilities for each class, called like the class. Test and validation images must be there: a row
     whose accuracy on validation is unknown could not be compared with others before the test is looked at.
 

@@ -19,7 +19,7 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
 
     A folder is another's as long as that data set exists where it was; with eight digits in its name the other folder
     is unique to the place. A link and what it leads to are one place. Without `read_only` the folder is made and notes
-    its owner; one that is there without an owner, since an earlier version made it, stays as it is.
+    its owner; an existing folder without an owner, made by an earlier version, stays as it is.
     """
     own = {"place": os.path.abspath(place), "real": str(place.resolve())}  # noqa: PTH100 - links stay
     owner = _owner(folder)

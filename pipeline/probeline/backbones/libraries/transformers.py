@@ -111,7 +111,7 @@ def pretrained_encoder(source: str, revision: str | None, what: str) -> tuple[En
 
 
 def encoder_from_file(source: str, path: Path, what: str) -> Encoder:
-    """Return a model with the weights of a file that transformers or torch saved; what it lacks is told as ever."""
+    """Return a model with the weights of a file that transformers or torch saved; missing tensors are reported."""
     package = vision.transformers()
     tensors = read_state(path)
 
@@ -212,7 +212,7 @@ def _load_encoder(
 
 
 def _load_from_hub(load: _Load, source: str, revision: str | None, what: str) -> tuple[Any, Any, Any]:
-    """Return what `load` returns, from the hub's cache if it is there."""
+    """Return what `load` returns, from the hub's cache if possible."""
     if cached_hub_file(source, (_CONFIG,), revision) is not None:
         with contextlib.suppress(DownloadFailed):  # some of the files are missing
             return _loaded(load, what, local_files_only=True)

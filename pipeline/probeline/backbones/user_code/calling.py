@@ -96,7 +96,7 @@ def _import_module(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let a block import what lies in a folder; those modules are then forgotten, as another folder may have such."""
+    """Let a block import modules of a folder, and unload them afterwards: another folder may use the same names."""
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()

@@ -132,8 +132,8 @@ def _read_npy(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTabl
             matrix = np.load(file, allow_pickle=False)
     except Exception as error:  # header and type errors of a foreign file
         raise BadData("file is not a plain NumPy array", where=path, got=error) from error
-    beside = path.with_suffix(".csv")
-    known = _columns_of(read_table(beside, "table of the embeddings"), columns) if beside.is_file() else {}
+    csv_file = path.with_suffix(".csv")
+    known = _columns_of(read_table(csv_file, "table of the embeddings"), columns) if csv_file.is_file() else {}
     return {"all": _table(path, {path.stem: matrix}, known)}
 
 

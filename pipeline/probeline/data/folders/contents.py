@@ -68,7 +68,7 @@ _OTHER_FILES = frozenset(
         ".raf",
     )
 )
-"""Files of these names are not opened: annotations beside the images, and formats that hold small previews."""
+"""Files of these names are not opened: annotations of the images, and formats that hold small previews."""
 
 _BACKUPS = ("~", "_original", ".bak", ".orig")
 """Ends of the names that editors give to copies of an image before a change."""

@@ -129,7 +129,7 @@ def _parts(root: Path, top: Mapping[str, _Folder]) -> dict[str, _Folder]:
 def _likely(root: Path, top: Mapping[str, _Folder], exact: Mapping[str, _Folder]) -> dict[str, _Folder]:
     """Return the folders whose names contain those of parts, for parts that have no folder of their own name.
 
-    They are parts if two of all parts hold a folder of the same name, or if no other folder is there.
+    They are parts if two of all parts hold a folder of the same name, or if there are no other folders.
     """
     named = [folder for folder in top.values() if not exact_part(folder.name) and likely_part(folder.name)]
     parts = {part for folder in named if (part := likely_part(folder.name))} - exact.keys()

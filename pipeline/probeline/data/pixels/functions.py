@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,79}")
 def register_function(name: str, function: Function) -> Preprocess:
     """Return the record of a function, whose name is in every key: a function that does something else needs another.
 
-    It is run by several threads, on a test image first, which tells the size of its output.
+    It is run by several threads, on a test image first, which shows the size of its output.
 
     Raises
     ------
