@@ -9,7 +9,7 @@ from PIL import Image
 
 from probeline.data import registry
 from probeline.data.source import LoadRequest, Subset
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.types import DataSet
 from small_runs import Listening
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from probeline.backbones.build import random_net
 from probeline.commands import extract, finetune
+from probeline.files.decode import encode
 from probeline.finetuning.requests import plan_jobs, request_training, training_options
 from probeline.options.settings import Settings
-from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import DataSet

@@ -30,9 +30,9 @@ from probeline.commands import baselines, compare, extract, pictures, probe
 from probeline.data.pixels.loading import open_image
 from probeline.data.pixels.tiles import scale
 from probeline.errors import BadData
+from probeline.files.decode import encode
 from probeline.identity import canonical, seal, unseal
 from probeline.images import ImageArray
-from probeline.results.decode import encode
 from probeline.results.embedding_map import MAPS, EmbeddingMap
 from probeline.results.gallery import GALLERIES, Gallery
 from probeline.results.ranking import best_by_validation, best_probe, rank_by_validation

@@ -24,7 +24,7 @@ from probeline.backbones.source import CLASSIC, IMAGENET_MEAN
 from probeline.backbones.sources import torchvision
 from probeline.backbones.weights import download, state_dict
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 
 
 def test_the_wheels_weights_are_real(tmp_path: Path) -> None:

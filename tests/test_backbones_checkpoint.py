@@ -22,7 +22,7 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.resolve import load, resolve
 from probeline.backbones.weights.checkpoint import load_checkpoint
 from probeline.errors import BadWeights, MissingData
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.names import is_weights_file
 from probeline.types import Backbone
 

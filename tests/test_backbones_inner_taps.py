@@ -16,7 +16,7 @@ from probeline.backbones.inner_taps import InnerTap, find_inner
 from probeline.backbones.resolve import load, resolve_taps
 from probeline.backbones.weights.state_dict import tensors_sha256
 from probeline.errors import BadOption, UnknownName
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.names import split_tap
 
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from probeline.backbones.source import CLASSIC
 from probeline.backbones.sources.module import register
 from probeline.cli import program as cli
 from probeline.errors import BadOption, MissingData, ProbelineError, UnknownName
+from probeline.files.memo import Memo
 from probeline.images import Preprocess
-from probeline.memo import Memo
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted
 

@@ -20,11 +20,11 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.digits import load
 from probeline.errors import CannotWrite
 from probeline.evaluate.curve import draw_portions, find_curve, request_probe_curve
+from probeline.files.memo import Memo
 from probeline.heads.linear import decision
 from probeline.heads.logistic.path import fit_path
 from probeline.heads.select import L2_GRID
 from probeline.heads.standardize import apply, fit_scaler
-from probeline.memo import Memo
 from probeline.options.settings import ComputeOptions
 from probeline.report.records.loading import load_curves
 from probeline.results.curve import CURVES, Curve

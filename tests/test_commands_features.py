@@ -19,7 +19,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadOption
 from probeline.evaluate.exact_probe import predict_out_of_fold
 from probeline.evaluate.features import requested_features
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.session import Session
 from small_runs import configuration, extracted, make_photos
 

@@ -19,9 +19,9 @@ from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.exact import RIDGE
 from probeline.evaluate.heads.neighbours import CENTROID
 from probeline.evaluate.score import score_head
+from probeline.files.decode import decode, encode
 from probeline.heads.standardize import apply
 from probeline.identity import seal, unseal
-from probeline.results.decode import decode, encode
 from probeline.results.score import Score
 from probeline.session import Session
 from probeline.types import Split

@@ -18,9 +18,9 @@ from probeline.data.archives.cifar10_pickle import read_pickle
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10
 from probeline.errors import BadData, BadOption, MissingData
+from probeline.files.memo import Memo
 from probeline.identity import digest_bytes
 from probeline.images import ImageArray, PixelArray
-from probeline.memo import Memo
 from probeline.types import DataSet
 
 RECORDS = 20

@@ -17,7 +17,7 @@ from probeline.console import Silence
 from probeline.data import registry
 from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadData, MissingData
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.types import DataSet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

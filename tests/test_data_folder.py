@@ -16,9 +16,9 @@ from probeline.data.folders.layout import PARTS
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
+from probeline.files.memo import Memo
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
-from probeline.memo import Memo
 from probeline.types import DROPPED, DataSet, Skipped
 
 

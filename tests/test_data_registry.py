@@ -20,9 +20,9 @@ from probeline.data.sampling.splits import split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import cifar10, hymenoptera
 from probeline.errors import BadData, BadOption, MissingData, MissingExtra, UnknownName
+from probeline.files.memo import Memo
 from probeline.identity import digest_bytes
 from probeline.images import ImageArray, ImageFiles
-from probeline.memo import Memo
 from probeline.options.settings import Settings
 from probeline.session import Session
 from probeline.types import DataSet, Skipped

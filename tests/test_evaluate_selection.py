@@ -16,6 +16,7 @@ from probeline.evaluate.heads.exact import RIDGE_L2
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.selection import select
 from probeline.evaluate.task import Loss, SingleLabel, Task
+from probeline.files.decode import encode
 from probeline.heads.linear import decision
 from probeline.heads.logistic import path as logistic
 from probeline.heads.neighbours import nearest_centroid
@@ -24,7 +25,6 @@ from probeline.heads.standardize import Scaler, apply, fit_scaler
 from probeline.heads.temperature import fit_temperature
 from probeline.identity import SCORE_VERSION, seal
 from probeline.metrics import scores
-from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.session import Session
 from probeline.types import FloatArray

@@ -17,7 +17,7 @@ import torch
 
 import probeline
 from probeline.cli import main
-from probeline.memo import Memo, fingerprint
+from probeline.files.memo import Memo, fingerprint
 from probeline.results.curve import CURVES
 from probeline.results.embedding_map import MAPS
 from probeline.results.findings import FINDINGS

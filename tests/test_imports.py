@@ -33,7 +33,7 @@ FLOORS = [
     {"heads", "metrics", "console"},
     {"types"},
     {"images"},
-    {"format", "memo", "environment", "names", "plugins"},
+    {"format", "files", "environment", "names", "plugins"},
     {"identity", "disk"},
     {"errors"},
 ]

@@ -13,12 +13,12 @@ import pytest
 from made_records import make_doctor
 from made_scores import make_score, make_scores
 from pages import make_content, markdown_of, record_of, table
+from probeline.files.decode import encode
 from probeline.identity import DOCTOR_VERSION, digest, seal
 from probeline.metrics.intervals import wilson
 from probeline.report.model.rows import blocks
 from probeline.report.records.findings import findings_in_words, leakage, leakage_lines
 from probeline.report.sections.images.doctor import DataDoctor
-from probeline.results.decode import encode
 from probeline.results.findings import (
     FINDINGS,
     Findings,

@@ -19,8 +19,8 @@ from probeline.data.sampling.splits import HeldOut, describe_copies, split
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadOption, FoundUnreadable, UnknownName
+from probeline.files.memo import Memo
 from probeline.images import Decoding, View
-from probeline.memo import Memo
 from probeline.names import PENULTIMATE, BackboneSpec, split_tap
 from probeline.options.checks import parse_columns
 from probeline.options.command_line import command_line

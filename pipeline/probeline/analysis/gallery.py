@@ -13,12 +13,12 @@ from probeline.analysis.probe_features import ProbeFeatures
 from probeline.analysis.thumbnails import make_thumbnails
 from probeline.errors import MissingData
 from probeline.evaluate.requests import reuse
+from probeline.files.decode import encode
 from probeline.format import option
 from probeline.heads.neighbours import nearest
 from probeline.identity import canonical
 from probeline.names import describe_tap
 from probeline.options.command_line import command_line
-from probeline.results.decode import encode
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import (
     GALLERIES,

@@ -18,8 +18,8 @@ from probeline.data.label_values import name_labels, number_labels
 from probeline.data.sampling.splits import HeldOut
 from probeline.data.source import LoadRequest, Subset
 from probeline.errors import BadOption
+from probeline.files.memo import Memo
 from probeline.identity import digest
-from probeline.memo import Memo
 from probeline.types import DataSet, IntArray, Join
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from probeline.backbones.registry import check_name, find, runs_code
 from probeline.backbones.source import HasNotes, StatesPreprocess
 from probeline.environment import installed
+from probeline.files.memo import Memo
 from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
 from probeline.images import Decoding, Preprocess
-from probeline.memo import Memo
 from probeline.names import PENULTIMATE
 from probeline.types import Backbone
 

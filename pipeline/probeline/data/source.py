@@ -13,7 +13,7 @@ from probeline.console import Console
 from probeline.data.sampling.stratified import sample
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadOption
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 from probeline.types import DROPPED, DataSet, IntArray
 
 _PURPOSE = 1

@@ -12,8 +12,8 @@ from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings
 from probeline.evaluate.heads.registry import head_method, head_methods
 from probeline.evaluate.requests import score_fields
 from probeline.evaluate.selection import select
+from probeline.files.decode import encode
 from probeline.format import option
-from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.types import FloatArray
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from probeline.errors import BadOption, MissingData
 from probeline.evaluate.current_scores import current_scores
+from probeline.files.decode import encode
 from probeline.format import listing
 from probeline.identity import ARTIFACT_VERSION, digest
 from probeline.images import Decoding
 from probeline.options.command_line import command_line
-from probeline.results.decode import encode
 from probeline.results.methods import method_info
 from probeline.results.ranking import best_by_validation
 from probeline.results.score import Score

@@ -11,6 +11,7 @@ import numpy as np
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import ScoreRequest, find_finished, score_fields
+from probeline.files.decode import encode
 from probeline.finetuning.requests import (
     TrainingJob,
     candidate_folder,
@@ -22,7 +23,6 @@ from probeline.finetuning.training_run import TrainingRun, train
 from probeline.format import option
 from probeline.names import Strategy
 from probeline.options.grids import TRAIN, Grid
-from probeline.results.decode import encode
 from probeline.results.score import SCORES, Score
 from probeline.results.second_task_words import second_task
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.data.annotations.labels import SecondTask, read_second_task
 from probeline.errors import BadData
+from probeline.files.decode import encode
 from probeline.finetuning.fitted_probe import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.checks import check_strategies, first_of
-from probeline.results.decode import encode
 from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 

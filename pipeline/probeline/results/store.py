@@ -10,8 +10,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from probeline import disk
 from probeline.errors import UnknownName
+from probeline.files.decode import BadRecord, decode, encode
 from probeline.identity import digest_bytes, seal, unseal
-from probeline.results.decode import BadRecord, decode, encode
 
 Record = TypeVar("Record")
 Names = ParamSpec("Names")
@@ -33,7 +33,7 @@ class RecordKind(Generic[Record, Names]):
     """The record's member in its file, and what messages call it."""
     version: int
     record_class: type[Record]
-    """A frozen dataclass, see :func:`probeline.results.decode.decode`."""
+    """A frozen dataclass, see :func:`probeline.files.decode.decode`."""
     file_name: Callable[Names, str]
     """Returns the path of a record's file below the folder, or raises `UnknownName` for values that this program does
     not know. Its parameters are the attributes that tell one record of the kind from another."""

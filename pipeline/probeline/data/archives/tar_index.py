@@ -11,8 +11,8 @@ from typing import Any
 
 from probeline.data.tables.columns import find_column
 from probeline.errors import BadData, MissingData
+from probeline.files.memo import Memo
 from probeline.identity import digest, digest_bytes
-from probeline.memo import Memo
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
 _FACTS = ("cls", "cls.txt", "json")

@@ -18,8 +18,8 @@ from probeline.data.objects.parts import ObjectPart, number_rows
 from probeline.data.pixels.loading import digest_item
 from probeline.data.tables.columns import USUAL, fold_name
 from probeline.errors import BadData, MissingExtra
+from probeline.files.memo import Memo
 from probeline.images import ImageItems
-from probeline.memo import Memo
 from probeline.types import IntArray
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "png", "pixel_values", *USUAL["file_name"])

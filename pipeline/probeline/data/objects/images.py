@@ -18,8 +18,8 @@ from probeline.data.pixels.loading import digest_item
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.folder import hash_files
 from probeline.errors import BadData, MissingData
+from probeline.files.memo import Memo
 from probeline.images import ImageArray, ImageFiles, ImageItems
-from probeline.memo import Memo
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "x")
 _LABEL_KEYS = ("label", "labels", "target", "class", "y")

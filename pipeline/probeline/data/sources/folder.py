@@ -17,10 +17,10 @@ from probeline.data.folders.layout import find_layout
 from probeline.data.folders.walk import identify, subfolders, walk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
+from probeline.files.memo import fingerprint
 from probeline.format import few
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
-from probeline.memo import fingerprint
 from probeline.types import DROPPED, DataSet, IntArray, Skipped
 
 SPEC = "folder:PATH"

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from probeline.files.decode import encode
 from probeline.format import decimals
 from probeline.identity import digest
 from probeline.report.model.conditions import Conditions, conditions
@@ -16,7 +17,6 @@ from probeline.report.model.pairs import Matrix, matrix
 from probeline.report.model.row import Block, Row, TitledRow, titled_rows
 from probeline.report.records.published import PublishedComparison
 from probeline.results.curve import Curve
-from probeline.results.decode import encode
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.findings import Findings
 from probeline.results.gallery import Gallery

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from probeline.files.decode import encode
 from probeline.format import decimals, escape, percent, points
 from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block
@@ -22,7 +23,6 @@ from probeline.report.records.findings import (
 from probeline.report.sections.images.illustrations import SmallImage, Tile, small_image
 from probeline.report.sections.section import DATA, Section, View
 from probeline.report.sections.tables import TextTable, bullets, join_parts, text_table
-from probeline.results.decode import encode
 from probeline.results.findings import Findings, ImageReference
 
 _ROWS = 10

@@ -11,10 +11,10 @@ from itertools import groupby
 from typing import Any
 
 from probeline.disk import read
+from probeline.files.decode import encode
 from probeline.format import escape, percent
 from probeline.report.model.content import ReportContent
 from probeline.report.sections.section import DATA, ERRORS, Section, View
-from probeline.results.decode import encode
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.gallery import Gallery, Misclassified
 from probeline.results.picture import PICTURE_FOLDER, Thumbnail

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probeline.results.decode import BadRecord, decode, encode
+from probeline.files.decode import BadRecord, decode, encode
 from probeline.results.embedding_map import EmbeddingMap, Projection
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probeline.memo import Memo
+from probeline.files.memo import Memo
 
 LONG_AGO = 1_500_000_000
 

@@ -1,0 +1,138 @@
+"""The one way to read a file: plain files only, none larger than its kind may be, nothing that is waited for.
+
+A pipe, a device or a socket is refused before it is opened, and again after, since another process may have swapped it
+for a file. The size is checked before anything is allocated. `OSError` is raised for whatever cannot be read, with the
+reason as its ``strerror``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What messages call the files of a kind, and how many bytes such a file has at most."""
+
+    name: str
+    most_bytes: int
+
+
+IMAGE = FileKind("an image", _GIB)
+"""The largest image that is decoded, 178,956,970 pixels, has 512 MiB at 8 bits and 1 GiB at 16 bits of RGB."""
+
+RECORD = FileKind("a record", _GIB)
+"""Scores and other results; the predictions of 10 million images are some 100 MB of JSON."""
+
+ENTRY = FileKind("the record of a cache entry", 16 * _GIB)
+"""Sample ids and digests: some 160 bytes for each image, so 100 million of them."""
+
+SHARD = FileKind("a shard", 16 * _GIB)
+"""1,024 rows of 4 million values; a shard's record says how many bytes it has."""
+
+WEIGHTS = FileKind("a weights file", 256 * _GIB)
+TABLE = FileKind("a table", 16 * _GIB)
+ARRAYS = FileKind("a file of arrays", 1024 * _GIB)
+"""Embeddings or pixels; what is read of it at once is checked against the memory of the machine."""
+
+ARCHIVE = FileKind("an archive", 16 * 1024 * _GIB)
+"""Read as a stream, never whole."""
+
+SETTINGS = FileKind("a file of settings", 16 << 20)
+"""Recipes and the configurations of nets."""
+
+TEXT = FileKind("a text file", 64 << 20)
+"""Templates, sources of packages, and what the system says about itself."""
+
+
+def check(path: Path, kind: FileKind) -> int:
+    """Return the size in bytes of a plain file, through links, before a library opens it by its name."""
+    return _checked(path.stat(), path, kind)
+
+
+def open_file(path: Path, kind: FileKind) -> BinaryIO:
+    """Return a plain file, opened for reading in binary and not inherited by child processes."""
+    check(path, kind)
+    # Without waiting for a writer, should the file be a pipe by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _checked(os.fstat(descriptor), path, kind)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, kind: FileKind) -> bytes:
+    """Return the bytes of a plain file."""
+    with open_file(path, kind) as file:
+        data = file.read(kind.most_bytes + 1) if _is_virtual(file) else file.read()
+    if len(data) > kind.most_bytes:  # it grew, or the system knows no size of it
+        raise _too_large(path, kind, f"more than {kind.most_bytes:,}")
+    return data
+
+
+def read_beginning(path: Path, kind: FileKind, count: int) -> bytes:
+    """Return at most `count` bytes from the beginning of a plain file."""
+    with open_file(path, kind) as file:
+        return file.read(count)
+
+
+def read_text(path: Path, kind: FileKind) -> str:
+    """Return the text of a plain file in UTF-8, without a byte order mark.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError
+    """
+    return read_bytes(path, kind).decode("utf-8-sig")
+
+
+def memory_bytes() -> int:
+    """Return how much memory the machine has, or the container that this process runs in."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(read_text(Path(path), TEXT))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        return min(physical, limit)
+    return physical
+
+
+def _checked(status: os.stat_result, path: Path, kind: FileKind) -> int:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{_kind_of(status.st_mode)}, not a plain file", str(path))
+    if status.st_size > kind.most_bytes:
+        raise _too_large(path, kind, f"{status.st_size:,}")
+    return status.st_size
+
+
+def _is_virtual(file: BinaryIO) -> bool:
+    """Return whether the system gives no size of a file, as for those below ``/proc``."""
+    return os.fstat(file.fileno()).st_size == 0
+
+
+def _too_large(path: Path, kind: FileKind, size: str) -> OSError:
+    return OSError(errno.EFBIG, f"{size} bytes, where {kind.name} has at most {kind.most_bytes:,}", str(path))
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _kind_of(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
