@@ -437,7 +437,7 @@ def test_what_no_room_foresaw_is_one_line_too(run: Run, tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     line = refused(run("extract"))
-    assert f"a file of the cache cannot be read: {path} (got not a plain file)" in line
+    assert f"a file of the cache cannot be read: {path} (got a folder, not a file)" in line
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_pipes_in_the_place_of_files_are_refused_and_not_waited_for(run: Run, tm
         if name == ".memo.json":
             assert run("extract").code == 0, "a memo may be lost"
         else:
-            assert f"{path} (got not a plain file)" in refused(run("extract"))
+            assert f"{path} (got a pipe, not a plain file)" in refused(run("extract"))
             assert run("verify").code == 3
         path.unlink()
         path.write_bytes(whole)

@@ -150,6 +150,22 @@ def test_mistakes_are_one_line(tmp_path: Path, members: dict[str, bytes], line: 
         load(f"wds:{tmp_path}/a.tar")
 
 
+def test_a_member_that_unpacks_to_more_than_an_image_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    member = tarfile.TarInfo("0.png")
+    member.size = 60 << 30  # and no content: nothing of it is allocated
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(BadData, match=r"member is too large: .*0.png .*got 64,424,509,440"):
+        load(f"wds:{path}")
+    member.size, member.type = 512, tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % (60 << 30)  # the size of the sparse file, of which the tar has a part
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * ord(" ") + sum(header[156:512]))
+    path.write_bytes(bytes(header) + bytes(1536))
+    with pytest.raises(BadData, match=r"member is sparse: .*0.png .*got 64,424,509,440"):
+        load(f"wds:{path}")
+
+
 def test_tars_that_are_missing_cut_or_compressed(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a-0.tar", samples(0, 4))
     with pytest.raises(MissingData, match=r"no such tar: .*a-1.tar"):

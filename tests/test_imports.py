@@ -33,7 +33,8 @@ FLOORS = [
     {"heads", "metrics", "console"},
     {"types"},
     {"images"},
-    {"format", "files", "environment", "names", "plugins"},
+    {"format", "environment", "names", "plugins"},
+    {"files"},
     {"identity", "disk"},
     {"errors"},
 ]
@@ -213,3 +214,39 @@ def test_recipes_are_listed_and_options_are_checked_without_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no teacher for --strategy distill" in done.stderr
+
+
+READS = {"read_bytes", "read_text", "open", "fromfile", "memmap"}
+UNGUARDED = {
+    "disk.py": "writes",
+    "files/reading.py": "is the guarded reader",
+    "data/archives/unpack.py": "writes, and reads a verified archive",
+    "data/archives/download.py": "opens a web address",
+    "data/archives/tar_index.py": "opens what the guarded reader has opened",
+    "data/pixels/decode.py": "opens bytes",
+    "report/sections/images/illustrations.py": "opens bytes",
+    "cache/locks.py": "opens lock files without reading them",
+    "cli/console.py": "opens the null device for writing",
+    "recipes/__init__.py": "reads files of this package",
+    "report/page/render.py": "reads files of this package",
+}
+"""Files that call something of these names otherwise than on the guarded reader, and why they may."""
+
+
+def unguarded_reads(file: Path) -> list[int]:
+    """Return the lines on which a file reads or opens something with another function than the guarded reader's."""
+    found = []
+    for node in ast.walk(parsed(file)):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        is_plain = isinstance(function, ast.Name) and function.id == "open"
+        is_method = isinstance(function, ast.Attribute) and function.attr in READS
+        if is_plain or (is_method and ast.unparse(function).split(".")[0] != "reading"):
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_are_read_by_the_guarded_reader(file: Path) -> None:
+    assert bool(unguarded_reads(file)) == (file.relative_to(PACKAGE).as_posix() in UNGUARDED), unguarded_reads(file)

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
@@ -113,18 +112,6 @@ def remove(path: Path) -> None:
     with _refusals_named(path):
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
-
-
-def read(path: Path) -> bytes:
-    """Return the bytes of a plain file; what else has its name, such as a pipe, is refused and never waited for.
-
-    Raises
-    ------
-    OSError
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return path.read_bytes()
 
 
 def put_aside(path: Path) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from probeline.errors import MissingExtra
+from probeline.files.reading import TEXT, read_text
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "h5py", "pillow")
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = read_text(Path("/proc/cpuinfo"), TEXT).splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -31,7 +32,7 @@ def _processor() -> str:
 def _driver() -> str | None:
     """Return the version of the NVIDIA driver, or None if there is none."""
     try:
-        match = re.search(r"\b\d{3,}(\.\d+)+", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+        match = re.search(r"\b\d{3,}(\.\d+)+", read_text(Path("/proc/driver/nvidia/version"), TEXT))
     except OSError:
         return None
     return match.group() if match else None
@@ -42,9 +43,9 @@ def commit() -> str | None:
     """Return the git commit of the checkout that this code runs from, or None if it is an installed package."""
     git = Path(__file__).resolve().parents[2] / ".git"
     try:
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        head = read_text(git / "HEAD", TEXT).strip()
         reference = head.removeprefix("ref: ")
-        return head if reference == head else (git / reference).read_text(encoding="utf-8").strip()
+        return head if reference == head else read_text(git / reference, TEXT).strip()
     except OSError:
         return None
 
@@ -89,7 +90,7 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
 def _gpus() -> tuple[str, ...]:
     """Return the names of the NVIDIA GPUs, as torch has them too."""
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    lines = (line for file in files for line in read_text(file, TEXT).splitlines())
     return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
 
 

@@ -17,6 +17,7 @@ from probeline.api.results import Result
 from probeline.api.scratch import ScratchFolder
 from probeline.disk import publish
 from probeline.errors import BadOption
+from probeline.files.reading import RECORD, TEXT, read_bytes, read_text
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
@@ -47,7 +48,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, as notebooks show it."""
-        page = html.escape(self._files.page.read_text(encoding="utf-8"), quote=True)
+        page = html.escape(read_text(self._files.page, TEXT), quote=True)
         return f'<iframe srcdoc="{page}" width="100%" height="{_HEIGHT}" style="border:0"></iframe>'
 
     def to_frame(self) -> pd.DataFrame:
@@ -82,7 +83,7 @@ class Report:
         if target.suffix not in _FILES:
             raise BadOption("no such file of a report", expected=" ".join(_FILES), got=target.name)
         file: Path = getattr(self._files, _FILES[target.suffix])
-        publish(target, file.read_bytes(), replace=True)
+        publish(target, read_bytes(file, RECORD), replace=True)
         return target
 
     @cached_property

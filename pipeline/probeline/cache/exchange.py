@@ -24,6 +24,7 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
+from probeline.files.reading import ARRAYS, check, read_bytes
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.types import FloatArray
 
@@ -54,7 +55,7 @@ def export_entry(entry: Entry, path: Path) -> str:
     manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
     data = hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, manifest)
     disk.make_folder(path.absolute().parent)
-    if not disk.publish(path, data) and disk.read(path) != data:
+    if not disk.publish(path, data) and read_bytes(path, ARRAYS) != data:
         raise BadData("another file has this name", where=path, remedy="choose another name")
     return digest_bytes(data)
 
@@ -122,7 +123,7 @@ def _is_provenance(value: object) -> bool:
 
 
 def _read_known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:
-    data = path.read_bytes()
+    data = read_bytes(path, ARRAYS)
     if digest_bytes(data) != sha256.lower():
         raise BadCache(
             "this is not the file that was sent",
@@ -152,14 +153,16 @@ def _read_unknown(path: Path) -> tuple[bytes, FloatArray]:
             raise _not_an_export(path, done.stderr.decode("utf-8", "replace").strip() or "what cannot be read")
         if done.returncode:
             raise _not_an_export(path, f"a file that ends its reader (exit code {done.returncode})")
-        manifest, features, shape = (Path(folder, name).read_bytes() for name in ("manifest", "features", "shape"))
+        manifest, features, shape = (
+            read_bytes(Path(folder, name), ARRAYS) for name in ("manifest", "features", "shape")
+        )
         return manifest, np.frombuffer(features, "<f4").reshape(json.loads(shape))
 
 
 def read_foreign() -> None:
     """Read the file ``sys.argv[1]`` and write its manifest and features below the folder ``sys.argv[2]``."""
     path, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    size = path.stat().st_size
+    size = check(path, ARRAYS)
     # A sparse file may be larger than the memory of this machine.
     memory = min(_SPARE_BYTES + 4 * size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for limit, most in (
@@ -172,7 +175,7 @@ def read_foreign() -> None:
         with contextlib.suppress(ValueError, OSError):  # macOS has limits that it does not let anybody set
             resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     try:
-        manifest, features = hdf5.decode_export(path.read_bytes())
+        manifest, features = hdf5.decode_export(read_bytes(path, ARRAYS))
         (folder / "manifest").write_bytes(manifest)
         (folder / "features").write_bytes(features.tobytes())
         (folder / "shape").write_text(json.dumps(features.shape), encoding="utf-8")

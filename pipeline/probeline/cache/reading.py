@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from probeline import disk
 from probeline.cache.entry import Entry, entry_from_record
 from probeline.errors import BadCache, MissingData, OtherFormat, ProbelineError
+from probeline.files.reading import ENTRY, SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
 
@@ -63,7 +63,7 @@ def open_entries(folders: Iterable[Path], warn: Callable[[str], None]) -> Iterat
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = unseal(disk.read(path))
+        record = unseal(read_bytes(path, ENTRY))
     except FileNotFoundError as error:
         raise MissingData("no cache entry here", where=path.parent, remedy="run extract") from error
     except OSError as error:
@@ -161,7 +161,7 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
     path, record = entry.shard_path(number), shard_record(entry, number)
     remedy = f"{entry.record_path(number).name}, then run extract again: only this shard is redone"
     try:
-        data = disk.read(path)
+        data = read_bytes(path, SHARD)
     except FileNotFoundError as error:
         raise BadCache("a shard is missing that its record describes", where=path, remedy=f"delete {remedy}") from error
     except OSError as error:

@@ -19,6 +19,7 @@ from probeline.cache.reading import entry_folders, is_done, open_entries, read_s
 from probeline.disk import path_name
 from probeline.environment import origins
 from probeline.errors import ProbelineError
+from probeline.files.reading import ENTRY, read_beginning
 from probeline.types import FloatArray, IntArray
 
 ROW_FACTS = "row_facts"
@@ -153,8 +154,9 @@ def _may_be_equal(folder: Path, entry: Entry, *, other_names: bool) -> bool:
     same_tap = folder.parent.name.endswith(f"-{path_name(entry.tap)}")
     if not other_names or not same_tap or folder.parents[1] != entry.folder.parents[1]:
         return False
-    with contextlib.suppress(OSError), (folder / "entry.json").open("rb") as stream:
-        return str(entry.inputs["weights_sha256"]).encode() in stream.read(_BEGINNING)
+    with contextlib.suppress(OSError):
+        beginning = read_beginning(folder / "entry.json", ENTRY, _BEGINNING)
+        return str(entry.inputs["weights_sha256"]).encode() in beginning
     return False
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.reading import check_entry_record, find_shard_record
+from probeline.files.reading import SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, seal
 from probeline.types import FloatArray
 
@@ -37,7 +38,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     path, record_path = entry.shard_path(number), entry.record_path(number)
     # A shard without a record is of a writer that died, or that still runs and will find the same numbers under
     # the name; in both cases only bytes that match a record are ever read.
-    if not disk.publish(path, data) and find_shard_record(entry, number) is None and disk.read(path) != data:
+    if not disk.publish(path, data) and find_shard_record(entry, number) is None and read_bytes(path, SHARD) != data:
         disk.publish(path, data, replace=True)
     record = {
         "format": FORMAT_VERSION,
@@ -50,7 +51,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     }
     disk.publish(record_path, seal(record))
     standing = find_shard_record(entry, number)
-    if standing is None or hashlib.sha256(disk.read(path)).hexdigest() != standing["file_sha256"]:
+    if standing is None or hashlib.sha256(read_bytes(path, SHARD)).hexdigest() != standing["file_sha256"]:
         # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
         disk.publish(record_path, seal(record), replace=True)

@@ -16,6 +16,7 @@ from probeline import disk
 from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
+from probeline.files.reading import TABLE, read_bytes
 from probeline.format import few, plural
 from probeline.images import Decoding, ImageArray, ImageFiles, ImageItems, UnreadableImage
 from probeline.types import DataSet, IntArray, Part
@@ -132,7 +133,7 @@ def _write_list(dataset: DataSet, path: Path) -> Path | None:
     lines.writerow(("sample_id", "reason", "sha256"))
     lines.writerows((image.sample_id, image.reason, image.content) for image in dataset.unreadable)
     data = text.getvalue().encode("utf-8", "backslashreplace")
-    if not path.is_file() or path.read_bytes() != data:
+    if not path.is_file() or read_bytes(path, TABLE) != data:
         disk.make_folder(path.parent)
         disk.publish(path, data, replace=True)
     return path

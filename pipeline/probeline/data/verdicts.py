@@ -10,6 +10,7 @@ from pathlib import Path
 from probeline import disk
 from probeline.environment import installed
 from probeline.errors import BadData, BadImage, CannotWrite
+from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import PREPROCESS_VERSION, seal, unseal
 
 _TAIL = 64
@@ -63,7 +64,7 @@ class Verdicts:
 
     def _read(self, path: Path) -> dict[str, str]:
         with contextlib.suppress(OSError):
-            record = unseal(disk.read(path))
+            record = unseal(read_bytes(path, RECORD))
             if record and record.get("decoder") == self._decoder and isinstance(record.get("unreadable"), dict):
                 return dict(record["unreadable"])
         return {}

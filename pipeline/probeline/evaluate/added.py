@@ -12,6 +12,7 @@ from probeline.data.tables.reading import Table, read_table
 from probeline.errors import BadData, UnknownName
 from probeline.evaluate.requests import result_key
 from probeline.evaluate.task import task_of
+from probeline.files.reading import ARRAYS, read_bytes
 from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import Method
 from probeline.results.score import Score
@@ -100,7 +101,7 @@ def _score(
     session: Session, path: Path, held_out: tuple[IntArray, FloatArray], test: tuple[IntArray, FloatArray]
 ) -> Score:
     task = task_of(session.dataset)
-    sha256 = digest_bytes(path.read_bytes())
+    sha256 = digest_bytes(read_bytes(path, ARRAYS))
     options = {"version": HEADS_VERSION, "file": path.name, "sha256": sha256[:12]}
     return Score(
         dataset=session.dataset.title,

@@ -16,6 +16,7 @@ from probeline import disk
 from probeline.disk import path_name
 from probeline.errors import BadOption, MissingExtra
 from probeline.export.feature_table import FeatureTable
+from probeline.files.reading import ARRAYS, read_bytes
 
 
 def write_features(table: FeatureTable, path: Path) -> list[Path]:
@@ -90,7 +91,7 @@ def _anndata(table: FeatureTable, path: Path) -> dict[Path, bytes]:
     with TemporaryDirectory(prefix="probeline-") as folder:
         file = Path(folder) / "features.h5ad"
         data.write_h5ad(file)
-        return {path: file.read_bytes()}
+        return {path: read_bytes(file, ARRAYS)}
 
 
 def _safetensors(table: FeatureTable, path: Path) -> dict[Path, bytes]:

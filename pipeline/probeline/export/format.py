@@ -9,6 +9,7 @@ from typing import Any
 
 from probeline import disk
 from probeline.errors import BadArtifact, BadOption, MissingData
+from probeline.files import reading
 from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
 from probeline.images import Decoding, Preprocess
 from probeline.names import PRECISIONS
@@ -108,7 +109,7 @@ def read_record(folder: Path) -> Artifact:
     """
     path = folder / RECORD
     try:
-        data = disk.read(path)
+        data = reading.read_bytes(path, reading.RECORD)
     except FileNotFoundError as error:
         expected, remedy = f"a folder with {RECORD}", "make one with probeline export"
         raise MissingData("no artifact here", where=folder, expected=expected, remedy=remedy) from error
@@ -195,7 +196,7 @@ def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[s
     for name in names:
         path = folder / name
         try:
-            data = disk.read(path)
+            data = reading.read_bytes(path, reading.WEIGHTS)
         except OSError as error:
             raise BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror) from error
         expected, got = artifact.files.get(name, "none"), digest_bytes(data)

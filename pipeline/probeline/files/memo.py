@@ -13,6 +13,7 @@ from typing import Any
 
 from probeline import disk
 from probeline.errors import CannotWrite
+from probeline.files.reading import RECORD, read_bytes
 
 _SETTLED_NS = 2_000_000_000
 """A file younger than this may change again within one tick of its file system's clock: not remembered."""
@@ -41,7 +42,7 @@ class Memo:
         if path is None:
             return
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            entries = json.loads(disk.read(path))
+            entries = json.loads(read_bytes(path, RECORD))
             if isinstance(entries, dict):
                 self._entries = entries
 

@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _GIB = 1 << 30
 
@@ -52,16 +52,27 @@ TEXT = FileKind("a text file", 64 << 20)
 """Templates, sources of packages, and what the system says about itself."""
 
 
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""A pipe is opened without waiting for its writer."""
+
+
 def check(path: Path, kind: FileKind) -> int:
     """Return the size in bytes of a plain file, through links, before a library opens it by its name."""
     return _checked(path.stat(), path, kind)
 
 
-def open_file(path: Path, kind: FileKind) -> BinaryIO:
+def check_folder(folder: Path, kind: FileKind) -> None:
+    """Refuse a folder, before a library opens the files in it, if one of them is neither a plain file nor a folder."""
+    for path in folder.iterdir():
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            _checked(status, path, kind)
+
+
+def open_file(path: Path, kind: FileKind) -> BufferedReader:
     """Return a plain file, opened for reading in binary and not inherited by child processes."""
     check(path, kind)
-    # Without waiting for a writer, should the file be a pipe by now.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, _FLAGS)
     try:
         _checked(os.fstat(descriptor), path, kind)
         return os.fdopen(descriptor, "rb")
@@ -83,6 +94,17 @@ def read_beginning(path: Path, kind: FileKind, count: int) -> bytes:
     """Return at most `count` bytes from the beginning of a plain file."""
     with open_file(path, kind) as file:
         return file.read(count)
+
+
+def read_head(path: str, count: int) -> bytes:
+    """Return at most `count` bytes from the beginning of a plain file of any size; for listings of many files."""
+    descriptor = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", path)
+        return os.read(descriptor, count)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path, kind: FileKind) -> str:
@@ -117,7 +139,7 @@ def _checked(status: os.stat_result, path: Path, kind: FileKind) -> int:
     return status.st_size
 
 
-def _is_virtual(file: BinaryIO) -> bool:
+def _is_virtual(file: BufferedReader) -> bool:
     """Return whether the system gives no size of a file, as for those below ``/proc``."""
     return os.fstat(file.fileno()).st_size == 0
 

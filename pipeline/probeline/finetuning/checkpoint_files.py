@@ -8,6 +8,7 @@ from typing import Any
 
 from probeline import disk
 from probeline.errors import BadCache
+from probeline.files.reading import RECORD, WEIGHTS, read_bytes
 from probeline.identity import digest_bytes, seal, unseal
 
 _DATA, _RECORD, _NEXT = ".safetensors", ".json", ".next"
@@ -50,8 +51,8 @@ def read(folder: Path, name: str) -> tuple[bytes, dict[str, Any]] | None:
 
 def _read(record: Path, data: Path) -> tuple[bytes, dict[str, Any]] | None:
     try:
-        facts = unseal(disk.read(record))
-        content = disk.read(data)
+        facts = unseal(read_bytes(record, RECORD))
+        content = read_bytes(data, WEIGHTS)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.files.reading import SETTINGS, read_text
 from probeline.options.settings import OPTIONS, Settings
 from probeline.options.verbs import STEPS
 from probeline.results.methods import method_info
@@ -107,7 +108,7 @@ def read(name: str) -> Recipe:
 def _text(name: str) -> str:
     if name.endswith(".toml") or "/" in name:
         try:
-            return Path(name).read_text(encoding="utf-8")
+            return read_text(Path(name), SETTINGS)
         except OSError as error:
             raise MissingData("cannot read a recipe", where=name, got=error.strerror) from error
     if name not in names():

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from probeline.disk import make_folder, publish
+from probeline.files.reading import RECORD, read_bytes
 from probeline.format import escape
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
 from probeline.report.model.advice import advice
@@ -86,7 +87,7 @@ def write_report(content: ReportContent) -> Report:
         if PurePosixPath(name).parent == PurePosixPath(_FIGURES):
             (folder / name).unlink(missing_ok=True)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
-    files = {name: digest_bytes((folder / name).read_bytes()) for name in names}
+    files = {name: digest_bytes(read_bytes(folder / name, RECORD)) for name in names}
     record = {
         "key": key,
         "version": REPORT_VERSION,
@@ -118,7 +119,7 @@ def _is_rendered(section: Section, content: ReportContent) -> bool:
 def _previous(folder: Path) -> dict[str, Any]:
     """Return the record of the report in a folder; empty if it is missing or corrupt."""
     try:
-        record = json.loads((folder / _RECORD).read_bytes())
+        record = json.loads(read_bytes(folder / _RECORD, RECORD))
         intact = isinstance(record, dict) and record.pop("sha256", None) == digest(record)
     except (OSError, ValueError):
         return {}
@@ -127,7 +128,7 @@ def _previous(folder: Path) -> dict[str, Any]:
 
 def _has_bytes(path: Path, sha256: str) -> bool:
     try:
-        return digest_bytes(path.read_bytes()) == sha256
+        return digest_bytes(read_bytes(path, RECORD)) == sha256
     except OSError:
         return False
 

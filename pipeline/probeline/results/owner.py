@@ -8,6 +8,7 @@ from pathlib import Path
 
 from probeline import disk
 from probeline.errors import CannotWrite
+from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import digest, seal, unseal
 
 FILE = ".owner"
@@ -36,7 +37,7 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
 def _owner(folder: Path) -> dict[str, str]:
     """Return what a folder notes of its owner; empty if it notes nothing."""
     try:
-        record = unseal(disk.read(folder / FILE)) or {}
+        record = unseal(read_bytes(folder / FILE, RECORD)) or {}
     except OSError:
         return {}
     is_whole = all(isinstance(record.get(name), str) for name in ("place", "real"))

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from probeline import disk
 from probeline.errors import UnknownName
 from probeline.files.decode import BadRecord, decode, encode
+from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import digest_bytes, seal, unseal
 
 Record = TypeVar("Record")
@@ -100,7 +101,7 @@ class RecordKind(Generic[Record, Names]):
 
     def _read(self, folder: Path, path: Path) -> Record | SkippedFile:
         try:
-            content = unseal(path.read_bytes())
+            content = unseal(read_bytes(path, RECORD))
         except OSError as error:
             return SkippedFile(path, f"cannot be read: {error.strerror}")
         if content is None:
@@ -124,7 +125,7 @@ class RecordKind(Generic[Record, Names]):
             return None
         path = record_path.with_suffix(self.attachment)
         try:
-            if digest_bytes(disk.read(path)) == cast(Any, record).sha256:
+            if digest_bytes(read_bytes(path, RECORD)) == cast(Any, record).sha256:
                 return None
         except OSError as error:
             return SkippedFile(path, f"cannot be read: {error.strerror}")

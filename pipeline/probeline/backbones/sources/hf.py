@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.files.reading import WEIGHTS, check_folder
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def check(name: str) -> None:
     """Refuse what is neither a folder with a saved model nor a name of the hub."""
     folder = Path(name).expanduser()
     if _is_model_folder(name):
+        check_folder(folder, WEIGHTS)
         return
     if folder.is_dir():
         remedy = "save a model there: model.save_pretrained(folder) and processor.save_pretrained(folder)"

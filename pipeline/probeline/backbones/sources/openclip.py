@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from probeline.backbones.source import Built, no_categories, no_names, no_options
 from probeline.environment import package_folder
 from probeline.errors import MissingData, MissingExtra, UnknownName
+from probeline.files.reading import WEIGHTS, check_folder
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def knows(name: str) -> bool:
 
 def check(name: str) -> None:
     """Refuse what is neither an architecture of open_clip nor a folder with a model."""
-    if Path(name).expanduser().is_dir() and not _is_model_folder(name):
+    if _is_model_folder(name):
+        check_folder(Path(name).expanduser(), WEIGHTS)
+    elif Path(name).expanduser().is_dir():
         raise MissingData("no model of open_clip in the folder", where=name, expected=_CONFIG)
     known = _architectures()
     if known and not knows(name):  # what needs the net says that open_clip is missing

@@ -15,6 +15,7 @@ from probeline.backbones.source import Built, no_categories
 from probeline.backbones.weights.wheel import other_weights
 from probeline.environment import package_folder
 from probeline.errors import DownloadFailed, MissingExtra, UnknownName
+from probeline.files.reading import TEXT, read_text
 from probeline.images import Preprocess
 from probeline.names import TIMM
 
@@ -37,7 +38,7 @@ def _sources() -> str:
     """Return the text of timm's models, as importing them takes seconds; empty if timm is not installed."""
     with contextlib.suppress(MissingExtra):
         files = sorted((package_folder("timm") / "models").glob("*.py"))
-        return "\n".join(file.read_text(encoding="utf-8") for file in files)
+        return "\n".join(read_text(file, TEXT) for file in files)
     return ""
 
 

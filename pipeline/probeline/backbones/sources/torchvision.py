@@ -12,6 +12,7 @@ from probeline.backbones.source import CLASSIC, Built
 from probeline.backbones.weights.wheel import other_weights
 from probeline.environment import package_folder
 from probeline.errors import UnknownName
+from probeline.files.reading import TEXT, read_text
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _REGISTERED = re.compile(r"^@register_model\(.*\)\n(?:[@ )].*\n)*def (\w+)", re.
 def names() -> tuple[str, ...]:
     """Return the names of the classification nets, read from torchvision's sources."""
     sources = (package_folder("torchvision") / "models").glob("*.py")
-    return tuple(sorted(name for file in sources for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))))
+    return tuple(sorted(name for file in sources for name in _REGISTERED.findall(read_text(file, TEXT))))
 
 
 def knows(name: str) -> bool:

@@ -16,6 +16,7 @@ from probeline.backbones.user_code.errors import CodeFailed
 from probeline.backbones.weights.download import check_download_is_allowed
 from probeline.backbones.weights.reachable import check_url
 from probeline.errors import BadOption, DownloadFailed, MissingExtra
+from probeline.files.reading import TEXT, read_text
 
 _GITHUB = "https://github.com"
 
@@ -96,5 +97,5 @@ def _fetch(repository: str, entry: str) -> Path:
 def _is_listed(cache: Path, name: str) -> bool:
     """Return whether torch.hub's list of trusted repositories has one."""
     with contextlib.suppress(OSError):
-        return name in (cache / "trusted_list").read_text(encoding="utf-8").split()
+        return name in read_text(cache / "trusted_list", TEXT).split()
     return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from probeline.errors import BadWeights, CannotWrite, DownloadFailed, MissingData
+from probeline.files.reading import WEIGHTS, open_file
 
 OTHER_WEIGHTS = "choose --weights none or --weights PATH"
 
@@ -46,7 +47,7 @@ def _hash_in_name(path: Path) -> str | None:
 def check_file_hash(path: Path, sha256: str | None = None) -> None:
     """Refuse a file whose sha256 does not begin with `sha256`, by default the digits in its name."""
     expected = sha256 or _hash_in_name(path) or ""
-    with path.open("rb") as stream:
+    with open_file(path, WEIGHTS) as stream:
         got = hashlib.file_digest(stream, "sha256").hexdigest()
     if not got.startswith(expected):
         raise BadWeights(

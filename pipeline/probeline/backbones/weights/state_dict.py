@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from probeline.errors import BadWeights, MissingData
+from probeline.files.reading import SETTINGS, WEIGHTS, read_beginning, read_bytes
 
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Modules that torch puts around others when it compiles, shards or checkpoints them."""
@@ -65,7 +66,7 @@ def shards_of(path: Path) -> list[Path]:
     if path.suffix != ".json":
         return []
     try:
-        names = set(json.loads(path.read_bytes())["weight_map"].values())
+        names = set(json.loads(read_bytes(path, SETTINGS))["weight_map"].values())
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise _refused("the weights file is no index of shards", path, "weight_map", type(error).__name__) from error
     for name in sorted(map(str, names)):
@@ -81,9 +82,7 @@ def _refused(problem: str, path: Path, expected: str, got: str) -> BadWeights:
 
 def _load(path: Path) -> object:
     try:
-        with path.open("rb") as stream:
-            is_safetensors = stream.read(9)[8:] == b"{"
-        if is_safetensors:
+        if read_beginning(path, WEIGHTS, 9)[8:] == b"{":
             from safetensors.torch import load_file
 
             return load_file(path)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from probeline.files.reading import ARRAYS, open_file
 from probeline.images import PixelArray
 
 
@@ -24,7 +25,7 @@ def read_pickle(path: Path) -> tuple[PixelArray, PixelArray]:
     ValueError
         The pickle is damaged, names other globals, or has other content.
     """
-    with path.open("rb") as file:
+    with open_file(path, ARRAYS) as file:
         try:
             batch = _Reader(file, encoding="bytes").load()
             return np.array(batch[b"labels"], np.uint8), batch[b"data"].pixels()

@@ -12,6 +12,7 @@ from typing import Any
 from probeline.data.tables.columns import find_column
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
+from probeline.files.reading import ARCHIVE, IMAGE, open_file, read_beginning
 from probeline.identity import digest, digest_bytes
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
@@ -83,14 +84,12 @@ def _is_sample(record: Any) -> bool:
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((_GZIP, _ZSTD)):
+    if read_beginning(path, ARCHIVE, 4).startswith((_GZIP, _ZSTD)):
         raise BadData("tar is compressed, so its images cannot be read by offset", where=path, remedy="decompress it")
     images: dict[str, dict[str, Any]] = {}
     facts: dict[str, dict[str, str]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_file(path, ARCHIVE) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if not member.isfile():
                     continue
@@ -107,6 +106,10 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
                 known = images.get(key)
                 if not is_fact and known and "." in suffix and "." not in known["suffix"]:
                     continue
+                if member.issparse() or member.size > IMAGE.most_bytes:
+                    what = "member is sparse" if member.issparse() else "member is too large"
+                    expected = f"at most {IMAGE.most_bytes:,} bytes"
+                    raise BadData(what, where=f"{path}: {member.name}", expected=expected, got=f"{member.size:,}")
                 data = _content(tar, member, path)
                 if is_fact:
                     given = _facts(data, suffix, columns, f"{path}: {member.name}")

@@ -17,6 +17,7 @@ from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, import_parquet, read_table
 from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData, MissingData, MissingExtra
+from probeline.files.reading import ARRAYS, check, open_file
 from probeline.types import AnyArray
 
 _IDS = ("sample_id", "sample_ids", "id", "ids", "name", "names", "path", "paths", "file_name", "file_names")
@@ -79,7 +80,7 @@ def _named(name: str, path: Path) -> str:
 
 def _read_npz(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
     try:
-        with path.open("rb") as file:
+        with open_file(path, ARRAYS) as file:
             content = np.load(file, allow_pickle=False)
             arrays = {name: content[name] for name in content.files}
     except Exception as error:  # zip, header and type errors of a foreign file
@@ -128,7 +129,7 @@ def _table(path: Path, matrices: Mapping[str, AnyArray], columns: Mapping[str, A
 def _read_npy(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
     """Return the matrix of a file, with the columns of a CSV file of the same name if there is one."""
     try:
-        with path.open("rb") as file:
+        with open_file(path, ARRAYS) as file:
             matrix = np.load(file, allow_pickle=False)
     except Exception as error:  # header and type errors of a foreign file
         raise BadData("file is not a plain NumPy array", where=path, got=error) from error
@@ -176,6 +177,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> dict[str, Embedding
     """Return the embeddings of columns of lists of numbers, else of numbered columns."""
     parquet = import_parquet()
     try:
+        check(path, ARRAYS)
         whole = parquet.read_table(path)
     except Exception as error:  # a foreign format's reader raises almost anything
         raise BadData("file is not valid Parquet", where=path, got=f"{type(error).__name__}: {error}") from error
@@ -201,6 +203,7 @@ def _read_anndata(path: Path, columns: Mapping[str, str]) -> dict[str, Embedding
     except ImportError as error:
         raise MissingExtra("anndata is not installed", remedy="pip install 'probeline[anndata]'") from error
     try:
+        check(path, ARRAYS)
         data = anndata.read_h5ad(path)
     except Exception as error:  # a foreign format's reader raises almost anything
         raise BadData("file is not valid AnnData", where=path, got=f"{type(error).__name__}: {error}") from error
@@ -222,6 +225,7 @@ def _read_hdf5(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTab
     import h5py
 
     try:
+        check(path, ARRAYS)
         with h5py.File(path, "r") as file:
             plain = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
             sets = {name: file[name] for name in plain if isinstance(file[name], h5py.Dataset)}

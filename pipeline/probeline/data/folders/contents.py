@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import PurePath
+
+from probeline.files import reading
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 """Files of these names are listed as images without being opened."""
@@ -161,13 +164,6 @@ def why_no_image(path: str, name: str) -> str | None:
 
 def read_head(path: str) -> bytes:
     """Return the first `HEAD` bytes of a file; none if it cannot be opened."""
-    try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError:
-        return b""
-    try:
-        return os.read(file, HEAD)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
+    with contextlib.suppress(OSError):
+        return reading.read_head(path, HEAD)
+    return b""

@@ -19,6 +19,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.folder import hash_files
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.images import ImageArray, ImageFiles, ImageItems
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", "x")
@@ -98,7 +99,7 @@ def as_item(image: Any, where: object) -> bytes | Image.Image:
         return image
     if isinstance(image, str | os.PathLike):
         try:
-            return Path(image).read_bytes()
+            return read_bytes(Path(image), IMAGE)
         except OSError as error:
             raise BadData("image cannot be opened", where=image, got=error.strerror) from error
     try:

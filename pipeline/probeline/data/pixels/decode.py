@@ -33,6 +33,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 from probeline.data.folders.contents import HEAD, describe, format_of
 from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData, BadImage
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.identity import digest_bytes
 from probeline.images import Decoding, PixelArray, Preprocess
 from probeline.names import GREY_BITS
@@ -89,7 +90,7 @@ def decode(path: Path, sha256: str | None = None, decoding: Decoding = Decoding(
 def decode_file(path: Path, sha256: str | None, decoding: Decoding) -> Pixels:
     """Return an image file as :func:`decode` does, and what is worth knowing of it."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, IMAGE)
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
     except (OSError, ValueError) as error:

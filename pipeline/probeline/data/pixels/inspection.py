@@ -12,6 +12,7 @@ from PIL import Image
 
 from probeline.data.pixels.decode import find_transposition, open_bytes
 from probeline.data.pixels.loading import open_image, ordered
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.images import ImageArray, ImageFiles, Images, PixelArray, Preprocess
 from probeline.types import IntArray
 
@@ -102,7 +103,7 @@ def _inspect_source(images: Images, row: int) -> tuple[str, ...]:
     if isinstance(images, ImageArray):
         return ()
     if isinstance(images, ImageFiles):
-        return _inspect_bytes(images.paths[row].read_bytes(), images.paths[row].suffix)
+        return _inspect_bytes(read_bytes(images.paths[row], IMAGE), images.paths[row].suffix)
     item = images.read(row)
     return _inspect_bytes(item, Path(images.names[row]).suffix) if isinstance(item, bytes) else ()
 

@@ -16,6 +16,7 @@ from probeline.data.archives.cifar10_pickle import read_pickle
 from probeline.data.archives.download import Archive, obtain
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
+from probeline.files.reading import ARRAYS, read_bytes
 from probeline.identity import digest_bytes
 from probeline.images import ImageArray, PixelArray
 from probeline.types import DataSet, IntArray, Part
@@ -108,7 +109,7 @@ def _read_part(
 
 def _read_binary(path: Path, records: int) -> tuple[PixelArray, PixelArray]:
     path = path.with_suffix(".bin")
-    values = np.fromfile(path, np.uint8)
+    values = np.frombuffer(read_bytes(path, ARRAYS), np.uint8)
     if len(values) != records * (1 + _PIXELS):
         raise _bad(path, expected=f"{records * (1 + _PIXELS)} bytes", got=len(values))
     rows = values.reshape(records, 1 + _PIXELS)

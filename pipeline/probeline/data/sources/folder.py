@@ -18,6 +18,7 @@ from probeline.data.folders.walk import identify, subfolders, walk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import fingerprint
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.format import few
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
@@ -228,7 +229,7 @@ def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
         return known
     try:
         before = fingerprint(path)
-        data = path.read_bytes()
+        data = read_bytes(path, IMAGE)
         sha256 = digest_bytes(data)
         if fingerprint(path) == before:
             memo.put(name, [path], sha256)

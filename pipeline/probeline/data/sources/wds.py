@@ -16,6 +16,7 @@ from probeline.data.label_values import number_labels
 from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
+from probeline.files.reading import ARCHIVE, open_file
 from probeline.images import ImageItems, Images
 from probeline.types import DataSet, IntArray
 
@@ -124,7 +125,7 @@ def _title(pattern: str, root: Path) -> str:
 def _images(rows: Sequence[tuple[Path, str, TarSample]]) -> ImageItems:
     def read(row: int) -> bytes:
         path, _, sample = rows[row]
-        with path.open("rb") as file:
+        with open_file(path, ARCHIVE) as file:
             file.seek(sample.offset)
             return file.read(sample.size)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probeline import disk
 from probeline.data.folders.contents import EXTENSIONS
 from probeline.errors import BadData, MissingData, MissingExtra
+from probeline.files.reading import TABLE, check, read_bytes
 
 MOST_BYTES = 256 * 2**20
 """A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
@@ -123,7 +123,7 @@ def _read_text(path: Path, what: str) -> str:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise BadData(f"the {what} is too large", where=path, expected=f"{MOST_BYTES:,} bytes or fewer", got=size)
-        data = disk.read(path)
+        data = read_bytes(path, TABLE)
         return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
     except FileNotFoundError as error:
         raise MissingData(f"no {what}", where=path) from error
@@ -140,6 +140,7 @@ def _read_parquet(path: Path, what: str) -> Table:
     if not path.exists():
         raise MissingData(f"no {what}", where=path)
     try:
+        check(path, TABLE)
         table = parquet.read_table(path)
     except Exception as error:  # a foreign format's reader raises almost anything
         raise BadData(f"the {what} is not valid Parquet", where=path, got=f"{type(error).__name__}: {error}") from error

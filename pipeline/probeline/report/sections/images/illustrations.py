@@ -10,8 +10,8 @@ from io import BytesIO
 from itertools import groupby
 from typing import Any
 
-from probeline.disk import read
 from probeline.files.decode import encode
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.format import escape, percent
 from probeline.report.model.content import ReportContent
 from probeline.report.sections.section import DATA, ERRORS, Section, View
@@ -74,7 +74,9 @@ class Pictures(Section):
         room = MAX_BYTES // len(pictures) * 3 // 4  # base64 makes four letters of three bytes
         embedded = []
         for picture in pictures:
-            kind, data, (width, height) = fit_picture(read(content.folder / PICTURE_FOLDER / picture.png), room)
+            kind, data, (width, height) = fit_picture(
+                read_bytes(content.folder / PICTURE_FOLDER / picture.png, IMAGE), room
+            )
             source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
             embedded.append(
                 {"source": source, "alt": picture.alt, "caption": picture.caption, "width": width, "height": height}
