@@ -24,6 +24,7 @@ from probeline.analysis.latency import Passes, TimedNet, measure_latency, peak_b
 from probeline.commands import compare, latency
 from probeline.environment import conditions, environment
 from probeline.errors import CannotWrite, OutOfMemory
+from probeline.files.reading import read_text
 from probeline.format import escape
 from probeline.identity import HEADS_VERSION, digest, unseal
 from probeline.report.records.loading import load_latencies
@@ -301,8 +302,10 @@ def another_fact(fact: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     }
     if fact in files:
         path, text = files[fact]
-        read = Path.read_text
-        monkeypatch.setattr(Path, "read_text", lambda own, **facts: text if own == path else read(own, **facts))
+        read = read_text
+        monkeypatch.setattr(
+            "probeline.environment.read_text", lambda own, kind: text if own == path else read(own, kind)
+        )
     else:
         (folder / f"{fact}-0.0.dist-info").mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {fact}\nVersion: 0.0\n"

@@ -338,7 +338,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (
         ("text.jpg", "a text, none of JPEG, PNG, BMP, WEBP, TIFF, PPM"),
-        ("folder.jpg", "Is a directory"),
+        ("folder.jpg", "a folder, not a file"),
         ("missing.jpg", "No such file or directory"),
     ):
         with pytest.raises(BadData) as caught:

@@ -17,6 +17,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
+from probeline.files.reading import FileKind
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
 from probeline.types import DROPPED, DataSet, Skipped
@@ -485,14 +486,13 @@ def test_a_second_load_reads_no_image(root: Path, tmp_path: Path, monkeypatch: p
         os.utime(path, (1e9, 1e9))
     expected = load(root, tmp_path).parts["all"].content
     read: list[Path] = []
-    read_bytes = Path.read_bytes
+    read_bytes = folder.read_bytes
 
-    def watched(self: Path) -> bytes:
-        if self.suffix == ".jpg":
-            read.append(self)
-        return read_bytes(self)
+    def watched(path: Path, kind: FileKind) -> bytes:
+        read.append(path)
+        return read_bytes(path, kind)
 
-    monkeypatch.setattr(Path, "read_bytes", watched)
+    monkeypatch.setattr(folder, "read_bytes", watched)
     assert load(root, tmp_path).parts["all"].content == expected
     assert read == []
     make(root, "b/1.jpg", size=9)
@@ -507,17 +507,17 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     for path in root.rglob("*.jpg"):
         os.utime(path, (1e9, 1e9))
     changing = root / "a/1.jpg"
-    read_bytes = Path.read_bytes
+    read_bytes = folder.read_bytes
 
-    def changed(self: Path) -> bytes:
-        data = read_bytes(self)
-        if self == changing:
-            os.utime(self, (1e9 + 5, 1e9 + 5))
+    def changed(path: Path, kind: FileKind) -> bytes:
+        data = read_bytes(path, kind)
+        if path == changing:
+            os.utime(path, (1e9 + 5, 1e9 + 5))
         return data
 
     memo = Memo(tmp_path / "other.json")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", changed)
+        patch.setattr(folder, "read_bytes", changed)
         folder.load(str(root), LoadRequest(root, Subset(), memo, Silence()))
     assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"]) is None
     assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"]) is not None

@@ -516,7 +516,7 @@ def test_what_is_piped_in_stands_for_itself(
     code, out, err = ran("-", "--format=jsonl")
     assert code == 2
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(path)]
-    assert "Is a directory" in err.splitlines()[0]
+    assert "a folder, not a file" in err.splitlines()[0]
 
 
 def test_hidden_files_are_no_images_and_links_are_followed(shipped: Path, ran: Ran, tmp_path: Path) -> None:

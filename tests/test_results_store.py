@@ -191,7 +191,7 @@ def test_names_that_share_a_file_are_distinguished(saved: Saved) -> None:
 def test_a_file_that_cannot_be_read_is_skipped(saved: Saved) -> None:
     saved.path.unlink()
     saved.path.mkdir()
-    assert saved.reason() == "cannot be read: Is a directory"
+    assert saved.reason() == "cannot be read: a folder, not a file"
 
 
 def test_a_refusal_of_the_file_system_is_one_line(saved: Saved) -> None:

@@ -96,6 +96,8 @@ class Recorder:
         self.effects.append(Effect("name", path, file))
 
     def _open(self, arguments: tuple[Any, ...], descriptor: int) -> None:
+        if not arguments[1] & (os.O_WRONLY | os.O_RDWR) and not Path(arguments[0]).is_dir():
+            return  # for reading: nothing of it reaches the disk
         path = self._place(arguments[0])
         if arguments[1] & os.O_CREAT and path not in self._leads:
             self._lead(path, next(self._numbers))
@@ -111,7 +113,7 @@ class Recorder:
         self.effects.append(Effect("sync folder", path) if folder else Effect("sync", file=file))
 
     def _close(self, arguments: tuple[Any, ...], _: None) -> None:
-        del self._opened[arguments[0]]
+        self._opened.pop(arguments[0], None)
 
     def _link(self, arguments: tuple[Any, ...], _: None) -> None:
         self._lead(self._place(arguments[1]), self._leads[self._place(arguments[0])])

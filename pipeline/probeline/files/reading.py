@@ -52,6 +52,9 @@ TEXT = FileKind("a text file", 64 << 20)
 """Templates, sources of packages, and what the system says about itself."""
 
 
+_STEP = 1 << 16
+"""Bytes that are read at once beyond the size that a file is said to have."""
+
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """A pipe is opened without waiting for its writer."""
 
@@ -83,11 +86,15 @@ def open_file(path: Path, kind: FileKind) -> BufferedReader:
 
 def read_bytes(path: Path, kind: FileKind) -> bytes:
     """Return the bytes of a plain file."""
+    pieces: list[bytes] = []
     with open_file(path, kind) as file:
-        data = file.read(kind.most_bytes + 1) if _is_virtual(file) else file.read()
-    if len(data) > kind.most_bytes:  # it grew, or the system knows no size of it
-        raise _too_large(path, kind, f"more than {kind.most_bytes:,}")
-    return data
+        size = os.fstat(file.fileno()).st_size
+        # To the end, since it may have grown, and the system knows no size of files as those below /proc.
+        while piece := file.read(max(size - sum(map(len, pieces)), _STEP)):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > kind.most_bytes:
+                raise _too_large(path, kind, f"more than {kind.most_bytes:,}")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read_beginning(path: Path, kind: FileKind, count: int) -> bytes:
@@ -137,11 +144,6 @@ def _checked(status: os.stat_result, path: Path, kind: FileKind) -> int:
     if status.st_size > kind.most_bytes:
         raise _too_large(path, kind, f"{status.st_size:,}")
     return status.st_size
-
-
-def _is_virtual(file: BufferedReader) -> bool:
-    """Return whether the system gives no size of a file, as for those below ``/proc``."""
-    return os.fstat(file.fileno()).st_size == 0
 
 
 def _too_large(path: Path, kind: FileKind, size: str) -> OSError:
