@@ -29,6 +29,7 @@ from faults import (
     readers,
     refusals,
     small_disk,
+    special_files,
     trainings,
     writers,
 )
@@ -39,6 +40,7 @@ from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
 from probeline.data.archives import unpack as room
+from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
@@ -73,6 +75,7 @@ def named(value: object) -> str | None:
         (readers.run_fresh, 1),
         (archives.run, 40),
         (pictures.run, 150),
+        (special_files.run, 3),
         (machine.run, 2),
     ],
     ids=named,
@@ -173,6 +176,13 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (power.run, 30, disk, "sync_folder", lambda folder: None),
         (readers.run, 1, EntryFeatures, "__getitem__", swapped),
         (archives.run, 60, room, "_check_path", lambda name, top: PurePosixPath(name.lstrip("/"))),
+        (
+            partial(special_files.run, kinds=["a pipe"], limit=15),
+            2,
+            guarded,
+            "open_file",
+            lambda path, kind: path.open("rb"),
+        ),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
         pytest.param(

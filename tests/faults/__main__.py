@@ -26,6 +26,7 @@ from faults import (
     readers,
     refusals,
     small_disk,
+    special_files,
     trainings,
     writers,
 )
@@ -78,6 +79,7 @@ CHECKS = (
     Check(readers.run_fresh, 10),
     Check(archives.run, 2000),
     Check(pictures.run, 20_000),
+    Check(special_files.run, None),
     Check(machine.run, 500),
     Check(trainings.run, 50),
 )

@@ -10,9 +10,7 @@ import io
 import os
 import random
 import socket
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +35,9 @@ PHOTOS = 24
 
 
 def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
-        server.bind(f"{short}/s")  # the name of a socket has a limit of some 100 bytes
-        os.replace(f"{short}/s", path)  # noqa: PTH105
+    # By its name alone, as the address of a socket has a limit of some 100 bytes.
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+        server.bind(path.name)
 
 
 def make_endless(path: Path) -> None:
@@ -66,22 +64,22 @@ class Trial:
     verbs: tuple[str, ...]
 
 
-def run(count: int | None, seed: int) -> Figures:
+def run(count: int | None, seed: int, kinds: Collection[str] = tuple(KINDS), limit: float = LIMIT) -> Figures:
     """Put each kind in the place of each file, or `count` seeded ones of these pairs, and run the verbs on it."""
     with producer.workplace() as place, contextlib.chdir(place):
         ended = start(lambda say: _make(place)).finish()
         if ended.complaint:
             raise RuntimeError(f"the files could not be made: {ended.complaint}")
-        trials = [Trial(file, kind, verbs) for file, verbs in _files(place) for kind in KINDS]
+        trials = [Trial(file, kind, verbs) for file, verbs in _files(place) for kind in kinds]
         if count is not None:
             trials = random.Random(seed).sample(trials, count)
-        results = sweep(trials, lambda trial: _attempt(place, trial), limit=LIMIT, memory=MEMORY)
+        results = sweep(trials, lambda trial: _attempt(place, trial), limit=limit, memory=MEMORY)
     complaints = [
         "" if line == "fine" else f"{trial.kind} in place of {trial.file.name}: {line}"
         for line, trial in zip(results, trials, strict=True)
     ]
     files = len({trial.file for trial in trials})
-    note = f"{', '.join(KINDS)} in place of {files} files: images, labels, weights, recipe, cache, reports, artifact"
+    note = f"{', '.join(kinds)} in place of {files} files: images, labels, weights, recipe, cache, reports, artifact"
     return summed("Special files", complaints, note)
 
 
@@ -174,7 +172,3 @@ def _remove(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{run(int(sys.argv[1]) if len(sys.argv) > 1 else None, 0)}\n")
