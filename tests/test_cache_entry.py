@@ -126,14 +126,24 @@ def test_a_record_of_another_shard_is_refused(
         read_features(entry)
 
 
-def test_another_format_version_is_named(tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (99, "written by a newer version of Probeline.*expected format 1, got format 99.*update Probeline"),
+        (0, "another format version.*expected 1, got 0"),
+        ("2", "another format version.*expected 1, got 2"),
+    ],
+)
+def test_another_format_version_is_named(
+    version: object, message: str, tmp_path: Path, part: Part, backbone: Backbone, features: FloatArray
+) -> None:
     entry = small_entry(tmp_path, part, backbone)
     fill(entry, features)
     path = entry.folder / "entry.json"
     record = unseal(path.read_bytes())
     assert record is not None
-    path.write_bytes(seal({**record, "format": 99}))
-    with pytest.raises(BadCache, match=r"another format version.*expected 1, got 99"):
+    path.write_bytes(seal({**record, "format": version}))
+    with pytest.raises(BadCache, match=message):
         missing_shards(entry)
 
 

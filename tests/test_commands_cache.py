@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from probeline.cache.reading import entry_folders, missing_shards, open_entry, r
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
+from probeline.identity import digest, seal
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
@@ -141,7 +143,8 @@ def test_rm_takes_empty_folders_along(cache: Path) -> None:
 def test_rm_leaves_the_cache_itself(cache: Path) -> None:
     (cache / ".memo.json").unlink(missing_ok=True)
     do(cache, "rm", *keys(cache), yes=True)
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == ["CACHEDIR.TAG"]
+    assert do(cache, "gc")[0]["files"] == 0, "it still is a cache"
 
 
 def test_rm_removes_what_is_damaged(cache: Path) -> None:
@@ -182,17 +185,16 @@ def test_rm_waits_for_no_writer(cache: Path) -> None:
 def test_an_rm_that_dies_leaves_a_smaller_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = open_entry(list(entry_folders(cache))[1])
     files = len(list(entry.folder.iterdir()))
-    unlink = Path.unlink
+    unlink = os.unlink
     calls = 0
 
-    def dying(path: Path, missing_ok: bool = False) -> None:
+    def dying(name: str, *, dir_fd: int) -> None:
         nonlocal calls
-        unlink(path, missing_ok=missing_ok)
-        if path.parent == entry.folder and path.suffix != ".lock":
-            calls += 1
-            raise OSError("the machine dies here")
+        unlink(name, dir_fd=dir_fd)
+        calls += 1
+        raise OSError("the machine dies here")
 
-    monkeypatch.setattr(Path, "unlink", dying)
+    monkeypatch.setattr(os, "unlink", dying)
     while entry.folder.exists() and calls < files:
         with pytest.raises(CannotWrite):
             do(cache, "rm", str(entry.folder), yes=True)
@@ -316,39 +318,219 @@ def packed_repository(folder: Path) -> Path:
 def test_gc_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
     repository = packed_repository(tmp_path / "repository")
     before = sorted(repository.rglob("*"))
-    with pytest.raises(BadOption, match=r"not a cache of Probeline.*--cache"):
+    with pytest.raises(
+        BadOption, match=r"not a cache of Probeline.*1 other item: \.git\); name the cache with --cache"
+    ):
         do(repository, "gc", yes=True)
     assert sorted(repository.rglob("*")) == before
     assert "nothing to commit" in git("status", where=repository)
 
 
-def test_gc_in_a_cache_leaves_alone_what_has_no_name_of_the_cache_or_lies_elsewhere(cache: Path) -> None:
-    packed_repository(cache)
-    folder = next(iter(entry_folders(cache)))
-    dead = f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp"
-    empty = [
-        cache / "empty",
-        cache / "photos" / "empty",
-        cache / "photos" / "new" / "empty",
-        folder / "all-0123456789ab",
-    ]
-    for path in empty:
-        path.mkdir(parents=True)
-    linked = cache / "linked"
-    linked.symlink_to(cache.parent / "elsewhere")
+def everything(folder: Path) -> dict[str, bytes | str]:
+    """Return the bytes of every file, and where every link leads to, without following any."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = str(path.readlink())
+        else:
+            found[name] = "folder" if path.is_dir() else path.read_bytes()
+    return found
+
+
+DEAD = f"shard-00000.h5.{2**22 + 1}-abcdef01.tmp"
+
+
+def put(cache: Path, name: str) -> Path:
+    """Put something old into a cache that has no place in it."""
+    if name == ".git":
+        packed_repository(cache)
+        return cache / ".git"
+    path = cache / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return old(path)
+
+
+@pytest.mark.parametrize("action", ["gc", "rm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".git",
+        "thesis.tex",
+        DEAD,
+        "photos/2024/one.jpg",
+        f"photos/{DEAD}",
+        "photos/2024/shard-00000.h5.bad",
+        "photos/2024/all-0123456789abc/one.jpg",
+        "CACHEDIR.TAG",
+        ".cache/a/all-0123456789ab/shard-00000.h5.bad",
+    ],
+)
+def test_a_cache_that_holds_other_things_is_refused(name: str, action: str, cache: Path) -> None:
+    entry = list(entry_folders(cache))[1]
+    leftover = old(entry / "shard-00001.h5.bad")
+    if name == "CACHEDIR.TAG":
+        (cache / name).write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n# of another program\n")
+    else:
+        put(cache, name)
+    before = everything(cache)
+    shown = name.removesuffix("/one.jpg") if "abc/" in name else ".cache" if name.startswith(".cache") else name
+    with pytest.raises(BadOption, match=rf"nothing was changed.*1 other item: {re.escape(shown)}\); ") as caught:
+        do(cache, *(("gc",) if action == "gc" else ("rm", str(entry))), yes=True)
+    assert "\n" not in str(caught.value)
+    assert ("move what is yours elsewhere" in str(caught.value)) is (name != "CACHEDIR.TAG")
+    assert everything(cache) == before
+    assert leftover.exists()
+
+
+@pytest.mark.parametrize("place", ["/", "home", "working folder", "empty folders", "a file"])
+def test_places_that_are_no_cache_are_refused(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = packed_repository(tmp_path / "repository")
+    monkeypatch.chdir(repository)
+    folders = {
+        "/": Path("/"),
+        "home": Path.home(),
+        "working folder": Path(),
+        "empty folders": repository / ".git" / "refs",
+    }
+    before = everything(repository)
+    (tmp_path / "file").touch()
+    if place == "a file":
+        assert do(tmp_path / "file", "gc", yes=True)[0]["files"] == 0
+    else:
+        with pytest.raises(BadOption, match="not a cache of Probeline: nothing was changed"):
+            do(folders[place], "gc", yes=True)
+    assert everything(repository) == before
+
+
+def test_gc_leaves_alone_what_has_no_name_of_the_cache_or_lies_behind_a_link(cache: Path) -> None:
+    folder, other = entry_folders(cache)
     elsewhere = cache.parent / "elsewhere" / "net-tap" / "all-0123456789ab"
     elsewhere.mkdir(parents=True)
-    kept = [
-        *(
-            old(path)
-            for path in (cache / dead, cache / "photos" / dead, cache / "photos" / "new" / "shard-00000.h5.bad")
-        ),
-        old(elsewhere / dead),
-        *(old(path) for path in (*empty, elsewhere)),
-    ]
-    assert do(cache, "gc", yes=True)[0] == {"files": 0, "bytes": 0}
-    assert all(path.exists() for path in kept)
-    assert "Untracked files" in git("status", where=cache)
+    (cache / "linked").symlink_to(cache.parent / "elsewhere")
+    (folder / "all-0123456789ab").mkdir()
+    (cache / "photos" / "new").mkdir(parents=True)
+    for name in (DEAD, "shard-00001.h5.bad", "shard-00007.h5"):
+        old(elsewhere / name)
+        old(folder / "all-0123456789ab" / name)
+    names = (f"thesis.{2**22 + 1}-abcdef01.tmp", "thesis.bad", "notes.h5", "my.lock", "README.md")
+    for path in (folder / name for name in names):
+        old(path)
+    (other / "shard-00009.h5").symlink_to(cache.parent / "elsewhere" / "gone")
+    for path in (cache.parent / "elsewhere").rglob("*"):
+        os.utime(path, (1, 1))
+    before, outside = everything(cache), everything(cache.parent / "elsewhere")
+    found, said = do(cache, "gc", yes=True)
+    assert found["files"] == 0
+    assert "7 items are not the cache's and stay where they are: " in said[0]
+    assert (everything(cache), everything(cache.parent / "elsewhere")) == (before, outside)
+
+
+def test_rm_removes_a_link_and_never_what_it_leads_to(cache: Path, tmp_path: Path) -> None:
+    entry = list(entry_folders(cache))[1]
+    outside = tmp_path / "mine.h5"
+    outside.write_bytes(b"mine")
+    (entry / "shard-00001.h5").unlink()
+    (entry / "shard-00001.h5").symlink_to(outside)
+    (entry / "shard-00002.h5.bad").symlink_to(tmp_path)
+    do(cache, "rm", str(entry), yes=True)
+    assert not entry.exists()
+    assert outside.read_bytes() == b"mine"
+
+
+def test_rm_goes_by_the_folder_and_not_by_what_a_forged_record_says(cache: Path, tmp_path: Path) -> None:
+    forged, kept = entry_folders(cache)
+    record = open_entry(forged).record()
+    inputs = {**record["inputs"], "backbone": "../../../../outside"}
+    key = digest(inputs)
+    victim = tmp_path / "outside"
+    victim.mkdir()
+    (victim / "shard-00000.h5").touch()
+    target = forged.with_name(f"all-{key[:12]}")
+    forged.rename(target)
+    (target / "entry.json").write_bytes(seal({**record, "inputs": inputs, "dataset": "../..", "key": key}))
+    do(cache, "rm", target.name[-12:], yes=True)
+    assert not target.exists()
+    assert (victim / "shard-00000.h5").exists()
+    assert list(entry_folders(cache)) == [kept]
+
+
+def test_rm_refuses_a_folder_of_checkpoints(cache: Path) -> None:
+    folder = cache / "digits-limit60" / "net-finetune" / "seed0-0123456789ab"
+    folder.mkdir(parents=True)
+    for name in ("best.json", "best.safetensors"):
+        (folder / name).touch()
+    with pytest.raises(BadOption, match="not the folder of an entry"):
+        do(cache, "rm", str(folder), yes=True)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_link_that_appears_while_the_user_thinks_is_not_followed(cache: Path, tmp_path: Path) -> None:
+    folder = next(iter(entry_folders(cache)))
+    old(folder / "shard-00001.h5.bad")
+
+    def meanwhile() -> None:
+        folder.parent.rename(tmp_path / "moved")
+        folder.parent.symlink_to(tmp_path / "moved")
+
+    with pytest.raises(CannotWrite, match=r"shard-00001\.h5\.bad"):
+        do(cache, "gc", answer=meanwhile)
+    assert (tmp_path / "moved" / folder.name / "shard-00001.h5.bad").exists()
+
+
+def test_a_cache_of_an_earlier_version_is_taken_over(cache: Path) -> None:
+    (cache / "CACHEDIR.TAG").unlink()
+    (cache / "digits-limit60" / ".DS_Store").touch()
+    leftover = old(next(iter(entry_folders(cache))) / "shard-00001.h5.bad")
+    assert do(cache, "gc", dry_run=True)[0]["files"] == 1
+    assert not (cache / "CACHEDIR.TAG").exists()
+    assert do(cache, "gc", yes=True)[0]["files"] == 1
+    assert not leftover.exists()
+    do(cache, "rm", *keys(cache), yes=True)
+    assert do(cache, "gc")[0]["files"] == 0, "without its entries it still is a cache"
+
+
+def test_a_folder_without_the_marker_and_a_readable_entry_is_refused(cache: Path) -> None:
+    (cache / "CACHEDIR.TAG").unlink()
+    for folder in entry_folders(cache):
+        (folder / "entry.json").write_bytes(b"{}")
+        old(folder / "shard-00001.h5.bad")
+    before = everything(cache)
+    for words in (("gc",), ("rm", str(next(iter(entry_folders(cache)))))):
+        with pytest.raises(BadOption, match=r"expected its CACHEDIR\.TAG, or an entry whose record can be read"):
+            do(cache, *words, yes=True)
+    assert everything(cache) == before
+
+
+def test_gc_goes_by_the_age_of_a_leftover_whatever_its_date_says(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = next(iter(entry_folders(cache)))
+    future = old(folder / DEAD, -400 * 86_400)
+    assert do(cache, "gc", yes=True)[0]["files"] == 0, "it was written a moment ago"
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 120)
+    assert do(cache, "gc", yes=True)[0]["files"] == 1
+    assert not future.exists()
+    ahead = folder / DEAD
+    for seconds, files in ((-7200, 0), (-3 * 86_400, 1)):
+        # The clock was ahead when it was written.
+        ahead.touch()
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: now + seconds)
+        assert do(cache, "gc", yes=True)[0]["files"] == files
+
+
+def test_gc_and_ls_leave_the_entry_of_a_newer_version_alone(cache: Path) -> None:
+    folder = list(entry_folders(cache))[1]
+    record = open_entry(folder).record()
+    (folder / "entry.json").write_bytes(seal({**record, "format": 2}))
+    for name in (DEAD, "shard-00001.h5.bad", "shard-00007.h5"):
+        old(folder / name)
+    before = everything(cache)
+    assert do(cache, "gc", yes=True)[0]["files"] == 0
+    assert everything(cache) == before
+    found, said = do(cache, "ls")
+    assert "written by a newer version of Probeline" in said[1]
+    assert not any("corrupt" in line for line in said)
+    assert [(entry["damaged"], entry["newer"]) for entry in found["entries"]] == [(False, False), (False, True)]
 
 
 def test_export_and_import(cache: Path, tmp_path: Path) -> None:

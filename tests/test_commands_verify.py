@@ -20,9 +20,9 @@ from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, open_entry, read_features, read_shard
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
-from probeline.errors import Mismatch, MissingData
+from probeline.errors import BadOption, Mismatch, MissingData
 from probeline.finetuning import checkpoint_files as sealed
-from probeline.identity import digest_bytes, seal
+from probeline.identity import digest_bytes, seal, unseal
 from probeline.images import ImageArray
 from probeline.session import Session
 from probeline.types import FloatArray
@@ -125,11 +125,59 @@ def test_a_lost_record_is_found_and_made_anew(cache: Path) -> None:
 
 def test_another_format_is_no_damage(cache: Path) -> None:
     path = entry_of(cache).folder / "entry.json"
-    path.write_bytes(seal({**entry_of(cache).record(), "format": 99}))
+    path.write_bytes(seal({**entry_of(cache).record(), "format": 0}))
     before = path.read_bytes()
     _, said = refused(verify, cache, repair=True)
     assert any("another format version" in told for told in said)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["entry.json", "shard-00001.json"])
+def test_what_a_newer_version_wrote_is_called_that_and_left_as_it_is(name: str, cache: Path) -> None:
+    path = entry_of(cache).folder / name
+    record = unseal(path.read_bytes())
+    assert record is not None
+    path.write_bytes(seal({**record, "format": 2}))
+    before = shards(cache)
+    _, said = ask(verify, cache, repair=True, canary=0)
+    assert any("written by a newer version of Probeline: neither checked nor changed" in line for line in said)
+    assert any("no problem found" in line for line in said)
+    assert shards(cache) == before
+
+
+def test_a_repair_changes_nothing_in_a_folder_that_holds_other_things(cache: Path) -> None:
+    entry_of(cache).shard_path(1).write_bytes(b"damage")
+    (cache / "thesis.tex").write_text("mine", encoding="utf-8")
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    with pytest.raises(BadOption, match=r"nothing was changed.*1 other item: thesis\.tex\); move what is yours"):
+        ask(verify, cache, repair=True)
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_repair_goes_through_no_link(level: int, cache: Path, tmp_path: Path) -> None:
+    entry = entry_of(cache)
+    entry.shard_path(1).write_bytes(b"damage")
+    link = cache / Path(*entry.folder.relative_to(cache).parts[:level])
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    before = sorted(path.name for path in entry.folder.iterdir())
+    refused(verify, cache, repair=True)
+    assert sorted(path.name for path in entry.folder.iterdir()) == before
+
+
+def test_a_repair_puts_aside_a_link_and_not_what_it_leads_to(cache: Path, tmp_path: Path) -> None:
+    path, outside = entry_of(cache).shard_path(1), tmp_path / "mine.h5"
+    outside.write_bytes(b"mine")
+    path.unlink()
+    path.symlink_to(outside)
+    path.with_name(f"{path.name}.bad").symlink_to(tmp_path / "gone")
+    ask(verify, cache, repair=True)
+    assert outside.read_bytes() == b"mine"
+    assert path.with_name(f"{path.name}.bad").readlink() == tmp_path / "gone"
+    assert path.with_name(f"{path.name}.2.bad").readlink() == outside
+    assert path.is_file()
+    assert not path.is_symlink()
 
 
 def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
@@ -139,7 +187,7 @@ def test_what_one_repair_put_aside_the_next_one_leaves(cache: Path) -> None:
         ask(verify, cache, repair=True)
     assert path.with_name(path.name + ".bad").read_bytes() == b"one"
     assert path.with_name(path.name + ".2.bad").read_bytes() == b"two"
-    assert len(prune.find_leftovers(cache)) == 4
+    assert len(prune.find_leftovers(cache).paths) == 4
 
 
 def test_a_folder_under_another_name_has_the_same_key(cache: Path, tmp_path: Path) -> None:
@@ -391,7 +439,7 @@ def test_checkpoints_are_proven_too(cache: Path) -> None:
     assert any("set aside" in told for told in said)
     assert (folder / "best.json.bad").is_file()
     assert ask(verify, cache)[0]["checkpoints"] == 1
-    assert prune.find_leftovers(cache).keys() == {folder / "best.json.bad"}
+    assert prune.find_leftovers(cache).paths.keys() == {folder / "best.json.bad"}
 
 
 def test_wrong_preprocessing_is_caught(cache: Path, tmp_path: Path) -> None:

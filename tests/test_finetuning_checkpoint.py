@@ -114,7 +114,7 @@ def test_whenever_it_is_killed_there_is_a_whole_checkpoint(folder: Path, monkeyp
 
 
 def test_what_a_kill_left_is_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "data" / "net-finetune" / "seed0-0123"
+    folder = tmp_path / "data" / "net-finetune" / "seed0-0123456789ab"
     for calls in (2, 3):
         assert not write_until(folder, calls, monkeypatch, calls)
         assert sealed.checkpoints(tmp_path) == [(folder, "last")]

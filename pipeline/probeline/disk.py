@@ -10,12 +10,12 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
-from probeline.errors import CannotWrite
+from probeline.errors import BadOption, CannotWrite
 
 TEMPORARY = ".tmp"
 """Suffix of files under way; whatever carries it belongs to nobody once its writer is gone."""
@@ -25,6 +25,15 @@ _LONGEST = 120
 
 ASIDE = ".bad"
 """Suffix of damaged files that a repair put aside."""
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+"""What ``link`` raises on file systems without hard links; anything else is an error."""
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What ``fsync`` raises on file systems that cannot make anything durable."""
+
+_NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM}
+"""The same for folders; some network file systems and FUSE refuse them alone."""
 
 
 def path_name(name: str, *, portable: bool = False) -> str:
@@ -78,6 +87,27 @@ def check_writable(folder: Path) -> None:
             raise OSError(reason, os.strerror(reason))
 
 
+def check_no_links(path: Path, below: Path) -> None:
+    """Refuse a path that is a link, or is reached through one, below a folder; the folder itself may be one.
+
+    What is written there would land elsewhere, maybe in place of somebody's file.
+
+    Raises
+    ------
+    BadOption
+    """
+    for part in (path, *path.parents):
+        if part == below:
+            return
+        if part.is_symlink():
+            raise BadOption(
+                "this is a link: nothing is written through it or in its place",
+                where=part,
+                expected="a plain file or folder",
+                remedy="remove the link, or choose another folder",
+            )
+
+
 def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     """Write `data` to `path` durably and whole, or not at all.
 
@@ -114,23 +144,59 @@ def remove(path: Path) -> None:
         sync_folder(path.parent)
 
 
+@contextmanager
+def _folder_below(top: Path, names: Sequence[str]) -> Iterator[int]:
+    """Yield a descriptor of the folder that some names lead to below `top`, none of them a link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = os.open(top, flags)
+    try:
+        for name in names:
+            inner = os.open(name, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def remove_below(top: Path, path: Path) -> None:
+    """Remove a file or a link, durably, if it exists; no link leads there from `top`, even if one appears meanwhile."""
+    *folders, name = path.relative_to(top).parts
+    with _refusals_named(path), _folder_below(top, folders) as descriptor:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=descriptor)
+        _sync(descriptor, _NO_FOLDER_SYNC)
+
+
+def remove_empty_folders(top: Path, folder: Path) -> None:
+    """Remove a folder and the folders above it, up to `top`, as long as they are empty and no link leads there."""
+    *folders, name = folder.relative_to(top).parts
+    try:
+        with _folder_below(top, folders) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
+    except OSError:
+        return
+    if folders:
+        remove_empty_folders(top, folder.parent)
+
+
 def put_aside(path: Path) -> None:
     """Give a file, if it exists, a suffix that ends in `ASIDE` and that no other has."""
     with _refusals_named(path):
         with suppress(FileNotFoundError):
             numbers = chain([""], map(".{}".format, count(2)))
             names = (path.with_name(f"{path.name}{number}{ASIDE}") for number in numbers)
-            os.replace(path, next(name for name in names if not name.exists()))  # noqa: PTH105
+            os.replace(path, next(name for name in names if not os.path.lexists(name)))  # noqa: PTH105
         sync_folder(path.parent)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the user's umask
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        _sync(descriptor, _NO_SYNC)
     finally:
         os.close(descriptor)
 
@@ -143,19 +209,58 @@ def _take_name(temporary: Path, path: Path, *, replace: bool) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
-    except OSError:
-        # A file system without hard links: the check is not atomic, so two writers may both believe to be first.
-        # Writing one content twice is harmless, and records vouch for the content.
-        if path.exists():
-            return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename_to_free_name(temporary, path)
+    return True
+
+
+def _rename_to_free_name(temporary: Path, path: Path) -> bool:
+    """Rename a file where there are no hard links; False if the name is taken.
+
+    Linux and macOS do it in one step. Where they cannot, two writers may both believe to be first: writing one content
+    twice is harmless, and records vouch for the content.
+    """
+    import ctypes  # needed on few file systems
+
+    library = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(temporary), os.fsencode(path)
+    failed = True
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(_HERE, names[0], _HERE, names[1], _LINUX_NO_REPLACE) != 0
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, _MACOS_NO_REPLACE) != 0
+    if failed and os.path.lexists(path):
+        return False
+    if failed:  # this system or file system cannot do it in one step
         temporary.rename(path)
     return True
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+_HERE = -100
+"""AT_FDCWD: paths are relative to the working folder."""
+
+_LINUX_NO_REPLACE, _MACOS_NO_REPLACE = 1, 4
+"""RENAME_NOREPLACE and RENAME_EXCL."""
+
+
+def _sync(descriptor: int, unsupported: Collection[int]) -> None:
+    """Make a file or folder durable, as far as its file system can."""
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in unsupported:
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, as far as its file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # names may be added to it, but not listed
+        return
+    try:
+        _sync(descriptor, _NO_FOLDER_SYNC)
     finally:
         os.close(descriptor)

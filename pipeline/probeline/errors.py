@@ -108,6 +108,10 @@ class OtherFormat(BadCache):
     """A cache entry of another format version, which may be as sound as any."""
 
 
+class NewerFormat(OtherFormat):
+    """A cache entry of a later format version: a newer version of this program wrote it."""
+
+
 class BadArtifact(ProbelineError, ValueError):
     """An exported predictor that is damaged, of another format, or that does not hold together."""
 

@@ -12,7 +12,7 @@ from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.locks import SUFFIX as LOCK
 from probeline.cache.reading import is_done, open_entry, read_shard
-from probeline.errors import MissingData, OtherFormat, ProbelineError
+from probeline.errors import MissingData, NewerFormat, OtherFormat, ProbelineError
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Problem:
 class EntryCheck:
     """The result of a check; `entry` is None if its record is unreadable or of another format.
 
-    Leftovers are files that the format does not name, of writers that died or set aside by a repair; `bytes` counts
-    what was read and hashed.
+    What a newer version wrote makes it `is_newer`; that is neither verified nor a problem. Leftovers are files that the
+    format does not name, of writers that died or set aside by a repair; `bytes` counts what was read and hashed.
     """
 
     folder: Path
@@ -38,6 +38,7 @@ class EntryCheck:
     problems: tuple[Problem, ...]
     leftovers: tuple[Path, ...]
     bytes: int
+    is_newer: bool = False
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
@@ -56,12 +57,14 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     If it is known what entry to expect, its shards are checked even if its record is bad.
     """
     problems: list[Problem] = []
-    entry = expected
+    entry, is_later = expected, False
     try:
         opened = open_entry(folder)
         entry = expected or opened
     except MissingData:
         problems.append(Problem(f"the record of an entry is missing: {folder / 'entry.json'}", None))
+    except NewerFormat:
+        return EntryCheck(folder, None, (), (), (), (), 0, is_newer=True)
     except OtherFormat as error:  # nothing that a repair could change
         problems.append(Problem(str(error), None))
         entry = None
@@ -79,10 +82,12 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
             read_shard(entry, number)
             size += entry.shard_path(number).stat().st_size + entry.record_path(number).stat().st_size
             verified.append(number)
+        except NewerFormat:
+            is_later = True
         except (ProbelineError, OSError) as error:
             problems.append(Problem(_describe(error), number))
     leftovers = _find_leftovers(folder, entry.shards)
-    return EntryCheck(folder, entry, tuple(verified), tuple(missing), tuple(problems), leftovers, size)
+    return EntryCheck(folder, entry, tuple(verified), tuple(missing), tuple(problems), leftovers, size, is_later)
 
 
 def _find_leftovers(folder: Path, shards: Sequence[range]) -> tuple[Path, ...]:

@@ -23,19 +23,67 @@ SUFFIX = ".lock"
 POLL_SECONDS = 0.2
 
 
+_DAY = 86_400
+_BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+"""What ``flock`` raises where another process has the lock."""
+
+
+def seconds_since(status: os.stat_result) -> float:
+    """Return how long ago a file was written, whatever date it was given later.
+
+    A date up to a day in the future counts as now, since clocks differ; one further ahead is no date, and counts as so
+    far in the past.
+    """
+    seconds = time.time() - min(status.st_mtime, status.st_ctime)
+    return -seconds if seconds < -_DAY else max(seconds, 0.0)
+
+
 def is_unlocked(path: Path) -> bool:
-    """Return whether no process has locked this file."""
+    """Return whether no process has locked this file; if that cannot be found out, whether it is older than a day."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = _open(path)
+    except FileNotFoundError:
+        return True
     except OSError:
-        return False
+        return _is_old(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in _BUSY and _is_old(path)
     finally:
         os.close(descriptor)
     return True
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return seconds_since(path.lstat()) > _DAY
+    except OSError:
+        return False
+
+
+def _open(path: Path) -> int:
+    """Return a descriptor of an existing lock file, for reading alone if another user made it.
+
+    That suffices for a lock, except on network file systems.
+    """
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        return os.open(path, os.O_RDWR | flags)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY | flags)
+
+
+def _open_or_make(path: Path) -> int:
+    """Return a descriptor of a lock file, made if it is missing."""
+    while True:
+        # In two steps: a system may refuse to open another user's file with O_CREAT where everybody may write.
+        with contextlib.suppress(FileNotFoundError):
+            return _open(path)
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the user's umask
 
 
 class ShardLocks:
@@ -107,18 +155,18 @@ class ShardLocks:
         path = self._path(number)
         while True:
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                descriptor = _open_or_make(path)
             except OSError:  # no locks here: work as if alone
                 self._locked[number] = None
                 return True
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Its last holder may have unlinked the file between our open and our lock.
-                current = path.stat().st_ino == os.fstat(descriptor).st_ino
+                current = path.lstat().st_ino == os.fstat(descriptor).st_ino
             except FileNotFoundError:
                 current = False
             except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                if error.errno in _BUSY:
                     os.close(descriptor)
                     return False
                 current = True

@@ -6,7 +6,6 @@ BadCache is raised for whatever is not as its record says, MissingData for recor
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,11 @@ from typing import Any
 import numpy as np
 
 from probeline.cache.entry import Entry, entry_from_record
-from probeline.errors import BadCache, MissingData, OtherFormat, ProbelineError
+from probeline.cache.layout import ENTRY_FILE, FOLDER_NAME
+from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, ProbelineError
 from probeline.files.reading import ENTRY, SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
-
-FOLDER_NAME = re.compile(r".+-[0-9a-f]{12}")
-"""PART-KEY12 of an entry, seedN-KEY12 of a checkpoint."""
-
-_FILE = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
 
 
 def entry_folders(cache: Path) -> Iterator[Path]:
@@ -30,7 +25,7 @@ def entry_folders(cache: Path) -> Iterator[Path]:
     for folder in sorted(cache.glob("*/*/*")):
         if FOLDER_NAME.fullmatch(folder.name) and folder.is_dir():
             try:
-                if any(_FILE.fullmatch(path.name) for path in folder.iterdir()):
+                if any(ENTRY_FILE.fullmatch(path.name) for path in folder.iterdir()):
                     yield folder
             except FileNotFoundError:  # removed meanwhile
                 continue
@@ -61,6 +56,21 @@ def open_entries(folders: Iterable[Path], warn: Callable[[str], None]) -> Iterat
             warn(str(error))
 
 
+def is_newer(folder: Path) -> bool:
+    """Return whether a newer version of this program wrote the entry of a folder, as its record or a shard's says."""
+    for name in ("entry.json", *sorted(path.name for path in folder.glob("shard-*.json"))):
+        try:
+            _read_record(folder / name)
+        except NewerFormat:
+            return True
+        except MissingData:
+            continue
+        except ProbelineError:
+            return False
+        return False
+    return False
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = unseal(read_bytes(path, ENTRY))
@@ -75,12 +85,21 @@ def _read_record(path: Path) -> dict[str, Any]:
             expected="its last member to be the sha256 of the rest",
             remedy="delete it and what it describes, then run extract again",
         )
-    if record.get("format") != FORMAT_VERSION:
+    version = record.get("format")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise NewerFormat(
+            "this was written by a newer version of Probeline",
+            where=path,
+            expected=f"format {FORMAT_VERSION}",
+            got=f"format {version}",
+            remedy="update Probeline, or use another --cache",
+        )
+    if version != FORMAT_VERSION:
         raise OtherFormat(
             "the cache is of another format version",
             where=path,
             expected=FORMAT_VERSION,
-            got=record.get("format"),
+            got=version,
             remedy="use the version of Probeline that wrote it, or another --cache",
         )
     return record

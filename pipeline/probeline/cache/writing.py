@@ -10,6 +10,7 @@ import numpy as np
 
 from probeline import disk
 from probeline.cache.entry import Entry
+from probeline.cache.layout import mark
 from probeline.cache.reading import check_entry_record, find_shard_record
 from probeline.files.reading import SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, seal
@@ -17,10 +18,11 @@ from probeline.types import FloatArray
 
 
 def write_entry(entry: Entry) -> None:
-    """Write entry.json if it is missing."""
+    """Write entry.json if it is missing, and the marker of the cache if it has none."""
     disk.make_folder(entry.folder)
     disk.publish(entry.folder / "entry.json", seal(entry.record()))
     check_entry_record(entry)
+    mark(entry.folder.parents[2])
 
 
 def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:

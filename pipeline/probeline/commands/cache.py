@@ -9,8 +9,9 @@ from typing import Any
 
 from probeline.cache import exchange, prune
 from probeline.cache.lookup import find_entry, find_folder
+from probeline.cache.prune import Removable
 from probeline.errors import BadOption, UnknownName
-from probeline.format import megabytes, plural
+from probeline.format import few, megabytes, plural
 from probeline.session import Session
 
 Result = dict[str, Any]
@@ -29,48 +30,49 @@ def run(session: Session) -> Result:
 
 
 def _list(session: Session, cache: Path, _: Sequence[str]) -> Result:
-    entries = prune.list_entries(cache)
-    checkpoints = sum(path.stat().st_size for path in cache.glob("*/*/seed*/*") if path.is_file())
+    entries, checkpoints = prune.list_entries(cache), prune.checkpoint_bytes(cache)
     for entry in entries:
         session.console.result(entry.line(cache))
-    count, size = plural(len(entries), "entry", "entries"), sum(entry.bytes for entry in entries)
-    session.console.result(f"{count}, {megabytes(size)}; checkpoints of training {megabytes(checkpoints)}")
+    count, size = plural(len(entries), "entry", "entries"), megabytes(sum(entry.bytes for entry in entries))
+    session.console.result(f"{count}, {size}; checkpoints of training {megabytes(checkpoints)}")
     return {"entries": [entry.summary() for entry in entries], "checkpoint_bytes": checkpoints}
 
 
 def _remove(session: Session, cache: Path, names: Sequence[str]) -> Result:
+    cache = cache.resolve()
     folders = list(dict.fromkeys(find_folder(name, cache) for name in names))
-
-    def files() -> dict[Path, int]:
-        return {path: size for folder in folders for path, size in prune.entry_files(folder, cache).items()}
-
+    found = prune.find_entries(folders, cache)
     for folder in folders:
-        session.console.result(f"{folder}  {megabytes(sum(prune.entry_files(folder, cache).values()))}")
+        session.console.result(f"{folder}  {megabytes(found.bytes_in(folder))}")
     question = f"remove {plural(len(folders), 'entry', 'entries')} for good?"
-    return _confirm(session, files(), question, lambda: prune.remove_files(files(), cache))
+    return _confirm(session, found, question, lambda: prune.remove_entries(folders, cache))
 
 
 def _tidy(session: Session, cache: Path, _: Sequence[str]) -> Result:
-    leftovers = prune.find_leftovers(cache)
-    for path, size in leftovers.items():
+    cache = cache.resolve()
+    found = prune.find_leftovers(cache)
+    for path, size in found.paths.items():
         session.console.result(f"{path}  {megabytes(size)}")
-    if not leftovers:
-        session.console.result(f"nothing to remove in {cache}")
-        return {"files": 0, "bytes": 0}
-    question = f"remove {plural(len(leftovers), 'leftover')}?"
-    return _confirm(session, leftovers, question, lambda: prune.remove_leftovers(leftovers, cache))
+    leftovers = plural(len(found.paths), "leftover")
+    return _confirm(session, found, f"remove {leftovers}?", lambda: prune.remove_leftovers(found.paths, cache))
 
 
-def _confirm(session: Session, files: dict[Path, int], question: str, remove: Callable[[], dict[Path, int]]) -> Result:
+def _confirm(session: Session, found: Removable, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
     """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size."""
-    dry_run = session.settings.run.dry_run
+    dry_run, say = session.settings.run.dry_run, session.console.result
+    if found.others:
+        items = plural(len(found.others), "item is", "items are")
+        say(f"{items} not the cache's and stay where they are: {few([str(path) for path in found.others], 3)}")
+    if not found.paths:
+        say("nothing to remove")
+        return {"files": 0, "bytes": 0}
     answer = dry_run or session.settings.maintenance.yes or session.console.confirm(question)
     if answer is None:
         raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
-    removed = files if dry_run else remove() if answer else {}
+    removed, done = (found.paths, "would be removed") if dry_run else (remove() if answer else {}, "removed")
     size = sum(removed.values())
-    line = f"{plural(len(removed), 'file')} {'would be removed' if dry_run else 'removed'}, {megabytes(size)}"
-    session.console.result(("dry run: " if dry_run else "") + (line if answer else "nothing was removed"))
+    line = f"{plural(len(removed), 'file')} {done}, {megabytes(size)}"
+    say(("dry run: " if dry_run else "") + (line if answer else "nothing was removed"))
     return {**({"dry_run": True} if dry_run else {}), "files": len(removed), "bytes": size}
 
 

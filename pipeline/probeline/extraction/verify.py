@@ -106,13 +106,16 @@ def rerun_rows(session: Session, entry: Entry, backbone: Backbone, check: EntryC
 def describe_check(session: Session, check: EntryCheck, *, is_expected: bool) -> str:
     """Return one line about an entry: how much of it is verified, missing, or computed under other conditions."""
     entry = check.entry
+    newer = "written by a newer version of Probeline: neither checked nor changed"
     if entry is None:
-        return f"{check.folder}: cannot be read"
+        return f"{check.folder}: {newer if check.is_newer else 'cannot be read'}"
     line = f"{entry.title} {entry.key[:12]}: {len(check.verified)} of {len(entry.shards)} shards verified"
     if check.verified:
         line += f", {check.bytes / 1e6:.1f} MB: records, keys, ranges, checksums, layout, order, finite values"
     if is_expected:
         line += ", images and labels"
+    if check.is_newer:
+        line += f"; others were {newer}"
     if check.missing:
         line += f"; {len(check.missing)} not extracted yet"
     elsewhere = [] if session.settings.compute.canary else canary.shards_from_elsewhere(session, entry, check.verified)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline import disk
+from probeline.cache.layout import CHECKPOINT_FILE, CHECKPOINT_NAME
 from probeline.errors import BadCache
 from probeline.files.reading import RECORD, WEIGHTS, read_bytes
 from probeline.identity import digest_bytes, seal, unseal
@@ -67,7 +68,11 @@ def _read(record: Path, data: Path) -> tuple[bytes, dict[str, Any]] | None:
 
 def checkpoints(cache: Path) -> list[tuple[Path, str]]:
     """Return folder and name of every checkpoint of a cache."""
-    records = cache.glob(f"*/*/seed*/*{_RECORD}")
+    records = [
+        path
+        for path in cache.glob(f"*/*/seed*/*{_RECORD}")
+        if CHECKPOINT_NAME.fullmatch(path.parent.name) and CHECKPOINT_FILE.fullmatch(path.name)
+    ]
     return sorted({(path.parent, path.stem.removesuffix(_NEXT)) for path in records})
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probeline import disk
+from probeline.cache.layout import mark
 from probeline.finetuning.feeds import Feeds, load_cut_feeds, make_pixel_feeds
 from probeline.finetuning.objectives import Logits
 from probeline.finetuning.requests import TrainingJob
@@ -125,6 +127,8 @@ def train(job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Pat
 
     training = prepare_training(job, options)
     session, trainer = job.session, training.trainer
+    disk.make_folder(folder)
+    mark(session.settings.folders.cache)
     val = session.splits.val
     with exact_float32(trainer.options.precision):
         result = trainer.fit(
