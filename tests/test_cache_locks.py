@@ -17,7 +17,7 @@ import pytest
 
 from conftest import make_part
 from probeline.cache.entry import Entry, locate_entry
-from probeline.cache.locks import ShardLocks
+from probeline.cache.locks import ShardLocks, is_unlocked
 from probeline.cache.writing import write_entry, write_shard
 from probeline.types import Backbone
 
@@ -75,7 +75,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from probeline.cache.reading import open_entry
-from probeline.cache.locks import ShardLocks
+from probeline.cache.locks import ShardLocks, is_unlocked
 entry = open_entry(Path(sys.argv[1]))
 with ShardLocks(entry, [0, 1, 2]) as locks:
     taken = locks.lock_all()
@@ -128,6 +128,56 @@ def test_without_locks_everybody_works_alone(call: str, entry: Entry, monkeypatc
     with ShardLocks(entry, [0, 1, 2]) as one, ShardLocks(entry, [0, 1, 2]) as other:
         assert list(one.lock_all()) == list(other.lock_all()) == [0, 1, 2]
         assert not one.are_pending
+
+
+def test_a_lock_file_that_is_a_link_or_a_pipe_leads_nowhere(entry: Entry, tmp_path: Path) -> None:
+    first, second = (entry.shard_path(number).with_suffix(".lock") for number in (0, 1))
+    first.symlink_to(tmp_path / "made through it")
+    os.mkfifo(second)
+    assert not is_unlocked(first)
+    with ShardLocks(entry, [0, 1]) as locks:
+        assert list(locks.lock_all()) == [0, 1]
+    assert not (tmp_path / "made through it").exists()
+
+
+def test_a_lock_file_of_another_user_is_opened_for_reading(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def open_others(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, mode)
+
+    path = entry.shard_path(0).with_suffix(".lock")
+    path.touch()
+    with ShardLocks(entry, [0]) as locks:
+        assert list(locks.lock_all()) == [0]
+        monkeypatch.setattr(os, "open", open_others)
+        assert not is_unlocked(path)
+        monkeypatch.undo()
+    path.touch()
+    monkeypatch.setattr(os, "open", open_others)
+    assert is_unlocked(path)
+    with ShardLocks(entry, [0]) as one, ShardLocks(entry, [0]) as other:
+        assert list(one.lock_all()) == [0]
+        assert list(other.lock_all()) == []
+
+
+def test_a_lock_that_the_system_knows_nothing_of_counts_as_free_after_a_day(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = entry.shard_path(0).with_suffix(".lock")
+    assert is_unlocked(path), "nobody has what does not exist"
+    path.touch()
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EBADF, "a lock of a network file system needs a file that is open for writing")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert not is_unlocked(path)
+    past = time.time() - 90_000  # more than a day
+    os.utime(path, (past, past))
+    assert is_unlocked(path)
 
 
 def test_waiting_polls_now_and_then(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,9 +318,7 @@ def packed_repository(folder: Path) -> Path:
 def test_gc_refuses_a_folder_that_is_no_cache(tmp_path: Path) -> None:
     repository = packed_repository(tmp_path / "repository")
     before = sorted(repository.rglob("*"))
-    with pytest.raises(
-        BadOption, match=r"not a cache of Probeline.*1 other item: \.git\); name the cache with --cache"
-    ):
+    with pytest.raises(BadOption, match=r"not a cache of Probeline.*1 other item: \.git\); name the cache"):
         do(repository, "gc", yes=True)
     assert sorted(repository.rglob("*")) == before
     assert "nothing to commit" in git("status", where=repository)
