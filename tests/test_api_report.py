@@ -43,6 +43,25 @@ def test_a_report_of_arrays_is_a_page_and_a_table(arrays: tuple[np.ndarray, np.n
         report.save(tmp_path / "page.docx")
 
 
+def test_a_report_is_saved_into_a_folder_without_harm_to_other_files(
+    arrays: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    report, folder = probeline.compare(probeline.probe(*arrays, name="toy")), tmp_path / "all"
+    folder.mkdir()
+    (folder / "index.html").write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.warns(UserWarning, match=r"put aside as \*\.bad in .*: 1 file, index\.html"):
+        report.save(folder)
+    assert (folder / "index.html.bad").read_text() == (folder / "notes.txt").read_text() == "mine"
+    report.save(folder)
+    figures = sorted(path.name for path in (folder / "figures").iterdir())
+    (folder / "figures").rename(tmp_path / "elsewhere")
+    (folder / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadOption, match="this is a link"):
+        report.save(folder)
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == figures
+
+
 def test_embeddings_of_the_same_rows_are_compared_in_pairs(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = arrays
     frame = probeline.compare([probeline.probe(X, y, name="all"), probeline.probe(X[:, :2], y, name="two")]).to_frame()

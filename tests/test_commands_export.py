@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
 import probeline
+from probeline import disk
 from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import decode
-from probeline.errors import BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
+from probeline.errors import BadArtifact, BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
 from probeline.evaluate.features import CachedFeatures
 from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_record
 from probeline.export.modules import Votes, head_of
@@ -476,6 +477,51 @@ def test_a_folder_of_something_else_is_left_alone(world: Settings, tmp_path: Pat
     ):
         exported(world, tmp_path / "out", method="probe")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "model.onnx", "artifact.json", "artifact.json of another program"])
+def test_files_that_only_have_the_names_of_an_artifacts_are_left_alone(
+    name: str, world: Settings, tmp_path: Path
+) -> None:
+    mine = tmp_path / "out" / name.partition(" ")[0]
+    mine.parent.mkdir()
+    mine.write_text('{"format": "another"}' if "another" in name else "mine")
+    before = mine.read_bytes()
+    with pytest.raises(BadOption, match=f"files that are not an artifact's: .*got {mine.name}"):
+        exported(world, tmp_path / "out", method="probe", yes=True)
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [before]
+
+
+def test_an_export_that_died_is_finished_without_a_question(
+    world: Settings, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {path.name: path.read_bytes() for path in copy.iterdir()}
+    (copy / HEAD).write_bytes(b"")
+    real = disk.publish
+
+    def dying(path: Path, data: bytes, *, replace: bool = False) -> bool:
+        if path.name == HEAD:
+            raise KeyboardInterrupt
+        return real(path, data, replace=replace)
+
+    monkeypatch.setattr(disk, "publish", dying)
+    with pytest.raises(KeyboardInterrupt):
+        exported(world, copy, method="probe")
+    monkeypatch.undo()
+    with pytest.raises(BadArtifact, match="export it again"):
+        read_record(copy)
+    exported(world, copy, method="probe")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()}[HEAD] == whole[HEAD]
+    assert read_record(copy).files.keys() == whole.keys() - {"artifact.json"}
+
+
+def test_no_artifact_is_written_over_a_link(world: Settings, copy: Path, tmp_path: Path) -> None:
+    (copy / HEAD).rename(tmp_path / "mine")
+    before = (tmp_path / "mine").read_bytes()
+    (copy / HEAD).symlink_to(tmp_path / "mine")
+    with pytest.raises(BadOption, match=f"this is a link.*{HEAD}"):
+        exported(world, copy, method="probe", yes=True)
+    assert (tmp_path / "mine").read_bytes() == before
 
 
 def test_train_rows_are_stratified_and_at_most_so_many(world: Settings, tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_other_formats_are_refused(cache: Path, tmp_path: Path) -> None:
         write(cache, tmp_path / "toy.xlsx")
 
 
+def test_a_file_that_was_not_named_is_replaced_only_if_it_is_such_a_table(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "toy.csv").write_text("sample_id,label\n1,ant\n")
+    with pytest.raises(BadOption, match=r"another file has this name: .*toy\.csv"):
+        write(cache, tmp_path / "toy.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.csv"]
+    assert (tmp_path / "toy.csv").read_text() == "sample_id,label\n1,ant\n"
+    (tmp_path / "toy.csv").unlink()
+    first = {file: file.read_bytes() for file in write(cache, tmp_path / "toy.npy")}
+    assert {file: file.read_bytes() for file in write(cache, tmp_path / "toy.npy")} == first
+
+
 def test_features_save_themselves_from_python(tmp_path: Path) -> None:
     X, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
     own = probeline.probe(X, y).features

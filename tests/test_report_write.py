@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +19,8 @@ import pytest
 from made_records import make_curve
 from made_scores import make_score
 from pages import write_report
-from probeline.errors import CannotWrite
-from probeline.identity import digest
+from probeline.errors import BadOption, CannotWrite
+from probeline.identity import digest, digest_bytes
 from probeline.report.write import Report
 from probeline.results.score import SCORES, Score
 
@@ -142,7 +144,65 @@ def test_a_damaged_report_is_written_again(curve: Path, tmp_path: Path, name: st
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"key": NaN}', '{"key": 1, "sha256": "x"}'])
 def test_a_foreign_record_is_no_proof(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
-    assert run(tmp_path, []).written
+    with pytest.warns(UserWarning, match=r"put aside.*1 file, report\.json") if text else contextlib.nullcontext():
+        assert run(tmp_path, []).written
+    assert not run(tmp_path, []).written
+    if text:
+        assert (tmp_path / "report.json.bad").read_text() == text
+
+
+def test_a_record_that_lists_nothing_is_no_proof(tmp_path: Path) -> None:
+    path = run(tmp_path, []).json
+    record = json.loads(path.read_text())
+    del record["sha256"]
+    for files in ({}, [], "x", {"report.md": 1}):
+        forged = {**record, "files": files}
+        path.write_text(json.dumps({**forged, "sha256": digest(forged)}))
+        (tmp_path / "index.html").unlink()
+        assert run(tmp_path, []).written
+        assert (tmp_path / "index.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["figures", "figures/learning.png", "index.html", "report.json", "report.md"])
+@pytest.mark.parametrize("leads", ["to somebody's", "nowhere"])
+def test_nothing_is_written_through_a_link(name: str, leads: str, curve: Path, tmp_path: Path) -> None:
+    copy, outside = shutil.copytree(curve, tmp_path / "report"), tmp_path / "outside"
+    if leads == "nowhere":
+        shutil.rmtree(copy / name) if name == "figures" else (copy / name).unlink()
+    else:
+        (copy / name).rename(outside)
+        mine = outside / "mine.png" if name == "figures" else outside
+        mine.write_bytes(b"mine")
+    (copy / name).symlink_to(outside)
+    (copy / "report.csv").write_text("the report is not up to date")
+    before = state(tmp_path)
+    with pytest.raises(BadOption, match=f"this is a link.*{re.escape(str(copy / name))} .*remove the link") as caught:
+        run(copy, [], curves=[CURVE])
+    assert "\n" not in str(caught.value)
+    assert outside.exists() is (leads != "nowhere")
+    if leads != "nowhere":
+        assert mine.read_bytes() == b"mine"
+    assert (copy / name).is_symlink()
+    assert state(tmp_path) == before
+
+
+def test_files_of_somebody_else_are_put_aside(tmp_path: Path) -> None:
+    mine = {"index.html": b"<p>mine", "report.json": b'{"tests": 7}', "figures/learning.png": b"mine"}
+    (tmp_path / "figures").mkdir()
+    for name, data in mine.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.warns(UserWarning, match=r"put aside as \*\.bad in .*: 3 files, "):
+        assert run(tmp_path, [], curves=[CURVE]).written
+    assert {name: (tmp_path / f"{name}.bad").read_bytes() for name in mine} == mine
+    assert not run(tmp_path, [], curves=[CURVE]).written
+
+
+def test_a_stale_figure_that_has_changed_is_left(folder: Path) -> None:
+    (folder / "figures" / "cost.png").write_bytes(b"edited")
+    with pytest.warns(UserWarning, match=r"left in .*: 1 file, figures/cost\.png"):
+        assert run(folder, [KNN]).written
+    assert (folder / "figures" / "cost.png").read_bytes() == b"edited"
+    assert not (folder / "figures" / "ladder.png").exists()
 
 
 def test_an_edited_record_is_no_proof(tmp_path: Path) -> None:
@@ -172,7 +232,7 @@ def test_a_record_cannot_have_files_elsewhere_removed(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     folder.mkdir()
     names = ["../victim.png", str(victim), "figures/../../victim.png", "figures"]
-    record = {"key": "old", "files": dict.fromkeys(names, "")}
+    record = {"key": "0" * 64, "files": dict.fromkeys(names, digest_bytes(b"precious"))}
     (folder / "report.json").write_text(json.dumps({**record, "sha256": digest(record)}))
     run(folder, [])
     assert victim.read_bytes() == b"precious"

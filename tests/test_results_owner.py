@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from probeline.cli import program
+from probeline.errors import BadOption
 from probeline.results.owner import FILE, claim_folder
 from small_runs import make_coloured
 
@@ -34,6 +35,33 @@ def test_a_data_set_that_moved_keeps_its_report(tmp_path: Path) -> None:
     shutil.move(tmp_path / "a", tmp_path / "b")
     assert claim_folder(folder, moved, read_only=False) == folder
     assert str(moved) in (folder / FILE).read_text(encoding="utf-8")
+
+
+def test_no_folder_is_claimed_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "x").symlink_to(tmp_path / "gone")
+    with pytest.raises(BadOption, match="this is a link"):
+        claim_folder(tmp_path / "reports" / "x", tmp_path / "flowers", read_only=False)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_list_of_somebody_else_is_kept(tmp_path: Path) -> None:
+    folder = make_coloured(tmp_path / "photos", n=6)
+    listed = tmp_path / "reports" / "folder--photos" / "unreadable.csv"
+    common = ["extract", "--dataset", f"folder:{folder}", "--backbone", "squeezenet1_1", "--weights", "none"]
+    common += ["--image-size", "32", "--cache", str(tmp_path / "cache"), "--reports", str(tmp_path / "reports")]
+    listed.parent.mkdir(parents=True)
+    listed.write_text("mine")
+    assert program.main(common) == 0
+    assert listed.read_text() == "mine"
+    (folder / "blue" / "00.png").write_bytes((folder / "blue" / "00.png").read_bytes()[:50])
+    assert program.main(common) == 0
+    assert "00.png" in listed.read_text(encoding="utf-8")
+    assert listed.with_name("unreadable.csv.bad").read_text() == "mine"
+    (folder / "blue" / "00.png").unlink()
+    assert program.main(common) == 0
+    assert not listed.exists()
 
 
 def test_nothing_is_written_by_a_reader(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from probeline.errors import CannotWrite
+from probeline.errors import BadOption, CannotWrite
 from probeline.identity import seal, unseal
 from probeline.results.curve import CURVES
 from probeline.results.embedding_map import MAPS
@@ -128,6 +128,33 @@ def test_a_removed_record_is_missing(saved: Saved) -> None:
     assert saved.find() is None
     assert list(saved.path.parent.iterdir()) == []
     saved.kind.remove(saved.folder, **saved.names)
+
+
+def test_what_only_has_the_name_of_a_record_is_not_removed(saved: Saved) -> None:
+    saved.path.write_bytes(b"mine")
+    saved.kind.remove(saved.folder, **saved.names)
+    assert saved.path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("where", ["the file", "a folder", "the folder of the report"])
+def test_nothing_is_written_or_removed_through_a_link(where: str, saved: Saved, tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "reports" / "digits"
+    path = saved.kind.path_of(folder, saved.record)
+    link = {"the file": path, "a folder": path.parent, "the folder of the report": folder}[where]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    if where == "the file":
+        outside.write_bytes(b"mine")
+    else:
+        outside.mkdir()
+    for do in (
+        lambda: saved.kind.save(folder, saved.record, saved.attachment),
+        lambda: saved.kind.remove(folder, **saved.names),
+    ):
+        with pytest.raises(BadOption, match="this is a link: nothing is written through it"):
+            do()
+    assert outside.read_bytes() == b"mine" if where == "the file" else not list(outside.iterdir())
+    assert link.is_symlink()
 
 
 def test_a_damaged_file_is_skipped_wherever_the_damage_is(saved: Saved) -> None:

@@ -76,8 +76,10 @@ def make_folder(folder: Path) -> None:
             sync_folder(above)  # also if it existed: its maker may have died before its name was durable
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, or cannot be made; nothing is changed."""
+def check_writable(folder: Path, below: Path | None = None) -> None:
+    """Refuse a folder that cannot be written to, cannot be made, or is a link below another; nothing is changed."""
+    if below is not None:
+        check_no_links(folder, below)
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     reason = (
         errno.ENOTDIR if not existing.is_dir() else errno.EACCES if not os.access(existing, os.W_OK | os.X_OK) else 0
@@ -96,9 +98,9 @@ def check_no_links(path: Path, below: Path) -> None:
     ------
     BadOption
     """
-    for part in (path, *path.parents):
-        if part == below:
-            return
+    part = below
+    for name in path.relative_to(below).parts:
+        part /= name
         if part.is_symlink():
             raise BadOption(
                 "this is a link: nothing is written through it or in its place",

@@ -106,7 +106,7 @@ def _measure(session: Session, resolved: Sequence[tuple[Backbone, Loaded | None]
 
     settings = session.settings
     device = choose(settings.compute.device)
-    disk.check_writable(session.reports)
+    disk.check_writable(session.reports, session.settings.folders.reports)
     before = torch.get_num_threads()
     torch.set_num_threads(_threads(session))
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import io
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from probeline.api.scratch import ScratchFolder
 from probeline.disk import publish
 from probeline.errors import BadOption
 from probeline.files.reading import RECORD, TEXT, read_bytes, read_text
+from probeline.report.folder import ReportFolder
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
@@ -63,7 +63,8 @@ class Report:
     def save(self, path: str | Path) -> Path:
         """Write the page (``.html``), the report (``.md``), the table (``.csv``) or the record (``.json``).
 
-        A path without a suffix is a folder, and gets all of them with the figures. A file is replaced.
+        A path without a suffix is a folder, and gets all of them with the figures. A file is replaced; in a folder a
+        file that is not of a report is put aside with a warning.
 
         Returns
         -------
@@ -73,12 +74,20 @@ class Report:
         Raises
         ------
         BadOption
-            Another suffix.
+            Another suffix, or a link where a file of the folder belongs.
         CannotWrite
         """
         target = Path(path).expanduser()
         if not target.suffix:
-            shutil.copytree(self._files.page.parent, target, dirs_exist_ok=True)
+            source = self._files
+            paths = [source.markdown, source.csv, source.page, *source.figures, source.json]
+            names = [path.relative_to(source.page.parent).as_posix() for path in paths]
+            folder = ReportFolder(target.resolve())
+            folder.refuse_links(names)
+            for name, path in zip(names, paths, strict=True):
+                folder.publish(name, read_bytes(path, RECORD))
+            folder.remove_stale_figures(names)
+            folder.warn_of_strangers()
             return target
         if target.suffix not in _FILES:
             raise BadOption("no such file of a report", expected=" ".join(_FILES), got=target.name)

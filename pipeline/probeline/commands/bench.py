@@ -15,6 +15,7 @@ def run(session: Session) -> dict[str, Any]:
     backbones = session.settings.nets.backbones
     speeds = {text: measure_extraction(session, session.backbone(text)[0]) for text in backbones}
     path = session.reports / "bench.json"
+    disk.check_no_links(path, session.settings.folders.reports)
     disk.make_folder(path.parent)
     disk.publish(path, (json.dumps(speeds, indent=1) + "\n").encode(), replace=True)
     return speeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from probeline.disk import path_name
+from probeline.disk import check_no_links, path_name
 from probeline.errors import BadOption
 from probeline.export.chosen_row import chosen_row, request_digest
 from probeline.export.format import ONNX, PT2, RECORD, Artifact, check_folder, find_artifact, holds_another
@@ -23,6 +23,8 @@ def run(session: Session) -> dict[str, Any]:
         check_onnx()
     score = chosen_row(session, "export")
     folder = options.out or session.reports / "artifacts" / _folder_name(score)
+    if options.out is None:
+        check_no_links(folder, session.settings.folders.reports)
     check_folder(folder)
     graphs = tuple(name for name, is_wanted in ((PT2, options.pt2), (ONNX, options.onnx)) if is_wanted)
     request = request_digest(score, options.train_rows, graphs)

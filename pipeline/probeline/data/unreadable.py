@@ -16,13 +16,15 @@ from probeline import disk
 from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
-from probeline.files.reading import TABLE, read_bytes
+from probeline.files.reading import TABLE, read_beginning, read_bytes
 from probeline.format import few, plural
 from probeline.images import Decoding, ImageArray, ImageFiles, ImageItems, UnreadableImage
 from probeline.types import DataSet, IntArray, Part
 
 FILE = "unreadable.csv"
 """In the folder of the report: the sample id of each image that is left out, and why."""
+
+_COLUMNS = ("sample_id", "reason", "sha256")
 
 _REMEDY = "replace or remove them, drop them by --labels, or run without --strict to leave them out"
 
@@ -111,7 +113,13 @@ def summary(dataset: DataSet) -> str:
 def report(dataset: DataSet, folder: Path | None) -> str:
     """Return one line about the images that are left out, and keep the list of all in a folder; empty if none is.
 
-    A list that is not true any more is replaced or removed. Without a folder nothing is written.
+    A list that is not true any more is replaced or removed; another file of its name is put aside, or stays. Without a
+    folder nothing is written.
+
+    Raises
+    ------
+    BadOption
+        The list or the folder is a link.
     """
     path = None
     if folder is not None:
@@ -125,18 +133,31 @@ def report(dataset: DataSet, folder: Path | None) -> str:
 
 def _write_list(dataset: DataSet, path: Path) -> Path | None:
     if not dataset.unreadable:
-        if path.is_file():
+        if _is_list(path):
+            disk.check_no_links(path, path.parents[1])
             disk.remove(path)
         return None
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("sample_id", "reason", "sha256"))
+    lines.writerow(_COLUMNS)
     lines.writerows((image.sample_id, image.reason, image.content) for image in dataset.unreadable)
     data = text.getvalue().encode("utf-8", "backslashreplace")
-    if not path.is_file() or read_bytes(path, TABLE) != data:
+    disk.check_no_links(path, path.parents[1])
+    if path.exists() and not _is_list(path):
+        disk.put_aside(path)
+    if not path.exists() or read_bytes(path, TABLE) != data:
         disk.make_folder(path.parent)
         disk.publish(path, data, replace=True)
     return path
+
+
+def _is_list(path: Path) -> bool:
+    """Return whether a file begins as the list does: another one of its name is somebody else's."""
+    beginning = ",".join(_COLUMNS).encode() + b"\n"
+    try:
+        return read_beginning(path, TABLE, len(beginning)) == beginning
+    except OSError:
+        return False
 
 
 def record_unreadable(verdicts: Verdicts, found: Mapping[str, BadData]) -> None:

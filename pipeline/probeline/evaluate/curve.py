@@ -93,7 +93,7 @@ def find_curve(session: Session, request: CurveRequest) -> Curve | None:
     if isinstance(curve, Curve):
         session.console.say(f"{title_curve(session, request)}: already computed, skipped")
         return curve
-    disk.check_writable(session.reports / "curves")
+    disk.check_writable(session.reports / "curves", session.settings.folders.reports)
     return None
 
 

@@ -78,7 +78,7 @@ def reuse(
     elif record is not None:
         session.console.say(message)
         return record
-    disk.check_writable(folder)
+    disk.check_writable(folder, session.settings.folders.reports)
     return None
 
 

@@ -16,7 +16,7 @@ from probeline import disk
 from probeline.disk import path_name
 from probeline.errors import BadOption, MissingExtra
 from probeline.export.feature_table import FeatureTable
-from probeline.files.reading import ARRAYS, read_bytes
+from probeline.files.reading import ARRAYS, TABLE, read_beginning, read_bytes
 
 
 def write_features(table: FeatureTable, path: Path) -> list[Path]:
@@ -27,12 +27,12 @@ def write_features(table: FeatureTable, path: Path) -> list[Path]:
     * ``.h5ad``: AnnData with the first embedding as X, all of them in obsm, and the columns in obs.
     * ``.safetensors``: the embeddings as tensors, the columns as JSON in the metadata.
 
-    Existing files are replaced.
+    An existing file of the path is replaced, and such others that this function wrote.
 
     Raises
     ------
     BadOption
-        Another suffix.
+        Another suffix, or somebody else's file has the name of one of the others.
     MissingExtra
         A library that the format needs is not installed.
     CannotWrite
@@ -40,10 +40,22 @@ def write_features(table: FeatureTable, path: Path) -> list[Path]:
     if path.suffix not in WRITERS:
         raise BadOption("no such format of features", expected=" ".join(WRITERS), got=path.suffix or path.name)
     files = WRITERS[path.suffix](table, path)
+    for file, data in files.items():
+        if file != path and file.exists() and not _begins_alike(file, data):
+            raise BadOption("another file has this name", where=file, remedy="choose another name, or move it")
     disk.make_folder(path.parent)
     for file, data in files.items():
         disk.publish(file, data, replace=True)
     return list(files)
+
+
+def _begins_alike(file: Path, data: bytes) -> bool:
+    """Return whether a file begins like its new content: with the columns of a table, or as arrays do."""
+    beginning = data[:6] if file.suffix == ".npy" else data[: data.index(b"\n") + 1]
+    try:
+        return read_beginning(file, TABLE, len(beginning)) == beginning
+    except OSError:
+        return False
 
 
 def _parquet(table: FeatureTable, path: Path) -> dict[Path, bytes]:

@@ -25,6 +25,13 @@ FILES = (WEIGHTS, HEAD, ROWS, ROW_NAMES, PT2, ONNX, CARD)
 
 _FORMAT = "probeline artifact"
 _AGAIN = "export it again"
+
+_UNFINISHED = seal({"format": _FORMAT, "version": ARTIFACT_VERSION, "unfinished": True})
+"""The record while the other files are written: they are the artifact's, and no artifact yet."""
+
+_MENTIONED = f'"format":"{_FORMAT}"'.encode()
+"""In every record, even in a corrupt one."""
+
 _LARGEST = 4096
 """Pixels of a crop's side."""
 
@@ -229,11 +236,13 @@ def holds_another(folder: Path, request: str) -> bool:
     except MissingData:
         return False
     except BadArtifact:
-        return True
+        return _record_bytes(folder) != _UNFINISHED
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that has files of anything but an artifact, or that cannot be written to.
+
+    Files that only have the names of an artifact's are not one: its record has to be there.
 
     Raises
     ------
@@ -241,8 +250,11 @@ def check_folder(folder: Path) -> None:
     """
     disk.check_writable(folder)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    for name in (RECORD, *FILES):
+        disk.check_no_links(folder / name, folder)
     visible = {name for name in names if not name.startswith(".")}  # macOS puts a .DS_Store into folders
-    others = sorted(name for name in visible - {RECORD, *FILES} if not name.endswith(disk.TEMPORARY))
+    own = {RECORD, *FILES} if _MENTIONED in _record_bytes(folder) else set()
+    others = sorted(name for name in visible - own if not name.endswith(disk.TEMPORARY))
     if others:
         raise BadOption(
             "the folder holds files that are not an artifact's",
@@ -250,6 +262,13 @@ def check_folder(folder: Path) -> None:
             got=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
             remedy="choose another --out",
         )
+
+
+def _record_bytes(folder: Path) -> bytes:
+    try:
+        return reading.read_bytes(folder / RECORD, reading.RECORD)
+    except OSError:
+        return b""
 
 
 def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, bytes]) -> Artifact:
@@ -261,7 +280,7 @@ def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, byte
     """
     check_folder(folder)
     disk.make_folder(folder)
-    disk.remove(folder / RECORD)
+    disk.publish(folder / RECORD, _UNFINISHED, replace=True)
     for name in FILES:
         if name in contents:
             disk.publish(folder / name, contents[name], replace=True)

@@ -6,13 +6,11 @@ import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from probeline.disk import make_folder, publish
-from probeline.files.reading import RECORD, read_bytes
 from probeline.format import escape
 from probeline.identity import REPORT_VERSION, digest, digest_bytes
+from probeline.report.folder import FIGURES, RECORD_NAME, ReportFolder
 from probeline.report.model.advice import advice
 from probeline.report.model.content import ReportContent
 from probeline.report.model.recommendation import recommend
@@ -22,7 +20,7 @@ from probeline.report.sections.section import Section
 from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
 
-_MARKDOWN, _CSV, _RECORD, _PAGE, _FIGURES = "report.md", "report.csv", "report.json", "index.html", "figures"
+_MARKDOWN, _CSV, _PAGE = "report.md", "report.csv", "index.html"
 
 
 def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
@@ -57,37 +55,43 @@ def write_report(content: ReportContent) -> Report:
 
     They are if report.json is intact and of the same content, sections and `REPORT_VERSION`, and every file that it
     lists has the stated bytes; then nothing is written, and matplotlib is not imported. Figures that only the previous
-    report lists are removed; no other file is touched. A section of another distribution that cannot be rendered is
-    left out with a warning.
+    report lists are removed, unless they have changed; no other file is touched. A stranger's file that has the name of
+    one is put aside with a warning. A section of another distribution that cannot be rendered is left out with a
+    warning.
 
     Raises
     ------
     CannotWrite
         The file system refuses.
+    BadOption
+        A link is where a file or folder of the report belongs.
     """
-    folder = content.folder
+    folder = ReportFolder(content.folder)
     key = digest({**content.identity(), "sections": installed_sections(), "version": REPORT_VERSION})
-    previous = _previous(folder)
-    if previous.get("key") == key and all(_has_bytes(folder / name, sha) for name, sha in previous["files"].items()):
-        return _report(folder, previous["files"], written=False)
+    previous = folder.previous_files()
+    is_whole = previous.keys() >= {_MARKDOWN, _CSV, _PAGE} and all(folder.has(*file) for file in previous.items())
+    if is_whole and folder.previous().get("key") == key:
+        return _report(folder.path, previous, written=False)
 
     # matplotlib takes a second that an up-to-date report need not spend
     from probeline.report.figures import draw
     from probeline.report.page.render import render
 
-    content = replace(content, figures={figure.name: figure for figure in draw(content)})
+    drawn = list(draw(content))
+    content = replace(content, figures={figure.name: figure for figure, _ in drawn})
     sections = [section for section in all_sections() if section in SECTIONS or _is_rendered(section, content)]
-    figures = [figure.path.relative_to(folder).as_posix() for figure in content.figures.values()]
-    make_folder(folder)
-    publish(folder / _MARKDOWN, markdown(content, sections).encode(), replace=True)
-    publish(folder / _CSV, csv_table(content.blocks).encode(), replace=True)
-    publish(folder / _PAGE, render(content, sections), replace=True)
-    names = [_MARKDOWN, _CSV, _PAGE, *figures]
-    for name in set(previous.get("files", ())) - set(names):
-        if PurePosixPath(name).parent == PurePosixPath(_FIGURES):
-            (folder / name).unlink(missing_ok=True)
+    contents = {
+        _MARKDOWN: markdown(content, sections).encode(),
+        _CSV: csv_table(content.blocks).encode(),
+        _PAGE: render(content, sections),
+        **{figure.path.relative_to(folder.path).as_posix(): png for figure, png in drawn},
+    }
+    folder.refuse_links([*contents, RECORD_NAME])
+    for name, data in contents.items():
+        folder.publish(name, data)
+    folder.remove_stale_figures(contents)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
-    files = {name: digest_bytes(read_bytes(folder / name, RECORD)) for name in names}
+    files = {name: digest_bytes(data) for name, data in contents.items()}
     record = {
         "key": key,
         "version": REPORT_VERSION,
@@ -98,8 +102,9 @@ def write_report(content: ReportContent) -> Report:
         "files": files,
     }
     text = json.dumps({**record, "sha256": digest(record)}, indent=1, ensure_ascii=False)
-    publish(folder / _RECORD, f"{text}\n".encode(), replace=True)
-    return _report(folder, files, written=True)
+    folder.publish(RECORD_NAME, f"{text}\n".encode())
+    folder.warn_of_strangers()
+    return _report(folder.path, files, written=True)
 
 
 def _is_rendered(section: Section, content: ReportContent) -> bool:
@@ -116,23 +121,6 @@ def _is_rendered(section: Section, content: ReportContent) -> bool:
     return True
 
 
-def _previous(folder: Path) -> dict[str, Any]:
-    """Return the record of the report in a folder; empty if it is missing or corrupt."""
-    try:
-        record = json.loads(read_bytes(folder / _RECORD, RECORD))
-        intact = isinstance(record, dict) and record.pop("sha256", None) == digest(record)
-    except (OSError, ValueError):
-        return {}
-    return record if intact else {}
-
-
-def _has_bytes(path: Path, sha256: str) -> bool:
-    try:
-        return digest_bytes(read_bytes(path, RECORD)) == sha256
-    except OSError:
-        return False
-
-
 def _report(folder: Path, files: Iterable[str], *, written: bool) -> Report:
-    figures = tuple(folder / name for name in files if name.startswith(f"{_FIGURES}/"))
-    return Report(folder / _MARKDOWN, folder / _RECORD, folder / _CSV, folder / _PAGE, figures, written)
+    figures = tuple(folder / name for name in files if name.startswith(f"{FIGURES}/"))
+    return Report(folder / _MARKDOWN, folder / RECORD_NAME, folder / _CSV, folder / _PAGE, figures, written)

@@ -21,6 +21,11 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     A folder is another's as long as that data set exists where it was; with eight digits in its name the other folder
     is unique to the place. A link and what it leads to are one place. Without `read_only` the folder is made and notes
     its owner; an existing folder without an owner, made by an earlier version, stays as it is.
+
+    Raises
+    ------
+    BadOption
+        The folder or the note in it is a link.
     """
     own = {"place": os.path.abspath(place), "real": str(place.resolve())}  # noqa: PTH100 - links stay
     owner = _owner(folder)
@@ -28,6 +33,7 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     if owner and not is_own and Path(owner["place"]).exists():
         return folder.with_name(f"{folder.name}-{digest(own['place'])[:8]}")
     if owner != own and not read_only and (owner or not folder.exists()):
+        disk.check_no_links(folder / FILE, folder.parent)
         with contextlib.suppress(CannotWrite):
             disk.make_folder(folder)
             disk.publish(folder / FILE, seal(own), replace=True)

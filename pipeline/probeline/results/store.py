@@ -61,11 +61,14 @@ class RecordKind(Generic[Record, Names]):
         ------
         CannotWrite
             The file system refuses.
+        BadOption
+            A link has the name of one of the files, or leads there.
         ValueError
             A number is NaN or infinite, which JSON cannot hold.
         """
         path = self.path_of(folder, record)
         data = seal({"version": self.version, self.name: encode(record)})
+        self._refuse_links(folder, path)
         disk.make_folder(path.parent)
         if self.attachment and attachment is not None:
             disk.publish(path.with_suffix(self.attachment), attachment, replace=True)
@@ -93,11 +96,16 @@ class RecordKind(Generic[Record, Names]):
         return [content for content in contents if not isinstance(content, SkippedFile)], skipped
 
     def remove(self, folder: Path, *names: Names.args, **more: Names.kwargs) -> None:
-        """Remove the record of these names and its attachment, if they exist."""
+        """Remove the record of these names and its attachment, if it is intact: what else has its name is kept."""
         path = self.path(folder, *names, **more)
-        for file in (path, path.with_suffix(self.attachment)) if self.attachment else (path,):
-            if file.exists():
+        self._refuse_links(folder, path)
+        if path.exists() and not isinstance(self._read(folder, path), SkippedFile):
+            for file in (path, path.with_suffix(self.attachment)) if self.attachment else (path,):
                 disk.remove(file)
+
+    def _refuse_links(self, folder: Path, path: Path) -> None:
+        for file in (path, path.with_suffix(self.attachment)) if self.attachment else (path,):
+            disk.check_no_links(file, folder.parent)
 
     def _read(self, folder: Path, path: Path) -> Record | SkippedFile:
         try:

@@ -1,4 +1,4 @@
-"""The figures of a report, as PNG files and as SVG: the only room that imports matplotlib.
+"""The figures of a report, as PNG and as SVG: the only room that imports matplotlib.
 
 Figures are drawn by Agg without pyplot. Equal scores give equal bytes with one version of matplotlib.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from probeline.disk import make_folder, publish
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, range_tests, training
@@ -21,25 +20,14 @@ from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.content import ReportContent, ReportFigure
 
 
-def draw(content: ReportContent) -> list[ReportFigure]:
-    """Draw the figures that the content has data for, as PNG files into the folder ``figures`` of the report.
-
-    Raises
-    ------
-    CannotWrite
-        The file system refuses.
-    """
-    folder = content.folder / "figures"
-    figures = []
+def draw(content: ReportContent) -> Iterator[tuple[ReportFigure, bytes]]:
+    """Yield the figures that the content has data for, each with the bytes of its PNG file, which is not written."""
     with default_look():
         for name, sheet in _sheets(content):
             if sheet is not None:
-                make_folder(folder)
-                file = folder / f"{name}.png"
-                publish(file, png(sheet), replace=True)
+                file = content.folder / "figures" / f"{name}.png"
                 element = inline(svg(sheet), name, sheet.alt)
-                figures.append(ReportFigure(name, file, sheet.headline, sheet.caption, element))
-    return figures
+                yield ReportFigure(name, file, sheet.headline, sheet.caption, element), png(sheet)
 
 
 def _sheets(content: ReportContent) -> Iterator[tuple[str, Sheet | None]]:

@@ -1,0 +1,120 @@
+"""The folder of a report: files are written into it, replaced and removed, but only files of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from probeline import disk
+from probeline.files.reading import RECORD, read_bytes
+from probeline.format import few, plural
+from probeline.identity import digest, digest_bytes
+
+RECORD_NAME, FIGURES = "report.json", "figures"
+
+_BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
+"""Of a report's record, even if its end is lost."""
+
+_FIGURE = re.compile(rf"{FIGURES}/[^/]+\.png")
+
+
+class ReportFolder:
+    """A folder with the files of one report.
+
+    A file is its own if the record of the previous report names it. Any other file that has the name of one, and other
+    bytes, is put aside and not replaced. Links are refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._text = read_bytes(path / RECORD_NAME, RECORD)
+        except OSError:
+            self._text = b""
+        self._put_aside: list[str] = []
+
+    def previous(self) -> dict[str, Any]:
+        """Return the record of the report in the folder; empty if it is missing or corrupt."""
+        try:
+            record = json.loads(self._text)
+            intact = isinstance(record, dict) and record.pop("sha256", None) == digest(record)
+        except ValueError:
+            return {}
+        return record if intact else {}
+
+    def previous_files(self) -> dict[str, str]:
+        """Return the sha256 of each file that the record of the previous report names."""
+        files = self.previous().get("files")
+        if not isinstance(files, Mapping):
+            return {}
+        return {name: sha256 for name, sha256 in files.items() if isinstance(name, str) and isinstance(sha256, str)}
+
+    def has(self, name: str, sha256: str) -> bool:
+        """Return whether a file has these bytes and is neither a link nor behind one."""
+        path = self.path / name
+        try:
+            plain = stat.S_ISREG(path.lstat().st_mode) and not path.parent.is_symlink()
+            return plain and digest_bytes(read_bytes(path, RECORD)) == sha256
+        except OSError:
+            return False
+
+    def refuse_links(self, names: Iterable[str]) -> None:
+        """Refuse a folder in which a link has the name of a file that is to be written, or leads there.
+
+        Raises
+        ------
+        BadOption
+        """
+        for name in names:
+            disk.check_no_links(self.path / name, self.path.parent)
+
+    def publish(self, name: str, data: bytes) -> Path:
+        """Write a file of the report, and return its path.
+
+        Raises
+        ------
+        CannotWrite
+        """
+        path = self.path / name
+        disk.make_folder(path.parent)
+        if path.exists() and not self._is_own(name) and not self.has(name, digest_bytes(data)):
+            disk.put_aside(path)
+            self._put_aside.append(name)
+        disk.publish(path, data, replace=True)
+        return path
+
+    def _is_own(self, name: str) -> bool:
+        if (self.path / name).lstat().st_size == 0:  # as after a power failure: nothing is lost
+            return True
+        if name == RECORD_NAME:
+            return _BEGINNING.match(self._text) is not None
+        return re.search(rb'"%s": "[0-9a-f]{64}"' % re.escape(name.encode()), self._text) is not None
+
+    def remove_stale_figures(self, current: Collection[str]) -> None:
+        """Remove figures that only the previous report has, if they are as it wrote them; warn of what is left."""
+        changed = []
+        for name, sha256 in self.previous_files().items():
+            if name in current or not _FIGURE.fullmatch(name):
+                continue
+            if self.has(name, sha256):
+                disk.remove_below(self.path, self.path / name)
+            elif (self.path / name).exists():
+                changed.append(name)
+        if changed:
+            warnings.warn(f"changed since the report wrote it, so left in {self.path}: {_few(changed)}", stacklevel=3)
+
+    def warn_of_strangers(self) -> None:
+        """Warn of the files that were put aside, if there are any."""
+        if self._put_aside:
+            warnings.warn(
+                f"not of a report, so put aside as *.bad in {self.path}: {_few(self._put_aside)}", stacklevel=3
+            )
+
+
+def _few(names: list[str]) -> str:
+    return f"{plural(len(names), 'file')}, {few(names, 3)}"
