@@ -28,6 +28,7 @@ from faults import (
     power,
     readers,
     refusals,
+    removals,
     small_disk,
     special_files,
     trainings,
@@ -35,7 +36,7 @@ from faults import (
 )
 from faults.figures import Figures
 from probeline import disk
-from probeline.cache import reading, writing
+from probeline.cache import prune, reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
@@ -67,6 +68,7 @@ def named(value: object) -> str | None:
         (damage.run_cuts, 70),
         (refusals.run, 20),
         (small_disk.run, 4),
+        (removals.run, 60),
         (writers.run, 1),
         (writers.run_between, 4),
         (writers.run_other_bits, 4),
@@ -144,6 +146,11 @@ def record_first(entry: Entry, number: int, features: FloatArray, provenance: Ma
 WRITE_SHARD = writing.write_shard
 
 
+def through_links(top: Path, path: Path) -> None:
+    """Remove what a path leads to."""
+    path.resolve().unlink(missing_ok=True)
+
+
 def swapped(self: EntryFeatures, index: Any) -> FloatArray:
     return self.numpy()[index][::-1]
 
@@ -172,6 +179,8 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (damage.run, 150, reading, "_verified_bytes", believing),
         (refusals.run, 30, disk, "_refusals_named", lambda path: contextlib.nullcontext()),
         (small_disk.run, 3, disk, "_refusals_named", lambda path: contextlib.nullcontext()),
+        (removals.run, 60, prune, "is_own", lambda name: True),
+        (removals.run, 200, disk, "remove_below", through_links),
         (power.run, 30, disk, "_write_synced", unsynced),
         (power.run, 30, disk, "sync_folder", lambda folder: None),
         (readers.run, 1, EntryFeatures, "__getitem__", swapped),
