@@ -326,7 +326,7 @@ def another_version(folder: Path) -> None:
         (vouch_for_foreign, "shard-00001.h5", "no shard of Probeline"),
         (remove_shard, "shard-00001.h5", "a shard is missing"),
         (spoil_record, "shard-00001.json", "a record of the cache is corrupt"),
-        (another_version, "entry.json", "another format version"),
+        (another_version, "entry.json", "written by a newer version of Probeline"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

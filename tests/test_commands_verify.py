@@ -154,6 +154,17 @@ def test_a_repair_changes_nothing_in_a_folder_that_holds_other_things(cache: Pat
     assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
 
 
+def test_a_cache_of_an_earlier_version_is_repaired_even_if_no_record_of_it_can_be_read(cache: Path) -> None:
+    before = shards(cache)
+    (cache / "CACHEDIR.TAG").unlink()
+    (entry_of(cache).folder / "entry.json").write_bytes(b"{}")
+    with pytest.raises(BadOption, match="not a cache of Probeline"):
+        ask(verify, cache, repair=True, limit=30)
+    ask(verify, cache, repair=True)
+    assert shards(cache) == before
+    assert (cache / "CACHEDIR.TAG").is_file()
+
+
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_a_repair_goes_through_no_link(level: int, cache: Path, tmp_path: Path) -> None:
     entry = entry_of(cache)

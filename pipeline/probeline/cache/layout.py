@@ -20,10 +20,10 @@ MARKER = "CACHEDIR.TAG"
 FOLDER_NAME = re.compile(r".+-[0-9a-f]{12}")
 """PART-KEY12 of an entry, seedN-KEY12 of a checkpoint."""
 
-CHECKPOINT_NAME = re.compile(r"seed-?\d+-[0-9a-f]{12}(-.+)?")
+CHECKPOINT_NAME = re.compile(r"seed-?[0-9]+-[0-9a-f]{12}(-.+)?")
 """seedN-KEY12 of a checkpoint, with the options of its training if there are several."""
 
-ENTRY_FILE = re.compile(r"entry\.json|shard-\d{5,}\.(h5|json)")
+ENTRY_FILE = re.compile(r"entry\.json|shard-[0-9]{5,}\.(h5|json)")
 CHECKPOINT_FILE = re.compile(r"(best|last)(\.next)?\.(json|safetensors)")
 
 _MARKER_BEGINNING = b"""\
@@ -43,14 +43,14 @@ MARKER_TEXT = (
 _DATA = f"({ENTRY_FILE.pattern}|{CHECKPOINT_FILE.pattern})"
 _TOP = r"(\.memo\.json|\.unreadable\.json|CACHEDIR\.TAG)"
 
-_PROCESS = r"\.(?P<process>\d{1,9})-[0-9a-f]{8}" + re.escape(disk.TEMPORARY)
+_PROCESS = r"\.(?P<process>[0-9]{1,9})-[0-9a-f]{8}" + re.escape(disk.TEMPORARY)
 WRITER = re.compile(_DATA + _PROCESS)
 """A file being written into the folder of an entry or checkpoint, or left by a writer that died."""
 
 TOP_WRITER = re.compile(_TOP + _PROCESS)
 """The same in the top folder."""
 
-_OWN_FILE = re.compile(rf"{_DATA}(\.\d+)?{re.escape(disk.ASIDE)}|{_DATA}|shard-\d{{5,}}\.lock|{WRITER.pattern}")
+_OWN_FILE = re.compile(rf"{_DATA}(\.[0-9]+)?{re.escape(disk.ASIDE)}|{_DATA}|shard-[0-9]{{5,}}\.lock|{WRITER.pattern}")
 _OWN_TOP_FILE = re.compile(rf"{_TOP}|{TOP_WRITER.pattern}")
 
 _TOLERATED = re.compile(

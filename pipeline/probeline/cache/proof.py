@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from probeline.cache.layout import MARKER, MOST_OTHERS, Contents, is_marked, look_into
@@ -10,14 +11,14 @@ from probeline.errors import BadOption
 from probeline.format import few
 
 
-def prove_cache(cache: Path) -> Contents:
-    """Return what a cache holds.
+def prove_cache(cache: Path, expected: Collection[Path] = ()) -> Contents:
+    """Return what a cache holds; `expected` are folders whose keys follow from images and nets.
 
     Raises
     ------
     BadOption
-        The folder holds anything that has no place in a cache; or it has no marker, and not even one entry whose record
-        can be read, as the caches of earlier versions have.
+        The folder holds anything that has no place in a cache; or it has no marker, no expected folder, and not even
+        one entry whose record can be read, as the caches of earlier versions have.
     """
     contents = look_into(cache)
     if others := contents.others:
@@ -31,7 +32,8 @@ def prove_cache(cache: Path) -> Contents:
             got=f"{count}: {few([path.relative_to(cache).as_posix() for path in others], 3)}",
             remedy="move what is yours elsewhere" if is_marked(cache) else "name the cache with --cache FOLDER",
         )
-    if not is_marked(cache) and next(open_entries(contents.folders, lambda _: None), None) is None:
+    is_proven = is_marked(cache) or not set(expected).isdisjoint(contents.folders)
+    if not is_proven and next(open_entries(contents.folders, lambda _: None), None) is None:
         raise BadOption(
             "not a cache of Probeline: nothing was changed",
             where=cache,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from probeline.disk import check_no_links
 from probeline.evaluate.features import requested_features
 from probeline.export.feature_files import write_features
 from probeline.export.feature_table import tabulate_features
@@ -13,11 +14,13 @@ from probeline.session import Session
 
 def run(session: Session) -> dict[str, Any]:
     """Write the features of every backbone at every tap as one table, extracting missing ones, and return where."""
+    path = session.settings.export.out or session.reports / "features.parquet"
+    if session.settings.export.out is None:
+        check_no_links(path, session.settings.folders.reports)
     features = list(requested_features(session))
     for own in features:
         own.prepare("features")
     table = tabulate_features(session, features)
-    path = session.settings.export.out or session.reports / "features.parquet"
     files = write_features(table, path)
     rows = len(next(iter(table.columns.values())))
     named = ", ".join(f"{name} [{rows:,}, {values.shape[1]}]" for name, values in table.embeddings.items())

@@ -28,8 +28,8 @@ def run(session: Session) -> dict[str, Any]:
     expected, nets = expected_entries(fresh)
     if not cache.is_dir():
         raise MissingData("no such folder", where=cache, remedy="run extract, or name another --cache")
-    own = prove_cache(cache).folders if settings.maintenance.repair else ()
     known = {folder: entry for folder, (entry, _) in expected.items()}
+    own = prove_cache(cache, known).folders if settings.maintenance.repair else ()
     checks = {folder: check_entry(folder, known.get(folder)) for folder in sorted({*entry_folders(cache), *known})}
     stale = drop_wrong_memo(session, fresh, nets)
     rerun, differing = 0, []
