@@ -54,6 +54,9 @@ def test_a_refused_call_leaves_nothing_behind(
     call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, call, refusing(code))
+    if call == "link":
+        monkeypatch.setattr(Path, "rename", refusing(code))
+        monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: object())
     with pytest.raises(CannotWrite, match=os.strerror(code)):
         disk.publish(tmp_path / "a", b"data")
     monkeypatch.undo()
@@ -68,7 +71,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("is_atomic", [True, False], ids=["in one step", "in two steps"])
-@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.ENOSPC])
 def test_a_file_system_without_links_is_served(
     code: int, is_atomic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,9 +26,6 @@ _LONGEST = 120
 ASIDE = ".bad"
 """Suffix of damaged files that a repair put aside."""
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-"""What ``link`` raises on file systems without hard links; anything else is an error."""
-
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What ``fsync`` raises on file systems that cannot make anything durable."""
 
@@ -211,9 +208,7 @@ def _take_name(temporary: Path, path: Path, *, replace: bool) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    except OSError:  # a file system without hard links says so in many ways; what else is wrong, a rename meets too
         return _rename_to_free_name(temporary, path)
     return True
 
