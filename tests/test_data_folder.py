@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from pathlib import Path
@@ -12,7 +13,10 @@ from PIL import Image
 
 from probeline.console import Silence
 from probeline.data import registry as datasets
+from probeline.data import unreadable
+from probeline.data.folders import walk
 from probeline.data.folders.layout import PARTS
+from probeline.data.registry import count_skipped
 from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
@@ -411,7 +415,143 @@ def test_a_link_to_itself_and_folders_without_end_are_skipped(root: Path, tmp_pa
     dataset = load(root, tmp_path)
     assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
     reasons = {skipped.reason for skipped in dataset.skipped}
-    assert reasons == {"not a file, or a link to none", "more than 100 folders deep"}
+    assert reasons == {"a link to itself, or through too many links", "more than 100 folders deep"}
+
+
+def test_a_fan_of_links_is_listed_once_and_named(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    fan = make(tmp_path / "fan", *(f"{n:02}/in-{n:02}.jpg" for n in range(30)))
+    for number in range(29):
+        for name in "xy":
+            (fan / f"{number:02}" / name).symlink_to(fan / f"{number + 1:02}")
+    (root / "a" / "fan").symlink_to(fan / "00")
+    dataset = load(root, tmp_path)
+    names = [name.rpartition("/")[2] for name in dataset.parts["all"].sample_ids]
+    assert sorted(names) == ["1.jpg", "1.jpg", *(f"in-{n:02}.jpg" for n in range(30))]
+    passed = dataset.skipped[0]
+    assert (passed.path, passed.reason, passed.detail) == (
+        "a/fan/y",
+        "a folder that is listed already",
+        ": a/fan/x",
+    )
+    assert len(dataset.skipped) == 29
+    assert "29 a folder that is listed already (a/fan/y; a/fan/x/y; and 27 more)" in count_skipped(dataset.skipped)
+
+
+def test_a_folder_is_listed_by_the_path_with_the_fewest_links(root: Path, tmp_path: Path) -> None:
+    make(root, "a/z/1.jpg", "a/2.jpg", "b/1.jpg")
+    (root / "a" / "first").symlink_to("z")
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/2.jpg", "a/z/1.jpg", "b/1.jpg")
+    assert [(file.path, file.detail) for file in dataset.skipped] == [("a/first", ": a/z")]
+
+
+@pytest.mark.parametrize("target", [".", "/", "loop", "/proc"])
+def test_links_among_the_classes_that_lead_nowhere_new_are_no_classes(target: str, root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    (root / "loop").symlink_to(target)
+    dataset = load(root, tmp_path)
+    assert dataset.class_names == ("a", "b")
+    assert [file.path for file in dataset.skipped] == ["loop"]
+
+
+def test_a_link_above_what_a_link_leads_to_is_a_link_back(root: Path, tmp_path: Path) -> None:
+    pool = make(tmp_path / "pool", "x/1.jpg", "other/2.jpg")
+    make(root, "a/1.jpg")
+    (root / "b").symlink_to(pool / "x")
+    (pool / "x" / "up").symlink_to(pool)
+    (pool / "x" / "home").symlink_to(root)
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
+    assert {(file.path, file.reason) for file in dataset.skipped} == {
+        ("b/up", "a link back to a folder around it"),
+        ("b/home", "a link back to a folder around it"),
+    }
+
+
+def test_one_folder_under_several_classes_or_parts_is_said(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "a/deep/2.jpg")
+    (root / "b").symlink_to("a")
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "a/deep/2.jpg", "b/1.jpg", "b/deep/2.jpg")
+    assert dataset.notes == ("folder: 2 images are listed again, through links: b is a",)
+    split = tmp_path / "split"
+    for part in ("train", "test"):
+        (split / part).mkdir(parents=True)
+        for kind in "ab":
+            (split / part / kind).symlink_to(root / "a")
+    assert load(split, tmp_path).notes == (
+        "folder: 6 images are listed again, through links: train/b is train/a; test/a is train/a; test/b is train/a",
+    )
+
+
+def test_what_links_may_list_again_is_bounded(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "a/1.jpg", "a/2.jpg")
+    for name in "bcd":
+        (root / name).symlink_to("a")
+    monkeypatch.setattr(walk, "MOST_REPEATED", 5)
+    with pytest.raises(BadData, match=r"many classes or parts.*at most 5 .*3 folders, such as d, which is a"):
+        load(root, tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOENT])
+def test_a_folder_that_cannot_be_read_is_warned_of_and_strict_stops(
+    number: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(root, "a/1.jpg", "a/shut/2.jpg", "b/1.jpg")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise OSError(number, os.strerror(number))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
+    shut = f"a/shut ({os.strerror(number)})"
+    assert unreadable.report(dataset, None) == (
+        f"1 folder or link cannot be read, images in there are left out: {shut}; --strict stops instead"
+    )
+    with pytest.raises(BadData, match=r"1 folder or link cannot be read: folder--flowers .*a/shut \("):
+        unreadable.refuse(dataset)
+
+
+def test_an_image_whose_path_is_too_long_is_skipped(root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    here, length = os.open(root / "a", os.O_RDONLY), len(str(root / "a"))
+    while (
+        length + 251 < 4096
+    ):  # Linux takes paths below 4,096 bytes: the last folder's is, those of what it holds are not
+        os.mkdir("n" * 250, dir_fd=here)
+        here, outer, length = os.open("n" * 250, os.O_RDONLY, dir_fd=here), here, length + 251
+        os.close(outer)
+    os.close(os.open("m" * 251 + ".jpg", os.O_CREAT, dir_fd=here))
+    os.mkdir("o" * 255, dir_fd=here)
+    os.close(here)
+    dataset = load(root, tmp_path)
+    assert dataset.parts["all"].sample_ids == ("a/1.jpg", "b/1.jpg")
+    assert [file.reason for file in dataset.skipped] == ["a path that is too long"] * 2
+    assert len(count_skipped(dataset.skipped)) < 300
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "pipe"])
+def test_a_pipe_is_skipped_without_being_opened(name: str, root: Path, tmp_path: Path) -> None:
+    make(root, "a/1.jpg", "b/1.jpg")
+    os.mkfifo(root / "b" / name)  # opening it would wait for a writer
+    assert load(root, tmp_path).skipped == (Skipped(f"b/{name}", "not a file, or a link to none"),)
+
+
+def test_wrappers_without_end_are_not_followed_for_ever(root: Path, tmp_path: Path) -> None:
+    make(root, "train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "train").symlink_to(root / "own" / "train")
+    (root / "own").mkdir()
+    (root / "own" / "train").symlink_to(elsewhere)
+    (root / "own" / "test").symlink_to(root / "test")
+    with pytest.raises(MissingData, match="no images in this folder"):
+        load(root / "own", tmp_path)
 
 
 def test_the_folder_itself_may_be_a_link_and_keeps_its_name(root: Path, tmp_path: Path) -> None:

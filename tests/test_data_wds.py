@@ -169,11 +169,11 @@ def test_a_member_that_unpacks_to_more_than_an_image_has_is_refused(tmp_path: Pa
 def test_tars_that_are_missing_cut_or_compressed(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a-0.tar", samples(0, 4))
     with pytest.raises(MissingData, match=r"no such tar: .*a-1.tar"):
-        find_tars(f"{tmp_path}/a-{{0..1}}.tar")
+        find_tars(f"{tmp_path}/a-{{0..1}}.tar", [])
     with pytest.raises(MissingData, match=r"no such tar: .*none"):
-        find_tars(f"{tmp_path}/none*.tar")
+        find_tars(f"{tmp_path}/none*.tar", [])
     with pytest.raises(BadData, match="bad range of tars"):
-        find_tars(f"{tmp_path}/a-{{5..1}}.tar")
+        find_tars(f"{tmp_path}/a-{{5..1}}.tar", [])
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(encoded(2)) + 20])
     with pytest.raises(BadData, match=r"tar is cut short|no complete tar"):

@@ -22,6 +22,7 @@ from faults import (
     command_line,
     damage,
     every_call,
+    folder_trees,
     kills,
     machine,
     pictures,
@@ -42,6 +43,7 @@ from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
 from probeline.data.archives import unpack as room
 from probeline.files import reading as guarded
+from probeline.data.folders import walk
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
@@ -78,6 +80,7 @@ def named(value: object) -> str | None:
         (archives.run, 40),
         (pictures.run, 150),
         (special_files.run, 3),
+        (folder_trees.run, 40),
         (machine.run, 2),
     ],
     ids=named,
@@ -193,6 +196,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
             lambda path, kind: path.open("rb"),
         ),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
+        (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
         pytest.param(
             partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow

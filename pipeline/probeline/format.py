@@ -78,6 +78,12 @@ def few(items: Sequence[str], most: int = 5) -> str:
     return "; ".join([*items[:most], *more])
 
 
+def abridge(text: str, most: int = 80) -> str:
+    """Return text of at most so many characters: of a longer one the beginning and the end."""
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+
+
 _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&(?=[#\w]+;)"
 """What Markdown would read as markup."""
 

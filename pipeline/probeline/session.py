@@ -107,7 +107,7 @@ class Session:
             if dataset.skipped:
                 self.note_once(registry.count_skipped(dataset.skipped))
             for skipped in dataset.skipped:
-                console.detail(f"skipped {skipped.path}: {skipped.reason}")
+                console.detail(f"skipped {skipped.path}: {skipped.reason}{skipped.detail}")
             claim, dry_run = bool(dataset.unreadable), self.settings.run.dry_run
             written = None if dry_run else self._report_folder(dataset, claim=claim)
             if message := unreadable.report(dataset, written):

@@ -86,12 +86,20 @@ class Embedding:
         return cls(by_part, digest(rows))
 
 
+CANNOT_BE_READ = "a folder or link that cannot be read"
+"""Why something is skipped that the system refuses to look into: images may be missing, so ``--strict`` stops."""
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A file in a data set's folder that is not used, and why."""
+    """A file or folder in a data set's folder that is not used, and why."""
 
     path: str
     reason: str
+    detail: str = ""
+    """More about it, to be read after the reason."""
+    is_folder: bool = False
+    """Whether it is, or may be, a folder: nobody knows how many images are below it."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from faults import (
     command_line,
     damage,
     every_call,
+    folder_trees,
     kills,
     machine,
     pictures,
@@ -82,6 +83,7 @@ CHECKS = (
     Check(archives.run, 2000),
     Check(pictures.run, 20_000),
     Check(special_files.run, None),
+    Check(folder_trees.run, 2000),
     Check(machine.run, 500),
     Check(trainings.run, 50),
 )

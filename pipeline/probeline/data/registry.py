@@ -10,6 +10,7 @@ from pathlib import Path
 
 from probeline.data.source import LoadRequest, Source
 from probeline.errors import BadOption, ProbelineError, UnknownName
+from probeline.format import abridge, few
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
@@ -18,6 +19,9 @@ _BY_SUFFIX = {
     **dict.fromkeys((".npz", ".npy"), "arrays"),
     ".tar": "wds",
 }
+
+_KINDS = 12
+"""More reasons why files are skipped are only counted."""
 
 SOURCES: Plugins[Source] = Plugins("data source", "probeline.data.sources", "probeline.data", ("SPEC", "load"))
 
@@ -110,7 +114,12 @@ def parse_row(spec: str, dataset: DataSet) -> tuple[str, int]:
 
 
 def count_skipped(skipped: Sequence[Skipped]) -> str:
-    """Return one line that counts skipped files by reason, the most frequent first."""
-    by_reason = Counter(file.reason for file in skipped).most_common()
-    kinds = ", ".join(f"{count} {reason}" for reason, count in by_reason)
-    return f"skipped {len(skipped)} file{'s' if len(skipped) > 1 else ''}: {kinds} (-v names them)"
+    """Return one line that counts skipped files by reason, the most frequent first, with the first folders by name."""
+    kinds = Counter(file.reason for file in skipped)
+    shown = []
+    for reason, count in kinds.most_common(_KINDS):
+        folders = [abridge(file.path) for file in skipped if file.is_folder and file.reason == reason]
+        shown.append(f"{count} {reason}" + (f" ({few(folders, 2)})" if folders else ""))
+    if len(kinds) > _KINDS:
+        shown.append(f"and others for {len(kinds) - _KINDS:,} more reasons")
+    return f"skipped {len(skipped)} file{'s' if len(skipped) > 1 else ''}: {', '.join(shown)} (-v names them)"

@@ -17,9 +17,9 @@ from probeline.data.assemble import select_rows
 from probeline.data.verdicts import Verdicts
 from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
 from probeline.files.reading import TABLE, read_beginning, read_bytes
-from probeline.format import few, plural
+from probeline.format import abridge, few, plural
 from probeline.images import Decoding, ImageArray, ImageFiles, ImageItems, UnreadableImage
-from probeline.types import DataSet, IntArray, Part
+from probeline.types import CANNOT_BE_READ, DataSet, IntArray, Part
 
 FILE = "unreadable.csv"
 """In the folder of the report: the sample id of each image that is left out, and why."""
@@ -91,10 +91,13 @@ def decoded_as(dataset: DataSet, decoding: Decoding) -> DataSet:
 
 
 def refuse(dataset: DataSet) -> None:
-    """Raise BadData if an image of the data set cannot be read, as ``--strict`` wants it."""
+    """Raise BadData if an image or a folder of the data set cannot be read, as ``--strict`` wants it."""
     if bad := dataset.unreadable:
         count = "an image cannot be read" if len(bad) == 1 else f"{len(bad):,} images cannot be read"
         raise BadData(count, where=dataset.name, got=_named(bad), remedy=_REMEDY)
+    if closed := _closed_folders(dataset):
+        remedy = "make them readable, or run without --strict"
+        raise BadData(f"{_count_folders(closed)} cannot be read", where=dataset.name, got=few(closed), remedy=remedy)
 
 
 def _named(bad: tuple[UnreadableImage, ...]) -> str:
@@ -113,8 +116,8 @@ def summary(dataset: DataSet) -> str:
 def report(dataset: DataSet, folder: Path | None) -> str:
     """Return one line about the images that are left out, and keep the list of all in a folder; empty if none is.
 
-    A list that is not true any more is replaced or removed; another file of its name is put aside, or stays. Without a
-    folder nothing is written.
+    Folders that could not be read are named too. A list that is not true any more is replaced or removed; another file
+    of its name is put aside, or stays. Without a folder nothing is written.
 
     Raises
     ------
@@ -125,10 +128,21 @@ def report(dataset: DataSet, folder: Path | None) -> str:
     if folder is not None:
         with contextlib.suppress(CannotWrite, OSError):
             path = _write_list(dataset, folder / FILE)
-    if not dataset.unreadable:
-        return ""
-    listed = f"; all are in {path}" if path else ""
-    return f"{summary(dataset)}: {_named(dataset.unreadable)}{listed}; --strict stops instead"
+    lines = []
+    if dataset.unreadable:
+        listed = f"; all are in {path}" if path else ""
+        lines.append(f"{summary(dataset)}: {_named(dataset.unreadable)}{listed}")
+    if closed := _closed_folders(dataset):
+        lines.append(f"{_count_folders(closed)} cannot be read, images in there are left out: {few(closed)}")
+    return "; ".join([*lines, "--strict stops instead"]) if lines else ""
+
+
+def _count_folders(closed: list[str]) -> str:
+    return plural(len(closed), "folder or link", "folders or links")
+
+
+def _closed_folders(dataset: DataSet) -> list[str]:
+    return [f"{abridge(folder.path)}{folder.detail}" for folder in dataset.skipped if folder.reason == CANNOT_BE_READ]
 
 
 def _write_list(dataset: DataSet, path: Path) -> Path | None:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.data.folders.contents import EXTENSIONS
 from probeline.data.folders.walk import list_images
+from probeline.data.registry import count_skipped
 from probeline.errors import BadData
+from probeline.format import listing, plural
 from probeline.options.settings import Settings
+from probeline.types import CANNOT_BE_READ, Skipped
 
 if TYPE_CHECKING:
     from probeline.export.predictor import Predictions, Predictor
@@ -35,10 +38,11 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
     Raises
     ------
     BadData
-        Images that could not be read, when all others have been predicted.
+        Images or folders that could not be read, when all others have been predicted.
     """
     is_piped = PIPED in settings.words
-    images: Iterable[str | None] = _image_paths(settings.words, settings.console.piped() if is_piped else ())
+    skipped: list[Skipped] = []
+    images: Iterable[str | None] = _image_paths(settings.words, settings.console.piped() if is_piped else (), skipped)
     total = None
     if not is_piped:
         images = tuple(images)
@@ -65,8 +69,16 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
             bar.update(1)
             if not settings.console.has_reader():
                 break
-    if bad:
-        raise BadData(f"{bad:,} of {good + bad:,} images could not be read (see above)")
+    if skipped:
+        settings.console.warn(count_skipped(skipped))
+    for file in skipped:
+        settings.console.detail(f"skipped {file.path}: {file.reason}{file.detail}")
+    closed = sum(file.reason == CANNOT_BE_READ for file in skipped)
+    if bad or closed:
+        counts = [f"{bad:,} of {good + bad:,} images"] * bool(bad) + [
+            plural(closed, "folder or link", "folders or links")
+        ] * bool(closed)
+        raise BadData(f"{listing(counts)} could not be read (see above)")
     return {"images": good, "unlike": unlike if predictor.knows_unlike else None}
 
 
@@ -84,10 +96,11 @@ def _explained(path: str, error: BadData) -> BadData:
     return error if hint is None else BadData("image cannot be read", where=path, got=error.got, remedy=hint)
 
 
-def _image_paths(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[str | None]:
+def _image_paths(words: Iterable[str], piped: Iterable[str | None], skipped: list[Skipped]) -> Iterator[str | None]:
     """Yield the words; a folder as the images below it in the order of their names, `PIPED` as the piped lines.
 
-    A piped path is never read as a folder, since a list of paths often has folders too.
+    A piped path is never read as a folder, since a list of paths often has folders too. What a folder has but images is
+    added to `skipped`.
 
     Raises
     ------
@@ -100,7 +113,7 @@ def _image_paths(words: Iterable[str], piped: Iterable[str | None]) -> Iterator[
         elif not Path(word).is_dir():
             yield word
         else:
-            below = [str(path) for path in list_images(Path(word))]
+            below = [str(path) for path in list_images(Path(word), skipped)]
             if not below:
                 raise BadData("no image in this folder", where=word, expected=", ".join(sorted(EXTENSIONS)))
             yield from below

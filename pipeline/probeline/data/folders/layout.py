@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import chain
 from pathlib import Path
 
 from probeline.data.folders.contents import why_no_image
-from probeline.data.folders.walk import entries, is_file, is_folder, is_system_folder, subfolders
+from probeline.data.folders.entries import Kind, classify, entries, subfolders
+from probeline.data.folders.walk import MOST_DEEP, Identity, identify
 from probeline.data.part_names import exact_part, likely_part
 from probeline.errors import BadData
+from probeline.format import few
 from probeline.types import Skipped
 
 PARTS = ("train", "val", "test")
@@ -40,18 +43,20 @@ class _Folder:
 
     name: str
     path: Path
+    known: dict[Identity, tuple[str, ...]] = field(default_factory=dict)
+    """The folders in those folders that were listed before: several names may link to one."""
 
     @cached_property
-    def folders(self) -> dict[str, Path]:
-        return {
-            name: Path(entry.path)
-            for name, entry in entries(self.path)
-            if is_folder(entry) and not is_system_folder(name)
-        }
+    def folders(self) -> tuple[str, ...]:
+        identity = identify(self.path)
+        if identity not in self.known:
+            found = entries(self.path)
+            self.known[identity] = tuple(name for name, entry in found if classify(name, entry) is Kind.FOLDER)
+        return self.known[identity]
 
     @cached_property
     def images(self) -> int:
-        files = (item for item in entries(self.path) if is_file(item[1]))
+        files = (item for item in entries(self.path) if classify(*item) is Kind.FILE)
         return sum(why_no_image(entry.path, name) is None for name, entry in files)
 
     @property
@@ -73,7 +78,8 @@ def find_layout(root: Path) -> Layout:
         or first-level folders that hold the same folders and so look like parts under other names.
     """
     skipped: list[Skipped] = []
-    top = {name: _Folder(name, path) for name, path in subfolders(root, "", skipped).items()}
+    known: dict[Identity, tuple[str, ...]] = {}
+    top = {name: _Folder(name, path, known) for name, path in subfolders(root, "", skipped).items()}
     by_part = _parts(root, top)
     if not by_part:
         _refuse_parts_as_classes(root, top)
@@ -86,7 +92,7 @@ def find_layout(root: Path) -> Layout:
             "folder lacks parts",
             where=root,
             expected="train with val, test or both",
-            got=", ".join(top),
+            got=few(list(top)),
             remedy="add the missing part, or name the folder of one part after folder:",
         )
     used = {folder.name for folder in by_part.values()}
@@ -137,9 +143,10 @@ def _likely(root: Path, top: Mapping[str, _Folder], exact: Mapping[str, _Folder]
     if "train" not in together or len(together) < 2:
         return {}
     chosen = [folder for folder in named if likely_part(folder.name) in parts]
-    inside = [_names_below(folder) for folder in (*exact.values(), *chosen)]
-    shares = any(one & other for one, other in combinations(inside, 2))
-    others = [folder for folder in top.values() if folder not in chosen and folder not in exact.values()]
+    inside = Counter(chain.from_iterable(_names_below(folder) for folder in (*exact.values(), *chosen)))
+    shares = any(n > 1 for n in inside.values())
+    named_like_parts = {folder.name for folder in (*exact.values(), *chosen)}
+    others = [folder for folder in top.values() if folder.name not in named_like_parts]
     if not shares and any(folder.images or folder.folders for folder in others):
         return {}
     return _by_part(root, chosen)
@@ -168,6 +175,7 @@ def _by_part(root: Path, folders: list[_Folder]) -> dict[str, _Folder]:
 
 def _unwrapped(folder: Path, part: str, skipped: list[Skipped]) -> Path:
     """Return the folder with the class folders of a part: below repeated names, such as ``train/train/CLASS``."""
+    around = {identify(folder)}
     while True:
         files: list[Skipped] = []
         inner = subfolders(folder, folder.name, files)
@@ -176,9 +184,11 @@ def _unwrapped(folder: Path, part: str, skipped: list[Skipped]) -> Path:
         ((name, path),) = inner.items()
         is_wrapper = name.lower() == folder.name.lower() or likely_part(name) == part or name.lower() in _WRAPPERS
         content = _Folder(name, path)
-        if not is_wrapper or not content.folders or content.holds_images:
+        is_new = identify(path) not in around and len(around) < MOST_DEEP  # links may lead back to a folder around it
+        if not is_wrapper or not is_new or not content.folders or content.holds_images:
             return folder
         skipped += files
+        around.add(identify(path))
         folder = path
 
 
@@ -191,7 +201,7 @@ def _refuse_parts_as_classes(root: Path, top: Mapping[str, _Folder]) -> None:
     for folder in top.values():
         for below in folder.folders:
             for other in holders.setdefault(below.casefold(), []):
-                if other.holds_images and folder.holds_images:
+                if (other.holds_images and folder.holds_images) or identify(other.path) == identify(folder.path):
                     continue
                 inside = all(exact_part(name) for name in (*other.folders, *folder.folders))
                 raise BadData(

@@ -1,142 +1,161 @@
-"""The files and folders of an image folder, sorted, without hidden ones and without those of systems."""
+"""The images below a folder: every folder is listed once, whatever links lead to it; what is passed over is named."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import posixpath
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from probeline.data.folders.contents import why_no_image
+from probeline.data.folders.entries import LINK_BACK, Entries, Kind, PassedOver, classify, scan, unreadable
 from probeline.errors import BadData
+from probeline.format import abridge, few, plural
 from probeline.types import Skipped
 
-Entries = list[tuple[str, "os.DirEntry[str]"]]
-"""Names in composed Unicode (NFC), with what they name."""
-
-_SYSTEM_FOLDERS = frozenset(
-    (
-        "@eadir",
-        "@tmp",
-        "@recycle",
-        "@recently-snapshot",
-        "@sharebin",
-        "@sharesnap",
-        "#recycle",
-        "#snapshot",
-        "$recycle.bin",
-        "recycler",
-        "system volume information",
-        "found.000",
-        "__macosx",
-        "network trash folder",
-        "temporary items",
-        "lost+found",
-        "lost.dir",
-        "__pycache__",
-    )
-)
-"""Folders that storage devices, systems and programs put among images: thumbnails, deleted files and the like."""
-
-
-_DEEPEST = 100
+MOST_DEEP = 100
 """Folders in each other that are searched for images."""
 
+MOST_REPEATED = 250_000
+"""Files and folders of a data set that are listed again, since links put their folder into several classes or parts.
 
-def is_system_folder(name: str) -> bool:
-    """Return whether a folder of this name is put there by a system and is nobody's class."""
-    return name.lower() in _SYSTEM_FOLDERS
+They may be more if they are no more than those that are listed for the first time.
+"""
 
+TOO_DEEP = PassedOver(f"more than {MOST_DEEP} folders deep")
+REPEATED = "a folder that is listed already"
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or a link to one; False for a link to itself."""
-    with contextlib.suppress(OSError):
-        return entry.is_dir()
-    return False
+ENDLESS = (LINK_BACK.reason, REPEATED, TOO_DEEP.reason)
+"""Why folders are passed over that a program which follows every link would not come to the end of."""
 
-
-def is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a plain file or a link to one; False for a link to itself."""
-    with contextlib.suppress(OSError):
-        return entry.is_file()
-    return False
+Identity = tuple[int, int] | str
+"""Of a folder: the same for every path that leads to it."""
 
 
-def entries(folder: Path) -> Entries:
-    """Return the visible entries of a folder by name in composed Unicode, sorted.
+class FolderWalk:
+    """The walks through the class folders of one data set, or through one folder.
 
-    Raises
-    ------
-    BadData
-        The folder cannot be read, or a name in it is not valid Unicode or there twice.
+    A walk lists each folder once, by the path with the fewest links in it: first all folders that no link leads to,
+    then those behind the links that were found, and so on. So it ends, however the links are tied to each other.
+    Another walk of the same data set lists a folder again, as that of another class or part; how many images are so is
+    in `notes`. Files and folders that are passed over are added to `skipped`.
     """
-    try:
-        with os.scandir(folder) as scan:
-            visible = [entry for entry in scan if not entry.name.startswith(".")]
-    except OSError as error:
-        raise BadData("folder cannot be read", where=folder, got=error.strerror) from error
-    by_name: dict[str, os.DirEntry[str]] = {}
-    for entry in visible:
-        name = unicodedata.normalize("NFC", entry.name)
-        is_unicode = name == name.encode("utf-8", "ignore").decode()
-        if name in by_name or not is_unicode:
-            shown = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            raise BadData("name is taken twice or not valid Unicode", where=folder, got=shown, remedy="rename it")
-        by_name[name] = entry
-    return sorted(by_name.items(), key=lambda item: item[0])
+
+    def __init__(self, skipped: list[Skipped]) -> None:
+        self.skipped = skipped
+        self._first: dict[Identity, str] = {}
+        self._again: dict[str, str] = {}
+        self._listed = self._repeated = self._images_again = 0
+
+    def images(self, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+        """Yield sample id and path of each image below a folder whose own sample id is `name`.
+
+        Raises
+        ------
+        BadData
+            A name is not valid Unicode, or there twice; or links repeat the same folders too often.
+        """
+        for own, _, files in self.folders(folder, name):
+            for file_name, entry in files:
+                sample_id = posixpath.join(own, file_name)
+                if reason := why_no_image(entry.path, file_name):
+                    self.skipped.append(Skipped(sample_id, reason))
+                else:
+                    self._images_again += own in self._again
+                    yield sample_id, Path(entry.path)
+
+    def folders(self, folder: Path, name: str) -> Iterator[tuple[str, Path, Entries]]:
+        """Yield name and path of each folder from this one on, with the files that are directly in it."""
+        listed = _folders_around(folder)
+        level = [(name, str(folder), 0)]
+        while level:
+            links: list[tuple[str, str, int]] = []
+            level.sort(reverse=True)
+            while level:
+                own, path, depth = level.pop()
+                found = self._enter(own, path, depth, listed)
+                files = []
+                inner: list[tuple[str, str, int]] = []
+                for entry_name, entry in found:
+                    kind = classify(entry_name, entry)
+                    below = posixpath.join(own, entry_name)
+                    if kind is Kind.FOLDER:
+                        (links if entry.is_symlink() else inner).append((below, entry.path, depth + 1))
+                    elif isinstance(kind, PassedOver):
+                        self.skipped.append(kind.at(below))
+                    else:
+                        files.append((entry_name, entry))
+                level += reversed(inner)
+                yield own, Path(path), files
+            level = links
+
+    def _enter(self, own: str, path: str, depth: int, listed: dict[Identity, str]) -> Entries:
+        """Return the entries of a folder, none if it is passed over; `listed` has the folders of this walk by name."""
+        try:
+            if depth > MOST_DEEP:
+                self.skipped.append(TOO_DEEP.at(own))
+                return []
+            identity = identify(path)
+            if (known := listed.setdefault(identity, own)) != own:
+                reason = PassedOver(REPEATED, f": {known}") if known else LINK_BACK
+                self.skipped.append(reason.at(own))
+                return []
+            found = scan(path)
+        except OSError as error:
+            self.skipped.append(unreadable(error).at(own))
+            return []
+        if (first := self._first.setdefault(identity, own)) == own:
+            self._listed += len(found)
+            return found
+        self._again[own] = first
+        self._repeated += len(found)
+        if self._repeated > max(MOST_REPEATED, self._listed):
+            raise BadData(
+                "links put the same folders into many classes or parts",
+                where=path,
+                expected=f"at most {MOST_REPEATED:,} files that are listed again",
+                got=f"{plural(len(self._again), 'folder')}, such as {abridge(own)}, which is {abridge(first)}",
+                remedy="remove these links",
+            )
+        return found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line about the images that are listed several times, since links put their folder into several places."""
+        if not self._images_again:
+            return ()
+        top = [
+            f"{abridge(own)} is {abridge(first)}"
+            for own, first in self._again.items()
+            if posixpath.dirname(own) not in self._again
+        ]
+        listed = "is listed twice, once" if self._images_again == 1 else "are listed again,"
+        return (f"folder: {plural(self._images_again, 'image')} {listed} through links: {few(top, 3)}",)
 
 
-def subfolders(folder: Path, name: str, skipped: list[Skipped]) -> dict[str, Path]:
-    """Return the folders in a folder, sorted by name; files and folders of systems are added to `skipped`."""
-    folders = {}
-    for entry_name, entry in entries(folder):
-        if not is_folder(entry):
-            skipped.append(Skipped(posixpath.join(name, entry_name), "outside the class folders"))
-        elif is_system_folder(entry_name):
-            skipped.append(Skipped(posixpath.join(name, entry_name), SYSTEM))
-        else:
-            folders[entry_name] = Path(entry.path)
-    return folders
+def list_images(folder: Path, skipped: list[Skipped]) -> list[Path]:
+    """Return the images below a folder by name, through links, without hidden ones; what is passed over is added."""
+    images = sorted(FolderWalk(skipped).images(folder, ""), key=lambda image: image[0].split("/"))
+    return [path for _, path in images]
 
 
-SYSTEM = "a folder of the system"
-"""Why a folder is skipped as a whole."""
+def list_folders(folder: Path, skipped: list[Skipped]) -> list[Path]:
+    """Return a folder and all folders below it, each once; what is passed over is added to `skipped`."""
+    return [path for _, path, _ in FolderWalk(skipped).folders(folder, "")]
 
 
-def walk(
-    folder: Path, name: str, skipped: list[Skipped], parents: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, Path]]:
-    """Yield sample id and path of each image below a folder; `parents` identifies the folders it is in."""
-    identity = identify(folder)
-    if identity in parents:
-        skipped.append(Skipped(name, "a link back to a folder around it"))
-        return
-    if len(parents) > _DEEPEST:
-        skipped.append(Skipped(name, f"more than {_DEEPEST} folders deep"))
-        return
-    for entry_name, entry in entries(folder):
-        sample_id = posixpath.join(name, entry_name)
-        if is_folder(entry):
-            if is_system_folder(entry_name):
-                skipped.append(Skipped(sample_id, SYSTEM))
-            else:
-                yield from walk(Path(entry.path), sample_id, skipped, (*parents, identity))
-        elif not is_file(entry):
-            skipped.append(Skipped(sample_id, "not a file, or a link to none"))
-        elif reason := why_no_image(entry.path, entry_name):
-            skipped.append(Skipped(sample_id, reason))
-        else:
-            yield sample_id, Path(entry.path)
+def identify(folder: str | Path) -> Identity:
+    """Return device and inode of a folder, or its path without links on a file system without inodes."""
+    status = os.stat(folder)  # noqa: PTH116 - a Path for each of a million folders takes seconds
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the images below a folder by name, through links, without hidden ones; BadData if it cannot be read."""
-    return [path for _, path in walk(folder, "", [], ())]
-
-
-def identify(folder: Path) -> tuple[int, int]:
-    """Return the device and inode of a folder: the same for every path that leads to it."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _folders_around(folder: Path) -> dict[Identity, str]:
+    """Return the folders above a folder, on its path and where links on that really lead."""
+    paths = (Path(os.path.abspath(folder)), Path(os.path.realpath(folder)))  # noqa: PTH100 - links stay in the first
+    around = {}
+    for above in (parent for path in paths for parent in path.parents):
+        with contextlib.suppress(OSError):
+            around[identify(above)] = ""
+    return around

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from probeline.data.assemble import RawPart, assemble
+from probeline.data.folders.entries import subfolders
 from probeline.data.folders.layout import find_layout
-from probeline.data.folders.walk import identify, subfolders, walk
+from probeline.data.folders.walk import FolderWalk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import fingerprint
@@ -68,9 +69,10 @@ def scan(root: Path) -> Listing:
     """Return the images of a folder; files that are called like images are not opened.
 
     With a folder for ``train`` there must be one for ``val``, ``test`` or both, each with one folder per class;
-    without, the root itself has the class folders. :mod:`probeline.data.folders.layout` recognises them. Class folders
-    are walked to any depth and links are followed. Hidden files are ignored; files that are not photos, and folders of
-    systems, are listed as skipped. Rows are sorted by class, then by sample id, both by code point.
+    without, the root itself has the class folders. :mod:`probeline.data.folders.layout` recognises them. Links are
+    followed, and in a class each folder is listed once, as :class:`FolderWalk` says. Hidden files are ignored; files
+    that are not photos, folders of systems, folders that cannot be read, and links that lead back are listed as
+    skipped. Rows are sorted by class, then by sample id, both by code point.
 
     If train has at most one folder, no image has a label: all images below it are listed, and labels may be joined
     later. Neither has a test part without class folders, or with a single one that is no class of train.
@@ -87,6 +89,7 @@ def scan(root: Path) -> Listing:
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
     layout = find_layout(root)
     skipped = list(layout.skipped)
+    walk = FolderWalk(skipped)
     fitted = next(iter(layout.classes.values()))
     class_names = tuple(fitted) if len(fitted) > 1 else ()
     parts = {}
@@ -97,15 +100,16 @@ def scan(root: Path) -> Listing:
                 raise MissingData(
                     f"no class folders for {name}", where=root, remedy="put one folder of images per class there"
                 )
-            parts[name] = _list_part(root, name, folders, class_names, skipped)
+            parts[name] = _list_part(root, name, folders, class_names, walk)
         else:
             folder = layout.folders[name]
             below = "" if name == "all" else folder.relative_to(root).as_posix()
-            skipped = [
+            skipped[:] = [
                 file for file in skipped if Path(file.path).parent != Path(below) or "outside" not in file.reason
             ]
-            parts[name] = _list_flat(folder, below, skipped)
-    return Listing(parts, class_names, tuple(skipped), (*layout.notes, *_note_inner_folder(fitted, class_names)))
+            parts[name] = _list_flat(folder, below, walk)
+    notes = (*layout.notes, *_note_inner_folder(fitted, class_names), *walk.notes)
+    return Listing(parts, class_names, tuple(dict.fromkeys(skipped)), notes)
 
 
 def build(listing: Listing, name: str, request: LoadRequest) -> DataSet:
@@ -156,26 +160,30 @@ def _note_inner_folder(folders: Mapping[str, Path], class_names: tuple[str, ...]
 
 
 def _list_part(
-    root: Path, part: str, folders: Mapping[str, Path], class_names: tuple[str, ...], skipped: list[Skipped]
+    root: Path, part: str, folders: Mapping[str, Path], class_names: tuple[str, ...], walk: FolderWalk
 ) -> ListedPart:
-    """Return the images of one part; other files are added to `skipped`."""
+    """Return the images of one part."""
     listed: list[tuple[str, Path, int]] = []
+    numbers = {name: number for number, name in enumerate(class_names)}
     for name, folder in folders.items():
-        if name not in class_names:
+        if name not in numbers:
             raise BadData(
                 f"class {name!r} of {part} is not in train",
                 where=folder,
-                expected="one of: " + ", ".join(class_names),
+                expected=f"one of: {few(class_names, 24)}",
                 remedy="add it to train, or remove the folder",
             )
         below = folder.relative_to(root).as_posix()
-        parents = (identify(root), identify(folder.parent))
-        images = sorted(walk(folder, unicodedata.normalize("NFC", below), skipped, parents))
+        before = len(walk.skipped)
+        images = sorted(walk.images(folder, unicodedata.normalize("NFC", below)))
         if not images and part in ("train", "all"):
             raise BadData(
-                f"class {name!r} has no images", where=folder, remedy="add images to it, or remove the folder"
+                f"class {name!r} has no images",
+                where=folder,
+                got=next((f"{file.path}: {file.reason}{file.detail}" for file in walk.skipped[before:]), None),
+                remedy="add images to it, or remove the folder",
             )
-        listed += [(sample_id, path, class_names.index(name)) for sample_id, path in images]
+        listed += [(sample_id, path, numbers[name]) for sample_id, path in images]
     if not listed:
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
     sample_ids, paths, labels = zip(*listed, strict=True)
@@ -187,9 +195,9 @@ def _any_class(folders: Iterable[str], class_names: Iterable[str]) -> bool:
     return not {name.casefold() for name in folders}.isdisjoint(name.casefold() for name in class_names)
 
 
-def _list_flat(folder: Path, below: str, skipped: list[Skipped]) -> ListedPart:
-    """Return all images below a folder, none with a label; other files are added to `skipped`."""
-    images = sorted(walk(folder, unicodedata.normalize("NFC", below), skipped, ()))
+def _list_flat(folder: Path, below: str, walk: FolderWalk) -> ListedPart:
+    """Return all images below a folder, none with a label."""
+    images = sorted(walk.images(folder, unicodedata.normalize("NFC", below)))
     if not images:
         raise MissingData("no images in this folder", where=folder, remedy="put images there, best a folder per class")
     sample_ids, paths = zip(*images, strict=True)

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from probeline.data.assemble import RawPart, assemble, select_rows
+from probeline.data.folders.walk import ENDLESS, list_folders
 from probeline.data.label_values import name_labels, number_labels
 from probeline.data.objects.parts import number_rows
 from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.source import LoadRequest
 from probeline.data.sources.folder import load_files
 from probeline.errors import BadData, DownloadFailed, MissingData, UnknownName
+from probeline.format import few
 from probeline.images import ImageArray, Images, PixelArray
-from probeline.types import DataSet, IntArray
+from probeline.types import DataSet, IntArray, Skipped
 
 SPEC = "torchvision:NAME"
 
@@ -134,6 +136,8 @@ def _open(name: str, request: LoadRequest, arguments: Mapping[str, Any]) -> Any:
     make = partial(getattr(torchvision.datasets, name), root=str(request.data), **arguments)
     try:
         if folder.is_dir():  # some make their folder if it is missing
+            if folder != request.data:
+                _check_links(folder)
             return make()
         reason: object = "no such folder"
     except (RuntimeError, OSError, ValueError, KeyError) as error:
@@ -157,6 +161,14 @@ def _open(name: str, request: LoadRequest, arguments: Mapping[str, Any]) -> Any:
             got=f"{type(error).__name__}: {error}",
             remedy=f"put it there by hand, as torchvision.datasets.{name} has it, or name its parent folder by --data",
         ) from error
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links to a folder that is listed anyway: torchvision follows them all, along every path that there is."""
+    skipped: list[Skipped] = []
+    list_folders(folder, skipped)
+    if endless := [f"{one.path} is {one.reason}{one.detail}" for one in skipped if one.reason in ENDLESS]:
+        raise BadData("a folder that torchvision cannot list", where=folder, got=few(endless, 3), remedy="remove it")
 
 
 def _read(data: Any, root: Path) -> _Content:

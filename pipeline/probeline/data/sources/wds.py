@@ -5,20 +5,21 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from probeline.data.annotations.groups import attach_groups
 from probeline.data.archives.tar_index import TarSample, index_tar
 from probeline.data.assemble import RawPart, assemble, select_rows
+from probeline.data.folders.walk import list_folders
 from probeline.data.label_values import number_labels
 from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.reading import ARCHIVE, open_file
 from probeline.images import ImageItems, Images
-from probeline.types import DataSet, IntArray
+from probeline.types import DataSet, IntArray, Skipped
 
 SPEC = "wds:PATTERN"
 
@@ -35,7 +36,8 @@ def load(pattern: str, request: LoadRequest) -> DataSet:
     ------
     MissingData, BadData
     """
-    paths = find_tars(pattern)
+    skipped: list[Skipped] = []
+    paths = find_tars(pattern, skipped)
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     names = [path.absolute().relative_to(root).as_posix() for path in paths]
     by_part: dict[str, list[tuple[Path, str, TarSample]]] = {}
@@ -55,13 +57,13 @@ def load(pattern: str, request: LoadRequest) -> DataSet:
         )
         for part, rows in by_part.items()
     }
-    dataset = assemble(f"wds--{_title(pattern, root)}", raw, class_names, request)
+    dataset = assemble(f"wds--{_title(pattern, root)}", raw, class_names, request, skipped=skipped)
     groups = {f"{name}/{sample.key}": sample.group for rows in by_part.values() for _, name, sample in rows}
     return attach_groups(dataset, groups, f"field {request.columns['group']}") if any(groups.values()) else dataset
 
 
-def find_tars(pattern: str) -> list[Path]:
-    """Return the tars of a pattern, by name.
+def find_tars(pattern: str, skipped: list[Skipped]) -> list[Path]:
+    """Return the tars of a pattern, by name; folders that ``**`` passes over are added to `skipped`.
 
     Raises
     ------
@@ -72,17 +74,33 @@ def find_tars(pattern: str) -> list[Path]:
     """
     paths: list[Path] = []
     for word in pattern.split("::"):
+        if not word.strip():
+            raise MissingData("no tar is named", where=f"wds:{pattern}", remedy="name one before and after ::")
         for name in _expand(os.path.expanduser(word)):  # noqa: PTH111 - as in sources.folder
             path = Path(name)
             matches = [path]
             if path.is_dir():
                 matches = sorted(path.glob("*.tar"))
             elif glob.has_magic(name):
-                matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - of any path
+                matches = sorted(set(_matches(name, skipped)))
             if not matches or not all(tar.is_file() for tar in matches):
                 raise MissingData("no such tar", where=name, remedy="check the pattern after wds:")
             paths += matches
     return list(dict.fromkeys(paths))
+
+
+def _matches(pattern: str, skipped: list[Skipped]) -> Iterator[Path]:
+    """Yield the paths of a pattern; ``**`` is any folders in each other, each once, whatever links lead to it."""
+    names = pattern.split("/")
+    if "**" not in names:
+        yield from map(Path, glob.glob(pattern))  # noqa: PTH207 - of any path
+        return
+    at = names.index("**")
+    above, below = "/".join(names[:at]), "/".join(names[at + 1 :]).removeprefix("**/")
+    tops = glob.glob(above) if above else ["/" if pattern.startswith("/") else "."]  # noqa: PTH207
+    for top in filter(Path.is_dir, map(Path, tops)):
+        for folder in list_folders(top, skipped):
+            yield from _matches(f"{glob.escape(str(folder))}/{below or '*'}", skipped)
 
 
 def _expand(pattern: str) -> list[str]:

@@ -115,7 +115,7 @@ def _find_images(
     locations = [_locate(name, folder) for name in names]
     how, ambiguous = None, 0
     if not any(locations):
-        below = {_compose(path.relative_to(folder).as_posix()): path for path in list_images(folder)}
+        below = {_compose(path.relative_to(folder).as_posix()): path for path in list_images(folder, [])}
         matching = match_names(names, below)
         locations = [(image, below[image]) if image is not None else None for image in matching.images]
         how, ambiguous = matching.how, matching.ambiguous
