@@ -15,6 +15,7 @@ import numpy as np
 from probeline.cache.entry import Entry, entry_from_record
 from probeline.cache.layout import ENTRY_FILE, FOLDER_NAME
 from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, ProbelineError
+from probeline.files.levels import folders_at
 from probeline.files.reading import ENTRY, SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
@@ -22,8 +23,8 @@ from probeline.types import FeatureSet, FloatArray, IntArray
 
 def entry_folders(cache: Path) -> Iterator[Path]:
     """Yield the folders of a cache that hold an entry or remains of one, or that cannot be read, sorted."""
-    for folder in sorted(cache.glob("*/*/*")):
-        if FOLDER_NAME.fullmatch(folder.name) and folder.is_dir():
+    for folder in folders_at(cache, 3):
+        if FOLDER_NAME.fullmatch(folder.name):
             try:
                 if any(ENTRY_FILE.fullmatch(path.name) for path in folder.iterdir()):
                     yield folder

@@ -9,6 +9,7 @@ from typing import Any
 from probeline import disk
 from probeline.cache.layout import CHECKPOINT_FILE, CHECKPOINT_NAME
 from probeline.errors import BadCache
+from probeline.files.levels import folders_at
 from probeline.files.reading import RECORD, WEIGHTS, read_bytes
 from probeline.identity import digest_bytes, seal, unseal
 
@@ -70,8 +71,10 @@ def checkpoints(cache: Path) -> list[tuple[Path, str]]:
     """Return folder and name of every checkpoint of a cache."""
     records = [
         path
-        for path in cache.glob(f"*/*/seed*/*{_RECORD}")
-        if CHECKPOINT_NAME.fullmatch(path.parent.name) and CHECKPOINT_FILE.fullmatch(path.name)
+        for folder in folders_at(cache, 3)
+        if CHECKPOINT_NAME.fullmatch(folder.name)
+        for path in folder.glob(f"*{_RECORD}")
+        if CHECKPOINT_FILE.fullmatch(path.name)
     ]
     return sorted({(path.parent, path.stem.removesuffix(_NEXT)) for path in records})
 
