@@ -20,6 +20,8 @@ import probeline
 from made_nets import small_net
 from probeline.api.console import DataWarning
 from probeline.errors import BadData, BadOption
+from probeline.export.images import crop_of
+from probeline.images import Preprocess
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -136,6 +138,29 @@ def test_two_folders_of_one_name_keep_their_own_reports(tmp_path: Path, folders:
         (own,) = {result.session.reports for result in results}
         owners.append(own)
     assert owners[0] != owners[1]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_is_not_the_current_folder(
+    empty: str, tmp_path: Path, folders: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = pixels()
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / label / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    result = probeline.probe(np.eye(8), [0, 1] * 4)
+    for call in (
+        lambda: probeline.extract(empty, small_net(), preprocess=PREPROCESS, **folders),
+        lambda: probeline.extract(images, small_net(), preprocess=PREPROCESS, cache=empty),
+        lambda: probeline.probe(np.eye(8), [0, 1] * 4, reports=empty),
+        lambda: probeline.load(empty),
+        lambda: probeline.compare(result).save(empty),
+    ):
+        with pytest.raises(BadOption, match="an empty name of a file or folder"):
+            call()
+    with pytest.raises(BadData, match="an empty name of an image"):
+        crop_of(empty, Preprocess(8, 8, "bilinear", (0.5,) * 3, (0.25,) * 3))
 
 
 def test_rows_in_another_order_than_their_labels_are_refused() -> None:

@@ -18,12 +18,17 @@ from probeline.console import Silence
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.command_line import command_line
 from probeline.options.settings import OPTIONS, Settings
+from probeline.options.table import Option
 from probeline.options.verbs import STAGES, VERBS
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.:/", min_size=1, max_size=12)
 TAPS = st.sampled_from(["penultimate", "last-4", "layer3", "blocks.11:cls", "features.12+penultimate"])
 NAMED = [strategy.replace("-K", "-2") for strategy in Strategy]
-PATHS = st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", min_size=1, max_size=12).map(Path)
+PATHS = (
+    st.text(string.ascii_letters + " -_.~'\"$`\\é√*?[]{}()<>|&;#!=,@%", min_size=1, max_size=12)
+    .filter(str.strip)
+    .map(Path)
+)
 NUMBERS = st.integers(1, 2**31 - 1)
 
 CONFIGS = st.builds(
@@ -134,6 +139,34 @@ def test_two_dashes_are_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["extract", "--reports=--"]) == 2
     assert "no value of --reports (got --)" in capsys.readouterr().err
     assert "--reports ./--" in command_line(Settings.of(reports=Path("--")), "extract")
+
+
+TEXTS = [option for option in OPTIONS.values() if option.kind in (str, Path) and option.name != "weights"]
+"""Those that are refused before anything is loaded: names of weights are known with their net."""
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+@pytest.mark.parametrize("option", TEXTS, ids=lambda option: option.name)
+def test_an_empty_value_is_refused_in_one_line(option: Option, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    verb = next(name for name, verb in VERBS.items() if option.name in verb.options)
+    words = ["word"] if VERBS[verb].words else []
+    assert cli.main([verb, *words, option.flag, value]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert option.flag in said or said.startswith("probeline: unknown ")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize(
+    "words", [["predict", "{}", "--imagenet"], ["predict", "photo.jpg", "{}"], ["cache", "rm", "{}"]]
+)
+def test_an_empty_word_is_not_the_current_folder(
+    words: list[str], value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word.format(value) for word in words]) == 2
+    assert capsys.readouterr().err == (
+        "probeline: an empty word after the verb (expected a name; . is the current folder)\n"
+    )
 
 
 def test_silence_is_a_console() -> None:

@@ -72,10 +72,10 @@ def listing(items: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
 
 
-def few(items: Sequence[str], most: int = 5) -> str:
+def few(items: Sequence[str], most: int = 5, *, between: str = "; ") -> str:
     """Return the first of several items, and how many more there are: ``a; b; and 7 more``."""
     more = [f"and {len(items) - most:,} more"] if len(items) > most else []
-    return "; ".join([*items[:most], *more])
+    return between.join([*items[:most], *more])
 
 
 def abridge(text: str, most: int = 80) -> str:

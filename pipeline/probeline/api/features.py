@@ -20,6 +20,7 @@ from probeline.data.sampling.splits import HeldOut
 from probeline.errors import BadOption
 from probeline.evaluate.features import CachedFeatures
 from probeline.extraction.fill import fill as fill_cache
+from probeline.files.paths import path_of
 from probeline.identity import digest
 from probeline.options.checks import check_settings
 from probeline.options.settings import GROUP_OF
@@ -61,7 +62,7 @@ class Features:
         for name in changes:
             if GROUP_OF[name] not in ("seeding", "heads", "training", "curve", "compute"):
                 raise TypeError(f"{name} is no option of fitting; probeline.extract takes it")
-        changes |= {} if reports is None else {"reports": Path(reports).expanduser()}
+        changes |= {} if reports is None else {"reports": path_of(reports).expanduser()}
         settings = replace(session.settings, console=LogConsole(verbose=verbose)).changed(**changes)
         check_settings(settings)
         return Features(session.under(settings, keep_features=True), *self._cached.taps, folder=self._folder)
@@ -201,7 +202,7 @@ class Features:
         from probeline.export.feature_files import write_features
         from probeline.export.feature_table import tabulate_features
 
-        return write_features(tabulate_features(self.session, [self._cached]), Path(path).expanduser())
+        return write_features(tabulate_features(self.session, [self._cached]), path_of(path).expanduser())
 
     def _roles(self) -> AnyArray:
         """Return train, val or test for each row, empty for a row that is in no split."""

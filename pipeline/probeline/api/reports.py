@@ -16,6 +16,7 @@ from probeline.api.results import Result
 from probeline.api.scratch import ScratchFolder
 from probeline.disk import publish
 from probeline.errors import BadOption
+from probeline.files.paths import path_of
 from probeline.files.reading import RECORD, TEXT, read_bytes, read_text
 from probeline.report.folder import ReportFolder
 from probeline.report.model.content import ReportContent
@@ -77,7 +78,7 @@ class Report:
             Another suffix, or a link where a file of the folder belongs.
         CannotWrite
         """
-        target = Path(path).expanduser()
+        target = path_of(path).expanduser()
         if not target.suffix:
             source = self._files
             paths = [source.markdown, source.csv, source.page, *source.figures, source.json]

@@ -9,6 +9,7 @@ from typing import Any
 from probeline.api.console import LogConsole
 from probeline.backbones.registry import check_name
 from probeline.errors import nearest
+from probeline.files.paths import path_of
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings
 from probeline.session import Session
@@ -58,10 +59,11 @@ def _value(name: str, value: Any) -> Any:
     """Return a value as its option has it: of a list, one value alone, or a mapping of names to values."""
     option = OPTIONS[name]
     if not option.is_list:
-        return Path(value).expanduser() if option.kind is Path else value
+        return path_of(value).expanduser() if option.kind is Path else value
     if isinstance(value, Mapping):
         return tuple(f"{key}={_joined(own)}" for key, own in value.items())
-    return tuple(value) if isinstance(value, list | tuple) else (option.kind(value),)
+    kind = path_of if option.kind is Path else option.kind
+    return tuple(map(kind, value)) if isinstance(value, list | tuple) else (kind(value),)
 
 
 def _joined(values: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from probeline import __version__
 from probeline.cli.console import print_line
 from probeline.errors import BadOption, ProbelineError, UnknownName, nearest
+from probeline.files.paths import path_of
 from probeline.options.settings import GROUP_OF, GROUPS, OPTIONS
 from probeline.options.table import Option
 from probeline.options.verbs import VERBS, Verb
@@ -122,6 +123,7 @@ def _add(section: argparse._ArgumentGroup, option: Option) -> None:
 
 
 def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("an empty name of a file or folder")
-    return Path(text)
+    try:
+        return path_of(text)
+    except BadOption as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

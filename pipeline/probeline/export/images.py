@@ -11,6 +11,7 @@ from PIL import Image
 
 from probeline.data.pixels.decode import MOST_PIXELS, decode, decode_opened, resize_crop
 from probeline.errors import BadData
+from probeline.files.paths import is_blank
 from probeline.images import PixelArray, Preprocess
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
         It is no image, or of another kind than a predictor takes.
     """
     if isinstance(picture, str | Path):
+        if is_blank(picture):
+            raise BadData("an empty name of an image", expected="a path")
         return resize_crop(decode(Path(picture), None, preprocess.decoding), preprocess)
     if isinstance(picture, Image.Image):
         return resize_crop(decode_opened(picture, preprocess.decoding).image, preprocess)

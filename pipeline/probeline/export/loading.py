@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from probeline.errors import BadArtifact, BadOption, MissingExtra, ProbelineError
 from probeline.export.format import HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_files, read_record
+from probeline.files.paths import path_of
 from probeline.names import PENULTIMATE
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Predictor:
         torch, or timm for one of its nets, is not installed.
     ProbelineError
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     artifact = read_record(folder)
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("torch is not installed, which runs a predictor", remedy="pip install torch torchvision")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from probeline.errors import BadOption, UnknownName
+from probeline.files.paths import is_blank
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER, command_line
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
@@ -39,6 +40,7 @@ def check_settings(settings: Settings) -> None:
         raise BadOption("bad --shots", expected=f"numbers from 1 to {MOST}, or 0 alone", got=min(shots))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
         raise UnknownName("device", settings.compute.device, DEVICES)
+    _check_blank(settings)
     files = (
         *(spec.weights for spec in settings.nets.specs),
         settings.training.teacher or "",
@@ -61,6 +63,20 @@ def check_settings(settings: Settings) -> None:
         raise BadOption(
             "an option is not valid Unicode", got=ascii(error.object), remedy="rename that file or folder"
         ) from error
+
+
+_LOOKED_UP = ("dataset", "backbones", "weights")
+"""Options whose unknown names, empty ones too, are refused with a list of those that are known."""
+
+
+def _check_blank(settings: Settings) -> None:
+    """Refuse options and words that are empty or of spaces alone: as a path it would be the current folder."""
+    for option in (option for name, option in OPTIONS.items() if name not in _LOOKED_UP):
+        value = settings.value(option.name)
+        if any(map(is_blank, value if option.is_list else (value,))):
+            raise BadOption(f"no value for {option.flag}", expected=option.metavar, got="an empty one")
+    if any(map(is_blank, settings.words)):
+        raise BadOption("an empty word after the verb", expected="a name; . is the current folder")
 
 
 def check_strategies(settings: Settings) -> None:

@@ -92,7 +92,7 @@ def find_layout(root: Path) -> Layout:
             "folder lacks parts",
             where=root,
             expected="train with val, test or both",
-            got=few(list(top)),
+            got=few(list(top), 24, between=", "),
             remedy="add the missing part, or name the folder of one part after folder:",
         )
     used = {folder.name for folder in by_part.values()}

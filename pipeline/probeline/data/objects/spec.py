@@ -16,6 +16,7 @@ from probeline.data.objects.parts import ObjectPart, register_parts
 from probeline.data.part_names import named_part
 from probeline.data.registry import spec_of_path
 from probeline.errors import BadData, BadOption
+from probeline.files.paths import path_of
 
 
 def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None = None) -> str:
@@ -48,6 +49,7 @@ def spec_of(data: Any, labels: Any = None, groups: Any = None, name: str | None 
                 where=repr(os.fspath(data)),
                 remedy="give the labels and groups as files, as --labels and --groups do, or a list of paths",
             )
+        path_of(data)  # an empty one names nothing
         return spec_of_path(os.fspath(data)) or os.fspath(data)
     if _is(data, "pandas", "DataFrame"):
         check_order(labels, data)

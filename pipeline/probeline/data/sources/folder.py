@@ -170,7 +170,7 @@ def _list_part(
             raise BadData(
                 f"class {name!r} of {part} is not in train",
                 where=folder,
-                expected=f"one of: {few(class_names, 24)}",
+                expected=f"one of: {few(class_names, 24, between=', ')}",
                 remedy="add it to train, or remove the folder",
             )
         below = folder.relative_to(root).as_posix()
