@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def told(tmp_path: Path, photos: Sequence[Path | str], **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what the stage returns, and the JSON lines it says."""
-    console = Listening()
+    console = options.pop("console", Listening())
     words = tuple(map(str, photos))
     asked = {"imagenet": True, "weights": "IMAGENET1K_V1", "image_size": None, "format": "jsonl", "words": words}
     found = predict.run(Session(configuration(tmp_path / "cache", console=console, **{**asked, **options})))
@@ -102,6 +103,46 @@ def test_folders_and_bad_files(tmp_path: Path, photos: list[Path]) -> None:
     photos[1].write_bytes(b"no image")
     with pytest.raises(BadData, match=f"^1 of {len(photos)} images could not be read \\(see above\\)"):
         told(tmp_path, [tmp_path / "photos"], image_size=64)
+
+
+class Warned(Listening):
+    """A console that keeps its warnings apart, and no details."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warned: list[str] = []
+
+    def detail(self, line: str) -> None:
+        """Drop the line."""
+
+    def warn(self, line: str) -> None:
+        self.warned.append(line)
+
+
+@pytest.mark.usefixtures("stock")
+def test_what_a_folder_has_but_images_is_counted_once(
+    tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, console = tmp_path / "photos", Warned()
+    (folder / "loop").symlink_to(folder)
+    (folder / "notes.txt").touch()
+    found, lines = told(tmp_path, [folder], image_size=64, console=console)
+    assert (found["images"], len(lines)) == (len(photos), len(photos))
+    (line,) = console.warned
+    assert line.startswith("skipped 2 files: ")
+    assert "1 a link back to a folder around it (loop), 1 not a photo (.txt)" in line
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    (folder / "shut").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(BadData, match=r"^1 folder or link could not be read \(see above\)"):
+        told(tmp_path, [folder], image_size=64, console=console)
+    assert "1 a folder or link that cannot be read (shut)" in console.warned[-1]
 
 
 def test_one_net_answers(tmp_path: Path, photos: list[Path]) -> None:

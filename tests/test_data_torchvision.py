@@ -14,7 +14,7 @@ from made_sources import load, make_pictures
 from probeline.backbones import torchvision_import as vision
 from probeline.data.pixels.loading import open_image
 from probeline.data.sources.torchvision import SETS
-from probeline.errors import DownloadFailed, MissingData, UnknownName
+from probeline.errors import BadData, DownloadFailed, MissingData, UnknownName
 from probeline.images import ImageArray, ImageFiles
 from probeline.types import DataSet
 from small_runs import Listening, extracted
@@ -77,6 +77,15 @@ def test_eurosat_and_food(tmp_path: Path) -> None:
     food = load("torchvision:Food101", data=tmp_path)
     assert (food.class_names, food.test) == (("pie", "soup"), "test")
     assert [food.class_names[label] for label in food.parts["test"].labels] == ["soup", "pie"]
+
+
+def test_a_folder_that_torchvision_would_never_come_to_the_end_of_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "eurosat" / "2750"
+    make_pictures(folder, "Forest/1.jpg", "River/1.jpg")
+    for name in ("x", "y"):
+        (folder / "Forest" / name).symlink_to(folder)  # torchvision follows both, again and again
+    with pytest.raises(BadData, match=r"torchvision cannot list: .*2750/Forest/x is a link back.*; remove it"):
+        load("torchvision:EuroSAT", data=tmp_path)
 
 
 def test_caltech101(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from probeline.errors import BadData, MissingData
 from probeline.identity import digest_bytes
 from probeline.images import ImageItems
 from probeline.session import Session
-from probeline.types import DROPPED, DataSet
+from probeline.types import DROPPED, DataSet, Skipped
 from small_runs import Listening, configuration, extracted
 
 
@@ -200,3 +200,27 @@ def test_verify_decodes_images_of_tars_that_were_left_out(tmp_path: Path) -> Non
     console = Listening()
     verify.run(Session(configuration(tmp_path / "cache", console=console, **options)))
     assert "no problem found" in console.said[-1]
+
+
+def test_a_recursive_pattern_ends_whatever_links_there_are(tmp_path: Path) -> None:
+    fan = tmp_path / "set" / "fan"
+    for number in range(30):
+        (fan / f"{number}").mkdir(parents=True)
+        make_tar(fan / f"{number}" / f"a-{number:02}.tar", {f"{number}.png": encoded(number)})
+    for number in range(29):
+        for name in "xy":
+            (fan / f"{number}" / name).symlink_to(fan / f"{number + 1}")
+    (tmp_path / "set" / "loop").symlink_to(".")
+    skipped: list[Skipped] = []
+    tars = find_tars(f"{tmp_path}/**/fan/**/a-*.tar", skipped)
+    assert sorted(path.name for path in tars) == [f"a-{number:02}.tar" for number in range(30)]
+    assert {link.reason for link in skipped} == {"a folder that is listed already", "a link back to a folder around it"}
+    assert load(f"wds:{tmp_path}/set/**/*.tar").skipped
+
+
+@pytest.mark.parametrize("pattern", ["::{}", "{}::", " ::{}"])
+def test_an_empty_name_is_not_the_current_folder(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tar(tmp_path / "a.tar", {"0.png": encoded(0)})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingData, match="no tar is named"):
+        load(f"wds:{pattern.format('a.tar')}")

@@ -74,7 +74,8 @@ class FolderWalk:
             level.sort(reverse=True)
             while level:
                 own, path, depth = level.pop()
-                found = self._enter(own, path, depth, listed)
+                if (found := self._enter(own, path, depth, listed)) is None:
+                    continue
                 files = []
                 inner: list[tuple[str, str, int]] = []
                 for entry_name, entry in found:
@@ -90,21 +91,21 @@ class FolderWalk:
                 yield own, Path(path), files
             level = links
 
-    def _enter(self, own: str, path: str, depth: int, listed: dict[Identity, str]) -> Entries:
-        """Return the entries of a folder, none if it is passed over; `listed` has the folders of this walk by name."""
+    def _enter(self, own: str, path: str, depth: int, listed: dict[Identity, str]) -> Entries | None:
+        """Return the entries of a folder, None if it is passed over; `listed` has the folders of this walk by name."""
         try:
             if depth > MOST_DEEP:
                 self.skipped.append(TOO_DEEP.at(own))
-                return []
+                return None
             identity = identify(path)
             if (known := listed.setdefault(identity, own)) != own:
                 reason = PassedOver(REPEATED, f": {known}") if known else LINK_BACK
                 self.skipped.append(reason.at(own))
-                return []
+                return None
             found = scan(path)
         except OSError as error:
             self.skipped.append(unreadable(error).at(own))
-            return []
+            return None
         if (first := self._first.setdefault(identity, own)) == own:
             self._listed += len(found)
             return found

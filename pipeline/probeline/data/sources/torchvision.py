@@ -134,10 +134,10 @@ def _open(name: str, request: LoadRequest, arguments: Mapping[str, Any]) -> Any:
 
     folder = request.data / SETS[name].folder
     make = partial(getattr(torchvision.datasets, name), root=str(request.data), **arguments)
+    if folder != request.data:
+        _check_links(folder)
     try:
         if folder.is_dir():  # some make their folder if it is missing
-            if folder != request.data:
-                _check_links(folder)
             return make()
         reason: object = "no such folder"
     except (RuntimeError, OSError, ValueError, KeyError) as error:
