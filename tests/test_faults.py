@@ -42,8 +42,8 @@ from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
 from probeline.data.archives import unpack as room
-from probeline.files import reading as guarded
 from probeline.data.folders import walk
+from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
