@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TextIO
 
 
 class Bar(Protocol):
@@ -26,6 +28,9 @@ class Console(Protocol):
     def result(self, line: str) -> None:
         """Show one line of a result."""
 
+    def data(self, line: str) -> None:
+        """Write one line for other programs, in UTF-8 whatever the encoding of the terminal."""
+
     def note(self, line: str) -> None:
         """Show one line that a user should know about the data or a net, such as what was assumed or left out."""
 
@@ -46,7 +51,7 @@ class Console(Protocol):
 
 
 class Silence:
-    """A console that shows nothing; details, results and notes are treated like progress."""
+    """A console that shows nothing; details, results, data and notes are treated like progress."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
@@ -55,6 +60,9 @@ class Silence:
         self.say(line)
 
     def result(self, line: str) -> None:
+        self.say(line)
+
+    def data(self, line: str) -> None:
         self.say(line)
 
     def note(self, line: str) -> None:
@@ -80,3 +88,43 @@ class Silence:
                 return n
 
         yield Nothing()
+
+
+def print_text(text: str, stream: TextIO | None) -> bool:
+    r"""Print lines for people, unless the stream is closed; return False if its reader has just gone.
+
+    A letter that the stream's encoding lacks is written out, as in ``\u8702``.
+
+    Raises
+    ------
+    OSError
+        The stream takes no more, as on a full disk; from then on nothing is written to it.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return _write(text.encode(encoding, "backslashreplace").decode(encoding), stream)
+
+
+def print_data(text: str, stream: TextIO | None) -> bool:
+    """Print lines for programs as :func:`print_text` does, but in UTF-8 and with the same line ends everywhere."""
+    return _write(text.encode() if hasattr(stream, "buffer") else text, stream)
+
+
+def _write(text: str | bytes, stream: TextIO | None) -> bool:
+    if stream is None:  # closed by the parent process
+        return True
+    try:
+        if isinstance(text, bytes):
+            stream.flush()
+            stream.buffer.write(text + b"\n")
+        else:
+            stream.write(f"{text}\n")
+        stream.flush()
+    except OSError as error:
+        # What is left in the buffer must not fail once more at the end of the process. After `| head` the work goes on.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            return False
+        error.filename = stream.name
+        raise
+    return True

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from probeline.text import printable, shorten
+
 _FEW = 24
 """More valid names than these are not listed; the nearest are suggested."""
 
@@ -21,6 +23,8 @@ def nearest(name: str, valid: Iterable[str]) -> Sequence[str]:
 
 class ProbelineError(Exception):
     """The user's input is wrong, or the world did not cooperate.
+
+    Its message is one printable line, in which long values are shortened.
 
     Parameters
     ----------
@@ -45,14 +49,15 @@ class ProbelineError(Exception):
         got: object = None,
         remedy: str | None = None,
     ) -> None:
-        line = what if where is None else f"{what}: {where}"
-        details = [f"{word} {value}" for word, value in (("expected", expected), ("got", got)) if value is not None]
+        line = shorten(what) if where is None else f"{shorten(what)}: {shorten(str(where))}"
+        values = (("expected", expected), ("got", None if got is None else shorten(str(got))))
+        details = [f"{word} {value}" for word, value in values if value is not None]
         if details:
             line += " (" + ", ".join(details) + ")"
         if remedy:
             line += f"; {remedy}"
         self.where, self.got = where, got
-        super().__init__(" ".join(part.strip() for part in line.splitlines()))
+        super().__init__(printable(" ".join(part.strip() for part in line.splitlines())))
 
     def __str__(self) -> str:
         return str(self.args[0])

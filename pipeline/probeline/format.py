@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from probeline.text import printable
+
 _FINE_N = 1000
 """From so many test images on, one image moves top-1 by at most 0.1 %, so a second decimal means something."""
 
@@ -89,8 +91,8 @@ _MARKUP = r"[\\`*|]|<(?=[\w/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w)|~~|^[#+>-](?= )|&
 
 
 def escape(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return re.sub(_MARKUP, r"\\\g<0>", " ".join(text.split()))
+    """Return text that Markdown shows as it is, on one line, printable."""
+    return re.sub(_MARKUP, r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def plural(number: int, noun: str, many: str = "") -> str:

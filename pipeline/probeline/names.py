@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -129,7 +130,9 @@ _SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar", ".pkl",
 
 def is_weights_file(weights: str) -> bool:
     """Return whether ``--weights`` names a file rather than a kind of weights, also one that does not exist."""
-    return "/" in weights or weights.endswith(_SUFFIXES) or ("." in weights and Path(weights).is_file())
+    if "/" in weights or weights.endswith(_SUFFIXES):
+        return True
+    return "." in weights and os.path.isfile(weights)  # noqa: PTH113 - that of Path raises for a long name
 
 
 def split_tap(tap: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from probeline.api.arrangement import Arrangement
 from probeline.report.records.findings import findings_in_words
 from probeline.results.findings import Findings, ImageReference
 from probeline.session import Session
+from probeline.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +29,11 @@ class DataChecks:
         self.findings = findings
 
     def __repr__(self) -> str:
-        return f"<DataChecks {self.session.dataset.name}, by {self.findings.backbone}>"
+        return printable(f"<DataChecks {self.session.dataset.name}, by {self.findings.backbone}>")
 
     def summary(self) -> str:
         """Return the findings in words, a line for each subject."""
-        return "\n".join(findings_in_words(self.findings))
+        return "\n".join(map(printable, findings_in_words(self.findings)))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a pandas data frame of the findings: kind, sample, split, label, and what it is or is like."""

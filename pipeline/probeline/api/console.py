@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from probeline.console import Bar
+from probeline.console import Bar, print_text
+from probeline.text import printable
 
 LOG = logging.getLogger("probeline")
 
@@ -28,7 +29,8 @@ class DataWarning(UserWarning):
 class LogConsole:
     """A console of the logger ``probeline``: lines are of level INFO, details of level DEBUG; notes are warnings.
 
-    With `verbose` lines are printed as well. Bars are shown where somebody watches: in a terminal or a notebook.
+    Every line is printable. With `verbose` lines are printed as well. Bars are shown where somebody watches: in a
+    terminal or a notebook.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
@@ -36,16 +38,20 @@ class LogConsole:
 
     def say(self, line: str) -> None:
         """Log one line of progress."""
-        LOG.info(line)
+        LOG.info(printable(line))
         if self._verbose:
-            print(line, flush=True)
+            print_text(printable(line), sys.stdout)
 
     def detail(self, line: str) -> None:
         """Log one line for those who want details."""
-        LOG.debug(line)
+        LOG.debug(printable(line))
 
     def result(self, line: str) -> None:
         """Log one line of a result."""
+        self.say(line)
+
+    def data(self, line: str) -> None:
+        """Log one line for programs."""
         self.say(line)
 
     def note(self, line: str) -> None:
@@ -56,7 +62,7 @@ class LogConsole:
         """Warn, at the user's line that called a function of this package."""
         files = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe())]
         own = [level for level, file in enumerate(files) if Path(file).is_relative_to(_PACKAGE)]
-        warnings.warn(line, DataWarning, stacklevel=max(own, default=0) + 2)
+        warnings.warn(printable(line), DataWarning, stacklevel=max(own, default=0) + 2)
 
     def has_reader(self) -> bool:
         """Return True: a program reads what its functions return."""
@@ -75,5 +81,5 @@ class LogConsole:
         """Show a progress bar in a notebook or a terminal."""
         from tqdm.auto import tqdm
 
-        with tqdm(desc=title, total=total, unit=unit, disable=None, leave=False) as bar:
+        with tqdm(desc=printable(title), total=total, unit=unit, disable=None, leave=False) as bar:
             yield bar

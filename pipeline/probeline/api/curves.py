@@ -11,6 +11,7 @@ from probeline.evaluate.curve import compute_curve, draw_portions, find_curve, r
 from probeline.report.records.learning_steps import Step, steps
 from probeline.results.curve import Curve
 from probeline.session import Session
+from probeline.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,9 @@ class LearningCurve:
     def __repr__(self) -> str:
         by_size = sorted(self.steps, key=lambda step: step.n_train)
         ends = [f"{step.mean:.3f} of {step.images} rows" for step in (by_size[0], by_size[-1])]
-        return f"<LearningCurve {self.record.backbone}, {self.record.dataset}: test top-1 {' to '.join(ends)}>"
+        return printable(
+            f"<LearningCurve {self.record.backbone}, {self.record.dataset}: test top-1 {' to '.join(ends)}>"
+        )
 
     @property
     def steps(self) -> list[Step]:

@@ -25,6 +25,7 @@ from probeline.identity import digest
 from probeline.options.checks import check_settings
 from probeline.options.settings import GROUP_OF
 from probeline.session import Session, leaving_out_unreadable
+from probeline.text import printable
 from probeline.types import AnyArray, Backbone, DataSet, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Features:
 
     def __repr__(self) -> str:
         name = f"{self.session.dataset.name} x {self.backbone.name}"
-        return f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
+        return printable(f"<Features {name}, float32 {list(self.shape)}, key {self.key[:12]}>")
 
     def __len__(self) -> int:
         return self.shape[0]

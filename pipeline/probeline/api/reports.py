@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from probeline.report.folder import ReportFolder
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
 from probeline.report.records.data_conditions import data_conditions
-from probeline.report.terminal import csv_table, terminal_table
+from probeline.report.terminal import row_records, terminal_table
 from probeline.report.write import Report as ReportFiles
 from probeline.report.write import write_report
 
@@ -59,7 +60,7 @@ class Report:
         frame({})  # says what to install
         import pandas as pd
 
-        return pd.read_csv(io.StringIO(csv_table(self._content.blocks)))
+        return pd.DataFrame(row_records(self._content.blocks))
 
     def save(self, path: str | Path) -> Path:
         """Write the page (``.html``), the report (``.md``), the table (``.csv``) or the record (``.json``).

@@ -18,6 +18,7 @@ from probeline.report.model.rows import blocks
 from probeline.results.methods import method_info
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.text import printable
 from probeline.types import AnyArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Result:
 
     def __repr__(self) -> str:
         low, high = self.interval
-        return (
+        return printable(
             f"<Result {self.row.title} on {self.row.backbone}, {self.scores[0].dataset}: test top-1 "
             f"{percent(self.top1, 1)} % ({percent(low, 1)} to {percent(high, 1)}), n = {self.row.n_test:,}>"
         )
@@ -157,7 +158,7 @@ class Result:
         ]
         if not row.converged:
             lines.append("the fit stopped before its tolerance")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def plot(self) -> Sheet:
         """Return the confusion matrix on the test rows as a matplotlib figure."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from probeline.backbones.source import BackboneSource, ChecksNames
 from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.plugins import Plugins
+from probeline.text import is_printable
 
 SOURCES: Plugins[BackboneSource] = Plugins(
     "backbone source",
@@ -26,8 +27,8 @@ def find(name: str) -> tuple[BackboneSource, str]:
 
 def check_name(name: str) -> None:
     """Refuse a backbone that does not exist, with suggestions; names with a prefix are left to their source."""
-    if not name.isprintable() or "\\" in name:
-        raise BadOption("bad --backbone", expected="a name without control characters and backslashes", got=ascii(name))
+    if not is_printable(name) or "\\" in name:
+        raise BadOption("bad --backbone", expected="a name without control characters and backslashes", got=repr(name))
     prefix, colon, rest = name.partition(":")
     if colon and rest and prefix != WITHOUT_PREFIX and SOURCES.has(prefix):
         source = SOURCES.load(prefix) if prefix in SOURCES.own() else None

@@ -15,6 +15,7 @@ from probeline.errors import BadCache
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
 from probeline.images import View
 from probeline.names import PENULTIMATE
+from probeline.text import is_printable
 from probeline.types import Backbone, Part, samples_digest
 
 ROWS_PER_SHARD = 1024
@@ -162,8 +163,7 @@ def relocate(entry: Entry, cache: Path) -> Entry:
     """Return an entry as it would be in another cache; BadCache for names of folders that only a forged record has."""
     backbone = entry.inputs["backbone"]
     for name in (entry.dataset, f"{disk.path_name(backbone)}-{disk.path_name(entry.tap)}", entry.part, entry.tap):
-        # Printable: no control characters, nothing that turns the line around, no half of a character.
-        plain = name.isprintable() and not set(name) & {"/", "\\"} and not name.startswith(".")
+        plain = is_printable(name) and not set(name) & {"/", "\\"} and not name.startswith(".")
         if not name or not plain or len(name.encode()) > _LONGEST:
-            raise BadCache("a record of the cache names no folder", got=ascii(name)[:100])
+            raise BadCache("a record of the cache names no folder", got=repr(name))
     return replace(entry, folder=_folder(cache, entry.dataset, backbone, entry.tap, entry.part, entry.key))

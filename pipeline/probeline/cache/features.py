@@ -20,6 +20,7 @@ from probeline.cache.entry import Entry
 from probeline.cache.lookup import find_entry
 from probeline.cache.reading import gather_rows, read_shard, require_complete, shard_record
 from probeline.errors import BadCache, UnknownName
+from probeline.text import printable
 from probeline.types import AnyArray, FloatArray
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class EntryFeatures:
     def __repr__(self) -> str:
         entry = self._entry
         name = f"{entry.dataset}/{entry.part} x {entry.inputs['backbone']}"
-        return f"<EntryFeatures {name}, float32 {list(self.shape)}, key {self.key[:12]}>"
+        return printable(f"<EntryFeatures {name}, float32 {list(self.shape)}, key {self.key[:12]}>")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from probeline.errors import BadCache
+from probeline.text import printable
 from probeline.types import AnyArray, FloatArray
 
 BLOCK_ROWS = 256
@@ -89,8 +90,7 @@ _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryErr
 
 def _safe_text(error: BaseException) -> str:
     """Return an error as text that is safe to print: names in a foreign file may hold anything."""
-    text = f"{type(error).__name__}: {error}"[:300]
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(f"{type(error).__name__}: {error}"[:300])
 
 
 def _step(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:

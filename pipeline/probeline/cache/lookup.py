@@ -11,6 +11,7 @@ from typing import Any
 from probeline.cache.entry import Entry
 from probeline.cache.reading import entry_folders, open_entry
 from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.files.reading import is_folder
 
 LEAST_DIGITS = 6
 """Of a key; fewer soon mean several entries."""
@@ -26,7 +27,7 @@ def find_folder(folder_or_key: str | os.PathLike[str], cache: Path) -> Path:
     if not isinstance(folder_or_key, str | os.PathLike):
         raise BadOption("no entry", expected="a folder, or digits of a key", got=repr(folder_or_key))
     digits = folder_or_key.lower() if isinstance(folder_or_key, str) else ""
-    if not re.fullmatch("[0-9a-f]{1,64}", digits) or Path(folder_or_key).is_dir():
+    if not re.fullmatch("[0-9a-f]{1,64}", digits) or is_folder(Path(folder_or_key)):
         return Path(folder_or_key).resolve()
     if len(digits) < LEAST_DIGITS:
         raise BadOption("too few digits of a key", expected=f"{LEAST_DIGITS} or more", got=folder_or_key)

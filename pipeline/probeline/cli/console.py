@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TextIO, cast
 
 from probeline.cli.piped import piped_paths
-from probeline.console import Bar
+from probeline.console import Bar, print_data, print_text
+from probeline.text import printable
 
 _CHUNK = 65536
 """Most bytes per read of piped input: as many as a pipe holds."""
-
-
-def print_line(line: str, stream: TextIO | None) -> bool:
-    """Print one line, unless the stream is closed; return False if its reader has just gone."""
-    if stream is None:  # closed by the parent process
-        return True
-    try:
-        print(line, file=stream, flush=True)
-    except BrokenPipeError:
-        # As after `| head`: the work goes on without its reader.
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
-        return False
-    return True
 
 
 def _is_ready(stream: io.BufferedIOBase) -> bool:
@@ -42,7 +27,7 @@ def _is_ready(stream: io.BufferedIOBase) -> bool:
 
 
 class Terminal:
-    """A console on standard output and standard error.
+    """A console on standard output and standard error; every line is printable.
 
     With `json` all lines go to standard error; `quiet` shows results and warnings only, `verbose` details too.
     """
@@ -70,12 +55,17 @@ class Terminal:
     def result(self, line: str) -> None:
         """Print one line of a result."""
         with self._clear_bar(self._stream):
-            self._has_reader = print_line(line, self._stream) and self._has_reader
+            self._has_reader = print_text(printable(line), self._stream) and self._has_reader
+
+    def data(self, line: str) -> None:
+        """Print one line for programs."""
+        with self._clear_bar(self._stream):
+            self._has_reader = print_data(printable(line), self._stream) and self._has_reader
 
     def warn(self, line: str) -> None:
         """Print one line on standard error."""
         with self._clear_bar(sys.stderr):
-            print_line(f"probeline: {line}", sys.stderr)
+            print_text(f"probeline: {printable(line)}", sys.stderr)
 
     def piped(self) -> Iterator[str | None]:
         """Yield the lines of standard input, decoded as file names; None before a read that may have to wait."""
@@ -91,7 +81,7 @@ class Terminal:
         """Ask on standard error and read the answer from standard input; None if that is no terminal."""
         if sys.stdin is None or not sys.stdin.isatty():
             return None
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextlib.contextmanager
@@ -99,7 +89,7 @@ class Terminal:
         """Show a progress bar on standard error, if that is a terminal."""
         from tqdm import tqdm
 
-        with tqdm(desc=title, total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False) as bar:
+        with tqdm(desc=printable(title), total=total, unit=unit, disable=None, dynamic_ncols=True, leave=False) as bar:
             # Lines that are printed meanwhile clear the bar first.
             self._clear_bar = tqdm.external_write_mode
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline import __version__
-from probeline.cli.console import print_line
+from probeline.console import print_text
 from probeline.errors import BadOption, ProbelineError, UnknownName, nearest
 from probeline.files.paths import path_of
 from probeline.options.settings import GROUP_OF, GROUPS, OPTIONS
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
         raise ProbelineError(message, remedy=f"see {self.prog} --help")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        print_line(message.rstrip("\n"), file)
+        print_text(message.rstrip("\n"), file)
 
 
 class _Formatter(argparse.HelpFormatter):

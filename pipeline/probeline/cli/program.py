@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import io
-import json
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from probeline.cli.console import print_line
 from probeline.cli.parser import parse
 from probeline.cli.steps import check_used, given_options, settings_of, steps_of
 from probeline.commands.list import names_of
+from probeline.console import print_data, print_text
 from probeline.errors import Diverged, ProbelineError
 from probeline.options.settings import Settings, Step
 from probeline.options.verbs import VERBS
+from probeline.text import json_text, printable
 
 if TYPE_CHECKING:
     from probeline.session import Session
@@ -103,17 +103,18 @@ def _run(arguments: Sequence[str] | None) -> None:
         if parsed.verb == "completion":
             from probeline.cli.completion import completion_script
 
-            print_line(completion_script(words), sys.stdout)
+            print_text(completion_script(words), sys.stdout)
+        elif parsed.json:
+            print_data(json_text(list(names_of(words))), sys.stdout)
         else:
-            names = names_of(words)
-            print_line(json.dumps(list(names)) if parsed.json else "\n".join(names.values()), sys.stdout)
+            print_text("\n".join(map(printable, names_of(words).values())), sys.stdout)
         return
     settings, steps = settings_of(parsed)
     runs = steps_of(parsed.verb, settings, steps)
     check_used(parsed.verb, given_options(parsed), runs)
     results = run_steps(settings, runs, steps)
     if settings.run.json:
-        print_line(json.dumps(results), sys.stdout)
+        print_data(json_text(results), sys.stdout)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,19 +126,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(arguments)
     except ProbelineError as error:
-        print_line(f"probeline: {error}", sys.stderr)
-        return error.exit_code
+        return _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print_line(
-            "probeline: interrupted; what is finished is kept, and the same command goes on from there", sys.stderr
-        )
-        return INTERRUPTED
+        return _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except OSError as error:
         # Not foreseen elsewhere: a folder in a file's place, a name too long, a disk that fails.
         reason = error.strerror or str(error) or type(error).__name__
-        print_line(f"probeline: {ProbelineError('the system refused', where=error.filename, got=reason)}", sys.stderr)
-        return 2
+        return _end(str(ProbelineError("the system refused", where=error.filename, got=reason)), 2)
     return 0
+
+
+def _end(line: str, code: int) -> int:
+    """Say why a command ends, if standard error takes it, and return its exit code."""
+    with contextlib.suppress(OSError):
+        print_text(f"probeline: {line}", sys.stderr)
+    return code
 
 
 def _interrupt_once(*_: object) -> NoReturn:
@@ -148,8 +151,5 @@ def _interrupt_once(*_: object) -> NoReturn:
 
 def entry_point() -> None:
     """Run the process's command line and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
-            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, _interrupt_once)
     sys.exit(main())

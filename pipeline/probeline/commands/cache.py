@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from probeline.cache.prune import Removable
 from probeline.errors import BadOption, UnknownName
 from probeline.format import few, megabytes, plural
 from probeline.session import Session
+from probeline.text import shell_word
 
 Result = dict[str, Any]
 
@@ -80,7 +80,7 @@ def _export(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
     entry, path, say = find_entry(arguments[0], cache), Path(arguments[1]), session.console.result
     sha256 = exchange.export_entry(entry, path)
     say(f"{path}  {megabytes(path.stat().st_size)}  sha256 {sha256}")
-    say(f"import it elsewhere with: probeline cache import {shlex.quote(path.name)} --sha256 {sha256}")
+    say(f"import it elsewhere with: probeline cache import {shell_word(path.name)} --sha256 {sha256}")
     return {"file": str(path), "sha256": sha256, "key": entry.key}
 
 

@@ -53,7 +53,8 @@ def run(session: Session) -> dict[str, object]:
     if scores:
         content = replace(content, suggestions=further_commands(settings, content))
     report = write_report(content)
-    console.result(terminal_table(table, content.not_run, curves))
+    for line in terminal_table(table, content.not_run, curves).split("\n"):
+        console.result(line)
     if published and published.lines:
         matched = sum(ours is not None for _, ours in published.lines)
         console.result(

@@ -75,4 +75,4 @@ def _lines(image: dict[str, Any], session: Session) -> list[str]:
             f"show:   {net}{view}: row {stored['offset']} of {stored['shard']}, L2 norm {stored['norm']:.6g}, "
             f"first values {first}"
         )
-    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
+    return lines

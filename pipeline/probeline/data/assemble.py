@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData
 from probeline.images import ImageArray, ImageFiles, ImageItems, Images
+from probeline.text import shell_word
 from probeline.types import DROPPED, DataSet, IntArray, Part, Skipped
 
 _ORDER = ("train", "val", "test")
@@ -119,7 +119,7 @@ def _folder_alone(dataset: DataSet, part: str) -> str:
 
 def _passed_over(n: int, path: str, others: Sequence[str]) -> str:
     tests = "val tests" if "val" in others else "a fifth of train tests"
-    command = f"probeline predict {shlex.quote(path) if path else 'IMAGE...'} --artifact FOLDER"
+    command = f"probeline predict {shell_word(path) if path else 'IMAGE...'} --artifact FOLDER"
     return f"test: its {n:,} images have no labels and are left out; {tests}. To classify them after export: {command}"
 
 

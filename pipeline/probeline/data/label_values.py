@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import BadData
+from probeline.text import is_printable
 from probeline.types import DROPPED, IntArray
 
 
@@ -113,6 +114,6 @@ def _name(value: Any, names: Sequence[str] | None, where: object) -> str:
             raise BadData("label without a class name", where=where, expected=f"0 to {len(names) - 1}", got=value)
         return str(names[value])
     text = str(value).strip()
-    if not text.isprintable():
-        raise BadData("label cannot be printed", where=where, got=ascii(text))
+    if not is_printable(text):
+        raise BadData("label cannot be printed", where=where, got=repr(text))
     return text

@@ -11,6 +11,7 @@ from pathlib import Path
 from probeline.data.source import LoadRequest, Source
 from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.format import abridge, few
+from probeline.files.reading import is_file, is_folder
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
@@ -50,10 +51,10 @@ def load(spec: str, request: LoadRequest) -> DataSet:
 def spec_of_path(path: str) -> str | None:
     """Return the spec of a folder of images, a table, arrays or a tar; None for a path of anything else."""
     own = Path(os.path.expanduser(path))  # noqa: PTH111 - expanduser of Path raises for an unknown user
-    if own.is_dir():
+    if is_folder(own):
         return f"folder:{path}"
     kind = _BY_SUFFIX.get(own.suffix.lower())
-    return f"{kind}:{path}" if kind and own.is_file() else None
+    return f"{kind}:{path}" if kind and is_file(own) else None
 
 
 def gives_embeddings(spec: str) -> bool:
@@ -68,7 +69,7 @@ def place_of(spec: str) -> Path | None:
     if source == "memory":
         return None
     path = Path(os.path.expanduser(argument))  # noqa: PTH111 - expanduser of Path raises for an unknown user
-    return path if argument and path.exists() else None
+    return path if argument and (is_folder(path) or is_file(path)) else None
 
 
 def names() -> tuple[str, ...]:

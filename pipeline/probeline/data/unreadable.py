@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +17,7 @@ from probeline.errors import BadData, BadImage, CannotWrite, FoundUnreadable
 from probeline.files.reading import TABLE, read_beginning, read_bytes
 from probeline.format import abridge, few, plural
 from probeline.images import Decoding, ImageArray, ImageFiles, ImageItems, UnreadableImage
+from probeline.text import csv_text
 from probeline.types import CANNOT_BE_READ, DataSet, IntArray, Part
 
 FILE = "unreadable.csv"
@@ -151,11 +150,8 @@ def _write_list(dataset: DataSet, path: Path) -> Path | None:
             disk.check_no_links(path, path.parents[1])
             disk.remove(path)
         return None
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(_COLUMNS)
-    lines.writerows((image.sample_id, image.reason, image.content) for image in dataset.unreadable)
-    data = text.getvalue().encode("utf-8", "backslashreplace")
+    rows = ((image.sample_id, image.reason, image.content) for image in dataset.unreadable)
+    data = csv_text([_COLUMNS, *rows]).encode()
     disk.check_no_links(path, path.parents[1])
     if path.exists() and not _is_list(path):
         disk.put_aside(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from probeline.identity import HEADS_VERSION, digest_bytes
 from probeline.names import Method
 from probeline.results.score import Score
 from probeline.session import Session
+from probeline.text import shown_names
 from probeline.types import FloatArray, IntArray, Split
 
 _PREDICTION = ("prediction", "predicted", "pred", "predicted_label", "label")
@@ -40,9 +42,11 @@ def score_predictions(session: Session, path: Path) -> Score:
     UnknownName
         A prediction that is no class.
     """
-    table = read_table(path, "--add file")
-    key = find_column(table.header, "file_name", {}, _SAMPLE_ID)
     classes = session.dataset.class_names
+    shown = shown_names(classes)
+    table = read_table(path, "--add file")
+    table = replace(table, header=tuple(shown.get(name, name) for name in table.header))
+    key = find_column(table.header, "file_name", {}, _SAMPLE_ID)
     has_probabilities = set(classes) <= set(table.header)
     prediction = find_column(table.header, "label", {}, _PREDICTION)
     if key is None or (prediction is None and not has_probabilities):
@@ -50,7 +54,9 @@ def score_predictions(session: Session, path: Path) -> Score:
         raise BadData(
             "the --add file has other columns", where=path, expected=expected, got=", ".join(table.header)[:80]
         )
-    ids = read_values(table, key)
+    known = [name for part in session.dataset.parts.values() for name in part.sample_ids]
+    shown_ids = shown_names(known)
+    ids = [shown_ids.get(name, name) for name in read_values(table, key)]
     logits = _probabilities(table, classes) if has_probabilities else _votes(table, str(prediction), classes)
     row_of = {name: row for row, name in enumerate(ids)}
     if len(row_of) < len(ids):
@@ -74,7 +80,8 @@ def _probabilities(table: Table, classes: tuple[str, ...]) -> FloatArray:
 def _votes(table: Table, column: str, classes: tuple[str, ...]) -> FloatArray:
     """Return 1 for the predicted class and 0 for all others, float32 [N, K]."""
     number = {name: place for place, name in enumerate(classes)}
-    names = read_values(table, column)
+    shown = shown_names(classes)
+    names = [shown.get(name, name) for name in read_values(table, column)]
     if unknown := [name for name in names if name not in number]:
         raise UnknownName("class in the --add file", unknown[0], classes)
     return np.eye(len(classes), dtype=np.float32)[[number[name] for name in names]]

@@ -11,6 +11,7 @@ from probeline.format import decimals, escape, option, percent
 from probeline.heads.temperature import LIMITS
 from probeline.names import Method, describe_tap
 from probeline.results.methods import method_info
+from probeline.text import printable_lines
 
 _MOST_CLASSES = 50
 """If there are more, only their number is given; the record holds all."""
@@ -36,7 +37,7 @@ def card(artifact: Artifact) -> str:
     sections = {"Measured": _measured, "How an image is read": _reading, "Files": _files, "Limits": _limits}
     for heading, section in sections.items():
         lines += [f"## {heading}", "", *(f"* {line}" for line in section(artifact)), ""]
-    return "\n".join(lines)
+    return printable_lines("\n".join(lines))
 
 
 def _classes(artifact: Artifact) -> str:
@@ -59,8 +60,8 @@ def _measured(artifact: Artifact) -> list[str]:
         f"{row['dataset']}: {row['n_train']:,} train, {row['n_val']:,} val and {row['n_test']:,} test images; "
         + (f"{chosen} chosen by {row['chosen_by']}" if chosen and row["chosen_by"] else chosen or "nothing was chosen")
         + "; test was read once, after the choice",
-        f"{row['trainable']:,} of {row['total']:,} parameters were trained; net {escape(row['backbone'])}, "
-        f"weights {escape(row['weights'])}, {row['precision']}",
+        f"{row['trainable']:,} of {row['total']:,} parameters were trained; net {row['backbone']}, "
+        f"weights {row['weights']}, {row['precision']}",
         f"on {describe_environment(row['environment'])}",
         f"score key {row['key'][:12]}",
     ]
@@ -68,7 +69,7 @@ def _measured(artifact: Artifact) -> list[str]:
         lines.append("its fit stopped before its tolerance")
     if proof := row.get("proof"):
         lines.append(proof)
-    return lines
+    return [escape(line) for line in lines]
 
 
 def _reading(artifact: Artifact) -> list[str]:
@@ -104,7 +105,7 @@ def _files(artifact: Artifact) -> list[str]:
             opset = f", opset {facts['opset']}" if "opset" in facts else ""
             given = f"uint8 [N, {side}, {side}, 3]"
             lines.append(
-                f"`{name}`: {what}{opset}, by torch {facts['torch']}. In goes `pixels`, {given} for any N, "
+                f"`{name}`: {what}{opset}, by torch {escape(facts['torch'])}. In goes `pixels`, {given} for any N, "
                 "cropped and resized already: the resize is Pillow's and stays outside. Out come `logits` and "
                 f"`probabilities`, float32 [N, {len(artifact.classes)}]: normalisation and temperature are inside. "
                 f"Checked on {facts['images']} real images: its logits differ from the pipeline's by at most "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from probeline.disk import path_name
 from probeline.errors import BadOption, MissingExtra
 from probeline.export.feature_table import FeatureTable
 from probeline.files.reading import ARRAYS, TABLE, read_beginning, read_bytes
+from probeline.text import csv_text
 
 
 def write_features(table: FeatureTable, path: Path) -> list[Path]:
@@ -80,11 +80,8 @@ def _numpy(table: FeatureTable, path: Path) -> dict[Path, bytes]:
         np.save(data, values, allow_pickle=False)
         own = path if len(table.embeddings) == 1 else path.with_name(f"{path.stem}-{path_name(name)}.npy")
         files[own] = data.getvalue()
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(table.columns)
-    lines.writerows(zip(*table.columns.values(), strict=True))
-    return {**files, path.with_suffix(".csv"): text.getvalue().encode()}
+    rows = csv_text([table.columns, *zip(*table.columns.values(), strict=True)])
+    return {**files, path.with_suffix(".csv"): rows.encode()}
 
 
 def _anndata(table: FeatureTable, path: Path) -> dict[Path, bytes]:

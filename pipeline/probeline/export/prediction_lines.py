@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +12,10 @@ from probeline.data.folders.contents import EXTENSIONS
 from probeline.data.folders.walk import list_images
 from probeline.data.registry import count_skipped
 from probeline.errors import BadData
+from probeline.files.reading import is_folder
 from probeline.format import listing, plural
 from probeline.options.settings import Settings
+from probeline.text import csv_text, json_text, printable
 from probeline.types import CANNOT_BE_READ, Skipped
 
 if TYPE_CHECKING:
@@ -48,8 +47,9 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
         images = tuple(images)
         total = len(images)
     header, line_of = _FORMATS[settings.predict.format](settings, predictor)
+    show = settings.console.result if settings.predict.format == "table" else settings.console.data
     if header:
-        settings.console.result(header)
+        show(header)
     good, bad, unlike = 0, 0, 0
     with settings.console.bar(f"predict: {title}", total, "img") as bar:
         stream = predictor.stream(
@@ -65,7 +65,7 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
             else:
                 good += 1
                 unlike += int(prediction.unlike[0])
-                settings.console.result(line_of(path, prediction))
+                show(line_of(path, prediction))
             bar.update(1)
             if not settings.console.has_reader():
                 break
@@ -110,7 +110,7 @@ def _image_paths(words: Iterable[str], piped: Iterable[str | None], skipped: lis
     for word in words:
         if word == PIPED:
             yield from (line for line in piped if line != "")
-        elif not Path(word).is_dir():
+        elif not is_folder(Path(word)):
             yield word
         else:
             below = [str(path) for path in list_images(Path(word), skipped)]
@@ -119,22 +119,17 @@ def _image_paths(words: Iterable[str], piped: Iterable[str | None], skipped: lis
             yield from below
 
 
-def _shown(name: str) -> str:
-    """Return a name without characters that a terminal does not print."""
-    return name if name.isprintable() else ascii(name)
-
-
 def _table(settings: Settings, predictor: Predictor) -> Lines:
     """For people: class, probability and flag in columns, then the image, the next classes and the nearest images."""
-    width = max(5, *(len(_shown(name)) for name in predictor.class_names))
+    width = max(5, *(len(printable(name)) for name in predictor.class_names))
 
     def line(path: str, prediction: Predictions) -> str:
         (name, probability), *others = prediction.top(0, settings.predict.top_k)
         flag = "unlike" if prediction.unlike[0] else ""
-        then = ", ".join(f"{_shown(other)} {100 * chance:.1f} %" for other, chance in others)
-        near = ", ".join(f"{_shown(image.sample_id)} ({image.distance:.2f})" for image in prediction.neighbours[0])
+        then = ", ".join(f"{other} {100 * chance:.1f} %" for other, chance in others)
+        near = ", ".join(f"{image.sample_id} ({image.distance:.2f})" for image in prediction.neighbours[0])
         rest = (f"; then {then}" if then else "") + (f"; near {near}" if near else "")
-        return f"{_shown(name):{width}}  {100 * probability:5.1f} %  {flag:6}  {_shown(path)}{rest}"
+        return f"{printable(name):{width}}  {100 * probability:5.1f} %  {flag:6}  {path}{rest}"
 
     return f"{'class':{width}}  {'prob.':>7}  {'':6}  image", line
 
@@ -161,9 +156,7 @@ def _csv(settings: Settings, predictor: Predictor) -> Lines:
 
 
 def _csv_row(cells: Iterable[str]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="").writerow(cells)
-    return stream.getvalue()
+    return csv_text([cells]).removesuffix("\n")
 
 
 def _json_lines(settings: Settings, predictor: Predictor) -> Lines:
@@ -171,7 +164,7 @@ def _json_lines(settings: Settings, predictor: Predictor) -> Lines:
 
     def line(path: str, prediction: Predictions) -> str:
         top = [{"class": name, "probability": value} for name, value in prediction.top(0, settings.predict.top_k)]
-        return json.dumps(
+        return json_text(
             {
                 "image": path,
                 **top[0],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -61,7 +62,10 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 def check(path: Path, kind: FileKind) -> int:
     """Return the size in bytes of a plain file, through links, before a library opens it by its name."""
-    return _checked(path.stat(), path, kind)
+    try:
+        return _checked(path.stat(), path, kind)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "a name that no file can have", str(path)) from error
 
 
 def check_folder(folder: Path, kind: FileKind) -> None:
@@ -122,6 +126,23 @@ def read_text(path: Path, kind: FileKind) -> str:
     OSError, UnicodeDecodeError
     """
     return read_bytes(path, kind).decode("utf-8-sig")
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is one of a folder; False as well for a name that no file can have."""
+    return _has_mode(path, stat.S_ISDIR)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is one of a plain file; False as well for a name that no file can have."""
+    return _has_mode(path, stat.S_ISREG)
+
+
+def _has_mode(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    try:
+        return is_kind(path.stat().st_mode)
+    except (OSError, ValueError):  # missing, not for us to see, too long, or with a NUL
+        return False
 
 
 def memory_bytes() -> int:

@@ -57,11 +57,14 @@ def check_settings(settings: Settings) -> None:
             )
     _check_data(settings.data)
     check_strategies(settings)
+    given = (value for option in OPTIONS.values() for value in _as_tuple(settings.value(option.name)))
+    if bad := next((value for value in (*settings.words, *map(str, given)) if "\0" in value), None):
+        raise BadOption("a NUL character is in no name of a file or an option", got=repr(bad))
     try:
         command_line(settings, "run").encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadOption(
-            "an option is not valid Unicode", got=ascii(error.object), remedy="rename that file or folder"
+            "an option is not valid Unicode", got=error.object, remedy="rename that file or folder"
         ) from error
 
 
@@ -77,6 +80,8 @@ def _check_blank(settings: Settings) -> None:
             raise BadOption(f"no value for {option.flag}", expected=option.metavar, got="an empty one")
     if any(map(is_blank, settings.words)):
         raise BadOption("an empty word after the verb", expected="a name; . is the current folder")
+def _as_tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def check_strategies(settings: Settings) -> None:

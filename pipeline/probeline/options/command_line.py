@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from probeline.options.settings import OPTIONS, Settings
 from probeline.options.table import Option
 from probeline.options.verbs import VERBS
+from probeline.text import shell_word
 
 _LEFT_OUT = ("recipe", "dry_run", "json", "quiet", "verbose")
 """Options that printed commands lack; those of a recipe are printed one by one."""
@@ -20,7 +20,7 @@ def command_line(settings: Settings, verb: str, **changes: object) -> str:
     """Return the command that runs a verb with these settings, changed by name: the data set, and no defaults."""
     settings, defaults = settings.changed(**changes), Settings()
     used = VERBS[verb]
-    words = ["probeline", verb, *(map(shlex.quote, settings.words) if used.words else ())]
+    words = ["probeline", verb, *(map(shell_word, settings.words) if used.words else ())]
     for name in (name for name in OPTIONS if name in used.options and name not in _LEFT_OUT):
         value = settings.value(name)
         if name == "dataset" or value != defaults.value(name):
@@ -35,5 +35,5 @@ def _words(option: Option, value: object) -> list[str]:
     if isinstance(value, Path) and values[0].startswith("-"):
         values = [f"./{value}"]  # otherwise a folder called -- could not be named
     if values[0].startswith("-"):
-        return [f"{option.flag}={shlex.quote(values[0])}"]
-    return [option.flag, *map(shlex.quote, values)]
+        return [f"{option.flag}={shell_word(values[0])}"]
+    return [option.flag, *map(shell_word, values)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from csv import writer
 from dataclasses import asdict
-from io import StringIO
 from textwrap import fill
 from typing import Any
 
@@ -16,6 +14,7 @@ from probeline.report.model.verdict import verdict
 from probeline.report.sections.scores.results import result_columns, result_notes
 from probeline.report.sections.tables import padded
 from probeline.results.curve import Curve
+from probeline.text import csv_text, printable
 
 TERMINAL_WIDTH = 118
 """Characters; a longer last column is cut."""
@@ -26,34 +25,34 @@ def terminal_table(blocks: Sequence[Block], not_run: Sequence[NotRun] = (), curv
     parts = [part for block in blocks for part in block.parts()]
     rows = [row for part in parts for row in part.rows]
     columns = result_columns(rows, brief=True)
-    grid = [[column.head for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    grid = [[column.head for column in columns]]
+    grid += ([printable(column.cell(row)) for column in columns] for row in rows)
     head, *body = ["  " + "  ".join(line).rstrip() for line in padded(grid, [column.left for column in columns])]
     lines = [head] if rows else []
     for part in parts:
-        lines.append(part.title)
+        lines.append(printable(part.title))
         lines += [body.pop(0) for _ in part.rows]
     table = [line if len(line) <= TERMINAL_WIDTH else line[: TERMINAL_WIDTH - 1] + "…" for line in lines]
     below = [
-        fill(line, TERMINAL_WIDTH, subsequent_indent="  ")
+        fill(printable(line), TERMINAL_WIDTH, subsequent_indent="  ")
         for line in (*verdict(blocks, curves).lines, *result_notes(blocks))
     ]
-    below += [f"Not run: {missing.what}: {missing.command}" for missing in not_run]
+    below += [printable(f"Not run: {missing.what}: {missing.command}") for missing in not_run]
     return "\n".join([*table, "", *below] if rows else below)
 
 
 def csv_table(blocks: Sequence[Block]) -> str:
     """Return a header and one line for each row with all its fields, shares in [0, 1]; empty without rows."""
-    lines = [_flatten(row) for block in blocks for row in block.rows]
-    text = StringIO()
-    if lines:
-        table = writer(text, lineterminator="\n")
-        table.writerow(lines[0])
-        table.writerows(line.values() for line in lines)
-    return text.getvalue()
+    lines = row_records(blocks)
+    return csv_text([lines[0], *(line.values() for line in lines)]) if lines else ""
+
+
+def row_records(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """Return all fields of each row as single values, shares in [0, 1]."""
+    return [_flatten(row) for block in blocks for row in block.rows]
 
 
 def _flatten(row: Row) -> dict[str, Any]:
-    """Return all fields as single values."""
     flat = asdict(row)
     flat["top1_by_seed"] = " ".join(str(top1) for top1 in row.top1_by_seed)
     flat["per_class"] = " ".join("-" if top1 is None else str(top1) for top1 in row.per_class)

@@ -19,6 +19,7 @@ from probeline.report.sections.registry import SECTIONS, all_sections, installed
 from probeline.report.sections.section import Section
 from probeline.report.sections.tables import join_parts
 from probeline.report.terminal import csv_table
+from probeline.text import json_text, printable_lines
 
 _MARKDOWN, _CSV, _PAGE = "report.md", "report.csv", "index.html"
 
@@ -35,7 +36,7 @@ def markdown(content: ReportContent, sections: Sequence[Section]) -> str:
     for section in markdown_order(sections):
         if text := section.markdown(content):
             parts += [f"## {escape(section.title)}", text]
-    return join_parts(*parts) + "\n"
+    return printable_lines(join_parts(*parts)) + "\n"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def write_report(content: ReportContent) -> Report:
         **{name: value for section in sections for name, value in section.record(content).items()},
         "files": files,
     }
-    text = json.dumps({**record, "sha256": digest(record)}, indent=1, ensure_ascii=False)
+    text = json_text({**record, "sha256": digest(record)}, indent=1, ascii_only=False)
     folder.publish(RECORD_NAME, f"{text}\n".encode())
     folder.warn_of_strangers()
     return _report(folder.path, files, written=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData, UnknownName
-from probeline.files.reading import WEIGHTS, check_folder
+from probeline.files.reading import WEIGHTS, check_folder, is_file, is_folder
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check(name: str) -> None:
     if _is_model_folder(name):
         check_folder(folder, WEIGHTS)
         return
-    if folder.is_dir():
+    if is_folder(folder):
         remedy = "save a model there: model.save_pretrained(folder) and processor.save_pretrained(folder)"
         raise MissingData("no model of transformers in the folder", where=folder, expected=_CONFIG, remedy=remedy)
     if not _HUB_NAME.fullmatch(name) or name.startswith((".", "~")):
@@ -89,7 +89,7 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
 
 
 def _is_model_folder(name: str) -> bool:
-    return (Path(name).expanduser() / _CONFIG).is_file()
+    return is_file(Path(name).expanduser() / _CONFIG)
 
 
 def _source(name: str) -> str:

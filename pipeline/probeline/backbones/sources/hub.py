@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData
+from probeline.files.reading import is_file, is_folder
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check(name: str) -> None:
     repository, _, entry = name.rpartition(":")
     if _is_folder(repository):
         return
-    if repository and Path(repository).expanduser().is_dir():
+    if repository and is_folder(Path(repository).expanduser()):
         raise MissingData("no entries of torch.hub in the folder", where=repository, expected=_FILE)
     if not _REPOSITORY.fullmatch(repository) or repository.startswith((".", "~")) or not entry.isidentifier():
         expected = "hub:OWNER/REPO:ENTRY, hub:OWNER/REPO:REF:ENTRY or hub:FOLDER:ENTRY"
@@ -78,4 +79,4 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
 
 
 def _is_folder(repository: str) -> bool:
-    return bool(repository) and (Path(repository).expanduser() / _FILE).is_file()
+    return bool(repository) and is_file(Path(repository).expanduser() / _FILE)

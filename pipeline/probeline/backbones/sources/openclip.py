@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from probeline.backbones.source import Built, no_categories, no_names, no_options
 from probeline.environment import package_folder
 from probeline.errors import MissingData, MissingExtra, UnknownName
-from probeline.files.reading import WEIGHTS, check_folder
+from probeline.files.reading import WEIGHTS, check_folder, is_file, is_folder
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(name: str) -> None:
     """Refuse what is neither an architecture of open_clip nor a folder with a model."""
     if _is_model_folder(name):
         check_folder(Path(name).expanduser(), WEIGHTS)
-    elif Path(name).expanduser().is_dir():
+    elif is_folder(Path(name).expanduser()):
         raise MissingData("no model of open_clip in the folder", where=name, expected=_CONFIG)
     known = _architectures()
     if known and not knows(name):  # what needs the net says that open_clip is missing
@@ -107,7 +107,7 @@ def categories(name: str, weights: str) -> tuple[str, ...]:
 
 
 def _is_model_folder(name: str) -> bool:
-    return (Path(name).expanduser() / _CONFIG).is_file()
+    return is_file(Path(name).expanduser() / _CONFIG)
 
 
 def _source(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData
+from probeline.files.reading import is_file
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ names, weights, options = no_names, only_default, no_options
 def knows(name: str) -> bool:
     """Return whether a name begins with a file that exists."""
     file, _, function = name.rpartition(":")
-    return bool(function) and file.endswith(".py") and Path(file).expanduser().is_file()
+    return bool(function) and file.endswith(".py") and is_file(Path(file).expanduser())
 
 
 def check(name: str) -> None:
@@ -30,7 +31,7 @@ def check(name: str) -> None:
     if not module or not function.isidentifier():
         expected = "python:FILE.py:FUNCTION or python:MODULE:FUNCTION"
         raise BadOption("bad --backbone", where=f"python:{name}", expected=expected)
-    if module.endswith(".py") and not Path(module).expanduser().is_file():
+    if module.endswith(".py") and not is_file(Path(module).expanduser()):
         raise MissingData("no such file", where=module, remedy="check the path of --backbone python:FILE.py:FUNCTION")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from urllib.error import URLError
 
 from probeline.errors import BadWeights, CannotWrite, DownloadFailed, MissingData
 from probeline.files.reading import WEIGHTS, open_file
+from probeline.text import shell_word
 
 OTHER_WEIGHTS = "choose --weights none or --weights PATH"
 
@@ -61,7 +61,7 @@ def check_file_hash(path: Path, sha256: str | None = None) -> None:
 
 def fetch_by_hand(url: str, path: Path) -> str:
     """Return the command that downloads weights to `path`, and the alternative to it."""
-    return f"run: curl -fL --create-dirs -o {shlex.quote(str(path))} {url}, or {OTHER_WEIGHTS}"
+    return f"run: curl -fL --create-dirs -o {shell_word(str(path))} {url}, or {OTHER_WEIGHTS}"
 
 
 def download(url: str, path: Path) -> None:

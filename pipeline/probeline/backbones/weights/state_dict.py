@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from probeline.errors import BadWeights, MissingData
-from probeline.files.reading import SETTINGS, WEIGHTS, read_beginning, read_bytes
+from probeline.files.reading import SETTINGS, WEIGHTS, is_file, read_beginning, read_bytes
 
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Modules that torch puts around others when it compiles, shards or checkpoints them."""
@@ -43,7 +43,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Names of nested mappings and modules are joined by dots: ``model.conv1.weight``. The file is one of torch or of
     safetensors, or the index of several (see :func:`shards_of`).
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingData("no weights file", where=path, remedy="check the path")
     state: dict[str, Tensor] = {}
     for file in shards_of(path) or [path]:
@@ -70,7 +70,7 @@ def shards_of(path: Path) -> list[Path]:
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise _refused("the weights file is no index of shards", path, "weight_map", type(error).__name__) from error
     for name in sorted(map(str, names)):
-        if Path(name).name != name or not (path.parent / name).is_file():
+        if Path(name).name != name or not is_file(path.parent / name):
             raise MissingData("a file that the index of weights names is missing", where=path.parent / name)
     return [path.parent / name for name in sorted(names)]
 

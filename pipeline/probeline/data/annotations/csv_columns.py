@@ -11,6 +11,7 @@ from probeline.data.tables.matching import match_names
 from probeline.data.tables.reading import read_table
 from probeline.errors import BadData
 from probeline.identity import digest_lines
+from probeline.text import is_printable
 from probeline.types import DataSet
 
 _SAMPLE_ID = ("sample_id", *USUAL["file_name"])
@@ -67,7 +68,7 @@ def read_column(
     ):
         if (sample_id or name) in values:
             raise BadData(f"the {what} names an image twice", where=table.where(number), got=repr(name))
-        if not text.strip().isprintable():
+        if not is_printable(text.strip()):
             raise BadData(f"the {what} has a {kind} that cannot be printed", where=table.where(number))
         values[sample_id or name] = text.strip()
         if sample_id is None:

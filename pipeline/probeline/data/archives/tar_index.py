@@ -14,6 +14,7 @@ from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
 from probeline.files.reading import ARCHIVE, IMAGE, open_file, read_beginning
 from probeline.identity import digest, digest_bytes
+from probeline.text import is_printable
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
 _FACTS = ("cls", "cls.txt", "json")
@@ -96,8 +97,8 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
                 folder, slash, base = member.name.removeprefix("./").rpartition("/")
                 stem, _, suffix = base.partition(".")
                 key, suffix = f"{folder}{slash}{stem}", suffix.lower()
-                if not key.isprintable():
-                    raise BadData("member's name cannot be printed", where=path, got=ascii(member.name))
+                if not is_printable(key):
+                    raise BadData("member's name cannot be printed", where=path, got=repr(member.name))
                 is_fact = suffix in _FACTS
                 if not stem or not (is_fact or suffix.rpartition(".")[2] in _IMAGES):
                     continue
@@ -138,7 +139,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes
 def _facts(data: bytes, suffix: str, columns: Mapping[str, str], where: str) -> dict[str, str]:
     """Return label and group of the content of a member; the ``.cls`` member wins over ``.json``."""
     try:
-        text = data.decode("utf-8").strip()
+        text = data.decode("utf-8-sig").strip()
         if suffix != "json":
             return {"label": text}
         record = json.loads(text)

@@ -17,7 +17,7 @@ from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, import_parquet, read_table
 from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData, MissingData, MissingExtra
-from probeline.files.reading import ARRAYS, check, open_file
+from probeline.files.reading import ARRAYS, check, is_file, open_file
 from probeline.types import AnyArray
 
 _IDS = ("sample_id", "sample_ids", "id", "ids", "name", "names", "path", "paths", "file_name", "file_names")
@@ -49,7 +49,7 @@ def read_embeddings(path: Path, columns: Mapping[str, str]) -> dict[str, Embeddi
     MissingExtra
         A library that the format needs is not installed.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise MissingData("no such file of embeddings", where=path, remedy="check the path after features:")
     readers: dict[str, Callable[[Path, Mapping[str, str]], dict[str, EmbeddingTable]]] = {
         ".npz": _read_npz,
@@ -134,7 +134,7 @@ def _read_npy(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTabl
     except Exception as error:  # header and type errors of a foreign file
         raise BadData("file is not a plain NumPy array", where=path, got=error) from error
     csv_file = path.with_suffix(".csv")
-    known = _columns_of(read_table(csv_file, "table of the embeddings"), columns) if csv_file.is_file() else {}
+    known = _columns_of(read_table(csv_file, "table of the embeddings"), columns) if is_file(csv_file) else {}
     return {"all": _table(path, {path.stem: matrix}, known)}
 
 

@@ -19,7 +19,7 @@ from probeline.data.folders.walk import FolderWalk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import fingerprint
-from probeline.files.reading import IMAGE, read_bytes
+from probeline.files.reading import IMAGE, is_folder, read_bytes
 from probeline.format import few
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
@@ -85,7 +85,7 @@ def scan(root: Path) -> Listing:
         A class without images to fit on, a class that train does not have, first-level folders that contain the same
         folders and so look like parts, or a name that is not valid Unicode.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
     layout = find_layout(root)
     skipped = list(layout.skipped)

@@ -17,7 +17,7 @@ from probeline.data.label_values import number_labels
 from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import ARCHIVE, open_file
+from probeline.files.reading import ARCHIVE, is_file, is_folder, open_file
 from probeline.images import ImageItems, Images
 from probeline.types import DataSet, IntArray, Skipped
 
@@ -79,11 +79,11 @@ def find_tars(pattern: str, skipped: list[Skipped]) -> list[Path]:
         for name in _expand(os.path.expanduser(word)):  # noqa: PTH111 - as in sources.folder
             path = Path(name)
             matches = [path]
-            if path.is_dir():
+            if is_folder(path):
                 matches = sorted(path.glob("*.tar"))
             elif glob.has_magic(name):
                 matches = sorted(set(_matches(name, skipped)))
-            if not matches or not all(tar.is_file() for tar in matches):
+            if not matches or not all(map(is_file, matches)):
                 raise MissingData("no such tar", where=name, remedy="check the pattern after wds:")
             paths += matches
     return list(dict.fromkeys(paths))
@@ -137,7 +137,7 @@ def _title(pattern: str, root: Path) -> str:
     """Return what the data set is called: the beginning of the tars' names, or else their folder."""
     words = re.split(r"[-_.]*(?:[{*?\[]|\.tar$|$)", Path(pattern.split("::")[0]).name)
     is_part = named_part(words[0]) is not None
-    return words[0] if words[0] and not is_part and not Path(pattern).is_dir() else root.name
+    return words[0] if words[0] and not is_part and not is_folder(Path(pattern)) else root.name
 
 
 def _images(rows: Sequence[tuple[Path, str, TarSample]]) -> ImageItems:

@@ -22,7 +22,9 @@ from probeline.data.tables.matching import clean_path, match_names
 from probeline.data.tables.reading import Table
 from probeline.data.tables.splits import names_parts, read_splits
 from probeline.errors import BadData, MissingData
+from probeline.files.reading import is_file, is_folder
 from probeline.format import plural
+from probeline.text import is_printable
 from probeline.types import DataSet
 
 _SHOWN = 3
@@ -66,7 +68,7 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
         )
     if not table.rows:
         raise BadData(f"the {table.what} has no rows", where=table.path)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise MissingData("no such folder of images", where=folder, remedy="name it by --images DIR")
     values = {kind: read_values(table, column) for kind, column in columns.items() if column}
     if "split" in values and "split" not in request.columns and not names_parts(values["split"], columns["split"]):
@@ -137,7 +139,7 @@ def _locate(name: str, folder: Path) -> tuple[str, Path] | None:
     """Return the sample id and the path of an image that exists as written; None if it does not."""
     for written in dict.fromkeys((name, clean_path(name))):
         path = folder / written
-        if written and path.is_file():
+        if written and is_file(path):
             cleaned = clean_path(written)
             if not cleaned.startswith(("/", "..")):
                 return cleaned, path
@@ -153,7 +155,7 @@ def _compose(name: str) -> str:
 def _clean_labels(table: Table, labels: Sequence[str]) -> list[str]:
     """Return labels; whole numbers that a missing one turned into 3.0 are 3 again. BadData if one cannot be printed."""
     for (number, _), label in zip(table.rows, labels, strict=False):
-        if not label.isprintable():
+        if not is_printable(label):
             raise BadData(f"the {table.what} has a label that cannot be printed", where=table.where(number))
     if sum(re.fullmatch(r"-?\d*\.\d*[1-9]\d*", label) is not None for label in labels) * 2 > len(labels):
         raise BadData(

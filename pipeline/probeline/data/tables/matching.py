@@ -6,6 +6,8 @@ import posixpath
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from probeline.text import shown_names
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -22,11 +24,12 @@ class Matching:
 def match_names(names: Sequence[str], known: Collection[str]) -> Matching:
     """Return the images that names mean, in one way for all of them: the first that matches any.
 
-    The ways are: as written, with backslashes for slashes, without extension, by the end of the path, and by the end
-    of the path without extension. Paths are POSIX.
+    The ways are: as written, or as our tables show a name that is not printable; with backslashes for slashes, without
+    extension, by the end of the path, and by the end of the path without extension. Paths are POSIX.
     """
     present = set(known)
-    exact = tuple(name if name in present else None for name in names)
+    shown = shown_names(present)
+    exact = tuple(name if name in present else shown.get(name) for name in names)
     if any(exact):
         return Matching(exact, None)
     ambiguous = 0

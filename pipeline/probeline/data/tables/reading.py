@@ -14,6 +14,7 @@ from typing import Any
 from probeline.data.folders.contents import EXTENSIONS
 from probeline.errors import BadData, MissingData, MissingExtra
 from probeline.files.reading import TABLE, check, read_bytes
+from probeline.text import without_apostrophe
 
 MOST_BYTES = 256 * 2**20
 """A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
@@ -48,7 +49,7 @@ def read_table(path: Path, what: str) -> Table:
 
     CSV is UTF-8 or UTF-16 with a header; commas, semicolons, tabs or bars separate fields, whichever the header has
     most of; in a ``.txt`` without any of them, spaces do. Empty lines are passed over. A first line that names an image
-    is no header.
+    is no header. The apostrophe before what spreadsheets would take for a formula, as in ``'=1``, is taken off.
 
     Raises
     ------
@@ -79,10 +80,11 @@ def read_table(path: Path, what: str) -> Table:
 def _lines(text: str, path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     first = text.lstrip("\r\n").partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, first), strict=True)
+    has_apostrophes = "'" in text
     try:
         for row in reader:
             if row:
-                yield reader.line_num, row
+                yield reader.line_num, [without_apostrophe(cell) for cell in row] if has_apostrophes else row
     except csv.Error as error:
         raise BadData(f"the {what} is not valid CSV", where=f"{path}, line {reader.line_num}", got=error) from error
 

@@ -12,11 +12,11 @@ from xml.etree.ElementTree import Element
 
 from probeline.report.figures.sheet import TOOLTIP
 from probeline.report.figures.style import FAINT, INK, MUTED, POINTS
+from probeline.text import printable, printable_lines
 
 _ROLES = {INK.lower(): "ink", MUTED.lower(): "muted", FAINT.lower(): "faint", "#ffffff": "ground"}
 """The names of colours that are not data in the style sheet."""
 
-_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 _WIDE = 10 * POINTS
 """Points from which on a figure keeps its size on a page, so that its letters stay readable."""
@@ -28,7 +28,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     `name`, the figure's, begins every name within, so that those of two figures differ. To screen readers the element
     is an image, or with tooltips a group of marks. A figure with pixels keeps its colours, made for white ground.
     """
-    root = ElementTree.fromstring(_NO_XML.sub("", svg).encode())  # noqa: S314  made by matplotlib just now
+    root = ElementTree.fromstring(printable_lines(svg).encode())  # noqa: S314  made by matplotlib just now
     for parent in list(root.iter()):
         for child in list(parent):
             if _plain(child.tag) in ("metadata", "style"):
@@ -44,7 +44,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     root.attrib |= {
         "class": " ".join(["paper" if pixels else "drawing", *(["wide"] if float(width) > _WIDE else [])]),
         "role": "group" if tooltips else "img",
-        "aria-label": " ".join(alt.split()),
+        "aria-label": printable(" ".join(alt.split())),
         "width": f"{float(width) * 4 / 3:.0f}",
         "height": f"{float(height) * 4 / 3:.0f}",
         "stroke-linejoin": "round",

@@ -14,6 +14,7 @@ from probeline.report.figures.sheet import Sheet, default_look, legend_height, n
 from probeline.report.figures.style import DPI, INK, MARKERS, MUTED, POINTS, SERIES, SIZE, SMALL, WIDTH
 from probeline.results.embedding_map import EmbeddingMap
 from probeline.results.picture import Misclassification
+from probeline.text import printable
 from probeline.types import FloatArray
 
 _COLUMNS = 8
@@ -158,6 +159,7 @@ def _sheet_in_points(title: str, height: float) -> tuple[Sheet, Axes]:
 
 def _write(axes: Axes, text: str, left: float, top: float, room: float, **look: Any) -> None:
     """Write a line of at most `room` points: with smaller letters if it is longer, and cut if that is not enough."""
+    text = printable(text)
     line, pixels = axes.text(left, top, text, va="top", fontsize=SIZE, **look), DPI * room / POINTS
     if (width := line.get_window_extent().width) > pixels:
         line.set_fontsize(max(SMALL, SIZE * pixels / width))

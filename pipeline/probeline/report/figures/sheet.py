@@ -18,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from probeline.report.figures.style import DPI, FAMILY, LINE, MUTED, RC, SMALL, TITLE
+from probeline.text import is_printable, printable, printable_lines
 
 _NAME_LENGTH = 22
 """Characters of a class name in a figure; longer ones are cut."""
@@ -50,7 +51,8 @@ class Sheet(Figure):
         self.layout = ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD, compress=square)
         super().__init__(figsize=(width, height), dpi=DPI, layout=self.layout)
         FigureCanvasAgg(self)
-        self.headline, self.caption, self.alt = title, caption, alt or title
+        title, caption = printable(title), printable(caption)
+        self.headline, self.caption, self.alt = title, caption, printable(alt) or title
         self.passes = 2 if square else 1  # of the layout, until it settles
         left = 0.1 / width
         self.surrounding = [self.suptitle(title, x=left, ha="left", fontsize=TITLE, fontweight="bold")]
@@ -94,14 +96,14 @@ def svg(figure: Sheet) -> str:
 
 def set_tooltip(mark: Artist, text: str) -> None:
     """Give a mark a tooltip on the page."""
-    mark.set_gid(TOOLTIP + " ".join(text.split()))
+    mark.set_gid(TOOLTIP + printable(" ".join(text.split())))
 
 
 def names(class_names: Sequence[str]) -> list[str]:
     """Return class names for a figure: long ones cut, and numbers for those with letters that the font lacks."""
     letters = _letters()
     shown = []
-    for number, name in enumerate(class_names):
+    for number, name in enumerate(map(printable, class_names)):
         text = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
         shown.append(text if text and all(ord(letter) in letters for letter in text) else f"class {number}")
     return shown
@@ -109,7 +111,7 @@ def names(class_names: Sequence[str]) -> list[str]:
 
 def legend_label(title: str) -> str:
     """Return a block's title in short lines, so that a legend leaves room for the axes."""
-    return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", title), _LEGEND_LENGTH)
+    return textwrap.fill(re.sub(r"(?<=\bat) |(?<=\d) (?=px|view)", "\u00a0", printable(title)), _LEGEND_LENGTH)
 
 
 def span(values: Iterable[int]) -> str:
@@ -126,11 +128,23 @@ def legend_height(labels: Iterable[str]) -> float:
 @contextmanager
 def _settled_layout(figure: Sheet) -> Iterator[None]:
     """Lay the figure out now and not again while it is drawn, which takes as long as drawing."""
+    _write_out(figure)
     for _ in range(figure.passes):
         figure.layout.execute(figure)
     figure.set_layout_engine("none")
     yield
     figure.set_layout_engine(figure.layout)
+
+
+def _write_out(figure: Figure) -> None:
+    """Make every text of a figure printable, the labels of its axes too."""
+    for text in figure.findobj(Text):
+        text.set_text(printable_lines(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            if not all(map(is_printable, labels)):
+                axis.set_ticklabels(list(map(printable, labels)))
 
 
 def _wrap(text: Text, room: float) -> None:

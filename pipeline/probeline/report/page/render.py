@@ -20,6 +20,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.page import answer
 from probeline.report.palette import colours
 from probeline.report.sections.section import Section
+from probeline.text import printable_lines
 
 MAX_BYTES = 5_000_000
 """Of a page; galleries and maps are left out to stay below it."""
@@ -50,7 +51,7 @@ def _render(content: ReportContent, sections: Sequence[Section]) -> bytes:
         policy=f"default-src 'none'; img-src data:; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
         "base-uri 'none'; form-action 'none'",
     )
-    return html.encode()
+    return printable_lines(html).encode()
 
 
 @cache

@@ -111,8 +111,8 @@
 
   // A cell that a spreadsheet would run as a formula is led by an apostrophe.
   const quoted = (text) => {
-    const safe = /^[=@\t\r]|^[+-](?![\d.])/.test(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    const safe = /^'*([=@\uff1d\uff0b\uff0d\uff20]|[+-](?![\d.,]+( %)?( \(|$)))/.test(text) ? `'${text}` : text;
+    return /[",;|\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const csvOf = (table) => {
     const rows = Array.from(table.rows);

@@ -13,6 +13,7 @@ from probeline.report.model.content import ReportContent
 from probeline.report.model.row import Block, Row, row_tip
 from probeline.report.palette import class_of_colour
 from probeline.results.methods import method_info
+from probeline.text import printable
 
 TOP1 = "Test top-1 % (95 % interval)"
 """The column whose interval is shown as a bar."""
@@ -90,7 +91,7 @@ def bullets(notes: Sequence[str]) -> str:
 
 def code(text: str) -> str:
     """Return `text` as a code span of Markdown, whatever backticks it contains."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"
