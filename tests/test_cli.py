@@ -734,11 +734,13 @@ def test_work_goes_on_where_nobody_reads(run: Run, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_an_output_that_is_full_is_one_line() -> None:
+@pytest.mark.parametrize("command", ["list datasets", "list datasets --json", "--help", "completion bash"])
+def test_an_output_that_is_full_is_one_line(command: str) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = process(["list", "datasets"], stdout=full, stderr=subprocess.PIPE)
-    line = refused(Result(done.returncode, "", done.stderr.decode()))
-    assert os.strerror(errno.ENOSPC) in line
+        done = process(command.split(), stdout=full, stderr=subprocess.PIPE)
+        line = refused(Result(done.returncode, "", done.stderr.decode()))
+        assert line == f"probeline: the system refused: <stdout> (got {os.strerror(errno.ENOSPC)})"
+        assert process(command.split(), stdout=full, stderr=full).returncode == 2
 
 
 def test_closed_streams_do_no_harm() -> None:

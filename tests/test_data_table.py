@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from made_sources import load, make_pictures
 from probeline.data.annotations.labels import relabel
@@ -67,6 +68,12 @@ def test_dialects(root: Path, content: str | bytes) -> None:
     if isinstance(content, str) and "{root}" in content:
         content = "filename,category\n" + content.replace("{root}", str(root))
     assert classes(load(table(root, content))) == {"a/1.png": "x", "b/3.png": "y"}
+
+
+def test_names_are_found_as_our_tables_write_them(root: Path) -> None:
+    Image.new("RGB", (9, 9)).save(root / "=a\x1b\u202e.png")
+    dataset = load(table(root, "file_name,label\n'=a\\x1b\\u202e.png,'=x\na/1.png,می\u200cخواهم\n"))
+    assert classes(dataset) == {"=a\x1b\u202e.png": "=x", "a/1.png": "می\u200cخواهم"}
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,12 @@ def test_labels_and_groups_of_json(tmp_path: Path) -> None:
 
 def test_masks_are_not_the_image_and_cls_wins_over_json(tmp_path: Path) -> None:
     members = {"0.mask.png": encoded(9), "0.png": encoded(0), "0.depth.png": encoded(8), "0.cls": b"a"}
-    members |= {"1.png": encoded(1), "1.seg.png": encoded(9), "1.json": b'{"label": "c"}', "1.cls.txt": b"b"}
+    members |= {
+        "1.png": encoded(1),
+        "1.seg.png": encoded(9),
+        "1.json": b'{"label": "c"}',
+        "1.cls.txt": b"\xef\xbb\xbfb",
+    }
     dataset = load(f"wds:{make_tar(tmp_path / 'a.tar', members)}")
     assert reds(dataset) == [0, 1]
     assert dataset.class_names == ("a", "b")

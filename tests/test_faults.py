@@ -23,6 +23,7 @@ from faults import (
     damage,
     every_call,
     folder_trees,
+    foreign_text,
     kills,
     machine,
     pictures,
@@ -41,6 +42,7 @@ from probeline.cache import prune, reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
 from probeline.cache.reuse import KnownRows
+from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room
 from probeline.data.folders import walk
 from probeline.files import reading as guarded
@@ -81,6 +83,7 @@ def named(value: object) -> str | None:
         (pictures.run, 150),
         (special_files.run, 3),
         (folder_trees.run, 40),
+        (foreign_text.run, 40),
         (machine.run, 2),
     ],
     ids=named,
@@ -195,6 +198,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
             "open_file",
             lambda path, kind: path.open("rb"),
         ),
+        (foreign_text.run, 10, terminal, "printable", str),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),

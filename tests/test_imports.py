@@ -114,6 +114,23 @@ def test_files_stay_small(file: Path) -> None:
     assert (len(text.splitlines()) > FILE_SIZE) == (known or reason)
 
 
+SHOWING = ("print", "ascii", "isprintable", "shlex.quote", "csv.writer", "csv.DictWriter", "sys.stdout.write")
+"""Calls that show text otherwise than through `text` and `console`."""
+
+SHOWS = {
+    "text.py": "is where text of others is shown",
+    "data/folders/contents.py": "tells a text file by its bytes",
+    "cli/completion.py": "quotes the product's own words for shells",
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_text_of_others_is_shown_in_one_way(file: Path) -> None:
+    calls = [ast.unparse(node.func) for node in ast.walk(parsed(file)) if isinstance(node, ast.Call)]
+    own = [call for call in calls if call in SHOWING or call.rpartition(".")[2] == "isprintable"]
+    assert bool(own) == (file.relative_to(PACKAGE).as_posix() in SHOWS), own
+
+
 @cache
 def imported_names(file: Path) -> set[str]:
     """Return the modules that a file imports, inside a function too."""

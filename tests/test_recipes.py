@@ -179,7 +179,7 @@ def test_unknown_recipes_list_the_known(name: str) -> None:
 
 def test_a_recipe_of_ones_own_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my.toml").write_text("[options]\nepochs = 3\n", encoding="utf-8")
+    (tmp_path / "my.toml").write_text("\ufeff[options]\nepochs = 3\n", encoding="utf-8")
     for name in ("my.toml", "./my.toml", str(tmp_path / "my.toml")):
         assert recipes.read(name).options == {"epochs": 3}
     for name in ("other.toml", "../demo"):

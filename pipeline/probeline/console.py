@@ -90,8 +90,8 @@ class Silence:
         yield Nothing()
 
 
-def print_text(text: str, stream: TextIO | None) -> bool:
-    r"""Print lines for people, unless the stream is closed; return False if its reader has just gone.
+def print_text(text: str, stream: TextIO | None, end: str = "\n") -> bool:
+    r"""Print lines for people and an end, unless the stream is closed; return False if its reader has just gone.
 
     A letter that the stream's encoding lacks is written out, as in ``\u8702``.
 
@@ -101,12 +101,12 @@ def print_text(text: str, stream: TextIO | None) -> bool:
         The stream takes no more, as on a full disk; from then on nothing is written to it.
     """
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return _write(text.encode(encoding, "backslashreplace").decode(encoding), stream)
+    return _write(text.encode(encoding, "backslashreplace").decode(encoding) + end, stream)
 
 
 def print_data(text: str, stream: TextIO | None) -> bool:
     """Print lines for programs as :func:`print_text` does, but in UTF-8 and with the same line ends everywhere."""
-    return _write(text.encode() if hasattr(stream, "buffer") else text, stream)
+    return _write(f"{text}\n".encode() if hasattr(stream, "buffer") else f"{text}\n", stream)
 
 
 def _write(text: str | bytes, stream: TextIO | None) -> bool:
@@ -115,9 +115,9 @@ def _write(text: str | bytes, stream: TextIO | None) -> bool:
     try:
         if isinstance(text, bytes):
             stream.flush()
-            stream.buffer.write(text + b"\n")
+            stream.buffer.write(text)
         else:
-            stream.write(f"{text}\n")
+            stream.write(text)
         stream.flush()
     except OSError as error:
         # What is left in the buffer must not fail once more at the end of the process. After `| head` the work goes on.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from probeline.text import printable, shorten
+from probeline.text import printable, shorten, shorten_words
 
 _FEW = 24
 """More valid names than these are not listed; the nearest are suggested."""
@@ -56,6 +56,7 @@ class ProbelineError(Exception):
             line += " (" + ", ".join(details) + ")"
         if remedy:
             line += f"; {remedy}"
+        line = shorten_words(line)
         self.where, self.got = where, got
         super().__init__(printable(" ".join(part.strip() for part in line.splitlines())))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from probeline.errors import BadOption
+from probeline.files.reading import is_file
 
 Role = Literal["train", "val", "test"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -132,7 +132,7 @@ def is_weights_file(weights: str) -> bool:
     """Return whether ``--weights`` names a file rather than a kind of weights, also one that does not exist."""
     if "/" in weights or weights.endswith(_SUFFIXES):
         return True
-    return "." in weights and os.path.isfile(weights)  # noqa: PTH113 - that of Path raises for a long name
+    return "." in weights and is_file(Path(weights))
 
 
 def split_tap(tap: str) -> tuple[str, ...]:

@@ -71,8 +71,13 @@ def shown_names(names: Collection[str]) -> dict[str, str]:
 
 def shorten(text: str) -> str:
     """Return a value as messages show it: long words without their middle, and the beginning of what is longer."""
-    short = re.sub(rf"\S{{{_LONGEST + 1},}}", lambda found: _without_middle(found[0]), text)
+    short = shorten_words(text)
     return short if len(short) <= _MOST else f"{short[:_MOST]}... ({len(text):,} characters)"
+
+
+def shorten_words(text: str) -> str:
+    """Return text with long words without their middle."""
+    return re.sub(rf"\S{{{_LONGEST + 1},}}", lambda found: _without_middle(found[0]), text)
 
 
 def _without_middle(word: str) -> str:

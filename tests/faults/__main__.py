@@ -20,6 +20,7 @@ from faults import (
     damage,
     every_call,
     folder_trees,
+    foreign_text,
     kills,
     machine,
     pictures,
@@ -84,6 +85,7 @@ CHECKS = (
     Check(pictures.run, 20_000),
     Check(special_files.run, None),
     Check(folder_trees.run, 2000),
+    Check(foreign_text.run, 5_000),
     Check(machine.run, 500),
     Check(trainings.run, 50),
 )

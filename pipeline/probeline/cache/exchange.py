@@ -24,7 +24,7 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_features, read_shard
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
-from probeline.files.reading import ARRAYS, check, is_file, read_bytes
+from probeline.files.reading import ARRAYS, check, is_file, read_bytes, why_unreachable
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.types import FloatArray
 
@@ -67,7 +67,9 @@ def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[En
     by a process of its own with limited memory and time. Nothing is written of a file that is refused.
     """
     if not is_file(path):
-        raise MissingData("no such file", where=path, remedy="name a file that cache export wrote")
+        raise MissingData(
+            "no such file", where=path, got=why_unreachable(path), remedy="name a file that cache export wrote"
+        )
     manifest, features = _read_unknown(path) if sha256 is None else _read_known(path, sha256)
     record = _record(manifest)
     if record is None or record.get("format") != FORMAT_VERSION:

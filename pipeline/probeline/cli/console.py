@@ -81,7 +81,7 @@ class Terminal:
         """Ask on standard error and read the answer from standard input; None if that is no terminal."""
         if sys.stdin is None or not sys.stdin.isatty():
             return None
-        print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        print_text(f"{printable(question)} [y/N] ", sys.stderr, end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextlib.contextmanager

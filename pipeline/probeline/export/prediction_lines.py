@@ -46,7 +46,7 @@ def predict_images(settings: Settings, predictor: Predictor, title: str) -> dict
     if not is_piped:
         images = tuple(images)
         total = len(images)
-    header, line_of = _FORMATS[settings.predict.format](settings, predictor)
+    header, line_of = FORMATS[settings.predict.format](settings, predictor)
     show = settings.console.result if settings.predict.format == "table" else settings.console.data
     if header:
         show(header)
@@ -178,4 +178,4 @@ def _json_lines(settings: Settings, predictor: Predictor) -> Lines:
     return "", line
 
 
-_FORMATS: dict[str, Callable[[Settings, Predictor], Lines]] = {"table": _table, "csv": _csv, "jsonl": _json_lines}
+FORMATS: dict[str, Callable[[Settings, Predictor], Lines]] = {"table": _table, "csv": _csv, "jsonl": _json_lines}

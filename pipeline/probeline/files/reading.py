@@ -138,6 +138,19 @@ def is_file(path: Path) -> bool:
     return _has_mode(path, stat.S_ISREG)
 
 
+def why_unreachable(path: Path) -> str | None:
+    """Return why a path cannot be looked up, such as a name that is too long; None if it can, or nothing is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error.strerror
+    except ValueError:
+        return "a name that no file can have"
+    return None
+
+
 def _has_mode(path: Path, is_kind: Callable[[int], bool]) -> bool:
     try:
         return is_kind(path.stat().st_mode)

@@ -9,7 +9,7 @@ from pathlib import Path
 from probeline.errors import BadOption, UnknownName
 from probeline.files.paths import is_blank
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
-from probeline.options.command_line import UNKNOWN_FOLDER, command_line
+from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
 
@@ -57,15 +57,23 @@ def check_settings(settings: Settings) -> None:
             )
     _check_data(settings.data)
     check_strategies(settings)
-    given = (value for option in OPTIONS.values() for value in _as_tuple(settings.value(option.name)))
-    if bad := next((value for value in (*settings.words, *map(str, given)) if "\0" in value), None):
-        raise BadOption("a NUL character is in no name of a file or an option", got=repr(bad))
+    for option in OPTIONS.values():
+        value = settings.value(option.name)
+        for text in map(str, value if isinstance(value, tuple) else (value,)):
+            _check_text(text, option.flag)
+    for word in settings.words:
+        if "\0" in word:
+            raise BadOption("no name has a NUL character", got=repr(word))
+
+
+def _check_text(text: str, flag: str) -> None:
+    """Refuse a value that is in no name of a file: one with a NUL, or that is not valid Unicode."""
+    if "\0" in text:
+        raise BadOption(f"bad {flag}", expected="no NUL character", got=repr(text))
     try:
-        command_line(settings, "run").encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadOption(
-            "an option is not valid Unicode", got=error.object, remedy="rename that file or folder"
-        ) from error
+        raise BadOption(f"{flag} is not valid Unicode", got=text, remedy="rename that file or folder") from error
 
 
 _LOOKED_UP = ("dataset", "backbones", "weights")
@@ -80,8 +88,6 @@ def _check_blank(settings: Settings) -> None:
             raise BadOption(f"no value for {option.flag}", expected=option.metavar, got="an empty one")
     if any(map(is_blank, settings.words)):
         raise BadOption("an empty word after the verb", expected="a name; . is the current folder")
-def _as_tuple(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def check_strategies(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.source import Built, no_categories, no_names, no_options, only_default, refuse_options
 from probeline.errors import BadOption, MissingData
-from probeline.files.reading import is_file
+from probeline.files.reading import is_file, why_unreachable
 from probeline.images import Preprocess
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def check(name: str) -> None:
         expected = "python:FILE.py:FUNCTION or python:MODULE:FUNCTION"
         raise BadOption("bad --backbone", where=f"python:{name}", expected=expected)
     if module.endswith(".py") and not is_file(Path(module).expanduser()):
-        raise MissingData("no such file", where=module, remedy="check the path of --backbone python:FILE.py:FUNCTION")
+        remedy, got = "check the path of --backbone python:FILE.py:FUNCTION", why_unreachable(Path(module).expanduser())
+        raise MissingData("no such file", where=module, got=got, remedy=remedy)
 
 
 def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from probeline.errors import BadWeights, MissingData
-from probeline.files.reading import SETTINGS, WEIGHTS, is_file, read_beginning, read_bytes
+from probeline.files.reading import SETTINGS, WEIGHTS, is_file, read_beginning, read_bytes, why_unreachable
 
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Modules that torch puts around others when it compiles, shards or checkpoints them."""
@@ -44,7 +44,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     safetensors, or the index of several (see :func:`shards_of`).
     """
     if not is_file(path):
-        raise MissingData("no weights file", where=path, remedy="check the path")
+        raise MissingData("no weights file", where=path, got=why_unreachable(path), remedy="check the path")
     state: dict[str, Tensor] = {}
     for file in shards_of(path) or [path]:
         state |= _tensors(_load(file))

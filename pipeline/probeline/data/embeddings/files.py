@@ -17,7 +17,7 @@ from probeline.data.tables.columns import find_column, read_values
 from probeline.data.tables.reading import Table, import_parquet, read_table
 from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData, MissingData, MissingExtra
-from probeline.files.reading import ARRAYS, check, is_file, open_file
+from probeline.files.reading import ARRAYS, check, is_file, open_file, why_unreachable
 from probeline.types import AnyArray
 
 _IDS = ("sample_id", "sample_ids", "id", "ids", "name", "names", "path", "paths", "file_name", "file_names")
@@ -50,7 +50,9 @@ def read_embeddings(path: Path, columns: Mapping[str, str]) -> dict[str, Embeddi
         A library that the format needs is not installed.
     """
     if not is_file(path):
-        raise MissingData("no such file of embeddings", where=path, remedy="check the path after features:")
+        raise MissingData(
+            "no such file of embeddings", where=path, got=why_unreachable(path), remedy="check the path after features:"
+        )
     readers: dict[str, Callable[[Path, Mapping[str, str]], dict[str, EmbeddingTable]]] = {
         ".npz": _read_npz,
         ".npy": _read_npy,

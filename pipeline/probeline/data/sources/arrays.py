@@ -17,7 +17,7 @@ from probeline.data.part_names import first_part, without_part
 from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import ARRAYS, is_file, open_file
+from probeline.files.reading import ARRAYS, is_file, open_file, why_unreachable
 from probeline.images import ImageArray, Images, PixelArray
 from probeline.types import AnyArray, DataSet, IntArray
 
@@ -87,7 +87,9 @@ def _digests(path: Path, part: str, pixels: PixelArray, request: LoadRequest) ->
 
 def _read(path: Path) -> dict[str, AnyArray]:
     if not is_file(path):
-        raise MissingData("no such file of arrays", where=path, remedy="check the path after arrays:")
+        raise MissingData(
+            "no such file of arrays", where=path, got=why_unreachable(path), remedy="check the path after arrays:"
+        )
     try:
         with open_file(path, ARRAYS) as file:
             content = np.load(file, allow_pickle=False)

@@ -19,7 +19,7 @@ from probeline.data.folders.walk import FolderWalk
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import fingerprint
-from probeline.files.reading import IMAGE, is_folder, read_bytes
+from probeline.files.reading import IMAGE, is_folder, read_bytes, why_unreachable
 from probeline.format import few
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
@@ -86,7 +86,9 @@ def scan(root: Path) -> Listing:
         folders and so look like parts, or a name that is not valid Unicode.
     """
     if not is_folder(root):
-        raise MissingData("no such folder of images", where=root, remedy="check the path after folder:")
+        raise MissingData(
+            "no such folder of images", where=root, got=why_unreachable(root), remedy="check the path after folder:"
+        )
     layout = find_layout(root)
     skipped = list(layout.skipped)
     walk = FolderWalk(skipped)

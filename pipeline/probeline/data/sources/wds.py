@@ -17,7 +17,7 @@ from probeline.data.label_values import number_labels
 from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import ARCHIVE, is_file, is_folder, open_file
+from probeline.files.reading import ARCHIVE, is_file, is_folder, open_file, why_unreachable
 from probeline.images import ImageItems, Images
 from probeline.types import DataSet, IntArray, Skipped
 
@@ -84,7 +84,9 @@ def find_tars(pattern: str, skipped: list[Skipped]) -> list[Path]:
             elif glob.has_magic(name):
                 matches = sorted(set(_matches(name, skipped)))
             if not matches or not all(map(is_file, matches)):
-                raise MissingData("no such tar", where=name, remedy="check the pattern after wds:")
+                raise MissingData(
+                    "no such tar", where=name, got=why_unreachable(path), remedy="check the pattern after wds:"
+                )
             paths += matches
     return list(dict.fromkeys(paths))
 

@@ -22,9 +22,9 @@ from probeline.data.tables.matching import clean_path, match_names
 from probeline.data.tables.reading import Table
 from probeline.data.tables.splits import names_parts, read_splits
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import is_file, is_folder
+from probeline.files.reading import is_file, is_folder, why_unreachable
 from probeline.format import plural
-from probeline.text import is_printable
+from probeline.text import is_printable, shown_names
 from probeline.types import DataSet
 
 _SHOWN = 3
@@ -69,7 +69,9 @@ def build_table(table: Table, name: str, folder: Path, request: LoadRequest) -> 
     if not table.rows:
         raise BadData(f"the {table.what} has no rows", where=table.path)
     if not is_folder(folder):
-        raise MissingData("no such folder of images", where=folder, remedy="name it by --images DIR")
+        raise MissingData(
+            "no such folder of images", where=folder, got=why_unreachable(folder), remedy="name it by --images DIR"
+        )
     values = {kind: read_values(table, column) for kind, column in columns.items() if column}
     if "split" in values and "split" not in request.columns and not names_parts(values["split"], columns["split"]):
         columns["split"] = None
@@ -116,8 +118,15 @@ def _find_images(
     """Return the sample id and the path of each name, and how they were found, if not as written."""
     locations = [_locate(name, folder) for name in names]
     how, ambiguous = None, 0
-    if not any(locations):
+    below: dict[str, Path] = {}
+    if not all(locations):
         below = {_compose(path.relative_to(folder).as_posix()): path for path in list_images(folder, [])}
+        shown = shown_names(below)  # our own tables have such names written out
+        locations = [
+            at or ((shown[name], below[shown[name]]) if name in shown else None)
+            for at, name in zip(locations, names, strict=True)
+        ]
+    if not any(locations):
         matching = match_names(names, below)
         locations = [(image, below[image]) if image is not None else None for image in matching.images]
         how, ambiguous = matching.how, matching.ambiguous
