@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from probeline.data.source import LoadRequest, Source
 from probeline.errors import BadOption, ProbelineError, UnknownName
-from probeline.format import abridge, few
 from probeline.files.reading import is_file, is_folder
+from probeline.format import abridge, few
 from probeline.plugins import Plugins
 from probeline.types import DataSet, Skipped
 
