@@ -71,6 +71,12 @@ def package_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
+def user_folder() -> Path:
+    """Return this user's folder for what is remembered between caches: below ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    # Not Path.expanduser, which raises for a user without a home.
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "probeline"  # noqa: PTH111
+
+
 def environment(device: str = "CPU") -> Mapping[str, str | int]:
     """Return hardware and versions as JSON values; `device` as :func:`probeline.backbones.device.describe` names it."""
     versions = {name: number for name in PACKAGES if (number := installed(name)) is not None}

@@ -17,8 +17,10 @@ from probeline.backbones.preprocessing.read import make_record
 from probeline.backbones.preprocessing.verify import check_same
 from probeline.backbones.source import Built
 from probeline.backbones.weights.download import check_download_is_allowed
+from probeline.backbones.weights.published import check_published
 from probeline.backbones.weights.reachable import cached_hub_file, check_hub, check_url
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData, UnknownName
+from probeline.identity import is_digest
 from probeline.images import Preprocess
 
 _FOLDER = "local-dir:"
@@ -127,8 +129,9 @@ def pretrained_tower(source: str, weights: str, what: str) -> Built:
     config = vision.open_clip().get_pretrained_cfg(source, weights)
     _check_activation(source, config, weights, what)
     path = _weights_file(config, f"{what}@{weights}")
+    warnings = check_published(path, sha256=_stated_digest(config, path))
     net = _tower(_create(source, what, str(path)), config, what)
-    return Built(net, weights, net.preprocess, (path,))
+    return Built(net, weights, net.preprocess, (path,), warnings=warnings)
 
 
 def tower_from_file(source: str, path: Path, what: str) -> Built:
@@ -264,6 +267,13 @@ def _weights_file(config: Mapping[str, Any], what: str) -> Path:
     except (OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DownloadFailed(f"cannot fetch the weights of {what}", got=reason, remedy=remedy) from error
+
+
+def _stated_digest(config: Mapping[str, Any], path: Path) -> str | None:
+    """Return the whole sha256 that is a folder's name in the address of a file, as OpenAI has it."""
+    folder, _, name = str(config.get("url") or "").rpartition("/")
+    digest = folder.rpartition("/")[2]
+    return digest if name == path.name and is_digest(digest) else None
 
 
 def _hub_names(filename: str) -> tuple[str, ...]:

@@ -53,12 +53,14 @@ def create(name: str, options: Mapping[str, Any], *, init: bool = False) -> nn.M
 def pretrained(name: str, weights: str) -> Built:
     """Return the model, which the hub's library downloads if it is missing; `weights` may name a revision."""
     from probeline.backbones.libraries.transformers import pretrained_encoder
+    from probeline.backbones.weights.published import check_published
 
     revision = None if weights == "DEFAULT" else weights
     if revision and _is_model_folder(name):
         raise UnknownName(f"weights of hf:{name}", weights, ["DEFAULT", "none", "PATH of a file"])
     net, files = pretrained_encoder(_source(name), revision, f"hf:{name}")
-    return Built(net, weights, preprocess(net), files)
+    warnings = () if _is_model_folder(name) else check_published(*files)
+    return Built(net, weights, preprocess(net), files, warnings=warnings)
 
 
 def from_file(name: str, path: Path) -> Built:

@@ -106,6 +106,7 @@ def pretrained(name: str, weights: str) -> Built:
     """Return a net with the weights of its name, which timm downloads if they are missing."""
     from probeline.backbones import torchvision_import as vision
     from probeline.backbones.weights.download import check_download_is_allowed
+    from probeline.backbones.weights.published import check_published
 
     full = TIMM + name
     if weights != "DEFAULT":
@@ -116,22 +117,18 @@ def pretrained(name: str, weights: str) -> Built:
     if path is None:
         check_download_is_allowed(full)
         _check_host(name)
+        path = _download(name)
+    doubts = () if path is None else check_published(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # From the file itself, as timm would ask the hub whether it is the newest.
-            overlay = {} if path is None else {"pretrained_cfg_overlay": {"file": str(path)}}
+            # From the file that was checked: timm would download without a check, and ask the hub for a newer one.
+            overlay = {} if path is None else {"pretrained_cfg_overlay": {"file": str(path), **_format(name)}}
             net = cast("nn.Module", vision.timm().create_model(name, pretrained=True, **overlay))
     except (OSError, RuntimeError) as error:
-        raise DownloadFailed(
-            "timm could not get the weights",
-            where=full,
-            got=next(iter(str(error).splitlines()), type(error).__name__),
-            remedy=_to_fetch(name),
-        ) from error
+        raise _not_loaded(name, error) from error
     tag = cast(dict[str, Any], net.pretrained_cfg).get("tag")
-    path = path or _cached_file(name)
-    return Built(net, str(tag or "DEFAULT"), preprocess(net), () if path is None else (path,))
+    return Built(net, str(tag or "DEFAULT"), preprocess(net), () if path is None else (path,), warnings=doubts)
 
 
 def preprocess(net: nn.Module) -> Preprocess:
@@ -178,17 +175,57 @@ def _cached_file(name: str) -> Path | None:
     from probeline.backbones.weights.reachable import cached_hub_file
 
     known = _config(name)
-    if known is None or known.custom_load:
+    if known is None:
         return None
     if known.hf_hub_id:
-        repository, _, revision = known.hf_hub_id.partition("@")
-        names = (known.hf_hub_filename,) if known.hf_hub_filename else _HUB_FILES
-        return cached_hub_file(repository, names, revision or None)
+        return cached_hub_file(*_hub_place(known))
     path = _checkpoint(known.url) if known.url else None
     return path if path is not None and path.exists() else None
 
 
+def _hub_place(known: Any) -> tuple[str, tuple[str, ...], str | None]:
+    """Return the repository of a net's weights, the names that their file may have, and the revision if any."""
+    repository, _, revision = known.hf_hub_id.partition("@")
+    names = (known.hf_hub_filename,) if known.hf_hub_filename else _HUB_FILES
+    return repository, names, revision or None
+
+
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def _download(name: str) -> Path | None:
+    """Return the file of a net's weights, downloaded; None if timm knows none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from probeline.backbones.weights.download import download
+
+    known = _config(name)
+    if known is None or not (known.hf_hub_id or known.url):
+        return None
+    if not known.hf_hub_id:
+        download(known.url, _checkpoint(known.url))
+        return _checkpoint(known.url)
+    repository, names, revision = _hub_place(known)
+    try:
+        for file in names[:-1]:
+            with contextlib.suppress(EntryNotFoundError):
+                return Path(hf_hub_download(repository, file, revision=revision))
+        return Path(hf_hub_download(repository, names[-1], revision=revision))
+    except (OSError, EntryNotFoundError) as error:
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> DownloadFailed:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return DownloadFailed("timm could not get the weights", where=TIMM + name, got=reason, remedy=_to_fetch(name))
+
+
+def _format(name: str) -> dict[str, Any]:
+    """Return what timm must be told of a file's format, which it records for the place that the file is from."""
+    known = _config(name)
+    is_custom = known.custom_load == "hf" if known.hf_hub_id else bool(known.custom_load)
+    return {"custom_load": is_custom}
 
 
 def _check_host(name: str) -> None:

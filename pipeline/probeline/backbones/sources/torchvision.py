@@ -73,7 +73,8 @@ def pretrained(name: str, weights: str) -> Built:
     """Return a net with weights of its enum, which are downloaded if they are missing."""
     import torch
 
-    from probeline.backbones.weights.download import check_download_is_allowed, check_file_hash, download
+    from probeline.backbones.weights.download import check_download_is_allowed, download
+    from probeline.backbones.weights.published import check_published
     from probeline.backbones.weights.state_dict import load_state, read_state
 
     chosen = _published(name, weights)
@@ -81,7 +82,7 @@ def pretrained(name: str, weights: str) -> Built:
     if not path.exists():
         check_download_is_allowed(name)
         download(chosen.url, path)
-    check_file_hash(path)
+    warnings = check_published(path)
     net = create(name, options(name, weights))
     load_state(net, rename_old_densenet(read_state(path)), where=path)
     preset = chosen.transforms()
@@ -92,7 +93,7 @@ def pretrained(name: str, weights: str) -> Built:
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
-    return Built(net, chosen.name, preprocess, (path,))
+    return Built(net, chosen.name, preprocess, (path,), warnings=warnings)
 
 
 def preprocess(_: nn.Module) -> Preprocess:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from urllib.error import URLError
 from probeline.errors import BadWeights, CannotWrite, DownloadFailed, MissingData
 from probeline.files.reading import WEIGHTS, open_file
 from probeline.text import shell_word
+from probeline.files.fingerprint import file_sha256
+from probeline.files.reading import WEIGHTS
 
 OTHER_WEIGHTS = "choose --weights none or --weights PATH"
 
@@ -47,8 +48,7 @@ def _hash_in_name(path: Path) -> str | None:
 def check_file_hash(path: Path, sha256: str | None = None) -> None:
     """Refuse a file whose sha256 does not begin with `sha256`, by default the digits in its name."""
     expected = sha256 or _hash_in_name(path) or ""
-    with open_file(path, WEIGHTS) as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
+    got = file_sha256(path, WEIGHTS)
     if not got.startswith(expected):
         raise BadWeights(
             "the weights file is corrupt",
