@@ -27,7 +27,7 @@ from probeline.cache.reading import open_entry, read_features
 from probeline.cli.program import run_steps
 from probeline.commands import extract
 from probeline.environment import PACKAGES, installed
-from probeline.errors import BadCache, BadData, CannotWrite, Diverged, FoundUnreadable
+from probeline.errors import BadCache, BadData, CannotWrite, Diverged, FoundUnreadable, Mismatch
 from probeline.extraction import engine
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.options.command_line import command_line
@@ -368,7 +368,7 @@ def test_a_net_of_another_preprocessing_than_its_record_is_refused(tmp_path: Pat
     session = Session(configuration(tmp_path / "cache"))
     record = session.backbone("squeezenet1_1")[0]
     other = replace(record, preprocess=replace(record.preprocess, mean=(0.5, 0.5, 0.5)))
-    with pytest.raises(ValueError, match=r"^a net for .* and a record of "):
+    with pytest.raises(Mismatch, match=r"wrong about squeezenet1_1 .*: it is dropped \(expected preprocess "):
         engine.Engine(session, other)
 
 

@@ -21,6 +21,7 @@ from probeline.cache.reading import entry_folders, open_entry, read_features, re
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import BadOption, Mismatch, MissingData
+from probeline.files.fingerprint import fingerprint
 from probeline.finetuning import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal, unseal
 from probeline.images import ImageArray
@@ -260,18 +261,23 @@ def test_rows_in_another_order_are_found(cache: Path) -> None:
     assert any("a shard holds other rows than its entry" in told for told in said)
 
 
-def test_the_memo_is_not_believed(tmp_path: Path) -> None:
+def test_the_memo_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_photos(tmp_path / "photos")
     old = root / "ants" / "3.jpg"
     os.utime(old, ns=(10**18, 10**18))
     options = {"dataset": f"folder:{root}", "limit": None}
     extracted(tmp_path / "cache", **options)
-    # Another picture of the same size, date and inode: only its bytes tell.
+    # Another picture of the same size and date, and a memo that somebody fitted to it: only its bytes tell.
     data = bytearray(old.read_bytes())
     data[-20] ^= 1
     with old.open("r+b") as file:
         file.write(data)
     os.utime(old, ns=(10**18, 10**18))
+    memo = unseal((tmp_path / "cache" / ".memo.json").read_bytes())
+    assert memo
+    memo["entries"][f"image:{old}"]["files"] = [[str(old), *fingerprint(old)]]
+    (tmp_path / "cache" / ".memo.json").write_bytes(seal(memo))
+    monkeypatch.setattr("probeline.data.remembered.SAMPLE", 0)
     assert Session(configuration(tmp_path / "cache", **options)).dataset.parts["all"].content[3] != digest_bytes(data)
     line, said = refused(verify, tmp_path / "cache", **options)
     assert "1 problem in the cache" in line

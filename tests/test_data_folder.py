@@ -21,7 +21,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
-from probeline.files.reading import FileKind
+from probeline.files.reading import FileKind, read_bytes
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
 from probeline.types import DROPPED, DataSet, Skipped
@@ -620,24 +620,27 @@ def test_order_does_not_depend_on_the_file_system(root: Path, tmp_path: Path, mo
     assert found.class_names == expected.class_names
 
 
-def test_a_second_load_reads_no_image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_load_reads_a_sample_of_the_images(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(root, "a/1.jpg", "b/1.jpg", "b/2.jpg")
     for path in root.rglob("*.jpg"):
         os.utime(path, (1e9, 1e9))
     expected = load(root, tmp_path).parts["all"].content
     read: list[Path] = []
-    read_bytes = folder.read_bytes
 
     def watched(path: Path, kind: FileKind) -> bytes:
         read.append(path)
         return read_bytes(path, kind)
 
     monkeypatch.setattr(folder, "read_bytes", watched)
+    monkeypatch.setattr("probeline.data.remembered.SAMPLE", 2)
     assert load(root, tmp_path).parts["all"].content == expected
-    assert read == []
+    assert len(set(read)) == len(read) == 2
     make(root, "b/1.jpg", size=9)
+    read.clear()
     assert load(root, tmp_path).parts["all"].content != expected
-    assert read == [root / "b/1.jpg"]
+    assert sorted(read) == sorted(root.rglob("*.jpg"))
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
@@ -647,7 +650,6 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     for path in root.rglob("*.jpg"):
         os.utime(path, (1e9, 1e9))
     changing = root / "a/1.jpg"
-    read_bytes = folder.read_bytes
 
     def changed(path: Path, kind: FileKind) -> bytes:
         data = read_bytes(path, kind)
@@ -659,8 +661,8 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     with monkeypatch.context() as patch:
         patch.setattr(folder, "read_bytes", changed)
         folder.load(str(root), LoadRequest(root, Subset(), memo, Silence()))
-    assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"]) is None
-    assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"]) is not None
+    assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"], str) is None
+    assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"], str) is not None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -107,11 +107,11 @@ def check_no_links(path: Path, below: Path) -> None:
             )
 
 
-def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
+def publish(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o666) -> bool:
     """Write `data` to `path` durably and whole, or not at all.
 
     The bytes go to a temporary name in the same folder, are synced, and get their name by a link that fails if the
-    name is taken. With `replace` they take it from whatever holds it.
+    name is taken. With `replace` they take it from whatever holds it. `mode` are the most permissions the file gets.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def publish(path: Path, data: bytes, *, replace: bool = False) -> bool:
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     with _refusals_named(path):
         try:
-            _write_synced(temporary, data)
+            _write_synced(temporary, data, mode)
             published = _take_name(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
@@ -189,8 +189,8 @@ def put_aside(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the user's umask
+def _write_synced(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # less the user\'s umask
     try:
         view = memoryview(data)
         while view:

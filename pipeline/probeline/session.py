@@ -60,7 +60,7 @@ class Session:
     def memo(self) -> Memo:
         """The remembered hashes of files."""
         path = self.settings.folders.cache / ".memo.json" if self.remember else None
-        return Memo(path, read_only=self.settings.run.dry_run)
+        return Memo(path, read_only=self.settings.run.dry_run, warn=self.warn_once)
 
     @functools.cached_property
     def verdicts(self) -> Verdicts:
@@ -197,7 +197,7 @@ class Session:
 
     def is_remembered(self, name: str) -> bool:
         """Return whether this name was remembered by an earlier run."""
-        return self.memo.get(name, []) is True
+        return self.memo.get(name, [], bool) is True
 
     def remember_that(self, name: str) -> None:
         """Remember a name; losing it costs only the time to check again."""
@@ -223,7 +223,7 @@ class Session:
         spec = self.spec(backbone)
         record, loaded = resolve(spec.name, spec.weights, self.settings.nets.image_size, self.memo)
         self.memo.save()
-        self._show_notes(record)
+        self._show_notes(loaded, record)
         return record.decoding(self.decoding), loaded and loaded.decoding(self.decoding)
 
     def taps(self, backbone: str) -> tuple[tuple[tuple[Backbone, ...], ...], Loaded | None]:
@@ -235,7 +235,7 @@ class Session:
         terms = tuple(dict.fromkeys(term for taps in requested for term in taps))
         resolved, loaded = resolve_taps(spec.name, spec.weights, self.settings.nets.image_size, terms, self.memo)
         self.memo.save()
-        self._show_notes(*(record for own in resolved.values() for record in own))
+        self._show_notes(loaded, *(record for own in resolved.values() for record in own))
         records: list[tuple[Backbone, ...]] = []
         for taps in requested:
             named = (record for term in taps for record in resolved[term])
@@ -252,7 +252,7 @@ class Session:
         self.require_images(f"the net of {backbone}")
         spec = self.spec(backbone)
         loaded = load(spec.name, spec.weights, self.settings.nets.image_size, taps)[0]
-        self._show_notes(loaded.backbone)
+        self._show_notes(loaded, loaded.backbone)
         return loaded.decoding(self.decoding)
 
     @functools.cached_property
@@ -260,8 +260,10 @@ class Session:
         """Keys of the cached features that the canary has run again in this session."""
         return set()
 
-    def _show_notes(self, *records: Backbone) -> None:
+    def _show_notes(self, loaded: Loaded | None, *records: Backbone) -> None:
         """Show what a user should know of a net and its weights."""
+        for warning in loaded.warnings if loaded else ():
+            self.warn_once(warning)
         for line in (f"{record.name}: {note}" for record in records for note in record.notes):
             self.note_once(line)
 
@@ -282,8 +284,7 @@ class Session:
         """Return the views of a part: None for its images as they are, and the augmented ones if it has train rows."""
         if part != self.dataset.train:
             return (None,)
-        numbers = range(1, self.settings.reading.views + 1)
-        return (None, *(View(number, self.dataset.flips) for number in numbers))
+        return (None, *(View(number, self.dataset.flips) for number in range(1, self.settings.reading.views + 1)))
 
     def entry(self, backbone: Backbone, part: str, view: View | None = None) -> Entry:
         """Return the cache entry of a part, extracted or not."""
@@ -306,8 +307,7 @@ class Session:
             return FeatureSet(rows, own.sample_ids, self.entry(backbone, part).key, 0.0, ())
         entry = self.entry(backbone, part, view)
         if entry.folder not in self._features:
-            remedy = f"run: {command_line(self.settings, 'extract')}"
-            self._features[entry.folder] = read_features(entry, remedy)
+            self._features[entry.folder] = read_features(entry, f"run: {command_line(self.settings, 'extract')}")
         return self._features[entry.folder]
 
     @functools.cached_property

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline.backbones.registry import check_name, find, runs_code
 from probeline.backbones.source import HasNotes, StatesPreprocess
 from probeline.environment import installed
+from probeline.files.fingerprint import file_sha256
 from probeline.files.memo import Memo
-from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest
-from probeline.images import Decoding, Preprocess
-from probeline.names import PENULTIMATE
+from probeline.files.reading import WEIGHTS
+from probeline.identity import FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION, digest, is_digest
+from probeline.images import Decoding
+from probeline.names import PENULTIMATE, is_weights_file
 from probeline.types import Backbone
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ class Loaded:
         The records of each requested tap; ``last-2`` stands for four.
     options : mapping
         What the net was built with.
+    files : tuple of Path
+        Those that the weights came from; empty for random weights and unknown files.
+    warnings : tuple of str
+        What is wrong with where the weights came from.
     """
 
     net: nn.Module
@@ -50,6 +56,8 @@ class Loaded:
     inner: Mapping[str, InnerTap] = field(default_factory=dict)
     taps: Mapping[str, tuple[Backbone, ...]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def decoding(self, decoding: Decoding) -> Loaded:
         """Return the net with records of images that are decoded in this way."""
@@ -115,18 +123,39 @@ def _load(name: str, weights: str, image_size: int | None, taps: Sequence[str]) 
         term: tuple(records[inner_tap.name] for inner_tap in inner_taps) for term, inner_taps in by_term.items()
     }
     records_of = {PENULTIMATE: (backbone,), **records_of}
-    return Loaded(built.net, tap, backbone, inner, records_of, built.options), built.files
+    _BUILT.setdefault(_label(name, weights, image_size), set()).update((backbone, *records.values()))
+    loaded = Loaded(built.net, tap, backbone, inner, records_of, built.options, built.files, built.warnings)
+    return loaded, built.files
 
 
-def _from_json(record: dict[str, Any]) -> Backbone:
-    preprocess, notes = Preprocess.from_record(record["preprocess"]), tuple(record.get("notes", ()))
-    return Backbone(**{**record, "preprocess": preprocess, "notes": notes})
+@dataclass(frozen=True)
+class Remembered:
+    """What the memo holds of a net at one tap: the records, and the sha256 of each of its weights files by path."""
+
+    files: Mapping[str, str]
+    records: tuple[Backbone, ...]
+
+    def __post_init__(self) -> None:
+        is_odd = not self.records or not all(map(_is_plausible, self.records))
+        if is_odd or not all(map(is_digest, self.files.values())):
+            raise ValueError("not the records of a net and the digests of its files")
 
 
-def _to_json(backbone: Backbone) -> dict[str, Any]:
-    values = {**asdict(backbone), "preprocess": backbone.preprocess.record()}
-    notes = values.pop("notes")
-    return values | ({"notes": list(notes)} if notes else {})  # without notes as it was before there were any
+def _is_plausible(record: Backbone) -> bool:
+    sizes = (record.dim, record.preprocess.crop, record.preprocess.resize)
+    return (
+        is_digest(record.weights_sha256)
+        and all(0 < size < _MOST for size in sizes)
+        and 0 <= record.head_parameters <= record.parameters < _MOST
+        and all(deviation > 0 for deviation in record.preprocess.std)
+    )
+
+
+_MOST = 1 << 40
+"""More than any net has of parameters or dimensions."""
+
+_BUILT: dict[str, set[Backbone]] = {}
+"""By request, the records that this process has computed from the weights themselves."""
 
 
 def _is_of_library(name: str, weights: str) -> bool:
@@ -154,6 +183,39 @@ def resolve_taps(
     and of the user's own code, which may change.
     """
     check_name(name)
+    label = _label(name, weights, image_size)
+    files = remembered_files(name, weights, image_size, memo)
+    if files is not None:
+        known = {tap: _recall(f"{label}:{tap}", files, memo) for tap in taps}
+        records_of = {tap: own.records for tap, own in known.items() if own is not None}
+        if len(records_of) == len(known) and _is_of_request(records_of, name, weights, image_size):
+            return records_of, None
+    loaded, read = load(name, weights, image_size, taps)
+    if not runs_code(name) and (read or _is_of_library(name, weights)):
+        memo.put(label + ":files", [], [str(path) for path in read])
+        digests = {str(path): file_sha256(path, WEIGHTS) for path in read}
+        for tap, records in loaded.taps.items():
+            memo.put(f"{label}:{tap}", read, Remembered(digests, records))
+    return {tap: loaded.taps[tap] for tap in taps}, loaded
+
+
+def remembered_files(name: str, weights: str, image_size: int | None, memo: Memo) -> tuple[Path, ...] | None:
+    """Return the files that the weights of a request came from, as remembered; None if that is missing or odd."""
+    texts = memo.get(_label(name, weights, image_size) + ":files", [], tuple[str, ...])
+    if texts is None:
+        return None
+    files = tuple(map(Path, texts))
+    if is_weights_file(weights):
+        return files if files[:1] == (Path(weights),) else None
+    return files if bool(files) != (weights == "none" and _is_of_library(name, weights)) else None
+
+
+def was_built(record: Backbone, name: str, weights: str, image_size: int | None) -> bool:
+    """Return whether this process has computed a record from the weights that a request names."""
+    return record.decoding(Decoding()) in _BUILT.get(_label(name, weights, image_size), ())
+
+
+def _label(name: str, weights: str, image_size: int | None) -> str:
     request = {
         "name": name,
         "weights": weights,
@@ -161,16 +223,24 @@ def resolve_taps(
         "versions": [installed(package) for package in _LIBRARIES],
         "code": [FEATURES_VERSION, PREPROCESS_VERSION, RECORD_VERSION],
     }
-    label = "backbone:" + digest(request)
-    where = memo.get(label + ":files", [])
-    if isinstance(where, list):
-        files = [Path(path) for path in where]
-        known = {tap: memo.get(f"{label}:{tap}", files) for tap in taps}
-        if all(isinstance(records, list) for records in known.values()):
-            return {tap: tuple(map(_from_json, records or ())) for tap, records in known.items()}, None
-    loaded, read = load(name, weights, image_size, taps)
-    if not runs_code(name) and (read or _is_of_library(name, weights)):
-        memo.put(label + ":files", [], [str(path) for path in read])
-        for tap, records in loaded.taps.items():
-            memo.put(f"{label}:{tap}", list(read), [_to_json(record) for record in records])
-    return {tap: loaded.taps[tap] for tap in taps}, loaded
+    return "backbone:" + digest(request)
+
+
+def _recall(name: str, files: Sequence[Path], memo: Memo) -> Remembered | None:
+    own = memo.get(name, files, Remembered)
+    return own if own is not None and own.files.keys() == set(map(str, files)) else None
+
+
+def _is_of_request(
+    records_of: Mapping[str, tuple[Backbone, ...]], name: str, weights: str, image_size: int | None
+) -> bool:
+    """Return whether remembered records say the same as the request for them."""
+    records = [record for records in records_of.values() for record in records]
+    title = Path(weights).name if is_weights_file(weights) else weights
+    is_named = is_weights_file(weights) or weights == "none"
+    return (
+        all(record.name == name for record in records)
+        and all(record.weights == title for record in records if is_named)
+        and all(record.preprocess.crop == image_size for record in records if image_size is not None)
+        and [record.tap for record in records_of.get(PENULTIMATE, ())] in ([], [PENULTIMATE])
+    )

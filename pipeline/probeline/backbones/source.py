@@ -36,6 +36,8 @@ class Built:
         What :meth:`BackboneSource.create` built this net with; a source leaves it empty.
     notes : tuple of str
         What a user should know of the weights, such as a head that a file does not have.
+    warnings : tuple of str
+        What is wrong with where the weights came from; no part of the net's record.
     """
 
     net: nn.Module
@@ -44,6 +46,7 @@ class Built:
     files: tuple[Path, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class BackboneSource(Protocol):

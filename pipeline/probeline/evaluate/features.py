@@ -14,6 +14,7 @@ from probeline.evaluate.heads.method import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
 from probeline.evaluate.task import task_of
 from probeline.extraction import canary
+from probeline.extraction.confirm import confirm_records
 from probeline.extraction.fill import fill_missing
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.heads.standardize import apply
@@ -126,8 +127,9 @@ class CachedFeatures:
         self.check_canary()
 
     def check_canary(self) -> None:
-        """Extract a few rows again if the features were made elsewhere, and compare them with the cached ones."""
+        """Hold the net's record against its weights, and extract some rows of features from elsewhere again."""
         if self.session.has_images:
+            confirm_records(self.session, self.session.asked_as(self.backbone.name, self.backbone.weights), self.taps)
             canary.check_cached(self.session, self.taps, self.entries())
 
     def title(self, method: str, seed: int | None) -> str:

@@ -25,6 +25,7 @@ from probeline.data.pixels.views import augment
 from probeline.data.unreadable import record_unreadable
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
+from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, require_same
 from probeline.extraction.odd_pixels import OddImages
 from probeline.images import ImageArray, PixelArray, View
 from probeline.session import Session
@@ -89,12 +90,12 @@ class Engine:
         self.device_name = device.describe(self.device)
         taps = [backbone.tap for backbone in backbones]
         net = loaded or session.net_of(backbones[0], taps)
-        if net.backbone.preprocess != backbones[0].preprocess:
-            raise ValueError(f"a net for {net.backbone.preprocess}, and a record of {backbones[0].preprocess}")
+        require_same(session, backbones, net)
         self.frozen: Frozen = Frozen(net, self.device, settings.nets.precision, taps)
         self._on_cpu = self.device.type == "cpu"
         self.batch_size = settings.compute.batch_size or (_CPU_BATCH if self._on_cpu else _GPU_BATCH)
         self.threads = settings.compute.workers or torch.get_num_threads()
+        self._weights = describe_weights(session, net.backbone, net.files)
 
     def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
         """Return the features float32 [n, D] of some rows; BadData of the first image that cannot be read."""
@@ -259,6 +260,7 @@ class Engine:
             "commit": commit(),
             "seconds": seconds,
             "taps": taps,
+            WEIGHTS_FACTS: self._weights,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from probeline.cache.writing import write_entry, write_shard
 from probeline.environment import environment, today
 from probeline.errors import FoundUnreadable, Mismatch
 from probeline.extraction import canary
+from probeline.extraction.confirm import confirm_records, describe_confirmed
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.names import OUTPUT
@@ -43,14 +45,19 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
+        loaded = loaded or confirm_records(session, name, taps)
         for tap in taps:
             if tap.pooling == OUTPUT:
                 say(f"{tap.name}: has no head; its own output [N, {tap.dim}] is the embedding")
         unreadable: list[FoundUnreadable] = []
-        engine = functools.cache(functools.partial(Engine, session, *taps, loaded=loaded))
+        engine = functools.cache(partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]
-            requests = [_reuse_rows(session, *pair, engine) for pair in zip(entries, missing, strict=True) if pair[1]]
+            requests = [
+                _reuse_rows(session, entry, shards, engine, partial(describe_confirmed, session, name, tap, loaded))
+                for tap, entry, shards in zip(taps, entries, missing, strict=True)
+                if shards
+            ]
             requests = [request for request in requests if request.shards]
             if requests:
                 try:
@@ -100,8 +107,17 @@ def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) 
     return missing
 
 
-def _reuse_rows(session: Session, entry: Entry, shards: list[int], engine: Callable[[], Engine]) -> ShardRequest:
-    """Write the shards whose rows are in other entries of the cache, and return what the net must extract."""
+def _reuse_rows(
+    session: Session,
+    entry: Entry,
+    shards: list[int],
+    engine: Callable[[], Engine],
+    describe: Callable[[], dict[str, Any]],
+) -> ShardRequest:
+    """Write the shards whose rows are in other entries of the cache, and return what the net must extract.
+
+    `describe` gives what their provenance says of the weights.
+    """
     say = session.console.say
     # Only the canary can tell whether a net of another name is the same one.
     other_names = canary.row_count(session) > 0
@@ -122,9 +138,10 @@ def _reuse_rows(session: Session, entry: Entry, shards: list[int], engine: Calla
         "(checksums verified)"
     )
     write_entry(entry)
+    facts = {**environment("none"), "seconds": 0.0, **describe()}
     for shard in (shard for shard in shards if known.cover(entry.shards[shard])):
         rows_of_shard = entry.shards[shard]
         features = np.empty((len(rows_of_shard), entry.dim), np.float32)
-        provenance = known.copy_into(features, rows_of_shard, {**environment("none"), "seconds": 0.0})
+        provenance = known.copy_into(features, rows_of_shard, facts)
         write_shard(entry, shard, features, provenance)
     return ShardRequest(entry, [shard for shard in shards if not known.cover(entry.shards[shard])], known)

@@ -9,6 +9,7 @@ import numpy as np
 
 from probeline.cache.reading import is_done, read_rows
 from probeline.errors import MissingData
+from probeline.extraction.confirm import confirm_records
 from probeline.options.command_line import command_line
 from probeline.session import Session
 from probeline.types import Backbone
@@ -52,4 +53,5 @@ def read_stored_rows(session: Session, backbone: Backbone, rows: Sequence[PartRo
                     "first": values[:3].tolist(),
                 }
             )
+    confirm_records(session, session.asked_as(backbone.name, backbone.weights), [backbone])
     return [stored[row] for row in rows]

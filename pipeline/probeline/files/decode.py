@@ -24,7 +24,7 @@ def encode(record: Any) -> dict[str, Any]:
 
 
 def decode(record_class: type[Record], values: object) -> Record:
-    """Return the record that JSON values describe.
+    """Return the record that JSON values describe, or a value of another type that a record's field may have.
 
     The hints of a record's fields may be ``int``, ``float``, ``str``, ``bool``, ``Any``, ``Literal``, other frozen
     dataclasses, and of all these ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]`` and ``X | None``. An integer
@@ -36,7 +36,7 @@ def decode(record_class: type[Record], values: object) -> Record:
         A field is missing, unknown or of another type, a number is not finite, or the record's own ``__post_init__``
         refuses its values. The message has the path of the field.
     """
-    return cast(Record, _decode_record(record_class, values, ""))
+    return cast(Record, _decoder_of(cast(Any, record_class))(values, ""))
 
 
 def _refuse(path: str, expected: str, value: object) -> NoReturn:

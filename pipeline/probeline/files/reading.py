@@ -38,6 +38,9 @@ ENTRY = FileKind("the record of a cache entry", 16 * _GIB)
 SHARD = FileKind("a shard", 16 * _GIB)
 """1,024 rows of 4 million values; a shard's record says how many bytes it has."""
 
+MEMO = FileKind("a memo of hashes", 4 * _GIB)
+"""Some 250 bytes for each image, so more than 10 million of them."""
+
 WEIGHTS = FileKind("a weights file", 256 * _GIB)
 TABLE = FileKind("a table", 16 * _GIB)
 ARRAYS = FileKind("a file of arrays", 1024 * _GIB)

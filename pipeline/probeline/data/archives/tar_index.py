@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from probeline.data.remembered import is_sample_right
+from probeline.data.source import LoadRequest
 from probeline.data.tables.columns import find_column
 from probeline.errors import BadData, MissingData
-from probeline.files.memo import Memo
 from probeline.files.reading import ARCHIVE, IMAGE, open_file, read_beginning
-from probeline.identity import digest, digest_bytes
+from probeline.identity import digest, digest_bytes, is_digest
 from probeline.text import is_printable
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
@@ -49,39 +50,43 @@ class TarSample:
     label: str
     group: str
 
+    def __post_init__(self) -> None:
+        if self.offset < 0 or self.size < 0 or not is_digest(self.sha256):
+            raise ValueError("not the place and the sha256 of an image")
 
-def index_tar(path: Path, columns: Mapping[str, str], memo: Memo) -> tuple[TarSample, ...]:
+
+def index_tar(path: Path, request: LoadRequest) -> tuple[TarSample, ...]:
     """Return the samples of a tar that have an image, in its order, from the memo if the tar did not change.
 
     Of several images the one with a plain suffix is taken: ``.jpg``, not ``.mask.png``. A label is the text of the
-    member ``.cls``, or the field of ``.json`` with a usual name, or with the one that `columns` names; a group is a
-    field that `columns` names.
+    member ``.cls``, or the field of ``.json`` with a usual name, or with the one that the request's columns name; a
+    group is a field that they name.
 
     Raises
     ------
     MissingData, BadData
         No such file, or one that is no plain tar; a sample with two images; facts that cannot be read.
     """
-    name = f"wds:{path.absolute()}:{digest(dict(columns))[:12]}"
+    name = f"wds:{path.absolute()}:{digest(dict(request.columns))[:12]}"
     if not path.is_file():
         raise MissingData("no such tar", where=path, remedy="check the pattern after wds:")
-    known = memo.get(name, [path])
-    if isinstance(known, list) and all(map(_is_sample, known)):
-        return tuple(TarSample(**sample) for sample in known)
-    samples = tuple(_read(path, columns))
-    memo.put(name, [path], [asdict(sample) for sample in samples])
+    known = request.memo.get(name, [path], tuple[TarSample, ...])
+    if known and is_sample_right(
+        request, {row: sample.sha256 for row, sample in enumerate(known)}, lambda row: _digest_again(path, known[row])
+    ):
+        return known
+    samples = tuple(_read(path, request.columns))
+    request.memo.put(name, [path], [asdict(sample) for sample in samples])
     return samples
 
 
-def _is_sample(record: Any) -> bool:
-    """Return whether a remembered value is a sample's record."""
-    if not isinstance(record, dict) or record.keys() != {field.name for field in fields(TarSample)}:
-        return False
-    places = {"offset", "size"}
-    return all(
-        isinstance(value, int) and value >= 0 if name in places else isinstance(value, str)
-        for name, value in record.items()
-    )
+def _digest_again(path: Path, sample: TarSample) -> str:
+    """Return the sha256 of a sample's image where it is said to be."""
+    with open_file(path, ARCHIVE) as file:
+        if sample.offset + sample.size > path.stat().st_size:
+            return ""
+        file.seek(sample.offset)
+        return digest_bytes(file.read(sample.size))
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:

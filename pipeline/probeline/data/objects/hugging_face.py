@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from probeline.console import Console, Silence
+from probeline.console import Silence
 from probeline.data.label_values import name_labels
 from probeline.data.objects.images import as_item
 from probeline.data.objects.parts import ObjectPart, number_rows
 from probeline.data.pixels.loading import digest_item
+from probeline.data.remembered import Digests, is_sample_right
+from probeline.data.source import LoadRequest, Subset
 from probeline.data.tables.columns import USUAL, fold_name
 from probeline.errors import BadData, MissingExtra
 from probeline.files.memo import Memo
@@ -55,7 +57,7 @@ def part_of_dataset(part: str, data: Any) -> ObjectPart:
     MissingExtra
     """
     facts = read_labels(data, {})
-    images = read_images(part, data, {}, np.arange(len(data)), Memo(None), Silence())
+    images = read_images(part, data, np.arange(len(data)), LoadRequest(Path(), Subset(), Memo(None), Silence()))
     ids = number_rows(part, len(data))
     return ObjectPart(ids, images, images.content, facts.labels, facts.class_names, facts.groups, facts.notes)
 
@@ -87,13 +89,12 @@ def read_labels(data: Any, columns: Mapping[str, str]) -> Labels:
     return Labels(labels, class_names, groups, (note,))
 
 
-def read_images(
-    part: str, data: Any, columns: Mapping[str, str], rows: IntArray, memo: Memo, console: Console
-) -> ImageItems:
+def read_images(part: str, data: Any, rows: IntArray, request: LoadRequest) -> ImageItems:
     """Return the images of some rows of a ``datasets.Dataset``, encoded as they are stored.
 
-    The image column is the one of type Image, else one of paths or encoded bytes with a usual name; `columns` names
-    another. Content hashes are remembered if all rows are read, and if the images are in Arrow files themselves.
+    The image column is the one of type Image, else one of paths or encoded bytes with a usual name; the request's
+    columns name another. Content hashes are remembered if all rows are read, and if the images are in Arrow files
+    themselves.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def read_images(
         No such column, or several; an image that is missing.
     MissingExtra
     """
-    column = _image_column(data, columns)
+    column = _image_column(data, request.columns)
     encoded = _undecoded(data, column)
     lock = threading.Lock()
     numbers = rows.tolist()
@@ -117,16 +118,18 @@ def read_images(
 
     files = sorted({Path(file["filename"]) for file in data.cache_files})
     memo_name = f"hf:{data._fingerprint}:{column}"
-    known = memo.get(memo_name, files) if files else None
-    if isinstance(known, list) and len(known) == len(data):
-        return ImageItems(read, tuple(str(known[row]) for row in numbers), names)
+    known = request.memo.get(memo_name, files, Digests) if files else None
+    if known is not None and len(known.sha256) == len(data):
+        content = tuple(known.sha256[row] for row in numbers)
+        if is_sample_right(request, dict(enumerate(content)), lambda row: digest_item(read(row), names[row])):
+            return ImageItems(read, content, names)
     digests = []
-    with console.bar("hashing", len(numbers), "image") as bar:
+    with request.console.bar("hashing", len(numbers), "image") as bar:
         for row, name in enumerate(names):
             digests.append(digest_item(read(row), name))
             bar.update(1)
     if files and len(numbers) == len(data) and not outside:
-        memo.put(memo_name, files, digests)
+        request.memo.put(memo_name, files, Digests(tuple(digests)))
     return ImageItems(read, tuple(digests), names)
 
 

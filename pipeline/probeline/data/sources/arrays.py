@@ -15,6 +15,7 @@ from probeline.data.assemble import RawPart, assemble
 from probeline.data.label_values import name_labels, number_labels
 from probeline.data.part_names import first_part, without_part
 from probeline.data.pixels.arrays import digest_images, to_rgb
+from probeline.data.remembered import Digests, is_sample_right
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.reading import ARRAYS, is_file, open_file, why_unreachable
@@ -77,11 +78,15 @@ def load_array(pixels: PixelArray, rows: IntArray, remember: Any = None) -> tupl
 def _digests(path: Path, part: str, pixels: PixelArray, request: LoadRequest) -> tuple[str, ...]:
     """Return the digests of all images of a part, from the memo if the file did not change."""
     name = f"arrays:{path.absolute()}:{part}"
-    known = request.memo.get(name, [path])
-    if isinstance(known, list) and len(known) == len(pixels):
-        return tuple(map(str, known))
+    known = request.memo.get(name, [path], Digests)
+    if (
+        known is not None
+        and len(known.sha256) == len(pixels)
+        and is_sample_right(request, dict(enumerate(known.sha256)), lambda row: digest_images(pixels[row : row + 1])[0])
+    ):
+        return known.sha256
     digests = digest_images(pixels)
-    request.memo.put(name, [path], list(digests))
+    request.memo.put(name, [path], Digests(digests))
     return digests
 
 

@@ -16,12 +16,13 @@ from probeline.data.assemble import RawPart, assemble
 from probeline.data.folders.entries import subfolders
 from probeline.data.folders.layout import find_layout
 from probeline.data.folders.walk import FolderWalk
+from probeline.data.remembered import is_sample_right
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.memo import fingerprint
+from probeline.files.fingerprint import fingerprint
 from probeline.files.reading import IMAGE, is_folder, read_bytes, why_unreachable
 from probeline.format import few
-from probeline.identity import digest_bytes
+from probeline.identity import digest_bytes, is_digest
 from probeline.images import ImageFiles
 from probeline.types import DROPPED, DataSet, IntArray, Skipped
 
@@ -209,40 +210,56 @@ def _list_flat(folder: Path, below: str, walk: FolderWalk) -> ListedPart:
 def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]:
     """Return the sha256 of each file; those that look broken are decoded on this occasion, for a verdict.
 
+    Digests that the memo has are taken from it, if those of a random sample are right.
+
     Raises
     ------
     BadData
         Files that cannot be opened, all of them: what cannot be read today may be a sound image tomorrow.
     """
-    digests: list[str] = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        known = pool.map(partial(_recall, request), paths)
+        remembered = {row: sha256 for row, sha256 in enumerate(known) if sha256 is not None}
+    if not is_sample_right(request, remembered, lambda row: digest_bytes(read_bytes(paths[row], IMAGE))):
+        remembered = {}
+    digests: dict[int, str] = dict(remembered)
     errors: list[str] = []
+    unknown = [row for row in range(len(paths)) if row not in remembered]
     with (
         request.console.bar("hashing", len(paths), "image") as bar,
         ThreadPoolExecutor(_READERS) as pool,
     ):
-        for path, result in zip(paths, pool.map(partial(_hash_file, request), paths), strict=True):
+        bar.update(len(remembered))
+        results = pool.map(partial(_hash_file, request), (paths[row] for row in unknown))
+        for row, result in zip(unknown, results, strict=True):
             if isinstance(result, OSError):
-                errors.append(f"{path} ({result.strerror})")
+                errors.append(f"{paths[row]} ({result.strerror})")
             else:
-                digests.append(result)
+                digests[row] = result
             bar.update(1)
     if errors:
         count = "an image" if len(errors) == 1 else f"{len(errors):,} images"
         raise BadData(f"{count} cannot be opened", where=few(errors), remedy="make them readable, or remove them")
-    return tuple(digests)
+    return tuple(digests[row] for row in range(len(paths)))
+
+
+def _memo_name(path: Path) -> str:
+    return f"image:{path.absolute()}"
+
+
+def _recall(request: LoadRequest, path: Path) -> str | None:
+    """Return the sha256 of a file that the memo has, or None."""
+    known = request.memo.get(_memo_name(path), [path], str)
+    return known if known is not None and is_digest(known) else None
 
 
 def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
-    name, memo = f"image:{path.absolute()}", request.memo
-    known = memo.get(name, [path])
-    if isinstance(known, str):
-        return known
     try:
         before = fingerprint(path)
         data = read_bytes(path, IMAGE)
         sha256 = digest_bytes(data)
         if fingerprint(path) == before:
-            memo.put(name, [path], sha256)
+            request.memo.put(_memo_name(path), [path], sha256)
     except OSError as error:
         return error
     request.verdicts.look_at(data, sha256)

@@ -51,7 +51,7 @@ def load(name: str, request: LoadRequest) -> DataSet:
     class_names, numbers = number_labels({part: given.labels for part, given in facts.items()}, f"hf:{name}", names)
 
     def read(part: str, rows: IntArray) -> tuple[Images, tuple[str, ...]]:
-        images = read_images(part, parts[part], request.columns, rows, request.memo, request.console)
+        images = read_images(part, parts[part], rows, request)
         return images, images.content
 
     raw = {

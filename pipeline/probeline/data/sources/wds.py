@@ -43,7 +43,7 @@ def load(pattern: str, request: LoadRequest) -> DataSet:
     by_part: dict[str, list[tuple[Path, str, TarSample]]] = {}
     with request.console.bar("indexing", len(paths), "tar") as bar:
         for path, name, part in zip(paths, names, _parts(names), strict=True):
-            for sample in index_tar(path, request.columns, request.memo):
+            for sample in index_tar(path, request):
                 by_part.setdefault(part, []).append((path, name.removesuffix(".tar"), sample))
             bar.update(1)
     if not by_part:
