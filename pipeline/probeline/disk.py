@@ -190,7 +190,7 @@ def put_aside(path: Path) -> None:
 
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # less the user\'s umask
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # less the user's umask
     try:
         view = memoryview(data)
         while view:

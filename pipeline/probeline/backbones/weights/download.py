@@ -11,10 +11,9 @@ from pathlib import Path
 from urllib.error import URLError
 
 from probeline.errors import BadWeights, CannotWrite, DownloadFailed, MissingData
-from probeline.files.reading import WEIGHTS, open_file
-from probeline.text import shell_word
 from probeline.files.fingerprint import file_sha256
 from probeline.files.reading import WEIGHTS
+from probeline.text import shell_word
 
 OTHER_WEIGHTS = "choose --weights none or --weights PATH"
 
