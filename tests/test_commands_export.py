@@ -25,7 +25,8 @@ from probeline.commands import baselines, export, extract, finetune, probe
 from probeline.data.pixels.decode import decode
 from probeline.errors import BadArtifact, BadCache, BadOption, Diverged, Mismatch, MissingData, UnknownName
 from probeline.evaluate.features import CachedFeatures
-from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact, read_record
+from probeline.export.artifact.record import Artifact
+from probeline.export.format import CARD, FILES, HEAD, RECORD, ROW_NAMES, ROWS, WEIGHTS, read_record
 from probeline.export.modules import Votes, head_of
 from probeline.export.predictor import Outputs, Predictions, Predictor
 from probeline.export.proof import check_predictions, decided_images, undecided
@@ -158,7 +159,8 @@ def test_the_folder_answers_as_the_score(method: str, world: Settings, tmp_path:
         [RECORD, WEIGHTS, HEAD, ROWS, ROW_NAMES, CARD]
     )
     assert set(record.files) == {WEIGHTS, HEAD, ROWS, ROW_NAMES, CARD}
-    assert record.neighbours["rows"] == score.n_train
+    assert record.neighbours is not None
+    assert record.neighbours.rows == score.n_train
     head = tensors_of((tmp_path / "out" / HEAD).read_bytes())
     assert len(head["labels" if method == "knn" else "bias"]) == (
         score.n_train if method == "knn" else len(score.class_names)
@@ -187,7 +189,8 @@ def test_views_are_of_the_fit_alone(world: Settings, tmp_path: Path) -> None:
     score = scored(settings, "probe")
     assert score.views == 1
     answers_as(score, predictor.predict(held_out(world)))
-    assert predictor.artifact.neighbours["rows"] == score.n_train, "plain images, no views"
+    assert predictor.artifact.neighbours is not None
+    assert predictor.artifact.neighbours.rows == score.n_train, "plain images, no views"
 
 
 def test_two_classes_have_two_logits(world: Settings, tmp_path: Path) -> None:
@@ -441,7 +444,7 @@ def test_a_second_export_finds_the_first(world: Settings, tmp_path: Path) -> Non
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()}
     console = Listening()
     assert exported(replace(world, console=console), tmp_path / "out", method="probe") == first
-    assert console.said[-1] == f"export: up to date: {tmp_path / 'out'}"
+    assert console.said[-2] == f"export: up to date: {tmp_path / 'out'}"
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").iterdir()} == before
 
     with pytest.raises(BadOption, match="holds another artifact"):
@@ -529,7 +532,8 @@ def test_train_rows_are_stratified_and_at_most_so_many(world: Settings, tmp_path
     record = read_record(tmp_path / "out")
     rows = tensors_of((tmp_path / "out" / ROWS).read_bytes())
     names = json.loads((tmp_path / "out" / ROW_NAMES).read_text())
-    assert (record.neighbours["rows"], len(names), len(rows["unit"])) == (7, 7, 7)
+    assert record.neighbours is not None
+    assert (record.neighbours.rows, len(names), len(rows["unit"])) == (7, 7, 7)
     counts = torch.bincount(rows["labels"], minlength=3).tolist()
     assert sorted(counts) == [2, 2, 3], "as even as seven rows of even classes can be"
     assert [record.classes[i] for i in rows["labels"]] == [name.partition("/")[0] for name in names]
@@ -587,7 +591,7 @@ def test_a_record_of_a_hostile_hand_names_no_other_files(copy: Path) -> None:
     assert content is not None
     content["files"]["../../etc/passwd"] = "0" * 64
     (copy / RECORD).write_bytes(seal(content))
-    with pytest.raises(ValueError, match=r"has other fields than it should: .*etc/passwd.*; export it again"):
+    with pytest.raises(ValueError, match=r"has values that no export writes: .*etc/passwd.*; export it again"):
         read_record(copy)
 
 

@@ -22,7 +22,8 @@ from probeline.errors import BadOption, Mismatch, MissingExtra
 from probeline.evaluate.features import CachedFeatures
 from probeline.export import graph
 from probeline.export.format import ONNX, PT2
-from probeline.export.graph import check_parity, graphs, pickled, run_graph
+from probeline.export.artifact.graph_files import pickled
+from probeline.export.graph import check_parity, graphs, run_graph
 from probeline.export.modules import Votes
 from probeline.export.predictor import Predictor
 from probeline.heads.linear import decision
@@ -134,8 +135,8 @@ def check_onnx(out: Path, crops: PixelArray, wanted: FloatArray) -> None:
         assert np.abs(logits - wanted[:n]).max() <= CLOSE
         assert shares == pytest.approx(softmax(logits, temperature), abs=1e-5)
     told = probeline.load(out, "cpu").artifact.graphs[ONNX]
-    assert told["opset"] == next(one.version for one in onnx.load(out / ONNX).opset_import if not one.domain)
-    assert f"opset {told['opset']}" in (out / "README.md").read_text()
+    assert told.opset == next(one.version for one in onnx.load(out / ONNX).opset_import if not one.domain)
+    assert f"opset {told.opset}" in (out / "README.md").read_text()
 
 
 @needs_onnx
@@ -148,7 +149,7 @@ def test_onnx_runtime_says_what_the_pipeline_says(shipped: tuple[Settings, Path]
 
 def test_a_pt2_holds_no_pickle(shipped: tuple[Settings, Path]) -> None:
     data = (shipped[1] / PT2).read_bytes()
-    assert pickled(data) == []
+    assert pickled(io.BytesIO(data)) == []
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pickle"))]
         for name in archive.namelist():
@@ -159,7 +160,7 @@ def test_a_pt2_holds_no_pickle(shipped: tuple[Settings, Path]) -> None:
 def test_a_pickle_in_a_pt2_is_seen() -> None:
     stream = io.BytesIO()
     torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), stream)
-    assert pickled(stream.getvalue()) == ["data/sample_inputs/model.pt"]
+    assert pickled(stream) == ["data/sample_inputs/model.pt"]
 
 
 def test_the_record_tells_how_far_a_graph_was_off(shipped: tuple[Settings, Path]) -> None:
@@ -168,9 +169,9 @@ def test_the_record_tells_how_far_a_graph_was_off(shipped: tuple[Settings, Path]
     assert set(record.graphs) == {PT2, ONNX} & {path.name for path in out.iterdir()}
     n = min(64, len(Session(config).splits.test))
     for facts in record.graphs.values():
-        assert 0 <= facts["difference"] <= CLOSE
-        assert facts["images"] == n
-        assert facts["torch"] == torch.__version__
+        assert 0 <= facts.difference <= CLOSE
+        assert facts.images == n
+        assert facts.torch == torch.__version__
 
 
 def test_the_graph_of_a_trained_net(tmp_path: Path) -> None:
@@ -204,8 +205,8 @@ def test_graphs_of_votes_and_of_inner_taps(shipped: tuple[Settings, Path], tmp_p
     facts = predictor.artifact.graphs
     assert set(facts) == ({PT2, ONNX} if HAS_ONNX else {PT2})
     for graph_facts in facts.values():
-        assert 0 < graph_facts["images"] <= len(crops)
-        assert 0 <= graph_facts["difference"] <= CLOSE
+        assert 0 < graph_facts.images <= len(crops)
+        assert 0 <= graph_facts.difference <= CLOSE
     if HAS_ONNX:
         check_onnx(tmp_path / "out", crops[sure], wanted[sure])
 

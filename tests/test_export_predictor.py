@@ -27,7 +27,8 @@ from probeline.cli.console import Terminal
 from probeline.commands import export, extract, probe
 from probeline.data.pixels.decode import MOST_PIXELS
 from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
-from probeline.export.format import FILES, HEAD, RECORD, ROWS, WEIGHTS, Artifact, read_record
+from probeline.export.artifact.record import Artifact, TrainRowFacts
+from probeline.export.format import FILES, HEAD, RECORD, ROWS, WEIGHTS, read_record, sealed
 from probeline.export.images import crop_of
 from probeline.export.predictor import Predictor
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
@@ -189,7 +190,7 @@ def test_distances_and_threshold_are_those_of_brute_force() -> None:
     assert (k, QUANTILE) == (5, 0.99)
     # float16's rounding, as above.
     assert limit == pytest.approx(np.quantile(own, 0.99, method="higher"), abs=2**-10)
-    rows = rows_of(tensors, tuple(map(str, range(40))), {"k": k, "threshold": limit}, 6)
+    rows = rows_of(tensors, tuple(map(str, range(40))), TrainRowFacts(40, k, QUANTILE, limit, "cosine", 0.0), 6)
     places, distances, kth = rows.search(torch.from_numpy(new), 3)
     assert distances == pytest.approx(others[:, :3], abs=2**-10)
     assert kth == pytest.approx(others[:, 4], abs=2**-10)
@@ -208,7 +209,9 @@ def test_what_nothing_in_training_is_like_is_said(shipped: Path, predictor: Pred
     checks = (np.indices((64, 64)).sum(0) // 8 % 2 * 255).astype(np.uint8)
     strange = predictor.predict(np.dstack([checks, 255 - checks, checks]))
     assert strange.unlike.tolist() == [True]
-    assert strange.distances[0] > predictor.artifact.neighbours["threshold"] > train.distances.max() / 2
+    facts = predictor.artifact.neighbours
+    assert facts is not None
+    assert strange.distances[0] > facts.threshold > train.distances.max() / 2
 
 
 # What it refuses
@@ -247,42 +250,88 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (folder / RECORD).write_bytes(seal(content))
 
 
+def replaced(folder: Path, name: str, data: bytes) -> None:
+    """Replace a file of an artifact, and its sha256 in the record."""
+    (folder / name).write_bytes(data)
+    changed(folder, lambda record: record["files"].update({name: digest_bytes(data)}))
+
+
+def rename_net(record: dict[str, Any], name: str) -> None:
+    record["net"]["name"] = record["measured"]["backbone"] = name
+
+
 OTHERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "newer": (
         lambda r: r.update(version=2),
         r"of another format version: .* \(expected 1, got 2\); use the version of",
     ),
+    "not quite 1": (lambda r: r.update(version=1.0), r"of another format version: .* \(expected 1, got 1\.0\)"),
     "foreign": (
         lambda r: r.update(format="cake"),
-        r"^this is no artifact: .* \(expected probeline artifact, got cake\)$",
+        r"^this is no artifact: .* \(expected probeline artifact, got 'cake'\)$",
     ),
     "decoding": (lambda r: r["preprocess"].update(decode=9), r"images decoded by version 9, here it is 1\); export it"),
-    "channels": (
-        lambda r: r["preprocess"].update(mean=[0.5]),
-        r"1 channels with std .*, where images have 3\); export",
-    ),
-    "size": (lambda r: r["preprocess"].update(crop=10**9), r"got ValueError crop 1000000000 of \d+ pixels"),
-    "temperature": (lambda r: r.update(temperature=0), r"got ValueError temperature 0"),
+    "channels": (lambda r: r["preprocess"].update(mean=[0.5]), r"preprocess: mean: expected 3 values, got 1\); export"),
+    "size": (lambda r: r["preprocess"].update(crop=10**9), r"got crop 1000000000, where 1 to 4096 are read"),
+    "another size": (lambda r: r["preprocess"].update(crop=24), r"got crop 24, but 32 was measured"),
+    "resize": (lambda r: r["preprocess"].update(resize=257), r"got resize 257, where 32 to 256 are read"),
+    "mean": (lambda r: r["preprocess"].update(mean=[0, 0, 1e300]), r"got mean 1e\+300, where -1000 to 1000 are read"),
+    "std": (lambda r: r["preprocess"].update(std=[1, 1, 5e-324]), r"got std 5e-324, where 1e-06 to 1e\+06 are read"),
+    "temperature": (lambda r: r.update(temperature=0), r"got temperature 0, where calibration gives 0.001 to 1000"),
+    "a tiny temperature": (lambda r: r.update(temperature=5e-324), r"got temperature 5e-324, where calibration gives"),
+    "another temperature": (lambda r: r.update(temperature=7.5), r"got temperature 7.5, but [\d.]+ was measured"),
     "classes": (lambda r: r.update(classes=["one"]), r"a predictor has two classes or more"),
     "fewer classes": (lambda r: r.update(classes=["a", "b"]), r"do not belong together: .*a head of 2 outputs and 512"),
-    "no field": (lambda r: r.pop("net"), r"got KeyError 'net'"),
-    "net": (lambda r: r["net"].update(name="resnet19"), r"unknown backbone 'resnet19'"),
+    "a class twice": (lambda r: r.update(classes=["a", "b", "a"]), r"got 2 classes of the name 'a'"),
+    "an empty class": (lambda r: r.update(classes=["a", "b", ""]), r"a class of 0 characters, where 1 to 1,000 are"),
+    "half a character": (lambda r: r.update(classes=["a", "b", "\ud800"]), r"surrogates not allowed"),
+    "a control character": (lambda r: r.update(classes=["a", "b", "\x1b[2J"]), r"the control character '\\x1b'"),
+    "a long class": (lambda r: r.update(classes=["a", "b", 1001 * "c"]), r"a class of 1,001 characters"),
+    "no field": (lambda r: r.pop("net"), r"got the record: missing net"),
+    "a field more": (lambda r: r.update(code="print(1)"), r"got the record: unknown code"),
+    "a field more inside": (lambda r: r["net"].update(code="x"), r"got net: unknown code"),
+    "net": (lambda r: rename_net(r, "resnet19"), r"unknown backbone 'resnet19'"),
+    "another net": (lambda r: r["net"].update(name="resnet18"), r"backbone 'resnet18', but 'squeezenet1_1' was meas"),
     "other net": (
-        lambda r: r["net"].update(name="squeezenet1_0"),
+        lambda r: rename_net(r, "squeezenet1_0"),
         r"weights are of another net: .*weights.safetensors",
     ),
+    "a giant": (
+        lambda r: (rename_net(r, "timm:vit_giant_patch14_dinov2"), r["net"].update(head="head")),
+        r"weights are of another net: .*weights.safetensors",
+    ),
+    "code": (lambda r: rename_net(r, "python:net.py:make"), r"is code, which is not run for an artifact alone"),
     "option": (lambda r: r["net"].update(options={"weights_backbone": "x"}), r"got ValueError a net built with"),
     "head": (lambda r: r["net"].update(head="no.such"), r"do not belong together: .*AttributeError"),
     "dim": (lambda r: r["net"].update(dim=7), r"do not belong together: .*a head of 3 outputs and 7 inputs"),
-    "rows": (lambda r: r["neighbours"].update(k=99), r"do not belong together: .*train rows of 512 features"),
-    "a word for a number": (lambda r: r.update(temperature="1.5"), r"got ValueError temperature 1.5"),
-    "a huge number": (lambda r: r.update(temperature=10**400), r"got ValueError temperature 1000"),
-    "a list for an object": (lambda r: r.update(files=["x"]), r"files, neighbours and graphs are objects"),
-    "half a pixel": (lambda r: r["preprocess"].update(resize=256.5), r"pixels"),
+    "rows": (lambda r: r["neighbours"].update(k=99), r"got k 99, where 1 to \d+ are read"),
+    "fewer rows": (lambda r: r["neighbours"].update(rows=9), r"do not belong together: .*9 train rows of 512 features"),
+    "threshold": (lambda r: r["neighbours"].update(threshold=1e300), r"got threshold 1e\+300, where"),
+    "a word for a number": (lambda r: r.update(temperature="1.5"), r"got temperature: expected a number, got '1.5'"),
+    "a huge number": (lambda r: r.update(temperature=10**400), r"got temperature: expected a finite number, got 1000"),
+    "a list for an object": (lambda r: r.update(files=["x"]), r"got files: expected an object, got a list"),
+    "no digest": (lambda r: r["files"].update({HEAD: "0" * 63}), r"head.safetensors: expected 64 hexadecimal digits"),
+    "a file less": (lambda r: r["files"].pop(HEAD), r"got files that do not fit the record: head.safetensors"),
+    "a graph more": (lambda r: r["files"].update({"model.pt2": "0" * 64}), r"do not fit the record: model.pt2"),
+    "half a pixel": (lambda r: r["preprocess"].update(resize=256.5), r"preprocess: resize: expected an integer"),
     "a huge net": (lambda r: r["net"].update(options={"image_size": 65536}), r"a net of \{'image_size': 65536\} for"),
-    "no tap": (lambda r: r["net"].update(taps=[]), r"do not belong together"),
-    "precision": (lambda r: r["net"].update(precision="fp8"), r"got ValueError precision fp8"),
+    "no tap": (lambda r: r["net"].update(taps=[]), r"got 0 taps"),
+    "an unknown tap": (lambda r: r["net"].update(taps=["x"]), r"taps and the facts of inner taps differ"),
+    "pooling": (lambda r: r["net"].update(pooling="max"), r"got pooling 'max'"),
+    "precision": (lambda r: r["net"].update(precision="fp8"), r"got precision 'fp8'"),
+    "activation": (lambda r: r.update(activation="eval"), r"got activation 'eval'"),
+    "other weights": (lambda r: r["net"].update(weights_sha256="0" * 64), r"not the weights that the record names"),
+    "accuracy": (lambda r: r["measured"].update(top1=1.5), r"got top1 1.5, where"),
+    "nothing measured": (lambda r: r.update(measured=None), r"got measured: expected an object, got None"),
+    "depth": (lambda r: r["measured"].update(chosen={"a": nested(40)}), r"nested more than 32 levels deep"),
 }
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -331,7 +380,7 @@ def test_nothing_in_the_folder_is_a_pickle(shipped: Path) -> None:
 def test_a_record_reads_back_equal(shipped: Path) -> None:
     record = read_record(shipped / "out")
     assert isinstance(record, Artifact)
-    assert record.sealed() == (shipped / "out" / RECORD).read_bytes()
+    assert sealed(record) == (shipped / "out" / RECORD).read_bytes()
 
 
 # Many
@@ -533,8 +582,7 @@ def test_rows_that_are_no_numbers_are_refused(copy: Path) -> None:
     contents = safetensors.torch.load((copy / ROWS).read_bytes())
     contents["unit"][0, 0] = float("nan")
     data = safetensors.torch.save(contents)
-    (copy / ROWS).write_bytes(data)
-    changed(copy, lambda record: record["files"].update({ROWS: digest_bytes(data)}))
+    replaced(copy, ROWS, data)
     with pytest.raises(BadArtifact, match="not finite"):
         probeline.load(copy, "cpu")
 
@@ -626,20 +674,12 @@ def test_a_wrong_artifact_is_told_before_any_image(ran: Ran, tmp_path: Path) -> 
 
 def test_weights_of_another_net_beside_a_true_hash(copy: Path, predictor: Predictor) -> None:
     """Whoever writes the record may write any hash: then the tensors themselves must fit."""
-    from safetensors.torch import load, save
-
-    from probeline.identity import digest_bytes
-
-    tensors = load((copy / WEIGHTS).read_bytes())
+    tensors = safetensors.torch.load((copy / WEIGHTS).read_bytes())
     name = next(iter(tensors))
-    data = save({**tensors, name: torch.zeros(3)})
-    (copy / WEIGHTS).write_bytes(data)
-    changed(copy, lambda record: record["files"].update({WEIGHTS: digest_bytes(data)}))
+    replaced(copy, WEIGHTS, safetensors.torch.save({**tensors, name: torch.zeros(3)}))
     with pytest.raises(ProbelineError, match=rf"the weights are of another net: .*expected {re.escape(name)} \["):
         probeline.load(copy, "cpu")
-    (copy / ROWS).write_bytes(b"no tensors")
-    changed(copy, lambda record: record["files"].update({ROWS: digest_bytes(b"no tensors")}))
-    (copy / WEIGHTS).write_bytes(save(tensors))
-    changed(copy, lambda record: record["files"].update({WEIGHTS: digest_bytes(save(tensors))}))
-    with pytest.raises(BadArtifact, match=r"the files of an artifact do not belong together: .*SafetensorError"):
+    replaced(copy, WEIGHTS, safetensors.torch.save(tensors))
+    replaced(copy, ROWS, b"no tensors")
+    with pytest.raises(BadArtifact, match=r"a file of an artifact is corrupt: .*10 bytes with a header of"):
         probeline.load(copy, "cpu")

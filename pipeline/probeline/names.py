@@ -18,6 +18,9 @@ GREY_BITS = ("8", "10", "12", "14", "16")
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+TapReading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
+"""How the output or the input of a module inside a net becomes a vector."""
+
 
 class Method(StrEnum):
     """The methods of scores; ``last-K`` stands for ``last-1``, ``last-2`` and so on."""

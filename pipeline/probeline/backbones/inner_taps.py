@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,12 @@ from probeline.backbones.forward_pass import (
     watch,
 )
 from probeline.errors import BadOption, UnknownName
-from probeline.names import LAST_K
-
-Reading = Literal["vector", "map", "map-last", "cls", "mean", "input"]
+from probeline.names import LAST_K, TapReading
 
 CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 """Names of the parameter that is the first token."""
 
-_POOLING: dict[Reading, str] = {
+_POOLING: dict[TapReading, str] = {
     "vector": "none",
     "map": "avg",
     "map-last": "avg",
@@ -56,7 +54,7 @@ class InnerTap:
     """
 
     module: str
-    reading: Reading
+    reading: TapReading
     prefix: int = 0
     dim: int = 0
     tensors: tuple[str, ...] = ()
@@ -153,7 +151,7 @@ class _Finder:
         got = "no tensor" if got is None else list(got) if isinstance(got, tuple) else got
         return BadOption(f"no features at this --tap of {self.name}", where=term, expected=expected, got=got)
 
-    def _token(self, module: str, reading: Reading, tokens: int) -> InnerTap:
+    def _token(self, module: str, reading: TapReading, tokens: int) -> InnerTap:
         fixed = self.watched.fixed[tokens]
         prefix = len(fixed)
         if fixed != list(range(prefix)) or prefix == tokens:
@@ -162,7 +160,7 @@ class _Finder:
             raise self._refused(f"{module}:cls", f"{module}:mean", "a net without class token")
         return InnerTap(module, reading, prefix)
 
-    def _map(self, module: str, shape: tuple[int, ...]) -> Reading:
+    def _map(self, module: str, shape: tuple[int, ...]) -> TapReading:
         """Return how a map is read. Images are square, so both axes of positions have the same length."""
         if len(set(shape[1:])) == 1 and shape[1] > 1:
             return self._map_at_another_size(module, shape)
@@ -172,7 +170,7 @@ class _Finder:
             return "map-last"
         raise self._refused(module, "a map of square images: [N, C, H, H] or [N, H, H, C]", shape)
 
-    def _map_at_another_size(self, module: str, shape: tuple[int, ...]) -> Reading:
+    def _map_at_another_size(self, module: str, shape: tuple[int, ...]) -> TapReading:
         try:
             with torch.no_grad():
                 other = watch(self.net, random_images(2, self.size + 32))[0].outputs[module]
@@ -194,7 +192,7 @@ class _Finder:
         for block in blocks[-count:]:
             tokens = (self.watched.outputs[block] or (0, 0))[1]
             prefix = len(self.watched.fixed[tokens])
-            readings: tuple[Reading, ...] = ("cls", "mean") if prefix and self.has_class_token else ("mean",)
+            readings: tuple[TapReading, ...] = ("cls", "mean") if prefix and self.has_class_token else ("mean",)
             taps += [self._token(block, reading, tokens) for reading in readings]
         return taps
 

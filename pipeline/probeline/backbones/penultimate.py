@@ -124,6 +124,26 @@ def _is_proven_head(
             net.set_submodule(head, original)
 
 
+def tensors_behind_output(net: nn.Module, tap: Tap, image_size: int) -> tuple[str, ...]:
+    """Return the names of the parameters and buffers that the output of a net without its head depends on.
+
+    Those are the `tensors` of a tap that :func:`find_tap` found in the same net. The net is put into eval mode; nothing
+    of the pass is kept for gradients.
+    """
+    net.eval().requires_grad_(True)
+    entered: set[str] = set()
+    try:
+        with (
+            hooked(hook_modules(net, lambda path, _: entered.add(path))),
+            torch.autograd.graph.saved_tensors_hooks(lambda _: torch.empty(0), lambda nothing: nothing),
+        ):
+            output = net(random_images(1, image_size))
+    finally:
+        net.requires_grad_(False)
+    used = parameters_in(net, graph(output)[1]) | buffers_of(net, entered)
+    return tuple(sorted(name for name in used if not name.startswith(tap.head + ".")))
+
+
 def describe_output(output: object) -> str:
     """Return what a net gives, in words: shape or type."""
     if not isinstance(output, Tensor):

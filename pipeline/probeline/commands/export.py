@@ -7,8 +7,9 @@ from typing import Any
 
 from probeline.disk import check_no_links, path_name
 from probeline.errors import BadOption
+from probeline.export.artifact.record import Artifact
 from probeline.export.chosen_row import chosen_row, request_digest
-from probeline.export.format import ONNX, PT2, RECORD, Artifact, check_folder, find_artifact, holds_another
+from probeline.export.format import ONNX, PT2, RECORD, check_folder, find_artifact, holds_another, record_sha256
 from probeline.names import PENULTIMATE
 from probeline.results.score import Score
 from probeline.session import Session
@@ -38,7 +39,9 @@ def run(session: Session) -> dict[str, Any]:
         artifact = export_score(session, score, folder, request, graphs)
     else:
         session.console.say(f"export: up to date: {folder}")
-    return _summary(folder, artifact)
+    sha256 = record_sha256(folder)
+    session.console.result(f"export: sha256 of {RECORD}: {sha256}")
+    return _summary(folder, artifact, sha256)
 
 
 def _may_replace(session: Session, folder: Path) -> bool:
@@ -51,11 +54,12 @@ def _folder_name(score: Score) -> str:
     return f"{path_name(score.backbone)}{at}-{score.method}{seed}-{score.key[:12]}"
 
 
-def _summary(folder: Path, artifact: Artifact) -> dict[str, Any]:
-    measured = artifact.measured
+def _summary(folder: Path, artifact: Artifact, sha256: str) -> dict[str, Any]:
+    row = artifact.row
     return {
         "artifact": str(folder),
+        "sha256": sha256,
         "files": [RECORD, *sorted(artifact.files)],
-        **{name: measured[name] for name in ("backbone", "weights", "tap", "method", "seed", "top1", "key")},
-        "interval": list(measured["interval"]),
+        **{name: getattr(row, name) for name in ("backbone", "weights", "tap", "method", "seed", "top1", "key")},
+        "interval": list(row.interval),
     }

@@ -22,9 +22,11 @@ def run(session: Session) -> dict[str, Any]:
             remedy="give one of them",
         )
     if artifact is None:
+        if settings.maintenance.sha256 is not None:
+            raise BadOption("--sha256 is of an artifact", got="--imagenet", remedy="leave it out")
         predictor = load_stock(session)
         net = predictor.artifact.net
         counts = predict_images(settings, predictor, f"{net.name} ({net.weights})")
         return {"backbone": net.name, "weights": net.weights, **counts}
-    predictor = load(artifact, settings.compute.device)
+    predictor = load(artifact, settings.compute.device, sha256=settings.maintenance.sha256)
     return {"artifact": str(artifact), **predict_images(settings, predictor, artifact.name)}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from probeline.environment import describe_environment
-from probeline.export.format import HEAD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, WEIGHTS, Artifact
+from probeline.export.artifact.record import Artifact
+from probeline.export.format import HEAD, ONNX, PT2, RECORD, ROW_NAMES, ROWS, WEIGHTS
 from probeline.format import decimals, escape, option, percent
 from probeline.heads.temperature import LIMITS
 from probeline.names import Method, describe_tap
@@ -19,9 +17,9 @@ _MOST_CLASSES = 50
 
 def card(artifact: Artifact) -> str:
     """Return the card in Markdown; every number in it comes from the record."""
-    measured = artifact.measured
-    title = f"{measured['backbone']} on {measured['dataset']}: {method_info(measured['method']).title}"
-    title = ", ".join(filter(None, (title, describe_tap(measured["tap"], measured["views"]))))
+    measured = artifact.row
+    title = f"{measured.backbone} on {measured.dataset}: {method_info(measured.method).title}"
+    title = ", ".join(filter(None, (title, describe_tap(measured.tap, measured.views))))
     lines = [
         f"# {escape(title)}",
         "",
@@ -47,28 +45,28 @@ def _classes(artifact: Artifact) -> str:
 
 
 def _measured(artifact: Artifact) -> list[str]:
-    row: Mapping[str, Any] = artifact.measured
-    places = decimals([row["n_test"]])
-    low, high = (percent(end, places) for end in row["interval"])
-    chosen = ", ".join(option(name, value) for name, value in row["chosen"].items())
-    seed = "no seed: nothing is random" if row["seed"] is None else f"seed {row['seed']}"
+    row = artifact.row
+    places = decimals([row.n_test])
+    low, high = (percent(end, places) for end in row.interval)
+    chosen = ", ".join(option(name, value) for name, value in row.chosen.items())
+    seed = "no seed: nothing is random" if row.seed is None else f"seed {row.seed}"
     lines = [
-        f"test top-1 {percent(row['top1'], places)} % (Wilson's 95 % interval {low} to {high} %, "
-        f"n = {row['n_test']:,}), macro {percent(row['macro'], places)} %, {seed}",
-        f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {row['nll']:.4g}, Brier's score "
-        f"{row['brier']:.4g}, ECE {row['ece']:.4g}; without it NLL {row['raw_nll']:.4g}, ECE {row['raw_ece']:.4g}",
-        f"{row['dataset']}: {row['n_train']:,} train, {row['n_val']:,} val and {row['n_test']:,} test images; "
-        + (f"{chosen} chosen by {row['chosen_by']}" if chosen and row["chosen_by"] else chosen or "nothing was chosen")
+        f"test top-1 {percent(row.top1, places)} % (Wilson's 95 % interval {low} to {high} %, "
+        f"n = {row.n_test:,}), macro {percent(row.macro, places)} %, {seed}",
+        f"with the temperature {artifact.temperature:.4g}, fitted on val: NLL {row.nll:.4g}, Brier's score "
+        f"{row.brier:.4g}, ECE {row.ece:.4g}; without it NLL {row.raw_nll:.4g}, ECE {row.raw_ece:.4g}",
+        f"{row.dataset}: {row.n_train:,} train, {row.n_val:,} val and {row.n_test:,} test images; "
+        + (f"{chosen} chosen by {row.chosen_by}" if chosen and row.chosen_by else chosen or "nothing was chosen")
         + "; test was read once, after the choice",
-        f"{row['trainable']:,} of {row['total']:,} parameters were trained; net {row['backbone']}, "
-        f"weights {row['weights']}, {row['precision']}",
-        f"on {describe_environment(row['environment'])}",
-        f"score key {row['key'][:12]}",
+        f"{row.trainable:,} of {row.total:,} parameters were trained; net {row.backbone}, "
+        f"weights {row.weights}, {row.precision}",
+        f"on {describe_environment(row.environment)}",
+        f"score key {row.key[:12]}",
     ]
-    if not row["converged"]:
+    if not row.converged:
         lines.append("its fit stopped before its tolerance")
-    if proof := row.get("proof"):
-        lines.append(proof)
+    if row.proof:
+        lines.append(row.proof)
     return [escape(line) for line in lines]
 
 
@@ -88,7 +86,7 @@ def _files(artifact: Artifact) -> list[str]:
     inside = "the head on its features, with their scaler"
     if artifact.net.own_head:
         inside = "the last layer of the net"
-    elif artifact.measured["method"] == Method.KNN:
+    elif artifact.row.method == Method.KNN:
         inside = "the standardised features and the classes of all train rows, which vote, and their scaler"
     lines = [
         f"`{RECORD}`: classes, temperature, preprocessing and the numbers above, with the sha256 of every file; sealed",
@@ -96,41 +94,39 @@ def _files(artifact: Artifact) -> list[str]:
         f"`{HEAD}`: {inside}",
     ]
     if artifact.neighbours:
-        lines.append(
-            f"`{ROWS}`, `{ROW_NAMES}`: features of {artifact.neighbours['rows']:,} train images, and their ids"
-        )
+        lines.append(f"`{ROWS}`, `{ROW_NAMES}`: features of {artifact.neighbours.rows:,} train images, and their ids")
     for name, what in ((PT2, "torch.export"), (ONNX, "ONNX")):
         if facts := artifact.graphs.get(name):
             side = artifact.preprocess.crop
-            opset = f", opset {facts['opset']}" if "opset" in facts else ""
+            opset = "" if facts.opset is None else f", opset {facts.opset}"
             given = f"uint8 [N, {side}, {side}, 3]"
             lines.append(
-                f"`{name}`: {what}{opset}, by torch {escape(facts['torch'])}. In goes `pixels`, {given} for any N, "
+                f"`{name}`: {what}{opset}, by torch {escape(facts.torch)}. In goes `pixels`, {given} for any N, "
                 "cropped and resized already: the resize is Pillow's and stays outside. Out come `logits` and "
                 f"`probabilities`, float32 [N, {len(artifact.classes)}]: normalisation and temperature are inside. "
-                f"Checked on {facts['images']} real images: its logits differ from the pipeline's by at most "
-                f"{facts['difference']:.1e} of an image's largest logit"
+                f"Checked on {facts.images} real images: its logits differ from the pipeline's by at most "
+                f"{facts.difference:.1e} of an image's largest logit"
             )
     return lines
 
 
 def _limits(artifact: Artifact) -> list[str]:
-    measured = artifact.measured
+    measured = artifact.row
     lines = [
         f"It gives one of its {len(artifact.classes)} classes for every image, also for an image of none of them.",
-        f"The numbers hold for images like the {measured['n_test']:,} of the test set; nothing was measured on others.",
+        f"The numbers hold for images like the {measured.n_test:,} of the test set; nothing was measured on others.",
         "Probabilities were calibrated on val as a whole, not class by class.",
     ]
     if near := artifact.neighbours:
         lines.append(
-            f"An image is flagged `unlike` if its neighbour number {near['k']} among {near['rows']:,} train images is "
-            f"farther (cosine distance of features, {near['threshold']:.4g}) than for {100 * near['quantile']:g} % of "
-            f"the train images; so are {percent(near['test_share'], 1)} % of the test images. It is a hint, not a "
+            f"An image is flagged `unlike` if its neighbour number {near.k} among {near.rows:,} train images is "
+            f"farther (cosine distance of features, {near.threshold:.4g}) than for {100 * near.quantile:g} % of "
+            f"the train images; so are {percent(near.test_share, 1)} % of the test images. It is a hint, not a "
             "test: what the net finds similar may still be something else."
         )
     else:
         lines.append("It holds no train images, so it cannot flag images that are unlike anything in training.")
-    if measured["method"] == Method.KNN:
+    if measured.method == Method.KNN:
         lines.append("The features of every train image are in this folder, since they vote: whoever has it has them.")
     if artifact.temperature in LIMITS:
         lines.append("Its temperature is at the edge of the range that was searched.")

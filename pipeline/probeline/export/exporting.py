@@ -6,7 +6,7 @@ Net and head are refitted from cached features, or read from the checkpoint of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from probeline.errors import BadCache, MissingData
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import ExportedHead
 from probeline.evaluate.score import refit
+from probeline.export.artifact.record import Artifact, Measured, TrainRowFacts
 from probeline.export.card import card
-from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, Artifact, write_artifact
+from probeline.export.format import CARD, HEAD, ROW_NAMES, ROWS, WEIGHTS, check_exportable, write_artifact
 from probeline.export.graph import check_parity, graphs, run_graph
 from probeline.export.loading import assemble
 from probeline.export.modules import describe_net, net_tensors
@@ -66,7 +67,7 @@ def export_score(session: Session, score: Score, folder: Path, request: str, gra
     predictor = assemble(draft, contents, session.settings.compute.device, where=folder)
     reader = ImageReader(session, predictor, features)
     proof = reader.prove(score)
-    artifact = replace(draft, measured={**draft.measured, "proof": proof.summary})
+    artifact = replace(draft, measured=replace(Measured.of(score), proof=proof.summary))
     files = dict(contents)
     rows = _choose_train_rows(session, score)
     if len(rows) > 1:
@@ -107,12 +108,11 @@ def _draft(session: Session, score: Score, request: str) -> tuple[Artifact, File
         own_head=trains,
         precision=score.precision,
     )
-    measured = asdict(score)
-    for name in ("predictions", "labels", "history", "path", "class_names"):
-        del measured[name]
     preprocess = loaded.backbone.preprocess
     refuse_function(preprocess, "export")
+    measured = Measured.of(score)
     artifact = Artifact(score.class_names, score.temperature, preprocess, net, activation, measured, request)
+    check_exportable(artifact)
     return artifact, {WEIGHTS: save(net_tensors(loaded.net, loaded.tap)), HEAD: save(head)}, features
 
 
@@ -182,10 +182,10 @@ def _add_train_rows(
     sample_ids = tuple(parts[part].sample_ids[row] for part, numbers in by_part.items() for row in numbers)
     tensors = row_tensors(np.concatenate(features), labels)
     k, limit = threshold(tensors)
-    facts = {"rows": len(rows), "k": k, "quantile": QUANTILE, "threshold": limit, "distance": "cosine"}
+    facts = TrainRowFacts(len(rows), k, QUANTILE, limit, "cosine", test_share=0.0)
     train_rows = rows_of(tensors, sample_ids, facts, artifact.net.features)
     _, _, kth = train_rows.search(torch.from_numpy(np.array(test)), 0)
-    facts["test_share"] = float((kth > limit).mean())
+    facts = replace(facts, test_share=float((kth > limit).mean()))
     return replace(artifact, neighbours=facts), {ROWS: save(tensors), ROW_NAMES: canonical(list(sample_ids))}
 
 
@@ -193,15 +193,15 @@ def _add_graphs(
     artifact: Artifact, contents: Files, names: Sequence[str], proof: Proof, folder: Path
 ) -> tuple[Artifact, Files]:
     """Return an artifact with graphs, and their files; each must give the logits of the proof."""
-    exact = replace(artifact, net=replace(artifact.net, precision="fp32"), neighbours={})
+    exact = replace(artifact, net=replace(artifact.net, precision="fp32"), neighbours=None)
     predictor = assemble(exact, contents, "cpu", where=folder)
     outputs, logits = predictor.outputs(proof.pixels), proof.logits
     if artifact.net.precision != "fp32":  # graphs compute in float32, whatever the row was measured with
         logits = outputs.logits.numpy()
     decided = decided_images(predictor.head, outputs.features.numpy())
     facts, files = {}, {}
-    for name, (data, shapes) in graphs(predictor, names).items():
+    for name, (data, graph_facts) in graphs(predictor, names).items():
         worst = check_parity(name, run_graph(name, data, proof.pixels)[0][decided], logits[decided])
-        facts[name] = {**shapes, "images": int(decided.sum()), "difference": worst}
+        facts[name] = replace(graph_facts, images=int(decided.sum()), difference=worst)
         files[name] = data
     return replace(artifact, graphs=facts), files

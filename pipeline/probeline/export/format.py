@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from probeline import disk
 from probeline.errors import BadArtifact, BadOption, MissingData
+from probeline.export.artifact.ranges import SHA256, check_ranges, check_text
+from probeline.export.artifact.record import Artifact, from_values, to_values
 from probeline.files import reading
-from probeline.identity import ARTIFACT_VERSION, PREPROCESS_VERSION, digest_bytes, seal, unseal
-from probeline.images import Decoding, Preprocess
-from probeline.names import PRECISIONS
-from probeline.options.settings import ALPHAS, GREY_RANGES
+from probeline.files.reading import FileKind
+from probeline.files.tensors import read_tensors
+from probeline.identity import ARTIFACT_VERSION, digest_bytes, seal, unseal
 
 RECORD = "artifact.json"
 WEIGHTS, HEAD = "weights.safetensors", "head.safetensors"
@@ -32,163 +34,111 @@ _UNFINISHED = seal({"format": _FORMAT, "version": ARTIFACT_VERSION, "unfinished"
 _MENTIONED = f'"format":"{_FORMAT}"'.encode()
 """In every record, even in a corrupt one."""
 
-_LARGEST = 4096
-"""Pixels of a crop's side."""
+_RECORD_KIND = FileKind("the record of an artifact", 16 << 20)
+"""100,000 classes of 100 bytes are 10 MB."""
+
+_KINDS = {
+    ROW_NAMES: FileKind("a list of sample ids", 256 << 20),
+    PT2: reading.WEIGHTS,
+    ONNX: FileKind("an ONNX graph", 2 << 30),  # protobuf has no larger messages
+    CARD: reading.TEXT,
+}
 
 
-@dataclass(frozen=True)
-class Net:
-    """Which net gives the embedding, and where it is read.
-
-    A trained net has the `weights` that its training began with, and the `weights_sha256` of its trained tensors. It is
-    built with `options`. `head` is the path of the module that is its head; `own_head` says whether that gives the
-    logits, as after training. `pooling` and `dim` are of the penultimate tap; `inner` are module, reading, prefix and
-    dim of each other tap. `precision` is that of the measured numbers.
-    """
-
-    name: str
-    weights: str
-    weights_sha256: str
-    options: Mapping[str, Any]
-    head: str
-    pooling: str
-    dim: int
-    taps: tuple[str, ...]
-    inner: Mapping[str, Mapping[str, Any]]
-    own_head: bool
-    precision: str
-
-    @property
-    def features(self) -> int:
-        """Columns of the features of all taps."""
-        return sum(self.inner[tap]["dim"] if tap in self.inner else self.dim for tap in self.taps)
+def _kind_of(name: str) -> FileKind:
+    """Return the kind of a file other than the record; tensors are read whole, and then copied into a net."""
+    return _KINDS.get(name) or FileKind("a file of tensors on this machine", reading.memory_bytes() // 2)
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A predictor's record.
-
-    Attributes
-    ----------
-    temperature : float
-        The softmax of the logits divided by it gives probabilities.
-    activation : str or None
-        Of a hidden layer in the head.
-    measured : mapping
-        The score of the row: data, numbers with n and interval, seed, hardware and versions.
-    request : str
-        sha256 over what was exported and how: equal ones give equal files. ``asked`` in the file.
-    neighbours : mapping
-        Number of train rows, k, quantile and threshold; empty without train rows.
-    graphs : mapping of str to mapping
-        Inputs, outputs and versions of each graph file.
-    files : mapping of str to str
-        sha256 of each file.
-    """
-
-    classes: tuple[str, ...]
-    temperature: float
-    preprocess: Preprocess
-    net: Net
-    activation: str | None
-    measured: Mapping[str, Any]
-    request: str
-    neighbours: Mapping[str, Any] = field(default_factory=dict)
-    graphs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def sealed(self) -> bytes:
-        """Return the bytes of its file."""
-        content = {**vars(self), "asked": self.request, "preprocess": self.preprocess.identity(), "net": vars(self.net)}
-        del content["request"]
-        return seal({**content, "format": _FORMAT, "version": ARTIFACT_VERSION})
+def sealed(artifact: Artifact) -> bytes:
+    """Return the bytes of an artifact's record."""
+    return seal({**to_values(artifact), "format": _FORMAT, "version": ARTIFACT_VERSION})
 
 
-def read_record(folder: Path) -> Artifact:
-    """Return the record of an artifact's folder.
+def read_record(folder: Path, sha256: str | None = None) -> Artifact:
+    """Return the record of an artifact's folder, of which every field was checked.
 
     Raises
     ------
     MissingData
         The folder has none.
     BadArtifact
-        It is corrupt, of another format version, or exported for another way to decode images.
+        It is corrupt, of another format version, exported for another way to decode images, has values that no export
+        writes, or another sha256 than the given one.
     """
     path = folder / RECORD
-    try:
-        data = reading.read_bytes(path, reading.RECORD)
-    except FileNotFoundError as error:
-        expected, remedy = f"a folder with {RECORD}", "make one with probeline export"
-        raise MissingData("no artifact here", where=folder, expected=expected, remedy=remedy) from error
-    except OSError as error:
-        raise BadArtifact("an artifact cannot be read", where=path, got=error.strerror) from error
+    data = _read_bytes(folder)
+    if sha256 is not None and digest_bytes(data) != sha256.lower():
+        raise BadArtifact(
+            "this is not the artifact that was sent",
+            where=path,
+            expected=f"sha256 {sha256:.80}",
+            got=digest_bytes(data),
+            remedy="fetch it again",
+        )
     content = unseal(data)
     if content is None:
         what = "an artifact's record is corrupt"
         raise BadArtifact(what, where=path, expected="the bytes that its sha256 was taken of", remedy=_AGAIN)
     if content.get("format") != _FORMAT:
-        raise BadArtifact("this is no artifact", where=path, expected=_FORMAT, got=content.get("format"))
-    if content.get("version") != ARTIFACT_VERSION:
+        raise BadArtifact("this is no artifact", where=path, expected=_FORMAT, got=f"{content.get('format')!r:.80}")
+    version = content.get("version")
+    if version != ARTIFACT_VERSION or type(version) is not int:
         raise BadArtifact(
             "an artifact of another format version",
             where=path,
             expected=ARTIFACT_VERSION,
-            got=content.get("version"),
+            got=f"{version!r:.80}",
             remedy="use the version of probeline that wrote it, or export it again",
         )
     try:
-        return _parsed(content)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        what = "an artifact's record has other fields than it should"
-        raise BadArtifact(what, where=path, got=f"{type(error).__name__} {error}", remedy=_AGAIN) from error
+        return _parse(content)
+    except ValueError as error:
+        what = "an artifact's record has values that no export writes"
+        raise BadArtifact(what, where=path, got=error, remedy=_AGAIN) from error
 
 
-def _parsed(content: Mapping[str, Any]) -> Artifact:
-    fields = {name: value for name, value in content.items() if name not in ("format", "version", "asked")}
-    classes, net = tuple(fields["classes"]), fields["net"]
-    if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
-        raise ValueError("a predictor has two classes or more")
-    if type(fields["temperature"]) is not float or not 0 < fields["temperature"] < float("inf"):
-        raise ValueError(f"temperature {fields['temperature']}")
-    if not all(isinstance(fields[name], dict) for name in ("files", "neighbours", "graphs")):
-        raise ValueError("files, neighbours and graphs are objects")
-    if set(fields["files"]) - set(FILES):
-        raise ValueError(f"files {sorted(fields['files'])}")
-    if net["precision"] not in PRECISIONS:
-        raise ValueError(f"precision {net['precision']}")
-    preprocess = _preprocess(fields["preprocess"])
-    if net["options"].get("image_size", preprocess.crop) != preprocess.crop:
-        raise ValueError(f"a net of {net['options']} for crops of {preprocess.crop} pixels")
-    return Artifact(
-        **{
-            **fields,
-            "request": content["asked"],
-            "classes": classes,
-            "preprocess": preprocess,
-            "net": Net(**{**net, "taps": tuple(net["taps"])}),
-        }
-    )
+def record_sha256(folder: Path) -> str:
+    """Return the sha256 of the bytes of an artifact's record.
+
+    Raises
+    ------
+    MissingData, BadArtifact
+    """
+    return digest_bytes(_read_bytes(folder))
 
 
-def _preprocess(record: Mapping[str, Any]) -> Preprocess:
-    fields = dict(record)
-    if (decode := fields.pop("decode")) != PREPROCESS_VERSION:
-        raise ValueError(f"images decoded by version {decode}, here it is {PREPROCESS_VERSION}")
-    if fields["interpolation"] not in ("bilinear", "bicubic") or fields["antialias"] is not True:
-        raise ValueError(f"preprocessing {fields}")
-    if type(fields["crop"]) is not int or type(fields["resize"]) is not int:
-        raise ValueError(f"crop {fields['crop']!r} of {fields['resize']!r} pixels")
-    if not 1 <= fields["crop"] <= min(fields["resize"], _LARGEST) or fields["resize"] > 4 * _LARGEST:
-        raise ValueError(f"crop {fields['crop']} of {fields['resize']} pixels")
-    if fields.get("resize_mode", "square") != "square":
-        raise ValueError(f"resizing {fields['resize_mode']!r}")
-    decoding = Decoding(fields.pop("background", "black"), fields.pop("grey_range", "full"))
-    if decoding.background not in ALPHAS or decoding.grey_range not in GREY_RANGES:
-        raise ValueError(f"decoding {vars(decoding)}")
-    mean, std = tuple(map(float, fields["mean"])), tuple(map(float, fields["std"]))
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"{len(mean)} channels with std {std}, where images have 3")
-    return Preprocess(**{**fields, "mean": mean, "std": std, "decoding": decoding})
+def _read_bytes(folder: Path) -> bytes:
+    try:
+        return reading.read_bytes(folder / RECORD, _RECORD_KIND)
+    except FileNotFoundError as error:
+        expected, remedy = f"a folder with {RECORD}", "make one with probeline export"
+        raise MissingData("no artifact here", where=folder, expected=expected, remedy=remedy) from error
+    except (OSError, ValueError) as error:  # a path with a zero character is a ValueError
+        raise BadArtifact("an artifact cannot be read", where=folder / RECORD, got=_reason(error)) from error
+
+
+def _reason(error: OSError | ValueError) -> object:
+    return getattr(error, "strerror", None) or error
+
+
+def _parse(content: Mapping[str, Any]) -> Artifact:
+    check_text(content)
+    artifact = from_values({name: value for name, value in content.items() if name not in ("format", "version")})
+    check_ranges(artifact)
+    _check_files(artifact)
+    return artifact
+
+
+def _check_files(artifact: Artifact) -> None:
+    names, rows = set(artifact.files), {ROWS, ROW_NAMES} if artifact.neighbours else set()
+    expected = {WEIGHTS, HEAD, CARD, *rows, *artifact.graphs}
+    if names != expected or not expected <= set(FILES):
+        odd = sorted(names ^ expected) or sorted(expected.difference(FILES))
+        raise ValueError(f"files that do not fit the record: {', '.join(odd):.200}")
+    for name, digest in artifact.files.items():
+        if not SHA256.fullmatch(digest):
+            raise ValueError(f"files: {name}: expected 64 hexadecimal digits, got {digest!r:.80}")
 
 
 def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[str, bytes]:
@@ -197,33 +147,62 @@ def read_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> dict[s
     Raises
     ------
     BadArtifact
-        A file is missing, cannot be read or is not the one that was written.
+        A file is missing, cannot be read, is larger than it may be, or is not the one that was written.
     """
     contents = {}
     for name in names:
         path = folder / name
         try:
-            data = reading.read_bytes(path, reading.WEIGHTS)
+            is_of_tensors = path.suffix == ".safetensors"
+            data = (read_tensors if is_of_tensors else reading.read_bytes)(path, _kind_of(name))
         except OSError as error:
-            raise BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror) from error
-        expected, got = artifact.files.get(name, "none"), digest_bytes(data)
-        if got != expected:
-            raise BadArtifact(
-                "a file of an artifact is corrupt",
-                where=path,
-                expected=f"sha256 {expected[:12]}...",
-                got=f"{got[:12]}...",
-                remedy=_AGAIN,
-            )
+            raise _unreadable(path, error) from error
+        except ValueError as error:
+            raise BadArtifact("a file of an artifact is corrupt", where=path, got=error, remedy=_AGAIN) from error
+        _check_digest(artifact, path, digest_bytes(data))
         contents[name] = data
     return contents
+
+
+def check_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> None:
+    """Check files of an artifact against their sha256 in bounded memory.
+
+    Raises
+    ------
+    BadArtifact
+        As :func:`read_files`.
+    """
+    for name in names:
+        path = folder / name
+        try:
+            with reading.open_file(path, _kind_of(name)) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        _check_digest(artifact, path, found)
+
+
+def _unreadable(path: Path, error: OSError) -> BadArtifact:
+    return BadArtifact("a file of an artifact cannot be read", where=path, got=_reason(error))
+
+
+def _check_digest(artifact: Artifact, path: Path, found: str) -> None:
+    expected = artifact.files[path.name]
+    if found != expected:
+        raise BadArtifact(
+            "a file of an artifact is corrupt",
+            where=path,
+            expected=f"sha256 {expected[:12]}...",
+            got=f"{found[:12]}...",
+            remedy=_AGAIN,
+        )
 
 
 def find_artifact(folder: Path, request: str) -> Artifact | None:
     """Return the artifact in a folder if it is complete and was exported from the same score in the same way."""
     try:
         artifact = read_record(folder)
-        read_files(folder, artifact, artifact.files)
+        check_files(folder, artifact, artifact.files)
     except (MissingData, BadArtifact):
         return None
     return artifact if artifact.request == request else None
@@ -266,9 +245,23 @@ def check_folder(folder: Path) -> None:
 
 def _record_bytes(folder: Path) -> bytes:
     try:
-        return reading.read_bytes(folder / RECORD, reading.RECORD)
+        return reading.read_bytes(folder / RECORD, _RECORD_KIND)
     except OSError:
         return b""
+
+
+def check_exportable(artifact: Artifact) -> None:
+    """Refuse values that a record cannot have, before anything else is computed.
+
+    Raises
+    ------
+    BadOption
+    """
+    try:
+        check_ranges(artifact)
+    except ValueError as error:
+        what = "this row cannot be exported: its record would be refused"
+        raise BadOption(what, got=error, remedy="choose another row, or other names of classes") from error
 
 
 def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, bytes]) -> Artifact:
@@ -276,9 +269,14 @@ def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, byte
 
     Raises
     ------
-    BadOption, CannotWrite
+    BadOption
+        The folder holds something else, or the files are larger than they can be read.
+    CannotWrite
     """
     check_folder(folder)
+    complete = replace(artifact, files={name: digest_bytes(data) for name, data in contents.items()})
+    record = sealed(complete)
+    _check_readable(record, contents)
     disk.make_folder(folder)
     disk.publish(folder / RECORD, _UNFINISHED, replace=True)
     for name in FILES:
@@ -286,6 +284,22 @@ def write_artifact(folder: Path, artifact: Artifact, contents: Mapping[str, byte
             disk.publish(folder / name, contents[name], replace=True)
         else:
             disk.remove(folder / name)
-    complete = replace(artifact, files={name: digest_bytes(data) for name, data in contents.items()})
-    disk.publish(folder / RECORD, complete.sealed(), replace=True)
+    disk.publish(folder / RECORD, record, replace=True)
     return complete
+
+
+def _check_readable(record: bytes, contents: Mapping[str, bytes]) -> None:
+    """Refuse to write what :func:`read_record` and :func:`read_files` would refuse."""
+    kinds = {RECORD: _RECORD_KIND, **{name: _kind_of(name) for name in contents}}
+    for name, data in {RECORD: record, **contents}.items():
+        if len(data) > kinds[name].most_bytes:
+            raise BadOption(
+                f"{name} would be too large to be read",
+                expected=f"at most {kinds[name].most_bytes:,} bytes",
+                got=f"{len(data):,}",
+                remedy="use fewer --train-rows" if name in (ROWS, ROW_NAMES) else "choose another row",
+            )
+    content = unseal(record)
+    if content is None:
+        raise ValueError("a record that does not prove its own bytes")
+    _parse(content)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import warnings
-import zipfile
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -20,7 +18,9 @@ from torch import Tensor, nn
 
 from probeline.backbones.frozen import Normalize
 from probeline.errors import BadOption, Mismatch, MissingExtra
-from probeline.export.format import ONNX, PT2, Artifact
+from probeline.export.artifact.graph_files import check_onnx_file, pickled
+from probeline.export.artifact.record import Artifact, GraphFacts, GraphInput, GraphOutputs
+from probeline.export.format import ONNX, PT2
 from probeline.export.predictor import Predictor
 from probeline.images import PixelArray
 from probeline.types import FloatArray
@@ -28,7 +28,8 @@ from probeline.types import FloatArray
 OPSET = 18
 """The set of ONNX operators that torch's exporter is written for."""
 
-INPUT, OUTPUTS = "pixels", ("logits", "probabilities")
+INPUT = fields(GraphInput)[0].name
+OUTPUTS = tuple(output.name for output in fields(GraphOutputs))
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to an image's largest logit if that is above 1."""
@@ -63,8 +64,8 @@ class Graph(nn.Module):
         return logits, (logits / self._temperature).softmax(1)
 
 
-def graphs(predictor: Predictor, names: Sequence[str]) -> dict[str, tuple[bytes, dict[str, Any]]]:
-    """Return the bytes of each graph file and its facts for the record.
+def graphs(predictor: Predictor, names: Sequence[str]) -> dict[str, tuple[bytes, GraphFacts]]:
+    """Return the bytes of each graph file and its facts for the record, without those of a comparison.
 
     The predictor must be on the CPU, in float32.
 
@@ -75,19 +76,16 @@ def graphs(predictor: Predictor, names: Sequence[str]) -> dict[str, tuple[bytes,
     """
     artifact = predictor.artifact
     side, classes = artifact.preprocess.crop, len(artifact.classes)
-    shapes = {
-        "input": {INPUT: ["N", side, side, 3]},
-        "outputs": {name: ["N", classes] for name in OUTPUTS},
-        "torch": torch.__version__,
-    }
-    files: dict[str, tuple[bytes, dict[str, Any]]] = {}
+    outputs = GraphOutputs(logits=("N", classes), probabilities=("N", classes))
+    facts = GraphFacts(GraphInput(pixels=("N", side, side, 3)), outputs, str(torch.__version__))
+    files: dict[str, tuple[bytes, GraphFacts]] = {}
     program = _export_program(predictor)
     for name in names:
         if name == PT2:
-            files[name] = _pt2(program), shapes
+            files[name] = _pt2(program), facts
         else:
             data, opset = _onnx(program, artifact)
-            files[name] = data, {**shapes, "opset": opset}
+            files[name] = data, replace(facts, opset=opset)
     return files
 
 
@@ -117,23 +115,9 @@ def _pt2(program: torch.export.ExportedProgram) -> bytes:
     stream = io.BytesIO()
     torch.export.save(program, stream)
     data = stream.getvalue()
-    if members := pickled(data):
+    if members := pickled(io.BytesIO(data)):
         raise ValueError(f"torch pickled {', '.join(members)}")
     return data
-
-
-def pickled(data: bytes) -> list[str]:
-    """Return the members of a .pt2 archive that loading it would unpickle."""
-    members = []
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for member in archive.infolist():
-            inner = member.filename.partition("/")[2]
-            if inner.startswith("data/sample_inputs/") and member.file_size:
-                members.append(inner)
-            if inner.startswith("data/") and inner.endswith("_config.json"):
-                payloads = json.loads(archive.read(member))["config"]
-                members += [name for name, facts in payloads.items() if facts["use_pickle"]]
-    return members
 
 
 def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[bytes, int]:
@@ -153,7 +137,9 @@ def _onnx(program: torch.export.ExportedProgram, artifact: Artifact) -> tuple[by
             raise ValueError("torch wrote nothing")
         model = onnx_program.model_proto
         (opset,) = (used.version for used in model.opset_import if used.domain in ("", "ai.onnx"))
-        return model.SerializeToString(), opset
+        data = model.SerializeToString()
+        check_onnx_file(data)
+        return data, opset
     except Exception as error:  # as above
         raise _refused(artifact, "ONNX", error) from error
 

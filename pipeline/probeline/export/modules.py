@@ -12,16 +12,23 @@ from torch.nn import functional
 from probeline.backbones.build import bare_net
 from probeline.backbones.frozen import Frozen
 from probeline.backbones.inner_taps import InnerTap
-from probeline.backbones.penultimate import Tap, set_head
+from probeline.backbones.penultimate import Tap, set_head, tensors_behind_output
 from probeline.backbones.resolve import Loaded
-from probeline.backbones.weights.state_dict import load_state
-from probeline.export.format import Artifact, Net
+from probeline.backbones.weights.outline import bytes_of_pass, outline_of
+from probeline.backbones.weights.state_dict import check_state, load_state, tensors_sha256
+from probeline.errors import BadWeights, OutOfMemory
+from probeline.export.artifact.ranges import ACTIVATIONS
+from probeline.export.artifact.record import Artifact, Inner, Net
+from probeline.files.reading import memory_bytes
 from probeline.finetuning.head import TwoHeads, take_out_unused
+from probeline.format import megabytes
 from probeline.heads.neighbours import SMOOTHING
 from probeline.names import PENULTIMATE
 from probeline.types import Backbone
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
+_AGAIN = "export it again"
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {name: getattr(functional, name) for name in ACTIVATIONS}
 
 
 def describe_net(
@@ -29,6 +36,7 @@ def describe_net(
 ) -> Net:
     """Return the record of a net."""
     tap = loaded.tap
+    read = {inner: loaded.inner[inner] for inner in taps if inner != PENULTIMATE}
     return Net(
         name=name,
         weights=weights,
@@ -38,11 +46,7 @@ def describe_net(
         pooling=tap.pooling,
         dim=tap.dim,
         taps=tuple(taps),
-        inner={
-            inner: {field: getattr(loaded.inner[inner], field) for field in ("module", "reading", "prefix", "dim")}
-            for inner in taps
-            if inner != PENULTIMATE
-        },
+        inner={name: Inner(inner.module, inner.reading, inner.prefix, inner.dim) for name, inner in read.items()},
         own_head=own_head,
         precision=precision,
     )
@@ -50,8 +54,7 @@ def describe_net(
 
 def net_tensors(net: nn.Module, tap: Tap) -> dict[str, Tensor]:
     """Return copies of a net's tensors without those of its head and of what nothing depends on; changes the net."""
-    set_head(net, tap, nn.Identity())
-    take_out_unused(net, tap)
+    _strip(net, tap)
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in net.state_dict().items()
@@ -59,25 +62,43 @@ def net_tensors(net: nn.Module, tap: Tap) -> dict[str, Tensor]:
     }
 
 
+def _strip(net: nn.Module, tap: Tap) -> None:
+    set_head(net, tap, nn.Identity())
+    take_out_unused(net, tap)
+
+
 def frozen_net(
     artifact: Artifact, tensors: Mapping[str, Tensor], head: nn.Module, device: torch.device, *, where: Path
-) -> Frozen:
-    """Return the net of an artifact, ready to run as extraction runs it.
+) -> tuple[Frozen, int]:
+    """Return the net of an artifact, ready to run as extraction runs it, and about how many bytes an image takes.
 
-    It returns features [N, D], or for a net with its own head logits [N, K] followed by features.
+    It returns features [N, D], or for a net with its own head logits [N, K] followed by features. Its tensors are
+    those that the record's `weights_sha256` is of.
 
     Raises
     ------
     BadWeights
-        The tensors are of another net.
+        The tensors are of another net, of other weights, or not finite.
+    OutOfMemory
+        An image of this size does not fit into the memory of this machine.
     ProbelineError
     """
-    net, record = bare_net(artifact.net.name, artifact.net.options), artifact.net
+    record, size = artifact.net, artifact.preprocess.crop
     tap = Tap(record.head, record.pooling, record.dim, tuple(tensors))
-    set_head(net, tap, nn.Identity())
-    take_out_unused(net, tap)
-    load_state(net, tensors, where=where)
-    inner = {name: InnerTap(**facts, tensors=()) for name, facts in record.inner.items()}
+    # Names of tensors are found in autograd's graph, also for a caller that switched gradients off.
+    with torch.inference_mode(False), torch.enable_grad():
+        outline = outline_of(record.name, record.options)
+        image_bytes = bytes_of_pass(outline, size)
+        _check_memory(image_bytes, size, where)
+        if outline is not None:
+            with torch.device("meta"):
+                _strip(outline, tap)
+            check_state(outline, tensors, where=where)
+        net = bare_net(record.name, record.options)
+        _strip(net, tap)
+        load_state(net, tensors, where=where)
+        _check_tensors(net, tap, artifact, where)
+    inner = {name: InnerTap(**vars(facts), tensors=()) for name, facts in record.inner.items()}
     backbone = Backbone(
         name=record.name,
         weights=record.weights,
@@ -90,7 +111,42 @@ def frozen_net(
         preprocess=artifact.preprocess,
     )
     last = TwoHeads(head, nn.Identity()) if record.own_head else nn.Identity()
-    return Frozen(Loaded(net, tap, backbone, inner), device, record.precision, record.taps, head=last)
+    return Frozen(Loaded(net, tap, backbone, inner), device, record.precision, record.taps, head=last), image_bytes
+
+
+def _check_memory(image_bytes: int, size: int, where: Path) -> None:
+    memory = memory_bytes()
+    if 2 * image_bytes > memory:
+        raise OutOfMemory(
+            f"the images of this artifact, of {size} pixels, are too large for this machine",
+            where=where.parent,
+            expected=f"a pass of one image within {megabytes(memory // 2)}, half of the memory",
+            got=f"about {megabytes(image_bytes)}",
+        )
+
+
+def _check_tensors(net: nn.Module, tap: Tap, artifact: Artifact, where: Path) -> None:
+    """Refuse tensors that are not finite, or not those that `weights_sha256` is of.
+
+    A net may compute some tensors when it is built, such as tables of sines, which another machine rounds otherwise. If
+    it has such, another digest proves nothing; those of the file are proven by the sha256 of the file.
+    """
+    names = tensors_behind_output(net, tap, artifact.preprocess.crop)
+    parameters, stored = dict(net.named_parameters(remove_duplicate=False)), set(tap.tensors)
+    tensors = {**parameters, **dict(net.named_buffers(remove_duplicate=False))}
+    real = [name for name in names if tensors[name].is_floating_point()]
+    for name in real:
+        if not tensors[name].isfinite().all() if name in parameters else tensors[name].isnan().any():
+            raise BadWeights("a tensor has values that are not finite", where=where, got=name, remedy=_AGAIN)
+    found, expected = tensors_sha256(net, names), artifact.net.weights_sha256
+    if found != expected and stored.issuperset(real):
+        raise BadWeights(
+            "these are not the weights that the record names",
+            where=where,
+            expected=f"weights_sha256 {expected[:12]}...",
+            got=f"{found[:12]}...",
+            remedy=_AGAIN,
+        )
 
 
 class Head(nn.Module):
@@ -210,6 +266,6 @@ def head_of(tensors: Mapping[str, Tensor], artifact: Artifact) -> nn.Module:
     expected = {"mean": (dim,), "std": (dim,), "weight": (classes, hidden), "bias": (classes,)}
     if artifact.activation is not None:
         expected |= {"hidden_weight": (hidden, dim), "hidden_bias": (hidden,)}
-    if shapes != expected or artifact.activation not in (None, *_ACTIVATIONS) or (tensors["std"] <= 0).any():
+    if shapes != expected or (tensors["std"] <= 0).any():
         raise ValueError(f"a head of {classes} outputs and {dim} inputs, not {shapes}")
     return Head(tensors, artifact.activation)

@@ -15,9 +15,10 @@ from probeline.backbones.device import exact_float32
 from probeline.backbones.frozen import Frozen
 from probeline.data.pixels.loading import ordered
 from probeline.errors import BadData, Diverged
-from probeline.export.format import Artifact
+from probeline.export.artifact.record import Artifact
 from probeline.export.images import crop_of, iterate_images
 from probeline.export.train_rows import TrainRows
+from probeline.files.reading import memory_bytes
 from probeline.images import PixelArray
 from probeline.metrics.scores import chances
 from probeline.types import BoolArray, DoubleArray, FloatArray, IntArray
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from probeline.export.images import Picture
 
 _CPU_BATCH, _GPU_BATCH = 16, 256
-"""Images per forward pass, as in extraction."""
+"""Images per forward pass, as in extraction, or fewer if their passes would not fit into `_SHARE` of the memory."""
+
+_SHARE = 4
 
 NOT_FINITE = "the predictor's output is not finite"
 
@@ -140,6 +143,8 @@ class Predictor:
     head : nn.Module, optional
         On the net's features; None if the head is a part of the net.
     rows : TrainRows, optional
+    image_bytes : int
+        About how much memory a pass of one image takes on a CPU.
 
     Attributes
     ----------
@@ -147,9 +152,14 @@ class Predictor:
         Its record: classes, temperature, preprocessing, and what was measured.
     """
 
-    def __init__(self, artifact: Artifact, net: Frozen, head: nn.Module | None, rows: TrainRows | None) -> None:
+    def __init__(
+        self, artifact: Artifact, net: Frozen, head: nn.Module | None, rows: TrainRows | None, image_bytes: int
+    ) -> None:
         self.artifact = artifact
         self.net = net
+        crop = 3 * artifact.preprocess.crop**2
+        # Elsewhere only pixels are on this machine: each as a crop and as a part of its batch.
+        self._image_bytes = max(image_bytes if net.device.type == "cpu" else 0, 2 * crop)
         self.head = None if head is None else head.to(net.device)
         self._rows = None if rows is None else replace(rows, unit=rows.unit.to(net.device))
 
@@ -182,7 +192,7 @@ class Predictor:
             An output of the net is not finite.
         """
         parts = []
-        for batch in _batches(iterate_images(images), self._batch_size(None)):
+        for batch in _batches(iterate_images(images), self._batch_size(threads=1)):
             outputs = self.outputs(np.stack([crop_of(picture, self.artifact.preprocess) for picture in batch]))
             outputs.check()
             parts.append(self.answers(outputs, nearest=nearest))
@@ -206,9 +216,10 @@ class Predictor:
             None says that the next path may be long in coming: those before it are predicted first.
         nearest : int
         batch_size : int, optional
-            Images per forward pass; by default it depends on the device.
+            Images per forward pass; by default it depends on the device and, for large images, on the memory.
         workers : int, optional
-            Threads that decode, and on a CPU run the net; by default torch's number of threads.
+            Threads that decode, and on a CPU run the net; by default torch's number of threads. They are fewer if their
+            passes would take more than a quarter of the memory of this machine.
         """
         preprocess = self.artifact.preprocess
 
@@ -224,8 +235,10 @@ class Predictor:
             side = preprocess.crop
             return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
 
-        batches = _batches_until_none(paths, self._batch_size(batch_size))
-        for batch, errors, outputs in self.run(load, batches, workers):
+        threads = workers or torch.get_num_threads()
+        size = batch_size or self._batch_size(threads)
+        threads = min(threads, max(1, self._images_at_once() // size))
+        for batch, errors, outputs in self.run(load, _batches_until_none(paths, size), threads):
             finite = np.empty(0, np.bool_) if outputs is None else outputs.finite
             predictions = self._empty() if outputs is None else self.answers(outputs.of(finite), nearest=nearest)
             are_finite, images = iter(finite), map(predictions.one, range(len(predictions)))
@@ -286,6 +299,9 @@ class Predictor:
     def answers(self, outputs: Outputs, *, nearest: int) -> Predictions:
         """Return the predictions of images from their outputs."""
         logits = outputs.logits.cpu().numpy()
+        shares = chances(logits, self.artifact.temperature)
+        if not np.isfinite(shares).all():
+            raise Diverged(NOT_FINITE, remedy="export the predictor again")
         names, n, rows = self.artifact.classes, len(logits), self._rows
         neighbours: tuple[tuple[Neighbour, ...], ...] = ((),) * n
         kth, unlike = np.full(n, np.nan, np.float32), np.zeros(n, np.bool_)
@@ -303,7 +319,7 @@ class Predictor:
         return Predictions(
             class_names=names,
             predicted=logits.argmax(1),
-            probabilities=chances(logits, self.artifact.temperature),
+            probabilities=shares,
             logits=logits,
             neighbours=neighbours,
             distances=kth,
@@ -315,8 +331,13 @@ class Predictor:
         net = self.artifact.net
         return self.answers(Outputs(torch.empty(0, len(self.class_names)), torch.empty(0, net.features)), nearest=0)
 
-    def _batch_size(self, requested: int | None) -> int:
-        return requested or (_CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH)
+    def _batch_size(self, threads: int) -> int:
+        """Return how many images make a batch, so that a batch on each of some threads does not take all memory."""
+        usual = _CPU_BATCH if self.net.device.type == "cpu" else _GPU_BATCH
+        return max(1, min(usual, self._images_at_once() // threads))
+
+    def _images_at_once(self) -> int:
+        return memory_bytes() // (_SHARE * self._image_bytes)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from probeline.export.artifact.record import TrainRowFacts
 from probeline.heads.neighbours import nearest
 from probeline.heads.tensors import resident
 from probeline.types import FloatArray, IntArray
@@ -25,6 +25,9 @@ K = 5
 """The neighbour whose distance counts, or the last of fewer rows; a low number, as classes may be small."""
 
 QUANTILE = 0.99
+
+_LONGEST = 1 + 2**-10
+"""Of a row of unit length whose values float16 rounds by 2**-11 of themselves, and float32 sums."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def threshold(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
 
 
 def rows_of(
-    tensors: Mapping[str, Tensor], sample_ids: tuple[str, ...], facts: Mapping[str, Any], features: int
+    tensors: Mapping[str, Tensor], sample_ids: tuple[str, ...], facts: TrainRowFacts, features: int
 ) -> TrainRows:
     """Return the rows of an artifact's tensors and of its record's facts about them.
 
@@ -75,11 +78,12 @@ def rows_of(
     ValueError
         They do not belong together.
     """
-    n, k = len(sample_ids), int(facts["k"])
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {"unit": (n, features), "labels": (n,)} or not 1 <= k < n:
-        raise ValueError(f"{n} train rows of {features} features, not {shapes}")
-    labels, unit, limit = tensors["labels"].numpy().astype(np.int64), tensors["unit"].float(), float(facts["threshold"])
-    if not bool(unit.isfinite().all()) or not np.isfinite(limit):
-        raise ValueError("train rows or their threshold are not finite")
-    return TrainRows(unit, labels, sample_ids, k, limit)
+    n, shapes = facts.rows, {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != {"unit": (n, features), "labels": (n,)} or len(sample_ids) != n or not 1 <= facts.k < n:
+        raise ValueError(f"{n} train rows of {features} features, not {shapes} and {len(sample_ids)} sample ids")
+    if tensors["unit"].dtype != torch.float16 or tensors["labels"].dtype != torch.int64:
+        raise ValueError("train rows are float16, and their labels int64")
+    labels, unit = tensors["labels"].numpy(), tensors["unit"].float()
+    if not bool(unit.isfinite().all()) or float(torch.linalg.vector_norm(unit, dim=1).max()) > _LONGEST:
+        raise ValueError("train rows are not finite, or longer than 1")
+    return TrainRows(unit, labels, sample_ids, facts.k, facts.threshold)

@@ -282,7 +282,9 @@ class MaintenanceOptions:
 
     repair: bool = option(False, "put corrupt files aside and extract them again", local=True)
     yes: bool = option(False, "remove or replace without asking", local=True)
-    sha256: str | None = option(None, "expected sha256 of the file to import", metavar="HEX", local=True)
+    sha256: str | None = option(
+        None, "expected sha256 of the file to import, or of an artifact's artifact.json", metavar="HEX", local=True
+    )
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ _VERBS = (
     Verb(
         "predict",
         "classify images with an exported predictor or a stock net",
-        _names("predict", "nets", "compute", *_COMMON, without=("canary",)),
+        _names("predict", "sha256", "nets", "compute", *_COMMON, without=("canary",)),
         words="IMAGE|FOLDER|-",
         needs_words=True,
         needs_data=False,

@@ -136,6 +136,17 @@ def describe_tensor(tensor: Tensor, *, like: Tensor) -> str:
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: object) -> None:
     """Copy a state dict into the net, all of it, or raise BadWeights that names the first tensor that does not fit."""
+    check_state(net, state, where=where)
+    own = net.state_dict()  # it has the versions of the modules, which some of them ask for
+    own.update(state)
+    net.load_state_dict(own)
+
+
+def check_state(net: nn.Module, state: Mapping[str, Tensor], *, where: object) -> None:
+    """Raise BadWeights that names the first tensor of a state dict that does not fit the net, which may have no values.
+
+    ``num_batches_tracked`` may be missing.
+    """
 
     def refuse(expected: str, got: str) -> BadWeights:
         remedy = "choose the --backbone that these weights belong to"
@@ -155,7 +166,6 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], *, where: object) ->
     extra = next((name for name in state if name not in own), None)
     if extra is not None:
         raise refuse("no more tensors", f"{extra} {list(state[extra].shape)}")
-    net.load_state_dict(dict(state), strict=False)
 
 
 def tensors_sha256(net: nn.Module, names: Iterable[str]) -> str:
