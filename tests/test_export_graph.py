@@ -21,8 +21,8 @@ from probeline.data.pixels.loading import open_image
 from probeline.errors import BadOption, Mismatch, MissingExtra
 from probeline.evaluate.features import CachedFeatures
 from probeline.export import graph
-from probeline.export.format import ONNX, PT2
 from probeline.export.artifact.graph_files import pickled
+from probeline.export.format import ONNX, PT2
 from probeline.export.graph import check_parity, graphs, run_graph
 from probeline.export.modules import Votes
 from probeline.export.predictor import Predictor

@@ -19,12 +19,10 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 import probeline
 from probeline.cli import program as cli
 from probeline.cli.console import Terminal
-from probeline.commands import export, extract, probe
 from probeline.data.pixels.decode import MOST_PIXELS
 from probeline.errors import BadArtifact, BadData, Diverged, MissingData, ProbelineError
 from probeline.export.artifact.record import Artifact, TrainRowFacts
@@ -32,10 +30,9 @@ from probeline.export.format import FILES, HEAD, RECORD, ROWS, WEIGHTS, read_rec
 from probeline.export.images import crop_of
 from probeline.export.predictor import Predictor
 from probeline.export.train_rows import QUANTILE, row_tensors, rows_of, threshold
-from probeline.identity import digest_bytes, seal, unseal
+from probeline.identity import digest_bytes
 from probeline.options.settings import Settings
-from probeline.session import Session
-from small_runs import configuration, make_coloured
+from small_artifacts import change_record, make_artifact, nested, replace_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,16 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``out``, an exported probe on three colours, and ``pictures``; leave it as it is."""
-    place = tmp_path_factory.mktemp("shipped")
-    make_coloured(place / "pictures")
-    settings = configuration(
-        place / "cache", dataset=f"folder:{place / 'pictures'}", limit=None, device="cpu", sgd=("epochs=1", "lr=1e-3")
-    )
-    with threadpool_limits(1):
-        extract.run(Session(settings))
-        probe.run(Session(settings))
-        export.run(Session(settings.changed(method="probe", out=place / "out")))
-    return place
+    return make_artifact(tmp_path_factory.mktemp("shipped")).parent
 
 
 @pytest.fixture(scope="module")
@@ -243,19 +231,6 @@ def test_every_byte_of_the_record_counts(copy: Path) -> None:
             read_record(copy)
 
 
-def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = unseal((folder / RECORD).read_bytes())
-    assert content is not None
-    change(content)
-    (folder / RECORD).write_bytes(seal(content))
-
-
-def replaced(folder: Path, name: str, data: bytes) -> None:
-    """Replace a file of an artifact, and its sha256 in the record."""
-    (folder / name).write_bytes(data)
-    changed(folder, lambda record: record["files"].update({name: digest_bytes(data)}))
-
-
 def rename_net(record: dict[str, Any], name: str) -> None:
     record["net"]["name"] = record["measured"]["backbone"] = name
 
@@ -327,17 +302,10 @@ OTHERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }
 
 
-def nested(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
 @pytest.mark.parametrize("kind", OTHERS)
 def test_another_artifact_than_it_was_made_for_is_one_line(kind: str, copy: Path) -> None:
     change, line = OTHERS[kind]
-    changed(copy, change)
+    change_record(copy, change)
     with pytest.raises(ProbelineError, match=line) as caught:
         probeline.load(copy, "cpu")
     assert "\n" not in str(caught.value)
@@ -582,7 +550,7 @@ def test_rows_that_are_no_numbers_are_refused(copy: Path) -> None:
     contents = safetensors.torch.load((copy / ROWS).read_bytes())
     contents["unit"][0, 0] = float("nan")
     data = safetensors.torch.save(contents)
-    replaced(copy, ROWS, data)
+    replace_file(copy, ROWS, data)
     with pytest.raises(BadArtifact, match="not finite"):
         probeline.load(copy, "cpu")
 
@@ -601,7 +569,7 @@ def overflow_on(place: int, crops: list[np.ndarray], artifact: Path, predictor: 
     }
     data = safetensors.torch.save(tensors)
     (artifact / HEAD).write_bytes(data)
-    changed(
+    change_record(
         artifact, lambda record: record.update(activation="relu", files={**record["files"], HEAD: digest_bytes(data)})
     )
 
@@ -676,10 +644,10 @@ def test_weights_of_another_net_beside_a_true_hash(copy: Path, predictor: Predic
     """Whoever writes the record may write any hash: then the tensors themselves must fit."""
     tensors = safetensors.torch.load((copy / WEIGHTS).read_bytes())
     name = next(iter(tensors))
-    replaced(copy, WEIGHTS, safetensors.torch.save({**tensors, name: torch.zeros(3)}))
+    replace_file(copy, WEIGHTS, safetensors.torch.save({**tensors, name: torch.zeros(3)}))
     with pytest.raises(ProbelineError, match=rf"the weights are of another net: .*expected {re.escape(name)} \["):
         probeline.load(copy, "cpu")
-    replaced(copy, WEIGHTS, safetensors.torch.save(tensors))
-    replaced(copy, ROWS, b"no tensors")
+    replace_file(copy, WEIGHTS, safetensors.torch.save(tensors))
+    replace_file(copy, ROWS, b"no tensors")
     with pytest.raises(BadArtifact, match=r"a file of an artifact is corrupt: .*10 bytes with a header of"):
         probeline.load(copy, "cpu")

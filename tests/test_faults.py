@@ -19,6 +19,7 @@ from faults import (
 )
 from faults import (
     archives,
+    artifacts,
     command_line,
     damage,
     every_call,
@@ -46,6 +47,7 @@ from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room
 from probeline.data.folders import walk
 from probeline.files import reading as guarded
+from probeline.export import format as artifact_files
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
@@ -80,6 +82,8 @@ def named(value: object) -> str | None:
         (readers.run, 1),
         (readers.run_fresh, 1),
         (archives.run, 40),
+        (artifacts.run, 40),
+        (artifacts.run_files, 30),
         (pictures.run, 150),
         (special_files.run, 3),
         (folder_trees.run, 40),
@@ -199,6 +203,8 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
             lambda path, kind: path.open("rb"),
         ),
         (foreign_text.run, 10, terminal, "printable", str),
+        (artifacts.run, 60, artifact_files, "check_ranges", lambda artifact: None),
+        (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),

@@ -268,3 +268,12 @@ def unguarded_reads(file: Path) -> list[int]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_files_are_read_by_the_guarded_reader(file: Path) -> None:
     assert bool(unguarded_reads(file)) == (file.relative_to(PACKAGE).as_posix() in UNGUARDED), unguarded_reads(file)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_json_is_written_with_numbers_that_json_lacks(file: Path) -> None:
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump"):
+            assert "allow_nan=False" in {f"{option.arg}={ast.unparse(option.value)}" for option in node.keywords}, (
+                node.lineno
+            )

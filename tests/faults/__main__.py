@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from faults import (
     archives,
+    artifacts,
     command_line,
     damage,
     every_call,
@@ -82,6 +83,8 @@ CHECKS = (
     Check(readers.run, 100),
     Check(readers.run_fresh, 10),
     Check(archives.run, 2000),
+    Check(artifacts.run, 2000),
+    Check(artifacts.run_files, 1000),
     Check(pictures.run, 20_000),
     Check(special_files.run, None),
     Check(folder_trees.run, 2000),

@@ -180,7 +180,7 @@ def read_foreign() -> None:
         manifest, features = hdf5.decode_export(read_bytes(path, ARRAYS))
         (folder / "manifest").write_bytes(manifest)
         (folder / "features").write_bytes(features.tobytes())
-        (folder / "shape").write_text(json.dumps(features.shape), encoding="utf-8")
+        (folder / "shape").write_text(json.dumps(features.shape, allow_nan=False), encoding="utf-8")
     except (ValueError, OSError, MemoryError) as error:
         sys.stderr.write(str(error) or type(error).__name__)
         sys.exit(_REFUSED)

@@ -17,5 +17,5 @@ def run(session: Session) -> dict[str, Any]:
     path = session.reports / "bench.json"
     disk.check_no_links(path, session.settings.folders.reports)
     disk.make_folder(path.parent)
-    disk.publish(path, (json.dumps(speeds, indent=1) + "\n").encode(), replace=True)
+    disk.publish(path, (json.dumps(speeds, indent=1, allow_nan=False) + "\n").encode(), replace=True)
     return speeds

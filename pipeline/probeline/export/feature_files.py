@@ -68,7 +68,7 @@ def _parquet(table: FeatureTable, path: Path) -> dict[Path, bytes]:
     for name, values in table.embeddings.items():
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
     data = io.BytesIO()
-    keys = {b"probeline": json.dumps({name: list(own) for name, own in table.keys.items()}).encode()}
+    keys = {b"probeline": json.dumps({name: list(own) for name, own in table.keys.items()}, allow_nan=False).encode()}
     parquet.write_table(pa.table(columns).replace_schema_metadata(keys), data)
     return {path: data.getvalue()}
 
@@ -107,9 +107,9 @@ def _safetensors(table: FeatureTable, path: Path) -> dict[Path, bytes]:
     from safetensors.numpy import save
 
     tensors = {name: np.ascontiguousarray(values) for name, values in table.embeddings.items()}
-    known = {name: json.dumps(values.tolist()) for name, values in table.columns.items()}
+    known = {name: json.dumps(values.tolist(), allow_nan=False) for name, values in table.columns.items()}
     keys = {name: list(own) for name, own in table.keys.items()}
-    return {path: save(tensors, metadata={**known, "probeline": json.dumps(keys)})}
+    return {path: save(tensors, metadata={**known, "probeline": json.dumps(keys, allow_nan=False)})}
 
 
 WRITERS: Mapping[str, Callable[[FeatureTable, Path], dict[Path, bytes]]] = {

@@ -172,7 +172,8 @@ def _json_lines(settings: Settings, predictor: Predictor) -> Lines:
                 "unlike": bool(prediction.unlike[0]) if predictor.knows_unlike else None,
                 "distance": float(prediction.distances[0]) if predictor.knows_unlike else None,
                 "nearest": [vars(image) for image in prediction.neighbours[0]],
-            }
+            },
+            allow_nan=False,
         )
 
     return "", line
