@@ -48,6 +48,7 @@ from probeline.data.archives import unpack as room
 from probeline.data.folders import walk
 from probeline.files import reading as guarded
 from probeline.export import format as artifact_files
+from probeline.files import decode
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 
@@ -176,6 +177,11 @@ def copied_upside_down(
 COPY_INTO = KnownRows.copy_into
 
 
+def unforeseen(path: str, expected: str, value: object) -> None:
+    """Refuse a value of a record as code does that expects none other."""
+    raise TypeError(f"{path} is no {expected}")
+
+
 def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) -> None:
     """Stand in for `restore`, and lose what the optimizer knows."""
     net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
@@ -203,7 +209,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
             lambda path, kind: path.open("rb"),
         ),
         (foreign_text.run, 10, terminal, "printable", str),
-        (artifacts.run, 60, artifact_files, "check_ranges", lambda artifact: None),
+        (artifacts.run, 30, decode, "_refuse", unforeseen),
         (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),

@@ -98,8 +98,11 @@ def _shell_escape(code: int) -> str:
 
 
 def json_text(value: object, indent: int | None = None, *, ascii_only: bool = True) -> str:
-    """Return a value as JSON in which all that acts or cannot be seen is an escape: other text, the same value."""
-    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    """Return a value as JSON in which all that acts or cannot be seen is an escape: other text, the same value.
+
+    ValueError is raised for NaN and infinity, which JSON cannot hold.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     return "\n".join(_HIDDEN.sub(lambda found: _json_escape(found[0]), line) for line in text.split("\n"))
 
 

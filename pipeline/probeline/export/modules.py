@@ -128,24 +128,25 @@ def _check_memory(image_bytes: int, size: int, where: Path) -> None:
 def _check_tensors(net: nn.Module, tap: Tap, artifact: Artifact, where: Path) -> None:
     """Refuse tensors that are not finite, or not those that `weights_sha256` is of.
 
-    A net may compute some tensors when it is built, such as tables of sines, which another machine rounds otherwise. If
-    it has such, another digest proves nothing; those of the file are proven by the sha256 of the file.
+    A net may compute some tensors when it is built, such as tables of sines, which another machine rounds otherwise and
+    another version of its library lacks. If it has such, another digest proves nothing: then only the sha256 of the
+    file does.
     """
     names = tensors_behind_output(net, tap, artifact.preprocess.crop)
     parameters, stored = dict(net.named_parameters(remove_duplicate=False)), set(tap.tensors)
     tensors = {**parameters, **dict(net.named_buffers(remove_duplicate=False))}
-    real = [name for name in names if tensors[name].is_floating_point()]
-    for name in real:
-        if not tensors[name].isfinite().all() if name in parameters else tensors[name].isnan().any():
+    for name in names:
+        values = tensors[name]
+        if not values.isfinite().all() if name in parameters else values.isnan().any():
             raise BadWeights("a tensor has values that are not finite", where=where, got=name, remedy=_AGAIN)
     found, expected = tensors_sha256(net, names), artifact.net.weights_sha256
-    if found != expected and stored.issuperset(real):
+    if found != expected and stored.issuperset(names):
         raise BadWeights(
             "these are not the weights that the record names",
             where=where,
             expected=f"weights_sha256 {expected[:12]}...",
             got=f"{found[:12]}...",
-            remedy=_AGAIN,
+            remedy="use the versions of torch and timm that the card names, or export it again",
         )
 
 
