@@ -38,7 +38,7 @@ _RECORD_KIND = FileKind("the record of an artifact", 16 << 20)
 """100,000 classes of 100 bytes are 10 MB."""
 
 _KINDS = {
-    ROW_NAMES: FileKind("a list of sample ids", 256 << 20),
+    ROW_NAMES: FileKind("a list of sample ids", 64 << 20),
     PT2: reading.WEIGHTS,
     ONNX: FileKind("an ONNX graph", 2 << 30),  # protobuf has no larger messages
     CARD: reading.TEXT,
