@@ -46,9 +46,10 @@ from probeline.cache.reuse import KnownRows
 from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room
 from probeline.data.folders import walk
-from probeline.files import reading as guarded
 from probeline.export import format as artifact_files
 from probeline.files import decode
+from probeline.files import reading as guarded
+from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 

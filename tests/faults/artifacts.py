@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from faults import producer
-from faults.children import sweep
+from faults.children import start, sweep
 from faults.figures import Figures, summed
+from probeline.backbones.build import random_net
 from probeline.export.format import CARD, RECORD, WEIGHTS
 from small_artifacts import answer, change_record, make_artifact, mutated, record_of, sealed_anyhow
 
@@ -37,6 +40,7 @@ def run(count: int, seed: int) -> Figures:
         trials = [mutated(record, chance) for _ in range(count)]
 
         def attempt(trial: tuple[str, dict[str, object]]) -> str:
+            torch.set_num_threads(1)
             (folder / RECORD).write_bytes(sealed_anyhow(trial[1]))
             return answer(folder, picture)
 
@@ -73,6 +77,7 @@ def run_files(count: int, seed: int) -> Figures:
         copy = place / "copy"
 
         def attempt(harm: Harm) -> str:
+            torch.set_num_threads(1)
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(folder, copy)
             may_answer = harm.do(copy)
@@ -93,19 +98,22 @@ def run_files(count: int, seed: int) -> Figures:
     return summed("An artifact's files changed, cut and exchanged", complaints, note)
 
 
-def _artifact(place: Path, *, net_seed: int | None = None, **options: object) -> tuple[Path, Path]:
+def _artifact(place: Path, *, net_seed: int | None = None, **options: Any) -> tuple[Path, Path]:
     """Make an artifact, of a net of another seed if asked; return its folder and an image."""
-    if net_seed is not None:
-        from safetensors.torch import save_file
 
-        from probeline.backbones.build import random_net
+    def make(_: object) -> None:
+        torch.set_num_threads(1)
+        weights = "none"
+        if net_seed is not None:
+            place.mkdir()
+            weights = str(place / "net.safetensors")
+            save_file(random_net(NET, net_seed).state_dict(), weights)
+        make_artifact(place, backbones=(NET,), weights=weights, **options)
 
-        place.mkdir()
-        save_file(random_net(NET, net_seed).state_dict(), place / "net.safetensors")
-        options = {"weights": str(place / "net.safetensors"), **options}
-    torch.set_num_threads(1)  # a forked child has no others
-    folder = make_artifact(place, backbones=(NET,), **options)
-    return folder, min((place / "pictures").rglob("*.png"))
+    ended = start(make).finish()  # in a child, so that those that come after it fork from a process without threads
+    if ended.complaint:
+        raise RuntimeError(f"the artifact could not be made: {ended.complaint}")
+    return place / "out", min((place / "pictures").rglob("*.png"))
 
 
 def _harm(chance: random.Random, folder: Path, other: Path) -> Harm:
