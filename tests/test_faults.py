@@ -49,7 +49,6 @@ from probeline.data.folders import walk
 from probeline.export import format as artifact_files
 from probeline.files import decode
 from probeline.files import reading as guarded
-from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
 from probeline.types import FloatArray
 

@@ -173,7 +173,6 @@ def _json_lines(settings: Settings, predictor: Predictor) -> Lines:
                 "distance": float(prediction.distances[0]) if predictor.knows_unlike else None,
                 "nearest": [vars(image) for image in prediction.neighbours[0]],
             },
-            allow_nan=False,
         )
 
     return "", line
