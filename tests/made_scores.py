@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -123,6 +125,13 @@ def make_score(
     }
     key = values.pop("key", None) or digest([method, backbone, seed, draw, repr(sorted(values.items()))])
     return Score(key=key, **values)
+
+
+def judged(score: Score, **columns: tuple[int, ...]) -> Score:
+    """Return a score with other predictions or labels, and the accuracy that follows from them."""
+    changed = {"predictions": score.predictions, "labels": score.labels, **columns}
+    right = sum(map(eq, *changed.values()))
+    return replace(score, **changed, top1=right / score.n_test, interval=wilson(right, score.n_test))
 
 
 def _bins(labels: IntArray, predictions: IntArray, k: int, power: float) -> tuple[tuple[int, float, float], ...]:

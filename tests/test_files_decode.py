@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probeline.files.decode import BadRecord, decode, encode
+from probeline.files.decode import BadRecord, Members, decode, encode, parse_json
+from probeline.files.limits import Length, Pattern, Within
 from probeline.results.embedding_map import EmbeddingMap, Projection
 
 
@@ -130,13 +131,106 @@ def test_missing_fields_are_named() -> None:
         decode(Outer, {**values_of(OUTER), "inner": {}})
 
 
-def test_values_as_deep_as_a_parser_gives_are_no_trouble() -> None:
+def test_values_nested_too_deeply_are_refused_without_a_walk_through_them() -> None:
     deep: list[Any] = []
     for _ in range(5_000):
         deep = [deep]
-    assert decode(Outer, {**values_of(OUTER), "options": {"deep": deep}}).count == 1
+    with pytest.raises(BadRecord, match=r"options\.deep: expected at most 32 levels of nested values"):
+        decode(Outer, {**values_of(OUTER), "options": {"deep": deep}})
     while deep:  # so that they are let go of one by one
         deep = deep.pop()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("x" * 65_537, "note: expected at most 65,536 characters, got 65537"),
+        ("a\0b", "note: expected text without a NUL"),
+        ("a\ud800b", "note: expected text without half a character"),
+    ],
+)
+def test_text_that_no_page_or_file_can_hold_is_refused(value: str, message: str) -> None:
+    for path, values in (("note", value), ("options.note", {"note": value})):
+        with pytest.raises(BadRecord) as caught:
+            decode(Outer, {**values_of(OUTER), path.split(".")[0]: values})
+        assert str(caught.value).startswith(message.replace("note", path))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 1 << 64}, "count: expected an integer of at most 64 bits"),
+        ({"numbers": [1, 1 << 64]}, "numbers[1]: expected an integer of at most 64 bits"),
+        ({"count": 10**5000}, "count: expected an integer of at most 64 bits, got an integer of 16,610 bits"),
+        ({"share": 1e101}, "share: expected a number up to 1e+100"),
+        ({"options": {"a": [-1e101]}}, "options.a[0]: expected a number up to 1e+100"),
+    ],
+)
+def test_numbers_whose_sums_and_squares_would_not_be_finite_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(BadRecord) as caught:
+        decode(Outer, {**values_of(OUTER), **values})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":1' + "0" * 5000 + "}", "", "\ud800", '{"a":}'])
+def test_a_text_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(BadRecord, match="not valid JSON"):
+        parse_json(text)
+
+
+@dataclass(frozen=True)
+class Known:
+    kind: str
+    size: Annotated[int, Within(1, 9)] = 1
+
+    def __post_init__(self) -> None:
+        if self.kind == "large" and self.size < 5:
+            raise ValueError("a large one below 5")
+
+
+@dataclass(frozen=True)
+class Checked:
+    share: Annotated[float, Within(0, 1)]
+    pairs: tuple[tuple[str, str], ...]
+    either: int | tuple[float, ...] | None
+    facts: Annotated[Mapping[str, Any], Members(Known)]
+    code: Annotated[str, Pattern("[a-f]+", "letters a to f")] = "a"
+    few: Annotated[tuple[int, ...], Length(1, 2)] = (1,)
+
+
+CHECKED = {"share": 1, "pairs": [["a", "b"]], "either": [0.5], "facts": {"kind": "x", "more": [None]}}
+
+
+def test_hints_with_checks_unions_and_members() -> None:
+    record = decode(Checked, CHECKED)
+    assert record.facts == {"kind": "x", "more": [None]}, "the mapping stays as it is, with members of other names"
+    assert (record.pairs, record.either) == ((("a", "b"),), (0.5,))
+    assert decode(Checked, {**CHECKED, "either": None}).either is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"share": 1.5}, "share: expected 0 to 1, got 1.5"),
+        ({"pairs": [["a"]]}, "pairs[0]: expected 2 values, got 1"),
+        ({"pairs": [["a", "b"], ["a", 1]]}, "pairs[1][1]: expected a string, got 1"),
+        ({"pairs": [["a", "b\0"]]}, "pairs[0][1]: expected text without a NUL"),
+        ({"either": "x"}, "either: expected an array, got 'x'"),
+        ({"facts": {}}, "facts: missing kind"),
+        ({"facts": []}, "facts: expected an object, got a list"),
+        ({"facts": {"kind": "x", "size": 0}}, "facts.size: expected 1 to 9, got 0"),
+        ({"facts": {"kind": "large"}}, "facts: a large one below 5"),
+        ({"code": "xyz"}, "code: expected letters a to f, got 'xyz'"),
+        ({"few": []}, "few: expected a length of 1 to 2, got a list"),
+        ({"facts": {"kind": "x", "\x1b[31m" + "y" * 99: float("nan")}}, "facts.\\x1b[31myyyyy"),
+    ],
+)
+def test_checks_name_the_path_and_what_they_expect(change: Any, message: str) -> None:
+    with pytest.raises(BadRecord) as caught:
+        decode(Checked, {**CHECKED, **change})
+    assert str(caught.value).startswith(message)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
 
 
 def test_columns_of_a_map_have_one_length() -> None:

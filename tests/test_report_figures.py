@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from figure_checks import assert_clear, cielab, drawn
-from made_scores import CIFAR, LONG, make_score, make_scores
+from made_scores import CIFAR, LONG, judged, make_score, make_scores
 from pages import make_content, write_report
 from probeline.images import PixelArray
 from probeline.report.figures import draw
@@ -354,7 +354,7 @@ def test_classes_without_test_images_are_left_out() -> None:
     score = make_score(n_test=40, class_names=CIFAR)
     labels = tuple(label % 4 for label in score.labels)
     with default_look():
-        figure = by_class(blocks([replace(score, labels=labels)]))
+        figure = by_class(blocks([judged(score, labels=labels)]))
     shown = {text.get_text() for text in figure.axes[0].get_yticklabels()}
     assert shown == set(CIFAR[:4])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made_records import GALLERY_SCORES, NET, REFIT, make_gallery
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.analysis.gallery import count_shared_errors, gallery_text
 from probeline.identity import GALLERY_VERSION, seal, unseal
 from probeline.report.model.rows import row_titles
@@ -175,7 +175,7 @@ def test_a_gallery_is_of_its_scores() -> None:
     elsewhere = make_score(backbone="vgg11", n_test=60)
     assert outdated_gallery(made, [*GALLERY_SCORES, elsewhere]) is None
     assert outdated_gallery(made, [*GALLERY_SCORES, make_score("ridge", n_test=60)]) == "its scores have changed"
-    flipped = replace(GALLERY_SCORES[1], predictions=GALLERY_SCORES[1].labels)
+    flipped = judged(GALLERY_SCORES[1], predictions=GALLERY_SCORES[1].labels)
     assert outdated_gallery(made, [GALLERY_SCORES[0], flipped, *GALLERY_SCORES[2:]]) == "its scores have changed"
     assert outdated_gallery(made, [elsewhere]) == "its exact probe is gone"
 

@@ -13,7 +13,7 @@ import pytest
 
 from figure_checks import assert_clear, cielab, drawn
 from made_records import MAP_SCORES, NET, make_map
-from made_scores import make_score
+from made_scores import judged, make_score
 from pages import write_report
 from probeline.analysis.embedding_map import map_text
 from probeline.identity import seal, unseal
@@ -107,7 +107,7 @@ def test_a_map_is_of_its_scores() -> None:
         "neither leads nor probes"
     )
     assert outdated_map(one, [*MAP_SCORES, make_score("ridge", accuracy=0.99, n_test=90)]) == "its scores have changed"
-    flipped = [replace(score, predictions=score.labels) for score in MAP_SCORES]
+    flipped = [judged(score, predictions=score.labels) for score in MAP_SCORES]
     assert outdated_map(one, flipped) == "its scores have changed"
     assert outdated_map(one, MAP_SCORES[1:]) == "its exact probe is gone"
 

@@ -275,7 +275,7 @@ def test_the_reference_may_be_of_any_tap() -> None:
     ],
 )
 def test_what_was_chosen_in_words(choices: list[dict[str, Any]], text: str) -> None:
-    (row,) = aggregate([make_score(seed=seed, chosen=chosen) for seed, chosen in enumerate(choices)])
+    (row,) = aggregate([make_score("knn", seed=seed, chosen=chosen) for seed, chosen in enumerate(choices)])
     assert row.chosen == text
 
 

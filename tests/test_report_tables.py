@@ -97,7 +97,7 @@ def test_macro_accuracy_is_left_out_if_classes_are_even() -> None:
 
 
 def test_names_are_shown_as_they_are() -> None:
-    score = make_score(dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
+    score = make_score("knn", dataset="folder--a|b", weights="*my* <weights> [1](x).pth", chosen={"metric": "a|b"})
     text = rendered([score], {}, [("a `b`", "run `x` ``y``")])
     (row,) = table(text)
     assert row["Chosen"] == r"metric a\|b"
@@ -187,7 +187,7 @@ def test_csv_and_record_name_tap_and_views() -> None:
 
 
 def test_what_does_not_fit_a_terminal_is_cut_visibly() -> None:
-    text = terminal_table(blocks([make_score(chosen={f"option{i}": i for i in range(20)})]))
+    text = terminal_table(blocks([make_score("knn", chosen={f"option{i}": i for i in range(20)})]))
     assert max(map(len, text.splitlines())) == TERMINAL_WIDTH
     assert text.splitlines()[2].endswith("…")
 

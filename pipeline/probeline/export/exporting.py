@@ -135,7 +135,7 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
     backbone = replace(loaded.backbone, preprocess=pretrained.preprocess)
     folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
-    state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate["cut"]}))
+    state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate.get("cut")}))
     if state is None:
         raise BadCache(
             "the checkpoint of this training is corrupt or missing",
@@ -143,8 +143,8 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
             expected="best.safetensors and its record",
             remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
         )
-    dropout = float(score.chosen.get("dropout", score.options["dropout"]))
-    second = len(score.certificate.get("second", {}).get("classes", ()))
+    dropout = float(score.chosen.get("dropout", score.options.get("dropout", 0.0)))
+    second = len((score.certificate.get("second") or {}).get("classes", ()))
     fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
     loaded.net.load_state_dict(state[0])
     layer = loaded.net.get_submodule(loaded.tap.head)

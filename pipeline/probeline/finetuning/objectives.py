@@ -13,6 +13,7 @@ from probeline.finetuning.fitted_probe import Teacher
 from probeline.metrics.intervals import wilson
 from probeline.names import DISTILLED, TWO_HEADED
 from probeline.options.checks import check_strategies, first_of
+from probeline.results.members import SecondTaskAccuracy, SecondTaskFacts
 from probeline.session import Session
 from probeline.types import DROPPED, FloatArray, IntArray, Split
 
@@ -26,24 +27,6 @@ class Logits:
 
     main: FloatArray
     second: FloatArray
-
-
-@dataclass(frozen=True)
-class SecondTaskAccuracy:
-    """Top-1 of a second head over the images with its label, and its Wilson interval; None if no image has one."""
-
-    n: int
-    top1: float | None
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class SecondTaskFacts:
-    """Classes of a second task, and the accuracy of its head on val and on test."""
-
-    classes: tuple[str, ...]
-    val: SecondTaskAccuracy
-    test: SecondTaskAccuracy
 
 
 class Objective:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from probeline.disk import path_name
+from probeline.files.decode import Members
+from probeline.files.limits import Count, Length, Name, Number, Positive, Share, check_classes
 from probeline.identity import MAP_VERSION, digest
 from probeline.results.picture import PICTURE_FOLDER
 from probeline.results.ranking import best_by_validation, best_probe
@@ -16,16 +18,25 @@ from probeline.results.store import RecordKind
 
 
 @dataclass(frozen=True)
+class ProjectionMembers:
+    """Facts about a projection that its caption names."""
+
+    explained: tuple[Share, Share] | None = None
+    perplexity: Number | None = None
+    seed: Count | None = None
+    divergence: Number | None = None
+
+
+@dataclass(frozen=True)
 class Projection:
     """One layout of the points of a map."""
 
-    method: str
-    """``pca`` or ``tsne``."""
+    method: Literal["pca", "tsne"]
     title: str
     axes: tuple[str, str]
     """Labels of the axes; empty if they have no meaning."""
-    xy: tuple[tuple[float, float], ...]
-    facts: Mapping[str, Any]
+    xy: tuple[tuple[Number, Number], ...]
+    facts: Annotated[Mapping[str, Any], Members(ProjectionMembers)]
     """Of ``pca`` the ``explained`` shares of the train rows' variance; of ``tsne`` its ``perplexity``, ``seed`` and the
     final ``divergence`` in nats."""
 
@@ -34,24 +45,24 @@ class Projection:
 class EmbeddingMap:
     """Test images as points, near each other where their embeddings are."""
 
-    backbone: str
-    weights: str
+    backbone: Name
+    weights: Name
     of: Mapping[str, Any]
     """Everything that it was made from but the optional layouts, as JSON values: if this changes, it is outdated."""
-    tap: str
+    tap: Name
     """Of the exact probe that is best on validation."""
-    n_test: int
+    n_test: Positive
     """Test images; `rows` are some or all of them."""
-    part: str
+    part: Name
     """The part that `rows` index."""
-    class_names: tuple[str, ...]
-    rows: tuple[int, ...]
+    class_names: Annotated[tuple[str, ...], Length(1, 1 << 20)]
+    rows: tuple[Count, ...]
     sample_ids: tuple[str, ...]
     labels: tuple[int, ...]
     predicted: tuple[int, ...]
     """By the row that is best on validation, whose title is `judge`."""
     judge: str
-    planes: tuple[Projection, ...]
+    planes: Annotated[tuple[Projection, ...], Length(1, 2)]
     """The principal components first."""
     title: str
     caption: str
@@ -62,6 +73,8 @@ class EmbeddingMap:
         columns = (self.rows, self.sample_ids, self.labels, self.predicted, *(plane.xy for plane in self.planes))
         if len(lengths := {len(column) for column in columns}) != 1:
             raise ValueError(f"columns of {sorted(lengths)} points")
+        check_classes("labels", self.labels, len(self.class_names))
+        check_classes("predicted", self.predicted, len(self.class_names))
 
     @property
     def wrong(self) -> tuple[bool, ...]:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from probeline.disk import path_name
+from probeline.files.decode import Members
+from probeline.files.limits import (
+    Count,
+    Length,
+    Name,
+    NotNegative,
+    Number,
+    Pixels,
+    Seconds,
+    Sha256,
+    Share,
+    check_classes,
+)
 from probeline.identity import DOCTOR_VERSION
+from probeline.results.members import Environment, Role, RoleCounts
 from probeline.results.picture import Thumbnail
 from probeline.results.store import RecordKind
 
@@ -19,8 +33,8 @@ class ImageReference:
     name: str
     """``part:row``, as ``probeline show`` takes it; also the name of its thumbnail."""
     sample_id: str
-    role: str
-    label: int
+    role: Role
+    label: Count
 
 
 @dataclass(frozen=True)
@@ -31,9 +45,9 @@ class DuplicatePair:
     second: ImageReference
     kind: Literal["exact", "near"]
     """Equal content, or similar features and pixels."""
-    features: float
+    features: Number
     """Cosine of their centred embeddings."""
-    pixels: float
+    pixels: Number
     """Correlation of their grey levels at a small size."""
     mirrored: bool
     """Whether `pixels` compares one image with the mirror image of the other."""
@@ -48,23 +62,32 @@ class DuplicatePair:
 class PairCounts:
     """How many duplicate pairs some roles have; g equal images count as g - 1 pairs."""
 
-    exact: int
-    near: int
-    conflicts: int
+    exact: Count
+    near: Count
+    conflicts: Count
     """Pairs of either kind whose labels differ."""
+
+
+@dataclass(frozen=True)
+class RegionMembers:
+    """The regions of a data set that pairs are counted in."""
+
+    known: PairCounts
+    across: PairCounts
+    test: PairCounts
 
 
 @dataclass(frozen=True)
 class Duplicates:
     """Duplicate images of a data set."""
 
-    regions: Mapping[str, PairCounts]
+    regions: Annotated[Mapping[str, PairCounts], Members(RegionMembers)]
     """``known``: within train and val; ``across``: between train or val and test; ``test``: within test."""
     leaked_exact: tuple[int, ...]
     """Positions in the test split of images with an exact duplicate in train or val."""
     leaked_near: tuple[int, ...]
     """The same for images with only a near one."""
-    compared: int
+    compared: Count
     """Pairs of neighbours whose pixels were compared."""
     pairs: tuple[DuplicatePair, ...]
     """The listed pairs: those of ``across`` first, then by score."""
@@ -75,14 +98,14 @@ class SuspectLabel:
     """An image whose label is probably wrong; probabilities are calibrated and out-of-fold."""
 
     image: ImageReference
-    suggested: int
+    suggested: Count
     """The class that the probe predicts with confidence."""
-    chance_label: float
+    chance_label: Share
     """Probability of the image's label."""
-    chance_suggested: float
-    disagreement: float
+    chance_suggested: Share
+    disagreement: Share
     """Share of its nearest images with another label."""
-    score: float
+    score: Number
     """(1 - chance_label) x disagreement."""
 
 
@@ -90,27 +113,27 @@ class SuspectLabel:
 class LabelErrors:
     """Labels that are probably wrong."""
 
-    judged: Mapping[str, int]
+    judged: RoleCounts
     """Images of each role whose label was checked."""
-    flagged: Mapping[str, int]
+    flagged: RoleCounts
     """Of these, how many were flagged."""
-    expected: float
+    expected: NotNegative
     """Expected flags among train and val if each label were sampled from the probe's probabilities."""
-    planted: int
+    planted: Count
     """Images of train and val that were given a wrong label to test the method."""
-    planted_flagged: float
+    planted_flagged: Share
     """Share of them that were flagged."""
-    planted_rank: int | None
+    planted_rank: Count | None
     """How many flagged original labels of train and val score at least as high as the median planted one; None if half
     of the planted ones are not flagged."""
-    l2: float
+    l2: NotNegative
     """Of the probe, like `temperature`, `top1`, `folds` and `converged`."""
-    temperature: float
-    top1: float
+    temperature: NotNegative
+    top1: Share
     """Out-of-fold accuracy on the checked images of train and val, in [0, 1]."""
-    folds: int
+    folds: Count
     converged: bool
-    neighbours: int
+    neighbours: Count
     suspects: tuple[SuspectLabel, ...]
     """The listed ones, by score."""
 
@@ -120,9 +143,9 @@ class Outlier:
     """An image far from all of train and val."""
 
     image: ImageReference
-    distance: float
+    distance: Number
     """Mean of 1 - cosine to the nearest images of train and val."""
-    p: float
+    p: Share
     """Share of train and val, with the image itself, that are as far from their nearest images."""
 
 
@@ -130,15 +153,15 @@ class Outlier:
 class Outliers:
     """Images that are unlike the others."""
 
-    level: float
+    level: Share
     """Share of train and val that counts as outliers."""
-    threshold: float
+    threshold: Number
     """The distance at which an image becomes an outlier."""
-    flagged: Mapping[str, int]
+    flagged: RoleCounts
     """Images of each role with p up to `level`."""
-    images: Mapping[str, int]
+    images: RoleCounts
     """All images of each role."""
-    neighbours: int
+    neighbours: Count
     remote: tuple[Outlier, ...]
     """The listed ones, the furthest first."""
 
@@ -147,9 +170,9 @@ class Outliers:
 class ClassCounts:
     """How many images of a role each class has; see :func:`probeline.analysis.data_checks.measure_balance`."""
 
-    counts: tuple[int, ...]
-    ratio: float
-    effective: float
+    counts: tuple[Count, ...]
+    ratio: NotNegative
+    effective: NotNegative
     empty: tuple[int, ...]
 
 
@@ -160,37 +183,86 @@ class DecodingNote:
     kind: str
     told: str
     """What was converted, in words."""
-    counts: Mapping[str, int]
+    counts: RoleCounts
     """Images of each role."""
-    examples: tuple[str, ...]
+    examples: Annotated[tuple[str, ...], Length(1, 1000)]
     """The first few, as ``part:row``."""
+
+
+@dataclass(frozen=True)
+class OptionMembers:
+    """The thresholds of the search for duplicates."""
+
+    alike: Number
+    shift: Count
+
+
+@dataclass(frozen=True)
+class SourceMembers:
+    """What findings were computed from, as far as that is more than compared."""
+
+    options: Annotated[Mapping[str, Any], Members(OptionMembers)]
+
+
+@dataclass(frozen=True)
+class BalanceMembers:
+    """Class counts of each role."""
+
+    train: ClassCounts
+    val: ClassCounts
+    test: ClassCounts
 
 
 @dataclass(frozen=True)
 class Findings:
     """What the data doctor found in a data set, using the embeddings of one backbone."""
 
-    backbone: str
-    weights: str
-    precision: str
-    image_size: int
-    key: str
+    backbone: Name
+    weights: Name
+    precision: Name
+    image_size: Pixels
+    key: Sha256
     """sha256 of `of`."""
-    of: Mapping[str, Any]
+    of: Annotated[Mapping[str, Any], Members(SourceMembers)]
     """Everything that they were computed from, as JSON values."""
-    class_names: tuple[str, ...]
-    images: Mapping[str, int]
+    class_names: Annotated[tuple[str, ...], Length(1, 1 << 20)]
+    images: RoleCounts
     """Of train, val and test."""
     duplicates: Duplicates
     labels: LabelErrors
     outliers: Outliers
-    balance: Mapping[str, ClassCounts]
+    balance: Annotated[Mapping[str, ClassCounts], Members(BalanceMembers)]
     """Of each role."""
     helped: tuple[DecodingNote, ...]
     thumbnails: Mapping[str, Thumbnail]
     """By name, of the images ranked first."""
-    seconds: float
-    environment: Mapping[str, Any]
+    seconds: Seconds
+    environment: Environment
+
+    def __post_init__(self) -> None:
+        classes, test = len(self.class_names), self.images["test"]
+        if not test:
+            raise ValueError("no test images")
+        leaked = (*self.duplicates.leaked_exact, *self.duplicates.leaked_near)
+        if leaked and not 0 <= min(leaked) <= max(leaked) < test:
+            raise ValueError(f"leaked test images at {min(leaked)} to {max(leaked)} of {test:,}")
+        listed = [image for pair in self.duplicates.pairs for image in (pair.first, pair.second)]
+        listed += [suspect.image for suspect in self.labels.suspects]
+        listed += [outlier.image for outlier in self.outliers.remote]
+        check_classes("labels", [image.label for image in listed], classes)
+        check_classes("suggested", [suspect.suggested for suspect in self.labels.suspects], classes)
+        for role, spread in self.balance.items():
+            if len(spread.counts) != classes:
+                raise ValueError(f"{len(spread.counts)} counts of {role}, where there are {classes:,} classes")
+            check_classes("empty", spread.empty, classes)
+        for flagged, images in (
+            (self.labels.flagged, self.labels.judged),
+            (self.outliers.flagged, self.outliers.images),
+        ):
+            if any(flagged[role] > images[role] for role in flagged):
+                raise ValueError("more images flagged than examined")
+        if not self.outliers.images["test"]:
+            raise ValueError("no test images among those of the outliers")
 
 
 def _file_name(backbone: str, key: str) -> str:

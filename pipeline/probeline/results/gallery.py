@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from probeline.disk import path_name
+from probeline.files.limits import Count, Length, Loss, Name, NotNegative, Positive, Share, Within, check_lengths
 from probeline.identity import GALLERY_VERSION, digest
 from probeline.results.picture import PICTURE_FOLDER, Thumbnail
 from probeline.results.ranking import best_probe, rank_by_validation
@@ -35,7 +36,7 @@ class NearestTrainImage:
     sample_id: str
     true: str
     """Its class."""
-    cosine: float
+    cosine: Annotated[float, Within(-1.001, 1.001)]
     """Between the embeddings of both."""
 
 
@@ -50,11 +51,11 @@ class Misclassified:
     """Its class."""
     predicted: tuple[str, ...]
     """The prediction of each of the gallery's rows."""
-    wrong: int
+    wrong: Count
     """How many of them are wrong."""
-    chance: float | None
+    chance: Share | None
     """The calibrated probability of the class that the gallery's probe predicts; None if unknown, see `ProbeRefit`."""
-    true_chance: float | None
+    true_chance: Share | None
     """The same of the true class."""
     neighbours: tuple[NearestTrainImage, ...]
     """The nearest first."""
@@ -64,15 +65,15 @@ class Misclassified:
 class ProbeRefit:
     """How the probe of a gallery was fitted again, since a score keeps no probabilities."""
 
-    l2: float
+    l2: NotNegative
     """That of its score, like `temperature`."""
-    temperature: float
-    n_test: int
-    same: int
+    temperature: NotNegative
+    n_test: Positive
+    same: Count
     """Test images whose prediction equals the score's."""
-    nll: float
+    nll: Loss
     """Test negative log-likelihood of the refit, in nats."""
-    score_nll: float
+    score_nll: Loss
     """The same of the score."""
     held: bool
     """Whether the refit reproduces the score; if not, no probability is shown."""
@@ -82,22 +83,22 @@ class ProbeRefit:
 class Gallery:
     """The test images that most rows of a backbone misclassify."""
 
-    backbone: str
-    weights: str
+    backbone: Name
+    weights: Name
     """The probe's."""
     of: Mapping[str, Any]
     """Everything that it was made from, as JSON values: if this changes, the gallery is outdated."""
-    rows: tuple[GalleryRow, ...]
+    rows: Annotated[tuple[GalleryRow, ...], Length(1, 10_000)]
     """The best on validation first."""
-    probe: int
+    probe: Count
     """Index of the exact probe whose embeddings gave the neighbours, and whose probabilities are shown."""
-    tap: str
+    tap: Name
     """Where that probe reads the net."""
     refit: ProbeRefit
-    n_test: int
-    wrong: int
+    n_test: Positive
+    wrong: Count
     """Test images that at least one row misclassifies."""
-    shared: int
+    shared: Count
     """Test images that all rows misclassify."""
     images: tuple[Misclassified, ...]
     """Those that most rows misclassify first, then in row order."""
@@ -105,6 +106,17 @@ class Gallery:
     """Of each image and each neighbour, by name."""
     title: str
     caption: str
+
+    def __post_init__(self) -> None:
+        if self.probe >= len(self.rows):
+            raise ValueError(f"probe {self.probe} of {len(self.rows)} rows")
+        for image in self.images:
+            check_lengths(rows=self.rows, predicted=image.predicted)
+            if image.wrong != sum(name != image.true for name in image.predicted):
+                raise ValueError(f"{image.name}: misclassified by {image.wrong} rows, as it says")
+            for name in (image.name, *(neighbour.name for neighbour in image.neighbours)):
+                if name not in self.thumbnails:
+                    raise ValueError(f"no thumbnail of {name}")
 
     @property
     def file(self) -> str:

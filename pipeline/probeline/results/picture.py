@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from probeline.disk import path_name
+from probeline.files.decode import Members
+from probeline.files.limits import Base64, Name, Sha256, Within
 from probeline.identity import PICTURE_VERSION
 from probeline.names import Method
 from probeline.results.ranking import best_by_validation
@@ -27,20 +29,27 @@ MAX_ERRORS = 24
 
 
 @dataclass(frozen=True)
+class SourceMembers:
+    """What a picture was made from, as far as that is more than compared."""
+
+    content: Sha256 | None = None
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture of a report."""
 
     kind: PictureKind
-    backbone: str
-    weights: str
-    of: Mapping[str, Any]
+    backbone: Name
+    weights: Name
+    of: Annotated[Mapping[str, Any], Members(SourceMembers)]
     """Everything that it was made from, as JSON values: if this changes, the picture is outdated."""
     title: str
     """The headline in the picture."""
     caption: str
     alt: str
     """The alternative text."""
-    sha256: str
+    sha256: Sha256
     """Of the PNG file."""
 
     @property
@@ -67,9 +76,9 @@ PICTURES = RecordKind(
 class Thumbnail:
     """A small copy of an image."""
 
-    width: int
-    height: int
-    webp: str
+    width: Annotated[int, Within(1, 4096)]
+    height: Annotated[int, Within(1, 4096)]
+    webp: Base64
     """A WebP file in base64."""
 
     @property

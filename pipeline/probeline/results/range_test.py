@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from probeline.disk import path_name
+from probeline.files.limits import Count, Loss, Name, Pixels, Positive, Seconds, Sha256, Within, check_lengths
 from probeline.identity import RANGE_VERSION
+from probeline.results.members import Environment, Options
 from probeline.results.methods import method_info
 from probeline.results.store import RecordKind
 
 StopReason = Literal["highest rate", "loss too high", "not finite"]
 """Why a range test took no further step."""
+
+_RISE = 1.001
+"""From one rate to the next, at least: those of a test rise by a sixth."""
 
 
 @dataclass(frozen=True)
@@ -22,27 +27,32 @@ class RangeTest:
     Fields that a score has too are as in :class:`probeline.results.score.Score` of the same training.
     """
 
-    dataset: str
-    backbone: str
-    weights: str
-    method: str
-    precision: str
-    key: str
-    splits: str
-    options: Mapping[str, Any]
+    dataset: Name
+    backbone: Name
+    weights: Name
+    method: Name
+    precision: Name
+    key: Sha256
+    splits: Sha256
+    options: Options
     """All options of the training but its seed, and those of the test."""
-    image_size: int
-    n_train: int
+    image_size: Pixels
+    n_train: Positive
     """Images of the whole train set, of which the steps may use only some."""
-    seed: int
-    rates: tuple[float, ...]
+    seed: Count
+    rates: tuple[Annotated[float, Within(1e-12, 1e6)], ...]
     """Of each step, as ``--lr`` gives it; stages of the net may have a fraction of it."""
-    losses: tuple[float, ...]
+    losses: tuple[Loss, ...]
     """Of each step's batch, before the step was taken."""
     ended: StopReason
-    seconds: float
+    seconds: Seconds
     """Duration of the steps."""
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_lengths(rates=self.rates, losses=self.losses)
+        if any(after < _RISE * before for before, after in pairwise(self.rates)):
+            raise ValueError("rates that do not rise")
 
 
 def _file_name(backbone: str, method: str, key: str) -> str:

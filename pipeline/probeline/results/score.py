@@ -4,103 +4,147 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from operator import eq
+from typing import Annotated, Any
 
 from probeline.disk import path_name
+from probeline.files.limits import (
+    Count,
+    Length,
+    Loss,
+    Name,
+    Pixels,
+    Positive,
+    Seconds,
+    Sha256,
+    Share,
+    Within,
+    check_classes,
+    check_interval,
+    check_lengths,
+)
 from probeline.identity import SCORE_VERSION
+from probeline.names import Method
+from probeline.results.members import Candidate, Certificate, Chosen, Environment, Epoch, Options
 from probeline.results.methods import method_info
 from probeline.results.store import RecordKind
 
 _LONGEST_WEIGHTS = 80
 """Weights may be named by a long file name; folder names have a limit of 255 bytes."""
 
+_ROUNDING = 1e-6
+"""Of a top-1 that was computed in float32."""
+
 
 @dataclass(frozen=True)
 class Score:
     """The result of one method on one backbone with one seed, scored on test once."""
 
-    dataset: str
-    backbone: str
-    weights: str
-    method: str
-    key: str
+    dataset: Name
+    backbone: Name
+    weights: Name
+    method: Name
+    key: Sha256
     """sha256 over everything that could change the score's numbers."""
-    splits: str
+    splits: Sha256
     """sha256 over the rows of every role, with their labels: scores that agree in it are of the same images."""
-    options: Mapping[str, Any]
+    options: Options
     """All options of the method but its seed, and the version of its code: scores with equal options are the seeds of
     one row of a report."""
-    image_size: int
+    image_size: Pixels
     """Pixels."""
-    precision: str
-    tap: str = field(default="penultimate", kw_only=True)
+    precision: Name
+    tap: Name = field(default="penultimate", kw_only=True)
     """``a+b`` means the concatenated features of two taps."""
-    views: int = field(default=0, kw_only=True)
+    views: Count = field(default=0, kw_only=True)
     """Augmented views per train image that were used for fitting in addition."""
-    seed: int | None
+    seed: Count | None
     """None if nothing is random."""
-    n_train: int
-    n_val: int
-    n_test: int
-    class_names: tuple[str, ...]
+    n_train: Count
+    n_val: Count
+    n_test: Positive
+    class_names: Annotated[tuple[str, ...], Length(1, 1 << 20)]
     """[K]"""
-    top1: float
+    top1: Share
     """Test accuracy, in [0, 1]."""
-    macro: float
+    macro: Share
     """The mean of the classes' accuracies, in [0, 1]."""
-    interval: tuple[float, float]
+    interval: tuple[Share, Share]
     """Wilson's 95 % interval of `top1` for the sampling of the test images."""
-    val_top1: float
+    val_top1: Share
     """Validation accuracy of the selected hyper-parameters."""
-    top5: float | None
+    top5: Share | None
     """Top-5 accuracy; None for few classes."""
-    temperature: float
+    temperature: Annotated[float, Within(1e-6, 1e6)]
     """What the logits are divided by, fitted on val logits alone (out-of-fold if folds select; a head that is refit on
     train and val keeps the temperature of the head before)."""
-    nll: float
+    nll: Loss
     """Mean negative log-likelihood (nats) on test with that temperature, like `brier` and `ece`."""
-    brier: float
+    brier: Annotated[float, Within(0, 2.001)]
     """Brier's score in [0, 2]."""
-    ece: float
+    ece: Share
     """Expected calibration error in [0, 1]."""
-    raw_nll: float
+    raw_nll: Loss
     """At temperature 1, like `raw_ece`."""
-    raw_ece: float
-    bins: tuple[tuple[int, float, float], ...]
+    raw_ece: Share
+    bins: Annotated[tuple[tuple[Count, Share, Share], ...], Length(1, 1000)]
     """[15] Reliability with that temperature: per bin the number of test images, their mean confidence and their top-1
     accuracy."""
-    raw_bins: tuple[tuple[int, float, float], ...]
+    raw_bins: tuple[tuple[Count, Share, Share], ...]
     """The same at temperature 1."""
     predictions: tuple[int, ...]
     """[n_test] Predicted classes, in the row order of the test split."""
     labels: tuple[int, ...]
     """[n_test] True classes."""
-    chosen: Mapping[str, Any]
+    chosen: Chosen
     """The selected hyper-parameters, for example ``{"l2": 0.001}``."""
     chosen_by: str
     """What selected them, for example ``val (n=5000)``."""
-    trainable: int
+    trainable: Count
     """Parameters that were trained."""
-    total: int
+    total: Count
     """Parameters of the whole predictor."""
-    warm_seconds: float
+    warm_seconds: Seconds
     """Time to fit all candidates, select and score, with cached features."""
-    cold_seconds: float
+    cold_seconds: Seconds
     """The same with feature extraction."""
     converged: bool
     """False if a fit stopped before its tolerance."""
-    optimism: float | None = None
+    optimism: Share | None = None
     """How much selecting on the test set would have inflated accuracy: test top-1 of the candidate that is best on test
     minus that of the selected one, in [0, 1]. Never used for selection; None if there was nothing to select, or if the
     other candidates were not kept, such as the epochs of a training."""
-    certificate: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Certificate = field(default_factory=dict)
     """What proves the fit, for example gradient norm and objective."""
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[Epoch, ...] = ()
     """Per epoch, if there are epochs."""
-    path: tuple[Mapping[str, Any], ...] = ()
+    path: tuple[Candidate, ...] = ()
     """Per candidate: its hyper-parameters and val score, and for a head its test score, computed after selection."""
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=dict)
     """Hardware and versions."""
+
+    def __post_init__(self) -> None:
+        check_lengths(predictions=self.predictions, labels=self.labels, images=range(self.n_test))
+        check_classes("predictions", self.predictions, len(self.class_names))
+        check_classes("labels", self.labels, len(self.class_names))
+        right = sum(map(eq, self.predictions, self.labels))
+        if abs(right / self.n_test - self.top1) > _ROUNDING:
+            raise ValueError(f"top1 {self.top1:.6g}, where {right:,} of {self.n_test:,} predictions are right")
+        check_interval("interval", self.interval, self.top1)
+        check_lengths(bins=self.bins, raw_bins=self.raw_bins)
+        for bins in (self.bins, self.raw_bins):
+            if (images := sum(n for n, _, _ in bins)) != self.n_test:
+                raise ValueError(f"bins of {images:,} images, where test has {self.n_test:,}")
+        if self.method in (Method.PROBE, Method.PROBE_REFIT) and self.chosen.get("l2") is None:
+            raise ValueError("chosen without l2")
+        if self.method == Method.PROBE and not all(map(_is_complete, self.path)):
+            raise ValueError("a path whose entries lack l2, top1 or test_top1, or have nll without test_nll")
+
+
+def _is_complete(candidate: Mapping[str, Any]) -> bool:
+    """Return whether a figure can show a candidate of an exact probe."""
+    needed = ["l2", "top1", "test_top1"] + (["test_nll"] if candidate.get("nll") is not None else [])
+    return all(candidate.get(name) is not None for name in needed)
 
 
 def _file_name(backbone: str, weights: str, method: str, seed: int | None, key: str) -> str:

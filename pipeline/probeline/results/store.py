@@ -18,6 +18,10 @@ Record = TypeVar("Record")
 Names = ParamSpec("Names")
 
 
+_MOST_VERSION = 9999
+"""A number that a message shows."""
+
+
 @dataclass(frozen=True)
 class SkippedFile:
     """A file that is not used, and why."""
@@ -90,7 +94,7 @@ class RecordKind(Generic[Record, Names]):
         """Return all records, and the files that are not used."""
         paths = [path for pattern in self.patterns for path in sorted(folder.glob(pattern))]
         if self.newest_last:
-            paths.sort(key=lambda path: path.stat().st_mtime_ns)
+            paths.sort(key=_written)
         contents = [self._read(folder, path) for path in paths]
         skipped = [content for content in contents if isinstance(content, SkippedFile)]
         return [content for content in contents if not isinstance(content, SkippedFile)], skipped
@@ -114,9 +118,11 @@ class RecordKind(Generic[Record, Names]):
             return SkippedFile(path, f"cannot be read: {error.strerror}")
         if content is None:
             return SkippedFile(path, "is damaged: its bytes are not those its sha256 was taken of")
-        if content.get("version") != self.version:
-            version = f"has {self.name} version {content.get('version')}"
-            return SkippedFile(path, f"{version}; this program reads {self.version}: run its stage again")
+        version = content.get("version")
+        if type(version) is not int or version != self.version:
+            is_shown = version is None or (type(version) is int and 0 <= version <= _MOST_VERSION)
+            other = f"has {self.name} version {version if is_shown else 'unknown'}"
+            return SkippedFile(path, f"{other}; this program reads {self.version}: run its stage again")
         try:
             record = decode(self.record_class, content.get(self.name))
             own = self.path_of(folder, record)
@@ -138,3 +144,11 @@ class RecordKind(Generic[Record, Names]):
         except OSError as error:
             return SkippedFile(path, f"cannot be read: {error.strerror}")
         return SkippedFile(path, "is damaged: its bytes are not those its record tells")
+
+
+def _written(path: Path) -> int:
+    """Return when a file was written, in ns; 0 for a link that leads nowhere, which reading names."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

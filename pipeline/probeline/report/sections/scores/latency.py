@@ -57,9 +57,9 @@ class Cost:
 
 def sessions(latencies: Sequence[Latency]) -> list[list[Latency]]:
     """Return the nets of each session, the session of the most nets first."""
-    nets_of: dict[str, list[Latency]] = {}
-    for latency in latencies:
-        nets_of.setdefault(latency.session, []).append(latency)
+    nets_of: dict[tuple[str, int], list[Latency]] = {}
+    for latency in latencies:  # nets that took turns have as many passes
+        nets_of.setdefault((latency.session, len(latency.passes[0].seconds)), []).append(latency)
     return sorted(nets_of.values(), key=lambda nets: (-len(nets), nets[0].environment.get("device", ""), nets[0].key))
 
 
