@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from conftest import make_part
+from made_scores import judged
 from probeline.analysis import gallery
 from probeline.analysis.embedding_map import make_map
 from probeline.analysis.gallery import MAX_BYTES
@@ -257,7 +258,7 @@ def test_chances_of_another_head_are_not_told(world: Path) -> None:
     session, _ = inputs_of(world)
     score = probe_of(session)
     other = tuple((said + 1) % 3 for said in score.predictions)
-    SCORES.save(session.reports, replace(score, predictions=other))
+    SCORES.save(session.reports, judged(score, predictions=other))
     pictures.run(session)
     found = gallery_of(session)
     assert found.refit.held is False
@@ -278,7 +279,7 @@ def test_a_likelihood_that_is_another_is_not_believed_either(finished: Path) -> 
     near = shares[every, first] - shares[every, second]
     for place in (int(near.argmin()), int(near.argmax())):
         said = tuple(int(second[i]) if i == place else one for i, one in enumerate(score.predictions))
-        held = ProbeFeatures(session, replace(score, predictions=said)).refit[1]
+        held = ProbeFeatures(session, judged(score, predictions=said)).refit[1]
         assert held.held == (near[place] <= TIE)
         assert held.same == len(said) - 1
 
@@ -313,7 +314,7 @@ def test_a_probe_of_several_taps_and_views_is_read_as_it_was_fitted(world: Path)
 def test_where_every_row_is_right_there_is_no_gallery(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
-        SCORES.save(session.reports, replace(score, predictions=score.labels, top1=1.0))
+        SCORES.save(session.reports, judged(score, predictions=score.labels))
     kinds = [one["kind"] for one in pictures.run(session)]
     assert kinds == ["filters", "input", "map"]
     assert not ((session.reports / "pictures") / GALLERY).exists()
@@ -492,7 +493,7 @@ def test_what_is_of_other_scores_is_left_out_named_and_made_again(world: Path) -
     judge = best_by_validation(scores_of(session))
     assert judge is not None
     flipped = tuple((said + 1) % 3 for said in judge[0].predictions)
-    SCORES.save(session.reports, replace(judge[0], predictions=flipped))
+    SCORES.save(session.reports, judged(judge[0], predictions=flipped))
     session, _ = inputs_of(world)
     record = shown(session)
     assert record["galleries"] == record["maps"] == []

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from threadpoolctl import threadpool_limits
 
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.analysis import data_checks
 from probeline.analysis.data_checks import LEVEL, LISTED, SIMILARITY
 from probeline.analysis.duplicates import SHIFT
@@ -300,6 +300,8 @@ def copied(root: Path, tmp_path: Path) -> Path:
         (session.reports / path.name).write_bytes(path.read_bytes())
     facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "n_test": len(session.splits.test)}
     score = make_score("probe", "squeezenet1_1", weights="none", image_size=32, class_names=COLOURS, **facts)
+    labels = session.dataset.parts[session.splits.test.part].labels[session.splits.test.rows]
+    score = judged(score, labels=tuple(labels.tolist()))
     SCORES.save(session.reports, replace(score, options={**score.options, "version": HEADS_VERSION}))
     return tmp_path / "reports"
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
 import probeline
+from made_scores import judged
 from probeline import disk
 from probeline.backbones.build import random_net
 from probeline.cli import program as cli
@@ -333,7 +334,7 @@ def test_a_score_that_says_something_else_is_not_believed(world: Settings, tmp_p
     score = scored(world, "probe")
     other = tuple((said + 1) % 3 if i == 2 else said for i, said in enumerate(score.predictions))
     settings = world.changed(reports=tmp_path / "reports")
-    SCORES.save(Session(settings).reports, replace(score, predictions=other))
+    SCORES.save(Session(settings).reports, judged(score, predictions=other))
     names, place = score.class_names, held_out(world)[2]
     sample = f"{place.parent.name}/{place.name}"
     line = (

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from made_scores import HERE, make_score
+from made_scores import HERE, judged, make_score
 from probeline.analysis.latency import Passes, TimedNet, measure_latency, peak_bytes
 from probeline.commands import compare, latency
 from probeline.environment import conditions, environment
@@ -421,7 +421,8 @@ def test_only_nets_of_one_session_are_compared() -> None:
 
 def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
     net = make_latency()
-    probe = make_score(top1=0.75, top5=0.95)
+    probe = make_score(accuracy=0.75, top5=0.95)
+    assert probe.top1 == 0.75
     others = [
         replace(probe, **changes)
         for changes in (
@@ -475,6 +476,8 @@ def test_compare_tables_what_was_timed(root: Path, timed: Path) -> None:
     size = {"weights": "none", "image_size": 32, "class_names": session.dataset.class_names}
     version = {"version": HEADS_VERSION}
     probe = make_score("probe", NETS[0], dataset="digits-limit60", splits=session.splits_sha256, n_test=12, **size)
+    labels = session.dataset.parts[session.splits.test.part].labels[session.splits.test.rows]
+    probe = judged(probe, labels=tuple(labels.tolist()))
     SCORES.save(session.reports, replace(probe, options={**probe.options, **version}))
     text = Path(str(compare.run(session)["report"])).read_text(encoding="utf-8")
     assert "Probe top-1 %" in text

@@ -20,7 +20,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.backbones.first_conv import first_layer
 from probeline.backbones.frozen import Normalize
 from probeline.backbones.source import CLASSIC
@@ -410,8 +410,8 @@ def test_of_many_mistakes_the_first_are_shown(tmp_path: Path) -> None:
     facts = {"dataset": session.dataset.title, "splits": session.splits_sha256, "class_names": part.class_names}
     score = make_score("probe", NET, n_test=len(rows), weights="none", image_size=32, **facts)
     wrong = tuple((label + 1) % 10 for label in labels)
-    changes: dict[str, Any] = {"options": {**score.options, "version": HEADS_VERSION}, "top1": 0.0}
-    SCORES.save(session.reports, replace(score, labels=tuple(labels), predictions=wrong, **changes))
+    changes: dict[str, Any] = {"options": {**score.options, "version": HEADS_VERSION}}
+    SCORES.save(session.reports, replace(judged(score, labels=tuple(labels), predictions=wrong), **changes))
     pictures.run(session)
     found = picture(session, "mistakes")
     assert found.of["wrong"] == len(rows) > MAX_ERRORS
@@ -438,7 +438,7 @@ def test_without_scores_the_others_are_drawn(finished: Path, tmp_path: Path) -> 
 def test_where_all_is_right_there_is_no_picture(world: Path) -> None:
     session, console = inputs_of(world)
     for score in scores_of(session):
-        SCORES.save(session.reports, replace(score, predictions=score.labels, top1=1.0))
+        SCORES.save(session.reports, judged(score, predictions=score.labels))
     assert [one["kind"] for one in pictures.run(session)] == ["filters", "input"]
     assert any("predicts all test images correctly" in line for line in console.said)
     assert sorted(path.name for path in (session.reports / "pictures").iterdir()) == FILES[:4]
@@ -498,7 +498,7 @@ def test_mistakes_of_another_score_are_left_out_with_the_command(world: Path) ->
     for score in scores_of(session):
         if score.val_top1 == best.val_top1:
             flipped = tuple(1 - said for said in score.predictions)
-            SCORES.save(session.reports, replace(score, predictions=flipped, top1=1 - score.top1))
+            SCORES.save(session.reports, judged(score, predictions=flipped))
     text, record = shown(session)
     assert [one["kind"] for one in record["pictures"]] == ["filters", "input"]
     (missing,) = [one for one in record["missing"] if "mistakes" in one["what"]]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from probeline import disk
 from probeline.environment import installed
 from probeline.errors import BadData, BadImage, CannotWrite
+from probeline.files.decode import BadRecord, decode, encode
 from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import PREPROCESS_VERSION, seal, unseal
 
@@ -40,6 +44,20 @@ def looks_broken(data: bytes) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class VerdictsRecord:
+    """The content of the file; `unreadable` has a reason for each sha256."""
+
+    format: Literal["probeline unreadable images"]
+    decoder: str
+    unreadable: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for sha256 in self.unreadable:
+            if not re.fullmatch("[0-9a-f]{64}", sha256):
+                raise ValueError(f"no sha256: {sha256!r:.80}")
+
+
 class Verdicts:
     """The contents that cannot be decoded, each with the reason; thread-safe.
 
@@ -63,10 +81,10 @@ class Verdicts:
         self._changed = False
 
     def _read(self, path: Path) -> dict[str, str]:
-        with contextlib.suppress(OSError):
-            record = unseal(read_bytes(path, RECORD))
-            if record and record.get("decoder") == self._decoder and isinstance(record.get("unreadable"), dict):
-                return dict(record["unreadable"])
+        with contextlib.suppress(OSError, BadRecord):
+            record = decode(VerdictsRecord, unseal(read_bytes(path, RECORD)))
+            if record.decoder == self._decoder:
+                return dict(record.unreadable)
         return {}
 
     def refresh(self) -> None:
@@ -123,5 +141,5 @@ class Verdicts:
             return
         with contextlib.suppress(CannotWrite):
             disk.make_folder(self._path.parent)
-            record = {"format": "probeline unreadable images", "decoder": self._decoder, "unreadable": reasons}
-            disk.publish(self._path, seal(record), replace=True)
+            record = VerdictsRecord("probeline unreadable images", self._decoder, reasons)
+            disk.publish(self._path, seal(encode(record)), replace=True)

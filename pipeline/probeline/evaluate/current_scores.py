@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probeline.evaluate.task import task_of
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.results.methods import method_info
 from probeline.results.score import SCORES, Score
@@ -25,6 +26,10 @@ def current_scores(session: Session, verb: str) -> list[Score]:
     current = [score for score in scores if score.options.get("version") == _version(score)]
     if len(current) < len(scores):
         say(f"{verb}: left out {len(scores) - len(current)} scores of an earlier version of their method")
+    labels = tuple(task_of(session.dataset).targets(session.dataset, session.splits.test).tolist()) if current else ()
+    for score in (score for score in current if score.labels != labels):
+        say(f"{verb}: left out {SCORES.path_of(session.reports, score)}: its labels are not those of the test images")
+    current = [score for score in current if score.labels == labels]
     newest: dict[tuple[object, ...], Score] = {}
     for score in sorted(current, key=lambda score: SCORES.path_of(session.reports, score).stat().st_mtime_ns):
         net = (score.backbone, score.weights, score.image_size, score.precision)

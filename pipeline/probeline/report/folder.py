@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 import warnings
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from probeline import disk
+from probeline.files.decode import decode, parse_json
+from probeline.files.limits import Sha256
 from probeline.files.reading import RECORD, read_bytes
 from probeline.format import few, plural
 from probeline.identity import digest, digest_bytes
@@ -21,6 +22,19 @@ _BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
 """Of a report's record, even if its end is lost."""
 
 _FIGURE = re.compile(rf"{FIGURES}/[^/]+\.png")
+
+
+@dataclass(frozen=True)
+class PreviousReport:
+    """What the record of a report says of its files; its other members are for readers."""
+
+    key: str = ""
+    files: Mapping[str, Sha256] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if not re.fullmatch(rf"({FIGURES}/)?[^/]+", name) or name.endswith(".."):
+                raise ValueError(f"no file of a report: {name!r:.80}")
 
 
 class ReportFolder:
@@ -38,21 +52,15 @@ class ReportFolder:
             self._text = b""
         self._put_aside: list[str] = []
 
-    def previous(self) -> dict[str, Any]:
-        """Return the record of the report in the folder; empty if it is missing or corrupt."""
+    def previous(self) -> PreviousReport:
+        """Return what the record in the folder says of its report; an empty one if it is missing or corrupt."""
         try:
-            record = json.loads(self._text)
-            intact = isinstance(record, dict) and record.pop("sha256", None) == digest(record)
-        except ValueError:
-            return {}
-        return record if intact else {}
-
-    def previous_files(self) -> dict[str, str]:
-        """Return the sha256 of each file that the record of the previous report names."""
-        files = self.previous().get("files")
-        if not isinstance(files, Mapping):
-            return {}
-        return {name: sha256 for name, sha256 in files.items() if isinstance(name, str) and isinstance(sha256, str)}
+            record = parse_json(self._text)
+            if not isinstance(record, dict) or record.pop("sha256", None) != digest(record):
+                return PreviousReport()
+            return decode(PreviousReport, {name: record.get(name) for name in ("key", "files")})
+        except (ValueError, RecursionError):
+            return PreviousReport()
 
     def has(self, name: str, sha256: str) -> bool:
         """Return whether a file has these bytes and is neither a link nor behind one."""
@@ -98,7 +106,7 @@ class ReportFolder:
     def remove_stale_figures(self, current: Collection[str]) -> None:
         """Remove figures that only the previous report has, if they are as it wrote them; warn of what is left."""
         changed = []
-        for name, sha256 in self.previous_files().items():
+        for name, sha256 in self.previous().files.items():
             if name in current or not _FIGURE.fullmatch(name):
                 continue
             if self.has(name, sha256):

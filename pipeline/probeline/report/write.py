@@ -68,10 +68,11 @@ def write_report(content: ReportContent) -> Report:
     """
     folder = ReportFolder(content.folder)
     key = digest({**content.identity(), "sections": installed_sections(), "version": REPORT_VERSION})
-    previous = folder.previous_files()
-    is_whole = previous.keys() >= {_MARKDOWN, _CSV, _PAGE} and all(folder.has(*file) for file in previous.items())
-    if is_whole and folder.previous().get("key") == key:
-        return _report(folder.path, previous, written=False)
+    previous = folder.previous()
+    files = previous.files
+    is_whole = files.keys() >= {_MARKDOWN, _CSV, _PAGE} and all(folder.has(*file) for file in files.items())
+    if is_whole and previous.key == key:
+        return _report(folder.path, files, written=False)
 
     # matplotlib takes a second that an up-to-date report need not spend
     from probeline.report.figures import draw
@@ -91,7 +92,7 @@ def write_report(content: ReportContent) -> Report:
         folder.publish(name, data)
     folder.remove_stale_figures(contents)
     # Last, since it vouches for the others: a report that was interrupted is not up to date.
-    files = {name: digest_bytes(data) for name, data in contents.items()}
+    written = {name: digest_bytes(data) for name, data in contents.items()}
     record = {
         "key": key,
         "version": REPORT_VERSION,
@@ -99,12 +100,12 @@ def write_report(content: ReportContent) -> Report:
         "verdict": verdict(content.blocks, content.curves).lines,
         "advice": advice(content.blocks, content.curves),
         **{name: value for section in sections for name, value in section.record(content).items()},
-        "files": files,
+        "files": written,
     }
     text = json_text({**record, "sha256": digest(record)}, indent=1, ascii_only=False)
     folder.publish(RECORD_NAME, f"{text}\n".encode())
     folder.warn_of_strangers()
-    return _report(folder.path, files, written=True)
+    return _report(folder.path, written, written=True)
 
 
 def _is_rendered(section: Section, content: ReportContent) -> bool:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from probeline import disk
 from probeline.errors import CannotWrite
+from probeline.files.decode import BadRecord, decode, encode
 from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import digest, seal, unseal
 
 FILE = ".owner"
 """In the folder of a report: where its data set is, as it was named and with its links followed."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Where the data set of a report is: as it was named, and with its links followed."""
+
+    place: str
+    real: str
 
 
 def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
@@ -27,24 +37,22 @@ def claim_folder(folder: Path, place: Path, *, read_only: bool) -> Path:
     BadOption
         The folder or the note in it is a link.
     """
-    own = {"place": os.path.abspath(place), "real": str(place.resolve())}  # noqa: PTH100 - links stay
+    own = Owner(os.path.abspath(place), str(place.resolve()))  # noqa: PTH100 - links stay
     owner = _owner(folder)
-    is_own = bool(owner) and (owner["place"] == own["place"] or owner["real"] == own["real"])
-    if owner and not is_own and Path(owner["place"]).exists():
-        return folder.with_name(f"{folder.name}-{digest(own['place'])[:8]}")
+    is_own = owner is not None and (owner.place == own.place or owner.real == own.real)
+    if owner and not is_own and os.path.exists(owner.place):  # noqa: PTH110 - no error for a name that no file can have
+        return folder.with_name(f"{folder.name}-{digest(own.place)[:8]}")
     if owner != own and not read_only and (owner or not folder.exists()):
         disk.check_no_links(folder / FILE, folder.parent)
         with contextlib.suppress(CannotWrite):
             disk.make_folder(folder)
-            disk.publish(folder / FILE, seal(own), replace=True)
+            disk.publish(folder / FILE, seal(encode(own)), replace=True)
     return folder
 
 
-def _owner(folder: Path) -> dict[str, str]:
-    """Return what a folder notes of its owner; empty if it notes nothing."""
+def _owner(folder: Path) -> Owner | None:
+    """Return what a folder notes of its owner; None if it notes nothing."""
     try:
-        record = unseal(read_bytes(folder / FILE, RECORD)) or {}
-    except OSError:
-        return {}
-    is_whole = all(isinstance(record.get(name), str) for name in ("place", "real"))
-    return {name: record[name] for name in ("place", "real")} if is_whole else {}
+        return decode(Owner, unseal(read_bytes(folder / FILE, RECORD)))
+    except (OSError, BadRecord):
+        return None

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from probeline.data.pixels.decode import decode_bytes
+from probeline.errors import BadData
+from probeline.files.reading import IMAGE, read_bytes
 from probeline.identity import DOCTOR_VERSION, TRAIN_VERSION, canonical
 from probeline.names import Method
 from probeline.options.command_line import command_line
@@ -21,7 +24,7 @@ from probeline.results.findings import FINDINGS, Findings
 from probeline.results.gallery import GALLERIES, Gallery, outdated_gallery
 from probeline.results.latency import LATENCIES, Latency
 from probeline.results.methods import order
-from probeline.results.picture import PICTURE_KINDS, PICTURES, Picture, outdated_picture
+from probeline.results.picture import PICTURE_FOLDER, PICTURE_KINDS, PICTURES, Picture, outdated_picture
 from probeline.results.range_test import RANGE_TESTS, RangeTest
 from probeline.results.score import Score
 from probeline.results.store import RecordKind
@@ -46,7 +49,7 @@ def load_curves(session: Session) -> list[Curve]:
     curves = _load(
         session,
         CURVES,
-        (lambda curve: curve.splits == session.splits_sha256, "learning curves of other rows or labels"),
+        (lambda curve: _is_of_these_rows(session, curve), "learning curves of other rows or labels"),
         (is_current, "learning curves of an earlier version of training"),
     )
     newest: dict[tuple[object, ...], Curve] = {}
@@ -92,9 +95,12 @@ def load_findings(session: Session, scores: Sequence[Score]) -> Findings | None:
     """Return the doctor's last findings on these images and labels, of the backbone that is best on validation."""
     parts = {name: session.dataset.parts[name].samples_sha256 for name in session.parts()}
     now = (DOCTOR_VERSION, parts, session.splits_sha256, list(session.dataset.class_names))
+    splits, class_names = session.splits, session.dataset.class_names
+    images = {split.role: len(split) for split in (splits.train, splits.val, splits.test)}
 
     def is_current(findings: Findings) -> bool:
-        return tuple(findings.of.get(name) for name in _EXAMINED) == now
+        is_of_these = (findings.images, findings.class_names) == (images, class_names)
+        return is_of_these and tuple(findings.of.get(name) for name in _EXAMINED) == now
 
     current = _load(session, FINDINGS, (is_current, "findings of the doctor in other images, splits or labels"))
 
@@ -129,6 +135,8 @@ def load_illustrations(
             if reason := outdated(record):
                 name = record.png if isinstance(record, Picture) else record.file
                 skipped.append(NotRun(f"{name}, as {reason}", _renewal(session, record)))
+            elif isinstance(record, Picture) and (reason := _fault_of_png(session, record)):
+                skipped.append(NotRun(f"{record.png}, which is no picture: {reason}", _renewal(session, record)))
             else:
                 current.append(record)
         return current
@@ -138,6 +146,23 @@ def load_illustrations(
     galleries = load(GALLERIES, lambda gallery: outdated_gallery(gallery, scores))
     maps = load(MAPS, lambda embedding_map: outdated_map(embedding_map, scores))
     return pictures, galleries, maps, sorted(skipped)
+
+
+def _is_of_these_rows(session: Session, curve: Curve) -> bool:
+    sizes = (curve.n_test, curve.class_names)
+    return curve.splits == session.splits_sha256 and sizes == (len(session.splits.test), session.dataset.class_names)
+
+
+def _fault_of_png(session: Session, picture: Picture) -> str | None:
+    """Return why the file of a picture cannot be shown: its record vouches for bytes, not for an image."""
+    path = session.reports / PICTURE_FOLDER / picture.png
+    try:
+        decode_bytes(read_bytes(path, IMAGE), path)
+    except BadData as error:
+        return str(error.got)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def _renewal(session: Session, record: Picture | Gallery | EmbeddingMap) -> str:
