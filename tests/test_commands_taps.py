@@ -57,7 +57,7 @@ def test_only_what_is_missing_is_written(tmp_path: Path) -> None:
     read: list[int] = []
     extracted(cache, watch=read.append, **BOTH)
     assert sorted(read) == list(range(16, 48)), "shards 1 and 2, each once"
-    told = [shard_record(inner, number)["provenance"]["taps"] for number in range(4)]
+    told = [shard_record(inner, number).provenance["taps"] for number in range(4)]
     assert told == [[INNER, LAST], [INNER], [INNER, LAST], [INNER, LAST]]
     assert shards(cache) == whole
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

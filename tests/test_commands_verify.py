@@ -21,6 +21,7 @@ from probeline.cache.reading import entry_folders, open_entry, read_features, re
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify
 from probeline.errors import BadOption, Mismatch, MissingData
+from probeline.files.decode import encode
 from probeline.files.fingerprint import fingerprint
 from probeline.finetuning import checkpoint_files as sealed
 from probeline.identity import digest_bytes, seal, unseal
@@ -73,7 +74,9 @@ def rewrite(entry: Entry, number: int, change: Callable[[FloatArray], FloatArray
     data = hdf5.encode(entry.tap, change(block), entry.sample_ids[rows.start : rows.stop])
     path = entry.shard_path(number)
     path.write_bytes(data)
-    path.with_suffix(".json").write_bytes(seal({**record, "bytes": len(data), "file_sha256": digest_bytes(data)}))
+    path.with_suffix(".json").write_bytes(
+        seal({**encode(record), "bytes": len(data), "file_sha256": digest_bytes(data)})
+    )
 
 
 # Verify
@@ -256,7 +259,9 @@ def test_rows_in_another_order_are_found(cache: Path) -> None:
     data = hdf5.encode(entry.tap, block[::-1], names[::-1])
     path = entry.shard_path(1)
     path.write_bytes(data)
-    path.with_suffix(".json").write_bytes(seal({**record, "bytes": len(data), "file_sha256": digest_bytes(data)}))
+    path.with_suffix(".json").write_bytes(
+        seal({**encode(record), "bytes": len(data), "file_sha256": digest_bytes(data)})
+    )
     _, said = refused(verify, cache)
     assert any("a shard holds other rows than its entry" in told for told in said)
 
@@ -391,7 +396,7 @@ def test_each_origin_has_its_own_canaries(cache: Path) -> None:
     for number, facts in enumerate([{"device": "NVIDIA H100"}, {"driver": "1.2.3"}, {"driver": "1.2.3"}]):
         _, record = read_shard(entry, number)
         path = entry.shard_path(number).with_suffix(".json")
-        path.write_bytes(seal({**record, "provenance": {**record["provenance"], **facts}}))
+        path.write_bytes(seal({**encode(record), "provenance": {**record.provenance, **facts}}))
     assert "3 from other hardware" in ask(verify, cache)[1][0]
     assert "6 of them were run again" in ask(extract, cache, canary=3)[1][0], "3 rows of each of two origins"
 

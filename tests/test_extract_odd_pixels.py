@@ -129,7 +129,7 @@ def test_grey_of_full_range_and_few_odd_images_are_nothing_to_say(tmp_path: Path
     assert run(tmp_path, deep, "extract")[1] == []
     session = Session(configuration(tmp_path / "cache", dataset=f"folder:{deep}", limit=None))
     ((backbone,),), _ = session.taps("squeezenet1_1")
-    facts = facts_of_rows(shard_record(session.entry(backbone, "all"), 0)["provenance"])
+    facts = facts_of_rows(shard_record(session.entry(backbone, "all"), 0).provenance)
     assert [row for row, fact in facts.items() if "one_colour" in fact] == [12, 25]
     assert len([fact for fact in facts.values() if fact.get("grey_max") == 255 << 8]) == 24
 

@@ -42,6 +42,7 @@ from probeline import disk
 from probeline.cache import prune, reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
+from probeline.cache.records import ShardRecord
 from probeline.cache.reuse import KnownRows
 from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room
@@ -128,7 +129,7 @@ def unsynced(path: Path, data: bytes) -> None:
     os.close(descriptor)
 
 
-def believing(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
+def believing(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
     """Stand in for the proof of a shard."""
     record = reading.find_shard_record(entry, number)
     assert record is not None

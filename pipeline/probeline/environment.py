@@ -110,10 +110,16 @@ def likely_device(option: str) -> str:
     return "Apple GPU" if kind == "mps" or (kind == "auto" and apple) else "CPU"
 
 
+CONDITIONS = (
+    *("machine", "processor", "driver", "device"),
+    *("torch", "torchvision", "timm", "numpy", "pillow", "probeline"),
+)
+"""Facts of an environment that could change what a net computes; each is a text, or missing."""
+
+
 def conditions(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of an environment that could change what a net computes."""
-    names = ("machine", "processor", "driver", "device", "torch", "torchvision", "timm", "numpy", "pillow", "probeline")
-    return {name: facts.get(name) for name in names}
+    return {name: facts.get(name) for name in CONDITIONS}
 
 
 def today(option: str) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from probeline import disk
+from probeline.cache.records import EntryRecord
 from probeline.errors import BadCache
+from probeline.files.decode import BadRecord
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
 from probeline.images import View
 from probeline.names import PENULTIMATE
@@ -130,29 +132,20 @@ def entry_of_rows(entry: Entry, rows: Sequence[int]) -> Entry:
     return replace(entry, folder=folder, inputs=inputs, sample_ids=sample_ids, content=content)
 
 
-def entry_from_record(folder: Path, record: Mapping[str, Any]) -> Entry | None:
-    """Return the entry that a record describes, or None if the record contradicts itself."""
-    try:
-        sample_ids, content = zip(*record["samples"], strict=True)
-        names = ("dataset", "part", "inputs", "tap", "dim", "rows_per_shard")
-        own = {name: record[name] for name in names}
-        entry = Entry(folder=folder, sample_ids=sample_ids, content=content, **own)
-        agrees = entry.record() == record and entry.inputs["samples_sha256"] == samples_digest(sample_ids, content)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return None
-    return entry if agrees and _is_sound(entry) else None
-
-
-def _is_sound(entry: Entry) -> bool:
-    """Return whether a record that agrees with itself has values that an entry can have; a forged one may not."""
-    texts = (entry.dataset, entry.part, entry.tap, entry.inputs.get("backbone"), *entry.sample_ids, *entry.content)
-    return (
-        all(type(number) is int and number > 0 for number in (entry.dim, entry.rows_per_shard))
-        and all(isinstance(text, str) for text in texts)
-        and entry.inputs.get("tap") == entry.tap
-        and len(set(entry.sample_ids)) == len(entry)
-        and not any("\0" in name for name in entry.sample_ids)
+def entry_from_record(folder: Path, record: EntryRecord) -> Entry:
+    """Return the entry that a record describes, or raise BadRecord with where it contradicts itself."""
+    sample_ids, content = zip(*record.samples, strict=True)
+    names = ("dataset", "part", "inputs", "tap", "dim", "rows_per_shard")
+    entry = Entry(
+        folder=folder, sample_ids=sample_ids, content=content, **{name: getattr(record, name) for name in names}
     )
+    if record.format != FORMAT_VERSION:
+        raise BadRecord(f"format: expected {FORMAT_VERSION}, got {record.format}")
+    if record.key != entry.key:
+        raise BadRecord("key: expected the digest of inputs")
+    if entry.inputs["samples_sha256"] != samples_digest(sample_ids, content):
+        raise BadRecord("inputs.samples_sha256: expected the digest of samples")
+    return entry
 
 
 def _folder(cache: Path, dataset: str, backbone: str, tap: str, part: str, key: str) -> Path:

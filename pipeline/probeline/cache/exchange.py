@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,16 @@ from probeline.cache import hdf5
 from probeline.cache.entry import ROWS_PER_SHARD, Entry, entry_from_record, relocate
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_features, read_shard
+from probeline.cache.records import ExportedShard, Manifest, check_provenance
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
+from probeline.files.decode import BadRecord, decode, encode
 from probeline.files.reading import ARRAYS, check, is_file, read_bytes, why_unreachable
 from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.types import FloatArray
 
 SECONDS = 120
 """How long a process may take to read a foreign file."""
-
-_MOST_SECONDS = 1e12
-"""Of one shard: more than any took; the sum over shards must be a number."""
 
 _REFUSED = 7
 """Exit code of a reading process that printed why it refuses the file."""
@@ -48,10 +48,7 @@ def export_entry(entry: Entry, path: Path) -> str:
         raise BadOption("this is a folder", where=path, remedy="name the file in it that is to be written")
     stored = read_features(entry, "run extract, then export again")
     hashes = [digest_bytes(stored.features[rows.start : rows.stop].tobytes()) for rows in entry.shards]
-    shards = [
-        {"features_sha256": sha256, "provenance": provenance}
-        for sha256, provenance in zip(hashes, stored.provenance, strict=True)
-    ]
+    shards = [encode(ExportedShard(*pair)) for pair in zip(hashes, stored.provenance, strict=True)]
     manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
     data = hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, manifest)
     disk.make_folder(path.absolute().parent)
@@ -71,31 +68,32 @@ def import_entry(path: Path, cache: Path, sha256: str | None = None) -> tuple[En
             "no such file", where=path, got=why_unreachable(path), remedy="name a file that cache export wrote"
         )
     manifest, features = _read_unknown(path) if sha256 is None else _read_known(path, sha256)
-    record = _record(manifest)
-    if record is None or record.get("format") != FORMAT_VERSION:
-        raise _not_an_export(path, "a manifest that its seal does not prove, or of another version")
-    sent = entry_from_record(path, record["entry"]) if isinstance(record.get("entry"), dict) else None
-    if sent is None:
-        raise _not_an_export(path, "an entry's record that does not agree with itself")
+    record = _record(manifest, path)
+    try:
+        sent = entry_from_record(path, record.entry)
+    except BadRecord as error:
+        raise _not_an_export(path, f"an entry's record that does not agree with itself: {error}") from error
     if sent.rows_per_shard != ROWS_PER_SHARD:
         raise _not_an_export(path, f"shards of {sent.rows_per_shard} rows, not {ROWS_PER_SHARD}")
     entry = relocate(sent, cache)
-    shards = record.get("shards")
-    if features.shape != (len(entry), entry.dim) or not isinstance(shards, list) or len(shards) != len(entry.shards):
-        raise _not_an_export(path, f"features {features.shape}")
-    for rows, shard in zip(entry.shards, shards, strict=True):
+    if features.shape != (len(entry), entry.dim) or len(record.shards) != len(entry.shards):
+        raise _not_an_export(path, f"features {features.shape} in {len(record.shards)} shards")
+    for rows, shard in zip(entry.shards, record.shards, strict=True):
         block = features[rows.start : rows.stop]
-        record_of_shard = shard if isinstance(shard, dict) and _is_provenance(shard.get("provenance")) else {}
-        if record_of_shard.get("features_sha256") != digest_bytes(block.tobytes()) or not np.isfinite(block).all():
+        if shard.features_sha256 != digest_bytes(block.tobytes()) or not np.isfinite(block).all():
             raise _not_an_export(path, f"other values in rows {rows.start} to {rows.stop - 1}")
+        try:
+            check_provenance(shard.provenance, len(rows))
+        except ValueError as error:
+            raise _not_an_export(path, f"{error}, in rows {rows.start} to {rows.stop - 1}") from error
     new = missing_shards(entry)
     for number in set(range(len(entry.shards))).difference(new):
         read_shard(entry, number)
     write_entry(entry)
-    return entry, _fill(entry, new, features, [shard["provenance"] for shard in shards])
+    return entry, _fill(entry, new, features, [shard.provenance for shard in record.shards])
 
 
-def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[dict[str, Any]]) -> int:
+def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[Mapping[str, Any]]) -> int:
     """Write the missing shards, except those that other processes extract meanwhile; return how many."""
     written = 0
     with ShardLocks(entry, new) as locks:
@@ -110,18 +108,19 @@ def _fill(entry: Entry, new: list[int], features: FloatArray, provenance: list[d
     return written
 
 
-def _record(manifest: bytes) -> dict[str, Any] | None:
-    """Return the record of a manifest, or None if :func:`export_entry` would not have written these bytes."""
+def _record(manifest: bytes, path: Path) -> Manifest:
+    """Return the record of a manifest; BadCache if :func:`export_entry` would not have written these bytes."""
     try:
-        record = unseal(manifest)
-        return record if record is not None and seal(record) == manifest else None
+        values = unseal(manifest)
+        is_own = values is not None and values.get("format") == FORMAT_VERSION and seal(values) == manifest
     except (ValueError, RecursionError):  # numbers that are not finite, or a depth that is no record's
-        return None
-
-
-def _is_provenance(value: object) -> bool:
-    seconds = value.get("seconds", 0.0) if isinstance(value, dict) else None
-    return isinstance(seconds, int | float) and 0 <= seconds < _MOST_SECONDS
+        is_own = False
+    if not is_own:
+        raise _not_an_export(path, "a manifest that its seal does not prove, or of another version")
+    try:
+        return decode(Manifest, values)
+    except BadRecord as error:
+        raise _not_an_export(path, f"a manifest that does not agree with itself: {error}") from error
 
 
 def _read_known(path: Path, sha256: str) -> tuple[bytes, FloatArray]:

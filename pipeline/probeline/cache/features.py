@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from probeline.cache.entry import Entry
 from probeline.cache.lookup import find_entry
-from probeline.cache.reading import gather_rows, read_shard, require_complete, shard_record
+from probeline.cache.reading import gather_rows, new_rows, read_shard, require_complete, shard_record
 from probeline.errors import BadCache, UnknownName
 from probeline.text import printable
 from probeline.types import AnyArray, FloatArray
@@ -175,7 +175,7 @@ class EntryFeatures:
     @property
     def provenance(self) -> tuple[Mapping[str, Any], ...]:
         """How each shard was computed: device, versions, seconds and the like, read anew from its record."""
-        return tuple(shard_record(self._entry, number)["provenance"] for number in range(len(self._entry.shards)))
+        return tuple(shard_record(self._entry, number).provenance for number in range(len(self._entry.shards)))
 
     def __getitem__(self, index: RowIndex) -> FloatArray:
         """Return rows as a new array float32 [..., D].
@@ -196,7 +196,7 @@ class EntryFeatures:
 
     def numpy(self) -> FloatArray:
         """Return all rows as a new array float32 [N, D]."""
-        values = np.empty(self.shape, np.float32)
+        values = new_rows(self._entry)
         for number, rows in enumerate(self._entry.shards):
             values[rows.start : rows.stop] = self._shards.passing(number)
         return values

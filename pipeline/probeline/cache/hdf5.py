@@ -55,13 +55,16 @@ def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[Flo
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
-            features = _read(file, "features", tap)
-            names = _read(file, "sample_ids")
+            features = _read(len(data), file, "features", tap)
+            names = _read(len(data), file, "sample_ids")
     except _UNREADABLE as error:
         raise _foreign(where, _safe_text(error)) from error
     if features.dtype != np.dtype("<f4") or features.shape != (rows, dim) or names.shape != (rows,):
         raise _foreign(where, f"features {features.dtype} {features.shape}, ids {names.shape}")
-    return features, tuple(name.decode("utf-8") for name in names.tolist())
+    try:
+        return features, tuple(name.decode("utf-8") for name in names.tolist())
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise _foreign(where, "ids that are no text") from error
 
 
 def decode_export(data: bytes) -> tuple[bytes, FloatArray]:
@@ -71,12 +74,12 @@ def decode_export(data: bytes) -> tuple[bytes, FloatArray]:
     """
     try:
         with h5py.File(h5py.h5f.open_file_image(data)) as file:
-            manifest = _read(file, "manifest")
+            manifest = _read(len(data), file, "manifest")
             group = _step(file, "features")
             taps = list(group) if isinstance(group, h5py.Group) else []
             if len(taps) != 1:
                 raise ValueError(f"{len(taps)} data sets of features")
-            features = _read(group, taps[0])
+            features = _read(len(data), group, taps[0])
     except _UNREADABLE as error:
         raise ValueError(_safe_text(error)) from error
     if features.dtype != np.dtype("<f4") or features.ndim != 2 or manifest.dtype != np.uint8:
@@ -100,7 +103,8 @@ def _step(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     return group[name]
 
 
-def _read(group: h5py.Group, *path: str) -> AnyArray:
+def _read(most_bytes: int, group: h5py.Group, *path: str) -> AnyArray:
+    """Return the values of a data set, of no more than so many bytes: one without chunks may claim any size."""
     node = group
     for name in path:
         node = _step(node, name)
@@ -109,6 +113,8 @@ def _read(group: h5py.Group, *path: str) -> AnyArray:
     plan = node.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CHUNKED or plan.get_external_count() or plan.get_nfilters():
         raise ValueError(f"{path[-1]} is stored elsewhere or filtered")
+    if node.size * node.dtype.itemsize > most_bytes:
+        raise ValueError(f"{path[-1]} of more values than the file has")
     return np.asarray(node[()])
 
 

@@ -14,11 +14,16 @@ import numpy as np
 
 from probeline.cache.entry import Entry, entry_from_record
 from probeline.cache.layout import ENTRY_FILE, FOLDER_NAME
-from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, ProbelineError
+from probeline.cache.records import EntryRecord, ShardRecord
+from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, OutOfMemory, ProbelineError
+from probeline.files.decode import BadRecord, decode
 from probeline.files.levels import folders_at
-from probeline.files.reading import ENTRY, SHARD, read_bytes
+from probeline.files.reading import ENTRY, SHARD, memory_bytes, read_bytes
 from probeline.identity import FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
+
+_MOST_VERSION = 9999
+"""A number that a format may have; a message shows no others."""
 
 
 def entry_folders(cache: Path) -> Iterator[Path]:
@@ -37,15 +42,23 @@ def entry_folders(cache: Path) -> Iterator[Path]:
 def open_entry(folder: Path) -> Entry:
     """Return the entry of a folder, read from its own record alone."""
     path = folder / "entry.json"
-    entry = entry_from_record(folder, _read_record(path))
-    if entry is None or not folder.name.endswith(f"-{entry.key[:12]}"):
-        raise BadCache(
-            "a record of the cache does not agree with itself",
-            where=path,
-            expected="the key of its inputs, in its folder's name too, and the digest of its samples",
-            remedy="delete the folder, then run extract again",
-        )
+    try:
+        entry = entry_from_record(folder, decode(EntryRecord, _read_record(path)))
+    except BadRecord as error:
+        raise _contradiction(path, str(error)) from error
+    if not folder.name.endswith(f"-{entry.key[:12]}"):
+        raise _contradiction(path, f"key {entry.key[:12]}... in another folder")
     return entry
+
+
+def _contradiction(path: Path, got: str) -> BadCache:
+    return BadCache(
+        "a record of the cache does not agree with itself",
+        where=path,
+        expected="the key of its inputs, in its folder's name too, and the digest of its samples",
+        got=got,
+        remedy="delete the folder, or put the record aside by verify --repair, then run extract again",
+    )
 
 
 def open_entries(folders: Iterable[Path], warn: Callable[[str], None]) -> Iterator[Entry]:
@@ -87,7 +100,7 @@ def _read_record(path: Path) -> dict[str, Any]:
             remedy="delete it and what it describes, then run extract again",
         )
     version = record.get("format")
-    if type(version) is int and version > FORMAT_VERSION:
+    if type(version) is int and FORMAT_VERSION < version <= _MOST_VERSION:
         raise NewerFormat(
             "this was written by a newer version of Probeline",
             where=path,
@@ -95,12 +108,12 @@ def _read_record(path: Path) -> dict[str, Any]:
             got=f"format {version}",
             remedy="update Probeline, or use another --cache",
         )
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise OtherFormat(
             "the cache is of another format version",
             where=path,
             expected=FORMAT_VERSION,
-            got=version,
+            got=version if type(version) is int and 0 <= version <= _MOST_VERSION else f"a {type(version).__name__}",
             remedy="use the version of Probeline that wrote it, or another --cache",
         )
     return record
@@ -147,19 +160,23 @@ def require_complete(entry: Entry, remedy: str) -> None:
         )
 
 
-def find_shard_record(entry: Entry, number: int) -> dict[str, Any] | None:
+def find_shard_record(entry: Entry, number: int) -> ShardRecord | None:
     """Return the record of one shard, or None if it is not extracted yet."""
     path = entry.record_path(number)
     if not path.exists():
         return None
-    record = _read_record(path)
+    remedy = "delete it and its shard, or put them aside by verify --repair, then run extract again"
+    try:
+        record = decode(ShardRecord, _read_record(path))
+    except BadRecord as error:
+        raise BadCache("a shard's record is none", where=path, got=str(error), remedy=remedy) from error
     rows = entry.shards[number]
-    if (record.get("key"), record.get("shard"), record.get("rows")) != (entry.key, number, [rows.start, rows.stop]):
+    if (record.key, record.shard, record.rows) != (entry.key, number, (rows.start, rows.stop)):
         raise BadCache(
             "a shard's record belongs elsewhere",
             where=path,
             expected=f"shard {number} of key {entry.key[:12]}",
-            remedy="delete it and its shard, then run extract again",
+            remedy=remedy,
         )
     return record
 
@@ -169,15 +186,15 @@ def is_done(entry: Entry, number: int) -> bool:
     return find_shard_record(entry, number) is not None
 
 
-def shard_record(entry: Entry, number: int) -> dict[str, Any]:
-    """Return the record of a shard: its hash, and under ``provenance`` how it was computed."""
+def shard_record(entry: Entry, number: int) -> ShardRecord:
+    """Return the record of a shard: its hash, and how it was computed."""
     record = find_shard_record(entry, number)
     if record is None:
         raise MissingData("the cache entry is incomplete", where=entry.folder, remedy="run extract")
     return record
 
 
-def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
+def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
     path, record = entry.shard_path(number), shard_record(entry, number)
     remedy = f"{entry.record_path(number).name}, then run extract again: only this shard is redone"
     try:
@@ -186,11 +203,11 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, dict[str, Any]]:
         raise BadCache("a shard is missing that its record describes", where=path, remedy=f"delete {remedy}") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    if len(data) != record["bytes"] or hashlib.sha256(data).hexdigest() != record["file_sha256"]:
+    if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.file_sha256:
         raise BadCache(
             "a shard is corrupt",
             where=path,
-            expected=f"{record['bytes']} bytes of sha256 {record['file_sha256'][:12]}...",
+            expected=f"{record.bytes} bytes of sha256 {record.file_sha256[:12]}...",
             got=f"{len(data)} bytes of other content",
             remedy=f"delete it and {remedy}",
         )
@@ -203,7 +220,7 @@ def verify_entry(entry: Entry) -> int:
     return sum(len(_verified_bytes(entry, number)[0]) for number in range(len(entry.shards)))
 
 
-def read_shard(entry: Entry, number: int) -> tuple[FloatArray, dict[str, Any]]:
+def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
     """Return the features float32 [rows, D] of one shard, and its record."""
     from probeline.cache import hdf5  # not needed for entries that are only checked
 
@@ -241,13 +258,27 @@ def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
     return gather_rows(entry, rows, lambda number: read_shard(entry, number)[0])
 
 
+def new_rows(entry: Entry) -> FloatArray:
+    """Return an array float32 [N, D] for all rows of an entry; OutOfMemory if the machine has too little for it."""
+    size = 4 * len(entry) * entry.dim
+    if size > memory_bytes():
+        raise OutOfMemory(
+            "all rows at once do not fit into memory",
+            where=entry.folder,
+            expected=f"at most {memory_bytes():,} bytes",
+            got=f"{size:,}",
+            remedy="read some rows at a time, or use a machine with more",
+        )
+    return np.empty((len(entry), entry.dim), np.float32)
+
+
 def read_features(entry: Entry, remedy: str = "run extract") -> FeatureSet:
     """Return the embeddings of an entry; the remedy is for one that is not complete."""
     require_complete(entry, remedy)
-    features = np.empty((len(entry), entry.dim), np.float32)
+    features = new_rows(entry)
     provenance = []
     for number, rows in enumerate(entry.shards):
         features[rows.start : rows.stop], record = read_shard(entry, number)
-        provenance.append(record["provenance"])
+        provenance.append(record.provenance)
     seconds = float(sum(item.get("seconds", 0.0) for item in provenance))
     return FeatureSet(features, entry.sample_ids, entry.key, seconds, tuple(provenance))

@@ -29,9 +29,7 @@ Copied rows keep theirs."""
 
 def facts_of_rows(provenance: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     """Return the facts about single rows in a shard's provenance, by the row's number in the shard."""
-    member = provenance.get(ROW_FACTS)
-    items = member.items() if isinstance(member, dict) else ()
-    return {int(i): facts for i, facts in items if i.isdecimal() and isinstance(facts, dict)}
+    return {int(i): facts for i, facts in (provenance.get(ROW_FACTS) or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class KnownRows:
         seconds = float(provenance.get("seconds", 0.0)) + float(self.seconds[here].sum())
         facts = {str(row - rows.start): self.facts[row] for row in self.rows[here].tolist() if row in self.facts}
         if facts:
-            provenance = {**provenance, ROW_FACTS: {**provenance.get(ROW_FACTS, {}), **facts}}
+            provenance = {**provenance, ROW_FACTS: {**(provenance.get(ROW_FACTS) or {}), **facts}}
         conditions = [item for index in np.unique(self.origin[here]).tolist() for item in self.origins[index]]
         return {
             **provenance,
@@ -121,14 +119,14 @@ def find_known_rows(
             except ProbelineError as error:
                 say(f"extract: not reused: {error}")
                 continue
-            here = origins(record["provenance"])
+            here = origins(record.provenance)
             if donor.inputs["backbone"] != entry.inputs["backbone"]:
                 # Equal tensors do not prove equal code: the canary runs some of these rows again.
                 here = [{**item, "backbone": donor.inputs["backbone"]} for item in here]
             if here not in conditions:
                 conditions.append(here)
-            share = float(record["provenance"].get("seconds", 0.0)) / len(rows)
-            seen = facts_of_rows(record["provenance"])
+            share = float(record.provenance.get("seconds", 0.0)) / len(rows)
+            seen = facts_of_rows(record.provenance)
             for row, targets in targets_of.items():
                 if row - rows.start in seen:
                     facts.update(dict.fromkeys(targets, seen[row - rows.start]))

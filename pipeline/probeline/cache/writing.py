@@ -12,6 +12,8 @@ from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.layout import mark
 from probeline.cache.reading import check_entry_record, find_shard_record
+from probeline.cache.records import ShardRecord
+from probeline.files.decode import encode
 from probeline.files.reading import SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, seal
 from probeline.types import FloatArray
@@ -42,18 +44,22 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     # the name; in both cases only bytes that match a record are ever read.
     if not disk.publish(path, data) and find_shard_record(entry, number) is None and read_bytes(path, SHARD) != data:
         disk.publish(path, data, replace=True)
-    record = {
-        "format": FORMAT_VERSION,
-        "key": entry.key,
-        "shard": number,
-        "rows": [rows.start, rows.stop],
-        "bytes": len(data),
-        "file_sha256": hashlib.sha256(data).hexdigest(),
-        "provenance": dict(provenance),
-    }
-    disk.publish(record_path, seal(record))
+    record = seal(
+        encode(
+            ShardRecord(
+                format=FORMAT_VERSION,
+                key=entry.key,
+                shard=number,
+                rows=(rows.start, rows.stop),
+                bytes=len(data),
+                file_sha256=hashlib.sha256(data).hexdigest(),
+                provenance=dict(provenance),
+            )
+        )
+    )
+    disk.publish(record_path, record)
     standing = find_shard_record(entry, number)
-    if standing is None or hashlib.sha256(read_bytes(path, SHARD)).hexdigest() != standing["file_sha256"]:
+    if standing is None or hashlib.sha256(read_bytes(path, SHARD)).hexdigest() != standing.file_sha256:
         # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
-        disk.publish(record_path, seal(record), replace=True)
+        disk.publish(record_path, record, replace=True)

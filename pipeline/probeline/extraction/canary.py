@@ -42,7 +42,7 @@ def check_earlier_shards(session: Session, engine: Callable[[], Engine], entry: 
         _check_code(session, engine, entry, cached)
         return
     count, groups = row_count(session), shards_from_elsewhere(session, entry, cached)
-    hashes = [[shard, shard_record(entry, shard)["file_sha256"]] for shards in groups for shard in shards]
+    hashes = [[shard, shard_record(entry, shard).file_sha256] for shards in groups for shard in shards]
     name = f"canary:{entry.key}:" + digest([hashes, count, today(session.settings.compute.device)])
     if not hashes or not count or session.is_remembered(name):
         return
@@ -85,7 +85,7 @@ def shards_from_elsewhere(session: Session, entry: Entry, cached: Iterable[int])
     now = today(session.settings.compute.device)
     groups: dict[str, list[int]] = {}
     for shard in cached:
-        if (conditions := origins(shard_record(entry, shard)["provenance"])) != [now]:
+        if (conditions := origins(shard_record(entry, shard).provenance)) != [now]:
             groups.setdefault(digest(conditions), []).append(shard)
     return list(groups.values())
 

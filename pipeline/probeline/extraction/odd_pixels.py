@@ -97,4 +97,4 @@ def _facts(entry: Entry) -> Iterator[Mapping[str, Any]]:
     """Yield what is known of single rows of an entry's finished shards."""
     for shard in range(len(entry.shards)):
         if is_done(entry, shard):
-            yield from facts_of_rows(shard_record(entry, shard)["provenance"]).values()
+            yield from facts_of_rows(shard_record(entry, shard).provenance).values()

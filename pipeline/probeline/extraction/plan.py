@@ -72,7 +72,7 @@ def _seconds_per_image(session: Session, record: Backbone) -> float | None:
                 continue
             for shard in range(len(entry.shards)):
                 if is_done(entry, shard):
-                    shard_seconds = float(shard_record(entry, shard)["provenance"].get("seconds", 0.0))
+                    shard_seconds = float(shard_record(entry, shard).provenance.get("seconds", 0.0))
                     if shard_seconds > 0:  # shards copied from other entries took no time
                         rows += len(entry.shards[shard])
                         seconds += shard_seconds
