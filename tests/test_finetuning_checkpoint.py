@@ -19,7 +19,8 @@ TENSORS = {
     "half": torch.tensor([0.1, -2.5]).to(torch.bfloat16),
     "count": torch.tensor(7),
 }
-FACTS = {"key": "a" * 64, "history": [{"epoch": 1, "val_loss": 0.1 + 0.2}]}
+EPOCH = {"epoch": 1, "parts": 1, "val_loss": 0.1 + 0.2, "val_top1": 0.5, "seconds": 0.1}
+FACTS = {"key": "a" * 64, "history": [EPOCH]}
 
 
 @pytest.fixture

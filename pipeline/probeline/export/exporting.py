@@ -136,16 +136,17 @@ def _load_trained(session: Session, score: Score, text: str) -> tuple[Loaded, di
     folder = checkpoint_folder(session, backbone, score.method, score.seed or 0, score.key)
     folder = candidate_folder(folder, score.chosen)
     state = checkpoint.read(folder, "best", digest({"run": score.key, "cut": score.certificate.get("cut")}))
-    if state is None:
+    dropout = score.chosen.get("dropout", score.options.get("dropout"))
+    dropout = float(dropout) if isinstance(dropout, int | float) else 0.0
+    second = len((score.certificate.get("second") or {}).get("classes", ()))
+    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
+    if state is None or not checkpoint.is_of_net(loaded.net, state[0]):
         raise BadCache(
             "the checkpoint of this training is corrupt or missing",
             where=folder,
             expected="best.safetensors and its record",
             remedy=f"remove the score of {score.method}, seed {score.seed}, and run finetune again",
         )
-    dropout = float(score.chosen.get("dropout", score.options.get("dropout", 0.0)))
-    second = len((score.certificate.get("second") or {}).get("classes", ()))
-    fresh_head(loaded.net, loaded.tap, len(score.class_names), 0, dropout, second)
     loaded.net.load_state_dict(state[0])
     layer = loaded.net.get_submodule(loaded.tap.head)
     if isinstance(layer, nn.Sequential):  # dropout, then the layer

@@ -75,6 +75,15 @@ def decode(record_class: type[Record], values: object) -> Record:
     return cast(Record, _decoder_of(cast(Any, record_class))(values, ""))
 
 
+def check_members(record_class: type, values: object) -> None:
+    """Raise BadRecord unless the members of a mapping that are called like fields of a dataclass have their hints.
+
+    It may have others; see `Members`.
+    """
+    _decode_record(record_class, values, "", others=True)
+    _check_json(values, "the record")
+
+
 def _refuse(path: str, expected: str, value: object) -> NoReturn:
     raise BadRecord(f"{path or 'the record'}: expected {expected}, got {_shown(value):.80}")
 

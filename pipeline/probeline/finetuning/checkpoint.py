@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -26,7 +27,12 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping
 def read(folder: Path, name: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return the tensors and facts of a checkpoint of the run `key`, or None if there is no complete one."""
     files = sealed.read(folder, name)
-    return (load(files[0]), files[1]) if files and files[1].get("key") == key else None
+    if files is None or files[1].get("key") != key:
+        return None
+    try:
+        return load(files[0]), files[1]
+    except (SafetensorError, ValueError, KeyError):  # a record vouches for bytes, not for tensors
+        return None
 
 
 def remove(folder: Path, name: str) -> None:
@@ -46,6 +52,33 @@ def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     return tensors
+
+
+def is_of_net(net: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors are those of a net, by name, type and shape, so that all or none are loaded."""
+    own = net.state_dict()
+    return own.keys() == tensors.keys() and all(
+        (tensor.shape, tensor.dtype) == (own[name].shape, own[name].dtype) for name, tensor in tensors.items()
+    )
+
+
+def is_of_training(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors are what :func:`training_tensors` returns of a net and an optimizer after some steps."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    of_net: dict[str, Tensor] = {}
+    fields: dict[int, set[str]] = {}
+    for name, tensor in tensors.items():
+        whose, _, rest = name.partition(".")
+        index, _, member = rest.partition(".")
+        if whose == "net":
+            of_net[rest] = tensor
+        elif whose == "optimizer" and index.isdecimal() and len(index) < 10 and int(index) < len(parameters):
+            if tensor.shape not in (torch.Size(()), parameters[int(index)].shape):
+                return False
+            fields.setdefault(int(index), set()).add(member)
+        else:
+            return False
+    return is_of_net(net, of_net) and len({frozenset(members) for members in fields.values()}) <= 1
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from probeline import disk
 from probeline.cache.layout import CHECKPOINT_FILE, CHECKPOINT_NAME
 from probeline.errors import BadCache
+from probeline.files.decode import BadRecord, Members, check_members
 from probeline.files.levels import folders_at
+from probeline.files.limits import Loss, Name, Number, Positive, Seconds, Sha256, Share
 from probeline.files.reading import RECORD, WEIGHTS, read_bytes
 from probeline.identity import digest_bytes, seal, unseal
 
 _DATA, _RECORD, _NEXT = ".safetensors", ".json", ".next"
+
+
+@dataclass(frozen=True)
+class EpochMembers:
+    """What a trainer needs of an epoch to go on after it."""
+
+    epoch: Positive
+    parts: Positive
+    val_loss: Loss
+    val_top1: Share
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class CheckpointMembers:
+    """What a trainer, or an export, needs of a checkpoint's record."""
+
+    key: Name
+    tensors_sha256: Sha256
+    history: tuple[Annotated[Mapping[str, Any], Members(EpochMembers)], ...] = ()
+    scaler: Mapping[str, Number] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if [epoch["epoch"] for epoch in self.history] != list(range(1, len(self.history) + 1)):
+            raise ValueError("epochs that do not follow one another")
 
 
 def _pairs(folder: Path, name: str) -> tuple[tuple[Path, Path], ...]:
@@ -64,7 +92,13 @@ def _read(record: Path, data: Path) -> tuple[bytes, dict[str, Any]] | None:
             got=error.strerror,
             remedy="fix its permissions or remove it",
         ) from error
-    return (content, facts) if facts is not None and facts.get("tensors_sha256") == digest_bytes(content) else None
+    if facts is None or facts.get("tensors_sha256") != digest_bytes(content):
+        return None
+    try:
+        check_members(CheckpointMembers, facts)
+    except BadRecord:  # no trainer wrote it
+        return None
+    return content, facts
 
 
 def checkpoints(cache: Path) -> list[tuple[Path, str]]:

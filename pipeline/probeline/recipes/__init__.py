@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from probeline.errors import BadOption, MissingData, UnknownName
+from probeline.files.decode import BadRecord, decode
 from probeline.files.reading import SETTINGS, read_text
 from probeline.options.settings import OPTIONS, Settings
 from probeline.options.verbs import STEPS
@@ -31,7 +32,17 @@ _ORDINARY = ("extract", "probe", "baselines", "finetune")
 _WHOLE = ("dataset", "limit", "data_seed")
 """Options that a step cannot have, because a report is of one data set."""
 
-_KEYS = ("title", "source", "published", "differences", "options", "steps")
+
+@dataclass(frozen=True)
+class _Content:
+    """The tables of a recipe's file, before each is checked against what it may say."""
+
+    title: str = ""
+    source: str = ""
+    published: tuple[Mapping[str, Any], ...] = ()
+    differences: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,23 +96,22 @@ def names() -> tuple[str, ...]:
 def read(name: str) -> Recipe:
     """Return a recipe: a packaged one by its name, or the user's own by the path of its TOML file."""
     try:
-        content = tomllib.loads(_text(name))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadOption("a recipe is not valid TOML", where=name, got=error) from error
-    _check_keys(f"key in recipe {name}", content, _KEYS)
-    texts = {key: content.get(key, "") for key in ("title", "source")}
-    differences = content.get("differences", [])
-    for key, text in [*texts.items(), *(("differences", line) for line in differences)]:
-        if not isinstance(text, str):
-            raise BadOption(f"bad {key} in recipe {name}", expected="text", got=text)
-    steps = tuple(_step(name, step) for step in content.get("steps", []))
+        values = tomllib.loads(_text(name))
+    except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
+        raise BadOption("a recipe is not valid TOML", where=name, got=str(error) or type(error).__name__) from error
+    _check_keys(f"key in recipe {name}", values, [one.name for one in fields(_Content)])
+    try:
+        content = decode(_Content, values)
+    except BadRecord as error:
+        raise BadOption(f"a bad value in recipe {name}", got=error) from error
     return Recipe(
         name=name,
-        **texts,
-        options=_options(name, content.get("options", {}), _known()),
-        steps=steps or (Step(_ORDINARY, {}),),
-        published=tuple(_published(name, row) for row in content.get("published", [])),
-        differences=tuple(differences),
+        title=content.title,
+        source=content.source,
+        options=_options(name, content.options, _known()),
+        steps=tuple(_step(name, step) for step in content.steps) or (Step(_ORDINARY, {}),),
+        published=tuple(_published(name, row) for row in content.published),
+        differences=content.differences,
     )
 
 
@@ -160,10 +170,10 @@ def _value(hint: Any, value: object) -> Any:
 
 
 def _published(name: str, row: Mapping[str, Any]) -> Published:
-    _check_keys(f"field of a published row in recipe {name}", row, [field.name for field in fields(Published)])
-    for field in fields(Published):
-        if field.default is MISSING and field.name not in row:
-            raise BadOption(f"a published row has no {field.name}", where=f"recipe {name}", got=dict(row))
+    _check_keys(f"field of a published row in recipe {name}", row, [one.name for one in fields(Published)])
+    for one in fields(Published):
+        if one.default is MISSING and one.name not in row:
+            raise BadOption(f"a published row has no {one.name}", where=f"recipe {name}", got=dict(row))
     hints = get_type_hints(Published)
     values = {key: _value(hints[key], value) for key, value in row.items()}
     top1, portion = values["top1"], values.get("portion", 100.0)

@@ -148,7 +148,7 @@ class Trainer:
                 facts = {"key": key, "history": history, "scaler": stepper.scaler.state_dict()}
                 checkpoint.write(folder, "last", checkpoint.training_tensors(self.net, stepper.optimizer), facts)
                 self._save_if_best(folder, key, history)
-        best = _read_best(folder, key, history)
+        best = self._read_best(folder, key, history)
         if best is None:
             raise BadCache(
                 "the best epoch's checkpoint is damaged or of another run",
@@ -171,10 +171,14 @@ class Trainer:
         if last is None:
             return []
         tensors, facts = last
-        history: list[dict[str, Any]] = facts["history"]
-        if _best_epoch(history) < len(history) and _read_best(folder, key, history) is None:
+        history: list[dict[str, Any]] = facts.get("history", [])
+        scaler = facts.get("scaler", {})
+        is_own = checkpoint.is_of_training(self.net, self.stepper.optimizer, tensors)
+        if not history or not is_own or scaler.keys() != self.stepper.scaler.state_dict().keys():
             return []
-        self.stepper.restore((tensors, facts["scaler"]))
+        if _best_epoch(history) < len(history) and self._read_best(folder, key, history) is None:
+            return []
+        self.stepper.restore((tensors, scaler))
         self.stepper.parts = history[-1]["parts"]
         self._save_if_best(folder, key, history)
         return history
@@ -183,6 +187,13 @@ class Trainer:
         # After ``last``, from which a resumed run writes it again: so the two are never of different epochs.
         if _best_epoch(history) == len(history):
             checkpoint.write(folder, "best", self.net.state_dict(), {"key": key, "history": history})
+
+    def _read_best(self, folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
+        """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
+        best = checkpoint.read(folder, "best", key)
+        if best is None or best[1].get("history") != history[: _best_epoch(history)]:
+            return None
+        return best[0] if checkpoint.is_of_net(self.net, best[0]) else None
 
     def run_epoch(self, rows: IntArray, epoch: int, advance: Callable[[int], object]) -> tuple[float, float]:
         """Train for one epoch, and return its mean loss and top-1 on the augmented images."""
@@ -243,11 +254,3 @@ class Trainer:
             losses = stepper.run_until_it_fits(run, bar.update, console, too_large)
         stepper.restore(before)
         return losses
-
-
-def _read_best(folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
-    """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
-    best = checkpoint.read(folder, "best", key)
-    if best is None or best[1]["history"] != history[: _best_epoch(history)]:
-        return None
-    return best[0]
