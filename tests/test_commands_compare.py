@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_limits
 
-from made_scores import make_score
+from made_scores import judged, make_score
 from probeline.commands import baselines, compare, curve, probe
+from probeline.files.decode import encode
+from probeline.identity import seal
 from probeline.options.settings import Settings
 from probeline.report.model.content import ReportContent
 from probeline.report.model.rows import blocks
@@ -87,6 +89,23 @@ def test_scores_of_other_class_names_are_left_out(cache: Path, scored: Path) -> 
     SCORES.save(session.reports, replace(score, key="a" * 64, class_names=score.class_names[::-1]))
     assert len(rows(session)) == 4
     assert "compare: left out 1 scores of other images, splits or labels" in console.said
+
+
+def test_scores_that_are_not_of_this_data_are_left_out_and_the_others_compared(cache: Path, scored: Path) -> None:
+    session, console = inputs_of(cache, scored)
+    saved = SCORES.load(session.reports)[0]
+    score = next(score for score in saved if score.method == "knn")
+    labels = (*score.labels[1:], score.labels[0])
+    path = SCORES.save(session.reports, replace(judged(score, labels=labels), key="a" * 64))
+    SCORES.save(session.reports, replace(score, key="b" * 64, dataset="another"))
+    bad = next(one for one in saved if one.method == "ridge")
+    file = SCORES.path_of(session.reports, bad)
+    file.write_bytes(seal({"version": SCORES.version, "score": {**encode(bad), "certificate": None}}))
+    assert {row["method"] for row in rows(session)} == {one.method for one in saved} - {"ridge"}
+    assert "compare: left out 1 scores of other images, splits or labels" in console.said
+    assert f"compare: left out {path}: its labels are not those of the test images" in console.said
+    reason = "has other fields than a score: certificate: expected an object, got None"
+    assert f"compare: left out {file}: {reason}" in console.said
 
 
 def test_other_options_are_other_rows(cache: Path, tmp_path: Path) -> None:

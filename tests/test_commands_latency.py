@@ -419,6 +419,12 @@ def test_only_nets_of_one_session_are_compared() -> None:
     assert {line.ratio for line in costs(found[1])} == {1}
 
 
+def test_nets_with_other_numbers_of_passes_did_not_take_turns() -> None:
+    net, other = make_latency("a", 2.0, "one"), make_latency("b", 1.0, "one")
+    passes = tuple(replace(one, seconds=one.seconds[1:]) for one in other.passes)
+    assert [len(some) for some in sessions([net, replace(other, passes=passes)])] == [1, 1]
+
+
 def test_the_probe_beside_it_is_that_of_the_very_net() -> None:
     net = make_latency()
     probe = make_score(accuracy=0.75, top5=0.95)

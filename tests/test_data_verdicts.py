@@ -12,7 +12,7 @@ from PIL import Image
 
 from probeline.data import verdicts as module
 from probeline.data.verdicts import Verdicts, looks_broken
-from probeline.identity import digest_bytes
+from probeline.identity import digest_bytes, seal, unseal
 
 
 def encoded(kind: str) -> bytes:
@@ -67,6 +67,22 @@ def test_verdicts_of_another_decoder_and_damaged_ones_are_none(tmp_path: Path, m
     path.write_bytes(data)
     monkeypatch.setattr(module, "PREPROCESS_VERSION", 99)
     assert not Verdicts(path).known()
+
+
+@pytest.mark.parametrize("unreadable", [{"a" * 64: 3}, {"x": "cut"}, ["a" * 64], None, {"a" * 64: "y" * 70_000}])
+def test_a_sealed_list_of_anything_else_is_none(unreadable: object, tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    verdicts = Verdicts(path)
+    verdicts.add("b" * 64, "cut")
+    verdicts.save()
+    record = unseal(path.read_bytes())
+    assert record is not None
+    path.write_bytes(seal({**record, "unreadable": unreadable}))
+    assert not Verdicts(path).known()
+    verdicts = Verdicts(path)
+    verdicts.add("c" * 64, "cut")
+    verdicts.save()
+    assert Verdicts(path).known() == {"c" * 64}
 
 
 def test_a_dry_run_and_a_missing_path_write_nothing(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from faults import (
     pictures,
     power,
     readers,
+    records,
     refusals,
     removals,
     small_disk,
@@ -51,6 +52,7 @@ from probeline.export import format as artifact_files
 from probeline.files import decode
 from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
+from probeline.results import store
 from probeline.types import FloatArray
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,6 +93,10 @@ def named(value: object) -> str | None:
         (folder_trees.run, 40),
         (foreign_text.run, 40),
         (machine.run, 2),
+        (records.run_scores, 10),
+        (records.run_reports, 14),
+        (records.run_cache, 45),
+        (records.run_files, 100),
     ],
     ids=named,
 )
@@ -134,6 +140,16 @@ def believing(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
     record = reading.find_shard_record(entry, number)
     assert record is not None
     return entry.shard_path(number).read_bytes(), record
+
+
+def trusting(record_class: type, values: Any) -> Any:
+    """Stand in for the decoder, and refuse nothing."""
+    with contextlib.suppress(decode.BadRecord):
+        return decode.decode(record_class, values)
+    record = object.__new__(record_class)
+    for name, value in values.items():
+        object.__setattr__(record, name, tuple(value) if isinstance(value, list) else value)
+    return record
 
 
 def record_first(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
@@ -215,6 +231,8 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),
+        (records.run_scores, 16, store, "decode", trusting),
+        (records.run_cache, 60, reading, "decode", trusting),
         pytest.param(
             partial(trainings.run, span=(0.3, 0.7)), 2, checkpoint, "restore", forgetful, marks=pytest.mark.slow
         ),

@@ -215,7 +215,7 @@ def test_hints_with_checks_unions_and_members() -> None:
         ({"pairs": [["a"]]}, "pairs[0]: expected 2 values, got 1"),
         ({"pairs": [["a", "b"], ["a", 1]]}, "pairs[1][1]: expected a string, got 1"),
         ({"pairs": [["a", "b\0"]]}, "pairs[0][1]: expected text without a NUL"),
-        ({"either": "x"}, "either: expected an array, got 'x'"),
+        ({"either": "x"}, "either: expected an integer or an array, got 'x'"),
         ({"facts": {}}, "facts: missing kind"),
         ({"facts": []}, "facts: expected an object, got a list"),
         ({"facts": {"kind": "x", "size": 0}}, "facts.size: expected 1 to 9, got 0"),

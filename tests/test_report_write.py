@@ -213,6 +213,31 @@ def test_an_edited_record_is_no_proof(tmp_path: Path) -> None:
     assert run(tmp_path, []).written
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"key":1' + "0" * 5000 + "}",
+        '{"key":NaN}',
+        '{"files":{"../x":"0"}}',
+        '{"key":null}',
+    ],
+    ids=lambda text: text[:12],
+)
+def test_an_odd_record_of_the_previous_report_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(text, encoding="utf-8")
+    assert run(tmp_path, []).written
+
+
+@pytest.mark.parametrize("files", [None, [], {"report.md": 3}, {"figures/..": "0" * 64}, {"figures/a/b.png": "0" * 64}])
+def test_a_sealed_record_of_a_report_names_files_of_a_report(files: object, tmp_path: Path) -> None:
+    record = {"key": "x", "files": files}
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "report.json").write_text(json.dumps({**record, "sha256": digest(record)}), encoding="utf-8")
+    assert run(tmp_path, []).written
+    assert (tmp_path / "figures").is_dir()
+
+
 def test_figures_of_the_previous_report_are_removed_and_no_others(folder: Path) -> None:
     (folder / "figures" / "mine.png").write_bytes(b"mine")
     (folder / "notes.md").write_text("mine")

@@ -9,6 +9,7 @@ import pytest
 
 from probeline.cli import program
 from probeline.errors import BadOption
+from probeline.identity import seal
 from probeline.results.owner import FILE, claim_folder
 from small_runs import make_coloured
 
@@ -68,6 +69,15 @@ def test_nothing_is_written_by_a_reader(tmp_path: Path) -> None:
     (tmp_path / "flowers").mkdir()
     assert claim_folder(tmp_path / "reports" / "x", tmp_path / "flowers", read_only=True) == tmp_path / "reports" / "x"
     assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize("place", ["", "\0", "x" * 5000, "/" + "x" * 300, 5, None, ["/"], "\ud800", "/gone"])
+def test_an_odd_note_of_an_owner_is_none(place: object, tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    folder = tmp_path / "reports" / "folder--flowers"
+    folder.mkdir(parents=True)
+    (folder / FILE).write_bytes(seal({"place": place, "real": place}))
+    assert claim_folder(folder, tmp_path / "flowers", read_only=True) == folder
 
 
 def test_the_reports_of_two_folders_of_one_name_are_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

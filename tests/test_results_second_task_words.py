@@ -20,6 +20,12 @@ def test_without_a_second_task_there_are_no_words() -> None:
     assert second_task([{"edge": False}]) == ""
 
 
+def test_seeds_without_it_or_with_other_images_are_left_out() -> None:
+    known = certificate(0.7)
+    for other in ({"edge": False}, {"second": None}, certificate(None, None), certificate(0.9, n=30)):
+        assert second_task([known, other]) == second_task([known])
+
+
 def test_seeds_are_averaged() -> None:
     low, high = (100 * end for end in wilson(0.75 * 40, 40))
     of_val = "–".join(f"{100 * end:.1f}" for end in wilson(20, 40))

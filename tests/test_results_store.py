@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
+import random
+import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from faults.mutations import mutated, sealed
 from probeline.errors import BadOption, CannotWrite
+from probeline.files.decode import encode
 from probeline.identity import seal, unseal
 from probeline.results.curve import CURVES
 from probeline.results.embedding_map import MAPS
@@ -272,3 +280,80 @@ def test_a_method_that_this_program_does_not_know_is_named(kind: RecordKind[Any,
     one = Saved(kind, tmp_path, record, None, kind.save(tmp_path, record))
     one.rewrite(method="magic")
     assert "magic" in one.reason()
+
+
+# Sealed by somebody else
+
+
+@cache
+def original(kind: RecordKind[Any, ...]) -> tuple[Path, dict[str, Any], bytes | None]:
+    """Return a record's file below its folder, its content, and that of its attachment."""
+    samples = SAMPLES / "hymenoptera"
+    record = RANGE_TEST if kind is RANGE_TESTS else kind.load(samples)[0][0]
+    png = kind.path_of(samples, record).with_suffix(".png").read_bytes() if kind.attachment else None
+    content = {"version": kind.version, kind.name: json.loads(json.dumps(encode(record)))}
+    return kind.path_of(Path(), record), content, png
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(chance=st.randoms(use_true_random=False))
+def test_a_mutated_record_is_used_or_named(kind: RecordKind[Any, ...], chance: random.Random) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file, content, png = original(kind)
+        path = folder / file
+        path.parent.mkdir(exist_ok=True, parents=True)
+        if png is not None:
+            path.with_suffix(".png").write_bytes(png)
+        path.write_bytes(sealed({**content, kind.name: mutated(content[kind.name], chance)[0]}, chance))
+        records, skipped = kind.load(folder)
+        assert len(records) + len(skipped) == 1
+        for file in skipped:
+            assert file.path.stem == path.stem
+            assert file.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"certificate": None}, "certificate: expected an object, got None"),
+        ({"top1": 1.5}, "top1: expected 0 to 1, got 1.5"),
+        ({"top1": 0.125}, "top1 0.125, where "),
+        ({"interval": [0.9, 0.1]}, "interval 0.9 to 0.1 does not hold"),
+        ({"predictions": [0]}, "1 predictions, "),
+        ({"labels": [7] * 153}, "labels in [7, 7], where there are 2 classes"),
+        ({"n_test": 152}, "153 predictions, 153 labels, 152 images"),
+        ({"class_names": []}, "class_names: expected a length of 1"),
+        ({"bins": [[1, 0.5, 0.5]] * 15}, "bins of 15 images, where test has 153"),
+        ({"raw_bins": [[153, 0.5, 0.5]]}, "15 bins, 1 raw_bins"),
+        ({"chosen": {}}, "chosen without l2"),
+        ({"path": [{"l2": 1.0}]}, "a path whose entries lack l2, top1 or test_top1"),
+        ({"history": [{}]}, "history[0]: missing epoch"),
+        ({"certificate": {"diverged": 3}}, "certificate.diverged: expected an array"),
+        ({"certificate": {"second": {"classes": []}}}, "certificate.second: missing test, val"),
+        ({"options": {"teacher": "x"}}, "options: a teacher without alpha and temperature"),
+        ({"options": {"unfreeze": 3}}, "options.unfreeze: expected an array"),
+        ({"environment": {"device": 3}}, "environment.device: expected a string"),
+        ({"cold_seconds": 1e300}, "cold_seconds: expected a number up to 1e+100"),
+        ({"temperature": 5e-324}, "temperature: expected 1e-06 to 1,000,000"),
+        ({"backbone": "x" * 2000}, "backbone: expected a length of 1 to 1,000"),
+        ({"seed": 1 << 70}, "seed: expected an integer of at most 64 bits"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_score_that_does_not_hold_together_is_skipped(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    (score,) = [one for one in SCORES.load(SAMPLES / "hymenoptera")[0] if one.method == "probe"][:1]
+    path = SCORES.save(tmp_path, score)
+    path.write_bytes(seal({"version": SCORES.version, "score": {**encode(score), **change}}))
+    records, (skipped,) = SCORES.load(tmp_path)
+    assert not records
+    assert skipped.path == path
+    assert reason in skipped.reason
+
+
+def test_a_record_behind_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "curves").mkdir()
+    link = tmp_path / "curves" / "x.json"
+    link.symlink_to(tmp_path / "gone")
+    assert CURVES.load(tmp_path) == ([], [SkippedFile(link, "cannot be read: No such file or directory")])

@@ -27,6 +27,7 @@ from faults import (
     pictures,
     power,
     readers,
+    records,
     refusals,
     removals,
     small_disk,
@@ -90,6 +91,10 @@ CHECKS = (
     Check(folder_trees.run, 2000),
     Check(foreign_text.run, 5_000),
     Check(machine.run, 500),
+    Check(records.run_scores, 3000),
+    Check(records.run_reports, 3500),
+    Check(records.run_cache, 2500),
+    Check(records.run_files, 1000),
     Check(trainings.run, 50),
 )
 

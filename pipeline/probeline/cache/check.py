@@ -11,7 +11,7 @@ from typing import Any
 from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.locks import SUFFIX as LOCK
-from probeline.cache.reading import is_done, open_entry, read_shard
+from probeline.cache.reading import check_entry_record, is_done, open_entry, read_shard
 from probeline.errors import MissingData, NewerFormat, OtherFormat, ProbelineError
 
 
@@ -61,6 +61,7 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     try:
         opened = open_entry(folder)
         entry = expected or opened
+        check_entry_record(entry)
     except MissingData:
         problems.append(Problem(f"the record of an entry is missing: {folder / 'entry.json'}", None))
     except NewerFormat:

@@ -19,8 +19,8 @@ def current_scores(session: Session, verb: str) -> list[Score]:
     saved, ignored = SCORES.load(session.reports)
     for item in ignored:
         say(f"{verb}: left out {item.path}: {item.reason}")
-    here = (session.splits_sha256, session.dataset.class_names)
-    scores = [score for score in saved if (score.splits, score.class_names) == here]
+    here = (session.dataset.title, session.splits_sha256, session.dataset.class_names)
+    scores = [score for score in saved if (score.dataset, score.splits, score.class_names) == here]
     if len(scores) < len(saved):
         say(f"{verb}: left out {len(saved) - len(scores)} scores of other images, splits or labels")
     current = [score for score in scores if score.options.get("version") == _version(score)]

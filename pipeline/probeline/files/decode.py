@@ -161,8 +161,11 @@ def _decode_union(decoders: Sequence[_Decoder], is_optional: bool, value: object
         try:
             return decode_option(value, path)
         except BadRecord as error:
-            refusals.append(error)
-    raise refusals[-1]
+            refusals.append(str(error))
+    begins = f"{path}: expected "
+    if all(text.startswith(begins) for text in refusals):
+        _refuse(path, " or ".join(text.removeprefix(begins).rpartition(", got ")[0] for text in refusals), value)
+    raise BadRecord(refusals[-1])
 
 
 def _decode_checked(decode_value: _Decoder, checks: tuple[Any, ...], value: object, path: str) -> Any:

@@ -66,10 +66,11 @@ def load_curves(session: Session) -> list[Curve]:
 
 def load_range_tests(session: Session) -> list[RangeTest]:
     """Return the range tests of these splits and of the present trainer; of equal ones the one written last."""
+    here = (session.dataset.title, session.splits_sha256)
     tests = _load(
         session,
         RANGE_TESTS,
-        (lambda test: test.splits == session.splits_sha256, "range tests of other rows or labels"),
+        (lambda test: (test.dataset, test.splits) == here, "range tests of other rows or labels"),
         (lambda test: test.options.get("version") == TRAIN_VERSION, "range tests of an earlier version of training"),
     )
 
@@ -149,8 +150,9 @@ def load_illustrations(
 
 
 def _is_of_these_rows(session: Session, curve: Curve) -> bool:
-    sizes = (curve.n_test, curve.class_names)
-    return curve.splits == session.splits_sha256 and sizes == (len(session.splits.test), session.dataset.class_names)
+    of = (curve.dataset, curve.splits, curve.n_test, curve.class_names)
+    dataset = session.dataset
+    return of == (dataset.title, session.splits_sha256, len(session.splits.test), dataset.class_names)
 
 
 def _fault_of_png(session: Session, picture: Picture) -> str | None:
