@@ -267,11 +267,9 @@ def _read_all(report: Reported, written: list[tuple[RecordKind[Any, ...], Path]]
             compare.run(report.session)
         except ProbelineError as error:
             return f"the report is refused: {error}"
-    lines = [line for line in report.said.lines[before:] if "left out" not in line and _NO_NUMBER.search(line)]
-    if lines:
-        return f"a number that is none: {lines[0]:.200}"
-    for name in _REPORT:
-        text = (report.folder / name).read_text(encoding="utf-8")
+    said = "\n".join(line for line in report.said.lines[before:] if "left out" not in line)
+    texts = {name: (report.folder / name).read_text(encoding="utf-8") for name in _REPORT}
+    for name, text in {"the terminal": said, **texts}.items():
         if match := _NO_NUMBER.search(text):
             return f"a number that is none in {name}: {text[max(0, match.start() - 80) : match.end() + 20]!r}"
     return f"{used} read, compared"

@@ -169,7 +169,7 @@ def find_shard_record(entry: Entry, number: int) -> ShardRecord | None:
     try:
         record = decode(ShardRecord, _read_record(path))
     except BadRecord as error:
-        raise BadCache("a shard's record is none", where=path, got=str(error), remedy=remedy) from error
+        raise BadCache("a shard's record cannot be used", where=path, got=str(error), remedy=remedy) from error
     rows = entry.shards[number]
     if (record.key, record.shard, record.rows) != (entry.key, number, (rows.start, rows.stop)):
         raise BadCache(
