@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.build import build, random_net
+from probeline.backbones.sources import timm as timm_source
 from probeline.backbones.weights.published import check_published
 from probeline.console import Silence
 from probeline.errors import BadWeights, DownloadFailed
@@ -80,7 +81,7 @@ def test_other_weights_in_the_hubs_cache_are_refused_before_they_are_loaded(
 ) -> None:
     path = in_hub(hub, "timm/test_vit.r160_in1k", name, tensors[:-1] + b"\x00", sha256(tensors))
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: pytest.fail("they were loaded"))
-    with pytest.raises(BadWeights, match=rf"^the weights file is corrupt: {path} \(expected sha256 {sha256(tensors)}"):
+    with pytest.raises(BadWeights, match=rf"is corrupt: {path.resolve()} \(expected sha256 {sha256(tensors)}"):
         build(TIMM, "DEFAULT")
 
 
@@ -140,8 +141,30 @@ def test_a_download_of_timms_weights_is_checked(served: type[Host], tensors: byt
 
 def test_a_download_with_other_bytes_than_promised_is_refused(served: type[Host], tensors: bytes) -> None:
     served.content = tensors[:-1] + b"\x00"
-    with pytest.raises(BadWeights, match=r"^the weights file is corrupt: .*/snapshots/.*; delete it and run again"):
+    with pytest.raises(
+        BadWeights, match=r"^the weights file is corrupt: .*/blobs/.*; delete it and run again"
+    ) as caught:
         build(TIMM, "DEFAULT")
+    served.content = tensors
+    (blob,) = [word for word in str(caught.value).split() if "/blobs/" in word]
+    Path(blob).unlink()
+    assert build(TIMM, "DEFAULT").warnings == (), "as the message says"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (None, ("model.safetensors", "pytorch_model.bin")),
+        ("open_clip_pytorch_model.bin", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")),
+        ("eva.bin", ("eva.safetensors", "eva.bin")),
+        ("flexivit.npz", ("flexivit.npz",)),
+    ],
+)
+def test_safetensors_come_first(name: str | None, expected: tuple[str, ...]) -> None:
+    pytest.importorskip("timm")
+    config = vision.timm().models.get_pretrained_cfg("test_vit.r160_in1k")
+    known = replace(config, hf_hub_id="org/net@v2", hf_hub_filename=name)
+    assert timm_source._hub_place(known) == ("org/net", expected, "v2")
 
 
 def test_weights_of_an_address_are_downloaded_by_the_digits_in_their_name(
@@ -171,7 +194,7 @@ def test_small_files_of_the_hub_are_held_against_gits_digest(tmp_path: Path) -> 
     data = b'{"hidden_size": 8}'
     git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324
     assert check_published(in_hub(tmp_path, "a/b", "config.json", data, git)) == ()
-    with pytest.raises(BadWeights, match=r"corrupt: .*config\.json \(expected git's digest"):
+    with pytest.raises(BadWeights, match=rf"corrupt: .*/blobs/{git} \(expected git's digest"):
         check_published(in_hub(tmp_path, "c/d", "config.json", data + b" ", git))
 
 

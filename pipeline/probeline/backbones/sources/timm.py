@@ -184,13 +184,20 @@ def _cached_file(name: str) -> Path | None:
 
 
 def _hub_place(known: Any) -> tuple[str, tuple[str, ...], str | None]:
-    """Return the repository of a net's weights, the names that their file may have, and the revision if any."""
+    """Return the repository of a net's weights, the names that their file may have, and the revision if any.
+
+    Files of safetensors come first, by the names that timm looks for.
+    """
     repository, _, revision = known.hf_hub_id.partition("@")
-    names = (known.hf_hub_filename,) if known.hf_hub_filename else _HUB_FILES
-    return repository, names, revision or None
+    name = known.hf_hub_filename or "pytorch_model.bin"
+    safe = _SAFE_NAMES.get(name, name.removesuffix(".bin") + ".safetensors" if name.endswith(".bin") else name)
+    return repository, tuple(dict.fromkeys((safe, name))), revision or None
 
 
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_SAFE_NAMES = {
+    "pytorch_model.bin": "model.safetensors",
+    "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
+}
 
 
 def _download(name: str) -> Path | None:

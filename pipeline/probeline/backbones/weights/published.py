@@ -44,10 +44,12 @@ def check_published(*files: Path, sha256: str | None = None) -> tuple[str, ...]:
     lines = []
     for file in files:
         stated = sha256 or _name_in_hub(file)
+        # What a link leads to is to be deleted if it is corrupt: the hub's library would link it again.
+        content = file.resolve()
         if len(stated) == _GIT_LENGTH:
-            _check_git_name(file, stated)
+            _check_git_name(content, stated)
         else:
-            check_file_hash(file, stated or None)
+            check_file_hash(content if stated else file, stated or None)
         if file.suffix in _WEIGHTS:
             if not is_digest(stated):
                 lines += _compare_with_first_use(file)
@@ -80,7 +82,7 @@ def _check_git_name(file: Path, expected: str) -> None:
             where=file,
             expected=f"git's digest {expected}",
             got=total.hexdigest(),
-            remedy="delete it and what it links to, and run again to download it again",
+            remedy="delete it and run again to download it again",
         )
 
 
