@@ -420,7 +420,7 @@ def test_gc_leaves_alone_what_has_no_name_of_the_cache_or_lies_behind_a_link(cac
     before, outside = everything(cache), everything(cache.parent / "elsewhere")
     found, said = do(cache, "gc", yes=True)
     assert found["files"] == 0
-    assert "7 items are not the cache's and stay where they are: " in said[0]
+    assert "left in place, as not the cache's: 7 items: " in said[0]
     assert (everything(cache), everything(cache.parent / "elsewhere")) == (before, outside)
 
 

@@ -50,7 +50,7 @@ def test_only_figures_with_data_are_drawn(tmp_path: Path) -> None:
     bare = make_score(n_test=40, path=(), class_names=("ants", "bees"))
     assert draw(make_content(folder=tmp_path)) == []
     alone = draw(make_content([replace(bare, method="knn")], folder=tmp_path))
-    assert [one.path.name for one in alone] == [
+    assert [one.path.name for one, _ in alone] == [
         "accuracy.png",
         "per-class.png",
         "confusion-mobilenet_v2-knn.png",

@@ -61,8 +61,8 @@ def _confirm(session: Session, found: Removable, question: str, remove: Callable
     """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size."""
     dry_run, say = session.settings.run.dry_run, session.console.result
     if found.others:
-        items = plural(len(found.others), "item is", "items are")
-        say(f"{items} not the cache's and stay where they are: {few([str(path) for path in found.others], 3)}")
+        names = few([str(path) for path in found.others], 3)
+        say(f"left in place, as not the cache's: {plural(len(found.others), 'item')}: {names}")
     if not found.paths:
         say("nothing to remove")
         return {"files": 0, "bytes": 0}

@@ -78,7 +78,7 @@ def write_report(content: ReportContent) -> Report:
     from probeline.report.figures import draw
     from probeline.report.page.render import render
 
-    drawn = list(draw(content))
+    drawn = draw(content)
     content = replace(content, figures={figure.name: figure for figure, _ in drawn})
     sections = [section for section in all_sections() if section in SECTIONS or _is_rendered(section, content)]
     contents = {

@@ -20,14 +20,16 @@ from probeline.report.model.confusion_rows import select_confusion_rows
 from probeline.report.model.content import ReportContent, ReportFigure
 
 
-def draw(content: ReportContent) -> Iterator[tuple[ReportFigure, bytes]]:
-    """Yield the figures that the content has data for, each with the bytes of its PNG file, which is not written."""
+def draw(content: ReportContent) -> list[tuple[ReportFigure, bytes]]:
+    """Return the figures that the content has data for, each with the bytes of its PNG file; nothing is written."""
+    figures = []
     with default_look():
         for name, sheet in _sheets(content):
             if sheet is not None:
                 file = content.folder / "figures" / f"{name}.png"
                 element = inline(svg(sheet), name, sheet.alt)
-                yield ReportFigure(name, file, sheet.headline, sheet.caption, element), png(sheet)
+                figures.append((ReportFigure(name, file, sheet.headline, sheet.caption, element), png(sheet)))
+    return figures
 
 
 def _sheets(content: ReportContent) -> Iterator[tuple[str, Sheet | None]]:
