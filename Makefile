@@ -25,7 +25,7 @@ NET_GROUP      = $(call option,BACKBONES,backbone) $(call quoted,WEIGHTS,weights
 VIEWS_GROUP    = $(call option,VIEWS,views)
 TAP_GROUP      = $(call option,TAPS,tap) $(VIEWS_GROUP)
 DEVICE_GROUP   = $(call option,DEVICE,device) $(call option,WORKERS,workers)
-COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size)
+COMPUTE_GROUP  = $(DEVICE_GROUP) $(call option,BATCH_SIZE,batch-size) $(call option,DECODE_GB,decode-gb)
 CANARY_GROUP   = $(call option,CANARY,canary)
 SEED_GROUP     = $(call option,SEED,seed)
 SEEDS_GROUP    = $(SEED_GROUP) $(call option,SEEDS,seeds)
@@ -55,7 +55,7 @@ help:  ## show the targets and their variables
 	@echo '               or table:FILE arrays:FILE.npz torchvision:NAME hf:NAME wds:PATTERN features:FILE; COLUMN_NAMES="label=class" IMAGE_FOLDER='
 	@echo '  backbones    BACKBONES="resnet18 timm:NAME" WEIGHTS=DEFAULT|none|PATH IMAGE_SIZE= PRECISION= TAPS="penultimate layer3 last-4" VIEWS='
 	@echo '               ALPHA=white GREY_RANGE=auto'
-	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= CANARY= CACHE= REPORTS='
+	@echo '  computing    DEVICE= WORKERS= BATCH_SIZE= DECODE_GB= CANARY= CACHE= REPORTS='
 	@echo '  heads        SEED= SEEDS= SGD="lr=1e-3,1e-2" MLP="width=512" ESTIMATOR=sklearn.svm:SVC ESTIMATOR_PARAMS="C=1,10"'
 	@echo '  training     STRATEGY="last-1 lp-ft full" EPOCHS= LR= TRAIN="lr=1e-3,1e-2 clip=1" UNFREEZE= TEACHER=BACKBONE FROZEN_GB='
 	@echo '               FREEZE_BATCHNORM=1 SECOND="NAME=CLASS,CLASS NAME=CLASS" or FILE.csv'

@@ -43,7 +43,7 @@ def threads() -> set[str]:
 
 
 def read(files: Images, rows: IntArray, preprocess: Preprocess) -> PixelArray | Unreadable:
-    return read_batch(files, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
+    return read_batch(files, rows, lambda image, _: resize_crop(image, preprocess), preprocess)
 
 
 @pytest.mark.parametrize("workers", [1, 3, 16])
@@ -61,14 +61,14 @@ def test_batches_come_in_order_with_every_row_in_place(
     assert not threads()
 
 
-def test_a_view_is_given_the_image_and_its_row(files: ImageFiles) -> None:
+def test_a_view_is_given_the_image_and_its_row(files: ImageFiles, preprocess: Preprocess) -> None:
     rows = np.array([4, 2, 2])
 
     def view(image: Image.Image, row: int) -> PixelArray:
         assert type(row) is int
         return np.full((2, 2, 3), row + image.width, np.uint8)
 
-    pixels = read_batch(files, rows, view, 2)
+    pixels = read_batch(files, rows, view, replace(preprocess, resize=2, crop=2))
     assert isinstance(pixels, np.ndarray)
     assert pixels[:, 0, 0, 0].tolist() == [48, 44, 44]
 
@@ -76,7 +76,7 @@ def test_a_view_is_given_the_image_and_its_row(files: ImageFiles) -> None:
 def test_resident_images_pass_through_the_same_views(preprocess: Preprocess) -> None:
     values = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), np.uint8)
     rows = np.array([3, 0])
-    pixels = read_batch(ImageArray(values), rows, lambda image, _: resize_crop(image, preprocess), SIZE)
+    pixels = read_batch(ImageArray(values), rows, lambda image, _: resize_crop(image, preprocess), preprocess)
     assert isinstance(pixels, np.ndarray)
     for found, row in zip(pixels, rows, strict=True):
         assert np.array_equal(found, resize_crop(Image.fromarray(values[row]), preprocess))

@@ -10,6 +10,7 @@ from probeline.api.console import LogConsole
 from probeline.backbones.registry import check_name
 from probeline.errors import nearest
 from probeline.files.paths import path_of
+from probeline.files.memory import DECODING
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings
 from probeline.session import Session
@@ -30,6 +31,7 @@ def open_session(*, verbose: bool = False, **options: Any) -> Session:
     """
     settings = Settings.of(console=LogConsole(verbose=verbose), **option_values(options))
     check_settings(settings)
+    DECODING.limit(settings.compute.decode_gb)
     session = Session(settings)
     if not session.has_images:
         return session.under(session.with_embeddings(settings))

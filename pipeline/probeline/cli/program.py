@@ -32,9 +32,11 @@ def run_steps(settings: Settings, runs: Sequence[Step], steps: Sequence[Step] = 
     raised.
     """
     from probeline.backbones.registry import check_name
+    from probeline.files.memory import DECODING
     from probeline.names import BackboneSpec
     from probeline.session import Session, leaving_out_unreadable
 
+    DECODING.limit(settings.compute.decode_gb)
     session = Session(settings, steps=tuple(steps))
     if session.has_images:
         # Bad names are refused before any net is built or fetched.

@@ -14,6 +14,7 @@ from probeline import disk
 from probeline.environment import installed
 from probeline.errors import BadData, BadImage, CannotWrite
 from probeline.files.decode import BadRecord, decode, encode
+from probeline.files.memory import Lease
 from probeline.files.reading import RECORD, read_bytes
 from probeline.identity import PREPROCESS_VERSION, seal, unseal
 
@@ -114,14 +115,14 @@ class Verdicts:
             self._changed = True
         self._write(self._reasons)
 
-    def look_at(self, data: bytes, sha256: str) -> None:
-        """Decode a file's bytes if they look broken, and note it if that fails."""
+    def look_at(self, data: bytes, sha256: str, lease: Lease | None = None) -> None:
+        """Decode a file's bytes if they look broken, and note it if that fails; the `lease` holds their memory."""
         if sha256 in self._reasons or not (sha256 in self.suspects or looks_broken(data)):
             return
         from probeline.data.pixels.decode import decode_bytes
 
         try:
-            decode_bytes(data, sha256)
+            decode_bytes(data, sha256, lease=lease)
         except BadImage as error:
             self.add(sha256, str(error.got))
         except BadData:

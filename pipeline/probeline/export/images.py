@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import MOST_PIXELS, decode, decode_opened, resize_crop
+from probeline.data.pixels.bounds import MOST_PIXELS
+from probeline.data.pixels.decode import decode, decode_opened, resize_crop
+from probeline.data.pixels.loading import lease_for
 from probeline.errors import BadData
 from probeline.files.paths import is_blank
 from probeline.images import PixelArray, Preprocess
@@ -30,12 +32,13 @@ def crop_of(picture: Picture, preprocess: Preprocess) -> PixelArray:
     BadData
         It is no image, or of another kind than a predictor takes.
     """
-    if isinstance(picture, str | Path):
-        if is_blank(picture):
-            raise BadData("an empty name of an image", expected="a path")
-        return resize_crop(decode(Path(picture), None, preprocess.decoding), preprocess)
-    if isinstance(picture, Image.Image):
-        return resize_crop(decode_opened(picture, preprocess.decoding).image, preprocess)
+    if isinstance(picture, str | Path) and is_blank(picture):
+        raise BadData("an empty name of an image", expected="a path")
+    if isinstance(picture, str | Path | Image.Image):
+        with lease_for(preprocess) as lease:
+            if isinstance(picture, Image.Image):
+                return resize_crop(decode_opened(picture, preprocess.decoding, lease).image, preprocess)
+            return resize_crop(decode(Path(picture), None, preprocess.decoding, lease), preprocess)
     return resize_crop(Image.fromarray(_pixels(picture)), preprocess)
 
 

@@ -131,7 +131,7 @@ class ImageReader:
     def _crops(self, split: Split, rows: IntArray) -> PixelArray:
         preprocess = self._predictor.artifact.preprocess
         images = self._session.dataset.images[split.part]
-        pixels = read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess.crop)
+        pixels = read_batch(images, rows, lambda image, _: resize_crop(image, preprocess), preprocess)
         if isinstance(pixels, Unreadable):
             raise pixels.errors[0]
         return pixels

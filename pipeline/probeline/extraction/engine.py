@@ -214,7 +214,7 @@ class Engine:
         if preprocess.function:
             if view is not None:
                 refuse_function(preprocess, "--views")
-            return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess.crop)
+            return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess)
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
         content = self._session.dataset.parts[part].content
@@ -222,7 +222,7 @@ class Engine:
         def prepare(image: Image.Image, row: int) -> PixelArray:
             return resize_crop(image, preprocess) if view is None else augment(image, preprocess, view, content[row])
 
-        return read_batch(images, rows, prepare, preprocess.crop, notice if view is None else None)
+        return read_batch(images, rows, prepare, preprocess, notice if view is None else None)
 
     def _features(
         self, entry: Entry, batches: Iterable[_Batch], notice: OddImages | None = None

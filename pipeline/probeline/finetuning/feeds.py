@@ -83,7 +83,7 @@ def make_pixel_feed(
         return lambda image, row: _crop(image, preprocess, preset, np.random.default_rng([crop_seed, row]), flips=flips)
 
     def read(rows: IntArray, view: Callable[[Image.Image, int], PixelArray]) -> PixelArray:
-        pixels = read_batch(images, rows, view, preprocess.crop)
+        pixels = read_batch(images, rows, view, preprocess)
         if isinstance(pixels, Unreadable):
             if all(isinstance(error, BadImage) for error in pixels.errors):
                 check_all(session.dataset, session.verdicts, threads)

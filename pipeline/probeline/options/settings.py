@@ -128,9 +128,17 @@ class ComputeOptions:
         within=(1, 1024),
         shown_default="all cores",
     )
+    decode_gb: float | None = option(
+        None,
+        "memory for decoding in all threads together",
+        metavar="GB",
+        within=(0.001, 1e6),
+        shown_default="a quarter",
+        local=True,
+    )
     canary: int | None = option(
         None,
-        "rows to extract again as a check of features from another machine or other versions",
+        "cached rows to extract again as a check",
         metavar="K",
         within=(0, MOST),
         shown_default="8; 0 for none",

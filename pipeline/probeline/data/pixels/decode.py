@@ -5,6 +5,7 @@ The decode policy:
 * JPEG, PNG, BMP, WebP, TIFF and PNM, recognised by content, not by name; the first of several frames.
 * At most 178,956,970 pixels (where Pillow only warns), checked before any is decoded; a WebP of at most 16,383 per
   side, the limit of a frame. Only an animation may declare more; filling 150 million pixels took 40 s.
+* What is made to be slow or large, as by 3,000 scans, is an error: :mod:`probeline.data.pixels.bounds` has the limits.
 * A truncated file is an error, never an image that is partly grey.
 * The EXIF orientation is applied, unless the metadata cannot be read. Colour profiles are ignored. A file that Pillow
   refuses for its metadata is decoded without them.
@@ -23,6 +24,7 @@ import contextlib
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,24 +33,40 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from probeline.data.folders.contents import HEAD, describe, format_of
+from probeline.data.pixels.bounds import MOST_PIXELS, TooCostly, check_cost, check_tags, is_buffered
 from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData, BadImage
-from probeline.files.reading import IMAGE, read_bytes
+from probeline.files.memory import DECODING, Lease
+from probeline.files.reading import IMAGE, check, read_bytes
 from probeline.identity import digest_bytes
 from probeline.images import Decoding, PixelArray, Preprocess
 from probeline.names import GREY_BITS
 from probeline.types import AnyArray
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-MOST_PIXELS = 178_956_970
 LONGEST_WEBP = 16_383
 
 LONGEST = 100
 """Aspect ratio beyond which only the region of the crop is resized."""
 
+_STRIP = 1 << 20
+"""Pixels that are converted at a time where that takes copies: few, so that a large image needs no second one."""
+
+_RESULT = 4
+"""Bytes of a pixel in Pillow's mode RGB."""
+
+_SMALL_PIXELS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Bytes of a pixel in Pillow's modes; 4 in all others."""
+
+_WEBP_PIXEL, _PYTHON_PIXEL = 14, 16
+"""What decoders hold beside the image, bytes for each pixel: that of WebP, and those in Python (see `bounds`)."""
+
 _UNREADABLE, _REMEDY = "image cannot be read", "remove or replace the file"
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+_TEXT_EXIF = "Raw profile type exif"
+"""The name under which old programs write EXIF into a PNG, as hexadecimal digits from the fourth line on."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -74,8 +92,15 @@ class Pixels:
     """Largest value of 16-bit grey; None for other images."""
 
 
-def decode(path: Path, sha256: str | None = None, decoding: Decoding = Decoding()) -> Image.Image:  # noqa: B008
+def decode(
+    path: Path,
+    sha256: str | None = None,
+    decoding: Decoding = Decoding(),  # noqa: B008 - frozen
+    lease: Lease | None = None,
+) -> Image.Image:
     """Return an image file upright and in mode RGB; thread-safe.
+
+    The `lease` holds the memory that it takes, from before it is decoded on; without one, only while it is decoded.
 
     Raises
     ------
@@ -84,22 +109,31 @@ def decode(path: Path, sha256: str | None = None, decoding: Decoding = Decoding(
     BadData
         The file cannot be read just now, or its bytes have another sha256 than given.
     """
-    return decode_file(path, sha256, decoding).image
+    return decode_file(path, sha256, decoding, lease).image
 
 
-def decode_file(path: Path, sha256: str | None, decoding: Decoding) -> Pixels:
+def decode_file(path: Path, sha256: str | None, decoding: Decoding, lease: Lease | None = None) -> Pixels:
     """Return an image file as :func:`decode` does, and what is worth knowing of it."""
+    if lease is None:
+        with Lease(DECODING) as own:
+            return decode_file(path, sha256, decoding, own)
     try:
+        lease.claim(check(path, IMAGE))
         data = read_bytes(path, IMAGE)
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
     except (OSError, ValueError) as error:
         raise BadData(_UNREADABLE, where=path, got=_reason(error), remedy=_REMEDY) from error
-    return decode_bytes(data, path, decoding)
+    return decode_bytes(data, path, decoding, lease)
 
 
-def decode_bytes(data: bytes, where: object, decoding: Decoding = Decoding()) -> Pixels:  # noqa: B008
-    """Return the image of a file's bytes; `where` is what messages call it.
+def decode_bytes(
+    data: bytes,
+    where: object,
+    decoding: Decoding = Decoding(),  # noqa: B008 - frozen
+    lease: Lease | None = None,
+) -> Pixels:
+    """Return the image of a file's bytes; `where` is what messages call it, and the `lease` holds its memory.
 
     Raises
     ------
@@ -108,14 +142,17 @@ def decode_bytes(data: bytes, where: object, decoding: Decoding = Decoding()) ->
     BadData
         They cannot be decoded here and now: too little memory, or a Pillow without that format.
     """
+    if lease is None:
+        with Lease(DECODING) as own:
+            return decode_bytes(data, where, decoding, own)
     # Pillow warns of odd metadata; warnings.catch_warnings would race between threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        return _decode_bytes(data, decoding)
+        return _decode_bytes(data, decoding, lease)
     except Exception as error:  # Pillow's readers raise almost anything on a broken file
-        for stripped in without_metadata(data):
+        for stripped in () if isinstance(error, TooCostly | MemoryError) else without_metadata(data):
             with contextlib.suppress(Exception):
-                return _decode_bytes(stripped, decoding)
+                return _decode_bytes(stripped, decoding, lease)
         reason = _reason(error)
         if isinstance(error, UnidentifiedImageError):
             named = format_of(data[:HEAD])
@@ -132,11 +169,40 @@ def open_bytes(data: bytes) -> Image.Image:
     raise BadImage(_UNREADABLE, where=f"{len(data):,} bytes", got=describe(data))
 
 
-def _decode_bytes(data: bytes, decoding: Decoding) -> Pixels:
+def _decode_bytes(data: bytes, decoding: Decoding, lease: Lease) -> Pixels:
     if not data:
         raise ValueError("an empty file")
+    check_cost(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _decoded(image, decoding)
+        _check_size(image)
+        lease.claim(len(data) + _needed_bytes(image, lease, buffers=is_buffered(data)))
+        pixels, transposition = _decoded(image, decoding)
+    del image  # before there is a copy of the other
+    return _turned(pixels, transposition)
+
+
+def _check_size(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
+    if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
+        raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose range is unknown")
+
+
+def _needed_bytes(image: Image.Image, lease: Lease, *, buffers: bool) -> int:
+    """Return how much memory an opened image takes at most, to be decoded and then worked on."""
+    own, of_decoder = _SMALL_PIXELS.get(image.mode, 4), 0
+    if buffers:  # coefficients of 16 bits
+        of_decoder = 2 * len(image.getbands())
+    elif image.format == "WEBP":
+        of_decoder = _WEBP_PIXEL
+    elif image.format == "PPM" or image.info.get("compression") in (1, 2):  # of BMP; TIFF has words there
+        of_decoder = _PYTHON_PIXEL
+    pixels = image.width * image.height
+    decoding = pixels * max(own + of_decoder, own + _RESULT, 2 * _RESULT)
+    return max(decoding, pixels * _RESULT + lease.copies(*image.size))
 
 
 def _is_about_bytes(error: Exception, data: bytes) -> bool:
@@ -148,26 +214,31 @@ def _is_about_bytes(error: Exception, data: bytes) -> bool:
     return not lacks_webp and "not available" not in str(error)
 
 
-def decode_opened(image: Image.Image, decoding: Decoding = Decoding()) -> Pixels:  # noqa: B008
+def decode_opened(
+    image: Image.Image,
+    decoding: Decoding = Decoding(),  # noqa: B008 - frozen
+    lease: Lease | None = None,
+) -> Pixels:
     """Return an image that Pillow has opened or created as :func:`decode_file` does; BadData if it cannot be read."""
+    if lease is None:
+        with Lease(DECODING) as own:
+            return decode_opened(image, decoding, own)
     try:
-        return _decoded(image, decoding)
+        _check_size(image)
+        lease.claim(_needed_bytes(image, lease, buffers=image.format in ("JPEG", "MPO")))
+        return _turned(*_decoded(image, decoding))
     except Exception as error:
         raise BadData(_UNREADABLE, where=image.format or f"mode {image.mode}", got=_reason(error)) from error
 
 
-def _decoded(image: Image.Image, decoding: Decoding) -> Pixels:
-    pixels = image.width * image.height
-    if pixels > MOST_PIXELS:
-        raise ValueError(f"{pixels} pixels, at most {MOST_PIXELS} are decoded")
-    if image.format == "WEBP" and max(image.size) > LONGEST_WEBP:
-        raise ValueError(f"a WebP with a side of {max(image.size)} pixels, at most {LONGEST_WEBP} fit a frame")
+def _decoded(image: Image.Image, decoding: Decoding) -> tuple[Pixels, Image.Transpose | None]:
+    """Return an image in mode RGB as it is in its file, and what turns it upright."""
     image.load()
-    decoded = _convert_to_rgb(image, decoding)
-    transposition = find_transposition(image)
-    if transposition is None:
-        return decoded
-    return replace(decoded, image=decoded.image.transpose(transposition))
+    return _convert_to_rgb(image, decoding), find_transposition(image)
+
+
+def _turned(pixels: Pixels, transposition: Image.Transpose | None) -> Pixels:
+    return pixels if transposition is None else replace(pixels, image=pixels.image.transpose(transposition))
 
 
 def resize_crop(image: Image.Image, preprocess: Preprocess) -> PixelArray:
@@ -265,20 +336,41 @@ def _reason(error: Exception) -> str:
 def _convert_to_rgb(image: Image.Image, decoding: Decoding) -> Pixels:
     """Return an image in mode RGB, as it is turned."""
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        largest = int(values.max())
+        return _convert_grey(image, decoding.grey_range)
+    if image.has_transparency_data:
+        ground = Image.new("RGB", image.size, decoding.background)
+        is_transparent = False
+        for box, strip in _strips(image):
+            layer = strip.convert("RGBA")
+            ground.paste(layer, box, layer)
+            is_transparent |= layer.getchannel("A").tobytes().count(255) < layer.width * layer.height
+        return Pixels(ground, is_transparent)
+    return Pixels(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _convert_grey(image: Image.Image, grey_range: str) -> Pixels:
+    """Return an image of integers of up to 16 bits in mode RGB."""
+    largest = 0
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
+        largest = max(largest, int(values.max()))
         if values.min() < 0 or largest > 0xFFFF:
             raise ValueError("pixels of more than 16 bits")
-        grey = Image.fromarray(_to_8_bits(values, largest, decoding.grey_range))
-        return Pixels(grey.convert("RGB"), grey_max=largest)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, whose range is unknown")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGB", image.size, decoding.background)
-        ground.paste(layer, mask=layer)
-        return Pixels(ground, is_transparent=layer.getchannel("A").tobytes().count(255) < layer.width * layer.height)
-    return Pixels(image if image.mode == "RGB" else image.convert("RGB"))
+    rgb = Image.new("RGB", image.size)
+    for box, strip in _strips(image):
+        rgb.paste(Image.fromarray(_to_8_bits(np.asarray(strip), largest, grey_range)).convert("RGB"), box)
+    return Pixels(rgb, grey_max=largest)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Yield the place and the pixels of each strip of an image, from top to bottom; of a small one, itself."""
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        yield (0, 0, *image.size), image
+        return
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
 
 
 def _to_8_bits(values: AnyArray, largest: int, grey_range: str) -> PixelArray:
@@ -298,5 +390,7 @@ def find_transposition(image: Image.Image) -> Image.Transpose | None:
     """Return the transposition that undoes the EXIF orientation of an opened image; None if there is none to undo."""
     orientation = None
     with contextlib.suppress(Exception):
+        check_tags(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+        check_tags(bytes.fromhex("".join(image.info.get(_TEXT_EXIF, "").split("\n")[3:])))
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from probeline.data.pixels.decode import find_transposition, open_bytes
-from probeline.data.pixels.loading import open_image, ordered
+from probeline.data.pixels.loading import lease_for, open_pixels, ordered
 from probeline.files.reading import IMAGE, read_bytes
 from probeline.images import ImageArray, ImageFiles, Images, PixelArray, Preprocess
 from probeline.types import IntArray
@@ -90,8 +89,14 @@ def inspect_images(
 
 
 def _inspect(images: Images, row: int, preprocess: Preprocess) -> tuple[PixelArray, tuple[str, ...]]:
-    image = open_image(images, row)
-    of_file = _inspect_source(images, row)
+    with lease_for(preprocess) as lease:
+        image = open_pixels(images, row, lease).image
+        return _inspect_pixels(image, _inspect_source(images, row), preprocess)
+
+
+def _inspect_pixels(
+    image: Image.Image, of_file: tuple[str, ...], preprocess: Preprocess
+) -> tuple[PixelArray, tuple[str, ...]]:
     square = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     thumbnail = np.asarray(square)
     is_constant = not any(np.ptp(pixels, axis=(0, 1)).any() for pixels in (thumbnail, np.asarray(image)))
@@ -112,9 +117,6 @@ def _inspect_bytes(data: bytes, suffix: str) -> tuple[str, ...]:
     """Return what decoding a readable image needs; an empty suffix says nothing of its format."""
     with open_bytes(data) as image:
         kind = "JPEG" if image.format == "MPO" else image.format
-        frames = 1
-        with contextlib.suppress(Exception):  # Pillow looks for frames in odd metadata too
-            frames = getattr(image, "n_frames", 1)
         needed = {
             "extension": suffix != "" and suffix.lower() not in _EXTENSIONS.get(str(kind), ()),
             # In the coded pixels after the last SOS marker, FF is followed by 00: an FF D9 is the end.
@@ -123,7 +125,7 @@ def _inspect_bytes(data: bytes, suffix: str) -> tuple[str, ...]:
             "palette": image.mode in ("P", "PA"),
             "deep": _is_deep(image, data),
             "alpha": image.has_transparency_data,
-            "frames": frames > 1,
+            "frames": getattr(image, "is_animated", False),  # not n_frames, which reads them all
             "turned": find_transposition(image) is not None,
         }
     return tuple(name for name, is_so in needed.items() if is_so)

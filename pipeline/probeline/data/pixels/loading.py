@@ -12,10 +12,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import Pixels, decode_bytes, decode_file, decode_opened
+from probeline.data.pixels.decode import LONGEST, Pixels, decode_bytes, decode_file, decode_opened
 from probeline.errors import BadData
+from probeline.files.memory import DECODING, Lease
 from probeline.identity import digest, digest_bytes, digest_pixels
-from probeline.images import Decoding, ImageArray, ImageItems, Images
+from probeline.images import Decoding, ImageArray, ImageItems, Images, Preprocess
 from probeline.types import AnyArray, IntArray
 
 Item = TypeVar("Item")
@@ -35,17 +36,33 @@ def open_image(images: Images, row: int) -> Image.Image:
     return open_pixels(images, row).image
 
 
-def open_pixels(images: Images, row: int) -> Pixels:
-    """Return one image of a part as :func:`open_image` does, and what is worth knowing of its file."""
+def open_pixels(images: Images, row: int, lease: Lease | None = None) -> Pixels:
+    """Return one image of a part as :func:`open_image` does, and what is worth knowing of its file.
+
+    The `lease` holds the memory that it takes; without one, only while it is decoded.
+    """
     if isinstance(images, ImageArray):
         return Pixels(Image.fromarray(images.pixels[row]))
     if isinstance(images, ImageItems):
-        return _open_item(images, row)
-    return decode_file(images.paths[row], images.content[row], images.decoding)
+        return _open_item(images, row, lease)
+    return decode_file(images.paths[row], images.content[row], images.decoding, lease)
 
 
-def _open_item(images: ImageItems, row: int) -> Pixels:
-    pixels, content = decode_item(images.read(row), images.names[row], images.decoding)
+def lease_for(preprocess: Preprocess) -> Lease:
+    """Return a lease of the memory that images take, decoded, cropped and resized by one of the threads that decode."""
+
+    def copies(width: int, height: int) -> int:
+        whole, short, long = 4 * width * height, min(width, height), max(width, height)
+        if preprocess.function or (preprocess.resize_mode == "shorter" and long > LONGEST * short):
+            return whole
+        new_width, new_height = preprocess.resized(width, height)
+        return max(whole, 4 * (new_width * height + preprocess.crop * (height + new_height)))
+
+    return Lease(DECODING, copies)
+
+
+def _open_item(images: ImageItems, row: int, lease: Lease | None) -> Pixels:
+    pixels, content = decode_item(images.read(row), images.names[row], images.decoding, lease)
     if content != images.content[row]:
         raise BadData(
             "image has other content than when the data set was listed",
@@ -64,6 +81,7 @@ def decode_item(
     item: bytes | Image.Image,
     name: str,
     decoding: Decoding = Decoding(),  # noqa: B008 - frozen
+    lease: Lease | None = None,
 ) -> tuple[Pixels, str]:
     """Return an encoded or opened image in mode RGB, and its content digest: of the encoded bytes, else of the pixels.
 
@@ -77,12 +95,12 @@ def decode_item(
         It cannot be read for another reason.
     """
     if isinstance(item, bytes):
-        return decode_bytes(item, name, decoding), digest_bytes(item)
+        return decode_bytes(item, name, decoding, lease), digest_bytes(item)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        plain = pixels = decode_opened(item)
+        plain = pixels = decode_opened(item, lease=lease)
         if decoding != Decoding():
-            pixels = decode_opened(item, decoding)
+            pixels = decode_opened(item, decoding, lease)
     except BadData as error:
         raise BadData("image cannot be read", where=name, got=error.got, remedy="remove or replace it") from error
     content = digest_pixels(plain.image.height, plain.image.width, plain.image.tobytes())
@@ -97,24 +115,27 @@ def read_batch(
     images: Images,
     rows: IntArray,
     view: Callable[[Image.Image, int], AnyArray],
-    size: int,
+    preprocess: Preprocess,
     notice: Callable[[int, Pixels, AnyArray], None] | None = None,
 ) -> AnyArray | Unreadable:
-    """Return [b, size, size, 3], the `view` of each image and row in its type, or which images cannot be read.
+    """Return [b, crop, crop, 3], the `view` of each image and row in its type, or which images cannot be read.
 
-    `notice` is called with the row, the decoded image and the view of each.
+    The `view` crops and resizes as `preprocess` says, be it at random. `notice` is called with the row, the decoded
+    image and the view of each.
     """
-    pixels: AnyArray = np.empty((len(rows), size, size, 3), np.uint8)
+    pixels: AnyArray = np.empty((len(rows), preprocess.crop, preprocess.crop, 3), np.uint8)
     unreadable: dict[int, BadData] = {}
     for slot, row in enumerate(rows.tolist()):
         try:
-            opened = open_pixels(images, row)
-            seen = view(opened.image, row)
-            if seen.dtype != pixels.dtype:
-                pixels = pixels.astype(seen.dtype)  # at the first one
-            pixels[slot] = seen
-            if notice is not None:
-                notice(row, opened, pixels[slot])
+            with lease_for(preprocess) as lease:
+                opened = open_pixels(images, row, lease)
+                seen = view(opened.image, row)
+                if seen.dtype != pixels.dtype:
+                    pixels = pixels.astype(seen.dtype)  # at the first one
+                pixels[slot] = seen
+                if notice is not None:
+                    notice(row, opened, pixels[slot])
+                del opened
         except BadData as error:
             unreadable[row] = error
     return Unreadable(tuple(unreadable), tuple(unreadable.values())) if unreadable else pixels

@@ -1,0 +1,127 @@
+"""Memory that threads share: what is about to take a lot of it waits until others have given back enough."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from probeline.files.reading import memory_bytes
+
+SHARE = 4
+"""One part in so many of the machine's memory is what decoding takes in all threads together, by default."""
+
+
+class Budget:
+    """Bytes that the threads of a process may hold together; see :class:`Lease`.
+
+    One that takes more than the whole budget is let in when nobody else is at work, so that no thread waits for ever. A
+    thread that waits while it holds some bytes does not count as at work: what is held is then at most the budget and
+    one claim. Claims are met in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting: deque[Lease] = deque()
+        self._held = 0
+        self._at_work = 0
+        """Leases that hold bytes and do not wait."""
+
+    @functools.cached_property
+    def machine(self) -> int:
+        """The memory of the machine in bytes."""
+        return memory_bytes()
+
+    @property
+    def most(self) -> int:
+        """How many bytes may be held."""
+        return self.machine // SHARE if self._most is None else self._most
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._held
+
+    def limit(self, gigabytes: float | None) -> None:
+        """Set how many bytes may be held, from now on and by all threads of the process; None for the default."""
+        self._most = None if gigabytes is None else int(gigabytes * 1e9)
+
+    def forget(self) -> None:
+        """Start anew, in a child process that has none of the threads that hold bytes."""
+        self._start()
+
+    def claim(self, lease: Lease, count: int) -> None:
+        """Let a lease hold `count` bytes in all; wait until they fit. See :meth:`Lease.claim`."""
+        with self._changed:
+            more = count - lease.held
+            if more > 0 and (self._waiting or not self._fits(more, lease)):
+                self._wait(lease, more)
+            self._at_work += (count > 0) - (lease.held > 0)
+            self._held += more
+            lease.held = count
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _fits(self, more: int, lease: Lease) -> bool:
+        others = self._at_work - (lease.held > 0)
+        return self._held + more <= self.most or not others
+
+    def _wait(self, lease: Lease, more: int) -> None:
+        is_holding = lease.held > 0
+        self._waiting.append(lease)
+        self._at_work -= is_holding
+        self._changed.notify_all()  # if all wait now, the first may go on
+        try:
+            while self._waiting[0] is not lease or not (self._held + more <= self.most or not self._at_work):
+                self._changed.wait()
+        finally:
+            self._waiting.remove(lease)
+            self._at_work += is_holding
+            self._changed.notify_all()
+
+
+class Lease:
+    """Bytes of a budget that one thread holds, given back at the end of a ``with`` block.
+
+    `copies` returns how many bytes are needed to work on an image of some width and height once it is decoded.
+    """
+
+    def __init__(self, budget: Budget, copies: Callable[[int, int], int] = lambda *_: 0) -> None:
+        self._budget = budget
+        self.copies = copies
+        self.held = 0
+
+    def claim(self, count: int) -> None:
+        """Hold `count` bytes in all, in place of those held so far; wait until they fit.
+
+        Raises
+        ------
+        MemoryError
+            The machine has less memory.
+        """
+        if count > self._budget.machine:
+            raise MemoryError(f"it takes {count:,} bytes of memory, and this machine has {self._budget.machine:,}")
+        self._budget.claim(self, count)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.held:
+            self._budget.claim(self, 0)
+
+
+DECODING = Budget()
+"""What decoded images take, in all threads of this process together."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODING.forget)
