@@ -54,6 +54,29 @@ def record_of(content: object, folder: Path, file: str = "weights.pth") -> Backb
     return load(NET, str(folder / file), SIZE)[0].backbone
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("module.", ""),
+        ("", "module."),
+        ("_orig_mod.", ""),
+        ("module._orig_mod.", "module."),
+        ("backbone.", ""),
+        ("model.", "model.module."),
+        ("state_dict.", "state_dict.model."),
+        ("model.", "net."),
+    ],
+)
+def test_two_tensors_that_become_one_are_an_error(first: str, second: str, tmp_path: Path) -> None:
+    name = "conv1.0.weight"
+    content = under(first, state()) | {second + name: state(1)[name]}
+    with pytest.raises(BadWeights) as caught:
+        record_of(content, tmp_path)
+    assert first + name in str(caught.value)
+    assert f"{second}{name}" in str(caught.value)
+    assert record_of(under(first, state()) | {second + name: state()[name]}, tmp_path, "same.pth")
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """The record of a plain state dict."""

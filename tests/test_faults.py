@@ -36,10 +36,12 @@ from faults import (
     small_disk,
     special_files,
     trainings,
+    weights,
     writers,
 )
 from faults.figures import Figures
 from probeline import disk
+from probeline.backbones.weights import state_dict
 from probeline.cache import prune, reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
@@ -92,6 +94,7 @@ def named(value: object) -> str | None:
         (special_files.run, 3),
         (folder_trees.run, 40),
         (foreign_text.run, 40),
+        (weights.run, 60),
         (machine.run, 2),
         (records.run_scores, 10),
         (records.run_reports, 14),
@@ -228,6 +231,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (foreign_text.run, 10, terminal, "printable", str),
         (artifacts.run, 30, decode, "_refuse", unforeseen),
         (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
+        (weights.run, 1, state_dict, "check_torch_file", lambda path: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),
         (partial(machine.run, shrink=False), 10, KnownRows, "copy_into", copied_upside_down),

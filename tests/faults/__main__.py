@@ -33,6 +33,7 @@ from faults import (
     small_disk,
     special_files,
     trainings,
+    weights,
     writers,
 )
 from faults.figures import Figures
@@ -90,6 +91,7 @@ CHECKS = (
     Check(special_files.run, None),
     Check(folder_trees.run, 2000),
     Check(foreign_text.run, 5_000),
+    Check(weights.run, 2000),
     Check(machine.run, 500),
     Check(records.run_scores, 3000),
     Check(records.run_reports, 3500),

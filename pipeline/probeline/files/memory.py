@@ -7,9 +7,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
-from probeline.files.reading import memory_bytes
+from probeline.files.reading import IMAGE, memory_bytes, open_file
 
 SHARE = 4
 """One part in so many of the machine's memory is what decoding takes in all threads together, by default."""
@@ -122,6 +123,15 @@ class Lease:
 
 DECODING = Budget()
 """What decoded images take, in all threads of this process together."""
+
+
+def read_leased(path: Path, lease: Lease) -> bytes:
+    """Return the bytes of an image file, which the lease holds from before they are read on."""
+    with open_file(path, IMAGE) as file:
+        size = os.fstat(file.fileno()).st_size
+        lease.claim(size)
+        return file.read(size)
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=DECODING.forget)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from probeline.backbones.source import CLASSIC, Built
 from probeline.backbones.weights.wheel import other_weights
 from probeline.environment import package_folder
-from probeline.errors import UnknownName
+from probeline.errors import BadWeights, UnknownName
 from probeline.files.reading import TEXT, read_text
 from probeline.images import Preprocess
 
@@ -131,4 +131,9 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$
 
 def rename_old_densenet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # torchvision's DenseNet files were written when module names could still hold a dot: norm.1 is norm1 today.
-    return {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        new_name = _OLD_DENSENET.sub(r"\1\2", name)
+        if renamed.setdefault(new_name, tensor) is not tensor:
+            raise BadWeights("two tensors are one of the net", where=new_name, got=f"{name} and {new_name}")
+    return renamed

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from probeline.backbones.penultimate import Tap
-from probeline.backbones.weights.state_dict import describe_tensor, holds_numbers
+from probeline.backbones.weights.state_dict import describe_tensor, differ, holds_numbers, two_tensors
 from probeline.errors import BadWeights
 
 State = dict[str, Tensor]
 
 _PREFERRED = {"ema", "teacher", "online", "q"}
 """Words of a prefix whose net is the one to use, by its authors: averaged weights (timm), DINO, BYOL, MoCo."""
+
+_WRAPPERS = frozenset({"module", "model", "net", "network", "backbone", "encoder", "state_dict"})
+"""Words of a prefix that tell nothing of which net it is."""
 
 _TRIED = 8
 """Prefixes that are compared in full, those with most names first."""
@@ -78,6 +80,7 @@ def load_checkpoint(
     if not complete:
         raise _not_of(net, candidates, tensors, body, where)
     chosen, notes = _choose(complete, body, where)
+    _refuse_twins(chosen.prefix, names, tensors, where)
     notes += _interpolated(chosen, tensors, body)
     extra = [name for name in chosen.state if name not in names and name not in _counts(net)]
     known = {name for name, _ in net.named_buffers()}
@@ -168,6 +171,7 @@ def unwrapped(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: P
     counts = _prefixes(own, tensors)
     most = max(counts.values(), default=0)
     if 2 * most <= len(own) or counts[""] == most:
+        _refuse_twins("", own, tensors, where)
         return tensors
     prefix, *others = sorted(prefix for prefix, count in counts.items() if count == most)
     if others:
@@ -178,7 +182,22 @@ def unwrapped(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: P
             got=", ".join([prefix, *others]),
             remedy="save the one to use alone: torch.save(net.state_dict(), ...)",
         )
+    _refuse_twins(prefix, own, tensors, where)
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_twins(prefix: str, own: Collection[str], tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Refuse a file with two tensors for one of the net's, such as ``module.fc.weight`` and ``fc.weight``."""
+    used = {prefix + name: _unwrapped(prefix + name) for name in own if prefix + name in tensors}
+    by_bare_name = {bare: name for name, bare in used.items()}
+    for name, tensor in tensors.items():
+        twin = by_bare_name.get(_unwrapped(name))
+        if twin is not None and name not in used and differ(tensors[twin], tensor):
+            raise two_tensors(where, twin, name)
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(word for word in name.split(".") if word not in _WRAPPERS)
 
 
 def _shared_prefixes(own: Iterable[str]) -> list[str]:
@@ -191,7 +210,7 @@ def _choose(complete: Sequence[Candidate], body: set[str], where: Path) -> tuple
     """Return the candidate to use, and what to say of the others; BadWeights if the file does not tell which."""
     distinct: list[Candidate] = []
     for candidate in complete:
-        if all(any(_differ(candidate.state[n], other.state[n]) for n in body) for other in distinct):
+        if all(any(differ(candidate.state[n], other.state[n]) for n in body) for other in distinct):
             distinct.append(candidate)
     if len(distinct) == 1:
         return distinct[0], []
@@ -209,10 +228,6 @@ def _choose(complete: Sequence[Candidate], body: set[str], where: Path) -> tuple
     used = chosen.prefix.rstrip(".")
     rest = [name for name in names if name != used]
     return chosen, [f"{used} is used, as its authors do; {' and '.join(rest)} would fit as well"]
-
-
-def _differ(one: Tensor, other: Tensor) -> bool:
-    return one is not other and not torch.equal(one.float(), other.float())
 
 
 def _interpolated(chosen: Candidate, tensors: Mapping[str, Tensor], body: set[str]) -> list[str]:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probeline.backbones.weights.rehearsal import Inert, TooLarge, check_safetensors, check_torch_file
 from probeline.errors import BadWeights, MissingData
-from probeline.files.reading import SETTINGS, WEIGHTS, is_file, read_beginning, read_bytes, why_unreachable
+from probeline.files.reading import (
+    TEXT,
+    WEIGHTS,
+    check,
+    is_file,
+    memory_bytes,
+    read_beginning,
+    read_bytes,
+    why_unreachable,
+)
 
 _WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Modules that torch puts around others when it compiles, shards or checkpoints them."""
@@ -23,18 +33,11 @@ _NO_NET = ("optimizer", "optimizers", "optimizer_states", "lr_scheduler", "lr_sc
 _DEEPEST = 12
 """Levels of nested mappings and modules."""
 
+MOST_ENTRIES = 1_000_000
+"""Entries of a file's nested mappings: each may be in many others, so that a few kilobytes unfold to 10^12."""
 
-class Inert:
-    """Stands for every object of a file that is no tensor: whatever is done to it runs no code of the file."""
-
-    state: object = None
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def __setitem__(self, name: object, value: object) -> None: ...
+MOST_SHARDS = 10_000
+"""Files of an index; the largest published nets have some hundred."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -42,15 +45,61 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Names of nested mappings and modules are joined by dots: ``model.conv1.weight``. The file is one of torch or of
     safetensors, or the index of several (see :func:`shards_of`).
+
+    Raises
+    ------
+    MissingData
+        No such file.
+    BadWeights
+        It is none of these, is larger than the memory, asks for more memory than it has bytes, or has two tensors of
+        one name.
     """
     if not is_file(path):
         raise MissingData("no weights file", where=path, got=why_unreachable(path), remedy="check the path")
+    files = shards_of(path) or [path]
+    _check_sizes(files)
     state: dict[str, Tensor] = {}
-    for file in shards_of(path) or [path]:
-        state |= _tensors(_load(file))
+    origins: dict[str, str] = {}
+    for file in files:
+        for name, written, tensor in _tensors(_load(file), file):
+            origin = written if file == path else f"{written} of {file.name}"
+            if name in state and differ(state[name], tensor):
+                raise two_tensors(path, origins[name], origin)
+            state[name], origins[name] = tensor, origin
     if not state:
         raise _refused("the weights file holds no state dict", path, "tensors by name", "none")
     return state
+
+
+def two_tensors(path: Path, *names: str) -> BadWeights:
+    """Return the error for a file with two tensors that are the same one of the net, with other numbers."""
+    remedy = "save the one that you want with torch.save"
+    return BadWeights(
+        "two tensors of the weights file are one of the net", where=path, got=" and ".join(names), remedy=remedy
+    )
+
+
+def differ(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors have other numbers; those that have none at all always differ."""
+    if one is other:
+        return False
+    if one.shape != other.shape or not (holds_numbers(one, like=one) and holds_numbers(other, like=other)):
+        return True
+    return not torch.equal(one.float(), other.float())
+
+
+def _check_sizes(files: Sequence[Path]) -> None:
+    try:
+        size = sum(check(file, WEIGHTS) for file in files)
+    except OSError as error:
+        raise BadWeights("cannot read the weights file", where=error.filename, got=error.strerror) from error
+    if size > (memory := memory_bytes()):
+        raise BadWeights(
+            "the weights are larger than the memory",
+            where=files[0] if len(files) == 1 else f"{len(files):,} files, {files[0]} first",
+            expected=f"at most {memory:,} bytes",
+            got=f"{size:,}",
+        )
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -59,16 +108,20 @@ def shards_of(path: Path) -> list[Path]:
     Raises
     ------
     BadWeights
-        It is no index.
+        It is no index, or one of too many files.
     MissingData
         One of the files is missing.
     """
     if path.suffix != ".json":
         return []
     try:
-        names = set(json.loads(read_bytes(path, SETTINGS))["weight_map"].values())
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        names = set(json.loads(read_bytes(path, TEXT))["weight_map"].values())
+    except OSError as error:
+        raise BadWeights("cannot read the index of weights", where=path, got=error.strerror) from error
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise _refused("the weights file is no index of shards", path, "weight_map", type(error).__name__) from error
+    if len(names) > MOST_SHARDS:
+        raise _refused("the index of weights names too many files", path, f"at most {MOST_SHARDS:,}", f"{len(names):,}")
     for name in sorted(map(str, names)):
         if Path(name).name != name or not is_file(path.parent / name):
             raise MissingData("a file that the index of weights names is missing", where=path.parent / name)
@@ -85,23 +138,35 @@ def _load(path: Path) -> object:
         if read_beginning(path, WEIGHTS, 9)[8:] == b"{":
             from safetensors.torch import load_file
 
+            check_safetensors(path)
             return load_file(path)
+        check_torch_file(path)
         try:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except ValueError:  # torch's format before 1.6
             unknown = []
         with torch.serialization.safe_globals([(Inert, name) for name in unknown]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except TooLarge as error:
+        remedy = "save it again with torch.save(net.state_dict(), ...)"
+        raise BadWeights("the weights file is not read", where=path, got=error, remedy=remedy) from error
     except Exception as error:
         # torch and safetensors raise a dozen kinds here (pickle, zip, struct, header errors), none shared.
         expected = "a state dict of torch or safetensors"
         raise _refused("cannot read the weights file", path, expected, type(error).__name__) from error
 
 
-def _tensors(content: object) -> dict[str, Tensor]:
-    def walk(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(content: object, where: Path) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield each tensor of a file by its name, without what torch puts around modules, and its name in the file."""
+    visited = 0
+
+    def walk(value: object, path: tuple[str, ...], written: tuple[str, ...]) -> Iterator[tuple[str, str, Tensor]]:
+        nonlocal visited
+        visited += 1
+        if visited > MOST_ENTRIES:
+            raise _refused("the weights file has too many entries", where, f"at most {MOST_ENTRIES:,}", "more")
         if isinstance(value, Tensor):
-            yield ".".join(path), value
+            yield ".".join(path), ".".join(written), value
             return
         if isinstance(value, Inert):
             value = _module_state(value)
@@ -109,9 +174,9 @@ def _tensors(content: object) -> dict[str, Tensor]:
             for name, part in value.items():
                 if name not in _NO_NET:
                     inner = (word for word in str(name).split(".") if word not in _WRAPPED)
-                    yield from walk(part, (*path, *inner))
+                    yield from walk(part, (*path, *inner), (*written, str(name)))
 
-    return dict(walk(content, ()))
+    return walk(content, (), ())
 
 
 def _module_state(value: Inert) -> dict[Any, Any]:

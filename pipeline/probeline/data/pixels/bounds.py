@@ -72,8 +72,10 @@ class TooCostly(ValueError):
     """A picture that takes more time or memory than any real one; leaving out its metadata does not help."""
 
 
-def check_cost(data: bytes) -> None:
+def check_cost(data: bytes) -> bool:
     """Refuse the bytes of a picture that are made to be slow or large; others may still be broken.
+
+    Returns whether its decoder holds the coefficients of all pixels, as that of a JPEG with several scans does.
 
     Raises
     ------
@@ -81,8 +83,8 @@ def check_cost(data: bytes) -> None:
         What there is too much of.
     """
     if data.startswith(b"\xff\xd8"):
-        _check_jpeg(data)
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _check_jpeg(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
         _check_png(data)
     elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"):
         _check_tiff(data)
@@ -90,14 +92,7 @@ def check_cost(data: bytes) -> None:
         _check_bmp(data)
     elif data[:1] == b"P" and data[1:2] in b"0123456fFy":
         _check_pnm(data)
-
-
-def is_buffered(data: bytes) -> bool:
-    """Return whether a JPEG has several scans, so that the decoder holds the coefficients of all its pixels."""
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    frame, scan = _first_scan(data)
-    return not _has_one_scan(data, frame, scan)
+    return False
 
 
 def check_tags(data: bytes) -> None:
@@ -117,10 +112,12 @@ def _refuse_more(count: int, most: int, what: str) -> None:
         raise TooCostly(f"more than {most:,} {what}")
 
 
-def _check_jpeg(data: bytes) -> None:
+def _check_jpeg(data: bytes) -> bool:
     frame, scan = _first_scan(data)
-    if _has_one_scan(data, frame, scan) or data.count(b"\xff\xda", scan) <= MOST_SCANS:
-        return
+    if _has_one_scan(data, frame, scan):
+        return False
+    if data.count(b"\xff\xda", scan) <= MOST_SCANS:
+        return True
     scans = steps = 0
     place = scan
     while (found := _MARKER.search(data, place)) and data[found.start() + 1] != _EOI:
@@ -131,6 +128,7 @@ def _check_jpeg(data: bytes) -> None:
         _refuse_more(steps, MOST_SEGMENTS, "segments between the scans of a JPEG")
         if marker not in _BARE:
             place += int.from_bytes(data[place : place + 2], "big")
+    return True
 
 
 def _first_scan(data: bytes) -> tuple[int, int]:

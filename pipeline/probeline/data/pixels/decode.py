@@ -33,11 +33,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from probeline.data.folders.contents import HEAD, describe, format_of
-from probeline.data.pixels.bounds import MOST_PIXELS, TooCostly, check_cost, check_tags, is_buffered
+from probeline.data.pixels.bounds import MOST_PIXELS, TooCostly, check_cost, check_tags
 from probeline.data.pixels.metadata import without_metadata
 from probeline.errors import BadData, BadImage
-from probeline.files.memory import DECODING, Lease
-from probeline.files.reading import IMAGE, check, read_bytes
+from probeline.files.memory import DECODING, Lease, read_leased
 from probeline.identity import digest_bytes
 from probeline.images import Decoding, PixelArray, Preprocess
 from probeline.names import GREY_BITS
@@ -118,8 +117,7 @@ def decode_file(path: Path, sha256: str | None, decoding: Decoding, lease: Lease
         with Lease(DECODING) as own:
             return decode_file(path, sha256, decoding, own)
     try:
-        lease.claim(check(path, IMAGE))
-        data = read_bytes(path, IMAGE)
+        data = read_leased(path, lease)
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
     except (OSError, ValueError) as error:
@@ -172,10 +170,10 @@ def open_bytes(data: bytes) -> Image.Image:
 def _decode_bytes(data: bytes, decoding: Decoding, lease: Lease) -> Pixels:
     if not data:
         raise ValueError("an empty file")
-    check_cost(data)
+    buffers = check_cost(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image)
-        lease.claim(len(data) + _needed_bytes(image, lease, buffers=is_buffered(data)))
+        lease.claim(len(data) + _needed_bytes(image, lease, buffers=buffers))
         pixels, transposition = _decoded(image, decoding)
     del image  # before there is a copy of the other
     return _turned(pixels, transposition)

@@ -135,7 +135,6 @@ def read_batch(
                 pixels[slot] = seen
                 if notice is not None:
                     notice(row, opened, pixels[slot])
-                del opened
         except BadData as error:
             unreadable[row] = error
     return Unreadable(tuple(unreadable), tuple(unreadable.values())) if unreadable else pixels

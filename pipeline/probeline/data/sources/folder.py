@@ -20,8 +20,8 @@ from probeline.data.remembered import is_sample_right
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.fingerprint import fingerprint
-from probeline.files.memory import DECODING, Lease
-from probeline.files.reading import IMAGE, check, is_folder, read_bytes, why_unreachable
+from probeline.files.memory import DECODING, Lease, read_leased
+from probeline.files.reading import is_folder, why_unreachable
 from probeline.format import few
 from probeline.identity import digest_bytes, is_digest
 from probeline.images import ImageFiles
@@ -258,8 +258,7 @@ def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
     try:
         with Lease(DECODING) as lease:
             before = fingerprint(path)
-            lease.claim(check(path, IMAGE))
-            data = read_bytes(path, IMAGE)
+            data = read_leased(path, lease)
             sha256 = digest_bytes(data)
             if fingerprint(path) == before:
                 request.memo.put(_memo_name(path), [path], sha256)
