@@ -131,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+    except MemoryError as error:
+        return _end(str(ProbelineError("not enough memory", got=str(error) or None)), 2)
     except OSError as error:
         # Not foreseen elsewhere: a folder in a file's place, a name too long, a disk that fails.
         reason = error.strerror or str(error) or type(error).__name__

@@ -107,8 +107,7 @@ class Lease:
         MemoryError
             The machine has less memory.
         """
-        if count > self._budget.machine:
-            raise MemoryError(f"it takes {count:,} bytes of memory, and this machine has {self._budget.machine:,}")
+        check_fits(count)
         self._budget.claim(self, count)
 
     def __enter__(self) -> Lease:
@@ -123,6 +122,12 @@ class Lease:
 
 DECODING = Budget()
 """What decoded images take, in all threads of this process together."""
+
+
+def check_fits(count: int) -> None:
+    """Raise MemoryError if something takes more bytes than the machine has, before they are allocated."""
+    if count > DECODING.machine:
+        raise MemoryError(f"it takes {count:,} bytes of memory, and this machine has {DECODING.machine:,}")
 
 
 def read_leased(path: Path, lease: Lease) -> bytes:

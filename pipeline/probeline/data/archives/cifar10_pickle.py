@@ -62,7 +62,8 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):
+    # Python's own in Python: that in C sets aside memory for as many objects as the file says it has.
     _ALLOWED: ClassVar[dict[tuple[str, str], Callable[..., object]]] = {
         ("numpy.core.multiarray", "_reconstruct"): _StandIn,
         ("numpy._core.multiarray", "_reconstruct"): _StandIn,

@@ -107,15 +107,14 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
                 is_fact = suffix in _FACTS
                 if not stem or not (is_fact or suffix.rpartition(".")[2] in _IMAGES):
                     continue
-                if is_fact and member.size > _MOST_FACTS:
-                    raise BadData("member is too large", where=f"{path}: {member.name}", got=member.size)
+                most = _MOST_FACTS if is_fact else IMAGE.most_bytes
+                if member.issparse() or member.size > most:
+                    what = "member is sparse" if member.issparse() else "member is too large"
+                    expected = f"at most {most:,} bytes"
+                    raise BadData(what, where=f"{path}: {member.name}", expected=expected, got=f"{member.size:,}")
                 known = images.get(key)
                 if not is_fact and known and "." in suffix and "." not in known["suffix"]:
                     continue
-                if member.issparse() or member.size > IMAGE.most_bytes:
-                    what = "member is sparse" if member.issparse() else "member is too large"
-                    expected = f"at most {IMAGE.most_bytes:,} bytes"
-                    raise BadData(what, where=f"{path}: {member.name}", expected=expected, got=f"{member.size:,}")
                 data = _content(tar, member, path)
                 if is_fact:
                     given = _facts(data, suffix, columns, f"{path}: {member.name}")
@@ -127,7 +126,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[TarSample]:
                     raise BadData("sample has two images", where=f"{path}: {key}", expected="one", got=got)
                 place = {"offset": member.offset_data, "size": member.size, "sha256": digest_bytes(data)}
                 images[key] = {"key": key, "suffix": suffix, **place}
-    except tarfile.TarError as error:
+    except (tarfile.TarError, MemoryError, OverflowError) as error:  # the latter of an extended header of any size
         raise BadData("file is no complete tar", where=path, got=error) from error
     empty = {"label": "", "group": ""}
     return [TarSample(**{**image, **empty, **facts.get(key, {})}) for key, image in images.items()]

@@ -12,12 +12,14 @@ import numpy as np
 
 from probeline.data.embeddings.table import EmbeddingTable
 from probeline.data.label_values import name_labels
+from probeline.data.numpy_files import read_numpy
 from probeline.data.part_names import first_part, without_part
 from probeline.data.tables.columns import find_column, read_values
-from probeline.data.tables.reading import Table, import_parquet, read_table
+from probeline.data.tables.reading import Table, read_parquet, read_table
 from probeline.data.tables.splits import read_splits
 from probeline.errors import BadData, MissingData, MissingExtra
-from probeline.files.reading import ARRAYS, check, is_file, open_file, why_unreachable
+from probeline.files.memory import check_fits
+from probeline.files.reading import ARRAYS, check, is_file, why_unreachable
 from probeline.types import AnyArray
 
 _IDS = ("sample_id", "sample_ids", "id", "ids", "name", "names", "path", "paths", "file_name", "file_names")
@@ -30,6 +32,12 @@ _KINDS = {
     **dict.fromkeys(_SPLITS, "split"),
     **dict.fromkeys(_GROUPS, "group"),
 }
+_DENSEST, _SLACK = 1032, 1 << 20
+"""How many bytes deflate makes of one at most, and bytes that no file needs to have."""
+
+_BLOCK = 1024
+"""Texts that are read at a time."""
+
 _NUMBERED = re.compile(r"(.*?)_?(\d+)")
 _UNNAMED = ("x", "f", "features", "embedding", "embeddings", "dim", "")
 """What stands for no name of its own: the embedding is called like the file."""
@@ -82,12 +90,10 @@ def _named(name: str, path: Path) -> str:
 
 def _read_npz(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
     try:
-        with open_file(path, ARRAYS) as file:
-            content = np.load(file, allow_pickle=False)
-            arrays = {name: content[name] for name in content.files}
-    except Exception as error:  # zip, header and type errors of a foreign file
+        arrays = read_numpy(path)
+    except ValueError as error:
         raise BadData("file is not one of plain NumPy arrays", where=path, got=error) from error
-    return _from_arrays(path, arrays, columns)
+    return _from_arrays(path, {"X": arrays} if isinstance(arrays, np.ndarray) else arrays, columns)
 
 
 def _from_arrays(path: Path, arrays: Mapping[str, AnyArray], columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
@@ -131,9 +137,10 @@ def _table(path: Path, matrices: Mapping[str, AnyArray], columns: Mapping[str, A
 def _read_npy(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
     """Return the matrix of a file, with the columns of a CSV file of the same name if there is one."""
     try:
-        with open_file(path, ARRAYS) as file:
-            matrix = np.load(file, allow_pickle=False)
-    except Exception as error:  # header and type errors of a foreign file
+        matrix = read_numpy(path)
+        if not isinstance(matrix, np.ndarray):
+            raise ValueError("several arrays, as in an .npz")
+    except ValueError as error:
         raise BadData("file is not a plain NumPy array", where=path, got=error) from error
     csv_file = path.with_suffix(".csv")
     known = _columns_of(read_table(csv_file, "table of the embeddings"), columns) if is_file(csv_file) else {}
@@ -177,12 +184,7 @@ def _numbered(header: Sequence[str]) -> dict[str, list[str]]:
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTable]:
     """Return the embeddings of columns of lists of numbers, else of numbered columns."""
-    parquet = import_parquet()
-    try:
-        check(path, ARRAYS)
-        whole = parquet.read_table(path)
-    except Exception as error:  # a foreign format's reader raises almost anything
-        raise BadData("file is not valid Parquet", where=path, got=f"{type(error).__name__}: {error}") from error
+    whole = read_parquet(path, "file of embeddings")
     matrices = {}
     lists = [name for name, kind in zip(whole.column_names, whole.schema.types, strict=True) if "list<" in str(kind)]
     for name in lists:
@@ -232,12 +234,29 @@ def _read_hdf5(path: Path, columns: Mapping[str, str]) -> dict[str, EmbeddingTab
             plain = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
             sets = {name: file[name] for name in plain if isinstance(file[name], h5py.Dataset)}
             local = {name: values for name, values in sets.items() if not values.is_virtual and not values.external}
-            arrays = {
-                name: values.asstr()[()] if values.dtype.kind == "O" else values[()] for name, values in local.items()
-            }
+            _check_sizes(local, check(path, ARRAYS))
+            arrays = {name: _read_text(values) if _is_text(values) else values[()] for name, values in local.items()}
     except Exception as error:  # whatever h5py raises over a foreign file
         raise BadData("file is not valid HDF5", where=path, got=f"{type(error).__name__}: {error}") from error
     return _from_arrays(path, {name: np.asarray(array) for name, array in arrays.items()}, columns)
+
+
+def _check_sizes(sets: Mapping[str, Any], size: int) -> None:
+    """Refuse data sets that are larger than the memory, or than a file of so many bytes can hold."""
+    needed = sum(values.nbytes for values in sets.values())
+    if needed > _DENSEST * size + _SLACK:
+        raise ValueError(f"data sets of {needed:,} bytes in a file of {size:,}")
+    check_fits(needed)
+
+
+def _read_text(values: Any) -> AnyArray:
+    """Return texts of any length, of which many may be the same bytes of the file, as long as they fit the memory."""
+    blocks, count = [], 0
+    for start in range(0, len(values), _BLOCK):
+        blocks.append(values.asstr()[start : start + _BLOCK])
+        count += sum(map(len, blocks[-1].ravel().tolist()))
+        check_fits(count)
+    return np.concatenate(blocks) if blocks else values.asstr()[()]
 
 
 def _is_text(values: Any) -> bool:

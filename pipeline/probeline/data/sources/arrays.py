@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from probeline.data.assemble import RawPart, assemble
 from probeline.data.label_values import name_labels, number_labels
+from probeline.data.numpy_files import read_numpy
 from probeline.data.part_names import first_part, without_part
 from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.remembered import Digests, is_sample_right
@@ -96,12 +96,9 @@ def _read(path: Path) -> dict[str, AnyArray]:
             "no such file of arrays", where=path, got=why_unreachable(path), remedy="check the path after arrays:"
         )
     try:
-        with open_file(path, ARRAYS) as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {"images": content}
-            return {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        content = read_numpy(path)
+        return {"images": content} if isinstance(content, np.ndarray) else content
+    except ValueError as error:
         remedy = "save arrays of numbers and text alone" if "pickle" in str(error) else "save it by numpy.savez"
         raise BadData("file is not one of plain NumPy arrays", where=path, got=error, remedy=remedy) from error
 

@@ -17,7 +17,7 @@ from probeline.data.label_values import number_labels
 from probeline.data.part_names import first_part, named_part
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import ARCHIVE, is_file, is_folder, open_file, why_unreachable
+from probeline.files.reading import ARCHIVE, IMAGE, is_file, is_folder, open_file, why_unreachable
 from probeline.images import ImageItems, Images
 from probeline.types import DataSet, IntArray, Skipped
 
@@ -147,7 +147,7 @@ def _images(rows: Sequence[tuple[Path, str, TarSample]]) -> ImageItems:
         path, _, sample = rows[row]
         with open_file(path, ARCHIVE) as file:
             file.seek(sample.offset)
-            return file.read(sample.size)
+            return file.read(min(sample.size, IMAGE.most_bytes))
 
     content = tuple(sample.sha256 for *_, sample in rows)
     return ImageItems(read, content, [f"{path}: {sample.key}.{sample.suffix}" for path, _, sample in rows])

@@ -13,6 +13,7 @@ from typing import Any
 
 from probeline.data.folders.contents import EXTENSIONS
 from probeline.errors import BadData, MissingData, MissingExtra
+from probeline.files.memory import check_fits
 from probeline.files.reading import TABLE, check, read_bytes
 from probeline.text import without_apostrophe
 
@@ -20,6 +21,11 @@ MOST_BYTES = 256 * 2**20
 """A line of 60 bytes for each of four million images; a larger file is most likely the wrong one."""
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+
+MOST_COLUMNS = 100_000
+
+_PART = 1024
+"""Rows of a Parquet file that are read at a time."""
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DELIMITERS = (",", ";", "\t", "|")
@@ -79,7 +85,12 @@ def read_table(path: Path, what: str) -> Table:
 
 def _lines(text: str, path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     first = text.lstrip("\r\n").partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, first), strict=True)
+    delimiter = _delimiter(path, first)
+    if (columns := 1 + first.count(delimiter)) > MOST_COLUMNS:
+        raise BadData(
+            f"the {what} has too many columns", where=path, expected=f"{MOST_COLUMNS:,} or fewer", got=columns
+        )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     has_apostrophes = "'" in text
     try:
         for row in reader:
@@ -137,15 +148,33 @@ def _read_text(path: Path, what: str) -> str:
         ) from error
 
 
-def _read_parquet(path: Path, what: str) -> Table:
+def read_parquet(path: Path, what: str) -> Any:
+    """Return the table of a Parquet file, read in parts for as long as they fit the memory.
+
+    A few bytes may stand for any number of rows, and a long text for that of each.
+    """
     parquet = import_parquet()
+    import pyarrow
+
     if not path.exists():
         raise MissingData(f"no {what}", where=path)
     try:
         check(path, TABLE)
-        table = parquet.read_table(path)
+        parts, size = [], 0
+        with parquet.ParquetFile(path) as file:
+            check_fits(file.metadata.num_rows * max(1, len(file.schema_arrow)))
+            for part in file.iter_batches(_PART):
+                parts.append(part)
+                size += part.nbytes
+                check_fits(size)
+            return pyarrow.Table.from_batches(parts, file.schema_arrow)
     except Exception as error:  # a foreign format's reader raises almost anything
-        raise BadData(f"the {what} is not valid Parquet", where=path, got=f"{type(error).__name__}: {error}") from error
+        got = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise BadData(f"the {what} is not valid Parquet", where=path, got=got) from error
+
+
+def _read_parquet(path: Path, what: str) -> Table:
+    table = read_parquet(path, what)
     names = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if _is_plain(kind)]
     columns = [map(_as_text, table.column(name).to_pylist()) for name in names]
     rows = [(number, row) for number, row in enumerate(zip(*columns, strict=True), 1)]
