@@ -9,8 +9,8 @@ from typing import Any
 from probeline.api.console import LogConsole
 from probeline.backbones.registry import check_name
 from probeline.errors import nearest
-from probeline.files.paths import path_of
 from probeline.files.memory import DECODING
+from probeline.files.paths import path_of
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings
 from probeline.session import Session

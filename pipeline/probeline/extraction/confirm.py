@@ -111,8 +111,8 @@ def _is_proven(session: Session, record: Backbone, files: Sequence[Path]) -> boo
     sizes = {facts["image_size"]} | ({None} if facts["image_size"] == record.preprocess.crop else set())
     for entry in session.entries(record):
         for number in range(len(entry.shards)):
-            provenance = (find_shard_record(entry, number) or {}).get("provenance")
-            stated = provenance.get(WEIGHTS_FACTS) if isinstance(provenance, dict) else None
+            shard = find_shard_record(entry, number)
+            stated = None if shard is None else shard.provenance.get(WEIGHTS_FACTS)
             if any({**facts, "image_size": size} == stated for size in sizes):
                 return True
     return False

@@ -18,7 +18,7 @@ from probeline.data.pixels.arrays import digest_images, to_rgb
 from probeline.data.remembered import Digests, is_sample_right
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
-from probeline.files.reading import ARRAYS, is_file, open_file, why_unreachable
+from probeline.files.reading import is_file, why_unreachable
 from probeline.images import ImageArray, Images, PixelArray
 from probeline.types import AnyArray, DataSet, IntArray
 

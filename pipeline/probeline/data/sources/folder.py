@@ -21,7 +21,7 @@ from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.fingerprint import fingerprint
 from probeline.files.memory import DECODING, Lease, read_leased
-from probeline.files.reading import is_folder, why_unreachable
+from probeline.files.reading import IMAGE, is_folder, read_bytes, why_unreachable
 from probeline.format import few
 from probeline.identity import digest_bytes, is_digest
 from probeline.images import ImageFiles
