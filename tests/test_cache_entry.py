@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import hdf5
 from probeline.cache.entry import Entry, locate_entry, relocate
+from probeline.cache.format import hdf5
 from probeline.cache.reading import missing_shards, open_entry, read_features, verify_entry
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, MissingData, ProbelineError

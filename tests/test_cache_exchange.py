@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from conftest import make_part
-from probeline.cache import exchange, hdf5
+from probeline.cache import exchange
 from probeline.cache.entry import ROWS_PER_SHARD, Entry, locate_entry
+from probeline.cache.format import hdf5
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import entry_folders, open_entry, read_features
 from probeline.cache.writing import write_entry, write_shard
@@ -395,7 +396,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["features"] = h5py.ExternalLink(str(pipe), "/features")
         file.create_dataset("manifest", data=np.zeros(4, np.uint8), chunks=(4,))
-    program = "import sys\nfrom probeline.cache import hdf5\nhdf5.decode_export(open(sys.argv[1], 'rb').read())"
+    program = "import sys\nfrom probeline.cache.format import hdf5\nhdf5.decode_export(open(sys.argv[1], 'rb').read())"
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=30)
     assert "no plain features" in done.stderr
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import make_part
 from probeline.cache.entry import locate_entry
-from probeline.cache.layout import MARKER, MARKER_TEXT, is_marked, is_own, look_into, mark
+from probeline.cache.format.layout import MARKER, MARKER_TEXT, is_marked, is_own, look_into, mark
 from probeline.cache.writing import write_entry
 from probeline.types import Backbone
 

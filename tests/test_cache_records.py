@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from faults import producer
 from faults.mutations import mutated, sealed
-from probeline.cache import exchange, hdf5, reading
+from probeline.cache import exchange, reading
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
-from probeline.cache.records import EntryRecord, Manifest, ShardRecord
+from probeline.cache.format import hdf5
+from probeline.cache.format.records import EntryRecord, Manifest, ShardRecord
 from probeline.errors import BadCache, OutOfMemory
 from probeline.files.decode import BadRecord, decode
 from probeline.identity import FORMAT_VERSION, digest, seal, unseal

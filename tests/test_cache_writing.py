@@ -14,9 +14,10 @@ import pytest
 
 from faults import producer
 from faults.children import start
-from probeline.cache import hdf5, locks, prune, reading, writing  # noqa: F401 - loaded before other users run
+from probeline.cache import locks, prune, reading, writing
 from probeline.cache.entry import Entry
-from probeline.cache.layout import is_marked
+from probeline.cache.format import hdf5  # noqa: F401 - likewise
+from probeline.cache.format.layout import is_marked
 from probeline.errors import CannotWrite
 
 GROUP, ANN, BOB = 54_321, 54_322, 54_323

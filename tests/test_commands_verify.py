@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from probeline.cache import exchange, hdf5, prune
+from probeline.cache import exchange, prune
 from probeline.cache.entry import Entry
+from probeline.cache.format import hdf5
 from probeline.cache.reading import entry_folders, open_entry, read_features, read_shard
 from probeline.cli import program as cli
 from probeline.commands import baselines, explain, extract, probe, verify

@@ -45,7 +45,7 @@ from probeline.backbones.weights import state_dict
 from probeline.cache import prune, reading, writing
 from probeline.cache.entry import Entry
 from probeline.cache.features import EntryFeatures
-from probeline.cache.records import ShardRecord
+from probeline.cache.format.records import ShardRecord
 from probeline.cache.reuse import KnownRows
 from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room

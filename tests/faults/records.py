@@ -23,10 +23,11 @@ from faults import producer
 from faults.children import sweep
 from faults.figures import Figures, summed
 from faults.mutations import mutated, sealed
-from probeline.cache import exchange, hdf5, reading
+from probeline.cache import exchange, reading
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.cache.features import open_features
+from probeline.cache.format import hdf5
 from probeline.cache.lookup import key_differences, nearest_entry
 from probeline.cache.prune import list_entries
 from probeline.cache.reuse import facts_of_rows, find_known_rows

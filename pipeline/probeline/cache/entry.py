@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probeline import disk
-from probeline.cache.records import EntryRecord
+from probeline.cache.format.records import EntryRecord
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest

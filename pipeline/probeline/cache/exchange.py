@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from probeline import disk
-from probeline.cache import hdf5
 from probeline.cache.entry import ROWS_PER_SHARD, Entry, entry_from_record, relocate
+from probeline.cache.format import hdf5
+from probeline.cache.format.records import ExportedShard, Manifest, check_provenance
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import missing_shards, read_features, read_shard
-from probeline.cache.records import ExportedShard, Manifest, check_provenance
 from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
 from probeline.files.decode import BadRecord, decode, encode

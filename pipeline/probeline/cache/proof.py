@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from probeline.cache.layout import MARKER, MOST_OTHERS, Contents, is_marked, look_into
+from probeline.cache.format.layout import MARKER, MOST_OTHERS, Contents, is_marked, look_into
 from probeline.cache.reading import open_entries
 from probeline.errors import BadOption
 from probeline.format import few

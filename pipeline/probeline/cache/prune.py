@@ -14,7 +14,7 @@ from typing import Any
 from probeline import disk
 from probeline.cache import locks
 from probeline.cache.entry import Entry
-from probeline.cache.layout import CHECKPOINT_FILE, CHECKPOINT_NAME, TOP_WRITER, WRITER, is_own, mark
+from probeline.cache.format.layout import CHECKPOINT_FILE, CHECKPOINT_NAME, TOP_WRITER, WRITER, is_own, mark
 from probeline.cache.proof import prove_cache
 from probeline.cache.reading import entry_folders, is_done, is_newer, open_entry
 from probeline.errors import BadOption, NewerFormat, ProbelineError

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from probeline.cache.entry import Entry, entry_from_record
-from probeline.cache.layout import ENTRY_FILE, FOLDER_NAME
-from probeline.cache.records import EntryRecord, ShardRecord
+from probeline.cache.format.layout import ENTRY_FILE, FOLDER_NAME
+from probeline.cache.format.records import EntryRecord, ShardRecord
 from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, OutOfMemory, ProbelineError
 from probeline.files.decode import BadRecord, decode
 from probeline.files.levels import folders_at
@@ -222,7 +222,7 @@ def verify_entry(entry: Entry) -> int:
 
 def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
     """Return the features float32 [rows, D] of one shard, and its record."""
-    from probeline.cache import hdf5  # not needed for entries that are only checked
+    from probeline.cache.format import hdf5  # not needed for entries that are only checked
 
     rows = entry.shards[number]
     data, record = _verified_bytes(entry, number)

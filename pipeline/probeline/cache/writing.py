@@ -10,9 +10,9 @@ import numpy as np
 
 from probeline import disk
 from probeline.cache.entry import Entry
-from probeline.cache.layout import mark
+from probeline.cache.format.layout import mark
+from probeline.cache.format.records import ShardRecord
 from probeline.cache.reading import check_entry_record, find_shard_record
-from probeline.cache.records import ShardRecord
 from probeline.files.decode import encode
 from probeline.files.reading import SHARD, read_bytes
 from probeline.identity import FORMAT_VERSION, seal
@@ -33,7 +33,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     Writing a shard that another process wrote first is harmless. The provenance has JSON values: device, versions,
     seconds and the like. ValueError is raised for features of another shape, or not finite.
     """
-    from probeline.cache import hdf5
+    from probeline.cache.format import hdf5
 
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from probeline import disk
-from probeline.cache.layout import CHECKPOINT_FILE, CHECKPOINT_NAME
+from probeline.cache.format.layout import CHECKPOINT_FILE, CHECKPOINT_NAME
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord, Members, check_members
 from probeline.files.levels import folders_at

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probeline import disk
-from probeline.cache.layout import mark
+from probeline.cache.format.layout import mark
 from probeline.finetuning.feeds import Feeds, load_cut_feeds, make_pixel_feeds
 from probeline.finetuning.objectives import Logits
 from probeline.finetuning.requests import TrainingJob
