@@ -114,12 +114,8 @@ def _read_bytes(folder: Path) -> bytes:
     except FileNotFoundError as error:
         expected, remedy = f"a folder with {RECORD}", "make one with probeline export"
         raise MissingData("no artifact here", where=folder, expected=expected, remedy=remedy) from error
-    except (OSError, ValueError) as error:  # a path with a zero character is a ValueError
-        raise BadArtifact("an artifact cannot be read", where=folder / RECORD, got=_reason(error)) from error
-
-
-def _reason(error: OSError | ValueError) -> object:
-    return getattr(error, "strerror", None) or error
+    except OSError as error:
+        raise BadArtifact("an artifact cannot be read", where=folder / RECORD, got=error.strerror) from error
 
 
 def _parse(content: Mapping[str, Any]) -> Artifact:
@@ -183,7 +179,7 @@ def check_files(folder: Path, artifact: Artifact, names: Iterable[str]) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> BadArtifact:
-    return BadArtifact("a file of an artifact cannot be read", where=path, got=_reason(error))
+    return BadArtifact("a file of an artifact cannot be read", where=path, got=error.strerror)
 
 
 def _check_digest(artifact: Artifact, path: Path, found: str) -> None:
