@@ -15,6 +15,8 @@ from itertools import chain
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from probeline.text import printable
+
 Record = TypeVar("Record")
 _Decoder = Callable[[object, str], Any]
 
@@ -97,7 +99,7 @@ def _shown(value: object) -> str:
 
 def _below(path: str, name: str) -> str:
     """Return the path of a member; its name may be anybody's text."""
-    name = name if len(name) <= 40 and name.isprintable() else ascii(name)[1:40]
+    name = printable(name)[:40]
     return f"{path}.{name}" if path else name
 
 
