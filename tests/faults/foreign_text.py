@@ -101,7 +101,9 @@ def _tried(check: Callable[[], str]) -> str:
 
 def _name(chance: random.Random) -> str:
     name = "".join(chance.choices(PIECES, k=chance.randint(1, 5)))
-    return unicodedata.normalize("NFC", name)
+    # Two halves side by side are one character, in JSON as in UTF-16.
+    whole = name.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return unicodedata.normalize("NFC", whole)
 
 
 def acting(text: str) -> list[str]:
