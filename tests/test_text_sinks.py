@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import unicodedata
 import warnings
 from collections.abc import Callable
@@ -117,8 +118,10 @@ def test_columns_that_were_written_are_read_again(hostile: Path, run: Run) -> No
 
 
 def test_predictions_and_the_card(hostile: Path, run: Run) -> None:
-    assert run("probe").code == 0
-    assert run("export", "--method=probe", "--out=a").code == 0
+    shutil.copytree(hostile / FOLDER, hostile / "e\u2067", ignore=lambda _, names: set(names) & set(CLASSES[2:4]))
+    data = ("--dataset=folder:e\u2067", "--backbone=squeezenet1_1", "--weights=none", "--image-size=32", "--cache=c")
+    assert run("probe", *data, "--reports=r", data=False).code == 0
+    assert run("export", *data, "--reports=r", "--method=probe", "--out=a", data=False).code == 0
     card = (hostile / "a" / "README.md").read_text(encoding="utf-8")
     assert not acting(card)
     assert r"b\\u202ex" in card
