@@ -20,6 +20,7 @@ from faults import (
 from faults import (
     archives,
     artifacts,
+    bombs,
     command_line,
     damage,
     every_call,
@@ -50,6 +51,7 @@ from probeline.cache.reuse import KnownRows
 from probeline.cli import console as terminal
 from probeline.data.archives import unpack as room
 from probeline.data.folders import walk
+from probeline.data.pixels import decode as picture_decoder
 from probeline.export import format as artifact_files
 from probeline.files import decode
 from probeline.files import reading as guarded
@@ -95,6 +97,7 @@ def named(value: object) -> str | None:
         (folder_trees.run, 40),
         (foreign_text.run, 40),
         (weights.run, 60),
+        (bombs.run, 1),
         (machine.run, 2),
         (records.run_scores, 10),
         (records.run_reports, 14),
@@ -231,6 +234,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (foreign_text.run, 10, terminal, "printable", str),
         (artifacts.run, 30, decode, "_refuse", unforeseen),
         (artifacts.run_files, 60, artifact_files, "_check_digest", lambda artifact, path, found: None),
+        pytest.param(bombs.run, 1, picture_decoder, "check_cost", lambda data: False, marks=pytest.mark.slow),
         (weights.run, 1, state_dict, "check_torch_file", lambda path: None),
         (pictures.run, 60, pictures, "decode", lambda path, sha256: pictures.Image.new("RGB", (1, 1))),
         (folder_trees.run, 20, walk, "MOST_DEEP", 2),

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faults import (
     archives,
     artifacts,
+    bombs,
     command_line,
     damage,
     every_call,
@@ -91,6 +92,7 @@ CHECKS = (
     Check(special_files.run, None),
     Check(folder_trees.run, 2000),
     Check(foreign_text.run, 5_000),
+    Check(bombs.run, 178),
     Check(weights.run, 2000),
     Check(machine.run, 500),
     Check(records.run_scores, 3000),

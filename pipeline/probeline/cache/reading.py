@@ -245,6 +245,7 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
 
 def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
     """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
+    check_fits(4 * rows.size * entry.dim)
     features = np.empty((*rows.shape, entry.dim), np.float32)
     shards = rows // entry.rows_per_shard
     for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():

@@ -17,11 +17,11 @@ SHARE = 4
 
 
 class Budget:
-    """Bytes that the threads of a process may hold together; see :class:`Lease`.
+    """Bytes that the threads of a process may hold together, each by a :class:`Lease`.
 
-    One that takes more than the whole budget is let in when nobody else is at work, so that no thread waits for ever. A
-    thread that waits while it holds some bytes does not count as at work: what is held is then at most the budget and
-    one claim. Claims are met in the order in which they came.
+    Claims are met in the order in which they came, as soon as they fit. When nobody is at work, the thread that holds
+    most goes on whatever it claims, so that none waits for ever and at most one has more than the budget has left: what
+    is held is at most the budget and one claim. A thread that waits is not at work, be it that it holds some bytes.
     """
 
     def __init__(self) -> None:
@@ -74,13 +74,18 @@ class Budget:
         others = self._at_work - (lease.held > 0)
         return self._held + more <= self.most or not others
 
+    def _may_go_on(self, more: int, lease: Lease) -> bool:
+        if self._waiting[0] is lease and self._held + more <= self.most:
+            return True
+        return not self._at_work and lease is max(self._waiting, key=lambda waiting: waiting.held)
+
     def _wait(self, lease: Lease, more: int) -> None:
         is_holding = lease.held > 0
         self._waiting.append(lease)
         self._at_work -= is_holding
-        self._changed.notify_all()  # if all wait now, the first may go on
+        self._changed.notify_all()  # if all wait now, one may go on
         try:
-            while self._waiting[0] is not lease or not (self._held + more <= self.most or not self._at_work):
+            while not self._may_go_on(more, lease):
                 self._changed.wait()
         finally:
             self._waiting.remove(lease)

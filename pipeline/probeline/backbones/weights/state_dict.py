@@ -33,7 +33,7 @@ _NO_NET = ("optimizer", "optimizers", "optimizer_states", "lr_scheduler", "lr_sc
 _DEEPEST = 12
 """Levels of nested mappings and modules."""
 
-MOST_ENTRIES = 1_000_000
+MOST_ENTRIES = 250_000
 """Entries of a file's nested mappings: each may be in many others, so that a few kilobytes unfold to 10^12."""
 
 MOST_SHARDS = 10_000
