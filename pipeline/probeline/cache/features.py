@@ -196,7 +196,7 @@ class EntryFeatures:
 
     def numpy(self) -> FloatArray:
         """Return all rows as a new array float32 [N, D]."""
-        values = new_rows(self._entry)
+        values = new_rows(self._entry, (len(self._entry),))
         for number, rows in enumerate(self._entry.shards):
             values[rows.start : rows.stop] = self._shards.passing(number)
         return values

@@ -6,6 +6,7 @@ BadCache is raised for whatever is not as its record says, MissingData for recor
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -245,8 +246,7 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
 
 def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
     """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
-    check_fits(4 * rows.size * entry.dim)
-    features = np.empty((*rows.shape, entry.dim), np.float32)
+    features = new_rows(entry, rows.shape)
     shards = rows // entry.rows_per_shard
     for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
         here = shards == number
@@ -259,24 +259,24 @@ def read_rows(entry: Entry, rows: IntArray) -> FloatArray:
     return gather_rows(entry, rows, lambda number: read_shard(entry, number)[0])
 
 
-def new_rows(entry: Entry) -> FloatArray:
-    """Return an array float32 [N, D] for all rows of an entry; OutOfMemory if the machine has too little for it."""
-    size = 4 * len(entry) * entry.dim
+def new_rows(entry: Entry, shape: tuple[int, ...]) -> FloatArray:
+    """Return an array float32 [..., D] for rows of an entry; OutOfMemory if the machine has too little for it."""
+    size = 4 * math.prod(shape) * entry.dim
     if size > memory_bytes():
         raise OutOfMemory(
-            "all rows at once do not fit into memory",
+            "these rows do not fit into memory at once",
             where=entry.folder,
             expected=f"at most {memory_bytes():,} bytes",
             got=f"{size:,}",
             remedy="read some rows at a time, or use a machine with more",
         )
-    return np.empty((len(entry), entry.dim), np.float32)
+    return np.empty((*shape, entry.dim), np.float32)
 
 
 def read_features(entry: Entry, remedy: str = "run extract") -> FeatureSet:
     """Return the embeddings of an entry; the remedy is for one that is not complete."""
     require_complete(entry, remedy)
-    features = new_rows(entry)
+    features = new_rows(entry, (len(entry),))
     provenance = []
     for number, rows in enumerate(entry.shards):
         features[rows.start : rows.stop], record = read_shard(entry, number)
