@@ -22,6 +22,7 @@ from probeline.backbones.build import random_net
 from probeline.cli import program as cli
 from probeline.data.registry import names as dataset_names
 from probeline.errors import Diverged
+from probeline.files.memory import DECODING
 from probeline.names import PRECISIONS, Strategy
 from probeline.options.settings import DEVICES, OPTIONS
 from probeline.options.verbs import STAGES, VERBS
@@ -750,3 +751,21 @@ def test_closed_streams_do_no_harm() -> None:
 
     assert process(["list", "datasets"], preexec_fn=close_both).returncode == 0
     assert process(["list", "nothing"], preexec_fn=close_both).returncode == 2
+
+
+def test_the_memory_for_decoding_is_set_for_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DECODING, "_most", None)
+    assert cli.main(["extract", "--dataset", f"folder:{tmp_path}/missing", "--decode-gb", "0.5"]) == 2
+    assert DECODING.most == 500_000_000
+    assert cli.main(["extract", "--dataset", f"folder:{tmp_path}/missing"]) == 2
+    assert DECODING.most == DECODING.machine // 4
+    assert cli.main(["extract", "--dataset", f"folder:{tmp_path}/missing", "--decode-gb", "0"]) == 2
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError("it takes 9 bytes")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["extract"]) == 2
+    assert capsys.readouterr().err == "probeline: not enough memory (got it takes 9 bytes)\n"

@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from probeline.console import Silence
 from probeline.data.pixels.decode import decode, resize_crop
+from probeline.data.pixels.inspection import inspect_images
 from probeline.data.pixels.loading import Unreadable, decode_item, open_image, ordered, read_batch
+from probeline.data.source import LoadRequest, Subset
+from probeline.data.sources.folder import hash_files
 from probeline.errors import BadData
+from probeline.export.images import crop_of
+from probeline.files.memo import Memo
+from probeline.files.memory import DECODING, Budget, Lease
 from probeline.identity import digest_bytes, digest_pixels
 from probeline.images import ImageArray, ImageFiles, ImageItems, Images, PixelArray, Preprocess
 from probeline.types import IntArray
@@ -214,3 +221,41 @@ def test_each_thread_is_initialised() -> None:
 def test_decoding_in_batches_equals_decoding_alone(files: ImageFiles, preprocess: Preprocess) -> None:
     alone = np.stack([resize_crop(decode(path), preprocess) for path in files.paths])
     assert np.array_equal(np.asarray(read(files, np.arange(N), preprocess)), alone)
+
+
+def test_every_place_that_decodes_on_threads_shares_the_budget(
+    files: ImageFiles, preprocess: Preprocess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the others and gives everything back, with less memory than two images take."""
+    monkeypatch.setattr(DECODING, "_most", 1)
+    most: list[int] = []
+    claim = Budget.claim
+
+    def watch(self: Budget, lease: Lease, count: int) -> None:
+        claim(self, lease, count)
+        most.append(self.held)
+
+    monkeypatch.setattr(Budget, "claim", watch)
+    rows = np.arange(len(files.paths))
+    request = LoadRequest(tmp_path, Subset(), Memo(None), Silence())
+    places: dict[str, Callable[[], object]] = {
+        "batches": lambda: list(ordered(lambda row: read(files, np.array([row]), preprocess), rows.tolist(), 4)),
+        "doctor": lambda: inspect_images(files, rows, preprocess, 4),
+        "hashing": lambda: hash_files(files.paths, request),
+        "predict": lambda: list(ordered(lambda path: crop_of(path, preprocess), files.paths, 4)),
+    }
+    largest = 0
+    for path in files.paths:
+        with Image.open(path) as image:
+            # The file, and the image with a copy of it, or with the two passes of the resizing.
+            width, height = preprocess.resized(*image.size)
+            copies = 4 * max(
+                image.width * image.height, width * image.height + preprocess.crop * (image.height + height)
+            )
+            largest = max(largest, path.stat().st_size + 4 * image.width * image.height + copies)
+    for name, decode_all in places.items():
+        most.clear()
+        decode_all()
+        assert max(most) > 1, name
+        assert max(most) <= largest, name
+        assert DECODING.held == 0, name

@@ -19,7 +19,7 @@ from probeline.backbones.preprocessing.processor import read_processor
 from probeline.backbones.weights.checkpoint import unwrapped
 from probeline.backbones.weights.download import check_download_is_allowed, without_downloads
 from probeline.backbones.weights.reachable import cached_hub_file, check_hub
-from probeline.backbones.weights.state_dict import read_state
+from probeline.backbones.weights.state_dict import check_weights, read_state
 from probeline.errors import BadOption, BadWeights, DownloadFailed, MissingData
 from probeline.images import Preprocess
 
@@ -95,6 +95,10 @@ def pretrained_encoder(source: str, revision: str | None, what: str) -> tuple[En
         No vision model, or an image processor that no record can say.
     """
     package = vision.transformers()
+
+    folder = Path(source)
+    if folder.is_dir():
+        check_weights(sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")))
 
     def load(config: Any, common: dict[str, Any]) -> tuple[Any, Any]:
         loaded = package.AutoModel.from_pretrained(

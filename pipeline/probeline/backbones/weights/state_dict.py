@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not is_file(path):
         raise MissingData("no weights file", where=path, got=why_unreachable(path), remedy="check the path")
     files = shards_of(path) or [path]
-    _check_sizes(files)
+    check_weights(files)
     state: dict[str, Tensor] = {}
     origins: dict[str, str] = {}
     for file in files:
@@ -88,7 +89,13 @@ def differ(one: Tensor, other: Tensor) -> bool:
     return not torch.equal(one.float(), other.float())
 
 
-def _check_sizes(files: Sequence[Path]) -> None:
+def check_weights(files: Sequence[Path]) -> None:
+    """Refuse weights files that are larger than the memory, or ask for more of it than they have bytes.
+
+    Raises
+    ------
+    BadWeights
+    """
     try:
         size = sum(check(file, WEIGHTS) for file in files)
     except OSError as error:
@@ -100,6 +107,9 @@ def _check_sizes(files: Sequence[Path]) -> None:
             expected=f"at most {memory:,} bytes",
             got=f"{size:,}",
         )
+    for file in files:
+        with _named_refusals(file):
+            (check_safetensors if _is_safetensors(file) else check_torch_file)(file)
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -134,19 +144,27 @@ def _refused(problem: str, path: Path, expected: str, got: str) -> BadWeights:
 
 
 def _load(path: Path) -> object:
-    try:
-        if read_beginning(path, WEIGHTS, 9)[8:] == b"{":
+    with _named_refusals(path):
+        if _is_safetensors(path):
             from safetensors.torch import load_file
 
-            check_safetensors(path)
             return load_file(path)
-        check_torch_file(path)
         try:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except ValueError:  # torch's format before 1.6
             unknown = []
         with torch.serialization.safe_globals([(Inert, name) for name in unknown]):
             return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(path: Path) -> bool:
+    return read_beginning(path, WEIGHTS, 9)[8:] == b"{"
+
+
+@contextmanager
+def _named_refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
     except TooLarge as error:
         remedy = "save it again with torch.save(net.state_dict(), ...)"
         raise BadWeights("the weights file is not read", where=path, got=error, remedy=remedy) from error
