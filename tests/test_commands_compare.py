@@ -103,7 +103,7 @@ def test_scores_that_are_not_of_this_data_are_left_out_and_the_others_compared(c
     file.write_bytes(seal({"version": SCORES.version, "score": {**encode(bad), "certificate": None}}))
     assert {row["method"] for row in rows(session)} == {one.method for one in saved} - {"ridge"}
     assert "compare: left out 1 scores of other images, splits or labels" in console.said
-    assert f"compare: left out {path}: its labels are not those of the test images" in console.said
+    assert f"compare: left out {path}: has other labels than the test images" in console.said
     reason = "has other fields than a score: certificate: expected an object, got None"
     assert f"compare: left out {file}: {reason}" in console.said
 

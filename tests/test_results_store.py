@@ -181,7 +181,7 @@ def test_another_version_is_skipped(saved: Saved) -> None:
     saved.rewrite(version=version + 1)
     assert saved.reason() == f"has {name} version {version + 1}; this program reads {version}: run its stage again"
     saved.path.write_bytes(seal({name: {}}))
-    assert saved.reason().startswith(f"has {name} version None")
+    assert saved.reason().startswith(f"has no {name} version; this program reads {version}")
 
 
 @pytest.mark.parametrize("member", [{}, [], "text", None, 3], ids=repr)

@@ -34,6 +34,7 @@ from probeline.results.findings import (
     PairCounts,
     SuspectLabel,
 )
+from probeline.results.store import SkippedFile
 from probeline.session import Session
 from probeline.types import Backbone, BoolArray, FloatArray, IntArray
 
@@ -66,6 +67,9 @@ def examine(session: Session) -> Findings:
     name, inputs = backbone.name, list_inputs(session, backbone)
     key, title = digest(inputs), f"doctor: {session.dataset.name} x {name}"
     record = FINDINGS.find(session.reports, name, key)
+    sizes = {split.role: len(split) for split in (session.splits.train, session.splits.val, session.splits.test)}
+    if isinstance(record, Findings) and (record.images, record.class_names) != (sizes, session.dataset.class_names):
+        record = SkippedFile(FINDINGS.path(session.reports, name, key), "has other images or classes than the data set")
     if finished := reuse(session, record, session.reports, title, f"{title}: up to date, skipped"):
         return finished
     started, images = time.perf_counter(), ExaminedImages(session, backbone)

@@ -83,7 +83,9 @@ def _find_together(session: Session, backbones: Sequence[Backbone], device: str,
         if isinstance(record, SkippedFile):
             session.console.say(f"latency: recomputed, as {record.path.name} {record.reason}")
     latencies = [record for record in records if isinstance(record, Latency)]
-    are_together = len(latencies) == len(records) and len({latency.session for latency in latencies}) == 1
+    are_together = (
+        len(latencies) == len(records) and len({(one.session, len(one.passes[0].seconds)) for one in latencies}) == 1
+    )
     return latencies if are_together else None
 
 

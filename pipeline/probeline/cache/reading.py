@@ -114,7 +114,7 @@ def _read_record(path: Path) -> dict[str, Any]:
             "the cache is of another format version",
             where=path,
             expected=FORMAT_VERSION,
-            got=version if type(version) is int and 0 <= version <= _MOST_VERSION else f"a {type(version).__name__}",
+            got=version if isinstance(version, int | str | None) and len(str(version)) < 10 else type(version).__name__,
             remedy="use the version of Probeline that wrote it, or another --cache",
         )
     return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probeline.evaluate.task import task_of
+from probeline.evaluate.requests import OTHER_LABELS, test_labels
 from probeline.identity import HEADS_VERSION, TRAIN_VERSION, canonical
 from probeline.results.methods import method_info
 from probeline.results.score import SCORES, Score
@@ -26,9 +26,9 @@ def current_scores(session: Session, verb: str) -> list[Score]:
     current = [score for score in scores if score.options.get("version") == _version(score)]
     if len(current) < len(scores):
         say(f"{verb}: left out {len(scores) - len(current)} scores of an earlier version of their method")
-    labels = tuple(task_of(session.dataset).targets(session.dataset, session.splits.test).tolist()) if current else ()
+    labels = test_labels(session) if current else ()
     for score in (score for score in current if score.labels != labels):
-        say(f"{verb}: left out {SCORES.path_of(session.reports, score)}: its labels are not those of the test images")
+        say(f"{verb}: left out {SCORES.path_of(session.reports, score)}: {OTHER_LABELS}")
     current = [score for score in current if score.labels == labels]
     newest: dict[tuple[object, ...], Score] = {}
     for score in sorted(current, key=lambda score: SCORES.path_of(session.reports, score).stat().st_mtime_ns):

@@ -18,6 +18,9 @@ from probeline.types import Backbone, FloatArray, IntArray
 
 Record = TypeVar("Record")
 
+OTHER_LABELS = "has other labels than the test images"
+"""Why a score is skipped although its digest of the splits is that of the session."""
+
 
 @dataclass(frozen=True)
 class ScoreRequest:
@@ -54,7 +57,16 @@ def request_score(
 
 def find_score(session: Session, backbone: Backbone, request: ScoreRequest) -> Score | SkippedFile | None:
     """Return the score that is requested, None if it does not exist."""
-    return SCORES.find(session.reports, backbone.name, backbone.weights, request.method, request.seed, request.key)
+    names = (backbone.name, backbone.weights, request.method, request.seed, request.key)
+    score = SCORES.find(session.reports, *names)
+    if isinstance(score, Score) and score.labels != test_labels(session):
+        return SkippedFile(SCORES.path(session.reports, *names), OTHER_LABELS)
+    return score
+
+
+def test_labels(session: Session) -> tuple[int, ...]:
+    """Return the labels of the test images, which every score of these splits has."""
+    return tuple(task_of(session.dataset).targets(session.dataset, session.splits.test).tolist())
 
 
 def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, title: str) -> Score | None:

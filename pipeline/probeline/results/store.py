@@ -120,9 +120,9 @@ class RecordKind(Generic[Record, Names]):
             return SkippedFile(path, "is damaged: its bytes are not those its sha256 was taken of")
         version = content.get("version")
         if type(version) is not int or version != self.version:
-            is_shown = version is None or (type(version) is int and 0 <= version <= _MOST_VERSION)
-            other = f"has {self.name} version {version if is_shown else 'unknown'}"
-            return SkippedFile(path, f"{other}; this program reads {self.version}: run its stage again")
+            is_known = type(version) is int and 0 <= version <= _MOST_VERSION
+            other = f"{self.name} version {version}" if is_known else f"no {self.name} version"
+            return SkippedFile(path, f"has {other}; this program reads {self.version}: run its stage again")
         try:
             record = decode(self.record_class, content.get(self.name))
             own = self.path_of(folder, record)
