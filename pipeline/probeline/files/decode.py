@@ -150,24 +150,35 @@ def _decoder_of(hint: Any) -> _Decoder:
     if origin is Literal:
         return partial(_check_literal, options)
     if origin in (Union, UnionType):
-        present = [option for option in options if option is not NoneType]
-        return partial(_decode_union, tuple(map(_decoder_of, present)), len(present) < len(options))
+        return partial(_decode_union, options, tuple(map(_decoder_of, options)))
     raise TypeError(f"a record cannot hold {hint}")
 
 
-def _decode_union(decoders: Sequence[_Decoder], is_optional: bool, value: object, path: str) -> Any:
-    if value is None and is_optional:
-        return None
-    refusals = []
-    for decode_option in decoders:
-        try:
-            return decode_option(value, path)
-        except BadRecord as error:
-            refusals.append(str(error))
-    begins = f"{path}: expected "
-    if all(text.startswith(begins) for text in refusals):
-        _refuse(path, " or ".join(text.removeprefix(begins).rpartition(", got ")[0] for text in refusals), value)
-    raise BadRecord(refusals[-1])
+def _json_types(hint: Any) -> tuple[type, ...]:
+    """Return the types of the JSON values that a hint may accept."""
+    origin, options = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return (object,)
+    if hint is float:
+        return (int, float)
+    if hint in _NAMES:
+        return (hint,)
+    if origin is Annotated:
+        return _json_types(options[0])
+    if origin is Literal:
+        return tuple({type(option) for option in options})
+    return (list, tuple) if origin is tuple else (dict,)
+
+
+def _decode_union(hints: tuple[Any, ...], decoders: tuple[_Decoder, ...], value: object, path: str) -> Any:
+    """Return the value by the one hint that accepts values of its type; the hints of a union must differ in these."""
+    for hint, decode_value in zip(hints, decoders, strict=True):
+        types = _json_types(hint)
+        if type(value) in types or object in types:
+            return decode_value(value, path)
+    accepted = [_json_types(hint) for hint in hints if hint is not NoneType]
+    names = (_NAMES.get(types[0], "an array" if list in types else "an object") for types in accepted)
+    _refuse(path, " or ".join(names), value)
 
 
 def _decode_checked(decode_value: _Decoder, checks: tuple[Any, ...], value: object, path: str) -> Any:
