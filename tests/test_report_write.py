@@ -230,7 +230,17 @@ def test_an_odd_record_of_the_previous_report_is_none(text: str, tmp_path: Path)
         assert run(tmp_path, []).written
 
 
-@pytest.mark.parametrize("files", [None, [], {"report.md": 3}, {"figures/..": "0" * 64}, {"figures/a/b.png": "0" * 64}])
+@pytest.mark.parametrize(
+    "files",
+    [
+        None,
+        [],
+        {"report.md": 3},
+        {"figures/..": "0" * 64},
+        {"figures/a/b.png": "0" * 64},
+        {f"figures/{'x' * 300}.png": "0" * 64},
+    ],
+)
 def test_a_sealed_record_of_a_report_names_files_of_a_report(files: object, tmp_path: Path) -> None:
     record = {"key": "x", "files": files}
     (tmp_path / "figures").mkdir()

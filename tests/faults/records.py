@@ -35,15 +35,16 @@ from probeline.commands import compare
 from probeline.console import Silence
 from probeline.data.verdicts import Verdicts
 from probeline.environment import environment, origins
-from probeline.errors import BadCache, ProbelineError
+from probeline.errors import BadCache, OtherFormat, ProbelineError
 from probeline.extraction.odd_pixels import describe_odd_pixels
 from probeline.files.decode import decode
 from probeline.finetuning import checkpoint_files
-from probeline.identity import FORMAT_VERSION, seal, unseal
+from probeline.identity import FORMAT_VERSION, digest, seal, unseal
 from probeline.images import Decoding
 from probeline.options.settings import Settings
 from probeline.recipes import read as read_recipe
 from probeline.report import figures
+from probeline.report.folder import ReportFolder
 from probeline.results.curve import CURVES
 from probeline.results.embedding_map import MAPS, map_of
 from probeline.results.findings import FINDINGS
@@ -258,6 +259,7 @@ def _read_all(report: Reported, written: list[tuple[RecordKind[Any, ...], Path]]
     before = len(report.said.lines)
     for name in _REPORT:
         (report.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(report.folder / "figures", ignore_errors=True)
     shown = chance.sample(SHEETS, DRAWN)
     with contextlib.ExitStack() as patched, warnings.catch_warnings():
         warnings.simplefilter("error")  # of a number that is none
@@ -353,6 +355,8 @@ def _attempt_entry(entry: Entry, files: dict[str, bytes], name: str, chance: ran
     except ProbelineError as error:
         if name not in str(error):
             return f"{what}: another file is named: {error}"
+        if isinstance(error, OtherFormat):  # nothing that a repair may change
+            return "refused"
     if checked.entry is None:  # of another format, which no repair may touch
         return "refused"
     if not checked.problems:
@@ -484,16 +488,14 @@ def _read_checkpoint(place: Path, values: Any, chance: random.Random) -> None:
 
 
 def _read_report(place: Path, values: Any, chance: random.Random) -> None:
-    from probeline.identity import digest
-    from probeline.report import write
-
     with contextlib.suppress(ValueError, TypeError):  # a number that has no digest makes a report that is corrupt
         values = {**values, "sha256": digest(values)}
     (place / "report.json").write_bytes(chance.choice([json.dumps(values).encode(), sealed({"x": values}, chance)]))
-    previous = write._previous(place)
-    for name, sha256 in previous.files.items():
+    folder = ReportFolder(place)
+    for name, sha256 in folder.previous().files.items():
         assert (place / name).resolve().is_relative_to(place.resolve())
-        write._has_bytes(place / name, sha256)
+        folder.has(name, sha256)
+    folder.remove_stale_figures(())
 
 
 def _read_recipe(place: Path, values: Any, chance: random.Random) -> None:

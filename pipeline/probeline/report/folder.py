@@ -21,6 +21,9 @@ RECORD_NAME, FIGURES = "report.json", "figures"
 _BEGINNING = re.compile(rb'\{\s*"key": "[0-9a-f]{64}"')
 """Of a report's record, even if its end is lost."""
 
+_LONGEST_NAME = 255
+"""Bytes that file systems take."""
+
 _FIGURE = re.compile(rf"{FIGURES}/[^/]+\.png")
 
 
@@ -33,7 +36,8 @@ class PreviousReport:
 
     def __post_init__(self) -> None:
         for name in self.files:
-            if not re.fullmatch(rf"({FIGURES}/)?[^/]+", name) or name.endswith(".."):
+            own = re.fullmatch(rf"({FIGURES}/)?([^/]+)", name)
+            if own is None or own[2] in (".", "..") or len(own[2].encode()) > _LONGEST_NAME:
                 raise ValueError(f"no file of a report: {name!r:.80}")
 
 
