@@ -18,7 +18,7 @@ from probeline.backbones import build
 from probeline.backbones import torchvision_import as vision
 from probeline.backbones.build import random_net
 from probeline.backbones.frozen import Normalize
-from probeline.backbones.weights import download
+from probeline.backbones.weights import published
 from probeline.cli import program as cli
 from probeline.commands import predict
 from probeline.errors import BadData, BadOption, UnknownName
@@ -39,7 +39,7 @@ def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(parents=True)
     torch.save(random_net(NET, 3).state_dict(), folder / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(download, "check_file_hash", lambda path: None)
+    monkeypatch.setattr(published, "check_file_hash", lambda *_: None)
 
 
 @pytest.fixture

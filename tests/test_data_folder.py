@@ -21,6 +21,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources import folder
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
+from probeline.files.memory import Lease, read_leased
 from probeline.files.reading import FileKind, read_bytes
 from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
@@ -633,7 +634,12 @@ def test_a_second_load_reads_a_sample_of_the_images(
         read.append(path)
         return read_bytes(path, kind)
 
+    def watched_too(path: Path, lease: Lease) -> bytes:
+        read.append(path)
+        return read_leased(path, lease)
+
     monkeypatch.setattr(folder, "read_bytes", watched)
+    monkeypatch.setattr(folder, "read_leased", watched_too)
     monkeypatch.setattr("probeline.data.remembered.SAMPLE", 2)
     assert load(root, tmp_path).parts["all"].content == expected
     assert len(set(read)) == len(read) == 2
@@ -651,15 +657,15 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
         os.utime(path, (1e9, 1e9))
     changing = root / "a/1.jpg"
 
-    def changed(path: Path, kind: FileKind) -> bytes:
-        data = read_bytes(path, kind)
+    def changed(path: Path, lease: Lease) -> bytes:
+        data = read_leased(path, lease)
         if path == changing:
             os.utime(path, (1e9 + 5, 1e9 + 5))
         return data
 
     memo = Memo(tmp_path / "other.json")
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "read_bytes", changed)
+        patch.setattr(folder, "read_leased", changed)
         folder.load(str(root), LoadRequest(root, Subset(), memo, Silence()))
     assert memo.get(f"image:{root / 'a/1.jpg'}", [root / "a/1.jpg"], str) is None
     assert memo.get(f"image:{root / 'b/1.jpg'}", [root / "b/1.jpg"], str) is not None

@@ -135,8 +135,8 @@ def in_place(path: Path, data: bytes, *, replace: bool = False) -> bool:
     return True
 
 
-def unsynced(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def unsynced(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     os.write(descriptor, data)
     os.close(descriptor)
 

@@ -77,6 +77,7 @@ class MadeSession:
         self.dataset = SimpleNamespace(name="made", parts={})
         self.decoding = Decoding()
         self.has_images = True
+        self.checked: set[str] = set()
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from probeline.report.figures.style import DPI, FAMILY, LINE, MUTED, RC, SMALL, TITLE
-from probeline.text import is_printable, printable, printable_lines
+from probeline.text import printable, printable_lines
 
 _NAME_LENGTH = 22
 """Characters of a class name in a figure; longer ones are cut."""
@@ -143,8 +143,9 @@ def _write_out(figure: Figure) -> None:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             labels = [label.get_text() for label in axis.get_ticklabels()]
-            if not all(map(is_printable, labels)):
-                axis.set_ticklabels(list(map(printable, labels)))
+            shown = list(map(printable_lines, labels))
+            if shown != labels:
+                axis.set_ticklabels(shown)
 
 
 def _wrap(text: Text, room: float) -> None:
