@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from probeline.commands import baselines, probe
+from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads import exact
+from probeline.evaluate.heads import method as seam
 from probeline.evaluate.heads.exact import RIDGE_L2
 from probeline.evaluate.heads.method import Candidates, FitSettings, Fold, HeadMethod, Selection
+from probeline.evaluate.score import refit
 from probeline.evaluate.selection import select
 from probeline.evaluate.task import Loss, SingleLabel, Task
 from probeline.files.decode import encode
@@ -236,6 +239,29 @@ def test_nothing_is_fitted_twice(
     rows = len(splits.train) + len(splits.val)
     by_round = [rows - len(fold) for fold in splits.folds] if splits.folds else [len(splits.train)]
     assert calls == [*by_round, rows], "each round once, and the refit"
+
+
+def test_of_many_classes_a_refit_fits_the_selected_candidate_alone(
+    fitted: tuple[Session, dict[str, Score]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fitted[1]["probe-refit"]
+    session = Session(configuration(fitted[0].settings.folders.cache, **LITTLE, reports=tmp_path / "reports"))
+    monkeypatch.setattr(seam, "MANY_CLASSES", 9)
+    calls: list[list[float]] = []
+    plain = logistic.fit_path
+    monkeypatch.setattr(logistic, "fit_path", lambda X, y, k, l2s: calls.append(list(l2s)) or plain(X, y, k, l2s))
+    probe.run(session)
+    after = {score.method: score for score in SCORES.load(session.reports)[0]}["probe-refit"]
+    assert calls[-1] == [before.chosen["l2"]]
+    assert (after.path, after.optimism) == ((), None)
+    for name in ("key", "chosen", "chosen_by", "val_top1", "predictions", "temperature", "trainable"):
+        assert getattr(after, name) == getattr(before, name), name
+    # Both are within 1e-6 of the objective (plus 0.01 nats) above its minimum.
+    assert after.certificate["objective"] == pytest.approx(before.certificate["objective"], rel=1e-6, abs=1e-8)
+    features = CachedFeatures(session, *session.every_tap("squeezenet1_1"))
+    calls.clear()
+    refit(features, after)
+    assert calls == [[before.chosen["l2"]]], "so does an export"
 
 
 def test_a_score_of_an_earlier_version_is_left_out_with_its_reason_and_made_anew(

@@ -13,6 +13,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 
 from probeline.heads.linear import Head, decision
+from probeline.heads.logistic import cross_entropy, path
 from probeline.heads.logistic.path import certify, fit_path
 from probeline.heads.logistic.reference import fit_reference
 from probeline.heads.standardize import apply, fit_scaler
@@ -56,6 +57,46 @@ TASKS = {
     "two classes, more columns than rows": (*task(40, 300, 2, 0.5), 2),
     "more rows than a block": (*task(5000, 10, 3, 0.4), 3),
 }
+
+
+@pytest.fixture
+def many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solve every problem of three classes or more in the ways that are for many classes."""
+    monkeypatch.setattr(path, "_MANY", 2)
+    monkeypatch.setattr(cross_entropy, "_MANY", 2)
+
+
+MANY = [name for name, (_, _, classes) in TASKS.items() if classes > 2]
+
+
+@pytest.mark.usefixtures("many_classes")
+@pytest.mark.parametrize("name", MANY)
+def test_the_ways_for_many_classes_agree_with_scikit_learn(name: str) -> None:
+    test_agrees_with_scikit_learn(name)
+    test_certificate_is_that_of_the_stored_weights(name)
+
+
+@pytest.mark.usefixtures("many_classes")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_of_many_classes_those_without_rows_are_set_apart(weighted: bool) -> None:
+    X, y, _ = TASKS["ten classes"]
+    weights = np.random.default_rng(0).uniform(0.1, 3, len(y)).astype(np.float32) if weighted else None
+    present = np.array([0, 2, 3, 5, 6, 7, 8, 10, 11, 12])  # of 14
+    if weights is not None:
+        weights[y == 9] = 0  # class 12 has rows that count nothing
+        present = present[:9]
+    numbers = np.array([0, 2, 3, 5, 6, 7, 8, 10, 11, 12])[y]
+    l2s = [1e-6, 1e-3, 1e2]
+    counted = np.ones(len(y), np.bool_) if weights is None else weights > 0
+    among = None if weights is None else weights[counted]
+    alone = fit_path(X[counted], y[counted], len(present), l2s, weights=among)
+    absent = np.setdiff1d(np.arange(14), present)
+    for head, own in zip(fit_path(X, numbers, 14, l2s, weights=weights), alone, strict=True):
+        assert head.certificate.converged
+        assert head.certificate.objective == pytest.approx(own.certificate.objective, rel=2e-6, abs=2e-8)
+        assert not head.weight[absent].any()
+        chances = softmax(decision(head, X).astype(np.float64), axis=1)
+        assert chances[:, absent].max() < 1e-17
 
 
 @pytest.mark.parametrize("name", TASKS)

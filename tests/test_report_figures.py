@@ -21,7 +21,7 @@ from figure_checks import assert_clear, cielab, drawn
 from made_scores import CIFAR, LONG, judged, make_score, make_scores
 from pages import make_content, write_report
 from probeline.images import PixelArray
-from probeline.report.figures import draw
+from probeline.report.figures import classes, draw
 from probeline.report.figures.classes import by_class, confusions
 from probeline.report.figures.cost import cost
 from probeline.report.figures.curves import path, training
@@ -44,6 +44,19 @@ MANY_CLASSES = [f"a class whose name is long {i}" for i in range(60)]
 
 def confusion(table: Sequence[Block]) -> Figure:
     return confusions(table[0].title, table[0].rows[-1], table[0].scores[-1][0])
+
+
+def test_of_very_many_classes_a_confusion_matrix_has_cells_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = make_score(n_test=40, class_names=tuple(f"class {i}" for i in range(100_000)))
+    wrong = (99_998,) * 3 + score.predictions[3:]
+    score = replace(score, labels=(99_999,) * 3 + score.labels[3:], predictions=wrong)
+    monkeypatch.setattr(classes, "_CELLS", 100)
+    figure = confusion(blocks([score]))
+    (image,) = figure.axes[0].images
+    assert image.get_array().shape == (100, 100)  # and not 10^10 cells, 80 GB
+    assert "A cell is 1000 by 1000 classes" in figure.caption
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts[:2] == ["3", "class 99999 as class 99998"]
 
 
 def test_only_figures_with_data_are_drawn(tmp_path: Path) -> None:

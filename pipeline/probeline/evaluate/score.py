@@ -64,13 +64,18 @@ def score_head(
     selected: _Selected[Head] = shared[name]
     selection = selected.selection
     started = time.perf_counter() - selected.seconds
-    if method.is_refit:
-        fold = features.load_refit_fold()
-        heads, X_test = method.fit(fold, settings, selection.candidates), fold.X_heldout
+    heads, index = selection.heads, selection.index
+    if not method.is_refit:
+        X_test = features.load_test(selected.fold)
     else:
-        heads, X_test = selection.heads, features.load_test(selected.fold)
-    logits, choice = _score_on_test(features, method.logits(heads, X_test), selection)
-    fit = _describe_fit(features, method, heads[selection.index], selection, settings)
+        fold = features.load_refit_fold()
+        X_test = fold.X_heldout
+        if method.fits_alone(settings.classes):
+            heads, index = [method.refit(fold, settings, selection.selected)], 0
+        else:
+            heads = method.fit(fold, settings, selection.candidates)
+    logits, choice = _score_on_test(features, method.logits(heads, X_test), selection, index)
+    fit = _describe_fit(features, method, heads[index], selection, settings)
     seconds = time.perf_counter() - started
     validation = selection.y_val, selection.val_logits
     score = Score(
@@ -92,32 +97,36 @@ def score_head(
 
 
 def _score_on_test(
-    features: CachedFeatures, outputs: Iterable[FloatArray], selection: Selection[Any]
+    features: CachedFeatures, outputs: Iterable[FloatArray], selection: Selection[Any], index: int
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Return the logits float32 [n_test, K] of the selected candidate, and the fields of a score on the selection.
 
-    Candidates that are not selected are scored only for `path` and `optimism`, their `outputs` used one at a time.
+    These are the `outputs` of number `index`. There are those of the selected candidate alone, or of all: the others
+    are scored only for `path` and `optimism`, one at a time.
     """
     task, session = features.task, features.session
     targets = task.targets(session.dataset, session.splits.test)
     path: list[Candidate] = []
     scores: list[float] = []
     logits = None
-    for index, output in enumerate(outputs):
+    for number, output in enumerate(outputs):
         scores.append(task.selection_score(targets, output))
         path.append(
             {f"test_{task.selection_metric}": scores[-1], f"test_{task.loss.__name__}": task.loss(targets, output)}
         )
-        logits = output if index == selection.index else logits
-    if logits is None or len(path) != len(selection.path):
+        logits = output if number == index else logits
+    if logits is None or len(path) not in (1, len(selection.path)):
         raise ValueError(f"{len(path)} outputs for {len(selection.path)} candidates")
-    fields = {"chosen": selection.selected, "val_top1": selection.path[selection.index][task.selection_metric]}
+    fields = {
+        "chosen": selection.selected,
+        "val_top1": selection.path[selection.index][task.selection_metric],
+        "chosen_by": session.splits.chosen_by if len(selection.path) > 1 else "",
+    }
     if len(path) == 1:
-        return logits, {**fields, "chosen_by": ""}
+        return logits, fields
     return logits, {
         **fields,
-        "chosen_by": session.splits.chosen_by,
-        "optimism": max(scores) - scores[selection.index],
+        "optimism": max(scores) - scores[index],
         "path": tuple({**on_val, **on_test} for on_val, on_test in zip(selection.path, path, strict=True)),
     }
 

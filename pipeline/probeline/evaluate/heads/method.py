@@ -19,6 +19,9 @@ from probeline.types import FloatArray, IntArray
 Candidate = Mapping[str, Any]
 """The names and values of the hyper-parameters that are compared."""
 
+MANY_CLASSES = 500
+"""Classes above which a refit on train and val fits the selected candidate alone; its score has no path then."""
+
 Head = TypeVar("Head")
 LinearHead = TypeVar("LinearHead", bound=Linear)
 
@@ -270,9 +273,13 @@ class HeadMethod(Protocol[Head]):
         """
         raise BadOption(f"{self.name} cannot be exported", expected="a method that has layers", got=self.name)
 
+    def fits_alone(self, classes: int) -> bool:
+        """Return whether the selected candidate is fitted again without the others."""
+        return self.are_independent or (self.is_refit and classes > MANY_CLASSES)
+
     def refit(self, fold: Fold, settings: FitSettings, selected: Candidate) -> Head:
         """Return the head of a score, fitted again as it was the first time."""
-        if self.are_independent:
+        if self.fits_alone(settings.classes):
             strength = next(iter(selected.values()), 0.0)
             alone = Candidates((selected,), (strength,))
             return self.fit(fold, settings, alone)[0]

@@ -24,6 +24,15 @@ _BIAS_TOLERANCE = 1e-9
 _BIAS_STEPS = 200
 """Most Newton steps of the bias: each moves a logit by at most 1, and rare classes need many."""
 
+_MANY = 256
+"""Classes above which no matrix of the products of two classes is made."""
+
+_BIAS_PRODUCTS = 200
+"""Most products with the curvature in a Newton step of many classes' biases."""
+
+_BIAS_PRECISION = 1e-8
+"""Share of the power of a slope that such a step may leave: it is right to a part in 10,000."""
+
 _NO_CURVATURE = 1e-12
 """Least curvature, relative to the largest class."""
 
@@ -153,6 +162,8 @@ def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, flo
     "Self-concordant analysis for logistic regression", Electron. J. Stat. 4, 384-414). Also returned is an upper bound
     of the remaining excess of the loss, in nats: what the last step promised to save.
     """
+    if rows.logits > _MANY:
+        return _optimise_many(rows, logits, bias)
     count, classes = len(rows), max(2, rows.logits)
     weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
     settled, saved, size = bias.clone(), math.inf, max(1, _BIAS_BLOCK // classes)
@@ -173,6 +184,80 @@ def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, flo
         if saved < _BIAS_TOLERANCE:
             break
     return settled, saved
+
+
+def _optimise_many(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, float]:
+    """Return what :func:`optimise_bias` does for many classes: without a matrix of the products of two classes.
+
+    Each Newton step is solved for by conjugate gradients, whose products with the curvature cost no more than one of
+    the probabilities with a vector. A row counts relative to its true class: what all classes share would drown the
+    contribution of a certain row.
+    """
+    settled, saved = bias.clone(), math.inf
+    for _ in range(_BIAS_STEPS):
+        curvature = _BiasCurvature(rows, logits + (settled - bias).float()[:, None])
+        step = curvature.solve(curvature.slopes)
+        saved = float(step @ curvature.slopes)
+        settled += step / max(1.0, 2 * float(step.abs().max()))
+        if saved < _BIAS_TOLERANCE:
+            break
+    return settled, saved
+
+
+class _BiasCurvature:
+    """The loss's second derivative along the biases of all classes, at logits [K, N]; `slopes` [K] is minus the first.
+
+    The slopes are the share of each class less its mean probability, and sum to 0.
+    """
+
+    def __init__(self, rows: Rows, logits: Tensor) -> None:
+        self._labels, self._count = rows.y, len(rows)
+        self._weights = rows.weights
+        # The sum of the other classes, not 1 - p, which for a certain row is rounding alone.
+        self._others = logits.log_softmax(dim=0).exp_().scatter_(0, rows.y[None], 0)
+        self._wrong = self._others.sum(dim=0, dtype=torch.float64)
+        self._mass = self._weighted(self._others).sum(dim=1, dtype=torch.float64)
+        self.slopes = (self._by_label(self._wrong) - self._mass) / self._count
+        squares = self._weighted(self._others.square()).sum(dim=1, dtype=torch.float64)
+        own = self._by_label(self._wrong * (1 - self._wrong))
+        self._diagonal = ((self._mass - squares).clamp_min(0) + own) / self._count
+        self._ridge = _NO_CURVATURE * self._diagonal.max().clamp_min(torch.finfo(torch.float64).tiny)
+        self._diagonal += self._ridge
+
+    def _by_label(self, values: Tensor) -> Tensor:
+        """Return the weighted sum of values [N] over the rows of each class, float64 [K]."""
+        return torch.bincount(self._labels, self._weighted(values), minlength=len(self._others))
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        """Return values [..., N] times the rows' weights."""
+        return values if self._weights is None else values * self._weights
+
+    def product(self, along: Tensor) -> Tensor:
+        """Return the curvature times a direction, float64 [K]."""
+        of_label = along[self._labels]
+        mean = (self._others.T @ along.float()).double() - self._wrong * of_label
+        rest = self._others @ self._weighted(of_label + mean).float()
+        own = self._by_label((1 - self._wrong) * mean)
+        return (self._mass * along - rest.double() - own) / self._count + self._ridge * along
+
+    def solve(self, residual: Tensor) -> Tensor:
+        """Return the direction [K] of sum 0 whose product is nearly `residual`, by conjugate gradients."""
+        direction = torch.zeros_like(residual)
+        search = solved = residual / self._diagonal
+        power = first = float(residual @ solved)
+        for _ in range(_BIAS_PRODUCTS):
+            if not power > _BIAS_PRECISION * first:
+                break
+            product = self.product(search)
+            curvature = float(search @ product)
+            if not curvature > 0:  # rounding
+                break
+            direction += power / curvature * search
+            residual = residual - power / curvature * product
+            solved = residual / self._diagonal
+            power, past = float(residual @ solved), power
+            search = solved + power / past * search
+        return direction - direction.mean()
 
 
 def _bias_step(slopes: Tensor, together: Tensor) -> tuple[Tensor, float]:

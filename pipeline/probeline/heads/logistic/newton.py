@@ -18,7 +18,9 @@ computed; a margin is added. The bound g^T g / (2 l2) (ibid., eq. 9.9) is used w
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +37,7 @@ from probeline.heads.logistic.cross_entropy import (
     slope,
     variances,
 )
-from probeline.heads.logistic.preconditioner import Preconditioner
+from probeline.heads.logistic.preconditioner import Preconditioner, Turned
 
 _FLOOR = 0.01
 """Nats added to the objective before the tolerance is taken, which would be needlessly strict near 0."""
@@ -79,15 +81,25 @@ class Solution:
 
 
 def minimise(
-    rows: Rows, l2: Tensor, start: Tensor, preconditioner: Preconditioner, *, tolerance: float, max_products: int
+    rows: Rows,
+    l2: Tensor,
+    start: Tensor,
+    preconditioner: Preconditioner,
+    turned: Turned | None = None,
+    *,
+    tolerance: float,
+    max_products: int,
 ) -> Solution:
     """Descend from `start`, float64 [H, K, D + 1], at each `l2`, float64 [H].
+
+    With `turned` rows, float32 works on these, and the preconditioner is theirs.
 
     A head stops when its objective exceeds its minimum by no more than `tolerance` times itself plus 0.01 nats, when
     `max_products` are used up, or when rounding prevents progress.
     """
     descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products)
-    descent.run(exactly=False)
+    with contextlib.nullcontext() if turned is None else descent.on(turned):
+        descent.run(exactly=False)
     descent.run(exactly=True)
     converged = descent.excess <= descent.allowed(descent.objective)
     return Solution(descent.at, descent.objective, descent.gradient_norm, descent.excess, descent.products, converged)
@@ -114,12 +126,27 @@ class _Descent:
     ) -> None:
         self._rows, self._l2, self._preconditioner = rows, l2, preconditioner
         self._tolerance, self._max_products = tolerance, max_products
+        self._turned: Turned | None = None  # if the preconditioner is of other rows than those at work
         self.at = start.clone()
         self.objective, self.gradient_norm, self.excess = (torch.zeros_like(l2) for _ in range(3))
         self.products = torch.zeros(len(l2), dtype=torch.int64, device=l2.device)
         self._steepness = torch.full_like(l2, 0.25)
         self._margin = torch.full_like(l2, _DOUBT)
         self._bias_excess = torch.zeros_like(l2)
+
+    @contextlib.contextmanager
+    def on(self, turned: Turned) -> Iterator[None]:
+        """Work on turned rows, and turn the coefficients back at the end."""
+        own = self._rows
+        self._rows, self.at = turned.rows, turned.into(self.at)
+        yield
+        self._rows, self.at, self._turned = own, turned.back(self.at), turned
+
+    def _solve(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
+        """Return the approximate inverse of the Hessian on the rows at work times a residual."""
+        if self._turned is None:
+            return self._preconditioner.solve(residual, l2, steepness)
+        return self._turned.back(self._preconditioner.solve(self._turned.into(residual), l2, steepness))
 
     def allowed(self, objective: Tensor) -> Tensor:
         return self._tolerance * (objective + _FLOOR)
@@ -134,7 +161,7 @@ class _Descent:
             point, objective, gradient = self._evaluate(heads, logits, exactly=exactly)
             l2, steepness = self._l2[heads], self._steepness[heads]
             self._preconditioner.aim(l2)
-            power = _dot(gradient, self._preconditioner.solve(gradient, l2, steepness))
+            power = _dot(gradient, self._solve(gradient, l2, steepness))
             progress = (objective < lowest[heads] - _NOISE[exactly] * objective) | (power < 0.25 * smallest[heads])
             idle[heads] = torch.where(progress, 0, idle[heads] + 1)
             lowest[heads] = torch.minimum(lowest[heads], objective)
@@ -168,7 +195,12 @@ class _Descent:
             empty = at.new_empty(len(at), 0)
             point = Evaluation(empty, empty, *evaluate_exactly(self._rows, at))
         else:
-            point = evaluate(self._rows, logits_of(self._rows, at) if logits is None else logits)
+            if logits is not None:
+                point = evaluate(self._rows, logits)
+            elif len(at) > 1 and torch.equal(at[:1].expand_as(at), at):  # as the first heads, which start at 0
+                point = evaluate(self._rows, logits_of(self._rows, at[:1])).select(torch.zeros_like(heads))
+            else:
+                point = evaluate(self._rows, logits_of(self._rows, at))
             self._steepness[heads] = variances(self._rows, point.probabilities).mean(dim=(1, 2)).double()
         return point, *penalised(point.loss, point.gradient, at, self._l2[heads])
 
@@ -203,7 +235,7 @@ class _Descent:
         l2, steepness = self._l2[heads], self._steepness[heads]
         direction = torch.zeros_like(gradient)
         residual = -gradient
-        solved = preconditioner.solve(residual, l2, steepness)
+        solved = self._solve(residual, l2, steepness)
         search = solved
         power = _dot(residual, solved)
         here = torch.arange(len(heads), device=heads.device)
@@ -220,7 +252,7 @@ class _Descent:
             length = length[:, None, None]
             direction[here] += length * search
             residual = residual - length * product
-            solved = preconditioner.solve(residual, l2, steepness)
+            solved = self._solve(residual, l2, steepness)
             power, past = _dot(residual, solved), power
             search = solved + (power / past)[:, None, None] * search
             active = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)

@@ -37,7 +37,13 @@ _ROUGH = 1e-3
 """Tolerance at intermediate values."""
 
 _MEMORY = 1 << 30
-"""Bytes that the logits of a batch may take; there are four arrays of them."""
+"""Bytes that a batch of heads may take: four arrays of logits in float32, and some ten of coefficients in float64."""
+
+_MANY = 256
+"""Classes above which rows are turned into their eigenbasis, and classes without rows are set apart."""
+
+_IMPROBABLE = 40.0
+"""Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
 
 _KNOWN = 8
 """Most recent solutions kept for extrapolation: some may be too close to each other for a parabola."""
@@ -64,7 +70,8 @@ def fit_path(
     X : float32 [N, D]
         Standardised features.
     y : int64 [N]
-        Classes in [0, classes). A class without rows becomes improbable.
+        Classes in [0, classes). A class without rows becomes improbable; of more than 256 classes it has no weights,
+        and a bias that is 40 below the lowest.
     classes : int
         K, at least 2.
     l2s : sequence of float
@@ -92,28 +99,56 @@ def fit_path(
     check_labelled(X, y, classes)
     if X.dtype != np.float32:
         raise ValueError(f"features must be float32, not {X.dtype}")
+    present = np.unique(y if weights is None else y[weights > 0])
+    if classes > _MANY and 2 < len(present) < classes:
+        # Its bias has no optimum but minus infinity, which steps in float32 pursue.
+        numbers = np.searchsorted(present, y).clip(max=len(present) - 1)
+        heads = fit_path(
+            X,
+            numbers,
+            len(present),
+            l2s,
+            weights=weights,
+            device=device,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+        )
+        return [_with_absent(head, present, classes) for head in heads]
     home = "cpu" if torch.device(device).type == "mps" else device
     logits = 1 if classes == 2 else classes
     features, labels, relative = resident(X, home), resident(y, home), _relative(weights, len(y), home)
     rows = resident_rows(features, labels, logits, relative)
+    is_turned = logits > _MANY
     if X.shape[1] <= len(y):
-        return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations)
+        return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations, is_turned=is_turned)
     # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
     span, triangle = torch.linalg.qr(features.double().T)
     within = resident_rows(triangle.T.float().contiguous(), labels, logits, relative)
-    heads = solve_path(within, l2s, tolerance=tolerance, max_iterations=max_iterations)
+    heads = solve_path(within, l2s, tolerance=tolerance, max_iterations=max_iterations, is_turned=is_turned)
     return [_spanning(head, span, rows) for head in heads]
 
 
 def solve_path(
-    rows: Rows, l2s: Sequence[float], *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+    rows: Rows,
+    l2s: Sequence[float],
+    *,
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+    is_turned: bool = False,
 ) -> list[Head]:
-    """Return what :func:`fit_path` does, for rows that need not be in memory."""
+    """Return what :func:`fit_path` does, for rows that need not be in memory.
+
+    With `is_turned`, they are copied into the eigenbasis of their covariance. That pays if there are many classes: a
+    product of coefficients with the eigenvectors costs K D^2 for each step, one of the rows N D^2 once.
+    """
     l2s = check_l2s(l2s)
     preconditioner = Preconditioner(rows)
+    turned, scale = preconditioner.turned() if is_turned else None, preconditioner.scale
+    if turned is not None:
+        preconditioner = turned.preconditioner
     solved: dict[float, Tensor] = {}
     heads: dict[float, Head] = {}
-    for window in _windows(sorted(set(l2s), reverse=True), STRONG * preconditioner.scale, rows):
+    for window in _windows(sorted(set(l2s), reverse=True), STRONG * scale, rows):
         l2 = torch.tensor(window, dtype=torch.float64, device=rows.y.device)
         requested = window[0] in l2s
         solution = minimise(
@@ -121,6 +156,7 @@ def solve_path(
             l2,
             torch.stack([_extrapolate(solved, value, rows) for value in window]),
             preconditioner,
+            turned,
             tolerance=tolerance if requested else _ROUGH,
             max_products=max_iterations,
         )
@@ -128,6 +164,14 @@ def solve_path(
         if requested:
             heads |= zip(window, _heads(window, solution), strict=True)
     return [heads[l2] for l2 in l2s]
+
+
+def _with_absent(head: Head, present: IntArray, classes: int) -> Head:
+    """Return a head on some of the classes, their numbers ascending, as one on all of them."""
+    weight = np.zeros((classes, head.weight.shape[1]), np.float32)
+    bias = np.full(classes, head.bias.min() - _IMPROBABLE, np.float32)
+    weight[present], bias[present] = head.weight, head.bias
+    return replace(head, weight=weight, bias=bias)
 
 
 def _spanning(head: Head, span: Tensor, rows: Rows) -> Head:
@@ -150,7 +194,7 @@ def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
 
 def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
     """Yield the values to solve at once, in descending order, with others between them if they are too far apart."""
-    most = max(1, _MEMORY // (4 * 4 * rows.logits * len(rows)))
+    most = max(1, _MEMORY // (rows.logits * (4 * 4 * len(rows) + 10 * 8 * (rows.columns + 1))))
     count = sum(l2 >= strong for l2 in l2s)
     for start in range(0, count, most):
         yield l2s[start : min(start + most, count)]

@@ -13,6 +13,7 @@ the loss as it is, so that part is projected out; without that these matrices ar
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,11 +58,12 @@ class Preconditioner:
     the total is at most twice that of the better choice.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None) -> None:
+        """Take the rows, and mean, eigenvalues and eigenvectors if they are known; None for the axes themselves."""
         self._rows = rows
         count, columns = len(rows), rows.columns
-        self._mean, values, basis = _spectrum(rows)
-        self._basis = basis.float()
+        self._mean, values, self._basis = spectrum or _spectrum(rows)
+        self._narrow = None if self._basis is None else self._basis.float()
         self._even = torch.cat([values, values.new_ones(1)])  # centring decouples the bias, which is not penalised
         self.scale = float(values.sum()) / columns
         self._matrices: Tensor | None = None
@@ -81,6 +83,16 @@ class Preconditioner:
         product = 4 * len(self._rows) * columns * (1 + 33 / (self._rows.logits + 1))
         work = 1.75 * weighed * columns**2 + 2 * columns**3
         self._cost = max(_LEAST, math.ceil(work / product)) if self._fits else math.inf
+
+    def turned(self) -> Turned:
+        """Return the rows in the eigenbasis, where the inverse of even curvature takes no products with matrices."""
+        if self._basis is None or self._narrow is None:
+            raise ValueError("these rows are turned already")
+        narrow = self._narrow
+        X = torch.cat([block.float() @ narrow for _, block in self._rows.pieces()])
+        rows = replace(self._rows, blocks=lambda: iter((X,)))
+        spectrum = self._mean @ self._basis, self._even[:-1], None
+        return Turned(rows, Preconditioner(rows, spectrum), self._basis)
 
     def spend(self, products: int) -> None:
         """Count products with the Hessian."""
@@ -156,11 +168,31 @@ class Preconditioner:
 
     def _solve_evenly(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
         by_bias = residual[..., -1:]
-        along = (residual[..., :-1] - by_bias * self._mean).float() @ self._basis
+        along = (residual[..., :-1] - by_bias * self._mean).float()
+        if self._narrow is not None:
+            along = along @ self._narrow
         scale = steepness[:, None] * self._even
-        weight = ((along / (scale[:, None, :-1] + l2[:, None, None])).float() @ self._basis.T).double()
+        share = (along / (scale[:, None, :-1] + l2[:, None, None])).float()
+        weight = (share if self._narrow is None else share @ self._narrow.T).double()
         bias = by_bias / scale[:, None, -1:] - (weight @ self._mean)[..., None]
         return torch.cat([weight, bias], dim=2)
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Rows in the eigenbasis of their covariance, float64 [D, D], with the preconditioner of these rows."""
+
+    rows: Rows
+    preconditioner: Preconditioner
+    basis: Tensor
+
+    def into(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients, float64 [H, K, D + 1], for the turned rows."""
+        return torch.cat([coefficients[..., :-1] @ self.basis, coefficients[..., -1:]], dim=2)
+
+    def back(self, coefficients: Tensor) -> Tensor:
+        """Return coefficients for the rows themselves."""
+        return torch.cat([coefficients[..., :-1] @ self.basis.T, coefficients[..., -1:]], dim=2)
 
 
 def _share_inverse(l2: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -33,11 +34,16 @@ _TICKED = 120
 _PAIRS = 28
 """Most frequent confusions that are listed next to a matrix without numbers."""
 
+_CELLS = 1000
+"""Most cells along a side of a confusion matrix, which has some 600 pixels; of more classes a cell is several."""
+
 
 def confusions(title: str, row: Row, score: Score) -> Sheet:
     """Return the confusion matrix of one score, coloured by the shares of its rows."""
     k = len(score.class_names)
-    counts = confusion(np.asarray(score.labels), np.asarray(score.predictions), k)
+    labels, predictions = np.asarray(score.labels), np.asarray(score.predictions)
+    together = math.ceil(k / _CELLS)
+    counts = confusion(labels // together, predictions // together, math.ceil(k / together))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = names(score.class_names)
     is_numbered = k <= _LISTED
@@ -45,10 +51,12 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
     caption = f"n = {row.n_test:,} test images. Colour: share of the true class's images."
     if is_numbered:
         caption += " In a cell: images, and their share of the row." if k <= _SHARED else " In a cell: images."
+    if together > 1:
+        caption += f" A cell is {together} by {together} classes, in their order."
     if row.seeds > 1:
         caption += f" The first of {row.seeds} seeds."
     width = side + (1.9 if is_numbered else 4.2)
-    right = int(np.trace(counts))
+    right = int((labels == predictions).sum())
     headline = f"Confusion matrix of the {row.short} on {title}"
     alt = f"{headline}: {right:,} of {row.n_test:,} test images are classified correctly."
     figure = Sheet(width, side + 1.4, headline, caption, alt, square=True)
@@ -67,7 +75,7 @@ def confusions(title: str, row: Row, score: Score) -> Sheet:
     if is_numbered:
         _write_cells(axes, counts, shares)
     else:
-        _list_pairs(figure.add_subplot(grid[0, 1]), counts, shown)
+        _list_pairs(figure.add_subplot(grid[0, 1]), labels, predictions, shown)
     return figure
 
 
@@ -81,16 +89,15 @@ def _write_cells(axes: Axes, counts: IntArray, shares: DoubleArray) -> None:
         axes.text(predicted, true, text, ha="center", va="center", fontsize=size, color=ink, linespacing=1.15)
 
 
-def _list_pairs(axes: Axes, counts: IntArray, shown: Sequence[str]) -> None:
-    errors = counts * (1 - np.eye(len(counts), dtype=np.int64))
+def _list_pairs(axes: Axes, labels: IntArray, predictions: IntArray, shown: Sequence[str]) -> None:
+    is_wrong = labels != predictions
+    pairs, counts = np.unique(np.stack([labels[is_wrong], predictions[is_wrong]]), axis=1, return_counts=True)
     axes.set_axis_off()
     axes.set_title("Most frequent confusions", loc="left")
-    for line, cell in enumerate(np.argsort(-errors, axis=None, kind="stable")[:_PAIRS]):
-        true, predicted = divmod(int(cell), len(counts))
-        if errors[true, predicted] == 0:
-            break
+    for line, pair in enumerate(np.argsort(-counts, kind="stable")[:_PAIRS].tolist()):
+        true, predicted = pairs[:, pair].tolist()
         y = 1 - (line + 1) / (_PAIRS + 1)
-        axes.text(0.1, y, f"{errors[true, predicted]:,}", fontsize=SMALL, ha="right", fontweight="bold")
+        axes.text(0.1, y, f"{counts[pair]:,}", fontsize=SMALL, ha="right", fontweight="bold")
         axes.text(0.14, y, f"{shown[true]} as {shown[predicted]}", fontsize=SMALL)
 
 

@@ -21,6 +21,9 @@ _MAX_CLASSES = 20
 _PAIRS = 28
 """Confusions that are listed in its place."""
 
+_MOST_LINES = 2000
+"""Classes whose accuracy the page lists; with ten rows a line has some 600 bytes."""
+
 _UPRIGHT = 4
 """Longer class names are turned at the head of a column."""
 
@@ -97,15 +100,18 @@ class AccuracyPerClass(Section):
         names, images = score.class_names, Counter(score.labels)
         tested = [label for label in range(len(names)) if images[label]]
         places = decimals(row.n_test for row in block.rows)
+        hardest = sorted(tested, key=lambda label: fmean(_shares(block.rows, label)))
         lines = [
             (names[label], f"{images[label]:,}", [_shade_share(row.per_class[label], places) for row in block.rows])
-            for label in sorted(tested, key=lambda label: fmean(_shares(block.rows, label)))
+            for label in hardest[:_MOST_LINES]
         ]
         caption = "Accuracy in percent on each class's test images, the hardest class first."
         if any(row.seeds > 1 for row in block.rows):
             caption += " Means over seeds."
         if len(tested) < len(names):
             caption += f" {len(names) - len(tested)} of {len(names)} classes have no test image."
+        if len(tested) > _MOST_LINES:
+            caption += f" The {_MOST_LINES:,} hardest of {len(tested):,} classes."
         heads = [row.short for row in block.rows]
         return View("classes.html", {"title": block.title, "heads": heads, "lines": lines, "caption": caption})
 
