@@ -48,8 +48,10 @@ def confusion(table: Sequence[Block]) -> Figure:
 
 def test_of_very_many_classes_a_confusion_matrix_has_cells_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     score = make_score(n_test=40, class_names=tuple(f"class {i}" for i in range(100_000)))
-    wrong = (99_998,) * 3 + score.predictions[3:]
-    score = replace(score, labels=(99_999,) * 3 + score.labels[3:], predictions=wrong)
+    labels, predictions = np.array(score.labels), np.array(score.predictions)
+    wrong = np.flatnonzero(labels != predictions)[:3]
+    labels[wrong], predictions[wrong] = 99_999, 99_998
+    score = replace(score, labels=tuple(labels.tolist()), predictions=tuple(predictions.tolist()))
     monkeypatch.setattr(classes, "_CELLS", 100)
     figure = confusion(blocks([score]))
     (image,) = figure.axes[0].images
