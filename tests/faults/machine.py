@@ -77,7 +77,6 @@ class MadeSession:
         self.dataset = SimpleNamespace(name="made", parts={})
         self.decoding = Decoding()
         self.has_images = True
-        self.checked: set[str] = set()
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None
@@ -415,6 +414,9 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     lost, parted = 0, ""
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
+        # The net is made up, so there are no weights to confirm.
+        mock.patch.object(filling, "confirm_records", lambda *_: None),
+        mock.patch.object(filling, "describe_confirmed", lambda *_: {}),
         mock.patch.object(verifying, "Engine", MadeEngine),
         mock.patch.object(verify, "Session", MadeSession),
     ):
