@@ -415,8 +415,8 @@ def run(count: int, seed: int, *, shrink: bool = True) -> Figures:
     with (
         mock.patch.object(filling, "Engine", MadeEngine),
         # The net is made up, so there are no weights to confirm.
-        mock.patch.object(filling, "confirm_records", lambda *_: None),
-        mock.patch.object(filling, "describe_confirmed", lambda *_: {}),
+        mock.patch.object(filling, "confirm_records", return_value=None),
+        mock.patch.object(filling, "describe_confirmed", return_value={}),
         mock.patch.object(verifying, "Engine", MadeEngine),
         mock.patch.object(verify, "Session", MadeSession),
     ):
