@@ -131,7 +131,7 @@ def test_a_record_of_another_shard_is_refused(
     [
         (99, "written by a newer version of Probeline.*expected format 1, got format 99.*update Probeline"),
         (0, "another format version.*expected 1, got 0"),
-        ("2", "another format version.*expected 1, got a str"),
+        ("2", "another format version.*expected 1, got 2"),
     ],
 )
 def test_another_format_version_is_named(
