@@ -57,7 +57,8 @@ def test_what_was_written_is_read(tmp_path: Path, part: Part, backbone: Backbone
     assert read.sample_ids == part.sample_ids
     assert read.key == entry.key
     assert read.seconds == 1.5
-    assert verify_entry(entry) == sum(path.stat().st_size for path in entry.folder.glob("*.h5"))
+    hashed = (*entry.folder.glob("*.h5"), entry.samples_path)
+    assert verify_entry(entry) == sum(path.stat().st_size for path in hashed)
     assert not list(entry.folder.glob("*.tmp"))
 
 
@@ -95,12 +96,12 @@ def test_every_flipped_byte_is_refused(tmp_path: Path, backbone: Backbone) -> No
         for place in places:
             path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
             with pytest.raises(ProbelineError):
-                read_features(entry)
+                read_features(open_entry(entry.folder))
             tried += 1
         for length in (0, 1, len(data) // 2, len(data) - 1):
             path.write_bytes(data[:length])
             with pytest.raises(ProbelineError):
-                read_features(entry)
+                read_features(open_entry(entry.folder))
         path.write_bytes(data)
     assert tried > 500
     np.testing.assert_array_equal(read_features(entry).features, values)
@@ -129,9 +130,9 @@ def test_a_record_of_another_shard_is_refused(
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (99, "written by a newer version of Probeline.*expected format 1, got format 99.*update Probeline"),
-        (0, "another format version.*expected 1, got 0"),
-        ("2", "another format version.*expected 1, got 2"),
+        (99, "written by a newer version of Probeline.*expected format 2, got format 99.*update Probeline"),
+        (0, "another format version.*expected 2, got 0"),
+        ("1", "another format version.*expected 2, got 1"),
     ],
 )
 def test_another_format_version_is_named(

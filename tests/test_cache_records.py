@@ -19,10 +19,10 @@ from probeline.cache import exchange, reading
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.cache.format import hdf5
-from probeline.cache.format.records import EntryRecord, Manifest, ShardRecord
+from probeline.cache.format.records import BlockRecord, EntryRecord, ListedEntryRecord, Manifest, ShardRecord
 from probeline.errors import BadCache, OutOfMemory
 from probeline.files.decode import BadRecord, decode
-from probeline.identity import FORMAT_VERSION, digest, seal, unseal
+from probeline.identity import EXPORT_FORMAT_VERSION, digest, seal, unseal
 
 
 @pytest.fixture
@@ -86,9 +86,10 @@ def test_a_bad_record_of_a_shard_is_named_and_only_that_shard_is_redone(
         (lambda r: r.update(dim=10**13), "dim: expected 1 to 4,194,304"),
         (lambda r: r.update(dim=1 << 22, rows_per_shard=1 << 20), "which no file may hold"),
         (lambda r: r.update(rows_per_shard=0), "rows_per_shard: expected 1 to"),
-        (lambda r: r.update(samples=[]), "samples: expected a length of 1"),
-        (lambda r: r["samples"].append(r["samples"][0]), "sample ids that repeat"),
-        (lambda r: r["samples"][0].append("x"), r"samples\[0\]: expected 2 values"),
+        (lambda r: r.update(rows=0), "rows: expected 1 to"),
+        (lambda r: r.update(rows=1 << 17), "1 blocks of 65,536 for 131,072 rows"),
+        (lambda r: r["blocks"].clear(), "0 blocks of 65,536 for 13 rows"),
+        (lambda r: r["blocks"][0].update(bytes=0), r"blocks\[0\].bytes: expected 1 to"),
         (lambda r: r.update(format=True), "another format version"),
         (lambda r: r["inputs"].pop("backbone"), "inputs: missing backbone"),
         (lambda r: r["inputs"].update(view=[]), "inputs.view: expected an object"),
@@ -106,6 +107,26 @@ def test_a_bad_record_of_an_entry_is_named(
     assert str(path) in str(caught.value)
     (problem,) = check_entry(entry.folder).problems
     assert problem.shard is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.update(samples=[]), "samples: expected a length of 1"),
+        (lambda r: r["samples"].append(r["samples"][0]), "sample ids that repeat"),
+        (lambda r: r["samples"][0].append("x"), r"samples\[0\]: expected 2 values"),
+        (lambda r: r["samples"].reverse(), "samples_sha256: expected the digest of samples"),
+    ],
+)
+def test_a_bad_record_that_lists_its_samples_is_named(
+    change: Callable[[dict[str, Any]], object], words: str, entry: Entry
+) -> None:
+    path = entry.folder / "entry.json"
+    path.write_bytes(seal(entry.listed_record()))
+    reading.open_entry(entry.folder)
+    rewrite(path, change)
+    with pytest.raises(BadCache, match=words):
+        reading.open_entry(entry.folder)
 
 
 @pytest.mark.parametrize("field", ["dataset", "part"])
@@ -134,7 +155,7 @@ def export(entry: Entry, provenance: dict[str, Any]) -> bytes:
         {"features_sha256": hashlib.sha256(stored.features[r.start : r.stop].tobytes()).hexdigest(), "provenance": how}
         for r, how in zip(entry.shards, (stored.provenance[0], provenance), strict=True)
     ]
-    manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
+    manifest = seal({"format": EXPORT_FORMAT_VERSION, "entry": entry.listed_record(), "shards": shards})
     return hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, manifest)
 
 
@@ -211,15 +232,20 @@ SHARD = {
 }
 MANIFEST = {
     "format": 1,
-    "entry": ENTRY.record(),
+    "entry": ENTRY.listed_record(),
     "shards": [{"features_sha256": digest(0), "provenance": producer.FACTS}] * 2,
 }
 
 
 @pytest.mark.parametrize(
     ("record_class", "values"),
-    [(EntryRecord, ENTRY.record()), (ShardRecord, SHARD), (Manifest, MANIFEST)],
-    ids=["entry", "shard", "manifest"],
+    [
+        (EntryRecord, ENTRY.record([BlockRecord(1000, digest(0))])),
+        (ListedEntryRecord, ENTRY.listed_record()),
+        (ShardRecord, SHARD),
+        (Manifest, MANIFEST),
+    ],
+    ids=["entry", "listed entry", "shard", "manifest"],
 )
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))

@@ -18,7 +18,7 @@ from probeline.cache.reading import entry_folders, missing_shards, open_entry, r
 from probeline.cli import program as cli
 from probeline.commands import cache as verb
 from probeline.errors import BadOption, CannotWrite, MissingData, UnknownName
-from probeline.identity import digest, seal
+from probeline.identity import FORMAT_VERSION, digest, seal
 from probeline.session import Session
 from small_runs import Listening, configuration, extracted, shards
 
@@ -438,7 +438,7 @@ def test_rm_removes_a_link_and_never_what_it_leads_to(cache: Path, tmp_path: Pat
 
 def test_rm_goes_by_the_folder_and_not_by_what_a_forged_record_says(cache: Path, tmp_path: Path) -> None:
     forged, kept = entry_folders(cache)
-    record = open_entry(forged).record()
+    record = open_entry(forged).listed_record()
     inputs = {**record["inputs"], "backbone": "../../../../outside"}
     key = digest(inputs)
     victim = tmp_path / "outside"
@@ -518,8 +518,8 @@ def test_gc_goes_by_the_age_of_a_leftover_whatever_its_date_says(cache: Path, mo
 
 def test_gc_and_ls_leave_the_entry_of_a_newer_version_alone(cache: Path) -> None:
     folder = list(entry_folders(cache))[1]
-    record = open_entry(folder).record()
-    (folder / "entry.json").write_bytes(seal({**record, "format": 2}))
+    record = open_entry(folder).listed_record()
+    (folder / "entry.json").write_bytes(seal({**record, "format": FORMAT_VERSION + 1}))
     for name in (DEAD, "shard-00001.h5.bad", "shard-00007.h5"):
         old(folder / name)
     before = everything(cache)
@@ -552,7 +552,7 @@ def test_bad_arguments_are_told_the_usage(words: tuple[str, ...], tmp_path: Path
 
 
 def test_unknown_actions_and_entries(cache: Path) -> None:
-    with pytest.raises(UnknownName, match="one of: ls, rm, gc, export, import"):
+    with pytest.raises(UnknownName, match="one of: ls, rm, gc, export, import, upgrade"):
         do(cache, "drop")
     with pytest.raises(UnknownName, match="unknown key"):
         do(cache, "rm", "0123456789ab", yes=True)

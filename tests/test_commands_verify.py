@@ -130,7 +130,7 @@ def test_a_lost_record_is_found_and_made_anew(cache: Path) -> None:
 
 def test_another_format_is_no_damage(cache: Path) -> None:
     path = entry_of(cache).folder / "entry.json"
-    path.write_bytes(seal({**entry_of(cache).record(), "format": 0}))
+    path.write_bytes(seal({**entry_of(cache).listed_record(), "format": 0}))
     before = path.read_bytes()
     _, said = refused(verify, cache, repair=True)
     assert any("another format version" in told for told in said)

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import probeline
+from probeline.cache.reading import entry_folders, open_entry
 from probeline.cli import main
 from probeline.files.memo import Memo
 from probeline.identity import unseal
@@ -153,8 +154,19 @@ def test_an_exported_entry_is_taken_in(old: Path, run: Run) -> None:
     told = run("cache import val.h5 --cache other")
     assert told["new_shards"] == 1
     own = old / "cache" / Path(told["folder"]).relative_to("other")
-    for name in ("entry.json", "shard-00000.h5"):
-        assert (old / told["folder"] / name).read_bytes() == (own / name).read_bytes()
+    assert (old / told["folder"] / "shard-00000.h5").read_bytes() == (own / "shard-00000.h5").read_bytes()
+    taken, there = open_entry(old / told["folder"]), open_entry(own)
+    assert taken.listed_record() == there.listed_record()
+
+
+def test_entries_of_format_1_are_upgraded_on_request_and_answer_as_before(old: Path, run: Run) -> None:
+    folders = list(entry_folders(old / "cache"))
+    before = {folder: open_entry(folder).listed_record() for folder in folders}
+    assert {unseal((folder / "entry.json").read_bytes())["format"] for folder in folders} == {1}
+    assert sorted(run("cache upgrade")["upgraded"]) == sorted(f"cache/{f.relative_to(old / 'cache')}" for f in folders)
+    assert {folder: open_entry(folder).listed_record() for folder in folders} == before
+    for line in EXTRACTIONS:
+        assert all(entry["extracted_shards"] == 0 for entry in run(line))
 
 
 def test_the_memo_is_not_read_as_it_was_unsealed_and_what_it_said_is_found_again(old: Path, run: Run) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
@@ -107,8 +107,8 @@ def check_no_links(path: Path, below: Path) -> None:
             )
 
 
-def publish(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o666) -> bool:
-    """Write `data` to `path` durably and whole, or not at all.
+def publish(path: Path, data: bytes | Iterable[bytes], *, replace: bool = False, mode: int = 0o666) -> bool:
+    """Write `data`, or pieces of it as they come, to `path` durably and whole, or not at all.
 
     The bytes go to a temporary name in the same folder, are synced, and get their name by a link that fails if the
     name is taken. With `replace` they take it from whatever holds it. `mode` are the most permissions the file gets.
@@ -121,7 +121,7 @@ def publish(path: Path, data: bytes, *, replace: bool = False, mode: int = 0o666
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     with _refusals_named(path):
         try:
-            _write_synced(temporary, data, mode)
+            _write_synced(temporary, [data] if isinstance(data, bytes) else data, mode)
             published = _take_name(temporary, path, replace=replace)
         finally:
             temporary.unlink(missing_ok=True)
@@ -189,12 +189,13 @@ def put_aside(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
+def _write_synced(path: Path, pieces: Iterable[bytes], mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # less the user's umask
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
         _sync(descriptor, _NO_SYNC)
     finally:
         os.close(descriptor)

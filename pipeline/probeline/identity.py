@@ -32,8 +32,14 @@ HEADS_VERSION = 3
 TRAIN_VERSION = 2
 """Bump when the fine-tune trainer would take other steps from an equal configuration."""
 
-FORMAT_VERSION = 1
-"""Bump when the files of a cache entry change their layout (cache/README.md holds the format)."""
+FORMAT_VERSION = 2
+"""Bump when the record of a cache entry changes its layout (cache/README.md holds the format)."""
+
+SHARD_FORMAT_VERSION = 1
+"""Bump when shards or their records change their layout."""
+
+EXPORT_FORMAT_VERSION = 1
+"""Bump when the manifest of an exported entry changes its layout."""
 
 SCORE_VERSION = 4
 """Bump when the fields of a score record change their meaning."""

@@ -242,7 +242,7 @@ class FeatureSet:
 
     features: FloatArray
     """float32 [N, D]."""
-    sample_ids: tuple[str, ...]
+    sample_ids: Sequence[str]
     key: str
     seconds: float
     """Time of extraction, summed over the shards."""

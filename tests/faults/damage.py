@@ -16,6 +16,7 @@ from faults.figures import Figures, summed
 from probeline.cache import reading
 from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
+from probeline.cache.samples import FILE_NAME
 from probeline.errors import ProbelineError
 from probeline.identity import digest
 
@@ -83,21 +84,24 @@ def _run(name: str, changes: Callable[[dict[str, bytes], int], list[Change]], co
         results = sweep(trials, attempt, limit=LIMIT)
     complaints = [line and f"{change}: {line}" for line, change in zip(results, trials, strict=True)]
     size = sum(map(len, files.values()))
-    note = f"2 shards, their records and entry.json: {size:,} bytes; reading refuses, an audit names the file"
+    note = (
+        f"2 shards, their records, samples.bin and entry.json: {size:,} bytes; reading refuses, an audit names the file"
+    )
     return summed(name, complaints, note)
 
 
 def _missed(entry: Entry, name: str) -> str:
     """Say what of a damage in a file goes unnoticed."""
     try:
-        reading.read_features(entry)
+        # An entry that was located, not opened, knows its samples, and needs no file of them.
+        reading.read_features(reading.open_entry(entry.folder) if name == FILE_NAME else entry)
         return "read without a word"
     except ProbelineError as error:
         if name not in str(error):
             return f"reading names another file: {error}"
     except Exception as error:
         return f"reading fails without a name: {error!r}"
-    for expected in (entry, None) if name == "entry.json" else (entry,):
+    for expected in (entry, None) if name in ("entry.json", FILE_NAME) else (entry,):
         findings = check_entry(entry.folder, expected).problems
         if len(findings) != 1 or name not in findings[0].message:
             return f"an audit finds {findings}"

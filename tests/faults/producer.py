@@ -110,7 +110,8 @@ def extract(
 
 def files(entry: Entry) -> dict[str, bytes]:
     """Return the files of an entry that its format names."""
-    return {path.name: path.read_bytes() for path in sorted(entry.folder.glob("*")) if path.suffix in (".h5", ".json")}
+    suffixes = (".h5", ".json", ".bin")
+    return {path.name: path.read_bytes() for path in sorted(entry.folder.glob("*")) if path.suffix in suffixes}
 
 
 def clean(shards: int) -> dict[str, bytes]:

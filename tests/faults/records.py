@@ -39,7 +39,7 @@ from probeline.errors import BadCache, OtherFormat, ProbelineError
 from probeline.extraction.odd_pixels import describe_odd_pixels
 from probeline.files.decode import decode
 from probeline.finetuning import checkpoint_files
-from probeline.identity import FORMAT_VERSION, digest, seal, unseal
+from probeline.identity import EXPORT_FORMAT_VERSION, digest, seal, unseal
 from probeline.images import Decoding
 from probeline.options.settings import Settings
 from probeline.recipes import read as read_recipe
@@ -410,7 +410,7 @@ def _attempt_import(place: Path, entry: Entry, chance: random.Random) -> str:
     stored = reading.read_features(entry)
     hashes = [hashlib.sha256(stored.features[r.start : r.stop].tobytes()).hexdigest() for r in entry.shards]
     shards = [{"features_sha256": one, "provenance": how} for one, how in zip(hashes, stored.provenance, strict=True)]
-    values, what = mutated({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards}, chance)
+    values, what = mutated({"format": EXPORT_FORMAT_VERSION, "entry": entry.listed_record(), "shards": shards}, chance)
     data = hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, sealed(values, chance))
     file, cache = place / "sent.h5", place / "imported"
     file.write_bytes(data)

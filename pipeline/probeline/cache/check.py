@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from probeline import disk
-from probeline.cache.entry import Entry
+from probeline.cache.entry import Entry, check_samples
 from probeline.cache.locks import SUFFIX as LOCK
 from probeline.cache.reading import check_entry_record, is_done, open_entry, read_shard
+from probeline.cache.samples import FILE_NAME as SAMPLES
 from probeline.errors import MissingData, NewerFormat, OtherFormat, ProbelineError
+from probeline.files.decode import BadRecord
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     entry, is_later = expected, False
     try:
         opened = open_entry(folder)
+        check_entry_record(expected or opened)
+        check_samples(opened)
         entry = expected or opened
-        check_entry_record(entry)
     except MissingData:
         problems.append(Problem(f"the record of an entry is missing: {folder / 'entry.json'}", None))
     except NewerFormat:
@@ -69,12 +72,15 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
     except OtherFormat as error:  # nothing that a repair could change
         problems.append(Problem(str(error), None))
         entry = None
+    except BadRecord as error:
+        problems.append(Problem(f"the samples of an entry are not those of its key: {folder}: {error}", None))
     except (ProbelineError, OSError) as error:
         problems.append(Problem(_describe(error), None))
     if entry is None:
         return EntryCheck(folder, None, (), (), tuple(problems), _find_leftovers(folder, ()), 0)
     verified, missing = [], []
-    size = 0 if problems else (folder / "entry.json").stat().st_size
+    own_files = [path for path in (folder / "entry.json", entry.samples_path) if path.exists()]
+    size = 0 if problems else sum(path.stat().st_size for path in own_files)
     for number in range(len(entry.shards)):
         try:
             if not is_done(entry, number):
@@ -92,7 +98,11 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
 
 
 def _find_leftovers(folder: Path, shards: Sequence[range]) -> tuple[Path, ...]:
-    names = {"entry.json", *(f"shard-{number:05d}{end}" for number in range(len(shards)) for end in (".h5", ".json"))}
+    names = {
+        "entry.json",
+        SAMPLES,
+        *(f"shard-{number:05d}{end}" for number in range(len(shards)) for end in (".h5", ".json")),
+    }
     with contextlib.suppress(OSError):
         return tuple(sorted(path for path in folder.iterdir() if path.name not in names and path.suffix != LOCK))
     return ()
@@ -109,7 +119,7 @@ def set_aside_bad_files(check: EntryCheck) -> list[int]:
     shards = sorted({problem.shard for problem in check.problems if problem.shard is not None})
     names = [f"shard-{number:05d}{suffix}" for number in shards for suffix in (".json", ".h5")]
     if any(problem.shard is None for problem in check.problems):
-        names.append("entry.json")
+        names += ["entry.json", SAMPLES]
     for name in names:
         disk.put_aside(check.folder / name)
     return shards

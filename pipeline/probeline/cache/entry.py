@@ -5,15 +5,18 @@ cache/README.md specifies the files byte by byte. Nothing is read or written her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from probeline import disk
-from probeline.cache.format.records import EntryRecord
+from probeline.cache.format.records import BlockRecord, EntryRecord, ListedEntryRecord
+from probeline.cache.format.samples import ROWS_PER_BLOCK
+from probeline.cache.samples import FILE_NAME, StoredSamples
 from probeline.errors import BadCache
-from probeline.files.decode import BadRecord
+from probeline.files.decode import BadRecord, encode
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
 from probeline.images import View
 from probeline.names import PENULTIMATE
@@ -21,6 +24,9 @@ from probeline.text import is_printable
 from probeline.types import Backbone, Part, samples_digest
 
 ROWS_PER_SHARD = 1024
+
+LISTED_FORMAT_VERSION = 1
+"""Of records that list the samples."""
 
 _LONGEST = 200
 """Bytes of the longest folder name that is accepted from a record."""
@@ -47,7 +53,8 @@ class Entry:
     """Where an entry is, and what identifies it.
 
     `dataset` and `part` are for people and no part of the key, whose fields are `inputs`; the part of a view is
-    ``train@view1``. There are `dim` values per row; `content` is the sha256 of the source of each row.
+    ``train@view1``. There are `dim` values per row; `content` is the sha256 of the source of each row. Of an entry that
+    was opened from its record, the ids and contents are read from the disk when they are used.
     """
 
     folder: Path
@@ -56,14 +63,14 @@ class Entry:
     inputs: Mapping[str, Any]
     tap: str
     dim: int
-    sample_ids: tuple[str, ...]
-    content: tuple[str, ...]
+    sample_ids: Sequence[str]
+    content: Sequence[str]
     rows_per_shard: int
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The full key, 64 hexadecimal digits."""
         return digest(self.inputs)
@@ -85,7 +92,7 @@ class Entry:
         """The part whose images these are, augmented or not."""
         return self.part.partition("@")[0]
 
-    @property
+    @cached_property
     def shards(self) -> tuple[range, ...]:
         """The row range of each shard."""
         n, step = len(self), self.rows_per_shard
@@ -99,10 +106,14 @@ class Entry:
         """Return the path of a shard's record."""
         return self.folder / f"shard-{number:05d}.json"
 
-    def record(self) -> dict[str, Any]:
-        """Return the content of entry.json."""
+    @property
+    def samples_path(self) -> Path:
+        """The path of the file of ids and digests."""
+        return self.folder / FILE_NAME
+
+    def members(self) -> dict[str, Any]:
+        """Return the members of entry.json that every format has."""
         return {
-            "format": FORMAT_VERSION,
             "dataset": self.dataset,
             "part": self.part,
             "key": self.key,
@@ -110,8 +121,22 @@ class Entry:
             "tap": self.tap,
             "dim": self.dim,
             "rows_per_shard": self.rows_per_shard,
-            "samples": [list(pair) for pair in zip(self.sample_ids, self.content, strict=True)],
         }
+
+    def record(self, blocks: Iterable[BlockRecord]) -> dict[str, Any]:
+        """Return the content of entry.json, given the blocks of the samples' file."""
+        return {
+            **self.members(),
+            "format": FORMAT_VERSION,
+            "rows": len(self),
+            "rows_per_block": ROWS_PER_BLOCK,
+            "blocks": [encode(block) for block in blocks],
+        }
+
+    def listed_record(self) -> dict[str, Any]:
+        """Return the record with its samples in it: the content of entry.json in format 1, and of exported files."""
+        samples = [list(pair) for pair in zip(self.sample_ids, self.content, strict=True)]
+        return {**self.members(), "format": LISTED_FORMAT_VERSION, "samples": samples}
 
 
 def locate_entry(cache: Path, part: Part, backbone: Backbone, precision: str, view: View | None = None) -> Entry:
@@ -132,20 +157,38 @@ def entry_of_rows(entry: Entry, rows: Sequence[int]) -> Entry:
     return replace(entry, folder=folder, inputs=inputs, sample_ids=sample_ids, content=content)
 
 
-def entry_from_record(folder: Path, record: EntryRecord) -> Entry:
-    """Return the entry that a record describes, or raise BadRecord with where it contradicts itself."""
-    sample_ids, content = zip(*record.samples, strict=True)
+def entry_from_record(folder: Path, record: EntryRecord | ListedEntryRecord) -> Entry:
+    """Return the entry that a record describes, or raise BadRecord with where it contradicts itself.
+
+    Samples that are in the record itself are held against its key; those in a file of their own are not read.
+    """
+    sample_ids: Sequence[str]
+    content: Sequence[str]
+    if isinstance(record, ListedEntryRecord):
+        sample_ids, content = zip(*record.samples, strict=True)
+    else:
+        stored = StoredSamples(folder / FILE_NAME, record.rows, record.rows_per_block, record.blocks)
+        sample_ids, content = stored.sample_ids, stored.content
     names = ("dataset", "part", "inputs", "tap", "dim", "rows_per_shard")
     entry = Entry(
         folder=folder, sample_ids=sample_ids, content=content, **{name: getattr(record, name) for name in names}
     )
-    if record.format != FORMAT_VERSION:
-        raise BadRecord(f"format: expected {FORMAT_VERSION}, got {record.format}")
+    version = LISTED_FORMAT_VERSION if isinstance(record, ListedEntryRecord) else FORMAT_VERSION
+    if record.format != version:
+        raise BadRecord(f"format: expected {version}, got {record.format}")
     if record.key != entry.key:
         raise BadRecord("key: expected the digest of inputs")
-    if entry.inputs["samples_sha256"] != samples_digest(sample_ids, content):
-        raise BadRecord("inputs.samples_sha256: expected the digest of samples")
+    if isinstance(record, ListedEntryRecord):
+        check_samples(entry)
     return entry
+
+
+def check_samples(entry: Entry) -> None:
+    """Raise BadRecord if the samples of an entry are not those that its key is made of; all of them are read."""
+    if len(set(entry.sample_ids)) < len(entry):
+        raise BadRecord("sample ids that repeat")
+    if entry.inputs["samples_sha256"] != samples_digest(entry.sample_ids, entry.content):
+        raise BadRecord("inputs.samples_sha256: expected the digest of samples")
 
 
 def _folder(cache: Path, dataset: str, backbone: str, tap: str, part: str, key: str) -> Path:

@@ -28,7 +28,7 @@ from probeline.cache.writing import write_entry, write_shard
 from probeline.errors import BadCache, BadData, BadOption, MissingData
 from probeline.files.decode import BadRecord, decode, encode
 from probeline.files.reading import ARRAYS, check, is_file, read_bytes, why_unreachable
-from probeline.identity import FORMAT_VERSION, digest_bytes, seal, unseal
+from probeline.identity import EXPORT_FORMAT_VERSION, digest_bytes, seal, unseal
 from probeline.types import FloatArray
 
 SECONDS = 120
@@ -49,7 +49,7 @@ def export_entry(entry: Entry, path: Path) -> str:
     stored = read_features(entry, "run extract, then export again")
     hashes = [digest_bytes(stored.features[rows.start : rows.stop].tobytes()) for rows in entry.shards]
     shards = [encode(ExportedShard(*pair)) for pair in zip(hashes, stored.provenance, strict=True)]
-    manifest = seal({"format": FORMAT_VERSION, "entry": entry.record(), "shards": shards})
+    manifest = seal({"format": EXPORT_FORMAT_VERSION, "entry": entry.listed_record(), "shards": shards})
     data = hdf5.encode_export(entry.tap, stored.features, entry.sample_ids, entry.content, manifest)
     disk.make_folder(path.absolute().parent)
     if not disk.publish(path, data) and read_bytes(path, ARRAYS) != data:
@@ -112,7 +112,7 @@ def _record(manifest: bytes, path: Path) -> Manifest:
     """Return the record of a manifest; BadCache if :func:`export_entry` would not have written these bytes."""
     try:
         values = unseal(manifest)
-        is_own = values is not None and values.get("format") == FORMAT_VERSION and seal(values) == manifest
+        is_own = values is not None and values.get("format") == EXPORT_FORMAT_VERSION and seal(values) == manifest
     except (ValueError, RecursionError):  # numbers that are not finite, or a depth that is no record's
         is_own = False
     if not is_own:

@@ -163,12 +163,12 @@ class EntryFeatures:
         return copy.deepcopy(dict(self._entry.inputs))
 
     @property
-    def sample_ids(self) -> tuple[str, ...]:
+    def sample_ids(self) -> Sequence[str]:
         """What names each row: N strings; for a folder of images the POSIX path below its root."""
         return self._entry.sample_ids
 
     @property
-    def content(self) -> tuple[str, ...]:
+    def content(self) -> Sequence[str]:
         """The sha256 of each row's source: N strings."""
         return self._entry.content
 

@@ -21,7 +21,8 @@ SUFFIX = ".lock"
 """Of lock files; they are empty and may be deleted at any time."""
 
 POLL_SECONDS = 0.2
-
+LONGEST_POLL_SECONDS = 5.0
+"""A wait doubles up to it, so that many processes do not keep a shared disk busy by asking."""
 
 _DAY = 86_400
 _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
@@ -91,7 +92,7 @@ class ShardLocks:
 
     def __init__(self, entry: Entry, shards: list[int]) -> None:
         self._entry = entry
-        self._pending = list(shards)
+        self._pending = dict.fromkeys(shards)
         self._locked: dict[int, int | None] = {}
 
     def __enter__(self) -> ShardLocks:
@@ -111,7 +112,7 @@ class ShardLocks:
         """Lock one shard; False if it is written, locked by another process, or not to be written at all."""
         if number not in self._pending or not self._try_lock(number):
             return False
-        self._pending.remove(number)
+        del self._pending[number]
         if is_done(self._entry, number):
             self.release(number)
             return False
@@ -133,13 +134,15 @@ class ShardLocks:
         while self._pending:
             done = [number for number in self._pending if is_done(self._entry, number)]
             if done:
-                self._pending = [number for number in self._pending if number not in done]
+                for number in done:
+                    del self._pending[number]
                 return done
-            number = self._pending[0]
+            number = next(iter(self._pending))
             if self._try_lock(number):
                 self.release(number)
                 return []
             time.sleep(poll_seconds)
+            poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
         return []
 
     @property

@@ -17,7 +17,9 @@ from probeline.cache.entry import Entry
 from probeline.cache.format.layout import CHECKPOINT_FILE, CHECKPOINT_NAME, TOP_WRITER, WRITER, is_own, mark
 from probeline.cache.proof import prove_cache
 from probeline.cache.reading import entry_folders, is_done, is_newer, open_entry
+from probeline.cache.samples import FILE_NAME as SAMPLES
 from probeline.errors import BadOption, NewerFormat, ProbelineError
+from probeline.files.levels import folders_at
 from probeline.format import age, megabytes
 
 _DAY = 86_400
@@ -98,7 +100,7 @@ def list_entries(cache: Path) -> list[CachedEntry]:
 
 def checkpoint_bytes(cache: Path) -> int:
     """Return the size of all files in the folders of checkpoints."""
-    folders = [path for path in cache.glob("*/*/seed*") if CHECKPOINT_NAME.fullmatch(path.name)]
+    folders = [path for path in folders_at(cache, 3) if CHECKPOINT_NAME.fullmatch(path.name)]
     statuses = [status for folder in folders for status in _items(folder).values()]
     return sum(status.st_size for status in statuses if stat.S_ISREG(status.st_mode))
 
@@ -114,7 +116,8 @@ def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
     """Return the files of an entry's folder that the format names or a writer left, with their sizes in bytes.
 
     They are in the order in which they may be removed, so that at any moment what is left is a smaller entry and no
-    corrupt one: a shard's record before the shard, the entry's own record last. A link of such a name is one of them.
+    corrupt one: a shard's record before the shard, the entry's own record before its samples, both last. A link of such
+    a name is one of them.
     The cache is given with its links resolved. BadOption is raised for a folder that is not an entry of this cache, or
     that another process is working on.
     """
@@ -132,8 +135,8 @@ def entry_files(folder: Path, cache: Path) -> dict[Path, int]:
             "this entry is being processed by another process", where=folder, remedy="wait until it is finished"
         )
 
-    def order(path: Path) -> tuple[bool, bool, str]:
-        return path.name == "entry.json", path.suffix != ".json", path.name
+    def order(path: Path) -> tuple[bool, bool, bool, str]:
+        return path.name == SAMPLES, path.name == "entry.json", path.suffix != ".json", path.name
 
     return {path: files[path].st_size for path in sorted(files, key=order)}
 
@@ -275,6 +278,8 @@ def _is_unused_file(path: Path, status: os.stat_result, seconds: float) -> bool:
         return seconds > (_DAY if may_run else _MOMENT)
     if path.suffix == locks.SUFFIX:
         return locks.is_unlocked(path)
+    if path.name == SAMPLES:
+        return seconds > _MOMENT and not os.path.lexists(path.with_name("entry.json"))
     return path.suffix == disk.ASIDE or (path.suffix == ".h5" and seconds > _MOMENT and _is_unrecorded(path))
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from probeline.cache.entry import Entry, entry_from_record
+from probeline.cache.entry import LISTED_FORMAT_VERSION, Entry, entry_from_record
 from probeline.cache.format.layout import ENTRY_FILE, FOLDER_NAME
-from probeline.cache.format.records import EntryRecord, ShardRecord
+from probeline.cache.format.records import EntryRecord, ListedEntryRecord, ShardRecord
+from probeline.cache.samples import verify_samples
 from probeline.errors import BadCache, MissingData, NewerFormat, OtherFormat, OutOfMemory, ProbelineError
 from probeline.files.decode import BadRecord, decode
 from probeline.files.levels import folders_at
 from probeline.files.reading import ENTRY, SHARD, memory_bytes, read_bytes
-from probeline.identity import FORMAT_VERSION, unseal
+from probeline.identity import FORMAT_VERSION, SHARD_FORMAT_VERSION, unseal
 from probeline.types import FeatureSet, FloatArray, IntArray
 
 _MOST_VERSION = 9999
@@ -44,7 +45,10 @@ def open_entry(folder: Path) -> Entry:
     """Return the entry of a folder, read from its own record alone."""
     path = folder / "entry.json"
     try:
-        entry = entry_from_record(folder, decode(EntryRecord, _read_record(path)))
+        values = read_entry_record(folder)
+        is_listed = values["format"] == LISTED_FORMAT_VERSION
+        record = decode(ListedEntryRecord, values) if is_listed else decode(EntryRecord, values)
+        entry = entry_from_record(folder, record)
     except BadRecord as error:
         raise _contradiction(path, str(error)) from error
     if not folder.name.endswith(f"-{entry.key[:12]}"):
@@ -75,7 +79,7 @@ def is_newer(folder: Path) -> bool:
     """Return whether a newer version of this program wrote the entry of a folder, as its record or a shard's says."""
     for name in ("entry.json", *sorted(path.name for path in folder.glob("shard-*.json"))):
         try:
-            _read_record(folder / name)
+            read_entry_record(folder) if name == "entry.json" else _read_shard_record(folder / name)
         except NewerFormat:
             return True
         except MissingData:
@@ -86,7 +90,21 @@ def is_newer(folder: Path) -> bool:
     return False
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def read_entry_record(folder: Path) -> dict[str, Any]:
+    """Return the values of an entry's own record, of any format that this version reads; only its seal is checked."""
+    return _read_record(folder / "entry.json", (LISTED_FORMAT_VERSION, FORMAT_VERSION))
+
+
+def is_current(folder: Path) -> bool:
+    """Return whether the record of an entry is of the current format."""
+    return bool(read_entry_record(folder)["format"] == FORMAT_VERSION)
+
+
+def _read_shard_record(path: Path) -> dict[str, Any]:
+    return _read_record(path, (SHARD_FORMAT_VERSION,))
+
+
+def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     try:
         record = unseal(read_bytes(path, ENTRY))
     except FileNotFoundError as error:
@@ -101,19 +119,19 @@ def _read_record(path: Path) -> dict[str, Any]:
             remedy="delete it and what it describes, then run extract again",
         )
     version = record.get("format")
-    if type(version) is int and FORMAT_VERSION < version <= _MOST_VERSION:
+    if type(version) is int and versions[-1] < version <= _MOST_VERSION:
         raise NewerFormat(
             "this was written by a newer version of Probeline",
             where=path,
-            expected=f"format {FORMAT_VERSION}",
+            expected=f"format {versions[-1]}",
             got=f"format {version}",
             remedy="update Probeline, or use another --cache",
         )
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in versions:
         raise OtherFormat(
             "the cache is of another format version",
             where=path,
-            expected=FORMAT_VERSION,
+            expected=versions[-1],
             got=version if isinstance(version, int | str | None) and len(str(version)) < 10 else type(version).__name__,
             remedy="use the version of Probeline that wrote it, or another --cache",
         )
@@ -131,14 +149,16 @@ def _unreadable(path: Path, error: OSError) -> BadCache:
 
 def check_entry_record(entry: Entry) -> None:
     """Refuse an entry whose record on disk is another."""
-    path = entry.folder / "entry.json"
-    record = _read_record(path)
-    if record != entry.record():
-        differing = next((name for name, value in entry.record().items() if record.get(name) != value), "fields")
+    record = read_entry_record(entry.folder)
+    is_listed = record["format"] == LISTED_FORMAT_VERSION
+    # In format 2 the samples are proven by the key alone: their digest is in its inputs.
+    expected = entry.listed_record() if is_listed else {**entry.members(), "rows": len(entry)}
+    differing = next((name for name, value in expected.items() if record.get(name) != value), None)
+    if differing or (is_listed and record.keys() != expected.keys()):
         raise BadCache(
             "the cache entry is not the one its folder's name says",
-            where=path,
-            expected=f"{differing} of key {entry.key[:12]}",
+            where=entry.folder / "entry.json",
+            expected=f"{differing or 'fields'} of key {entry.key[:12]}",
             remedy="delete the folder, then run extract again",
         )
 
@@ -168,7 +188,7 @@ def find_shard_record(entry: Entry, number: int) -> ShardRecord | None:
         return None
     remedy = "delete it and its shard, or put them aside by verify --repair, then run extract again"
     try:
-        record = decode(ShardRecord, _read_record(path))
+        record = decode(ShardRecord, _read_shard_record(path))
     except BadRecord as error:
         raise BadCache("a shard's record cannot be used", where=path, got=str(error), remedy=remedy) from error
     rows = entry.shards[number]
@@ -216,9 +236,10 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
 
 
 def verify_entry(entry: Entry) -> int:
-    """Check every record and hash every shard of a complete entry; return the number of bytes hashed."""
+    """Check every record of a complete entry and hash its samples and shards; return the number of bytes hashed."""
     check_entry_record(entry)
-    return sum(len(_verified_bytes(entry, number)[0]) for number in range(len(entry.shards)))
+    size = verify_samples(open_entry(entry.folder).sample_ids)
+    return size + sum(len(_verified_bytes(entry, number)[0]) for number in range(len(entry.shards)))
 
 
 def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
@@ -229,7 +250,7 @@ def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
     data, record = _verified_bytes(entry, number)
     path = entry.shard_path(number)
     block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, path)
-    if sample_ids != entry.sample_ids[rows.start : rows.stop] or not np.isfinite(block).all():
+    if sample_ids != tuple(entry.sample_ids[rows.start : rows.stop]) or not np.isfinite(block).all():
         raise BadCache(
             "a shard holds other rows than its entry",
             where=path,
@@ -244,13 +265,22 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
     return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
+def by_shard(entry: Entry, rows: IntArray) -> Iterator[tuple[int, IntArray]]:
+    """Yield the shards that hold some rows, int64 [n] ascending, each with its rows."""
+    starts = np.arange(0, len(entry) + entry.rows_per_shard, entry.rows_per_shard)
+    bounds = np.searchsorted(rows, starts)
+    for number in np.flatnonzero(np.diff(bounds)).tolist():
+        yield number, rows[bounds[number] : bounds[number + 1]]
+
+
 def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]) -> FloatArray:
     """Return the features float32 [..., D] of some rows; `block` gives those of one shard."""
     features = new_rows(entry, rows.shape)
-    shards = rows // entry.rows_per_shard
-    for number in np.flatnonzero(np.bincount(shards.ravel())).tolist():
-        here = shards == number
-        features[here] = block(number)[rows[here] - number * entry.rows_per_shard]
+    order = np.argsort(rows, axis=None)
+    done, target = 0, features.reshape(-1, entry.dim)
+    for number, here in by_shard(entry, rows.reshape(-1)[order]):
+        target[order[done : done + len(here)]] = block(number)[here - number * entry.rows_per_shard]
+        done += len(here)
     return features
 
 

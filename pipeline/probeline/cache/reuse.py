@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from probeline.cache.entry import Entry
-from probeline.cache.reading import entry_folders, is_done, open_entries, read_shard, shard_rows
+from probeline.cache.reading import by_shard, entry_folders, is_done, new_rows, open_entries, read_shard, shard_rows
 from probeline.disk import path_name
 from probeline.environment import origins
 from probeline.errors import ProbelineError
@@ -57,7 +57,11 @@ class KnownRows:
 
     def cover(self, rows: range) -> bool:
         """Return whether every row of a range is known."""
-        return len(self.rows[self._slice(rows)]) == len(rows)
+        return len(self.rows_in(rows)) == len(rows)
+
+    def rows_in(self, rows: range) -> IntArray:
+        """Return the known rows of a range."""
+        return self.rows[self._slice(rows)]
 
     def _slice(self, rows: range) -> slice:
         return slice(*np.searchsorted(self.rows, [rows.start, rows.stop]).tolist())
@@ -97,27 +101,32 @@ def find_known_rows(
     caller checks such rows. Entries that have more of the rows come first. Each shard that is read is hashed; one that
     is corrupt is skipped with a message.
     """
+    donors = _find_donors(entry, cache, say, other_names=other_names)
     open_rows: dict[str, list[int]] = {}
-    for row in shard_rows(entry, shards).tolist():
+    for row in shard_rows(entry, shards).tolist() if donors else ():
         open_rows.setdefault(entry.content[row], []).append(row)
-    features = np.empty((len(entry) if open_rows else 0, entry.dim), np.float32)
-    seconds = np.zeros(len(entry))
-    is_known, origin = np.zeros(len(entry), bool), np.zeros(len(entry), np.int64)
+    matches = _match(donors, open_rows, say)
+    # Room for what can be copied and no more: the entry may be larger than the memory.
+    offered = _offered_rows(entry, matches, open_rows)
+    features, seconds = new_rows(entry, offered.shape), np.zeros(len(offered))
+    is_known, origin = np.zeros(len(offered), bool), np.zeros(len(offered), np.int64)
     sources: list[str] = []
     facts: dict[int, Mapping[str, Any]] = {}
     conditions: list[list[dict[str, Any]]] = []
-    for donor in _donors(entry, cache, open_rows, say, other_names=other_names):
+    for donor, donor_rows in matches:
         before = int(is_known.sum())
-        for number, rows in enumerate(donor.shards):
-            targets_of = {row: open_rows[donor.content[row]] for row in rows if donor.content[row] in open_rows}
+        for number, rows in by_shard(donor, donor_rows):
+            start, contents = donor.shards[number].start, _contents(donor, rows)
+            targets_of = {row: open_rows.pop(content) for row, content in contents.items() if content in open_rows}
             if not targets_of:
                 continue
             try:
-                if not is_done(donor, number):
-                    continue
-                block, record = read_shard(donor, number)
+                block, record = read_shard(donor, number) if is_done(donor, number) else (None, None)
             except ProbelineError as error:
                 say(f"extract: not reused: {error}")
+                block, record = None, None
+            if block is None or record is None:
+                open_rows |= {contents[row]: targets for row, targets in targets_of.items()}
                 continue
             here = origins(record.provenance)
             if donor.inputs["backbone"] != entry.inputs["backbone"]:
@@ -125,20 +134,39 @@ def find_known_rows(
                 here = [{**item, "backbone": donor.inputs["backbone"]} for item in here]
             if here not in conditions:
                 conditions.append(here)
-            share = float(record.provenance.get("seconds", 0.0)) / len(rows)
+            share = float(record.provenance.get("seconds", 0.0)) / len(donor.shards[number])
             seen = facts_of_rows(record.provenance)
             for row, targets in targets_of.items():
-                if row - rows.start in seen:
-                    facts.update(dict.fromkeys(targets, seen[row - rows.start]))
-                features[targets] = block[row - rows.start]
-                seconds[targets] = share
-                is_known[targets] = True
-                origin[targets] = conditions.index(here)
-                open_rows.pop(donor.content[row], None)
+                if row - start in seen:
+                    facts.update(dict.fromkeys(targets, seen[row - start]))
+                places = np.searchsorted(offered, targets)
+                features[places] = block[row - start]
+                seconds[places] = share
+                is_known[places] = True
+                origin[places] = conditions.index(here)
         if int(is_known.sum()) > before:
             sources.append(donor.key)
-    known = np.flatnonzero(is_known).astype(np.int64)
-    return KnownRows(known, features[known], seconds[known], origin[known], tuple(conditions), tuple(sources), facts)
+    if not is_known.all():
+        offered, features = offered[is_known], features[is_known]
+        seconds, origin = seconds[is_known], origin[is_known]
+    return KnownRows(offered, features, seconds, origin, tuple(conditions), tuple(sources), facts)
+
+
+def _contents(donor: Entry, rows: IntArray) -> dict[int, str]:
+    """Return the digests of some rows of one shard."""
+    first, last = int(rows[0]), int(rows[-1])
+    contents = donor.content[first : last + 1]
+    return {row: contents[row - first] for row in rows.tolist()}
+
+
+def _offered_rows(entry: Entry, matches: list[tuple[Entry, IntArray]], open_rows: Mapping[str, list[int]]) -> IntArray:
+    """Return the rows int64 [m] of an entry, ascending, whose content donors have."""
+    is_offered = np.zeros(len(entry), bool)
+    for donor, donor_rows in matches:
+        for _, rows in by_shard(donor, donor_rows):
+            for content in _contents(donor, rows).values():
+                is_offered[open_rows[content]] = True
+    return np.flatnonzero(is_offered).astype(np.int64)
 
 
 _BEGINNING = 4096
@@ -163,16 +191,26 @@ def _net_inputs(entry: Entry) -> dict[str, object]:
     return {name: value for name, value in entry.inputs.items() if name not in ("samples_sha256", "backbone")}
 
 
-def _donors(
-    entry: Entry, cache: Path, content: Collection[str], say: Callable[[str], None], *, other_names: bool
-) -> list[Entry]:
-    """Return the other entries with the same net inputs, those with most of the content first."""
+def _find_donors(entry: Entry, cache: Path, say: Callable[[str], None], *, other_names: bool) -> list[Entry]:
+    """Return the other entries with the same net inputs."""
     own = entry.folder
     folders = (
         path for path in entry_folders(cache) if path != own and _may_be_equal(path, entry, other_names=other_names)
     )
     others = open_entries(folders, lambda error: say(f"extract: not reused: {error}"))
-    usable = [other for other in others if _net_inputs(other) == _net_inputs(entry)]
-    shares = [(len(set(other.content).intersection(content)), other) for other in usable]
-    shares.sort(key=lambda pair: (-pair[0], str(pair[1].folder)))
-    return [other for share, other in shares if share]
+    return [other for other in others if _net_inputs(other) == _net_inputs(entry)]
+
+
+def _match(donors: list[Entry], content: Collection[str], say: Callable[[str], None]) -> list[tuple[Entry, IntArray]]:
+    """Return the entries that have some content, each with its rows int64 [n] of it, those with most of it first."""
+    matches = []
+    for donor in donors:
+        try:
+            rows = [row for row, sha256 in enumerate(donor.content) if sha256 in content]
+        except ProbelineError as error:
+            say(f"extract: not reused: {error}")
+            continue
+        if rows:
+            matches.append((donor, np.array(rows, np.int64)))
+    matches.sort(key=lambda match: (-len(match[1]), str(match[0].folder)))
+    return matches

@@ -24,7 +24,7 @@ class RowsDataset(Dataset[Item]):
     """
 
     def __init__(
-        self, read: Callable[[list[int]], FloatArray], sample_ids: tuple[str, ...], labels: Labels | None
+        self, read: Callable[[list[int]], FloatArray], sample_ids: Sequence[str], labels: Labels | None
     ) -> None:
         self._read = read
         self._count = len(sample_ids)
@@ -43,7 +43,7 @@ class RowsDataset(Dataset[Item]):
         return list(values) if self._labels is None else list(zip(values, self._labels[rows].tolist(), strict=True))
 
 
-def _join_labels(labels: Labels, sample_ids: tuple[str, ...]) -> IntArray:
+def _join_labels(labels: Labels, sample_ids: Sequence[str]) -> IntArray:
     """Return labels int64 [N] in row order."""
     # A pandas Series is no Mapping but has keys; by position its order could silently be another.
     if hasattr(labels, "keys"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,58 @@ import numpy as np
 from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.format.layout import mark
-from probeline.cache.format.records import ShardRecord
-from probeline.cache.reading import check_entry_record, find_shard_record
+from probeline.cache.format.records import BlockRecord, ShardRecord
+from probeline.cache.reading import check_entry_record, find_shard_record, is_current
+from probeline.cache.samples import encode_blocks
 from probeline.files.decode import encode
-from probeline.files.reading import SHARD, read_bytes
-from probeline.identity import FORMAT_VERSION, seal
+from probeline.files.reading import SAMPLES, SHARD, check, open_file, read_bytes
+from probeline.identity import SHARD_FORMAT_VERSION, seal
 from probeline.types import FloatArray
 
 
 def write_entry(entry: Entry) -> None:
-    """Write entry.json if it is missing, and the marker of the cache if it has none."""
+    """Write the samples and the record of an entry if they are missing, and the marker of the cache if it has none."""
     disk.make_folder(entry.folder)
-    disk.publish(entry.folder / "entry.json", seal(entry.record()))
+    path = entry.folder / "entry.json"
+    if not path.exists():
+        disk.publish(path, seal(entry.record(_write_samples(entry))))
     check_entry_record(entry)
     mark(entry.folder.parents[2])
+
+
+def upgrade_entry(entry: Entry) -> bool:
+    """Give an entry that was opened the record of the current format; return whether it had another."""
+    if is_current(entry.folder):
+        return False
+    record = entry.record(_write_samples(entry))
+    disk.publish(entry.folder / "entry.json", seal(record), replace=True)
+    return True
+
+
+def _write_samples(entry: Entry) -> list[BlockRecord]:
+    """Write the file of ids and digests, unless it is there, and return its blocks."""
+    blocks: list[BlockRecord] = []
+
+    def encoded() -> Iterator[bytes]:
+        blocks.clear()
+        for data in encode_blocks(entry.sample_ids, entry.content):
+            blocks.append(BlockRecord(len(data), hashlib.sha256(data).hexdigest()))
+            yield data
+
+    # Without a record, a file of this name is of a writer that died, or that still runs and writes the same bytes.
+    if not disk.publish(entry.samples_path, encoded()) and not _are_written(entry, blocks):
+        disk.publish(entry.samples_path, encoded(), replace=True)
+    return blocks
+
+
+def _are_written(entry: Entry, blocks: list[BlockRecord]) -> bool:
+    try:
+        if check(entry.samples_path, SAMPLES) != sum(block.bytes for block in blocks):
+            return False
+        with open_file(entry.samples_path, SAMPLES) as file:
+            return all(hashlib.sha256(file.read(block.bytes)).hexdigest() == block.sha256 for block in blocks)
+    except OSError:
+        return False
 
 
 def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
@@ -47,7 +85,7 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     record = seal(
         encode(
             ShardRecord(
-                format=FORMAT_VERSION,
+                format=SHARD_FORMAT_VERSION,
                 key=entry.key,
                 shard=number,
                 rows=(rows.start, rows.stop),

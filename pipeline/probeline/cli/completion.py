@@ -16,7 +16,7 @@ from probeline.options.verbs import VERBS
 
 SHELLS = ("bash", "zsh", "fish")
 
-_WORDS = {"cache": ("ls", "rm", "gc", "export", "import"), "list": KINDS, "completion": SHELLS}
+_WORDS = {"cache": ("ls", "rm", "gc", "export", "import", "upgrade"), "list": KINDS, "completion": SHELLS}
 """The words that may follow a verb, where they are few."""
 
 _ZSH = """\

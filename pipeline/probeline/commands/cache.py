@@ -1,4 +1,4 @@
-"""Cache: list, remove, tidy, export and import entries. Nothing is removed without a yes."""
+"""Cache: list, remove, tidy, export, import and upgrade entries. Nothing is removed without a yes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 from probeline.cache import exchange, prune
 from probeline.cache.lookup import find_entry, find_folder
 from probeline.cache.prune import Removable
-from probeline.errors import BadOption, UnknownName
+from probeline.cache.reading import entry_folders, is_current, open_entry
+from probeline.cache.writing import upgrade_entry
+from probeline.errors import BadOption, NewerFormat, ProbelineError, UnknownName
 from probeline.format import few, megabytes, plural
+from probeline.identity import FORMAT_VERSION
 from probeline.session import Session
 from probeline.text import shell_word
 
@@ -91,10 +94,31 @@ def _import(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
     return {"folder": str(entry.folder), "key": entry.key, "new_shards": new}
 
 
+def _upgrade(session: Session, cache: Path, _: Sequence[str]) -> Result:
+    dry_run, say = session.settings.run.dry_run, session.console.result
+    folders = []
+    for folder in entry_folders(cache):
+        try:
+            entry = open_entry(folder)
+            is_old = not is_current(folder) if dry_run else upgrade_entry(entry)
+        except NewerFormat:
+            continue
+        except ProbelineError as error:
+            session.console.warn(f"not upgraded: {error}")
+            continue
+        if is_old:
+            say(str(folder))
+            folders.append(str(folder))
+    done = "would be upgraded" if dry_run else "upgraded"
+    say(f"{plural(len(folders), 'entry', 'entries')} {done} to format {FORMAT_VERSION}")
+    return {**({"dry_run": True} if dry_run else {}), "upgraded": folders, "format": FORMAT_VERSION}
+
+
 _ACTIONS: dict[str, tuple[str, Callable[[int], bool], Callable[[Session, Path, Sequence[str]], Result]]] = {
     "ls": ("ls", lambda n: n == 0, _list),
     "rm": ("rm ENTRY ...", lambda n: n > 0, _remove),
     "gc": ("gc", lambda n: n == 0, _tidy),
     "export": ("export ENTRY FILE", lambda n: n == 2, _export),
     "import": ("import FILE", lambda n: n == 1, _import),
+    "upgrade": ("upgrade", lambda n: n == 0, _upgrade),
 }

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,11 @@ class ShardRequest:
     entry: Entry
     shards: list[int]
     known: KnownRows | None = None
+
+    @cached_property
+    def wanted(self) -> frozenset[int]:
+        """The same shards, for look-ups."""
+        return frozenset(self.shards)
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class Engine:
         for request in requests:
             write_entry(request.entry)
         shards = sorted({shard for request in requests for shard in request.shards})
-        todo = {shard: _rows_to_run(requests, shard) for shard in shards}
+        todo = {shard: rows_to_run(requests, shard) for shard in shards}
         total = sum(map(len, todo.values()))
         title = requests[0].entry.title + (f", {len(requests)} taps" if len(requests) > 1 else "")
         unreadable: dict[str, BadData] = {}
@@ -201,7 +207,7 @@ class Engine:
     def _split(self, shard: int, jobs: list[_Job]) -> Iterator[_Batch]:
         """Lock a shard of each entry if it is free, and yield its batches."""
         locked = tuple(job for job in jobs if job.locks.lock(shard))
-        rows = _rows_to_run([job.request for job in locked], shard)
+        rows = rows_to_run([job.request for job in locked], shard)
         for start in range(0, len(rows), self.batch_size):
             stop = start + self.batch_size
             yield _Batch(shard, rows[start:stop], stop >= len(rows), locked)
@@ -264,13 +270,13 @@ class Engine:
         }
 
 
-def _rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
+def rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
     """Return the rows of a shard that must go through the net for any of some entries."""
     rows = [np.empty(0, np.int64)]
     for request in requests:
-        if shard in request.shards:
+        if shard in request.wanted:
             shard_rows = np.array(request.entry.shards[shard], np.int64)
-            known = shard_rows[:0] if request.known is None else request.known.rows
+            known = shard_rows[:0] if request.known is None else request.known.rows_in(request.entry.shards[shard])
             rows.append(np.setdiff1d(shard_rows, known, assume_unique=True))
     return np.unique(np.concatenate(rows))
 

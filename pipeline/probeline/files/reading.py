@@ -33,7 +33,10 @@ RECORD = FileKind("a record", _GIB)
 """Scores and other results; the predictions of 10 million images are some 100 MB of JSON."""
 
 ENTRY = FileKind("the record of a cache entry", 16 * _GIB)
-"""Sample ids and digests: some 160 bytes for each image, so 100 million of them."""
+"""In format 1 it has the sample ids and digests: some 160 bytes for each image, so 100 million of them."""
+
+SAMPLES = FileKind("the samples of a cache entry", 1024 * _GIB)
+"""Read block by block: some 65 bytes for each image."""
 
 SHARD = FileKind("a shard", 16 * _GIB)
 """1,024 rows of 4 million values; a shard's record says how many bytes it has."""

@@ -145,7 +145,7 @@ _VERBS = (
     ),
     Verb(
         "cache",
-        "list, remove, tidy, export or import cached entries: cache ls|rm|gc|export|import",
+        "list, remove, tidy, export, import or upgrade cached entries: cache ls|rm|gc|export|import|upgrade",
         _names("yes", "sha256", "dry_run", *_COMMON),
         words="ACTION",
         needs_words=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -16,7 +16,7 @@ BLOCK_ROWS = 256
 """Rows in one HDF5 chunk: row-wise chunks would read and write hundreds of times slower."""
 
 
-def encode(tap: str, features: FloatArray, sample_ids: tuple[str, ...]) -> bytes:
+def encode(tap: str, features: FloatArray, sample_ids: Sequence[str]) -> bytes:
     """Return the bytes of a shard file of features float32 [rows, D]; equal arrays give equal bytes."""
     if features.dtype != np.float32 or features.ndim != 2 or len(features) != len(sample_ids):
         raise ValueError(
@@ -26,13 +26,13 @@ def encode(tap: str, features: FloatArray, sample_ids: tuple[str, ...]) -> bytes
 
 
 def encode_export(
-    tap: str, features: FloatArray, sample_ids: tuple[str, ...], content: tuple[str, ...], manifest: bytes
+    tap: str, features: FloatArray, sample_ids: Sequence[str], content: Sequence[str], manifest: bytes
 ) -> bytes:
     """Return a whole entry, features float32 [N, D], as one HDF5 file; the manifest is what proves the rest."""
     return _file(tap, features, {"sample_ids": sample_ids, "content": content}, manifest)
 
 
-def _file(tap: str, features: FloatArray, texts: Mapping[str, tuple[str, ...]], manifest: bytes | None = None) -> bytes:
+def _file(tap: str, features: FloatArray, texts: Mapping[str, Sequence[str]], manifest: bytes | None = None) -> bytes:
     block = min(BLOCK_ROWS, len(features))
     with h5py.File("shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))

@@ -24,6 +24,8 @@ CHECKPOINT_NAME = re.compile(r"seed-?[0-9]+-[0-9a-f]{12}(-.+)?")
 """seedN-KEY12 of a checkpoint, with the options of its training if there are several."""
 
 ENTRY_FILE = re.compile(r"entry\.json|shard-[0-9]{5,}\.(h5|json)")
+"""What makes a folder an entry or the remains of one."""
+
 CHECKPOINT_FILE = re.compile(r"(best|last)(\.next)?\.(json|safetensors)")
 
 _MARKER_BEGINNING = b"""\
@@ -40,7 +42,7 @@ MARKER_TEXT = (
 )
 """The first line is that of every cache, the second one is Probeline's."""
 
-_DATA = f"({ENTRY_FILE.pattern}|{CHECKPOINT_FILE.pattern})"
+_DATA = rf"({ENTRY_FILE.pattern}|samples\.bin|{CHECKPOINT_FILE.pattern})"
 _TOP = r"(\.memo(-[0-9]+)?\.json|\.unreadable\.json|CACHEDIR\.TAG)"
 
 _PROCESS = r"\.(?P<process>[0-9]{1,9})-[0-9a-f]{8}" + re.escape(disk.TEMPORARY)
