@@ -15,6 +15,7 @@ from probeline.cache import reading, writing
 from probeline.cache.check import check_entry
 from probeline.cache.entry import Entry, locate_entry
 from probeline.cache.locks import POLL_SECONDS, ShardLocks
+from probeline.cache.samples import FILE_NAME
 from probeline.environment import environment
 from probeline.identity import digest
 from probeline.images import Preprocess
@@ -125,7 +126,8 @@ def clean(shards: int) -> dict[str, bytes]:
 def complaint(entry: Entry) -> str:
     """Say what is wrong with an entry that may be incomplete, or nothing: each record must be kept by its shard."""
     if not (entry.folder / "entry.json").exists():
-        left = list(files(entry)) if entry.folder.is_dir() else []
+        # The samples come before the record, and are nothing without it.
+        left = [name for name in files(entry) if name != FILE_NAME] if entry.folder.is_dir() else []
         return f"shards without entry.json: {left}" if left else ""
     checked = check_entry(entry.folder, entry)
     if checked.problems:

@@ -16,7 +16,7 @@ from faults.children import sweep
 from faults.figures import Figures, summed
 from probeline.cache import writing
 from probeline.cache.entry import Entry
-from probeline.errors import CannotWrite
+from probeline.errors import BadCache, CannotWrite
 
 SHARDS = 3
 CODES = (errno.ENOSPC, errno.EIO)
@@ -159,6 +159,10 @@ def befall(entry: Entry, scene: str, refusal: Refusal, clean: dict[str, bytes]) 
             refused = "refused"
             if "\n" in str(error) or "run again" not in str(error):
                 return f"an error that does not say what to do: {error}"
+        except BadCache as error:
+            refused = "refused"
+            if "\n" in str(error) or "cannot be read" not in str(error) or str(entry.folder) not in str(error):
+                return f"an error that does not name what cannot be read: {error}"
         except Exception as error:
             return f"an error of another kind: {error!r}"
     after = producer.files(entry)

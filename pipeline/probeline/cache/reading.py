@@ -110,7 +110,7 @@ def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise MissingData("no cache entry here", where=path.parent, remedy="run extract") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if record is None:
         raise BadCache(
             "a record of the cache is corrupt",
@@ -138,12 +138,13 @@ def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     return record
 
 
-def _unreadable(path: Path, error: OSError) -> BadCache:
+def unreadable(path: Path, error: OSError) -> BadCache:
+    """Return the error of a file of the cache that the system does not let be read."""
     return BadCache(
         "a file of the cache cannot be read",
         where=path,
         got=error.strerror,
-        remedy="fix its permissions, or put it aside with verify --repair",
+        remedy="fix its permissions or the disk and run again, or put it aside with verify --repair",
     )
 
 
@@ -223,7 +224,7 @@ def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
     except FileNotFoundError as error:
         raise BadCache("a shard is missing that its record describes", where=path, remedy=f"delete {remedy}") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.file_sha256:
         raise BadCache(
             "a shard is corrupt",

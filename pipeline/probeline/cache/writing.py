@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.format.layout import mark
 from probeline.cache.format.records import BlockRecord, ShardRecord
-from probeline.cache.reading import check_entry_record, find_shard_record, is_current
+from probeline.cache.reading import check_entry_record, find_shard_record, is_current, unreadable
 from probeline.cache.samples import encode_blocks
 from probeline.files.decode import encode
 from probeline.files.reading import SAMPLES, SHARD, check, open_file, read_bytes
-from probeline.identity import SHARD_FORMAT_VERSION, seal
+from probeline.identity import SHARD_FORMAT_VERSION, digest_bytes, seal
 from probeline.types import FloatArray
 
 
@@ -46,7 +46,7 @@ def _write_samples(entry: Entry) -> list[BlockRecord]:
     def encoded() -> Iterator[bytes]:
         blocks.clear()
         for data in encode_blocks(entry.sample_ids, entry.content):
-            blocks.append(BlockRecord(len(data), hashlib.sha256(data).hexdigest()))
+            blocks.append(BlockRecord(len(data), digest_bytes(data)))
             yield data
 
     # Without a record, a file of this name is of a writer that died, or that still runs and writes the same bytes.
@@ -60,7 +60,7 @@ def _are_written(entry: Entry, blocks: list[BlockRecord]) -> bool:
         if check(entry.samples_path, SAMPLES) != sum(block.bytes for block in blocks):
             return False
         with open_file(entry.samples_path, SAMPLES) as file:
-            return all(hashlib.sha256(file.read(block.bytes)).hexdigest() == block.sha256 for block in blocks)
+            return all(digest_bytes(file.read(block.bytes)) == block.sha256 for block in blocks)
     except OSError:
         return False
 
@@ -80,7 +80,11 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
     path, record_path = entry.shard_path(number), entry.record_path(number)
     # A shard without a record is of a writer that died, or that still runs and will find the same numbers under
     # the name; in both cases only bytes that match a record are ever read.
-    if not disk.publish(path, data) and find_shard_record(entry, number) is None and read_bytes(path, SHARD) != data:
+    if (
+        not disk.publish(path, data)
+        and find_shard_record(entry, number) is None
+        and _digest_of(path) != digest_bytes(data)
+    ):
         disk.publish(path, data, replace=True)
     record = seal(
         encode(
@@ -90,14 +94,24 @@ def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Map
                 shard=number,
                 rows=(rows.start, rows.stop),
                 bytes=len(data),
-                file_sha256=hashlib.sha256(data).hexdigest(),
+                file_sha256=digest_bytes(data),
                 provenance=dict(provenance),
             )
         )
     )
     disk.publish(record_path, record)
     standing = find_shard_record(entry, number)
-    if standing is None or hashlib.sha256(read_bytes(path, SHARD)).hexdigest() != standing.file_sha256:
+    if standing is None or _digest_of(path) != standing.file_sha256:
         # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
         disk.publish(path, data, replace=True)
         disk.publish(record_path, record, replace=True)
+
+
+def _digest_of(path: Path) -> str | None:
+    """Return the sha256 of a shard's file; None if it is missing."""
+    try:
+        return digest_bytes(read_bytes(path, SHARD))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
