@@ -18,7 +18,7 @@ from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.cache.format.samples import decode_block, encode_block
 from probeline.cache.prune import find_leftovers, list_entries
-from probeline.cache.writing import upgrade_entry, write_entry
+from probeline.cache.writing import write_entry
 from probeline.commands import cache as verb
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord
@@ -204,7 +204,6 @@ def test_an_upgrade_gives_the_files_that_an_extraction_gives(entry: Entry) -> No
     assert run_upgrade(cache)[0] == {"upgraded": [str(entry.folder)], "format": 2}
     assert producer.files(entry) == before
     assert run_upgrade(cache)[0]["upgraded"] == []
-    assert not upgrade_entry(reading.open_entry(entry.folder))
 
 
 def test_an_upgrade_passes_over_what_is_corrupt_or_newer(entry: Entry) -> None:

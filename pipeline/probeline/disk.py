@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
@@ -127,6 +128,24 @@ def publish(path: Path, data: bytes | Iterable[bytes], *, replace: bool = False,
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
     return published
+
+
+def append(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Add `data` to the end of a plain file, which is made if it is missing: whole, or cut short if the machine dies.
+
+    Neither is it made durable; two processes may add to one file.
+    """
+    with _refusals_named(path):
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(path, flags, mode)  # less the user's umask
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a plain file")
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
 
 
 def rename(path: Path, to: Path) -> None:

@@ -6,6 +6,7 @@ Standard library only: whether a result is up to date is decided without importi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -113,10 +114,10 @@ def digest_pixels(height: int, width: int, pixels: bytes | bytearray | memoryvie
 def digest_lines(lines: Iterable[str]) -> str:
     """Return the sha256 of an ordered list of strings, each hashed with its length, as hexadecimal digits."""
     total = hashlib.sha256()
-    for line in lines:
-        data = line.encode("utf-8")
-        total.update(b"%d:" % len(data))
-        total.update(data)
+    encoded = (line.encode("utf-8") for line in lines)
+    framed = (b"%d:%b" % (len(data), data) for data in encoded)
+    while some := b"".join(itertools.islice(framed, 1024)):
+        total.update(some)
     return total.hexdigest()
 
 

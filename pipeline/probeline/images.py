@@ -58,7 +58,7 @@ class ImageArray:
 class ImageFiles:
     """Images of varying size: one file per row, and the sha256 that each had when it was listed."""
 
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     content: tuple[str, ...]
     decoding: Decoding = Decoding()
 

@@ -19,10 +19,11 @@ from probeline.files.decode import BadRecord
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with an entry, and the shard to extract again; None if the entry's own record is bad."""
+    """Something wrong with an entry, the shard to extract again, if any, and the files that a repair puts aside."""
 
     message: str
     shard: int | None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
         problems.append(Problem(str(error), None))
         entry = None
     except BadRecord as error:
-        problems.append(Problem(f"the samples of an entry are not those of its key: {folder}: {error}", None))
+        message = f"the samples of an entry are not those of its key: {folder}: {error}"
+        problems.append(Problem(message, None, ("entry.json", SAMPLES)))
     except (ProbelineError, OSError) as error:
-        problems.append(Problem(_describe(error), None))
+        # The record is written again with the samples, and without a record they are taken over if they are right.
+        is_about_samples = getattr(error, "where", None) == folder / SAMPLES
+        files = ("entry.json", SAMPLES) if is_about_samples else ("entry.json",)
+        problems.append(Problem(_describe(error), None, files))
     if entry is None:
         return EntryCheck(folder, None, (), (), tuple(problems), _find_leftovers(folder, ()), 0)
     verified, missing = [], []
@@ -92,7 +97,8 @@ def check_entry(folder: Path, expected: Entry | None = None) -> EntryCheck:
         except NewerFormat:
             is_later = True
         except (ProbelineError, OSError) as error:
-            problems.append(Problem(_describe(error), number))
+            files = (f"shard-{number:05d}.json", f"shard-{number:05d}.h5")
+            problems.append(Problem(_describe(error), number, files))
     leftovers = _find_leftovers(folder, entry.shards)
     return EntryCheck(folder, entry, tuple(verified), tuple(missing), tuple(problems), leftovers, size, is_later)
 
@@ -117,9 +123,6 @@ def _describe(error: Exception) -> str:
 def set_aside_bad_files(check: EntryCheck) -> list[int]:
     """Give the bad files of an entry another name, so that they are extracted again; return the shards."""
     shards = sorted({problem.shard for problem in check.problems if problem.shard is not None})
-    names = [f"shard-{number:05d}{suffix}" for number in shards for suffix in (".json", ".h5")]
-    if any(problem.shard is None for problem in check.problems):
-        names += ["entry.json", SAMPLES]
-    for name in names:
+    for name in dict.fromkeys(name for problem in check.problems for name in problem.files):
         disk.put_aside(check.folder / name)
     return shards

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from probeline.cache.format.layout import CHECKPOINT_FILE, CHECKPOINT_NAME, TOP_
 from probeline.cache.proof import prove_cache
 from probeline.cache.reading import entry_folders, is_done, is_newer, open_entry
 from probeline.cache.samples import FILE_NAME as SAMPLES
+from probeline.console import Console
 from probeline.errors import BadOption, NewerFormat, ProbelineError
 from probeline.files.levels import folders_at
-from probeline.format import age, megabytes
+from probeline.format import age, few, megabytes, plural
 
 _DAY = 86_400
 _MOMENT = 60
@@ -207,6 +208,35 @@ def remove_abandoned(folders: Iterable[Path], cache: Path) -> None:
         with contextlib.suppress(ProbelineError, OSError):
             prove_cache(top)
             remove_files(entry_files(folder.resolve(), top), top)
+
+
+def remove_after_yes(
+    found: Removable,
+    question: str,
+    remove: Callable[[], dict[Path, int]],
+    console: Console,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> dict[str, Any]:
+    """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size.
+
+    BadOption is raised where nobody can be asked.
+    """
+    if found.others:
+        names = few([str(path) for path in found.others], 3)
+        console.result(f"left in place, as not the cache's: {plural(len(found.others), 'item')}: {names}")
+    if not found.paths:
+        console.result("nothing to remove")
+        return {"files": 0, "bytes": 0}
+    answer = dry_run or yes or console.confirm(question)
+    if answer is None:
+        raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
+    removed, done = (found.paths, "would be removed") if dry_run else (remove() if answer else {}, "removed")
+    size = sum(removed.values())
+    line = f"{plural(len(removed), 'file')} {done}, {megabytes(size)}"
+    console.result(("dry run: " if dry_run else "") + (line if answer else "nothing was removed"))
+    return {**({"dry_run": True} if dry_run else {}), "files": len(removed), "bytes": size}
 
 
 def _inspect(folder: Path) -> tuple[Entry | None, int, bool, bool]:

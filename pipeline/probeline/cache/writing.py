@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,16 @@ from probeline import disk
 from probeline.cache.entry import Entry
 from probeline.cache.format.layout import mark
 from probeline.cache.format.records import BlockRecord, ShardRecord
-from probeline.cache.reading import check_entry_record, find_shard_record, is_current, unreadable
+from probeline.cache.reading import (
+    check_entry_record,
+    entry_folders,
+    find_shard_record,
+    is_current,
+    open_entry,
+    unreadable,
+)
 from probeline.cache.samples import encode_blocks
+from probeline.errors import NewerFormat, ProbelineError
 from probeline.files.decode import encode
 from probeline.files.reading import SAMPLES, SHARD, check, open_file, read_bytes
 from probeline.identity import SHARD_FORMAT_VERSION, digest_bytes, seal
@@ -30,13 +38,25 @@ def write_entry(entry: Entry) -> None:
     mark(entry.folder.parents[2])
 
 
-def upgrade_entry(entry: Entry) -> bool:
-    """Give an entry that was opened the record of the current format; return whether it had another."""
-    if is_current(entry.folder):
-        return False
-    record = entry.record(_write_samples(entry))
-    disk.publish(entry.folder / "entry.json", seal(record), replace=True)
-    return True
+def upgrade_entries(cache: Path, warn: Callable[[str], None], *, dry_run: bool = False) -> Iterator[Path]:
+    """Give the entries of earlier formats the record of the current one; yield their folders.
+
+    An entry of a newer version is passed over, and one that cannot be opened with a warning.
+    """
+    for folder in entry_folders(cache):
+        try:
+            entry = open_entry(folder)
+            if is_current(folder):
+                continue
+            if not dry_run:
+                record = entry.record(_write_samples(entry))
+                disk.publish(folder / "entry.json", seal(record), replace=True)
+        except NewerFormat:
+            continue
+        except ProbelineError as error:
+            warn(f"not upgraded: {error}")
+            continue
+        yield folder
 
 
 def _write_samples(entry: Entry) -> list[BlockRecord]:

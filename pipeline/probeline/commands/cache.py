@@ -9,10 +9,9 @@ from typing import Any
 from probeline.cache import exchange, prune
 from probeline.cache.lookup import find_entry, find_folder
 from probeline.cache.prune import Removable
-from probeline.cache.reading import entry_folders, is_current, open_entry
-from probeline.cache.writing import upgrade_entry
-from probeline.errors import BadOption, NewerFormat, ProbelineError, UnknownName
-from probeline.format import few, megabytes, plural
+from probeline.cache.writing import upgrade_entries
+from probeline.errors import BadOption, UnknownName
+from probeline.format import megabytes, plural
 from probeline.identity import FORMAT_VERSION
 from probeline.session import Session
 from probeline.text import shell_word
@@ -27,8 +26,8 @@ def run(session: Session) -> Result:
         raise UnknownName("action", action, _ACTIONS)
     usage, fits, do = _ACTIONS[action]
     if not fits(len(arguments)):
-        expected, got = f"probeline cache {usage}", " ".join(arguments)
-        raise BadOption(f"bad arguments of cache {action}", expected=expected, got=got)
+        got = " ".join(arguments)
+        raise BadOption(f"bad arguments of cache {action}", expected=f"probeline cache {usage}", got=got)
     return do(session, session.settings.folders.cache, arguments)
 
 
@@ -56,27 +55,13 @@ def _tidy(session: Session, cache: Path, _: Sequence[str]) -> Result:
     found = prune.find_leftovers(cache)
     for path, size in found.paths.items():
         session.console.result(f"{path}  {megabytes(size)}")
-    leftovers = plural(len(found.paths), "leftover")
-    return _confirm(session, found, f"remove {leftovers}?", lambda: prune.remove_leftovers(found.paths, cache))
+    question = f"remove {plural(len(found.paths), 'leftover')}?"
+    return _confirm(session, found, question, lambda: prune.remove_leftovers(found.paths, cache))
 
 
 def _confirm(session: Session, found: Removable, question: str, remove: Callable[[], dict[Path, int]]) -> Result:
-    """Remove files after a yes, and return how many were removed, or would be in a dry run, and their size."""
-    dry_run, say = session.settings.run.dry_run, session.console.result
-    if found.others:
-        names = few([str(path) for path in found.others], 3)
-        say(f"left in place, as not the cache's: {plural(len(found.others), 'item')}: {names}")
-    if not found.paths:
-        say("nothing to remove")
-        return {"files": 0, "bytes": 0}
-    answer = dry_run or session.settings.maintenance.yes or session.console.confirm(question)
-    if answer is None:
-        raise BadOption("nothing is removed without a yes", remedy="run it in a terminal, or with --yes")
-    removed, done = (found.paths, "would be removed") if dry_run else (remove() if answer else {}, "removed")
-    size = sum(removed.values())
-    line = f"{plural(len(removed), 'file')} {done}, {megabytes(size)}"
-    say(("dry run: " if dry_run else "") + (line if answer else "nothing was removed"))
-    return {**({"dry_run": True} if dry_run else {}), "files": len(removed), "bytes": size}
+    dry_run, yes = session.settings.run.dry_run, session.settings.maintenance.yes
+    return prune.remove_after_yes(found, question, remove, session.console, dry_run=dry_run, yes=yes)
 
 
 def _export(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
@@ -97,18 +82,9 @@ def _import(session: Session, cache: Path, arguments: Sequence[str]) -> Result:
 def _upgrade(session: Session, cache: Path, _: Sequence[str]) -> Result:
     dry_run, say = session.settings.run.dry_run, session.console.result
     folders = []
-    for folder in entry_folders(cache):
-        try:
-            entry = open_entry(folder)
-            is_old = not is_current(folder) if dry_run else upgrade_entry(entry)
-        except NewerFormat:
-            continue
-        except ProbelineError as error:
-            session.console.warn(f"not upgraded: {error}")
-            continue
-        if is_old:
-            say(str(folder))
-            folders.append(str(folder))
+    for folder in upgrade_entries(cache, session.console.warn, dry_run=dry_run):
+        say(str(folder))
+        folders.append(str(folder))
     done = "would be upgraded" if dry_run else "upgraded"
     say(f"{plural(len(folders), 'entry', 'entries')} {done} to format {FORMAT_VERSION}")
     return {**({"dry_run": True} if dry_run else {}), "upgraded": folders, "format": FORMAT_VERSION}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from probeline.data.source import LoadRequest
 from probeline.errors import BadData
+from probeline.files.paths import Paths
 from probeline.images import ImageArray, ImageFiles, ImageItems, Images
 from probeline.text import shell_word
 from probeline.types import DROPPED, DataSet, IntArray, Part, Skipped
@@ -112,7 +113,7 @@ def _folder_alone(dataset: DataSet, part: str) -> str:
     files = {name: images.paths for name, images in dataset.images.items() if isinstance(images, ImageFiles)}
     if part not in files:
         return ""
-    folder = Path(os.path.commonpath([path.parent for path in files.pop(part)]))
+    folder = Path(os.path.commonpath({path.parent for path in files.pop(part)}))
     is_shared = any(path.is_relative_to(folder) for paths in files.values() for path in paths)
     return "" if is_shared else str(folder)
 
@@ -130,7 +131,7 @@ def select_rows(images: Images, rows: IntArray) -> Images:
         return images if len(numbers) == len(images.pixels) else ImageArray(images.pixels[rows])
     content = tuple(images.content[row] for row in numbers)
     if isinstance(images, ImageFiles):
-        return replace(images, paths=tuple(images.paths[row] for row in numbers), content=content)
+        return replace(images, paths=Paths.of(images.paths).take(numbers), content=content)
     read = images.read
     names = [images.names[row] for row in numbers]
     return ImageItems(lambda row: read(numbers[row]), content, names, images.decoding)

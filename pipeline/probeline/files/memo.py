@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, TypeVar
 from probeline import disk
 from probeline.errors import CannotWrite
 from probeline.files.decode import BadRecord, decode, encode
-from probeline.files.fingerprint import fingerprint, is_own
+from probeline.files.digests import FileDigests
+from probeline.files.fingerprint import Ownership, fingerprint, is_own, is_settled
 from probeline.files.reading import MEMO, open_file
 from probeline.identity import seal, unseal
 
@@ -26,8 +26,9 @@ Value = TypeVar("Value")
 _FORMAT = 2
 """Format 1 was neither sealed nor bound to the time of a file's last change: it is not read."""
 
-_SETTLED_NS = 2_000_000_000
-"""A file younger than this may change again within one tick of its file system's clock: not remembered."""
+
+_OF_FILES = "image:"
+"""Begins the names that digests of single files had before these got a file of their own."""
 
 
 def _fingerprints(files: Sequence[Path]) -> list[list[Any]]:
@@ -47,9 +48,16 @@ class Memo:
     def __init__(
         self, path: Path | None, *, read_only: bool = False, warn: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._path, self._read_only, self._warn = path, read_only, warn
+        self._path, self._read_only = path, read_only
         self._changed = False
-        self._entries: dict[str, Any] = {} if path is None else self._load(path)
+        self._entries: dict[str, Any] = {}
+        if path is not None:
+            owned = Ownership.of(path, warn)
+            self._path, entries = owned.path, _load(owned.path) if owned.is_trusted else {}
+            self._entries = {name: entry for name, entry in entries.items() if not name.startswith(_OF_FILES)}
+            self._changed = len(self._entries) < len(entries)
+        self.digests = FileDigests(path and path.with_name(f"{path.stem}-hashes.jsonl"), read_only=read_only, warn=warn)
+        """The sha256 of single files."""
 
     def get(self, name: str, files: Sequence[Path], hint: type[Value]) -> Value | None:
         """Return the value of a type that was put under `name`, or None if nothing was or a file changed since."""
@@ -65,20 +73,21 @@ class Memo:
         """Remember a record or a JSON value for `name` for as long as `files` stay as they are."""
         if self._path is None:
             return
-        newest = time.time_ns() - _SETTLED_NS
         fingerprints = _fingerprints(files)
-        if all(mtime_ns <= newest for _, _, mtime_ns, *_ in fingerprints):
+        if all(is_settled(facts) for _, *facts in fingerprints):
             self._entries[name] = {"files": fingerprints, "value": encode(value) if is_dataclass(value) else value}
             self._changed = True
 
     def drop(self) -> None:
         """Forget everything, on the disk too."""
         self._entries, self._changed = {}, False
+        self.digests.drop()
         if self._path is not None and self._path.exists():
             disk.remove(self._path)
 
     def save(self) -> None:
         """Write the memo, atomically, if anything changed; nothing happens if that fails."""
+        self.digests.save()
         if self._path is None or self._read_only or not self._changed:
             return
         with contextlib.suppress(CannotWrite):
@@ -87,20 +96,12 @@ class Memo:
             disk.publish(self._path, data, replace=True, mode=0o600)
             self._changed = False
 
-    def _load(self, path: Path) -> dict[str, Any]:
-        """Return what is remembered; the file that has it, or will, becomes the memo's own."""
-        with contextlib.suppress(OSError):
-            if path.stat().st_uid != os.geteuid():
-                self._path = path.with_name(f"{path.stem}-{os.geteuid()}{path.suffix}")
-                if not self._path.exists():
-                    self._warn(f"memo: {path} belongs to another user and is not used; yours is {self._path.name}")
-        try:
-            with open_file(self._path or path, MEMO) as file:
-                if is_own(os.fstat(file.fileno())):
-                    return _entries_of(file.read())
-            self._warn(f"memo: {self._path} can be changed by other users: it is not used, and files are hashed anew")
-        except OSError:  # missing, most of the time
-            pass
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with open_file(path, MEMO) as file:
+            return _entries_of(file.read()) if is_own(os.fstat(file.fileno())) else {}
+    except OSError:  # missing, most of the time
         return {}
 
 

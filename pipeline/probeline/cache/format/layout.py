@@ -43,7 +43,7 @@ MARKER_TEXT = (
 """The first line is that of every cache, the second one is Probeline's."""
 
 _DATA = rf"({ENTRY_FILE.pattern}|samples\.bin|{CHECKPOINT_FILE.pattern})"
-_TOP = r"(\.memo(-[0-9]+)?\.json|\.unreadable\.json|CACHEDIR\.TAG)"
+_TOP = r"(\.memo(-[0-9]+)?\.json|\.memo-hashes(-[0-9]+)?\.jsonl|\.unreadable\.json|CACHEDIR\.TAG)"
 
 _PROCESS = r"\.(?P<process>[0-9]{1,9})-[0-9a-f]{8}" + re.escape(disk.TEMPORARY)
 WRITER = re.compile(_DATA + _PROCESS)

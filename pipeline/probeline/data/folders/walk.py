@@ -48,7 +48,7 @@ class FolderWalk:
         self._again: dict[str, str] = {}
         self._listed = self._repeated = self._images_again = 0
 
-    def images(self, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    def images(self, folder: Path, name: str) -> Iterator[tuple[str, str]]:
         """Yield sample id and path of each image below a folder whose own sample id is `name`.
 
         Raises
@@ -57,13 +57,14 @@ class FolderWalk:
             A name is not valid Unicode, or there twice; or links repeat the same folders too often.
         """
         for own, _, files in self.folders(folder, name):
+            above = f"{own}/" if own else ""
             for file_name, entry in files:
-                sample_id = posixpath.join(own, file_name)
+                sample_id = above + file_name
                 if reason := why_no_image(entry.path, file_name):
                     self.skipped.append(Skipped(sample_id, reason))
                 else:
                     self._images_again += own in self._again
-                    yield sample_id, Path(entry.path)
+                    yield sample_id, entry.path
 
     def folders(self, folder: Path, name: str) -> Iterator[tuple[str, Path, Entries]]:
         """Yield name and path of each folder from this one on, with the files that are directly in it."""
@@ -76,17 +77,17 @@ class FolderWalk:
                 own, path, depth = level.pop()
                 if (found := self._enter(own, path, depth, listed)) is None:
                     continue
+                above = f"{own}/" if own else ""
                 files = []
                 inner: list[tuple[str, str, int]] = []
                 for entry_name, entry in found:
                     kind = classify(entry_name, entry)
-                    below = posixpath.join(own, entry_name)
-                    if kind is Kind.FOLDER:
-                        (links if entry.is_symlink() else inner).append((below, entry.path, depth + 1))
-                    elif isinstance(kind, PassedOver):
-                        self.skipped.append(kind.at(below))
-                    else:
+                    if kind is Kind.FILE:
                         files.append((entry_name, entry))
+                    elif isinstance(kind, PassedOver):
+                        self.skipped.append(kind.at(above + entry_name))
+                    else:
+                        (links if entry.is_symlink() else inner).append((above + entry_name, entry.path, depth + 1))
                 level += reversed(inner)
                 yield own, Path(path), files
             level = links
@@ -138,7 +139,7 @@ class FolderWalk:
 def list_images(folder: Path, skipped: list[Skipped]) -> list[Path]:
     """Return the images below a folder by name, through links, without hidden ones; what is passed over is added."""
     images = sorted(FolderWalk(skipped).images(folder, ""), key=lambda image: image[0].split("/"))
-    return [path for _, path in images]
+    return [Path(path) for _, path in images]
 
 
 def list_folders(folder: Path, skipped: list[Skipped]) -> list[Path]:

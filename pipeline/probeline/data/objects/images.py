@@ -19,6 +19,7 @@ from probeline.data.source import LoadRequest, Subset
 from probeline.data.sources.folder import hash_files
 from probeline.errors import BadData, MissingData
 from probeline.files.memo import Memo
+from probeline.files.paths import Paths
 from probeline.files.reading import IMAGE, read_bytes
 from probeline.images import ImageArray, ImageFiles, ImageItems
 
@@ -42,7 +43,7 @@ def part_of_paths(paths: Sequence[str | os.PathLike[str]], labels: Sequence[str]
             f"{len(missing):,} of {len(files):,} images do not exist", where=missing[0], remedy="check the paths"
         )
     content = hash_files(files, LoadRequest(Path(), Subset(), Memo(None), Silence()))
-    return ObjectPart(make_unique(_below_common_folder(files)), ImageFiles(files, content), content, labels)
+    return ObjectPart(make_unique(_below_common_folder(files)), ImageFiles(Paths.of(files), content), content, labels)
 
 
 def _below_common_folder(files: Sequence[Path]) -> list[str]:

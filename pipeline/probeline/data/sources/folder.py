@@ -21,9 +21,10 @@ from probeline.data.source import LoadRequest
 from probeline.errors import BadData, MissingData
 from probeline.files.fingerprint import fingerprint
 from probeline.files.memory import DECODING, Lease, read_leased
+from probeline.files.paths import Paths
 from probeline.files.reading import IMAGE, is_folder, read_bytes, why_unreachable
 from probeline.format import few
-from probeline.identity import digest_bytes, is_digest
+from probeline.identity import digest_bytes
 from probeline.images import ImageFiles
 from probeline.types import DROPPED, DataSet, IntArray, Skipped
 
@@ -39,7 +40,7 @@ class ListedPart:
 
     sample_ids: tuple[str, ...]
     """POSIX path below the root, in Unicode's composed form (NFC) on every file system."""
-    paths: tuple[Path, ...]
+    paths: Paths
     labels: IntArray
     folder: Path | None = None
 
@@ -148,7 +149,7 @@ def load_files(paths: Sequence[Path], rows: IntArray, request: LoadRequest) -> t
     BadData
         A file that cannot be opened.
     """
-    chosen = tuple(paths[row] for row in rows.tolist())
+    chosen = Paths.of(paths).take(rows.tolist())
     content = hash_files(chosen, request)
     return ImageFiles(chosen, content), content
 
@@ -167,7 +168,7 @@ def _list_part(
     root: Path, part: str, folders: Mapping[str, Path], class_names: tuple[str, ...], walk: FolderWalk
 ) -> ListedPart:
     """Return the images of one part."""
-    listed: list[tuple[str, Path, int]] = []
+    listed: list[tuple[str, str, int]] = []
     numbers = {name: number for number, name in enumerate(class_names)}
     for name, folder in folders.items():
         if name not in numbers:
@@ -191,7 +192,7 @@ def _list_part(
     if not listed:
         raise BadData(f"no images in {part}", where=root, remedy="add images to it, or remove the folder")
     sample_ids, paths, labels = zip(*listed, strict=True)
-    return ListedPart(sample_ids, paths, np.array(labels, np.int64))
+    return ListedPart(sample_ids, Paths(paths), np.array(labels, np.int64))
 
 
 def _any_class(folders: Iterable[str], class_names: Iterable[str]) -> bool:
@@ -205,10 +206,10 @@ def _list_flat(folder: Path, below: str, walk: FolderWalk) -> ListedPart:
     if not images:
         raise MissingData("no images in this folder", where=folder, remedy="put images there, best a folder per class")
     sample_ids, paths = zip(*images, strict=True)
-    return ListedPart(sample_ids, paths, np.full(len(paths), DROPPED, np.int64), folder)
+    return ListedPart(sample_ids, Paths(paths), np.full(len(paths), DROPPED, np.int64), folder)
 
 
-def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]:
+def hash_files(paths: Sequence[Path], request: LoadRequest) -> tuple[str, ...]:
     """Return the sha256 of each file; those that look broken are decoded on this occasion, for a verdict.
 
     Digests that the memo has are taken from it, if those of a random sample are right.
@@ -218,9 +219,7 @@ def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]
     BadData
         Files that cannot be opened, all of them: what cannot be read today may be a sound image tomorrow.
     """
-    with ThreadPoolExecutor(_READERS) as pool:
-        known = pool.map(partial(_recall, request), paths)
-        remembered = {row: sha256 for row, sha256 in enumerate(known) if sha256 is not None}
+    remembered = _recall(Paths.of(paths), request)
     if not is_sample_right(request, remembered, lambda row: digest_bytes(read_bytes(paths[row], IMAGE))):
         remembered = {}
     digests: dict[int, str] = dict(remembered)
@@ -238,20 +237,19 @@ def hash_files(paths: tuple[Path, ...], request: LoadRequest) -> tuple[str, ...]
             else:
                 digests[row] = result
             bar.update(1)
+            request.memo.digests.save_now_and_then()
     if errors:
         count = "an image" if len(errors) == 1 else f"{len(errors):,} images"
         raise BadData(f"{count} cannot be opened", where=few(errors), remedy="make them readable, or remove them")
     return tuple(digests[row] for row in range(len(paths)))
 
 
-def _memo_name(path: Path) -> str:
-    return f"image:{path.absolute()}"
-
-
-def _recall(request: LoadRequest, path: Path) -> str | None:
-    """Return the sha256 of a file that the memo has, or None."""
-    known = request.memo.get(_memo_name(path), [path], str)
-    return known if known is not None and is_digest(known) else None
+def _recall(paths: Paths, request: LoadRequest) -> dict[int, str]:
+    """Return the sha256 of the files that are remembered, by row."""
+    here = os.getcwd()  # noqa: PTH109
+    absolute = (path if path.startswith("/") else f"{here}/{path}" for path in paths.texts)
+    found = map(request.memo.digests.get, absolute)
+    return {row: sha256 for row, sha256 in enumerate(found) if sha256 is not None}
 
 
 def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
@@ -261,7 +259,7 @@ def _hash_file(request: LoadRequest, path: Path) -> str | OSError:
             data = read_leased(path, lease)
             sha256 = digest_bytes(data)
             if fingerprint(path) == before:
-                request.memo.put(_memo_name(path), [path], sha256)
+                request.memo.digests.put(str(path.absolute()), before, sha256)
             request.verdicts.look_at(data, sha256, lease)
     except OSError as error:
         return error
