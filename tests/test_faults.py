@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -125,19 +125,21 @@ def test_a_reader_without_proofs_is_what_damage_is_for(checksums: bool) -> None:
 # Each check finds what it is there for
 
 
-def in_place(path: Path, data: bytes, *, replace: bool = False) -> bool:
+def in_place(path: Path, data: bytes | Iterable[bytes], *, replace: bool = False) -> bool:
     """Write as most programs do."""
     if path.exists() and not replace:
         return False
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-    os.write(descriptor, data)
+    for piece in [data] if isinstance(data, bytes) else data:
+        os.write(descriptor, piece)
     os.close(descriptor)
     return True
 
 
-def unsynced(path: Path, data: bytes, mode: int) -> None:
+def unsynced(path: Path, pieces: Iterable[bytes], mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    os.write(descriptor, data)
+    for piece in pieces:
+        os.write(descriptor, piece)
     os.close(descriptor)
 
 

@@ -33,6 +33,7 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reuse import KnownRows
 from probeline.commands import extract, verify
 from probeline.console import Silence
+from probeline.data.verdicts import Verdicts
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extraction import fill as filling
 from probeline.extraction import verify as verifying
@@ -77,6 +78,7 @@ class MadeSession:
         self.dataset = SimpleNamespace(name="made", parts={})
         self.decoding = Decoding()
         self.has_images = True
+        self.verdicts = Verdicts(None)
 
     def taps(self, name: str) -> tuple[tuple[tuple[Backbone, ...], ...], None]:  # noqa: ARG002
         return ((producer.BACKBONE,),), None
@@ -165,6 +167,10 @@ class Modelled:
     @property
     def bad_record(self) -> bool:
         return "entry.json" in self.damaged
+
+    @property
+    def bad_samples(self) -> bool:
+        return "samples.bin" in self.damaged
 
     def bad_shards(self, suffixes: tuple[str, ...] = (".h5", ".json")) -> set[int]:
         """Return the shards with a record of which a file is damaged."""
@@ -260,7 +266,8 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self._entry()
         there = self.entries.get(entry.folder)
         model = there or Modelled(entry)
-        refused = model.bad_record or bool(model.bad_shards((".json",))) or (not model.missing and model.bad_shards())
+        bad = model.bad_samples or model.bad_shards()
+        refused = model.bad_record or bool(model.bad_shards((".json",))) or (not model.missing and bool(bad))
         elsewhere = self._available(entry.folder)
         unknown = {
             number: [content for content in model.contents(number) if content not in elsewhere]
@@ -298,7 +305,7 @@ class StoreMachine(RuleBasedStateMachine):
         return {
             content
             for other, model in self.entries.items()
-            if other != folder and not model.bad_record
+            if other != folder and not model.bad_record and not model.bad_samples
             for number in model.done - model.bad_shards()
             for content in model.contents(number)
         }
@@ -347,7 +354,7 @@ class StoreMachine(RuleBasedStateMachine):
         if current is not None:
             for number in bad:
                 current.written(number)
-            current.damaged.discard("entry.json")
+            current.damaged -= {"entry.json", "samples.bin"}
         self._verify(self._bad(), repair=True)
         if current is not None:
             assert MadeEngine.computed == Counter(c for number in bad for c in current.contents(number))
@@ -358,10 +365,10 @@ class StoreMachine(RuleBasedStateMachine):
         now = self._entry().folder
         found: set[tuple[str, str]] = set()
         for folder, model in self.entries.items():
-            if model.bad_record:
-                found.add((str(folder), "entry.json"))
-            # An entry's content is known from its record alone, except for that of the current data set.
-            if not model.bad_record or folder == now:
+            if model.bad_record or model.bad_samples:
+                found.add((str(folder), "entry.json" if model.bad_record else "samples.bin"))
+            # An entry's content is known from its own files alone, except for that of the current data set.
+            if not (model.bad_record or model.bad_samples) or folder == now:
                 found |= {(str(folder), f"shard-{number:05d}") for number in model.bad_shards()}
         return found
 
