@@ -40,6 +40,7 @@ WITHOUT = {
     "repair": "to be typed on purpose",
     "yes": "of verbs that have no target",
     "sha256": "of verbs that have no target",
+    "share": "launchers of many processes start the command itself",
 }
 """Options without a variable, and why."""
 

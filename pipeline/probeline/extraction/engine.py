@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,9 @@ from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, require_same
 from probeline.extraction.odd_pixels import OddImages
+from probeline.extraction.turns import Claims, Turns
 from probeline.images import ImageArray, PixelArray, View
+from probeline.options.share import Share
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray
 
@@ -63,7 +65,7 @@ class _Job:
     """A request, and the locks of this process on its shards."""
 
     request: ShardRequest
-    locks: ShardLocks
+    locks: Claims
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ class Engine:
                 blocks.append(features[:, columns].cpu().numpy())
         return np.concatenate(blocks)
 
-    def fill(self, *requests: ShardRequest) -> None:
+    def fill(self, *requests: ShardRequest, share: Share | None = None) -> None:
         """Extract shards of entries that differ only in their tap, and write each as soon as it is complete.
 
         A shard goes through the net once for all entries that need it. Shards that another process works on are left to
-        it, and waited for at the end.
+        it, and waited for at the end. With a share nothing is locked and waited for: this process takes all shards that
+        are not written when their turn comes.
 
         Raises
         ------
@@ -135,6 +138,9 @@ class Engine:
         for request in requests:
             write_entry(request.entry)
         shards = sorted({shard for request in requests for shard in request.shards})
+        if share is not None:
+            shards = share.order(shards)
+        take: Callable[[Entry, list[int]], Claims] = ShardLocks if share is None else Turns
         todo = {shard: rows_to_run(requests, shard) for shard in shards}
         total = sum(map(len, todo.values()))
         title = requests[0].entry.title + (f", {len(requests)} taps" if len(requests) > 1 else "")
@@ -146,9 +152,7 @@ class Engine:
             console.bar(f"extract {title}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
         ):
-            jobs = [
-                _Job(request, locked.enter_context(ShardLocks(request.entry, request.shards))) for request in requests
-            ]
+            jobs = [_Job(request, locked.enter_context(take(request.entry, request.shards))) for request in requests]
             writing: deque[Future[None]] = deque()
             started = last = time.perf_counter()
             done = 0

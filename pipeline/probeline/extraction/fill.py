@@ -20,11 +20,14 @@ from probeline.extraction.confirm import confirm_records, describe_confirmed
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.names import OUTPUT
+from probeline.options.share import Share
 from probeline.session import Session
 
 
-def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
+def fill(session: Session, backbones: Iterable[str], share: Share | None = None) -> list[dict[str, Any]]:
     """Extract the missing features of some backbones over every part, and return where the features are.
+
+    With a share, this is one of several processes that need no locks; each goes on until everything is extracted.
 
     Raises
     ------
@@ -42,6 +45,7 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
         say(f"extract: {session.dataset.name} has embeddings: there is nothing to extract")
         return []
     results: list[dict[str, Any]] = []
+    order = list if share is None else share.order
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
@@ -54,14 +58,16 @@ def fill(session: Session, backbones: Iterable[str]) -> list[dict[str, Any]]:
         for entries in zip(*map(session.entries, taps), strict=True):
             missing = [_check_shards(session, entry, engine) for entry in entries]
             requests = [
-                _reuse_rows(session, entry, shards, engine, partial(describe_confirmed, session, name, tap, loaded))
+                _reuse_rows(
+                    session, entry, order(shards), engine, partial(describe_confirmed, session, name, tap, loaded)
+                )
                 for tap, entry, shards in zip(taps, entries, missing, strict=True)
                 if shards
             ]
             requests = [request for request in requests if request.shards]
             if requests:
                 try:
-                    engine().fill(*requests)
+                    engine().fill(*requests, share=share)
                 except FoundUnreadable as error:
                     unreadable.append(error)
             warn_of_odd_pixels(session, entries[0])
@@ -139,7 +145,8 @@ def _reuse_rows(
     )
     write_entry(entry)
     facts = {**environment("none"), "seconds": 0.0, **describe()}
-    for shard in (shard for shard in shards if known.cover(entry.shards[shard])):
+    covered = [shard for shard in shards if known.cover(entry.shards[shard])]
+    for shard in (shard for shard in covered if not is_done(entry, shard)):
         rows_of_shard = entry.shards[shard]
         features = np.empty((len(rows_of_shard), entry.dim), np.float32)
         provenance = known.copy_into(features, rows_of_shard, facts)

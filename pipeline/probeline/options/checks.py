@@ -12,6 +12,7 @@ from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
+from probeline.options.share import Share
 
 
 def check_settings(settings: Settings) -> None:
@@ -38,6 +39,8 @@ def check_settings(settings: Settings) -> None:
     shots = settings.curve.shots
     if shots != (0,) and not all(1 <= k <= MOST for k in shots):
         raise BadOption("bad --shots", expected=f"numbers from 1 to {MOST}, or 0 alone", got=min(shots))
+    if settings.sharing.share is not None:
+        Share.parse(settings.sharing.share)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
         raise UnknownName("device", settings.compute.device, DEVICES)
     _check_blank(settings)

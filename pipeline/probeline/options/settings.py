@@ -146,6 +146,19 @@ class ComputeOptions:
 
 
 @dataclass(frozen=True)
+class ShareOptions:
+    """Several processes on one extraction."""
+
+    share: str | None = option(
+        None,
+        "which of N processes this is, counted from 1: each takes its part of the shards, then what is left",
+        metavar="I/N",
+        shown_default="as torchrun, SLURM, Kubernetes or SkyPilot says",
+        local=True,
+    )
+
+
+@dataclass(frozen=True)
 class SeedOptions:
     """Random numbers of fitting."""
 
@@ -314,6 +327,7 @@ class Settings:
     nets: BackboneOptions = field(default_factory=BackboneOptions)
     reading: TapOptions = field(default_factory=TapOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
+    sharing: ShareOptions = field(default_factory=ShareOptions)
     seeding: SeedOptions = field(default_factory=SeedOptions)
     heads: HeadOptions = field(default_factory=HeadOptions)
     training: TrainOptions = field(default_factory=TrainOptions)

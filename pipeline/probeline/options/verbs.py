@@ -51,7 +51,7 @@ _VERBS = (
     Verb(
         "extract",
         "run each frozen backbone once over the data set and cache its features",
-        _names(*_FEATURES, *_STEP),
+        _names(*_FEATURES, "sharing", *_STEP),
         needs_labels=False,
     ),
     Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_STEP)),
