@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads bench-scale lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -163,6 +163,9 @@ faults: $(VENV)/dev  ## kills, flipped bytes, full disks, many writers, power lo
 
 bench: $(VENV)/dev  ## time extraction against a plain loop and the bare forward pass
 	$(PROBELINE) bench $(NET) $(COMPUTE)
+
+bench-scale: $(VENV)/dev  ## measure how the cache grows, up to ten million rows, and what 200,000 files cost a later stage
+	@$(VENV)/bin/python tests/bench_scale
 
 bench-heads: $(VENV)/dev  ## time heads against scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
 	@$(VENV)/bin/python tests/bench_heads $(call quoted,DATA,data) $(call quoted,CACHE,cache) $(call option,ONLY,only)

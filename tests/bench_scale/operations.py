@@ -54,11 +54,14 @@ def begin(rows: int, cache: Path) -> Callable[[], object]:
     return lambda: write_entry(entry)
 
 
+def opened(cache: Path) -> Entry:
+    return open_entry(next(cache.glob("*/*/*/entry.json")).parent)
+
+
 def open_again(rows: int, cache: Path) -> Callable[[], object]:
     """Open an entry from its own record."""
     del rows
-    folder = next(cache.glob("*/*/*/entry.json")).parent
-    return lambda: open_entry(folder)
+    return lambda: opened(cache)
 
 
 def nothing_to_do(rows: int, cache: Path) -> Callable[[], object]:
