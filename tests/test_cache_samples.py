@@ -16,12 +16,12 @@ from probeline.cache import entry as entries
 from probeline.cache import reading, samples
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
-from probeline.cache.format.samples import decode_block, encode_block
 from probeline.cache.prune import find_leftovers, list_entries
 from probeline.cache.writing import write_entry
 from probeline.commands import cache as verb
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord
+from probeline.files.sample_blocks import decode_block, encode_block
 from probeline.identity import digest, seal
 from probeline.session import Session
 from small_runs import Listening, configuration

@@ -44,7 +44,7 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ROOM_SIZE = 14
 """Files of a room, its ``__init__`` not counted; a bigger one is two rooms."""
 
-BIGGER = {"commands": 20}
+BIGGER = {"commands": len(VERBS)}
 """Rooms whose files are one of a kind each: a file per verb."""
 
 FILE_SIZE = 400

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import operations
 
+
 def ask(operation: str, rows: int, cache: Path) -> dict[str, Any]:
     """Run one operation in a fresh process and return what it took."""
     command = [sys.executable, operations.__file__, operation, str(rows), str(cache)]

@@ -13,10 +13,10 @@ from typing import Any
 
 from probeline import disk
 from probeline.cache.format.records import BlockRecord, EntryRecord, ListedEntryRecord
-from probeline.cache.format.samples import ROWS_PER_BLOCK
 from probeline.cache.samples import FILE_NAME, StoredSamples
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord, encode
+from probeline.files.sample_blocks import ROWS_PER_BLOCK
 from probeline.identity import FEATURES_VERSION, FORMAT_VERSION, digest
 from probeline.images import View
 from probeline.names import PENULTIMATE

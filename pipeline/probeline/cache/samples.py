@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import overload
 
 from probeline.cache.format.records import BlockRecord
-from probeline.cache.format.samples import ROWS_PER_BLOCK, SampleBlock, decode_block, encode_block
 from probeline.errors import BadCache
 from probeline.files.decode import BadRecord
 from probeline.files.reading import SAMPLES, open_file
+from probeline.files.sample_blocks import ROWS_PER_BLOCK, SampleBlock, decode_block, encode_block
 
 FILE_NAME = "samples.bin"
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from probeline.data.manifests import place_of_manifest
 from probeline.data.source import LoadRequest, Source
 from probeline.errors import BadOption, ProbelineError, UnknownName
 from probeline.files.reading import is_file, is_folder
@@ -69,6 +70,8 @@ def place_of(spec: str) -> Path | None:
     if source == "memory":
         return None
     path = Path(os.path.expanduser(argument))  # noqa: PTH111 - expanduser of Path raises for an unknown user
+    if source == "manifest" and (place := place_of_manifest(path)):
+        return place
     return path if argument and (is_folder(path) or is_file(path)) else None
 
 

@@ -41,6 +41,9 @@ SAMPLES = FileKind("the samples of a cache entry", 1024 * _GIB)
 SHARD = FileKind("a shard", 16 * _GIB)
 """1,024 rows of 4 million values; a shard's record says how many bytes it has."""
 
+MANIFEST = FileKind("a manifest", 256 * _GIB)
+"""Some 150 bytes for each image."""
+
 MEMO = FileKind("a memo of hashes", 4 * _GIB)
 """Some 250 bytes for each image, so more than 10 million of them."""
 

@@ -251,7 +251,7 @@ class ExportOptions:
     )
     out: Path | None = option(
         None,
-        "what to write: a folder; of features a FILE.parquet, .npy, .h5ad or .safetensors",
+        "what to write: a folder; of features a FILE.parquet, .npy, .h5ad or .safetensors; a manifest",
         metavar="PATH",
         shown_default="below reports/",
         local=True,

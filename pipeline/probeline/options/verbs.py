@@ -130,6 +130,13 @@ _VERBS = (
         needs_images=True,
     ),
     Verb(
+        "manifest",
+        "list and hash the images of a data set once, as a file for many processes: manifest:FILE",
+        _names("data", "out", *_COMMON, without=("limit", "labels", "groups", "data_seed", "reports")),
+        needs_labels=False,
+        needs_images=True,
+    ),
+    Verb(
         "features",
         "write cached features with labels, predictions and a projection as a file for other programs",
         _names(*_FEATURES, "out", *_COMMON),

@@ -1,4 +1,4 @@
-"""The sample ids and content digests of rows as blocks of bytes: samples.bin is made of them, see cache/README.md."""
+"""Sample ids and content digests of rows as blocks of bytes, as cache/README.md specifies them, and other texts."""
 
 from __future__ import annotations
 
@@ -57,23 +57,33 @@ def encode_block(sample_ids: Sequence[str], content: Sequence[str]) -> bytes:
     digests = bytes.fromhex(digits)
     if digests.hex() != digits or any(len(digest) != 64 for digest in content):
         raise ValueError("content of samples: expected 64 hexadecimal digits each")
-    texts = [name.encode("utf-8") for name in sample_ids]
-    ends = np.cumsum(list(map(len, texts)), dtype=np.int64)
+    return digests + encode_texts(sample_ids)
+
+
+def encode_texts(texts: Sequence[str]) -> bytes:
+    """Return where each text ends, and the texts in UTF-8; ValueError for more than 4 GiB of them."""
+    encoded = [text.encode("utf-8") for text in texts]
+    ends = np.cumsum(list(map(len, encoded)), dtype=np.int64)
     if len(ends) and ends[-1] > np.iinfo(_END).max:
-        raise ValueError("sample ids of more than 4 GiB in one block")
-    return digests + ends.astype(_END).tobytes() + b"".join(texts)
+        raise ValueError("texts of more than 4 GiB in one block")
+    return ends.astype(_END).tobytes() + b"".join(encoded)
 
 
 def decode_block(data: bytes, rows: int) -> SampleBlock:
     """Return the block of so many rows that bytes hold; BadRecord for bytes that are none."""
-    fixed = rows * (_DIGEST_BYTES + _END.itemsize)
-    ends = np.frombuffer(data, _END, rows, rows * _DIGEST_BYTES) if len(data) >= fixed else np.empty(0, _END)
-    text = data[fixed:]
+    digests, rest = data[: rows * _DIGEST_BYTES], data[rows * _DIGEST_BYTES :]
+    ends = np.frombuffer(rest, _END, rows) if len(rest) >= rows * _END.itemsize else np.empty(0, _END)
+    text = rest[rows * _END.itemsize :]
     if len(ends) != rows or ends[-1] != len(text) or (ends[1:] < ends[:-1]).any():
         raise BadRecord(f"bytes that do not hold {rows:,} samples")
-    block = SampleBlock(data[: rows * _DIGEST_BYTES], ends, text)
+    block = SampleBlock(digests, ends, text)
     try:
         block.sample_ids(0, rows)
     except UnicodeDecodeError as error:
-        raise BadRecord("sample ids that are not UTF-8") from error
+        raise BadRecord("texts that are not UTF-8") from error
     return block
+
+
+def decode_texts(data: bytes, count: int) -> tuple[str, ...]:
+    """Return the texts that `encode_texts` wrote; BadRecord for other bytes."""
+    return decode_block(bytes(count * _DIGEST_BYTES) + data, count).sample_ids(0, count)
