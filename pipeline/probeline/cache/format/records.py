@@ -68,8 +68,8 @@ MOST_ROWS = 1 << 32
 
 
 @dataclass(frozen=True)
-class EntryRecord:
-    """The content of entry.json."""
+class EntryMembers:
+    """What the record of an entry has in every format."""
 
     format: int
     dataset: Name
@@ -79,41 +79,38 @@ class EntryRecord:
     tap: Name
     dim: Annotated[int, Within(1, MOST_DIM)]
     rows_per_shard: Annotated[int, Within(1, 1 << 24)]
+
+    def __post_init__(self) -> None:
+        if self.rows_per_shard * self.dim * 4 > SHARD.most_bytes:
+            raise ValueError(f"shards of {self.rows_per_shard:,} rows of {self.dim:,} values, which no file may hold")
+        if self.inputs["tap"] != self.tap:
+            raise ValueError("another tap than that of its inputs")
+
+
+@dataclass(frozen=True)
+class EntryRecord(EntryMembers):
+    """The content of entry.json."""
+
     rows: Annotated[int, Within(1, MOST_ROWS)]
     rows_per_block: Annotated[int, Within(1, 1 << 24)]
     blocks: tuple[BlockRecord, ...]
 
     def __post_init__(self) -> None:
-        _check_entry(self)
+        super().__post_init__()
         if len(self.blocks) != -(-self.rows // self.rows_per_block):
             raise ValueError(f"{len(self.blocks):,} blocks of {self.rows_per_block:,} for {self.rows:,} rows")
 
 
 @dataclass(frozen=True)
-class ListedEntryRecord:
+class ListedEntryRecord(EntryMembers):
     """The content of entry.json in format 1, and of an exported file's manifest: it lists the samples."""
 
-    format: int
-    dataset: Name
-    part: Name
-    key: Sha256
-    inputs: Annotated[Mapping[str, Any], Members(InputMembers)]
-    tap: Name
-    dim: Annotated[int, Within(1, MOST_DIM)]
-    rows_per_shard: Annotated[int, Within(1, 1 << 24)]
     samples: Annotated[tuple[tuple[str, str], ...], Length(1, MOST_ROWS)]
 
     def __post_init__(self) -> None:
-        _check_entry(self)
+        super().__post_init__()
         if len({name for name, _ in self.samples}) < len(self.samples):
             raise ValueError("sample ids that repeat")
-
-
-def _check_entry(record: EntryRecord | ListedEntryRecord) -> None:
-    if record.rows_per_shard * record.dim * 4 > SHARD.most_bytes:
-        raise ValueError(f"shards of {record.rows_per_shard:,} rows of {record.dim:,} values, which no file may hold")
-    if record.inputs["tap"] != record.tap:
-        raise ValueError("another tap than that of its inputs")
 
 
 @dataclass(frozen=True)
