@@ -279,10 +279,12 @@ def rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
     rows = [np.empty(0, np.int64)]
     for request in requests:
         if shard in request.wanted:
-            shard_rows = np.array(request.entry.shards[shard], np.int64)
-            known = shard_rows[:0] if request.known is None else request.known.rows_in(request.entry.shards[shard])
-            rows.append(np.setdiff1d(shard_rows, known, assume_unique=True))
-    return np.unique(np.concatenate(rows))
+            own = request.entry.shards[shard]
+            shard_rows = np.arange(own.start, own.stop, dtype=np.int64)
+            if request.known is not None:
+                shard_rows = np.delete(shard_rows, request.known.rows_in(own) - own.start)
+            rows.append(shard_rows)
+    return np.unique(np.concatenate(rows)) if len(rows) > 2 else rows[-1]
 
 
 def _write_apart(entry: Entry, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> Path | None:
