@@ -33,3 +33,12 @@ def test_every_contender_is_measured_and_told(tmp_path: Path) -> None:
     assert sum("ratio" in line for line in console.said) == 5
     assert json.loads((session.reports / "bench.json").read_text())["squeezenet1_1"] == found
     assert not list((tmp_path / "cache").rglob("*.h5")), "what is measured is not kept"
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 200}, {"workers": 13}], ids=str)
+def test_a_batch_or_threads_that_its_images_do_not_fill(options: dict[str, int], tmp_path: Path) -> None:
+    """A bare pass runs at least once on each thread, and torch has nothing to warn of."""
+    settings = {"workers": 2, "limit": 250, **options}
+    found = bench.run(Session(configuration(tmp_path / "cache", **settings)))["squeezenet1_1"]
+    assert all(min(values) > 0 for values in found["every_round"].values())
+    assert found["images"] == 192

@@ -51,8 +51,46 @@ def commit() -> str | None:
 
 
 def cores() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors this process may use: by its affinity, and by the quota of its container."""
+    if hasattr(os, "process_cpu_count"):
+        count = os.process_cpu_count()
+    else:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(filter(None, (count, _quota())), default=1))
+
+
+@functools.cache
+def _quota(root: Path = Path("/")) -> int | None:
+    """Return how many processors the control groups of this process grant it, rounded up; None if they set no limit."""
+    quotas = []
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            mounted = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+            inner = mounted / group.strip("/")
+            # A group may be seen from outside of its container: then the files at the root of the mount are its own.
+            for folder in (inner, *inner.parents):
+                quotas += _quota_of(folder)
+                if folder == mounted:
+                    break
+    return min(quotas, default=None)
+
+
+def _quota_of(group: Path) -> list[int]:
+    """Return the quota of one control group, by the second or first version, in a list, empty without one."""
+    words = " ".join(_lines(group / "cpu.max")).split()
+    if not words:
+        words = [word for name in ("cfs_quota_us", "cfs_period_us") for word in _lines(group / f"cpu.{name}")]
+    if len(words) == 2 and all(word.isdecimal() and int(word) for word in words):
+        return [-(-int(words[0]) // int(words[1]))]
+    return []
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_text(path, TEXT).splitlines()
+    except (OSError, ValueError):
+        return []
 
 
 def installed(package: str) -> str | None:
@@ -92,20 +130,47 @@ def environment(device: str = "CPU") -> Mapping[str, str | int]:
     }
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that lists the GPUs that CUDA shows to a process; ``cuda:1`` is the second one of the list."""
+
+
 @functools.cache
-def _gpus() -> tuple[str, ...]:
-    """Return the names of the NVIDIA GPUs, as torch has them too."""
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = (line for file in files for line in read_text(file, TEXT).splitlines())
-    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
+def _gpus(root: Path = Path("/")) -> tuple[tuple[str, str], ...]:
+    """Return the names of the NVIDIA GPUs, as torch has them too, each with its UUID."""
+    gpus = []
+    for file in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
+        facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in _lines(file))}
+        if "Model" in facts:
+            gpus.append((facts["Model"], facts.get("GPU UUID", "")))
+    return tuple(gpus)
+
+
+def _visible_gpus(root: Path = Path("/")) -> list[str]:
+    """Return the names of the GPUs that CUDA shows to this process, in its order; ``GPU`` for a part of one."""
+    gpus = _gpus(root)
+    listed = os.environ.get(VISIBLE)
+    if listed is None:
+        return [name for name, _ in gpus]
+    names: list[str] = []
+    for word in (word.strip() for word in listed.split(",")):
+        if re.fullmatch(r"\d{1,4}", word) and int(word) < len(gpus):
+            names.append(gpus[int(word)][0])
+        elif word.startswith("MIG-"):
+            names.append("GPU")
+        elif word.startswith("GPU-") and (same := [name for name, uuid in gpus if uuid.startswith(word)]):
+            names.append(same[0])
+        else:  # CUDA shows none of those behind a wrong one either
+            break
+    return names
 
 
 def likely_device(option: str) -> str:
     """Return the device that an option most likely stands for on this machine, without importing torch."""
     kind, _, index = option.partition(":")
     if kind in ("auto", "cuda") and _driver():
-        gpus = _gpus()[int(index or 0) :]
-        return gpus[0] if gpus else "GPU"
+        gpus = _visible_gpus()[int(index or 0) :]
+        if kind == "cuda" or gpus or VISIBLE not in os.environ:
+            return gpus[0] if gpus else "GPU"
     apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
     return "Apple GPU" if kind == "mps" or (kind == "auto" and apple) else "CPU"
 

@@ -190,21 +190,25 @@ def _warm_up(net: TimedNet, images: Tensor, passes: int, device: torch.device) -
     OutOfMemory
         A single image does not fit.
     """
-    from probeline.backbones.frozen import is_out_of_memory
+    from probeline.backbones.device import empty_cache, is_out_of_memory, words_of_refusal
 
     try:
         for _ in range(passes):
             _pass(net, images, device)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(images) == 1:
-            raise OutOfMemory(
-                f"one image does not fit into the memory of {device} with {net.backbone.name}",
-                remedy="time fewer nets at once, or use a smaller --image-size",
-            ) from error
-        return False
-    return True
+        words = words_of_refusal(error)
+    else:
+        return True
+    empty_cache(device)
+    if len(images) == 1:
+        raise OutOfMemory(
+            f"one image does not fit into the memory of {device} with {net.backbone.name}",
+            got=words,
+            remedy="time fewer nets at once, or use a smaller --image-size",
+        )
+    return False
 
 
 def _random_images(net: TimedNet, batch: int, device: torch.device) -> Tensor:
@@ -218,21 +222,13 @@ def _random_images(net: TimedNet, batch: int, device: torch.device) -> Tensor:
 
 def _pass(net: TimedNet, images: Tensor, device: torch.device) -> float:
     """Return the seconds of a forward pass, until the device has finished it."""
-    _finish(device)
+    from probeline.backbones.device import finish
+
+    finish(device)
     started = time.perf_counter()
     net.module(images)
-    _finish(device)
+    finish(device)
     return time.perf_counter() - started
-
-
-def _finish(device: torch.device) -> None:
-    """Wait until a device has finished all of its work."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def peak_bytes(net: TimedNet, images: Tensor, device: torch.device) -> int | None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from probeline.backbones.device import DTYPES
+from probeline.backbones.device import DTYPES, empty_cache, is_out_of_memory, words_of_refusal
 from probeline.backbones.fold import fold_batchnorm
 from probeline.backbones.inner_taps import InnerTap, attach
 from probeline.backbones.penultimate import set_head
@@ -135,18 +135,14 @@ def in_halves(forward: Callable[[Batch], Tensor], batch: Batch, device: torch.de
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        words = words_of_refusal(error)
     # Outside the handler: the exception's traceback keeps the failed batch's tensors alive.
+    empty_cache(device)
     if len(batch) == 1:
         raise OutOfMemory(
-            f"one image does not fit into the memory of {device}", remedy="use a smaller --image-size or net"
+            f"one image does not fit into the memory of {device}",
+            got=words,
+            remedy="use a smaller --image-size or net",
         )
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     half = len(batch) // 2
     return torch.cat([in_halves(forward, batch[:half], device), in_halves(forward, batch[half:], device)])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether torch ran out of memory; on the CPU and MPS only the message shows it."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)

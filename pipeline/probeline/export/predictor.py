@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probeline.backbones.device import exact_float32
+from probeline.backbones.device import decoding_threads, exact_float32
 from probeline.backbones.frozen import Frozen
 from probeline.data.pixels.loading import ordered
 from probeline.errors import BadData, Diverged
@@ -218,8 +218,9 @@ class Predictor:
         batch_size : int, optional
             Images per forward pass; by default it depends on the device and, for large images, on the memory.
         workers : int, optional
-            Threads that decode, and on a CPU run the net; by default torch's number of threads. They are fewer if their
-            passes would take more than a quarter of the memory of this machine.
+            Threads that decode, and on a CPU run the net; by default torch's number of threads on a CPU, and elsewhere
+            that of processors. They are fewer if their passes would take more than a quarter of the memory of this
+            machine.
         """
         preprocess = self.artifact.preprocess
 
@@ -235,7 +236,7 @@ class Predictor:
             side = preprocess.crop
             return np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8), errors
 
-        threads = workers or torch.get_num_threads()
+        threads = decoding_threads(self.net.device, workers)
         size = batch_size or self._batch_size(threads)
         threads = min(threads, max(1, self._images_at_once() // size))
         for batch, errors, outputs in self.run(load, _batches_until_none(paths, size), threads):
@@ -276,7 +277,8 @@ class Predictor:
 
         try:
             use_one_core = (lambda: torch.set_num_threads(1)) if on_cpu else None
-            results = ordered(load_and_run, batches, workers or before, initializer=use_one_core)
+            threads = decoding_threads(self.net.device, workers)
+            results = ordered(load_and_run, batches, threads, initializer=use_one_core)
             for item, (pixels, rest, outputs) in results:
                 yield item, rest, self.outputs(pixels) if len(pixels) and outputs is None else outputs
         finally:

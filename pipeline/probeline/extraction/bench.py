@@ -17,7 +17,7 @@ from probeline.cache.entry import locate_entry
 from probeline.cache.reading import missing_shards
 from probeline.console import Silence
 from probeline.data.pixels.loading import open_image, ordered
-from probeline.environment import environment
+from probeline.environment import cores, environment
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone, Part
@@ -26,34 +26,36 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-_IMAGES, _ROUNDS = 192, 4
-"""Images per round, and rounds that are measured."""
+_IMAGES, _BATCHES, _ROUNDS = 192, 6, 4
+"""Least images per round, least batches of a device that is fed by the CPU, and rounds that are measured."""
 
 
 def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
     """Return the speed of a backbone's extraction on the first images of the train part, and its limits, in images/s.
 
-    The plain loop is that of a tutorial: a DataLoader with a worker per core, Pillow transforms, and the stock net in
-    NCHW. Bare passes run the net of the extraction with the same batch size on one resident batch: once with torch's
-    own threads, once with one thread per batch. Reading alone decodes and resizes on all threads, without a net. The
-    ceiling follows from the faster bare passes and reading: the slower of the two if the net has a device of its own,
-    both in turn if they share the cores. Values are medians over the rounds, ratios medians of those within a round.
+    The plain loop is that of a tutorial: a DataLoader with a worker per thread, but no more than there are processors,
+    Pillow transforms, and the stock net in NCHW. Bare passes run the net of the extraction with the same batch size on
+    one resident batch: once with torch's own threads, once with one thread per batch. Reading alone decodes and resizes
+    on all threads, without a net. The ceiling follows from the faster bare passes and reading: the slower of the two if
+    the net has a device of its own, both in turn if they share the cores. Values are medians over the rounds, ratios
+    medians of those within a round.
     """
-    import torch
+    from probeline.backbones.device import finish
 
-    train = session.dataset.parts[session.dataset.train]
-    first = slice(_IMAGES)
-    part = replace(train, sample_ids=train.sample_ids[first], content=train.content[first], labels=train.labels[first])
+    precision = session.settings.nets.precision
     engine = Engine(Session(replace(session.settings, console=Silence())), backbone)
+    on_cpu = engine.device.type == "cpu"
+    train = session.dataset.parts[session.dataset.train]
+    first = slice(_IMAGES if on_cpu else max(_IMAGES, _BATCHES * engine.batch_size))
+    part = replace(train, sample_ids=train.sample_ids[first], content=train.content[first], labels=train.labels[first])
     stock_net = session.net_of(backbone).net.to(engine.device).eval()
     contenders: dict[str, Callable[[], int]] = {
-        "ours": lambda: _extract(engine, part, backbone, session.settings.nets.precision),
-        "bare": lambda: _run_bare(engine, len(part), threads=1),
-        "bare, one thread per batch": lambda: _run_bare(engine, len(part), threads=engine.threads),
+        "ours": lambda: _extract(engine, part, backbone, precision),
+        "bare": lambda: _run_bare(engine, precision, len(part), threads=1),
+        "bare, one thread per batch": lambda: _run_bare(engine, precision, len(part), threads=engine.threads),
         "reading alone": lambda: _read(engine, part),
         "plain": lambda: _run_plain_loop(session, part, backbone, stock_net, engine),
     }
-    on_cpu = engine.device.type == "cpu"
     if not on_cpu:
         del contenders["bare, one thread per batch"]
     rates: dict[str, list[float]] = {name: [] for name in contenders}
@@ -61,8 +63,7 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
         for name, contender in contenders.items():
             started = time.perf_counter()
             images = contender()
-            if engine.device.type == "cuda":
-                torch.cuda.synchronize()
+            finish(engine.device)
             if turn:  # the first round warms up caches and kernels
                 rates[name].append(images / (time.perf_counter() - started))
     rates["ceiling"] = [
@@ -87,7 +88,7 @@ def measure_extraction(session: Session, backbone: Backbone) -> dict[str, Any]:
         "rounds": _ROUNDS,
         "batch_size": engine.batch_size,
         "image_size": backbone.preprocess.crop,
-        "precision": session.settings.nets.precision,
+        "precision": precision,
         "images_per_second": medians,
         "ratio_of_ours": ratios,
         "every_round": rates,
@@ -108,8 +109,10 @@ def _read(engine: Engine, part: Part) -> int:
     return sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part.name, rows), batches, engine.threads))
 
 
-def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
+def _run_bare(engine: Engine, precision: str, images: int, *, threads: int) -> int:
     import torch
+
+    from probeline.backbones.device import exact_float32
 
     size = engine.frozen.image_size
     pixels = torch.randint(0, 256, (engine.batch_size, size, size, 3), dtype=torch.uint8)
@@ -123,13 +126,16 @@ def _run_bare(engine: Engine, images: int, *, threads: int) -> int:
             engine.frozen.net(batch)
 
     count = max(1, images // engine.batch_size // threads)
-    if threads == 1:
-        passes(count)
-    else:
-        before = torch.get_num_threads()
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(passes, [count] * threads))
-        torch.set_num_threads(before)
+    with exact_float32(precision):
+        if threads == 1:
+            passes(count)
+        else:
+            before = torch.get_num_threads()
+            try:
+                with ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(passes, [count] * threads))
+            finally:
+                torch.set_num_threads(before)
     return count * threads * engine.batch_size
 
 
@@ -163,7 +169,7 @@ def _run_plain_loop(session: Session, part: Part, backbone: Backbone, net: Any, 
     loader: DataLoader[Tensor] = DataLoader(
         _Photos(session, part, view),  # type: ignore[arg-type]
         batch_size=engine.batch_size,
-        num_workers=engine.threads,
+        num_workers=min(engine.threads, cores()),  # of more, torch warns
     )
     with torch.inference_mode():
         for batch in loader:

@@ -82,12 +82,11 @@ class Engine:
     """One frozen net at one or more taps on one device, fed by threads.
 
     On a CPU each thread decodes a batch and runs it through the net, on one core. On a GPU threads decode ahead, the
-    caller's thread launches, and another copies finished shards from the device.
+    caller's thread launches, and another copies finished shards from the device; but on MPS, which is used from one
+    thread alone, the caller's copies too.
     """
 
     def __init__(self, session: Session, *backbones: Backbone, loaded: Loaded | None = None) -> None:
-        import torch
-
         from probeline.backbones import device
         from probeline.backbones.frozen import Frozen
 
@@ -102,7 +101,7 @@ class Engine:
         self.frozen: Frozen = Frozen(net, self.device, settings.nets.precision, taps)
         self._on_cpu = self.device.type == "cpu"
         self.batch_size = settings.compute.batch_size or (_CPU_BATCH if self._on_cpu else _GPU_BATCH)
-        self.threads = settings.compute.workers or torch.get_num_threads()
+        self.threads = device.decoding_threads(self.device, settings.compute.workers)
         self._weights = describe_weights(session, net.backbone, net.files)
 
     def embed(self, entry: Entry, rows: IntArray) -> FloatArray:
@@ -132,7 +131,7 @@ class Engine:
             Images that cannot be read; their shards are left out, all others are written.
         CannotWrite, OutOfMemory
         """
-        from probeline.backbones.device import exact_float32
+        from probeline.backbones.device import exact_float32, finish, note_work
 
         console = self._session.console
         for request in requests:
@@ -151,10 +150,12 @@ class Engine:
             contextlib.ExitStack() as locked,
             console.bar(f"extract {title}", total, "img") as bar,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+            ThreadPoolExecutor(1, thread_name_prefix="clock") as clock,
         ):
             jobs = [_Job(request, locked.enter_context(take(request.entry, request.shards))) for request in requests]
             writing: deque[Future[None]] = deque()
-            started = last = time.perf_counter()
+            started = time.perf_counter()
+            stopwatch = _Stopwatch(started)
             done = 0
             is_announced = False
             while any(job.locks.are_pending for job in jobs):
@@ -171,6 +172,7 @@ class Engine:
                     bar.update(len(batch.rows))
                     if not is_announced and (number == 2 * self.threads or done == total):
                         is_announced = True
+                        finish(self.device)
                         rate = done / (time.perf_counter() - started)
                         dim = sum(request.entry.dim for request in requests)
                         console.say(
@@ -180,21 +182,21 @@ class Engine:
                         )
                     if not batch.is_last:
                         continue
-                    now = time.perf_counter()
-                    provenance = self._provenance(now - last, [job.request.entry.tap for job in batch.jobs])
-                    last = now
+                    # Another thread reads the clock, once the device is there: this one need not wait.
+                    seconds = clock.submit(stopwatch.lap, note_work(self.device))
                     computed = [row for rows, _ in blocks for row in rows.tolist()]
                     facts = odd.take(computed if errors else requests[0].entry.shards[batch.shard])
+                    provenance = {**self._provenance([job.request.entry.tap for job in batch.jobs]), **facts}
                     for job in batch.jobs:
                         columns = self.frozen.columns[job.request.entry.tap]
                         own_blocks = [(rows, features[:, columns]) for rows, features in blocks]
                         if errors:
                             self._session.abandoned.append(job.request.entry.folder)
                             job.locks.release(batch.shard)
-                            if rescued := _write_apart(job.request.entry, own_blocks, provenance | facts):
+                            if rescued := _write_apart(job.request.entry, own_blocks, provenance, seconds):
                                 self._session.abandoned.append(rescued)
                         else:
-                            writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance | facts))
+                            writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance, seconds))
                     while len(writing) > 2 * len(requests):
                         writing.popleft().result()
                     unreadable |= errors
@@ -239,12 +241,13 @@ class Engine:
     ) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
+        from probeline.backbones.device import pin
+
         def load(batch: _Batch) -> Tensor | Unreadable:
             pixels = self.pixels(entry.images, batch.rows, entry.view, notice)
             if isinstance(pixels, Unreadable):
                 return pixels
-            tensor = torch.from_numpy(pixels)
-            return tensor.pin_memory() if self.device.type == "cuda" else tensor
+            return pin(torch.from_numpy(pixels), self.device)
 
         def load_and_embed(batch: _Batch) -> Tensor | Unreadable:
             pixels = load(batch)
@@ -258,9 +261,13 @@ class Engine:
                 torch.set_num_threads(before)
             return
         for batch, pixels in ordered(load, batches, self.threads):
-            yield batch, pixels if isinstance(pixels, Unreadable) else self.frozen.embed(pixels)
+            if isinstance(pixels, Unreadable):
+                yield batch, pixels
+            else:
+                features = self.frozen.embed(pixels)
+                yield batch, features.cpu() if self.device.type == "mps" else features
 
-    def _provenance(self, seconds: float, taps: list[str]) -> dict[str, Any]:
+    def _provenance(self, taps: list[str]) -> dict[str, Any]:
         return {
             **environment(self.device_name),
             "batch_size": self.batch_size,
@@ -268,7 +275,6 @@ class Engine:
             "folded_batchnorms": self.frozen.folded,
             "memory_layout": "channels_last",
             "commit": commit(),
-            "seconds": seconds,
             "taps": taps,
             WEIGHTS_FACTS: self._weights,
         }
@@ -287,7 +293,22 @@ def rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
     return np.unique(np.concatenate(rows)) if len(rows) > 2 else rows[-1]
 
 
-def _write_apart(entry: Entry, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> Path | None:
+class _Stopwatch:
+    """The time between the ends of shards on the device, one after the other."""
+
+    def __init__(self, started: float) -> None:
+        self._last = started
+
+    def lap(self, wait: Callable[[], None]) -> float:
+        """Return the seconds since the last shard's end, after a wait for this one's."""
+        wait()
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+def _write_apart(
+    entry: Entry, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any], seconds: Future[float]
+) -> Path | None:
     """Write the rows of a shard that cannot be completed as an entry of their own, and return its folder.
 
     The data set will be loaded again without the unreadable images: their neighbours are then found there.
@@ -300,16 +321,23 @@ def _write_apart(entry: Entry, blocks: list[tuple[IntArray, Tensor]], provenance
         return None
     apart = entry_of_rows(entry, rows.tolist())
     write_entry(apart)
-    write_shard(apart, 0, features, provenance)
+    write_shard(apart, 0, features, {**provenance, "seconds": seconds.result()})
     return apart.folder
 
 
-def _write(job: _Job, shard: int, blocks: list[tuple[IntArray, Tensor]], provenance: dict[str, Any]) -> None:
+def _write(
+    job: _Job,
+    shard: int,
+    blocks: list[tuple[IntArray, Tensor]],
+    provenance: dict[str, Any],
+    seconds: Future[float],
+) -> None:
     """Write a shard of the features of its blocks and of known rows, and release its lock."""
     entry, known = job.request.entry, job.request.known
     rows = entry.shards[shard]
     features = np.empty((len(rows), entry.dim), np.float32)
     try:
+        provenance = {**provenance, "seconds": seconds.result()}
         for block_rows, block in blocks:
             features[block_rows - rows.start] = block.cpu().numpy()
         if known is not None:

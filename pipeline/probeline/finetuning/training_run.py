@@ -64,10 +64,8 @@ class TrainingRun:
 
 def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTraining:
     """Return the training of a job, given one value of each of its `training_options`."""
-    import torch
-
     from probeline.backbones.build import random_net
-    from probeline.backbones.device import choose, describe
+    from probeline.backbones.device import choose, decoding_threads, describe
     from probeline.backbones.stages import find_stages
     from probeline.finetuning.head import fresh_head, probe_head
     from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
@@ -91,7 +89,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
     unfreezing = plan_unfreezing(job.strategy, len(stages), training.epochs, settings.training.unfreeze)
     feeds = load_cut_feeds(session, loaded, stages, unfreezing, options["augment"])
     if feeds is None:
-        threads = settings.compute.workers or torch.get_num_threads()
+        threads = decoding_threads(device, settings.compute.workers)
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
     classes = len(session.dataset.class_names)
     fresh_head(net, tap, classes, training.seed, training.dropout, objective.second_classes)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probeline.backbones.frozen import is_out_of_memory
+from probeline.backbones.device import is_out_of_memory
 from probeline.console import Console
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetuning import checkpoint
