@@ -233,7 +233,7 @@ def test_nothing_is_fitted_twice(
         session.__dict__["splits"] = replace(session.splits, folds=())
     calls: list[int] = []
     plain = logistic.fit_path
-    monkeypatch.setattr(logistic, "fit_path", lambda X, *rest: calls.append(len(X)) or plain(X, *rest))
+    monkeypatch.setattr(logistic, "fit_path", lambda X, *rest, **on: calls.append(len(X)) or plain(X, *rest, **on))
     probe.run(session)
     splits = session.splits
     rows = len(splits.train) + len(splits.val)
@@ -249,7 +249,9 @@ def test_of_many_classes_a_refit_fits_the_selected_candidate_alone(
     monkeypatch.setattr(seam, "MANY_CLASSES", 9)
     calls: list[list[float]] = []
     plain = logistic.fit_path
-    monkeypatch.setattr(logistic, "fit_path", lambda X, y, k, l2s: calls.append(list(l2s)) or plain(X, y, k, l2s))
+    monkeypatch.setattr(
+        logistic, "fit_path", lambda X, y, k, l2s, **on: calls.append(list(l2s)) or plain(X, y, k, l2s, **on)
+    )
     probe.run(session)
     after = {score.method: score for score in SCORES.load(session.reports)[0]}["probe-refit"]
     assert calls[-1] == [before.chosen["l2"]]

@@ -95,7 +95,7 @@ def examine(session: Session) -> Findings:
         helped=note_decoding(images),
         thumbnails=make_thumbnails(session.dataset, shown, _THUMBNAIL_BYTES),
         seconds=time.perf_counter() - started,
-        environment=environment(),
+        environment=environment(images.fit_device.label),
     )
     FINDINGS.save(session.reports, findings)
     return findings
@@ -189,7 +189,7 @@ def _find_near(
 
 def find_label_errors(images: ExaminedImages) -> LabelErrors:
     """Return the likely label errors, by out-of-fold predictions of the exact probe."""
-    predictions = predict_out_of_fold(images.cached)
+    predictions = predict_out_of_fold(images.cached, images.fit_device)
     y, judged, known = images.labels, predictions.unseen, np.arange(len(images)) < images.n_known
     judged_known = np.flatnonzero(judged & known)
     temperature = fit_temperature(y[judged_known], predictions.logits[judged_known])

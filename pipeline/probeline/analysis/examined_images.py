@@ -42,6 +42,7 @@ class ExaminedImages:
     def __init__(self, session: Session, backbone: Backbone) -> None:
         self.session, self.backbone = session, backbone
         self.cached = CachedFeatures(session, backbone)
+        self.fit_device = self.cached.fit_device()
         self.splits: tuple[Split, ...] = (session.splits.train, session.splits.val, session.splits.test)
         self.counts: dict[str, int] = {split.role: len(split) for split in self.splits}
         self.n_known = len(self.splits[0]) + len(self.splits[1])

@@ -82,7 +82,8 @@ class ProbeFeatures:
 
         score, l2 = self.score, self.score.chosen["l2"]
         fold = self._cached.load_test_fold() if score.views else self.fold
-        logits = decision(fit_path(fold.X, fold.y, self._cached.classes, [l2])[0], fold.X_heldout)
+        (head,) = self._cached.fit_device(score).run(fit_path, fold.X, fold.y, self._cached.classes, [l2])
+        logits = decision(head, fold.X_heldout)
         probabilities = chances(logits, score.temperature)
         before, now = np.array(score.predictions, np.int64), logits.argmax(axis=1)
         rows = np.arange(len(probabilities))

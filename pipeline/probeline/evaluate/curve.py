@@ -135,7 +135,7 @@ def request_probe_curve(session: Session, taps: Sequence[Backbone], portions: Se
         **options,
         portions=identify_portions(portions),
     )
-    settings = FitSettings(options, features.classes)
+    settings = FitSettings(options, features.classes, device=features.fit_device())
     return CurveRequest(
         PROBE.name,
         None,
@@ -169,7 +169,7 @@ def fit_points(features: CachedFeatures, settings: FitSettings, portions: Sequen
             bar.update(1)
     summary = f"{len(fits)} fits of {len(settings.options['l2'])} l2 each"
     seconds = time.perf_counter() - started
-    return CurvePoints(tuple(points), seconds, features.extraction_seconds, "CPU", summary)
+    return CurvePoints(tuple(points), seconds, features.extraction_seconds, settings.device.label, summary)
 
 
 def fit_point(

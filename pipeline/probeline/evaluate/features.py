@@ -10,6 +10,7 @@ import numpy as np
 from probeline.backbones.registry import runs_code
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards
+from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.heads.method import Fold, make_fold
 from probeline.evaluate.requests import ScoreRequest, find_finished, request_score
 from probeline.evaluate.task import task_of
@@ -99,6 +100,12 @@ class CachedFeatures:
             for part in session.parts()
             for view in session.views(part)
         )
+
+    def fit_device(self, like: Score | None = None) -> FitDevice:
+        """Return where heads on these features are fitted, and a score's head again: where it was, if possible."""
+        was_on_cpu = like is not None and like.environment.get("device") == "CPU"
+        option = "cpu" if was_on_cpu else self.session.settings.compute.device
+        return FitDevice(option, self.session.console.say)
 
     def request(self, method: str, seed: int | None = None, **options: Any) -> ScoreRequest:
         """Return the request for the score of a head that is fitted on these features."""

@@ -52,7 +52,7 @@ def score_head(
     request = features.request(method.name, seed, **method.options(session.settings.heads))
     if finished := features.find_finished(request):
         return finished
-    settings = FitSettings(request.options, features.classes, seed or 0)
+    settings = FitSettings(request.options, features.classes, seed or 0, features.fit_device())
     title = features.title(method.name, seed)
     name = f"{method.selection_name} {seed}"
     if name not in shared:
@@ -77,9 +77,9 @@ def score_head(
     logits, choice = _score_on_test(features, method.logits(heads, X_test), selection, index)
     fit = _describe_fit(features, method, heads[index], selection, settings)
     seconds = time.perf_counter() - started
-    validation = selection.y_val, selection.val_logits
+    validation, device = (selection.y_val, selection.val_logits), settings.device.label
     score = Score(
-        **{**score_fields(session, features.backbone, request, "CPU", logits, validation), **choice, **fit},
+        **{**score_fields(session, features.backbone, request, device, logits, validation), **choice, **fit},
         tap=features.tap,
         views=session.settings.reading.views,
         warm_seconds=seconds,
@@ -161,6 +161,6 @@ def refit(features: CachedFeatures, score: Score) -> ExportedHead:
         The head cannot be exported.
     """
     method = head_method(score.method)
-    settings = FitSettings(score.options, features.classes, score.seed or 0)
+    settings = FitSettings(score.options, features.classes, score.seed or 0, features.fit_device(score))
     fold = features.load_refit_fold() if method.is_refit else features.load_selection_folds()[0]
     return method.export(method.refit(fold, settings, score.chosen), fold, settings)

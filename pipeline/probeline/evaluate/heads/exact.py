@@ -86,7 +86,7 @@ class ExactProbe(LogisticRegression):
         """Return the heads of all l2, which share one factorisation and start from each other."""
         from probeline.heads.logistic.path import fit_path
 
-        return fit_path(fold.X, fold.y, settings.classes, candidates.strengths)
+        return settings.device.run(fit_path, fold.X, fold.y, settings.classes, candidates.strengths)
 
 
 class ReferenceLogistic(LogisticRegression):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from probeline.errors import BadOption
+from probeline.evaluate.heads.fit_device import FitDevice
 from probeline.evaluate.task import Loss, Task
 from probeline.format import option
 from probeline.heads.linear import Linear, decision
@@ -144,11 +145,14 @@ class FitSettings:
         K.
     seed : int
         0 for methods without seeds.
+    device : FitDevice
+        Runs a fit on the session's device, if the method has a use for it; the score says which one it was.
     """
 
     options: Mapping[str, Any]
     classes: int
     seed: int = 0
+    device: FitDevice = field(default_factory=FitDevice, compare=False)
 
 
 @dataclass(frozen=True)

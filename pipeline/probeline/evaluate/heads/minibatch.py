@@ -71,11 +71,14 @@ class MinibatchMethod(HeadMethod[Trained]):
         training = {name: shared.pop(name) for name in ("epochs", "batch_size")}
         validation = fold.X_heldout, fold.y_heldout
         settings_of_heads = [{**candidate, **shared, "seed": settings.seed} for candidate in candidates.values]
-        return self.train(fold, settings.classes, settings_of_heads, {**training, "validation": validation})
+        training["validation"] = validation
+        return settings.device.run(self.train, fold, settings.classes, settings_of_heads, training)
 
     @abstractmethod
-    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[Trained]:
-        """Return heads trained with the settings of each and those of `training`, which they share."""
+    def train(
+        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any], *, device: str
+    ) -> list[Trained]:
+        """Return heads trained on a device with the settings of each and those of `training`, which they share."""
 
     def has_diverged(self, head: Trained) -> bool:
         return head.diverged is not None
@@ -96,11 +99,11 @@ class LinearBySgd(MinibatchMethod["TrainedHead"], LinearMethod["TrainedHead"]):
     option_name = "sgd"
 
     def train(
-        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]
+        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any], *, device: str
     ) -> list[TrainedHead]:
         from probeline.heads.minibatch.sgd import Setting, fit_sgd
 
-        return fit_sgd(fold.X, fold.y, classes, [Setting(**head) for head in heads], **training)
+        return fit_sgd(fold.X, fold.y, classes, [Setting(**head) for head in heads], **training, device=device)
 
 
 class OneHiddenLayer(MinibatchMethod["MlpHead"]):
@@ -113,10 +116,13 @@ class OneHiddenLayer(MinibatchMethod["MlpHead"]):
     def is_requested(self, options: HeadOptions) -> bool:
         return bool(options.mlp)
 
-    def train(self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any]) -> list[MlpHead]:
+    def train(
+        self, fold: Fold, classes: int, heads: Sequence[Candidate], training: Mapping[str, Any], *, device: str
+    ) -> list[MlpHead]:
         from probeline.heads.minibatch.mlp import MlpSettings, fit_mlp
 
-        return [fit_mlp(fold.X, fold.y, classes, MlpSettings(**head), **training) for head in heads]
+        X, y = fold.X, fold.y
+        return [fit_mlp(X, y, classes, MlpSettings(**head), **training, device=device) for head in heads]
 
     def logits(self, heads: Sequence[MlpHead], X: FloatArray) -> Iterable[FloatArray]:
         from probeline.heads.minibatch.mlp import mlp_decision
