@@ -54,6 +54,11 @@ def training_tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
     return tensors
 
 
+def net_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the net's tensors among those that :func:`training_tensors` returns, as its state dict names them."""
+    return {name.removeprefix("net."): tensor for name, tensor in tensors.items() if name.startswith("net.")}
+
+
 def is_of_net(net: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
     """Return whether tensors are those of a net, by name, type and shape, so that all or none are loaded."""
     own = net.state_dict()
@@ -82,8 +87,8 @@ def is_of_training(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Ma
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`training_tensors` returned, in the memory layout of the net's own tensors."""
-    net.load_state_dict({name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")})
+    """Put back copies of what :func:`training_tensors` returned, in the memory layout of the net's own tensors."""
+    net.load_state_dict(net_tensors(tensors))
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -94,3 +99,5 @@ def restore(net: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[s
         for name, value in values.items():
             if value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+            else:
+                values[name] = value.clone()

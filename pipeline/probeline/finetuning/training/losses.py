@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from probeline.backbones.device import send
 from probeline.types import DROPPED, IntArray
 
 
@@ -54,7 +55,7 @@ class DistillationLoss(CrossEntropy):
 
     def loss(self, output: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
         hard, correct = super().loss(output, labels, rows)
-        teacher = self.teacher[torch.from_numpy(rows)].to(output.device)
+        teacher = send(self.teacher[torch.from_numpy(rows)], output.device)
         soft = functional.kl_div(
             functional.log_softmax(output / self.temperature, 1),
             functional.log_softmax(teacher / self.temperature, 1),
@@ -94,7 +95,7 @@ class TwoTaskLoss(CrossEntropy):
         main, correct = super().loss(output[:, : self.classes], labels, rows)
         second = functional.cross_entropy(
             output[:, self.classes :],
-            self.train[torch.from_numpy(rows)].to(output.device),
+            send(self.train[torch.from_numpy(rows)], output.device),
             ignore_index=DROPPED,
             reduction="sum",
             label_smoothing=self.smoothing,

@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probeline.backbones.device import is_out_of_memory
+from probeline.backbones.device import empty_cache, is_out_of_memory, words_of_refusal
 from probeline.console import Console
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetuning import checkpoint
+from probeline.finetuning.training.background import HostCopies
 from probeline.finetuning.training.network import Network
 from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
 from probeline.heads.minibatch.training import factors
-from probeline.types import AnyArray, IntArray
+from probeline.types import IntArray
 
 Result = TypeVar("Result")
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors of net and optimizer, and the state of the gradient scaler."""
+"""Tensors of net and optimizer on the CPU, and the state of the gradient scaler."""
 
 
 class Stepper:
@@ -39,14 +40,14 @@ class Stepper:
 
     def __init__(self, setup: TrainingSetup, network: Network) -> None:
         self._setup, self._network, self._options = setup, network, setup.options
-        self._labels = torch.from_numpy(setup.labels)
         groups = rate_groups(setup)
         begins = setup.unfreezing.begins
         trained = [group for group in groups if group["stage"] is None or begins[group["stage"]] is not None]
         self.trainable = sum(p.numel() for group in trained for p in group["params"])
-        self.optimizer = make_optimizer(groups, setup.options)
+        self.optimizer = make_optimizer(groups, setup.options, setup.device)
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.options.precision == "fp16")
         self.parts = setup.options.accumulate
+        self._copies = HostCopies(setup.device)
 
     def rate_shares(self, rows: IntArray, epoch: int) -> list[float]:
         """Return the shares of the peak rates from an epoch's first step to the training's last."""
@@ -92,23 +93,24 @@ class Stepper:
         batches = self._split(np.random.default_rng([seed, epoch]).permutation(rows))[: len(shares)]
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(epoch_seed(seed, epoch))
-            for number, inputs in enumerate(self._setup.feed(batches, epoch)):
+            fed = zip(self._setup.feed(batches, epoch), (self._setup.labels[batch] for batch in batches), strict=True)
+            for number, (inputs, labels) in enumerate(self._network.ahead(fed)):
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["peak"] * shares[number]
-                loss, correct = self.step(inputs, batches[number])
+                loss, correct = self.step(inputs, labels, batches[number])
                 yield len(batches[number]), loss, correct
 
-    def step(self, inputs: AnyArray, rows: IntArray) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
         """Take one step, and return the summed loss and the number of correct answers of its images."""
         device = self._setup.device
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum = correct_sum = torch.zeros((), device=device)
-        labels = self._labels[torch.from_numpy(rows)].to(device)
         parts = np.array_split(np.arange(len(rows)), max(1, min(self.parts, len(rows) // 2)))
         for part in parts:
-            truth = labels[torch.from_numpy(part).to(device)]
+            chosen = slice(int(part[0]), int(part[-1]) + 1)
             with self._explained_refusals(len(part)):
-                loss, correct = self._setup.loss.loss(self._network.forward(inputs[part]), truth, rows[part])
+                truth = labels[chosen].to(device)
+                loss, correct = self._setup.loss.loss(self._network.forward(inputs[chosen]), truth, rows[chosen])
                 self.scaler.scale(loss * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
             loss_sum = loss_sum + loss.detach() * len(part)
             correct_sum = correct_sum + correct
@@ -130,6 +132,7 @@ class Stepper:
                 raise
             raise OutOfMemory(
                 f"a batch of {images} images does not fit into the memory of {self._setup.device}",
+                got=words_of_refusal(error),
                 remedy="use a smaller --batch-size or --image-size",
             ) from error
         except ValueError as error:
@@ -146,14 +149,14 @@ class Stepper:
         advance: Callable[[int], object],
         console: Console,
         too_large: str,
+        before: State,
     ) -> Result:
         """Return what `run` gives, started again with batches in twice as many parts until memory holds them.
 
-        `run` is given a function that counts its progress by `advance`; what was done in vain is taken back, and the
-        message `too_large` says how many parts the batches now have.
+        `run` is given a function that counts its progress by `advance`; what was done in vain is taken back to the
+        state `before`, and the message `too_large` says how many parts the batches now have.
         """
         while True:
-            before = self.copy_state()
             done: list[int] = []
 
             def count(number: int, done: list[int] = done) -> None:
@@ -165,6 +168,9 @@ class Stepper:
             except OutOfMemory:
                 if 2 * self.parts >= self._options.batch_size:
                     raise
+            # Outside of the handler: the exception's traceback keeps the failed batch's tensors alive.
+            self.optimizer.zero_grad(set_to_none=True)
+            empty_cache(self._setup.device)
             self.restore(before)
             self.parts *= 2
             advance(-sum(done))
@@ -173,11 +179,10 @@ class Stepper:
     def copy_state(self) -> State:
         """Return copies on the CPU of all that the next step depends on."""
         tensors = checkpoint.training_tensors(self._network.net, self.optimizer)
-        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-        return copies, self.scaler.state_dict()
+        return self._copies.take(tensors), self.scaler.state_dict()
 
     def restore(self, state: State) -> None:
-        """Return to a state; once only, as the optimizer takes over what it is given."""
+        """Return to a state, which stays as it is."""
         tensors, scaler = state
         self.optimizer.zero_grad(set_to_none=True)
         checkpoint.restore(self._network.net, self.optimizer, tensors)
@@ -226,13 +231,16 @@ def rate_groups(setup: TrainingSetup) -> list[dict[str, Any]]:
     return groups
 
 
-def make_optimizer(groups: list[dict[str, Any]], options: TrainingOptions) -> torch.optim.Optimizer:
+def make_optimizer(
+    groups: list[dict[str, Any]], options: TrainingOptions, device: torch.device
+) -> torch.optim.Optimizer:
+    fused = True if device.type == "cuda" else None  # one kernel for many tensors, there alone
     match options.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=options.lr)
+            return torch.optim.AdamW(groups, lr=options.lr, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, lr=options.lr)
-    return torch.optim.SGD(groups, lr=options.lr, momentum=0.9)
+            return torch.optim.Adam(groups, lr=options.lr, fused=fused)
+    return torch.optim.SGD(groups, lr=options.lr, momentum=0.9, fused=fused)
 
 
 def rates(options: TrainingOptions, batches: int) -> list[float]:

@@ -17,9 +17,10 @@ from torch import Tensor
 from probeline.console import Console
 from probeline.errors import BadCache, Diverged
 from probeline.finetuning import checkpoint
+from probeline.finetuning.training.background import BackgroundTask
 from probeline.finetuning.training.network import Network
 from probeline.finetuning.training.setup import Feed, TrainingSetup, ValidationSet
-from probeline.finetuning.training.steps import Stepper, split_batches
+from probeline.finetuning.training.steps import State, Stepper, split_batches
 from probeline.types import IntArray
 
 LOSS_CHECK_SECONDS = 1.0
@@ -78,6 +79,19 @@ def _check_finite(which: str, loss: float, epoch: int) -> None:
         raise Diverged(f"the {which} loss is {loss} in epoch {epoch + 1}", remedy="use a lower --lr")
 
 
+def _save(folder: Path, key: str, history: Sequence[Mapping[str, Any]], state: State) -> None:
+    """Write the state after an epoch, and the net's tensors if it is the best epoch so far."""
+    tensors, scaler = state
+    checkpoint.write(folder, "last", tensors, {"key": key, "history": history, "scaler": scaler})
+    _save_if_best(folder, key, history, tensors)
+
+
+def _save_if_best(folder: Path, key: str, history: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> None:
+    # After ``last``, from which a resumed run writes it again: so the two are never of different epochs.
+    if _best_epoch(history) == len(history):
+        checkpoint.write(folder, "best", checkpoint.net_tensors(tensors), {"key": key, "history": history})
+
+
 class Trainer:
     """One training of one net.
 
@@ -105,7 +119,7 @@ class Trainer:
 
         The order, augmentation and dropout of an epoch depend on (seed, epoch) alone, so that a resumed run takes the
         steps of an uninterrupted one. If memory does not hold its batches, an epoch starts again with twice as many
-        parts per batch.
+        parts per batch. An epoch's checkpoints are written while the next one runs.
 
         Raises
         ------
@@ -115,6 +129,8 @@ class Trainer:
             A batch of one image, which BatchNorm cannot take.
         BadCache
             The best epoch's checkpoint was damaged or replaced while the run went on.
+        CannotWrite
+            A checkpoint; the steps of the epoch after it are lost.
         OutOfMemory
             One image is too much.
         """
@@ -122,14 +138,23 @@ class Trainer:
         val_labels = torch.from_numpy(val.labels[val.rows])
         history = self._resume(folder, key)
         resumed_from = len(history)
-        with console.bar(title, len(train) * (self.options.epochs - resumed_from), "img") as bar:
+        state = stepper.copy_state()
+        with (
+            console.bar(title, len(train) * (self.options.epochs - resumed_from), "img") as bar,
+            BackgroundTask() as writer,
+        ):
+
+            def advance(images: int) -> None:
+                bar.update(images)
+                writer.check()
+
             for epoch in range(resumed_from, self.options.epochs):
                 if patience and history and len(history) - _best_epoch(history) >= patience:
                     break
                 started = time.perf_counter()
                 run = partial(self.run_epoch, train, epoch)
                 too_large = f"{title}: memory does not hold a batch; from epoch {epoch + 1} on it goes"
-                loss, top1 = stepper.run_until_it_fits(run, bar.update, console, too_large)
+                loss, top1 = stepper.run_until_it_fits(run, advance, console, too_large, state)
                 _check_finite("training", loss, epoch)
                 measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
                 _check_finite("val", measured["val_loss"], epoch)
@@ -145,9 +170,9 @@ class Trainer:
                         "seconds": time.perf_counter() - started,
                     }
                 )
-                facts = {"key": key, "history": history, "scaler": stepper.scaler.state_dict()}
-                checkpoint.write(folder, "last", checkpoint.training_tensors(self.net, stepper.optimizer), facts)
-                self._save_if_best(folder, key, history)
+                writer.wait()  # it reads the copies of the state that are made anew
+                state = stepper.copy_state()
+                writer.start(partial(_save, folder, key, tuple(history), state))
         best = self._read_best(folder, key, history)
         if best is None:
             raise BadCache(
@@ -180,13 +205,8 @@ class Trainer:
             return []
         self.stepper.restore((tensors, scaler))
         self.stepper.parts = history[-1]["parts"]
-        self._save_if_best(folder, key, history)
+        _save_if_best(folder, key, history, tensors)
         return history
-
-    def _save_if_best(self, folder: Path, key: str, history: Sequence[dict[str, Any]]) -> None:
-        # After ``last``, from which a resumed run writes it again: so the two are never of different epochs.
-        if _best_epoch(history) == len(history):
-            checkpoint.write(folder, "best", self.net.state_dict(), {"key": key, "history": history})
 
     def _read_best(self, folder: Path, key: str, history: Sequence[dict[str, Any]]) -> dict[str, Tensor] | None:
         """Return the net's tensors after the best epoch of this very history, or None if they are not on disk."""
@@ -251,6 +271,6 @@ class Trainer:
 
         too_large = f"{title}: memory does not hold a batch; it goes"
         with console.bar(title, len(shares), "step") as bar:
-            losses = stepper.run_until_it_fits(run, bar.update, console, too_large)
+            losses = stepper.run_until_it_fits(run, bar.update, console, too_large, before)
         stepper.restore(before)
         return losses
