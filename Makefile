@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads bench-scale lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads bench-scale bench-gpu lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -63,7 +63,7 @@ help:  ## show the targets and their variables
 	@echo '  pictures     MAP=tsne'
 	@echo '  export       METHOD= OUT= TRAIN_ROWS= PT2=1 ONNX=1   compare  ADD=FILE.csv'
 	@echo '  predict      IMAGES= ARTIFACT= IMAGENET=1 TOP_K= NEAREST= FORMAT='
-	@echo '  recipe       NAME=   bench-heads  ONLY=   environment  PYTHON= VENV='
+	@echo '  recipe       NAME=   bench-heads, bench-gpu  ONLY=   environment  PYTHON= VENV='
 	@echo '  (probeline VERB --help says what each means; a target uses only the variables that its verb has an option for)'
 
 $(VENV)/bin/python:
@@ -169,6 +169,9 @@ bench-scale: $(VENV)/dev  ## measure how the cache grows, up to ten million rows
 
 bench-heads: $(VENV)/dev  ## time heads against scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
 	@$(VENV)/bin/python tests/bench_heads $(call quoted,DATA,data) $(call quoted,CACHE,cache) $(call option,ONLY,only)
+
+bench-gpu: $(VENV)/dev  ## time a GPU's ceilings, and extraction, heads and training beside them, in less than ten minutes
+	@$(VENV)/bin/python tests/bench_gpu $(call option,DEVICE,device) $(call option,ONLY,only)
 
 clean:  ## remove what was built; embeddings, scores and data stay
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis pipeline/*.egg-info
