@@ -1,4 +1,4 @@
-"""The benchmark of a GPU: on a CPU it takes every path, its figures belong together, and a failure stops nothing else."""
+"""The benchmark of a GPU: on a CPU it takes every path, its figures belong together, and no failure stops the rest."""
 
 from __future__ import annotations
 

@@ -158,6 +158,8 @@ class Trainer:
                 _check_finite("training", loss, epoch)
                 measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
                 _check_finite("val", measured["val_loss"], epoch)
+                writer.wait()  # it reads the copies of the state that are made anew
+                state = stepper.copy_state()
                 history.append(
                     {
                         "epoch": epoch + 1,
@@ -170,8 +172,6 @@ class Trainer:
                         "seconds": time.perf_counter() - started,
                     }
                 )
-                writer.wait()  # it reads the copies of the state that are made anew
-                state = stepper.copy_state()
                 writer.start(partial(_save, folder, key, tuple(history), state))
         best = self._read_best(folder, key, history)
         if best is None:
