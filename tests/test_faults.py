@@ -56,6 +56,7 @@ from probeline.export import format as artifact_files
 from probeline.files import decode
 from probeline.files import reading as guarded
 from probeline.finetuning import checkpoint
+from probeline.options.share import Share
 from probeline.results import store
 from probeline.types import FloatArray
 
@@ -84,6 +85,7 @@ def named(value: object) -> str | None:
         (small_disk.run, 4),
         (removals.run, 60),
         (writers.run, 1),
+        (writers.run_shared, 3),
         (writers.run_between, 4),
         (writers.run_other_bits, 4),
         (power.run, 20),
@@ -218,6 +220,7 @@ def forgetful(net: nn.Module, optimizer: object, tensors: Mapping[str, Tensor]) 
         (every_call.run, 12, disk, "publish", in_place),
         (every_call.run, 12, writing, "write_shard", record_first),
         (damage.run, 150, reading, "_verified_bytes", believing),
+        (writers.run_shared, 4, Share, "order", lambda share, shards: [n for n in shards if n % 4 == share.index]),
         (refusals.run, 30, disk, "_refusals_named", lambda path: contextlib.nullcontext()),
         (small_disk.run, 3, disk, "_refusals_named", lambda path: contextlib.nullcontext()),
         (removals.run, 60, prune, "is_own", lambda name: True),

@@ -80,6 +80,7 @@ CHECKS = (
     Check(small_disk.run, None),
     Check(removals.run, 2000),
     Check(writers.run, 200),
+    Check(writers.run_shared, 500),
     Check(writers.run_between, 1000),
     Check(writers.run_other_bits, 1000),
     Check(power.run, 1000),

@@ -16,10 +16,12 @@ import numpy as np
 from faults import calls, producer
 from faults.children import Child, Say, start
 from faults.figures import Figures, summed
-from probeline.cache import reading
+from probeline.cache import reading, writing
 from probeline.cache.check import check_entry, set_aside_bad_files
 from probeline.cache.entry import Entry
 from probeline.errors import ProbelineError
+from probeline.extraction import turns
+from probeline.options.share import Share
 from probeline.types import FloatArray
 
 SHARDS = 5
@@ -27,6 +29,8 @@ SLOWEST = 0.003
 """Seconds that computing a shard takes at most."""
 
 MOST_WRITERS = 8
+
+SHARERS, SHARED_SHARDS = 4, 24
 
 
 def run(count: int, seed: int) -> Figures:
@@ -90,6 +94,70 @@ def _write(entry: Entry, with_locks: bool, seed: float, say: Say) -> None:
 
 def _refuse(*arguments: object) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def run_shared(count: int, seed: int) -> Figures:
+    """Let 4 writers share an entry by a rule alone: no locks, clocks that differ by days, and stale listings in turn."""
+    clean = producer.clean(SHARED_SHARDS)
+    complaints = []
+    killed = twice = 0
+    with producer.workplace() as place:
+        for number in range(count):
+            chance = random.Random(f"{seed} {number}")
+            entry = producer.make_entry(place / "cache", SHARED_SHARDS)
+            complaint, deaths, again = _shared_round(entry, number % 2 == 1, chance)
+            complaints.append(complaint or producer.complaint(entry) or producer.resumed(entry, clean))
+            killed, twice = killed + deaths, twice + again
+            shutil.rmtree(place / "cache")
+    note = (
+        f"{SHARED_SHARDS} shards; {killed:,} writers killed; every other round a third of the looks whether a shard is "
+        f"there were stale; in the others {twice:,} shards were computed twice, never more than {SHARERS**2} a round"
+    )
+    return summed(f"{SHARERS} writers that share by a rule, without locks", complaints, note)
+
+
+def _shared_round(entry: Entry, is_stale: bool, chance: random.Random) -> tuple[str, int, int]:
+    children = [
+        start(partial(_write_share, entry, Share(index, SHARERS), is_stale, chance.random()))
+        for index in range(SHARERS)
+    ]
+    moments = sorted(
+        (chance.uniform(0, 2 * SLOWEST * SHARED_SHARDS / SHARERS), child.process, child) for child in children
+    )
+    began = time.perf_counter()
+    for moment, _, child in moments[: chance.randrange(SHARERS)]:  # one lives at least
+        time.sleep(max(0.0, began + moment - time.perf_counter()))
+        child.kill()
+    ends = [_finished(child) for child in children]
+    complaint = next((end[0] for end in ends if end[0]), "")
+    if not complaint and reading.missing_shards(entry):
+        complaint = "a writer ended and left shards that are not done"
+    again = max(0, sum(end[2] for end in ends) - SHARED_SHARDS)
+    if not is_stale and again > SHARERS**2:
+        complaint = complaint or f"{again} shards computed again"
+    return complaint, sum(end[1] for end in ends), 0 if is_stale else again
+
+
+def _write_share(entry: Entry, share: Share, is_stale: bool, seed: float, say: Say) -> None:
+    chance = random.Random(seed)
+    fcntl.flock = _refuse
+    shift, clock = chance.uniform(-3, 3) * 86_400, time.time
+    time.time = lambda: clock() + shift
+    slowest = SLOWEST * chance.choice([1, 1, 1, 8])
+    if is_stale:
+        turns.is_done = lambda entry, number: chance.random() > 1 / 3 and reading.is_done(entry, number)
+    values = producer.truth(entry)
+    with calls.between(calls.lingering(lambda: time.sleep(chance.uniform(0, SLOWEST / 10)))):
+        shards = share.order(reading.missing_shards(entry))
+        writing.write_entry(entry)
+        with turns.Turns(entry, shards) as claims:
+            for number in shards:
+                if claims.lock(number):
+                    say(b"c")
+                    time.sleep(chance.uniform(0, slowest))
+                    rows = entry.shards[number]
+                    writing.write_shard(entry, number, values[rows.start : rows.stop], producer.FACTS)
+                    claims.release(number)
 
 
 def run_between(count: int | None, seed: int) -> Figures:
