@@ -97,7 +97,7 @@ def _refuse(*arguments: object) -> None:
 
 
 def run_shared(count: int, seed: int) -> Figures:
-    """Let 4 writers share an entry by a rule alone: no locks, clocks that differ by days, and stale listings in turn."""
+    """Let 4 writers share an entry by a rule: no locks, clocks that differ by days, and stale listings in turn."""
     clean = producer.clean(SHARED_SHARDS)
     complaints = []
     killed = twice = 0
@@ -117,13 +117,10 @@ def run_shared(count: int, seed: int) -> Figures:
 
 
 def _shared_round(entry: Entry, is_stale: bool, chance: random.Random) -> tuple[str, int, int]:
-    children = [
-        start(partial(_write_share, entry, Share(index, SHARERS), is_stale, chance.random()))
-        for index in range(SHARERS)
-    ]
-    moments = sorted(
-        (chance.uniform(0, 2 * SLOWEST * SHARED_SHARDS / SHARERS), child.process, child) for child in children
-    )
+    shares = [Share(index, SHARERS) for index in range(SHARERS)]
+    children = [start(partial(_write_share, entry, share, is_stale, chance.random())) for share in shares]
+    latest = 2 * SLOWEST * SHARED_SHARDS / SHARERS
+    moments = sorted((chance.uniform(0, latest), child.process, child) for child in children)
     began = time.perf_counter()
     for moment, _, child in moments[: chance.randrange(SHARERS)]:  # one lives at least
         time.sleep(max(0.0, began + moment - time.perf_counter()))
