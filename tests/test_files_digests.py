@@ -272,6 +272,27 @@ def test_an_interrupted_first_pass_keeps_what_it_has_hashed(tmp_path: Path, monk
     assert kept[:50] == [digest_bytes(b"%d" % number) for number in range(50)]
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(0.0, 1), (0.001, 16)])
+def test_look_ups_wait_for_a_slow_disk_in_many_threads(
+    seconds: float, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [Path(write(tmp_path / "pictures" / f"{number:02}.jpg", b"%d" % number)) for number in range(80)]
+    request = LoadRequest(tmp_path, Subset(), Memo(tmp_path / "memo.json"), Silence())
+    content = folder.hash_files(files, request)
+    monkeypatch.setattr(folder, "_TRIED", 10)
+    getting, threads = request.memo.digests.get, set[int]()
+
+    def slow(path: str) -> str | None:
+        time.sleep(seconds)
+        threads.add(threading.get_ident())
+        return getting(path)
+
+    monkeypatch.setattr(request.memo.digests, "get", slow)
+    monkeypatch.setattr(folder, "_hash_file", lambda request, path: pytest.fail(f"{path} is hashed again"))
+    assert folder.hash_files(files, request) == content
+    assert (len(threads) == 1) == (most == 1)
+
+
 def test_a_disk_that_refuses_is_no_error(log: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CannotWrite("cannot write", where=log)

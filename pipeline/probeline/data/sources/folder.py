@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,10 @@ SPEC = "folder:PATH"
 
 _READERS = 16
 """Threads that hash files; more than cores, since they wait for the disk."""
+
+_TRIED, _SLOW = 1000, 2e-4
+"""Files that are looked up before it is known whether that is slow, and the seconds of each that are: on a local disk a
+look-up takes some microseconds, and handing it to a thread 40."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +252,14 @@ def hash_files(paths: Sequence[Path], request: LoadRequest) -> tuple[str, ...]:
 def _recall(paths: Paths, request: LoadRequest) -> dict[int, str]:
     """Return the sha256 of the files that are remembered, by row."""
     here = os.getcwd()  # noqa: PTH109
-    absolute = (path if path.startswith("/") else f"{here}/{path}" for path in paths.texts)
-    found = map(request.memo.digests.get, absolute)
+    absolute = [path if path.startswith("/") else f"{here}/{path}" for path in paths.texts]
+    began = time.perf_counter()
+    found = list(map(request.memo.digests.get, absolute[:_TRIED]))
+    if time.perf_counter() - began < _SLOW * len(found):
+        found += map(request.memo.digests.get, absolute[_TRIED:])
+    else:  # a network file system, where one thread would wait
+        with ThreadPoolExecutor(_READERS) as pool:
+            found += pool.map(request.memo.digests.get, absolute[_TRIED:])
     return {row: sha256 for row, sha256 in enumerate(found) if sha256 is not None}
 
 
