@@ -24,7 +24,7 @@ FLOORS = [
     {"export", "report"},
     {"finetuning", "analysis"},
     {"evaluate"},
-    {"extraction"},
+    {"extraction", "crews"},
     {"session"},
     {"recipes"},
     {"data", "backbones", "cache", "results"},

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
+from typing import BinaryIO
 
 from probeline.errors import BadOption, CannotWrite
 
@@ -128,6 +129,12 @@ def publish(path: Path, data: bytes | Iterable[bytes], *, replace: bool = False,
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
     return published
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a file at its end, for what another process prints; it is not made durable."""
+    with _refusals_named(path):
+        return path.open("ab")
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o666) -> None:

@@ -136,6 +136,10 @@ class MissingExtra(ProbelineError, ImportError):
     """An optional dependency that this request needs."""
 
 
+class CrewFailed(ProbelineError, RuntimeError):
+    """The workers of a crew could not be started, or ended without having done anything."""
+
+
 class OutOfMemory(ProbelineError, MemoryError):
     """Not even the smallest batch fits the device."""
 

@@ -12,7 +12,14 @@ from probeline.session import Session
 
 def run(session: Session) -> list[dict[str, Any]]:
     """Extract what is missing of every backbone over every part, and return the entries."""
-    return fill(session, session.settings.nets.backbones, _find_share(session))
+    backbones, crew = session.settings.nets.backbones, session.settings.sharing.crew
+    if crew is None or not session.has_images:
+        return fill(session, backbones, _find_share(session))
+    from probeline.crews.waves import choose_crew, run_waves
+
+    extracted = run_waves(session, choose_crew(session, crew))
+    # Nothing is missing: this verifies the checksums, runs the canary, and lists the entries.
+    return [{**result, "extracted_shards": extracted[result["folder"]]} for result in fill(session, backbones)]
 
 
 def _find_share(session: Session) -> Share | None:

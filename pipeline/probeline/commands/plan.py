@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from probeline.backbones.weights.download import without_downloads
+from probeline.crews.waves import describe_crew, describe_first_job
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extraction.plan import ExtractionPlan, plan_extraction
@@ -35,6 +36,9 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
                 rows += plan_rows(session, text, verbs, scores)
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
+    if "extract" in verbs and settings.sharing.crew is not None and any(plan.missing for plan in extractions):
+        crew, first = describe_crew(settings), describe_first_job(settings)
+        console.result(f"dry run: extract: {crew} would be started, the first as: {first}")
     for plan in extractions:
         console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:

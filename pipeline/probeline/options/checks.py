@@ -10,6 +10,7 @@ from probeline.errors import BadOption, UnknownName
 from probeline.files.paths import is_blank
 from probeline.names import DISTILLED, LAST_K, TWO_HEADED, Strategy, split_tap
 from probeline.options.command_line import UNKNOWN_FOLDER
+from probeline.options.crew import check_crew
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
 from probeline.options.share import Share
@@ -25,7 +26,7 @@ def check_settings(settings: Settings) -> None:
         raise BadOption("--estimator-params without --estimator", expected="--estimator MODULE:CLASS")
     for option in OPTIONS.values():
         value = settings.value(option.name)
-        if option.choices and value not in option.choices:
+        if option.choices and value is not None and value not in option.choices:
             raise UnknownName(option.name, value, option.choices)
         if option.within and value is not None and not option.within[0] <= value <= option.within[1]:
             least, most = option.within
@@ -39,8 +40,10 @@ def check_settings(settings: Settings) -> None:
     shots = settings.curve.shots
     if shots != (0,) and not all(1 <= k <= MOST for k in shots):
         raise BadOption("bad --shots", expected=f"numbers from 1 to {MOST}, or 0 alone", got=min(shots))
-    if settings.sharing.share is not None:
-        Share.parse(settings.sharing.share)
+    sharing = settings.sharing
+    if sharing.share is not None:
+        Share.parse(sharing.share)
+    check_crew(sharing.crew, sharing.crew_size, sharing.crew_with, sharing.share)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
         raise UnknownName("device", settings.compute.device, DEVICES)
     _check_blank(settings)

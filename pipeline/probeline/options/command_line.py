@@ -18,14 +18,19 @@ UNKNOWN_FOLDER = "PATH-TO"
 
 def command_line(settings: Settings, verb: str, **changes: object) -> str:
     """Return the command that runs a verb with these settings, changed by name: the data set, and no defaults."""
+    return " ".join(map(_shown, ["probeline", *command_words(settings, verb, **changes)]))
+
+
+def command_words(settings: Settings, verb: str, **changes: object) -> list[str]:
+    """Return the words of that command after the program's name, not quoted for a shell."""
     settings, defaults = settings.changed(**changes), Settings()
     used = VERBS[verb]
-    words = ["probeline", verb, *(map(shell_word, settings.words) if used.words else ())]
+    words = [verb, *(settings.words if used.words else ())]
     for name in (name for name in OPTIONS if name in used.options and name not in _LEFT_OUT):
         value = settings.value(name)
         if name == "dataset" or value != defaults.value(name):
             words += _words(OPTIONS[name], value)
-    return " ".join(words)
+    return words
 
 
 def _words(option: Option, value: object) -> list[str]:
@@ -35,5 +40,10 @@ def _words(option: Option, value: object) -> list[str]:
     if isinstance(value, Path) and values[0].startswith("-"):
         values = [f"./{value}"]  # otherwise a folder called -- could not be named
     if values[0].startswith("-"):
-        return [f"{option.flag}={shell_word(values[0])}"]
-    return [option.flag, *map(shell_word, values)]
+        return [f"{option.flag}={values[0]}"]
+    return [option.flag, *values]
+
+
+def _shown(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return f"{flag}={shell_word(value)}" if equals and flag.startswith("--") else shell_word(word)

@@ -13,6 +13,7 @@ from typing import Any
 
 from probeline.console import Console, Silence
 from probeline.names import GREY_BITS, PENULTIMATE, PRECISIONS, BackboneSpec, Strategy
+from probeline.options.crew import CREWS
 from probeline.options.grids import MLP, SGD, TRAIN
 from probeline.options.table import Option, option, options_in
 
@@ -154,6 +155,22 @@ class ShareOptions:
         "which of N processes this is, counted from 1: each takes its part of the shards, then what is left",
         metavar="I/N",
         shown_default="as torchrun, SLURM, Kubernetes or SkyPilot says",
+        local=True,
+    )
+    crew: str | None = option(
+        None,
+        "start N such processes, here, on Ray or as a SLURM array, until everything is extracted; not with --share, "
+        "and refused in a process that a launcher has numbered",
+        metavar="|".join(CREWS),
+        choices=tuple(CREWS),
+        local=True,
+    )
+    crew_size: int | None = option(None, "workers of the crew", metavar="N", within=(1, 10_000), local=True)
+    crew_with: tuple[str, ...] = option(
+        (),
+        "what each worker gets: "
+        + "; ".join(f"of {name} {', '.join(kind.settings)}" for name, kind in CREWS.items() if kind.settings),
+        metavar="NAME=VALUE",
         local=True,
     )
 

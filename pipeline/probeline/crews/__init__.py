@@ -1,0 +1,1 @@
+"""Crews: several workers that extract together, started by one command."""
