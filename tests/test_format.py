@@ -74,6 +74,8 @@ def test_listing(items: list[str], text: str) -> None:
         ("optimizer", ["adam", "sgd", "adamw", "x"], "optimizer adam/sgd/adamw/x", "optimizer adam/sgd/adamw/x"),
         ("freeze_batchnorm", False, "no freeze batchnorm", "no freeze batchnorm"),
         ("epochs", 30, "epochs 30", "epochs 30"),
+        ("patience", None, "no patience", "no patience"),
+        ("gamma", ["scale", None], "gamma scale/none", "gamma scale/none"),
     ],
 )
 def test_options(name: str, value: object, brief: str, exact: str) -> None:

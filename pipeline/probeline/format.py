@@ -51,9 +51,9 @@ def option(name: str, value: object, *, exactly: bool = False) -> str:
     With `exactly`, every value is included, with all digits.
     """
     name = name.replace("_", " ")
-    if isinstance(value, bool):
+    if isinstance(value, bool | None):
         return name if value else f"no {name}"
-    brief = str if exactly else _brief
+    brief = _exact if exactly else _brief
     if not isinstance(value, list | tuple):
         return f"{name} {brief(value)}"
     if len(value) > _FEW and not exactly and all(isinstance(item, int | float) for item in value):
@@ -66,7 +66,11 @@ _FEW = 3
 
 
 def _brief(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else _exact(value)
+
+
+def _exact(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def listing(items: Sequence[str]) -> str:
