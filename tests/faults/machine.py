@@ -122,7 +122,7 @@ class MadeEngine:
         MadeEngine.computed.update(contents)
         return producer.embed(contents)
 
-    def fill(self, *wants: ShardRequest) -> None:
+    def fill(self, *wants: ShardRequest, share: None = None) -> None:  # noqa: ARG002
         for want in wants:
             self._fill(want.entry, want.shards, want.known)
 

@@ -63,7 +63,7 @@ class StoredSamples:
     def _read(self, number: int) -> SampleBlock:
         record = self._blocks[number]
         rows = min(self._rows - number * self._rows_per_block, self._rows_per_block)
-        got = "other bytes than its record says"
+        got = "other bytes than entry.json says"
         try:
             with open_file(self._path, SAMPLES) as file:
                 file.seek(self._starts[number])
