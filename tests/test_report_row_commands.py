@@ -150,3 +150,10 @@ def test_each_command_has_the_size_of_its_row() -> None:
     assert sorted(read(line).nets.image_size or 0 for line in lines) == [128, 224]
     for settings in (HERE, HERE.changed(image_size=64)):
         assert read(command(settings, scores[0])).nets.image_size == 128
+
+
+def test_an_option_without_a_value_is_left_out() -> None:
+    score = make_score("finetune", n_test=20)
+    whole = {"version": 2, "weights": "x", **listed(training_options(HERE.changed(strategies=("full",)), "full"))}
+    lines = [command(HERE, replace(score, options=options)) for options in (whole, {**whole, "patience": None})]
+    assert lines[1] == lines[0]

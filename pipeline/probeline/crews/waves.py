@@ -15,6 +15,7 @@ from probeline.crews.crew import WELL, Crew, Job
 from probeline.disk import make_folder
 from probeline.errors import BadOption, CrewFailed, FoundUnreadable
 from probeline.files.reading import TEXT, read_text
+from probeline.format import plural
 from probeline.options.command_line import command_line, command_words
 from probeline.options.crew import CREWS, parse_crew_settings
 from probeline.options.settings import Settings
@@ -86,7 +87,7 @@ def run_waves(session: Session, crew: Crew) -> dict[str, int]:
         left = sum(missing.values())
         counts = ", ".join(f"{count} x {how}" for how, count in Counter(ended).items())
         state = f"{total - left:,} shards are done, {left:,} missing"
-        say(f"extract: wave {wave}: {len(jobs)} workers ended ({counts}); {state}")
+        say(f"extract: wave {wave}: {plural(len(jobs), 'worker')} ended ({counts}); {state}")
         _refuse_new_verdicts(session)
         if left >= left_before:
             raise _nothing_done(jobs, ended, logs)

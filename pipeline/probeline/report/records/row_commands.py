@@ -161,12 +161,12 @@ def _second(known: Sequence[Settings], title: str) -> tuple[str, ...]:
 
 
 def _words(axes: Mapping[str, Axis], options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the words that request a grid: of the axes that differ from their defaults."""
+    """Return the words that request a grid: of the axes that differ from their defaults, and have a value."""
     words = []
     for name, axis in axes.items():
         value = options.get(name, axis.values)
         values = tuple(value if isinstance(value, list | tuple) else [value])
-        if values != axis.values:
+        if values != axis.values and None not in values:
             words.append(f"{name}={','.join(map(str, values))}")
     return tuple(words)
 
