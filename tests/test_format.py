@@ -76,6 +76,8 @@ def test_listing(items: list[str], text: str) -> None:
         ("epochs", 30, "epochs 30", "epochs 30"),
         ("patience", None, "no patience", "no patience"),
         ("gamma", ["scale", None], "gamma scale/none", "gamma scale/none"),
+        ("lr", [[None, 1], 2], "lr none/1/2", "lr none/1/2"),
+        ("lr", {"head": None, "body": 2}, "lr head none, body 2", "lr head none, body 2"),
     ],
 )
 def test_options(name: str, value: object, brief: str, exact: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from probeline.text import printable
 
@@ -70,6 +70,10 @@ def _brief(value: object) -> str:
 
 
 def _exact(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "/".join(map(_exact, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_exact(item)}" for name, item in value.items())
     return "none" if value is None else str(value)
 
 
