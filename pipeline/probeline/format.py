@@ -53,7 +53,7 @@ def option(name: str, value: object, *, exactly: bool = False) -> str:
     name = name.replace("_", " ")
     if isinstance(value, bool | None):
         return name if value else f"no {name}"
-    brief = _exact if exactly else _brief
+    brief = value_in_words if exactly else _brief
     if not isinstance(value, list | tuple):
         return f"{name} {brief(value)}"
     if len(value) > _FEW and not exactly and all(isinstance(item, int | float) for item in value):
@@ -66,14 +66,15 @@ _FEW = 3
 
 
 def _brief(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _exact(value)
+    return f"{value:.4g}" if isinstance(value, float) else value_in_words(value)
 
 
-def _exact(value: object) -> str:
+def value_in_words(value: object) -> str:
+    """Return any value of a record as text, with all digits: what is missing is ``none``, and values are listed."""
     if isinstance(value, list | tuple):
-        return "/".join(map(_exact, value))
+        return "/".join(map(value_in_words, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_exact(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {value_in_words(item)}" for name, item in value.items())
     return "none" if value is None else str(value)
 
 

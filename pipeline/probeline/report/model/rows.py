@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probeline.format import option
+from probeline.format import option, value_in_words
 from probeline.heads.temperature import LIMITS
 from probeline.identity import canonical
 from probeline.metrics.intervals import wilson
@@ -162,7 +162,7 @@ def _chosen(choices: Sequence[Mapping[str, Any]]) -> str:
             low, high = (f"{end:.3g}" if isinstance(end, float) else str(end) for end in (min(values), max(values)))
             text = low if low == high else f"{low}–{high}"
         else:
-            text = "/".join(sorted({str(value) for value in values}))
+            text = "/".join(sorted({value_in_words(value) for value in values}))
         words.append(f"{name} {text}")
     return ", ".join(words)
 
