@@ -111,6 +111,18 @@ def test_a_damaged_block_is_refused_and_the_others_are_read(entry: Entry) -> Non
             read()
 
 
+@pytest.mark.parametrize("size", [1, 10**15, 1 << 53])
+def test_no_more_is_read_than_the_file_has(size: int, entry: Entry) -> None:
+    """A record with a valid seal may claim any length of a block."""
+    record = reading.read_entry_record(entry.folder)
+    record["blocks"][1]["bytes"] = size
+    (entry.folder / "entry.json").write_bytes(seal(record))
+    opened = reading.open_entry(entry.folder)
+    assert opened.sample_ids[:BLOCK] == entry.sample_ids[:BLOCK]
+    with pytest.raises(BadCache, match="other bytes than entry.json says"):
+        list(opened.sample_ids)
+
+
 @pytest.mark.parametrize("fault", ["flipped", "cut", "missing", "no file"])
 def test_a_repair_writes_the_samples_again_and_keeps_every_shard(fault: str, entry: Entry) -> None:
     before = producer.files(entry)

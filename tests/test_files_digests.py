@@ -272,6 +272,19 @@ def test_an_interrupted_first_pass_keeps_what_it_has_hashed(tmp_path: Path, monk
     assert kept[:50] == [digest_bytes(b"%d" % number) for number in range(50)]
 
 
+def test_a_folder_of_many_files_is_remembered_whole(log: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digests of a few thousand files are a longer text than a record may have."""
+    facts = fingerprint(file)
+    monkeypatch.setattr(digests, "fingerprint", lambda path: facts)
+    names = [f"/data/photos/{number}.jpg" for number in range(5000)]
+    known = FileDigests(log)
+    for name in names:
+        known.put(name, facts, digest(name))
+    known.save()
+    again = FileDigests(log)
+    assert [again.get(name) for name in names] == [digest(name) for name in names]
+
+
 @pytest.mark.parametrize(("seconds", "most"), [(0.0, 1), (0.001, 16)])
 def test_look_ups_wait_for_a_slow_disk_in_many_threads(
     seconds: float, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -266,7 +266,7 @@ def shard_rows(entry: Entry, shards: list[int]) -> IntArray:
     return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
-def by_shard(entry: Entry, rows: IntArray) -> Iterator[tuple[int, IntArray]]:
+def split_by_shard(entry: Entry, rows: IntArray) -> Iterator[tuple[int, IntArray]]:
     """Yield the shards that hold some rows, int64 [n] ascending, each with its rows."""
     starts = np.arange(0, len(entry) + entry.rows_per_shard, entry.rows_per_shard)
     bounds = np.searchsorted(rows, starts)
@@ -279,7 +279,7 @@ def gather_rows(entry: Entry, rows: IntArray, block: Callable[[int], FloatArray]
     features = new_rows(entry, rows.shape)
     order = np.argsort(rows, axis=None)
     done, target = 0, features.reshape(-1, entry.dim)
-    for number, here in by_shard(entry, rows.reshape(-1)[order]):
+    for number, here in split_by_shard(entry, rows.reshape(-1)[order]):
         target[order[done : done + len(here)]] = block(number)[here - number * entry.rows_per_shard]
         done += len(here)
     return features

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from probeline.cache.entry import Entry
-from probeline.cache.reading import by_shard, entry_folders, is_done, new_rows, open_entries, read_shard, shard_rows
+from probeline.cache.reading import (
+    entry_folders,
+    is_done,
+    new_rows,
+    open_entries,
+    read_shard,
+    shard_rows,
+    split_by_shard,
+)
 from probeline.disk import path_name
 from probeline.environment import origins
 from probeline.errors import ProbelineError
@@ -115,7 +123,7 @@ def find_known_rows(
     conditions: list[list[dict[str, Any]]] = []
     for donor, donor_rows in matches:
         before = int(is_known.sum())
-        for number, rows in by_shard(donor, donor_rows):
+        for number, rows in split_by_shard(donor, donor_rows):
             start, contents = donor.shards[number].start, _contents(donor, rows)
             targets_of = {row: open_rows.pop(content) for row, content in contents.items() if content in open_rows}
             if not targets_of:
@@ -163,7 +171,7 @@ def _offered_rows(entry: Entry, matches: list[tuple[Entry, IntArray]], open_rows
     """Return the rows int64 [m] of an entry, ascending, whose content donors have."""
     is_offered = np.zeros(len(entry), bool)
     for donor, donor_rows in matches:
-        for _, rows in by_shard(donor, donor_rows):
+        for _, rows in split_by_shard(donor, donor_rows):
             for content in _contents(donor, rows).values():
                 is_offered[open_rows[content]] = True
     return np.flatnonzero(is_offered).astype(np.int64)

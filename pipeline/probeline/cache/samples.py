@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -66,8 +67,10 @@ class StoredSamples:
         got = "other bytes than entry.json says"
         try:
             with open_file(self._path, SAMPLES) as file:
-                file.seek(self._starts[number])
-                data = file.read(record.bytes)
+                # A record may claim any length: no more is read, and so allocated, than the file has.
+                start, stop = self._starts[number], min(self._starts[number + 1], os.fstat(file.fileno()).st_size)
+                file.seek(start)
+                data = file.read(max(0, stop - start))
             if hashlib.sha256(data).hexdigest() == record.sha256:
                 return decode_block(data, rows)
         except BadRecord as error:

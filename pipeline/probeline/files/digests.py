@@ -19,7 +19,7 @@ from typing import Annotated
 
 from probeline import disk
 from probeline.errors import CannotWrite
-from probeline.files.decode import BadRecord, decode, encode
+from probeline.files.decode import LONGEST_TEXT, BadRecord, decode, encode
 from probeline.files.fingerprint import Ownership, fingerprint, is_own, is_settled
 from probeline.files.limits import Base64, Length
 from probeline.files.reading import MEMO, open_file
@@ -30,7 +30,9 @@ FORMAT = 1
 _FACTS = struct.Struct("<QqqQ")
 """Of a file: size, mtime and ctime in nanoseconds, inode."""
 
-_FILES_PER_LINE = 4096
+_FILES_PER_LINE = LONGEST_TEXT // 64
+"""Their digests are one text of a record, which has so many characters at most."""
+
 _SECONDS = 5
 """Between two additions to the file while digests are computed."""
 
@@ -91,8 +93,8 @@ class _Known:
 class FileDigests:
     """Digests of files, kept in a file to which lines are added; without a path, nothing is kept.
 
-    It is read if it belongs to this user and no other may write to it; another user's is left alone, and this user's is
-    beside it, as :class:`probeline.files.memo.Memo` does. Threads may call every method.
+    It is read if it belongs to this user and no other may write to it; another user's is left alone, and this user's
+    has the user's number in its name, as that of :class:`probeline.files.memo.Memo`. Threads may call every method.
     """
 
     def __init__(
