@@ -170,7 +170,7 @@ bench-scale: $(VENV)/dev  ## measure how the cache grows, up to ten million rows
 bench-heads: $(VENV)/dev  ## time heads against scikit-learn and plain loops, on the cached features of cifar10 x mobilenet_v2
 	@$(VENV)/bin/python tests/bench_heads $(call quoted,DATA,data) $(call quoted,CACHE,cache) $(call option,ONLY,only)
 
-bench-gpu: $(VENV)/dev  ## time a GPU's ceilings, and extraction, heads and training beside them, in less than ten minutes
+bench-gpu: $(VENV)/dev  ## measure a GPU's limits, and extraction, heads and training compared with them, in less than ten minutes
 	@$(VENV)/bin/python tests/bench_gpu $(call option,DEVICE,device) $(call option,ONLY,only)
 
 clean:  ## remove what was built; embeddings, scores and data stay

@@ -119,7 +119,7 @@ def test_no_more_is_read_than_the_file_has(size: int, entry: Entry) -> None:
     (entry.folder / "entry.json").write_bytes(seal(record))
     opened = reading.open_entry(entry.folder)
     assert opened.sample_ids[:BLOCK] == entry.sample_ids[:BLOCK]
-    with pytest.raises(BadCache, match="other bytes than entry.json says"):
+    with pytest.raises(BadCache, match=r"other bytes than entry\.json says"):
         list(opened.sample_ids)
 
 

@@ -1,4 +1,4 @@
-"""What goes on beside a training's steps: batches copied one ahead, checkpoints written meanwhile, memory given back.
+"""What runs in parallel with a training: batches copied one ahead, checkpoints written, memory given back.
 
 No GPU is needed: torch's functions of one are replaced by ones that note the order in which they are called.
 """

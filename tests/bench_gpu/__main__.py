@@ -1,7 +1,7 @@
 """What a GPU gives: one command of less than ten minutes. ``python tests/bench_gpu [--device cuda] [--out FOLDER]``
 
 Ceilings of the device, the bare pass of a net (eager, as a CUDA graph, compiled) by precision, decoding by threads,
-extraction beside these, heads beside the CPU at equal objectives, and the trainer beside a plain loop with autocast.
+extraction, heads on the device and on the CPU at equal objectives, and the trainer and a plain loop with autocast.
 Each part runs in a process of its own with a share of the time; what fails is recorded and stops nothing else.
 ``--device cpu --quick`` takes every path at tiny sizes; its figures mean nothing.
 """

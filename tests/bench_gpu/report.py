@@ -10,7 +10,7 @@ from bench_gpu.runner import Result
 from bench_gpu.work import are_equal
 
 GOALS = {"arrays": 0.9, "jpeg": 0.9, "heads": 20.0, "training": 0.95}
-"""Extraction beside its bound, seconds of a head on the CPU beside those on the device, the trainer beside the loop."""
+"""Extraction and its bound, seconds of a head on the CPU and on the device, the trainer and the loop."""
 
 _FIGURES = {"value", "unit", "error", "objectives", "timed", "environment"}
 """Members of a row that are no labels."""
@@ -22,7 +22,7 @@ def good_rows(results: Mapping[str, Result], part: str) -> list[Row]:
 
 
 def ratios(results: Mapping[str, Result]) -> list[dict[str, Any]]:
-    """Return each comparison that the figures allow: what, beside what, their ratio, and the goal."""
+    """Return each comparison that the figures allow: what, compared with what, their ratio, and the goal."""
     return [*_extraction(results), *_heads(results), *_training(results)]
 
 
@@ -97,7 +97,7 @@ def markdown(facts: Mapping[str, Any], results: Mapping[str, Result], compared: 
     """Return the tables of all figures."""
     lines = ["# GPU benchmark", "", facts["title"], ""]
     if compared:
-        lines += ["| what | beside | ratio | goal |", "|---|---|---|---|"]
+        lines += ["| what | compared with | ratio | goal |", "|---|---|---|---|"]
         lines += [
             f"| {one['what']} | {one['beside']} | {one['ratio']:.3g}"
             f"{'' if one.get('equal_objective', True) else ' (another objective)'} | {one['goal']:g} |"

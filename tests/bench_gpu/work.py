@@ -1,4 +1,4 @@
-"""The product's own work: decoding, extraction, heads and training, each beside what bounds it or is usual."""
+"""The product's own work: decoding, extraction, heads and training, each with what bounds it or is usual."""
 
 from __future__ import annotations
 

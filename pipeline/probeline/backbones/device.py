@@ -40,7 +40,7 @@ _LIKELY_NO_MEMORY = re.compile(
 
 
 def choose(name: str) -> torch.device:
-    """Return the device called `name`; ``auto`` prefers CUDA, then MPS, then the CPU.
+    """Return the device called `name`; ``auto`` is CUDA if there is such a device, else MPS, else the CPU.
 
     The number of ``cuda:N`` counts the devices that CUDA_VISIBLE_DEVICES lists, from 0.
 

@@ -60,7 +60,7 @@ def upgrade_entries(cache: Path, warn: Callable[[str], None], *, dry_run: bool =
 
 
 def _write_samples(entry: Entry) -> list[BlockRecord]:
-    """Write the file of ids and digests, unless it is there, and return its blocks."""
+    """Write the file of ids and digests if it is missing, and return its blocks."""
     blocks: list[BlockRecord] = []
 
     def encoded() -> Iterator[bytes]:

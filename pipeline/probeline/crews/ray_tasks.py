@@ -35,7 +35,7 @@ class Ray:
         """Run each job as a task; leaving Ray ends those that still run, as after an interrupt."""
         ray: Any = importlib.import_module("ray")
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray that is started here tells nobody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports from a Ray that is started here
         address = self._settings.get("address") or os.environ.get("RAY_ADDRESS") or None
         try:
             _connect_once(address or "")

@@ -182,7 +182,7 @@ class Engine:
                         )
                     if not batch.is_last:
                         continue
-                    # Another thread reads the clock, once the device is there: this one need not wait.
+                    # Another thread waits for the device and reads the clock, so that this one can go on.
                     seconds = clock.submit(stopwatch.lap, note_work(self.device))
                     computed = [row for rows, _ in blocks for row in rows.tolist()]
                     facts = odd.take(computed if errors else requests[0].entry.shards[batch.shard])

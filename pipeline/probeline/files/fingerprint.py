@@ -49,7 +49,7 @@ class Ownership:
 
     @classmethod
     def of(cls, path: Path, warn: Callable[[str], None]) -> Ownership:
-        """Return the file that has a name, or one beside it if that belongs to another user, which is said."""
+        """Return the file of a name, or one named by the user's number, with a warning, if that is another user's."""
         with contextlib.suppress(OSError):
             if path.stat().st_uid != os.geteuid():
                 own = path.with_name(f"{path.stem}-{os.geteuid()}{path.suffix}")

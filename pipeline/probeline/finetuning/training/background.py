@@ -1,4 +1,4 @@
-"""Work beside a training's steps: copies of its state in the host's memory, and a thread that writes them."""
+"""What runs in parallel with a training's steps: copies of its state on the host, and a thread that writes them."""
 
 from __future__ import annotations
 

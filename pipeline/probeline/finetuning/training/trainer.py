@@ -158,7 +158,7 @@ class Trainer:
                 _check_finite("training", loss, epoch)
                 measured = self.setup.loss.measure(self.predict(val.rows, val.feed), val_labels, val.rows)
                 _check_finite("val", measured["val_loss"], epoch)
-                writer.wait()  # it reads the copies of the state that are made anew
+                writer.wait()  # it still reads the copies of the state, which are overwritten next
                 state = stepper.copy_state()
                 history.append(
                     {
