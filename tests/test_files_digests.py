@@ -285,6 +285,26 @@ def test_a_folder_of_many_files_is_remembered_whole(log: Path, file: str, monkey
     assert [again.get(name) for name in names] == [digest(name) for name in names]
 
 
+@pytest.mark.parametrize("here", ["", "a/of a"], ids=["classes", "no classes"])
+@pytest.mark.parametrize("root", [".", "./", "absolute", "up and down"])
+def test_hashes_are_found_however_the_folder_is_named(
+    root: str, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = tmp_path / "pictures"
+    for name in ("a", "b"):
+        for number in range(3):
+            write(pictures / name / f"of {name}" / f"{number}.jpg", b"%d" % number)
+    place = pictures / here
+    monkeypatch.chdir(place)
+    spec = {"absolute": str(place), "up and down": f"../{place.name}"}.get(root, root)
+    request = LoadRequest(tmp_path, Subset(), Memo(tmp_path / "memo.json"), Silence())
+    content = folder.load(spec, request).parts["all"].content
+    request.memo.save()
+    again = LoadRequest(tmp_path, Subset(), Memo(tmp_path / "memo.json"), Silence())
+    monkeypatch.setattr(folder, "_hash_file", lambda request, path: pytest.fail(f"{path} is hashed again"))
+    assert folder.load(spec, again).parts["all"].content == content
+
+
 @pytest.mark.parametrize(("seconds", "most"), [(0.0, 1), (0.001, 16)])
 def test_look_ups_wait_for_a_slow_disk_in_many_threads(
     seconds: float, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

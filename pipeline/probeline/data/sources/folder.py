@@ -252,7 +252,8 @@ def hash_files(paths: Sequence[Path], request: LoadRequest) -> tuple[str, ...]:
 def _recall(paths: Paths, request: LoadRequest) -> dict[int, str]:
     """Return the sha256 of the files that are remembered, by row."""
     here = os.getcwd()  # noqa: PTH109
-    absolute = [path if path.startswith("/") else f"{here}/{path}" for path in paths.texts]
+    # As Path.absolute, which the hashes are remembered by, but without a Path for each of a million files.
+    absolute = [path if path.startswith("/") else f"{here}/{path.removeprefix('./')}" for path in paths.texts]
     began = time.perf_counter()
     found = list(map(request.memo.digests.get, absolute[:_TRIED]))
     if time.perf_counter() - began < _SLOW * len(found):
