@@ -26,7 +26,7 @@ FLOORS = [
     {"evaluate"},
     {"extraction", "crews"},
     {"session"},
-    {"recipes"},
+    {"recipes", "stores"},
     {"data", "backbones", "cache", "results"},
     {"options"},
     {"estimator"},

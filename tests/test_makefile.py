@@ -41,6 +41,7 @@ WITHOUT = {
     "yes": "of verbs that have no target",
     "sha256": "of verbs that have no target",
     "share": "launchers of many processes start the command itself",
+    "store": "of many machines, whose launcher starts the command itself",
     "crew": "starts the command itself, several times",
     "crew_size": "of a crew",
     "crew_with": "of a crew",

@@ -136,6 +136,10 @@ class MissingExtra(ProbelineError, ImportError):
     """An optional dependency that this request needs."""
 
 
+class StoreFailed(ProbelineError, OSError):
+    """A store that machines share could not be reached, or did not let a file be read or written."""
+
+
 class CrewFailed(ProbelineError, RuntimeError):
     """The workers of a crew could not be started, or ended without having done anything."""
 

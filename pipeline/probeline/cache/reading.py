@@ -106,15 +106,20 @@ def _read_shard_record(path: Path) -> dict[str, Any]:
 
 def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     try:
-        record = unseal(read_bytes(path, ENTRY))
+        data = read_bytes(path, ENTRY)
     except FileNotFoundError as error:
         raise MissingData("no cache entry here", where=path.parent, remedy="run extract") from error
     except OSError as error:
         raise unreadable(path, error) from error
+    return _unseal_record(data, path, versions)
+
+
+def _unseal_record(data: bytes, where: object, versions: tuple[int, ...]) -> dict[str, Any]:
+    record = unseal(data)
     if record is None:
         raise BadCache(
             "a record of the cache is corrupt",
-            where=path,
+            where=where,
             expected="its last member to be the sha256 of the rest",
             remedy="delete it and what it describes, then run extract again",
         )
@@ -122,7 +127,7 @@ def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     if type(version) is int and versions[-1] < version <= _MOST_VERSION:
         raise NewerFormat(
             "this was written by a newer version of Probeline",
-            where=path,
+            where=where,
             expected=f"format {versions[-1]}",
             got=f"format {version}",
             remedy="update Probeline, or use another --cache",
@@ -130,7 +135,7 @@ def _read_record(path: Path, versions: tuple[int, ...]) -> dict[str, Any]:
     if type(version) is not int or version not in versions:
         raise OtherFormat(
             "the cache is of another format version",
-            where=path,
+            where=where,
             expected=versions[-1],
             got=version if isinstance(version, int | str | None) and len(str(version)) < 10 else type(version).__name__,
             remedy="use the version of Probeline that wrote it, or another --cache",
@@ -185,18 +190,25 @@ def require_complete(entry: Entry, remedy: str) -> None:
 def find_shard_record(entry: Entry, number: int) -> ShardRecord | None:
     """Return the record of one shard, or None if it is not extracted yet."""
     path = entry.record_path(number)
-    if not path.exists():
-        return None
+    return _check_shard_record(entry, number, _read_shard_record(path), path) if path.exists() else None
+
+
+def parse_shard_record(entry: Entry, number: int, data: bytes, where: object) -> ShardRecord:
+    """Return a shard's record from its bytes; `where` they are from is for messages."""
+    return _check_shard_record(entry, number, _unseal_record(data, where, (SHARD_FORMAT_VERSION,)), where)
+
+
+def _check_shard_record(entry: Entry, number: int, values: dict[str, Any], where: object) -> ShardRecord:
     remedy = "delete it and its shard, or put them aside by verify --repair, then run extract again"
     try:
-        record = decode(ShardRecord, _read_shard_record(path))
+        record = decode(ShardRecord, values)
     except BadRecord as error:
-        raise BadCache("a shard's record cannot be used", where=path, got=str(error), remedy=remedy) from error
+        raise BadCache("a shard's record cannot be used", where=where, got=str(error), remedy=remedy) from error
     rows = entry.shards[number]
     if (record.key, record.shard, record.rows) != (entry.key, number, (rows.start, rows.stop)):
         raise BadCache(
             "a shard's record belongs elsewhere",
-            where=path,
+            where=where,
             expected=f"shard {number} of key {entry.key[:12]}",
             remedy=remedy,
         )
@@ -218,22 +230,30 @@ def shard_record(entry: Entry, number: int) -> ShardRecord:
 
 def _verified_bytes(entry: Entry, number: int) -> tuple[bytes, ShardRecord]:
     path, record = entry.shard_path(number), shard_record(entry, number)
-    remedy = f"{entry.record_path(number).name}, then run extract again: only this shard is redone"
     try:
         data = read_bytes(path, SHARD)
     except FileNotFoundError as error:
-        raise BadCache("a shard is missing that its record describes", where=path, remedy=f"delete {remedy}") from error
+        raise BadCache(
+            "a shard is missing that its record describes",
+            where=path,
+            remedy=f"delete {entry.record_path(number).name}, then run extract again: only this shard is redone",
+        ) from error
     except OSError as error:
         raise unreadable(path, error) from error
+    _check_bytes(entry, number, data, record, path)
+    return data, record
+
+
+def _check_bytes(entry: Entry, number: int, data: bytes, record: ShardRecord, where: object) -> None:
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.file_sha256:
+        name = entry.record_path(number).name
         raise BadCache(
             "a shard is corrupt",
-            where=path,
+            where=where,
             expected=f"{record.bytes} bytes of sha256 {record.file_sha256[:12]}...",
             got=f"{len(data)} bytes of other content",
-            remedy=f"delete it and {remedy}",
+            remedy=f"delete it and {name}, then run extract again: only this shard is redone",
         )
-    return data, record
 
 
 def verify_entry(entry: Entry) -> int:
@@ -245,19 +265,28 @@ def verify_entry(entry: Entry) -> int:
 
 def read_shard(entry: Entry, number: int) -> tuple[FloatArray, ShardRecord]:
     """Return the features float32 [rows, D] of one shard, and its record."""
+    data, record = _verified_bytes(entry, number)
+    return _decode_shard(entry, number, data, entry.shard_path(number)), record
+
+
+def check_shard(entry: Entry, number: int, data: bytes, record: ShardRecord, where: object) -> None:
+    """Refuse bytes of a shard's file that are not those of its record, or hold other rows than the entry's."""
+    _check_bytes(entry, number, data, record, where)
+    _decode_shard(entry, number, data, where)
+
+
+def _decode_shard(entry: Entry, number: int, data: bytes, where: object) -> FloatArray:
     from probeline.cache.format import hdf5  # not needed for entries that are only checked
 
     rows = entry.shards[number]
-    data, record = _verified_bytes(entry, number)
-    path = entry.shard_path(number)
-    block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, path)
+    block, sample_ids = hdf5.decode(data, entry.tap, len(rows), entry.dim, where)
     if sample_ids != tuple(entry.sample_ids[rows.start : rows.stop]) or not np.isfinite(block).all():
         raise BadCache(
             "a shard holds other rows than its entry",
-            where=path,
+            where=where,
             remedy=f"delete it and {entry.record_path(number).name}, then run extract again",
         )
-    return block, record
+    return block
 
 
 def shard_rows(entry: Entry, shards: list[int]) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,46 +86,60 @@ def _are_written(entry: Entry, blocks: list[BlockRecord]) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class EncodedShard:
+    """The bytes of a shard's file and of its record."""
+
+    data: bytes
+    record: bytes
+
+
 def write_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
     """Publish one shard, features float32 [rows, D] of its row range, then its record.
 
     Writing a shard that another process wrote first is harmless. The provenance has JSON values: device, versions,
     seconds and the like. ValueError is raised for features of another shape, or not finite.
     """
+    publish_shard(entry, number, encode_shard(entry, number, features, provenance))
+
+
+def encode_shard(entry: Entry, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> EncodedShard:
+    """Return what :func:`write_shard` publishes."""
     from probeline.cache.format import hdf5
 
     rows = entry.shards[number]
     if features.shape != (len(rows), entry.dim) or not np.isfinite(features).all():
         raise ValueError(f"shard {number} needs finite features [{len(rows)}, {entry.dim}], not {features.shape}")
     data = hdf5.encode(entry.tap, features, entry.sample_ids[rows.start : rows.stop])
+    record = ShardRecord(
+        format=SHARD_FORMAT_VERSION,
+        key=entry.key,
+        shard=number,
+        rows=(rows.start, rows.stop),
+        bytes=len(data),
+        file_sha256=digest_bytes(data),
+        provenance=dict(provenance),
+    )
+    return EncodedShard(data, seal(encode(record)))
+
+
+def publish_shard(entry: Entry, number: int, shard: EncodedShard) -> None:
+    """Write a shard's file, then its record, unless another process has done so."""
     path, record_path = entry.shard_path(number), entry.record_path(number)
     # A shard without a record is of a writer that died, or that still runs and will find the same numbers under
     # the name; in both cases only bytes that match a record are ever read.
     if (
-        not disk.publish(path, data)
+        not disk.publish(path, shard.data)
         and find_shard_record(entry, number) is None
-        and _digest_of(path) != digest_bytes(data)
+        and _digest_of(path) != digest_bytes(shard.data)
     ):
-        disk.publish(path, data, replace=True)
-    record = seal(
-        encode(
-            ShardRecord(
-                format=SHARD_FORMAT_VERSION,
-                key=entry.key,
-                shard=number,
-                rows=(rows.start, rows.stop),
-                bytes=len(data),
-                file_sha256=digest_bytes(data),
-                provenance=dict(provenance),
-            )
-        )
-    )
-    disk.publish(record_path, record)
+        disk.publish(path, shard.data, replace=True)
+    disk.publish(record_path, shard.record)
     standing = find_shard_record(entry, number)
     if standing is None or _digest_of(path) != standing.file_sha256:
         # Without working locks, a writer with other bits may have taken one of the two names meanwhile.
-        disk.publish(path, data, replace=True)
-        disk.publish(record_path, record, replace=True)
+        disk.publish(path, shard.data, replace=True)
+        disk.publish(record_path, shard.record, replace=True)
 
 
 def _digest_of(path: Path) -> str | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from probeline.cache.entry import Entry
-from probeline.cache.reading import missing_shards
 from probeline.crews.crew import WELL, Crew, Job
 from probeline.disk import make_folder
 from probeline.errors import BadOption, CrewFailed, FoundUnreadable
@@ -21,6 +20,8 @@ from probeline.options.crew import CREWS, parse_crew_settings
 from probeline.options.settings import Settings
 from probeline.options.share import Share, share_of_environment
 from probeline.session import Session
+from probeline.stores.shards import SharedShards, find_missing
+from probeline.stores.store import Store, find_store
 
 _LOGS = ".crews"
 """The folder among the reports that has a folder of logs for each crew; in a cache they would be somebody else's."""
@@ -73,7 +74,8 @@ def run_waves(session: Session, crew: Crew) -> dict[str, int]:
     taps = [tap for name in settings.nets.backbones for tap in session.every_tap(name)]
     entries = [entry for tap in taps for entry in session.entries(tap)]
     total = sum(len(entry.shards) for entry in entries)
-    before = missing = _count_missing(entries)
+    store = find_store(settings.sharing.store)
+    before = missing = _count_missing(entries, store)
     size, wave = settings.sharing.crew_size or 1, 0
     logs = settings.folders.reports.absolute() / _LOGS / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     if left := sum(missing.values()):
@@ -83,7 +85,7 @@ def run_waves(session: Session, crew: Crew) -> dict[str, int]:
         wave += 1
         jobs = _make_jobs(settings, min(size, left), logs, wave)
         ended = crew.run(jobs)
-        missing, left_before = _count_missing(entries), left
+        missing, left_before = _count_missing(entries, store), left
         left = sum(missing.values())
         counts = ", ".join(f"{count} x {how}" for how, count in Counter(ended).items())
         state = f"{total - left:,} shards are done, {left:,} missing"
@@ -120,8 +122,10 @@ def _make_jobs(settings: Settings, count: int, logs: Path, wave: int) -> list[Jo
     ]
 
 
-def _count_missing(entries: Sequence[Entry]) -> dict[str, int]:
-    return {str(entry.folder): len(missing_shards(entry)) for entry in entries}
+def _count_missing(entries: Sequence[Entry], store: Store | None) -> dict[str, int]:
+    # A listing of a store is used for a moment only, so each count has its own.
+    shared = [None if store is None else SharedShards(store, entry) for entry in entries]
+    return {str(entry.folder): len(find_missing(entry, own)) for entry, own in zip(entries, shared, strict=True)}
 
 
 def _refuse_new_verdicts(session: Session) -> None:
@@ -145,5 +149,5 @@ def _nothing_done(jobs: Sequence[Job], ended: Sequence[str], logs: Path) -> Crew
         got=f"worker {index + 1}, {ended[index]}, whose last line is: {last}",
         remedy="mend what the logs say, then run the same command again: what is finished is kept"
         if ended[index] != WELL
-        else "they must see the same folders as this process: give a --cache that all machines share",
+        else "they must see the same files as this process: give a --cache that all machines share, or a --store",
     )

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ import numpy as np
 from probeline.cache.entry import Entry, entry_of_rows
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reuse import KnownRows
-from probeline.cache.writing import write_entry, write_shard
+from probeline.cache.writing import encode_shard, publish_shard, write_entry, write_shard
 from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.functions import apply_function, refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
@@ -28,10 +28,11 @@ from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, require_same
 from probeline.extraction.odd_pixels import OddImages
-from probeline.extraction.turns import Claims, Turns
+from probeline.extraction.turns import Claims, Turns, Unpublished
 from probeline.images import ImageArray, PixelArray, View
 from probeline.options.share import Share
 from probeline.session import Session
+from probeline.stores.shards import SharedShards
 from probeline.types import Backbone, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -42,22 +43,42 @@ if TYPE_CHECKING:
     from probeline.backbones.frozen import Frozen
     from probeline.backbones.resolve import Loaded
 
+_STORE_WRITERS = 4
+"""Shards that are written at once to a store, which may take long to answer."""
+
 _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images per forward pass: few on a CPU, so that activations stay in its caches."""
 
 
 @dataclass(frozen=True)
 class ShardRequest:
-    """The shards of one entry to extract; the rows in `known` need no forward pass."""
+    """The shards of one entry to extract; the rows in `known` need no forward pass.
+
+    With `shared` they are written to a store as well, and those that it has meanwhile are left out.
+    """
 
     entry: Entry
     shards: list[int]
     known: KnownRows | None = None
+    shared: SharedShards | None = None
 
     @cached_property
     def wanted(self) -> frozenset[int]:
         """The same shards, for look-ups."""
         return frozenset(self.shards)
+
+    def claim(self, share: Share | None) -> Claims:
+        """Return the shards to take: with locks, or in the turn of one of several processes."""
+        claims = ShardLocks(self.entry, self.shards) if share is None else Turns(self.entry, self.shards)
+        return claims if self.shared is None else Unpublished(claims, self.shared)
+
+    def write(self, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
+        """Publish a shard, features float32 [rows, D] of its row range."""
+        shard = encode_shard(self.entry, number, features, provenance)
+        if self.shared is None:
+            publish_shard(self.entry, number, shard)
+        else:
+            self.shared.write(number, shard)
 
 
 @dataclass(frozen=True)
@@ -139,7 +160,7 @@ class Engine:
         shards = sorted({shard for request in requests for shard in request.shards})
         if share is not None:
             shards = share.order(shards)
-        take: Callable[[Entry, list[int]], Claims] = ShardLocks if share is None else Turns
+        writers = 1 if requests[0].shared is None else _STORE_WRITERS
         todo = {shard: rows_to_run(requests, shard) for shard in shards}
         total = sum(map(len, todo.values()))
         title = requests[0].entry.title + (f", {len(requests)} taps" if len(requests) > 1 else "")
@@ -149,10 +170,10 @@ class Engine:
             exact_float32(self._session.settings.nets.precision),
             contextlib.ExitStack() as locked,
             console.bar(f"extract {title}", total, "img") as bar,
-            ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+            ThreadPoolExecutor(writers, thread_name_prefix="write") as writer,
             ThreadPoolExecutor(1, thread_name_prefix="clock") as clock,
         ):
-            jobs = [_Job(request, locked.enter_context(take(request.entry, request.shards))) for request in requests]
+            jobs = [_Job(request, locked.enter_context(request.claim(share))) for request in requests]
             writing: deque[Future[None]] = deque()
             started = time.perf_counter()
             stopwatch = _Stopwatch(started)
@@ -197,7 +218,7 @@ class Engine:
                                 self._session.abandoned.append(rescued)
                         else:
                             writing.append(writer.submit(_write, job, batch.shard, own_blocks, provenance, seconds))
-                    while len(writing) > 2 * len(requests):
+                    while len(writing) > (writers + 1) * len(requests):
                         writing.popleft().result()
                     unreadable |= errors
                     blocks, errors = [], {}
@@ -348,6 +369,6 @@ def _write(
                 where=f"shard {shard} of {entry.folder}",
                 remedy="use --precision fp32 or bf16, or other --weights",
             )
-        write_shard(entry, shard, features, provenance)
+        job.request.write(shard, features, provenance)
     finally:
         job.locks.release(shard)

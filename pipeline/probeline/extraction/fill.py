@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,19 @@ import numpy as np
 from probeline.cache.entry import Entry
 from probeline.cache.reading import is_done, missing_shards, verify_entry
 from probeline.cache.reuse import find_known_rows
-from probeline.cache.writing import write_entry, write_shard
+from probeline.cache.writing import write_entry
 from probeline.environment import environment, today
 from probeline.errors import FoundUnreadable, Mismatch
 from probeline.extraction import canary
 from probeline.extraction.confirm import confirm_records, describe_confirmed
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
+from probeline.format import plural
 from probeline.names import OUTPUT
 from probeline.options.share import Share
 from probeline.session import Session
+from probeline.stores.shards import SharedShards, find_missing
+from probeline.stores.store import find_store
 
 
 def fill(session: Session, backbones: Iterable[str], share: Share | None = None) -> list[dict[str, Any]]:
@@ -46,6 +50,7 @@ def fill(session: Session, backbones: Iterable[str], share: Share | None = None)
         return []
     results: list[dict[str, Any]] = []
     order = list if share is None else share.order
+    store = find_store(session.settings.sharing.store)
     for name in backbones:
         together, loaded = session.taps(name)
         taps = tuple(dict.fromkeys(tap for taps in together for tap in taps))
@@ -56,12 +61,21 @@ def fill(session: Session, backbones: Iterable[str], share: Share | None = None)
         unreadable: list[FoundUnreadable] = []
         engine = functools.cache(partial(Engine, session, *taps, loaded=loaded))
         for entries in zip(*map(session.entries, taps), strict=True):
-            missing = [_check_shards(session, entry, engine) for entry in entries]
+            shared = [None if store is None else SharedShards(store, entry) for entry in entries]
+            for entry, own in zip(entries, shared, strict=True):
+                if own is not None:
+                    _publish_cached(session, entry, own)
+                    if share is None:  # else what others extracted stays in the store
+                        _fetch(session, entry, own)
+            missing = [_check_shards(session, *pair, engine) for pair in zip(entries, shared, strict=True)]
             requests = [
                 _reuse_rows(
-                    session, entry, order(shards), engine, partial(describe_confirmed, session, name, tap, loaded)
+                    session,
+                    ShardRequest(entry, order(shards), shared=own),
+                    engine,
+                    partial(describe_confirmed, session, name, tap, loaded),
                 )
-                for tap, entry, shards in zip(taps, entries, missing, strict=True)
+                for tap, entry, own, shards in zip(taps, entries, shared, missing, strict=True)
                 if shards
             ]
             requests = [request for request in requests if request.shards]
@@ -70,6 +84,11 @@ def fill(session: Session, backbones: Iterable[str], share: Share | None = None)
                     engine().fill(*requests, share=share)
                 except FoundUnreadable as error:
                     unreadable.append(error)
+            for entry, own in zip(entries, shared, strict=True):
+                if own is not None and share is None:  # what others extracted meanwhile
+                    own.list_again()
+                    _fetch(session, entry, own)
+                    own.require_fetched()
             warn_of_odd_pixels(session, entries[0])
             results += [
                 {
@@ -95,16 +114,46 @@ def fill_missing(session: Session, backbone: str, verb: str) -> None:
         fill(session, [backbone])
 
 
-def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) -> list[int]:
+def _publish_cached(session: Session, entry: Entry, shared: SharedShards) -> None:
+    """Write what the cache has and the store lacks to the store."""
+    console, numbers = session.console, shared.unpublished()
+    if not numbers:
+        return
+    with console.bar(f"publish {entry.title}", len(numbers), "shard") as bar:
+        others = shared.publish_cached(numbers, bar.update)
+    console.say(f"extract: {entry.title}: {plural(len(numbers), 'shard')} of the cache written to the store")
+    if others:
+        console.warn(
+            f"{entry.title}: another process published {plural(others, 'shard')} meanwhile; the cache keeps its own, "
+            "which may differ by rounding"
+        )
+
+
+def _fetch(session: Session, entry: Entry, shared: SharedShards) -> None:
+    """Write what the store has and the cache lacks to the cache."""
+    console, numbers = session.console, shared.wanted()
+    if not numbers:
+        return
+    with console.bar(f"fetch {entry.title}", len(numbers), "shard") as bar:
+        fetched = shared.fetch(numbers, bar.update)
+    console.say(f"extract: {entry.title}: {plural(fetched, 'shard')} fetched from the store (checksums verified)")
+
+
+def _check_shards(
+    session: Session, entry: Entry, shared: SharedShards | None, engine: Callable[[], Engine]
+) -> list[int]:
     """Return the missing shards; run the canary if necessary, and verify all checksums if no shard is missing."""
     say = session.console.say
     cached = [shard for shard in range(len(entry.shards)) if is_done(entry, shard)]
     if cached and not (entry.folder / "entry.json").exists():
         write_entry(entry)
         say(f"extract: {entry.title}: its record was missing and is written again")
-    missing = missing_shards(entry)
+    missing = find_missing(entry, shared)
     canary.check_earlier_shards(session, engine, entry, cached)
-    if not missing:
+    if not missing and missing_shards(entry):
+        count = plural(len(entry.shards), "shard")
+        say(f"extract: {entry.title}: up to date, {count} in the cache or the store")
+    elif not missing:
         size = verify_entry(entry)
         say(
             f"extract: {entry.title}: up to date, {len(entry):,} rows in {entry.folder} "
@@ -115,8 +164,7 @@ def _check_shards(session: Session, entry: Entry, engine: Callable[[], Engine]) 
 
 def _reuse_rows(
     session: Session,
-    entry: Entry,
-    shards: list[int],
+    request: ShardRequest,
     engine: Callable[[], Engine],
     describe: Callable[[], dict[str, Any]],
 ) -> ShardRequest:
@@ -124,12 +172,12 @@ def _reuse_rows(
 
     `describe` gives what their provenance says of the weights.
     """
-    say = session.console.say
+    say, entry, shards = session.console.say, request.entry, request.shards
     # Only the canary can tell whether a net of another name is the same one.
     other_names = canary.row_count(session) > 0
     known = find_known_rows(entry, shards, session.settings.folders.cache, say=say, other_names=other_names)
     if not len(known.rows):
-        return ShardRequest(entry, shards)
+        return request
     try:
         groups = [known.rows[places] for places in known.from_elsewhere(today(session.settings.compute.device))]
         if len(rows := canary.choose_rows(session, entry, groups)):
@@ -137,7 +185,7 @@ def _reuse_rows(
             canary.check_rows(session, engine, entry, rows, stored)
     except Mismatch as error:
         say(f"extract: no rows are reused: {error}")
-        return ShardRequest(entry, shards)
+        return request
     sources = "another entry" if len(known.sources) == 1 else f"{len(known.sources)} other entries"
     say(
         f"extract: {entry.title}: {len(known.rows):,} rows of identical images reused from {sources} of the cache "
@@ -150,5 +198,5 @@ def _reuse_rows(
         rows_of_shard = entry.shards[shard]
         features = np.empty((len(rows_of_shard), entry.dim), np.float32)
         provenance = known.copy_into(features, rows_of_shard, facts)
-        write_shard(entry, shard, features, provenance)
-    return ShardRequest(entry, [shard for shard in shards if not known.cover(entry.shards[shard])], known)
+        request.write(shard, features, provenance)
+    return replace(request, shards=[shard for shard in shards if not known.cover(entry.shards[shard])], known=known)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from probeline.cache.reading import entry_folders, is_done, missing_shards, open_entry, shard_record
+from probeline.cache.reading import entry_folders, is_done, open_entry, shard_record
 from probeline.disk import path_name
 from probeline.errors import ProbelineError
 from probeline.session import Session
+from probeline.stores.shards import SharedShards, find_missing
+from probeline.stores.store import find_store
 from probeline.types import Backbone
 
 
@@ -19,7 +21,7 @@ class ExtractionPlan:
     Attributes
     ----------
     cached : int
-        Rows in finished shards.
+        Rows in finished shards, of the cache or of the store.
     seconds : float or None
         About how long the rest takes; None without finished shards of the same backbone and image size.
     """
@@ -41,10 +43,12 @@ class ExtractionPlan:
 def plan_extraction(session: Session, backbone: str) -> list[ExtractionPlan]:
     """Return the plans for one backbone at every tap, over every part; nothing is written or run."""
     plans = []
+    store = find_store(session.settings.sharing.store)
     for record in session.every_tap(backbone):
         seconds = _seconds_per_image(session, record)
         for entry in session.entries(record):
-            missing = sum(len(entry.shards[shard]) for shard in missing_shards(entry))
+            shared = None if store is None else SharedShards(store, entry)
+            missing = sum(len(entry.shards[shard]) for shard in find_missing(entry, shared))
             plans.append(
                 ExtractionPlan(
                     entry.title,

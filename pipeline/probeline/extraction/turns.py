@@ -1,4 +1,4 @@
-"""The shards that one of several processes takes in its turn, without locks."""
+"""The shards that one of several processes takes: in its turn without locks, or as a store still lacks them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Protocol, Self
 
 from probeline.cache.entry import Entry
 from probeline.cache.reading import is_done
+from probeline.stores.shards import SharedShards
 
 
 class Claims(Protocol):
@@ -66,3 +67,42 @@ class Turns:
     def are_pending(self) -> bool:
         """Whether shards are left."""
         return bool(self._pending)
+
+
+class Unpublished:
+    """The shards of some claims that a store lacks; those that it has meanwhile count as written by others."""
+
+    def __init__(self, claims: Claims, shared: SharedShards) -> None:
+        self._claims, self._shared = claims, shared
+        self._published: list[int] = []
+
+    def __enter__(self) -> Unpublished:
+        self._claims.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._claims.__exit__(*error)
+
+    def lock(self, number: int) -> bool:
+        """Return whether a shard is to be written by this process now."""
+        if not self._claims.lock(number):
+            return False
+        if self._shared.is_finished(number):
+            self._claims.release(number)
+            self._published.append(number)
+            return False
+        return True
+
+    def release(self, number: int) -> None:
+        """Give up a shard, written or not."""
+        self._claims.release(number)
+
+    def wait(self) -> list[int]:
+        """Return the shards that other processes wrote, in the store or the cache, if need be after waiting."""
+        published, self._published = self._published, []
+        return published + self._claims.wait()
+
+    @property
+    def are_pending(self) -> bool:
+        """Whether shards are left."""
+        return self._claims.are_pending

@@ -14,6 +14,7 @@ from probeline.options.crew import check_crew
 from probeline.options.grids import MLP, SGD, TRAIN, estimator_grid, grid
 from probeline.options.settings import DEVICES, MOST, OPTIONS, DataOptions, Settings
 from probeline.options.share import Share
+from probeline.options.store import check_store
 
 
 def check_settings(settings: Settings) -> None:
@@ -43,6 +44,7 @@ def check_settings(settings: Settings) -> None:
     sharing = settings.sharing
     if sharing.share is not None:
         Share.parse(sharing.share)
+    check_store(sharing.store, settings.folders.cache)
     check_crew(sharing.crew, sharing.crew_size, sharing.crew_with, sharing.share)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", settings.compute.device):
         raise UnknownName("device", settings.compute.device, DEVICES)

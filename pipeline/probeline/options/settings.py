@@ -157,6 +157,9 @@ class ShareOptions:
         shown_default="as torchrun, SLURM, Kubernetes or SkyPilot says",
         local=True,
     )
+    store: str | None = option(
+        None, "share shards with other machines: s3://, gs:// or az://BUCKET/PREFIX, or DIR", metavar="URL", local=True
+    )
     crew: str | None = option(
         None,
         "start N such processes, here, on Ray or as a SLURM array, until everything is extracted; not with --share, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import count
 
 import h5py
 import numpy as np
@@ -32,14 +32,18 @@ def encode_export(
     return _file(tap, features, {"sample_ids": sample_ids, "content": content}, manifest)
 
 
+_NUMBERS = count()
+"""HDF5 opens no two files of one name at once, also if they are in memory; no name is stored in them."""
+
+
 def _file(tap: str, features: FloatArray, texts: Mapping[str, Sequence[str]], manifest: bytes | None = None) -> bytes:
-    block = min(BLOCK_ROWS, len(features))
-    with h5py.File("shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
+    block, name = min(BLOCK_ROWS, len(features)), f"shard-{next(_NUMBERS)}"
+    with h5py.File(name, "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
         file.create_dataset(f"features/{tap}", data=np.ascontiguousarray(features), chunks=(block, features.shape[1]))
-        for name, column in texts.items():
+        for title, column in texts.items():
             encoded = [text.encode("utf-8") for text in column]
             kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
-            file.create_dataset(name, data=np.array(encoded, dtype=kind), chunks=(block,))
+            file.create_dataset(title, data=np.array(encoded, dtype=kind), chunks=(block,))
         if manifest is not None:
             raw = np.frombuffer(manifest, np.uint8)
             file.create_dataset("manifest", data=raw, chunks=raw.shape)
@@ -47,7 +51,7 @@ def _file(tap: str, features: FloatArray, texts: Mapping[str, Sequence[str]], ma
         return bytes(file.id.get_file_image())
 
 
-def decode(data: bytes, tap: str, rows: int, dim: int, where: Path) -> tuple[FloatArray, tuple[str, ...]]:
+def decode(data: bytes, tap: str, rows: int, dim: int, where: object) -> tuple[FloatArray, tuple[str, ...]]:
     """Return features float32 [rows, D] and sample ids of shard bytes.
 
     BadCache is raised for another shape or type, and for anything that would lead HDF5 out of these bytes (links,
@@ -118,11 +122,11 @@ def _read(most_bytes: int, group: h5py.Group, *path: str) -> AnyArray:
     return np.asarray(node[()])
 
 
-def _foreign(where: Path, got: str) -> BadCache:
+def _foreign(where: object, got: str) -> BadCache:
     return BadCache(
         "this HDF5 file is no shard of Probeline",
         where=where,
         expected="features and sample_ids as cache/README.md specifies",
         got=got,
-        remedy=f"delete it and {where.with_suffix('.json').name}, then run extract again",
+        remedy="delete it and its record, then run extract again",
     )
