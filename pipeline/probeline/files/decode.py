@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial
 from itertools import chain
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from probeline.files.packed import MOST_LISTED, Packed, pack, unpack
 from probeline.text import printable
 
 Record = TypeVar("Record")
@@ -48,7 +49,31 @@ class Members:
 
 def encode(record: Any) -> dict[str, Any]:
     """Return the fields of a record, a dataclass, as values that JSON can hold if its numbers are finite."""
-    return asdict(record)
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    is_packed = _packed_fields(cast(Any, type(record)))
+    return {
+        name: pack(value) if name in is_packed and len(value) > MOST_LISTED else _encode_value(value)
+        for name, value in values.items()
+    }
+
+
+def _encode_value(value: Any) -> Any:
+    if is_dataclass(value):
+        return encode(value)
+    if isinstance(value, Mapping):
+        return {name: _encode_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple) and not set(map(type, value)) <= _SCALARS:
+        return [_encode_value(item) for item in value]
+    return value
+
+
+_SCALARS = {int, float, str, bool, NoneType}
+
+
+@cache
+def _packed_fields(record_class: Any) -> frozenset[str]:
+    hints = get_type_hints(record_class, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if Packed() in get_args(hint))
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -182,8 +207,15 @@ def _decode_union(hints: tuple[Any, ...], decoders: tuple[_Decoder, ...], value:
 
 
 def _decode_checked(decode_value: _Decoder, checks: tuple[Any, ...], value: object, path: str) -> Any:
+    if Packed() in checks and isinstance(value, Mapping):
+        try:
+            return unpack(value)
+        except ValueError as error:
+            raise BadRecord(f"{path}: {error}") from error
     decoded = decode_value(value, path)
     for check in checks:
+        if isinstance(check, Packed):
+            continue
         if isinstance(check, Members):
             _decode_record(check.record_class, value, path, others=True)
         elif expected := check(decoded):

@@ -23,6 +23,7 @@ from probeline.files.limits import (
     check_interval,
     check_lengths,
 )
+from probeline.files.packed import Packed
 from probeline.identity import SCORE_VERSION
 from probeline.names import Method
 from probeline.results.members import Candidate, Certificate, Chosen, Environment, Epoch, Options
@@ -92,9 +93,9 @@ class Score:
     accuracy."""
     raw_bins: tuple[tuple[Count, Share, Share], ...]
     """The same at temperature 1."""
-    predictions: tuple[int, ...]
+    predictions: Annotated[tuple[int, ...], Packed()]
     """[n_test] Predicted classes, in the row order of the test split."""
-    labels: tuple[int, ...]
+    labels: Annotated[tuple[int, ...], Packed()]
     """[n_test] True classes."""
     chosen: Chosen
     """The selected hyper-parameters, for example ``{"l2": 0.001}``."""
