@@ -91,7 +91,7 @@ def test_ray_is_asked_for_what_a_worker_needs(
     monkeypatch.setitem(sys.modules, "ray", ray)
     crew = Ray({"address": "localhost:6379", **settings}, said.append, use_gpus=use_gpus)
     jobs = [Job.here(["--wrong"], tmp_path / str(number)) for number in range(2)]
-    assert crew.run(jobs) == ["exit code 2", "lost by Ray: RayError"]
+    assert crew.run(jobs, 2) == ["exit code 2", "lost by Ray: RayError"]
     assert ray.asked[0]["address"] == "localhost:6379"
     assert (ray.asked[1]["num_cpus"], ray.asked[1]["num_gpus"]) == needed
     assert ray.asked[1]["max_retries"] > 0
@@ -104,7 +104,7 @@ def test_a_ray_that_is_not_reached_is_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ray, "init", lambda **_: (_ for _ in ()).throw(ConnectionError("nobody\nthere")), raising=False)
     monkeypatch.setitem(sys.modules, "ray", ray)
     with pytest.raises(CrewFailed, match=r"^Ray cannot be reached: auto \(got nobody there\)$"):
-        Ray({"address": "auto"}, [].append, use_gpus=False).run([Job.here([], tmp_path / "log")])
+        Ray({"address": "auto"}, [].append, use_gpus=False).run([Job.here([], tmp_path / "log")], 1)
 
 
 @pytest.mark.parametrize("port", ["{free}", "99999"])
@@ -116,7 +116,7 @@ def test_ray_is_not_asked_to_try_a_wrong_address(port: str, tmp_path: Path, monk
         address = f"127.0.0.2:{port.format(free=bound.getsockname()[1])}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(CrewFailed, match=f"Ray cannot be reached: {address}"):
-            Ray({}, [].append, use_gpus=False).run([Job.here([], tmp_path / "log")])
+            Ray({}, [].append, use_gpus=False).run([Job.here([], tmp_path / "log")], 1)
     assert not ray.asked
 
 
@@ -161,7 +161,7 @@ def test_ray_starts_a_task_again_whose_worker_is_killed(place: Path) -> None:
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert (place / "killed-2-2").exists()
-    assert f"wave 1: 2 workers ended (2 x exit code 0); {SHARDS} shards are done, 0 missing" in said
+    assert f"wave 1: 2 workers ended (2 x exit code 0); {SHARDS} shards done, 0 missing" in said
     (log,) = (place / "reports").glob(".crews/*/wave-1-worker-2-of-2.txt")
     assert log.read_text().count("extract: process 2 of 2") == 2, "it was begun twice"
     assert_same(place / "shared", place / "alone")
@@ -187,7 +187,7 @@ def test_a_machine_of_ray_may_die(place: Path, monkeypatch: pytest.MonkeyPatch) 
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
         assert "Ray has 2 nodes (CPU 2, GPU 0)" in said
-        assert f"wave 1: 2 workers ended (2 x exit code 0); {SHARDS} shards are done, 0 missing" in said
+        assert f"wave 1: 2 workers ended (2 x exit code 0); {SHARDS} shards done, 0 missing" in said
         logs = [log.read_text() for log in (place / "reports").glob(".crews/*/*.txt")]
         assert sorted(log.count("extract: process") for log in logs) == [1, 2], "that of the dead machine began twice"
         assert_same(place / "shared", place / "alone")

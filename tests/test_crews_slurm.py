@@ -58,13 +58,13 @@ def test_an_array_runs_every_job_and_says_how_each_ended(
     monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)  # of the lost one there is no result
     jobs = [Job.here(words, tmp_path / f"{words[0]}.txt") for words in (["--version"], ["list"], ["--wrong"])]
     settings = {"minutes": 90, "partition": "gpu", "account": "us", "cpus": 8, "gpus": 1, "memory_gb": 32}
-    assert Slurm(settings).run(jobs) == ["exit code 0", "SLURM says NODE_FAIL", "exit code 2"]
+    assert Slurm(settings).run(jobs, 2) == ["exit code 0", "SLURM says NODE_FAIL", "exit code 2"]
     assert stat.S_IMODE((tmp_path / "slurm").stat().st_mode) == 0o700
     assert jobs[0].log.read_text().startswith("probeline ")
     assert "--wrong stands before the verb" in jobs[2].log.read_text()
     lines = (slurm / "submitted").read_text().splitlines()
     assert {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")} >= {
-        "array=0-2%3",
+        "array=0-2%2",
         "job-name=probeline",
         "time=90",
         "partition=gpu",
@@ -78,10 +78,10 @@ def test_an_array_runs_every_job_and_says_how_each_ended(
 def test_no_slurm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CrewFailed, match=r"SLURM takes no job \(got Could not detect .srun"):
-        Slurm({"minutes": 1}).run([Job.here(["--version"], tmp_path / "log")])
+        Slurm({"minutes": 1}).run([Job.here(["--version"], tmp_path / "log")], 1)
 
 
 def test_a_refusal_of_sbatch_is_one_line(slurm: Path, tmp_path: Path) -> None:
     (slurm / "sbatch").write_text(f"#!{sys.executable}\nimport sys\nsys.exit('sbatch: error: no such partition')\n")
     with pytest.raises(CrewFailed, match="no such partition"):
-        Slurm({"minutes": 1}).run([Job.here(["--version"], tmp_path / "log")])
+        Slurm({"minutes": 1}).run([Job.here(["--version"], tmp_path / "log")], 1)

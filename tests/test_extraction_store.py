@@ -120,7 +120,7 @@ def test_a_dry_run_counts_what_the_store_has(place: Path, capsys: pytest.Capture
 class Elsewhere:
     """Workers on machines that share no disk with this one."""
 
-    def run(self, jobs: Sequence[Job]) -> list[str]:
+    def run(self, jobs: Sequence[Job], at_once: int) -> list[str]:  # noqa: ARG002
         return [
             f"exit code {main([{'shared': f'machine-{number}'}.get(word, word) for word in job.words])}"
             for number, job in enumerate(jobs)
@@ -136,7 +136,7 @@ def test_a_crew_that_shares_no_disk_is_judged_by_the_store(
     assert "give a --cache that all machines share, or a --store" in capsys.readouterr().err
     assert main([*COMMAND, *crew, "--store", "store"]) == 0
     said = capsys.readouterr().out
-    assert f"{small_crews.SHARDS} shards are done, 0 missing" in said
+    assert f"{small_crews.SHARDS} shards done, 0 missing" in said
     assert f"{small_crews.SHARDS} shards fetched from the store" in said
     assert main([*COMMAND, "--cache", "alone"]) == 0
     assert_same(place / "shared", place / "alone")

@@ -44,6 +44,10 @@ _BY_FLAG = {option.flag.removeprefix("--").replace("-", "_"): name for name, opt
 """The field of each option by the words of its flag: ``tap`` is `taps`."""
 
 
+_OF_COMMANDS = ("share", "crew", "crew_size", "crew_with", "recipe", "json")
+"""Options that say how a command is run; a function is one process and returns what it finds."""
+
+
 def option_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as settings have them, by their fields; those that are None are left out. Raises TypeError."""
     values = {}
@@ -52,6 +56,8 @@ def option_values(options: Mapping[str, Any]) -> dict[str, Any]:
         if own not in OPTIONS:
             close = nearest(name, [*OPTIONS, *_BY_FLAG])
             raise TypeError(f"no option is called {name}" + (f"; did you mean {' or '.join(close)}?" if close else ""))
+        if own in _OF_COMMANDS:
+            raise TypeError(f"{name} is an option of the command line alone")
         if value is not None:
             values[own] = _value(own, value)
     return values

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from probeline.crews.waves import choose_crew, run_waves
+from probeline.crews.work import Results
+from probeline.evaluate.by_crew import extract_by_crew, pieces_by_tap
 from probeline.evaluate.curve import (
     CurveRequest,
     compute_curve,
     draw_portions,
     find_curve,
+    is_computed,
     request_probe_curve,
     title_curve,
 )
@@ -26,18 +30,42 @@ def run(session: Session) -> list[dict[str, Any]]:
     Each backbone has one of the exact probe per tap, and one per requested strategy. Every part is selected on the same
     val rows, or on the first fold: val does not shrink with the train rows.
     """
+    if session.settings.sharing.crew is not None:
+        _compute_by_crew(session)
+    return [
+        _describe(session, find_curve(session, request) or _compute(session, request)) for request in _requests(session)
+    ]
+
+
+def _requests(session: Session) -> list[CurveRequest]:
     portions = draw_portions(session)
-    results = []
+    requests = []
     for backbone in session.settings.nets.backbones:
-        requests = [request_probe_curve(session, taps, portions) for taps in session.taps(backbone)[0]]
+        requests += [request_probe_curve(session, taps, portions) for taps in session.taps(backbone)[0]]
         requests += [
             request_training_curve(session, session.backbone(backbone)[0], strategy, portions)
             for strategy in session.settings.curve.curve_strategies
         ]
-        results += [
-            _describe(session, find_curve(session, request) or _compute(session, request)) for request in requests
-        ]
-    return results
+    return requests
+
+
+def _compute_by_crew(session: Session) -> None:
+    """Let the crew compute each curve in a process of its own: first those of the probe, which the others have too."""
+
+    def exist(own: Session) -> bool:
+        return all(is_computed(own, request) for request in _requests(own))
+
+    settings = session.settings
+    extract_by_crew(session)
+    pieces = pieces_by_tap(session, exist, curve_strategies=())
+    run_waves(session, choose_crew(session), Results(settings, "curve", "curve", pieces))
+    at_one_tap = session.under(settings.changed(taps=settings.reading.taps[:1]))
+    trained = [
+        piece
+        for strategy in settings.curve.curve_strategies
+        for piece in pieces_by_tap(at_one_tap, exist, curve_strategies=(strategy,))
+    ]
+    run_waves(session, choose_crew(session), Results(settings, "curve", "trained curve", trained))
 
 
 def _compute(session: Session, request: CurveRequest) -> Curve:

@@ -16,8 +16,11 @@ def run(session: Session) -> list[dict[str, Any]]:
     if crew is None or not session.has_images:
         return fill(session, backbones, _find_share(session))
     from probeline.crews.waves import choose_crew, run_waves
+    from probeline.crews.work import Shards
 
-    extracted = run_waves(session, choose_crew(session, crew))
+    shards = Shards(session)
+    extracted = shards.missing()
+    run_waves(session, choose_crew(session), shards)
     # Nothing is missing: this verifies the checksums, runs the canary, and lists the entries.
     return [{**result, "extracted_shards": extracted[result["folder"]]} for result in fill(session, backbones)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import outcome
+from probeline.finetuning.by_crew import train_by_crew
 from probeline.finetuning.fit import finetune
 from probeline.finetuning.requests import plan_jobs
 from probeline.results.score import Score
@@ -14,6 +15,8 @@ from probeline.session import Session
 
 def run(session: Session) -> list[dict[str, Any]]:
     """Train what the settings request, with every seed, unless it is already scored; return all results."""
+    if session.settings.sharing.crew is not None:
+        train_by_crew(session)
     seeding = session.settings.seeding
     scores: list[Score] = []
     diverged: list[Diverged] = []

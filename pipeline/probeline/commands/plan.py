@@ -7,12 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from probeline.backbones.weights.download import without_downloads
-from probeline.crews.waves import describe_crew, describe_first_job
+from probeline.crews.waves import describe_crew
+from probeline.crews.work import share_words
 from probeline.errors import MissingData
 from probeline.evaluate.current_scores import current_scores
 from probeline.extraction.plan import ExtractionPlan, plan_extraction
 from probeline.format import seconds
 from probeline.names import Strategy
+from probeline.options.command_line import shell_command
 from probeline.report.records.planned_rows import plan_rows
 from probeline.session import Session
 
@@ -36,9 +38,9 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
                 rows += plan_rows(session, text, verbs, scores)
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
-    if "extract" in verbs and settings.sharing.crew is not None and any(plan.missing for plan in extractions):
-        crew, first = describe_crew(settings), describe_first_job(settings)
-        console.result(f"dry run: extract: {crew} would be started, the first as: {first}")
+    if settings.sharing.crew is not None and any(plan.missing for plan in extractions):
+        first = shell_command(share_words(settings, 0, settings.sharing.crew_size or 1))
+        console.result(f"dry run: extract: {describe_crew(settings)} would be started, the first as: {first}")
     for plan in extractions:
         console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from probeline.evaluate.by_crew import fit_by_crew
 from probeline.evaluate.features import requested_features
 from probeline.evaluate.requests import outcome
 from probeline.evaluate.score import score_heads
@@ -12,5 +13,7 @@ from probeline.session import Session
 
 def run(session: Session) -> list[dict[str, Any]]:
     """Fit the heads of every backbone that are not scored yet, extracting missing features; return all results."""
+    if session.settings.sharing.crew is not None:
+        fit_by_crew(session, "probe")
     scores = [score for features in requested_features(session) for score in score_heads(features, "probe")]
     return [outcome(session, score) for score in scores]

@@ -53,8 +53,8 @@ class Job:
 class Crew(Protocol):
     """Workers that run jobs."""
 
-    def run(self, jobs: Sequence[Job]) -> list[str]:
-        """Start every job at once and wait until all have ended; return how each did, in words that nobody trusts.
+    def run(self, jobs: Sequence[Job], at_once: int) -> list[str]:
+        """Run jobs, so many at once, until all have ended; return how each did, in words that nobody trusts.
 
         Raises
         ------

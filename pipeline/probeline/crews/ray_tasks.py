@@ -31,7 +31,7 @@ class Ray:
     def __init__(self, settings: Mapping[str, Any], say: Callable[[str], None], *, use_gpus: bool) -> None:
         self._settings, self._say, self._use_gpus = settings, say, use_gpus
 
-    def run(self, jobs: Sequence[Job]) -> list[str]:
+    def run(self, jobs: Sequence[Job], at_once: int) -> list[str]:
         """Run each job as a task; leaving Ray ends those that still run, as after an interrupt."""
         ray: Any = importlib.import_module("ray")
 
@@ -47,7 +47,14 @@ class Ray:
         try:
             needed = self._choose_resources(ray.nodes())
             task = ray.remote(run_job).options(**needed, max_retries=_RETRIES, scheduling_strategy="SPREAD")
-            return [self._wait(ray, reference) for reference in [task.remote(job) for job in jobs]]
+            references: list[Any] = []
+            running: list[Any] = []
+            for job in jobs:
+                if len(running) == at_once:
+                    _, running = ray.wait(running, num_returns=1)
+                references.append(task.remote(job))
+                running.append(references[-1])
+            return [self._wait(ray, reference) for reference in references]
         finally:
             ray.shutdown()
 
@@ -58,7 +65,7 @@ class Ray:
         cpus = self._settings.get("cpus", 1)
         gpus = self._settings.get("gpus", 1 if self._use_gpus and totals["GPU"] else 0)
         line = (
-            f"extract: Ray has {plural(len(alive), 'node')} (CPU {totals['CPU']:g}, GPU {totals['GPU']:g}); "
+            f"crew: Ray has {plural(len(alive), 'node')} (CPU {totals['CPU']:g}, GPU {totals['GPU']:g}); "
             f"a worker takes CPU {cpus:g}, GPU {gpus:g}"
         )
         fits = any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in alive)

@@ -19,12 +19,12 @@ _OWN_NAMES = {
 
 
 class Slurm:
-    """Tasks of one job array, all of which may run at once; `cluster` is submitit's name of the scheduler."""
+    """Tasks of one job array; `cluster` is submitit's name of the scheduler."""
 
     def __init__(self, settings: Mapping[str, Any], cluster: str = "slurm") -> None:
         self._settings, self._cluster = settings, cluster
 
-    def run(self, jobs: Sequence[Job]) -> list[str]:
+    def run(self, jobs: Sequence[Job], at_once: int) -> list[str]:
         """Run each job as a task of an array; an interrupt cancels those that are left."""
         import submitit
 
@@ -33,7 +33,7 @@ class Slurm:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)  # submitit's files are pickles: nobody else may change them
             executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
-            executor.update_parameters(name="probeline", slurm_array_parallelism=len(jobs), **parameters)
+            executor.update_parameters(name="probeline", slurm_array_parallelism=at_once, **parameters)
             tasks = executor.map_array(run_job, jobs)
         except (OSError, RuntimeError) as error:  # no srun here, or sbatch refuses
             raise CrewFailed("SLURM takes no job", got=(str(error).strip() or type(error).__name__)) from error

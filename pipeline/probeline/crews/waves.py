@@ -1,4 +1,4 @@
-"""Waves: a crew is started again and again, until the cache says that nothing is missing."""
+"""Waves: a crew is started again and again, until nothing is missing."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from probeline.cache.entry import Entry
 from probeline.crews.crew import WELL, Crew, Job
+from probeline.crews.work import Work
 from probeline.disk import make_folder
 from probeline.errors import BadOption, CrewFailed, FoundUnreadable
 from probeline.files.reading import TEXT, read_text
 from probeline.format import plural
-from probeline.options.command_line import command_line, command_words
 from probeline.options.crew import CREWS, parse_crew_settings
 from probeline.options.settings import Settings
-from probeline.options.share import Share, share_of_environment
+from probeline.options.share import share_of_environment
 from probeline.session import Session
-from probeline.stores.shards import SharedShards, find_missing
-from probeline.stores.store import Store, find_store
 
 _LOGS = ".crews"
 """The folder among the reports that has a folder of logs for each crew; in a cache they would be somebody else's."""
 
 
-def choose_crew(session: Session, name: str) -> Crew:
-    """Return the crew of a name, with what the settings give its workers.
+def choose_crew(session: Session) -> Crew:
+    """Return the crew of the settings, with what they give its workers.
 
     Raises
     ------
@@ -42,6 +38,7 @@ def choose_crew(session: Session, name: str) -> Crew:
             got=f"process {found[0]} by {found[1]}",
             remedy="leave --crew away there, or start the command once and without that launcher",
         )
+    name = sharing.crew or "local"
     values = parse_crew_settings(name, sharing.crew_with)
     if name == "ray":
         from probeline.crews.ray_tasks import Ray
@@ -56,76 +53,45 @@ def choose_crew(session: Session, name: str) -> Crew:
     return Local(share_gpus=device in ("auto", "cuda"))
 
 
-def run_waves(session: Session, crew: Crew) -> dict[str, int]:
-    """Start a crew until no shard of the session's entries is missing; return how many were, by entry's folder.
+def run_waves(session: Session, crew: Crew, work: Work) -> None:
+    """Start a crew until nothing of some work is missing.
 
-    What workers say is shown and not trusted: after each wave the cache is read. A wave has no more workers than shards
-    are missing.
+    What workers say is shown and not trusted: after each wave the work itself is asked what is missing.
 
     Raises
     ------
     CrewFailed
-        Workers cannot be started, or a wave of them extracted nothing.
+        Workers cannot be started, or a wave of them brought nothing.
     FoundUnreadable
         Workers found images that cannot be decoded; loaded again, the data set leaves them out.
     ProbelineError
     """
     settings, say = session.settings, session.console.say
-    taps = [tap for name in settings.nets.backbones for tap in session.every_tap(name)]
-    entries = [entry for tap in taps for entry in session.entries(tap)]
-    total = sum(len(entry.shards) for entry in entries)
-    store = find_store(settings.sharing.store)
-    before = missing = _count_missing(entries, store)
-    size, wave = settings.sharing.crew_size or 1, 0
+    size, wave, total = settings.sharing.crew_size or 1, 0, work.total
     logs = settings.folders.reports.absolute() / _LOGS / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-    if left := sum(missing.values()):
+    if left := work.count_missing():
         make_folder(logs)
-        say(f"extract: {describe_crew(settings)}: {left:,} of {total:,} shards are missing; logs in {logs}")
+        state = f"{left:,} of {plural(total, work.piece)} are missing"
+        say(f"{work.verb}: {describe_crew(settings)}: {state}; logs in {logs}")
     while left:
         wave += 1
-        jobs = _make_jobs(settings, min(size, left), logs, wave)
-        ended = crew.run(jobs)
-        missing, left_before = _count_missing(entries, store), left
-        left = sum(missing.values())
+        commands = work.commands(min(size, left))
+        names = (f"wave-{wave}-worker-{number}-of-{len(commands)}.txt" for number in range(1, len(commands) + 1))
+        jobs = [Job.here(words, logs / name) for words, name in zip(commands, names, strict=True)]
+        ended = crew.run(jobs, min(size, len(jobs)))
+        left_before, left = left, work.count_missing()
         counts = ", ".join(f"{count} x {how}" for how, count in Counter(ended).items())
-        state = f"{total - left:,} shards are done, {left:,} missing"
-        say(f"extract: wave {wave}: {plural(len(jobs), 'worker')} ended ({counts}); {state}")
+        state = f"{plural(total - left, work.piece)} done, {left:,} missing"
+        say(f"{work.verb}: wave {wave}: {plural(len(jobs), 'worker')} ended ({counts}); {state}")
         _refuse_new_verdicts(session)
         if left >= left_before:
-            raise _nothing_done(jobs, ended, logs)
-    return before
+            raise _nothing_done(work, jobs, ended, logs)
 
 
 def describe_crew(settings: Settings) -> str:
     """Return in words which workers the settings start."""
     workers = CREWS[settings.sharing.crew or "local"].workers
     return f"a crew of {settings.sharing.crew_size} {workers}"
-
-
-def describe_first_job(settings: Settings) -> str:
-    """Return the command of the first of a crew's workers."""
-    return command_line(settings, "extract", **_changes(0, settings.sharing.crew_size or 1))
-
-
-def _changes(index: int, count: int) -> dict[str, Any]:
-    # With a share of its own a worker asks no launcher which one it is, and without a crew it starts none.
-    return {"share": str(Share(index, count)), "crew": None, "crew_size": None, "crew_with": ()}
-
-
-def _make_jobs(settings: Settings, count: int, logs: Path, wave: int) -> list[Job]:
-    return [
-        Job.here(
-            command_words(settings, "extract", **_changes(index, count)),
-            logs / f"wave-{wave}-worker-{index + 1}-of-{count}.txt",
-        )
-        for index in range(count)
-    ]
-
-
-def _count_missing(entries: Sequence[Entry], store: Store | None) -> dict[str, int]:
-    # A listing of a store is used for a moment only, so each count has its own.
-    shared = [None if store is None else SharedShards(store, entry) for entry in entries]
-    return {str(entry.folder): len(find_missing(entry, own)) for entry, own in zip(entries, shared, strict=True)}
 
 
 def _refuse_new_verdicts(session: Session) -> None:
@@ -136,7 +102,7 @@ def _refuse_new_verdicts(session: Session) -> None:
         raise FoundUnreadable(f"workers found {len(new):,} images that cannot be decoded", remedy="run it again")
 
 
-def _nothing_done(jobs: Sequence[Job], ended: Sequence[str], logs: Path) -> CrewFailed:
+def _nothing_done(work: Work, jobs: Sequence[Job], ended: Sequence[str], logs: Path) -> CrewFailed:
     index = next((index for index, how in enumerate(ended) if how != WELL), 0)
     try:
         lines = read_text(jobs[index].log, TEXT).split("\n")
@@ -144,7 +110,7 @@ def _nothing_done(jobs: Sequence[Job], ended: Sequence[str], logs: Path) -> Crew
     except (OSError, UnicodeDecodeError):
         last = "nothing that can be read"
     return CrewFailed(
-        f"{len(jobs)} workers extracted nothing",
+        f"{work.verb}: {plural(len(jobs), 'worker')} brought nothing",
         where=logs,
         got=f"worker {index + 1}, {ended[index]}, whose last line is: {last}",
         remedy="mend what the logs say, then run the same command again: what is finished is kept"

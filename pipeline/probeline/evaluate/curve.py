@@ -81,6 +81,11 @@ def title_curve(session: Session, request: CurveRequest) -> str:
     return f"curve: {session.dataset.name} x {request.backbone.name}{at_tap}{of_method}"
 
 
+def is_computed(session: Session, request: CurveRequest) -> bool:
+    """Return whether a curve exists."""
+    return isinstance(CURVES.find(session.reports, request.backbone.name, request.key), Curve)
+
+
 def find_curve(session: Session, request: CurveRequest) -> Curve | None:
     """Return the requested curve and say that it is skipped; None if it is yet to be computed.
 

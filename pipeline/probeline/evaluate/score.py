@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from probeline.evaluate.features import CachedFeatures
 from probeline.evaluate.heads.method import Candidate, ExportedHead, FitSettings, Fold, HeadMethod, Selection
 from probeline.evaluate.heads.registry import head_method, head_methods
-from probeline.evaluate.requests import score_fields
+from probeline.evaluate.requests import find_score, score_fields
 from probeline.evaluate.selection import select
 from probeline.files.decode import encode
 from probeline.format import option
@@ -31,14 +31,28 @@ class _Selected(Generic[Head]):
 
 def score_heads(features: CachedFeatures, verb: str) -> list[Score]:
     """Return the scores of all requested head methods of a verb; those that exist are not made again."""
+    shared: dict[str, _Selected[Any]] = {}
+    return [score_head(features, method, seed, shared) for method, seed in _methods_and_seeds(features, verb)]
+
+
+def are_scored(features: CachedFeatures, verb: str) -> bool:
+    """Return whether all requested head methods of a verb are scored on some features."""
+    session = features.session
+    requests = (
+        features.request(method.name, seed, **method.options(session.settings.heads))
+        for method, seed in _methods_and_seeds(features, verb)
+    )
+    return all(isinstance(find_score(session, features.backbone, request), Score) for request in requests)
+
+
+def _methods_and_seeds(features: CachedFeatures, verb: str) -> list[tuple[HeadMethod[Any], int | None]]:
     settings = features.session.settings
     methods = head_methods(verb, settings.heads)
     first = settings.seeding.seed
     runs: list[tuple[HeadMethod[Any], int | None]] = [(method, None) for method in methods if not method.is_seeded]
     for seed in range(first, first + settings.seeding.seeds):
         runs += [(method, seed) for method in methods if method.is_seeded]
-    shared: dict[str, _Selected[Any]] = {}
-    return [score_head(features, method, seed, shared) for method, seed in runs]
+    return runs
 
 
 def score_head(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probeline.errors import Diverged
-from probeline.evaluate.requests import ScoreRequest, find_finished, score_fields
+from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
 from probeline.files.decode import encode
 from probeline.finetuning.requests import (
     TrainingJob,
@@ -64,6 +64,12 @@ class _Trials:
     folders: list[Path] = field(default_factory=list)
     diverged: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+
+def is_scored(job: TrainingJob) -> bool:
+    """Return whether a job has been scored."""
+    request = request_training(job, training_options(job.session.settings, job.strategy))
+    return isinstance(find_score(job.session, job.backbone, request), Score)
 
 
 def finetune(job: TrainingJob) -> Score:

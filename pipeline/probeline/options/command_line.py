@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from probeline.options.settings import OPTIONS, Settings
@@ -18,7 +19,12 @@ UNKNOWN_FOLDER = "PATH-TO"
 
 def command_line(settings: Settings, verb: str, **changes: object) -> str:
     """Return the command that runs a verb with these settings, changed by name: the data set, and no defaults."""
-    return " ".join(map(_shown, ["probeline", *command_words(settings, verb, **changes)]))
+    return shell_command(command_words(settings, verb, **changes))
+
+
+def shell_command(words: Sequence[str]) -> str:
+    """Return words after the program's name as a shell takes them, with that name."""
+    return " ".join(map(_shown, ["probeline", *words]))
 
 
 def command_words(settings: Settings, verb: str, **changes: object) -> list[str]:

@@ -162,8 +162,8 @@ class ShareOptions:
     )
     crew: str | None = option(
         None,
-        "start N such processes, here, on Ray or as a SLURM array, until everything is extracted; not with --share, "
-        "and refused in a process that a launcher has numbered",
+        "work in several processes, started here, on Ray or as a SLURM array, until nothing is missing; not with "
+        "--share, and refused in a process that a launcher has numbered",
         metavar="|".join(CREWS),
         choices=tuple(CREWS),
         local=True,

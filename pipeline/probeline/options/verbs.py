@@ -40,6 +40,7 @@ _COMMON = ("folders", *_WATCH)
 _NET = ("data", "nets")
 _FEATURES = (*_NET, "reading", "compute")
 _STEP = ("recipe", "dry_run", *_COMMON)
+_CREW = ("crew", "crew_size", "crew_with")
 _ROWS = "[PART:]ROW"
 
 _VERBS = (
@@ -54,16 +55,16 @@ _VERBS = (
         _names(*_FEATURES, "sharing", *_STEP),
         needs_labels=False,
     ),
-    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_STEP)),
+    Verb("probe", "fit linear heads on the cached features", _names(*_FEATURES, "seeding", "heads", *_CREW, *_STEP)),
     Verb(
         "baselines",
         "fit scikit-learn logistic regression, ridge regression, k-NN and nearest centroid on the cached features",
-        _names(*_FEATURES, *_STEP),
+        _names(*_FEATURES, *_CREW, *_STEP),
     ),
     Verb(
         "finetune",
         "train the net or its upper stages, from its weights and from scratch",
-        _names(*_NET, "views", "compute", "seeding", "training", *_STEP),
+        _names(*_NET, "views", "compute", "seeding", "training", *_CREW, *_STEP),
         needs_images=True,
     ),
     Verb(
@@ -75,7 +76,7 @@ _VERBS = (
     Verb(
         "curve",
         "fit the exact probe on growing parts of the train images: the learning curve",
-        _names(*_FEATURES, "seed", "curve", "training", *_STEP, without=("strategies",)),
+        _names(*_FEATURES, "seed", "curve", "training", *_CREW, *_STEP, without=("strategies",)),
     ),
     Verb(
         "pictures",

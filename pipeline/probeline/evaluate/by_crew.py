@@ -1,0 +1,42 @@
+"""Heads that a crew fits: each backbone at each tap in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from probeline.crews.waves import choose_crew, run_waves
+from probeline.crews.work import Piece, Results, Shards
+from probeline.evaluate.features import requested_features
+from probeline.evaluate.score import are_scored
+from probeline.session import Session
+
+
+def fit_by_crew(session: Session, verb: str) -> None:
+    """Let the crew of the settings extract missing features, then make the scores of a verb that do not exist.
+
+    Raises
+    ------
+    CrewFailed, FoundUnreadable, ProbelineError
+    """
+    extract_by_crew(session)
+    pieces = pieces_by_tap(session, lambda own: all(are_scored(features, verb) for features in requested_features(own)))
+    run_waves(session, choose_crew(session), Results(session.settings, verb, "tap", pieces))
+
+
+def extract_by_crew(session: Session) -> None:
+    """Let the crew of the settings extract missing features, if the data set has images."""
+    if session.has_images:
+        run_waves(session, choose_crew(session), Shards(session))
+
+
+def pieces_by_tap(session: Session, exists: Callable[[Session], bool], **changes: Any) -> list[Piece]:
+    """Return the work on each backbone at each tap alone; `exists` tells of its session whether it is done."""
+    settings = session.settings
+    pieces = []
+    for backbone in settings.nets.backbones:
+        for tap in settings.reading.taps:
+            own = {"backbones": (backbone,), "taps": (tap,), **changes}
+            pieces.append(Piece(own, partial(exists, session.under(settings.changed(**own)))))
+    return pieces
