@@ -36,6 +36,7 @@ class FakeRay:
     def __init__(self, *nodes: dict[str, float]) -> None:
         self._nodes, self._task = nodes, lambda job: ""
         self.asked: list[dict[str, Any]] = []
+        self.waited_for: list[list[str]] = []
         self.is_shut = False
 
     def init(self, **options: Any) -> None:
@@ -52,6 +53,10 @@ class FakeRay:
     def options(self, **options: Any) -> SimpleNamespace:
         self.asked.append(options)
         return SimpleNamespace(remote=lambda job: job)
+
+    def wait(self, running: list[Job], *, num_returns: int) -> tuple[list[Job], list[Job]]:
+        self.waited_for.append([job.log.name for job in running])
+        return running[:num_returns], running[num_returns:]
 
     def get(self, job: Job) -> str:
         if job.log.name == "1":
@@ -97,6 +102,15 @@ def test_ray_is_asked_for_what_a_worker_needs(
     assert ray.asked[1]["max_retries"] > 0
     assert line in said[0]
     assert ray.is_shut
+
+
+def test_no_more_tasks_are_given_to_ray_than_may_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay({"CPU": 99.0})
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    jobs = [Job.here(["--version"], tmp_path / name) for name in "abcd"]
+    crew = Ray({"address": "localhost:6379"}, [].append, use_gpus=False)
+    assert crew.run(jobs, 2) == ["exit code 0"] * 4
+    assert ray.waited_for == [["a", "b"], ["b", "c"]]
 
 
 def test_a_ray_that_is_not_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import pytest
 
@@ -194,6 +196,55 @@ def test_workers_take_the_gpus_in_turn(tmp_path: Path, monkeypatch: pytest.Monke
     Local(share_gpus=True).run(jobs[:1], 1)
     assert sorted(filter(None, started[:3])) == ["4", "4", "6"]
     assert started[3:] == [None, None]
+
+
+def test_no_more_processes_run_at_once_than_there_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = 0, 0
+    lock = Lock()
+
+    class Process:
+        def wait(self) -> int:
+            nonlocal running
+            time.sleep(0.05)
+            with lock:
+                running -= 1
+            return 0
+
+    def start(job: Job) -> Process:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        return Process()
+
+    monkeypatch.setattr(local, "start_job", start)
+    jobs = [Job.here(["--version"], tmp_path / str(number)) for number in range(7)]
+    assert Local(share_gpus=False).run(jobs, 3) == ["exit code 0"] * 7
+    assert most == 3
+
+
+def test_an_interrupt_ends_the_processes_and_starts_no_more(tmp_path: Path) -> None:
+    program = tmp_path / "probeline.py"
+    program.write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    code = (
+        "import sys, threading, time, signal, os\n"
+        "from pathlib import Path\n"
+        "from probeline.crews.crew import Job\n"
+        "from probeline.crews.local import Local\n"
+        "folder = Path(sys.argv[1])\n"
+        "jobs = [Job((), folder, {'PYTHONPATH': str(folder)}, folder / f'{n}.log') for n in range(3)]\n"
+        "Local(share_gpus=False).run(jobs, 2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while len([log for log in tmp_path.glob("*.log") if log.read_text()]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        pids = [int(log.read_text()) for log in tmp_path.glob("*.log")]
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids) or sys.platform != "linux"
+    assert not (tmp_path / "2.log").exists()
 
 
 STARTED = """
