@@ -158,6 +158,16 @@ def test_a_profile_of_the_users_own_gives_credentials(tmp_path: Path, monkeypatc
         assert ObjectStore.of_url(BUCKET).publish("a", b"")
 
 
+def test_a_bucket_that_everybody_may_use_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server(monkeypatch):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        store = ObjectStore.of_url(BUCKET)
+        assert store.publish("a", b"1"), "the server asks for rights when reading alone"
+
+
 @pytest.mark.parametrize(
     ("address", "error", "words"),
     [

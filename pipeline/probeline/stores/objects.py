@@ -46,12 +46,8 @@ class ObjectStore:
         """
         from obstore.store import from_url
 
-        options: dict[str, Any] = {}
-        if url.startswith("s3://") and importlib.util.find_spec("boto3"):
-            from obstore.auth.boto3 import Boto3CredentialProvider
-
-            options["credential_provider"] = Boto3CredentialProvider()
         with _failures_named(url):
+            options = _boto3_options() if url.startswith("s3://") and importlib.util.find_spec("boto3") else {}
             client = from_url(
                 url,
                 client_options=_client_options(),
@@ -114,6 +110,15 @@ class ObjectStore:
     def address(self, name: str) -> str:
         """Return where an object is, for messages."""
         return f"{self._url}/{name}"
+
+
+def _boto3_options() -> dict[str, Any]:
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    session = boto3.session.Session()
+    # Without any, obstore's own ways are left: a bucket that everybody may read needs none.
+    return {} if session.get_credentials() is None else {"credential_provider": Boto3CredentialProvider(session)}
 
 
 def _client_options() -> Any:
