@@ -15,6 +15,7 @@ from probeline.backbones.penultimate import find_tap
 from probeline.backbones.stages import find_stages
 from probeline.console import Silence
 from probeline.finetuning.head import fresh_head
+from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import Feed, TrainingOptions, TrainingSetup, ValidationSet
 from probeline.finetuning.training.trainer import Trainer, TrainingResult
@@ -111,6 +112,7 @@ def make_trainer(
     labels: IntArray = LABELS,
     loss: CrossEntropy | None = None,
     second: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     net = seeded(make)
     tap = find_tap(net, size, "a net")
@@ -118,7 +120,10 @@ def make_trainer(
     fresh_head(net, tap, CLASSES, training.seed, training.dropout, second)
     unfreezing = plan_unfreezing(strategy, len(stages), training.epochs, unfreeze)
     loss = loss or CrossEntropy(training.label_smoothing)
-    return Trainer(TrainingSetup(net, tap, stages, unfreezing, preprocess(size), feed, labels, CPU, training, loss))
+    setup = TrainingSetup(
+        net, tap, stages, unfreezing, preprocess(size), feed, labels, CPU, training, loss, ranks=ranks
+    )
+    return Trainer(setup)
 
 
 def fit(

@@ -351,7 +351,7 @@ def test_a_state_can_be_returned_to_more_than_once() -> None:
 
     def step() -> dict[str, Tensor]:
         pixels, labels = (torch.from_numpy(array) for array in (next(FEED([rows], None)), trainer.setup.labels[rows]))
-        stepper.step(pixels, labels, rows)
+        stepper.step(pixels, labels, rows, (0, 0, 0))
         return {
             name: tensor.clone() for name, tensor in checkpoint.training_tensors(trainer.net, stepper.optimizer).items()
         }

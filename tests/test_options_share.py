@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from probeline.errors import BadOption
-from probeline.options.share import Share, share_of_environment
+from probeline.options.share import Share, share_of_environment, torchrun_share
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -123,3 +123,10 @@ def test_a_share_reads_as_it_is_written() -> None:
 )
 def test_launchers_say_which_process_this_is(environ: dict[str, str], expected: tuple[Share, str] | None) -> None:
     assert share_of_environment(environ) == expected
+
+
+def test_torchrun_alone_numbers_the_processes_of_a_training() -> None:
+    assert torchrun_share({"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}) == Share(1, 2)
+    assert torchrun_share({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert torchrun_share({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}) is None
+    assert torchrun_share({}) is None

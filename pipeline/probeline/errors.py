@@ -148,5 +148,9 @@ class OutOfMemory(ProbelineError, MemoryError):
     """Not even the smallest batch fits the device."""
 
 
+class RankLost(ProbelineError, ConnectionError):
+    """Another process of the same training has ended; its own message says why."""
+
+
 class Diverged(ProbelineError, ArithmeticError):
     """Training met a value that is not finite."""

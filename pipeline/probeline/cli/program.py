@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from probeline.cli.parser import parse
-from probeline.cli.steps import check_used, given_options, settings_of, steps_of
+from probeline.cli.steps import check_launched, check_used, given_options, settings_of, speaks, steps_of
 from probeline.commands.list import names_of
 from probeline.console import print_data, print_text
-from probeline.errors import Diverged, ProbelineError
+from probeline.errors import Diverged, ProbelineError, RankLost
 from probeline.options.settings import Settings, Step
+from probeline.options.share import torchrun_share
 from probeline.options.verbs import VERBS
 from probeline.text import json_text, printable
 
 if TYPE_CHECKING:
     from probeline.session import Session
+
+SECONDS_TO_WAIT = 5.0
+"""How long one of several processes waits for another's message: torchrun ends all within about a second of one."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in shells: 128 and the number of the signal."""
@@ -114,8 +120,9 @@ def _run(arguments: Sequence[str] | None) -> None:
     settings, steps = settings_of(parsed)
     runs = steps_of(parsed.verb, settings, steps)
     check_used(parsed.verb, given_options(parsed), runs)
+    check_launched(parsed.verb, runs)
     results = run_steps(settings, runs, steps)
-    if settings.run.json:
+    if settings.run.json and speaks(parsed.verb):
         print_data(json_text(results), sys.stdout)
 
 
@@ -128,8 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(arguments)
     except ProbelineError as error:
+        _wait_for_the_cause(error)
         return _end(str(error), error.exit_code)
     except KeyboardInterrupt:
+        if _is_follower():
+            return INTERRUPTED
         return _end("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except MemoryError as error:
         return _end(str(ProbelineError("not enough memory", got=str(error) or None)), 2)
@@ -138,6 +148,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = error.strerror or str(error) or type(error).__name__
         return _end(str(ProbelineError("the system refused", where=error.filename, got=reason)), 2)
     return 0
+
+
+def _is_follower() -> bool:
+    """Return whether this is one of several processes of torchrun, and not the first of them."""
+    share = torchrun_share(os.environ)
+    return share is not None and share.index > 0
+
+
+def _wait_for_the_cause(error: ProbelineError) -> None:
+    """Wait before an error is said that another process has most likely said by then.
+
+    What is wrong is mostly wrong in all processes of torchrun. The first one says it at once, and torchrun then ends
+    the others while they wait here; if it does not, the error is theirs alone. A connection is lost because another
+    process has ended, which says why.
+    """
+    if _is_follower() or isinstance(error, RankLost):
+        time.sleep(SECONDS_TO_WAIT)
 
 
 def _end(line: str, code: int) -> int:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probeline.cli.console import Terminal
-from probeline.console import Console
+from probeline.console import Console, Silence
 from probeline.errors import BadOption
 from probeline.options.checks import check_settings
 from probeline.options.settings import OPTIONS, Settings, Step
+from probeline.options.share import torchrun_share
 from probeline.options.verbs import STAGES, VERBS
 
 _OTHER_CLASSES = ("NAME=CLASS,CLASS",)
 """This object itself marks a recipe's second task whose classes are not those of the given data set."""
+
+
+def speaks(verb: str) -> bool:
+    """Return whether this process says what a verb does: of several that train together the first one alone."""
+    share = torchrun_share(os.environ)
+    return verb != "finetune" or share is None or share.index == 0
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -33,9 +41,11 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ...]]:
     """Return the settings of the run, and the steps of its recipe; none without one."""
     given, words = given_options(arguments), tuple(getattr(arguments, "words", ()))
-    console = Terminal(
+    console: Console = Terminal(
         json=given.get("json", False), quiet=given.get("quiet", False), verbose=given.get("verbose", False)
     )
+    if not speaks(arguments.verb):
+        console = Silence()
     if "recipe" not in given:
         return _checked({}, given, words, console), ()
     from probeline.recipes import read
@@ -50,6 +60,17 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[Step, ..
             settings = settings.changed(second=_OTHER_CLASSES)
         steps.append((settings, step.verbs))
     return _checked(recipe.options, given, words, console), tuple(steps)
+
+
+def check_launched(verb: str, runs: Sequence[Step]) -> None:
+    """Refuse to train in several processes within ``run``: all other verbs would be done by each of them."""
+    share = torchrun_share(os.environ)
+    if verb != "finetune" and share is not None and any("finetune" in verbs for _, verbs in runs):
+        raise BadOption(
+            f"{verb} does not divide its work among processes",
+            got=f"process {share.index + 1} of {share.count}, as torchrun says",
+            remedy="start extract and finetune by torchrun, then the same command without it",
+        )
 
 
 def check_used(verb: str, given: Mapping[str, Any], runs: Sequence[Step]) -> None:

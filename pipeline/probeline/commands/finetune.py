@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from probeline.errors import Diverged
+from probeline.errors import BadData, Diverged, FoundUnreadable
 from probeline.evaluate.requests import outcome
 from probeline.finetuning.by_crew import train_by_crew
 from probeline.finetuning.fit import finetune
-from probeline.finetuning.requests import plan_jobs
+from probeline.finetuning.ranks import ALONE, Ranks, device_of_rank, joined, threads_of_rank
+from probeline.finetuning.requests import accumulate_over, plan_jobs
+from probeline.options.share import Share, torchrun_share
 from probeline.results.score import Score
 from probeline.session import Session
 
 
 def run(session: Session) -> list[dict[str, Any]]:
-    """Train what the settings request, with every seed, unless it is already scored; return all results."""
+    """Train what the settings request, with every seed, unless it is already scored; return all results.
+
+    Processes that torchrun has started train together: the first of them writes, speaks and has the results.
+    """
     if session.settings.sharing.crew is not None:
         train_by_crew(session)
+    share = torchrun_share(os.environ)
+    return _train(session, ALONE) if share is None else _train_together(session, share)
+
+
+def _train(session: Session, ranks: Ranks) -> list[dict[str, Any]]:
     seeding = session.settings.seeding
-    scores: list[Score] = []
+    scores: list[Score | None] = []
     diverged: list[Diverged] = []
     for job in plan_jobs(session, range(seeding.seed, seeding.seed + seeding.seeds)):
         try:
-            scores.append(finetune(job))
+            scores.append(finetune(job, ranks))
         except Diverged as error:
             diverged.append(error)
             session.console.say(f"finetune: {job.title}: training diverged: {error}")
     if diverged:
         raise diverged[0]
-    return [outcome(session, score) for score in scores]
+    return [outcome(session, score) for score in scores if score is not None]
+
+
+def _train_together(session: Session, share: Share) -> list[dict[str, Any]]:
+    settings = session.settings
+    device = device_of_rank(settings.compute.device, os.environ)
+    train = accumulate_over(share.count, settings)
+    threads = threads_of_rank(device, settings.compute.workers, os.environ)
+    session = session.under(settings.changed(device=str(device), workers=threads, train=train))
+    words = f"{share.count} processes train together, as torchrun says"
+    session.console.say(f"finetune: {words}: one alone would do the same with --train {train[-1]}")
+    try:
+        with joined(share, device, os.environ) as ranks:
+            return _train(session, ranks)
+    except FoundUnreadable as error:  # the other processes are in the middle of an epoch
+        raise BadData(str(error)) from error

@@ -19,6 +19,7 @@ from probeline.extraction.fill import fill
 from probeline.images import PixelArray, Preprocess, View
 from probeline.names import PENULTIMATE
 from probeline.options.grids import KEPT
+from probeline.options.share import Share
 from probeline.session import Session
 from probeline.types import Backbone, FloatArray, IntArray, Split
 
@@ -67,7 +68,7 @@ def make_pixel_feed(
     session: Session, split: Split, preprocess: Preprocess, preset: str, seed: int, threads: int
 ) -> Feed:
     """Return the feed of pixels of the part that a split's rows come from."""
-    from probeline.finetuning.training.steps import epoch_seed
+    from probeline.finetuning.training.steps import draw_seed
 
     refuse_function(preprocess, "fine-tuning")
     images, content = session.dataset.images[split.part], session.dataset.parts[split.part].content
@@ -79,7 +80,7 @@ def make_pixel_feed(
         if preset == "views":
             view = _view(epoch, views, flips=flips)
             return lambda image, row: augment(image, preprocess, view, content[row])
-        crop_seed = epoch_seed(seed, epoch)
+        crop_seed = draw_seed(seed, epoch)
         return lambda image, row: _crop(image, preprocess, preset, np.random.default_rng([crop_seed, row]), flips=flips)
 
     def read(rows: IntArray, view: Callable[[Image.Image, int], PixelArray]) -> PixelArray:
@@ -116,9 +117,16 @@ def _crop(
 
 
 def load_cut_feeds(
-    session: Session, loaded: Loaded, stages: Sequence[Stage], unfreezing: UnfreezingPlan, preset: str
+    session: Session,
+    loaded: Loaded,
+    stages: Sequence[Stage],
+    unfreezing: UnfreezingPlan,
+    preset: str,
+    share: Share | None = None,
 ) -> Feeds | None:
     """Return feeds of the outputs of the stages that are never trained, extracted if they are not in the cache.
+
+    With a share, this is one of several processes that extract them together.
 
     None if that cannot be: no stage is frozen, its images differ from epoch to epoch, the net cannot be run in two
     halves, or what is between them is larger than the settings allow.
@@ -140,7 +148,7 @@ def load_cut_feeds(
     images = sum(len(below.dataset.parts[part].sample_ids) for part, _ in passes)
     if images * record.dim * 4 > session.settings.training.frozen_gb * 1e9:
         return None
-    fill(below, [name])
+    fill(below, [name], share)
     splits = below.splits
     train, val, test = (_make_cached_feed(below, record, split) for split in (splits.train, splits.val, splits.test))
     seconds = sum(below.features(record, part, view).seconds for part, view in passes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from probeline.errors import Diverged
 from probeline.evaluate.requests import ScoreRequest, find_finished, find_score, score_fields
 from probeline.files.decode import encode
+from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import (
     TrainingJob,
     candidate_folder,
@@ -72,11 +73,22 @@ def is_scored(job: TrainingJob) -> bool:
     return isinstance(find_score(job.session, job.backbone, request), Score)
 
 
-def finetune(job: TrainingJob) -> Score:
+@overload
+def finetune(job: TrainingJob) -> Score: ...
+@overload
+def finetune(job: TrainingJob, ranks: Ranks) -> Score | None: ...
+
+
+def finetune(job: TrainingJob, ranks: Ranks = ALONE) -> Score | None:
     """Return the score of a job, trained unless it has been scored before.
+
+    Of several processes that train together only the first one looks for scores, saves one and returns it, the others
+    return None.
 
     Raises
     ------
+    BadOption
+        The processes have different requests.
     Diverged
         Every training diverged, or the trained net's output is not finite.
     """
@@ -84,14 +96,18 @@ def finetune(job: TrainingJob) -> Score:
     options = training_options(session.settings, job.strategy)
     request = request_training(job, options)
     title = f"finetune: {job.title}"
-    if finished := find_finished(session, job.backbone, request, title):
+    finished = find_finished(session, job.backbone, request, title) if ranks.is_first else None
+    ranks.check_same(title, request.key)
+    if ranks.broadcast(finished is not None):
         return finished
 
     from probeline.finetuning import checkpoint
 
     job.warn_of_random_weights("finetune")
-    trials = _train_candidates(job, Grid(options, TRAIN), request.key)
+    trials = _train_candidates(job, Grid(options, TRAIN), request.key, ranks)
     score = _score(job, request, trials)
+    if not ranks.is_first:
+        return None
     SCORES.save(session.reports, score)
     for folder in trials.folders:
         checkpoint.remove(folder, "last")
@@ -103,15 +119,15 @@ def finetune(job: TrainingJob) -> Score:
     return score
 
 
-def _train_candidates(job: TrainingJob, grid: Grid, key: str) -> _Trials:
-    candidates = grid.candidates()
+def _train_candidates(job: TrainingJob, grid: Grid, key: str, ranks: Ranks) -> _Trials:
+    candidates, title = grid.candidates(), f"finetune {job.title}"
     folder = checkpoint_folder(job.session, job.backbone, job.strategy, job.seed, key)
     trials: _Trials | None = None
     diverged: list[str] = []
     for candidate in candidates:
         checkpoints = candidate_folder(folder, candidate)
         try:
-            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=checkpoints, title=f"finetune {job.title}")
+            run = train(job, {**grid.fixed(), **candidate}, key=key, folder=checkpoints, title=title, ranks=ranks)
         except Diverged:
             if len(candidates) == 1:
                 raise

@@ -94,6 +94,41 @@ def training_options(settings: Settings, strategy: str) -> dict[str, tuple[Any, 
     }
 
 
+def accumulate_over(processes: int, settings: Settings) -> tuple[str, ...]:
+    """Return the words of ``--train`` for several processes that train together, ``accumulate=A`` the last of them.
+
+    A is the number of parts of a batch over all of them: each process has as many. So what they train has the key that
+    it has in one process with the same A.
+
+    Raises
+    ------
+    BadOption
+        A that is given is no multiple of the processes, or a process would have fewer than two images of a batch.
+    """
+    words = settings.training.train
+    given = [word for word in words if word.startswith("accumulate=")]
+    (parts,) = grid("train", TRAIN, words).values["accumulate"]
+    if given and parts % processes:
+        raise BadOption(
+            f"{processes} processes cannot divide a batch of {parts} parts evenly",
+            where="--train accumulate",
+            expected=f"a multiple of {processes}",
+            got=parts,
+            remedy=f"leave it out for --train accumulate={processes}, or start as many processes as divide it",
+        )
+    total = parts if given else processes
+    images = settings.compute.batch_size or _BATCH_SIZE
+    if images < 2 * processes:
+        raise BadOption(
+            f"{processes} processes need two images each of a batch",
+            where="--batch-size",
+            expected=f"{2 * processes} or more",
+            got=images,
+            remedy=f"use --batch-size {2 * processes}, or fewer processes",
+        )
+    return (*(word for word in words if word not in given), f"accumulate={total}")
+
+
 def single_values(options: Mapping[str, tuple[Any, ...]], verb: str) -> dict[str, Any]:
     """Return the one value of each option of a training, for a verb that does not choose between values.
 
@@ -135,6 +170,7 @@ def request_training(job: TrainingJob, options: Mapping[str, tuple[Any, ...]]) -
         weights=weights,
         backbone=backbone.name,
         preprocess=backbone.preprocess.identity(),
+        **({"draws": "per part"} if max(options["accumulate"]) > 1 else {}),
         flips=session.dataset.flips,
         crop_scale=list(CROP_SCALE),
         start={"l2": list(L2_GRID), "heads": HEADS_VERSION} if strategy == Strategy.LP_FT else {},

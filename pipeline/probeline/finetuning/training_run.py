@@ -11,6 +11,7 @@ from probeline import disk
 from probeline.cache.format.layout import mark
 from probeline.finetuning.feeds import Feeds, load_cut_feeds, make_pixel_feeds
 from probeline.finetuning.objectives import Logits
+from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.requests import TrainingJob
 from probeline.identity import digest
 from probeline.names import Strategy
@@ -62,8 +63,8 @@ class TrainingRun:
     result: TrainingResult
 
 
-def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTraining:
-    """Return the training of a job, given one value of each of its `training_options`."""
+def prepare_training(job: TrainingJob, options: Mapping[str, Any], ranks: Ranks = ALONE) -> PreparedTraining:
+    """Return the training of a job, given one value of each of its `training_options`, on one process or several."""
     from probeline.backbones.build import random_net
     from probeline.backbones.device import choose, decoding_threads, describe
     from probeline.backbones.stages import find_stages
@@ -87,7 +88,7 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
         net.load_state_dict({name: start[name] for name in net.state_dict()})
     stages = find_stages(net, tap, backbone.preprocess.crop)
     unfreezing = plan_unfreezing(job.strategy, len(stages), training.epochs, settings.training.unfreeze)
-    feeds = load_cut_feeds(session, loaded, stages, unfreezing, options["augment"])
+    feeds = load_cut_feeds(session, loaded, stages, unfreezing, options["augment"], ranks.share)
     if feeds is None:
         threads = decoding_threads(device, settings.compute.workers)
         feeds = make_pixel_feeds(session, backbone.preprocess, options["augment"], training.seed, threads)
@@ -111,22 +112,28 @@ def prepare_training(job: TrainingJob, options: Mapping[str, Any]) -> PreparedTr
         loss,
         start="probe" if from_probe else "fresh",
         cut=feeds.cut,
+        ranks=ranks,
     )
-    return PreparedTraining(Trainer(setup), feeds, classes, describe(device), seconds)
+    words = describe(device) if ranks.count == 1 else f"{ranks.count} x {describe(device)}"
+    return PreparedTraining(Trainer(setup), feeds, classes, words, seconds)
 
 
-def train(job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Path, title: str) -> TrainingRun:
+def train(
+    job: TrainingJob, options: Mapping[str, Any], *, key: str, folder: Path, title: str, ranks: Ranks = ALONE
+) -> TrainingRun:
     """Train on the train rows as a job specifies, and choose the epoch on val.
 
-    `options` has one value of each of `training_options`; the run's `key` is in its checkpoints in `folder`.
+    `options` has one value of each of `training_options`; the run's `key` is in its checkpoints in `folder`. Of several
+    processes only the first one reads and writes them.
     """
     from probeline.backbones.device import exact_float32
     from probeline.finetuning.training.setup import ValidationSet
 
-    training = prepare_training(job, options)
+    training = prepare_training(job, options, ranks)
     session, trainer = job.session, training.trainer
-    disk.make_folder(folder)
-    mark(session.settings.folders.cache)
+    if ranks.is_first:
+        disk.make_folder(folder)
+        mark(session.settings.folders.cache)
     val = session.splits.val
     with exact_float32(trainer.options.precision):
         result = trainer.fit(

@@ -75,3 +75,9 @@ def share_of_environment(environ: Mapping[str, str]) -> tuple[Share, str] | None
         if count > 1 and 0 <= index < count:
             return Share(index, count), launcher
     return None
+
+
+def torchrun_share(environ: Mapping[str, str]) -> Share | None:
+    """Return the share of a process that torchrun, or another launcher with its variables, has started among others."""
+    found = share_of_environment(environ)
+    return found[0] if found and found[1] == "torchrun" else None

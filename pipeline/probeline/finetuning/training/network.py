@@ -14,6 +14,11 @@ from probeline.images import Preprocess
 from probeline.types import AnyArray
 
 
+def norms(net: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
+    """Yield the BatchNorm layers of a net."""
+    return (module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+
+
 class Network:
     """A net on its device, moved there in place and run in a precision.
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from probeline.backbones.penultimate import Tap
 from probeline.backbones.stages import Stage
+from probeline.finetuning.ranks import ALONE, Ranks
 from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.unfreezing import UnfreezingPlan
 from probeline.heads.minibatch.sgd import Optimizer
@@ -51,7 +52,7 @@ class TrainingOptions:
     dropout : float
         Share of the embedding in [0, 1) that is dropped before the head while it trains.
     accumulate : int
-        In how many parts a batch goes through the net; BatchNorm sees them one at a time.
+        In how many parts a batch goes through the net, on all processes together; BatchNorm sees them one at a time.
     patience : int
         Epochs without a better one after which training ends; 0 for never.
     freeze_batchnorm : bool
@@ -87,6 +88,7 @@ class TrainingSetup:
 
     The net has its new head and is trained in place; `stages` begin at the image. `feed` and labels int64 [N] are of
     the part that train rows come from. `cut` is the stage whose input the feeds give; without it they give pixels.
+    With several `ranks` each process has a setup, which differs in `ranks` and `device` alone.
     """
 
     net: nn.Module
@@ -101,6 +103,7 @@ class TrainingSetup:
     loss: CrossEntropy
     start: Start = "fresh"
     cut: Stage | None = None
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probeline.backbones.device import empty_cache, is_out_of_memory, words_of_refusal
 from probeline.console import Console
 from probeline.errors import BadOption, OutOfMemory
 from probeline.finetuning import checkpoint
 from probeline.finetuning.training.background import HostCopies
-from probeline.finetuning.training.network import Network
+from probeline.finetuning.training.joint_step import JointStep, other_buffers_unchanged
+from probeline.finetuning.training.network import Network, norms
 from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup
 from probeline.heads.minibatch.training import factors
 from probeline.types import IntArray
@@ -33,7 +34,7 @@ class Stepper:
     Attributes
     ----------
     parts : int
-        In how many parts a batch goes through the net.
+        In how many parts a batch goes through the net, on all processes together.
     trainable : int
         Number of parameters that are trained at one time or other.
     """
@@ -47,6 +48,7 @@ class Stepper:
         self.optimizer = make_optimizer(groups, setup.options, setup.device)
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.options.precision == "fp16")
         self.parts = setup.options.accumulate
+        self._is_checked = setup.ranks.count == 1
         self._copies = HostCopies(setup.device)
 
     def rate_shares(self, rows: IntArray, epoch: int) -> list[float]:
@@ -85,36 +87,64 @@ class Stepper:
     ) -> Generator[tuple[int, Tensor, Tensor], None, None]:
         """Take a step for each batch of an epoch and each of `shares` of the peak rates, as long as there are both.
 
-        Order, augmentation and dropout depend on (seed, epoch) alone. Until it is closed, the global random state is
-        the epoch's. Yields the number of images of each batch, their summed loss, and how many of them were classified
-        correctly, before the step.
+        Order and augmentation depend on (seed, epoch) alone. Dropout does too if batches go through the net whole; in
+        parts, each part draws by the numbers of epoch, batch and part, so that it may run in any process. Until it is
+        closed, the global random state is the epoch's. Yields the number of images of each batch, their summed loss,
+        and how many of them were classified correctly, before the step.
         """
         seed, device = self._options.seed, self._setup.device
         batches = self._split(np.random.default_rng([seed, epoch]).permutation(rows))[: len(shares)]
+        own = [batch[_extent(self._setup.ranks.own(self._parts_of(len(batch))))] for batch in batches]
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(epoch_seed(seed, epoch))
-            fed = zip(self._setup.feed(batches, epoch), (self._setup.labels[batch] for batch in batches), strict=True)
-            for number, (inputs, labels) in enumerate(self._network.ahead(fed)):
+            torch.manual_seed(draw_seed(seed, epoch))
+            read = [rows for rows in own if len(rows)]
+            fed = zip(self._setup.feed(read, epoch), (self._setup.labels[rows] for rows in read), strict=True)
+            ahead = _with_empty(self._network.ahead(fed), own)
+            for number, (batch, (inputs, labels)) in enumerate(zip(batches, ahead, strict=True)):
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["peak"] * shares[number]
-                loss, correct = self.step(inputs, labels, batches[number])
-                yield len(batches[number]), loss, correct
+                loss, correct = self.step(inputs, labels, batch, (seed, epoch, number))
+                yield len(batch), loss, correct
 
-    def step(self, inputs: Tensor, labels: Tensor, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Take one step, and return the summed loss and the number of correct answers of its images."""
-        device = self._setup.device
+    def _parts_of(self, images: int) -> list[tuple[int, slice]]:
+        """Return the parts in which a batch of so many images goes through the net, each with its number."""
+        parts = np.array_split(np.arange(images), max(1, min(self.parts, images // 2)))
+        return [(number, slice(int(part[0]), int(part[-1]) + 1)) for number, part in enumerate(parts)]
+
+    def step(self, inputs: Tensor, labels: Tensor, rows: IntArray, draw: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """Take one step, and return the summed loss and the number of correct answers of its images.
+
+        Inputs and labels are those of the rows that go through the net in this process, which are all if it is alone.
+        `draw` is the seed and the number of the epoch and of the batch.
+        """
+        device, ranks = self._setup.device, self._setup.ranks
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum = correct_sum = torch.zeros((), device=device)
-        parts = np.array_split(np.arange(len(rows)), max(1, min(self.parts, len(rows) // 2)))
-        for part in parts:
-            chosen = slice(int(part[0]), int(part[-1]) + 1)
-            with self._explained_refusals(len(part)):
-                truth = labels[chosen].to(device)
-                loss, correct = self._setup.loss.loss(self._network.forward(inputs[chosen]), truth, rows[chosen])
-                self.scaler.scale(loss * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
-            loss_sum = loss_sum + loss.detach() * len(part)
-            correct_sum = correct_sum + correct
-        with self._explained_refusals(len(parts[0])):
+        every = self._parts_of(len(rows))
+        parts, most = ranks.own(every), every[0][1].stop
+        start = _extent(parts).start
+        joint = None
+        with ranks.sharing_memory_errors(), other_buffers_unchanged(self._network.net, self._is_checked):
+            if ranks.count > 1:
+                with self._explained_refusals(most):
+                    joint = JointStep(self._network.net, ranks, len(every), device)
+            for number, part in parts:
+                chosen, images = slice(part.start - start, part.stop - start), part.stop - part.start
+                if self.parts > 1:
+                    torch.manual_seed(draw_seed(*draw, number))
+                with self._explained_refusals(images), joint.part(number) if joint else nullcontext():
+                    truth = labels[chosen].to(device)
+                    loss, correct = self._setup.loss.loss(self._network.forward(inputs[chosen]), truth, rows[part])
+                    self.scaler.scale(loss * (images / len(rows))).backward()
+                loss_sum = loss_sum + loss.detach() * images
+                correct_sum = correct_sum + correct
+            if joint:
+                with self._explained_refusals(most):
+                    joint.pack(loss_sum, correct_sum)
+        self._is_checked = True
+        if joint:
+            loss_sum, correct_sum = joint.exchange()
+        with ranks.sharing_memory_errors(), self._explained_refusals(most):
             if self._options.clip:
                 self.scaler.unscale_(self.optimizer)
                 torch.nn.utils.clip_grad_norm_(self._network.net.parameters(), self._options.clip)
@@ -189,14 +219,24 @@ class Stepper:
         self.scaler.load_state_dict(scaler)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of an epoch's augmentation and dropout, epochs counted from 0."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+def draw_seed(*numbers: int) -> int:
+    """Return the seed of what is drawn in an epoch, or in a part of a batch.
+
+    Its numbers are the seed of the training and the epoch's, then the batch's and the part's, each counted from 0.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def norms(net: nn.Module) -> Iterator[nn.Module]:
-    """Yield the BatchNorm layers of a net."""
-    return (module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+def _with_empty(read: Iterator[Sequence[Tensor]], own: Sequence[IntArray]) -> Iterator[Sequence[Tensor]]:
+    """Yield inputs and labels for each of some rows, empty ones where no rows are read."""
+    for rows in own:
+        yield next(read) if len(rows) else (torch.empty(0), torch.empty(0))
+    yield from read
+
+
+def _extent(parts: Sequence[tuple[int, slice]]) -> slice:
+    """Return the images of parts that follow one another."""
+    return slice(parts[0][1].start, parts[-1][1].stop) if parts else slice(0, 0)
 
 
 def rate_groups(setup: TrainingSetup) -> list[dict[str, Any]]:

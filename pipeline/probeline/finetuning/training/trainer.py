@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from probeline.console import Console
-from probeline.errors import BadCache, Diverged
+from probeline.errors import BadCache, Diverged, Mismatch
 from probeline.finetuning import checkpoint
 from probeline.finetuning.training.background import BackgroundTask
+from probeline.finetuning.training.joint_step import sum_bits
 from probeline.finetuning.training.network import Network
 from probeline.finetuning.training.setup import Feed, TrainingSetup, ValidationSet
 from probeline.finetuning.training.steps import State, Stepper, split_batches
@@ -134,10 +135,11 @@ class Trainer:
         OutOfMemory
             One image is too much.
         """
-        stepper, patience = self.stepper, self.options.patience
+        stepper, patience, ranks = self.stepper, self.options.patience, self.setup.ranks
         val_labels = torch.from_numpy(val.labels[val.rows])
-        history = self._resume(folder, key)
+        history = ranks.broadcast(self._resume(folder, key) if ranks.is_first else [])
         resumed_from = len(history)
+        self._take_over_state(history)
         state = stepper.copy_state()
         with (
             console.bar(title, len(train) * (self.options.epochs - resumed_from), "img") as bar,
@@ -160,27 +162,31 @@ class Trainer:
                 _check_finite("val", measured["val_loss"], epoch)
                 writer.wait()  # it still reads the copies of the state, which are overwritten next
                 state = stepper.copy_state()
+                self._check_equal(epoch)
                 history.append(
-                    {
-                        "epoch": epoch + 1,
-                        "lr": stepper.first_rate(train, epoch),
-                        "stages": sum(self.setup.unfreezing.trained(epoch)),
-                        "parts": stepper.parts,
-                        "train_loss": loss,
-                        "train_top1": top1,
-                        **measured,
-                        "seconds": time.perf_counter() - started,
-                    }
+                    ranks.broadcast(
+                        {
+                            "epoch": epoch + 1,
+                            "lr": stepper.first_rate(train, epoch),
+                            "stages": sum(self.setup.unfreezing.trained(epoch)),
+                            "parts": stepper.parts,
+                            "train_loss": loss,
+                            "train_top1": top1,
+                            **measured,
+                            "seconds": time.perf_counter() - started,
+                        }
+                    )
                 )
-                writer.start(partial(_save, folder, key, tuple(history), state))
-        best = self._read_best(folder, key, history)
+                if ranks.is_first:
+                    writer.start(partial(_save, folder, key, tuple(history), state))
+        best = self._read_best(folder, key, history) if ranks.is_first else {}
         if best is None:
             raise BadCache(
                 "the best epoch's checkpoint is damaged or of another run",
                 where=folder,
                 remedy="run the same command again, once at a time",
             )
-        self.net.load_state_dict(best)
+        self.net.load_state_dict(ranks.broadcast_tensors(best))
         return TrainingResult(
             history=tuple(history),
             best_epoch=_best_epoch(history),
@@ -189,6 +195,23 @@ class Trainer:
             seconds=sum(epoch["seconds"] for epoch in history),
             resumed_from=resumed_from,
         )
+
+    def _take_over_state(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Give every process the state that the first one begins with or has resumed."""
+        ranks, stepper = self.setup.ranks, self.stepper
+        if ranks.count > 1:
+            tensors, scaler = stepper.copy_state()
+            stepper.restore((ranks.broadcast_tensors(tensors), ranks.broadcast(scaler)))
+            stepper.parts = history[-1]["parts"] if history else stepper.parts
+
+    def _check_equal(self, epoch: int) -> None:
+        """Raise Mismatch unless all processes have the same net, to the last bit, after an epoch, from 0."""
+        ranks = self.setup.ranks
+        if ranks.count > 1 and not ranks.agree(sum_bits(self.net.state_dict().values())):
+            raise Mismatch(
+                f"the processes have different nets after epoch {epoch + 1}",
+                remedy="train on machines whose processors, GPUs and versions of torch are the same, or in one process",
+            )
 
     def _resume(self, folder: Path, key: str) -> list[dict[str, Any]]:
         """Return the history of the epochs in the checkpoints, with the state after them restored."""
@@ -225,7 +248,7 @@ class Trainer:
                 loss_sum = loss_sum + loss
                 correct_sum = correct_sum + correct
                 advance(images)
-                if time.monotonic() - checked >= LOSS_CHECK_SECONDS:
+                if self.setup.ranks.any(time.monotonic() - checked >= LOSS_CHECK_SECONDS):
                     _check_finite("training", float(loss_sum), epoch)
                     checked = time.monotonic()
         return float(loss_sum) / len(rows), float(correct_sum) / len(rows)
@@ -233,9 +256,21 @@ class Trainer:
     def predict(self, rows: IntArray, feed: Feed) -> Tensor:
         """Return the net's output float32 [n, K] on the CPU, in eval mode, for unaugmented images.
 
-        If there is a second head, its outputs are the last columns.
+        If there is a second head, its outputs are the last columns. Several processes divide the batches among them,
+        each of which is computed as in one process, and all of them get all outputs.
         """
-        return self.network.predict(feed(split_batches(rows, self.options.batch_size), None), self.stepper.parts)
+        ranks, batches = self.setup.ranks, split_batches(rows, self.options.batch_size)
+        own = ranks.own(range(len(batches)))
+        read = [batches[number] for number in own]
+        output = self.network.predict(feed(read, None), self.stepper.parts) if read else torch.zeros(0)
+        if ranks.count == 1:
+            return output
+        every = torch.zeros(len(rows), *ranks.broadcast(list(output.shape[1:])))
+        if read:
+            start = own[0] * self.options.batch_size
+            every[start : start + len(output)] = output
+        ranks.add(every)
+        return every
 
     def sweep(
         self,
