@@ -260,7 +260,10 @@ def test_run_does_not_train_in_several_processes(
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     assert main(["run", "--recipe", "demo", "--dry-run"]) == 2
-    assert "start extract and finetune by torchrun, then the same command without it" in capsys.readouterr().err
+    assert (
+        "start extract and finetune by torchrun, then the same command without it, with --train accumulate=2"
+        in capsys.readouterr().err
+    )
 
 
 def test_images_that_turn_out_to_be_unreadable_end_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

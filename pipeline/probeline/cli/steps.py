@@ -69,7 +69,8 @@ def check_launched(verb: str, runs: Sequence[Step]) -> None:
         raise BadOption(
             f"{verb} does not divide its work among processes",
             got=f"process {share.index + 1} of {share.count}, as torchrun says",
-            remedy="start extract and finetune by torchrun, then the same command without it",
+            remedy="start extract and finetune by torchrun, then the same command without it, with --train "
+            f"accumulate={share.count}",
         )
 
 
