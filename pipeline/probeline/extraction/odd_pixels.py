@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from probeline.cache.entry import Entry
 from probeline.cache.reading import is_done, shard_record
 from probeline.cache.reuse import ROW_FACTS, facts_of_rows
 from probeline.data.pixels.decode import Pixels
+from probeline.data.pixels.facts import LEVELS, find_oddities
 from probeline.images import Decoding, PixelArray
 from probeline.names import GREY_BITS
 from probeline.session import Session
@@ -21,9 +20,6 @@ _SHARE = 0.1
 _DARK = 1 << 14
 """Grey of 16 bits that stays below uses a quarter of its range or less."""
 
-_LEVELS = 16
-"""An image whose values span fewer of the 256 levels shows a net next to nothing."""
-
 
 class OddImages:
     """What is odd about the images of one pass; called for each image, also by several threads."""
@@ -33,15 +29,10 @@ class OddImages:
 
     def __call__(self, row: int, pixels: Pixels, view: PixelArray) -> None:
         """Look at an image and at what the net sees of it, uint8 [H, W, 3]."""
-        facts: dict[str, Any] = {}
-        if not np.ptp(view, axis=(0, 1)).any():
-            facts["one_colour"] = True
-            if pixels.is_transparent:
-                facts["transparent"] = True
-        elif int(np.ptp(view)) < _LEVELS:
-            facts["few_levels"] = True
-        if pixels.grey_max is not None:
-            facts["grey_max"] = pixels.grey_max
+        self.add(row, find_oddities(pixels, view))
+
+    def add(self, row: int, facts: dict[str, Any]) -> None:
+        """Keep the facts about an image, if there are any."""
         if facts:
             self._by_row[row] = facts
 
@@ -76,7 +67,7 @@ def describe_odd_pixels(entry: Entry, decoding: Decoding) -> list[str]:
         lines.append(line)
     if len(few_levels) >= _SHARE * n:
         lines.append(
-            f"{len(few_levels):,} of {n:,} images of {entry.part} span fewer than {_LEVELS} of 256 levels once "
+            f"{len(few_levels):,} of {n:,} images of {entry.part} span fewer than {LEVELS} of 256 levels once "
             "decoded: if they are masks, or 16 bits of which few are used, scale the files to 8 bits first"
         )
     if decoding.grey_range == "full" and len(dark) >= _SHARE * n:
