@@ -11,13 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from probeline.console import Silence
+from probeline.data.pixels import processes
+from probeline.errors import FoundUnreadable
+from probeline.extraction import engine as engine_module
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.session import Session
-from small_runs import configuration
+from small_runs import configuration, make_photos
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.usefixtures("small_shards")]
 
@@ -102,3 +108,70 @@ def test_who_copies_from_the_device(
     filled(session, engine)
     assert copiers
     assert (copiers == {threading.get_ident()}) == by_caller
+
+
+class Warned(Silence):
+    """A console that keeps warnings."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def photo_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str) -> tuple[Session, Engine, Warned]:
+    """Return an engine over 40 photos that takes its net for one on a GPU, and asks for six workers."""
+    if not (tmp_path / "photos").exists():
+        make_photos(tmp_path / "photos", n=20)
+    console = Warned()
+    dataset = f"folder:{tmp_path / 'photos'}"
+    options = {"dataset": dataset, "limit": None, "batch_size": 5, "workers": 6, "console": console}
+    session = Session(configuration(tmp_path / cache, **options))
+    engine = Engine(session, session.backbone("squeezenet1_1")[0])
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: None)
+    monkeypatch.setattr(engine, "device", torch.device("mps"))
+    monkeypatch.setattr(engine, "_on_cpu", False)
+    return session, engine, console
+
+
+def test_processes_decode_large_jobs_with_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, engine, _ = photo_engine(tmp_path, monkeypatch, "by threads")
+    records = filled(session, engine)
+    assert all(record["workers"] == 6 and "decoding" not in record for record in records), "40 images are few"
+    backbone = session.backbone("squeezenet1_1")[0]
+    expected = session.features(backbone, "all").features
+
+    monkeypatch.setattr(processes, "LEAST_IMAGES", 40)
+    monkeypatch.setattr(engine_module, "read_batch", lambda *_: pytest.fail("decoded by a thread"))
+    session, engine, console = photo_engine(tmp_path, monkeypatch, "by processes")
+    records = filled(session, engine)
+    assert all(record["workers"] == 6 and record["decoding"] == "processes" for record in records)
+    assert np.array_equal(session.features(backbone, "all").features, expected)
+    assert not console.lines
+
+
+def test_dead_processes_are_reported_and_cost_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LEAST_IMAGES", 40)
+    monkeypatch.setattr(processes, "_PROGRAM", "import os; os.kill(os.getpid(), 9)")
+    session, engine, console = photo_engine(tmp_path, monkeypatch, "cache")
+    filled(session, engine)
+    backbone = session.backbone("squeezenet1_1")[0]
+    stored = session.features(backbone, "all").features
+    pixels = engine.pixels("all", np.arange(40))
+    assert isinstance(pixels, np.ndarray)
+    assert np.allclose(stored, engine.frozen.embed(torch.from_numpy(pixels)).numpy(), atol=1e-5), "by batch size"
+    assert len(console.lines) == 6
+    assert "one of 6 processes that decode images ended by signal 9" in console.lines[0]
+
+
+def test_an_image_that_processes_cannot_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LEAST_IMAGES", 40)
+    session, engine, _ = photo_engine(tmp_path, monkeypatch, "cache")
+    broken = tmp_path / "photos" / "ants" / "broken.png"
+    Image.effect_noise((50, 50), 60).save(broken)
+    data = broken.read_bytes()
+    broken.write_bytes(data[: len(data) // 2] + data[-12:])  # its end is there, so that it looks sound when listed
+    session, engine, _ = photo_engine(tmp_path, monkeypatch, "cache")
+    with pytest.raises(FoundUnreadable, match=r"broken\.png"):
+        filled(session, engine)

@@ -140,6 +140,12 @@ def pin(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor  # the machine grants no more of it: the copy waits
 
 
+def copy_for(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a copy of a tensor of the CPU, in page-locked memory for a CUDA device."""
+    pinned = pin(tensor, device)
+    return tensor.clone() if pinned is tensor else pinned
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor of the CPU on the device; the copy to a CUDA device is not waited for."""
     return pin(tensor, device).to(device, non_blocking=device.type == "cuda")

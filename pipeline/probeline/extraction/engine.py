@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ from probeline.cache.entry import Entry, entry_of_rows
 from probeline.cache.locks import ShardLocks
 from probeline.cache.reuse import KnownRows
 from probeline.cache.writing import encode_shard, publish_shard, write_entry, write_shard
-from probeline.data.pixels.decode import resize_crop
 from probeline.data.pixels.functions import apply_function, refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
-from probeline.data.pixels.views import augment
+from probeline.data.pixels.processes import DecodingProcesses, count_processes
+from probeline.data.pixels.views import view_by
 from probeline.data.unreadable import record_unreadable
 from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
@@ -37,7 +37,6 @@ from probeline.types import Backbone, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
     from torch import Tensor
 
     from probeline.backbones.frozen import Frozen
@@ -102,9 +101,9 @@ class _Batch:
 class Engine:
     """One frozen net at one or more taps on one device, fed by threads.
 
-    On a CPU each thread decodes a batch and runs it through the net, on one core. On a GPU threads decode ahead, the
-    caller's thread launches, and another copies finished shards from the device; but on MPS, which is used from one
-    thread alone, the caller's copies too.
+    On a CPU each thread decodes a batch and runs it through the net, on one core. On a GPU threads decode ahead, or
+    processes if there is much to do; the caller's thread launches, and another copies finished shards from the device;
+    but on MPS, which is used from one thread alone, the caller's copies too.
     """
 
     def __init__(self, session: Session, *backbones: Backbone, loaded: Loaded | None = None) -> None:
@@ -173,6 +172,9 @@ class Engine:
             ThreadPoolExecutor(writers, thread_name_prefix="write") as writer,
             ThreadPoolExecutor(1, thread_name_prefix="clock") as clock,
         ):
+            decoders = self._start_decoders(requests[0].entry, total)
+            if decoders is not None:
+                locked.enter_context(decoders)
             jobs = [_Job(request, locked.enter_context(request.claim(share))) for request in requests]
             writing: deque[Future[None]] = deque()
             started = time.perf_counter()
@@ -183,7 +185,7 @@ class Engine:
                 blocks: list[tuple[IntArray, Tensor]] = []
                 errors: dict[str, BadData] = {}
                 batches = (batch for shard in todo for batch in self._split(shard, jobs))
-                for number, (batch, features) in enumerate(self._features(requests[0].entry, batches, odd)):
+                for number, (batch, features) in enumerate(self._features(requests[0].entry, batches, odd, decoders)):
                     if isinstance(features, Unreadable):
                         contents = (requests[0].entry.content[row] for row in features.rows)
                         errors |= dict(zip(contents, features.errors, strict=True))
@@ -208,6 +210,8 @@ class Engine:
                     computed = [row for rows, _ in blocks for row in rows.tolist()]
                     facts = odd.take(computed if errors else requests[0].entry.shards[batch.shard])
                     provenance = {**self._provenance([job.request.entry.tap for job in batch.jobs]), **facts}
+                    if decoders is not None:
+                        provenance |= {"workers": len(decoders), "decoding": "processes"}
                     for job in batch.jobs:
                         columns = self.frozen.columns[job.request.entry.tap]
                         own_blocks = [(rows, features[:, columns]) for rows, features in blocks]
@@ -250,25 +254,38 @@ class Engine:
             return read_batch(images, rows, lambda image, _: apply_function(image, preprocess), preprocess)
         if view is None and isinstance(images, ImageArray) and not self._on_cpu and self.device.type != "mps":
             return images.pixels[rows]
-        content = self._session.dataset.parts[part].content
-
-        def prepare(image: Image.Image, row: int) -> PixelArray:
-            return resize_crop(image, preprocess) if view is None else augment(image, preprocess, view, content[row])
-
+        prepare = view_by(preprocess, view, self._session.dataset.parts[part].content)
         return read_batch(images, rows, prepare, preprocess, notice if view is None else None)
 
+    def _start_decoders(self, entry: Entry, count: int) -> DecodingProcesses | None:
+        """Return processes to decode so many images of an entry, unless threads serve as well."""
+        images, preprocess = self._session.dataset.images[entry.images], self._backbone.preprocess
+        workers = min(self.threads, math.ceil(count / self.batch_size))
+        processes = 0 if self._on_cpu else count_processes(images, preprocess, count, workers)
+        return DecodingProcesses(processes, self.batch_size, preprocess, entry.view) if processes else None
+
     def _features(
-        self, entry: Entry, batches: Iterable[_Batch], notice: OddImages | None = None
+        self,
+        entry: Entry,
+        batches: Iterable[_Batch],
+        notice: OddImages | None = None,
+        decoders: DecodingProcesses | None = None,
     ) -> Iterator[tuple[_Batch, Tensor | Unreadable]]:
         import torch
 
-        from probeline.backbones.device import pin
+        from probeline.backbones.device import copy_for, pin
 
         def load(batch: _Batch) -> Tensor | Unreadable:
             pixels = self.pixels(entry.images, batch.rows, entry.view, notice)
             if isinstance(pixels, Unreadable):
                 return pixels
             return pin(torch.from_numpy(pixels), self.device)
+
+        def load_from(decoders: DecodingProcesses, batch: _Batch) -> Tensor | Unreadable:
+            images = self._session.dataset.images[entry.images]
+            add = notice.add if notice is not None and entry.view is None else lambda *_: None
+            with decoders.read(images, batch.rows, add) as pixels:
+                return pixels if isinstance(pixels, Unreadable) else copy_for(torch.from_numpy(pixels), self.device)
 
         def load_and_embed(batch: _Batch) -> Tensor | Unreadable:
             pixels = load(batch)
@@ -281,7 +298,13 @@ class Engine:
             finally:
                 torch.set_num_threads(before)
             return
-        for batch, pixels in ordered(load, batches, self.threads):
+        if decoders is None:
+            loaded = ordered(load, batches, self.threads)
+        else:
+            loaded = ordered(partial(load_from, decoders), batches, len(decoders), stop=decoders.stop)
+        for batch, pixels in loaded:
+            for line in decoders.take_deaths() if decoders is not None else ():
+                self._session.console.warn(line)
             if isinstance(pixels, Unreadable):
                 yield batch, pixels
             else:

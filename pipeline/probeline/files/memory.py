@@ -6,7 +6,8 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +27,8 @@ class Budget:
 
     def __init__(self) -> None:
         self._most: int | None = None
+        self._lent = 0
+        self._is_strict = False
         self._start()
 
     def _start(self) -> None:
@@ -43,7 +46,7 @@ class Budget:
     @property
     def most(self) -> int:
         """How many bytes may be held."""
-        return self.machine // SHARE if self._most is None else self._most
+        return (self.machine // SHARE if self._most is None else self._most) - self._lent
 
     @property
     def held(self) -> int:
@@ -54,12 +57,30 @@ class Budget:
         """Set how many bytes may be held, from now on and by all threads of the process; None for the default."""
         self._most = None if gigabytes is None else int(gigabytes * 1e9)
 
+    def restrict(self, count: int) -> None:
+        """Set how many bytes may be held, and refuse a claim of more, which else is met when nobody is at work."""
+        self._most, self._is_strict = count, True
+
+    @contextmanager
+    def lend(self, count: int) -> Iterator[None]:
+        """Leave `count` bytes to other processes during a ``with`` block."""
+        with self._changed:
+            self._lent += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lent -= count
+                self._changed.notify_all()
+
     def forget(self) -> None:
         """Start anew, in a child process that has none of the threads that hold bytes."""
         self._start()
 
     def claim(self, lease: Lease, count: int) -> None:
         """Let a lease hold `count` bytes in all; wait until they fit. See :meth:`Lease.claim`."""
+        if self._is_strict and count > self.most:
+            raise MemoryError(f"it takes {count:,} bytes of memory, and {self.most:,} may be held")
         with self._changed:
             more = count - lease.held
             if more > 0 and (self._waiting or not self._fits(more, lease)):

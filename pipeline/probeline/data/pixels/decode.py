@@ -120,7 +120,7 @@ def decode_file(path: Path, sha256: str | None, decoding: Decoding, lease: Lease
         data = read_leased(path, lease)
         if sha256 is not None and digest_bytes(data) != sha256:
             raise ValueError("other content than when the data set was listed")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise BadData(_UNREADABLE, where=path, got=_reason(error), remedy=_REMEDY) from error
     return decode_bytes(data, path, decoding, lease)
 

@@ -16,7 +16,7 @@ from probeline.data.pixels.decode import LONGEST, Pixels, decode_bytes, decode_f
 from probeline.errors import BadData
 from probeline.files.memory import DECODING, Lease
 from probeline.identity import digest, digest_bytes, digest_pixels
-from probeline.images import Decoding, ImageArray, ImageItems, Images, Preprocess
+from probeline.images import Decoding, ImageArray, ImageItems, Images, PixelArray, Preprocess
 from probeline.types import AnyArray, IntArray
 
 Item = TypeVar("Item")
@@ -117,13 +117,14 @@ def read_batch(
     view: Callable[[Image.Image, int], AnyArray],
     preprocess: Preprocess,
     notice: Callable[[int, Pixels, AnyArray], None] | None = None,
+    out: PixelArray | None = None,
 ) -> AnyArray | Unreadable:
     """Return [b, crop, crop, 3], the `view` of each image and row in its type, or which images cannot be read.
 
     The `view` crops and resizes as `preprocess` says, be it at random. `notice` is called with the row, the decoded
-    image and the view of each.
+    image and the view of each. Views of uint8 are written to `out` if it is given, of the readable images in any case.
     """
-    pixels: AnyArray = np.empty((len(rows), preprocess.crop, preprocess.crop, 3), np.uint8)
+    pixels: AnyArray = np.empty((len(rows), preprocess.crop, preprocess.crop, 3), np.uint8) if out is None else out
     unreadable: dict[int, BadData] = {}
     for slot, row in enumerate(rows.tolist()):
         try:
@@ -146,6 +147,7 @@ def ordered(
     threads: int,
     *,
     initializer: Callable[[], object] | None = None,
+    stop: Callable[[], object] = lambda: None,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield each item with the result of its task, in the order of the items; tasks run on threads.
 
@@ -153,7 +155,8 @@ def ordered(
     or an error of a task, ends the threads.
 
     Items are taken in the caller's thread. An item None means that the next one may take long: running tasks are
-    finished and yielded before it is taken. The initializer runs once in each thread.
+    finished and yielded before it is taken. The initializer runs once in each thread; `stop` is called at an end before
+    all is yielded, and makes running tasks end early.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="images", initializer=initializer)
     running: deque[tuple[Item, Future[Result]]] = deque()
@@ -166,5 +169,8 @@ def ordered(
                 yield done, future.result()
         for done, future in running:
             yield done, future.result()
+    except BaseException:  # GeneratorExit and KeyboardInterrupt are none of Exception
+        stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

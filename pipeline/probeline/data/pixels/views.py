@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from PIL import Image
 
-from probeline.data.pixels.decode import random_resized_crop
+from probeline.data.pixels.decode import random_resized_crop, resize_crop
 from probeline.images import PixelArray, Preprocess, View
 
 
@@ -37,3 +39,15 @@ def augment(image: Image.Image, preprocess: Preprocess, view: View, content: str
         interpolation=preprocess.interpolation,
     )
     return pixels[:, ::-1] if mirrored else pixels
+
+
+def view_by(
+    preprocess: Preprocess, view: View | None, content: Sequence[str]
+) -> Callable[[Image.Image, int], PixelArray]:
+    """Return the function that makes of an RGB image and its row what a net sees: the centre crop, or a view of it.
+
+    `content` has the sha256 of each row's image.
+    """
+    if view is None:
+        return lambda image, _: resize_crop(image, preprocess)
+    return lambda image, row: augment(image, preprocess, view, content[row])
