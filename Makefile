@@ -1,6 +1,6 @@
 # Make owns the order, Python the freshness: every target is a verb, and each stage skips what its key proves done.
 .DEFAULT_GOAL := help
-.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-heads bench-scale bench-gpu lint clean
+.PHONY: help demo all extract probe baselines finetune lrfind curve pictures latency doctor compare export features predict recipe verify explain test slow docs faults bench bench-decode bench-precision bench-heads bench-scale bench-gpu lint clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -163,6 +163,12 @@ faults: $(VENV)/dev  ## kills, flipped bytes, full disks, many writers, power lo
 
 bench: $(VENV)/dev  ## time extraction against a plain loop and the bare forward pass
 	$(PROBELINE) bench $(NET) $(COMPUTE)
+
+bench-decode: $(VENV)/dev  ## measure how long decoding holds the interpreter's lock, and time threads and processes that decode
+	@$(VENV)/bin/python tests/bench_decode $(call quoted,DATA,data)
+
+bench-precision: $(VENV)/dev  ## measure how far features and probes in fp16 and bf16 are from those in fp32, and why
+	@$(VENV)/bin/python tests/bench_precision $(call quoted,DATA,data) $(call quoted,CACHE,cache) $(call option,DEVICE,device)
 
 bench-scale: $(VENV)/dev  ## measure how the cache grows, up to ten million rows, and what 200,000 files cost a later stage
 	@$(VENV)/bin/python tests/bench_scale

@@ -58,7 +58,7 @@ def test_every_path_is_taken(found: tuple[dict[str, Any], str]) -> None:
     assert counts == {
         "hardware": 1,
         "ceilings": 5 + 5,
-        "decode": len(plan.workers),
+        "decode": 2 * len(plan.workers),
         "forward": 2 * nets * precisions,
         "extraction": 2 * nets * precisions,
         "heads": 3 * 2,

@@ -5,6 +5,8 @@ No GPU is needed: the net is on the CPU, and only the engine takes it for anothe
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from probeline.data.pixels import processes
 from probeline.errors import FoundUnreadable
 from probeline.extraction import engine as engine_module
 from probeline.extraction.engine import Engine, ShardRequest
+from probeline.files.memory import DECODING
 from probeline.session import Session
 from small_runs import configuration, make_photos
 
@@ -31,9 +34,9 @@ SLOW = 0.2
 """Seconds that the device needs for its work after it was launched, more than a shard takes here without it."""
 
 
-def engine_of(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Session, Engine]:
+def engine_of(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Session, Engine]:
     """Return an engine that takes its net for one on a device of a kind."""
-    session = Session(configuration(tmp_path / "cache", batch_size=8, limit=40))
+    session = Session(configuration(tmp_path / "cache", batch_size=8, limit=40, **options))
     engine = Engine(session, session.backbone("squeezenet1_1")[0])
     monkeypatch.setattr(engine, "device", torch.device(kind))
     monkeypatch.setattr(engine, "_on_cpu", False)
@@ -110,6 +113,25 @@ def test_who_copies_from_the_device(
     assert (copiers == {threading.get_ident()}) == by_caller
 
 
+@pytest.mark.parametrize(
+    ("kind", "precision", "long", "is_said"),
+    [("cuda", "fp32", 0, True), ("cuda", "fp32", 1e9, False), ("mps", "fp32", 0, False), ("cuda", "bf16", 0, False)],
+)
+def test_long_fp32_on_a_gpu_is_answered_with_how_to_measure_fp16(
+    kind: str, precision: str, long: float, is_said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_LONG", long)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr("probeline.backbones.device.note_work", lambda _: lambda: None)
+    session, engine = engine_of(tmp_path, kind, monkeypatch, precision=precision, workers=1)
+    notes: list[str] = []
+    monkeypatch.setattr(session.console, "note", notes.append)
+    filled(session, engine)
+    assert len(notes) == is_said
+    assert all("run: probeline bench --dataset digits" in note and "--precision fp16" in note for note in notes)
+
+
 class Warned(Silence):
     """A console that keeps warnings."""
 
@@ -163,6 +185,21 @@ def test_dead_processes_are_reported_and_cost_no_row(tmp_path: Path, monkeypatch
     assert np.allclose(stored, engine.frozen.embed(torch.from_numpy(pixels)).numpy(), atol=1e-5), "by batch size"
     assert len(console.lines) == 6
     assert "one of 6 processes that decode images ended by signal 9" in console.lines[0]
+
+
+def test_threads_decode_where_no_process_can_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(processes, "LEAST_IMAGES", 40)
+    monkeypatch.setattr(processes.subprocess, "Popen", refuse)
+    whole = DECODING.most
+    session, engine, console = photo_engine(tmp_path, monkeypatch, "cache")
+    records = filled(session, engine)
+    assert all("decoding" not in record for record in records)
+    assert len(console.lines) == 1
+    assert "threads decode instead of 6 processes" in console.lines[0]
+    assert DECODING.most == whole, "what was lent is given back"
 
 
 def test_an_image_that_processes_cannot_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

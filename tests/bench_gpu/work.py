@@ -13,12 +13,13 @@ import torch
 from torch.nn import functional
 
 from bench_gpu.plan import Plan, Row, attempt
-from probeline.backbones.device import DTYPES, choose, exact_float32, finish, pin
+from probeline.backbones.device import DTYPES, choose, copy_for, exact_float32, finish, pin
 from probeline.backbones.stages import find_stages
 from probeline.cache.entry import locate_entry
 from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Silence
 from probeline.data.pixels.loading import ordered
+from probeline.data.pixels.processes import DecodingProcesses
 from probeline.extraction.engine import Engine, ShardRequest
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.training.losses import CrossEntropy
@@ -59,20 +60,40 @@ def make_engine(plan: Plan, net: str, precision: str, source: str, **options: ob
 
 
 def decode(plan: Plan) -> Iterator[Row]:
-    """Yield the images per second of decoding and resizing without a net, by threads."""
+    """Yield the images per second of decoding and resizing without a net, by threads and by processes."""
     session = make_session(plan, plan.nets[0], "fp32", "jpeg")
-    engine = Engine(session, session.backbone(plan.nets[0])[0])
+    backbone = session.backbone(plan.nets[0])[0]
+    engine = Engine(session, backbone)
     part = session.dataset.train
+    images = session.dataset.images[part]
 
-    def rate(workers: int) -> float:
+    def batches_for(workers: int) -> list[IntArray]:
         count = min(plan.jpegs, 512 * workers)
-        batches = [np.arange(start, min(start + 32, count)) for start in range(0, count, 32)]
+        return [np.arange(start, min(start + 32, count)) for start in range(0, count, 32)]
+
+    def threads(workers: int) -> float:
         started = time.perf_counter()
-        read = sum(len(rows) for rows, _ in ordered(lambda rows: engine.pixels(part, rows), batches, workers))
-        return read / (time.perf_counter() - started)
+        loaded = ordered(lambda rows: engine.pixels(part, rows), batches_for(workers), workers)
+        return sum(len(rows) for rows, _ in loaded) / (time.perf_counter() - started)
+
+    def processes(workers: int) -> float:
+        with DecodingProcesses(workers, 32, backbone.preprocess, None) as decoders:
+
+            def load(rows: IntArray) -> torch.Tensor:
+                with decoders.read(images, rows, lambda *_: None) as pixels:
+                    assert isinstance(pixels, np.ndarray)
+                    return copy_for(torch.from_numpy(pixels), engine.device)
+
+            for _ in ordered(load, [np.arange(1)] * 2 * workers, workers):
+                pass  # they have started
+            started = time.perf_counter()
+            loaded = ordered(load, batches_for(workers), workers, stop=decoders.stop)
+            return sum(len(rows) for rows, _ in loaded) / (time.perf_counter() - started)
 
     for workers in plan.workers:
-        yield attempt({"what": "decode", "workers": workers}, "images/s", partial(rate, workers))
+        labels = {"what": "decode", "workers": workers}
+        yield attempt(labels, "images/s", partial(threads, workers))
+        yield attempt({**labels, "by": "processes"}, "images/s", partial(processes, workers))
 
 
 def extraction(plan: Plan) -> Iterator[Row]:

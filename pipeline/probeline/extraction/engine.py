@@ -30,6 +30,7 @@ from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, requir
 from probeline.extraction.odd_pixels import OddImages
 from probeline.extraction.turns import Claims, Turns, Unpublished
 from probeline.images import ImageArray, PixelArray, View
+from probeline.options.command_line import command_line
 from probeline.options.share import Share
 from probeline.session import Session
 from probeline.stores.shards import SharedShards
@@ -47,6 +48,9 @@ _STORE_WRITERS = 4
 
 _CPU_BATCH, _GPU_BATCH = 16, 256
 """Images per forward pass: few on a CPU, so that activations stay in its caches."""
+
+_LONG = 60
+"""Seconds of an extraction from which on it is worth to measure a faster precision."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,7 @@ class Engine:
                             f"{math.ceil((total - done) / rate):,} s at {rate:.0f} images/s, "
                             f"{total * dim * 4 / 1e6:.1f} MB"
                         )
+                        self._advise((total - done) / rate)
                     if not batch.is_last:
                         continue
                     # Another thread waits for the device and reads the clock, so that this one can go on.
@@ -235,6 +240,14 @@ class Engine:
         if unreadable:
             record_unreadable(self._session.verdicts, unreadable)
 
+    def _advise(self, seconds: float) -> None:
+        """Say once how to measure what another precision gains, if a GPU will compute in fp32 for long."""
+        settings = self._session.settings
+        if self.device.type == "cuda" and settings.nets.precision == "fp32" and seconds > _LONG:
+            bench = command_line(settings, "bench", precision="fp16")
+            line = f"extract: fp16 may be faster on this GPU, with slightly other features; to measure it, run: {bench}"
+            self._session.note_once(line)
+
     def _split(self, shard: int, jobs: list[_Job]) -> Iterator[_Batch]:
         """Lock a shard of each entry if it is free, and yield its batches."""
         locked = tuple(job for job in jobs if job.locks.lock(shard))
@@ -262,7 +275,13 @@ class Engine:
         images, preprocess = self._session.dataset.images[entry.images], self._backbone.preprocess
         workers = min(self.threads, math.ceil(count / self.batch_size))
         processes = 0 if self._on_cpu else count_processes(images, preprocess, count, workers)
-        return DecodingProcesses(processes, self.batch_size, preprocess, entry.view) if processes else None
+        if not processes:
+            return None
+        try:
+            return DecodingProcesses(processes, self.batch_size, preprocess, entry.view)
+        except OSError as error:
+            self._session.console.warn(f"threads decode instead of {processes} processes, which cannot start: {error}")
+            return None
 
     def _features(
         self,

@@ -131,7 +131,7 @@ class ComputeOptions:
     )
     decode_gb: float | None = option(
         None,
-        "memory for decoding in all threads together",
+        "memory for decoding in all workers together",
         metavar="GB",
         within=(0.001, 1e6),
         shown_default="a quarter",

@@ -78,6 +78,11 @@ class DecodingProcesses:
         Images of the largest batch.
     preprocess, view : Preprocess, View or None
         How an image becomes a net's input.
+
+    Raises
+    ------
+    OSError
+        The system grants no more processes or memory; those that were started have ended.
     """
 
     def __init__(self, count: int, rows: int, preprocess: Preprocess, view: View | None) -> None:
@@ -201,14 +206,14 @@ class _Process:
         with _unnamed_memory(size) as descriptor:
             self.slab = np.frombuffer(mmap.mmap(descriptor, size), np.uint8).reshape(self._shape)
             self.program = subprocess.Popen(  # noqa: S603 - this program
-                # Not from the folder of the user, whose files may have the names of modules; and in a group of its own,
+                # Not from the user's folder, whose files may be called like modules; and in a session of its own,
                 # so that Ctrl-C reaches the process that asks alone.
-                [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path, allow_nan=False)],
+                [sys.executable, "-P", "-c", _PROGRAM, json.dumps(list(map(str, sys.path)), allow_nan=False)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(descriptor,),
                 env={**os.environ, **_ONE_THREAD},
-                process_group=0,
+                start_new_session=True,
             )
         job = DecodingJob(descriptor, self._shape[0], self._preprocess, self._view, self._memory)
         with suppress(OSError):  # if it is dead, that is found when it is asked
