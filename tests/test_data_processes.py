@@ -291,7 +291,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
     Image.fromarray(noise(1500, 1500, 3).astype(np.uint8)).resize((2000, 2000)).save(large)
     (tmp_path / "script.py").write_text(PROGRAM, encoding="utf-8")
     command = [sys.executable, str(tmp_path / "script.py"), str(large)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as program:
         assert program.stdout is not None
         try:
             seconds, *process_ids = program.stdout.readline().split()
@@ -303,8 +304,9 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def test_ctrl_c_ends_all_at_once(running: Running) -> None:
     assert len(running.process_ids) == 2
     assert not any(map(has_ended, running.process_ids))
+    assert [os.getsid(process_id) for process_id in running.process_ids] == running.process_ids, "out of its reach"
     started = time.monotonic()
-    running.program.send_signal(signal.SIGINT)
+    os.killpg(running.program.pid, signal.SIGINT)  # as a terminal does
     _, errors = running.program.communicate(timeout=60)
     assert time.monotonic() - started < running.seconds / 2, "no batch is waited for"
     assert errors.count("Traceback") == 1, "the script's own, and none of a process that decodes"

@@ -85,6 +85,21 @@ class Photos:
             return time.perf_counter() - started
 
 
+def wait_until_idle(seconds: float) -> None:
+    """Wait until the processors have little else to do, but not for longer than so many seconds; Linux only."""
+
+    def times() -> list[int]:
+        return list(map(int, Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]))
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        before = times()
+        time.sleep(0.3)
+        spent = [now - then for now, then in zip(times(), before, strict=True)]
+        if spent[3] > 0.9 * sum(spent):
+            return
+
+
 def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children that have ended."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -146,6 +161,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--patience", type=float, default=0, help="seconds to wait for an idle machine each time")
     parser.add_argument("--out", type=Path, default=Path("reports/bench-decode.json"))
     options = parser.parse_args()
     photos = Photos(options.data / "hymenoptera_data", options.images)
@@ -167,6 +183,7 @@ def main() -> None:
         by_name: dict[str, Any] = {}
         for workers in options.workers:
             for kind, work in (("threads", photos.by_threads), ("processes", photos.by_processes)):
+                wait_until_idle(options.patience)
                 before = cpu_seconds()
                 seconds = work(workers)
                 name = f"{workers} {kind}"
