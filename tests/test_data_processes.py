@@ -20,7 +20,7 @@ from PIL import Image
 from probeline.data.pixels import processes
 from probeline.data.pixels.facts import find_oddities
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
-from probeline.data.pixels.processes import DecodingProcesses, count_processes, request_for
+from probeline.data.pixels.processes import DecodingProcesses, count_processes, requests_for
 from probeline.data.pixels.views import view_by
 from probeline.files.memory import DECODING
 from probeline.identity import digest_bytes
@@ -121,12 +121,35 @@ def test_pixels_and_facts_are_those_of_threads(
     assert len(facts) >= (view is None) * 3, "some images are odd"
     with DecodingProcesses(1, len(rows), preprocess, view) as decoders:
         for images in (files, as_items(files)):
-            assert request_for(images, rows) is not None
+            assert None not in requests_for(images, rows)
             pixels, found = by_process(decoders, images, rows)
             assert np.array_equal(pixels, expected)
             assert found == facts
         assert not decoders.take_deaths()
         assert not any(map(has_ended, decoders.process_ids)), "it was the process that decoded"
+
+
+def test_encoded_images_are_sent_in_parts(
+    odd: ImageFiles, preprocess: Preprocess, two: DecodingProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = as_items(odd)
+    rows = np.arange(len(odd.paths))
+    monkeypatch.setattr(processes, "MOST_SENT", 4000)
+    requests = list(requests_for(items, rows))
+    assert len(requests) > 2
+    assert [path.read_bytes() for path in odd.paths] == [data for one in requests if one for data in one.encoded]
+    assert all(sum(map(len, one.encoded[:-1])) <= 4000 for one in requests if one), "and one more"
+    expected, facts = by_thread(items, rows, preprocess)
+    pixels, found = by_process(two, items, rows)
+    assert np.array_equal(pixels, expected)
+    assert found == facts
+    broken = ImageItems(lambda row: b"none" if row == rows[-2] else items.read(row), items.content, items.names)
+    for images in (broken, ImageItems(broken.read, ("0" * 64,) * len(rows), items.names)):
+        told, also = by_process(two, images, rows)[0], by_thread(images, rows, preprocess)[0]
+        assert isinstance(told, Unreadable)
+        assert isinstance(also, Unreadable)
+        assert told.rows == also.rows
+        assert list(map(str, told.errors)) == list(map(str, also.errors))
 
 
 def test_the_process_decodes_and_not_the_thread_that_asks(
@@ -235,6 +258,17 @@ def test_a_process_that_cannot_start_is_like_one_that_died(
     with DecodingProcesses(1, len(rows), preprocess, None) as decoders:
         pixels, _ = by_process(decoders, odd, rows)
         assert "with exit code 7" in decoders.take_deaths()[0]
+    assert np.array_equal(pixels, by_thread(odd, rows, preprocess)[0])
+
+
+def test_a_process_of_other_versions_decodes_nothing(
+    odd: ImageFiles, preprocess: Preprocess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probeline.data.pixels.worker.PREPROCESS_VERSION", 0)  # of this process alone
+    rows = np.arange(len(odd.paths))
+    with DecodingProcesses(1, len(rows), preprocess, None) as decoders:
+        pixels, _ = by_process(decoders, odd, rows)
+        assert "packages were replaced while this program ran" in decoders.take_deaths()[0]
     assert np.array_equal(pixels, by_thread(odd, rows, preprocess)[0])
 
 

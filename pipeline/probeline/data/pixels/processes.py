@@ -25,7 +25,7 @@ import numpy as np
 from probeline.data.pixels.facts import find_oddities
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.pixels.views import view_by
-from probeline.data.pixels.worker import BatchAnswer, BatchRequest, DecodingJob
+from probeline.data.pixels.worker import OTHER_VERSIONS, BatchAnswer, BatchRequest, DecodingJob, versions
 from probeline.errors import BadData
 from probeline.files.decode import decode, parse_json
 from probeline.files.memory import DECODING
@@ -41,6 +41,9 @@ LEAST_IMAGES = 4_096
 
 LEAST_MEMORY = 128 << 20
 """Bytes that each process may take for decoding, or there are fewer: as much as a photo of 16 million pixels needs."""
+
+MOST_SENT = 16 << 20
+"""Bytes of encoded images, and one more image, that are sent to a process at a time."""
 
 Notice = Callable[[int, dict[str, Any]], None]
 """Is given a row and what is odd about its image."""
@@ -131,28 +134,38 @@ class DecodingProcesses:
 
         The pixels are in shared memory, which the next batch needs: what is to stay must be copied.
         """
-        request = request_for(images, rows)
         with self._lock:
-            process = self._idle.pop() if self._idle and request is not None else None
-        if process is None or request is None:
-            yield self._read_here(images, rows, notice)
-            return
-        answer = process.ask(request)
-        if answer is None:
-            self._note_death(process)
-            yield self._read_here(images, rows, notice)
-            return
+            process = self._idle.pop() if self._idle else None
         try:
-            for place, facts in answer.facts.items():
-                notice(int(rows[int(place)]), dict(facts))
-            pixels, places = process.slab[: len(rows)], list(answer.unread)
-            again = self._read_here(images, rows[places], notice) if places else pixels[places]
-            if not isinstance(again, Unreadable):
-                pixels[places] = again
-            yield again if isinstance(again, Unreadable) else pixels
+            pixels = None if process is None else self._ask(process, images, rows, notice)
+            yield self._read_here(images, rows, notice) if pixels is None else pixels
         finally:
-            with self._lock:
-                self._idle.append(process)
+            if process is not None and not process.is_dead:
+                with self._lock:
+                    self._idle.append(process)
+
+    def _ask(self, process: _Process, images: Images, rows: IntArray, notice: Notice) -> PixelArray | Unreadable | None:
+        """Return what a process makes of a batch; None if it died, or if the images cannot be sent."""
+        unread: list[int] = []
+        odd: list[tuple[int, dict[str, Any]]] = []
+        for request in requests_for(images, rows):
+            if request is None:
+                return None
+            answer = process.ask(request)
+            if answer is None:
+                self._note_death(process)
+                return None
+            unread += [request.start + place for place in answer.unread]
+            odd += [(request.start + int(place), dict(facts)) for place, facts in answer.facts.items()]
+        for place, facts in odd:
+            notice(int(rows[place]), facts)
+        pixels = process.slab[: len(rows)]
+        if unread:
+            again = self._read_here(images, rows[unread], notice)
+            if isinstance(again, Unreadable):
+                return again
+            pixels[unread] = again
+        return pixels
 
     def _note_death(self, process: _Process) -> None:
         how = process.end()
@@ -171,23 +184,34 @@ class DecodingProcesses:
         )
 
 
-def request_for(images: Images, rows: IntArray) -> BatchRequest | None:
-    """Return what a process needs for some rows; None for opened images, and for those whose bytes cannot be read."""
+def requests_for(images: Images, rows: IntArray) -> Iterator[BatchRequest | None]:
+    """Yield what a process needs for some rows, in parts if it is a lot.
+
+    The last is None if there are opened images, or some whose bytes cannot be read.
+    """
     if isinstance(images, ImageArray):
-        return None
-    content = tuple(images.content[row] for row in rows.tolist())
+        yield None
+        return
+    content = [images.content[row] for row in rows.tolist()]
     if isinstance(images, ImageFiles):
-        return BatchRequest(content, images.decoding, paths=tuple(str(images.paths[row]) for row in rows.tolist()))
+        yield BatchRequest(
+            0, tuple(content), images.decoding, paths=tuple(str(images.paths[row]) for row in rows.tolist())
+        )
+        return
     encoded: list[bytes] = []
-    for row in rows.tolist():
+    start = 0
+    for place, row in enumerate(rows.tolist(), 1):
         try:
             item = images.read(row)
         except BadData:
-            return None
+            item = None
         if not isinstance(item, bytes):
-            return None
+            yield None
+            return
         encoded.append(item)
-    return BatchRequest(content, images.decoding, encoded=tuple(encoded))
+        if place == len(rows) or sum(map(len, encoded)) > MOST_SENT:
+            yield BatchRequest(start, tuple(content[start:place]), images.decoding, encoded=tuple(encoded))
+            start, encoded = place, []
 
 
 class _Process:
@@ -200,6 +224,7 @@ class _Process:
     def __init__(self, rows: int, preprocess: Preprocess, view: View | None, memory: int) -> None:
         self._shape = (rows, preprocess.crop, preprocess.crop, 3)
         self._preprocess, self._view, self._memory = preprocess, view, memory
+        self.is_dead = False
 
     def __enter__(self) -> _Process:
         size = int(np.prod(self._shape))
@@ -215,7 +240,7 @@ class _Process:
                 env={**os.environ, **_ONE_THREAD},
                 start_new_session=True,
             )
-        job = DecodingJob(descriptor, self._shape[0], self._preprocess, self._view, self._memory)
+        job = DecodingJob(versions(), descriptor, self._shape[0], self._preprocess, self._view, self._memory)
         with suppress(OSError):  # if it is dead, that is found when it is asked
             self._send(job)
         return self
@@ -234,6 +259,7 @@ class _Process:
             answer = decode(BatchAnswer, parse_json(_open(self.program.stdout).readline()))
             answer.check(len(request.content))
         except (OSError, ValueError):  # also BadRecord, of an answer that breaks off
+            self.is_dead = True
             return None
         return answer
 
@@ -248,6 +274,8 @@ class _Process:
             self.program.wait(1)
         self.program.kill()
         code = self.program.wait()
+        if code == OTHER_VERSIONS:
+            return "at once, as packages were replaced while this program ran"
         return f"by signal {-code}" if code < 0 else f"with exit code {code}"
 
 

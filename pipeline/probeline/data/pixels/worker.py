@@ -19,20 +19,33 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 
+import probeline
 from probeline.data.pixels.decode import Pixels
 from probeline.data.pixels.facts import find_oddities
 from probeline.data.pixels.loading import Unreadable, read_batch
 from probeline.data.pixels.views import view_by
 from probeline.files.decode import encode
 from probeline.files.memory import DECODING
+from probeline.identity import PREPROCESS_VERSION, VIEWS_VERSION
 from probeline.images import Decoding, ImageFiles, ImageItems, Images, PixelArray, Preprocess, View
+
+OTHER_VERSIONS = 3
+"""Exit code of a process that finds other versions than the one that asks."""
+
+
+def versions() -> tuple[str, ...]:
+    """Return the versions of what decides pixels, which change if packages are replaced while a program runs."""
+    return tuple(map(str, (PREPROCESS_VERSION, VIEWS_VERSION, probeline.__version__, PIL.__version__, np.__version__)))
 
 
 @dataclass(frozen=True)
 class DecodingJob:
     """What stays the same for all batches of a process."""
 
+    versions: tuple[str, ...]
+    """Those of the process that asks; one of other versions ends."""
     slab: int
     """The descriptor of the shared memory to which pixels are written: uint8 [rows, crop, crop, 3]."""
     rows: int
@@ -44,8 +57,10 @@ class DecodingJob:
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """Images of one batch: the paths of their files, or their encoded bytes."""
+    """Images of a batch or of a part of one: the paths of their files, or their encoded bytes."""
 
+    start: int
+    """The place in the slab of the first one."""
     content: tuple[str, ...]
     """The sha256 of each."""
     decoding: Decoding
@@ -61,7 +76,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """What is known of a batch whose pixels are in the slab, by the places of images in it."""
+    """What is known of images whose pixels are in the slab, by their places in the request."""
 
     unread: tuple[int, ...]
     """Images that this process could not read, for whatever reason; their pixels are undefined."""
@@ -84,13 +99,13 @@ def decode_batches(job: DecodingJob, requests: BinaryIO, answers: BinaryIO) -> N
             request: BatchRequest = pickle.load(requests)  # noqa: S301 - of the process that started this one
         except (EOFError, pickle.UnpicklingError):  # the other process is gone, be it in the middle of a request
             return
-        answer = decode_batch(job, request, slab[: len(request.content)])
+        answer = decode_batch(job, request, slab[request.start :][: len(request.content)])
         answers.write(json.dumps(encode(answer), allow_nan=False).encode() + b"\n")
         answers.flush()
 
 
 def decode_batch(job: DecodingJob, request: BatchRequest, out: PixelArray) -> BatchAnswer:
-    """Write the pixels of a batch to `out`."""
+    """Write the pixels of the images that are asked for to `out`, as many."""
     facts: dict[str, dict[str, Any]] = {}
 
     def notice(place: int, pixels: Pixels, view: PixelArray) -> None:
@@ -108,6 +123,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not get among the answers
     try:
         job: DecodingJob = pickle.load(requests)  # noqa: S301 - of the process that started this one
+        if job.versions != versions():
+            raise SystemExit(OTHER_VERSIONS)
         decode_batches(job, requests, answers)
     except BrokenPipeError:
         os._exit(1)  # the process that asked is gone
