@@ -21,7 +21,7 @@ import operations
 from probeline.cache import samples
 from probeline.cache.entry import ROWS_PER_SHARD
 from probeline.cache.reuse import KnownRows
-from probeline.extraction.engine import ShardRequest, rows_to_run
+from probeline.extraction.requests import ShardRequest, rows_to_run
 
 FEW, MANY = 25_000, 100_000
 

@@ -23,7 +23,8 @@ from probeline.console import Silence
 from probeline.data.pixels import processes
 from probeline.errors import FoundUnreadable
 from probeline.extraction import engine as engine_module
-from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.engine import Engine
+from probeline.extraction.requests import ShardRequest
 from probeline.files.memory import DECODING
 from probeline.session import Session
 from small_runs import configuration, make_photos

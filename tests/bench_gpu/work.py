@@ -20,7 +20,8 @@ from probeline.cache.reading import missing_shards, read_features
 from probeline.console import Silence
 from probeline.data.pixels.loading import ordered
 from probeline.data.pixels.processes import DecodingProcesses
-from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.engine import Engine
+from probeline.extraction.requests import ShardRequest
 from probeline.finetuning.head import fresh_head
 from probeline.finetuning.training.losses import CrossEntropy
 from probeline.finetuning.training.setup import TrainingOptions, TrainingSetup, ValidationSet

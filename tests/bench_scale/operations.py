@@ -25,7 +25,7 @@ from probeline.cache.locks import ShardLocks
 from probeline.cache.reading import gather_rows, missing_shards, open_entry
 from probeline.cache.reuse import KnownRows
 from probeline.cache.writing import write_entry
-from probeline.extraction.engine import ShardRequest, rows_to_run
+from probeline.extraction.requests import ShardRequest, rows_to_run
 from probeline.files.decode import encode
 from probeline.identity import SHARD_FORMAT_VERSION, seal
 from probeline.images import Preprocess

@@ -37,7 +37,7 @@ from probeline.data.verdicts import Verdicts
 from probeline.errors import BadCache, Mismatch, ProbelineError
 from probeline.extraction import fill as filling
 from probeline.extraction import verify as verifying
-from probeline.extraction.engine import ShardRequest
+from probeline.extraction.requests import ShardRequest
 from probeline.identity import digest
 from probeline.images import Decoding
 from probeline.names import BackboneSpec

@@ -18,7 +18,8 @@ from probeline.cache.reading import missing_shards
 from probeline.console import Silence
 from probeline.data.pixels.loading import open_image, ordered
 from probeline.environment import cores, environment
-from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.engine import Engine
+from probeline.extraction.requests import ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone, Part
 

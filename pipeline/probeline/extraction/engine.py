@@ -6,19 +6,17 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probeline.cache.entry import Entry, entry_of_rows
-from probeline.cache.locks import ShardLocks
-from probeline.cache.reuse import KnownRows
-from probeline.cache.writing import encode_shard, publish_shard, write_entry, write_shard
+from probeline.cache.writing import write_entry, write_shard
 from probeline.data.pixels.functions import apply_function, refuse_function
 from probeline.data.pixels.loading import Unreadable, ordered, read_batch
 from probeline.data.pixels.processes import DecodingProcesses, count_processes
@@ -28,12 +26,12 @@ from probeline.environment import commit, environment
 from probeline.errors import BadData, Diverged
 from probeline.extraction.confirm import WEIGHTS_FACTS, describe_weights, require_same
 from probeline.extraction.odd_pixels import OddImages
-from probeline.extraction.turns import Claims, Turns, Unpublished
+from probeline.extraction.requests import ShardRequest, rows_to_run
+from probeline.extraction.turns import Claims
 from probeline.images import ImageArray, PixelArray, View
 from probeline.options.command_line import command_line
 from probeline.options.share import Share
 from probeline.session import Session
-from probeline.stores.shards import SharedShards
 from probeline.types import Backbone, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -51,37 +49,6 @@ _CPU_BATCH, _GPU_BATCH = 16, 256
 
 _LONG = 60
 """Seconds of an extraction from which on it is worth to measure a faster precision."""
-
-
-@dataclass(frozen=True)
-class ShardRequest:
-    """The shards of one entry to extract; the rows in `known` need no forward pass.
-
-    With `shared` they are written to a store as well, and those that it has meanwhile are left out.
-    """
-
-    entry: Entry
-    shards: list[int]
-    known: KnownRows | None = None
-    shared: SharedShards | None = None
-
-    @cached_property
-    def wanted(self) -> frozenset[int]:
-        """The same shards, for look-ups."""
-        return frozenset(self.shards)
-
-    def claim(self, share: Share | None) -> Claims:
-        """Return the shards to take: with locks, or in the turn of one of several processes."""
-        claims = ShardLocks(self.entry, self.shards) if share is None else Turns(self.entry, self.shards)
-        return claims if self.shared is None else Unpublished(claims, self.shared)
-
-    def write(self, number: int, features: FloatArray, provenance: Mapping[str, Any]) -> None:
-        """Publish a shard, features float32 [rows, D] of its row range."""
-        shard = encode_shard(self.entry, number, features, provenance)
-        if self.shared is None:
-            publish_shard(self.entry, number, shard)
-        else:
-            self.shared.write(number, shard)
 
 
 @dataclass(frozen=True)
@@ -341,19 +308,6 @@ class Engine:
             "taps": taps,
             WEIGHTS_FACTS: self._weights,
         }
-
-
-def rows_to_run(requests: Iterable[ShardRequest], shard: int) -> IntArray:
-    """Return the rows of a shard that must go through the net for any of some entries."""
-    rows = [np.empty(0, np.int64)]
-    for request in requests:
-        if shard in request.wanted:
-            own = request.entry.shards[shard]
-            shard_rows = np.arange(own.start, own.stop, dtype=np.int64)
-            if request.known is not None:
-                shard_rows = np.delete(shard_rows, request.known.rows_in(own) - own.start)
-            rows.append(shard_rows)
-    return np.unique(np.concatenate(rows)) if len(rows) > 2 else rows[-1]
 
 
 class _Stopwatch:

@@ -18,8 +18,9 @@ from probeline.environment import environment, today
 from probeline.errors import FoundUnreadable, Mismatch
 from probeline.extraction import canary
 from probeline.extraction.confirm import confirm_records, describe_confirmed
-from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.engine import Engine
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
+from probeline.extraction.requests import ShardRequest
 from probeline.format import plural
 from probeline.names import OUTPUT
 from probeline.options.share import Share

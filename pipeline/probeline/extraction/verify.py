@@ -12,7 +12,8 @@ from probeline.cache.writing import write_entry
 from probeline.disk import path_name
 from probeline.errors import MissingData
 from probeline.extraction import canary
-from probeline.extraction.engine import Engine, ShardRequest
+from probeline.extraction.engine import Engine
+from probeline.extraction.requests import ShardRequest
 from probeline.session import Session
 from probeline.types import Backbone
 
