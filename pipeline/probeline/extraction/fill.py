@@ -21,12 +21,16 @@ from probeline.extraction.confirm import confirm_records, describe_confirmed
 from probeline.extraction.engine import Engine
 from probeline.extraction.odd_pixels import warn_of_odd_pixels
 from probeline.extraction.requests import ShardRequest
+from probeline.files.reading import memory_bytes
 from probeline.format import plural
 from probeline.names import OUTPUT
 from probeline.options.share import Share
 from probeline.session import Session
 from probeline.stores.shards import SharedShards, find_missing
 from probeline.stores.store import find_store
+
+_SHARE_OF_MEMORY = 4
+"""Rows of other entries take a quarter of the machine's memory at most."""
 
 
 def fill(session: Session, backbones: Iterable[str], share: Share | None = None) -> list[dict[str, Any]]:
@@ -171,8 +175,26 @@ def _reuse_rows(
 ) -> ShardRequest:
     """Write the shards whose rows are in other entries of the cache, and return what the net must extract.
 
-    `describe` gives what their provenance says of the weights.
+    `describe` gives what their provenance says of the weights. Where the rows may not fit into memory at once, they are
+    read for some shards after the others, and a shard of which others know only some rows is extracted as a whole.
     """
+    shards, shard_bytes = request.shards, 4 * request.entry.rows_per_shard * request.entry.dim
+    at_once = max(1, memory_bytes() // _SHARE_OF_MEMORY // shard_bytes)
+    if len(shards) <= at_once:
+        return _reuse_at_once(session, request, engine, describe)
+    left: list[int] = []
+    for start in range(0, len(shards), at_once):
+        some = replace(request, shards=shards[start : start + at_once])
+        left += _reuse_at_once(session, some, engine, describe).shards
+    return replace(request, shards=left)
+
+
+def _reuse_at_once(
+    session: Session,
+    request: ShardRequest,
+    engine: Callable[[], Engine],
+    describe: Callable[[], dict[str, Any]],
+) -> ShardRequest:
     say, entry, shards = session.console.say, request.entry, request.shards
     # Only the canary can tell whether a net of another name is the same one.
     other_names = canary.row_count(session) > 0
