@@ -23,6 +23,8 @@ from small_shares import PROCESSES, SHARDS, make_place, passes, start
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for package in ("obstore", "moto"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
     with s3_server(monkeypatch):
         yield BUCKET
 

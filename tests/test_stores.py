@@ -18,6 +18,9 @@ from probeline.stores.folder import FolderStore
 from probeline.stores.objects import ObjectStore
 from probeline.stores.store import Store, find_store
 
+pytest.importorskip("obstore", reason="obstore is not installed")
+pytest.importorskip("moto", reason="moto is not installed")
+
 
 @pytest.fixture(params=["folder", "memory", "local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
