@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,6 +65,11 @@ class Rows:
                 yield slice(start, start + len(piece)), piece
                 start += len(piece)
 
+    def part(self, piece: slice, block: Tensor) -> Rows:
+        """Return the rows of a piece as rows of their own, in memory; their weights need not be 1 on average."""
+        weights = None if self.weights is None else self.weights[piece]
+        return replace(self, blocks=lambda: iter((block,)), y=self.y[piece], weights=weights)
+
 
 def resident_rows(X: Tensor, y: Tensor, logits: int, weights: Tensor | None = None) -> Rows:
     """Return the rows of an X in memory, float32 or float64 [N, D]."""
@@ -112,7 +117,10 @@ def evaluate_exactly(rows: Rows, coefficients: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hessian_product(rows: Rows, probabilities: Tensor, direction: Tensor) -> Tensor:
-    """Return each head's Hessian of the loss times its direction, float64 [H, K, D + 1], by products in float32."""
+    """Return each head's Hessian of the loss times its direction [H, K, D + 1], by products in float32.
+
+    The result has the type of the direction, in which the blocks are summed.
+    """
     product = torch.zeros_like(direction)
     weight, bias = _wide(direction, torch.float32)
     for piece, block in rows.pieces():
@@ -124,7 +132,7 @@ def hessian_product(rows: Rows, probabilities: Tensor, direction: Tensor) -> Ten
         if rows.weights is not None:
             change *= rows.weights[piece]
         _add_product(product, change, wide)
-    return product / len(rows)
+    return product.div_(len(rows))
 
 
 def variances(rows: Rows, probabilities: Tensor) -> Tensor:
@@ -135,16 +143,22 @@ def variances(rows: Rows, probabilities: Tensor) -> Tensor:
     return spread
 
 
-def slope(rows: Rows, logits: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first and second derivative [H] of the loss along a change of the logits [H, K, N]."""
+def slope(rows: Rows, logits: Tensor, change: Tensor, length: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the first and second derivative [H] of the loss along a change of the logits [H, K, N].
+
+    With `length` [H], they are those at so many changes from the logits.
+    """
     first = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
     second = torch.zeros_like(first)
     for start in range(0, len(rows), _BLOCK):
         piece = slice(start, start + _BLOCK)
+        here = logits[:, :, piece]
+        if length is not None:
+            here = here + length.to(here.dtype)[:, None, None] * change[:, :, piece]
         moved = _with_zero(change[:, :, piece])
         # Relative to the true class: what all classes share would drown the contribution of a certain row.
         moved = moved - moved.gather(1, rows.y[piece].expand(len(moved), 1, -1))
-        weighted = _log_probabilities(logits[:, :, piece]).exp_() * moved
+        weighted = _log_probabilities(here).exp_() * moved
         mean = weighted.sum(dim=1)
         steps = torch.stack([mean, (weighted * moved).sum(dim=1) - mean.square()])
         if rows.weights is not None:
@@ -164,15 +178,21 @@ def optimise_bias(rows: Rows, logits: Tensor, bias: Tensor) -> tuple[Tensor, flo
     """
     if rows.logits > _MANY:
         return _optimise_many(rows, logits, bias)
+    size = max(1, _BIAS_BLOCK // max(2, rows.logits))
+    pieces = [slice(start, start + size) for start in range(0, len(rows), size)]
+    return settle_bias(rows, lambda: ((piece, logits[:, piece]) for piece in pieces), bias)
+
+
+def settle_bias(rows: Rows, pieces: Callable[[], Iterable[tuple[slice, Tensor]]], bias: Tensor) -> tuple[Tensor, float]:
+    """Return what :func:`optimise_bias` does, from logits [K, n] of pieces of the rows, and matrices [K, K]."""
     count, classes = len(rows), max(2, rows.logits)
     weights = torch.ones(count, device=bias.device) if rows.weights is None else rows.weights
-    settled, saved, size = bias.clone(), math.inf, max(1, _BIAS_BLOCK // classes)
+    settled, saved = bias.clone(), math.inf
     for _ in range(_BIAS_STEPS):
         slopes, together = bias.new_zeros(classes), bias.new_zeros(classes, classes)
         moved = (settled - bias).float()[:, None]
-        for start in range(0, count, size):
-            piece = slice(start, start + size)
-            probabilities = _log_probabilities((logits[:, piece] + moved)[None])[0].exp_()
+        for piece, logits in pieces():
+            probabilities = _log_probabilities((logits + moved)[None])[0].exp_()
             together += (probabilities * weights[piece]) @ probabilities.T
             # The sum of the other classes, not 1 - p, which for a certain row is rounding alone.
             labels = rows.y[piece]
@@ -218,7 +238,7 @@ class _BiasCurvature:
         self._wrong = self._others.sum(dim=0, dtype=torch.float64)
         self._mass = self._weighted(self._others).sum(dim=1, dtype=torch.float64)
         self.slopes = (self._by_label(self._wrong) - self._mass) / self._count
-        squares = self._weighted(self._others.square()).sum(dim=1, dtype=torch.float64)
+        squares: Tensor = torch.linalg.vecdot(self._weighted(self._others), self._others, dim=1).double()
         own = self._by_label(self._wrong * (1 - self._wrong))
         self._diagonal = ((self._mass - squares).clamp_min(0) + own) / self._count
         self._ridge = _NO_CURVATURE * self._diagonal.max().clamp_min(torch.finfo(torch.float64).tiny)

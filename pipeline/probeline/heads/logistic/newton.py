@@ -26,17 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probeline.heads.logistic.cross_entropy import (
-    Evaluation,
-    Rows,
-    evaluate,
-    evaluate_exactly,
-    hessian_product,
-    logits_of,
-    optimise_bias,
-    slope,
-    variances,
-)
+from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly
+from probeline.heads.logistic.memory import FEW, MEMORY
+from probeline.heads.logistic.point import Point, Ray, look, with_optimal_bias
 from probeline.heads.logistic.preconditioner import Preconditioner, Turned
 
 _FLOOR = 0.01
@@ -89,15 +81,16 @@ def minimise(
     *,
     tolerance: float,
     max_products: int,
+    memory: int = MEMORY,
 ) -> Solution:
     """Descend from `start`, float64 [H, K, D + 1], at each `l2`, float64 [H].
 
     With `turned` rows, float32 works on these, and the preconditioner is theirs.
 
     A head stops when its objective exceeds its minimum by no more than `tolerance` times itself plus 0.01 nats, when
-    `max_products` are used up, or when rounding prevents progress.
+    `max_products` are used up, or when rounding prevents progress. Logits are kept if they fit in `memory` bytes.
     """
-    descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products)
+    descent = _Descent(rows, l2, start, preconditioner, tolerance, max_products, memory)
     with contextlib.nullcontext() if turned is None else descent.on(turned):
         descent.run(exactly=False)
     descent.run(exactly=True)
@@ -123,7 +116,9 @@ class _Descent:
         preconditioner: Preconditioner,
         tolerance: float,
         max_products: int,
+        memory: int,
     ) -> None:
+        self._memory = memory
         self._rows, self._l2, self._preconditioner = rows, l2, preconditioner
         self._tolerance, self._max_products = tolerance, max_products
         self._turned: Turned | None = None  # if the preconditioner is of other rows than those at work
@@ -181,90 +176,75 @@ class _Descent:
             goal = 2 * allowed / margin
             if not active.all():
                 heads, gradient, power, goal, forcing = (of[active] for of in (heads, gradient, power, goal, forcing))
-                point = point.select(active)
-            if exactly:
-                point = evaluate(self._rows, logits_of(self._rows, self.at[heads]))
+                point = None if point is None else point.select(active)
+            if point is None:
+                point = look(self._rows, self.at[heads], self._memory)
             logits = self._step(heads, point, gradient, torch.maximum(forcing * power, 0.1 * goal))
 
-    def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Evaluation, Tensor, Tensor]:
-        """Return the evaluation of the heads, their objectives and the objectives' gradients."""
+    def _evaluate(self, heads: Tensor, logits: Tensor | None, *, exactly: bool) -> tuple[Point | None, Tensor, Tensor]:
+        """Return the point of the heads unless it is exact, their objectives and the objectives' gradients."""
         if exactly:
-            self.at[heads], self._bias_excess[heads] = self._with_optimal_bias(self.at[heads])
+            self.at[heads], self._bias_excess[heads] = with_optimal_bias(self._rows, self.at[heads], self._memory)
+            at = self.at[heads]
+            return None, *penalised(*evaluate_exactly(self._rows, at), at, self._l2[heads])
         at = self.at[heads]
-        if exactly:
-            empty = at.new_empty(len(at), 0)
-            point = Evaluation(empty, empty, *evaluate_exactly(self._rows, at))
-        else:
-            if logits is not None:
-                point = evaluate(self._rows, logits)
-            elif len(at) > 1 and torch.equal(at[:1].expand_as(at), at):  # as the first heads, which start at 0
-                point = evaluate(self._rows, logits_of(self._rows, at[:1])).select(torch.zeros_like(heads))
-            else:
-                point = evaluate(self._rows, logits_of(self._rows, at))
-            self._steepness[heads] = variances(self._rows, point.probabilities).mean(dim=(1, 2)).double()
+        point = look(self._rows, at, self._memory, logits)
+        self._steepness[heads] = point.steepness
         return point, *penalised(point.loss, point.gradient, at, self._l2[heads])
 
-    def _with_optimal_bias(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest float32 coefficients with the bias at its optimum, and the remaining excess in nats.
-
-        The bound on the gap requires that optimum, as the bias is not penalised.
-        """
-        at = at.float().double()
-        remaining = []
-        for head, logits in zip(at, logits_of(self._rows, at), strict=True):
-            bias, saved = optimise_bias(self._rows, logits, head[:, -1])
-            head[:, -1] = bias.float().double()
-            remaining.append(saved)
-        return at, at.new_tensor(remaining)
-
-    def _step(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
-        """Take one step with each head; return the logits there."""
-        rows, l2, at = self._rows, self._l2[heads], self.at[heads]
+    def _step(self, heads: Tensor, point: Point, gradient: Tensor, target: Tensor) -> Tensor | None:
+        """Take one step with each head; return the logits there if they are kept."""
+        l2, at = self._l2[heads], self.at[heads]
         direction = self._direction(heads, point, gradient, target)
-        change = logits_of(rows, direction)
         weight, turn = at[..., :-1], direction[..., :-1]
         tilt, bend = l2 * _dot(weight, turn), l2 * _dot(turn, turn)
-        length = _line_search(rows, point.logits, change, _dot(gradient, direction), tilt, bend)
+        ray = point.ray(direction)
+        length = _line_search(ray, _dot(gradient, direction), tilt, bend)
         self.at[heads] = at + length[:, None, None] * direction
-        return point.logits + length.float()[:, None, None] * change
+        return ray.end(length)
 
-    def _direction(self, heads: Tensor, point: Evaluation, gradient: Tensor, target: Tensor) -> Tensor:
+    def _direction(self, heads: Tensor, point: Point, gradient: Tensor, target: Tensor) -> Tensor:
         """Return directions [H, K, D + 1] that leave a residual of power `target` in their quadratic models."""
-        preconditioner, probabilities = self._preconditioner, point.probabilities
-        preconditioner.improve(self._l2[heads], probabilities)
+        preconditioner = self._preconditioner
+        preconditioner.improve(self._l2[heads], point)
         l2, steepness = self._l2[heads], self._steepness[heads]
-        direction = torch.zeros_like(gradient)
-        residual = -gradient
+        # Of many classes the vectors exceed the processor's caches, and so few digits of a direction matter.
+        residual = -gradient.to(torch.float32 if self._rows.logits > FEW else torch.float64)
+        direction = torch.zeros_like(residual)
         solved = self._solve(residual, l2, steepness)
         search = solved
         power = _dot(residual, solved)
         here = torch.arange(len(heads), device=heads.device)
         longest = torch.ones_like(power)
         while True:
-            product = hessian_product(self._rows, probabilities, search)
-            product[..., :-1] += l2[:, None, None] * search[..., :-1]
+            product = point.product(search)
+            product[..., :-1] += l2.to(search.dtype)[:, None, None] * search[..., :-1]
             self.products[heads[here]] += 1
             preconditioner.spend(1)
             curvature = _dot(search, product)
             length = torch.where(curvature > 0, power / curvature, 0)  # 0 for rounding
             longest[here] = torch.maximum(longest[here], length)
             self._margin[heads] = _DOUBT * longest
-            length = length[:, None, None]
-            direction[here] += length * search
-            residual = residual - length * product
+            length = length.to(search.dtype)[:, None, None]
+            if len(here) == len(heads):
+                direction += length * search
+            else:
+                direction[here] += length * search
+            residual -= product.mul_(length)
             solved = self._solve(residual, l2, steepness)
             power, past = _dot(residual, solved), power
-            search = solved + (power / past)[:, None, None] * search
+            search = search.mul_((power / past).to(search.dtype)[:, None, None]).add_(solved)
             active = (power > target) & (curvature > 0) & (self.products[heads[here]] < self._max_products)
             if preconditioner.is_due(self._l2[heads]) or not active.any():
-                return direction
+                return direction.double()
             if not active.all():
-                here, l2, steepness, residual, search, power, target, probabilities = (
-                    of[active] for of in (here, l2, steepness, residual, search, power, target, probabilities)
+                here, l2, steepness, residual, search, power, target = (
+                    of[active] for of in (here, l2, steepness, residual, search, power, target)
                 )
+                point = point.select(active)
 
 
-def _line_search(rows: Rows, logits: Tensor, change: Tensor, steep: Tensor, tilt: Tensor, bend: Tensor) -> Tensor:
+def _line_search(ray: Ray, steep: Tensor, tilt: Tensor, bend: Tensor) -> Tensor:
     """Return the step lengths [H] to the lowest objective along a ray: Newton's method on its slope, within brackets.
 
     `steep` is the objective's slope at the start, `tilt` and `bend` the two derivatives of the penalty there.
@@ -273,7 +253,7 @@ def _line_search(rows: Rows, logits: Tensor, change: Tensor, steep: Tensor, tilt
     far = torch.full_like(near, math.inf)
     length = torch.ones_like(near)
     for _ in range(_TRIALS):
-        first, second = slope(rows, logits + length.float()[:, None, None] * change, change)
+        first, second = ray.slope(length)
         first, second = first + tilt + length * bend, second + bend
         is_flat = (first.abs() <= -_FLAT * steep) | (steep >= 0)
         if is_flat.all():
@@ -287,4 +267,4 @@ def _line_search(rows: Rows, logits: Tensor, change: Tensor, steep: Tensor, tilt
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=(1, 2))
+    return (a * b).sum(dim=(1, 2), dtype=torch.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor
 from probeline.heads.checks import check_l2s, check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
+from probeline.heads.logistic.memory import MEMORY, turns_rows
 from probeline.heads.logistic.newton import Solution, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
+from probeline.heads.logistic.threads import few_threads
 from probeline.heads.tensors import resident
 from probeline.types import AnyArray, FloatArray, IntArray
 
@@ -36,11 +39,11 @@ _STRIDE = 10**1.5
 _ROUGH = 1e-3
 """Tolerance at intermediate values."""
 
-_MEMORY = 1 << 30
+_BATCH = 1 << 30
 """Bytes that a batch of heads may take: four arrays of logits in float32, and some ten of coefficients in float64."""
 
 _MANY = 256
-"""Classes above which rows are turned into their eigenbasis, and classes without rows are set apart."""
+"""Classes above which those without rows are set apart."""
 
 _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
@@ -62,6 +65,7 @@ def fit_path(
     device: str | torch.device = "cpu",
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    memory: int = MEMORY,
 ) -> list[Head]:
     """Fit one head per l2: the strong ones all at once, then the weaker ones from an extrapolation of the path so far.
 
@@ -85,6 +89,9 @@ def fit_path(
         nats (see ``newton.py`` for how that is estimated).
     max_iterations : int
         Most products with the Hessian per l2; a head that used them up is returned with ``converged=False``.
+    memory : int
+        Bytes that logits of more than 32 classes may take. If they need more, they are computed again, block by block,
+        at each product with the Hessian, which then costs half as much again.
 
     Returns
     -------
@@ -112,20 +119,29 @@ def fit_path(
             device=device,
             tolerance=tolerance,
             max_iterations=max_iterations,
+            memory=memory,
         )
         return [_with_absent(head, present, classes) for head in heads]
     home = "cpu" if torch.device(device).type == "mps" else device
     logits = 1 if classes == 2 else classes
-    features, labels, relative = resident(X, home), resident(y, home), _relative(weights, len(y), home)
-    rows = resident_rows(features, labels, logits, relative)
-    is_turned = logits > _MANY
-    if X.shape[1] <= len(y):
-        return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations, is_turned=is_turned)
-    # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
-    span, triangle = torch.linalg.qr(features.double().T)
-    within = resident_rows(triangle.T.float().contiguous(), labels, logits, relative)
-    heads = solve_path(within, l2s, tolerance=tolerance, max_iterations=max_iterations, is_turned=is_turned)
-    return [_spanning(head, span, rows) for head in heads]
+    count, columns = X.shape
+    with few_threads(count, columns, logits, len(l2s)):
+        rows = resident_rows(resident(X, home), resident(y, home), logits, _relative(weights, len(y), home))
+        solve = partial(
+            solve_path,
+            l2s=l2s,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            is_turned=turns_rows(count, columns, classes),
+            memory=memory,
+        )
+        if columns <= count:
+            return solve(rows)
+        # No solution has a part that is orthogonal to all rows: few rows are a problem with as few columns.
+        (features,) = rows.blocks()
+        span, triangle = torch.linalg.qr(features.double().T)
+        within = resident_rows(triangle.T.float().contiguous(), rows.y, logits, rows.weights)
+        return [_spanning(head, span, rows) for head in solve(within)]
 
 
 def solve_path(
@@ -135,14 +151,16 @@ def solve_path(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     is_turned: bool = False,
+    memory: int = MEMORY,
 ) -> list[Head]:
     """Return what :func:`fit_path` does, for rows that need not be in memory.
 
     With `is_turned`, they are copied into the eigenbasis of their covariance. That pays if there are many classes: a
-    product of coefficients with the eigenvectors costs K D^2 for each step, one of the rows N D^2 once.
+    product of coefficients with the eigenvectors costs K D^2 for each step, one of the rows N D^2 once; and it takes as
+    much memory as they do.
     """
     l2s = check_l2s(l2s)
-    preconditioner = Preconditioner(rows)
+    preconditioner = Preconditioner(rows, memory=memory)
     turned, scale = preconditioner.turned() if is_turned else None, preconditioner.scale
     if turned is not None:
         preconditioner = turned.preconditioner
@@ -159,6 +177,7 @@ def solve_path(
             turned,
             tolerance=tolerance if requested else _ROUGH,
             max_products=max_iterations,
+            memory=memory,
         )
         solved = dict([*solved.items(), *zip(window, solution.coefficients, strict=True)][-_KNOWN:])
         if requested:
@@ -194,7 +213,7 @@ def _heads(l2s: Sequence[float], solution: Solution) -> list[Head]:
 
 def _windows(l2s: list[float], strong: float, rows: Rows) -> Iterator[list[float]]:
     """Yield the values to solve at once, in descending order, with others between them if they are too far apart."""
-    most = max(1, _MEMORY // (rows.logits * (4 * 4 * len(rows) + 10 * 8 * (rows.columns + 1))))
+    most = max(1, _BATCH // (rows.logits * (4 * 4 * len(rows) + 10 * 8 * (rows.columns + 1))))
     count = sum(l2 >= strong for l2 in l2s)
     for start in range(0, count, most):
         yield l2s[start : min(start + most, count)]

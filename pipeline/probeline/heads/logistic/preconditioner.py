@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from probeline.heads.logistic.centres import ClassCurvature
 from probeline.heads.logistic.cross_entropy import Rows, variances
+from probeline.heads.logistic.memory import FEW, MATRICES, MEMORY, has_matrices
+from probeline.heads.logistic.point import Point
 
 STRONG = 0.1
 """Least l2, in mean eigenvalues of the features' covariance, for which even curvature serves."""
@@ -29,10 +32,13 @@ _COVERED = 0.99
 _FLATTEST = 1e-6
 """Least mean p (1 - p): that of a class that is certain everywhere."""
 
+_RENEWED = 4
+"""Products with the Hessian after which the centres of many classes are measured again."""
+
 _ROUNDING = 1e-6
 """Relative ridge of each column of a class's matrix, for the rounding of its float32 products."""
 
-_MOST_BYTES = 3 << 29
+_MOST_BYTES = MATRICES
 """Memory that the classes' matrices and their inverses may take."""
 
 _LEAST = 20
@@ -58,8 +64,14 @@ class Preconditioner:
     the total is at most twice that of the better choice.
     """
 
-    def __init__(self, rows: Rows, spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None) -> None:
-        """Take the rows, and mean, eigenvalues and eigenvectors if they are known; None for the axes themselves."""
+    def __init__(
+        self, rows: Rows, spectrum: tuple[Tensor, Tensor, Tensor | None] | None = None, *, memory: int = MEMORY
+    ) -> None:
+        """Take the rows, and mean, eigenvalues and eigenvectors if they are known; None for the axes themselves.
+
+        Logits take at most `memory` bytes. If not even one head's fit, classes have no matrices of their own.
+        """
+        self._memory = memory
         self._rows = rows
         count, columns = len(rows), rows.columns
         self._mean, values, self._basis = spectrum or _spectrum(rows)
@@ -72,7 +84,9 @@ class Preconditioner:
         self._since = 0
         self._evenly = True
         self._steepness = math.nan
-        self._fits = 2 * 4 * rows.logits * (columns + 1) ** 2 <= _MOST_BYTES
+        self._fits = has_matrices(count, columns, rows.logits, memory, _MOST_BYTES)
+        self._classes: ClassCurvature | None = None
+        self._measured = 0  # products when the classes' centres were measured
         self._price(count / 4)
 
     def _price(self, weighed: float) -> None:
@@ -82,7 +96,9 @@ class Preconditioner:
         columns = self._rows.columns
         product = 4 * len(self._rows) * columns * (1 + 33 / (self._rows.logits + 1))
         work = 1.75 * weighed * columns**2 + 2 * columns**3
-        self._cost = max(_LEAST, math.ceil(work / product)) if self._fits else math.inf
+        # Centres need two to three times the products that matrices do, even curvature many times as many.
+        saved = 1 if self._rows.logits <= FEW else 3
+        self._cost = max(_LEAST, math.ceil(saved * work / product)) if self._fits else math.inf
 
     def turned(self) -> Turned:
         """Return the rows in the eigenbasis, where the inverse of even curvature takes no products with matrices."""
@@ -92,7 +108,7 @@ class Preconditioner:
         X = torch.cat([block.float() @ narrow for _, block in self._rows.pieces()])
         rows = replace(self._rows, blocks=lambda: iter((X,)))
         spectrum = self._mean @ self._basis, self._even[:-1], None
-        return Turned(rows, Preconditioner(rows, spectrum), self._basis)
+        return Turned(rows, Preconditioner(rows, spectrum, memory=self._memory), self._basis)
 
     def spend(self, products: int) -> None:
         """Count products with the Hessian."""
@@ -102,17 +118,33 @@ class Preconditioner:
         """Return whether new matrices would pay for heads at these l2 [H]."""
         return self._since >= self._cost and _share_inverse(l2)
 
-    def improve(self, l2: Tensor, probabilities: Tensor) -> None:
-        """Compute new matrices if they are due, at the probabilities float32 [H, K, N] of the weakest l2 [H]."""
+    def improve(self, l2: Tensor, point: Point | Tensor) -> None:
+        """Compute new matrices or centres if they are due, at the point of the weakest l2 [H].
+
+        For matrices, probabilities float32 [H, K, N] will do.
+        """
+        weakest = int(l2.argmin())
         if self.is_due(l2):
-            self._compute_matrices(probabilities[l2.argmin()])
+            self._compute_matrices(point[weakest] if isinstance(point, Tensor) else point.probabilities(weakest))
+            self._classes = None
             self._inverted_at = 0.0
             self._since = 0
+        elif not isinstance(point, Tensor) and self._wants_centres(l2):
+            self._classes = ClassCurvature(point.rows, point.pieces(weakest), self._even[:-1], self._narrow)
+            self._steepness = float(point.steepness[weakest])
+            self._inverted_at = 0.0
+            self._measured = self._since
         self.aim(l2)
+
+    def _wants_centres(self, l2: Tensor) -> bool:
+        """Return whether the centres of many classes are to be measured again; matrices are better."""
+        if self._rows.logits <= FEW or self._matrices is not None or not _share_inverse(l2):
+            return False
+        return self._since - self._measured >= _RENEWED
 
     def aim(self, l2: Tensor) -> None:
         """Choose the inverse that :meth:`solve` applies for heads at these l2 [H] or some of them."""
-        self._evenly = self._matrices is None or not _share_inverse(l2)
+        self._evenly = (self._matrices is None and self._classes is None) or not _share_inverse(l2)
         if not self._evenly:
             self._invert(float(l2.log().mean().exp()))
 
@@ -122,6 +154,8 @@ class Preconditioner:
         The residual sums to 0 over more than one class, up to rounding. `steepness` [H] is the mean p (1 - p), for even
         curvature; the classes' own matrices are inverted at the l2 of :meth:`aim`.
         """
+        if not self._evenly and self._classes is not None:
+            return _centred(self._classes.solve(_centred(residual).float()).to(residual.dtype))
         if self._evenly or self._inverses is None:
             return self._solve_evenly(residual, l2, steepness.clamp_min(_FLATTEST))
         moved = torch.bmm(self._inverses, _centred(residual).float().permute(1, 2, 0))
@@ -152,7 +186,12 @@ class Preconditioner:
 
     def _invert(self, l2: float) -> None:
         """Invert each class's matrix + l2."""
-        if self._matrices is None or max(l2, self._inverted_at) <= _NEAR * min(l2, self._inverted_at):
+        if max(l2, self._inverted_at) <= _NEAR * min(l2, self._inverted_at):
+            return
+        if self._classes is not None:
+            self._classes.aim(l2)
+            self._inverted_at = l2
+        if self._matrices is None:
             return
         inverses = torch.empty_like(self._matrices) if self._inverses is None else self._inverses
         for matrix, inverse in zip(self._matrices, inverses, strict=True):
@@ -168,13 +207,14 @@ class Preconditioner:
 
     def _solve_evenly(self, residual: Tensor, l2: Tensor, steepness: Tensor) -> Tensor:
         by_bias = residual[..., -1:]
-        along = (residual[..., :-1] - by_bias * self._mean).float()
+        mean = self._mean.to(residual.dtype)
+        along = (residual[..., :-1] - by_bias * mean).float()
         if self._narrow is not None:
             along = along @ self._narrow
-        scale = steepness[:, None] * self._even
-        share = (along / (scale[:, None, :-1] + l2[:, None, None])).float()
-        weight = (share if self._narrow is None else share @ self._narrow.T).double()
-        bias = by_bias / scale[:, None, -1:] - (weight @ self._mean)[..., None]
+        scale = (steepness[:, None] * self._even).to(residual.dtype)
+        share = (along / (scale[:, None, :-1] + l2.to(residual.dtype)[:, None, None])).float()
+        weight = (share if self._narrow is None else share @ self._narrow.T).to(residual.dtype)
+        bias = by_bias / scale[:, None, -1:] - (weight @ mean)[..., None]
         return torch.cat([weight, bias], dim=2)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from probeline.heads.checks import check_features, check_labels
 from probeline.heads.linear import Head
 from probeline.heads.logistic.cross_entropy import Rows
+from probeline.heads.logistic.memory import MEMORY
 from probeline.heads.logistic.path import MAX_ITERATIONS, TOLERANCE, solve_path
 from probeline.heads.standardize import Scaler, apply, scaler_of
 from probeline.heads.tensors import resident
@@ -25,10 +26,12 @@ def fit_path_streamed(
     device: str | torch.device = "cpu",
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
+    memory: int = MEMORY,
 ) -> tuple[list[Head], Scaler]:
     """Fit what :func:`probeline.heads.logistic.path.fit_path` fits, on rows that are standardised as they are read.
 
-    Memory holds one block, 16 to 28 bytes per row, class and head solved at once, and some matrices [D, D].
+    Memory holds one block, some matrices [D, D], and 12 to 28 bytes per row, class and head solved at once; of more
+    than 32 classes at most `memory` bytes of those.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ def fit_path_streamed(
         Classes in [0, classes).
     classes : int
         K, at least 2.
-    l2s, device, tolerance, max_iterations
+    l2s, device, tolerance, max_iterations, memory
         As for :func:`probeline.heads.logistic.path.fit_path`.
 
     Returns
@@ -77,4 +80,4 @@ def fit_path_streamed(
         return (resident(apply(scaler, block), home) for block in checked())
 
     rows = Rows(standardised, columns[0], resident(y, home), 1 if classes == 2 else classes)
-    return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations), scaler
+    return solve_path(rows, l2s, tolerance=tolerance, max_iterations=max_iterations, memory=memory), scaler

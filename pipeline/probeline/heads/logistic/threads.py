@@ -1,0 +1,32 @@
+"""Small fits on one thread, whose work is less than what waiting for others may cost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+_SMALL = 1e8
+"""Operations of a product with the Hessian up to which one thread does it.
+
+A core does them in one to five milliseconds. Each of the product's dozens of steps ends when its last thread does, and
+beside other work a thread may not run for a time slice, some milliseconds; alone, two threads save half a product.
+"""
+
+
+@contextlib.contextmanager
+def few_threads(rows: int, columns: int, logits: int, heads: int) -> Iterator[None]:
+    """Use one thread of the processor if a product with the Hessian of so many heads is small, and restore the number.
+
+    Fewer rows than columns count as columns, as they do once the rows are turned into their span.
+    """
+    before = torch.get_num_threads()
+    if before == 1 or 4 * rows * min(rows, columns) * logits * heads > _SMALL:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
