@@ -57,7 +57,8 @@ def test_logits_that_are_not_kept_give_the_same_heads(weighted: bool, monkeypatc
     l2s = [1.0, 1e-2, 1e-4]
     kept = fit_path(X, y, 50, l2s, weights=weights)
     limit = 100 * 6 * 4 * 50  # of the logits of 100 rows
-    for head, other in zip(fit_path(X, y, 50, l2s, weights=weights, memory=limit), kept, strict=True):
+    monkeypatch.setattr(path, "MEMORY", limit)
+    for head, other in zip(fit_path(X, y, 50, l2s, weights=weights), kept, strict=True):
         assert head.certificate.converged
         allowed = 1e-6 * other.certificate.objective + 1e-8  # of each
         assert abs(head.certificate.objective - other.certificate.objective) <= 2 * allowed
@@ -149,8 +150,12 @@ def test_many_classes_need_few_products(monkeypatch: pytest.MonkeyPatch) -> None
 def measured(rows: int, columns: int, classes: int, limit: int) -> int:
     """Return the most memory that torch held during a fit, beyond what it held before."""
     X, y = task(rows, columns, classes)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        fit_path(X, y, classes, [2e-4, 1e-4], max_iterations=12, memory=limit)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled,
+    ):
+        patch.setattr(path, "MEMORY", limit)
+        fit_path(X, y, classes, [2e-4, 1e-4], max_iterations=12)
     assert profiled.profiler is not None
     events = profiled.profiler.kineto_results.events()
     held = most = 0

@@ -1,6 +1,6 @@
 """Heads beside what people would use instead, each in a process of its own: seconds, objective, and peak memory.
 
-    python tests/bench_heads [--only one,path,sgd,curve,wide,streamed,floor] [--out FILE] [options of probeline]
+    python tests/bench_heads [--only one,path,sgd,curve,wide,streamed,classes,floor] [--out FILE] [options of probeline]
 
 The features are those of the train part of a data set in the cache: ``probeline extract`` comes before. Contenders of
 one measurement run one after the other, ours first and last, on the same threads. Reading of arrays, imports and a
@@ -41,26 +41,45 @@ def ask(contender: str, folder: Path, **options: Any) -> dict[str, Any]:
     return found
 
 
-def mean(*runs: dict[str, Any]) -> float:
-    return sum(run["seconds"] for run in runs) / len(runs)
+def mean(*runs: dict[str, Any], of: str = "seconds") -> float:
+    return sum(run[of] for run in runs) / len(runs)
 
 
-def one(folder: Path) -> dict[str, Any]:
-    """One head at l2 1e-3; scikit-learn with the first tolerance, in float64 if need be, that comes as low as ours."""
-    first = ask("head", folder, l2=1e-3)
+def compare(folder: Path, l2: float) -> dict[str, Any]:
+    """One head; scikit-learn with the first tolerance, in float64 if need be, that comes as low as ours."""
+    first = ask("head", folder, l2=l2)
     allowed = first["objective"] * (1 + 1e-6) + 1e-8
     references = []
     for double, tolerance in product((False, True), (1e-4, 1e-5, 1e-6)):
-        references.append(ask("reference", folder, l2=1e-3, tolerance=tolerance, double=double))
+        references.append(ask("reference", folder, l2=l2, tolerance=tolerance, double=double))
         if references[-1]["objective"] <= allowed:
             break
-    last = ask("head", folder, l2=1e-3)
+    last = ask("head", folder, l2=l2)
     return {
         "ours": [first, last],
         "scikit-learn": references,
         "equal objective": references[-1]["objective"] <= allowed,
         "ratio": references[-1]["seconds"] / mean(first, last),
+        "ratio of cpu seconds": references[-1]["cpu_seconds"] / mean(first, last, of="cpu_seconds"),
+        "ratio of cpu seconds to its first tolerance": references[0]["cpu_seconds"]
+        / mean(first, last, of="cpu_seconds"),
     }
+
+
+def one(folder: Path) -> dict[str, Any]:
+    """One head at l2 1e-3, on the cached features."""
+    return compare(folder, 1e-3)
+
+
+def classes(folder: Path) -> dict[str, Any]:
+    """Single heads of many classes on synthetic features, at weak l2."""
+    found = {}
+    for rows, columns, number in ((20_000, 256, 100), (20_000, 256, 1000), (1200, 1280, 400)):
+        with tempfile.TemporaryDirectory() as place:
+            ask("synthesise_classes", Path(place), rows=rows, columns=columns, classes=number)
+            for l2 in (1e-4,) if rows > 1200 else (1e-2, 1e-4):
+                found[f"{rows} x {columns} x {number}, l2 {l2:g}"] = compare(Path(place), l2)
+    return found
 
 
 def path(folder: Path) -> dict[str, Any]:
@@ -128,7 +147,7 @@ def floor(folder: Path) -> dict[str, Any]:
 
 
 MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
-    each.__name__: each for each in (one, path, sgd, curve, wide, streamed, floor)
+    each.__name__: each for each in (one, path, sgd, curve, wide, streamed, classes, floor)
 }
 
 

@@ -65,9 +65,10 @@ def fit_path(
     device: str | torch.device = "cpu",
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
-    memory: int = MEMORY,
 ) -> list[Head]:
     """Fit one head per l2: the strong ones all at once, then the weaker ones from an extrapolation of the path so far.
+
+    Logits of more than 32 classes take at most ``MEMORY`` bytes (``memory.py``, which computes the peak of a fit).
 
     Parameters
     ----------
@@ -89,9 +90,6 @@ def fit_path(
         nats (see ``newton.py`` for how that is estimated).
     max_iterations : int
         Most products with the Hessian per l2; a head that used them up is returned with ``converged=False``.
-    memory : int
-        Bytes that logits of more than 32 classes may take. If they need more, they are computed again, block by block,
-        at each product with the Hessian, which then costs half as much again.
 
     Returns
     -------
@@ -119,7 +117,6 @@ def fit_path(
             device=device,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            memory=memory,
         )
         return [_with_absent(head, present, classes) for head in heads]
     home = "cpu" if torch.device(device).type == "mps" else device
@@ -133,7 +130,7 @@ def fit_path(
             tolerance=tolerance,
             max_iterations=max_iterations,
             is_turned=turns_rows(count, columns, classes),
-            memory=memory,
+            memory=MEMORY,
         )
         if columns <= count:
             return solve(rows)
@@ -157,7 +154,8 @@ def solve_path(
 
     With `is_turned`, they are copied into the eigenbasis of their covariance. That pays if there are many classes: a
     product of coefficients with the eigenvectors costs K D^2 for each step, one of the rows N D^2 once; and it takes as
-    much memory as they do.
+    much memory as they do. Logits of more than 32 classes take at most `memory` bytes; if they need more, they are
+    computed again, block by block, at each product with the Hessian, which then costs half as much again.
     """
     l2s = check_l2s(l2s)
     preconditioner = Preconditioner(rows, memory=memory)

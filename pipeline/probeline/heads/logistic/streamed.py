@@ -42,8 +42,11 @@ def fit_path_streamed(
         Classes in [0, classes).
     classes : int
         K, at least 2.
-    l2s, device, tolerance, max_iterations, memory
+    l2s, device, tolerance, max_iterations
         As for :func:`probeline.heads.logistic.path.fit_path`.
+    memory : int
+        Bytes that logits of more than 32 classes may take. If they need more, they are computed again at each product
+        with the Hessian.
 
     Returns
     -------
