@@ -17,8 +17,8 @@ _ARRAYS = 6
 _LEAST_ROWS = 256
 """Rows of a block, however little memory there is."""
 
-_MANY = 256
-"""Classes above which rows may be turned into their eigenbasis."""
+MANY = 256
+"""Classes above which rows may be turned into their eigenbasis, and those without rows are set apart."""
 
 _TURNED = 16
 """Rows per column up to which turning them pays: with more, turning each vector costs little beside a product."""
@@ -46,9 +46,9 @@ def block_rows(logits: int, heads: int, memory: int) -> int:
     return max(_LEAST_ROWS, memory // (_ARRAYS * 4 * heads * logits))
 
 
-def turns_rows(rows: int, columns: int, classes: int) -> bool:
-    """Return whether rows are copied into the eigenbasis of their covariance."""
-    return classes > _MANY and rows <= _TURNED * columns
+def turns_rows(rows: int, columns: int) -> bool:
+    """Return whether rows of many classes are copied into the eigenbasis of their covariance."""
+    return rows <= _TURNED * columns
 
 
 def has_matrices(rows: int, columns: int, logits: int, memory: int, most: int) -> bool:
@@ -86,7 +86,7 @@ def peak_bytes(rows: int, columns: int, classes: int, *, heads: int = 1, memory:
     total += 8 * 6 * span**2 + 4 * min(rows, _EXACT_ROWS) * (3 * columns + 10 * heads * max(2, logits))
     if columns > rows:
         total += 8 * rows * columns * 3
-    if turns_rows(rows, columns, classes):
+    if classes > MANY and turns_rows(rows, columns):
         total += 2 * 4 * rows * span
     if logits > FEW:
         total += 4 * 4 * logits * leading_rows(rows, span, logits) * (span + 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from probeline.heads.checks import check_l2s, check_labelled
 from probeline.heads.linear import Certificate, Head
 from probeline.heads.logistic.cross_entropy import Rows, evaluate_exactly, resident_rows
-from probeline.heads.logistic.memory import MEMORY, turns_rows
+from probeline.heads.logistic.memory import MANY, MEMORY, turns_rows
 from probeline.heads.logistic.newton import Solution, minimise, penalised
 from probeline.heads.logistic.preconditioner import SPREAD, STRONG, Preconditioner
 from probeline.heads.logistic.threads import few_threads
@@ -42,8 +42,7 @@ _ROUGH = 1e-3
 _BATCH = 1 << 30
 """Bytes that a batch of heads may take: four arrays of logits in float32, and some ten of coefficients in float64."""
 
-_MANY = 256
-"""Classes above which those without rows are set apart."""
+_MANY = MANY
 
 _IMPROBABLE = 40.0
 """Logits by which a class without rows is below the lowest bias: its probability is at most 4e-18."""
@@ -129,7 +128,7 @@ def fit_path(
             l2s=l2s,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            is_turned=turns_rows(count, columns, classes),
+            is_turned=classes > _MANY and turns_rows(count, columns),
             memory=MEMORY,
         )
         if columns <= count:
