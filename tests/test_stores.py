@@ -178,6 +178,23 @@ def test_a_bucket_that_everybody_may_use_needs_no_credentials(monkeypatch: pytes
         ("S3://bucket/x", UnknownName, "did you mean s3://"),
         ("s3://", BadOption, "without a bucket"),
         ("gs:///prefix", BadOption, "without a bucket"),
+        ("s3:/bucket/x", BadOption, "expected s3://BUCKET/PREFIX, or the path of a folder"),
+        ("GS:bucket", BadOption, "expected gs://BUCKET/PREFIX, or the path of a folder"),
+        *(
+            (f"s3://{rest}", BadOption, "bad --store .expected s3://BUCKET/PREFIX without")
+            for rest in (
+                "key:pw@b/x",
+                "b:9000/x",
+                "b/x?y",
+                "b/x#y",
+                "b/a%20b",
+                "b//x",
+                "b/x/../y",
+                "b/./x",
+                "b/..",
+                "b/a\tb",
+            )
+        ),
         ("cache", BadOption, "one folder, or one is in the other"),
         ("cache/store", BadOption, "one is in the other"),
         (".", BadOption, "one is in the other"),
@@ -189,6 +206,19 @@ def test_an_address_of_no_store_is_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
         check_store(address, Path("cache"))
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://b", "gs://b/", "az://b.c/a dir/é/a..b/.c/d./", "folder:s3", "c:/x", "100%"]
+)
+def test_an_address_that_says_where_it_is_is_taken(address: str) -> None:
+    check_store(address, Path("cache"))
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    with pytest.raises(BadOption) as refused:
+        check_store("s3://key:verysecret@bucket/x", Path("cache"))
+    assert "verysecret" not in str(refused.value)
 
 
 def test_a_bucket_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 from probeline.errors import BadOption, MissingExtra, UnknownName
 
 OBJECT_STORES = ("s3", "gs", "az")
 """Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
+
+_WITHOUT_SLASHES = re.compile(rf"({'|'.join(OBJECT_STORES)}):(?!//)", re.IGNORECASE)
+"""What would be taken for a folder of this machine, which nobody else sees."""
+
+_LEFT_OUT = re.compile(r"[@:?#%\x00-\x1f\x7f]|(^|/)(\.{0,2})/|/\.{1,2}$")
+"""What the client of a bucket would drop, decode or resolve in silence: then the address is another than it says."""
 
 
 def check_store(text: str | None, cache: Path) -> None:
@@ -20,13 +27,13 @@ def check_store(text: str | None, cache: Path) -> None:
     """
     if text is None:
         return
+    if found := _WITHOUT_SLASHES.match(text):
+        raise BadOption(
+            "bad --store", expected=f"{found[1].lower()}://BUCKET/PREFIX, or the path of a folder", got=text
+        )
     scheme, is_url, rest = text.partition("://")
     if is_url:
-        if scheme not in OBJECT_STORES:
-            valid = [f"{name}://" for name in OBJECT_STORES]
-            raise UnknownName("store", f"{scheme}://", valid, remedy="or the path of a folder")
-        if not rest.partition("/")[0]:
-            raise BadOption("--store without a bucket", expected=f"{scheme}://BUCKET/PREFIX", got=text)
+        _check_address(scheme, rest)
         if importlib.util.find_spec("obstore") is None:
             raise MissingExtra("obstore is not installed", remedy="pip install 'probeline[object-store]'")
         return
@@ -36,4 +43,18 @@ def check_store(text: str | None, cache: Path) -> None:
             "--store and --cache are one folder, or one is in the other",
             expected="a folder that machines share, and one of this machine's own",
             got=f"{text} and {cache}",
+        )
+
+
+def _check_address(scheme: str, rest: str) -> None:
+    if scheme not in OBJECT_STORES:
+        valid = [f"{name}://" for name in OBJECT_STORES]
+        raise UnknownName("store", f"{scheme}://", valid, remedy="or the path of a folder")
+    if not rest.partition("/")[0]:
+        raise BadOption("--store without a bucket", expected=f"{scheme}://BUCKET/PREFIX")
+    if _LEFT_OUT.search(rest):
+        raise BadOption(  # the address is not shown: there may be a password in it
+            "bad --store",
+            expected=f"{scheme}://BUCKET/PREFIX without any of @ : ? # %, and without . .. or nothing between slashes",
+            remedy="credentials and the endpoint are given by the provider's own variables",
         )
