@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 import pytest
 
@@ -221,6 +222,27 @@ def test_no_more_processes_run_at_once_than_there_are_workers(tmp_path: Path, mo
     jobs = [Job.here(["--version"], tmp_path / str(number)) for number in range(7)]
     assert Local(share_gpus=False).run(jobs, 3) == ["exit code 0"] * 7
     assert most == 3
+
+
+def test_a_process_that_cannot_be_started_keeps_no_other_from_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Process:
+        def wait(self) -> int:
+            return 0
+
+    def start(job: Job) -> Process:
+        if job.log.name == "0":
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        return Process()
+
+    monkeypatch.setattr(local, "start_job", start)
+    jobs = [Job.here(["--version"], tmp_path / str(number)) for number in range(3)]
+    ended: list[str] = []
+    runner = Thread(target=lambda: ended.extend(Local(share_gpus=False).run(jobs, 1)), daemon=True)
+    runner.start()
+    runner.join(30)
+    assert ended == [f"not started: [Errno {errno.EAGAIN}] no more processes", "exit code 0", "exit code 0"]
 
 
 def test_an_interrupt_ends_the_processes_and_starts_no_more(tmp_path: Path) -> None:

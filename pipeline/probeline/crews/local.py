@@ -31,6 +31,14 @@ class Local:
             if is_interrupted:
                 return "not started"
             place = places.get()
+            try:
+                return run_in(place, job)
+            except OSError as error:  # no more processes, or no space for a log
+                return f"not started: {error}"
+            finally:
+                places.put(place)
+
+        def run_in(place: dict[str, str], job: Job) -> str:
             process = start_job(replace(job, environment={**job.environment, **place}))
             running.add(process)
             if is_interrupted:
@@ -39,7 +47,6 @@ class Local:
                 return in_words(process.wait())
             finally:
                 running.discard(process)
-                places.put(place)
 
         # A thread for each process: where the system can, a process ends with the thread that started it.
         with ThreadPoolExecutor(at_once, thread_name_prefix="crew") as pool:
