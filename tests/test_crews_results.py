@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from probeline import extract
@@ -128,6 +130,60 @@ def test_trainings_that_nobody_can_do_end_the_run(
     use(Inside(lambda _: True), monkeypatch)
     assert main(["finetune", *DATA, *NETS[:2], "--strategy", "head", "--epochs", "1", *CREW]) == 2
     assert "finetune: 1 worker brought nothing" in capsys.readouterr().err
+
+
+FINISHED: dict[str, list[str]] = {
+    "probe": [],
+    "baselines": [],
+    "curve": ["--fractions", "50", "100", "--shots", "0", "--draws", "1"],
+}
+
+
+@pytest.mark.parametrize("verb", FINISHED)
+def test_nothing_is_extracted_for_results_that_exist(
+    verb: str, crew: Inside, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*NETS[:2], *FINISHED[verb]]
+    expected = results(capsys, verb, *words)
+    shutil.rmtree("cache")
+    assert results(capsys, verb, *words, *CREW) == expected
+    assert not crew.commands
+    assert results(capsys, verb, *NETS, *FINISHED[verb], *CREW)[: len(expected)] == expected
+    extracted = {tuple(given["backbones"]) for given in crew.commands if given["verb"] == "extract"}
+    assert extracted == {("python:other.py:make",)}, "the other net's results exist"
+
+
+def test_features_from_which_trainings_start_are_extracted_by_the_crew(
+    crew: Inside, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--strategy", "head", "lp-ft", "--epochs", "1", *NETS[:2], *CREW]
+    assert main(["finetune", *DATA, *words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "dry run: extract: a crew of 2 processes on this machine would be started" in said
+    assert "dry run: finetune: a crew of 2 processes on this machine would be started" in said
+    assert [score["method"] for score in results(capsys, "finetune", *words)] == ["head", "lp-ft"]
+    assert [given["verb"] for given in crew.commands] == ["extract", "finetune", "finetune"]
+
+
+def test_a_crew_extracts_nothing_of_embeddings(crew: Inside, capsys: pytest.CaptureFixture[str]) -> None:
+    features = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    np.savez("embeddings.npz", x=features, y=np.arange(60) % 3)
+    command = ["probe", "--dataset", "features:embeddings.npz", *CREW]
+    assert main([*command, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "to extract" not in said
+    assert "dry run: extract" not in said
+    assert main(command) == 0
+    assert "1 of 1 tap is missing" in capsys.readouterr().out
+    assert [given["verb"] for given in crew.commands] == ["probe"]
+
+
+def test_workers_that_leave_no_results_here_are_told_what_they_must_share(
+    crew: Inside, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(Inside(lambda given: given["verb"] == "probe"), monkeypatch)
+    assert main(["probe", *DATA, *NETS[:2], *CREW]) == 2
+    assert "give a --cache and --reports that all machines share" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["crew", "share", "crew_size", "recipe"])

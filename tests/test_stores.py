@@ -208,9 +208,7 @@ def test_an_address_of_no_store_is_refused(
         check_store(address, Path("cache"))
 
 
-@pytest.mark.parametrize(
-    "address", ["s3://b", "gs://b/", "az://b.c/a dir/é/a..b/.c/d./", "folder:s3", "c:/x", "100%"]
-)
+@pytest.mark.parametrize("address", ["s3://b", "gs://b/", "az://b.c/a dir/é/a..b/.c/d./", "folder:s3", "c:/x", "100%"])
 def test_an_address_that_says_where_it_is_is_taken(address: str) -> None:
     check_store(address, Path("cache"))
 

@@ -56,15 +56,15 @@ def _compute_by_crew(session: Session) -> None:
         return all(is_computed(own, request) for request in _requests(own))
 
     settings = session.settings
-    extract_by_crew(session)
     pieces = pieces_by_tap(session, exist, curve_strategies=())
-    run_waves(session, choose_crew(session), Results(settings, "curve", "curve", pieces))
     at_one_tap = session.under(settings.changed(taps=settings.reading.taps[:1]))
     trained = [
         piece
         for strategy in settings.curve.curve_strategies
         for piece in pieces_by_tap(at_one_tap, exist, curve_strategies=(strategy,))
     ]
+    extract_by_crew(session, [*pieces, *trained])
+    run_waves(session, choose_crew(session), Results(settings, "curve", "curve", pieces))
     run_waves(session, choose_crew(session), Results(settings, "curve", "trained curve", trained))
 
 

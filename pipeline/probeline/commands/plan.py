@@ -33,14 +33,18 @@ def run(session: Session, verbs: Sequence[str]) -> dict[str, Any]:
     with without_downloads():
         for text in settings.nets.backbones:
             try:
-                if trains_from_probe or _READ_FEATURES & {*verbs}:
+                if session.has_images and (trains_from_probe or _READ_FEATURES & {*verbs}):
                     extractions += plan_extraction(session, text)
                 rows += plan_rows(session, text, verbs, scores)
             except MissingData as error:
                 console.result(f"dry run: {text}: {error}; nothing can be planned for it")
-    if settings.sharing.crew is not None and any(plan.missing for plan in extractions):
-        first = shell_command(share_words(settings, 0, settings.sharing.crew_size or 1))
-        console.result(f"dry run: extract: {describe_crew(settings)} would be started, the first as: {first}")
+    if settings.sharing.crew is not None:
+        crew = describe_crew(settings)
+        if any(plan.missing for plan in extractions):
+            first = shell_command(share_words(settings, 0, settings.sharing.crew_size or 1))
+            console.result(f"dry run: extract: {crew} would be started, the first as: {first}")
+        for verb in dict.fromkeys(row["verb"] for row in rows if not row["scored"]):
+            console.result(f"dry run: {verb}: {crew} would be started, with a command of its own for each result")
     for plan in extractions:
         console.result(f"dry run: extract {plan.title}: {_in_words(plan)}")
     for row in rows:

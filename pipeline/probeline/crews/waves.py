@@ -71,7 +71,7 @@ def run_waves(session: Session, crew: Crew, work: Work) -> None:
     logs = settings.folders.reports.absolute() / _LOGS / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
     if left := work.count_missing():
         make_folder(logs)
-        state = f"{left:,} of {plural(total, work.piece)} are missing"
+        state = f"{left:,} of {plural(total, work.piece)} {'is' if left == 1 else 'are'} missing"
         say(f"{work.verb}: {describe_crew(settings)}: {state}; logs in {logs}")
     while left:
         wave += 1
@@ -115,5 +115,5 @@ def _nothing_done(work: Work, jobs: Sequence[Job], ended: Sequence[str], logs: P
         got=f"worker {index + 1}, {ended[index]}, whose last line is: {last}",
         remedy="mend what the logs say, then run the same command again: what is finished is kept"
         if ended[index] != WELL
-        else "they must see the same files as this process: give a --cache that all machines share, or a --store",
+        else f"they must see the same files as this process: give {work.shared_options}",
     )

@@ -32,6 +32,10 @@ class Work(Protocol):
     def total(self) -> int:
         """How many pieces there are."""
 
+    @property
+    def shared_options(self) -> str:
+        """The options that say where workers leave what they have done, for this process to find."""
+
     def count_missing(self) -> int:
         """Return how many pieces are missing at this moment, read from where results are kept."""
 
@@ -42,7 +46,7 @@ class Work(Protocol):
 class Shards:
     """The shards of every entry that a session's settings name; each worker takes its share, then what is left."""
 
-    verb, piece = "extract", "shard"
+    verb, piece, shared_options = "extract", "shard", "a --cache that all machines share, or a --store"
 
     def __init__(self, session: Session) -> None:
         settings = self._settings = session.settings
@@ -85,6 +89,8 @@ class Piece:
 
 class Results:
     """Results that a verb makes one by one, each in a process of its own."""
+
+    shared_options = "a --cache and --reports that all machines share"
 
     def __init__(self, settings: Settings, verb: str, piece: str, pieces: Sequence[Piece]) -> None:
         self._settings, self._pieces = settings, pieces

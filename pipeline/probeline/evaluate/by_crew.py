@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,21 +14,26 @@ from probeline.session import Session
 
 
 def fit_by_crew(session: Session, verb: str) -> None:
-    """Let the crew of the settings extract missing features, then make the scores of a verb that do not exist.
+    """Let the crew of the settings make the scores of a verb that do not exist, from features that it extracts first.
 
     Raises
     ------
     CrewFailed, FoundUnreadable, ProbelineError
     """
-    extract_by_crew(session)
     pieces = pieces_by_tap(session, lambda own: all(are_scored(features, verb) for features in requested_features(own)))
+    extract_by_crew(session, pieces)
     run_waves(session, choose_crew(session), Results(session.settings, verb, "tap", pieces))
 
 
-def extract_by_crew(session: Session) -> None:
-    """Let the crew of the settings extract missing features, if the data set has images."""
-    if session.has_images:
-        run_waves(session, choose_crew(session), Shards(session))
+def extract_by_crew(session: Session, pieces: Sequence[Piece]) -> None:
+    """Let the crew of the settings extract missing features of those results that do not exist."""
+    settings = session.settings
+    missing = [piece.changes for piece in pieces if not piece.exists()] if session.has_images else []
+    if missing:
+        backbones = dict.fromkeys(name for changes in missing for name in changes["backbones"])
+        taps = dict.fromkeys(tap for changes in missing for tap in changes.get("taps", settings.reading.taps))
+        own = session.under(settings.changed(backbones=tuple(backbones), taps=tuple(taps)))
+        run_waves(own, choose_crew(own), Shards(own))
 
 
 def pieces_by_tap(session: Session, exists: Callable[[Session], bool], **changes: Any) -> list[Piece]:
