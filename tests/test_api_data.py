@@ -41,6 +41,15 @@ def pixels(n: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), np.where(bright, "day", "night")
 
 
+def test_a_store_may_be_a_path(folders: dict[str, Any], tmp_path: Path) -> None:
+    images, labels = pixels()
+    options = {"preprocess": PREPROCESS, "labels": labels, "reports": folders["reports"]}
+    first = probeline.extract(images, small_net(), store=tmp_path / "store", cache=folders["cache"], **options)
+    assert list((tmp_path / "store").glob("v1/*/*/*/shard-*.json"))
+    again = probeline.extract(images, small_net(), store=str(tmp_path / "store"), cache=tmp_path / "other", **options)
+    assert again.key == first.key
+
+
 def encoded(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(array).save(file, "PNG")

@@ -178,6 +178,7 @@ def test_nothing_that_is_not_proven_comes_into_a_cache(
             work()
         assert words in str(refused.value)
         assert "delete that file and its data from the store" in str(refused.value)
+        assert str(refused.value).count(";") == 1, "one remedy: that of a cache does not help here"
         assert missing_shards(b) == list(range(SHARDS))
 
 
@@ -209,7 +210,9 @@ def test_what_a_newer_version_wrote_is_not_called_corrupt(store: FolderStore, tm
     write(store, a, 0)
     (path,) = (tmp_path / "store").rglob("shard-00000.json")
     _change_record(path, format=99)
-    with pytest.raises(NewerFormat, match="update Probeline"):
+    with pytest.raises(
+        NewerFormat, match=r"shard-00000\.json .*got format 99.*; update Probeline, or use another --store$"
+    ):
         SharedShards(store, b).fetch([0], ignore)
 
 

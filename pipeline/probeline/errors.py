@@ -36,6 +36,11 @@ class ProbelineError(Exception):
         What would have been right, and what was found.
     remedy : str, optional
         The next command or step, as an instruction.
+
+    Attributes
+    ----------
+    finding : str
+        The message without the remedy, for an error that has another one.
     """
 
     exit_code = 2
@@ -54,14 +59,15 @@ class ProbelineError(Exception):
         details = [f"{word} {value}" for word, value in values if value is not None]
         if details:
             line += " (" + ", ".join(details) + ")"
-        if remedy:
-            line += f"; {remedy}"
-        line = shorten_words(line)
-        self.where, self.got = where, got
-        super().__init__(printable(" ".join(part.strip() for part in line.splitlines())))
+        self.where, self.got, self.finding = where, got, _one_line(line)
+        super().__init__(_one_line(f"{line}; {remedy}" if remedy else line))
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(part.strip() for part in shorten_words(text).splitlines()))
 
 
 class UnknownName(ProbelineError, LookupError):

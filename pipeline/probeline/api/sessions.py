@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,10 @@ def _value(name: str, value: Any) -> Any:
     """Return a value as its option has it: of a list, one value alone, or a mapping of names to values."""
     option = OPTIONS[name]
     if not option.is_list:
-        return path_of(value).expanduser() if option.kind is Path else value
+        if option.kind is Path or isinstance(value, os.PathLike):
+            path = path_of(value).expanduser()
+            return path if option.kind is Path else str(path)
+        return value
     if isinstance(value, Mapping):
         return tuple(f"{key}={_joined(own)}" for key, own in value.items())
     kind = path_of if option.kind is Path else option.kind

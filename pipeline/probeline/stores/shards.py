@@ -31,8 +31,8 @@ _RECORD = re.compile(r"shard-(\d{5,10})\.json")
 
 def find_missing(entry: Entry, shared: SharedShards | None) -> list[int]:
     """Return the shards that neither the cache has nor the store, if there is one."""
-    missing = missing_shards(entry)
-    return missing if shared is None else [number for number in missing if number not in shared.finished()]
+    missing, finished = missing_shards(entry), frozenset() if shared is None else shared.finished()
+    return [number for number in missing if number not in finished]
 
 
 class SharedShards:
@@ -154,14 +154,14 @@ class SharedShards:
         try:
             parsed = parse_shard_record(self._entry, number, record, self._store.address(name))
             return EncodedShard(self._read_data(number, parsed), record)
-        except NewerFormat:
-            raise
+        except NewerFormat as error:
+            raise NewerFormat(error.finding, remedy="update Probeline, or use another --store") from error
         except BadCache as error:
             raise BadCache(
                 "a shard of the store cannot be used",
                 where=self._store.address(name),
-                got=error,
-                remedy="delete that file and its data from the store, then run again: another process writes them anew",
+                got=error.finding,
+                remedy="delete that file and its data from the store, then run again: only this shard is redone",
             ) from error
 
     def _read_data(self, number: int, record: ShardRecord) -> bytes:
