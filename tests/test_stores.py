@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +142,41 @@ def test_a_refusal_is_said_in_the_words_of_the_service(refusing: str, monkeypatc
     for call in (lambda: store.read("a", SHARD), lambda: store.publish("a", b""), lambda: store.names_in("a")):
         with pytest.raises(StoreFailed, match=r"s3://bucket/a .*got AccessDenied: No rights"):
             call()
+
+
+SILENT = """
+import sys
+from probeline.files.reading import SHARD
+from probeline.stores.objects import ObjectStore
+
+store = ObjectStore.of_url("s3://bucket")
+print("asking", flush=True)
+{"read": lambda: store.read("a", SHARD), "publish": lambda: store.publish("a", b""),
+ "exists": lambda: store.exists("a"), "names_in": lambda: store.names_in("a")}[sys.argv[1]]()
+"""
+
+
+@pytest.mark.parametrize("call", ["read", "publish", "exists", "names_in"])
+def test_an_interrupt_does_not_wait_for_a_server(call: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {"ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "ALLOW_HTTP": "1"}
+        environment |= {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "REGION": "us-east-1"}
+        with subprocess.Popen(
+            [sys.executable, "-c", SILENT, call],
+            env={**os.environ, **{f"AWS_{name}": value for name, value in environment.items()}},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "asking\n"
+                silent.settimeout(30)
+                with silent.accept()[0]:
+                    process.send_signal(signal.SIGINT)
+                    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1], "its own limit is 10 minutes"
+            finally:
+                process.kill()
 
 
 def test_no_key_in_an_address_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from threading import Thread, current_thread, main_thread
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from probeline.errors import StoreFailed
 from probeline.files.reading import FileKind
@@ -22,6 +25,31 @@ _RETRY_SECONDS = 60
 
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 """How the services say that not an object is missing but its bucket."""
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _interruptible(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let an interrupt end the main thread's wait for a call: obstore notices none until its server answers."""
+
+    @functools.wraps(call)
+    def wait(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if current_thread() is not main_thread():
+            return call(*args, **kwargs)
+        future = Future[Result]()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        Thread(target=run, name="store", daemon=True).start()
+        return future.result()
+
+    return wait
 
 
 class ObjectStore:
@@ -56,6 +84,7 @@ class ObjectStore:
             )
         return cls(client, url)
 
+    @_interruptible
     def read(self, name: str, kind: FileKind) -> bytes | None:
         """Return the bytes of an object; None if it does not exist."""
         import obstore
@@ -76,6 +105,7 @@ class ObjectStore:
                 )
             return bytes(found.bytes())
 
+    @_interruptible
     def publish(self, name: str, data: bytes) -> bool:
         """Write an object, whole or not at all; False if one of this name exists, which is left as it is."""
         import obstore
@@ -88,6 +118,7 @@ class ObjectStore:
                 return False
         return True
 
+    @_interruptible
     def exists(self, name: str) -> bool:
         """Return whether an object exists at this moment."""
         import obstore
@@ -99,6 +130,7 @@ class ObjectStore:
                 return False
         return True
 
+    @_interruptible
     def names_in(self, folder: str) -> set[str]:
         """Return the names of the objects in a folder, without it; of a service that lists late the latest may miss."""
         import obstore
