@@ -20,6 +20,7 @@ from probeline.cache.reading import missing_shards, read_features
 from probeline.cache.writing import EncodedShard, encode_shard, write_entry
 from probeline.errors import BadCache, NewerFormat, StoreFailed
 from probeline.extraction.turns import Turns, Unpublished
+from probeline.files.reading import FileKind
 from probeline.identity import seal, unseal
 from probeline.stores import shards as shards_module
 from probeline.stores.folder import FolderStore
@@ -76,6 +77,32 @@ def test_shards_are_written_by_several_threads_at_once(store: FolderStore, entry
     with ThreadPoolExecutor(4) as pool:
         shards = list(pool.map(partial(encoded, entry), numbers))
     assert all(shard == encoded(entry, number) for number, shard in zip(numbers, shards, strict=True))
+
+
+@pytest.mark.parametrize(("fitting", "most"), [(0, 1), (3, 3), (100, SHARDS)])
+def test_no_more_shards_are_on_their_way_than_fit_into_memory(
+    fitting: int, most: int, store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted(Watched):
+        running = at_once = 0
+
+        def read(self, name: str, kind: FileKind) -> bytes | None:
+            with self._lock:
+                self.running += 1
+                self.at_once = max(self.at_once, self.running)
+            time.sleep(0.05)
+            with self._lock:
+                self.running -= 1
+            return super().read(name, kind)
+
+    a, b = machine(tmp_path, "a"), machine(tmp_path, "b")
+    write(store, a, *range(SHARDS))
+    size = 4 * b.rows_per_shard * b.dim
+    monkeypatch.setattr(shards_module, "memory_bytes", lambda: fitting * 12 * size)
+    counted = Counted(store)
+    assert SharedShards(counted, b).fetch(range(SHARDS), ignore) == SHARDS
+    assert counted.at_once <= most
+    assert (counted.at_once > 1) == (most > 1)
 
 
 def test_missing_is_what_neither_cache_nor_store_has(store: FolderStore, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from probeline.cache.format.records import ShardRecord
 from probeline.cache.reading import check_shard, is_done, missing_shards, parse_shard_record
 from probeline.cache.writing import EncodedShard, publish_shard, write_entry
 from probeline.errors import BadCache, NewerFormat, StoreFailed
-from probeline.files.reading import ENTRY, SHARD, read_bytes
+from probeline.files.reading import ENTRY, SHARD, memory_bytes, read_bytes
 from probeline.identity import digest_bytes
 from probeline.stores.store import Store
 
@@ -24,7 +24,10 @@ LAYOUT = "v1"
 """The folder of a store that has the files named as here."""
 
 _THREADS = 8
-"""Shards on their way at once: of a distant store, most of the time is spent waiting."""
+"""Shards on their way at once at most: of a distant store, most of the time is spent waiting."""
+
+_COPIES = 12
+"""A shard on its way takes some 2.5 times its size (measured), and all of them together at most a quarter of memory."""
 
 _RECORD = re.compile(r"shard-(\d{5,10})\.json")
 
@@ -74,7 +77,7 @@ class SharedShards:
         """
         write_entry(self._entry)
         done = 0
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch") as pool:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="fetch") as pool:
             for is_there in pool.map(self._fetch, numbers):
                 update(1)
                 done += is_there
@@ -102,7 +105,7 @@ class SharedShards:
             return self.publish(number, shard) != shard
 
         others = 0
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="publish") as pool:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="publish") as pool:
             for is_other in pool.map(publish, numbers):
                 update(1)
                 others += is_other
@@ -132,6 +135,11 @@ class SharedShards:
         """Refuse a store that listed shards which it does not give."""
         if wanted := self.wanted():
             raise self._gone(wanted[0])
+
+    @property
+    def _threads(self) -> int:
+        size = 4 * self._entry.rows_per_shard * self._entry.dim
+        return max(1, min(_THREADS, memory_bytes() // (_COPIES * size)))
 
     def _gone(self, number: int) -> StoreFailed:
         where = self._store.address(self._record_name(number))
