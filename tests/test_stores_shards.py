@@ -18,7 +18,7 @@ from made_stores import Watched
 from probeline.cache.entry import Entry
 from probeline.cache.reading import missing_shards, read_features
 from probeline.cache.writing import EncodedShard, encode_shard, write_entry
-from probeline.errors import BadCache, NewerFormat, StoreFailed
+from probeline.errors import BadCache, CannotWrite, NewerFormat, ProbelineError, StoreFailed
 from probeline.extraction.turns import Turns, Unpublished
 from probeline.files.reading import FileKind
 from probeline.identity import seal, unseal
@@ -103,6 +103,23 @@ def test_no_more_shards_are_on_their_way_than_fit_into_memory(
     assert SharedShards(counted, b).fetch(range(SHARDS), ignore) == SHARDS
     assert counted.at_once <= most
     assert (counted.at_once > 1) == (most > 1)
+
+
+@pytest.mark.parametrize("error", [StoreFailed, CannotWrite])
+def test_what_a_store_refuses_is_kept_and_written_to_it_later(
+    error: type[ProbelineError], store: FolderStore, entry: Entry
+) -> None:
+    class Refusing(Watched):
+        def publish(self, name: str, data: bytes) -> bool:  # noqa: ARG002
+            raise error("no space")
+
+    with pytest.raises(error, match="no space"):
+        write(Refusing(store), entry, 2)
+    assert entry.shard_path(2).read_bytes() == encoded(entry, 2).data
+    shared = SharedShards(store, entry)
+    assert shared.unpublished() == [2]
+    assert shared.publish_cached([2], ignore) == 0
+    assert shared.finished() == {2}
 
 
 def test_missing_is_what_neither_cache_nor_store_has(store: FolderStore, tmp_path: Path) -> None:
@@ -259,7 +276,7 @@ def test_a_shard_that_is_listed_and_gone_is_said_in_the_end(store: FolderStore, 
     for path in (tmp_path / "store").rglob("shard-00000*"):
         path.unlink()
     assert shared.fetch([0], ignore) == 0
-    with pytest.raises(StoreFailed, match="is there and is not"):
+    with pytest.raises(StoreFailed, match="does not give it"):
         shared.require_fetched()
 
 

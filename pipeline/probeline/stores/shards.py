@@ -15,7 +15,7 @@ from probeline.cache.entry import Entry
 from probeline.cache.format.records import ShardRecord
 from probeline.cache.reading import check_shard, is_done, missing_shards, parse_shard_record
 from probeline.cache.writing import EncodedShard, publish_shard, write_entry
-from probeline.errors import BadCache, NewerFormat, StoreFailed
+from probeline.errors import BadCache, CannotWrite, NewerFormat, StoreFailed
 from probeline.files.reading import ENTRY, SHARD, memory_bytes, read_bytes
 from probeline.identity import digest_bytes
 from probeline.stores.store import Store
@@ -112,8 +112,16 @@ class SharedShards:
         return others
 
     def write(self, number: int, shard: EncodedShard) -> None:
-        """Publish a shard in the store, then in the cache: as it was computed, or as another process published it."""
-        publish_shard(self._entry, number, self.publish(number, shard))
+        """Publish a shard in the store, then in the cache: as it was computed, or as another process published it.
+
+        If the store refuses, the cache keeps what was computed, and the next run writes it to the store.
+        """
+        try:
+            published = self.publish(number, shard)
+        except (StoreFailed, CannotWrite):
+            publish_shard(self._entry, number, shard)
+            raise
+        publish_shard(self._entry, number, published)
 
     def publish(self, number: int, shard: EncodedShard) -> EncodedShard:
         """Publish a shard in the store, and return what the store has of it then."""
@@ -143,7 +151,7 @@ class SharedShards:
 
     def _gone(self, number: int) -> StoreFailed:
         where = self._store.address(self._record_name(number))
-        return StoreFailed("a file of the store is there and is not", where=where, remedy="run it again")
+        return StoreFailed("the store has a file of this name and does not give it", where=where, remedy="run it again")
 
     def _fetch(self, number: int) -> bool:
         if is_done(self._entry, number):
