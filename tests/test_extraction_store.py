@@ -14,6 +14,7 @@ import small_crews
 from made_stores import BUCKET, Watched, s3_server
 from probeline.cache.reading import missing_shards, read_features, verify_entry
 from probeline.cli import main
+from probeline.crews import work
 from probeline.crews.crew import Job
 from probeline.extraction import fill
 from probeline.stores.folder import FolderStore
@@ -142,3 +143,18 @@ def test_a_crew_that_shares_no_disk_is_judged_by_the_store(
     assert f"{small_crews.SHARDS} shards fetched from the store" in said
     assert main([*COMMAND, "--cache", "alone"]) == 0
     assert_same(place / "shared", place / "alone")
+
+
+def test_a_crew_is_judged_by_what_the_store_has_and_not_by_what_it_lists(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("probeline.crews.local.Local", lambda **_: Elsewhere())
+    late = Late(FolderStore(place / "store"))
+    for module in (fill, work):
+        monkeypatch.setattr(module, "find_store", lambda _: late)
+    crew = ["--crew", "local", "--crew-size", "2", "--cache", "shared", "--store", "store"]
+    assert main([*COMMAND, *crew]) == 0
+    said = capsys.readouterr().out
+    assert f"wave 1: 2 workers ended (2 x exit code 0); {small_crews.SHARDS} shards done, 0 missing" in said
+    assert late.calls["publish"] == 2 * small_crews.SHARDS, "no shard twice"
+    assert not missing_shards(entry_in(place / "shared"))

@@ -52,7 +52,7 @@ class Shards:
         settings = self._settings = session.settings
         taps = [tap for name in settings.nets.backbones for tap in session.every_tap(name)]
         self._entries = [entry for tap in taps for entry in session.entries(tap)]
-        self._store = find_store(settings.sharing.store)
+        self._store, self._is_started = find_store(settings.sharing.store), False
         self.total = sum(len(entry.shards) for entry in self._entries)
 
     def missing(self) -> dict[str, int]:
@@ -61,7 +61,10 @@ class Shards:
         for entry in self._entries:
             # A listing of a store is used for a moment only, so each count has its own.
             shared = None if self._store is None else SharedShards(self._store, entry)
-            counts[str(entry.folder)] = len(find_missing(entry, shared))
+            missing = find_missing(entry, shared)
+            if shared is not None and self._is_started:  # what workers just published a listing may lack
+                missing = [number for number in missing if not shared.is_finished(number)]
+            counts[str(entry.folder)] = len(missing)
         return counts
 
     def count_missing(self) -> int:
@@ -70,6 +73,7 @@ class Shards:
 
     def commands(self, workers: int) -> list[list[str]]:
         """Return the words of each worker's command: they differ in their share."""
+        self._is_started = True
         return [share_words(self._settings, index, workers) for index in range(workers)]
 
 
