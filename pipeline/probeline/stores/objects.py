@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent import futures
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread, current_thread, main_thread
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 60
 """How long a call is tried again; what fails is mostly a server that is busy for seconds, or rights that are wrong."""
 
+
+_POLL_SECONDS = 0.5
+"""An interrupt just before a wait is noticed when it ends."""
 
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 """How the services say that not an object is missing but its bucket."""
@@ -38,7 +41,7 @@ def _interruptible(call: Callable[Arguments, Result]) -> Callable[Arguments, Res
     def wait(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         if current_thread() is not main_thread():
             return call(*args, **kwargs)
-        future = Future[Result]()
+        future = futures.Future[Result]()
 
         def run() -> None:
             try:
@@ -47,6 +50,8 @@ def _interruptible(call: Callable[Arguments, Result]) -> Callable[Arguments, Res
                 future.set_exception(error)
 
         Thread(target=run, name="store", daemon=True).start()
+        while not future.done():
+            futures.wait([future], _POLL_SECONDS)
         return future.result()
 
     return wait
