@@ -71,6 +71,7 @@ def test_machines_with_caches_of_their_own_share_the_work(tmp_path: Path, bucket
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(small_crews.make_place(tmp_path))
+    (tmp_path / "store").mkdir()
     return tmp_path
 
 
@@ -158,3 +159,14 @@ def test_a_crew_is_judged_by_what_the_store_has_and_not_by_what_it_lists(
     assert f"wave 1: 2 workers ended (2 x exit code 0); {small_crews.SHARDS} shards done, 0 missing" in said
     assert late.calls["publish"] == 2 * small_crews.SHARDS, "no shard twice"
     assert not missing_shards(entry_in(place / "shared"))
+
+
+def test_a_data_set_may_have_another_name_on_each_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([*COMMAND, "--cache", "a", "--store", "store"]) == 0
+    Path("images.npz").rename("fotos.npz")
+    monkeypatch.setenv("BROKEN", "1")
+    other = ["arrays:fotos.npz" if word == "arrays:images.npz" else word for word in COMMAND]
+    assert main([*other, "--cache", "b", "--store", "store", "--canary", "0"]) == 0
+    a, b = entry_in(place / "a"), entry_in(place / "b")
+    assert (a.key, a.dataset != b.dataset) == (b.key, True)
+    np.testing.assert_array_equal(read_features(a).features, read_features(b).features)

@@ -249,7 +249,12 @@ def test_an_address_of_no_store_is_refused(
 
 
 @pytest.mark.parametrize("address", ["s3://b", "gs://b/", "az://b.c/a dir/é/a..b/.c/d./", "folder:s3", "c:/x", "100%"])
-def test_an_address_that_says_where_it_is_is_taken(address: str) -> None:
+def test_an_address_that_says_where_it_is_is_taken(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "://" not in address:
+        Path(address).mkdir(parents=True)
     check_store(address, Path("cache"))
 
 
@@ -259,8 +264,14 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert "verysecret" not in str(refused.value)
 
 
-def test_a_bucket_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_does_not_exist_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match=r"no such folder for --store: .*make it first"):
+        check_store(str(tmp_path / "sotre"), tmp_path / "cache")
+    assert not (tmp_path / "sotre").exists()
+
+
+def test_a_bucket_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    check_store("folder", Path("cache"))
+    check_store(str(tmp_path), Path("cache"))
     with pytest.raises(MissingExtra, match=r"pip install 'probeline\[object-store\]'"):
         check_store("s3://bucket", Path("cache"))

@@ -262,7 +262,7 @@ def test_what_a_newer_version_wrote_is_not_called_corrupt(store: FolderStore, tm
 
 def test_files_that_are_no_shards_of_the_entry_are_passed_over(entry: Entry, store: FolderStore) -> None:
     write(store, entry, 1)
-    folder = "/".join((shards_module.LAYOUT, *entry.folder.parts[-3:]))
+    folder = f"{shards_module.LAYOUT}/{entry.folder.parent.name}/{entry.key}"
     for name in ("shard-00099.json", "shard-1.json", "shard-00002.json.part", "notes.txt"):
         store.publish(f"{folder}/{name}", b"")
     assert SharedShards(store, entry).finished() == {1}

@@ -44,6 +44,12 @@ def check_store(text: str | None, cache: Path) -> None:
             expected="a folder that machines share, and one of this machine's own",
             got=f"{text} and {cache}",
         )
+    if not folder.is_dir():
+        raise BadOption(
+            "no such folder for --store",
+            where=text,
+            remedy="make it first: a folder that is made here by mistake would be shared by nobody",
+        )
 
 
 def _check_address(scheme: str, rest: str) -> None:

@@ -43,7 +43,8 @@ class SharedShards:
 
     def __init__(self, store: Store, entry: Entry) -> None:
         self._store, self._entry = store, entry
-        self._folder = "/".join((LAYOUT, *entry.folder.parts[-3:]))
+        # By the key alone: what a data set is called, and where it is, differs from machine to machine.
+        self._folder = f"{LAYOUT}/{entry.folder.parent.name}/{entry.key}"
         self._listed: frozenset[int] | None = None
         self._seen: set[int] = set()
 
