@@ -173,8 +173,8 @@ def test_a_second_run_trains_nothing_and_writes_nothing(first: tuple[Settings, d
     assert run(settings) == first[1]
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
     assert console.said == [
-        f"finetune: folder--pictures x {NET}, finetune, seed 0: already scored, skipped",
-        f"finetune: folder--pictures x {NET}, scratch, seed 0: already scored, skipped",
+        f"finetune: folder--pictures x {NET}, {method}, seed 0: already scored, skipped (test top-1 {score.top1:.4f})"
+        for method, score in sorted(first[1].items())
     ]
 
 

@@ -72,7 +72,8 @@ def test_labels(session: Session) -> tuple[int, ...]:
 def find_finished(session: Session, backbone: Backbone, request: ScoreRequest, title: str) -> Score | None:
     """Return the score that is requested and say that it is skipped; None if it is yet to be made."""
     score = find_score(session, backbone, request)
-    return reuse(session, score, session.reports / "scores", title, f"{title}: already scored, skipped")
+    top1 = f" (test top-1 {score.top1:.4f})" if isinstance(score, Score) else ""
+    return reuse(session, score, session.reports / "scores", title, f"{title}: already scored, skipped{top1}")
 
 
 def reuse(
